@@ -1,0 +1,55 @@
+"""Builds the native modules; everything else is in pyproject.toml.
+
+Environment switches for developers:
+  NETMEASURE_DEBUG=1      compile the nm_assert checks of the C headers in
+  NETMEASURE_ANNOTATE=1   write Cython's annotated HTML beside each .pyx
+  NETMEASURE_SANITIZE=x   pass -fsanitize=x (address, thread, undefined)
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+FAST = Path("src/netmeasure/_fast")
+DEBUG = os.environ.get("NETMEASURE_DEBUG") == "1"
+SANITIZE = os.environ.get("NETMEASURE_SANITIZE", "")
+
+compile_args = ["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-sign-compare"]
+link_args = []
+macros = []
+if DEBUG:
+    compile_args = ["-O1", "-g", *compile_args[1:]]
+    macros.append(("NETMEASURE_DEBUG", "1"))
+if SANITIZE:
+    compile_args.append(f"-fsanitize={SANITIZE}")
+    link_args.append(f"-fsanitize={SANITIZE}")
+
+extensions = [
+    Extension(
+        f"netmeasure._fast.{source.stem}",
+        [str(source)],
+        depends=[str(path) for path in sorted(FAST.glob("*.h"))],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+        define_macros=macros,
+    )
+    for source in sorted(FAST.glob("*.pyx"))
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        annotate=os.environ.get("NETMEASURE_ANNOTATE") == "1",
+        show_all_warnings=False,
+        compiler_directives={
+            "language_level": "3str",
+            "boundscheck": False,
+            "wraparound": False,
+            "initializedcheck": False,
+            "cdivision": True,
+            "embedsignature": True,
+        },
+    ),
+)

@@ -1,0 +1,259 @@
+"""GIL-free TCP sender and receiver: one blocking loop per stream, run in a thread of its own."""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+from posix.types cimport off_t
+
+from netmeasure._fast.native cimport (
+    EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, NM_ABORTED, NM_BUDGET, NM_DEADLINE,
+    NM_EOF, NM_ERROR, NM_RUNNING, NM_STOPPED, NM_STORE, SHUT_WR, SO_RCVTIMEO, SO_SNDTIMEO, c_recv,
+    c_send, c_sendfile, c_shutdown, errno, nm_aborting, nm_claim, nm_gate_wait, nm_group, nm_now,
+    nm_sample_take, nm_series_add, nm_series_start, nm_sleep, nm_stopping, nm_stream,
+    nm_thread_cpu, nm_timeout, nm_unacknowledged,
+)
+from netmeasure._fast.worker cimport Group, Stream
+
+# A blocked call looks at the flags this often (ns). shutdown() wakes it at once.
+cdef int64_t POLL_NS = 100_000_000
+cdef int64_t DRAIN_POLL_NS = 500_000
+
+
+cdef class Sender(Stream):
+    """Sends `block_bytes` again and again until deadline, budget, stop or error.
+
+    duration_ns   from the gate's opening; 0: no deadline
+    omit_ns       bytes sent before this do not count against the group's budget
+    source_fd     >= 0: sendfile() from that descriptor (a memfd of at least block_bytes) instead of
+                  send() from memory
+    half_close    end with shutdown(SHUT_WR), so that the receiver sees where the data ends
+    drain_ns      how long to wait for the last acknowledgements
+
+    The time series counts acknowledged bytes (SIOCOUTQ, tcp(7)), not what fitted into the socket
+    buffer, so a sender's series says what was delivered. It starts at the first acknowledgement, as
+    a receiver's starts at the first byte: the same stretch of the data, half a round trip later.
+    """
+
+    cdef char *block
+    cdef size_t block_bytes
+    cdef int source_fd
+    cdef int64_t duration_ns, omit_ns, drain_ns
+    cdef bint half_close
+
+    def __cinit__(self, Group group not None, int fd, *, bytes payload=b"", size_t block_bytes=0,
+                  int source_fd=-1, int64_t duration_ns=0, int64_t omit_ns=0,
+                  bint half_close=True, int64_t drain_ns=10_000_000_000, **_):
+        if source_fd < 0:
+            block_bytes = len(payload)
+        if block_bytes == 0:
+            raise ValueError("a sender needs a payload, or source_fd with block_bytes")
+        self.block_bytes = block_bytes
+        self.source_fd = source_fd
+        self.duration_ns = duration_ns
+        self.omit_ns = omit_ns
+        self.half_close = half_close
+        self.drain_ns = drain_ns
+        if source_fd < 0:
+            self.block = <char *>PyMem_Malloc(block_bytes)
+            if self.block == NULL:
+                raise MemoryError
+            memcpy(self.block, <const char *>payload, block_bytes)
+
+    def __dealloc__(self):
+        PyMem_Free(self.block)
+
+    def run(self):
+        """Wait at the gate, send, drain. Blocks its thread; holds no GIL."""
+        with nogil:
+            send_all(&self.own, &self.group.shared, self.fd, self.block, self.block_bytes,
+                     self.source_fd, self.duration_ns, self.omit_ns, self.half_close,
+                     self.drain_ns)
+
+
+cdef class Receiver(Stream):
+    """Receives until end of stream, budget, stop or error.
+
+    buffer_bytes  size of one recv()
+    discard       MSG_TRUNC: the kernel drops the payload instead of copying it (tcp(7)); this
+                  measures the path without the application's copy
+    omit_ns       bytes that come earlier than this after the first byte do not count against the
+                  group's budget
+    """
+
+    cdef char *buffer
+    cdef size_t buffer_bytes
+    cdef bint discard
+    cdef int64_t omit_ns
+
+    def __cinit__(self, Group group not None, int fd, *, size_t buffer_bytes=131072,
+                  bint discard=False, int64_t omit_ns=0, **_):
+        if buffer_bytes == 0:
+            raise ValueError("buffer_bytes must be positive")
+        self.buffer_bytes = buffer_bytes
+        self.discard = discard
+        self.omit_ns = omit_ns
+        if not discard:
+            self.buffer = <char *>PyMem_Malloc(buffer_bytes)
+            if self.buffer == NULL:
+                raise MemoryError
+
+    def __dealloc__(self):
+        PyMem_Free(self.buffer)
+
+    def run(self):
+        """Receive. Blocks its thread; holds no GIL."""
+        with nogil:
+            receive_all(&self.own, &self.group.shared, self.fd, self.buffer, self.buffer_bytes,
+                        MSG_TRUNC if self.discard else 0, self.omit_ns)
+
+
+cdef void count_acknowledged(nm_stream *own, int fd, int64_t now, bint closed) noexcept nogil:
+    """Put what has been acknowledged since the last look into the series, at `now`."""
+    cdef int64_t waiting = nm_unacknowledged(fd)
+    cdef uint64_t acked
+    if waiting < 0:
+        return
+    if closed and waiting > 0:
+        waiting -= 1  # the FIN takes a sequence number of its own
+    acked = own.bytes - <uint64_t>waiting
+    if <int64_t>(acked - own.acked) > 0:
+        if own.acked == 0:
+            nm_series_start(&own.series, now)
+        nm_series_add(&own.series, now, acked - own.acked)
+        NM_STORE(&own.acked, acked)
+        NM_STORE(&own.last_ns, now)
+
+
+cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, size_t block_bytes,
+                   int source_fd, int64_t duration_ns, int64_t omit_ns, bint half_close,
+                   int64_t drain_ns) noexcept nogil:
+    cdef int64_t zero = nm_gate_wait(group)
+    cdef int64_t now, deadline, give_up
+    cdef int64_t waiting
+    cdef uint64_t want, done
+    cdef ssize_t n
+    cdef off_t offset
+    cdef int code
+    cdef bint short_timeout = False
+
+    if zero == 0:
+        own.reason = NM_ABORTED if nm_aborting(group) else NM_STOPPED
+        return
+    nm_timeout(fd, SO_SNDTIMEO, POLL_NS)
+    now = nm_now()
+    NM_STORE(&own.first_ns, now)
+    own.reason = NM_RUNNING
+    deadline = zero + duration_ns if duration_ns > 0 else 0
+    omit_ns += zero
+    want = 0
+    done = 0
+    while True:
+        if nm_aborting(group):
+            own.reason = NM_ABORTED
+            break
+        if nm_stopping(group):
+            own.reason = NM_STOPPED
+            break
+        if deadline:
+            if now >= deadline:
+                own.reason = NM_DEADLINE
+                break
+            if not short_timeout and deadline - now < POLL_NS:
+                nm_timeout(fd, SO_SNDTIMEO, deadline - now)
+                short_timeout = True
+        if done == want:
+            want = block_bytes if now < omit_ns else nm_claim(group, block_bytes)
+            done = 0
+            if want == 0:
+                own.reason = NM_BUDGET
+                break
+        if source_fd < 0:
+            n = c_send(fd, block + done, want - done, MSG_NOSIGNAL)
+        else:
+            offset = <off_t>done
+            n = c_sendfile(fd, source_fd, &offset, want - done)
+        code = errno
+        now = nm_now()
+        if n > 0:
+            done += <uint64_t>n
+            NM_STORE(&own.bytes, own.bytes + <uint64_t>n)
+            NM_STORE(&own.calls, own.calls + 1)
+        elif n < 0 and code != EAGAIN and code != EINTR:
+            if nm_aborting(group) or nm_stopping(group):
+                continue  # an error after the order to leave is not an error; the loop's head knows
+            own.reason = NM_ERROR
+            own.error = code
+            break
+        count_acknowledged(own, fd, now, False)
+        if now >= own.sample_due_ns:
+            nm_sample_take(own, fd, now)
+
+    own.ended_ns = now
+    if own.reason != NM_ERROR and own.reason != NM_ABORTED:
+        if half_close:
+            c_shutdown(fd, SHUT_WR)
+        give_up = now + drain_ns
+        while not nm_aborting(group) and now < give_up:
+            now = nm_now()
+            waiting = nm_unacknowledged(fd)
+            count_acknowledged(own, fd, now, half_close)
+            if waiting <= 0:
+                break
+            nm_sleep(DRAIN_POLL_NS)
+    nm_sample_take(own, fd, nm_now())
+    nm_thread_cpu(own)
+
+
+cdef void receive_all(nm_stream *own, nm_group *group, int fd, char *buffer, size_t buffer_bytes,
+                      int flags, int64_t omit_ns) noexcept nogil:
+    cdef int64_t now = nm_now()
+    cdef int64_t omit_until = 0
+    cdef ssize_t n
+    cdef int code
+    cdef bint stopping = False
+
+    nm_timeout(fd, SO_RCVTIMEO, POLL_NS)
+    own.reason = NM_RUNNING
+    while True:
+        n = c_recv(fd, buffer, buffer_bytes, flags)
+        code = errno
+        if n > 0:
+            now = nm_now()
+            if own.first_ns == 0:
+                nm_series_start(&own.series, now)
+                NM_STORE(&own.first_ns, now)
+                omit_until = now + omit_ns
+            nm_series_add(&own.series, now, <uint64_t>n)
+            NM_STORE(&own.bytes, own.bytes + <uint64_t>n)
+            NM_STORE(&own.calls, own.calls + 1)
+            NM_STORE(&own.last_ns, now)
+            if now >= own.sample_due_ns:
+                nm_sample_take(own, fd, now)
+            if group.budget and now >= omit_until:
+                nm_claim(group, <uint64_t>n)
+                if group.claimed >= group.budget:
+                    own.reason = NM_BUDGET
+                    break
+        elif n == 0:
+            own.reason = NM_EOF
+            break
+        elif code == EAGAIN:
+            if stopping:  # the socket is empty: everything that had arrived is counted
+                own.reason = NM_STOPPED
+                break
+            if group.budget and group.claimed >= group.budget:
+                own.reason = NM_BUDGET
+                break
+        elif code != EINTR:
+            own.reason = NM_ABORTED if nm_aborting(group) else NM_ERROR
+            own.error = 0 if nm_aborting(group) else code
+            break
+        if nm_aborting(group):
+            own.reason = NM_ABORTED
+            break
+        if not stopping and nm_stopping(group):
+            stopping = True
+            flags |= MSG_DONTWAIT
+    own.ended_ns = nm_now()
+    nm_sample_take(own, fd, own.ended_ns)
+    nm_thread_cpu(own)

@@ -1,0 +1,11 @@
+from netmeasure._fast.native cimport nm_group, nm_stream
+
+
+cdef class Group:
+    cdef nm_group shared
+
+
+cdef class Stream:
+    cdef nm_stream own
+    cdef readonly Group group
+    cdef readonly int fd

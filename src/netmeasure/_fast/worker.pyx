@@ -1,0 +1,146 @@
+"""What traffic threads are made of: a Group (gate, stop, abort, budget) and counting Streams."""
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from netmeasure._fast.native cimport (
+    NM_LOAD, NM_SAMPLES, nm_abort, nm_gate_open, nm_group_destroy, nm_group_init, nm_now,
+    nm_sample, nm_series_read, nm_series_until, nm_stop, nm_stopping, nm_aborting,
+)
+
+REASONS = ("not_started", "running", "deadline", "budget", "stopped", "aborted", "eof", "error")
+
+
+cdef class Group:
+    """What the traffic threads of one run share.
+
+    Senders wait at a gate until :meth:`open`. :meth:`stop` lets every thread finish cleanly (a
+    sender waits for its acknowledgements, a receiver empties its socket); :meth:`abort` makes them
+    leave at once, but a thread blocked in a system call is only woken by ``shutdown`` of its socket
+    or by the socket's time-out. `budget` is in bytes over all streams, 0 for none.
+    """
+
+    def __cinit__(self, uint64_t budget=0):
+        nm_group_init(&self.shared)
+        self.shared.budget = budget
+
+    def __dealloc__(self):
+        nm_group_destroy(&self.shared)
+
+    def open(self):
+        """Open the gate; the moment (CLOCK_MONOTONIC, ns) is every sender's zero."""
+        nm_gate_open(&self.shared, nm_now())
+        return self.shared.opened_ns
+
+    def stop(self):
+        nm_stop(&self.shared)
+
+    def abort(self):
+        nm_abort(&self.shared)
+
+    @property
+    def opened_ns(self):
+        """When the gate was opened (CLOCK_MONOTONIC, ns), None while it is shut."""
+        return self.shared.opened_ns or None
+
+    @property
+    def stopping(self):
+        return bool(nm_stopping(&self.shared) or nm_aborting(&self.shared))
+
+
+cdef class Stream:
+    """Counters, time series and kernel samples of one socket. One thread writes, any may read.
+
+    Times are CLOCK_MONOTONIC in ns; a moment that has not come is None, never 0.
+    """
+
+    def __cinit__(self, Group group not None, int fd, *, int64_t width_ns=10_000_000,
+                  uint32_t buckets=16384, int64_t sample_every_ns=100_000_000, **_):
+        if width_ns <= 0 or buckets < 2 or buckets % 2:
+            raise ValueError("width_ns must be positive, buckets even and at least 2")
+        self.group = group
+        self.fd = fd
+        self.own.series.width_ns = width_ns
+        self.own.series.capacity = buckets
+        self.own.series.bucket = <uint64_t *>PyMem_Calloc(buckets, sizeof(uint64_t))
+        self.own.sample = <nm_sample *>PyMem_Calloc(NM_SAMPLES, sizeof(nm_sample))
+        self.own.sample_every_ns = sample_every_ns
+        if self.own.series.bucket == NULL or self.own.sample == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        PyMem_Free(self.own.series.bucket)
+        PyMem_Free(self.own.sample)
+
+    @property
+    def bytes(self):
+        """Sender: bytes the kernel took. Receiver: bytes read."""
+        return NM_LOAD(&self.own.bytes)
+
+    @property
+    def acked_bytes(self):
+        """Sender: bytes the peer's kernel has acknowledged. Receiver: 0."""
+        return NM_LOAD(&self.own.acked)
+
+    @property
+    def calls(self):
+        """System calls that moved bytes."""
+        return NM_LOAD(&self.own.calls)
+
+    @property
+    def first_ns(self):
+        """Sender: just before its first call. Receiver: just after its first bytes."""
+        return self.own.first_ns or None
+
+    @property
+    def last_ns(self):
+        """Sender: when its last acknowledgement was seen. Receiver: its last bytes."""
+        return self.own.last_ns or None
+
+    @property
+    def ended_ns(self):
+        """When the thread stopped moving bytes (a sender may go on waiting for acknowledgements)."""
+        return self.own.ended_ns or None
+
+    @property
+    def reason(self):
+        """Why the loop ended; one of REASONS."""
+        return REASONS[self.own.reason]
+
+    @property
+    def errno(self):
+        """The errno that ended the loop, or 0."""
+        return self.own.error
+
+    @property
+    def cpu_ns(self):
+        """(user, system) CPU time of the thread, known once it has ended."""
+        return self.own.user_ns, self.own.system_ns
+
+    def series(self):
+        """(origin_ns or None, width_ns, bytes per bucket): safe at any time, from any thread."""
+        cdef int64_t origin = 0
+        cdef int64_t width = 0
+        cdef uint32_t i, used
+        cdef uint64_t *copy = <uint64_t *>PyMem_Calloc(self.own.series.capacity, sizeof(uint64_t))
+        if copy == NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                used = nm_series_read(&self.own.series, copy, &origin, &width)
+            return origin or None, width, [copy[i] for i in range(used)]
+        finally:
+            PyMem_Free(copy)
+
+    def counted_until(self, int64_t moment_ns):
+        """Bytes in the series up to a moment: safe at any time, from any thread."""
+        return nm_series_until(&self.own.series, moment_ns)
+
+    def samples(self):
+        """[(at_ns, raw TCP_INFO bytes as long as the kernel filled them)]; read after the end."""
+        cdef uint32_t i
+        return [
+            (self.own.sample[i].at_ns,
+             (<const char *>self.own.sample[i].raw)[:self.own.sample[i].length])
+            for i in range(self.own.samples)
+        ]

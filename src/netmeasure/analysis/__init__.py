@@ -1,0 +1,1 @@
+"""Arrays in, numbers out: pure functions over recorded series."""

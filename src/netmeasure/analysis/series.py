@@ -1,0 +1,73 @@
+"""Arithmetic on time series of bytes: totals over streams, bytes within any stretch of time.
+
+A series is treated as its cumulative curve, linear within a bucket: so streams with different
+origins or widths add up, and any stretch can be asked for. Nothing is ever counted twice or lost:
+the last point of the curve is the total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netmeasure.result import Series
+
+Int64s = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Curve(NamedTuple):
+    """Cumulative bytes at moments in ns; both ascending, same length, bytes start at 0."""
+
+    at_ns: Int64s
+    bytes: Floats
+
+    @property
+    def total(self) -> float:
+        return float(self.bytes[-1])
+
+    def until(self, moment_ns: float | Int64s | Floats) -> Floats:
+        """Bytes counted up to each moment; flat before the start and after the end."""
+        return np.asarray(np.interp(moment_ns, self.at_ns, self.bytes), dtype=np.float64)
+
+    def between(self, start_ns: int, end_ns: int) -> int:
+        """Bytes within a stretch; exact where the stretch holds the whole curve."""
+        if start_ns <= self.at_ns[0] and end_ns >= self.at_ns[-1]:
+            return int(self.bytes[-1])
+        first, last = self.until(np.array([start_ns, end_ns], dtype=np.int64))
+        return round(float(last - first))
+
+
+def curve(series: Series, end_ns: int | None = None) -> Curve:
+    """The cumulative curve of one series. `end_ns` is when the last byte came: the last bucket,
+    which is only partly over by then, is taken to end there."""
+    edges = series.origin_ns + series.width_ns * np.arange(len(series.bytes) + 1, dtype=np.int64)
+    if end_ns is not None and len(edges) > 1 and edges[-2] < end_ns < edges[-1]:
+        edges[-1] = end_ns
+    counts = np.concatenate(([0], np.cumsum(np.asarray(series.bytes, dtype=np.int64))))
+    return Curve(edges, counts.astype(np.float64))
+
+
+def total(parts: Sequence[Series]) -> Series | None:
+    """The sum of several series on one grid: earliest origin, coarsest width. None for none.
+
+    Buckets stay whole bytes and their sum is the sum of the parts, exactly.
+    """
+    parts = [part for part in parts if part.bytes]
+    if not parts:
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    origin = min(part.origin_ns for part in parts)
+    width = max(part.width_ns for part in parts)
+    end = max(part.origin_ns + part.width_ns * len(part.bytes) for part in parts)
+    edges = origin + width * np.arange(-(-(end - origin) // width) + 1, dtype=np.int64)
+    cumulative = sum(np.round(curve(part).until(edges)) for part in parts)
+    return Series(
+        origin_ns=origin,
+        width_ns=width,
+        bytes=tuple(int(n) for n in np.diff(np.asarray(cumulative))),
+    )

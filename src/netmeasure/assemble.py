@@ -1,0 +1,272 @@
+"""From what the two ends saw to a Result: pure functions, used by the client and by the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from netmeasure.analysis import steady
+from netmeasure.analysis.series import curve, total
+from netmeasure.clock import nanoseconds
+from netmeasure.protocol import PeerResults, PeerStream, stream_ids
+from netmeasure.result import (
+    Averages,
+    Flow,
+    FlowDirection,
+    Host,
+    Role,
+    Series,
+    SideReport,
+    StreamReport,
+    StreamResult,
+    Totals,
+)
+from netmeasure.spec import TcpSpec
+
+#: A full series of every stream is sent up to this many points in all; coarser ones beyond.
+MAX_WIRE_POINTS = 200_000
+
+
+def wire_results(side: SideReport, *, extended: bool) -> PeerResults:
+    """This end's report in iperf3's words, and whole under our own key for a netmeasure peer.
+
+    `bytes` is what arrived: for a sender the acknowledged bytes, since what fitted into a socket
+    buffer is not transferred; `end_time` is the time in which it did.
+    """
+    wall_ns = side.duration_ns or 0
+    user, system = (
+        100 * (ns or 0) / wall_ns if wall_ns else 0.0
+        for ns in (side.cpu_user_ns, side.cpu_system_ns)
+    )
+    sends = any(stream.role == "sender" for stream in side.streams)
+    knows = all(s.retransmits is not None for s in side.streams if s.role == "sender")
+    congestion = next((s.socket.congestion for s in side.streams if s.socket), None)
+    return PeerResults(
+        cpu_util_total=user + system,
+        cpu_util_user=user,
+        cpu_util_system=system,
+        sender_has_retransmits=-1 if not sends else 1 if knows else 0,
+        congestion_used=congestion,
+        streams=tuple(_wire_stream(stream) for stream in side.streams),
+        netmeasure=_slim(side) if extended else None,
+    )
+
+
+def _wire_stream(stream: StreamReport) -> PeerStream:
+    span_ns = stream.counted_ns or stream.counted_to_ns or 0
+    sends = stream.role == "sender"
+    return PeerStream(
+        id=stream.id,
+        bytes=stream.counted_bytes or 0,
+        retransmits=stream.retransmits if sends and stream.retransmits is not None else -1,
+        jitter=0.0,
+        errors=0,
+        omitted_errors=0,
+        packets=0,
+        omitted_packets=0,
+        start_time=0.0,
+        end_time=span_ns / 1e9,
+    )
+
+
+def _slim(side: SideReport) -> SideReport:
+    """Keep a report of very many streams below the protocol's size limit."""
+    points = sum(len(s.series.bytes) for s in side.streams if s.series)
+    if points <= MAX_WIRE_POINTS:
+        return side
+    factor = -(-points // MAX_WIRE_POINTS)
+    return SideReport(
+        host=side.host,
+        streams=tuple(_coarser(stream, factor) for stream in side.streams),
+        duration_ns=side.duration_ns,
+        cpu_user_ns=side.cpu_user_ns,
+        cpu_system_ns=side.cpu_system_ns,
+        concurrent_tests=side.concurrent_tests,
+    )
+
+
+def _coarser(stream: StreamReport, factor: int) -> StreamReport:
+    if stream.series is None:
+        return stream
+    counts = stream.series.bytes
+    merged = tuple(sum(counts[i : i + factor]) for i in range(0, len(counts), factor))
+    series = Series(
+        origin_ns=stream.series.origin_ns,
+        width_ns=stream.series.width_ns * factor,
+        bytes=merged,
+    )
+    fields = {name: getattr(stream, name) for name in stream.__struct_fields__}
+    return StreamReport(**(fields | {"series": series}))
+
+
+def peer_report(
+    results: PeerResults | None,
+    directions: Sequence[FlowDirection],
+    peer_is: str,
+    version: str | None = None,
+) -> SideReport:
+    """The far end's report: its own where it is netmeasure, else what iperf3's results tell."""
+    if results is None:
+        return SideReport()
+    if results.netmeasure is not None:
+        return results.netmeasure
+    by_id = {stream.id: stream for stream in results.streams}
+    reports: list[StreamReport] = []
+    for stream_id, direction in zip(stream_ids(len(directions)), directions, strict=True):
+        sends = (direction == "upload") == (peer_is == "client")
+        stream = by_id.get(stream_id)
+        if stream is not None:
+            reports.append(_from_wire(stream, "sender" if sends else "receiver"))
+    return SideReport(host=Host(program="iperf3", version=version), streams=tuple(reports))
+
+
+def _from_wire(stream: PeerStream, role: Role) -> StreamReport:
+    knows_time = stream.end_time is not None and stream.end_time > 0
+    return StreamReport(
+        id=stream.id,
+        role=role,
+        bytes=stream.bytes,
+        counted_bytes=stream.bytes,
+        counted_from_ns=nanoseconds(stream.start_time or 0) if knows_time else None,
+        counted_to_ns=nanoseconds(stream.end_time or 0) if knows_time else None,
+        retransmits=stream.retransmits if role == "sender" and stream.retransmits >= 0 else None,
+    )
+
+
+def flows(
+    spec: TcpSpec,
+    directions: Sequence[FlowDirection],
+    client: SideReport,
+    server: SideReport,
+    client_origin_ns: int | None,
+) -> tuple[Flow, ...]:
+    """One Flow for each direction that was measured. `client_origin_ns` is the moment that the
+    client's reports count from, counted from its first attempt; None when that is not known."""
+    ids = tuple(stream_ids(len(directions)))
+    found: list[Flow] = []
+    for direction in dict.fromkeys(directions):
+        wanted = [i for i, d in zip(ids, directions, strict=True) if d == direction]
+        upload = direction == "upload"
+        senders = _pick(client if upload else server, wanted, "sender")
+        receivers = _pick(server if upload else client, wanted, "receiver")
+        if senders or receivers:
+            local = senders if upload else receivers
+            found.append(
+                _flow(spec, direction, wanted, senders, receivers, local, client_origin_ns)
+            )
+    return tuple(found)
+
+
+def _pick(side: SideReport, ids: Iterable[int], role: Role) -> dict[int, StreamReport]:
+    return {s.id: s for s in side.streams if s.id in ids and s.role == role}
+
+
+def _flow(
+    spec: TcpSpec,
+    direction: FlowDirection,
+    ids: Sequence[int],
+    senders: dict[int, StreamReport],
+    receivers: dict[int, StreamReport],
+    client_streams: dict[int, StreamReport],
+    client_origin_ns: int | None,
+) -> Flow:
+    counted_by, counted = _counting_side(senders, receivers)
+    series = total([s.series for s in counted if s.series is not None])
+    split = _split(spec, series, counted, list(senders.values())) if series else None
+    return Flow(
+        direction=direction,
+        streams=tuple(
+            StreamResult(id=i, sender=senders.get(i), receiver=receivers.get(i)) for i in ids
+        ),
+        counted_by=counted_by if series else None,
+        series=series,
+        ramp=split.ramp if split else None,
+        steady=split.steady if split else None,
+        tail=split.tail if split else None,
+        averages=_averages(
+            counted or list(receivers.values()), list(client_streams.values()), client_origin_ns
+        ),
+        sender=_totals(senders.values()),
+        receiver=_totals(receivers.values()),
+    )
+
+
+def _counting_side(
+    senders: dict[int, StreamReport], receivers: dict[int, StreamReport]
+) -> tuple[Role, list[StreamReport]]:
+    """The receiver is the truth; a sender's acknowledged bytes are the next best."""
+    received = list(receivers.values())
+    if any(stream.series is not None for stream in received):
+        return "receiver", received
+    return "sender", list(senders.values())
+
+
+def _split(
+    spec: TcpSpec,
+    series: Series,
+    counted: Sequence[StreamReport],
+    senders: Sequence[StreamReport],
+) -> steady.Split | None:
+    last = max((s.last_ns for s in counted if s.last_ns is not None), default=None)
+    transfer = curve(series, last)
+    start = series.origin_ns + nanoseconds(spec.timing.omit_s)
+    limit_s = spec.timing.limit_s
+    end = int(transfer.at_ns[-1]) if limit_s is None else start + nanoseconds(limit_s)
+    return steady.split(
+        transfer, start, end, bucket_ns=series.width_ns, rtt_ns=_base_rtt_ns(senders)
+    )
+
+
+def _base_rtt_ns(senders: Sequence[StreamReport]) -> int | None:
+    known = [s.tcp_info.min_rtt_ns[-1] for s in senders if s.tcp_info and s.tcp_info.min_rtt_ns]
+    return min(known, default=None)
+
+
+def _averages(
+    counted: Sequence[StreamReport],
+    client_streams: Sequence[StreamReport],
+    client_origin_ns: int | None,
+) -> Averages:
+    delivered = sum(s.delivered_bytes or 0 for s in counted)
+    first, last = _span(counted)
+    after_omit = sum(s.counted_bytes or 0 for s in counted)
+    windows = [s.counted_ns for s in counted if s.counted_ns]
+    from_attempt = set_up = None
+    client_first, client_last = _span(client_streams)
+    if client_origin_ns is not None and client_first is not None and client_last is not None:
+        set_up = client_origin_ns + client_first
+        from_attempt = client_origin_ns + client_last
+    return Averages(
+        from_first_attempt_bps=_rate(delivered, from_attempt),
+        from_first_byte_bps=_rate(
+            delivered, None if first is None or last is None else last - first
+        ),
+        after_omit_bps=_rate(after_omit, max(windows, default=None)),
+        set_up_ns=set_up,
+    )
+
+
+def _span(streams: Sequence[StreamReport]) -> tuple[int | None, int | None]:
+    """When the first and the last byte were counted (received, or acknowledged)."""
+    firsts = [s.series.origin_ns for s in streams if s.series is not None]
+    lasts = [s.last_ns for s in streams if s.last_ns is not None]
+    return min(firsts, default=None), max(lasts, default=None)
+
+
+def _rate(count: int, span_ns: int | None) -> float | None:
+    return count * 8e9 / span_ns if span_ns and span_ns > 0 else None
+
+
+def _totals(streams: Iterable[StreamReport]) -> Totals:
+    reports = list(streams)
+
+    def known_sum(name: str) -> int | None:
+        values = [getattr(stream, name) for stream in reports]
+        return sum(values) if values and None not in values else None
+
+    return Totals(
+        bytes=known_sum("bytes"),
+        acked_bytes=known_sum("acked_bytes"),
+        retransmits=known_sum("retransmits"),
+        cpu_user_ns=known_sum("cpu_user_ns"),
+        cpu_system_ns=known_sum("cpu_system_ns"),
+    )

@@ -1,0 +1,372 @@
+"""The client's part of a TCP test, step by step: connect, agree, open streams, transfer, results.
+
+Each step has its deadline and raises a MeasureError that says what the peer did wrong. Nothing here
+cleans up; `run.Run` owns the life of a test and closes what a Dialogue has opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from netmeasure import assemble, negotiate
+from netmeasure.clock import nanoseconds, now_ns, seconds
+from netmeasure.engine import sockets
+from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.hosts import this_host
+from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.tasks import all_of, first_of
+from netmeasure.errors import (
+    BusyError,
+    ConnectError,
+    MeasureError,
+    PeerClosedError,
+    PeerRefusedError,
+    PeerTerminatedError,
+    PeerTimeoutError,
+    RemoteProtocolError,
+    StreamError,
+)
+from netmeasure.intervals import IntervalClock
+from netmeasure.protocol import (
+    Announcement,
+    Kind,
+    Message,
+    PeerResults,
+    Phase,
+    Side,
+    error_text,
+    new_cookie,
+    stream_ids,
+    stream_tag,
+)
+from netmeasure.result import FlowDirection, Interval, SideReport
+from netmeasure.spec import TcpSpec
+from netmeasure.workloads.tcp import TcpWorkload, sum_cpu
+
+#: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
+#: kernel by then; this is the time it gets to read that from its socket buffer.
+PLAIN_SERVER_READS_S = 0.02
+POLL_S = 0.25
+
+
+class Dialogue:
+    """One test with one server. Call the steps in the order in which they stand here."""
+
+    def __init__(self, host: str, port: int, spec: TcpSpec, phases: PhaseLog) -> None:
+        self.spec = spec
+        self.phases = phases
+        self.directions = negotiate.directions(negotiate.client_parameters(spec))
+        self.announcement: Announcement | None = None
+        self.peer_results: PeerResults | None = None
+        self.workload: TcpWorkload | None = None
+        self.stop = asyncio.Event()
+        self._host = host
+        self._port = port
+        self._cookie = new_cookie()
+        self._address: sockets.Address | None = None
+        self._control: ControlChannel | None = None
+        self._side: SideReport | None = None
+
+    @property
+    def extended(self) -> bool:
+        """The server is netmeasure, too."""
+        return self.announcement is not None
+
+    @property
+    def control(self) -> ControlChannel:
+        if self._control is None:
+            raise MeasureError("not connected yet")
+        return self._control
+
+    async def run(self, emit: Callable[[Interval], None]) -> None:
+        """All steps. Intervals go to `emit` as they are complete."""
+        await self._connect()
+        await self._shake_hands()
+        plan = negotiate.client_plan(self.spec, extended=self.extended)
+        self.workload = TcpWorkload(plan)
+        await self._open_streams(self.workload)
+        await self._transfer(self.workload, emit)
+        await self._exchange_results(self.workload)
+
+    async def _connect(self) -> None:
+        deadlines, options = self.spec.deadlines, self.spec.options
+        with self.phases.measure("resolve", "control"):
+            addresses = await sockets.resolve(
+                self._host, self._port, options.family, deadlines.resolve_s
+            )
+        made = await self._timed_connect(
+            "control", sockets.connect_first(addresses, options, deadlines.connect_s)
+        )
+        sockets.watch_peer(made.sock, deadlines.vanished_s)
+        self._address = made.address
+        self._control = ControlChannel(made.sock, Side.CLIENT)
+
+    async def _shake_hands(self) -> None:
+        control, deadline_s = self.control, self.spec.deadlines.handshake_s
+        with self.phases.measure("control", "control"):
+            try:
+                await control.send(Kind.COOKIE, self._cookie, deadline_s=deadline_s)
+                await self._expect(Kind.PARAM_EXCHANGE)
+                parameters = negotiate.client_parameters(self.spec)
+                await control.send(Kind.PARAMETERS, parameters, deadline_s=deadline_s)
+                message = await self._expect(Kind.EXTENSION, Kind.CREATE_STREAMS)
+                if message.kind is Kind.EXTENSION:
+                    self.announcement = message.payload
+                    await self._expect(Kind.CREATE_STREAMS)
+            except RemoteProtocolError as exc:
+                raise RemoteProtocolError(
+                    f"{self._address} is not an iperf3 or netmeasure server: {exc}",
+                    phase="control",
+                    hint="another service listens on that port",
+                ) from None
+            except (PeerClosedError, PeerTimeoutError) as exc:
+                exc.hint = "it may be busy with another test, or not an iperf3 server"
+                raise
+
+    async def _expect(self, *kinds: Kind) -> Message:
+        message = await self.control.receive(deadline_s=self.spec.deadlines.handshake_s)
+        if message.kind in kinds:
+            return message
+        raise self._bad_news(message)
+
+    def _bad_news(self, message: Message) -> MeasureError:
+        """The error that a message stands for which ends the test."""
+        if message.kind is Kind.ACCESS_DENIED:
+            return BusyError(
+                f"{self._address} is busy with another test",
+                phase="control",
+                hint="try again later; a netmeasure server runs tests at the same time",
+            )
+        if message.kind is Kind.SERVER_ERROR:
+            return PeerRefusedError(
+                f"the server gave up: {error_text(message.payload)}", phase="control"
+            )
+        if message.kind is Kind.SERVER_TERMINATE:
+            return PeerTerminatedError("the server was told to terminate", phase="data")
+        return RemoteProtocolError(f"the server sent {message.kind.name} too early")
+
+    async def _open_streams(self, workload: TcpWorkload) -> None:
+        """A netmeasure server knows streams by their number, so all are opened at once; iperf3
+        goes by the order in which it accepts them, so there it is one after the other."""
+        numbers = zip(stream_ids(len(self.directions)), self.directions, strict=True)
+        opening = [
+            self._open_stream(workload, index, number, direction)
+            for index, (number, direction) in enumerate(numbers)
+        ]
+        if self.extended:
+            await all_of(*opening)
+            return
+        try:
+            while opening:
+                await opening.pop(0)
+        finally:
+            for never_started in opening:
+                never_started.close()
+
+    async def _open_stream(
+        self, workload: TcpWorkload, index: int, number: int, direction: FlowDirection
+    ) -> None:
+        deadlines = self.spec.deadlines
+        name = f"stream {number}"
+        made = await self._timed_connect(name, self._reach_again(index))
+        hello = self._cookie.encode() + b"\0"
+        if self.extended:
+            hello += stream_tag(number)
+        try:
+            async with asyncio.timeout(deadlines.handshake_s):
+                await asyncio.get_running_loop().sock_sendall(made.sock, hello)
+        except OSError as exc:
+            made.sock.close()
+            raise StreamError(
+                f"{name} failed before any data: {exc.strerror or 'timed out'}", phase="connect"
+            ) from None
+        except BaseException:
+            made.sock.close()
+            raise
+        workload.add(number, negotiate.client_role(direction), made.sock, made.syn_retransmits)
+
+    async def _reach_again(self, index: int) -> sockets.Connected:
+        assert self._address is not None
+        return await sockets.connect_one(
+            self._address,
+            self.spec.options,
+            self.spec.deadlines.connect_s,
+            port_offset=index,
+        )
+
+    async def _timed_connect(
+        self, connection: str, connecting: Coroutine[Any, Any, sockets.Connected]
+    ) -> sockets.Connected:
+        start = now_ns()
+        try:
+            made = await connecting
+        except ConnectError as exc:
+            self.phases.add("connect", connection, start, now_ns(), detail=exc.code)
+            raise
+        self.phases.add(
+            "connect",
+            connection,
+            made.start_ns,
+            made.end_ns,
+            syn_retransmits=made.syn_retransmits,
+            address=str(made.address),
+        )
+        return made
+
+    async def _transfer(self, workload: TcpWorkload, emit: Callable[[Interval], None]) -> None:
+        workload.begin()
+        await self._expect(Kind.TEST_START)
+        await self._expect(Kind.TEST_RUNNING)
+        workload.start()
+        ticker = IntervalClock(workload, self.spec.timing, emit)
+        ticking = asyncio.create_task(ticker.run())
+        try:
+            await first_of(
+                self._data_end(workload),
+                self._stopped(),
+                self._stream_failure(workload),
+                self._control_failure(),
+                self._stall(workload),
+            )
+            workload.stop_senders()
+            await workload.join("sender")
+            if not self.extended and workload.ids("sender"):
+                await asyncio.sleep(PLAIN_SERVER_READS_S)
+            await self.control.send(Kind.TEST_END, deadline_s=self.spec.deadlines.handshake_s)
+            await self._drain_receivers(workload)
+        finally:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+        ticker.last()
+        if error := workload.failed():
+            raise error
+
+    async def _data_end(self, workload: TcpWorkload) -> None:
+        """Return when the test is over by its own terms."""
+        await workload.join("sender")
+        if not workload.ids("receiver"):
+            return
+        limit_s = self.spec.timing.limit_s
+        if limit_s is None:
+            await workload.join("receiver")  # end of stream, or our own count of a plain server
+            return
+        # A plain server sends until it is told to stop. A netmeasure server stops by itself, and
+        # then the streams end; should that go unnoticed, it is told as well.
+        slack_s = self.spec.deadlines.drain_s if self.extended else 0.0
+        await first_of(
+            self._time_over(workload, self.spec.timing.omit_s + limit_s + slack_s),
+            workload.join("receiver"),
+        )
+
+    async def _time_over(self, workload: TcpWorkload, span_s: float) -> None:
+        """Return `span_s` after the first byte was received."""
+        end = (workload.origin_ns or 0) + nanoseconds(span_s)
+        while (left := end - now_ns()) > 0:
+            await asyncio.sleep(seconds(left))
+            if (first := workload.first_ns) is not None:
+                end = first + nanoseconds(span_s)
+
+    async def _stopped(self) -> None:
+        await self.stop.wait()
+
+    async def _stream_failure(self, workload: TcpWorkload) -> None:
+        raise await workload.first_error()
+
+    async def _control_failure(self) -> None:
+        try:
+            message = await self.control.receive(deadline_s=None)
+        except PeerClosedError:
+            raise PeerClosedError(
+                "the server vanished in the middle of the test",
+                phase="data",
+                hint="it was killed, or the network lost it",
+            ) from None
+        raise self._bad_news(message)
+
+    async def _stall(self, workload: TcpWorkload) -> None:
+        limit_s = self.spec.deadlines.stall_s
+        seen, since = -1, now_ns()
+        while True:
+            moved = workload.moved_bytes()
+            if moved != seen:
+                seen, since = moved, now_ns()
+            elif now_ns() - since > nanoseconds(limit_s):
+                raise PeerTimeoutError(
+                    f"no data moved for {limit_s:g} s",
+                    phase="data",
+                    hint="the peer is stopped or unreachable",
+                )
+            await asyncio.sleep(min(POLL_S, limit_s / 4))
+
+    async def _drain_receivers(self, workload: TcpWorkload) -> None:
+        try:
+            async with asyncio.timeout(self.spec.deadlines.drain_s):
+                await workload.join("receiver")
+        except TimeoutError:
+            workload.stop_receivers()
+            await workload.join("receiver")
+
+    async def _exchange_results(self, workload: TcpWorkload) -> None:
+        control, deadlines = self.control, self.spec.deadlines
+        message = await control.receive(deadline_s=deadlines.drain_s + deadlines.results_s)
+        if message.kind is not Kind.EXCHANGE_RESULTS:
+            raise self._bad_news(message)
+        mine = assemble.wire_results(self.side(), extended=self.extended)
+        await control.send(Kind.CLIENT_RESULTS, mine, deadline_s=deadlines.results_s)
+        message = await control.receive(deadline_s=deadlines.drain_s + deadlines.results_s)
+        if message.kind is not Kind.SERVER_RESULTS:
+            raise self._bad_news(message)
+        self.peer_results = message.payload
+        await control.receive(deadline_s=deadlines.results_s)
+        await control.send(Kind.IPERF_DONE, deadline_s=deadlines.results_s)
+        self._check_totals(workload)
+
+    def _check_totals(self, workload: TcpWorkload) -> None:
+        """A byte limit is met exactly by a netmeasure server, or the streams ended too early."""
+        wanted = self.spec.total_bytes
+        if wanted is None or self.stop.is_set() or self.spec.timing.omit_s:
+            return
+        received = sum(workload.received(number) for number in workload.ids("receiver"))
+        if workload.ids("receiver") and received < wanted:
+            raise StreamError(
+                f"the server's streams ended after {received} of {wanted} bytes", phase="data"
+            )
+
+    # ---- after the last step --------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        """Stop every thread, tell the server if the test was not over, close the connection. The
+        data sockets stay until `close`, so that their figures can still be read."""
+        if self.workload is not None:
+            self.workload.abort()
+            await self.workload.join()
+        control = self._control
+        if control is None:
+            return
+        if control.connection.phase not in (Phase.OVER, Phase.START):
+            try:
+                await control.send(Kind.CLIENT_TERMINATE, deadline_s=1.0)
+            except MeasureError:
+                pass  # it is gone: nobody to tell
+        await control.close()
+
+    def side(self) -> SideReport:
+        """What this end saw; read once, when the threads have ended."""
+        if self._side is None:
+            streams = self.workload.report() if self.workload is not None else ()
+            user, system = sum_cpu(streams)
+            ends = [s.last_ns for s in streams if s.last_ns is not None]
+            self._side = SideReport(
+                host=this_host(),
+                streams=streams,
+                duration_ns=max(ends, default=None),
+                cpu_user_ns=user if streams else None,
+                cpu_system_ns=system if streams else None,
+            )
+        return self._side
+
+    def close(self) -> None:
+        if self.workload is not None:
+            self.workload.close()

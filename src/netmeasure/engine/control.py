@@ -1,0 +1,98 @@
+"""The control connection: the sans-IO machine of `protocol` on a socket, with deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolError
+from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Side
+
+_RECEIVE_BYTES = 64 * 1024
+
+
+class ControlChannel:
+    """Sends and receives messages. A pump task reads, so that `receive` may be cancelled at any
+    time without losing a byte; it lives until `close`."""
+
+    def __init__(self, sock: socket.socket, side: Side, received: bytes = b"") -> None:
+        self.connection = Connection(side)
+        self._sock = sock
+        self._news = asyncio.Event()
+        self._failure: Exception | None = None
+        if received:
+            self.connection.receive_data(received)
+        self._pump = asyncio.create_task(self._read(), name="netmeasure-control")
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                data = await loop.sock_recv(self._sock, _RECEIVE_BYTES)
+                self.connection.receive_data(data)
+                self._news.set()
+                if not data:
+                    return
+        except (OSError, RemoteProtocolError) as exc:
+            self._failure = exc
+            self._news.set()
+
+    async def send(self, kind: Kind, payload: Any = None, *, deadline_s: float) -> None:
+        """Send one message. PeerClosedError, PeerTimeoutError, LocalProtocolError."""
+        data = self.connection.send(kind, payload)
+        try:
+            async with asyncio.timeout(deadline_s):
+                await asyncio.get_running_loop().sock_sendall(self._sock, data)
+        except TimeoutError:
+            raise PeerTimeoutError(
+                f"the {self._peer} did not take {kind.name} in {deadline_s:g} s", phase="control"
+            ) from None
+        except OSError as exc:
+            raise self._closed(exc) from None
+
+    async def receive(self, *, deadline_s: float | None) -> Message:
+        """The peer's next message. PeerClosedError, PeerTimeoutError, RemoteProtocolError."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await self._next()
+        except TimeoutError:
+            raise PeerTimeoutError(
+                f"the {self._peer} was silent for {deadline_s:g} s in state"
+                f" {self.connection.phase.value}",
+                phase="control",
+                hint="the server may be overloaded or stopped, or packets are lost on the way",
+            ) from None
+
+    async def _next(self) -> Message:
+        while True:
+            self._news.clear()
+            message = self.connection.next_message()
+            if isinstance(message, Message):
+                return message
+            if isinstance(message, Closed):
+                raise self._closed(None)
+            if isinstance(self._failure, RemoteProtocolError):
+                raise self._failure
+            if isinstance(self._failure, OSError):
+                raise self._closed(self._failure)
+            assert isinstance(message, NeedData)
+            await self._news.wait()
+
+    @property
+    def _peer(self) -> str:
+        return self.connection.side.other.value
+
+    def _closed(self, exc: OSError | None) -> PeerClosedError:
+        how = f" ({exc.strerror or exc})" if exc else ""
+        return PeerClosedError(
+            f"the {self._peer} closed the control connection{how} in state"
+            f" {self.connection.phase.value}",
+            phase="control",
+        )
+
+    async def close(self) -> None:
+        """Stop reading and close. The peer sees a FIN after everything that was sent."""
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+        self._sock.close()

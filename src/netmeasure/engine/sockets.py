@@ -1,0 +1,300 @@
+"""Names to addresses to connected sockets, timed, with a deadline on each step.
+
+No transport ever owns these sockets: data sockets go to native threads as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from netmeasure.clock import now_ns
+from netmeasure.engine import tcpinfo
+from netmeasure.errors import (
+    ConnectError,
+    ConnectRefusedError,
+    ConnectTimeoutError,
+    NameNotFoundError,
+    PeerTimeoutError,
+    SocketOptionError,
+    UnreachableError,
+)
+from netmeasure.spec import Family, SocketOptions
+
+FAMILIES: dict[Family, int] = {
+    "any": socket.AF_UNSPEC,
+    "ipv4": socket.AF_INET,
+    "ipv6": socket.AF_INET6,
+}
+#: RFC 8305 section 5: the next address is tried when the one before has not answered for so long.
+HAPPY_EYEBALLS_DELAY_S = 0.25
+#: socket.SO_MAX_PACING_RATE is missing from Python's socket module (asm-generic/socket.h).
+SO_MAX_PACING_RATE = 47
+
+
+class Address(NamedTuple):
+    family: int
+    sockaddr: tuple[str, int] | tuple[str, int, int, int]
+
+    def __str__(self) -> str:
+        return address_text(self.sockaddr)
+
+
+def address_text(sockaddr: Sequence[object]) -> str:
+    """ "192.0.2.1:5201" or "[2001:db8::1]:5201"; a v4-mapped IPv6 address is shown as IPv4."""
+    host, port = str(sockaddr[0]).removeprefix("::ffff:"), sockaddr[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Connected(NamedTuple):
+    """A connected, non-blocking socket, and what connecting cost (CLOCK_MONOTONIC ns)."""
+
+    sock: socket.socket
+    address: Address
+    start_ns: int
+    end_ns: int
+    syn_retransmits: int | None
+
+
+async def resolve(host: str, port: int, family: Family, deadline_s: float) -> list[Address]:
+    """The addresses of `host` in the system's order. NameNotFoundError, PeerTimeoutError."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(deadline_s):
+            found = await loop.getaddrinfo(
+                host, port, family=FAMILIES[family], type=socket.SOCK_STREAM
+            )
+    except TimeoutError:
+        raise PeerTimeoutError(
+            f"looking up {host!r} took more than {deadline_s:g} s",
+            phase="resolve",
+            hint="check the name server, or give an address",
+        ) from None
+    except (socket.gaierror, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", None) or "not a valid host name"
+        raise NameNotFoundError(
+            f"can't find host {host!r}: {reason}",
+            phase="resolve",
+            hint="check the spelling and the name server"
+            if family == "any"
+            else f"check the name; only {family} addresses were asked for",
+        ) from None
+    return [Address(entry[0], entry[4]) for entry in found]  # type: ignore[arg-type]
+
+
+def _option(sock: socket.socket, level: int, option: int, value: int | bytes, what: str) -> None:
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError as exc:
+        raise SocketOptionError(
+            f"the kernel refuses {what}: {os.strerror(exc.errno or 0)}", phase="connect"
+        ) from None
+
+
+def set_congestion(sock: socket.socket, name: str) -> None:
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except OSError:
+        try:
+            with open("/proc/sys/net/ipv4/tcp_available_congestion_control") as file:
+                hint = f"available here: {file.read().strip()}"
+        except OSError:
+            hint = None
+        raise SocketOptionError(
+            f"congestion control {name!r} is not available on this host",
+            phase="connect",
+            hint=hint,
+        ) from None
+
+
+def set_window(sock: socket.socket, window_bytes: int) -> None:
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        _option(sock, socket.SOL_SOCKET, option, window_bytes, f"a window of {window_bytes} bytes")
+
+
+def set_pacing(sock: socket.socket, target_bps: int) -> None:
+    """Let the kernel pace this sender (tcp(7), SO_MAX_PACING_RATE), and keep at most 10 ms of the
+    rate unsent in the buffer, so that what was handed over is never far from what was sent."""
+    rate = max(1, target_bps // 8)
+    _option(
+        sock,
+        socket.SOL_SOCKET,
+        SO_MAX_PACING_RATE,
+        rate.to_bytes(8, "little"),
+        f"a pacing rate of {target_bps} bit/s",
+    )
+    unsent = min(max(rate // 100, 4096), 2**31 - 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
+
+
+def set_tos(sock: socket.socket, tos: int) -> None:
+    if sock.family == socket.AF_INET6:
+        _option(sock, socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos, f"traffic class {tos}")
+    else:
+        _option(sock, socket.IPPROTO_IP, socket.IP_TOS, tos, f"type of service {tos}")
+
+
+def watch_peer(sock: socket.socket, give_up_s: float) -> None:
+    """Notice a peer that vanished without a word: keepalive while idle, TCP_USER_TIMEOUT while
+    data wait for acknowledgement (tcp(7)). The connection fails after about `give_up_s`."""
+    probes = 3
+    step = max(1, round(give_up_s / (probes + 1)))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, step)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, step)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(give_up_s * 1000))
+
+
+def _open(address: Address, options: SocketOptions, *, port_offset: int | None) -> socket.socket:
+    """A non-blocking socket with everything that must be set before connect. `port_offset` is the
+    data stream's number; None for the control connection, which never takes the bound port."""
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if port_offset is not None:
+            if options.mss_bytes is not None:
+                _option(
+                    sock,
+                    socket.IPPROTO_TCP,
+                    socket.TCP_MAXSEG,
+                    options.mss_bytes,
+                    f"an MSS of {options.mss_bytes} bytes",
+                )
+            if options.window_bytes is not None:
+                set_window(sock, options.window_bytes)
+            if options.congestion is not None:
+                set_congestion(sock, options.congestion)
+        sock.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, port_offset is None or options.no_delay
+        )
+        port = 0
+        if port_offset is not None and options.bind_port is not None:
+            port = options.bind_port + port_offset
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if options.bind_address is not None or port:
+            wildcard = "::" if address.family == socket.AF_INET6 else "0.0.0.0"
+            source = options.bind_address or wildcard
+            try:
+                sock.bind((source, port))
+            except (OSError, OverflowError) as exc:
+                reason = getattr(exc, "strerror", None) or str(exc)
+                raise SocketOptionError(
+                    f"can't bind to {address_text((source, port))}: {reason}",
+                    phase="connect",
+                    hint="bind to an address of this host, and to a free port",
+                ) from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _connect_error(exc: OSError, address: Address, deadline_s: float) -> ConnectError:
+    if exc.errno == errno.ECONNREFUSED:
+        return ConnectRefusedError(
+            f"{address} refused the connection",
+            phase="connect",
+            hint="is a server running there, on that port?",
+        )
+    if isinstance(exc, TimeoutError) or exc.errno == errno.ETIMEDOUT:
+        return ConnectTimeoutError(
+            f"no answer from {address} in {deadline_s:g} s",
+            phase="connect",
+            hint="packets are lost or dropped on the way: check the route and the firewall",
+        )
+    if exc.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EADDRNOTAVAIL):
+        return UnreachableError(
+            f"no route to {address}: {os.strerror(exc.errno)}",
+            phase="connect",
+            hint="check the routing table and the network's state",
+        )
+    reason = os.strerror(exc.errno) if exc.errno else str(exc)
+    return ConnectError(f"can't connect to {address}: {reason}", phase="connect")
+
+
+async def connect_one(
+    address: Address, options: SocketOptions, deadline_s: float, *, port_offset: int | None = None
+) -> Connected:
+    """Connect to one address; a ConnectError says why not."""
+    sock = _open(address, options, port_offset=port_offset)
+    start = now_ns()
+    try:
+        async with asyncio.timeout(deadline_s):
+            await asyncio.get_running_loop().sock_connect(sock, address.sockaddr)
+        end = now_ns()
+    except OSError as exc:  # TimeoutError is one
+        sock.close()
+        raise _connect_error(exc, address, deadline_s) from None
+    except BaseException:
+        sock.close()
+        raise
+    return Connected(sock, address, start, end, tcpinfo.syn_retransmits(sock))
+
+
+def _interleave(addresses: Sequence[Address]) -> list[Address]:
+    """RFC 8305 section 4: families take turns, the system's first choice stays first."""
+    first = [a for a in addresses if a.family == addresses[0].family]
+    other = [a for a in addresses if a.family != addresses[0].family]
+    mixed: list[Address] = []
+    for index in range(max(len(first), len(other))):
+        mixed += first[index : index + 1] + other[index : index + 1]
+    return mixed
+
+
+async def connect_first(
+    addresses: Sequence[Address], options: SocketOptions, deadline_s: float
+) -> Connected:
+    """Connect to the first address that answers (happy eyeballs, RFC 8305).
+
+    Raises the first error when all addresses fail.
+    """
+    errors: list[ConnectError | SocketOptionError] = []
+    tasks: set[asyncio.Task[Connected]] = set()
+    waiting = _interleave(addresses)
+    winner: Connected | None = None
+    try:
+        while waiting or tasks:
+            if waiting:
+                tasks.add(asyncio.create_task(connect_one(waiting.pop(0), options, deadline_s)))
+            done, tasks = await asyncio.wait(
+                tasks,
+                timeout=HAPPY_EYEBALLS_DELAY_S if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                failure = task.exception()
+                if failure is None and winner is None:
+                    winner = task.result()
+                elif failure is None:
+                    task.result().sock.close()
+                elif isinstance(failure, ConnectError | SocketOptionError):
+                    errors.append(failure)
+                else:
+                    raise failure
+            if winner is not None:
+                return winner
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Connected) and outcome is not winner:
+                outcome.sock.close()
+    raise errors[0]
+
+
+async def receive_exactly(sock: socket.socket, count: int) -> bytes:
+    """Read `count` bytes, fewer only at end of file. Never takes a byte more than that, so the
+    socket can be handed to a native receiver afterwards."""
+    loop = asyncio.get_running_loop()
+    data = bytearray()
+    while len(data) < count:
+        piece = await loop.sock_recv(sock, count - len(data))
+        if not piece:
+            break
+        data += piece
+    return bytes(data)

@@ -1,0 +1,59 @@
+"""Small tools for asyncio tasks that own threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def first_of(*coroutines: Coroutine[Any, Any, T]) -> T:
+    """The result (or exception) of whichever ends first; the others are cancelled and awaited."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        # in the order given, so that the caller decides who wins a tie
+        return next(task for task in tasks if task in done).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def uninterrupted(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await to the end even if the caller is cancelled meanwhile; then the cancellation goes on.
+
+    For cleaning up: joining threads and closing sockets must not be left half done.
+    """
+    task = asyncio.ensure_future(coroutine)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as exc:
+            if task.cancelled():
+                break
+            cancelled = exc
+        except Exception:
+            break  # the task's own failure: raised by result() below
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
+
+
+async def all_of(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
+    """All results; at the first failure the others are cancelled, awaited, and it is raised."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        failed = [task for task in tasks if task.done() and not task.cancelled()]
+        for task in failed:
+            if (error := task.exception()) is not None:
+                raise error
+        return [task.result() for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

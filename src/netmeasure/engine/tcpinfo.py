@@ -1,0 +1,93 @@
+"""TCP_INFO, decoded by our own table so that neither glibc's nor the build host's idea of the
+struct limits us. A field that lies beyond what the kernel returned is unknown (None), not 0.
+
+Layout: struct tcp_info of Linux's include/uapi/linux/tcp.h (fields are only ever appended).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+
+from netmeasure.result import TcpInfo
+
+_BUFFER_BYTES = 512
+_FIELDS: dict[str, tuple[int, str]] = {
+    "snd_mss": (16, "I"),
+    "pmtu": (60, "I"),
+    "rtt_us": (68, "I"),
+    "rttvar_us": (72, "I"),
+    "snd_cwnd": (80, "I"),
+    "total_retrans": (100, "I"),
+    "pacing_rate": (104, "Q"),
+    "bytes_acked": (120, "Q"),
+    "min_rtt_us": (148, "I"),
+    "delivery_rate": (160, "Q"),
+    "busy_us": (168, "Q"),
+    "rwnd_limited_us": (176, "Q"),
+    "sndbuf_limited_us": (184, "Q"),
+    "bytes_sent": (200, "Q"),
+    "bytes_retrans": (208, "Q"),
+    "reord_seen": (220, "I"),
+    "snd_wnd": (228, "I"),
+}
+_UNLIMITED = 2**64 - 1
+
+
+def field(raw: bytes, name: str) -> int | None:
+    """One field of a raw TCP_INFO record, None where the record is too short for it."""
+    offset, code = _FIELDS[name]
+    if offset + struct.calcsize(code) > len(raw):
+        return None
+    value: int = struct.unpack_from("=" + code, raw, offset)[0]
+    return value
+
+
+def read(sock: socket.socket) -> bytes:
+    """The raw record of a socket; empty where the system has none (not an error)."""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BUFFER_BYTES)
+    except OSError:
+        return b""
+
+
+def syn_retransmits(sock: socket.socket) -> int | None:
+    """SYNs (or, on the accepting side, SYN-ACKs) sent again. Only right directly after connect or
+    accept, before any data could be retransmitted."""
+    return field(read(sock), "total_retrans")
+
+
+def decode(samples: Sequence[tuple[int, bytes]], origin_ns: int) -> TcpInfo | None:
+    """Columns from [(CLOCK_MONOTONIC ns, raw record)]; moments become relative to `origin_ns`."""
+    samples = [(at, raw) for at, raw in samples if raw]
+    if not samples:
+        return None
+    records = [raw for _, raw in samples]
+
+    def column(name: str, factor: int = 1) -> tuple[int, ...] | None:
+        values = [field(raw, name) for raw in records]
+        known = [value for value in values if value is not None and value != _UNLIMITED]
+        return tuple(value * factor for value in known) if len(known) == len(records) else None
+
+    mss, cwnd = column("snd_mss"), column("snd_cwnd")
+    return TcpInfo(
+        at_ns=tuple(at - origin_ns for at, _ in samples),
+        retransmits=column("total_retrans"),
+        rtt_ns=column("rtt_us", 1000),
+        rttvar_ns=column("rttvar_us", 1000),
+        min_rtt_ns=column("min_rtt_us", 1000),
+        cwnd_bytes=tuple(c * m for c, m in zip(cwnd, mss, strict=True)) if cwnd and mss else None,
+        snd_wnd_bytes=column("snd_wnd"),
+        mss_bytes=mss,
+        pmtu_bytes=column("pmtu"),
+        delivery_bps=column("delivery_rate", 8),
+        pacing_bps=column("pacing_rate", 8),
+        acked_bytes=column("bytes_acked"),
+        sent_bytes=column("bytes_sent"),
+        retransmitted_bytes=column("bytes_retrans"),
+        reordering_seen=column("reord_seen"),
+        busy_ns=column("busy_us", 1000),
+        rwnd_limited_ns=column("rwnd_limited_us", 1000),
+        sndbuf_limited_ns=column("sndbuf_limited_us", 1000),
+    )

@@ -1,0 +1,132 @@
+"""Every exception of the package, in one tree. Imports nothing.
+
+A measurement that fails raises a :class:`MeasureError`. It says what is wrong (``str(exc)``), what
+the user can do (``hint``), in which phase it happened (``phase``), and carries whatever had been
+measured by then (``result``, a :class:`netmeasure.Result` with ``complete=False``, or None when
+nothing had). ``code`` is a stable word for programs; it is what JSON output and exit codes use.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class NetmeasureError(Exception):
+    """Base of all exceptions that netmeasure raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SpecError(NetmeasureError, ValueError):
+    """A value that a specification, an option or a unit can't have."""
+
+    code = "bad_value"
+
+
+class ResultFormatError(NetmeasureError, ValueError):
+    """A saved result that can't be read: not JSON, or of an unknown schema version."""
+
+    code = "bad_result"
+
+
+class ServeError(NetmeasureError):
+    """The server can't listen."""
+
+    code = "serve"
+
+
+class MeasureError(NetmeasureError):
+    """A measurement failed or was cut short."""
+
+    code = "failed"
+
+    def __init__(self, message: str, *, phase: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.phase = phase
+        self.result: Any = None
+
+
+class NameNotFoundError(MeasureError):
+    code = "name_not_found"
+
+
+class ConnectError(MeasureError):
+    """No connection to the peer: see the subclasses for the usual reasons."""
+
+    code = "connect"
+
+
+class ConnectRefusedError(ConnectError):
+    code = "refused"
+
+
+class ConnectTimeoutError(ConnectError, TimeoutError):
+    code = "connect_timeout"
+
+
+class UnreachableError(ConnectError):
+    code = "unreachable"
+
+
+class SocketOptionError(MeasureError):
+    """The kernel refused an option that was asked for (congestion control, MSS, bind address)."""
+
+    code = "socket_option"
+
+
+class BusyError(MeasureError):
+    """The server answers that it has no room for another test."""
+
+    code = "busy"
+
+
+class PeerTimeoutError(MeasureError, TimeoutError):
+    """The peer did not do its next step in time."""
+
+    code = "peer_timeout"
+
+
+class PeerClosedError(MeasureError):
+    """The peer went away: closed, reset or vanished."""
+
+    code = "peer_closed"
+
+
+class PeerTerminatedError(MeasureError):
+    """The peer was told to end by its own user and said so."""
+
+    code = "peer_terminated"
+
+
+class PeerRefusedError(MeasureError):
+    """The peer reported an error of its own (SERVER_ERROR) instead of going on."""
+
+    code = "peer_refused"
+
+
+class StreamError(MeasureError):
+    """A data connection failed in the middle of the test."""
+
+    code = "stream"
+
+
+class ProtocolError(MeasureError):
+    """Base of breaches of the control protocol."""
+
+    code = "protocol"
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own code tried a step that the protocol does not allow now: a bug of ours."""
+
+    code = "local_protocol"
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what the protocol does not allow; the message names state and byte."""
+
+    code = "remote_protocol"

@@ -1,0 +1,97 @@
+"""Live intervals: read from the series at their edges, whenever the event loop gets to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from netmeasure.clock import nanoseconds, now_ns, seconds
+from netmeasure.negotiate import client_role
+from netmeasure.result import FlowDirection, Interval
+from netmeasure.spec import Timing
+from netmeasure.workloads.tcp import TcpWorkload
+
+
+def edges_ns(timing: Timing) -> Iterator[int]:
+    """The ends of the intervals, in ns after the start. One edge is the end of the omitted time,
+    so that no interval is half omitted; from there the periods count anew."""
+    period, omit = nanoseconds(timing.interval_s), nanoseconds(timing.omit_s)
+    yield from range(period, omit, period)
+    edge = omit if omit else period
+    while True:
+        yield edge
+        edge += period
+
+
+class IntervalClock:
+    """Emits an Interval per direction at each edge, counted at this end of `workload`.
+
+    What a thread adds late to an interval that has been emitted shows in the next one: the sum of
+    all intervals is the total.
+    """
+
+    def __init__(
+        self, workload: TcpWorkload, timing: Timing, emit: Callable[[Interval], None]
+    ) -> None:
+        self._workload = workload
+        self._timing = timing
+        self._emit = emit
+        self._origin = workload.origin_ns or now_ns()
+        self._since = 0
+        self._seen: dict[FlowDirection, tuple[int, ...]] = {}
+        self._retransmits = 0
+
+    async def run(self) -> None:
+        """Emit until cancelled."""
+        settle = 2 * self._workload.plan.bucket_ns
+        for edge in edges_ns(self._timing):
+            await asyncio.sleep(seconds(max(0, self._origin + edge + settle - now_ns())))
+            self._read(edge)
+
+    def last(self) -> None:
+        """Emit what came after the last edge; call when the threads have ended."""
+        end = now_ns() - self._origin
+        counted = [
+            sum(self._workload.counts(client_role(direction), self._origin + end))
+            - sum(self._seen.get(direction, ()))
+            for direction in self._directions
+        ]
+        if any(counted):
+            last = self._workload.last_ns
+            self._read(max(self._since + 1, (last or now_ns()) - self._origin + 1), end)
+
+    @property
+    def _directions(self) -> tuple[FlowDirection, ...]:
+        both: tuple[FlowDirection, ...] = ("upload", "download")
+        return tuple(d for d in both if self._workload.ids(client_role(d)))
+
+    def _read(self, edge: int, until: int | None = None) -> None:
+        moment = self._origin + (edge if until is None else until)
+        omitted = edge <= nanoseconds(self._timing.omit_s)
+        for direction in self._directions:
+            role = client_role(direction)
+            counts = self._workload.counts(role, moment)
+            before = self._seen.get(direction, (0,) * len(counts))
+            new = tuple(max(0, now - then) for now, then in zip(counts, before, strict=True))
+            self._seen[direction] = tuple(map(max, counts, before))
+            self._emit(
+                Interval(
+                    direction=direction,
+                    counted_by=role,
+                    start_ns=self._since,
+                    end_ns=edge,
+                    bytes=sum(new),
+                    stream_bytes=new,
+                    omitted=omitted,
+                    retransmits=self._new_retransmits() if role == "sender" else None,
+                )
+            )
+        self._since = edge
+
+    def _new_retransmits(self) -> int | None:
+        total = self._workload.retransmits()
+        if total is None:
+            return None
+        new = total - self._retransmits
+        self._retransmits = total
+        return new

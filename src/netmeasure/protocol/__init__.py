@@ -1,0 +1,46 @@
+"""iperf3's control protocol and our extension of it, without any input or output.
+
+`states` holds the one table of what may follow what, `messages` the payloads, `connection` turns
+bytes into messages and back. Sockets, clocks and asyncio are forbidden here (a test holds that).
+"""
+
+from netmeasure.protocol.connection import Closed, Connection, Message, NeedData
+from netmeasure.protocol.messages import (
+    COOKIE_BYTES,
+    STREAM_TAG_BYTES,
+    Announcement,
+    Extension,
+    Parameters,
+    PeerResults,
+    PeerStream,
+    ServerErrorCode,
+    check_parameters,
+    error_text,
+    new_cookie,
+    stream_ids,
+    stream_tag,
+)
+from netmeasure.protocol.states import Kind, Phase, Side
+
+__all__ = [
+    "COOKIE_BYTES",
+    "STREAM_TAG_BYTES",
+    "Announcement",
+    "Closed",
+    "Connection",
+    "Extension",
+    "Kind",
+    "Message",
+    "NeedData",
+    "Parameters",
+    "PeerResults",
+    "PeerStream",
+    "Phase",
+    "ServerErrorCode",
+    "Side",
+    "check_parameters",
+    "error_text",
+    "new_cookie",
+    "stream_ids",
+    "stream_tag",
+]

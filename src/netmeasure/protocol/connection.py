@@ -1,0 +1,218 @@
+"""One end of a control connection as a machine of bytes: no socket, no clock.
+
+Feed it with `receive_data` (b"" is end of file), take messages out with `next_message` until it
+answers NeedData, and make the bytes of your own messages with `send`. It refuses every step that
+the table of `states` does not have: yours with LocalProtocolError, the peer's with
+RemoteProtocolError.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from netmeasure.errors import LocalProtocolError, RemoteProtocolError
+from netmeasure.protocol.messages import (
+    COOKIE_BYTES,
+    Announcement,
+    Parameters,
+    PeerResults,
+    ServerErrorCode,
+)
+from netmeasure.protocol.states import BYTES, KINDS, Kind, Phase, Side, expected, follow, origin
+
+_LENGTH = struct.Struct(">I")
+_ERROR = struct.Struct(">ii")
+
+#: A JSON length below 2**24 starts with a zero byte, which no state has: so a peer that says
+#: SERVER_ERROR or CLIENT_TERMINATE where JSON was due is understood, not taken for a length.
+MAX_JSON_BYTES = 2**24 - 1
+MAX_PARAMETER_BYTES = 64 * 1024
+MAX_BUFFER_BYTES = MAX_JSON_BYTES + MAX_PARAMETER_BYTES
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message of the peer. Payload: cookie str | Parameters | Announcement | PeerResults |
+    ServerErrorCode | None."""
+
+    kind: Kind
+    payload: Any = None
+
+
+class NeedData:
+    """More bytes are needed before there is a next message."""
+
+
+class Closed:
+    """The peer has closed the connection between two messages."""
+
+
+_DECODERS: dict[Kind, tuple[int, Callable[[bytes], Any]]] = {
+    Kind.PARAMETERS: (MAX_PARAMETER_BYTES, Parameters.decode),
+    Kind.EXTENSION: (
+        MAX_PARAMETER_BYTES,
+        lambda data: msgspec.json.decode(data, type=Announcement),
+    ),
+    Kind.CLIENT_RESULTS: (MAX_JSON_BYTES, PeerResults.decode),
+    Kind.SERVER_RESULTS: (MAX_JSON_BYTES, PeerResults.decode),
+}
+
+
+class Connection:
+    """The control protocol as `side` sees it."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.phase = Phase.START
+        self._buffer = bytearray()
+        self._eof = False
+
+    # ---- sending ----------------------------------------------------------------------------
+
+    def send(self, kind: Kind, payload: Any = None) -> bytes:
+        """The bytes of `kind`, and the phase moves on."""
+        after = follow(self.phase, kind)
+        if origin(kind) is not self.side or after is None:
+            raise LocalProtocolError(f"a {self.side.value} can't send {kind.name} in {self._where}")
+        data = self._encode(kind, payload)
+        self.phase = after
+        return data
+
+    def _encode(self, kind: Kind, payload: Any) -> bytes:
+        if kind is Kind.COOKIE:
+            return str(payload).encode("ascii") + b"\0"
+        head = bytes([BYTES[kind]]) if kind in BYTES else b""
+        if kind is Kind.SERVER_ERROR:
+            return head + _ERROR.pack(payload.code or 0, payload.errno or 0)
+        if payload is None:
+            return head
+        text = msgspec.json.encode(payload)
+        limit = _DECODERS[kind][0]
+        if len(text) > limit:
+            raise LocalProtocolError(f"{kind.name} of {len(text)} bytes: at most {limit} are sent")
+        return head + _LENGTH.pack(len(text)) + text
+
+    # ---- receiving ----------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the peer; b"" means that it closed."""
+        if not data:
+            self._eof = True
+        elif self.phase is not Phase.OVER:
+            self._buffer += data
+            if len(self._buffer) > MAX_BUFFER_BYTES:
+                raise RemoteProtocolError(f"the {self._peer} sent too much in {self._where}")
+
+    @property
+    def trailing_data(self) -> bytes:
+        """Bytes received and not yet used."""
+        return bytes(self._buffer)
+
+    def next_message(self) -> Message | NeedData | Closed:
+        """The next complete message of the peer."""
+        if self.phase is Phase.OVER or self._gone:
+            self._buffer.clear()
+            return Closed() if self._eof else NeedData()
+        message = self._read()
+        if message is None:
+            if not self._eof:
+                return NeedData()
+            if self._buffer:
+                raise RemoteProtocolError(
+                    f"the {self._peer} closed the connection in the middle of a message, in"
+                    f" {self._where}, after {bytes(self._buffer[:16]).hex(' ')}"
+                )
+            return Closed()
+        self.phase = follow(self.phase, message.kind) or self.phase  # _read gives what may follow
+        return message
+
+    @property
+    def _gone(self) -> bool:
+        # what an iperf3 server says after DISPLAY_RESULTS (a stale SERVER_ERROR) has no meaning
+        return self.side is Side.CLIENT and self.phase is Phase.DISPLAYING
+
+    @property
+    def _peer(self) -> str:
+        return self.side.other.value
+
+    @property
+    def _where(self) -> str:
+        return f"state {self.phase.value}"
+
+    def _read(self) -> Message | None:
+        due = expected(self.phase, self.side.other)
+        if due == (Kind.COOKIE,):
+            return self._read_cookie()
+        if not self._buffer:
+            return None
+        for kind in due:
+            if kind not in BYTES and self._buffer[0] == 0:
+                return self._read_json(kind, 0)
+        return self._read_state(due)
+
+    def _read_cookie(self) -> Message | None:
+        text = bytes(self._buffer[: COOKIE_BYTES - 1])
+        if any(not 0x21 <= byte <= 0x7E for byte in text) or (
+            len(self._buffer) >= COOKIE_BYTES and self._buffer[COOKIE_BYTES - 1] != 0
+        ):
+            raise RemoteProtocolError(
+                f"the peer does not speak iperf3's protocol: it began with {text[:16].hex(' ')}"
+            )
+        if len(self._buffer) < COOKIE_BYTES:
+            return None
+        del self._buffer[:COOKIE_BYTES]
+        return Message(Kind.COOKIE, text.decode("ascii"))
+
+    def _read_state(self, due: tuple[Kind, ...]) -> Message | None:
+        byte = self._buffer[0]
+        kind = KINDS.get(byte)
+        if kind is None or origin(kind) is self.side or follow(self.phase, kind) is None:
+            name = f" ({kind.name})" if kind else ""
+            wanted = " or ".join(k.name for k in due) or "nothing"
+            raise RemoteProtocolError(
+                f"the {self._peer} sent byte 0x{byte:02x}{name} in {self._where}; {wanted} was due"
+            )
+        if kind is Kind.EXTENSION:
+            return self._read_json(kind, 1)
+        if kind is Kind.SERVER_ERROR:
+            return self._read_server_error()
+        del self._buffer[:1]
+        return Message(kind)
+
+    def _read_server_error(self) -> Message | None:
+        # 3.12 sometimes closes after the first of the two numbers
+        if len(self._buffer) < 9 and not self._eof:
+            return None
+        numbers = [
+            int.from_bytes(self._buffer[at : at + 4], "big", signed=True)
+            for at in (1, 5)
+            if len(self._buffer) >= at + 4
+        ]
+        code, errno = (*numbers, None, None)[:2]
+        self._buffer.clear()
+        return Message(Kind.SERVER_ERROR, ServerErrorCode(code, errno or None))
+
+    def _read_json(self, kind: Kind, start: int) -> Message | None:
+        limit, decode = _DECODERS[kind]
+        body = start + _LENGTH.size
+        if len(self._buffer) < body:
+            return None
+        (length,) = _LENGTH.unpack(self._buffer[start:body])
+        if not 0 < length <= limit:
+            raise RemoteProtocolError(
+                f"the {self._peer} announced {kind.value} of {length} bytes in {self._where};"
+                f" 1 to {limit} are accepted"
+            )
+        if len(self._buffer) < body + length:
+            return None
+        text = bytes(self._buffer[body : body + length])
+        del self._buffer[: body + length]
+        try:
+            return Message(kind, decode(text))
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+            raise RemoteProtocolError(
+                f"the {self._peer} sent {kind.value} that can't be read: {exc}"
+            ) from None

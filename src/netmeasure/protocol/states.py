@@ -1,0 +1,140 @@
+"""What may follow what on the control connection.
+
+Two rules. (1) This file does not know which role we play: every kind of message has one origin, and
+the table says which phase it leads to, for both ends alike. (2) A move that is not in the table is
+an error; the few messages that may come at any time are listed apart.
+
+Byte values: iperf3's. 0x40 is ours, and is only ever sent to a client that announced itself as
+netmeasure in its parameters.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Side(Enum):
+    CLIENT = "client"
+    SERVER = "server"
+
+    @property
+    def other(self) -> Side:
+        return Side.SERVER if self is Side.CLIENT else Side.CLIENT
+
+
+class Kind(Enum):
+    """Every message there is."""
+
+    COOKIE = "cookie"
+    PARAM_EXCHANGE = "PARAM_EXCHANGE"
+    PARAMETERS = "parameters"
+    EXTENSION = "EXTENSION"
+    CREATE_STREAMS = "CREATE_STREAMS"
+    TEST_START = "TEST_START"
+    TEST_RUNNING = "TEST_RUNNING"
+    TEST_END = "TEST_END"
+    EXCHANGE_RESULTS = "EXCHANGE_RESULTS"
+    CLIENT_RESULTS = "client results"
+    SERVER_RESULTS = "server results"
+    DISPLAY_RESULTS = "DISPLAY_RESULTS"
+    IPERF_DONE = "IPERF_DONE"
+    SERVER_TERMINATE = "SERVER_TERMINATE"
+    CLIENT_TERMINATE = "CLIENT_TERMINATE"
+    ACCESS_DENIED = "ACCESS_DENIED"
+    SERVER_ERROR = "SERVER_ERROR"
+
+
+class Phase(Enum):
+    """Where the conversation stands; the value is how error messages call it."""
+
+    START = "start (cookie expected)"
+    IDENTIFIED = "identified (PARAM_EXCHANGE expected)"
+    ASKED = "asked (parameters expected)"
+    OFFERED = "offered (CREATE_STREAMS expected)"
+    EXTENDED = "extended (CREATE_STREAMS expected)"
+    CREATING = "creating streams (TEST_START expected)"
+    STARTING = "starting (TEST_RUNNING expected)"
+    RUNNING = "running (TEST_END expected)"
+    ENDING = "ending (EXCHANGE_RESULTS expected)"
+    EXCHANGING = "exchanging (client results expected)"
+    ANSWERING = "answering (server results expected)"
+    ANSWERED = "answered (DISPLAY_RESULTS expected)"
+    DISPLAYING = "displaying (IPERF_DONE expected)"
+    OVER = "over"
+
+
+#: The byte of every message that starts with one; the others are told by the phase.
+BYTES: dict[Kind, int] = {
+    Kind.TEST_START: 1,
+    Kind.TEST_RUNNING: 2,
+    Kind.TEST_END: 4,
+    Kind.PARAM_EXCHANGE: 9,
+    Kind.CREATE_STREAMS: 10,
+    Kind.SERVER_TERMINATE: 11,
+    Kind.CLIENT_TERMINATE: 12,
+    Kind.EXCHANGE_RESULTS: 13,
+    Kind.DISPLAY_RESULTS: 14,
+    Kind.IPERF_DONE: 16,
+    Kind.EXTENSION: 0x40,
+    Kind.ACCESS_DENIED: 0xFF,
+    Kind.SERVER_ERROR: 0xFE,
+}
+KINDS: dict[int, Kind] = {byte: kind for kind, byte in BYTES.items()}
+
+FROM_CLIENT = frozenset(
+    {
+        Kind.COOKIE,
+        Kind.PARAMETERS,
+        Kind.TEST_END,
+        Kind.CLIENT_RESULTS,
+        Kind.IPERF_DONE,
+        Kind.CLIENT_TERMINATE,
+    }
+)
+
+TRANSITIONS: dict[Phase, dict[Kind, Phase]] = {
+    Phase.START: {Kind.COOKIE: Phase.IDENTIFIED},
+    Phase.IDENTIFIED: {Kind.PARAM_EXCHANGE: Phase.ASKED},
+    Phase.ASKED: {Kind.PARAMETERS: Phase.OFFERED},
+    Phase.OFFERED: {Kind.EXTENSION: Phase.EXTENDED, Kind.CREATE_STREAMS: Phase.CREATING},
+    Phase.EXTENDED: {Kind.CREATE_STREAMS: Phase.CREATING},
+    Phase.CREATING: {Kind.TEST_START: Phase.STARTING},
+    Phase.STARTING: {Kind.TEST_RUNNING: Phase.RUNNING},
+    Phase.RUNNING: {Kind.TEST_END: Phase.ENDING},
+    Phase.ENDING: {Kind.EXCHANGE_RESULTS: Phase.EXCHANGING},
+    Phase.EXCHANGING: {Kind.CLIENT_RESULTS: Phase.ANSWERING},
+    Phase.ANSWERING: {Kind.SERVER_RESULTS: Phase.ANSWERED},
+    Phase.ANSWERED: {Kind.DISPLAY_RESULTS: Phase.DISPLAYING},
+    Phase.DISPLAYING: {Kind.IPERF_DONE: Phase.OVER},
+    Phase.OVER: {},
+}
+
+#: Messages that end the conversation wherever it stands (IPERF_DONE: an iperf3 client says so when
+#: it fails locally; ACCESS_DENIED: a server may say so before it has even read the cookie).
+AT_ANY_TIME = frozenset(
+    {
+        Kind.SERVER_TERMINATE,
+        Kind.CLIENT_TERMINATE,
+        Kind.ACCESS_DENIED,
+        Kind.SERVER_ERROR,
+        Kind.IPERF_DONE,
+    }
+)
+
+
+def origin(kind: Kind) -> Side:
+    return Side.CLIENT if kind in FROM_CLIENT else Side.SERVER
+
+
+def follow(phase: Phase, kind: Kind) -> Phase | None:
+    """The phase that `kind` leads to, or None where it is not allowed."""
+    if phase is Phase.OVER:
+        return None
+    if kind in AT_ANY_TIME and not (phase is Phase.START and origin(kind) is Side.CLIENT):
+        return Phase.OVER
+    return TRANSITIONS[phase].get(kind)
+
+
+def expected(phase: Phase, sender: Side) -> tuple[Kind, ...]:
+    """What `sender` may send now as the regular next step, leaving aside AT_ANY_TIME."""
+    return tuple(kind for kind in TRANSITIONS[phase] if origin(kind) is sender)

@@ -1,0 +1,365 @@
+"""What came of a measurement: one frozen Result for every kind of test.
+
+Stored are counts and moments (integer ns on a stated clock); rates are computed from them, by the
+analysis (stored, since they are its verdict) or by properties. Unknown is None, never 0.
+
+Clocks. Every moment is CLOCK_MONOTONIC of the host that took it. Moments of a SideReport count from
+that side's `origin`, the instant at which it was ready for data; moments of a Phase count from the
+client's first attempt to reach the server. Moments of two hosts are never subtracted.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from netmeasure.errors import ResultFormatError
+from netmeasure.spec import TcpSpec
+
+SCHEMA_VERSION = 1
+
+Role = Literal["sender", "receiver"]
+FlowDirection = Literal["upload", "download"]
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """One end of the test. A plain iperf3 peer tells little of this."""
+
+    program: str | None = None
+    version: str | None = None
+    hostname: str | None = None
+    system: str | None = None
+    kernel: str | None = None
+    machine: str | None = None
+    cpu_count: int | None = None
+    python: str | None = None
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True):
+    """A named part of set-up. `start_ns` counts from the client's first attempt.
+
+    name            resolve | connect | control | first_byte
+    connection      "control", or "stream N"
+    syn_retransmits SYNs sent again, from TCP_INFO right after connect (tcpi_total_retrans); None
+                    where there is no connect or the kernel does not say
+    """
+
+    name: str
+    connection: str
+    start_ns: int
+    duration_ns: int
+    side: Literal["client", "server"] = "client"
+    syn_retransmits: int | None = None
+    address: str | None = None
+    detail: str | None = None
+
+    @property
+    def end_ns(self) -> int:
+        return self.start_ns + self.duration_ns
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes per time bucket, kept by the thread that counted them. Bucket i covers
+    [origin_ns + i*width_ns, origin_ns + (i+1)*width_ns)."""
+
+    origin_ns: int
+    width_ns: int
+    bytes: tuple[int, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(self.bytes)
+
+
+class TcpInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the kernel says of a connection (TCP_INFO, tcp(7)), in columns: item i of every list
+    was read at `at_ns[i]`. A column is None where this kernel does not supply it. Times spent
+    limited are cumulative; counts are cumulative since the connection's start."""
+
+    at_ns: tuple[int, ...]
+    retransmits: tuple[int, ...] | None = None
+    rtt_ns: tuple[int, ...] | None = None
+    rttvar_ns: tuple[int, ...] | None = None
+    min_rtt_ns: tuple[int, ...] | None = None
+    cwnd_bytes: tuple[int, ...] | None = None
+    snd_wnd_bytes: tuple[int, ...] | None = None
+    mss_bytes: tuple[int, ...] | None = None
+    pmtu_bytes: tuple[int, ...] | None = None
+    delivery_bps: tuple[int, ...] | None = None
+    pacing_bps: tuple[int, ...] | None = None
+    acked_bytes: tuple[int, ...] | None = None
+    sent_bytes: tuple[int, ...] | None = None
+    retransmitted_bytes: tuple[int, ...] | None = None
+    reordering_seen: tuple[int, ...] | None = None
+    busy_ns: tuple[int, ...] | None = None
+    rwnd_limited_ns: tuple[int, ...] | None = None
+    sndbuf_limited_ns: tuple[int, ...] | None = None
+
+
+class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the data socket really got, read back from the kernel on this side."""
+
+    local: str | None = None
+    remote: str | None = None
+    congestion: str | None = None
+    mss_bytes: int | None = None
+    sndbuf_bytes: int | None = None
+    rcvbuf_bytes: int | None = None
+    no_delay: bool | None = None
+    pacing_bps: int | None = None
+
+
+class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream as one side saw it. Moments count from this side's origin.
+
+    bytes       receiver: bytes read. sender: bytes handed to its kernel
+    acked_bytes sender: bytes that the receiver's kernel acknowledged
+    counted_from_ns, counted_to_ns
+                the stretch that `counted_bytes` belongs to: after the omitted time, up to the end
+                of the duration or the last byte
+    mode        how the bytes were moved: copy, sendfile, discard
+    end_reason  deadline | budget | stopped | aborted | eof | error
+    """
+
+    id: int
+    role: Role
+    bytes: int | None = None
+    acked_bytes: int | None = None
+    counted_bytes: int | None = None
+    counted_from_ns: int | None = None
+    counted_to_ns: int | None = None
+    first_ns: int | None = None
+    last_ns: int | None = None
+    retransmits: int | None = None
+    syn_retransmits: int | None = None
+    mode: str | None = None
+    block_bytes: int | None = None
+    end_reason: str | None = None
+    error: str | None = None
+    cpu_user_ns: int | None = None
+    cpu_system_ns: int | None = None
+    series: Series | None = None
+    tcp_info: TcpInfo | None = None
+    socket: SocketFacts | None = None
+
+    @property
+    def delivered_bytes(self) -> int | None:
+        """Bytes known to have reached the other side."""
+        return self.bytes if self.role == "receiver" else self.acked_bytes
+
+    @property
+    def counted_ns(self) -> int | None:
+        if self.counted_from_ns is None or self.counted_to_ns is None:
+            return None
+        return self.counted_to_ns - self.counted_from_ns
+
+
+class SideReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All streams as one end saw them; the far end's comes with the results of the protocol."""
+
+    host: Host = Host()
+    streams: tuple[StreamReport, ...] = ()
+    duration_ns: int | None = None
+    cpu_user_ns: int | None = None
+    cpu_system_ns: int | None = None
+    concurrent_tests: int | None = None
+
+
+class Steady(msgspec.Struct, frozen=True, kw_only=True):
+    """The steady state. Moments count from the counting side's origin.
+
+    verdict               steady | not_steady (no plateau was found: the rate is a best effort) |
+                          too_short (too few data to tell)
+    confidence_interval   (low, high) in bit/s; None: not estimated
+    """
+
+    verdict: Literal["steady", "not_steady", "too_short"]
+    start_ns: int
+    end_ns: int
+    bytes: int
+    goodput_bps: float
+    batches: int
+    batch_ns: int
+    confidence_interval: tuple[float, float] | None = None
+
+    @property
+    def duration_ns(self) -> int:
+        return self.end_ns - self.start_ns
+
+
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of the transfer outside the steady state: the ramp before it, the tail after it."""
+
+    start_ns: int
+    end_ns: int
+    bytes: int
+
+    @property
+    def duration_ns(self) -> int:
+        return self.end_ns - self.start_ns
+
+
+class Averages(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures that other tools would have printed for the same transfer, in bit/s.
+
+    from_first_attempt_bps  all bytes over the time since the client first tried to connect (curl's)
+    from_first_byte_bps     all bytes over the time from the first to the last byte
+    after_omit_bps          bytes after the omitted time over that time (iperf3's summary)
+    set_up_ns               what the first of these counts and the second does not
+    """
+
+    from_first_attempt_bps: float | None = None
+    from_first_byte_bps: float | None = None
+    after_omit_bps: float | None = None
+    set_up_ns: int | None = None
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over the streams of one side of a flow."""
+
+    bytes: int | None = None
+    acked_bytes: int | None = None
+    retransmits: int | None = None
+    cpu_user_ns: int | None = None
+    cpu_system_ns: int | None = None
+
+
+class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
+    id: int
+    sender: StreamReport | None = None
+    receiver: StreamReport | None = None
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """All data that went in one direction.
+
+    `counted_by` says which side's series the analysis used, and so whose clock `steady`, `ramp`,
+    `tail` and `series` are on: the receiver's bytes where its series is known, else the bytes that
+    the sender saw acknowledged.
+    """
+
+    direction: FlowDirection
+    streams: tuple[StreamResult, ...]
+    counted_by: Role | None = None
+    series: Series | None = None
+    ramp: Stretch | None = None
+    steady: Steady | None = None
+    tail: Stretch | None = None
+    averages: Averages = Averages()
+    sender: Totals = Totals()
+    receiver: Totals = Totals()
+
+
+class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a result is incomplete."""
+
+    code: str
+    message: str
+    phase: str | None = None
+    hint: str | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement. `complete` is False when it was cut short; what was measured is still here.
+
+    `notes` are sentences about what was asked for and could not be had, or could not be learned.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    spec: TcpSpec
+    complete: bool
+    error: ErrorRecord | None = None
+    started_at: str
+    target: str
+    setup: tuple[Phase, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    client: SideReport = SideReport()
+    server: SideReport = SideReport()
+    peer_extended: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def upload(self) -> Flow | None:
+        return next((flow for flow in self.flows if flow.direction == "upload"), None)
+
+    @property
+    def download(self) -> Flow | None:
+        return next((flow for flow in self.flows if flow.direction == "download"), None)
+
+    @property
+    def flow(self) -> Flow:
+        """The only flow of a one-way test; the upload of a two-way test."""
+        return self.flows[0]
+
+    @property
+    def steady(self) -> Steady | None:
+        return self.flows[0].steady if self.flows else None
+
+    @property
+    def sender(self) -> Totals:
+        return self.flows[0].sender if self.flows else Totals()
+
+    @property
+    def receiver(self) -> Totals:
+        return self.flows[0].receiver if self.flows else Totals()
+
+    @property
+    def set_up_ns(self) -> int | None:
+        """From the client's first attempt to the first payload byte."""
+        return self.flows[0].averages.set_up_ns if self.flows else None
+
+    @property
+    def syn_retransmits(self) -> int | None:
+        """SYNs sent again, over all connections of the run; None if no connect was measured."""
+        known = [p.syn_retransmits for p in self.setup if p.syn_retransmits is not None]
+        return sum(known) if known else None
+
+    def to_json(self, *, indent: int = 2) -> bytes:
+        """This result as UTF-8 JSON; `from_json` gives an equal one back."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=indent)
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Result:
+        """Read a saved result. Raises ResultFormatError."""
+        try:
+            version = msgspec.json.decode(data, type=_Versioned).schema_version
+            if version != SCHEMA_VERSION:
+                raise ResultFormatError(
+                    f"the result has schema version {version}; this netmeasure reads version"
+                    f" {SCHEMA_VERSION}",
+                    hint="read it with the netmeasure that wrote it",
+                )
+            return msgspec.json.decode(data, type=cls)
+        except msgspec.DecodeError as exc:
+            raise ResultFormatError(f"not a netmeasure result: {exc}") from None
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
+    """One live reporting period of one direction. Its ends are read, not assumed.
+
+    Counted at this side: bytes received, or bytes acknowledged where this side sends. Moments count
+    from this side's origin; `retransmits` is of the streams that this side sends on.
+    """
+
+    direction: FlowDirection
+    counted_by: Role
+    start_ns: int
+    end_ns: int
+    bytes: int
+    stream_bytes: tuple[int, ...]
+    omitted: bool = False
+    retransmits: int | None = None
+
+    @property
+    def duration_ns(self) -> int:
+        return self.end_ns - self.start_ns
+
+    @property
+    def goodput_bps(self) -> float:
+        """Bits per second over the interval; 0.0 for an empty one."""
+        return self.bytes * 8e9 / self.duration_ns if self.duration_ns > 0 else 0.0

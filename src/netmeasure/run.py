@@ -1,0 +1,180 @@
+"""A measurement as its user holds it: start, live intervals, early stop, abort, result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from netmeasure import assemble
+from netmeasure.clock import wall_now
+from netmeasure.dialogue import Dialogue
+from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.sockets import address_text
+from netmeasure.engine.tasks import uninterrupted
+from netmeasure.errors import MeasureError, NetmeasureError
+from netmeasure.result import ErrorRecord, Interval, Result, SideReport
+from netmeasure.spec import TcpSpec
+
+
+class Run:
+    """A measurement on its way. Use as an async context manager and iterate for live intervals::
+
+        async with client.run(spec) as run:
+            async for interval in run:
+                ...
+        result = run.result
+
+    Leaving the block waits for the end; leaving it by an exception aborts the run. `result` is set
+    in every case, once set-up had begun; it is incomplete when the run failed.
+    """
+
+    def __init__(self, host: str, port: int, spec: TcpSpec) -> None:
+        self.host = host
+        self.port = port
+        self.spec = spec
+        self.result: Result | None = None
+        self._task: asyncio.Task[Result] | None = None
+        self._intervals: asyncio.Queue[Interval | None] = asyncio.Queue()
+        self._dialogue: Dialogue | None = None
+        self._stop_asked = False
+
+    async def __aenter__(self) -> Run:
+        self._task = asyncio.create_task(self._drive(), name="netmeasure-run")
+        return self
+
+    async def __aexit__(self, exc_type: object, exc: object, tb: object) -> None:
+        assert self._task is not None
+        if exc_type is not None:
+            await self.abort()
+            return
+        await self.wait()
+
+    async def __aiter__(self) -> AsyncIterator[Interval]:
+        while (interval := await self._intervals.get()) is not None:
+            yield interval
+        await self.wait()
+
+    async def wait(self) -> Result:
+        """The result, once there is one. Raises the MeasureError of a run that failed."""
+        if self._task is None:
+            raise MeasureError("the run has not been started", hint="use `async with`")
+        try:
+            return await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            if not self._task.done():
+                self._task.cancel()
+                await uninterrupted(_settled(self._task))
+            raise
+
+    async def abort(self) -> None:
+        """End the run at once, if it is not over; `result` is then incomplete."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """End the data phase now; what was measured becomes a complete result."""
+        self._stop_asked = True
+        if self._dialogue is not None:
+            self._dialogue.stop.set()
+
+    async def _drive(self) -> Result:
+        started_at = wall_now()
+        dialogue = self._dialogue = Dialogue(self.host, self.port, self.spec, PhaseLog())
+        if self._stop_asked:
+            dialogue.stop.set()
+        error: BaseException | None = None
+        try:
+            await dialogue.run(self._intervals.put_nowait)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            try:
+                await uninterrupted(dialogue.leave())
+            finally:
+                self.result = _result(self.host, self.port, dialogue, started_at, error)
+                dialogue.close()
+                if isinstance(error, MeasureError):
+                    error.result = self.result
+                self._intervals.put_nowait(None)
+        return self.result
+
+
+def _result(
+    host: str, port: int, dialogue: Dialogue, started_at: str, error: BaseException | None
+) -> Result:
+    client = dialogue.side()
+    server = assemble.peer_report(dialogue.peer_results, dialogue.directions, "server")
+    if dialogue.announcement is not None and dialogue.peer_results is None:
+        server = SideReport(host=dialogue.announcement.host)
+    origin_ns = None
+    if dialogue.workload is not None and dialogue.workload.origin_ns is not None:
+        origin_ns = dialogue.workload.origin_ns - dialogue.phases.origin_ns
+        _add_first_bytes(dialogue.phases, client, dialogue.workload.origin_ns)
+    return Result(
+        spec=dialogue.spec,
+        complete=error is None,
+        error=error_record(error),
+        started_at=started_at,
+        target=address_text((host, port)),
+        setup=dialogue.phases.collected(),
+        flows=assemble.flows(dialogue.spec, dialogue.directions, client, server, origin_ns),
+        client=client,
+        server=server,
+        peer_extended=dialogue.extended,
+        notes=_notes(dialogue, client),
+    )
+
+
+def _add_first_bytes(phases: PhaseLog, client: SideReport, zero_ns: int) -> None:
+    """The last phase of set-up: from the start signal to the first byte of each stream."""
+    for stream in client.streams:
+        if stream.series is not None:
+            phases.add(
+                "first_byte",
+                f"stream {stream.id}",
+                zero_ns,
+                zero_ns + max(0, stream.series.origin_ns),
+                detail="received" if stream.role == "receiver" else "acknowledged",
+            )
+
+
+def _notes(dialogue: Dialogue, client: SideReport) -> tuple[str, ...]:
+    """What was asked for and could not be had, or could not be learned."""
+    notes: list[str] = []
+    results = dialogue.peer_results
+    if results is not None and not dialogue.extended:
+        notes.append("the server is a plain iperf3: its time series and TCP figures are unknown")
+        wanted, used = dialogue.spec.options.congestion, results.congestion_used
+        if wanted and used and wanted != used:
+            notes.append(f"the server used congestion control {used}, not {wanted}")
+    if dialogue.stop.is_set():
+        notes.append("stopped early by the user")
+    late = [s.id for s in client.streams if s.role == "sender" and s.bytes != s.acked_bytes]
+    if results is not None and late:
+        notes.append(
+            f"not everything sent was acknowledged within {dialogue.spec.deadlines.drain_s:g} s"
+            f" after the end, on streams {late}"
+        )
+    return tuple(notes)
+
+
+def error_record(error: BaseException | None) -> ErrorRecord | None:
+    """An exception as it stands in a Result."""
+    if error is None:
+        return None
+    if isinstance(error, NetmeasureError):
+        return ErrorRecord(
+            code=error.code,
+            message=str(error),
+            phase=getattr(error, "phase", None),
+            hint=error.hint,
+        )
+    if isinstance(error, asyncio.CancelledError):
+        return ErrorRecord(code="cancelled", message="the run was cancelled")
+    return ErrorRecord(code="internal", message=f"{type(error).__name__}: {error}")
+
+
+async def _settled(task: asyncio.Task[Result]) -> None:
+    await asyncio.wait([task])

@@ -1,0 +1,287 @@
+"""A measurement server: many tests at the same time on one port, netmeasure or iperf3 clients."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.sockets import FAMILIES, address_text, receive_exactly, watch_peer
+from netmeasure.engine.tasks import uninterrupted
+from netmeasure.errors import MeasureError, ServeError
+from netmeasure.protocol import COOKIE_BYTES, STREAM_TAG_BYTES, Kind, Side
+from netmeasure.result import Result
+from netmeasure.session import Arrival, Session
+from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits
+
+BACKLOG = 1024
+#: Connections that have not said yet what they are; more than that wait in the kernel's backlog.
+MAX_STRANGERS = 512
+#: How long a turned-away connection is kept, so that the reason arrives before the close.
+LINGER_S = 1.0
+#: Failures of accept() that pass; after them accepting pauses for a moment.
+_ACCEPT_PAUSE_S = 0.1
+
+
+class Server:
+    """Use as an async context manager; :func:`serve` makes one.
+
+    on_result    called in the event loop with the Result of every test that was asked for,
+                 complete or not
+    on_refusal   called with a sentence for every connection that was turned away or made no sense
+                 (a bare TCP probe is neither)
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int = DEFAULT_PORT,
+        *,
+        family: Family = "any",
+        limits: ServerLimits | None = None,
+        on_result: Callable[[Result], None] | None = None,
+        on_refusal: Callable[[str], None] | None = None,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._family = family
+        self._limits = limits or ServerLimits()
+        self._on_result = on_result
+        self._on_refusal = on_refusal
+        self._listeners: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sessions: dict[str, Session] = {}
+        self._strangers = asyncio.Semaphore(MAX_STRANGERS)
+        self._accepted = 0
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._listeners[0].getsockname()[1])
+
+    @property
+    def address(self) -> str:
+        """Where a client on this host reaches the server, as "host:port"."""
+        sock = self._listeners[0]
+        host = sock.getsockname()[0]
+        if host in ("0.0.0.0", "::"):
+            host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+        return address_text((host, self.port))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All addresses that are listened on."""
+        return tuple(address_text(sock.getsockname()) for sock in self._listeners)
+
+    @property
+    def active_tests(self) -> int:
+        return len(self._sessions)
+
+    # ---- life -----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Server:
+        await self._listen()
+        self._accepting = [
+            asyncio.create_task(self._accept(sock), name="netmeasure-accept")
+            for sock in self._listeners
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await uninterrupted(self.close())
+
+    async def close(self) -> None:
+        """Stop listening, tell every client, join every thread."""
+        tasks = [*self._accepting, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for sock in self._listeners:
+            sock.close()
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        where = address_text((self._host or "*", self._port))
+        try:
+            found = await loop.getaddrinfo(
+                self._host,
+                self._port,
+                family=FAMILIES[self._family],
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_PASSIVE,
+            )
+        except (socket.gaierror, OverflowError, UnicodeError) as exc:
+            raise ServeError(
+                f"can't listen on {where}: {getattr(exc, 'strerror', None) or exc}",
+                hint="bind to an address of this host",
+            ) from None
+        port = self._port
+        failure: OSError | None = None
+        for family, _, _, _, sockaddr in dict.fromkeys(found):
+            try:
+                self._listeners.append(_listener(family, (sockaddr[0], port, *sockaddr[2:])))
+            except OSError as exc:
+                # no IPv6 in this kernel or namespace: the other family will do
+                if exc.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and self._host is None:
+                    failure = exc
+                    continue
+                self._close_listeners()
+                raise ServeError(
+                    f"can't listen on {where}: {os.strerror(exc.errno or 0)}", hint=_hint(exc)
+                ) from None
+            port = self.port  # the second family takes the port that the first was given
+        if not self._listeners:
+            reason = failure.strerror if failure else "no address"
+            raise ServeError(f"can't listen on {where}: {reason}")
+
+    def _close_listeners(self) -> None:
+        for sock in self._listeners:
+            sock.close()
+        self._listeners.clear()
+
+    # ---- connections ----------------------------------------------------------------------------
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._strangers.acquire()
+            try:
+                sock, peer = await loop.sock_accept(listener)
+            except OSError:
+                # a connection that was reset in the queue, or no descriptor free: both pass
+                self._strangers.release()
+                await asyncio.sleep(_ACCEPT_PAUSE_S)
+                continue
+            except BaseException:
+                self._strangers.release()
+                raise
+            self._accepted += 1
+            task = asyncio.create_task(self._greet(sock, address_text(peer), self._accepted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _greet(self, sock: socket.socket, peer: str, order: int) -> None:
+        """Find out what a connection is: the data of a known test, a new client, or nothing."""
+        sock.setblocking(False)
+        known = True
+        try:
+            try:
+                async with asyncio.timeout(self._limits.cookie_s):
+                    hello = await receive_exactly(sock, COOKIE_BYTES)
+                    session = self._sessions.get(hello[:-1].decode("ascii", "replace"))
+                    if session is not None and await self._data(session, sock, order):
+                        return
+            except TimeoutError:
+                known = False
+                self._refuse(f"{peer} did not say what it wants in {self._limits.cookie_s:g} s")
+            except OSError:
+                known = False  # reset before it said anything: as good as a probe
+            finally:
+                self._strangers.release()
+            if not known or not hello:
+                sock.close()
+            elif session is not None:
+                self._refuse(f"{peer} opened a data connection that its test does not expect")
+                await _turn_away(sock)
+            else:
+                await self._serve(sock, peer, hello)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def _data(self, session: Session, sock: socket.socket, order: int) -> bool:
+        number = None
+        if session.tags_streams:
+            number = int.from_bytes(await receive_exactly(sock, STREAM_TAG_BYTES), "big")
+        return session.offer(Arrival(sock, order, number))
+
+    async def _serve(self, sock: socket.socket, peer: str, hello: bytes) -> None:
+        control = ControlChannel(sock, Side.SERVER, hello)
+        try:
+            message = await control.receive(deadline_s=self._limits.cookie_s)
+        except MeasureError as exc:
+            self._refuse(f"{peer}: {exc}")
+            await control.close()
+            return
+        except BaseException:
+            await control.close()
+            raise
+        if len(self._sessions) >= self._limits.max_tests:
+            self._refuse(f"{peer} was turned away: {len(self._sessions)} tests are running")
+            with suppress(MeasureError):
+                await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
+            await control.close()
+            return
+        watch_peer(sock, self._limits.vanished_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        cookie: str = message.payload
+        session = Session(control, peer, self._limits, lambda: len(self._sessions))
+        self._sessions[cookie] = session
+        try:
+            result = await session.run()
+        finally:
+            del self._sessions[cookie]
+        if result is not None and self._on_result is not None:
+            self._on_result(result)
+
+    def _refuse(self, sentence: str) -> None:
+        if self._on_refusal is not None:
+            self._on_refusal(sentence)
+
+
+def _listener(family: int, sockaddr: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _hint(exc: OSError) -> str | None:
+    if exc.errno == errno.EADDRINUSE:
+        return "another server has that port; choose one with --port"
+    if exc.errno == errno.EACCES:
+        return "ports below 1024 need privileges"
+    if exc.errno == errno.EADDRNOTAVAIL:
+        return "bind to an address of this host"
+    return None
+
+
+async def _turn_away(sock: socket.socket) -> None:
+    """Say ACCESS_DENIED and let it arrive: a close with unread bytes would be a reset."""
+    loop = asyncio.get_running_loop()
+    with suppress(OSError):
+        async with asyncio.timeout(LINGER_S):
+            await loop.sock_sendall(sock, b"\xff")
+            sock.shutdown(socket.SHUT_WR)
+            while await loop.sock_recv(sock, 65536):
+                pass
+    sock.close()
+
+
+def serve(
+    host: str | None = None,
+    port: int = DEFAULT_PORT,
+    *,
+    family: Family = "any",
+    limits: ServerLimits | None = None,
+    on_result: Callable[[Result], None] | None = None,
+    on_refusal: Callable[[str], None] | None = None,
+) -> Server:
+    """A server for `async with`. Port 0 takes a free one (`server.port`); host None is every
+    address. Raises ServeError when it can't listen."""
+    return Server(
+        host, port, family=family, limits=limits, on_result=on_result, on_refusal=on_refusal
+    )

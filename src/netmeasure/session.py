@@ -1,0 +1,392 @@
+"""The server's part of one test: agree, take the streams in, let them run, exchange results.
+
+A session serves one client and never raises what that client did: a broken, silent or vanished peer
+costs its own session only. The outcome is a Result in every case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import NamedTuple
+
+from netmeasure import assemble, negotiate
+from netmeasure.clock import nanoseconds, now_ns, wall_now
+from netmeasure.engine import tcpinfo
+from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.hosts import this_host
+from netmeasure.engine.tasks import first_of, uninterrupted
+from netmeasure.errors import (
+    MeasureError,
+    NetmeasureError,
+    PeerClosedError,
+    PeerTerminatedError,
+    PeerTimeoutError,
+    RemoteProtocolError,
+    SocketOptionError,
+    StreamError,
+)
+from netmeasure.protocol import (
+    Announcement,
+    Kind,
+    Message,
+    Parameters,
+    PeerResults,
+    Phase,
+    ServerErrorCode,
+    check_parameters,
+    stream_ids,
+)
+from netmeasure.result import FlowDirection, Result, SideReport
+from netmeasure.run import error_record
+from netmeasure.spec import ServerLimits
+from netmeasure.workloads.tcp import TcpPlan, TcpWorkload, sum_cpu
+
+POLL_S = 0.05
+#: A plain client's streams don't end before the results; without a byte count to go by, they are
+#: taken to be empty when nothing has come for so long.
+QUIET_S = 0.2
+
+_NOT_SUPPORTED = 13
+_BAD_PARAMETERS = 114
+_NO_CONGESTION = 134
+_NO_DATA = 144
+_TOO_LONG = 160
+_STREAM_FAILED = 206
+
+
+class RefusedError(MeasureError):
+    """We end the test and tell the client why, with one of iperf3's error numbers."""
+
+    code = "refused_by_us"
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class Arrival(NamedTuple):
+    """A data connection that carries this session's cookie. `order` is that of acceptance;
+    `number` is set where the client said which stream it is."""
+
+    sock: socket.socket
+    order: int
+    number: int | None
+
+
+class Session:
+    """One test on the server. `offer` may be called while `run` is under way."""
+
+    def __init__(
+        self,
+        control: ControlChannel,
+        peer: str,
+        limits: ServerLimits,
+        concurrency: Callable[[], int],
+    ) -> None:
+        self.peer = peer
+        self._control = control
+        self._limits = limits
+        self._concurrency = concurrency
+        self._most_at_once = concurrency()
+        self._started_at = wall_now()
+        self._parameters: Parameters | None = None
+        self._directions: tuple[FlowDirection, ...] = ()
+        self._plan: TcpPlan | None = None
+        self._workload: TcpWorkload | None = None
+        self._arrivals: list[Arrival] = []
+        self._arrived = asyncio.Event()
+        self._client_results: PeerResults | None = None
+        self._side: SideReport | None = None
+
+    # ---- data connections, from the server's accept loop ----------------------------------------
+
+    @property
+    def tags_streams(self) -> bool:
+        """This client says with each data connection which stream it is."""
+        return self._parameters is not None and self._parameters.netmeasure is not None
+
+    @property
+    def wants_streams(self) -> bool:
+        return self._control.connection.phase is Phase.CREATING and len(self._arrivals) < len(
+            self._directions
+        )
+
+    def offer(self, arrival: Arrival) -> bool:
+        """Take a data connection; False if none is wanted (any more), or not this one."""
+        known = set(stream_ids(len(self._directions))) - {a.number for a in self._arrivals}
+        if not self.wants_streams or (arrival.number is not None and arrival.number not in known):
+            return False
+        self._arrivals.append(arrival)
+        self._arrived.set()
+        return True
+
+    # ---- order of events ------------------------------------------------------------------------
+
+    async def run(self) -> Result | None:
+        """Serve the client to the end. None where it left before it asked for a test."""
+        error: BaseException | None = None
+        try:
+            parameters = await self._agree()
+            workload = await self._take_streams(parameters)
+            await self._transfer(parameters, workload)
+            await self._exchange_results(workload)
+        except (NetmeasureError, asyncio.CancelledError) as exc:
+            error = exc
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+        finally:
+            await uninterrupted(self._leave(error))
+            self._result = self._assemble(error)
+        return self._result
+
+    async def _agree(self) -> Parameters:
+        limits = self._limits
+        await self._control.send(Kind.PARAM_EXCHANGE, deadline_s=limits.handshake_s)
+        try:
+            message = await self._receive(limits.handshake_s)
+        except RemoteProtocolError as exc:
+            raise RefusedError(_BAD_PARAMETERS, str(exc)) from None
+        if message.kind is not Kind.PARAMETERS:
+            raise self._bad_news(message)
+        parameters: Parameters = message.payload
+        self._check(parameters)
+        self._parameters = parameters
+        self._directions = negotiate.directions(parameters)
+        self._plan = negotiate.server_plan(parameters, limits)
+        if parameters.netmeasure is not None:
+            mine = Announcement(host=this_host(), concurrent_tests=self._concurrency())
+            await self._control.send(Kind.EXTENSION, mine, deadline_s=limits.handshake_s)
+        await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
+        return parameters
+
+    def _check(self, parameters: Parameters) -> None:
+        wrong = check_parameters(parameters)
+        if wrong is not None:
+            raise RefusedError(*wrong)
+        for name in ("udp", "sctp", "mptcp"):
+            if getattr(parameters, name):
+                raise RefusedError(_NOT_SUPPORTED, f"{name.upper()} tests are not supported")
+
+    async def _take_streams(self, parameters: Parameters) -> TcpWorkload:
+        assert self._plan is not None
+        limits = self._limits
+        workload = self._workload = TcpWorkload(self._plan)
+        try:
+            async with asyncio.timeout(limits.streams_s):
+                await first_of(self._all_arrived(), self._control_failure())
+        except TimeoutError:
+            raise RefusedError(
+                _NO_DATA,
+                f"the client opened {len(self._arrivals)} of {len(self._directions)} streams in"
+                f" {limits.streams_s:g} s",
+            ) from None
+        for number, direction, sock in self._numbered():
+            try:
+                workload.add(
+                    number,
+                    negotiate.server_role(direction),
+                    sock,
+                    tcpinfo.syn_retransmits(sock),
+                )
+            except SocketOptionError as exc:
+                raise RefusedError(_NO_CONGESTION, str(exc)) from None
+        return workload
+
+    async def _all_arrived(self) -> None:
+        while len(self._arrivals) < len(self._directions):
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def _numbered(self) -> list[tuple[int, FlowDirection, socket.socket]]:
+        numbers = tuple(stream_ids(len(self._directions)))
+        by_order = sorted(self._arrivals, key=lambda arrival: arrival.order)
+        self._arrivals = []
+        if self.tags_streams:
+            by_order.sort(key=lambda arrival: arrival.number or 0)
+        return [
+            (number, direction, arrival.sock)
+            for number, direction, arrival in zip(numbers, self._directions, by_order, strict=True)
+        ]
+
+    async def _transfer(self, parameters: Parameters, workload: TcpWorkload) -> None:
+        limits = self._limits
+        workload.begin()
+        await self._control.send(Kind.TEST_START, deadline_s=limits.handshake_s)
+        workload.start()
+        await self._control.send(Kind.TEST_RUNNING, deadline_s=limits.handshake_s)
+        await first_of(
+            self._test_end(),
+            self._stream_failure(workload),
+            self._time_limit(parameters),
+            self._stall(workload),
+        )
+        workload.stop_senders()
+        await workload.join("sender")
+        if self.tags_streams:
+            await self._join_receivers(workload)
+        if error := workload.failed():
+            raise error
+
+    async def _test_end(self) -> None:
+        message = await self._receive(None)
+        if message.kind is not Kind.TEST_END:
+            raise self._bad_news(message)
+
+    async def _stream_failure(self, workload: TcpWorkload) -> None:
+        error = await workload.first_error()
+        # a client that dies takes its data connections with it: say what really happened
+        try:
+            async with asyncio.timeout(POLL_S):
+                message = await self._control.receive(deadline_s=None)
+        except TimeoutError:
+            raise error from None
+        if message.kind is not Kind.TEST_END:
+            raise self._bad_news(message)
+
+    async def _time_limit(self, parameters: Parameters) -> None:
+        """The watchdog: the client is to say TEST_END when its time is over, or a while later."""
+        limits = self._limits
+        time_s = negotiate.server_time_limit_s(parameters)
+        if time_s is None:
+            await asyncio.Event().wait()
+            return
+        await asyncio.sleep(time_s + limits.drain_s + limits.stall_s)
+        raise RefusedError(_TOO_LONG, f"the client did not end its test of {time_s:g} s")
+
+    async def _stall(self, workload: TcpWorkload) -> None:
+        limit_s = self._limits.stall_s
+        seen, since = -1, now_ns()
+        while True:
+            moved = workload.moved_bytes()
+            self._most_at_once = max(self._most_at_once, self._concurrency())
+            if moved != seen:
+                seen, since = moved, now_ns()
+            elif now_ns() - since > nanoseconds(limit_s):
+                raise RefusedError(_NO_DATA, f"no data moved for {limit_s:g} s")
+            await asyncio.sleep(min(POLL_S, limit_s / 4))
+
+    async def _join_receivers(self, workload: TcpWorkload) -> None:
+        try:
+            async with asyncio.timeout(self._limits.drain_s):
+                await workload.join("receiver")
+        except TimeoutError:
+            workload.stop_receivers()
+            await workload.join("receiver")
+
+    async def _exchange_results(self, workload: TcpWorkload) -> None:
+        control, limits = self._control, self._limits
+        await control.send(Kind.EXCHANGE_RESULTS, deadline_s=limits.results_s)
+        message = await self._receive(limits.results_s)
+        if message.kind is not Kind.CLIENT_RESULTS:
+            raise self._bad_news(message)
+        self._client_results = message.payload
+        if not self.tags_streams:
+            await self._empty_receivers(workload, message.payload)
+        mine = assemble.wire_results(self._report(), extended=self.tags_streams)
+        workload.close()
+        await control.send(Kind.SERVER_RESULTS, mine, deadline_s=limits.results_s)
+        await control.send(Kind.DISPLAY_RESULTS, deadline_s=limits.results_s)
+        try:
+            await self._receive(limits.results_s)
+        except (PeerClosedError, PeerTimeoutError):
+            pass  # it has everything; that it forgot to say goodbye takes nothing from the result
+
+    async def _empty_receivers(self, workload: TcpWorkload, results: PeerResults) -> None:
+        """Count what a plain client had sent before it said TEST_END and is still on its way."""
+        sent = {s.id: s.bytes for s in results.streams}
+        exact = self._plan is not None and not self._plan.omit_ns
+        ids = workload.ids("receiver")
+        moved, quiet_since = -1, now_ns()
+        give_up = now_ns() + nanoseconds(self._limits.drain_s)
+        while now_ns() < give_up:
+            received = {number: workload.received(number) for number in ids}
+            if exact and all(received[n] >= sent.get(n, 0) for n in ids):
+                break
+            if sum(received.values()) != moved:
+                moved, quiet_since = sum(received.values()), now_ns()
+            elif now_ns() - quiet_since > nanoseconds(QUIET_S):
+                break
+            await asyncio.sleep(0.005)
+        workload.stop_receivers()
+        await workload.join("receiver")
+
+    # ---- what the client may do instead ---------------------------------------------------------
+
+    async def _receive(self, deadline_s: float | None) -> Message:
+        return await self._control.receive(deadline_s=deadline_s)
+
+    async def _control_failure(self) -> None:
+        raise self._bad_news(await self._receive(None))
+
+    def _bad_news(self, message: Message) -> MeasureError:
+        if message.kind in (Kind.CLIENT_TERMINATE, Kind.IPERF_DONE):
+            return PeerTerminatedError("the client ended the test early", phase="data")
+        return RemoteProtocolError(f"the client sent {message.kind.name} too early")
+
+    # ---- the end --------------------------------------------------------------------------------
+
+    async def _leave(self, error: BaseException | None) -> None:
+        """Leave no thread and no socket; tell the client why if it did not go by itself."""
+        if self._workload is not None:
+            self._workload.abort()
+            await self._workload.join()
+        for arrival in self._arrivals:
+            arrival.sock.close()
+        if error is not None and self._control.connection.phase is not Phase.OVER:
+            await self._tell(error)
+        await self._control.close()
+
+    async def _tell(self, error: BaseException) -> None:
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                await self._control.send(Kind.SERVER_TERMINATE, deadline_s=1.0)
+                return
+            number = error.number if isinstance(error, RefusedError) else None
+            if isinstance(error, StreamError):
+                number = _STREAM_FAILED
+            if number is not None:
+                code = ServerErrorCode(number, None)
+                await self._control.send(Kind.SERVER_ERROR, code, deadline_s=1.0)
+        except MeasureError:
+            pass  # it is gone: nobody to tell
+
+    def _report(self) -> SideReport:
+        """What this end saw; read once, when the threads have ended."""
+        if self._side is None:
+            streams = self._workload.report() if self._workload is not None else ()
+            user, system = sum_cpu(streams)
+            ends = [s.last_ns for s in streams if s.last_ns is not None]
+            self._side = SideReport(
+                host=this_host(),
+                streams=streams,
+                duration_ns=max(ends, default=None),
+                cpu_user_ns=user if streams else None,
+                cpu_system_ns=system if streams else None,
+                concurrent_tests=self._most_at_once,
+            )
+        return self._side
+
+    def _assemble(self, error: BaseException | None) -> Result | None:
+        parameters, plan = self._parameters, self._plan
+        if parameters is None or plan is None:
+            return None
+        spec = negotiate.server_spec(parameters, plan)
+        server = self._report()
+        if self._workload is not None:
+            self._workload.close()
+        client = assemble.peer_report(
+            self._client_results, self._directions, "client", parameters.client_version
+        )
+        return Result(
+            spec=spec,
+            complete=error is None,
+            error=error_record(error),
+            started_at=self._started_at,
+            target=self.peer,
+            flows=assemble.flows(spec, self._directions, client, server, None),
+            client=client,
+            server=server,
+            peer_extended=self.tags_streams,
+        )

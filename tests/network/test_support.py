@@ -1,0 +1,539 @@
+"""The harness itself: every number that it promises, and that it leaves nothing behind.
+
+A test of the package can only be as good as the link, the peer and the faults it is given.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from support import census, iperf3, netns, relay
+from support.netns import Network
+from support.proxy import Action, Proxy
+from support.relay import Relay
+
+pytestmark = pytest.mark.network
+
+needs_namespaces = pytest.mark.skipif(
+    netns.available() is not None, reason=netns.available() or "namespaces work"
+)
+needs_relay = pytest.mark.skipif(
+    relay.available() is not None, reason=relay.available() or "the relay works"
+)
+needs_iperf3 = pytest.mark.skipif(
+    iperf3.available() is not None, reason=iperf3.available() or "iperf3 works"
+)
+
+CONNECT = """
+import json, socket, sys, time
+start = time.monotonic()
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20):
+    print(json.dumps(time.monotonic() - start))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    before, names = census.take(), set(netns.existing())
+    yield
+    assert census.leftovers(before) == []
+    assert set(netns.existing()) - names == set()
+
+
+def connect_time_s(network: netns.NamespacePair, host: str, port: int) -> float:
+    """How long a plain Python program on the client side takes to connect."""
+    argv = network.command("client", [sys.executable, "-c", CONNECT, host, str(port)])
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return float(json.loads(done.stdout))
+
+
+def listener(network: netns.NamespacePair, host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with network.enter("server"):
+        return socket.create_server((host, 0), family=family)
+
+
+def joined(network: netns.NamespacePair, stack: ExitStack) -> tuple[socket.socket, socket.socket]:
+    """A TCP connection between the sides: the client's socket and the server's."""
+    listening = stack.enter_context(listener(network, network.server.address))
+    with network.enter("client"):
+        client = stack.enter_context(socket.create_connection(listening.getsockname(), timeout=5))
+    server = stack.enter_context(listening.accept()[0])
+    server.settimeout(5)
+    return client, server
+
+
+def receive(side: socket.socket, count: int) -> bytes:
+    """Exactly `count` bytes, or what came before the end."""
+    data = bytearray()
+    while len(data) < count:
+        block = side.recv(min(count - len(data), 1 << 20))
+        if not block:
+            break
+        data += block
+    return bytes(data)
+
+
+def receive_to_the_end(side: socket.socket) -> tuple[bytes, str]:
+    """All that arrives, and how it ended: FIN, RST, or silence for as long as the timeout."""
+    data = bytearray()
+    while True:
+        try:
+            block = side.recv(100)
+        except TimeoutError:
+            return bytes(data), "silence"
+        except ConnectionResetError:
+            return bytes(data), "RST"
+        if not block:
+            return bytes(data), "FIN"
+        data += block
+
+
+# ---- namespaces and the link
+
+
+@needs_namespaces
+class TestNetwork:
+    @needs_iperf3
+    @pytest.mark.interop
+    @pytest.mark.parametrize("rate", ["1gbit", "100mbit"])
+    def test_a_shaped_link_carries_its_payload_ceiling(self, rate: str) -> None:
+        with Network() as network, iperf3.server(network) as server:
+            network.shape(rate)
+            ceiling = network.payload_ceiling_bps(rate)
+            for direction in ([], ["-R"]):
+                assert server.wait_listening()
+                options = ["-t", "2", "-O", "1", "-C", "cubic", *direction]
+                report = iperf3.client(
+                    network.server.address, server.port, *options, network=network
+                )
+                carried = report["end"]["sum_received"]["bits_per_second"]
+                assert carried == pytest.approx(ceiling, rel=0.02)
+
+    @needs_iperf3
+    @pytest.mark.interop
+    def test_a_shaped_link_carries_its_payload_ceiling_over_ipv6(self) -> None:
+        with Network() as network, iperf3.server(network) as server:
+            network.shape("1gbit")
+            options = ["-t", "1", "-O", "1", "-C", "cubic"]
+            report = iperf3.client(network.server.address6, server.port, *options, network=network)
+            carried = report["end"]["sum_received"]["bits_per_second"]
+            assert carried == pytest.approx(
+                network.payload_ceiling_bps("1gbit", family=6), rel=0.02
+            )
+
+    def test_a_shape_can_be_taken_away(self) -> None:
+        with Network() as network, ExitStack() as stack:
+            network.shape(None)
+            network.shape("1mbit")
+            network.shape(None)
+            client, server = joined(network, stack)
+            start = time.monotonic()
+            sender = threading.Thread(target=client.sendall, args=(bytes(4_000_000),))
+            sender.start()
+            receive(server, 4_000_000)
+            sender.join()
+            assert time.monotonic() - start < 5
+
+    def test_rates_that_are_none_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="fast"):
+            Network.payload_ceiling_bps("fast")
+
+    @pytest.mark.parametrize("family", [4, 6])
+    def test_a_late_network_delays_the_connect_to_the_kernels_repetition(self, family: int) -> None:
+        with Network() as network:
+            host = network.server.address if family == 4 else network.server.address6
+            with listener(network, host) as listening, network.late(2.5):
+                late_s = connect_time_s(network, host, listening.getsockname()[1])
+            with listener(network, host) as listening:
+                prompt_s = connect_time_s(network, host, listening.getsockname()[1])
+        assert 2.9 < late_s < 3.5
+        assert prompt_s < 0.2
+
+    def test_leaving_a_late_network_early_ends_it(self) -> None:
+        with Network() as network, listener(network, network.server.address) as listening:
+            with network.late(3600):
+                pass
+            port = listening.getsockname()[1]
+            assert connect_time_s(network, network.server.address, port) < 0.2
+
+    def test_a_cut_stops_the_data_without_a_reset_and_mending_lets_it_go_on(self) -> None:
+        with Network() as network, ExitStack() as stack:
+            client, server = joined(network, stack)
+            client.sendall(b"before")
+            assert receive(server, 6) == b"before"
+            network.cut()
+            client.sendall(b"after")
+            server.sendall(b"reply")
+            for side in (server, client):
+                side.settimeout(0.3)
+                with pytest.raises(TimeoutError):
+                    side.recv(1)
+                side.settimeout(5)
+            network.mend()
+            assert receive(server, 5) == b"after"
+            assert receive(client, 5) == b"reply"
+
+    def test_a_thread_enters_alone_and_comes_back(self) -> None:
+        def namespace() -> str:
+            return os.readlink("/proc/thread-self/ns/net")
+
+        def work() -> None:
+            with network.enter("server"):
+                entered.append(namespace())
+                inside.set()
+                assert checked.wait(5)
+            left.append(namespace())
+
+        home, entered, left = namespace(), [], []
+        inside, checked = threading.Event(), threading.Event()
+        with Network() as network:
+            worker = threading.Thread(target=work)
+            worker.start()
+            assert inside.wait(5)
+            assert namespace() == home
+            checked.set()
+            worker.join()
+            assert entered != [home]
+            assert left == [home]
+            with pytest.raises(ZeroDivisionError), network.enter("client"):
+                1 / 0  # noqa: B018
+            assert namespace() == home
+
+    def test_settings_are_those_of_one_side(self) -> None:
+        name = "net.ipv4.tcp_congestion_control"
+        with Network() as network:
+            network.sysctl("client", name, "cubic")
+            network.sysctl("server", name, "reno")
+            for side, value in (("client", "cubic"), ("server", "reno")):
+                with network.enter(side):
+                    assert Path("/proc/sys", *name.split(".")).read_text().strip() == value
+
+
+# ---- cleaning up
+
+
+@needs_namespaces
+class TestCleaning:
+    def test_processes_and_pipes_end_with_the_network(self) -> None:
+        with Network() as network:
+            started = network.popen("server", ["sleep", "60"], stdout=subprocess.PIPE)
+            shell = ["sh", "-c", "sleep 61 & echo $!; exit 0"]
+            orphan = subprocess.check_output(network.command("server", shell), stderr=None)
+        assert started.returncode is not None
+        assert not runs(int(orphan))
+
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+    def test_a_failing_block_leaves_nothing(self, error: type[BaseException]) -> None:
+        with pytest.raises(error), Network():
+            raise error
+
+    @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+    def test_a_failing_construction_leaves_nothing(self, error: type[BaseException]) -> None:
+        class Broken(Network):
+            def _build(self) -> None:
+                super()._build()
+                raise error
+
+        with pytest.raises(error), Broken():
+            pass
+
+    def test_a_killed_run_is_swept_and_a_living_one_is_not(self) -> None:
+        doomed = (
+            "import os, signal; from support.netns import Network\n"
+            "with Network() as n:\n"
+            "    n.popen('client', ['sleep', '60'])\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        support_root = str(Path(netns.__file__).parents[1])
+        subprocess.run(
+            [sys.executable, "-c", doomed], env={**os.environ, "PYTHONPATH": support_root}
+        )
+        with Network() as network:
+            swept = netns.sweep()
+            assert len(swept) >= 2
+            living = {network.client.namespace, network.server.namespace}
+            assert living.isdisjoint(swept)
+            assert living <= set(netns.existing())
+
+    def test_an_exit_without_leaving_the_block_leaves_nothing(self) -> None:
+        careless = (
+            "from support.netns import Network\n"
+            "n = Network().__enter__()\n"
+            "print(n.client.namespace)"
+        )
+        support_root = str(Path(netns.__file__).parents[1])
+        named = subprocess.check_output(
+            [sys.executable, "-c", careless],
+            env={**os.environ, "PYTHONPATH": support_root},
+            text=True,
+        )
+        assert named.strip() not in netns.existing()
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there and more than a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+# ---- the relay
+
+
+@needs_relay
+class TestRelay:
+    def test_its_delay_is_the_round_trip_of_a_connect(self) -> None:
+        with (
+            Relay(delay_ms=25) as line,
+            listener(line, line.server.address) as listening,
+            line.enter("client"),
+        ):
+            start = time.monotonic()
+            with socket.create_connection(listening.getsockname(), timeout=5):
+                took_s = time.monotonic() - start
+        assert 0.050 <= took_s < 0.060
+        assert line.counts["up"].forwarded_packets >= 2
+        assert line.counts["up"].overrun_packets == 0
+
+    def test_its_losses_are_counted_and_repeat_with_the_seed(self) -> None:
+        first, lost = datagrams_through(Relay(loss=0.1, seed=7))
+        again, _ = datagrams_through(Relay(loss=0.1, seed=7))
+        other, _ = datagrams_through(Relay(loss=0.1, seed=8))
+        assert first == again != other
+        assert 500 - len(first) == lost
+        assert 25 <= lost <= 80
+
+    @needs_iperf3
+    @pytest.mark.interop
+    def test_its_rate_is_what_arrives(self) -> None:
+        rate_bps = 50_000_000
+        with Relay(delay_ms=2, rate_bps=rate_bps, queue_bytes=100_000) as line:
+            with iperf3.server(line) as server:
+                options = ["-t", "2", "-O", "1", "-C", "cubic"]
+                report = iperf3.client(line.server.address, server.port, *options, network=line)
+            carried = report["end"]["sum_received"]["bits_per_second"]
+            assert carried == pytest.approx(rate_bps * 1448 / 1500, rel=0.02)
+
+    def test_a_full_queue_drops(self) -> None:
+        arrived, _ = datagrams_through(line := Relay(rate_bps=1_000_000, queue_bytes=12_000))
+        up = line.counts["up"]
+        assert up.queue_dropped_packets > 300
+        assert up.forwarded_packets == len(arrived)
+        assert up.forwarded_packets + up.queue_dropped_packets + up.held_packets == 500
+
+
+def datagrams_through(line: Relay) -> tuple[list[int], int]:
+    """Send 500 numbered datagrams up the line: the numbers that arrived, and the relay's losses."""
+    with line, ExitStack() as stack:
+        with line.enter("server"):
+            receiver = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        receiver.bind((line.server.address, 0))
+        receiver.settimeout(0.2)
+        with line.enter("client"):
+            sender = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        for number in range(500):
+            sender.sendto(number.to_bytes(4, "big") + bytes(96), receiver.getsockname())
+        arrived = []
+        while True:
+            try:
+                arrived.append(int.from_bytes(receiver.recv(100)[:4], "big"))
+            except TimeoutError:
+                break
+    return arrived, line.counts["up"].lost_packets
+
+
+# ---- iperf3
+
+
+@needs_iperf3
+@pytest.mark.interop
+class TestIperf3:
+    def test_a_failure_is_an_assertion_with_the_reason(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        with pytest.raises(AssertionError, match="Connection refused"):
+            iperf3.client("127.0.0.1", port)
+        assert "refused" in iperf3.client("127.0.0.1", port, check=False)["error"]
+
+    def test_a_server_that_cannot_start_tells_why(self) -> None:
+        with (
+            pytest.raises(AssertionError, match="client only"),
+            iperf3.server(args=["--reverse"]),
+        ):
+            pass
+
+    def test_a_one_off_server_ends_after_its_test(self) -> None:
+        with iperf3.server(one_off=True) as server:
+            iperf3.client("127.0.0.1", server.port, "-n", "1M")
+            assert server.process.wait(timeout=5) == 0
+            assert "Accepted connection" in server.output
+
+
+# ---- the proxy
+
+
+@pytest.fixture
+def through() -> Iterator[tuple[Proxy, socket.socket, socket.socket]]:
+    """A proxy, and the client's and the target's socket of its connection 0."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as target,
+        Proxy(target.getsockname()) as proxy,
+        socket.create_connection(proxy.address, timeout=5) as client,
+        target.accept()[0] as server,
+    ):
+        server.settimeout(5)
+        assert proxy.connection(0).wait_open()
+        yield proxy, client, server
+
+
+Through = tuple[Proxy, socket.socket, socket.socket]
+
+
+class TestProxy:
+    def test_it_copies_both_ways_and_fast(self, through: Through) -> None:
+        proxy, client, server = through
+        data = os.urandom(1 << 20) * 128
+        sender = threading.Thread(target=client.sendall, args=(data,))
+        start = time.monotonic()
+        sender.start()
+        arrived = receive(server, len(data))
+        took_s = time.monotonic() - start
+        sender.join()
+        assert arrived == data
+        assert len(data) * 8 / took_s > 1e9
+        server.sendall(b"thanks")
+        assert receive(client, 6) == b"thanks"
+        assert proxy.connection(0).forwarded("up") == len(data)
+        assert proxy.connection(0).forwarded("down") == 6
+
+    def test_the_end_of_one_direction_leaves_the_other_open(self, through: Through) -> None:
+        proxy, client, server = through
+        client.shutdown(socket.SHUT_WR)
+        assert server.recv(1) == b""
+        server.sendall(b"still")
+        server.close()
+        assert receive(client, 6) == b"still"
+        assert proxy.connection(0).wait_ended()
+
+    def test_a_reset_reaches_both_sides(self, through: Through) -> None:
+        proxy, client, server = through
+        proxy.connection(0).reset()
+        for side in (client, server):
+            with pytest.raises(ConnectionResetError):
+                side.recv(1)
+
+    def test_a_close_is_an_orderly_end_for_both_sides(self, through: Through) -> None:
+        proxy, client, server = through
+        client.sendall(b"last")
+        assert receive(server, 4) == b"last"
+        proxy.connection(0).close()
+        assert client.recv(1) == server.recv(1) == b""
+
+    def test_a_reset_from_a_peer_is_passed_on(self, through: Through) -> None:
+        _, client, server = through
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+        client.close()
+        with pytest.raises(ConnectionResetError):
+            server.recv(1)
+
+    @pytest.mark.parametrize("direction", ["up", "both"])
+    def test_a_stall_is_silence_until_it_ends(self, through: Through, direction: str) -> None:
+        proxy, client, server = through
+        proxy.connection(0).stall(direction)
+        client.sendall(b"up")
+        server.sendall(b"down")
+        server.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            server.recv(1)
+        if direction == "up":
+            assert receive(client, 4) == b"down"
+        server.settimeout(5)
+        proxy.connection(0).resume(direction)
+        assert receive(server, 2) == b"up"
+
+    def test_a_trickle_arrives_byte_by_byte_and_whole(self, through: Through) -> None:
+        proxy, client, server = through
+        proxy.connection(0).trickle("up", pause_s=0.002)
+        client.sendall(b"slow as slow can be")
+        pieces = [server.recv(100)]
+        while sum(map(len, pieces)) < 19:
+            pieces.append(server.recv(100))
+        assert b"".join(pieces) == b"slow as slow can be"
+        assert len(pieces) > 12
+
+    def test_a_half_close_ends_one_direction_only(self, through: Through) -> None:
+        proxy, client, server = through
+        proxy.connection(0).half_close("up")
+        assert server.recv(1) == b""
+        client.sendall(b"lost")
+        server.sendall(b"found")
+        assert receive(client, 5) == b"found"
+
+    @pytest.mark.parametrize("count", [0, 1, 5])
+    @pytest.mark.parametrize(
+        ("action", "ending"),
+        [("close", "FIN"), ("reset", "RST"), ("half_close", "FIN"), ("stall", "silence")],
+    )
+    def test_an_order_given_in_advance_is_met_to_the_byte(
+        self, count: int, action: Action, ending: str
+    ) -> None:
+        with ExitStack() as stack:
+            target = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            proxy = stack.enter_context(Proxy(target.getsockname()))
+            proxy.connection(1).after(count, "up", action)
+            clients, servers = [], []
+            for _ in range(2):
+                clients.append(stack.enter_context(socket.create_connection(proxy.address, 5)))
+                servers.append(stack.enter_context(target.accept()[0]))
+                servers[-1].settimeout(0.2)
+                with suppress(ConnectionError):  # the fault may be faster than we are
+                    clients[-1].sendall(b"0123456789")
+            assert receive(servers[0], 10) == b"0123456789"
+            assert receive_to_the_end(servers[1]) == (b"0123456789"[:count], ending)
+
+    def test_an_unreachable_target_is_a_reset_for_the_client(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as target:
+            nowhere = target.getsockname()
+        with (
+            Proxy(nowhere) as proxy,
+            socket.create_connection(proxy.address, timeout=5) as client,
+            pytest.raises(ConnectionResetError),
+        ):
+            client.recv(1)
+
+    @needs_namespaces
+    def test_it_lives_where_it_was_started(self) -> None:
+        with Network() as network, ExitStack() as stack:
+            target = stack.enter_context(listener(network, network.server.address))
+            with network.enter("client"):
+                proxy = stack.enter_context(Proxy(target.getsockname()))
+                client = stack.enter_context(socket.create_connection(proxy.address, timeout=5))
+            assert target.accept()[0].close() is None
+            assert client.recv(1) == b""
+
+    @needs_iperf3
+    @pytest.mark.interop
+    def test_iperf3_passes_through_and_meets_the_ordered_fault(self) -> None:
+        with iperf3.server() as server:
+            with Proxy(("127.0.0.1", server.port)) as proxy:
+                iperf3.client(*proxy.address, "-n", "50M")
+                assert proxy.accepted == 2
+                assert proxy.connection(1).forwarded("up") >= 50 * 2**20
+            assert server.wait_listening()
+            with Proxy(("127.0.0.1", server.port)) as proxy:
+                proxy.connection(0).after(37, "up", "reset")
+                report = iperf3.client(*proxy.address, "-n", "1M", check=False)
+                assert "error" in report
+                assert proxy.connection(0).forwarded("up") == 37

@@ -1,0 +1,487 @@
+"""The control connection's machine: every phase with every event, for both ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from dialogue import (
+    COOKIE,
+    EXTENDED_DIALOGUE,
+    INTERRUPTIONS,
+    JSON_KINDS,
+    PAYLOADS,
+    PLAIN_DIALOGUE,
+    SENDER,
+    STEPS,
+    TCP_CLIENT_RESULTS,
+    TCP_PARAMETERS,
+    WIRE,
+    drain,
+    end_at,
+    framed,
+    leads_to,
+    outcome,
+)
+
+from netmeasure.errors import LocalProtocolError, RemoteProtocolError
+from netmeasure.protocol import (
+    Closed,
+    Connection,
+    Kind,
+    Message,
+    NeedData,
+    Parameters,
+    Phase,
+    ServerErrorCode,
+    Side,
+)
+
+DIALOGUES = pytest.mark.parametrize(
+    "dialogue", [PLAIN_DIALOGUE, EXTENDED_DIALOGUE], ids=["plain", "extended"]
+)
+BOTH_SIDES = pytest.mark.parametrize("side", Side, ids=lambda side: side.value)
+EVERY_PHASE = pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.name)
+EVERY_KIND = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.name)
+REGULAR_STEPS = pytest.mark.parametrize(
+    ("before", "sender", "kind", "after"), STEPS, ids=[kind.name for _, _, kind, _ in STEPS]
+)
+
+
+def ignores_everything(side: Side, phase: Phase) -> bool:
+    return phase is Phase.OVER or (side is Side.CLIENT and phase is Phase.DISPLAYING)
+
+
+def json_due(phase: Phase) -> Kind | None:
+    return next((k for before, _, k, _ in STEPS if before is phase and k in JSON_KINDS), None)
+
+
+def test_steps_cover_every_phase_and_kind() -> None:
+    assert {before for before, *_ in STEPS} == set(Phase) - {Phase.OVER}
+    assert set(SENDER) == set(WIRE) == set(Kind)
+
+
+@DIALOGUES
+def test_dialogue_step_by_step(dialogue: tuple[tuple[Side, Kind], ...]) -> None:
+    ends = {side: Connection(side) for side in Side}
+    for side, kind in dialogue:
+        data = ends[side].send(kind, PAYLOADS.get(kind))
+        ends[side.other].receive_data(data)
+        assert ends[side.other].next_message() == Message(kind, PAYLOADS.get(kind))
+        assert isinstance(ends[side.other].next_message(), NeedData)
+        assert ends[Side.CLIENT].phase is ends[Side.SERVER].phase
+    assert ends[Side.CLIENT].phase is Phase.OVER
+
+
+@DIALOGUES
+@pytest.mark.parametrize("piece", [1, 7, 10_000], ids=["byte by byte", "by sevens", "batched"])
+def test_dialogue_in_pieces(dialogue: tuple[tuple[Side, Kind], ...], piece: int) -> None:
+    ends = {side: Connection(side) for side in Side}
+    got: list[tuple[Side, Kind]] = []
+    pending = b""
+    for index, (side, kind) in enumerate(dialogue):
+        pending += ends[side].send(kind, PAYLOADS.get(kind))
+        if index + 1 < len(dialogue) and dialogue[index + 1][0] is side:
+            continue
+        for at in range(0, len(pending), piece):
+            ends[side.other].receive_data(pending[at : at + piece])
+            for message in drain(ends[side.other]):
+                assert message.payload == PAYLOADS.get(message.kind)
+                got.append((side, message.kind))
+        pending = b""
+    assert got == list(dialogue)
+
+
+@EVERY_KIND
+def test_sent_bytes(kind: Kind) -> None:
+    before = next((phase for phase, _, k, _ in STEPS if k is kind), Phase.RUNNING)
+    data = end_at(before, SENDER[kind]).send(kind, PAYLOADS.get(kind))
+    if kind in JSON_KINDS or kind is Kind.EXTENSION:
+        head = b"\x40" if kind is Kind.EXTENSION else b""
+        length = len(head) + 4
+        assert data == head + framed(data[length:])
+        assert json.loads(data[length:]).items() >= json.loads(WIRE[kind][length:]).items()
+    else:
+        assert data == WIRE[kind]
+
+
+@BOTH_SIDES
+@EVERY_PHASE
+@EVERY_KIND
+def test_send(side: Side, phase: Phase, kind: Kind) -> None:
+    connection = end_at(phase, side)
+    after = leads_to(phase, kind)
+    if SENDER[kind] is side and after is not None:
+        connection.send(kind, PAYLOADS.get(kind))
+        assert connection.phase is after
+        return
+    with pytest.raises(LocalProtocolError) as caught:
+        connection.send(kind, PAYLOADS.get(kind))
+    for word in (side.value, kind.name, phase.value):
+        assert word in str(caught.value)
+    assert connection.phase is phase
+
+
+@BOTH_SIDES
+@EVERY_PHASE
+@EVERY_KIND
+def test_receive(side: Side, phase: Phase, kind: Kind) -> None:
+    connection = end_at(phase, side)
+    connection.receive_data(WIRE[kind])
+    after = leads_to(phase, kind)
+    if ignores_everything(side, phase):
+        assert isinstance(connection.next_message(), NeedData)
+        assert connection.phase is phase
+        assert connection.trailing_data == b""
+        return
+    if SENDER[kind] is not side and after is not None:
+        assert connection.next_message() == Message(kind, PAYLOADS.get(kind))
+        assert connection.phase is after
+        return
+    due = json_due(phase)
+    if kind in JSON_KINDS and due is not None and SENDER[due] is not side:
+        return  # one JSON object looks like the other that is due
+    with pytest.raises(RemoteProtocolError) as caught:
+        connection.next_message()
+    assert f"{WIRE[kind][0]:02x}" in str(caught.value)
+    if (side, phase) == (Side.SERVER, Phase.START):
+        assert "does not speak iperf3's protocol" in str(caught.value)
+    else:
+        assert phase.value in str(caught.value)
+    assert connection.phase is phase
+
+
+@pytest.mark.parametrize(
+    ("side", "phase"),
+    [
+        (side, phase)
+        for side in Side
+        for phase in Phase
+        if not ignores_everything(side, phase) and (side, phase) != (Side.SERVER, Phase.START)
+    ],
+)
+def test_bytes_that_no_message_starts_with(side: Side, phase: Phase) -> None:
+    known = {data[0] for data in WIRE.values()}
+    for byte in set(range(256)) - known:
+        connection = end_at(phase, side)
+        connection.receive_data(bytes([byte]))
+        with pytest.raises(RemoteProtocolError, match=f"0x{byte:02x} "):
+            connection.next_message()
+
+
+@BOTH_SIDES
+def test_the_message_names_what_was_due(side: Side) -> None:
+    phase, due = {
+        Side.CLIENT: (Phase.OFFERED, "EXTENSION or CREATE_STREAMS was due"),
+        Side.SERVER: (Phase.OFFERED, "nothing was due"),
+    }[side]
+    connection = end_at(phase, side)
+    connection.receive_data(b"\x01" if side is Side.CLIENT else b"\x04")
+    with pytest.raises(RemoteProtocolError, match=due):
+        connection.next_message()
+
+
+@pytest.mark.parametrize("kind", INTERRUPTIONS, ids=lambda kind: kind.name)
+def test_an_interruption_ends_both(kind: Kind) -> None:
+    side = INTERRUPTIONS[kind]
+    for phase in set(Phase) - {Phase.START, Phase.DISPLAYING, Phase.OVER}:
+        ours, theirs = end_at(phase, side), end_at(phase, side.other)
+        theirs.receive_data(ours.send(kind, PAYLOADS.get(kind)) + b"more")
+        assert [message.kind for message in drain(theirs)] == [kind]
+        assert ours.phase is theirs.phase is Phase.OVER
+        assert theirs.trailing_data == b""
+
+
+# ---- delivery -----------------------------------------------------------------------------------
+
+
+@REGULAR_STEPS
+def test_delivery_byte_by_byte(before: Phase, sender: Side, kind: Kind, after: Phase) -> None:
+    connection = end_at(before, sender.other)
+    *head, last = (WIRE[kind][at : at + 1] for at in range(len(WIRE[kind])))
+    for byte in head:
+        connection.receive_data(byte)
+        assert isinstance(connection.next_message(), NeedData)
+        assert connection.phase is before
+    connection.receive_data(last)
+    assert connection.next_message() == Message(kind, PAYLOADS.get(kind))
+    assert connection.phase is after
+
+
+@REGULAR_STEPS
+def test_delivery_with_trailing_data(before: Phase, sender: Side, kind: Kind, after: Phase) -> None:
+    connection = end_at(before, sender.other)
+    connection.receive_data(WIRE[kind] + b"\x07tail")
+    assert connection.next_message() == Message(kind, PAYLOADS.get(kind))
+    assert connection.phase is after
+    assert connection.trailing_data == b"\x07tail"
+
+
+@BOTH_SIDES
+def test_nothing_is_kept_when_it_is_over(side: Side) -> None:
+    connection = end_at(Phase.OVER, side)
+    connection.receive_data(b"x" * 100_000)
+    assert connection.trailing_data == b""
+    assert isinstance(connection.next_message(), NeedData)
+    connection.receive_data(b"")
+    assert isinstance(connection.next_message(), Closed)
+
+
+# ---- end of file --------------------------------------------------------------------------------
+
+
+@BOTH_SIDES
+@EVERY_PHASE
+def test_eof_between_messages(side: Side, phase: Phase) -> None:
+    connection = end_at(phase, side)
+    connection.receive_data(b"")
+    for _ in range(2):
+        assert isinstance(connection.next_message(), Closed)
+    assert connection.phase is phase
+
+
+@REGULAR_STEPS
+def test_eof_after_a_message(before: Phase, sender: Side, kind: Kind, after: Phase) -> None:
+    messages, ended, phase = outcome(sender.other, before, [WIRE[kind]])
+    assert [message.kind for message in messages] == [kind]
+    assert (ended, phase) == ("Closed", after)
+
+
+@pytest.mark.parametrize(
+    ("before", "kind"), [(before, kind) for before, _, kind, _ in STEPS if len(WIRE[kind]) > 1]
+)
+def test_eof_in_the_middle(before: Phase, kind: Kind) -> None:
+    for cut in {1, 2, 4, 5, 6, len(WIRE[kind]) - 1}:
+        connection = end_at(before, SENDER[kind].other)
+        connection.receive_data(WIRE[kind][:cut])
+        connection.receive_data(b"")
+        with pytest.raises(RemoteProtocolError, match="closed the connection in the middle") as e:
+            connection.next_message()
+        assert before.value in str(e.value)
+        assert WIRE[kind][: min(cut, 16)].hex(" ") in str(e.value)
+
+
+# ---- SERVER_ERROR -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\xfe\0\0\0\x8e\0\0\0\x6b", ServerErrorCode(142, 107)),
+        (b"\xfe\0\0\0\x8e\0\0\0\0", ServerErrorCode(142, None)),
+        (b"\xfe\0\0\0\x8e\0\0\0\x6bstale", ServerErrorCode(142, 107)),
+    ],
+)
+def test_server_error_with_eight_bytes(data: bytes, code: ServerErrorCode) -> None:
+    connection = end_at(Phase.OFFERED, Side.CLIENT)
+    connection.receive_data(data)
+    assert connection.next_message() == Message(Kind.SERVER_ERROR, code)
+    assert connection.phase is Phase.OVER
+    assert isinstance(connection.next_message(), NeedData)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\xfe\0\0\0\x8e", ServerErrorCode(142, None)),
+        (b"\xfe\0\0\0\x8e\0\0", ServerErrorCode(142, None)),
+        (b"\xfe", ServerErrorCode(None, None)),
+    ],
+)
+def test_server_error_cut_short_by_eof(data: bytes, code: ServerErrorCode) -> None:
+    connection = end_at(Phase.OFFERED, Side.CLIENT)
+    connection.receive_data(data)
+    assert isinstance(connection.next_message(), NeedData)
+    connection.receive_data(b"")
+    assert connection.next_message() == Message(Kind.SERVER_ERROR, code)
+    assert isinstance(connection.next_message(), Closed)
+
+
+def test_server_error_sent_without_errno() -> None:
+    connection = end_at(Phase.OFFERED, Side.SERVER)
+    assert connection.send(Kind.SERVER_ERROR, ServerErrorCode(5, None)) == (
+        b"\xfe\0\0\0\x05\0\0\0\0"
+    )
+
+
+@pytest.mark.parametrize(
+    "stale", [WIRE[Kind.SERVER_ERROR], b"\xfe\0", b"\x09", b"\0\0\0\x02{}", b"\x77" * 50]
+)
+def test_a_client_ignores_what_follows_display_results(stale: bytes) -> None:
+    connection = end_at(Phase.ANSWERED, Side.CLIENT)
+    connection.receive_data(b"\x0e" + stale)
+    assert [message.kind for message in drain(connection)] == [Kind.DISPLAY_RESULTS]
+    connection.receive_data(stale)
+    assert isinstance(connection.next_message(), NeedData)
+    assert connection.trailing_data == b""
+    assert connection.send(Kind.IPERF_DONE) == b"\x10"
+    connection.receive_data(stale)
+    connection.receive_data(b"")
+    assert isinstance(connection.next_message(), Closed)
+
+
+@pytest.mark.parametrize(
+    ("side", "phase", "kind"),
+    [
+        (Side.SERVER, Phase.ASKED, Kind.CLIENT_TERMINATE),
+        (Side.SERVER, Phase.ASKED, Kind.IPERF_DONE),
+        (Side.SERVER, Phase.EXCHANGING, Kind.CLIENT_TERMINATE),
+        (Side.CLIENT, Phase.ANSWERING, Kind.SERVER_ERROR),
+        (Side.CLIENT, Phase.ANSWERING, Kind.SERVER_TERMINATE),
+        (Side.CLIENT, Phase.START, Kind.ACCESS_DENIED),
+    ],
+)
+def test_a_state_where_something_else_was_due(side: Side, phase: Phase, kind: Kind) -> None:
+    messages, ended, after = outcome(side, phase, [WIRE[kind]])
+    assert messages == [Message(kind, PAYLOADS.get(kind))]
+    assert (ended, after) == ("Closed", Phase.OVER)
+
+
+# ---- nonsense -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: lab1\r\n\r\n", "47 45 54 20 2f"),
+        (b"\x16\x03\x01\x02\0\x01\0", "16 03 01"),
+        (COOKIE.encode() + b"!", "33 69 72 6a"),
+        (b"short\0", "73 68 6f 72 74 00"),
+        (b"\0" * 37, "00 00"),
+    ],
+    ids=["http", "tls", "no NUL", "short", "zeros"],
+)
+def test_no_cookie(data: bytes, shown: str) -> None:
+    connection = Connection(Side.SERVER)
+    connection.receive_data(data)
+    with pytest.raises(RemoteProtocolError, match=f"it began with {shown}"):
+        connection.next_message()
+
+
+@pytest.mark.parametrize(
+    ("side", "phase", "head", "length"),
+    [
+        (Side.SERVER, Phase.ASKED, b"", 0),
+        (Side.SERVER, Phase.ASKED, b"", 64 * 1024 + 1),
+        (Side.SERVER, Phase.ASKED, b"", 2**24 - 1),
+        (Side.CLIENT, Phase.OFFERED, b"\x40", 0),
+        (Side.CLIENT, Phase.OFFERED, b"\x40", 64 * 1024 + 1),
+        (Side.CLIENT, Phase.OFFERED, b"\x40", 2**32 - 1),
+        (Side.SERVER, Phase.EXCHANGING, b"", 0),
+        (Side.CLIENT, Phase.ANSWERING, b"", 0),
+    ],
+)
+def test_impossible_lengths(side: Side, phase: Phase, head: bytes, length: int) -> None:
+    connection = end_at(phase, side)
+    connection.receive_data(head + length.to_bytes(4, "big"))
+    with pytest.raises(RemoteProtocolError, match=f"of {length} bytes") as caught:
+        connection.next_message()
+    assert phase.value in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("side", "phase"), [(Side.SERVER, Phase.EXCHANGING), (Side.CLIENT, Phase.ANSWERING)]
+)
+def test_the_length_of_results(side: Side, phase: Phase) -> None:
+    connection = end_at(phase, side)
+    connection.receive_data((2**24 - 1).to_bytes(4, "big"))
+    assert isinstance(connection.next_message(), NeedData)
+    connection = end_at(phase, side)
+    connection.receive_data((2**24).to_bytes(4, "big"))
+    with pytest.raises(RemoteProtocolError, match="byte 0x01"):
+        connection.next_message()
+
+
+def test_the_largest_parameters() -> None:
+    messages, ended, _ = outcome(
+        Side.SERVER, Phase.ASKED, [framed(TCP_PARAMETERS.ljust(64 * 1024))], eof=False
+    )
+    assert messages == [Message(Kind.PARAMETERS, PAYLOADS[Kind.PARAMETERS])]
+    assert ended == "NeedData"
+
+
+def test_too_large_to_send() -> None:
+    connection = end_at(Phase.ASKED, Side.CLIENT)
+    huge = Parameters(omit=0, time=1, num=0, blockcount=0, parallel=1, title="x" * 65_536)
+    with pytest.raises(LocalProtocolError, match="PARAMETERS of .* at most 65536"):
+        connection.send(Kind.PARAMETERS, huge)
+    assert connection.phase is Phase.ASKED
+    assert connection.send(Kind.PARAMETERS, PAYLOADS[Kind.PARAMETERS]).startswith(b"\0\0")
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"7", b'"x"', b"{]", b"\xff\xfe", b"[" * 60_000])
+@pytest.mark.parametrize(
+    ("side", "phase", "head"),
+    [
+        (Side.SERVER, Phase.ASKED, b""),
+        (Side.CLIENT, Phase.OFFERED, b"\x40"),
+        (Side.SERVER, Phase.EXCHANGING, b""),
+        (Side.CLIENT, Phase.ANSWERING, b""),
+    ],
+    ids=["parameters", "extension", "client results", "server results"],
+)
+def test_json_that_is_none(side: Side, phase: Phase, head: bytes, text: bytes) -> None:
+    connection = end_at(phase, side)
+    connection.receive_data(head + framed(text))
+    with pytest.raises(RemoteProtocolError):
+        connection.next_message()
+    assert connection.phase is phase
+
+
+@pytest.mark.parametrize(
+    ("side", "phase", "data"),
+    [
+        (Side.CLIENT, Phase.OFFERED, b"\x07"),
+        (Side.SERVER, Phase.ASKED, b"\0\0\0\0"),
+        pytest.param(
+            Side.SERVER,
+            Phase.ASKED,
+            framed(b"{]") + framed(TCP_PARAMETERS),
+            marks=pytest.mark.xfail(strict=True, reason="JSON after broken JSON is taken"),
+        ),
+        pytest.param(
+            Side.SERVER,
+            Phase.EXCHANGING,
+            framed(b"{}") + framed(TCP_CLIENT_RESULTS),
+            marks=pytest.mark.xfail(strict=True, reason="JSON after broken JSON is taken"),
+        ),
+    ],
+)
+def test_a_breach_stays_a_breach(side: Side, phase: Phase, data: bytes) -> None:
+    connection = end_at(phase, side)
+    connection.receive_data(data)
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError):
+            connection.next_message()
+
+
+@pytest.mark.xfail(strict=True, reason="payloads are not checked before they are sent")
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (Kind.COOKIE, None),
+        (Kind.COOKIE, "short"),
+        (Kind.COOKIE, "é" * 36),
+        (Kind.PARAMETERS, None),
+        (Kind.EXTENSION, None),
+        (Kind.CLIENT_RESULTS, None),
+        (Kind.SERVER_ERROR, None),
+        (Kind.TEST_START, PAYLOADS[Kind.PARAMETERS]),
+    ],
+)
+def test_send_refuses_a_wrong_payload(kind: Kind, payload: object) -> None:
+    before = next((phase for phase, _, k, _ in STEPS if k is kind), Phase.RUNNING)
+    connection = end_at(before, SENDER[kind])
+    with pytest.raises(LocalProtocolError):
+        connection.send(kind, payload)
+    assert connection.phase is before
+
+
+@pytest.mark.xfail(strict=True, reason="errors of JSON do not name the state")
+@pytest.mark.parametrize("text", [b"{]", b'{"time":"x"}'])
+def test_json_errors_name_the_state(text: bytes) -> None:
+    connection = end_at(Phase.ASKED, Side.SERVER)
+    connection.receive_data(framed(text))
+    with pytest.raises(RemoteProtocolError) as caught:
+        connection.next_message()
+    assert Phase.ASKED.value in str(caught.value)

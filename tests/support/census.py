@@ -1,0 +1,114 @@
+"""What this process holds: threads, file descriptors, children; to prove that nothing was left.
+
+Read from /proc rather than from Python's own lists, which know neither the threads of native code
+nor the descriptors that it opened.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Census:
+    """Thread id to name, descriptor to what it refers to, child's pid to its name and state."""
+
+    threads: dict[int, str]
+    fds: dict[int, str]
+    children: dict[int, str]
+
+
+def take() -> Census:
+    """Count everything now."""
+    return Census(threads=_threads(), fds=_fds(), children=_children())
+
+
+def difference(before: Census, after: Census) -> list[str]:
+    """A line for each thing in `after` that was not in `before`; empty when nothing was added."""
+    lines = []
+    for field in fields(Census):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        lines += [f"{field.name}: {key} {new[key]}" for key in new if old.get(key) != new[key]]
+    return lines
+
+
+def leftovers(before: Census, deadline_s: float = 2.0) -> list[str]:
+    """The `difference` to now, once it is empty or the deadline is over.
+
+    Waiting is right because a joined thread is still a task of the kernel for a moment.
+    """
+    last: list[str] = []
+
+    def nothing_left() -> bool:
+        last[:] = difference(before, take())
+        return not last
+
+    settle(nothing_left, deadline_s)
+    return last
+
+
+def settle(check: Callable[[], T], deadline_s: float = 2.0) -> T:
+    """Call `check` until it returns something true or the deadline is over; its last answer."""
+    deadline = time.monotonic() + deadline_s
+    while True:
+        answer = check()
+        if answer or time.monotonic() >= deadline:
+            return answer
+        time.sleep(_POLL_S)
+
+
+def _threads() -> dict[int, str]:
+    """Every task of the kernel, by Python's name where Python knows it."""
+    known = {thread.native_id: thread.name for thread in threading.enumerate()}
+    found = {}
+    for entry in _entries("/proc/self/task"):
+        name = known.get(int(entry.name)) or _text(entry / "comm")
+        if name:
+            found[int(entry.name)] = name
+    return found
+
+
+def _fds() -> dict[int, str]:
+    """The descriptor that lists the directory is closed again, and so has no target."""
+    targets = {int(entry.name): _target(entry) for entry in _entries("/proc/self/fd")}
+    return {fd: target for fd, target in targets.items() if target}
+
+
+def _children() -> dict[int, str]:
+    """Children, zombies included: one that nobody waited for is a leak as well."""
+    found = {}
+    for entry in _entries("/proc"):
+        if entry.name.isdecimal():
+            # "pid (name) state ppid ...", where the name may itself hold blanks and brackets
+            head, _, tail = _text(entry / "stat").rpartition(")")
+            state, parent = (tail.split() or ["", "0"])[:2]
+            if int(parent) == os.getpid():
+                found[int(entry.name)] = f"{head.partition('(')[2]} {state}"
+    return found
+
+
+def _entries(directory: str) -> list[Path]:
+    return [Path(directory, name) for name in os.listdir(directory)]
+
+
+def _text(path: Path) -> str:
+    """What a file of /proc says; nothing if its subject has just gone."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _target(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

@@ -1,0 +1,175 @@
+"""The real iperf3, as a server that is ready when it says so and a client that tells its faults."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from support import census
+from support.netns import NamespacePair
+
+_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+_IN_USE = "Address already in use"
+_ATTEMPTS = 5
+
+
+def available() -> str | None:
+    """Why iperf3 cannot be run here, or None when it can."""
+    return None if shutil.which("iperf3") else "iperf3 is not installed"
+
+
+@dataclass
+class Server:
+    """A running `iperf3 -s`."""
+
+    port: int
+    process: subprocess.Popen[Any]
+    _log: IO[bytes]
+
+    @property
+    def output(self) -> str:
+        """All it has printed so far, errors included."""
+        # pread, because iperf3 shares the file position and would go on writing from a moved one
+        descriptor = self._log.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
+
+    def wait_listening(self, deadline_s: float = 5.0) -> bool:
+        """Wait until it accepts connections: after the start, or again after a test.
+
+        Read from /proc and not tried with a connection, which iperf3 would take for a client.
+        """
+        census.settle(lambda: self.process.poll() is not None or self._listens(), deadline_s)
+        return self._listens()
+
+    def _listens(self) -> bool:
+        sockets = {f"socket:[{inode}]" for inode in _listeners(self.process.pid, self.port)}
+        return bool(sockets) and not sockets.isdisjoint(_open_files(self.process.pid))
+
+
+@contextlib.contextmanager
+def server(
+    network: NamespacePair | None = None,
+    side: str = "server",
+    *,
+    one_off: bool = False,
+    args: Sequence[str] = (),
+) -> Iterator[Server]:
+    """An iperf3 server that listens on a free port, on `side` of `network` or on this host."""
+    options = [*(["-1"] if one_off else []), *args]
+    with tempfile.TemporaryFile() as log:
+        running = _start(network, side, options, log)
+        try:
+            yield running
+        finally:
+            _end(running.process)
+
+
+def _start(
+    network: NamespacePair | None, side: str, options: Sequence[str], log: IO[bytes]
+) -> Server:
+    """Start on some free port; again on another if somebody else was faster to take it."""
+    running = None
+    for _ in range(_ATTEMPTS):
+        _empty(log)
+        running = _launch(network, side, options, log)
+        try:
+            if running.wait_listening():
+                return running
+        except BaseException:
+            _end(running.process)
+            raise
+        _end(running.process)
+        if _IN_USE not in running.output:
+            break
+    raise AssertionError(f"iperf3 -s did not start: {running.output if running else ''}")
+
+
+def _empty(log: IO[bytes]) -> None:
+    """Forget what an earlier attempt wrote; its file position is ours, and stays where it was."""
+    os.lseek(log.fileno(), 0, os.SEEK_SET)
+    os.ftruncate(log.fileno(), 0)
+
+
+def _launch(
+    network: NamespacePair | None, side: str, options: Sequence[str], log: IO[bytes]
+) -> Server:
+    port = _free_port(network, side)
+    argv = ["iperf3", "-s", "-p", str(port), "--forceflush", *options]
+    where: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+    process = network.popen(side, argv, **where) if network else subprocess.Popen(argv, **where)
+    return Server(port, process, log)
+
+
+def _free_port(network: NamespacePair | None, side: str) -> int:
+    with network.enter(side) if network else contextlib.nullcontext():
+        probe = socket.socket()
+    with probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _listeners(pid: int, port: int) -> Iterator[str]:
+    """The inodes of the sockets that listen on `port` in the namespace of the process."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path("/proc", str(pid), "net", table).read_text().splitlines()[1:]:
+                columns = line.split()
+                if columns[3] == _LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
+                    yield columns[9]
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    directory = f"/proc/{pid}/fd"
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            with contextlib.suppress(FileNotFoundError):
+                yield os.readlink(f"{directory}/{name}")
+
+
+def client(
+    host: str,
+    port: int,
+    *args: str,
+    network: NamespacePair | None = None,
+    side: str = "client",
+    timeout: float = 60.0,
+    check: bool = True,
+) -> dict[str, Any]:
+    """Run `iperf3 -c host -p port -J args` and return its JSON.
+
+    With `check`, a failed test is an AssertionError; iperf3 3.12 exits with 0 even then, and only
+    the "error" key tells.
+    """
+    argv = ["iperf3", "-c", host, "-p", str(port), "-J", *args]
+    if network:
+        argv = network.command(side, argv)
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+    )
+    try:
+        report: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        report = {"error": f"no JSON: {done.stdout}"}
+        check = True
+    if check and (done.returncode != 0 or "error" in report):
+        reason = f"{report.get('error', '')} {done.stderr}".strip()
+        raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}: {reason}")
+    return report

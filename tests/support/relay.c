@@ -1,0 +1,354 @@
+/*
+ * relay: joins two network namespaces by a pair of TUN devices, as a line with a delay, a rate, a
+ * queue and losses. For kernels without netem, and for counts that do not come from the kernel.
+ *
+ * usage: relay --client PATH --server PATH --device NAME
+ *              [--delay-us N] [--rate-bps N] [--queue-bytes N] [--loss P] [--seed N]
+ *
+ *   PATH           a namespace, such as /run/netns/NAME
+ *   NAME           the TUN device to make in each; the caller gives it addresses and brings it up
+ *   --delay-us     how long a packet travels, one way, once it is sent
+ *   --rate-bps     bits of IP packets per second in each direction; 0: no limit
+ *   --queue-bytes  how much may wait for the line at that rate before packets are dropped; 0: no limit
+ *   --loss         the probability that a packet is lost, from 0 to 1
+ *   --seed         decides which packets are lost: for one seed, the n-th packet of a direction always
+ *                  meets the same fate
+ *
+ * Prints "ready" when both devices exist. Ends on SIGTERM, SIGINT, or the end of its standard input
+ * (the caller died), and then prints one line of JSON with what it did in each direction.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SLOTS = 1 << 17, BATCH = 64, LARGEST_PACKET = 65536 };
+
+static const uint64_t NS_PER_S = 1000000000;
+
+struct settings {
+    const char *client, *server, *device;
+    uint64_t delay_ns, rate_bps, queue_bytes, seed;
+    double loss;
+};
+
+struct packet {
+    uint64_t due_ns;
+    size_t length;
+    unsigned char *bytes;
+};
+
+struct counts {
+    uint64_t forwarded_packets, forwarded_bytes; /* written to the far side */
+    uint64_t lost_packets;                       /* by chance, as ordered */
+    uint64_t queue_dropped_packets;              /* the queue was full */
+    uint64_t refused_packets;                    /* the far device did not take it */
+};
+
+/* One way of the line. The delay is the same for all packets, so a ring in order of arrival is also
+ * in order of departure. */
+struct direction {
+    int from, to;
+    struct packet *slots;
+    size_t first, held;
+    uint64_t line_free_ns; /* when the last packet accepted so far has been sent */
+    uint64_t random_state;
+    struct counts counts;
+};
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stopped = 1;
+}
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
+}
+
+/* splitmix64, as a fraction from 0 to 1: the same on every machine, unlike the C library's. */
+static double draw(uint64_t *state)
+{
+    uint64_t mixed = (*state += 0x9e3779b97f4a7c15u);
+    mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+    mixed ^= mixed >> 31;
+    return (double)(mixed >> 11) * 0x1p-53;
+}
+
+/* ---- what happens to one packet ---------------------------------------------------------------- */
+
+static uint64_t sending_ns(const struct settings *set, uint64_t bytes)
+{
+    return set->rate_bps ? bytes * 8 * NS_PER_S / set->rate_bps : 0;
+}
+
+static bool queue_is_full(const struct direction *way, const struct settings *set, uint64_t now)
+{
+    if (way->held == SLOTS)
+        return true;
+    if (!set->queue_bytes || way->line_free_ns <= now)
+        return false;
+    return way->line_free_ns - now > sending_ns(set, set->queue_bytes);
+}
+
+static void append(struct direction *way, uint64_t due_ns, const unsigned char *bytes, size_t length)
+{
+    struct packet *slot = &way->slots[(way->first + way->held) % SLOTS];
+    slot->bytes = malloc(length);
+    if (!slot->bytes)
+        die("malloc");
+    memcpy(slot->bytes, bytes, length);
+    slot->length = length;
+    slot->due_ns = due_ns;
+    way->held++;
+}
+
+/* Chance is asked first and for every packet, so that the queue's state does not shift the draws. */
+static void admit(struct direction *way, const struct settings *set, const unsigned char *bytes,
+                  size_t length)
+{
+    if (draw(&way->random_state) < set->loss) {
+        way->counts.lost_packets++;
+        return;
+    }
+    uint64_t now = now_ns();
+    if (queue_is_full(way, set, now)) {
+        way->counts.queue_dropped_packets++;
+        return;
+    }
+    uint64_t start = way->line_free_ns > now ? way->line_free_ns : now;
+    way->line_free_ns = start + sending_ns(set, length);
+    append(way, way->line_free_ns + set->delay_ns, bytes, length);
+}
+
+/* ---- what happens to one direction ------------------------------------------------------------- */
+
+static void take_in(struct direction *way, const struct settings *set)
+{
+    static unsigned char bytes[LARGEST_PACKET];
+    for (int i = 0; i < BATCH; i++) {
+        ssize_t length = read(way->from, bytes, sizeof bytes);
+        if (length <= 0)
+            return;
+        admit(way, set, bytes, (size_t)length);
+    }
+}
+
+static void let_out(struct direction *way, uint64_t now)
+{
+    while (way->held && way->slots[way->first].due_ns <= now) {
+        struct packet *packet = &way->slots[way->first];
+        if (write(way->to, packet->bytes, packet->length) == (ssize_t)packet->length) {
+            way->counts.forwarded_packets++;
+            way->counts.forwarded_bytes += packet->length;
+        } else {
+            way->counts.refused_packets++;
+        }
+        free(packet->bytes);
+        way->first = (way->first + 1) % SLOTS;
+        way->held--;
+    }
+}
+
+static uint64_t next_due_ns(const struct direction ways[2])
+{
+    uint64_t next = UINT64_MAX;
+    for (int i = 0; i < 2; i++)
+        if (ways[i].held && ways[i].slots[ways[i].first].due_ns < next)
+            next = ways[i].slots[ways[i].first].due_ns;
+    return next;
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------- */
+
+/* Wait for a packet to arrive or to be due. Signals are open only here, so none can be missed. */
+static void wait_for_work(struct pollfd polled[3], uint64_t due_ns, const sigset_t *signals)
+{
+    struct timespec left, *timeout = NULL;
+    if (due_ns != UINT64_MAX) {
+        uint64_t now = now_ns(), ns = due_ns > now ? due_ns - now : 0;
+        left.tv_sec = (time_t)(ns / NS_PER_S);
+        left.tv_nsec = (long)(ns % NS_PER_S);
+        timeout = &left;
+    }
+    if (ppoll(polled, 3, timeout, signals) < 0) {
+        if (errno != EINTR)
+            die("ppoll");
+        for (int i = 0; i < 3; i++)
+            polled[i].revents = 0;
+    }
+}
+
+static void run(struct direction ways[2], const struct settings *set, const sigset_t *signals)
+{
+    struct pollfd polled[3] = {
+        {.fd = ways[0].from, .events = POLLIN},
+        {.fd = ways[1].from, .events = POLLIN},
+        {.fd = STDIN_FILENO, .events = POLLIN},
+    };
+    while (!stopped) {
+        wait_for_work(polled, next_due_ns(ways), signals);
+        for (int i = 0; i < 2; i++) {
+            if (polled[i].revents & POLLIN)
+                take_in(&ways[i], set);
+            else if (polled[i].revents)
+                return; /* the namespace is gone, and the device with it */
+            let_out(&ways[i], now_ns());
+        }
+        if (polled[2].revents)
+            return;
+    }
+}
+
+/* ---- setting up and reporting ------------------------------------------------------------------ */
+
+static int open_tun(const char *namespace, const char *device)
+{
+    int home = open(namespace, O_RDONLY | O_CLOEXEC);
+    if (home < 0 || setns(home, CLONE_NEWNET) != 0)
+        die(namespace);
+    close(home);
+    int tun = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (tun < 0)
+        die("/dev/net/tun");
+    struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
+    if (ioctl(tun, TUNSETIFF, &request) != 0)
+        die("TUNSETIFF");
+    return tun;
+}
+
+static struct direction make_direction(int from, int to, uint64_t seed)
+{
+    struct direction way = {.from = from, .to = to, .random_state = seed};
+    way.slots = calloc(SLOTS, sizeof *way.slots);
+    if (!way.slots)
+        die("calloc");
+    return way;
+}
+
+static sigset_t catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigset_t both, before;
+    sigemptyset(&both);
+    sigaddset(&both, SIGTERM);
+    sigaddset(&both, SIGINT);
+    sigprocmask(SIG_BLOCK, &both, &before);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigdelset(&before, SIGTERM);
+    sigdelset(&before, SIGINT);
+    return before;
+}
+
+static void report(const char *name, const struct direction *way, const char *end)
+{
+    const struct counts *counts = &way->counts;
+    printf("\"%s\": {\"forwarded_packets\": %" PRIu64 ", \"forwarded_bytes\": %" PRIu64
+           ", \"lost_packets\": %" PRIu64 ", \"queue_dropped_packets\": %" PRIu64
+           ", \"refused_packets\": %" PRIu64 ", \"held_packets\": %zu}%s",
+           name, counts->forwarded_packets, counts->forwarded_bytes, counts->lost_packets,
+           counts->queue_dropped_packets, counts->refused_packets, way->held, end);
+}
+
+static void usage(void)
+{
+    fputs("usage: relay --client PATH --server PATH --device NAME [--delay-us N] [--rate-bps N]\n"
+          "             [--queue-bytes N] [--loss P] [--seed N]\n",
+          stderr);
+    exit(2);
+}
+
+static uint64_t whole_number(const char *text)
+{
+    char *end;
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 10);
+    if (errno || end == text || *end || *text == '-')
+        usage();
+    return value;
+}
+
+static double probability(const char *text)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= 0 && value <= 1))
+        usage();
+    return value;
+}
+
+static struct settings parse(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"client", required_argument, NULL, 'c'},      {"server", required_argument, NULL, 's'},
+        {"device", required_argument, NULL, 'd'},      {"delay-us", required_argument, NULL, 'D'},
+        {"rate-bps", required_argument, NULL, 'r'},    {"queue-bytes", required_argument, NULL, 'q'},
+        {"loss", required_argument, NULL, 'l'},        {"seed", required_argument, NULL, 'S'},
+        {NULL, 0, NULL, 0},
+    };
+    struct settings set = {.seed = 1};
+    int letter;
+    while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (letter) {
+        case 'c': set.client = optarg; break;
+        case 's': set.server = optarg; break;
+        case 'd': set.device = optarg; break;
+        case 'D': set.delay_ns = whole_number(optarg) * 1000; break;
+        case 'r': set.rate_bps = whole_number(optarg); break;
+        case 'q': set.queue_bytes = whole_number(optarg); break;
+        case 'l': set.loss = probability(optarg); break;
+        case 'S': set.seed = whole_number(optarg); break;
+        default: usage();
+        }
+    }
+    if (!set.client || !set.server || !set.device || optind != argc)
+        usage();
+    return set;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings set = parse(argc, argv);
+    sigset_t signals = catch_signals();
+    prctl(PR_SET_TIMERSLACK, 1UL); /* the usual 50 us would be added to every delay */
+    int client = open_tun(set.client, set.device), server = open_tun(set.server, set.device);
+    struct direction ways[2] = {
+        make_direction(client, server, set.seed),
+        make_direction(server, client, ~set.seed),
+    };
+    puts("ready");
+    fflush(stdout);
+    run(ways, &set, &signals);
+    putchar('{');
+    report("up", &ways[0], ", ");
+    report("down", &ways[1], "}\n");
+    return 0;
+}

@@ -1,0 +1,148 @@
+"""A line with delay, rate, queue and losses between two namespaces, for kernels without netem.
+
+The packets pass through our own small program (relay.c, compiled when first needed), which counts
+what it forwards and drops: a second opinion on every number that a test is about.
+"""
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from support import netns
+from support.netns import SIDES, NamespacePair, Side, ip
+
+_SOURCE = Path(__file__).with_name("relay.c")
+_DEVICE = "wire0"
+_QUEUE_PACKETS = "10000"  # in the TUN device, so that the relay, not the device, decides on drops
+_DIRECTIONS = {"up": "client", "down": "server"}  # and the side where packets enter
+
+
+def available() -> str | None:
+    """Why the relay cannot be run here, or None when it can."""
+    reason = netns.available()
+    if reason is None and not Path("/dev/net/tun").exists():
+        reason = "there is no /dev/net/tun"
+    if reason is None and _compiler() is None:
+        reason = "there is no C compiler"
+    return reason
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
+
+
+@functools.cache
+def _program() -> Path:
+    """Compile the relay, once per session, into a directory that goes with the process."""
+    directory = tempfile.mkdtemp(prefix="relay-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    program = Path(directory, "relay")
+    flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
+    compile_it = [_compiler() or "cc", *flags, "-o", str(program), str(_SOURCE)]
+    done = subprocess.run(compile_it, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the packets that entered one direction of the line."""
+
+    forwarded_packets: int
+    forwarded_bytes: int
+    lost_packets: int  # by chance, as ordered
+    queue_dropped_packets: int  # the queue was full
+    refused_packets: int  # the far device did not take it
+    held_packets: int  # still under way at the end
+    overrun_packets: int  # lost before the relay saw them, for it was too slow: should be 0
+
+
+class Relay(NamespacePair):
+    """Two hosts on a line with these properties, the same in each direction.
+
+    `rate_bps` counts IP packets without any frame around them; `queue_bytes` is what may wait for
+    the line at that rate. The n-th packet of a direction always meets the same fate for one `seed`.
+    `counts`, by direction ("up" is client to server), is there after `stop` or the ``with`` block.
+    """
+
+    def __init__(
+        self,
+        *,
+        delay_ms: float = 0.0,
+        rate_bps: float = 0,
+        queue_bytes: int = 0,
+        loss: float = 0.0,
+        seed: int = 1,
+        mtu: int = 1500,
+    ) -> None:
+        super().__init__()
+        self.mtu = mtu
+        self.counts: dict[str, Counts] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._options = {
+            "--delay-us": round(delay_ms * 1000),
+            "--rate-bps": round(rate_bps),
+            "--queue-bytes": queue_bytes,
+            "--loss": loss,
+            "--seed": seed,
+        }
+
+    def _make_side(self, side: str, namespace: str) -> Side:
+        return Side(namespace, _DEVICE, address=f"10.78.0.{1 + SIDES.index(side)}")
+
+    def _build(self) -> None:
+        super()._build()
+        for side in self.sides:
+            # IPv6 would chat on the line by itself, and shift which packets the seed lets be lost
+            self.sysctl(side, "net.ipv6.conf.default.disable_ipv6", 1)
+        self._undo.callback(self.stop)
+        self._start()
+        for side in self.sides.values():
+            link = ("-n", side.namespace, "link", "set", _DEVICE)
+            address = ("address", "add", f"{side.address}/30", "dev", _DEVICE)
+            ip("-n", side.namespace, *address)
+            ip(*link, "mtu", str(self.mtu), "txqueuelen", _QUEUE_PACKETS, "up")
+
+    def _start(self) -> None:
+        where = {f"--{side}": f"/run/netns/{self.sides[side].namespace}" for side in SIDES}
+        options = {**where, "--device": _DEVICE, **self._options}
+        argv = [str(_program()), *(str(word) for option in options.items() for word in option)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            raise OSError(f"the relay did not start: {self._process.communicate()[1]}")
+
+    def stop(self) -> None:
+        """End the relay and collect its `counts`; from then on the line carries nothing."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with process:
+            try:
+                overruns = self._overruns()
+                process.terminate()
+                told, _ = process.communicate(timeout=5)
+            finally:
+                process.kill()
+        if process.returncode == 0:
+            ways = json.loads(told)
+            self.counts = {
+                way: Counts(**ways[way], overrun_packets=overruns[side])
+                for way, side in _DIRECTIONS.items()
+            }
+
+    def _overruns(self) -> dict[str, int]:
+        return {name: _device_drops(side) for name, side in self.sides.items()}
+
+
+def _device_drops(side: Side) -> int:
+    """Packets that the TUN device dropped because nobody had read the earlier ones yet."""
+    shown = json.loads(ip("-n", side.namespace, "-json", "-statistics", "link", "show", _DEVICE))
+    return int(shown[0]["stats64"]["tx"]["dropped"])

@@ -72,11 +72,17 @@ class Run:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def stop(self) -> None:
-        """End the data phase now; what was measured becomes a complete result."""
+    def stop(self) -> None:
+        """End the data phase now; what was measured becomes a complete result, with a note."""
         self._stop_asked = True
         if self._dialogue is not None:
             self._dialogue.stop.set()
+
+    @property
+    def transferring(self) -> bool:
+        """The data phase has begun: `stop` can end it in good order."""
+        workload = self._dialogue.workload if self._dialogue is not None else None
+        return workload is not None and workload.origin_ns is not None
 
     async def _drive(self) -> Result:
         started_at = wall_now()

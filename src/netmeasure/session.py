@@ -226,6 +226,8 @@ class Session:
         await workload.join("sender")
         if self.tags_streams:
             await self._join_receivers(workload)
+        else:
+            workload.finish_senders()
         if error := workload.failed():
             raise error
 

@@ -33,6 +33,8 @@ needs_iperf3 = pytest.mark.skipif(
     iperf3.available() is not None, reason=iperf3.available() or "iperf3 works"
 )
 
+STEADY = ("-t", "1", "-O", "1", "-C", "cubic")  # iperf3, past its slow start
+SO_RCVBUFFORCE = 33  # the socket module does not name it
 CONNECT = """
 import json, socket, sys, time
 start = time.monotonic()
@@ -107,26 +109,24 @@ class TestNetwork:
     @needs_iperf3
     @pytest.mark.interop
     @pytest.mark.parametrize("rate", ["1gbit", "100mbit"])
-    def test_a_shaped_link_carries_its_payload_ceiling(self, rate: str) -> None:
+    @pytest.mark.parametrize("direction", [(), ("-R",)], ids=["upload", "download"])
+    def test_a_shaped_link_carries_its_payload_ceiling(
+        self, rate: str, direction: tuple[str, ...]
+    ) -> None:
         with Network() as network, iperf3.server(network) as server:
             network.shape(rate)
-            ceiling = network.payload_ceiling_bps(rate)
-            for direction in ([], ["-R"]):
-                assert server.wait_listening()
-                options = ["-t", "2", "-O", "1", "-C", "cubic", *direction]
-                report = iperf3.client(
-                    network.server.address, server.port, *options, network=network
-                )
-                carried = report["end"]["sum_received"]["bits_per_second"]
-                assert carried == pytest.approx(ceiling, rel=0.02)
+            host = network.server.address
+            report = iperf3.client(host, server.port, *STEADY, *direction, network=network)
+            carried = report["end"]["sum_received"]["bits_per_second"]
+            assert carried == pytest.approx(network.payload_ceiling_bps(rate), rel=0.02)
 
     @needs_iperf3
     @pytest.mark.interop
     def test_a_shaped_link_carries_its_payload_ceiling_over_ipv6(self) -> None:
         with Network() as network, iperf3.server(network) as server:
             network.shape("1gbit")
-            options = ["-t", "1", "-O", "1", "-C", "cubic"]
-            report = iperf3.client(network.server.address6, server.port, *options, network=network)
+            host = network.server.address6
+            report = iperf3.client(host, server.port, *STEADY, network=network)
             carried = report["end"]["sum_received"]["bits_per_second"]
             assert carried == pytest.approx(
                 network.payload_ceiling_bps("1gbit", family=6), rel=0.02
@@ -148,6 +148,15 @@ class TestNetwork:
     def test_rates_that_are_none_are_refused(self) -> None:
         with pytest.raises(ValueError, match="fast"):
             Network.payload_ceiling_bps("fast")
+
+    @pytest.mark.parametrize("family", [4, 6])
+    def test_a_new_network_is_usable_at_once(self, family: int) -> None:
+        with Network() as network:
+            host = network.server.address if family == 4 else network.server.address6
+            with listener(network, host) as listening, network.enter("client"):
+                start = time.monotonic()
+                socket.create_connection(listening.getsockname()[:2], timeout=5).close()
+                assert time.monotonic() - start < 0.1
 
     @pytest.mark.parametrize("family", [4, 6])
     def test_a_late_network_delays_the_connect_to_the_kernels_repetition(self, family: int) -> None:
@@ -211,11 +220,11 @@ class TestNetwork:
             assert namespace() == home
 
     def test_settings_are_those_of_one_side(self) -> None:
-        name = "net.ipv4.tcp_congestion_control"
+        name = "net.ipv4.tcp_syn_retries"
         with Network() as network:
-            network.sysctl("client", name, "cubic")
-            network.sysctl("server", name, "reno")
-            for side, value in (("client", "cubic"), ("server", "reno")):
+            network.sysctl("client", name, 3)
+            network.sysctl("server", name, 4)
+            for side, value in (("client", "3"), ("server", "4")):
                 with network.enter(side):
                     assert Path("/proc/sys", *name.split(".")).read_text().strip() == value
 
@@ -228,8 +237,8 @@ class TestCleaning:
     def test_processes_and_pipes_end_with_the_network(self) -> None:
         with Network() as network:
             started = network.popen("server", ["sleep", "60"], stdout=subprocess.PIPE)
-            shell = ["sh", "-c", "sleep 61 & echo $!; exit 0"]
-            orphan = subprocess.check_output(network.command("server", shell), stderr=None)
+            shell = ["sh", "-c", "sleep 61 >/dev/null & echo $!; exit 0"]
+            orphan = subprocess.check_output(network.command("server", shell))
         assert started.returncode is not None
         assert not runs(int(orphan))
 
@@ -303,6 +312,7 @@ class TestRelay:
             start = time.monotonic()
             with socket.create_connection(listening.getsockname(), timeout=5):
                 took_s = time.monotonic() - start
+                listening.accept()[0].close()
         assert 0.050 <= took_s < 0.060
         assert line.counts["up"].forwarded_packets >= 2
         assert line.counts["up"].overrun_packets == 0
@@ -321,8 +331,7 @@ class TestRelay:
         rate_bps = 50_000_000
         with Relay(delay_ms=2, rate_bps=rate_bps, queue_bytes=100_000) as line:
             with iperf3.server(line) as server:
-                options = ["-t", "2", "-O", "1", "-C", "cubic"]
-                report = iperf3.client(line.server.address, server.port, *options, network=line)
+                report = iperf3.client(line.server.address, server.port, *STEADY, network=line)
             carried = report["end"]["sum_received"]["bits_per_second"]
             assert carried == pytest.approx(rate_bps * 1448 / 1500, rel=0.02)
 
@@ -340,6 +349,7 @@ def datagrams_through(line: Relay) -> tuple[list[int], int]:
         with line.enter("server"):
             receiver = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         receiver.bind((line.server.address, 0))
+        receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
         receiver.settimeout(0.2)
         with line.enter("client"):
             sender = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -402,17 +412,13 @@ Through = tuple[Proxy, socket.socket, socket.socket]
 
 
 class TestProxy:
-    def test_it_copies_both_ways_and_fast(self, through: Through) -> None:
+    def test_it_copies_both_ways(self, through: Through) -> None:
         proxy, client, server = through
-        data = os.urandom(1 << 20) * 128
+        data = os.urandom(1 << 23)
         sender = threading.Thread(target=client.sendall, args=(data,))
-        start = time.monotonic()
         sender.start()
-        arrived = receive(server, len(data))
-        took_s = time.monotonic() - start
+        assert receive(server, len(data)) == data
         sender.join()
-        assert arrived == data
-        assert len(data) * 8 / took_s > 1e9
         server.sendall(b"thanks")
         assert receive(client, 6) == b"thanks"
         assert proxy.connection(0).forwarded("up") == len(data)
@@ -525,12 +531,14 @@ class TestProxy:
 
     @needs_iperf3
     @pytest.mark.interop
-    def test_iperf3_passes_through_and_meets_the_ordered_fault(self) -> None:
+    def test_iperf3_passes_fast_and_meets_the_ordered_fault(self) -> None:
         with iperf3.server() as server:
             with Proxy(("127.0.0.1", server.port)) as proxy:
-                iperf3.client(*proxy.address, "-n", "50M")
+                report = iperf3.client(*proxy.address, "-t", "1", "-C", "cubic")
+                arrived = report["end"]["sum_received"]
                 assert proxy.accepted == 2
-                assert proxy.connection(1).forwarded("up") >= 50 * 2**20
+                assert proxy.connection(1).forwarded("up") >= arrived["bytes"]
+                assert arrived["bits_per_second"] > 1e9
             assert server.wait_listening()
             with Proxy(("127.0.0.1", server.port)) as proxy:
                 proxy.connection(0).after(37, "up", "reset")

@@ -14,7 +14,6 @@ from netmeasure.protocol import (
     Announcement,
     Closed,
     Connection,
-    Extension,
     Kind,
     Message,
     NeedData,

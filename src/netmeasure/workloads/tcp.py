@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -232,6 +233,14 @@ class TcpWorkload:
         """Senders finish their call, say FIN if planned, and wait for the acknowledgements."""
         self._senders.stop()
 
+    def finish_senders(self) -> None:
+        """Say FIN on the streams that have been sent on. Where both ends are netmeasure the senders
+        did so themselves; a plain iperf3 client that has said TEST_END reads until it comes."""
+        for stream in self._streams:
+            if stream.role == "sender":
+                with suppress(OSError):
+                    stream.sock.shutdown(socket.SHUT_WR)
+
     def stop_receivers(self) -> None:
         """Receivers take what has already arrived, and end."""
         self._receivers.stop()
@@ -241,10 +250,8 @@ class TcpWorkload:
         self._senders.abort()
         self._receivers.abort()
         for stream in self._streams:
-            try:
+            with suppress(OSError):  # not connected any more: then nothing blocks on it
                 stream.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # not connected any more: then nothing blocks on it
 
     async def join(self, role: Role | None = None) -> None:
         """Wait until the threads (of one role) have ended; they were told to, or end by plan."""

@@ -1,0 +1,52 @@
+# `make` lists the targets. Everything runs in a virtual environment of its own (.venv).
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test quicktest lint bench fuzz annotate debug clean tools
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml setup.py $(NATIVE)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+install: $(STAMP)  ## install into .venv, native modules compiled
+
+run: $(STAMP)  ## measure this machine's loopback on an embedded server
+	$(BIN)/python -m netmeasure loopback
+
+tools:  # what the tests use besides Python; needs root, tests skip what is missing
+	@sh tests/install-tools.sh
+
+test: $(STAMP) tools  ## install what the tests need and run everything
+	$(BIN)/python -m pytest
+
+quicktest: $(STAMP)  ## only the tests that need no network namespaces and no iperf3
+	$(BIN)/python -m pytest -m "not network and not interop"
+
+lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: $(STAMP)  ## all benchmarks, side by side with iperf3
+	$(BIN)/python -m benchmarks.bench_tcp
+
+fuzz: $(STAMP)  ## a long run of the property tests
+	$(BIN)/python -m pytest tests/protocol --hypothesis-profile=long --timeout=3600
+
+annotate:  ## Cython's annotated HTML beside each .pyx
+	NETMEASURE_ANNOTATE=1 $(BIN)/python setup.py build_ext --inplace --force
+
+debug: $(STAMP)  ## the test suite on native modules with assertions compiled in
+	NETMEASURE_DEBUG=1 $(BIN)/python setup.py build_ext --inplace --force
+	$(BIN)/python -m pytest
+	$(BIN)/python setup.py build_ext --inplace --force
+
+clean:  ## remove what was built
+	rm -rf $(VENV) build dist src/*.egg-info src/netmeasure/_fast/*.c src/netmeasure/_fast/*.so

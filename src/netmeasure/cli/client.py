@@ -1,0 +1,112 @@
+"""`netmeasure client` and `netmeasure loopback`: one test, shown as it goes, then its report."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from netmeasure.cli.exits import Exit, complain, exit_code
+from netmeasure.cli.options import Options, test_spec
+from netmeasure.client import parse_target
+from netmeasure.errors import MeasureError, SpecError
+from netmeasure.report import text
+from netmeasure.result import Result
+from netmeasure.run import Run
+from netmeasure.server import serve
+from netmeasure.spec import TcpSpec
+
+#: Without a terminal the report is this wide, wherever it goes.
+PLAIN_WIDTH = 120
+_SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+
+
+async def client(options: Options) -> int:
+    spec = test_spec(options)
+    host, port = parse_target(options.target, options.port)
+    return await _measure(host, port, spec, options)
+
+
+async def loopback(options: Options) -> int:
+    spec = test_spec(options)
+    address = "::1" if options.family == "ipv6" else "127.0.0.1"
+    async with serve(address, 0) as server:
+        return await _measure(address, server.port, spec, options)
+
+
+async def _measure(host: str, port: int, spec: TcpSpec, options: Options) -> int:
+    _check_writable(options.json)
+    shows = not options.quiet and options.json != "-"
+    run = Run(host, port, spec)
+    interrupted: list[Exit] = []
+    error: MeasureError | None = None
+    with _Interruptible(run, interrupted):
+        try:
+            async with run:
+                async for interval in run:
+                    if shows:
+                        print(text.interval_line(interval), flush=True)
+        except MeasureError as exc:
+            error = exc
+        except asyncio.CancelledError:
+            if not interrupted:
+                raise
+    if run.result is not None:
+        _deliver(run.result, options)
+    if interrupted:
+        return interrupted[0]
+    if error is not None:
+        complain(error)
+        return exit_code(error)
+    return Exit.OK
+
+
+class _Interruptible:
+    """SIGINT and SIGTERM end the test and let it report; the second one does not wait for that."""
+
+    def __init__(self, run: Run, interrupted: list[Exit]) -> None:
+        self._run = run
+        self._interrupted = interrupted
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> None:
+        for number in _SIGNALS:
+            self._loop.add_signal_handler(number, self._on_signal, number)
+
+    def __exit__(self, *_: object) -> None:
+        for number in _SIGNALS:
+            self._loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        again = bool(self._interrupted)
+        self._interrupted.append(_SIGNALS[number])
+        if self._run.transferring and not again:
+            self._run.stop()
+        elif self._task is not None:
+            self._task.cancel()
+
+
+def _check_writable(path: str | None) -> None:
+    """Before the test, not after it, is the time to say that the result can't be saved."""
+    if path in (None, "-"):
+        return
+    try:
+        with Path(path or "").open("ab"):
+            pass
+    except OSError as exc:
+        raise SpecError(f"can't write {path}: {exc.strerror}") from None
+
+
+def _deliver(result: Result, options: Options) -> None:
+    if options.json == "-":
+        sys.stdout.write(result.to_json().decode() + "\n")
+        return
+    if options.json is not None:
+        Path(options.json).write_bytes(result.to_json() + b"\n")
+    if result.flows or result.error is None:
+        console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+        text.print_report(result, console)

@@ -1,0 +1,59 @@
+"""Exit codes, and errors as one line. `docs/exit-codes.md` lists the same table for users."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+
+from netmeasure.errors import (
+    BusyError,
+    ConnectError,
+    MeasureError,
+    NameNotFoundError,
+    NetmeasureError,
+    PeerRefusedError,
+    ProtocolError,
+    ResultFormatError,
+    ServeError,
+    SocketOptionError,
+    SpecError,
+)
+
+
+class Exit(IntEnum):
+    OK = 0  # the test is complete
+    FAILED = 1  # something else went wrong
+    USAGE = 2  # a wrong option or value; nothing was started
+    NO_CONNECTION = 3  # name not found, refused, timed out, no route, bad local address or option
+    NOT_A_SERVER = 4  # the peer does not speak the protocol, or refuses this test
+    BUSY = 5  # the server has no room for another test
+    CUT_SHORT = 6  # the test began and broke off; what was measured was printed
+    CANT_LISTEN = 7  # the server can't have its port
+    INTERRUPTED = 130  # SIGINT; what was measured was printed
+    TERMINATED = 143  # SIGTERM; what was measured was printed
+
+
+def exit_code(error: NetmeasureError) -> Exit:
+    if isinstance(error, SpecError | ResultFormatError):
+        return Exit.USAGE
+    if isinstance(error, ServeError):
+        return Exit.CANT_LISTEN
+    if isinstance(error, BusyError):
+        return Exit.BUSY
+    if isinstance(error, MeasureError) and error.result is not None and error.result.flows:
+        return Exit.CUT_SHORT
+    if isinstance(error, NameNotFoundError | ConnectError | SocketOptionError):
+        return Exit.NO_CONNECTION
+    if isinstance(error, ProtocolError | PeerRefusedError):
+        return Exit.NOT_A_SERVER
+    if isinstance(error, MeasureError) and error.phase in ("resolve", "connect"):
+        return Exit.NO_CONNECTION
+    if isinstance(error, MeasureError) and error.phase == "control":
+        return Exit.NOT_A_SERVER
+    return Exit.CUT_SHORT if isinstance(error, MeasureError) else Exit.FAILED
+
+
+def complain(error: NetmeasureError) -> None:
+    """What is wrong and what to do, in one line on stderr."""
+    hint = f" ({error.hint})" if error.hint else ""
+    sys.stderr.write(f"netmeasure: {error}{hint}\n")

@@ -1,0 +1,196 @@
+"""Options to specifications. argparse parses; the library's own validation has the last word."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from netmeasure import units
+from netmeasure.errors import SpecError
+from netmeasure.spec import (
+    DEFAULT_BLOCK_BYTES,
+    DEFAULT_PORT,
+    Deadlines,
+    ServerLimits,
+    SocketOptions,
+    TcpSpec,
+    Timing,
+)
+from netmeasure.version import __version__
+
+T = TypeVar("T")
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"netmeasure: {message} (see {self.prog} --help)\n")
+
+
+def _value(parse: Callable[[str], T], name: str) -> Callable[[str], T]:
+    """An argparse type whose refusals carry the library's own words."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except SpecError as exc:
+            hint = f"; {exc.hint}" if exc.hint else ""
+            raise argparse.ArgumentTypeError(f"{exc}{hint}") from None
+
+    convert.__name__ = name  # argparse names it in the message of a ValueError
+    return convert
+
+
+bitrate = _value(units.parse_bitrate, "bitrate")
+byte_size = _value(units.parse_size, "size")
+seconds = _value(lambda text: units.parse_duration_ns(text) / 1e9, "duration")
+count = _value(units.parse_bitrate, "count")
+
+
+def port_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: it must be 1 to 65535")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _OneLineParser(
+        prog="netmeasure",
+        description="Measures networks; keeps connection set-up apart from the steady bitrate.",
+        epilog="Both ends may also be iperf3 (3.12 or newer). Exit codes: docs/exit-codes.md.",
+    )
+    top.add_argument("--version", action="version", version=f"netmeasure {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    client = commands.add_parser("client", help="run a test against a server")
+    client.add_argument("target", metavar="HOST[:PORT]", help="name or address of the server")
+    _add_test_options(client)
+    client.add_argument("-p", "--port", type=port_number, help=f"default {DEFAULT_PORT}")
+    loopback = commands.add_parser(
+        "loopback", help="measure this machine's loopback, on a server of its own"
+    )
+    _add_test_options(loopback)
+    server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
+    _add_server_options(server)
+    return top
+
+
+def _add_test_options(parser: argparse.ArgumentParser) -> None:
+    test = parser.add_argument_group("test")
+    test.add_argument(
+        "-d",
+        "--direction",
+        choices=("upload", "download", "both"),
+        default="upload",
+        help="which way the data go, seen from here (default %(default)s)",
+    )
+    test.add_argument("-P", "--streams", type=count, default=1, metavar="N", help="default 1")
+    end = test.add_mutually_exclusive_group()
+    end.add_argument("-t", "--time", type=seconds, metavar="S", help="duration (default 10 s)")
+    end.add_argument("-n", "--bytes", type=byte_size, metavar="SIZE", help="bytes per direction")
+    end.add_argument("-k", "--blocks", type=count, metavar="N", help="blocks per direction")
+    test.add_argument("-O", "--omit", type=seconds, default=0.0, metavar="S")
+    test.add_argument("-i", "--interval", type=seconds, default=1.0, metavar="S")
+    test.add_argument("-b", "--bitrate", type=bitrate, metavar="RATE", help="target per stream")
+    test.add_argument(
+        "-l",
+        "--block-size",
+        type=byte_size,
+        default=DEFAULT_BLOCK_BYTES,
+        metavar="SIZE",
+        help="bytes of one send or receive (default 512 KiB)",
+    )
+    test.add_argument("--send-mode", choices=("copy", "sendfile"), default="copy")
+    test.add_argument(
+        "--receive-mode",
+        choices=("copy", "discard"),
+        default="copy",
+        help="discard: the kernel drops the payload instead of copying it",
+    )
+    sock = parser.add_argument_group("data connections")
+    sock.add_argument("-C", "--congestion", metavar="NAME", help="congestion control, both ends")
+    sock.add_argument("-M", "--mss", type=byte_size, metavar="BYTES")
+    sock.add_argument("-N", "--no-delay", action="store_true")
+    sock.add_argument("-w", "--window", type=byte_size, metavar="SIZE", help="socket buffers")
+    sock.add_argument("-B", "--bind", metavar="ADDRESS")
+    sock.add_argument("--bind-port", type=port_number, metavar="PORT", help="of the first stream")
+    family = sock.add_mutually_exclusive_group()
+    family.add_argument("-4", dest="family", action="store_const", const="ipv4", default="any")
+    family.add_argument("-6", dest="family", action="store_const", const="ipv6")
+    defaults = Deadlines()
+    wait = parser.add_argument_group("deadlines")
+    wait.add_argument(
+        "--connect-timeout",
+        type=seconds,
+        default=defaults.connect_s,
+        metavar="S",
+        help="default %(default)g s",
+    )
+    wait.add_argument(
+        "--stall-timeout",
+        type=seconds,
+        default=defaults.stall_s,
+        metavar="S",
+        help="give up when no byte moves for so long (default %(default)g s)",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="the result as JSON, to standard output (then nothing else goes there) or a file",
+    )
+    output.add_argument("-q", "--quiet", action="store_true", help="no live intervals")
+
+
+def _add_server_options(parser: argparse.ArgumentParser) -> None:
+    defaults = ServerLimits()
+    parser.add_argument("-p", "--port", type=port_number, default=DEFAULT_PORT, help="0: any free")
+    parser.add_argument("-B", "--bind", metavar="ADDRESS", help="default: every address")
+    family = parser.add_mutually_exclusive_group()
+    family.add_argument("-4", dest="family", action="store_const", const="ipv4", default="any")
+    family.add_argument("-6", dest="family", action="store_const", const="ipv6")
+    parser.add_argument(
+        "--max-tests",
+        type=count,
+        default=defaults.max_tests,
+        metavar="N",
+        help="tests at the same time; more are told that the server is busy (default %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="each result as a line of JSON")
+
+
+def test_spec(options: argparse.Namespace) -> TcpSpec:
+    """The specification that the options stand for. Raises SpecError."""
+    return TcpSpec(
+        direction=options.direction,
+        streams=options.streams,
+        timing=Timing(
+            duration_s=options.time,
+            total_bytes=options.bytes,
+            total_blocks=options.blocks,
+            omit_s=options.omit,
+            interval_s=options.interval,
+        ),
+        block_bytes=options.block_size,
+        target_bps=options.bitrate,
+        send_mode=options.send_mode,
+        receive_mode=options.receive_mode,
+        options=SocketOptions(
+            congestion=options.congestion,
+            mss_bytes=options.mss,
+            no_delay=options.no_delay,
+            window_bytes=options.window,
+            bind_address=options.bind,
+            bind_port=options.bind_port,
+            family=options.family,
+        ),
+        deadlines=Deadlines(connect_s=options.connect_timeout, stall_s=options.stall_timeout),
+    )
+
+
+def server_limits(options: argparse.Namespace) -> ServerLimits:
+    return ServerLimits(max_tests=options.max_tests)
+
+
+Options = argparse.Namespace

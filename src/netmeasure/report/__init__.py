@@ -1,0 +1,1 @@
+"""Results as text for people. Imports results and units only: a saved result needs no engine."""

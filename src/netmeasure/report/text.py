@@ -1,0 +1,276 @@
+"""The text report: what set-up cost, what was steady, and what other tools would have printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from netmeasure.result import Flow, Interval, Phase, Result, SideReport, StreamReport
+from netmeasure.units import bitrate, duration, size
+
+#: Set-up is worth a sentence of its own when it changes the average by more than this share.
+DISTORTION = 0.02
+#: More connections than this are shown as a distribution.
+MAX_ROWS = 4
+
+
+def render(result: Result) -> RenderableType:
+    """The whole report."""
+    parts: list[RenderableType] = [Text(title(result), style="bold")]
+    if result.setup:
+        parts += [Text("\nSet-up"), Padding(_setup_table(result), (0, 0, 0, 2))]
+    for flow in result.flows:
+        parts += [Text(f"\n{flow.direction.capitalize()}"), _flow(result, flow)]
+    parts += [Text(f"\n{line}") for line in closing_lines(result)]
+    return Group(*parts)
+
+
+def print_report(result: Result, console: Console) -> None:
+    console.print(render(result), highlight=False)
+
+
+def title(result: Result) -> str:
+    spec = result.spec
+    streams = "1 stream" if spec.streams == 1 else f"{spec.streams} streams"
+    direction = "both directions" if spec.direction == "both" else spec.direction
+    if spec.total_bytes is not None:
+        amount = size(spec.total_bytes)
+    else:
+        amount = duration((spec.timing.limit_s or 0) * 1e9)
+    omit = f" after {spec.timing.omit_s:g} s omitted" if spec.timing.omit_s else ""
+    return f"TCP {direction}, {streams}, {amount}{omit}, {result.target} ({_peer(result)})"
+
+
+def _peer(result: Result) -> str:
+    host = result.server.host
+    if host.program is None:
+        return "server unknown"
+    return " ".join(filter(None, (host.program, host.version)))
+
+
+# ---- set-up -------------------------------------------------------------------------------------
+
+
+def _setup_table(result: Result) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="")
+    for name, justify in (
+        ("phase", "left"),
+        ("connection", "left"),
+        ("from", "right"),
+        ("took", "right"),
+        ("", "left"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in _setup_rows(result.setup):
+        table.add_row(*row)
+    if result.set_up_ns is not None:
+        table.add_row("total", "", "", duration(result.set_up_ns), "until the first byte")
+    return table
+
+
+def _setup_rows(phases: Iterable[Phase]) -> list[tuple[str, str, str, str, str]]:
+    phases = list(phases)
+    streams = {p.connection for p in phases if p.connection.startswith("stream")}
+    if len(streams) <= MAX_ROWS:
+        return [_phase_row(phase) for phase in phases]
+    rows = [_phase_row(p) for p in phases if p.connection not in streams]
+    many = [p for p in phases if p.connection in streams]
+    names = dict.fromkeys(phase.name for phase in many)
+    return rows + [_many_row([p for p in many if p.name == name]) for name in names]
+
+
+def _phase_row(phase: Phase) -> tuple[str, str, str, str, str]:
+    said = [phase.address] if phase.address and phase.name == "connect" else []
+    if phase.syn_retransmits:
+        said.append(_syns(phase.syn_retransmits))
+    if phase.detail:
+        said.append(phase.detail)
+    return (
+        phase.name.replace("_", " "),
+        phase.connection,
+        duration(phase.start_ns),
+        duration(phase.duration_ns),
+        ", ".join(said),
+    )
+
+
+def _many_row(phases: list[Phase]) -> tuple[str, str, str, str, str]:
+    times = sorted(phase.duration_ns for phase in phases)
+    syns = sum(phase.syn_retransmits or 0 for phase in phases)
+    spread = f"median; {duration(times[0])} to {duration(times[-1])}"
+    return (
+        phases[0].name.replace("_", " "),
+        f"{len(phases)} streams",
+        duration(min(phase.start_ns for phase in phases)),
+        duration(median(times)),
+        f"{spread}, {_syns(syns)}" if syns else spread,
+    )
+
+
+def _syns(count: int) -> str:
+    return f"{count} SYN retransmission{'s' if count > 1 else ''}"
+
+
+# ---- a direction --------------------------------------------------------------------------------
+
+
+def _flow(result: Result, flow: Flow) -> RenderableType:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column()
+    for row in _flow_rows(result, flow):
+        table.add_row(*row)
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _flow_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    steady, ramp, averages = flow.steady, flow.ramp, flow.averages
+    if steady is not None:
+        rows.append(("steady bitrate", bitrate(steady.goodput_bps), _steady_words(flow)))
+    if ramp is not None and ramp.duration_ns:
+        rate = ramp.bytes * 8e9 / ramp.duration_ns
+        rows.append(("ramp before it", duration(ramp.duration_ns), f"at {bitrate(rate)}"))
+    rows.append(
+        (
+            "average",
+            bitrate(averages.after_omit_bps),
+            "first to last byte, without the omitted time (iperf3's way)",
+        )
+    )
+    if averages.from_first_attempt_bps is not None:
+        rows.append(
+            (
+                "average with set-up",
+                bitrate(averages.from_first_attempt_bps),
+                "counted from the first connect attempt (curl's way)",
+            )
+        )
+    moved = flow.receiver.bytes if flow.receiver.bytes is not None else flow.sender.acked_bytes
+    rows.append(("transferred", size(moved), _exact(moved)))
+    rows += _end_rows(result, flow)
+    return rows
+
+
+def _exact(count: int | None) -> str:
+    return "" if count is None else f"{count} bytes"
+
+
+def _steady_words(flow: Flow) -> str:
+    steady = flow.steady
+    assert steady is not None
+    counted = "bytes received" if flow.counted_by == "receiver" else "bytes acknowledged"
+    span = duration(steady.duration_ns)
+    verdict = {
+        "steady": f"{counted} over {span}",
+        "not_steady": f"best effort: no plateau was found; {counted} over {span}",
+        "too_short": f"best effort: too short to tell; {counted} over {span}",
+    }[steady.verdict]
+    if steady.confidence_interval is None:
+        return verdict
+    low, high = steady.confidence_interval
+    return f"{verdict}; 95 % confidence {bitrate(low)} to {bitrate(high)}"
+
+
+def _end_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
+    upload = flow.direction == "upload"
+    sending, receiving = ("client", "server") if upload else ("server", "client")
+    rows: list[tuple[str, str, str]] = []
+    retransmits = flow.sender.retransmits
+    if retransmits is not None:
+        rows.append(("retransmits", str(retransmits), f"segments, by the {sending}"))
+    reports = [stream.sender for stream in flow.streams if stream.sender]
+    if words := _tcp_words(reports):
+        rows.append(("sender's TCP", "", words))
+    span = flow.steady.end_ns if flow.steady else None
+    for role, end, totals in (
+        ("sender", sending, flow.sender),
+        ("receiver", receiving, flow.receiver),
+    ):
+        if totals.cpu_user_ns is not None and totals.cpu_system_ns is not None and span:
+            share = 100 * (totals.cpu_user_ns + totals.cpu_system_ns) / span
+            rows.append((f"{role}'s CPU", f"{share:.0f} %", f"of one CPU, {end}'s threads"))
+    return rows
+
+
+def _tcp_words(reports: list[StreamReport]) -> str:
+    """Round trip, window, MSS and congestion control over the streams that one end sent on."""
+    infos = [report.tcp_info for report in reports if report.tcp_info]
+    words: list[str] = []
+    names = {r.socket.congestion for r in reports if r.socket and r.socket.congestion}
+    if names:
+        words.append("/".join(sorted(names)))
+    mss = {info.mss_bytes[-1] for info in infos if info.mss_bytes}
+    if mss:
+        words.append(f"MSS {min(mss)}")
+    rtts = [rtt for info in infos for rtt in info.rtt_ns or ()]
+    least = [info.min_rtt_ns[-1] for info in infos if info.min_rtt_ns]
+    if rtts and least:
+        words.append(f"RTT {duration(min(least))} at best, {duration(median(rtts))} under load")
+    windows = [cwnd for info in infos for cwnd in info.cwnd_bytes or ()]
+    if windows:
+        words.append(f"cwnd up to {size(max(windows))}")
+    return ", ".join(words)
+
+
+# ---- the last lines -----------------------------------------------------------------------------
+
+
+def closing_lines(result: Result) -> list[str]:
+    lines = [f"note: {note}" for note in result.notes]
+    if result.error is not None:
+        lines.append(f"INCOMPLETE: {result.error.message}")
+    lines += [line for flow in result.flows if (line := distortion(result, flow))]
+    return lines
+
+
+def distortion(result: Result, flow: Flow) -> str | None:
+    """One plain sentence when set-up distorts the average; None when it does not."""
+    wrong, right = flow.averages.from_first_attempt_bps, flow.averages.from_first_byte_bps
+    if wrong is None or right is None or wrong >= right * (1 - DISTORTION):
+        return None
+    syns = f" ({_syns(result.syn_retransmits)})" if result.syn_retransmits else ""
+    carried = flow.steady.goodput_bps if flow.steady else right
+    return (
+        f"Set-up took {duration(flow.averages.set_up_ns)}{syns}: a tool that counts from the first"
+        f" attempt reports {bitrate(wrong)}; the network carried {bitrate(carried)}."
+    )
+
+
+# ---- single lines -------------------------------------------------------------------------------
+
+
+def interval_line(interval: Interval) -> str:
+    """One live interval; numbers stay in their columns."""
+    retransmits = "" if interval.retransmits is None else f"  {interval.retransmits:5d} retransmits"
+    return (
+        f"  {interval.direction:8s}  {interval.start_ns / 1e9:7.2f} -{interval.end_ns / 1e9:7.2f} s"
+        f"  {size(interval.bytes):>10s}  {bitrate(interval.goodput_bps):>11s}{retransmits}"
+        f"{'  (omitted)' if interval.omitted else ''}"
+    )
+
+
+def server_line(result: Result) -> str:
+    """What a server says of a test that is over."""
+    figures = [
+        f"{flow.direction} {bitrate(flow.steady.goodput_bps if flow.steady else None)}"
+        f" ({size(_moved(flow))})"
+        for flow in result.flows
+    ]
+    client = _program(result.client)
+    state = "complete" if result.error is None else f"incomplete: {result.error.message}"
+    return f"{result.started_at}  {result.target}  {client}  {', '.join(figures) or '-'}  {state}"
+
+
+def _moved(flow: Flow) -> int | None:
+    return flow.sender.acked_bytes if flow.receiver.bytes is None else flow.receiver.bytes
+
+
+def _program(side: SideReport) -> str:
+    return " ".join(filter(None, (side.host.program, side.host.version))) or "unknown client"

@@ -13,6 +13,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml setup.py $(NATIVE)
+	@PYTHON=$(PYTHON) sh tools/install-debian.sh build
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
@@ -23,7 +24,7 @@ run: $(STAMP)  ## measure this machine's loopback on an embedded server
 	$(BIN)/python -m netmeasure loopback
 
 tools:  # what the tests use besides Python; needs root, tests skip what is missing
-	@sh tests/install-tools.sh
+	@sh tools/install-debian.sh test
 
 test: $(STAMP) tools  ## install what the tests need and run everything
 	$(BIN)/python -m pytest

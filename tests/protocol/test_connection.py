@@ -409,7 +409,7 @@ def test_the_largest_parameters() -> None:
 def test_too_large_to_send() -> None:
     connection = end_at(Phase.ASKED, Side.CLIENT)
     huge = Parameters(omit=0, time=1, num=0, blockcount=0, parallel=1, title="x" * 65_536)
-    with pytest.raises(LocalProtocolError, match="PARAMETERS of .* at most 65536"):
+    with pytest.raises(LocalProtocolError, match=r"PARAMETERS of .* at most 65536"):
         connection.send(Kind.PARAMETERS, huge)
     assert connection.phase is Phase.ASKED
     assert connection.send(Kind.PARAMETERS, PAYLOADS[Kind.PARAMETERS]).startswith(b"\0\0")

@@ -417,9 +417,27 @@ def test_real_parameters_are_within_the_limits() -> None:
         assert check_parameters(Parameters.decode(capture)) is None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="UDP without len passes: iperf3's default is too long for it"
+@pytest.mark.xfail(strict=True, reason="only iperf3's own parameters are checked")
+@pytest.mark.parametrize(
+    "extension",
+    [
+        Extension(duration_ms=-1),
+        Extension(duration_ms=2**63),
+        Extension(omit_ms=-1),
+        Extension(omit_ms=2**63),
+        Extension(receive_mode="sideways"),
+    ],
 )
+def test_limits_of_our_additions(extension: Extension) -> None:
+    assert check_parameters(parameters(netmeasure=extension)) is not None
+
+
+@pytest.mark.xfail(strict=True, reason="blockcount is checked without len")
+def test_blocks_are_limited_to_a_signed_64_bit_number_of_bytes() -> None:
+    assert check_parameters(parameters(blockcount=2**62, len=4)) is not None
+
+
+@pytest.mark.xfail(strict=True, reason="iperf3's default len is too long for UDP")
 def test_udp_without_a_length() -> None:
     refused = check_parameters(parameters(udp=True))
     assert refused is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import types
 import typing
@@ -66,16 +67,15 @@ PHASES = st.sampled_from(Phase)
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    pieces = (data[low:high] for low, high in zip(edges, edges[1:], strict=False))
-    return [piece for piece in pieces if piece]
+    pieces = (data[low:high] for low, high in itertools.pairwise(edges))
+    return [piece for piece in pieces if piece]  # b"" would be the end of file
 
 
 def answer(side: Side, phase: Phase, chunks: list[bytes], eof: bool) -> object:
     """The outcome, or that it was refused; anything else than a refusal is a failure."""
     try:
         return outcome(side, phase, chunks, eof=eof)
-    except RemoteProtocolError as exc:
-        assert str(exc)
+    except RemoteProtocolError:
         return RemoteProtocolError
 
 
@@ -84,14 +84,14 @@ def answer(side: Side, phase: Phase, chunks: list[bytes], eof: bool) -> object:
 def test_any_bytes_in_any_pieces(
     side: Side, phase: Phase, data: bytes, cuts: list[int], eof: bool
 ) -> None:
-    assert answer(side, phase, split(data, cuts), eof) == answer(side, phase, [data], eof)
+    assert answer(side, phase, split(data, cuts), eof) == answer(side, phase, split(data, []), eof)
 
 
 @FUZZ
 @given(SIDES, PHASES, st.binary(max_size=80), st.booleans())
 def test_any_bytes_byte_by_byte(side: Side, phase: Phase, data: bytes, eof: bool) -> None:
     single = [bytes([byte]) for byte in data]
-    assert answer(side, phase, single, eof) == answer(side, phase, [data], eof)
+    assert answer(side, phase, single, eof) == answer(side, phase, split(data, []), eof)
 
 
 @FUZZ

@@ -154,14 +154,15 @@ class Connection:
     async def carry(self, client: socket.socket, target: socket.socket) -> None:
         """Copy both ways until the peers or an order end it, and close both sides."""
         how: Literal["reset", "close"] = "reset"
-        pumps = asyncio.gather(
+        pumps: asyncio.Future[Any] = asyncio.gather(
             self._pump("up", client, target),
             self._pump("down", target, client),
             return_exceptions=True,
         )
         self._opened.set()
         try:
-            await asyncio.wait([pumps, self._verdict], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [pumps, self._verdict]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             how = self._verdict.result() if self._verdict.done() else "close"
         finally:
             # the pumps end first: the loop must not watch a descriptor that somebody else reuses
@@ -218,7 +219,7 @@ class Connection:
             self._act(action, direction)
 
 
-async def _ended(pumps: asyncio.Future[list[BaseException | None]]) -> None:
+async def _ended(pumps: asyncio.Future[Any]) -> None:
     pumps.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         for error in await pumps:

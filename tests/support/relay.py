@@ -98,9 +98,9 @@ class Relay(NamespacePair):
 
     def _build(self) -> None:
         super()._build()
-        for side in self.sides:
+        for name in SIDES:
             # IPv6 would chat on the line by itself, and shift which packets the seed lets be lost
-            self.sysctl(side, "net.ipv6.conf.default.disable_ipv6", 1)
+            self.sysctl(name, "net.ipv6.conf.default.disable_ipv6", 1)
         self._undo.callback(self.stop)
         self._start()
         for side in self.sides.values():
@@ -114,7 +114,10 @@ class Relay(NamespacePair):
         options = {**where, "--device": _DEVICE, **self._options}
         argv = [str(_program()), *(str(word) for option in options.items() for word in option)]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        # in a group of its own: a Ctrl-C must not end it before its counts are collected
+        self._process = subprocess.Popen(
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=0
+        )
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             raise OSError(f"the relay did not start: {self._process.communicate()[1]}")

@@ -1,0 +1,70 @@
+"""Fixtures of every test: both event loops, and a census that nothing was left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hypothesis
+import pytest
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from support import census, iperf3, netns  # noqa: E402
+
+T = TypeVar("T")
+RunLoop = Callable[[Coroutine[Any, Any, T]], T]
+
+hypothesis.settings.register_profile("long", max_examples=100_000, deadline=None)
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need what this machine lacks are skipped, and say what that is."""
+    reasons = {"network": netns.available(), "interop": iperf3.available()}
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_old_namespaces() -> Iterator[None]:
+    netns.sweep()
+    yield
+    netns.sweep()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """No thread, no descriptor and no child process outlives the test that made it."""
+    before = census.take()
+    yield
+    assert census.leftovers(before) == []
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> RunLoop[Any]:
+    """Runs a coroutine to its end, on plain asyncio and on uvloop, within a minute."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else None
+
+    def runner(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=factory) as loop:
+            return loop.run(asyncio.wait_for(coroutine, 60))
+
+    return runner
+
+
+@pytest.fixture
+def run_once() -> RunLoop[Any]:
+    """Runs a coroutine to its end on plain asyncio, for tests where the loop makes no difference."""
+
+    def runner(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run(asyncio.wait_for(coroutine, 60))
+
+    return runner

@@ -1,0 +1,168 @@
+"""Specifications: a wrong value is refused at once, a right one is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from netmeasure.errors import SpecError
+from netmeasure.spec import (
+    DEFAULT_BLOCK_BYTES,
+    MAX_BLOCK_BYTES,
+    MAX_COUNT,
+    Deadlines,
+    ServerLimits,
+    SocketOptions,
+    TcpSpec,
+    Timing,
+)
+
+NAN = float("nan")
+INF = float("inf")
+WAITS = [name for name in ServerLimits.__struct_fields__ if name.endswith("_s")]
+
+
+def untyped(struct: type[msgspec.Struct], **values: Any) -> Any:
+    return pytest.param(
+        struct,
+        values,
+        marks=pytest.mark.xfail(strict=True, reason="types are not checked"),
+        id=f"{struct.__name__} {values}",
+    )
+
+
+def test_defaults() -> None:
+    spec = TcpSpec()
+    assert (spec.direction, spec.streams, spec.block_bytes) == ("upload", 1, DEFAULT_BLOCK_BYTES)
+    assert spec.timing.limit_s == 10
+    assert spec.total_bytes is None
+    assert spec.target_bps is None
+
+
+@pytest.mark.parametrize(
+    ("struct", "name", "low", "high", "step"),
+    [
+        (Timing, "duration_s", 0.001, 86_400, 0.0005),
+        (Timing, "total_bytes", 1, MAX_COUNT, 1),
+        (Timing, "total_blocks", 1, MAX_COUNT // MAX_BLOCK_BYTES, 1),
+        (Timing, "omit_s", 0, 600, 0.001),
+        (Timing, "interval_s", 0.01, 86_400, 0.001),
+        (SocketOptions, "mss_bytes", 88, 32_767, 1),
+        (SocketOptions, "window_bytes", 1, 536_870_912, 1),
+        (SocketOptions, "bind_port", 1, 65_535, 1),
+        *((Deadlines, name, 0.01, 86_400, 0.001) for name in Deadlines.__struct_fields__),
+        *((ServerLimits, name, 0.01, 86_400, 0.001) for name in WAITS),
+        pytest.param(
+            *(ServerLimits, "max_tests", 1, 100_000, 1),
+            marks=pytest.mark.xfail(strict=True, reason="taken for seconds: at most 86400"),
+            id="max_tests",
+        ),
+        (TcpSpec, "streams", 1, 128, 1),
+        (TcpSpec, "block_bytes", 1, 1024 * 1024, 1),
+        (TcpSpec, "target_bps", 1, 10**13, 1),
+    ],
+)
+def test_ranges(
+    struct: type[msgspec.Struct], name: str, low: float, high: float, step: float
+) -> None:
+    for good in (low, high):
+        assert getattr(struct(**{name: good}), name) == good
+    for bad in (low - step, high + step, NAN, INF, -INF):
+        with pytest.raises(SpecError, match="it must be"):
+            struct(**{name: bad})
+
+
+def test_the_message_names_value_range_and_unit() -> None:
+    with pytest.raises(SpecError, match=r"^omit is 601: it must be 0 to 600 s$"):
+        Timing(omit_s=601)
+    with pytest.raises(SpecError, match=r"^number of streams is 0: it must be 1 to 128$"):
+        TcpSpec(streams=0)
+
+
+@pytest.mark.parametrize(
+    ("struct", "values"),
+    [
+        (TcpSpec, {"direction": "sideways"}),
+        (TcpSpec, {"direction": ""}),
+        (TcpSpec, {"send_mode": "discard"}),
+        (TcpSpec, {"receive_mode": "sendfile"}),
+        (SocketOptions, {"congestion": ""}),
+        (SocketOptions, {"congestion": "x" * 16}),
+        (SocketOptions, {"congestion": "é" * 8}),
+        untyped(SocketOptions, family="ipv5"),
+        untyped(SocketOptions, no_delay="no"),
+        untyped(Timing, duration_s="10"),
+        untyped(Timing, omit_s=None),
+        untyped(Timing, interval_s=None),
+        untyped(Timing, total_bytes=1.5),
+        untyped(Deadlines, stall_s=None),
+        untyped(TcpSpec, streams=None),
+        untyped(TcpSpec, streams=1.5),
+        untyped(TcpSpec, block_bytes="1M"),
+        untyped(TcpSpec, timing=5),
+    ],
+)
+def test_refused(struct: type[msgspec.Struct], values: dict[str, Any]) -> None:
+    with pytest.raises(SpecError):
+        struct(**values)
+
+
+@pytest.mark.parametrize("congestion", ["bbr", "x" * 15])
+def test_names_of_congestion_controls(congestion: str) -> None:
+    assert SocketOptions(congestion=congestion).congestion == congestion
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"duration_s": 1, "total_bytes": 1},
+        {"duration_s": 1, "total_blocks": 1},
+        {"total_bytes": 1, "total_blocks": 1},
+        {"duration_s": 1, "total_bytes": 1, "total_blocks": 1},
+    ],
+)
+def test_one_end_only(ends: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="only one of"):
+        Timing(**ends)
+
+
+@pytest.mark.parametrize(
+    ("timing", "limit_s", "total_bytes"),
+    [
+        (Timing(), 10, None),
+        (Timing(omit_s=3), 10, None),
+        (Timing(duration_s=0.25), 0.25, None),
+        (Timing(total_bytes=700), None, 700),
+        (Timing(total_blocks=3), None, 3000),
+    ],
+)
+def test_what_ends_a_test(timing: Timing, limit_s: float | None, total_bytes: int | None) -> None:
+    assert timing.limit_s == limit_s
+    assert TcpSpec(timing=timing, block_bytes=1000).total_bytes == total_bytes
+
+
+def test_the_most_blocks_fit_a_signed_64_bit_number() -> None:
+    most = TcpSpec(
+        timing=Timing(total_blocks=MAX_COUNT // MAX_BLOCK_BYTES), block_bytes=MAX_BLOCK_BYTES
+    )
+    assert most.total_bytes is not None
+    assert most.total_bytes < 2**63
+
+
+@pytest.mark.parametrize(
+    "spec", [Timing(), SocketOptions(), Deadlines(), ServerLimits(), TcpSpec()]
+)
+def test_specs_are_frozen_and_hashable(spec: msgspec.Struct) -> None:
+    with pytest.raises(AttributeError):
+        setattr(spec, spec.__struct_fields__[0], None)
+    assert hash(spec) == hash(type(spec)())
+
+
+def test_saved_specs_are_checked_too() -> None:
+    assert msgspec.json.decode(msgspec.json.encode(TcpSpec(streams=4)), type=TcpSpec).streams == 4
+    assert msgspec.to_builtins(TcpSpec())["kind"] == "tcp"
+    for text in (b'{"kind":"tcp","streams":0}', b'{"kind":"udp"}', b'{"kind":"tcp","streams":"1"}'):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(text, type=TcpSpec)

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs the Debian packages for one purpose, if any is missing and we may:
+#   build   what compiling the native modules in a virtual environment needs
+#   test    real peers and real networks
+# Where it may not install them it says so: a build then fails with its own message, and the tests
+# that need a missing tool are skipped with the reason.
+set -u
+missing=""
+need() { missing="$missing $1"; }
+case "${1:-}" in
+build)
+    command -v gcc >/dev/null 2>&1 || need gcc
+    "${PYTHON:-python3}" -c 'import ensurepip, venv' >/dev/null 2>&1 || need python3-venv
+    "${PYTHON:-python3}" -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' \
+        >/dev/null 2>&1 || need "python3-dev libc6-dev"
+    ;;
+test)
+    command -v iperf3 >/dev/null 2>&1 || need iperf3
+    command -v ip >/dev/null 2>&1 || need iproute2
+    ;;
+*)
+    echo "usage: $0 build|test" >&2
+    exit 2
+    ;;
+esac
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "missing for $1, install them as root:$missing" >&2
+    exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086
+apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -415,7 +415,10 @@ def test_too_large_to_send() -> None:
     assert connection.send(Kind.PARAMETERS, PAYLOADS[Kind.PARAMETERS]).startswith(b"\0\0")
 
 
-@pytest.mark.parametrize("text", [b"{", b"[]", b"7", b'"x"', b"{]", b"\xff\xfe", b"[" * 60_000])
+@pytest.mark.parametrize(
+    "text",
+    [b"{", b"[]", b"7", b'"x"', b"{]", b"\xff\xfe", b'{"host":{"program":"\xff"}}', b"[" * 60_000],
+)
 @pytest.mark.parametrize(
     ("side", "phase", "head"),
     [

@@ -1,0 +1,1 @@
+"""Figures that anyone can reproduce: opponents are measured alternately, in one run."""

@@ -1,0 +1,146 @@
+"""Is netmeasure's TCP generator at least as fast as iperf3's, like against like?
+
+Loopback, one stream, client and server in processes of their own, cubic on both, alternately. The
+client is pinned to CPU 0 and the server to CPU 1, for both tools: left to the scheduler, iperf3
+often lands on one CPU with its server and is then half as fast, which says nothing of the tool. The
+rate is the receiver's as each tool reports it; the last columns hold each tool's byte count against
+what the kernel counted on the loopback interface (headers make it a little less than 1). CPU is
+that of both ends during the test, as each tool reports it.
+
+    python -m benchmarks.bench_tcp [--pairs N] [--time S] [--quick] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from benchmarks.common import Case, Sample, counted_loopback, main
+from netmeasure import Result
+
+CONGESTION = "cubic"
+CLIENT_CPU, SERVER_CPU = "0", "1"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_listening(port: int, deadline_s: float = 10.0) -> None:
+    """Until the port is taken, seen from the kernel's table: a connect would count as a client."""
+    wanted = f":{port:04X}"
+    deadline = time.monotonic() + deadline_s
+    while time.monotonic() < deadline:
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            with open(table) as file:
+                for line in file:
+                    fields = line.split()
+                    if fields[1].endswith(wanted) and fields[3] == "0A":
+                        return
+        time.sleep(0.02)
+    raise SystemExit(f"nothing listens on port {port} after {deadline_s:g} s")
+
+
+def pinned(cpu: str, argv: Sequence[str]) -> tuple[str, ...]:
+    return ("taskset", "-c", cpu, *argv)
+
+
+@contextmanager
+def running(argv: Sequence[str], port: int) -> Iterator[None]:
+    process = subprocess.Popen(
+        pinned(SERVER_CPU, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_listening(port)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def netmeasure(seconds: float, *options: str) -> Sample:
+    port, crossed = free_port(), []
+    program = (sys.executable, "-m", "netmeasure")
+    with running((*program, "server", "-B", "127.0.0.1", "-p", str(port)), port):
+        argv = (*program, "client", f"127.0.0.1:{port}", "--json", "-C", CONGESTION)
+        with counted_loopback(crossed):
+            answer = subprocess.run(
+                pinned(CLIENT_CPU, (*argv, "-t", str(seconds), *options)),
+                capture_output=True,
+                check=True,
+            )
+    result = Result.from_json(answer.stdout)
+    flow = result.flow
+    sides = (result.client, result.server)
+    return Sample(
+        goodput_bps=flow.averages.after_omit_bps or 0,
+        cpu_s=sum((s.cpu_user_ns or 0) + (s.cpu_system_ns or 0) for s in sides) / 1e9,
+        bytes=flow.receiver.bytes or 0,
+        kernel_bytes=crossed[0],
+    )
+
+
+def iperf3(seconds: float, *options: str) -> Sample:
+    port, crossed = free_port(), []
+    with running(("iperf3", "-s", "-B", "127.0.0.1", "-p", str(port)), port):
+        argv = ("iperf3", "-c", "127.0.0.1", "-p", str(port), "-J", "-C", CONGESTION)
+        with counted_loopback(crossed):
+            answer = subprocess.run(
+                pinned(CLIENT_CPU, (*argv, "-t", str(max(1, round(seconds))), *options)),
+                capture_output=True,
+                check=True,
+            )
+    end = json.loads(answer.stdout)["end"]
+    received, cpu = end["sum_received"], end["cpu_utilization_percent"]
+    return Sample(
+        goodput_bps=received["bits_per_second"],
+        cpu_s=(cpu["host_total"] + cpu["remote_total"]) / 100 * received["seconds"],
+        bytes=received["bytes"],
+        kernel_bytes=crossed[0],
+    )
+
+
+def cases(seconds: float) -> list[Case]:
+    return [
+        Case(
+            name="copying, 128 KiB blocks",
+            ours=lambda: netmeasure(seconds, "-l", "128K"),
+            theirs=lambda: iperf3(seconds, "-l", "128K"),
+            target=1.0,
+        ),
+        Case(
+            name="defaults",
+            ours=lambda: netmeasure(seconds),
+            theirs=lambda: iperf3(seconds),
+            target=1.3,
+        ),
+        Case(
+            name="sendfile + discard against -Z",
+            ours=lambda: netmeasure(
+                seconds, "--send-mode", "sendfile", "--receive-mode", "discard"
+            ),
+            theirs=lambda: iperf3(seconds, "-Z"),
+        ),
+        Case(
+            name="best (copy, discard) against -Z",
+            ours=lambda: netmeasure(seconds, "--receive-mode", "discard"),
+            theirs=lambda: iperf3(seconds, "-Z"),
+            target=1.5,
+        ),
+        Case(
+            name="four streams, defaults",
+            ours=lambda: netmeasure(seconds, "-P", "4"),
+            theirs=lambda: iperf3(seconds, "-P", "4"),
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main(__doc__, cases)

@@ -1,0 +1,177 @@
+"""What the benchmarks share: host facts, alternating pairs, medians, tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One run of one tool, in the tool's own words, and what the kernel saw."""
+
+    goodput_bps: float
+    cpu_s: float
+    bytes: int
+    kernel_bytes: int
+
+    @property
+    def cpu_s_per_gbit(self) -> float:
+        return self.cpu_s / (self.bytes * 8 / 1e9)
+
+    @property
+    def accounted(self) -> float:
+        """Bytes the tool reports over bytes that crossed the loopback interface."""
+        return self.bytes / self.kernel_bytes
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One comparison: `ours` and `theirs` are measured alternately."""
+
+    name: str
+    ours: Callable[[], Sample]
+    theirs: Callable[[], Sample]
+    target: float | None = None
+
+
+def host_facts() -> dict[str, str | int | float | None]:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        None,
+    )
+    load, _, _ = psutil.getloadavg()
+    return {
+        "cpu": model,
+        "cpus": psutil.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_average_1min": round(load, 2),
+        "iperf3": tool_version("iperf3", "--version"),
+    }
+
+
+def tool_version(*argv: str) -> str | None:
+    try:
+        answer = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return (answer.stdout + answer.stderr).splitlines()[0].split(" (")[0]
+
+
+def loopback_bytes() -> int:
+    """Bytes, headers included, that the loopback interface has carried."""
+    return psutil.net_io_counters(pernic=True)["lo"].bytes_recv
+
+
+@contextmanager
+def counted_loopback(into: list[int]) -> Iterator[None]:
+    before = loopback_bytes()
+    yield
+    into.append(loopback_bytes() - before)
+
+
+def run_cases(
+    cases: Sequence[Case], pairs: int, console: Console
+) -> dict[str, dict[str, list[Sample]]]:
+    """Each case `pairs` times, the two tools in turn and the order swapped every time (ABBA)."""
+    results: dict[str, dict[str, list[Sample]]] = {}
+    for case in cases:
+        runs: dict[str, list[Sample]] = {"netmeasure": [], "peer": []}
+        results[case.name] = runs
+        for number in range(pairs):
+            order = [("netmeasure", case.ours), ("peer", case.theirs)]
+            for who, measure in order if number % 2 == 0 else reversed(order):
+                runs[who].append(measure())
+            console.print(f"  {case.name}: pair {number + 1} of {pairs}", highlight=False)
+    return results
+
+
+def ratios(runs: dict[str, list[Sample]]) -> list[float]:
+    return [
+        mine.goodput_bps / theirs.goodput_bps
+        for mine, theirs in zip(runs["netmeasure"], runs["peer"], strict=True)
+    ]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def table(cases: Sequence[Case], results: dict[str, dict[str, list[Sample]]]) -> Table:
+    drawn = Table(title="medians (minimum to maximum)", title_justify="left")
+    for name in (
+        "case",
+        "netmeasure Gbit/s",
+        "peer Gbit/s",
+        "ratio by pair",
+        "target",
+        "CPU s/Gbit ours",
+        "theirs",
+        "bytes/kernel ours",
+        "theirs",
+    ):
+        drawn.add_column(name)
+    for case in cases:
+        runs = results[case.name]
+        mine, theirs = runs["netmeasure"], runs["peer"]
+        drawn.add_row(
+            case.name,
+            spread([s.goodput_bps / 1e9 for s in mine], 1),
+            spread([s.goodput_bps / 1e9 for s in theirs], 1),
+            spread(ratios(runs)),
+            "" if case.target is None else f">= {case.target}",
+            spread([s.cpu_s_per_gbit for s in mine], 3),
+            spread([s.cpu_s_per_gbit for s in theirs], 3),
+            spread([s.accounted for s in mine], 3),
+            spread([s.accounted for s in theirs], 3),
+        )
+    return drawn
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--pairs", type=int, default=7, help="runs of each tool per case")
+    options.add_argument("--time", type=float, default=3.0, help="seconds of each run")
+    options.add_argument("--quick", action="store_true", help="one short pair: does it work?")
+    options.add_argument("--json", metavar="FILE", help="every sample and the host facts")
+    return options
+
+
+def main(description: str | None, make_cases: Callable[[float], Sequence[Case]]) -> None:
+    options = parser(description).parse_args()
+    pairs, seconds = (1, 1.0) if options.quick else (options.pairs, options.time)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    facts = host_facts()
+    console.print(facts, highlight=False)
+    cases = make_cases(seconds)
+    results = run_cases(cases, pairs, console)
+    console.print(table(cases, results), highlight=False)
+    if options.json:
+        document = {
+            "host": facts,
+            "seconds": seconds,
+            "cases": {
+                name: {
+                    "ratio_median": statistics.median(ratios(runs)),
+                    **{who: msgspec.to_builtins(samples) for who, samples in runs.items()},
+                }
+                for name, runs in results.items()
+            },
+        }
+        Path(options.json).write_text(json.dumps(document, indent=2) + "\n")

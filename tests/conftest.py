@@ -14,7 +14,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import census, iperf3, netns  # noqa: E402
+from support import census, iperf3, netns
 
 T = TypeVar("T")
 RunLoop = Callable[[Coroutine[Any, Any, T]], T]
@@ -62,7 +62,7 @@ def run(request: pytest.FixtureRequest) -> RunLoop[Any]:
 
 @pytest.fixture
 def run_once() -> RunLoop[Any]:
-    """Runs a coroutine to its end on plain asyncio, for tests where the loop makes no difference."""
+    """Runs a coroutine on plain asyncio, for tests where the loop makes no difference."""
 
     def runner(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(asyncio.wait_for(coroutine, 60))

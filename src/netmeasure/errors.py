@@ -114,6 +114,23 @@ class StreamError(MeasureError):
     code = "stream"
 
 
+class RefusedTestError(MeasureError):
+    """A server ends a client's test and tells it why, with one of iperf3's error numbers."""
+
+    code = "test_refused"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: str | None = None,
+        hint: str | None = None,
+        number: int | None = None,
+    ) -> None:
+        super().__init__(message, phase=phase, hint=hint)
+        self.number = number
+
+
 class ProtocolError(MeasureError):
     """Base of breaches of the control protocol."""
 

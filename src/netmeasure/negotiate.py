@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from netmeasure.clock import nanoseconds
-from netmeasure.protocol import Extension, Parameters
+from netmeasure.protocol import DEFAULT_LENGTH, Extension, Parameters
 from netmeasure.result import FlowDirection, Role
 from netmeasure.spec import (
     MAX_BLOCK_BYTES,
@@ -88,7 +88,7 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan:
         omit_ns = extension.omit_ms * 1_000_000
         duration_ns = omit_ns + extension.duration_ms * 1_000_000 if extension.duration_ms else 0
         discard = extension.receive_mode == "discard"
-    block_bytes = min(parameters.len or 128 * 1024, MAX_BLOCK_BYTES)
+    block_bytes = min(parameters.len or DEFAULT_LENGTH, MAX_BLOCK_BYTES)
     rates = [rate for rate in (parameters.bandwidth, parameters.fqrate) if rate]
     return TcpPlan(
         block_bytes=block_bytes,

@@ -289,7 +289,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def flow(self) -> Flow:
-        """The only flow of a one-way test; the upload of a two-way test."""
+        """The only flow of a one-way test; the upload of a two-way test. ResultFormatError where
+        nothing was measured."""
+        if not self.flows:
+            raise ResultFormatError("nothing was measured: the test did not get that far")
         return self.flows[0]
 
     @property
@@ -331,7 +334,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
                     hint="read it with the netmeasure that wrote it",
                 )
             return msgspec.json.decode(data, type=cls)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
             raise ResultFormatError(f"not a netmeasure result: {exc}") from None
 
 

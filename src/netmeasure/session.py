@@ -23,6 +23,7 @@ from netmeasure.errors import (
     PeerClosedError,
     PeerTerminatedError,
     PeerTimeoutError,
+    RefusedTestError,
     RemoteProtocolError,
     SocketOptionError,
     StreamError,
@@ -54,16 +55,6 @@ _NO_CONGESTION = 134
 _NO_DATA = 144
 _TOO_LONG = 160
 _STREAM_FAILED = 206
-
-
-class RefusedError(MeasureError):
-    """We end the test and tell the client why, with one of iperf3's error numbers."""
-
-    code = "refused_by_us"
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.number = number
 
 
 class Arrival(NamedTuple):
@@ -147,7 +138,7 @@ class Session:
         try:
             message = await self._receive(limits.handshake_s)
         except RemoteProtocolError as exc:
-            raise RefusedError(_BAD_PARAMETERS, str(exc)) from None
+            raise RefusedTestError(str(exc), number=_BAD_PARAMETERS) from None
         if message.kind is not Kind.PARAMETERS:
             raise self._bad_news(message)
         parameters: Parameters = message.payload
@@ -164,10 +155,13 @@ class Session:
     def _check(self, parameters: Parameters) -> None:
         wrong = check_parameters(parameters)
         if wrong is not None:
-            raise RefusedError(*wrong)
+            number, sentence = wrong
+            raise RefusedTestError(sentence, number=number)
         for name in ("udp", "sctp", "mptcp"):
             if getattr(parameters, name):
-                raise RefusedError(_NOT_SUPPORTED, f"{name.upper()} tests are not supported")
+                raise RefusedTestError(
+                    f"{name.upper()} tests are not supported", number=_NOT_SUPPORTED
+                )
 
     async def _take_streams(self, parameters: Parameters) -> TcpWorkload:
         assert self._plan is not None
@@ -177,10 +171,10 @@ class Session:
             async with asyncio.timeout(limits.streams_s):
                 await first_of(self._all_arrived(), self._control_failure())
         except TimeoutError:
-            raise RefusedError(
-                _NO_DATA,
+            raise RefusedTestError(
                 f"the client opened {len(self._arrivals)} of {len(self._directions)} streams in"
                 f" {limits.streams_s:g} s",
+                number=_NO_DATA,
             ) from None
         for number, direction, sock in self._numbered():
             try:
@@ -191,7 +185,7 @@ class Session:
                     tcpinfo.syn_retransmits(sock),
                 )
             except SocketOptionError as exc:
-                raise RefusedError(_NO_CONGESTION, str(exc)) from None
+                raise RefusedTestError(str(exc), number=_NO_CONGESTION) from None
         return workload
 
     async def _all_arrived(self) -> None:
@@ -255,7 +249,7 @@ class Session:
             await asyncio.Event().wait()
             return
         await asyncio.sleep(time_s + limits.drain_s + limits.stall_s)
-        raise RefusedError(_TOO_LONG, f"the client did not end its test of {time_s:g} s")
+        raise RefusedTestError(f"the client did not end its test of {time_s:g} s", number=_TOO_LONG)
 
     async def _stall(self, workload: TcpWorkload) -> None:
         limit_s = self._limits.stall_s
@@ -266,7 +260,7 @@ class Session:
             if moved != seen:
                 seen, since = moved, now_ns()
             elif now_ns() - since > nanoseconds(limit_s):
-                raise RefusedError(_NO_DATA, f"no data moved for {limit_s:g} s")
+                raise RefusedTestError(f"no data moved for {limit_s:g} s", number=_NO_DATA)
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
     async def _join_receivers(self, workload: TcpWorkload) -> None:
@@ -345,7 +339,7 @@ class Session:
             if isinstance(error, asyncio.CancelledError):
                 await self._control.send(Kind.SERVER_TERMINATE, deadline_s=1.0)
                 return
-            number = error.number if isinstance(error, RefusedError) else None
+            number = error.number if isinstance(error, RefusedTestError) else None
             if isinstance(error, StreamError):
                 number = _STREAM_FAILED
             if number is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args, get_origin
 
 import msgspec
 
@@ -31,7 +31,28 @@ def _within(name: str, value: float | None, low: float, high: float, unit: str) 
         raise SpecError(f"{name} is {value:g}: it must be {low:g} to {high:g} {unit}".rstrip())
 
 
-class Timing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+class _Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """Checks its fields' types, then their values, however it was made."""
+
+    def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(type(self)):
+            value = getattr(self, field.name)
+            try:
+                msgspec.convert(value, field.type)
+            except msgspec.ValidationError as exc:
+                name = field.name.removesuffix("_s").replace("_", " ")
+                choices = get_args(field.type)
+                kind = "one of " + ", ".join(map(str, choices))
+                if get_origin(field.type) is not Literal:
+                    kind = str(exc).removeprefix("Expected ").partition(",")[0].replace("`", "")
+                raise SpecError(f"{name} is {value!r}: it must be {kind}") from None
+        self._check()
+
+    def _check(self) -> None:
+        """Raise SpecError for a value out of range."""
+
+
+class Timing(_Checked, frozen=True, kw_only=True):
     """When a test ends, and which part of it counts.
 
     One of `duration_s`, `total_bytes`, `total_blocks` ends the test; with none given it is a
@@ -45,7 +66,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     omit_s: float = 0.0
     interval_s: float = 1.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         ends = [self.duration_s, self.total_bytes, self.total_blocks]
         if sum(end is not None for end in ends) > 1:
             raise SpecError("only one of duration, bytes and blocks can end a test")
@@ -63,7 +84,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         return None
 
 
-class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
+class SocketOptions(_Checked, frozen=True, kw_only=True):
     """Options of the data connections; None leaves the kernel's own choice.
 
     `window_bytes` sets SO_SNDBUF and SO_RCVBUF on both ends and so switches the kernel's
@@ -78,7 +99,7 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
     bind_port: int | None = None
     family: Family = "any"
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         _within("MSS", self.mss_bytes, 88, MAX_MSS_BYTES, "bytes")
         _within("window", self.window_bytes, 1, MAX_WINDOW_BYTES, "bytes")
         _within("bind port", self.bind_port, 1, 65_535, "")
@@ -86,7 +107,7 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise SpecError(f"{self.congestion!r} is not the name of a congestion control")
 
 
-class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
+class Deadlines(_Checked, frozen=True, kw_only=True):
     """How long each kind of wait may take, in seconds. Every wait has one of these."""
 
     resolve_s: float = 10.0
@@ -97,12 +118,12 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 15.0
     results_s: float = 15.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for name in self.__struct_fields__:
             _within(name, getattr(self, name), 0.01, MAX_DURATION_S, "s")
 
 
-class TcpSpec(msgspec.Struct, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
+class TcpSpec(_Checked, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
     """A bulk TCP test. `direction` is seen from the client; `target_bps` is per stream."""
 
     direction: Direction = "upload"
@@ -115,13 +136,7 @@ class TcpSpec(msgspec.Struct, frozen=True, kw_only=True, tag="tcp", tag_field="k
     options: SocketOptions = SocketOptions()
     deadlines: Deadlines = Deadlines()
 
-    def __post_init__(self) -> None:
-        if self.direction not in ("upload", "download", "both"):
-            raise SpecError(f"direction {self.direction!r} is none of upload, download, both")
-        if self.send_mode not in ("copy", "sendfile"):
-            raise SpecError(f"send mode {self.send_mode!r} is none of copy, sendfile")
-        if self.receive_mode not in ("copy", "discard"):
-            raise SpecError(f"receive mode {self.receive_mode!r} is none of copy, discard")
+    def _check(self) -> None:
         _within("number of streams", self.streams, 1, MAX_STREAMS, "")
         _within("block size", self.block_bytes, 1, MAX_BLOCK_BYTES, "bytes")
         _within("target bitrate", self.target_bps, 1, 10**13, "bit/s")
@@ -134,7 +149,7 @@ class TcpSpec(msgspec.Struct, frozen=True, kw_only=True, tag="tcp", tag_field="k
         return self.timing.total_bytes
 
 
-class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
+class ServerLimits(_Checked, frozen=True, kw_only=True):
     """What a server grants, and how long it waits for each step of a client, in seconds."""
 
     max_tests: int = 64
@@ -146,7 +161,8 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     results_s: float = 30.0
     vanished_s: float = 20.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for name in self.__struct_fields__:
-            _within(name, getattr(self, name), 0.01, MAX_DURATION_S, "")
+            if name.endswith("_s"):
+                _within(name, getattr(self, name), 0.01, MAX_DURATION_S, "s")
         _within("max_tests", self.max_tests, 1, 100_000, "")

@@ -7,26 +7,27 @@ is the bare letter K, M, G that iperf3's users type; KB, MB, GB are decimal (SI,
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from netmeasure.errors import SpecError
 
+MAX_VALUE = 2**63 - 1
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z/]*)\s*\Z")
 _DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _DURATION = {"": 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "min": 60 * 10**9}
 
 
-def _split(text: str, what: str, example: str) -> tuple[float, str]:
+def _split(text: str, what: str, example: str) -> tuple[Decimal, str]:
     match = _NUMBER.match(text)
     if match is None:
         raise SpecError(f"{text!r} is not {what}", hint=f"write for example {example}")
-    return float(match[1]), match[2]
+    return Decimal(match[1]), match[2]
 
 
-def _exact(number: float, factor: int, text: str, what: str) -> int:
-    value = round(number * factor)
-    if value > 2**63 - 1:
-        raise SpecError(f"{text!r} is too large for {what}")
+def _exact(number: Decimal, factor: int, text: str, what: str) -> int:
+    if number > MAX_VALUE // factor + 1 or (value := round(number * factor)) > MAX_VALUE:
+        raise SpecError(f"{text[:40]!r} is too large for {what}")
     return value
 
 
@@ -83,7 +84,7 @@ def size(count: float | None) -> str:
     """ "1.20 GiB"; "unknown" for None."""
     if count is None:
         return "unknown"
-    if count < 1024:
+    if round(count) < 1024:
         return f"{count:.0f} B"
     return _scaled(count, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
 

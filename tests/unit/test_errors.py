@@ -28,7 +28,6 @@ def test_every_error_derives_from_the_base(error: type[Exception]) -> None:
     assert error.__name__.endswith("Error")
 
 
-@pytest.mark.xfail(strict=True, reason="session.RefusedError")
 def test_no_other_module_defines_exceptions() -> None:
     sources = [path for path in PACKAGE.rglob("*.py") if path.name != "errors.py"]
     assert sources

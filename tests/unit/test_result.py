@@ -253,7 +253,6 @@ def changed(**members: Any) -> bytes:
         *(
             pytest.param(
                 data,
-                marks=pytest.mark.xfail(strict=True, raises=raises, reason="only DecodeError is"),
                 id=name,
             )
             for data, raises, name in [

@@ -10,7 +10,6 @@ from netmeasure import units
 from netmeasure.errors import SpecError
 
 PARSERS = [units.parse_bitrate, units.parse_size, units.parse_duration_ns]
-INEXACT = pytest.mark.xfail(strict=True, reason="numbers go through a float")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,6 @@ def test_units_of_something_else(parse: object, text: str) -> None:
             pytest.param(
                 parse,
                 "9" * 400,
-                marks=pytest.mark.xfail(strict=True, raises=OverflowError, reason="float inf"),
                 id=f"{parse.__name__} of 400 digits",
             )
             for parse in PARSERS
@@ -124,7 +122,7 @@ def test_too_large(parse: object, text: str) -> None:
 
 @pytest.mark.parametrize(
     "number",
-    [0, 2**53, *(pytest.param(n, marks=INEXACT) for n in (2**53 + 1, 10**18 + 1, 2**63 - 1))],
+    [0, 2**53, 2**53 + 1, 10**18 + 1, 2**63 - 1],
 )
 def test_whole_numbers_are_exact(number: int) -> None:
     assert units.parse_bitrate(str(number)) == number
@@ -180,7 +178,8 @@ def test_bitrate(value: float | None, text: str) -> None:
         (1.2 * 2**30, "1.20 GiB"),
         (2**50, "1024 TiB"),
         pytest.param(
-            1023.6, "1.00 KiB", marks=pytest.mark.xfail(strict=True, reason='says "1024 B"')
+            1023.6,
+            "1.00 KiB",
         ),
     ],
 )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
 
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolError
-from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Side
+from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Payload, Side
 
 _RECEIVE_BYTES = 64 * 1024
 
@@ -38,7 +37,7 @@ class ControlChannel:
             self._failure = exc
             self._news.set()
 
-    async def send(self, kind: Kind, payload: Any = None, *, deadline_s: float) -> None:
+    async def send(self, kind: Kind, payload: Payload = None, *, deadline_s: float) -> None:
         """Send one message. PeerClosedError, PeerTimeoutError, LocalProtocolError."""
         data = self.connection.send(kind, payload)
         try:

@@ -4,9 +4,10 @@
 bytes into messages and back. Sockets, clocks and asyncio are forbidden here (a test holds that).
 """
 
-from netmeasure.protocol.connection import Closed, Connection, Message, NeedData
+from netmeasure.protocol.connection import Closed, Connection, Message, NeedData, Payload
 from netmeasure.protocol.messages import (
     COOKIE_BYTES,
+    DEFAULT_LENGTH,
     STREAM_TAG_BYTES,
     Announcement,
     Extension,
@@ -24,6 +25,7 @@ from netmeasure.protocol.states import Kind, Phase, Side
 
 __all__ = [
     "COOKIE_BYTES",
+    "DEFAULT_LENGTH",
     "STREAM_TAG_BYTES",
     "Announcement",
     "Closed",
@@ -33,6 +35,7 @@ __all__ = [
     "Message",
     "NeedData",
     "Parameters",
+    "Payload",
     "PeerResults",
     "PeerStream",
     "Phase",

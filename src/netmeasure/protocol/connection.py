@@ -54,10 +54,21 @@ _DECODERS: dict[Kind, tuple[int, Callable[[bytes], Any]]] = {
     Kind.PARAMETERS: (MAX_PARAMETER_BYTES, Parameters.decode),
     Kind.EXTENSION: (
         MAX_PARAMETER_BYTES,
-        lambda data: msgspec.json.decode(data, type=Announcement),
+        Announcement.decode,
     ),
     Kind.CLIENT_RESULTS: (MAX_JSON_BYTES, PeerResults.decode),
     Kind.SERVER_RESULTS: (MAX_JSON_BYTES, PeerResults.decode),
+}
+
+
+Payload = str | Parameters | Announcement | PeerResults | ServerErrorCode | None
+_PAYLOADS: dict[Kind, type] = {
+    Kind.COOKIE: str,
+    Kind.PARAMETERS: Parameters,
+    Kind.EXTENSION: Announcement,
+    Kind.CLIENT_RESULTS: PeerResults,
+    Kind.SERVER_RESULTS: PeerResults,
+    Kind.SERVER_ERROR: ServerErrorCode,
 }
 
 
@@ -69,10 +80,11 @@ class Connection:
         self.phase = Phase.START
         self._buffer = bytearray()
         self._eof = False
+        self._breach: RemoteProtocolError | None = None
 
     # ---- sending ----------------------------------------------------------------------------
 
-    def send(self, kind: Kind, payload: Any = None) -> bytes:
+    def send(self, kind: Kind, payload: Payload = None) -> bytes:
         """The bytes of `kind`, and the phase moves on."""
         after = follow(self.phase, kind)
         if origin(kind) is not self.side or after is None:
@@ -81,15 +93,19 @@ class Connection:
         self.phase = after
         return data
 
-    def _encode(self, kind: Kind, payload: Any) -> bytes:
-        if kind is Kind.COOKIE:
-            return str(payload).encode("ascii") + b"\0"
+    def _encode(self, kind: Kind, payload: Payload) -> bytes:
         head = bytes([BYTES[kind]]) if kind in BYTES else b""
-        if kind is Kind.SERVER_ERROR:
+        if not isinstance(payload, _PAYLOADS.get(kind, type(None))):
+            raise LocalProtocolError(f"{kind.name} can't carry {type(payload).__name__}")
+        if isinstance(payload, str):
+            if len(payload) != COOKIE_BYTES - 1 or not payload.isascii():
+                raise LocalProtocolError(f"{payload!r} is not a cookie of 36 ASCII characters")
+            return payload.encode() + b"\0"
+        if isinstance(payload, ServerErrorCode):
             return head + _ERROR.pack(payload.code or 0, payload.errno or 0)
         if payload is None:
             return head
-        text = msgspec.json.encode(payload)
+        text = payload.encode()
         limit = _DECODERS[kind][0]
         if len(text) > limit:
             raise LocalProtocolError(f"{kind.name} of {len(text)} bytes: at most {limit} are sent")
@@ -112,7 +128,16 @@ class Connection:
         return bytes(self._buffer)
 
     def next_message(self) -> Message | NeedData | Closed:
-        """The next complete message of the peer."""
+        """The next complete message of the peer. After a breach there is no next: it is final."""
+        if self._breach is not None:
+            raise self._breach
+        try:
+            return self._next()
+        except RemoteProtocolError as exc:
+            self._breach = exc
+            raise
+
+    def _next(self) -> Message | NeedData | Closed:
         if self.phase is Phase.OVER or self._gone:
             self._buffer.clear()
             return Closed() if self._eof else NeedData()
@@ -212,7 +237,5 @@ class Connection:
         del self._buffer[: body + length]
         try:
             return Message(kind, decode(text))
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
-            raise RemoteProtocolError(
-                f"the {self._peer} sent {kind.value} that can't be read: {exc}"
-            ) from None
+        except RemoteProtocolError as exc:
+            raise RemoteProtocolError(f"{exc}, in {self._where}") from None

@@ -22,6 +22,7 @@ COOKIE_BYTES = 37
 STREAM_TAG_BYTES = 4
 COOKIE_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 EXTENSION_VERSION = 1
+DEFAULT_LENGTH = 128 * 1024  # what iperf3 takes for a TCP client that sends no `len`
 
 
 def new_cookie() -> str:
@@ -60,6 +61,25 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     version: int = EXTENSION_VERSION
     host: Host = Host()
     concurrent_tests: int | None = None
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Announcement:
+        return _convert(_object(data, "announcement"), cls, "announcement")
+
+
+_FLAGS_AS_NUMBERS = frozenset(
+    {
+        "get_server_output",
+        "udp_counters_64bit",
+        "repeating_payload",
+        "zerocopy",
+        "dont_fragment",
+        "skip_rx_copy",
+    }
+)
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -102,7 +122,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     netmeasure: Extension | None = None
 
     def encode(self) -> bytes:
-        return msgspec.json.encode(self)
+        """JSON as iperf3 writes it: some of its flags are the number 1."""
+        members = msgspec.to_builtins(self)
+        return msgspec.json.encode(members | dict.fromkeys(members.keys() & _FLAGS_AS_NUMBERS, 1))
 
     @classmethod
     def decode(cls, data: bytes) -> Parameters:
@@ -164,8 +186,9 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
 
 
 def _known(wire: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """The members that `struct` knows, as iperf3 finds them: case does not matter, the first of
-    equal names wins. Numbers above 2**63 are negative ones that 3.12 printed unsigned."""
+    """The members that `struct` knows, as iperf3 finds them: case does not matter, and the first of
+    two that differ in nothing else wins. Numbers above 2**63 are negative ones that 3.12 printed
+    unsigned; larger ones are no numbers of anything."""
     names = {name.lower(): name for name in struct.__struct_fields__}
     types = struct.__annotations__
     known: dict[str, Any] = {}
@@ -180,6 +203,8 @@ def _known(wire: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]
                 value = value != 0
             elif 2**63 <= value < 2**64:
                 value -= 2**64
+            if not -(2**63) <= value < 2**63:
+                raise RemoteProtocolError(f"the peer sent {key!r} with a number beyond 64 bits")
         known[name] = value
     return known
 
@@ -248,7 +273,7 @@ _LIMITS: tuple[tuple[str, int, int, int], ...] = (
     ("bandwidth", 0, 2**63 - 1, 114),
     ("fqrate", 0, 2**63 - 1, 114),
     ("pacing_timer", 0, 2**63 - 1, 114),
-    ("burst", 0, 1000, 15),
+    ("burst", 1, 1000, 15),
     ("TOS", 0, 255, 21),
     ("flowlabel", 1, 0xFFFFF, 127),
     ("server_affinity", 0, 1024, 132),
@@ -262,8 +287,21 @@ def check_parameters(parameters: Parameters) -> tuple[int, str] | None:
         if value is not None and not low <= value <= high:
             return code, f"parameter {name!r} is {value}; allowed are {low} to {high}"
     low, high, code = (16, 65_507, 20) if parameters.udp else (1, 1024 * 1024, 7)
-    if parameters.len is not None and not low <= parameters.len <= high:
-        return code, f"parameter 'len' is {parameters.len}; allowed are {low} to {high}"
+    length = DEFAULT_LENGTH if parameters.len is None else parameters.len
+    if not low <= length <= high:
+        return code, f"parameter 'len' is {length}; allowed are {low} to {high}"
+    if parameters.blockcount * length >= 2**63:
+        return 114, f"parameter 'blockcount' is {parameters.blockcount}: too many bytes"
     if parameters.reverse and parameters.bidirectional:
         return 25, "parameters 'reverse' and 'bidirectional' exclude each other"
+    return _check_extension(parameters.netmeasure) if parameters.netmeasure else None
+
+
+def _check_extension(extension: Extension) -> tuple[int, str] | None:
+    for name, high, code in (("duration_ms", 86_400_000, 5), ("omit_ms", 600_000, 12)):
+        value = getattr(extension, name)
+        if not 0 <= value <= high:
+            return code, f"parameter 'netmeasure.{name}' is {value}; allowed are 0 to {high}"
+    if extension.receive_mode not in ("copy", "discard"):
+        return 114, f"parameter 'netmeasure.receive_mode' is {extension.receive_mode!r}"
     return None

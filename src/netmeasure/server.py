@@ -223,11 +223,11 @@ class Server:
         session = Session(control, peer, self._limits, lambda: len(self._sessions))
         self._sessions[cookie] = session
         try:
-            result = await session.run()
+            await session.run()
         finally:
             del self._sessions[cookie]
-        if result is not None and self._on_result is not None:
-            self._on_result(result)
+            if session.result is not None and self._on_result is not None:
+                self._on_result(session.result)
 
     def _refuse(self, sentence: str) -> None:
         if self._on_refusal is not None:

@@ -77,6 +77,8 @@ class Session:
         concurrency: Callable[[], int],
     ) -> None:
         self.peer = peer
+        #: None until the end, and where the client left before it asked for a test
+        self.result: Result | None = None
         self._control = control
         self._limits = limits
         self._concurrency = concurrency
@@ -115,22 +117,23 @@ class Session:
 
     # ---- order of events ------------------------------------------------------------------------
 
-    async def run(self) -> Result | None:
-        """Serve the client to the end. None where it left before it asked for a test."""
+    async def run(self) -> None:
+        """Serve the client to the end; `result` is what came of it."""
         error: BaseException | None = None
         try:
             parameters = await self._agree()
             workload = await self._take_streams(parameters)
             await self._transfer(parameters, workload)
             await self._exchange_results(workload)
-        except (NetmeasureError, asyncio.CancelledError) as exc:
+        except BaseException as exc:
             error = exc
-            if isinstance(exc, asyncio.CancelledError):
+            if not isinstance(exc, NetmeasureError):
                 raise
         finally:
-            await uninterrupted(self._leave(error))
-            self._result = self._assemble(error)
-        return self._result
+            try:
+                await uninterrupted(self._leave(error))
+            finally:
+                self.result = self._assemble(error)
 
     async def _agree(self) -> Parameters:
         limits = self._limits

@@ -43,7 +43,8 @@ from netmeasure.protocol import (
 )
 from netmeasure.result import FlowDirection, Interval, SideReport
 from netmeasure.spec import TcpSpec
-from netmeasure.workloads.tcp import TcpWorkload, sum_cpu
+from netmeasure.workloads.base import Workload, sum_cpu
+from netmeasure.workloads.tcp import TcpWorkload
 
 #: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
 #: kernel by then; this is the time it gets to read that from its socket buffer.
@@ -60,7 +61,7 @@ class Dialogue:
         self.directions = negotiate.directions(negotiate.client_parameters(spec))
         self.announcement: Announcement | None = None
         self.peer_results: PeerResults | None = None
-        self.workload: TcpWorkload | None = None
+        self.workload: Workload | None = None
         self.stop = asyncio.Event()
         self._host = host
         self._port = port
@@ -147,7 +148,7 @@ class Dialogue:
             return PeerTerminatedError("the server was told to terminate", phase="data")
         return RemoteProtocolError(f"the server sent {message.kind.name} too early")
 
-    async def _open_streams(self, workload: TcpWorkload) -> None:
+    async def _open_streams(self, workload: Workload) -> None:
         """A netmeasure server knows streams by their number, so all are opened at once; iperf3
         goes by the order in which it accepts them, so there it is one after the other."""
         numbers = zip(stream_ids(len(self.directions)), self.directions, strict=True)
@@ -166,7 +167,7 @@ class Dialogue:
                 never_started.close()
 
     async def _open_stream(
-        self, workload: TcpWorkload, index: int, number: int, direction: FlowDirection
+        self, workload: Workload, index: int, number: int, direction: FlowDirection
     ) -> None:
         deadlines = self.spec.deadlines
         name = f"stream {number}"
@@ -215,7 +216,7 @@ class Dialogue:
         )
         return made
 
-    async def _transfer(self, workload: TcpWorkload, emit: Callable[[Interval], None]) -> None:
+    async def _transfer(self, workload: Workload, emit: Callable[[Interval], None]) -> None:
         workload.begin()
         await self._expect(Kind.TEST_START)
         await self._expect(Kind.TEST_RUNNING)
@@ -243,7 +244,7 @@ class Dialogue:
         if error := workload.failed():
             raise error
 
-    async def _data_end(self, workload: TcpWorkload) -> None:
+    async def _data_end(self, workload: Workload) -> None:
         """Return when the test is over by its own terms."""
         await workload.join("sender")
         if not workload.ids("receiver"):
@@ -260,7 +261,7 @@ class Dialogue:
             workload.join("receiver"),
         )
 
-    async def _time_over(self, workload: TcpWorkload, span_s: float) -> None:
+    async def _time_over(self, workload: Workload, span_s: float) -> None:
         """Return `span_s` after the first byte was received."""
         end = (workload.origin_ns or 0) + nanoseconds(span_s)
         while (left := end - now_ns()) > 0:
@@ -271,7 +272,7 @@ class Dialogue:
     async def _stopped(self) -> None:
         await self.stop.wait()
 
-    async def _stream_failure(self, workload: TcpWorkload) -> None:
+    async def _stream_failure(self, workload: Workload) -> None:
         raise await workload.first_error()
 
     async def _control_failure(self) -> None:
@@ -285,7 +286,7 @@ class Dialogue:
             ) from None
         raise self._bad_news(message)
 
-    async def _stall(self, workload: TcpWorkload) -> None:
+    async def _stall(self, workload: Workload) -> None:
         limit_s = self.spec.deadlines.stall_s
         seen, since = -1, now_ns()
         while True:
@@ -300,7 +301,7 @@ class Dialogue:
                 )
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
-    async def _drain_receivers(self, workload: TcpWorkload) -> None:
+    async def _drain_receivers(self, workload: Workload) -> None:
         try:
             async with asyncio.timeout(self.spec.deadlines.drain_s):
                 await workload.join("receiver")
@@ -308,7 +309,7 @@ class Dialogue:
             workload.stop_receivers()
             await workload.join("receiver")
 
-    async def _exchange_results(self, workload: TcpWorkload) -> None:
+    async def _exchange_results(self, workload: Workload) -> None:
         control, deadlines = self.control, self.spec.deadlines
         message = await control.receive(deadline_s=deadlines.drain_s + deadlines.results_s)
         if message.kind is not Kind.EXCHANGE_RESULTS:
@@ -323,7 +324,7 @@ class Dialogue:
         await control.send(Kind.IPERF_DONE, deadline_s=deadlines.results_s)
         self._check_totals(workload)
 
-    def _check_totals(self, workload: TcpWorkload) -> None:
+    def _check_totals(self, workload: Workload) -> None:
         """A byte limit is met exactly by a netmeasure server, or the streams ended too early."""
         wanted = self.spec.total_bytes
         if wanted is None or self.stop.is_set() or self.spec.timing.omit_s:

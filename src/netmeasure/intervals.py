@@ -9,7 +9,7 @@ from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.negotiate import client_role
 from netmeasure.result import FlowDirection, Interval
 from netmeasure.spec import Timing
-from netmeasure.workloads.tcp import TcpWorkload
+from netmeasure.workloads.base import Workload
 
 
 def edges_ns(timing: Timing) -> Iterator[int]:
@@ -31,7 +31,7 @@ class IntervalClock:
     """
 
     def __init__(
-        self, workload: TcpWorkload, timing: Timing, emit: Callable[[Interval], None]
+        self, workload: Workload, timing: Timing, emit: Callable[[Interval], None]
     ) -> None:
         self._workload = workload
         self._timing = timing

@@ -42,7 +42,8 @@ from netmeasure.protocol import (
 from netmeasure.result import FlowDirection, Result, SideReport
 from netmeasure.run import error_record
 from netmeasure.spec import ServerLimits
-from netmeasure.workloads.tcp import TcpPlan, TcpWorkload, sum_cpu
+from netmeasure.workloads.base import Workload, sum_cpu
+from netmeasure.workloads.tcp import TcpPlan, TcpWorkload
 
 POLL_S = 0.05
 #: A plain client's streams don't end before the results; without a byte count to go by, they are
@@ -87,7 +88,7 @@ class Session:
         self._parameters: Parameters | None = None
         self._directions: tuple[FlowDirection, ...] = ()
         self._plan: TcpPlan | None = None
-        self._workload: TcpWorkload | None = None
+        self._workload: Workload | None = None
         self._arrivals: list[Arrival] = []
         self._arrived = asyncio.Event()
         self._client_results: PeerResults | None = None
@@ -166,7 +167,7 @@ class Session:
                     f"{name.upper()} tests are not supported", number=_NOT_SUPPORTED
                 )
 
-    async def _take_streams(self, parameters: Parameters) -> TcpWorkload:
+    async def _take_streams(self, parameters: Parameters) -> Workload:
         assert self._plan is not None
         limits = self._limits
         workload = self._workload = TcpWorkload(self._plan)
@@ -207,7 +208,7 @@ class Session:
             for number, direction, arrival in zip(numbers, self._directions, by_order, strict=True)
         ]
 
-    async def _transfer(self, parameters: Parameters, workload: TcpWorkload) -> None:
+    async def _transfer(self, parameters: Parameters, workload: Workload) -> None:
         limits = self._limits
         workload.begin()
         await self._control.send(Kind.TEST_START, deadline_s=limits.handshake_s)
@@ -233,7 +234,7 @@ class Session:
         if message.kind is not Kind.TEST_END:
             raise self._bad_news(message)
 
-    async def _stream_failure(self, workload: TcpWorkload) -> None:
+    async def _stream_failure(self, workload: Workload) -> None:
         error = await workload.first_error()
         # a client that dies takes its data connections with it: say what really happened
         try:
@@ -254,7 +255,7 @@ class Session:
         await asyncio.sleep(time_s + limits.drain_s + limits.stall_s)
         raise RefusedTestError(f"the client did not end its test of {time_s:g} s", number=_TOO_LONG)
 
-    async def _stall(self, workload: TcpWorkload) -> None:
+    async def _stall(self, workload: Workload) -> None:
         limit_s = self._limits.stall_s
         seen, since = -1, now_ns()
         while True:
@@ -266,7 +267,7 @@ class Session:
                 raise RefusedTestError(f"no data moved for {limit_s:g} s", number=_NO_DATA)
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
-    async def _join_receivers(self, workload: TcpWorkload) -> None:
+    async def _join_receivers(self, workload: Workload) -> None:
         try:
             async with asyncio.timeout(self._limits.drain_s):
                 await workload.join("receiver")
@@ -274,7 +275,7 @@ class Session:
             workload.stop_receivers()
             await workload.join("receiver")
 
-    async def _exchange_results(self, workload: TcpWorkload) -> None:
+    async def _exchange_results(self, workload: Workload) -> None:
         control, limits = self._control, self._limits
         await control.send(Kind.EXCHANGE_RESULTS, deadline_s=limits.results_s)
         message = await self._receive(limits.results_s)
@@ -292,7 +293,7 @@ class Session:
         except (PeerClosedError, PeerTimeoutError):
             pass  # it has everything; that it forgot to say goodbye takes nothing from the result
 
-    async def _empty_receivers(self, workload: TcpWorkload, results: PeerResults) -> None:
+    async def _empty_receivers(self, workload: Workload, results: PeerResults) -> None:
         """Count what a plain client had sent before it said TEST_END and is still on its way."""
         sent = {s.id: s.bytes for s in results.streams}
         exact = self._plan is not None and not self._plan.omit_ns

@@ -72,6 +72,10 @@ cdef class Stream:
         PyMem_Free(self.own.series.bucket)
         PyMem_Free(self.own.sample)
 
+    def run(self):
+        """The loop: blocks its thread, holds no GIL. Each kind of stream has its own."""
+        raise NotImplementedError
+
     @property
     def bytes(self):
         """Sender: bytes the kernel took. Receiver: bytes read."""

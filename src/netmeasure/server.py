@@ -8,14 +8,16 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
+from netmeasure.arrivals import Arrival
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.sockets import FAMILIES, address_text, receive_exactly, watch_peer
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, ServeError
 from netmeasure.protocol import COOKIE_BYTES, STREAM_TAG_BYTES, Kind, Side
 from netmeasure.result import Result
-from netmeasure.session import Arrival, Session
+from netmeasure.session import Session
 from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits
 
 BACKLOG = 1024
@@ -56,6 +58,7 @@ class Server:
         self._accepting: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, Session] = {}
+        self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._strangers = asyncio.Semaphore(MAX_STRANGERS)
         self._accepted = 0
 
@@ -198,7 +201,7 @@ class Server:
         number = None
         if session.tags_streams:
             number = int.from_bytes(await receive_exactly(sock, STREAM_TAG_BYTES), "big")
-        return session.offer(Arrival(sock, order, number))
+        return session.arrivals.offer(Arrival(sock, order, number))
 
     async def _serve(self, sock: socket.socket, peer: str, hello: bytes) -> None:
         control = ControlChannel(sock, Side.SERVER, hello)
@@ -220,7 +223,8 @@ class Server:
         watch_peer(sock, self._limits.vanished_s)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         cookie: str = message.payload
-        session = Session(control, peer, self._limits, lambda: len(self._sessions))
+        turn = self._plain_udp_turns.setdefault(sock.getpeername()[0], asyncio.Lock())
+        session = Session(control, peer, self._limits, lambda: len(self._sessions), turn)
         self._sessions[cookie] = session
         try:
             await session.run()

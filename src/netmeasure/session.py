@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import NamedTuple
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from netmeasure import assemble, negotiate
+from netmeasure.arrivals import Arrivals
 from netmeasure.clock import nanoseconds, now_ns, wall_now
 from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
@@ -37,9 +38,8 @@ from netmeasure.protocol import (
     Phase,
     ServerErrorCode,
     check_parameters,
-    stream_ids,
 )
-from netmeasure.result import FlowDirection, Result, SideReport
+from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload, sum_cpu
@@ -58,15 +58,6 @@ _TOO_LONG = 160
 _STREAM_FAILED = 206
 
 
-class Arrival(NamedTuple):
-    """A data connection that carries this session's cookie. `order` is that of acceptance;
-    `number` is set where the client said which stream it is."""
-
-    sock: socket.socket
-    order: int
-    number: int | None
-
-
 class Session:
     """One test on the server. `offer` may be called while `run` is under way."""
 
@@ -76,6 +67,7 @@ class Session:
         peer: str,
         limits: ServerLimits,
         concurrency: Callable[[], int],
+        plain_udp_turn: asyncio.Lock,
     ) -> None:
         self.peer = peer
         #: None until the end, and where the client left before it asked for a test
@@ -83,14 +75,14 @@ class Session:
         self._control = control
         self._limits = limits
         self._concurrency = concurrency
+        self._plain_udp_turn = plain_udp_turn
         self._most_at_once = concurrency()
         self._started_at = wall_now()
         self._parameters: Parameters | None = None
         self._directions: tuple[FlowDirection, ...] = ()
         self._plan: TcpPlan | None = None
         self._workload: Workload | None = None
-        self._arrivals: list[Arrival] = []
-        self._arrived = asyncio.Event()
+        self._arrivals = Arrivals(())
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
 
@@ -102,19 +94,19 @@ class Session:
         return self._parameters is not None and self._parameters.netmeasure is not None
 
     @property
-    def wants_streams(self) -> bool:
-        return self._control.connection.phase is Phase.CREATING and len(self._arrivals) < len(
-            self._directions
-        )
+    def is_udp(self) -> bool:
+        return self._parameters is not None and self._parameters.udp
 
-    def offer(self, arrival: Arrival) -> bool:
-        """Take a data connection; False if none is wanted (any more), or not this one."""
-        known = set(stream_ids(len(self._directions))) - {a.number for a in self._arrivals}
-        if not self.wants_streams or (arrival.number is not None and arrival.number not in known):
-            return False
-        self._arrivals.append(arrival)
-        self._arrived.set()
-        return True
+    @property
+    def local_host(self) -> str:
+        """The address of this host that the client reached."""
+        return self._control.local_host
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """Where its data connections go; none is missing outside the phase of their creation."""
+        creating = self._control.connection.phase is Phase.CREATING
+        return self._arrivals if creating else Arrivals(())
 
     # ---- order of events ------------------------------------------------------------------------
 
@@ -123,7 +115,8 @@ class Session:
         error: BaseException | None = None
         try:
             parameters = await self._agree()
-            workload = await self._take_streams(parameters)
+            async with self._may_open(parameters):
+                workload = await self._take_streams(parameters)
             await self._transfer(parameters, workload)
             await self._exchange_results(workload)
         except BaseException as exc:
@@ -153,8 +146,14 @@ class Session:
         if parameters.netmeasure is not None:
             mine = Announcement(host=this_host(), concurrent_tests=self._concurrency())
             await self._control.send(Kind.EXTENSION, mine, deadline_s=limits.handshake_s)
-        await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
         return parameters
+
+    def _may_open(self, parameters: Parameters) -> AbstractAsyncContextManager[object]:
+        """A plain iperf3 client's UDP hello says nothing of its test, so only one test of an
+        address opens its UDP streams at a time; the others wait for CREATE_STREAMS."""
+        if parameters.udp and parameters.netmeasure is None:
+            return self._plain_udp_turn
+        return nullcontext()
 
     def _check(self, parameters: Parameters) -> None:
         wrong = check_parameters(parameters)
@@ -171,42 +170,28 @@ class Session:
         assert self._plan is not None
         limits = self._limits
         workload = self._workload = TcpWorkload(self._plan)
+        arrivals = self._arrivals = Arrivals(self._directions)
+        await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
         try:
             async with asyncio.timeout(limits.streams_s):
-                await first_of(self._all_arrived(), self._control_failure())
+                await first_of(arrivals.all(), self._control_failure())
         except TimeoutError:
+            wanted = len(self._directions)
             raise RefusedTestError(
-                f"the client opened {len(self._arrivals)} of {len(self._directions)} streams in"
+                f"the client opened {wanted - arrivals.missing} of {wanted} streams in"
                 f" {limits.streams_s:g} s",
                 number=_NO_DATA,
             ) from None
-        for number, direction, sock in self._numbered():
-            try:
-                workload.add(
-                    number,
-                    negotiate.server_role(direction),
-                    sock,
-                    tcpinfo.syn_retransmits(sock),
-                )
-            except SocketOptionError as exc:
-                raise RefusedTestError(str(exc), number=_NO_CONGESTION) from None
+
+        def add(number: int, direction: FlowDirection, sock: socket.socket) -> None:
+            role = negotiate.server_role(direction)
+            workload.add(number, role, sock, tcpinfo.syn_retransmits(sock))
+
+        try:
+            arrivals.each(add)
+        except SocketOptionError as exc:
+            raise RefusedTestError(str(exc), number=_NO_CONGESTION) from None
         return workload
-
-    async def _all_arrived(self) -> None:
-        while len(self._arrivals) < len(self._directions):
-            self._arrived.clear()
-            await self._arrived.wait()
-
-    def _numbered(self) -> list[tuple[int, FlowDirection, socket.socket]]:
-        numbers = tuple(stream_ids(len(self._directions)))
-        by_order = sorted(self._arrivals, key=lambda arrival: arrival.order)
-        self._arrivals = []
-        if self.tags_streams:
-            by_order.sort(key=lambda arrival: arrival.number or 0)
-        return [
-            (number, direction, arrival.sock)
-            for number, direction, arrival in zip(numbers, self._directions, by_order, strict=True)
-        ]
 
     async def _transfer(self, parameters: Parameters, workload: Workload) -> None:
         limits = self._limits
@@ -332,8 +317,7 @@ class Session:
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
-        for arrival in self._arrivals:
-            arrival.sock.close()
+        self._arrivals.close()
         if error is not None and self._control.connection.phase is not Phase.OVER:
             await self._tell(error)
         await self._control.close()
@@ -379,6 +363,9 @@ class Session:
         client = assemble.peer_report(
             self._client_results, self._directions, "client", parameters.client_version
         )
+        if self._client_results is None:
+            name = "iperf3" if parameters.netmeasure is None else None
+            client = SideReport(host=Host(program=name, version=parameters.client_version))
         return Result(
             spec=spec,
             complete=error is None,

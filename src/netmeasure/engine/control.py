@@ -24,6 +24,11 @@ class ControlChannel:
             self.connection.receive_data(received)
         self._pump = asyncio.create_task(self._read(), name="netmeasure-control")
 
+    @property
+    def local_host(self) -> str:
+        """The address of this end, as text."""
+        return str(self._sock.getsockname()[0])
+
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         try:

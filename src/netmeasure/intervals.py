@@ -40,6 +40,8 @@ class IntervalClock:
         self._since = 0
         self._seen: dict[FlowDirection, tuple[int, ...]] = {}
         self._retransmits = 0
+        self._packets: dict[FlowDirection, int] = {}
+        self._lost = 0
 
     async def run(self) -> None:
         """Emit until cancelled."""
@@ -84,6 +86,8 @@ class IntervalClock:
                     stream_bytes=new,
                     omitted=omitted,
                     retransmits=self._new_retransmits() if role == "sender" else None,
+                    packets=self._new_packets(direction, moment),
+                    lost_packets=self._new_losses() if role == "receiver" else None,
                 )
             )
         self._since = edge
@@ -94,4 +98,21 @@ class IntervalClock:
             return None
         new = total - self._retransmits
         self._retransmits = total
+        return new
+
+    def _new_packets(self, direction: FlowDirection, moment: int) -> int | None:
+        total = self._workload.packets(client_role(direction), moment)
+        if total is None:
+            return None
+        new = total - self._packets.get(direction, 0)
+        self._packets[direction] = total
+        return new
+
+    def _new_losses(self) -> int | None:
+        """Losses seen since the last look; negative when late datagrams turned up meanwhile."""
+        total = self._workload.lost_packets()
+        if total is None:
+            return None
+        new = total - self._lost
+        self._lost = total
         return new

@@ -7,13 +7,14 @@ costs its own session only. The outcome is a Result in every case.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from netmeasure import assemble, negotiate
 from netmeasure.arrivals import Arrivals
-from netmeasure.clock import nanoseconds, now_ns, wall_now
+from netmeasure.clock import nanoseconds, now_ns, seconds, wall_now
 from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
@@ -41,9 +42,10 @@ from netmeasure.protocol import (
 )
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
-from netmeasure.spec import ServerLimits
+from netmeasure.spec import ServerLimits, Spec
 from netmeasure.workloads.base import Workload, sum_cpu
-from netmeasure.workloads.tcp import TcpPlan, TcpWorkload
+from netmeasure.workloads.tcp import TcpPlan
+from netmeasure.workloads.udp import UdpPlan
 
 POLL_S = 0.05
 #: A plain client's streams don't end before the results; without a byte count to go by, they are
@@ -80,7 +82,8 @@ class Session:
         self._started_at = wall_now()
         self._parameters: Parameters | None = None
         self._directions: tuple[FlowDirection, ...] = ()
-        self._plan: TcpPlan | None = None
+        self._plan: TcpPlan | UdpPlan | None = None
+        self._spec: Spec | None = None
         self._workload: Workload | None = None
         self._arrivals = Arrivals(())
         self._client_results: PeerResults | None = None
@@ -94,6 +97,11 @@ class Session:
         return self._parameters is not None and self._parameters.netmeasure is not None
 
     @property
+    def _streams_end(self) -> bool:
+        """The client's streams say by themselves where their data end (FIN)."""
+        return self.tags_streams and not self.is_udp
+
+    @property
     def is_udp(self) -> bool:
         return self._parameters is not None and self._parameters.udp
 
@@ -101,6 +109,11 @@ class Session:
     def local_host(self) -> str:
         """The address of this host that the client reached."""
         return self._control.local_host
+
+    @property
+    def client_host(self) -> str:
+        """The address that the client has proven to have."""
+        return self._control.peer_host
 
     @property
     def arrivals(self) -> Arrivals:
@@ -141,8 +154,9 @@ class Session:
         parameters: Parameters = message.payload
         self._check(parameters)
         self._parameters = parameters
-        self._directions = negotiate.directions(parameters)
         self._plan = negotiate.server_plan(parameters, limits)
+        self._spec = negotiate.server_spec(parameters, self._plan)
+        self._directions = negotiate.directions(self._spec.direction, parameters.parallel)
         if parameters.netmeasure is not None:
             mine = Announcement(host=this_host(), concurrent_tests=self._concurrency())
             await self._control.send(Kind.EXTENSION, mine, deadline_s=limits.handshake_s)
@@ -160,7 +174,7 @@ class Session:
         if wrong is not None:
             number, sentence = wrong
             raise RefusedTestError(sentence, number=number)
-        for name in ("udp", "sctp", "mptcp"):
+        for name in ("sctp", "mptcp"):
             if getattr(parameters, name):
                 raise RefusedTestError(
                     f"{name.upper()} tests are not supported", number=_NOT_SUPPORTED
@@ -169,7 +183,7 @@ class Session:
     async def _take_streams(self, parameters: Parameters) -> Workload:
         assert self._plan is not None
         limits = self._limits
-        workload = self._workload = TcpWorkload(self._plan)
+        workload = self._workload = negotiate.workload(self._plan)
         arrivals = self._arrivals = Arrivals(self._directions)
         await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
         try:
@@ -185,7 +199,8 @@ class Session:
 
         def add(number: int, direction: FlowDirection, sock: socket.socket) -> None:
             role = negotiate.server_role(direction)
-            workload.add(number, role, sock, tcpinfo.syn_retransmits(sock))
+            syns = None if parameters.udp else tcpinfo.syn_retransmits(sock)
+            workload.add(number, role, sock, syns)
 
         try:
             arrivals.each(add)
@@ -203,13 +218,13 @@ class Session:
             self._test_end(),
             self._stream_failure(workload),
             self._time_limit(parameters),
-            self._stall(workload),
+            self._stall(workload, parameters),
         )
         workload.stop_senders()
         await workload.join("sender")
-        if self.tags_streams:
+        if self._streams_end:
             await self._join_receivers(workload)
-        else:
+        elif not self.tags_streams:
             workload.finish_senders()
         if error := workload.failed():
             raise error
@@ -240,15 +255,17 @@ class Session:
         await asyncio.sleep(time_s + limits.drain_s + limits.stall_s)
         raise RefusedTestError(f"the client did not end its test of {time_s:g} s", number=_TOO_LONG)
 
-    async def _stall(self, workload: Workload) -> None:
+    async def _stall(self, workload: Workload, parameters: Parameters) -> None:
         limit_s = self._limits.stall_s
+        if parameters.udp and parameters.time:
+            limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
         seen, since = -1, now_ns()
         while True:
             moved = workload.moved_bytes()
             self._most_at_once = max(self._most_at_once, self._concurrency())
             if moved != seen:
                 seen, since = moved, now_ns()
-            elif now_ns() - since > nanoseconds(limit_s):
+            elif seconds(now_ns() - since) > limit_s:
                 raise RefusedTestError(f"no data moved for {limit_s:g} s", number=_NO_DATA)
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
@@ -267,9 +284,11 @@ class Session:
         if message.kind is not Kind.CLIENT_RESULTS:
             raise self._bad_news(message)
         self._client_results = message.payload
-        if not self.tags_streams:
+        if not self._streams_end:
             await self._empty_receivers(workload, message.payload)
-        mine = assemble.wire_results(self._report(), extended=self.tags_streams)
+        mine = assemble.wire_results(
+            self._report(), extended=self.tags_streams, peer=message.payload
+        )
         workload.close()
         await control.send(Kind.SERVER_RESULTS, mine, deadline_s=limits.results_s)
         await control.send(Kind.DISPLAY_RESULTS, deadline_s=limits.results_s)
@@ -280,8 +299,9 @@ class Session:
 
     async def _empty_receivers(self, workload: Workload, results: PeerResults) -> None:
         """Count what a plain client had sent before it said TEST_END and is still on its way."""
-        sent = {s.id: s.bytes for s in results.streams}
-        exact = self._plan is not None and not self._plan.omit_ns
+        sent = {s.id: s.packets if self.is_udp else s.bytes for s in results.streams}
+        # iperf3's byte counts leave the omitted time out; those of datagrams never do
+        exact = self.is_udp or (self._plan is not None and not self._plan.omit_ns)
         ids = workload.ids("receiver")
         moved, quiet_since = -1, now_ns()
         give_up = now_ns() + nanoseconds(self._limits.drain_s)
@@ -353,10 +373,9 @@ class Session:
         return self._side
 
     def _assemble(self, error: BaseException | None) -> Result | None:
-        parameters, plan = self._parameters, self._plan
-        if parameters is None or plan is None:
+        parameters, spec = self._parameters, self._spec
+        if parameters is None or spec is None:
             return None
-        spec = negotiate.server_spec(parameters, plan)
         server = self._report()
         if self._workload is not None:
             self._workload.close()

@@ -161,6 +161,14 @@ class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
             if getattr(self.options, name):
                 raise SpecError(f"{name.removesuffix('_bytes')} is an option of TCP, not of UDP")
 
+    @property
+    def total_bytes(self) -> int | None:
+        """The byte limit per direction, given in bytes or datagrams; None when time ends the test,
+        and for datagrams whose size is not known yet."""
+        if self.timing.total_blocks is not None:
+            return self.timing.total_blocks * self.datagram_bytes if self.datagram_bytes else None
+        return self.timing.total_bytes
+
 
 class TcpSpec(_Checked, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
     """A bulk TCP test. `direction` is seen from the client; `target_bps` is per stream."""
@@ -182,10 +190,13 @@ class TcpSpec(_Checked, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
 
     @property
     def total_bytes(self) -> int | None:
-        """The byte limit, whether it was given in bytes or in blocks; None when time ends it."""
+        """The byte limit per direction, given in bytes or blocks; None when time ends the test."""
         if self.timing.total_blocks is not None:
             return self.timing.total_blocks * self.block_bytes
         return self.timing.total_bytes
+
+
+Spec = TcpSpec | UdpSpec
 
 
 class ServerLimits(_Checked, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from netmeasure.clock import now_ns
 from netmeasure.engine.sockets import Address, address_text
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
-from netmeasure.protocol.datagrams import ANSWERS, MAX_HELLO_BYTES, Hello, read_hello
+from netmeasure.protocol import ANSWERS, MAX_HELLO_BYTES, Hello, read_hello
 
 #: A lost hello costs this long at first; the pause doubles up to the second figure.
 FIRST_REPEAT_S, LAST_REPEAT_S = 0.02, 1.0

@@ -162,6 +162,8 @@ class Workload(ABC):
         return sum(stream.counted_bytes for stream in self._streams)
 
     def received(self, stream_id: int) -> int:
+        """What a stream has received so far, in the unit in which the peer says what it sent:
+        bytes, or datagrams for UDP."""
         return next(s.loop.bytes for s in self._streams if s.id == stream_id)
 
     def ids(self, role: Role) -> tuple[int, ...]:
@@ -176,6 +178,14 @@ class Workload(ABC):
 
     def retransmits(self) -> int | None:
         """Segments sent again so far on the streams that this end sends on; None: no such thing."""
+        return None
+
+    def packets(self, role: Role, until_ns: int) -> int | None:
+        """Datagrams that a role had sent or received at a moment; None: no such thing."""
+        return None
+
+    def lost_packets(self) -> int | None:
+        """Datagrams that are missing so far where this end receives; None: no such thing."""
         return None
 
     def failed(self) -> StreamError | None:

@@ -157,7 +157,7 @@ def _notes(dialogue: Dialogue, client: SideReport) -> tuple[str, ...]:
             notes.append(f"the server used congestion control {used}, not {wanted}")
     if dialogue.stop.is_set():
         notes.append("stopped early by the user")
-    late = [s.id for s in client.streams if s.role == "sender" and s.bytes != s.acked_bytes]
+    late = [s.id for s in client.streams if s.acked_bytes is not None and s.bytes != s.acked_bytes]
     if results is not None and late:
         notes.append(
             f"not everything sent was acknowledged within {dialogue.spec.deadlines.drain_s:g} s"

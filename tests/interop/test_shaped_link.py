@@ -111,8 +111,10 @@ def close_to(expected: float) -> Any:
 
 
 def flow_name(case: Case, flow: nm.Flow) -> str:
-    return f"both/{flow.direction}" if len(case.options) and "--bidir" in case.options else (
-        flow.direction
+    return (
+        f"both/{flow.direction}"
+        if len(case.options) and "--bidir" in case.options
+        else (flow.direction)
     )
 
 

@@ -254,12 +254,6 @@ static inline long nm_timer_slack(long slack_ns) {
     return before;
 }
 
-static inline void nm_wait_writable(int fd, int64_t duration_ns) {
-    struct pollfd p = {.fd = fd, .events = POLLOUT};
-    struct timespec t = {duration_ns / 1000000000, duration_ns % 1000000000};
-    if (duration_ns > 0) ppoll(&p, 1, &t, NULL);
-}
-
 /* ---- the receiver ---------------------------------------------------------------------------- */
 
 /* Only 64-bit words, so that it can be published word by word. All but the last block only grow. */

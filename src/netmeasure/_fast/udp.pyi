@@ -49,6 +49,7 @@ class UdpSender(Stream):
         payload: builtins.bytes | None = None,
         width_ns: int = ...,
         buckets: int = ...,
+        sample_every_ns: int = ...,
     ) -> None: ...
     def run(self) -> None: ...
     @property
@@ -90,6 +91,7 @@ class UdpReceiver(Stream):
         hello_reply: builtins.bytes = b"",
         width_ns: int = ...,
         buckets: int = ...,
+        sample_every_ns: int = ...,
     ) -> None: ...
     def run(self) -> None: ...
     @property

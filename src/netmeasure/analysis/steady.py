@@ -23,6 +23,9 @@ from netmeasure.result import Steady, Stretch
 MAX_BATCHES = 200
 MIN_BATCHES = 20
 MIN_BATCH_NS = 1_000_000
+#: A standard error of the mean that is good enough, and a change of the rate that is too much.
+PRECISION = 5e-4
+MAX_DRIFT = 0.05
 
 
 class Split(NamedTuple):
@@ -33,8 +36,13 @@ class Split(NamedTuple):
     tail: Stretch
 
 
-def mser(rates: Floats) -> int:
-    """How many leading values to leave out (0 to n/2). Pure; O(n) by suffix sums."""
+def mser(rates: Floats, precision: float = 0.0) -> int:
+    """How many leading values to leave out (0 to n/2). Pure; O(n) by suffix sums.
+
+    The statistic is the square of the mean's standard error. Where it is below `precision` times
+    the mean it is good enough, and the first such cut is taken: without noise there is always a
+    better one, up to n/2. Scores equal to twelve digits are equal, or rounding would choose.
+    """
     n = len(rates)
     if n < 2:
         return 0
@@ -43,8 +51,18 @@ def mser(rates: Floats) -> int:
     left = np.arange(n, 0, -1, dtype=np.float64)
     sums = np.cumsum(centred[::-1])[::-1]
     squares = np.cumsum((centred**2)[::-1])[::-1]
-    scores = (squares - sums**2 / left) / left**2
-    return int(np.argmin(scores[: n // 2 + 1]))
+    scores = ((squares - sums**2 / left) / left**2)[: n // 2 + 1]
+    means = (sums / left)[: n // 2 + 1] + rates.mean()
+    limit = scores.min() + 1e-12 * scores.max()
+    return int(np.argmax(scores <= np.maximum(limit, (precision * means) ** 2)))
+
+
+def _drifts(rates: Floats) -> bool:
+    """Whether the second half differs from the first by more than 5 % and three standard errors."""
+    first, second = np.array_split(rates, 2)
+    change = abs(float(second.mean() - first.mean()))
+    error = float(np.sqrt(first.var() / len(first) + second.var() / len(second)))
+    return change > max(MAX_DRIFT * float(rates.mean()), 3 * error)
 
 
 def batch_width_ns(span_ns: int, bucket_ns: int, rtt_ns: int | None = None) -> int:
@@ -74,8 +92,8 @@ def split(
         return _whole(transfer, start_ns, end_ns, int(batches), width)
     edges = start_ns + width * np.arange(batches + 1, dtype=np.int64)
     rates = np.diff(transfer.until(edges)) * (8e9 / width)
-    cut = mser(rates)
-    found = cut < batches // 2 and batches - cut >= MIN_BATCHES
+    cut = mser(rates, PRECISION)
+    found = cut < batches // 2 and batches - cut >= MIN_BATCHES and not _drifts(rates[cut:])
     return Split(
         ramp=_stretch(transfer, start_ns, int(edges[cut])),
         steady=Steady(

@@ -202,7 +202,8 @@ def _flow(
     client_streams: dict[int, StreamReport],
     client_origin_ns: int | None,
 ) -> Flow:
-    counted_by, counted = _counting_side(senders, receivers)
+    udp = isinstance(spec, UdpSpec)
+    counted_by, counted = _counting_side(senders, receivers, udp=udp)
     series = total([s.series for s in counted if s.series is not None])
     split = _split(spec, series, counted, list(senders.values())) if series else None
     return Flow(
@@ -225,11 +226,12 @@ def _flow(
 
 
 def _counting_side(
-    senders: dict[int, StreamReport], receivers: dict[int, StreamReport]
+    senders: dict[int, StreamReport], receivers: dict[int, StreamReport], *, udp: bool
 ) -> tuple[Role, list[StreamReport]]:
-    """The receiver is the truth; a sender's acknowledged bytes are the next best."""
+    """The receiver is the truth; a TCP sender's acknowledged bytes are the next best. What a UDP
+    sender has sent says nothing of what arrived."""
     received = list(receivers.values())
-    if any(stream.series is not None for stream in received):
+    if udp or any(stream.series is not None for stream in received):
         return "receiver", received
     return "sender", list(senders.values())
 
@@ -246,8 +248,17 @@ def _split(
     limit_s = spec.timing.limit_s
     end = int(transfer.at_ns[-1]) if limit_s is None else start + nanoseconds(limit_s)
     return steady.split(
-        transfer, start, end, bucket_ns=series.width_ns, rtt_ns=_base_rtt_ns(senders)
+        transfer,
+        start,
+        end,
+        bucket_ns=series.width_ns,
+        rtt_ns=_base_rtt_ns(senders),
+        grain_bytes=_grain(spec),
     )
+
+
+def _grain(spec: Spec) -> int:
+    return (spec.datagram_bytes or 0) if isinstance(spec, UdpSpec) else 0
 
 
 def _base_rtt_ns(senders: Sequence[StreamReport]) -> int | None:
@@ -262,6 +273,8 @@ def _averages(
 ) -> Averages:
     delivered = sum(s.delivered_bytes or 0 for s in counted)
     first, last = _span(counted)
+    if last is not None:  # of datagrams, the last one stands for the time until the next
+        last = max(last, *(s.counted_to_ns or 0 for s in counted))
     after_omit = sum(s.counted_bytes or 0 for s in counted)
     windows = [s.counted_ns for s in counted if s.counted_ns]
     from_attempt = set_up = None

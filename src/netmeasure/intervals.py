@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 
 from netmeasure.clock import nanoseconds, now_ns, seconds
@@ -46,7 +47,11 @@ class IntervalClock:
     async def run(self) -> None:
         """Emit until cancelled."""
         settle = 2 * self._workload.plan.bucket_ns
+        limit_s = self._timing.limit_s
+        end = math.inf if limit_s is None else nanoseconds(self._timing.omit_s + limit_s)
         for edge in edges_ns(self._timing):
+            if edge >= end:
+                return  # the last interval ends with the last byte: `last` emits it
             await asyncio.sleep(seconds(max(0, self._origin + edge + settle - now_ns())))
             self._read(edge)
 

@@ -380,7 +380,11 @@ class Session:
         if self._workload is not None:
             self._workload.close()
         client = assemble.peer_report(
-            self._client_results, self._directions, "client", parameters.client_version
+            self._client_results,
+            self._directions,
+            "client",
+            parameters.client_version,
+            udp=parameters.udp,
         )
         if self._client_results is None:
             name = "iperf3" if parameters.netmeasure is None else None

@@ -1,7 +1,7 @@
 """GIL-free UDP sender and receiver: one blocking loop per stream, run in a thread of its own."""
 
-from collections import namedtuple
-import os
+from collections import namedtuple as _namedtuple
+from os import urandom as _urandom
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
@@ -33,7 +33,7 @@ cdef int64_t BACK_OFF_NS = 100_000
 # Jitter is valid up to this many (per hundred) datagrams that came or left in a train.
 cdef uint64_t TRAINS_PERCENT = 1
 
-UdpCounts = namedtuple("UdpCounts", (
+UdpCounts = _namedtuple("UdpCounts", (
     "at_ns", "highest_sequence", "received_packets", "received_bytes", "lost_packets",
     "duplicate_packets", "reordered_packets", "late_packets", "malformed_packets",
     "implausible_packets", "handshake_packets", "truncated_packets", "icmp_errors",
@@ -98,7 +98,7 @@ cdef class UdpSender(Stream):
                 segments = 1
         if nm_udp_sender_init(&self.udp, datagram_bytes, counters_64bit, segments) != 0:
             raise MemoryError
-        self.fill(payload or os.urandom(datagram_bytes))
+        self.fill(payload or _urandom(datagram_bytes))
         allocate(&self.udp.packet_series, width_ns, buckets)
         self.duration_ns = duration_ns
         self.omit_ns = omit_ns

@@ -23,6 +23,7 @@ from netmeasure.result import Steady, Stretch
 MAX_BATCHES = 200
 MIN_BATCHES = 20
 MIN_BATCH_NS = 1_000_000
+GRAINS_PER_BATCH = 10
 #: A standard error of the mean that is good enough, and a change of the rate that is too much.
 PRECISION = 5e-4
 MAX_DRIFT = 0.05
@@ -77,16 +78,22 @@ def split(
     *,
     bucket_ns: int,
     rtt_ns: int | None = None,
+    grain_bytes: int = 0,
 ) -> Split | None:
     """Take the stretch [start_ns, end_ns] of a transfer apart; what comes after it is the tail.
 
-    `rtt_ns` is the path's base round trip (tcpi_min_rtt). None when nothing was transferred.
+    `rtt_ns` is the path's base round trip (tcpi_min_rtt). `grain_bytes` is what comes at once at
+    the least (a datagram): a batch holds ten of them, or its rate would only tell on which side of
+    an edge one of them fell. None when nothing was transferred.
     """
     start_ns = max(start_ns, int(transfer.at_ns[0]))
     end_ns = min(end_ns, int(transfer.at_ns[-1]))
     if end_ns <= start_ns or transfer.total <= 0:
         return None
     width = batch_width_ns(end_ns - start_ns, bucket_ns, rtt_ns)
+    if grain_bytes:
+        share = GRAINS_PER_BATCH * grain_bytes / transfer.between(start_ns, end_ns)
+        width = max(width, round((end_ns - start_ns) * min(1.0, share)))
     batches = (end_ns - start_ns) // width  # the last, partial batch is dropped
     if batches < MIN_BATCHES:
         return _whole(transfer, start_ns, end_ns, int(batches), width)

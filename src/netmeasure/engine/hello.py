@@ -43,8 +43,8 @@ async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s:
 
     def readable() -> None:
         try:
-            while True:
-                if sock.recv(_ROOM) in ANSWERS and not answered.done():
+            while not answered.done():  # what comes behind the answer is data: not ours to take
+                if sock.recv(_ROOM) in ANSWERS:
                     answered.set_result(None)
         except BlockingIOError:
             pass

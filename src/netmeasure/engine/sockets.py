@@ -23,7 +23,7 @@ from netmeasure.errors import (
     SocketOptionError,
     UnreachableError,
 )
-from netmeasure.spec import MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Family, SocketOptions
+from netmeasure.spec import MIN_DATAGRAM_BYTES, Family, SocketOptions
 
 FAMILIES: dict[Family, int] = {
     "any": socket.AF_UNSPEC,
@@ -32,6 +32,8 @@ FAMILIES: dict[Family, int] = {
 }
 #: RFC 8305 section 5: the next address is tried when the one before has not answered for so long.
 HAPPY_EYEBALLS_DELAY_S = 0.25
+#: What a jumbo frame takes; only loopback has a larger MTU, and means nothing by it.
+LARGEST_DEFAULT_DATAGRAM = 9000 - 28
 #: socket.SO_MAX_PACING_RATE is missing from Python's socket module (asm-generic/socket.h).
 SO_MAX_PACING_RATE = 47
 _IP_MTU, _IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; also missing there
@@ -236,7 +238,7 @@ def datagram_room(address: Address) -> int:
     with sock:
         mtu = path_mtu(sock) or 1500
     room = mtu - 8 - (40 if address.family == socket.AF_INET6 else 20)
-    return max(MIN_DATAGRAM_BYTES, min(room, MAX_DATAGRAM_BYTES))
+    return max(MIN_DATAGRAM_BYTES, min(room, LARGEST_DEFAULT_DATAGRAM))
 
 
 def _connect_error(exc: OSError, address: Address, deadline_s: float) -> ConnectError:

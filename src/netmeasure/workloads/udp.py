@@ -105,7 +105,21 @@ class UdpWorkload(Workload):
         else:
             assert isinstance(loop, UdpReceiver)
             datagrams = _received(loop, plan)
-        return msgspec.structs.replace(report, datagrams=datagrams, block_bytes=plan.datagram_bytes)
+        return msgspec.structs.replace(
+            report,
+            datagrams=datagrams,
+            block_bytes=plan.datagram_bytes,
+            counted_to_ns=_with_last_gap(report, plan.datagram_bytes),
+        )
+
+
+def _with_last_gap(report: StreamReport, datagram_bytes: int) -> int | None:
+    """The end of the counted stretch, one mean gap after the last datagram: n datagrams span n - 1
+    gaps, and a rate from these alone would be too high by one part in n."""
+    span, count = report.counted_ns, (report.counted_bytes or 0) // datagram_bytes
+    if report.counted_to_ns is None or span is None or count < 2:
+        return report.counted_to_ns
+    return report.counted_to_ns + span // (count - 1)
 
 
 def _packets(stream: DataStream) -> int:

@@ -245,6 +245,9 @@ def _split(
     last = max((s.last_ns for s in counted if s.last_ns is not None), default=None)
     transfer = curve(series, last)
     start = series.origin_ns + nanoseconds(spec.timing.omit_s)
+    if isinstance(spec, UdpSpec) and not spec.timing.omit_s:
+        # the first datagram of each stream stands for no time before it: n of them, n - 1 gaps
+        start += series.width_ns
     limit_s = spec.timing.limit_s
     end = int(transfer.at_ns[-1]) if limit_s is None else start + nanoseconds(limit_s)
     return steady.split(

@@ -16,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support import census, iperf3, netns
 
+# uvloop keeps a pipe for the whole process from its first loop on
+uvloop.new_event_loop().close()
+
 T = TypeVar("T")
 RunLoop = Callable[[Coroutine[Any, Any, T]], T]
 

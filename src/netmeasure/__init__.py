@@ -30,8 +30,10 @@ from netmeasure.errors import (
 )
 from netmeasure.result import (
     Averages,
+    Datagrams,
     Flow,
     Interval,
+    Loss,
     Phase,
     Result,
     Series,
@@ -44,7 +46,7 @@ from netmeasure.result import (
 )
 from netmeasure.run import Run
 from netmeasure.server import Server, serve
-from netmeasure.spec import Deadlines, ServerLimits, SocketOptions, TcpSpec, Timing
+from netmeasure.spec import Deadlines, ServerLimits, SocketOptions, TcpSpec, Timing, UdpSpec
 from netmeasure.version import __version__
 
 __all__ = [
@@ -54,9 +56,11 @@ __all__ = [
     "ConnectError",
     "ConnectRefusedError",
     "ConnectTimeoutError",
+    "Datagrams",
     "Deadlines",
     "Flow",
     "Interval",
+    "Loss",
     "MeasureError",
     "NameNotFoundError",
     "NetmeasureError",
@@ -86,6 +90,7 @@ __all__ = [
     "TcpSpec",
     "Timing",
     "Totals",
+    "UdpSpec",
     "UnreachableError",
     "__version__",
     "connect",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from netmeasure.analysis import steady
+from msgspec.structs import replace
+
+from netmeasure.analysis import loss, steady
 from netmeasure.analysis.series import curve, total
 from netmeasure.clock import nanoseconds
 from netmeasure.protocol import PeerResults, PeerStream, stream_ids
 from netmeasure.result import (
     Averages,
+    Datagrams,
     Flow,
     FlowDirection,
     Host,
@@ -20,17 +23,21 @@ from netmeasure.result import (
     StreamResult,
     Totals,
 )
-from netmeasure.spec import TcpSpec
+from netmeasure.spec import Spec, UdpSpec
 
 #: A full series of every stream is sent up to this many points in all; coarser ones beyond.
 MAX_WIRE_POINTS = 200_000
 
 
-def wire_results(side: SideReport, *, extended: bool) -> PeerResults:
+def wire_results(
+    side: SideReport, *, extended: bool, peer: PeerResults | None = None
+) -> PeerResults:
     """This end's report in iperf3's words, and whole under our own key for a netmeasure peer.
 
     `bytes` is what arrived: for a sender the acknowledged bytes, since what fitted into a socket
-    buffer is not transferred; `end_time` is the time in which it did.
+    buffer is not transferred; `end_time` is the time in which it did. Of datagrams, a receiver that
+    has the sender's results (`peer`) says as `packets` how many were sent: so the other end shows
+    losses at the end, and those of everything, too.
     """
     wall_ns = side.duration_ns or 0
     user, system = (
@@ -39,6 +46,7 @@ def wire_results(side: SideReport, *, extended: bool) -> PeerResults:
     )
     sends = any(stream.role == "sender" for stream in side.streams)
     knows = all(s.retransmits is not None for s in side.streams if s.role == "sender")
+    sent = {stream.id: stream.packets for stream in peer.streams} if peer else {}
     congestion = next((s.socket.congestion for s in side.streams if s.socket), None)
     return PeerResults(
         cpu_util_total=user + system,
@@ -46,15 +54,15 @@ def wire_results(side: SideReport, *, extended: bool) -> PeerResults:
         cpu_util_system=system,
         sender_has_retransmits=-1 if not sends else 1 if knows else 0,
         congestion_used=congestion,
-        streams=tuple(_wire_stream(stream) for stream in side.streams),
+        streams=tuple(_wire_stream(stream, sent.get(stream.id)) for stream in side.streams),
         netmeasure=_slim(side) if extended else None,
     )
 
 
-def _wire_stream(stream: StreamReport) -> PeerStream:
+def _wire_stream(stream: StreamReport, sent: int | None) -> PeerStream:
     span_ns = stream.counted_ns or stream.counted_to_ns or 0
     sends = stream.role == "sender"
-    return PeerStream(
+    wire = PeerStream(
         id=stream.id,
         bytes=stream.counted_bytes or 0,
         retransmits=stream.retransmits if sends and stream.retransmits is not None else -1,
@@ -66,6 +74,21 @@ def _wire_stream(stream: StreamReport) -> PeerStream:
         start_time=0.0,
         end_time=span_ns / 1e9,
     )
+    counts = stream.datagrams
+    if counts is None:
+        return wire
+    if sends:
+        return replace(wire, packets=counts.packets)
+    highest = max(counts.highest_sequence or 0, sent or 0)
+    omitted_highest = counts.omitted_highest_sequence or 0
+    return replace(
+        wire,
+        jitter=(counts.jitter_ns or 0) / 1e9,
+        packets=highest,
+        errors=highest - counts.packets,
+        omitted_packets=omitted_highest,
+        omitted_errors=omitted_highest - (counts.omitted_packets or 0),
+    )
 
 
 def _slim(side: SideReport) -> SideReport:
@@ -74,14 +97,7 @@ def _slim(side: SideReport) -> SideReport:
     if points <= MAX_WIRE_POINTS:
         return side
     factor = -(-points // MAX_WIRE_POINTS)
-    return SideReport(
-        host=side.host,
-        streams=tuple(_coarser(stream, factor) for stream in side.streams),
-        duration_ns=side.duration_ns,
-        cpu_user_ns=side.cpu_user_ns,
-        cpu_system_ns=side.cpu_system_ns,
-        concurrent_tests=side.concurrent_tests,
-    )
+    return replace(side, streams=tuple(_coarser(stream, factor) for stream in side.streams))
 
 
 def _coarser(stream: StreamReport, factor: int) -> StreamReport:
@@ -89,13 +105,8 @@ def _coarser(stream: StreamReport, factor: int) -> StreamReport:
         return stream
     counts = stream.series.bytes
     merged = tuple(sum(counts[i : i + factor]) for i in range(0, len(counts), factor))
-    series = Series(
-        origin_ns=stream.series.origin_ns,
-        width_ns=stream.series.width_ns * factor,
-        bytes=merged,
-    )
-    fields = {name: getattr(stream, name) for name in stream.__struct_fields__}
-    return StreamReport(**(fields | {"series": series}))
+    series = replace(stream.series, width_ns=stream.series.width_ns * factor, bytes=merged)
+    return replace(stream, series=series)
 
 
 def peer_report(
@@ -103,6 +114,8 @@ def peer_report(
     directions: Sequence[FlowDirection],
     peer_is: str,
     version: str | None = None,
+    *,
+    udp: bool = False,
 ) -> SideReport:
     """The far end's report: its own where it is netmeasure, else what iperf3's results tell."""
     if results is None:
@@ -115,11 +128,11 @@ def peer_report(
         sends = (direction == "upload") == (peer_is == "client")
         stream = by_id.get(stream_id)
         if stream is not None:
-            reports.append(_from_wire(stream, "sender" if sends else "receiver"))
+            reports.append(_from_wire(stream, "sender" if sends else "receiver", udp=udp))
     return SideReport(host=Host(program="iperf3", version=version), streams=tuple(reports))
 
 
-def _from_wire(stream: PeerStream, role: Role) -> StreamReport:
+def _from_wire(stream: PeerStream, role: Role, *, udp: bool) -> StreamReport:
     knows_time = stream.end_time is not None and stream.end_time > 0
     return StreamReport(
         id=stream.id,
@@ -129,11 +142,31 @@ def _from_wire(stream: PeerStream, role: Role) -> StreamReport:
         counted_from_ns=nanoseconds(stream.start_time or 0) if knows_time else None,
         counted_to_ns=nanoseconds(stream.end_time or 0) if knows_time else None,
         retransmits=stream.retransmits if role == "sender" and stream.retransmits >= 0 else None,
+        datagrams=_datagrams_from_wire(stream, role) if udp else None,
+    )
+
+
+def _datagrams_from_wire(stream: PeerStream, role: Role) -> Datagrams:
+    """iperf3 says the highest number and how many below it are missing (duplicates it takes for
+    late ones, so it may miss fewer than were lost); versions before 3.14 say nothing of the omitted
+    part."""
+    if role == "sender":
+        return Datagrams(packets=stream.packets, omitted_packets=stream.omitted_packets)
+    omitted = None
+    if stream.omitted_packets is not None and stream.omitted_errors is not None:
+        omitted = stream.omitted_packets - stream.omitted_errors
+    return Datagrams(
+        packets=stream.packets - stream.errors,
+        omitted_packets=omitted,
+        highest_sequence=stream.packets,
+        omitted_highest_sequence=stream.omitted_packets,
+        lost_packets=stream.errors,
+        jitter_ns=nanoseconds(stream.jitter),
     )
 
 
 def flows(
-    spec: TcpSpec,
+    spec: Spec,
     directions: Sequence[FlowDirection],
     client: SideReport,
     server: SideReport,
@@ -161,7 +194,7 @@ def _pick(side: SideReport, ids: Iterable[int], role: Role) -> dict[int, StreamR
 
 
 def _flow(
-    spec: TcpSpec,
+    spec: Spec,
     direction: FlowDirection,
     ids: Sequence[int],
     senders: dict[int, StreamReport],
@@ -169,7 +202,8 @@ def _flow(
     client_streams: dict[int, StreamReport],
     client_origin_ns: int | None,
 ) -> Flow:
-    counted_by, counted = _counting_side(senders, receivers)
+    udp = isinstance(spec, UdpSpec)
+    counted_by, counted = _counting_side(senders, receivers, udp=udp)
     series = total([s.series for s in counted if s.series is not None])
     split = _split(spec, series, counted, list(senders.values())) if series else None
     return Flow(
@@ -187,21 +221,23 @@ def _flow(
         ),
         sender=_totals(senders.values()),
         receiver=_totals(receivers.values()),
+        loss=loss.combine(spec, senders, receivers) if isinstance(spec, UdpSpec) else None,
     )
 
 
 def _counting_side(
-    senders: dict[int, StreamReport], receivers: dict[int, StreamReport]
+    senders: dict[int, StreamReport], receivers: dict[int, StreamReport], *, udp: bool
 ) -> tuple[Role, list[StreamReport]]:
-    """The receiver is the truth; a sender's acknowledged bytes are the next best."""
+    """The receiver is the truth; a TCP sender's acknowledged bytes are the next best. What a UDP
+    sender has sent says nothing of what arrived."""
     received = list(receivers.values())
-    if any(stream.series is not None for stream in received):
+    if udp or any(stream.series is not None for stream in received):
         return "receiver", received
     return "sender", list(senders.values())
 
 
 def _split(
-    spec: TcpSpec,
+    spec: Spec,
     series: Series,
     counted: Sequence[StreamReport],
     senders: Sequence[StreamReport],
@@ -209,11 +245,23 @@ def _split(
     last = max((s.last_ns for s in counted if s.last_ns is not None), default=None)
     transfer = curve(series, last)
     start = series.origin_ns + nanoseconds(spec.timing.omit_s)
+    if isinstance(spec, UdpSpec) and not spec.timing.omit_s:
+        # the first datagram of each stream stands for no time before it: n of them, n - 1 gaps
+        start += series.width_ns
     limit_s = spec.timing.limit_s
     end = int(transfer.at_ns[-1]) if limit_s is None else start + nanoseconds(limit_s)
     return steady.split(
-        transfer, start, end, bucket_ns=series.width_ns, rtt_ns=_base_rtt_ns(senders)
+        transfer,
+        start,
+        end,
+        bucket_ns=series.width_ns,
+        rtt_ns=_base_rtt_ns(senders),
+        grain_bytes=_grain(spec),
     )
+
+
+def _grain(spec: Spec) -> int:
+    return (spec.datagram_bytes or 0) if isinstance(spec, UdpSpec) else 0
 
 
 def _base_rtt_ns(senders: Sequence[StreamReport]) -> int | None:
@@ -228,6 +276,8 @@ def _averages(
 ) -> Averages:
     delivered = sum(s.delivered_bytes or 0 for s in counted)
     first, last = _span(counted)
+    if last is not None:  # of datagrams, the last one stands for the time until the next
+        last = max(last, *(s.counted_to_ns or 0 for s in counted))
     after_omit = sum(s.counted_bytes or 0 for s in counted)
     windows = [s.counted_ns for s in counted if s.counted_ns]
     from_attempt = set_up = None

@@ -7,7 +7,7 @@ import asyncio
 from netmeasure.errors import SpecError
 from netmeasure.result import Result
 from netmeasure.run import Run
-from netmeasure.spec import DEFAULT_PORT, TcpSpec
+from netmeasure.spec import DEFAULT_PORT, Spec, TcpSpec
 
 
 def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
@@ -49,7 +49,7 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(run.abort() for run in self._runs))
 
-    def run(self, spec: TcpSpec | None = None) -> Run:
+    def run(self, spec: Spec | None = None) -> Run:
         """A run to be used with `async with`; it starts there."""
         run = Run(self.host, self.port, spec or TcpSpec())
         self._runs.append(run)
@@ -62,7 +62,7 @@ def connect(target: str, *, port: int | None = None) -> Client:
     return Client(*parse_target(target, port))
 
 
-async def measure(target: str, spec: TcpSpec | None = None, *, port: int | None = None) -> Result:
+async def measure(target: str, spec: Spec | None = None, *, port: int | None = None) -> Result:
     """Run one test to its end and give the result.
 
     Raises MeasureError (its `result` holds what was measured), SpecError. Cancelling it joins the

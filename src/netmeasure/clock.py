@@ -25,3 +25,18 @@ def seconds(nanoseconds: float) -> float:
 
 def nanoseconds(duration_s: float) -> int:
     return round(duration_s * SECOND_NS)
+
+
+class Quiet:
+    """Tells when a growing count has stood still for a while."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._seen: int | None = None
+        self._since_ns = now_ns()
+
+    def since_change(self, count: int) -> bool:
+        """Look at the count: True once it has been the same for the limit."""
+        if count != self._seen:
+            self._seen, self._since_ns = count, now_ns()
+        return seconds(now_ns() - self._since_ns) > self._limit_s

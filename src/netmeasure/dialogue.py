@@ -7,16 +7,21 @@ cleans up; `run.Run` owns the life of a test and closes what a Dialogue has open
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from msgspec.structs import replace
+
 from netmeasure import assemble, negotiate
-from netmeasure.clock import nanoseconds, now_ns, seconds
+from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine import sockets
 from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.hello import greet
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.phases import PhaseLog
-from netmeasure.engine.tasks import all_of, first_of
+from netmeasure.engine.tasks import all_of, first_of, one_by_one
 from netmeasure.errors import (
     BusyError,
     ConnectError,
@@ -37,30 +42,35 @@ from netmeasure.protocol import (
     Phase,
     Side,
     error_text,
+    make_hello,
     new_cookie,
     stream_ids,
     stream_tag,
 )
 from netmeasure.result import FlowDirection, Interval, SideReport
-from netmeasure.spec import TcpSpec
-from netmeasure.workloads.tcp import TcpWorkload, sum_cpu
+from netmeasure.spec import Spec, UdpSpec
+from netmeasure.workloads.base import Workload, sum_cpu
 
 #: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
 #: kernel by then; this is the time it gets to read that from its socket buffer.
 PLAIN_SERVER_READS_S = 0.02
 POLL_S = 0.25
+#: UDP has no end of stream: after the end of the test, nothing for so long means nothing more.
+QUIET_S = 0.2
+#: Within a test that ends by a byte limit, the last datagrams are taken for lost after so long.
+LAST_DATAGRAM_S = 1.0
 
 
 class Dialogue:
     """One test with one server. Call the steps in the order in which they stand here."""
 
-    def __init__(self, host: str, port: int, spec: TcpSpec, phases: PhaseLog) -> None:
+    def __init__(self, host: str, port: int, spec: Spec, phases: PhaseLog) -> None:
         self.spec = spec
         self.phases = phases
-        self.directions = negotiate.directions(negotiate.client_parameters(spec))
+        self.directions = negotiate.directions(spec.direction, spec.streams)
         self.announcement: Announcement | None = None
         self.peer_results: PeerResults | None = None
-        self.workload: TcpWorkload | None = None
+        self.workload: Workload | None = None
         self.stop = asyncio.Event()
         self._host = host
         self._port = port
@@ -83,9 +93,10 @@ class Dialogue:
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """All steps. Intervals go to `emit` as they are complete."""
         await self._connect()
+        self._choose_datagram_size()
         await self._shake_hands()
         plan = negotiate.client_plan(self.spec, extended=self.extended)
-        self.workload = TcpWorkload(plan)
+        self.workload = negotiate.workload(plan)
         await self._open_streams(self.workload)
         await self._transfer(self.workload, emit)
         await self._exchange_results(self.workload)
@@ -102,6 +113,18 @@ class Dialogue:
         sockets.watch_peer(made.sock, deadlines.vanished_s)
         self._address = made.address
         self._control = ControlChannel(made.sock, Side.CLIENT)
+
+    def _choose_datagram_size(self) -> None:
+        """The largest payload that the path's MTU takes whole, where the user named none."""
+        if isinstance(self.spec, UdpSpec) and self.spec.datagram_bytes is None:
+            self.spec = replace(self.spec, datagram_bytes=sockets.datagram_room(self._there))
+
+    @property
+    def _there(self) -> sockets.Address:
+        """The server's address, once the control connection has found it."""
+        if self._address is None:
+            raise MeasureError("not connected yet")
+        return self._address
 
     async def _shake_hands(self) -> None:
         control, deadline_s = self.control, self.spec.deadlines.handshake_s
@@ -147,7 +170,7 @@ class Dialogue:
             return PeerTerminatedError("the server was told to terminate", phase="data")
         return RemoteProtocolError(f"the server sent {message.kind.name} too early")
 
-    async def _open_streams(self, workload: TcpWorkload) -> None:
+    async def _open_streams(self, workload: Workload) -> None:
         """A netmeasure server knows streams by their number, so all are opened at once; iperf3
         goes by the order in which it accepts them, so there it is one after the other."""
         numbers = zip(stream_ids(len(self.directions)), self.directions, strict=True)
@@ -155,19 +178,47 @@ class Dialogue:
             self._open_stream(workload, index, number, direction)
             for index, (number, direction) in enumerate(numbers)
         ]
-        if self.extended:
-            await all_of(*opening)
-            return
-        try:
-            while opening:
-                await opening.pop(0)
-        finally:
-            for never_started in opening:
-                never_started.close()
+        steps = all_of(*opening) if self.extended else one_by_one(*opening)
+        if isinstance(self.spec, UdpSpec):
+            # a server that goes on has heard all hellos, even if its last answer was lost
+            await first_of(steps, self.control.arrives())
+        else:
+            await steps
 
     async def _open_stream(
-        self, workload: TcpWorkload, index: int, number: int, direction: FlowDirection
+        self, workload: Workload, index: int, number: int, direction: FlowDirection
     ) -> None:
+        role = negotiate.client_role(direction)
+        if isinstance(self.spec, UdpSpec):
+            sock, syns = await self._greet(index, number), None
+        else:
+            sock, syns = await self._connect_stream(index, number)
+        workload.add(number, role, sock, syns)
+
+    async def _greet(self, index: int, number: int) -> socket.socket:
+        """Open a UDP stream: its socket, and a hello that is repeated until it is answered."""
+        name, start = f"stream {number}", now_ns()
+        sock = sockets.open_datagram(self._there, self.spec.options, index)
+        try:
+            hello = make_hello(self._cookie, number, extended=self.extended)
+            made = await greet(sock, self._there, hello, self.spec.deadlines.connect_s)
+        except BaseException as exc:
+            # the server may have heard it and go on, which ends this wait: then the stream is good
+            if isinstance(exc, asyncio.CancelledError) and self.control.has_news:
+                self.phases.add("hello", name, start, now_ns(), detail="answer lost")
+                return sock
+            sock.close()
+            if isinstance(exc, MeasureError):
+                self.phases.add("hello", name, start, now_ns(), detail=exc.code)
+            raise
+        repeats = f"{made.repeats} repeated" if made.repeats else None
+        self.phases.add(
+            "hello", name, made.start_ns, made.end_ns, address=str(self._there), detail=repeats
+        )
+        return sock
+
+    async def _connect_stream(self, index: int, number: int) -> tuple[socket.socket, int | None]:
+        """Open a TCP stream: connect, and say to which test it belongs."""
         deadlines = self.spec.deadlines
         name = f"stream {number}"
         made = await self._timed_connect(name, self._reach_again(index))
@@ -185,12 +236,11 @@ class Dialogue:
         except BaseException:
             made.sock.close()
             raise
-        workload.add(number, negotiate.client_role(direction), made.sock, made.syn_retransmits)
+        return made.sock, made.syn_retransmits
 
     async def _reach_again(self, index: int) -> sockets.Connected:
-        assert self._address is not None
         return await sockets.connect_one(
-            self._address,
+            self._there,
             self.spec.options,
             self.spec.deadlines.connect_s,
             port_offset=index,
@@ -215,7 +265,7 @@ class Dialogue:
         )
         return made
 
-    async def _transfer(self, workload: TcpWorkload, emit: Callable[[Interval], None]) -> None:
+    async def _transfer(self, workload: Workload, emit: Callable[[Interval], None]) -> None:
         workload.begin()
         await self._expect(Kind.TEST_START)
         await self._expect(Kind.TEST_RUNNING)
@@ -232,7 +282,7 @@ class Dialogue:
             )
             workload.stop_senders()
             await workload.join("sender")
-            if not self.extended and workload.ids("sender"):
+            if not self._streams_end and workload.ids("sender"):
                 await asyncio.sleep(PLAIN_SERVER_READS_S)
             await self.control.send(Kind.TEST_END, deadline_s=self.spec.deadlines.handshake_s)
             await self._drain_receivers(workload)
@@ -243,24 +293,44 @@ class Dialogue:
         if error := workload.failed():
             raise error
 
-    async def _data_end(self, workload: TcpWorkload) -> None:
+    async def _data_end(self, workload: Workload) -> None:
         """Return when the test is over by its own terms."""
         await workload.join("sender")
         if not workload.ids("receiver"):
             return
         limit_s = self.spec.timing.limit_s
-        if limit_s is None:
+        if limit_s is not None:
+            # A plain server sends until it is told to stop. A netmeasure server's TCP streams end
+            # by themselves; should that go unnoticed, it is told as well.
+            slack_s = self.spec.deadlines.drain_s if self._streams_end else 0.0
+            over = self._time_over(workload, self.spec.timing.omit_s + limit_s + slack_s)
+            await first_of(over, workload.join("receiver"))
+        elif isinstance(self.spec, UdpSpec):
+            await self._datagrams_over(workload, self.spec)
+        else:
             await workload.join("receiver")  # end of stream, or our own count of a plain server
-            return
-        # A plain server sends until it is told to stop. A netmeasure server stops by itself, and
-        # then the streams end; should that go unnoticed, it is told as well.
-        slack_s = self.spec.deadlines.drain_s if self.extended else 0.0
-        await first_of(
-            self._time_over(workload, self.spec.timing.omit_s + limit_s + slack_s),
-            workload.join("receiver"),
-        )
 
-    async def _time_over(self, workload: TcpWorkload, span_s: float) -> None:
+    @property
+    def _streams_end(self) -> bool:
+        """The server's streams say by themselves where their data end (FIN)."""
+        return self.extended and not isinstance(self.spec, UdpSpec)
+
+    async def _datagrams_over(self, workload: Workload, spec: UdpSpec) -> None:
+        """Return when all datagrams of a byte limit have come, or when none has come for so long
+        that the rest must be lost."""
+        size = spec.datagram_bytes or 1
+        wanted = -(-(spec.total_bytes or 0) // size)
+        gap_s = size * 8 / spec.target_bps if spec.target_bps else 0.0
+        quiet = Quiet(max(LAST_DATAGRAM_S, 5 * gap_s))
+        while True:
+            received = sum(workload.received(number) for number in workload.ids("receiver"))
+            if (received >= wanted and not spec.timing.omit_s) or (
+                received and quiet.since_change(received)
+            ):
+                return
+            await asyncio.sleep(POLL_S / 10)
+
+    async def _time_over(self, workload: Workload, span_s: float) -> None:
         """Return `span_s` after the first byte was received."""
         end = (workload.origin_ns or 0) + nanoseconds(span_s)
         while (left := end - now_ns()) > 0:
@@ -271,7 +341,7 @@ class Dialogue:
     async def _stopped(self) -> None:
         await self.stop.wait()
 
-    async def _stream_failure(self, workload: TcpWorkload) -> None:
+    async def _stream_failure(self, workload: Workload) -> None:
         raise await workload.first_error()
 
     async def _control_failure(self) -> None:
@@ -285,14 +355,13 @@ class Dialogue:
             ) from None
         raise self._bad_news(message)
 
-    async def _stall(self, workload: TcpWorkload) -> None:
+    async def _stall(self, workload: Workload) -> None:
         limit_s = self.spec.deadlines.stall_s
-        seen, since = -1, now_ns()
+        if isinstance(self.spec, UdpSpec) and self.spec.timing.limit_s is not None:
+            limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
+        quiet = Quiet(limit_s)
         while True:
-            moved = workload.moved_bytes()
-            if moved != seen:
-                seen, since = moved, now_ns()
-            elif now_ns() - since > nanoseconds(limit_s):
+            if quiet.since_change(workload.moved_bytes()):
                 raise PeerTimeoutError(
                     f"no data moved for {limit_s:g} s",
                     phase="data",
@@ -300,15 +369,28 @@ class Dialogue:
                 )
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
-    async def _drain_receivers(self, workload: TcpWorkload) -> None:
+    async def _drain_receivers(self, workload: Workload) -> None:
+        """Take what is still on its way: to the end of the streams, or until nothing comes."""
+        ended = workload.join("receiver")
+        if isinstance(self.spec, UdpSpec):
+            ended.close()
+            ended = self._quiet(workload)
         try:
             async with asyncio.timeout(self.spec.deadlines.drain_s):
-                await workload.join("receiver")
+                await ended
         except TimeoutError:
-            workload.stop_receivers()
-            await workload.join("receiver")
+            pass
+        workload.stop_receivers()
+        await workload.join("receiver")
 
-    async def _exchange_results(self, workload: TcpWorkload) -> None:
+    async def _quiet(self, workload: Workload) -> None:
+        quiet = Quiet(QUIET_S)
+        while True:
+            if not workload.ids("receiver") or quiet.since_change(workload.moved_bytes()):
+                return
+            await asyncio.sleep(QUIET_S / 20)
+
+    async def _exchange_results(self, workload: Workload) -> None:
         control, deadlines = self.control, self.spec.deadlines
         message = await control.receive(deadline_s=deadlines.drain_s + deadlines.results_s)
         if message.kind is not Kind.EXCHANGE_RESULTS:
@@ -323,11 +405,13 @@ class Dialogue:
         await control.send(Kind.IPERF_DONE, deadline_s=deadlines.results_s)
         self._check_totals(workload)
 
-    def _check_totals(self, workload: TcpWorkload) -> None:
+    def _check_totals(self, workload: Workload) -> None:
         """A byte limit is met exactly by a netmeasure server, or the streams ended too early."""
         wanted = self.spec.total_bytes
         if wanted is None or self.stop.is_set() or self.spec.timing.omit_s:
             return
+        if isinstance(self.spec, UdpSpec):
+            return  # what is missing is lost, and counted as such
         received = sum(workload.received(number) for number in workload.ids("receiver"))
         if workload.ids("receiver") and received < wanted:
             raise StreamError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 
 from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.negotiate import client_role
 from netmeasure.result import FlowDirection, Interval
 from netmeasure.spec import Timing
-from netmeasure.workloads.tcp import TcpWorkload
+from netmeasure.workloads.base import Workload
 
 
 def edges_ns(timing: Timing) -> Iterator[int]:
@@ -31,7 +32,7 @@ class IntervalClock:
     """
 
     def __init__(
-        self, workload: TcpWorkload, timing: Timing, emit: Callable[[Interval], None]
+        self, workload: Workload, timing: Timing, emit: Callable[[Interval], None]
     ) -> None:
         self._workload = workload
         self._timing = timing
@@ -40,11 +41,17 @@ class IntervalClock:
         self._since = 0
         self._seen: dict[FlowDirection, tuple[int, ...]] = {}
         self._retransmits = 0
+        self._packets: dict[FlowDirection, int] = {}
+        self._lost = 0
 
     async def run(self) -> None:
         """Emit until cancelled."""
         settle = 2 * self._workload.plan.bucket_ns
+        limit_s = self._timing.limit_s
+        end = math.inf if limit_s is None else nanoseconds(self._timing.omit_s + limit_s)
         for edge in edges_ns(self._timing):
+            if edge >= end:
+                return  # the last interval ends with the last byte: `last` emits it
             await asyncio.sleep(seconds(max(0, self._origin + edge + settle - now_ns())))
             self._read(edge)
 
@@ -84,6 +91,8 @@ class IntervalClock:
                     stream_bytes=new,
                     omitted=omitted,
                     retransmits=self._new_retransmits() if role == "sender" else None,
+                    packets=self._new_packets(direction, moment),
+                    lost_packets=self._new_losses() if role == "receiver" else None,
                 )
             )
         self._since = edge
@@ -94,4 +103,21 @@ class IntervalClock:
             return None
         new = total - self._retransmits
         self._retransmits = total
+        return new
+
+    def _new_packets(self, direction: FlowDirection, moment: int) -> int | None:
+        total = self._workload.packets(client_role(direction), moment)
+        if total is None:
+            return None
+        new = total - self._packets.get(direction, 0)
+        self._packets[direction] = total
+        return new
+
+    def _new_losses(self) -> int | None:
+        """Losses seen since the last look; negative when late datagrams turned up meanwhile."""
+        total = self._workload.lost_packets()
+        if total is None:
+            return None
+        new = total - self._lost
+        self._lost = total
         return new

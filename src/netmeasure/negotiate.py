@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from netmeasure.clock import nanoseconds
+from msgspec.structs import replace
+
+from netmeasure.clock import MILLISECOND_NS, nanoseconds
 from netmeasure.protocol import DEFAULT_LENGTH, Extension, Parameters
 from netmeasure.result import FlowDirection, Role
 from netmeasure.spec import (
-    MAX_BLOCK_BYTES,
     MAX_DURATION_S,
+    Direction,
     ServerLimits,
     SocketOptions,
+    Spec,
     TcpSpec,
     Timing,
+    UdpSpec,
 )
 from netmeasure.version import __version__
-from netmeasure.workloads.tcp import TcpPlan
+from netmeasure.workloads.base import Workload
+from netmeasure.workloads.tcp import TcpPlan, TcpWorkload
+from netmeasure.workloads.udp import UdpPlan, UdpWorkload
 
 #: iperf3's version number in the parameters is informational; ours says who we are.
 CLIENT_VERSION = f"netmeasure {__version__}"
 
 
-def client_parameters(spec: TcpSpec) -> Parameters:
-    """What the client asks the server for, in iperf3's words and ours."""
+def client_parameters(spec: Spec) -> Parameters:
+    """What the client asks the server for, in iperf3's words and ours. The datagram size of a UDP
+    specification must be known by now."""
     limit_s = spec.timing.limit_s
-    options = spec.options
-    return Parameters(
-        tcp=True,
+    common = Parameters(
         omit=math.ceil(spec.timing.omit_s),
         time=0 if limit_s is None else math.ceil(limit_s),
         num=spec.timing.total_bytes or 0,
@@ -35,77 +41,135 @@ def client_parameters(spec: TcpSpec) -> Parameters:
         parallel=spec.streams,
         reverse=spec.direction == "download",
         bidirectional=spec.direction == "both",
-        MSS=options.mss_bytes,
-        nodelay=options.no_delay,
-        window=options.window_bytes,
-        len=spec.block_bytes,
+        window=spec.options.window_bytes,
         bandwidth=spec.target_bps,
-        congestion=options.congestion,
-        zerocopy=spec.send_mode == "sendfile",
-        skip_rx_copy=spec.receive_mode == "discard",
         client_version=CLIENT_VERSION,
         netmeasure=Extension(
             program=CLIENT_VERSION,
             duration_ms=0 if limit_s is None else round(limit_s * 1000),
             omit_ms=round(spec.timing.omit_s * 1000),
-            receive_mode=spec.receive_mode,
         ),
+    )
+    if isinstance(spec, UdpSpec):
+        return _udp_parameters(spec, common)
+    return _tcp_parameters(spec, common)
+
+
+def _tcp_parameters(spec: TcpSpec, common: Parameters) -> Parameters:
+    assert common.netmeasure is not None
+    return replace(
+        common,
+        tcp=True,
+        MSS=spec.options.mss_bytes,
+        nodelay=spec.options.no_delay,
+        len=spec.block_bytes,
+        congestion=spec.options.congestion,
+        zerocopy=spec.send_mode == "sendfile",
+        skip_rx_copy=spec.receive_mode == "discard",
+        netmeasure=replace(common.netmeasure, receive_mode=spec.receive_mode),
     )
 
 
-def client_plan(spec: TcpSpec, *, extended: bool) -> TcpPlan:
+def _udp_parameters(spec: UdpSpec, common: Parameters) -> Parameters:
+    assert common.netmeasure is not None
+    size = spec.datagram_bytes or 0
+    rate = spec.target_bps
+    if spec.target_pps is not None:
+        rate = spec.target_pps * size * 8
+    return replace(
+        common,
+        udp=True,
+        len=size,
+        bandwidth=rate,
+        burst=spec.burst_datagrams,
+        udp_counters_64bit=True,
+        netmeasure=replace(common.netmeasure, target_pps=spec.target_pps, offload=spec.offload),
+    )
+
+
+def client_plan(spec: Spec, *, extended: bool) -> TcpPlan | UdpPlan:
     """What the client does. A plain iperf3 server (not `extended`) never ends a stream by itself,
     so there the client counts a byte limit on what it receives."""
     limit_s = spec.timing.limit_s
     omit_ns = nanoseconds(spec.timing.omit_s)
     budget = spec.total_bytes or 0
-    return TcpPlan(
+    common: dict[str, Any] = {
+        "duration_ns": 0 if limit_s is None else omit_ns + nanoseconds(limit_s),
+        "omit_ns": omit_ns,
+        "send_budget": budget,
+        "target_bps": spec.target_bps,
+        "drain_ns": nanoseconds(spec.deadlines.drain_s),
+        "give_up_s": spec.deadlines.vanished_s,
+    }
+    if isinstance(spec, UdpSpec):
+        return UdpPlan(
+            **common,
+            datagram_bytes=spec.datagram_bytes or 0,
+            target_pps=spec.target_pps,
+            burst_datagrams=spec.burst_datagrams,
+            offload=spec.offload,
+            window_bytes=spec.options.window_bytes,
+        )
+    return TcpPlan(  # congestion control and window are set before connect
+        **common,
         block_bytes=spec.block_bytes,
         send_mode=spec.send_mode,
         receive_mode=spec.receive_mode,
-        duration_ns=0 if limit_s is None else omit_ns + nanoseconds(limit_s),
-        omit_ns=omit_ns,
-        send_budget=budget,
         receive_budget=0 if extended else budget,
-        target_bps=spec.target_bps,
         half_close=extended,
-        drain_ns=nanoseconds(spec.deadlines.drain_s),
-        congestion=None,  # set before connect
         no_delay=spec.options.no_delay,
-        window_bytes=None,  # set before connect
-        give_up_s=spec.deadlines.vanished_s,
     )
 
 
-def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan:
+def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPlan:
     """What the server does for these parameters. A plain iperf3 client says when its time is over,
     so senders have a deadline of their own only for a netmeasure client."""
     extension = parameters.netmeasure
     omit_ns = nanoseconds(parameters.omit)
     duration_ns = 0
-    discard = parameters.skip_rx_copy
     if extension is not None:
-        omit_ns = extension.omit_ms * 1_000_000
-        duration_ns = omit_ns + extension.duration_ms * 1_000_000 if extension.duration_ms else 0
-        discard = extension.receive_mode == "discard"
-    block_bytes = min(parameters.len or DEFAULT_LENGTH, MAX_BLOCK_BYTES)
+        omit_ns = extension.omit_ms * MILLISECOND_NS
+        duration_ns = (
+            omit_ns + extension.duration_ms * MILLISECOND_NS if extension.duration_ms else 0
+        )
+    block_bytes = parameters.len or DEFAULT_LENGTH
     rates = [rate for rate in (parameters.bandwidth, parameters.fqrate) if rate]
+    common: dict[str, Any] = {
+        "duration_ns": duration_ns,
+        "omit_ns": omit_ns,
+        "send_budget": parameters.num or parameters.blockcount * block_bytes,
+        "target_bps": min(rates, default=None),
+        "drain_ns": nanoseconds(limits.drain_s),
+        "window_bytes": parameters.window or None,
+        "tos": parameters.TOS,
+        "give_up_s": limits.vanished_s,
+    }
+    if parameters.udp:
+        return UdpPlan(
+            **common,
+            datagram_bytes=block_bytes,
+            counters_64bit=parameters.udp_counters_64bit,
+            target_pps=extension.target_pps if extension else None,
+            burst_datagrams=parameters.burst,
+            offload=extension is not None and extension.offload,
+        )
+    discard = parameters.skip_rx_copy or (
+        extension is not None and extension.receive_mode == "discard"
+    )
     return TcpPlan(
+        **common,
         block_bytes=block_bytes,
         send_mode="sendfile" if parameters.zerocopy else "copy",
         receive_mode="discard" if discard else "copy",
-        duration_ns=duration_ns,
-        omit_ns=omit_ns,
-        send_budget=parameters.num or parameters.blockcount * block_bytes,
-        target_bps=min(rates, default=None),
         half_close=extension is not None,
-        drain_ns=nanoseconds(limits.drain_s),
         congestion=parameters.congestion,
         no_delay=parameters.nodelay,
-        window_bytes=parameters.window or None,
-        tos=parameters.TOS,
-        give_up_s=limits.vanished_s,
     )
+
+
+def workload(plan: TcpPlan | UdpPlan) -> Workload:
+    """The workload that carries a plan out."""
+    return UdpWorkload(plan) if isinstance(plan, UdpPlan) else TcpWorkload(plan)
 
 
 def server_time_limit_s(parameters: Parameters) -> float | None:
@@ -116,13 +180,13 @@ def server_time_limit_s(parameters: Parameters) -> float | None:
     return float(parameters.omit + parameters.time) if parameters.time else None
 
 
-def directions(parameters: Parameters) -> tuple[FlowDirection, ...]:
+def directions(direction: Direction, streams: int) -> tuple[FlowDirection, ...]:
     """The direction of each stream in order of creation: those that the client sends on first."""
-    up: list[FlowDirection] = ["upload"] * parameters.parallel
-    down: list[FlowDirection] = ["download"] * parameters.parallel
-    if parameters.bidirectional:
+    up: list[FlowDirection] = ["upload"] * streams
+    down: list[FlowDirection] = ["download"] * streams
+    if direction == "both":
         return (*up, *down)
-    return tuple(down if parameters.reverse else up)
+    return tuple(up if direction == "upload" else down)
 
 
 def client_role(direction: FlowDirection) -> Role:
@@ -133,28 +197,36 @@ def server_role(direction: FlowDirection) -> Role:
     return "receiver" if direction == "upload" else "sender"
 
 
-def server_spec(parameters: Parameters, plan: TcpPlan) -> TcpSpec:
+def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> Spec:
     """The client's wishes as a specification, for the server's own result."""
     extension = parameters.netmeasure
     seconds: float = parameters.time
     if extension is not None and extension.duration_ms:
         seconds = extension.duration_ms / 1000
     limited = bool(parameters.num or parameters.blockcount)
-    return TcpSpec(
-        direction="both"
-        if parameters.bidirectional
-        else "download"
-        if parameters.reverse
-        else "upload",
-        streams=parameters.parallel,
-        timing=Timing(
+    direction: Direction = "download" if parameters.reverse else "upload"
+    common: dict[str, Any] = {
+        "direction": "both" if parameters.bidirectional else direction,
+        "streams": parameters.parallel,
+        "timing": Timing(
             duration_s=None if limited else seconds or MAX_DURATION_S,
             total_bytes=parameters.num or None,
             total_blocks=None if parameters.num else parameters.blockcount or None,
             omit_s=plan.omit_ns / 1e9,
         ),
+        "target_bps": plan.target_bps,
+    }
+    if isinstance(plan, UdpPlan):
+        return UdpSpec(
+            **common,
+            datagram_bytes=plan.datagram_bytes,
+            burst_datagrams=plan.burst_datagrams,
+            offload=plan.offload,
+            options=SocketOptions(window_bytes=plan.window_bytes),
+        )
+    return TcpSpec(
+        **common,
         block_bytes=plan.block_bytes,
-        target_bps=plan.target_bps,
         send_mode=plan.send_mode,
         receive_mode=plan.receive_mode,
         options=SocketOptions(

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from netmeasure.errors import ResultFormatError
-from netmeasure.spec import TcpSpec
+from netmeasure.spec import Spec
 
 SCHEMA_VERSION = 1
 
@@ -108,6 +108,53 @@ class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
     rcvbuf_bytes: int | None = None
     no_delay: bool | None = None
     pacing_bps: int | None = None
+    pmtu_bytes: int | None = None
+
+
+class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
+    """UDP: what one side counted on one stream, from its start (the omitted part included).
+
+    packets          sender: taken by its kernel. receiver: received, each number once
+    omitted_packets  those of the omitted time; None: it was not over (receiver)
+    lost_packets     missing below the highest number received: highest - packets, never negative
+                     (what was lost at the very end only the sender's count can tell: see Loss)
+    late_packets     older than the window in which new and duplicate can be told apart
+    invalid_packets  too short, too long, or with a number that can't be
+    host_dropped_packets  dropped at the receiver's own full socket (SO_RXQ_OVFL): part of the loss
+                     that is not the network's; a lower bound where trains are coalesced
+    jitter_ns        RFC 3550 6.4.1; `jitter_valid` False: says nothing, datagrams went in trains
+    mean_ipdv_ns     mean |delay difference| of neighbours (RFC 3393)
+    delay_variation_ns    largest minus smallest one-way delay: needs no synchronised clocks
+    largest_burst_bytes   most payload that left together; None: not paced
+    skipped_ns       of the schedule, given up after stalls rather than sent as a burst
+    refused_packets  not taken by the sender's kernel at first; sent again under the same number
+    offload          sender: UDP_SEGMENT in use; receiver: UDP_GRO
+    """
+
+    datagram_bytes: int | None = None
+    packets: int
+    omitted_packets: int | None = 0
+    highest_sequence: int | None = None
+    omitted_highest_sequence: int | None = None
+    lost_packets: int | None = None
+    duplicate_packets: int | None = None
+    reordered_packets: int | None = None
+    late_packets: int | None = None
+    invalid_packets: int | None = None
+    host_dropped_packets: int | None = None
+    icmp_errors: int | None = None
+    jitter_ns: int | None = None
+    jitter_valid: bool | None = None
+    mean_ipdv_ns: int | None = None
+    delay_variation_ns: int | None = None
+    target_bps: int | None = None
+    largest_burst_bytes: int | None = None
+    wakeups: int | None = None
+    late_wakeups: int | None = None
+    skipped_ns: int | None = None
+    refused_packets: int | None = None
+    offload: bool | None = None
+    offload_error: str | None = None
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +188,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     cpu_system_ns: int | None = None
     series: Series | None = None
     tcp_info: TcpInfo | None = None
+    datagrams: Datagrams | None = None
     socket: SocketFacts | None = None
 
     @property
@@ -225,6 +273,27 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     cpu_system_ns: int | None = None
 
 
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """UDP: what became of a flow's datagrams after the omitted time, over all streams, from both
+    ends' counts: `sent_packets` = `received_packets` + `lost_packets`, exactly. None: one end's
+    count is not known."""
+
+    sent_packets: int | None = None
+    received_packets: int | None = None
+    lost_packets: int | None = None
+    duplicate_packets: int | None = None
+    reordered_packets: int | None = None
+    host_dropped_packets: int | None = None
+    jitter_ns: int | None = None
+    jitter_valid: bool | None = None
+
+    @property
+    def loss_ratio(self) -> float | None:
+        if self.lost_packets is None or not self.sent_packets:
+            return None
+        return self.lost_packets / self.sent_packets
+
+
 class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     sender: StreamReport | None = None
@@ -249,6 +318,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     averages: Averages = Averages()
     sender: Totals = Totals()
     receiver: Totals = Totals()
+    loss: Loss | None = None
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,7 +337,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema_version: int = SCHEMA_VERSION
-    spec: TcpSpec
+    spec: Spec
     complete: bool
     error: ErrorRecord | None = None
     started_at: str
@@ -357,6 +427,8 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     stream_bytes: tuple[int, ...]
     omitted: bool = False
     retransmits: int | None = None
+    packets: int | None = None
+    lost_packets: int | None = None
 
     @property
     def duration_ns(self) -> int:

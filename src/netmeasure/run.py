@@ -12,8 +12,8 @@ from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.sockets import address_text
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, NetmeasureError
-from netmeasure.result import ErrorRecord, Interval, Result, SideReport
-from netmeasure.spec import TcpSpec
+from netmeasure.result import ErrorRecord, Interval, Result, SideReport, StreamReport
+from netmeasure.spec import Spec, UdpSpec
 
 
 class Run:
@@ -28,7 +28,7 @@ class Run:
     in every case, once set-up had begun; it is incomplete when the run failed.
     """
 
-    def __init__(self, host: str, port: int, spec: TcpSpec) -> None:
+    def __init__(self, host: str, port: int, spec: Spec) -> None:
         self.host = host
         self.port = port
         self.spec = spec
@@ -111,7 +111,12 @@ def _result(
     host: str, port: int, dialogue: Dialogue, started_at: str, error: BaseException | None
 ) -> Result:
     client = dialogue.side()
-    server = assemble.peer_report(dialogue.peer_results, dialogue.directions, "server")
+    server = assemble.peer_report(
+        dialogue.peer_results,
+        dialogue.directions,
+        "server",
+        udp=isinstance(dialogue.spec, UdpSpec),
+    )
     if dialogue.announcement is not None and dialogue.peer_results is None:
         server = SideReport(host=dialogue.announcement.host)
     origin_ns = None
@@ -142,8 +147,14 @@ def _add_first_bytes(phases: PhaseLog, client: SideReport, zero_ns: int) -> None
                 f"stream {stream.id}",
                 zero_ns,
                 zero_ns + max(0, stream.series.origin_ns),
-                detail="received" if stream.role == "receiver" else "acknowledged",
+                detail=_first(stream),
             )
+
+
+def _first(stream: StreamReport) -> str:
+    if stream.role == "receiver":
+        return "received"
+    return "acknowledged" if stream.acked_bytes is not None else "sent"
 
 
 def _notes(dialogue: Dialogue, client: SideReport) -> tuple[str, ...]:
@@ -151,19 +162,47 @@ def _notes(dialogue: Dialogue, client: SideReport) -> tuple[str, ...]:
     notes: list[str] = []
     results = dialogue.peer_results
     if results is not None and not dialogue.extended:
-        notes.append("the server is a plain iperf3: its time series and TCP figures are unknown")
+        notes.append("the server is a plain iperf3: its time series and kernel data are unknown")
         wanted, used = dialogue.spec.options.congestion, results.congestion_used
         if wanted and used and wanted != used:
             notes.append(f"the server used congestion control {used}, not {wanted}")
+    notes += udp_notes(dialogue.spec, client)
     if dialogue.stop.is_set():
         notes.append("stopped early by the user")
-    late = [s.id for s in client.streams if s.role == "sender" and s.bytes != s.acked_bytes]
+    late = [s.id for s in client.streams if s.acked_bytes is not None and s.bytes != s.acked_bytes]
     if results is not None and late:
         notes.append(
             f"not everything sent was acknowledged within {dialogue.spec.deadlines.drain_s:g} s"
             f" after the end, on streams {late}"
         )
     return tuple(notes)
+
+
+def udp_notes(spec: Spec, side: SideReport) -> list[str]:
+    """What a user should know before he believes a UDP test's figures."""
+    if not isinstance(spec, UdpSpec):
+        return []
+    notes: list[str] = []
+    header = 28
+    for stream in side.streams:
+        facts, counts = stream.socket, stream.datagrams
+        if facts is None or counts is None or counts.datagram_bytes is None:
+            continue
+        if facts.remote and facts.remote.startswith("["):
+            header = 48
+        if facts.pmtu_bytes and counts.datagram_bytes + header > facts.pmtu_bytes:
+            notes.append(
+                f"datagrams of {counts.datagram_bytes} bytes are sent in fragments: the path's MTU"
+                f" of {facts.pmtu_bytes} takes {facts.pmtu_bytes - header}"
+            )
+        if counts.offload_error:
+            notes.append(f"no segmentation offload on this path: {counts.offload_error}")
+        if counts.skipped_ns:
+            notes.append(
+                f"stream {stream.id} gave up {counts.skipped_ns / 1e6:.1f} ms of its schedule after"
+                " stalls, rather than send a burst"
+            )
+    return list(dict.fromkeys(notes))
 
 
 def error_record(error: BaseException | None) -> ErrorRecord | None:

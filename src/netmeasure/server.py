@@ -8,19 +8,24 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from weakref import WeakValueDictionary
 
+from netmeasure.arrivals import Arrival
 from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.hello import UdpDoor, Welcome
 from netmeasure.engine.sockets import FAMILIES, address_text, receive_exactly, watch_peer
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, ServeError
-from netmeasure.protocol import COOKIE_BYTES, STREAM_TAG_BYTES, Kind, Side
+from netmeasure.protocol import COOKIE_BYTES, STREAM_TAG_BYTES, Hello, Kind, Side
 from netmeasure.result import Result
-from netmeasure.session import Arrival, Session
+from netmeasure.session import Session
 from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits
 
 BACKLOG = 1024
 #: Connections that have not said yet what they are; more than that wait in the kernel's backlog.
 MAX_STRANGERS = 512
+PORT_TRIES = 20
 #: How long a turned-away connection is kept, so that the reason arrives before the close.
 LINGER_S = 1.0
 #: Failures of accept() that pass; after them accepting pauses for a moment.
@@ -53,9 +58,11 @@ class Server:
         self._on_result = on_result
         self._on_refusal = on_refusal
         self._listeners: list[socket.socket] = []
+        self._door: UdpDoor | None = None
         self._accepting: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, Session] = {}
+        self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._strangers = asyncio.Semaphore(MAX_STRANGERS)
         self._accepted = 0
 
@@ -85,7 +92,7 @@ class Server:
     # ---- life -----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Server:
-        await self._listen()
+        await self._open()
         self._accepting = [
             asyncio.create_task(self._accept(sock), name="netmeasure-accept")
             for sock in self._listeners
@@ -101,8 +108,24 @@ class Server:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for sock in self._listeners:
-            sock.close()
+        self._close_listeners()
+
+    async def _open(self) -> None:
+        """TCP and UDP on the same port. A free port of TCP's (port 0) may be taken in UDP: then
+        another one is tried."""
+        for last in (*(False,) * (PORT_TRIES - 1), True):
+            await self._listen()
+            try:
+                self._door = UdpDoor(self._listeners, self._welcome)
+                return
+            except OSError as exc:
+                where = address_text((self._host or "*", self.port))
+                self._close_listeners()
+                if self._port == 0 and exc.errno == errno.EADDRINUSE and not last:
+                    continue
+                raise ServeError(
+                    f"can't listen on {where}/udp: {os.strerror(exc.errno or 0)}", hint=_hint(exc)
+                ) from None
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -140,6 +163,9 @@ class Server:
             raise ServeError(f"can't listen on {where}: {reason}")
 
     def _close_listeners(self) -> None:
+        if self._door is not None:
+            self._door.close()
+            self._door = None
         for sock in self._listeners:
             sock.close()
         self._listeners.clear()
@@ -198,7 +224,22 @@ class Server:
         number = None
         if session.tags_streams:
             number = int.from_bytes(await receive_exactly(sock, STREAM_TAG_BYTES), "big")
-        return session.offer(Arrival(sock, order, number))
+        return session.arrivals.offer(Arrival(sock, order, number))
+
+    def _welcome(self, hello: Hello, peer: tuple[str, int]) -> Welcome | None:
+        """Which test a UDP hello belongs to: one whose control connection comes from the same
+        address, and, where the hello holds a cookie, that very one."""
+        if hello.cookie is not None:
+            named = self._sessions.get(hello.cookie)
+            candidates = [named] if named is not None else []
+        else:
+            candidates = [s for s in self._sessions.values() if not s.tags_streams]
+        for session in candidates:
+            if session.is_udp and session.client_host == peer[0] and session.arrivals.missing:
+                self._accepted += 1
+                take = partial(_offer, session, self._accepted, hello.number)
+                return Welcome(session.local_host, take)
+        return None
 
     async def _serve(self, sock: socket.socket, peer: str, hello: bytes) -> None:
         control = ControlChannel(sock, Side.SERVER, hello)
@@ -220,7 +261,8 @@ class Server:
         watch_peer(sock, self._limits.vanished_s)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         cookie: str = message.payload
-        session = Session(control, peer, self._limits, lambda: len(self._sessions))
+        turn = self._plain_udp_turns.setdefault(sock.getpeername()[0], asyncio.Lock())
+        session = Session(control, peer, self._limits, lambda: len(self._sessions), turn)
         self._sessions[cookie] = session
         try:
             await session.run()
@@ -257,6 +299,11 @@ def _hint(exc: OSError) -> str | None:
     if exc.errno == errno.EADDRNOTAVAIL:
         return "bind to an address of this host"
     return None
+
+
+def _offer(session: Session, order: int, number: int | None, sock: socket.socket) -> None:
+    if not session.arrivals.offer(Arrival(sock, order, number)):
+        sock.close()
 
 
 async def _turn_away(sock: socket.socket) -> None:

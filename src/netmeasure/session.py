@@ -7,12 +7,14 @@ costs its own session only. The outcome is a Result in every case.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable
-from typing import NamedTuple
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from netmeasure import assemble, negotiate
-from netmeasure.clock import nanoseconds, now_ns, wall_now
+from netmeasure.arrivals import Arrivals
+from netmeasure.clock import nanoseconds, now_ns, seconds, wall_now
 from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
@@ -37,12 +39,13 @@ from netmeasure.protocol import (
     Phase,
     ServerErrorCode,
     check_parameters,
-    stream_ids,
 )
-from netmeasure.result import FlowDirection, Result, SideReport
+from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
-from netmeasure.spec import ServerLimits
-from netmeasure.workloads.tcp import TcpPlan, TcpWorkload, sum_cpu
+from netmeasure.spec import ServerLimits, Spec
+from netmeasure.workloads.base import Workload, sum_cpu
+from netmeasure.workloads.tcp import TcpPlan
+from netmeasure.workloads.udp import UdpPlan
 
 POLL_S = 0.05
 #: A plain client's streams don't end before the results; without a byte count to go by, they are
@@ -57,15 +60,6 @@ _TOO_LONG = 160
 _STREAM_FAILED = 206
 
 
-class Arrival(NamedTuple):
-    """A data connection that carries this session's cookie. `order` is that of acceptance;
-    `number` is set where the client said which stream it is."""
-
-    sock: socket.socket
-    order: int
-    number: int | None
-
-
 class Session:
     """One test on the server. `offer` may be called while `run` is under way."""
 
@@ -75,6 +69,7 @@ class Session:
         peer: str,
         limits: ServerLimits,
         concurrency: Callable[[], int],
+        plain_udp_turn: asyncio.Lock,
     ) -> None:
         self.peer = peer
         #: None until the end, and where the client left before it asked for a test
@@ -82,14 +77,15 @@ class Session:
         self._control = control
         self._limits = limits
         self._concurrency = concurrency
+        self._plain_udp_turn = plain_udp_turn
         self._most_at_once = concurrency()
         self._started_at = wall_now()
         self._parameters: Parameters | None = None
         self._directions: tuple[FlowDirection, ...] = ()
-        self._plan: TcpPlan | None = None
-        self._workload: TcpWorkload | None = None
-        self._arrivals: list[Arrival] = []
-        self._arrived = asyncio.Event()
+        self._plan: TcpPlan | UdpPlan | None = None
+        self._spec: Spec | None = None
+        self._workload: Workload | None = None
+        self._arrivals = Arrivals(())
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
 
@@ -101,19 +97,29 @@ class Session:
         return self._parameters is not None and self._parameters.netmeasure is not None
 
     @property
-    def wants_streams(self) -> bool:
-        return self._control.connection.phase is Phase.CREATING and len(self._arrivals) < len(
-            self._directions
-        )
+    def _streams_end(self) -> bool:
+        """The client's streams say by themselves where their data end (FIN)."""
+        return self.tags_streams and not self.is_udp
 
-    def offer(self, arrival: Arrival) -> bool:
-        """Take a data connection; False if none is wanted (any more), or not this one."""
-        known = set(stream_ids(len(self._directions))) - {a.number for a in self._arrivals}
-        if not self.wants_streams or (arrival.number is not None and arrival.number not in known):
-            return False
-        self._arrivals.append(arrival)
-        self._arrived.set()
-        return True
+    @property
+    def is_udp(self) -> bool:
+        return self._parameters is not None and self._parameters.udp
+
+    @property
+    def local_host(self) -> str:
+        """The address of this host that the client reached."""
+        return self._control.local_host
+
+    @property
+    def client_host(self) -> str:
+        """The address that the client has proven to have."""
+        return self._control.peer_host
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """Where its data connections go; none is missing outside the phase of their creation."""
+        creating = self._control.connection.phase is Phase.CREATING
+        return self._arrivals if creating else Arrivals(())
 
     # ---- order of events ------------------------------------------------------------------------
 
@@ -122,7 +128,8 @@ class Session:
         error: BaseException | None = None
         try:
             parameters = await self._agree()
-            workload = await self._take_streams(parameters)
+            async with self._may_open(parameters):
+                workload = await self._take_streams(parameters)
             await self._transfer(parameters, workload)
             await self._exchange_results(workload)
         except BaseException as exc:
@@ -147,67 +154,61 @@ class Session:
         parameters: Parameters = message.payload
         self._check(parameters)
         self._parameters = parameters
-        self._directions = negotiate.directions(parameters)
         self._plan = negotiate.server_plan(parameters, limits)
+        self._spec = negotiate.server_spec(parameters, self._plan)
+        self._directions = negotiate.directions(self._spec.direction, parameters.parallel)
         if parameters.netmeasure is not None:
             mine = Announcement(host=this_host(), concurrent_tests=self._concurrency())
             await self._control.send(Kind.EXTENSION, mine, deadline_s=limits.handshake_s)
-        await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
         return parameters
+
+    def _may_open(self, parameters: Parameters) -> AbstractAsyncContextManager[object]:
+        """A plain iperf3 client's UDP hello says nothing of its test, so only one test of an
+        address opens its UDP streams at a time; the others wait for CREATE_STREAMS."""
+        if parameters.udp and parameters.netmeasure is None:
+            return self._plain_udp_turn
+        return nullcontext()
 
     def _check(self, parameters: Parameters) -> None:
         wrong = check_parameters(parameters)
         if wrong is not None:
             number, sentence = wrong
             raise RefusedTestError(sentence, number=number)
-        for name in ("udp", "sctp", "mptcp"):
+        for name in ("sctp", "mptcp"):
             if getattr(parameters, name):
                 raise RefusedTestError(
                     f"{name.upper()} tests are not supported", number=_NOT_SUPPORTED
                 )
 
-    async def _take_streams(self, parameters: Parameters) -> TcpWorkload:
+    async def _take_streams(self, parameters: Parameters) -> Workload:
         assert self._plan is not None
         limits = self._limits
-        workload = self._workload = TcpWorkload(self._plan)
+        workload = self._workload = negotiate.workload(self._plan)
+        arrivals = self._arrivals = Arrivals(self._directions)
+        await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
         try:
             async with asyncio.timeout(limits.streams_s):
-                await first_of(self._all_arrived(), self._control_failure())
+                await first_of(arrivals.all(), self._control_failure())
         except TimeoutError:
+            wanted = len(self._directions)
             raise RefusedTestError(
-                f"the client opened {len(self._arrivals)} of {len(self._directions)} streams in"
+                f"the client opened {wanted - arrivals.missing} of {wanted} streams in"
                 f" {limits.streams_s:g} s",
                 number=_NO_DATA,
             ) from None
-        for number, direction, sock in self._numbered():
-            try:
-                workload.add(
-                    number,
-                    negotiate.server_role(direction),
-                    sock,
-                    tcpinfo.syn_retransmits(sock),
-                )
-            except SocketOptionError as exc:
-                raise RefusedTestError(str(exc), number=_NO_CONGESTION) from None
+
+        def add(number: int, direction: FlowDirection, sock: socket.socket) -> None:
+            role = negotiate.server_role(direction)
+            syns = None if parameters.udp else tcpinfo.syn_retransmits(sock)
+            workload.add(number, role, sock, syns)
+
+        try:
+            arrivals.each(add)
+        except SocketOptionError as exc:
+            raise RefusedTestError(str(exc), number=_NO_CONGESTION) from None
         return workload
 
-    async def _all_arrived(self) -> None:
-        while len(self._arrivals) < len(self._directions):
-            self._arrived.clear()
-            await self._arrived.wait()
-
-    def _numbered(self) -> list[tuple[int, FlowDirection, socket.socket]]:
-        numbers = tuple(stream_ids(len(self._directions)))
-        by_order = sorted(self._arrivals, key=lambda arrival: arrival.order)
-        self._arrivals = []
-        if self.tags_streams:
-            by_order.sort(key=lambda arrival: arrival.number or 0)
-        return [
-            (number, direction, arrival.sock)
-            for number, direction, arrival in zip(numbers, self._directions, by_order, strict=True)
-        ]
-
-    async def _transfer(self, parameters: Parameters, workload: TcpWorkload) -> None:
+    async def _transfer(self, parameters: Parameters, workload: Workload) -> None:
         limits = self._limits
         workload.begin()
         await self._control.send(Kind.TEST_START, deadline_s=limits.handshake_s)
@@ -217,13 +218,13 @@ class Session:
             self._test_end(),
             self._stream_failure(workload),
             self._time_limit(parameters),
-            self._stall(workload),
+            self._stall(workload, parameters),
         )
         workload.stop_senders()
         await workload.join("sender")
-        if self.tags_streams:
+        if self._streams_end:
             await self._join_receivers(workload)
-        else:
+        elif not self.tags_streams:
             workload.finish_senders()
         if error := workload.failed():
             raise error
@@ -233,7 +234,7 @@ class Session:
         if message.kind is not Kind.TEST_END:
             raise self._bad_news(message)
 
-    async def _stream_failure(self, workload: TcpWorkload) -> None:
+    async def _stream_failure(self, workload: Workload) -> None:
         error = await workload.first_error()
         # a client that dies takes its data connections with it: say what really happened
         try:
@@ -254,19 +255,21 @@ class Session:
         await asyncio.sleep(time_s + limits.drain_s + limits.stall_s)
         raise RefusedTestError(f"the client did not end its test of {time_s:g} s", number=_TOO_LONG)
 
-    async def _stall(self, workload: TcpWorkload) -> None:
+    async def _stall(self, workload: Workload, parameters: Parameters) -> None:
         limit_s = self._limits.stall_s
+        if parameters.udp and parameters.time:
+            limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
         seen, since = -1, now_ns()
         while True:
             moved = workload.moved_bytes()
             self._most_at_once = max(self._most_at_once, self._concurrency())
             if moved != seen:
                 seen, since = moved, now_ns()
-            elif now_ns() - since > nanoseconds(limit_s):
+            elif seconds(now_ns() - since) > limit_s:
                 raise RefusedTestError(f"no data moved for {limit_s:g} s", number=_NO_DATA)
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
-    async def _join_receivers(self, workload: TcpWorkload) -> None:
+    async def _join_receivers(self, workload: Workload) -> None:
         try:
             async with asyncio.timeout(self._limits.drain_s):
                 await workload.join("receiver")
@@ -274,16 +277,18 @@ class Session:
             workload.stop_receivers()
             await workload.join("receiver")
 
-    async def _exchange_results(self, workload: TcpWorkload) -> None:
+    async def _exchange_results(self, workload: Workload) -> None:
         control, limits = self._control, self._limits
         await control.send(Kind.EXCHANGE_RESULTS, deadline_s=limits.results_s)
         message = await self._receive(limits.results_s)
         if message.kind is not Kind.CLIENT_RESULTS:
             raise self._bad_news(message)
         self._client_results = message.payload
-        if not self.tags_streams:
+        if not self._streams_end:
             await self._empty_receivers(workload, message.payload)
-        mine = assemble.wire_results(self._report(), extended=self.tags_streams)
+        mine = assemble.wire_results(
+            self._report(), extended=self.tags_streams, peer=message.payload
+        )
         workload.close()
         await control.send(Kind.SERVER_RESULTS, mine, deadline_s=limits.results_s)
         await control.send(Kind.DISPLAY_RESULTS, deadline_s=limits.results_s)
@@ -292,10 +297,11 @@ class Session:
         except (PeerClosedError, PeerTimeoutError):
             pass  # it has everything; that it forgot to say goodbye takes nothing from the result
 
-    async def _empty_receivers(self, workload: TcpWorkload, results: PeerResults) -> None:
+    async def _empty_receivers(self, workload: Workload, results: PeerResults) -> None:
         """Count what a plain client had sent before it said TEST_END and is still on its way."""
-        sent = {s.id: s.bytes for s in results.streams}
-        exact = self._plan is not None and not self._plan.omit_ns
+        sent = {s.id: s.packets if self.is_udp else s.bytes for s in results.streams}
+        # iperf3's byte counts leave the omitted time out; those of datagrams never do
+        exact = self.is_udp or (self._plan is not None and not self._plan.omit_ns)
         ids = workload.ids("receiver")
         moved, quiet_since = -1, now_ns()
         give_up = now_ns() + nanoseconds(self._limits.drain_s)
@@ -331,8 +337,7 @@ class Session:
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
-        for arrival in self._arrivals:
-            arrival.sock.close()
+        self._arrivals.close()
         if error is not None and self._control.connection.phase is not Phase.OVER:
             await self._tell(error)
         await self._control.close()
@@ -368,16 +373,22 @@ class Session:
         return self._side
 
     def _assemble(self, error: BaseException | None) -> Result | None:
-        parameters, plan = self._parameters, self._plan
-        if parameters is None or plan is None:
+        parameters, spec = self._parameters, self._spec
+        if parameters is None or spec is None:
             return None
-        spec = negotiate.server_spec(parameters, plan)
         server = self._report()
         if self._workload is not None:
             self._workload.close()
         client = assemble.peer_report(
-            self._client_results, self._directions, "client", parameters.client_version
+            self._client_results,
+            self._directions,
+            "client",
+            parameters.client_version,
+            udp=parameters.udp,
         )
+        if self._client_results is None:
+            name = "iperf3" if parameters.netmeasure is None else None
+            client = SideReport(host=Host(program=name, version=parameters.client_version))
         return Result(
             spec=spec,
             complete=error is None,

@@ -23,6 +23,9 @@ MAX_OMIT_S = 600
 MAX_WINDOW_BYTES = 512 * 1024 * 1024
 MAX_MSS_BYTES = 32_767
 MAX_COUNT = 2**63 - 1
+DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's: a test that nobody thought about must not hurt
+MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES = 16, 65_507
+MAX_BURST = 1000
 
 
 def _within(name: str, value: float | None, low: float, high: float, unit: str) -> None:
@@ -123,6 +126,50 @@ class Deadlines(_Checked, frozen=True, kw_only=True):
             _within(name, getattr(self, name), 0.01, MAX_DURATION_S, "s")
 
 
+class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
+    """A UDP test at a set rate. `direction` is seen from the client.
+
+    datagram_bytes  payload of a datagram; None: what the path's MTU takes without fragments
+    target_bps      payload bits per second and stream; None: as fast as possible
+    target_pps      instead of target_bps: datagrams per second and stream
+    burst_datagrams sent back to back at each step of the pacing; None: as few as the rate allows
+    offload         let the kernel cut and join datagrams (UDP_SEGMENT, UDP_GRO) where it can
+    """
+
+    direction: Direction = "upload"
+    streams: int = 1
+    timing: Timing = Timing()
+    datagram_bytes: int | None = None
+    target_bps: int | None = DEFAULT_UDP_BPS
+    target_pps: int | None = None
+    burst_datagrams: int | None = None
+    offload: bool = True
+    options: SocketOptions = SocketOptions()
+    deadlines: Deadlines = Deadlines()
+
+    def _check(self) -> None:
+        _within("number of streams", self.streams, 1, MAX_STREAMS, "")
+        _within(
+            "datagram size", self.datagram_bytes, MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES, "bytes"
+        )
+        _within("target bitrate", self.target_bps, 1, 10**13, "bit/s")
+        _within("packet rate", self.target_pps, 1, 10**9, "packets/s")
+        _within("burst", self.burst_datagrams, 1, MAX_BURST, "datagrams")
+        if self.target_pps is not None and self.target_bps not in (None, DEFAULT_UDP_BPS):
+            raise SpecError("only one of target bitrate and packet rate can be given")
+        for name in ("congestion", "mss_bytes", "no_delay"):
+            if getattr(self.options, name):
+                raise SpecError(f"{name.removesuffix('_bytes')} is an option of TCP, not of UDP")
+
+    @property
+    def total_bytes(self) -> int | None:
+        """The byte limit per direction, given in bytes or datagrams; None when time ends the test,
+        and for datagrams whose size is not known yet."""
+        if self.timing.total_blocks is not None:
+            return self.timing.total_blocks * self.datagram_bytes if self.datagram_bytes else None
+        return self.timing.total_bytes
+
+
 class TcpSpec(_Checked, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
     """A bulk TCP test. `direction` is seen from the client; `target_bps` is per stream."""
 
@@ -143,10 +190,13 @@ class TcpSpec(_Checked, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
 
     @property
     def total_bytes(self) -> int | None:
-        """The byte limit, whether it was given in bytes or in blocks; None when time ends it."""
+        """The byte limit per direction, given in bytes or blocks; None when time ends the test."""
         if self.timing.total_blocks is not None:
             return self.timing.total_blocks * self.block_bytes
         return self.timing.total_bytes
+
+
+Spec = TcpSpec | UdpSpec
 
 
 class ServerLimits(_Checked, frozen=True, kw_only=True):

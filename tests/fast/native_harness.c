@@ -34,7 +34,7 @@ static pthread_t start(void *(*work)(void *), void *argument) {
  * add the writer says what the total will be, after it what it was: what a reader sees must lie
  * between the two, and never shrink. */
 
-enum { BUCKETS = 8, STEPS = 400 };
+enum { BUCKETS = 8 };
 #define WIDTH INT64_C(1000)
 #define FAR (INT64_MAX / 2)
 
@@ -45,7 +45,7 @@ typedef struct {
 } round_t;
 
 static round_t *rounds;
-static uint32_t round_count, current, finished;
+static uint32_t current, reading, finished;
 
 static int64_t origin_of(uint32_t number) { return INT64_C(1000000000000) + number; }
 
@@ -64,6 +64,7 @@ static void *read_series(void *unused) {
         number = ACQUIRE(&current);
         round_t *round = &rounds[number];
         if (number != last) seen = 0, seen_width = WIDTH, last = number;
+        RELEASE(&reading, number);
         low = ACQUIRE(&round->kept);
         used = nm_series_read(&round->series, copy, &origin, &width);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -105,14 +106,14 @@ static void *read_until(void *unused) {
 }
 
 /* Returns the number of merges. */
-static uint32_t write_round(uint32_t number) {
+static uint32_t write_round(uint32_t number, uint32_t steps) {
     round_t *round = &rounds[number];
     nm_series *s = &round->series;
     int64_t since = 0;
     uint64_t total = 0;
     uint32_t merges = 0;
     nm_series_start(s, origin_of(number));
-    for (uint32_t step = 0; step < STEPS; step++) {
+    for (uint32_t step = 0; step < steps; step++) {
         uint64_t n = step % 7 * 1000 + 1;
         total += n;
         RELEASE(&round->promised, total);
@@ -147,9 +148,7 @@ static void check_round(uint32_t number) {
         CHECK(nm_series_until(s, origin + width * i) == sum_of(copy, i));
 }
 
-static void scenario_series(uint32_t count) {
-    uint64_t merges = 0;
-    round_count = count;
+static void prepare_rounds(uint32_t count) {
     CHECK((rounds = calloc(count, sizeof *rounds)) != NULL);
     for (uint32_t i = 0; i < count; i++) {
         rounds[i].series.bucket = rounds[i].bucket;
@@ -157,16 +156,41 @@ static void scenario_series(uint32_t count) {
         rounds[i].series.width_ns = WIDTH;
     }
     CHECK(nm_series_until(&rounds[0].series, FAR) == 0);
+}
+
+static void check_rounds(uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) check_round(i);
+    free(rounds);
+}
+
+static void scenario_merges(uint32_t count) {
+    uint64_t merges = 0;
+    prepare_rounds(count);
     pthread_t readers[] = {start(read_series, NULL), start(read_until, NULL)};
     for (uint32_t i = 0; i < count; i++) {
         RELEASE(&current, i);
-        merges += write_round(i);
+        merges += write_round(i, 400);
     }
     RELEASE(&finished, 1);
     for (int i = 0; i < 2; i++) pthread_join(readers[i], NULL);
-    for (uint32_t i = 0; i < count; i++) check_round(i);
+    check_rounds(count);
     CHECK(merges >= (uint64_t)count * 20);
-    free(rounds);
+}
+
+/* Little else than starts, each under the eyes of a reader: does it see bytes without an origin? */
+static void scenario_starts(uint32_t count) {
+    prepare_rounds(count);
+    pthread_t reader = start(read_series, NULL);
+    for (uint32_t i = 1; i < count; i++) {
+        RELEASE(&current, i);
+        while (ACQUIRE(&reading) != i) sched_yield();
+        for (uint32_t pause = i % 64; pause > 0; pause--) (void)ACQUIRE(&reading);
+        write_round(i, 4);
+    }
+    RELEASE(&finished, 1);
+    pthread_join(reader, NULL);
+    write_round(0, 4);
+    check_rounds(count);
 }
 
 /* ---- budget: four threads draw from one ------------------------------------------------------ */
@@ -282,7 +306,8 @@ int main(int argc, char **argv) {
         void (*run)(uint32_t);
         uint32_t rounds;
     } scenarios[] = {
-        {"series", scenario_series, 5000},
+        {"merges", scenario_merges, 5000},
+        {"starts", scenario_starts, 5000},
         {"budget", scenario_budget, 100},
         {"gate", scenario_gate, 600},
         {"samples", scenario_samples, 5000},
@@ -292,6 +317,6 @@ int main(int argc, char **argv) {
             scenarios[i].run(argc > 2 ? (uint32_t)atoi(argv[2]) : scenarios[i].rounds);
             return 0;
         }
-    fprintf(stderr, "usage: %s series|budget|gate|samples [ROUNDS]\n", argv[0]);
+    fprintf(stderr, "usage: %s merges|starts|budget|gate|samples [ROUNDS]\n", argv[0]);
     return 2;
 }

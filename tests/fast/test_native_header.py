@@ -28,8 +28,9 @@ BUILDS = {
     "address": ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
 }
 #: Fewer rounds where each access costs ten times as much.
-ROUNDS = {"plain": {}, "thread": {"series": 500, "samples": 500}, "address": {"series": 1000}}
-SCENARIOS = ("series", "budget", "gate", "samples")
+SHORT = {"merges": 500, "starts": 2000, "gate": 150, "samples": 500}
+ROUNDS = {"plain": {}, "thread": SHORT, "address": SHORT}
+SCENARIOS = ("merges", "starts", "budget", "gate", "samples")
 _PROBE = """
 #include <pthread.h>
 static int n;

@@ -13,10 +13,12 @@ from netmeasure.errors import ResultFormatError
 from netmeasure.result import (
     SCHEMA_VERSION,
     Averages,
+    Datagrams,
     ErrorRecord,
     Flow,
     Host,
     Interval,
+    Loss,
     Phase,
     Result,
     Series,
@@ -43,6 +45,7 @@ HOST = Host(
 )
 SERIES = Series(origin_ns=5, width_ns=10_000_000, bytes=(0, 7, 2**62))
 TCP_INFO = TcpInfo(**{name: (index, 2**62) for index, name in enumerate(TcpInfo.__struct_fields__)})
+WORDS = ("jitter_valid", "offload", "offload_error")
 SOCKET = SocketFacts(
     local="10.0.0.1:40000",
     remote="[fd00::1]:5201",
@@ -52,6 +55,13 @@ SOCKET = SocketFacts(
     rcvbuf_bytes=131_072,
     no_delay=True,
     pacing_bps=10**9,
+    pmtu_bytes=1500,
+)
+DATAGRAMS = Datagrams(
+    **{name: 2**40 for name in Datagrams.__struct_fields__ if name not in WORDS},
+    jitter_valid=True,
+    offload=True,
+    offload_error="no",
 )
 SENDER = StreamReport(
     id=1,
@@ -73,6 +83,7 @@ SENDER = StreamReport(
     cpu_system_ns=5,
     series=SERIES,
     tcp_info=TCP_INFO,
+    datagrams=DATAGRAMS,
     socket=SOCKET,
 )
 RECEIVER = msgspec.structs.replace(SENDER, role="receiver", mode="discard", bytes=980)
@@ -95,6 +106,9 @@ STEADY = Steady(
     confidence_interval=(0.1 + 0.2, 1e10 / 3),
 )
 TOTALS = Totals(bytes=1000, acked_bytes=990, retransmits=3, cpu_user_ns=4, cpu_system_ns=5)
+LOSS = Loss(
+    **{name: 2**40 for name in Loss.__struct_fields__ if name not in WORDS}, jitter_valid=False
+)
 UPLOAD = Flow(
     direction="upload",
     streams=(StreamResult(id=1, sender=SENDER, receiver=RECEIVER),),
@@ -111,6 +125,7 @@ UPLOAD = Flow(
     ),
     sender=TOTALS,
     receiver=msgspec.structs.replace(TOTALS, bytes=980),
+    loss=LOSS,
 )
 DOWNLOAD = msgspec.structs.replace(UPLOAD, direction="download", counted_by="sender")
 SPEC = TcpSpec(
@@ -245,7 +260,7 @@ def changed(**members: Any) -> bytes:
         FULL.to_json()[:-3],
         FULL.to_json() + b"}",
         changed(complete="yes"),
-        changed(spec={"kind": "udp"}),
+        changed(spec={"kind": "quic"}),
         changed(spec={"kind": "tcp", "streams": 0}),
         changed(flows=[{"direction": "sideways", "streams": []}]),
         changed(setup=[{"name": "connect"}]),

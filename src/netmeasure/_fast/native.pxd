@@ -15,7 +15,7 @@ cdef extern from "<sys/sendfile.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    const int EAGAIN, EINTR
+    const int EAGAIN, EINTR, EIO
 
 cdef extern from "nm_native.h" nogil:
     ctypedef struct nm_group:
@@ -72,5 +72,9 @@ cdef extern from "nm_native.h" nogil:
     void nm_thread_cpu(nm_stream *s)
     void nm_timeout(int fd, int option, int64_t duration_ns)
     int64_t nm_unacknowledged(int fd)
+    int64_t nm_unread(int fd)
+    int32_t nm_gone(int fd)
+    void nm_set_nonblocking(int fd)
+    void nm_wait_writable(int fd, int64_t duration_ns)
     uint64_t NM_LOAD(uint64_t *p)
     void NM_STORE(void *p, int64_t v)

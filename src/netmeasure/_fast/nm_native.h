@@ -10,6 +10,8 @@
 #define NM_NATIVE_H
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
@@ -163,6 +165,7 @@ static inline uint32_t nm_series_read(nm_series *s, uint64_t *into, int64_t *ori
         *origin = __atomic_load_n(&s->origin_ns, __ATOMIC_ACQUIRE);
         *width = NM_LOAD(&s->width_ns);
         used = NM_LOAD(&s->used);
+        if (*origin == 0) used = 0; /* the first bytes came between the two loads */
         for (i = 0; i < used; i++) into[i] = NM_LOAD(&s->bucket[i]);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         if (__atomic_load_n(&s->sequence, __ATOMIC_RELAXED) == before) return used;
@@ -262,6 +265,32 @@ static inline void nm_timeout(int fd, int option, int64_t duration_ns) {
 static inline int64_t nm_unacknowledged(int fd) {
     int n = 0;
     return ioctl(fd, SIOCOUTQ, &n) == 0 ? n : -1;
+}
+
+static inline int64_t nm_unread(int fd) {
+    int n = 0;
+    return ioctl(fd, SIOCINQ, &n) == 0 ? n : 0;
+}
+
+/* The errno of a connection that is gone (reset, timed out); 0 while it lives. */
+static inline int32_t nm_gone(int fd) {
+    unsigned char state = 0; /* tcpi_state, the first byte of TCP_INFO */
+    int code = 0;
+    socklen_t length = sizeof state;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &state, &length) != 0 || state != TCP_CLOSE) return 0;
+    length = sizeof code;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length);
+    return code ? code : ECONNRESET;
+}
+
+/* sendfile() applies SO_SNDTIMEO to each 64 KiB anew, so one call could block for seconds: it gets
+ * a non-blocking socket, and the wait is ours. */
+static inline void nm_set_nonblocking(int fd) {
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+static inline void nm_wait_writable(int fd, int64_t duration_ns) {
+    struct pollfd p = {fd, POLLOUT, 0};
+    poll(&p, 1, duration_ns < 1000000 ? 1 : (int)(duration_ns / 1000000));
 }
 
 #endif

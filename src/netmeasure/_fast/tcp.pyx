@@ -6,11 +6,12 @@ from libc.string cimport memcpy
 from posix.types cimport off_t
 
 from netmeasure._fast.native cimport (
-    EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, NM_ABORTED, NM_BUDGET, NM_DEADLINE,
+    EAGAIN, EINTR, EIO, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, NM_ABORTED, NM_BUDGET, NM_DEADLINE,
     NM_EOF, NM_ERROR, NM_RUNNING, NM_STOPPED, NM_STORE, SHUT_WR, SO_RCVTIMEO, SO_SNDTIMEO, c_recv,
     c_send, c_sendfile, c_shutdown, errno, nm_aborting, nm_claim, nm_gate_wait, nm_group, nm_now,
-    nm_sample_take, nm_series_add, nm_series_start, nm_sleep, nm_stopping, nm_stream,
+    nm_gone, nm_sample_take, nm_series_add, nm_series_start, nm_sleep, nm_stopping, nm_stream,
     nm_thread_cpu, nm_timeout, nm_unacknowledged,
+    nm_unread, nm_set_nonblocking, nm_wait_writable,
 )
 from netmeasure._fast.worker cimport Group, Stream
 
@@ -42,7 +43,8 @@ cdef class Sender(Stream):
 
     def __cinit__(self, Group group not None, int fd, *, bytes payload=b"", size_t block_bytes=0,
                   int source_fd=-1, int64_t duration_ns=0, int64_t omit_ns=0,
-                  bint half_close=True, int64_t drain_ns=10_000_000_000, **_):
+                  bint half_close=True, int64_t drain_ns=10_000_000_000,
+                  width_ns=None, buckets=None, sample_every_ns=None):
         if source_fd < 0:
             block_bytes = len(payload)
         if block_bytes == 0:
@@ -86,7 +88,8 @@ cdef class Receiver(Stream):
     cdef int64_t omit_ns
 
     def __cinit__(self, Group group not None, int fd, *, size_t buffer_bytes=131072,
-                  bint discard=False, int64_t omit_ns=0, **_):
+                  bint discard=False, int64_t omit_ns=0,
+                  width_ns=None, buckets=None, sample_every_ns=None):
         if buffer_bytes == 0:
             raise ValueError("buffer_bytes must be positive")
         self.buffer_bytes = buffer_bytes
@@ -140,6 +143,8 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
         own.reason = NM_ABORTED if nm_aborting(group) else NM_STOPPED
         return
     nm_timeout(fd, SO_SNDTIMEO, POLL_NS)
+    if source_fd >= 0:
+        nm_set_nonblocking(fd)
     now = nm_now()
     NM_STORE(&own.first_ns, now)
     own.reason = NM_RUNNING
@@ -178,6 +183,13 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
             done += <uint64_t>n
             NM_STORE(&own.bytes, own.bytes + <uint64_t>n)
             NM_STORE(&own.calls, own.calls + 1)
+        elif n < 0 and code == EAGAIN and source_fd >= 0:
+            nm_wait_writable(fd, min(POLL_NS, deadline - now) if deadline else POLL_NS)
+            now = nm_now()
+        elif n == 0:  # sendfile() at the end of a source that is shorter than a block
+            own.reason = NM_ERROR
+            own.error = EIO
+            break
         elif n < 0 and code != EAGAIN and code != EINTR:
             if nm_aborting(group) or nm_stopping(group):
                 continue  # an error after the order to leave is not an error; the loop's head knows
@@ -199,6 +211,12 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
             count_acknowledged(own, fd, now, half_close)
             if waiting <= 0:
                 break
+            code = nm_gone(fd)
+            if code:  # no acknowledgement can come any more
+                if own.reason != NM_STOPPED and not nm_aborting(group):
+                    own.reason = NM_ERROR
+                    own.error = code
+                break
             nm_sleep(DRAIN_POLL_NS)
     nm_sample_take(own, fd, nm_now())
     nm_thread_cpu(own)
@@ -208,6 +226,7 @@ cdef void receive_all(nm_stream *own, nm_group *group, int fd, char *buffer, siz
                       int flags, int64_t omit_ns) noexcept nogil:
     cdef int64_t now = nm_now()
     cdef int64_t omit_until = 0
+    cdef int64_t left = 0
     cdef ssize_t n
     cdef int code
     cdef bint stopping = False
@@ -229,13 +248,18 @@ cdef void receive_all(nm_stream *own, nm_group *group, int fd, char *buffer, siz
             NM_STORE(&own.last_ns, now)
             if now >= own.sample_due_ns:
                 nm_sample_take(own, fd, now)
+            if stopping:
+                left -= n
+                if left <= 0:  # what had arrived by then is counted; a peer may go on for ever
+                    own.reason = NM_STOPPED
+                    break
             if group.budget and now >= omit_until:
                 nm_claim(group, <uint64_t>n)
                 if group.claimed >= group.budget:
                     own.reason = NM_BUDGET
                     break
         elif n == 0:
-            own.reason = NM_EOF
+            own.reason = NM_ABORTED if nm_aborting(group) else NM_EOF
             break
         elif code == EAGAIN:
             if stopping:  # the socket is empty: everything that had arrived is counted
@@ -253,6 +277,7 @@ cdef void receive_all(nm_stream *own, nm_group *group, int fd, char *buffer, siz
             break
         if not stopping and nm_stopping(group):
             stopping = True
+            left = nm_unread(fd)
             flags |= MSG_DONTWAIT
     own.ended_ns = nm_now()
     nm_sample_take(own, fd, own.ended_ns)

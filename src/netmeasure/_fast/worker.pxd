@@ -1,4 +1,7 @@
-from netmeasure._fast.native cimport nm_group, nm_stream
+from netmeasure._fast.native cimport nm_group, nm_series, nm_stream
+
+
+cdef tuple copy_series(nm_series *series)
 
 
 cdef class Group:

@@ -5,10 +5,26 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from netmeasure._fast.native cimport (
     NM_LOAD, NM_SAMPLES, nm_abort, nm_gate_open, nm_group_destroy, nm_group_init, nm_now,
-    nm_sample, nm_series_read, nm_series_until, nm_stop, nm_stopping, nm_aborting,
+    nm_sample, nm_series, nm_series_read, nm_series_until, nm_stop, nm_stopping, nm_aborting,
 )
 
 REASONS = ("not_started", "running", "deadline", "budget", "stopped", "aborted", "eof", "error")
+
+
+cdef tuple copy_series(nm_series *series):
+    """(origin_ns or None, width_ns, sum per bucket), read while its thread goes on counting."""
+    cdef int64_t origin = 0
+    cdef int64_t width = 0
+    cdef uint32_t i, used
+    cdef uint64_t *copy = <uint64_t *>PyMem_Calloc(series.capacity, sizeof(uint64_t))
+    if copy == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            used = nm_series_read(series, copy, &origin, &width)
+        return origin or None, width, [copy[i] for i in range(used)]
+    finally:
+        PyMem_Free(copy)
 
 
 cdef class Group:
@@ -72,6 +88,10 @@ cdef class Stream:
         PyMem_Free(self.own.series.bucket)
         PyMem_Free(self.own.sample)
 
+    def run(self):
+        """The loop: blocks its thread, holds no GIL. Each kind of stream has its own."""
+        raise NotImplementedError
+
     @property
     def bytes(self):
         """Sender: bytes the kernel took. Receiver: bytes read."""
@@ -119,18 +139,7 @@ cdef class Stream:
 
     def series(self):
         """(origin_ns or None, width_ns, bytes per bucket): safe at any time, from any thread."""
-        cdef int64_t origin = 0
-        cdef int64_t width = 0
-        cdef uint32_t i, used
-        cdef uint64_t *copy = <uint64_t *>PyMem_Calloc(self.own.series.capacity, sizeof(uint64_t))
-        if copy == NULL:
-            raise MemoryError
-        try:
-            with nogil:
-                used = nm_series_read(&self.own.series, copy, &origin, &width)
-            return origin or None, width, [copy[i] for i in range(used)]
-        finally:
-            PyMem_Free(copy)
+        return copy_series(&self.own.series)
 
     def counted_until(self, int64_t moment_ns):
         """Bytes in the series up to a moment: safe at any time, from any thread."""

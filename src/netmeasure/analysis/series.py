@@ -34,11 +34,10 @@ class Curve(NamedTuple):
         return np.asarray(np.interp(moment_ns, self.at_ns, self.bytes), dtype=np.float64)
 
     def between(self, start_ns: int, end_ns: int) -> int:
-        """Bytes within a stretch; exact where the stretch holds the whole curve."""
-        if start_ns <= self.at_ns[0] and end_ns >= self.at_ns[-1]:
-            return int(self.bytes[-1])
-        first, last = self.until(np.array([start_ns, end_ns], dtype=np.int64))
-        return round(float(last - first))
+        """Bytes within a stretch. Both ends are rounded to whole bytes, so stretches that adjoin
+        add up exactly."""
+        first, last = np.round(self.until(np.array([start_ns, end_ns], dtype=np.int64)))
+        return int(last - first)
 
 
 def curve(series: Series, end_ns: int | None = None) -> Curve:

@@ -17,7 +17,7 @@ from netmeasure.report import text
 from netmeasure.result import Result
 from netmeasure.run import Run
 from netmeasure.server import serve
-from netmeasure.spec import TcpSpec
+from netmeasure.spec import Spec
 
 #: Without a terminal the report is this wide, wherever it goes.
 PLAIN_WIDTH = 120
@@ -37,7 +37,7 @@ async def loopback(options: Options) -> int:
         return await _measure(address, server.port, spec, options)
 
 
-async def _measure(host: str, port: int, spec: TcpSpec, options: Options) -> int:
+async def _measure(host: str, port: int, spec: Spec, options: Options) -> int:
     _check_writable(options.json)
     shows = not options.quiet and options.json != "-"
     run = Run(host, port, spec)

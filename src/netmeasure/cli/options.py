@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from netmeasure import units
 from netmeasure.errors import SpecError
 from netmeasure.spec import (
     DEFAULT_BLOCK_BYTES,
     DEFAULT_PORT,
+    DEFAULT_UDP_BPS,
     Deadlines,
     ServerLimits,
     SocketOptions,
+    Spec,
     TcpSpec,
     Timing,
+    UdpSpec,
 )
 from netmeasure.version import __version__
 
@@ -83,6 +86,7 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
         default="upload",
         help="which way the data go, seen from here (default %(default)s)",
     )
+    test.add_argument("-u", "--udp", action="store_true", help="UDP instead of TCP")
     test.add_argument("-P", "--streams", type=count, default=1, metavar="N", help="default 1")
     end = test.add_mutually_exclusive_group()
     end.add_argument("-t", "--time", type=seconds, metavar="S", help="duration (default 10 s)")
@@ -90,14 +94,28 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     end.add_argument("-k", "--blocks", type=count, metavar="N", help="blocks per direction")
     test.add_argument("-O", "--omit", type=seconds, default=0.0, metavar="S")
     test.add_argument("-i", "--interval", type=seconds, default=1.0, metavar="S")
-    test.add_argument("-b", "--bitrate", type=bitrate, metavar="RATE", help="target per stream")
+    rate = test.add_mutually_exclusive_group()
+    rate.add_argument(
+        "-b",
+        "--bitrate",
+        type=bitrate,
+        metavar="RATE",
+        help="target per stream; 0: as fast as possible (default: TCP 0, UDP 1 Mbit/s)",
+    )
+    rate.add_argument(
+        "--packet-rate", type=count, metavar="N", help="UDP: target per stream in datagrams/s"
+    )
+    test.add_argument("--burst", type=count, metavar="N", help="UDP: datagrams sent back to back")
+    test.add_argument(
+        "--no-offload", action="store_true", help="UDP: no segmentation by the kernel (GSO, GRO)"
+    )
     test.add_argument(
         "-l",
         "--block-size",
         type=byte_size,
-        default=DEFAULT_BLOCK_BYTES,
         metavar="SIZE",
-        help="bytes of one send or receive (default 512 KiB)",
+        help="bytes of one send or receive (default 512 KiB), or payload of a datagram (default:"
+        " what the path's MTU takes)",
     )
     test.add_argument("--send-mode", choices=("copy", "sendfile"), default="copy")
     test.add_argument(
@@ -160,23 +178,23 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="each result as a line of JSON")
 
 
-def test_spec(options: argparse.Namespace) -> TcpSpec:
+def test_spec(options: argparse.Namespace) -> Spec:
     """The specification that the options stand for. Raises SpecError."""
-    return TcpSpec(
-        direction=options.direction,
-        streams=options.streams,
-        timing=Timing(
+    return _udp_spec(options) if options.udp else _tcp_spec(options)
+
+
+def _common(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "direction": options.direction,
+        "streams": options.streams,
+        "timing": Timing(
             duration_s=options.time,
             total_bytes=options.bytes,
             total_blocks=options.blocks,
             omit_s=options.omit,
             interval_s=options.interval,
         ),
-        block_bytes=options.block_size,
-        target_bps=options.bitrate,
-        send_mode=options.send_mode,
-        receive_mode=options.receive_mode,
-        options=SocketOptions(
+        "options": SocketOptions(
             congestion=options.congestion,
             mss_bytes=options.mss,
             no_delay=options.no_delay,
@@ -185,7 +203,35 @@ def test_spec(options: argparse.Namespace) -> TcpSpec:
             bind_port=options.bind_port,
             family=options.family,
         ),
-        deadlines=Deadlines(connect_s=options.connect_timeout, stall_s=options.stall_timeout),
+        "deadlines": Deadlines(connect_s=options.connect_timeout, stall_s=options.stall_timeout),
+    }
+
+
+def _tcp_spec(options: argparse.Namespace) -> TcpSpec:
+    for name in ("packet_rate", "burst", "no_offload"):
+        if getattr(options, name):
+            raise SpecError(f"--{name.replace('_', '-')} is an option of UDP tests", hint="add -u")
+    return TcpSpec(
+        **_common(options),
+        block_bytes=DEFAULT_BLOCK_BYTES if options.block_size is None else options.block_size,
+        target_bps=options.bitrate or None,
+        send_mode=options.send_mode,
+        receive_mode=options.receive_mode,
+    )
+
+
+def _udp_spec(options: argparse.Namespace) -> UdpSpec:
+    for name in ("send_mode", "receive_mode"):
+        if getattr(options, name) != "copy":
+            raise SpecError(f"--{name.replace('_', '-')} is an option of TCP tests")
+    rate = DEFAULT_UDP_BPS if options.bitrate is None else options.bitrate or None
+    return UdpSpec(
+        **_common(options),
+        datagram_bytes=options.block_size,
+        target_bps=None if options.packet_rate else rate,
+        target_pps=options.packet_rate,
+        burst_datagrams=options.burst,
+        offload=not options.no_offload,
     )
 
 

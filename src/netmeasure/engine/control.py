@@ -20,9 +20,29 @@ class ControlChannel:
         self._sock = sock
         self._news = asyncio.Event()
         self._failure: Exception | None = None
+        self._ahead: Message | None = None
+        try:
+            self.peer_host = str(sock.getpeername()[0])
+        except OSError:
+            self.peer_host = ""  # it has gone already, as the first receive will say
         if received:
             self.connection.receive_data(received)
         self._pump = asyncio.create_task(self._read(), name="netmeasure-control")
+
+    @property
+    def local_host(self) -> str:
+        """The address of this end, as text."""
+        return str(self._sock.getsockname()[0])
+
+    @property
+    def has_news(self) -> bool:
+        """A message has arrived and waits for `receive`."""
+        return self._ahead is not None
+
+    async def arrives(self) -> None:
+        """Wait until there is a message, and leave it for `receive`."""
+        if self._ahead is None:
+            self._ahead = await self._next()
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
@@ -64,6 +84,9 @@ class ControlChannel:
             ) from None
 
     async def _next(self) -> Message:
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead
         while True:
             self._news.clear()
             message = self.connection.next_message()

@@ -23,7 +23,7 @@ from netmeasure.errors import (
     SocketOptionError,
     UnreachableError,
 )
-from netmeasure.spec import Family, SocketOptions
+from netmeasure.spec import MIN_DATAGRAM_BYTES, Family, SocketOptions
 
 FAMILIES: dict[Family, int] = {
     "any": socket.AF_UNSPEC,
@@ -32,8 +32,11 @@ FAMILIES: dict[Family, int] = {
 }
 #: RFC 8305 section 5: the next address is tried when the one before has not answered for so long.
 HAPPY_EYEBALLS_DELAY_S = 0.25
+#: What a jumbo frame takes; only loopback has a larger MTU, and means nothing by it.
+LARGEST_DEFAULT_DATAGRAM = 9000 - 28
 #: socket.SO_MAX_PACING_RATE is missing from Python's socket module (asm-generic/socket.h).
 SO_MAX_PACING_RATE = 47
+_IP_MTU, _IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; also missing there
 
 
 class Address(NamedTuple):
@@ -138,6 +141,17 @@ def set_tos(sock: socket.socket, tos: int) -> None:
         _option(sock, socket.IPPROTO_IP, socket.IP_TOS, tos, f"type of service {tos}")
 
 
+def path_mtu(sock: socket.socket) -> int | None:
+    """The MTU that the kernel knows for a connected socket's path (ip(7), IP_MTU)."""
+    level, option = (socket.IPPROTO_IP, _IP_MTU)
+    if sock.family == socket.AF_INET6:
+        level, option = socket.IPPROTO_IPV6, _IPV6_MTU
+    try:
+        return sock.getsockopt(level, option)
+    except OSError:
+        return None
+
+
 def watch_peer(sock: socket.socket, give_up_s: float) -> None:
     """Notice a peer that vanished without a word: keepalive while idle, TCP_USER_TIMEOUT while
     data wait for acknowledgement (tcp(7)). The connection fails after about `give_up_s`."""
@@ -172,26 +186,59 @@ def _open(address: Address, options: SocketOptions, *, port_offset: int | None) 
         sock.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_NODELAY, port_offset is None or options.no_delay
         )
-        port = 0
-        if port_offset is not None and options.bind_port is not None:
-            port = options.bind_port + port_offset
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if options.bind_address is not None or port:
-            wildcard = "::" if address.family == socket.AF_INET6 else "0.0.0.0"
-            source = options.bind_address or wildcard
-            try:
-                sock.bind((source, port))
-            except (OSError, OverflowError) as exc:
-                reason = getattr(exc, "strerror", None) or str(exc)
-                raise SocketOptionError(
-                    f"can't bind to {address_text((source, port))}: {reason}",
-                    phase="connect",
-                    hint="bind to an address of this host, and to a free port",
-                ) from None
+        _bind(sock, address, options, port_offset)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _bind(
+    sock: socket.socket, address: Address, options: SocketOptions, port_offset: int | None
+) -> None:
+    """Bind to what the user asked for, if anything."""
+    port = 0
+    if port_offset is not None and options.bind_port is not None:
+        port = options.bind_port + port_offset
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if options.bind_address is not None or port:
+        wildcard = "::" if address.family == socket.AF_INET6 else "0.0.0.0"
+        source = options.bind_address or wildcard
+        try:
+            sock.bind((source, port))
+        except (OSError, OverflowError) as exc:
+            reason = getattr(exc, "strerror", None) or str(exc)
+            raise SocketOptionError(
+                f"can't bind to {address_text((source, port))}: {reason}",
+                phase="connect",
+                hint="bind to an address of this host, and to a free port",
+            ) from None
+
+
+def open_datagram(address: Address, options: SocketOptions, index: int) -> socket.socket:
+    """A connected, non-blocking UDP socket for stream number `index`."""
+    sock = socket.socket(address.family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        _bind(sock, address, options, index)
+        sock.connect(address.sockaddr)
+    except OSError as exc:
+        sock.close()
+        raise _connect_error(exc, address, 0.0) from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def datagram_room(address: Address) -> int:
+    """The largest UDP payload that the path to an address takes without fragments, as far as the
+    kernel knows its MTU (RFC 768, 791, 8200: headers of 8 and 20 or 40 bytes)."""
+    sock = open_datagram(address, SocketOptions(), 0)
+    with sock:
+        mtu = path_mtu(sock) or 1500
+    room = mtu - 8 - (40 if address.family == socket.AF_INET6 else 20)
+    return max(MIN_DATAGRAM_BYTES, min(room, LARGEST_DEFAULT_DATAGRAM))
 
 
 def _connect_error(exc: OSError, address: Address, deadline_s: float) -> ConnectError:

@@ -22,6 +22,16 @@ async def first_of(*coroutines: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def one_by_one(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
+    """All results, each awaited before the next one starts; at a failure the rest never starts."""
+    waiting = list(coroutines)
+    try:
+        return [await waiting.pop(0) for _ in coroutines]
+    finally:
+        for never_started in waiting:
+            never_started.close()
+
+
 async def uninterrupted(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await to the end even if the caller is cancelled meanwhile; then the cancellation goes on.
 

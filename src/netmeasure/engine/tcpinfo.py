@@ -32,7 +32,8 @@ _FIELDS: dict[str, tuple[int, str]] = {
     "reord_seen": (220, "I"),
     "snd_wnd": (228, "I"),
 }
-_UNLIMITED = 2**64 - 1
+#: Values by which the kernel says that it has none: no pacing, no round trip measured yet.
+_NONE = {"pacing_rate": 2**64 - 1, "min_rtt_us": 2**32 - 1}
 
 
 def field(raw: bytes, name: str) -> int | None:
@@ -67,7 +68,7 @@ def decode(samples: Sequence[tuple[int, bytes]], origin_ns: int) -> TcpInfo | No
 
     def column(name: str, factor: int = 1) -> tuple[int, ...] | None:
         values = [field(raw, name) for raw in records]
-        known = [value for value in values if value is not None and value != _UNLIMITED]
+        known = [value for value in values if value is not None and value != _NONE.get(name)]
         return tuple(value * factor for value in known) if len(known) == len(records) else None
 
     mss, cwnd = column("snd_mss"), column("snd_cwnd")

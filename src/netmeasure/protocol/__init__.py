@@ -5,6 +5,14 @@ bytes into messages and back. Sockets, clocks and asyncio are forbidden here (a 
 """
 
 from netmeasure.protocol.connection import Closed, Connection, Message, NeedData, Payload
+from netmeasure.protocol.datagrams import (
+    ANSWER,
+    ANSWERS,
+    MAX_HELLO_BYTES,
+    Hello,
+    make_hello,
+    read_hello,
+)
 from netmeasure.protocol.messages import (
     COOKIE_BYTES,
     DEFAULT_LENGTH,
@@ -24,13 +32,17 @@ from netmeasure.protocol.messages import (
 from netmeasure.protocol.states import Kind, Phase, Side
 
 __all__ = [
+    "ANSWER",
+    "ANSWERS",
     "COOKIE_BYTES",
     "DEFAULT_LENGTH",
+    "MAX_HELLO_BYTES",
     "STREAM_TAG_BYTES",
     "Announcement",
     "Closed",
     "Connection",
     "Extension",
+    "Hello",
     "Kind",
     "Message",
     "NeedData",
@@ -43,7 +55,9 @@ __all__ = [
     "Side",
     "check_parameters",
     "error_text",
+    "make_hello",
     "new_cookie",
+    "read_hello",
     "stream_ids",
     "stream_tag",
 ]

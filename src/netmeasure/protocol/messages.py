@@ -53,6 +53,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: int = 0
     omit_ms: int = 0
     receive_mode: str = "copy"
+    target_pps: int | None = None
+    offload: bool = False
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -302,6 +304,8 @@ def _check_extension(extension: Extension) -> tuple[int, str] | None:
         value = getattr(extension, name)
         if not 0 <= value <= high:
             return code, f"parameter 'netmeasure.{name}' is {value}; allowed are 0 to {high}"
+    if extension.target_pps is not None and not 1 <= extension.target_pps <= 10**9:
+        return 114, f"parameter 'netmeasure.target_pps' is {extension.target_pps}"
     if extension.receive_mode not in ("copy", "discard"):
         return 114, f"parameter 'netmeasure.receive_mode' is {extension.receive_mode!r}"
     return None

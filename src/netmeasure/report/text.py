@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from netmeasure.result import Flow, Interval, Phase, Result, SideReport, StreamReport
+from netmeasure.result import Flow, Interval, Loss, Phase, Result, SideReport, StreamReport
+from netmeasure.spec import UdpSpec
 from netmeasure.units import bitrate, duration, size
 
 #: Set-up is worth a sentence of its own when it changes the average by more than this share.
@@ -43,7 +44,13 @@ def title(result: Result) -> str:
     else:
         amount = duration((spec.timing.limit_s or 0) * 1e9)
     omit = f" after {spec.timing.omit_s:g} s omitted" if spec.timing.omit_s else ""
-    return f"TCP {direction}, {streams}, {amount}{omit}, {result.target} ({_peer(result)})"
+    kind = f"TCP {direction}"
+    if isinstance(spec, UdpSpec):
+        rate = "as fast as possible" if spec.target_bps is None else bitrate(spec.target_bps)
+        if spec.target_pps is not None:
+            rate = f"{spec.target_pps} packets/s"
+        kind = f"UDP {direction} at {rate}, datagrams of {spec.datagram_bytes or 'unknown'} bytes"
+    return f"{kind}, {streams}, {amount}{omit}, {result.target} ({_peer(result)})"
 
 
 def _peer(result: Result) -> str:
@@ -152,10 +159,47 @@ def _flow_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
                 "counted from the first connect attempt (curl's way)",
             )
         )
+    if flow.loss is not None:
+        rows += _loss_rows(flow, flow.loss)
     moved = flow.receiver.bytes if flow.receiver.bytes is not None else flow.sender.acked_bytes
     rows.append(("transferred", size(moved), _exact(moved)))
     rows += _end_rows(result, flow)
     return rows
+
+
+def _loss_rows(flow: Flow, loss: Loss) -> list[tuple[str, str, str]]:
+    ratio = "unknown" if loss.loss_ratio is None else f"{100 * loss.loss_ratio:.3g} %"
+    words = [f"{_count(loss.lost_packets)} of {_count(loss.sent_packets)} datagrams"]
+    for number, what in (
+        (loss.host_dropped_packets, "dropped at the receiver's own socket"),
+        (loss.reordered_packets, "out of order"),
+        (loss.duplicate_packets, "duplicates"),
+    ):
+        if number:
+            words.append(f"{number} {what}")
+    rows = [("lost", ratio, ", ".join(words))]
+    if loss.jitter_ns is not None:
+        meaning = "RFC 3550" if loss.jitter_valid else "datagrams went in trains: means little"
+        rows.append(("jitter", duration(loss.jitter_ns), meaning))
+    if pace := _pace_words([stream.sender for stream in flow.streams if stream.sender]):
+        rows.append(("sender's pace", "", pace))
+    return rows
+
+
+def _pace_words(reports: list[StreamReport]) -> str:
+    counts = [report.datagrams for report in reports if report.datagrams]
+    bursts = [c.largest_burst_bytes for c in counts if c.largest_burst_bytes is not None]
+    if not bursts:
+        return ""
+    words = [f"largest burst {size(max(bursts))}"]
+    wakeups = sum(c.wakeups or 0 for c in counts)
+    if wakeups:
+        words.append(f"{sum(c.late_wakeups or 0 for c in counts)} of {wakeups} wake-ups late")
+    return ", ".join(words)
+
+
+def _count(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
 
 
 def _exact(count: int | None) -> str:
@@ -249,6 +293,9 @@ def distortion(result: Result, flow: Flow) -> str | None:
 def interval_line(interval: Interval) -> str:
     """One live interval; numbers stay in their columns."""
     retransmits = "" if interval.retransmits is None else f"  {interval.retransmits:5d} retransmits"
+    if interval.packets is not None:
+        lost = "" if interval.lost_packets is None else f", {interval.lost_packets} lost"
+        retransmits = f"  {interval.packets:7d} datagrams{lost}"
     return (
         f"  {interval.direction:8s}  {interval.start_ns / 1e9:7.2f} -{interval.end_ns / 1e9:7.2f} s"
         f"  {size(interval.bytes):>10s}  {bitrate(interval.goodput_bps):>11s}{retransmits}"

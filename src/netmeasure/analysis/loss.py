@@ -1,0 +1,77 @@
+"""What became of the datagrams: both ends' counts put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from netmeasure.result import Datagrams, Loss, StreamReport
+from netmeasure.spec import UdpSpec
+
+
+def combine(
+    spec: UdpSpec,
+    senders: Mapping[int, StreamReport],
+    receivers: Mapping[int, StreamReport],
+) -> Loss:
+    """The loss of a flow after its omitted time.
+
+    The omitted part is cut where the receiver saw its end: at the highest number it had received
+    then. What was sent after that number and did not come is lost, up to the very last one, since
+    the sender's own count is the end. Without that count the highest number received is the end.
+    """
+    parts = [
+        _stream(spec, _counts(senders.get(number)), counts)
+        for number, report in receivers.items()
+        if (counts := report.datagrams) is not None
+    ]
+    if not parts:
+        sent = _sum(s.datagrams.packets for s in senders.values() if s.datagrams)
+        return Loss(sent_packets=None if spec.timing.omit_s else sent)
+    jitters = [part.jitter_ns for part in parts if part.jitter_ns is not None]
+    valid = [part.jitter_valid for part in parts if part.jitter_valid is not None]
+    return Loss(
+        sent_packets=_sum(part.sent_packets for part in parts),
+        received_packets=_sum(part.received_packets for part in parts),
+        lost_packets=_sum(part.lost_packets for part in parts),
+        duplicate_packets=_sum(part.duplicate_packets for part in parts),
+        reordered_packets=_sum(part.reordered_packets for part in parts),
+        host_dropped_packets=_sum(part.host_dropped_packets for part in parts),
+        jitter_ns=round(sum(jitters) / len(jitters)) if jitters else None,
+        jitter_valid=all(valid) if valid else None,
+    )
+
+
+def _stream(spec: UdpSpec, sent: Datagrams | None, received: Datagrams) -> Loss:
+    nothing_came = not received.highest_sequence
+    cut = 0 if nothing_came else received.omitted_highest_sequence
+    before = 0 if nothing_came else received.omitted_packets
+    if cut is None or before is None:
+        # the omitted time was never over there, or an old iperf3 does not say: no part to judge
+        if spec.timing.omit_s:
+            return Loss(jitter_ns=received.jitter_ns, jitter_valid=received.jitter_valid)
+        cut = before = 0
+    highest = received.highest_sequence or 0
+    end = max(highest, sent.packets) if sent is not None else highest
+    came = received.packets - before
+    return Loss(
+        sent_packets=end - cut,
+        received_packets=came,
+        lost_packets=end - cut - came,
+        duplicate_packets=received.duplicate_packets,
+        reordered_packets=received.reordered_packets,
+        host_dropped_packets=received.host_dropped_packets,
+        jitter_ns=received.jitter_ns,
+        jitter_valid=received.jitter_valid,
+    )
+
+
+def _counts(report: StreamReport | None) -> Datagrams | None:
+    return None if report is None else report.datagrams
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """None if any is unknown."""
+    known = list(numbers)
+    if not known or None in known:
+        return None
+    return sum(number for number in known if number is not None)

@@ -1,0 +1,82 @@
+"""The data connections of one test as they arrive at the server, until all are there."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from netmeasure.engine.hello import Doorkeeper
+from netmeasure.protocol import stream_ids
+from netmeasure.result import FlowDirection
+
+
+class Arrival(NamedTuple):
+    """A data connection that belongs to a test. `order` is that of acceptance; `number` is set
+    where the client said which stream it is."""
+
+    sock: socket.socket
+    order: int
+    number: int | None
+
+
+class Arrivals:
+    """Owns what has arrived until it is taken over with `each`."""
+
+    def __init__(self, directions: Sequence[FlowDirection]) -> None:
+        self._directions = tuple(directions)
+        self._numbers = tuple(stream_ids(len(directions)))
+        self._here: list[Arrival] = []
+        self._keepers: list[Doorkeeper] = []
+        self._news = asyncio.Event()
+
+    @property
+    def missing(self) -> int:
+        return len(self._directions) - len(self._here)
+
+    def knows(self, peer: tuple[object, ...]) -> bool:
+        """A stream from this very address and port is here already."""
+        return any(arrival.sock.getpeername()[:2] == peer[:2] for arrival in self._here)
+
+    def offer(self, arrival: Arrival) -> bool:
+        """Take a connection; False, and it stays the caller's, if it is none that is missing."""
+        known = set(self._numbers) - {a.number for a in self._here}
+        if not self.missing or (arrival.number is not None and arrival.number not in known):
+            return False
+        if arrival.sock.type == socket.SOCK_DGRAM:
+            self._keepers.append(Doorkeeper(arrival.sock))
+        self._here.append(arrival)
+        self._news.set()
+        return True
+
+    async def all(self) -> None:
+        """Wait until none is missing."""
+        while self.missing:
+            self._news.clear()
+            await self._news.wait()
+
+    def each(self, take: Callable[[int, FlowDirection, socket.socket], None]) -> None:
+        """Give every connection, with its stream's number and direction, to `take`, which owns it
+        from then on, also when it fails."""
+        self._dismiss_keepers()
+        for number, direction, arrival in self._in_order():
+            self._here.remove(arrival)
+            take(number, direction, arrival.sock)
+
+    def _in_order(self) -> Iterator[tuple[int, FlowDirection, Arrival]]:
+        """By the number the client gave, or else, as iperf3 does, by the order of acceptance."""
+        ordered = sorted(self._here, key=lambda arrival: (arrival.number or 0, arrival.order))
+        return zip(self._numbers, self._directions, ordered, strict=True)
+
+    def _dismiss_keepers(self) -> None:
+        for keeper in self._keepers:
+            keeper.leave()
+        self._keepers.clear()
+
+    def close(self) -> None:
+        """Close what nobody has taken over."""
+        self._dismiss_keepers()
+        for arrival in self._here:
+            arrival.sock.close()
+        self._here.clear()

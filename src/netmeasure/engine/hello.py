@@ -1,0 +1,196 @@
+"""UDP streams come to be: the client repeats its hello until it is answered, the server gives each
+stream a socket of its own that hears and speaks to that client only.
+
+The server answers nobody who has not proven his address on a control connection: it can't be made
+to send datagrams to a third party.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from netmeasure.clock import now_ns
+from netmeasure.engine.sockets import Address, address_text
+from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
+from netmeasure.protocol import ANSWERS, MAX_HELLO_BYTES, Hello, read_hello
+
+#: A lost hello costs this long at first; the pause doubles up to the second figure.
+FIRST_REPEAT_S, LAST_REPEAT_S = 0.02, 1.0
+#: Room for the largest hello and one byte more, so that longer datagrams are seen to be longer.
+_ROOM = MAX_HELLO_BYTES + 1
+
+
+class Greeted(NamedTuple):
+    """What opening a stream cost; `repeats` hellos were sent in vain."""
+
+    start_ns: int
+    end_ns: int
+    repeats: int
+
+
+async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s: float) -> Greeted:
+    """Say hello on a connected, non-blocking socket until the server answers.
+
+    Raises ConnectRefusedError, PeerTimeoutError. Other datagrams are dropped: the server does not
+    send data before it has started the test.
+    """
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[None] = loop.create_future()
+
+    def readable() -> None:
+        try:
+            while not answered.done():  # what comes behind the answer is data: not ours to take
+                if sock.recv(_ROOM) in ANSWERS:
+                    answered.set_result(None)
+        except BlockingIOError:
+            pass
+        except OSError as exc:
+            if not answered.done():
+                answered.set_exception(exc)
+
+    start, repeats, pause = now_ns(), 0, FIRST_REPEAT_S
+    loop.add_reader(sock, readable)
+    try:
+        async with asyncio.timeout(deadline_s):
+            while True:
+                with suppress(BlockingIOError):
+                    sock.send(hello)
+                done, _ = await asyncio.wait([answered], timeout=pause)
+                if done:
+                    answered.result()
+                    return Greeted(start, now_ns(), repeats)
+                repeats, pause = repeats + 1, min(pause * 2, LAST_REPEAT_S)
+    except TimeoutError:
+        raise PeerTimeoutError(
+            f"no answer to {repeats} UDP hellos from {address} in {deadline_s:g} s",
+            phase="connect",
+            hint="UDP is lost or blocked on the way: check the firewall for that port",
+        ) from None
+    except OSError as exc:
+        raise ConnectRefusedError(
+            f"{address} refused UDP: {exc.strerror}",
+            phase="connect",
+            hint="the server's UDP port is the number of its TCP port",
+        ) from None
+    finally:
+        loop.remove_reader(sock)
+        if answered.done() and not answered.cancelled():
+            answered.exception()  # seen, whoever won
+
+
+class Welcome(NamedTuple):
+    """A hello that is wanted: the local address that its test's control connection is on (answers
+    must come from there, also where this host has many), and who takes the stream's socket."""
+
+    local_host: str
+    take: Callable[[socket.socket], None]
+
+
+class UdpDoor:
+    """The server's unconnected UDP sockets, on the addresses and the port of its TCP listeners.
+
+    `accept` is asked with a hello and its sender's address; it refuses by returning None.
+    """
+
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        accept: Callable[[Hello, tuple[str, int]], Welcome | None],
+    ) -> None:
+        self._accept = accept
+        self._doors: list[socket.socket] = []
+        self.ignored = 0
+        try:
+            for listener in listeners:
+                door = _bound(listener.family, listener.getsockname())
+                self._doors.append(door)
+        except BaseException:
+            self.close()
+            raise
+        loop = asyncio.get_running_loop()
+        for door in self._doors:
+            loop.add_reader(door, self._readable, door)
+
+    def _readable(self, door: socket.socket) -> None:
+        while True:
+            try:
+                data, peer = door.recvfrom(_ROOM)
+            except OSError:
+                return  # nothing more, or an ICMP error that belongs to no stream
+            hello = read_hello(data)
+            welcome = self._accept(hello, peer) if hello else None
+            if hello is None or welcome is None:
+                self.ignored += 1
+                continue
+            with suppress(OSError):
+                sock = _stream_socket(door, welcome.local_host, peer)
+                sock.send(hello.answer)
+                welcome.take(sock)
+
+    def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        for door in self._doors:
+            loop.remove_reader(door)
+            door.close()
+        self._doors.clear()
+
+
+class Doorkeeper:
+    """Answers hellos that are repeated on a stream's own socket, until the test begins there."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        sock.setblocking(False)
+        asyncio.get_running_loop().add_reader(sock, self._readable)
+
+    def _readable(self) -> None:
+        try:
+            while True:
+                hello = read_hello(self._sock.recv(_ROOM))
+                if hello is not None:
+                    self._sock.send(hello.answer)
+        except OSError:
+            return
+
+    def leave(self) -> socket.socket:
+        """Stop answering; the socket is the caller's."""
+        asyncio.get_running_loop().remove_reader(self._sock)
+        return self._sock
+
+
+def _bound(family: int, sockaddr: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        # every stream's socket is bound to the same port
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _stream_socket(door: socket.socket, host: str, peer: tuple[str, int]) -> socket.socket:
+    """A socket on the door's port that is connected to one client. Datagrams of others that came
+    between bind and connect are thrown away: clients repeat their hello."""
+    sock = _bound(door.family, (host, *door.getsockname()[1:]))
+    try:
+        sock.connect(peer)
+        with suppress(BlockingIOError):
+            while True:
+                sock.recv(_ROOM)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def peer_name(sock: socket.socket) -> str:
+    return address_text(sock.getpeername())

@@ -1,0 +1,304 @@
+"""The data streams of one test at one end: what all kinds of test have in common.
+
+A kind of test says how a socket is made ready, which native loop runs on it, and what its report
+holds; starting, stopping, counting and joining are the same for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import suppress
+
+import msgspec
+
+from netmeasure._fast.worker import Group, Stream
+from netmeasure.analysis.series import curve
+from netmeasure.clock import MILLISECOND_NS, SECOND_NS
+from netmeasure.engine.threads import TrafficThread
+from netmeasure.errors import StreamError
+from netmeasure.result import Role, Series, SocketFacts, StreamReport
+
+FINE_BUCKET_NS = MILLISECOND_NS
+BUCKET_NS = 10 * MILLISECOND_NS
+#: Up to this length a run is kept in fine buckets, so that it still has enough of them.
+FINE_UP_TO_NS = 5 * SECOND_NS
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What this end does with its streams; both ends derive theirs from the same parameters.
+
+    duration_ns       senders stop this long after the start, omit included; 0: something else ends
+    send_budget       bytes that all senders together send after omit_ns; 0: no limit
+    receive_budget    bytes after which receivers leave; 0: they wait for the end of the stream
+    """
+
+    duration_ns: int = 0
+    omit_ns: int = 0
+    send_budget: int = 0
+    receive_budget: int = 0
+    target_bps: int | None = None
+    drain_ns: int = 10 * SECOND_NS
+    window_bytes: int | None = None
+    tos: int | None = None
+    give_up_s: float = 30.0
+
+    @property
+    def bucket_ns(self) -> int:
+        return BUCKET_NS if self.duration_ns > FINE_UP_TO_NS else FINE_BUCKET_NS
+
+
+class DataStream:
+    """One data connection: its socket, its native loop, its thread."""
+
+    def __init__(
+        self,
+        stream_id: int,
+        role: Role,
+        sock: socket.socket,
+        loop: Stream,
+        syn_retransmits: int | None,
+        facts: SocketFacts,
+    ) -> None:
+        self.id = stream_id
+        self.role = role
+        self.sock = sock
+        self.loop = loop
+        self.syn_retransmits = syn_retransmits
+        self.thread = TrafficThread(loop, f"netmeasure-{role}-{stream_id}")
+        self.facts = facts
+
+    @property
+    def counted_bytes(self) -> int:
+        """Bytes known to have arrived, so far."""
+        return self.loop.acked_bytes if self.role == "sender" else self.loop.bytes
+
+    @property
+    def error(self) -> str | None:
+        return os.strerror(self.loop.errno) if self.loop.errno else None
+
+
+class Workload(ABC):
+    """Owns the data sockets it is given. Verbs in their order: add, begin, start, then one of
+    stop or abort, join, report, close."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.origin_ns: int | None = None
+        self._streams: list[DataStream] = []
+        self._senders = Group(plan.send_budget)
+        self._receivers = Group(plan.receive_budget)
+
+    # ---- what the kinds of test differ in --------------------------------------------------------
+
+    @abstractmethod
+    def _make_ready(self, sock: socket.socket, role: Role) -> Stream:
+        """Set the socket's options and make the native loop for it."""
+
+    @abstractmethod
+    def _facts(self, sock: socket.socket) -> SocketFacts: ...
+
+    @abstractmethod
+    def _complete(self, stream: DataStream, report: StreamReport) -> StreamReport:
+        """Add to a stream's report what only this kind of test knows."""
+
+    @abstractmethod
+    def finish_senders(self) -> None:
+        """Mark the end of the data for a plain iperf3 client, where the transport can."""
+
+    # ---- set-up -------------------------------------------------------------------------------
+
+    def add(
+        self, stream_id: int, role: Role, sock: socket.socket, syn_retransmits: int | None
+    ) -> None:
+        """Take over a connected socket, in any order of streams. SocketOptionError if an option
+        can't be had; the socket is closed in that case."""
+        try:
+            loop = self._make_ready(sock, role)
+            stream = DataStream(stream_id, role, sock, loop, syn_retransmits, self._facts(sock))
+        except OSError as exc:
+            sock.close()
+            raise StreamError(
+                f"stream {stream_id} failed before any data: {exc.strerror}", phase="connect"
+            ) from None
+        except BaseException:
+            sock.close()
+            raise
+        self._streams.append(stream)
+
+    def begin(self) -> None:
+        """All streams are there: from now on data can come. Senders wait for `start`."""
+        for stream in self._streams:
+            stream.thread.start()
+
+    def start(self) -> None:
+        """Let the senders go, all at once. This moment is the side's origin."""
+        self.origin_ns = self._senders.open()
+
+    # ---- the run ------------------------------------------------------------------------------
+
+    @property
+    def first_ns(self) -> int | None:
+        """When the first bytes were received, or sent where this end only sends."""
+        roles: tuple[Role, ...] = ("receiver", "sender")
+        for role in roles:
+            moments = [s.loop.first_ns for s in self._streams if s.role == role]
+            known = [moment for moment in moments if moment is not None]
+            if moments:
+                return min(known, default=None)
+        return None
+
+    @property
+    def last_ns(self) -> int | None:
+        """When the last bytes were counted, on any stream."""
+        known = [s.loop.last_ns for s in self._streams if s.loop.last_ns is not None]
+        return max(known, default=None)
+
+    def moved_bytes(self) -> int:
+        """Everything counted so far, in either direction: it grows as long as data flow."""
+        return sum(stream.counted_bytes for stream in self._streams)
+
+    def received(self, stream_id: int) -> int:
+        """What a stream has received so far, in the unit in which the peer says what it sent:
+        bytes, or datagrams for UDP."""
+        return next(s.loop.bytes for s in self._streams if s.id == stream_id)
+
+    def ids(self, role: Role) -> tuple[int, ...]:
+        return tuple(stream.id for stream in self._streams if stream.role == role)
+
+    def counts(self, role: Role, until_ns: int) -> tuple[int, ...]:
+        """Bytes that each stream of a role had counted at a moment (CLOCK_MONOTONIC), read from
+        the series: so an interval's end does not depend on when somebody looks."""
+        return tuple(
+            stream.loop.counted_until(until_ns) for stream in self._streams if stream.role == role
+        )
+
+    def retransmits(self) -> int | None:
+        """Segments sent again so far on the streams that this end sends on; None: no such thing."""
+        return None
+
+    def packets(self, role: Role, until_ns: int) -> int | None:
+        """Datagrams that a role had sent or received at a moment; None: no such thing."""
+        return None
+
+    def lost_packets(self) -> int | None:
+        """Datagrams that are missing so far where this end receives; None: no such thing."""
+        return None
+
+    def failed(self) -> StreamError | None:
+        """The first stream that an error ended."""
+        for stream in self._streams:
+            if stream.loop.reason == "error":
+                verb = "sending" if stream.role == "sender" else "receiving"
+                return StreamError(
+                    f"{verb} on stream {stream.id} ({stream.facts.remote}) failed: {stream.error}",
+                    phase="data",
+                )
+        return None
+
+    # ---- the end ------------------------------------------------------------------------------
+
+    def stop_senders(self) -> None:
+        """Senders finish their call, say FIN if planned, and wait for the acknowledgements."""
+        self._senders.stop()
+
+    def stop_receivers(self) -> None:
+        """Receivers take what has already arrived, and end."""
+        self._receivers.stop()
+
+    def abort(self) -> None:
+        """Make every thread leave now, also one that is blocked in a system call."""
+        self._senders.abort()
+        self._receivers.abort()
+        for stream in self._streams:
+            with suppress(OSError):  # not connected any more: then nothing blocks on it
+                stream.sock.shutdown(socket.SHUT_RDWR)
+
+    async def join(self, role: Role | None = None) -> None:
+        """Wait until the threads (of one role) have ended; they were told to, or end by plan."""
+        for stream in self._streams:
+            if role is None or stream.role == role:
+                await stream.thread.join()
+
+    async def first_error(self) -> StreamError:
+        """Wait for a stream to fail; for ever if none does."""
+        pending = {asyncio.create_task(s.thread.done.wait()) for s in self._streams}
+        try:
+            while pending:
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                if error := self.failed():
+                    return error
+        finally:
+            for task in pending:
+                task.cancel()
+        return await asyncio.Future()
+
+    def report(self) -> tuple[StreamReport, ...]:
+        """What this end saw. Call after join."""
+        origin = self.origin_ns
+        if origin is None:
+            return ()
+        windows = {role: self._window(role, origin) for role in ("sender", "receiver")}
+        return tuple(
+            self._complete(stream, _report(stream, origin, windows[stream.role]))
+            for stream in sorted(self._streams, key=lambda stream: stream.id)
+        )
+
+    def _window(self, role: Role, origin_ns: int) -> tuple[int, int] | None:
+        """The stretch that counts, common to all streams of a role so that their sums are sums:
+        from the first byte plus the omitted time to the last byte."""
+        moments = [
+            (stream.loop.series()[0], stream.loop.last_ns)
+            for stream in self._streams
+            if stream.role == role
+        ]
+        starts = [start for start, _ in moments if start is not None]
+        ends = [end for _, end in moments if end is not None]
+        if not starts or not ends:
+            return None
+        start = min(starts) + self.plan.omit_ns
+        return start - origin_ns, max(start, *ends) - origin_ns
+
+    def close(self) -> None:
+        """Close the sockets. Only after join: a closed number could be somebody else's."""
+        for stream in self._streams:
+            stream.sock.close()
+
+
+def _report(stream: DataStream, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
+    loop = stream.loop
+    series_origin, width, counts = loop.series()
+    series = None
+    counted = None
+    if series_origin is not None:
+        series = Series(origin_ns=series_origin - origin_ns, width_ns=width, bytes=tuple(counts))
+        if window is not None:
+            last = None if loop.last_ns is None else loop.last_ns - origin_ns
+            counted = curve(series, last).between(*window)
+    user_ns, system_ns = loop.cpu_ns
+    return StreamReport(
+        id=stream.id,
+        role=stream.role,
+        bytes=loop.bytes,
+        counted_bytes=counted,
+        counted_from_ns=window[0] if window else None,
+        counted_to_ns=window[1] if window else None,
+        first_ns=None if loop.first_ns is None else loop.first_ns - origin_ns,
+        last_ns=None if loop.last_ns is None else loop.last_ns - origin_ns,
+        syn_retransmits=stream.syn_retransmits,
+        end_reason=loop.reason,
+        error=stream.error,
+        cpu_user_ns=user_ns,
+        cpu_system_ns=system_ns,
+        series=series,
+        socket=stream.facts,
+    )
+
+
+def sum_cpu(streams: Iterable[StreamReport]) -> tuple[int, int]:
+    """(user, system) CPU time of the traffic threads, in ns."""
+    known = [stream for stream in streams if stream.cpu_user_ns is not None]
+    return sum(s.cpu_user_ns or 0 for s in known), sum(s.cpu_system_ns or 0 for s in known)

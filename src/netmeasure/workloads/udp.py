@@ -1,0 +1,180 @@
+"""UDP: streams of numbered datagrams at a set rate, and their exact accounting."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import msgspec
+
+from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
+from netmeasure.engine import sockets
+from netmeasure.protocol import ANSWER
+from netmeasure.result import Datagrams, Role, SocketFacts, StreamReport
+from netmeasure.workloads.base import DataStream, Plan, Workload
+
+#: Asked for where the user has no wish; the kernel gives at most net.core.rmem_max and wmem_max.
+BUFFER_BYTES = 4 * 1024 * 1024
+#: More than any kernel takes in one piece; the native loop knows the limits.
+_MANY_SEGMENTS = 64
+
+
+class UdpPlan(Plan, frozen=True, kw_only=True):
+    """As Plan; `target_pps` instead of `target_bps` where the rate is in datagrams per second."""
+
+    datagram_bytes: int
+    counters_64bit: bool = True
+    target_pps: int | None = None
+    burst_datagrams: int | None = None
+    offload: bool = True
+
+
+class UdpWorkload(Workload):
+    """The UDP streams of one test at one end."""
+
+    plan: UdpPlan
+
+    def _make_ready(self, sock: socket.socket, role: Role) -> UdpSender | UdpReceiver:
+        plan = self.plan
+        sock.setblocking(True)  # the native loops block, with time-outs
+        sockets.set_window(sock, plan.window_bytes or BUFFER_BYTES)
+        if plan.tos:
+            sockets.set_tos(sock, plan.tos)
+        if role == "sender":
+            return UdpSender(
+                self._senders,
+                sock.fileno(),
+                datagram_bytes=plan.datagram_bytes,
+                counters_64bit=plan.counters_64bit,
+                target_bps=0 if plan.target_pps else plan.target_bps or 0,
+                target_pps=plan.target_pps or 0,
+                burst_datagrams=plan.burst_datagrams or 0,
+                segments=_MANY_SEGMENTS if plan.offload else 1,
+                duration_ns=plan.duration_ns,
+                omit_ns=plan.omit_ns,
+                width_ns=plan.bucket_ns,
+            )
+        return UdpReceiver(
+            self._receivers,
+            sock.fileno(),
+            datagram_bytes=plan.datagram_bytes,
+            counters_64bit=plan.counters_64bit,
+            coalesce=plan.offload,
+            omit_ns=plan.omit_ns,
+            hello_reply=ANSWER,
+            width_ns=plan.bucket_ns,
+        )
+
+    def _facts(self, sock: socket.socket) -> SocketFacts:
+        return SocketFacts(
+            local=sockets.address_text(sock.getsockname()),
+            remote=sockets.address_text(sock.getpeername()),
+            sndbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+            rcvbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
+            pmtu_bytes=sockets.path_mtu(sock),
+        )
+
+    def finish_senders(self) -> None:
+        """UDP has no end of stream to mark."""
+
+    def moved_bytes(self) -> int:
+        return sum(stream.loop.bytes for stream in self._streams)
+
+    def received(self, stream_id: int) -> int:
+        """Different datagrams received so far, the omitted ones included."""
+        return next(_packets(s) for s in self._streams if s.id == stream_id)
+
+    def packets(self, role: Role, until_ns: int) -> int | None:
+        return sum(
+            s.loop.packets_until(until_ns)
+            for s in self._streams
+            if s.role == role and isinstance(s.loop, UdpSender | UdpReceiver)
+        )
+
+    def lost_packets(self) -> int | None:
+        return sum(
+            stream.loop.snapshot().lost_packets
+            for stream in self._streams
+            if isinstance(stream.loop, UdpReceiver)
+        )
+
+    def _complete(self, stream: DataStream, report: StreamReport) -> StreamReport:
+        loop, plan = stream.loop, self.plan
+        if isinstance(loop, UdpSender):
+            datagrams = _sent(loop, plan)
+        else:
+            assert isinstance(loop, UdpReceiver)
+            datagrams = _received(loop, plan)
+        return msgspec.structs.replace(
+            report,
+            datagrams=datagrams,
+            block_bytes=plan.datagram_bytes,
+            counted_to_ns=_with_last_gap(report, plan.datagram_bytes),
+        )
+
+
+def _with_last_gap(report: StreamReport, datagram_bytes: int) -> int | None:
+    """The end of the counted stretch, one mean gap after the last datagram: n datagrams span n - 1
+    gaps, and a rate from these alone would be too high by one part in n."""
+    span, count = report.counted_ns, (report.counted_bytes or 0) // datagram_bytes
+    if report.counted_to_ns is None or span is None or count < 2:
+        return report.counted_to_ns
+    return report.counted_to_ns + span // (count - 1)
+
+
+def _packets(stream: DataStream) -> int:
+    return stream.loop.packets if isinstance(stream.loop, UdpSender | UdpReceiver) else 0
+
+
+def _sent(loop: UdpSender, plan: UdpPlan) -> Datagrams:
+    target = plan.target_bps
+    if plan.target_pps:
+        target = plan.target_pps * plan.datagram_bytes * 8
+    return Datagrams(
+        datagram_bytes=plan.datagram_bytes,
+        packets=loop.packets,
+        target_bps=target,
+        largest_burst_bytes=loop.largest_burst_bytes,
+        wakeups=loop.wakeups,
+        late_wakeups=loop.late_wakeups,
+        skipped_ns=loop.skipped_ns,
+        refused_packets=loop.refused,
+        icmp_errors=loop.icmp_errors,
+        offload=loop.segmentation,
+        offload_error=os.strerror(loop.fallback_errno) if loop.fallback_errno else None,
+    )
+
+
+def _received(loop: UdpReceiver, plan: UdpPlan) -> Datagrams:
+    counts, omitted = loop.snapshot(), loop.omitted()
+    transit = (counts.transit_min_ns, counts.transit_max_ns)
+    return Datagrams(
+        datagram_bytes=plan.datagram_bytes,
+        packets=counts.received_packets,
+        omitted_packets=_omitted(omitted, plan, "received_packets"),
+        highest_sequence=counts.highest_sequence,
+        omitted_highest_sequence=_omitted(omitted, plan, "highest_sequence"),
+        lost_packets=counts.lost_packets,
+        duplicate_packets=counts.duplicate_packets,
+        reordered_packets=counts.reordered_packets,
+        late_packets=counts.late_packets,
+        invalid_packets=counts.malformed_packets
+        + counts.implausible_packets
+        + counts.truncated_packets,
+        host_dropped_packets=counts.host_dropped_packets,
+        icmp_errors=counts.icmp_errors,
+        jitter_ns=counts.jitter_ns,
+        jitter_valid=counts.jitter_valid,
+        mean_ipdv_ns=counts.ipdv_sum_ns // counts.ipdv_count if counts.ipdv_count else None,
+        delay_variation_ns=None
+        if transit[0] is None or transit[1] is None
+        else transit[1] - transit[0],
+        offload=loop.coalescing,
+    )
+
+
+def _omitted(counts: UdpCounts | None, plan: UdpPlan, name: str) -> int | None:
+    """0 where nothing was to be omitted; None where the omitted time was not over."""
+    if not plan.omit_ns:
+        return 0
+    return None if counts is None else int(getattr(counts, name))

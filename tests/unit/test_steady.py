@@ -1,0 +1,401 @@
+"""Where a transfer is steady, checked against slow and obvious ways to say the same."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netmeasure.analysis import steady
+from netmeasure.analysis.series import Curve, curve, total
+from netmeasure.analysis.steady import MIN_BATCHES, Split, batch_width_ns, mser, split
+from netmeasure.clock import MILLISECOND_NS, SECOND_NS
+from netmeasure.result import Series
+
+BUCKET_NS = 10 * MILLISECOND_NS
+GIGABIT = 1e9
+#: The time of a run of 10 s in buckets of 10 ms, from 0 to 1.
+RUN = (np.arange(1000) + 0.5) / 1000
+
+counts = st.lists(st.integers(0, 10**10), min_size=1, max_size=60)
+series_of_any_kind = st.builds(
+    Series,
+    origin_ns=st.integers(0, 10**10),
+    width_ns=st.sampled_from([1, 7, 1000, MILLISECOND_NS, 3 * MILLISECOND_NS, BUCKET_NS]),
+    bytes=counts.map(tuple),
+)
+#: Streams of one run: their origins and widths differ, but not by powers of ten.
+series_of_one_run = st.builds(
+    Series,
+    origin_ns=st.integers(0, 10**6),
+    width_ns=st.sampled_from([1000, 1024, 1500, 7000, 10_000]),
+    bytes=counts.map(tuple),
+)
+
+
+def series(values: object, *, origin_ns: int = 0, width_ns: int = BUCKET_NS) -> Series:
+    numbers = np.asarray(values).round().astype(int)
+    return Series(origin_ns=origin_ns, width_ns=width_ns, bytes=tuple(map(int, numbers)))
+
+
+def whole(one: Series, **options: int) -> Split:
+    """The series split from its first byte to its end."""
+    transfer = curve(one)
+    found = split(
+        transfer,
+        int(transfer.at_ns[0]),
+        int(transfer.at_ns[-1]),
+        bucket_ns=one.width_ns,
+        **options,
+    )
+    assert found is not None
+    return found
+
+
+# ---- mser ----------------------------------------------------------------------------------------
+
+
+def exact_scores(values: list[int]) -> list[Fraction]:
+    """MSER's statistic by its definition, in O(n^2) and without rounding."""
+    scores = []
+    for cut in range(len(values) // 2 + 1):
+        kept = [Fraction(value) for value in values[cut:]]
+        mean = sum(kept) / len(kept)
+        scores.append(sum((value - mean) ** 2 for value in kept) / len(kept) ** 2)
+    return scores
+
+
+@given(st.lists(st.integers(0, 10**11), min_size=2, max_size=40))
+def test_mser_finds_what_the_definition_says(values: list[int]) -> None:
+    scores = exact_scores(values)
+    cut = mser(np.array(values, dtype=np.float64))
+    assert 0 <= cut <= len(values) // 2
+    # float64 may take another of two cuts that are equally good to twelve digits
+    assert scores[cut] <= min(scores) + max(scores) * Fraction(1, 10**12)
+
+
+@given(
+    st.lists(st.integers(0, 10**6), min_size=2, max_size=40),
+    st.integers(1, 1000),
+    st.integers(0, 10**6),
+)
+def test_mser_does_not_depend_on_unit_or_offset(values: list[int], unit: int, offset: int) -> None:
+    scores = exact_scores(values)
+    cut = mser(np.array(values, dtype=np.float64) * unit + offset)
+    assert scores[cut] <= min(scores) + max(scores) * Fraction(1, 10**9)
+
+
+@given(st.integers(0, 200), st.floats(0, 1e12))
+def test_mser_cuts_nothing_from_a_constant(n: int, value: float) -> None:
+    assert mser(np.full(n, value)) == 0
+
+
+@given(st.integers(1, 100), st.integers(100, 200), st.floats(1, 1e12))
+def test_mser_cuts_a_step_where_it_is(low: int, high: int, rate: float) -> None:
+    rates = np.concatenate([np.full(low, rate / 3), np.full(high, rate)])
+    assert mser(rates) == low
+
+
+def test_mser_stops_at_half_of_a_linear_ramp() -> None:
+    assert mser(np.arange(200.0)) == 100
+
+
+def test_mser_keeps_nearly_all_of_plain_noise() -> None:
+    cuts = [mser(np.random.default_rng(seed).normal(1e9, 5e7, 200)) for seed in range(50)]
+    assert np.median(cuts) <= 10
+    assert max(cuts) < 100
+
+
+@pytest.mark.parametrize("rates", [[], [1.0]])
+def test_mser_of_next_to_nothing(rates: list[float]) -> None:
+    assert mser(np.array(rates)) == 0
+
+
+# ---- split ---------------------------------------------------------------------------------------
+
+
+def assert_adjoining(found: Split) -> None:
+    assert found.ramp.start_ns <= found.ramp.end_ns == found.steady.start_ns
+    assert found.steady.end_ns == found.tail.start_ns <= found.tail.end_ns
+
+
+def all_bytes(found: Split) -> int:
+    return found.ramp.bytes + found.steady.bytes + found.tail.bytes
+
+
+@pytest.mark.parametrize("buckets", [20, 199, 200, 201, 777, 1000])
+def test_constant_rate(buckets: int) -> None:
+    found = whole(series([1_250_000] * buckets, origin_ns=123))
+    assert found.steady.verdict == "steady"
+    assert found.steady.goodput_bps == pytest.approx(GIGABIT, rel=1e-12)
+    assert found.ramp.duration_ns == 0
+    assert found.ramp.bytes == 0
+    assert found.steady.duration_ns == found.steady.batches * found.steady.batch_ns
+    assert found.tail.duration_ns < found.steady.batch_ns
+    assert MIN_BATCHES <= found.steady.batches <= steady.MAX_BATCHES
+    assert_adjoining(found)
+    assert all_bytes(found) == 1_250_000 * buckets
+
+
+def test_step_ramp() -> None:
+    """One second at a tenth of the rate, then nine at the whole."""
+    found = whole(series([125_000] * 100 + [1_250_000] * 900))
+    assert found.steady.verdict == "steady"
+    assert found.ramp.duration_ns == SECOND_NS
+    assert found.ramp.bytes == 12_500_000
+    assert found.steady.goodput_bps == pytest.approx(GIGABIT, rel=1e-12)
+
+
+def test_goodput_is_bytes_over_time() -> None:
+    values = np.random.default_rng(3).normal(1e6, 1e5, 500)
+    found = whole(series(values)).steady
+    assert found.goodput_bps == pytest.approx(found.bytes * 8e9 / found.duration_ns, rel=1e-6)
+
+
+@given(
+    one=series_of_any_kind,
+    from_part=st.floats(0, 0.9),
+    to_part=st.floats(0.1, 1.1),
+    rtt_ns=st.none() | st.integers(0, SECOND_NS),
+)
+def test_no_byte_is_lost_or_counted_twice(
+    one: Series, from_part: float, to_part: float, rtt_ns: int | None
+) -> None:
+    """Ramp, steady state and tail adjoin, and hold every byte from the start on."""
+    transfer = curve(one)
+    origin, end = int(transfer.at_ns[0]), int(transfer.at_ns[-1])
+    start, stop = (origin + int((end - origin) * part) for part in (from_part, to_part))
+    found = split(transfer, start, stop, bucket_ns=one.width_ns, rtt_ns=rtt_ns)
+    if found is None:
+        assert transfer.total == 0 or min(stop, end) <= start
+        return
+    assert found.ramp.start_ns == start
+    assert found.tail.end_ns == end
+    assert_adjoining(found)
+    assert all_bytes(found) == transfer.between(start, end)
+    assert min(found.ramp.bytes, found.steady.bytes, found.tail.bytes) >= 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stretches_of_a_noisy_transfer_add_up(seed: int) -> None:
+    """A batch of 11.5 ms is not a whole number of buckets: nearly every edge lies within one."""
+    generator = np.random.default_rng(seed)
+    for _ in range(40):
+        values = generator.integers(0, 10**7, 230)
+        found = whole(series(values))
+        assert all_bytes(found) == values.sum()
+
+
+def test_a_ramp_that_never_ends_is_not_steady() -> None:
+    for shape in (RUN, np.sqrt(RUN), 1 - np.exp(-3 * RUN)):
+        one = series(1e6 * shape)
+        found = whole(one)
+        assert found.steady.verdict == "not_steady"
+        assert found.steady.batches == found.ramp.duration_ns // found.steady.batch_ns == 100
+        assert all_bytes(found) == one.total_bytes
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [RUN**3, np.exp(4 * RUN), np.where(RUN < 0.7, 1.0, 0.5), np.where(RUN < 0.7, 0.5, 1.0)],
+    ids=["cubic", "exponential", "late-fall", "late-rise"],
+)
+def test_a_rate_that_changes_late_is_not_steady(shape: np.ndarray) -> None:
+    noise = np.random.default_rng(0).normal(1, 0.02, len(shape))
+    assert whole(series(1e6 * shape * noise)).steady.verdict == "not_steady"
+
+
+@pytest.mark.parametrize("buckets", [1, 2, MIN_BATCHES - 1])
+def test_too_few_batches_are_too_short(buckets: int) -> None:
+    found = whole(series([1_250_000] * buckets))
+    assert found.steady.verdict == "too_short"
+    assert found.steady.goodput_bps == pytest.approx(GIGABIT)
+    assert (found.ramp.bytes, found.tail.bytes) == (0, 0)
+    assert found.steady.bytes == 1_250_000 * buckets
+    assert_adjoining(found)
+
+
+def test_a_long_round_trip_widens_the_batches() -> None:
+    one = series([1_250_000] * 1000)
+    assert whole(one, rtt_ns=200 * MILLISECOND_NS).steady.batch_ns == 200 * MILLISECOND_NS
+    assert whole(one, rtt_ns=SECOND_NS).steady.verdict == "too_short"
+
+
+@pytest.mark.parametrize(
+    ("span_ns", "bucket_ns", "rtt_ns", "width_ns"),
+    [
+        (10 * SECOND_NS, BUCKET_NS, None, 50 * MILLISECOND_NS),
+        (10 * SECOND_NS, BUCKET_NS, 80 * MILLISECOND_NS, 80 * MILLISECOND_NS),
+        (SECOND_NS, BUCKET_NS, 1, BUCKET_NS),
+        (SECOND_NS // 10, 1000, None, MILLISECOND_NS),
+        (200 * MILLISECOND_NS + 1, 1000, None, MILLISECOND_NS + 1),
+    ],
+)
+def test_width_of_a_batch(span_ns: int, bucket_ns: int, rtt_ns: int | None, width_ns: int) -> None:
+    assert batch_width_ns(span_ns, bucket_ns, rtt_ns) == width_ns
+
+
+def test_what_comes_after_the_end_is_the_tail() -> None:
+    """The window is the tester's: late bytes are counted, but into no rate."""
+    transfer = curve(series([1_250_000] * 1000 + [10] * 50))
+    found = split(transfer, 0, 10 * SECOND_NS, bucket_ns=BUCKET_NS)
+    assert found is not None
+    assert found.steady.goodput_bps == pytest.approx(GIGABIT, rel=1e-12)
+    assert found.steady.end_ns == 10 * SECOND_NS
+    assert found.tail.bytes == 500
+
+
+def test_omitted_time_is_in_no_stretch() -> None:
+    transfer = curve(series([9] * 100 + [1_250_000] * 1000))
+    found = split(transfer, SECOND_NS, 11 * SECOND_NS, bucket_ns=BUCKET_NS)
+    assert found is not None
+    assert found.ramp.start_ns == SECOND_NS
+    assert all_bytes(found) == 1_250_000_000
+
+
+@pytest.mark.parametrize(
+    ("values", "start_ns", "end_ns"),
+    [([0] * 100, 0, SECOND_NS), ([5] * 100, SECOND_NS, 9), ([5] * 100, 2 * SECOND_NS, SECOND_NS)],
+)
+def test_nothing_to_split(values: list[int], start_ns: int, end_ns: int) -> None:
+    assert split(curve(series(values)), start_ns, end_ns, bucket_ns=BUCKET_NS) is None
+
+
+# ---- bias: how far the rate lies from the plateau's ----------------------------------------------
+
+
+def exponential(times_s: np.ndarray, span_s: float) -> np.ndarray:
+    """The rate nears its plateau with a time constant of a tenth of the run, at most 1 s."""
+    return 1 - np.exp(-times_s / min(1.0, span_s / 10))
+
+
+def slow_start(times_s: np.ndarray, span_s: float) -> np.ndarray:
+    """The rate doubles each round trip of 20 ms, from ten segments up to the plateau."""
+    rtt_s, first = 0.02, 10 * 1448 * 8 / 0.02 / GIGABIT
+    return np.minimum(1, first * 2 ** np.minimum(times_s // rtt_s, 40))
+
+
+def ramped(ramp: object, span_s: float, noise: float, seed: int) -> Series:
+    """A run of 1 Gbit/s with a ramp at its start, kept as a workload would keep it."""
+    assert callable(ramp)
+    width_ns = MILLISECOND_NS if span_s <= 5 else BUCKET_NS
+    times_s = (np.arange(round(span_s * SECOND_NS) // width_ns) + 0.5) * width_ns / SECOND_NS
+    shaken = 1 + noise * np.random.default_rng(seed).standard_normal(len(times_s))
+    rates = GIGABIT * ramp(times_s, span_s) * shaken
+    return series(np.maximum(rates, 0) * width_ns / 8e9, width_ns=width_ns)
+
+
+@pytest.mark.parametrize("noise", [0, 0.002, 0.02, 0.05])
+@pytest.mark.parametrize("span_s", [2, 10, 60])
+@pytest.mark.parametrize("ramp", [slow_start, exponential])
+def test_bias_is_at_most_one_percent(ramp: object, span_s: float, noise: float) -> None:
+    """The expected error over ten runs; a single one also has its noise's. The mean over the whole
+    run, beside it, shows what there was to be removed."""
+    runs = [ramped(ramp, span_s, noise, seed) for seed in range(10)]
+    errors = [whole(run).steady.goodput_bps / GIGABIT - 1 for run in runs]
+    assert abs(np.mean(errors)) <= 0.01
+    assert max(map(abs, errors)) <= 0.015
+    plain = np.mean([run.total_bytes * 8 / span_s / GIGABIT - 1 for run in runs])
+    assert abs(np.mean(errors)) < abs(plain) + 0.001
+
+
+@pytest.mark.parametrize("span_s", [2, 10, 60])
+@pytest.mark.parametrize("ramp", [slow_start, exponential])
+def test_a_plateau_is_found(ramp: object, span_s: float) -> None:
+    for seed in range(10):
+        found = whole(ramped(ramp, span_s, 0.05, seed))
+        assert found.steady.verdict == "steady"
+        assert 0 < found.ramp.duration_ns < span_s * SECOND_NS / 2
+
+
+@pytest.mark.parametrize(("span_s", "noise"), [(2, 0), (10, 0), (60, 0), (10, 0.001)])
+def test_a_plateau_is_found_without_much_noise(span_s: float, noise: float) -> None:
+    assert whole(ramped(exponential, span_s, noise, 0)).steady.verdict == "steady"
+
+
+# ---- the arithmetic of series --------------------------------------------------------------------
+
+
+def bytes_up_to(one: Series, moment_ns: int) -> Fraction:
+    """The same as Curve.until, exactly and bucket by bucket."""
+    found = Fraction(0)
+    for index, count in enumerate(one.bytes):
+        start = one.origin_ns + index * one.width_ns
+        part = Fraction(moment_ns - start, one.width_ns)
+        found += count * max(Fraction(0), min(Fraction(1), part))
+    return found
+
+
+@given(series_of_any_kind, st.floats(-0.2, 1.2))
+def test_bytes_up_to_a_moment(one: Series, part: float) -> None:
+    moment = one.origin_ns + int(part * one.width_ns * len(one.bytes))
+    expected = float(bytes_up_to(one, moment))
+    assert float(curve(one).until(moment)) == pytest.approx(expected, rel=1e-9, abs=1e-3)
+
+
+@given(series_of_any_kind, st.lists(st.floats(-0.2, 1.2), min_size=2, max_size=6))
+def test_stretches_that_adjoin_add_up(one: Series, parts: list[float]) -> None:
+    transfer = curve(one)
+    span = one.width_ns * len(one.bytes)
+    moments = sorted(one.origin_ns + int(part * span) for part in parts)
+    pieces = [transfer.between(start, end) for start, end in pairwise(moments)]
+    assert min(pieces) >= 0
+    assert sum(pieces) == transfer.between(moments[0], moments[-1])
+
+
+@given(series_of_any_kind)
+def test_the_whole_curve_is_the_total(one: Series) -> None:
+    transfer = curve(one)
+    start, end = int(transfer.at_ns[0]), int(transfer.at_ns[-1])
+    assert transfer.total == transfer.between(start, end) == one.total_bytes
+    assert transfer.between(start - 10, end + 10) == one.total_bytes
+    assert transfer.between(end, end + 10) == transfer.between(start - 10, start) == 0
+
+
+@pytest.mark.parametrize(
+    ("end_ns", "last_ns"), [(None, 300), (250, 250), (200, 300), (300, 300), (900, 300), (50, 300)]
+)
+def test_the_last_bucket_ends_with_the_last_byte(end_ns: int | None, last_ns: int) -> None:
+    """Only where the moment lies within it."""
+    transfer = curve(series([1, 2, 3], width_ns=100), end_ns)
+    assert isinstance(transfer, Curve)
+    assert transfer.at_ns.tolist() == [0, 100, 200, last_ns]
+    assert transfer.bytes.tolist() == [0, 1, 3, 6]
+
+
+@given(st.lists(series_of_one_run, max_size=5))
+def test_the_sum_of_series_is_exact(parts: list[Series]) -> None:
+    summed = total(parts)
+    if summed is None:
+        assert parts == []
+        return
+    assert summed.total_bytes == sum(part.total_bytes for part in parts)
+    assert min(summed.bytes) >= 0
+    assert all(type(count) is int for count in summed.bytes)
+    assert summed.origin_ns == min(part.origin_ns for part in parts)
+    assert summed.width_ns == max(part.width_ns for part in parts)
+
+
+@given(st.lists(series_of_one_run, min_size=2, max_size=4))
+def test_the_sum_of_series_is_right_at_every_edge(parts: list[Series]) -> None:
+    """To half a byte for each part, since buckets hold whole bytes."""
+    summed = total(parts)
+    assert summed is not None
+    counted = 0
+    for index in range(0, len(summed.bytes), max(1, len(summed.bytes) // 20)):
+        edge = summed.origin_ns + index * summed.width_ns
+        counted = sum(summed.bytes[:index])
+        expected = float(sum(bytes_up_to(part, edge) for part in parts))
+        assert counted == pytest.approx(expected, abs=len(parts) * 0.51, rel=1e-12)
+
+
+def test_the_sum_of_one_is_that_one() -> None:
+    one, empty = series([1, 2, 3]), series([])
+    assert total([one]) is one
+    assert total([empty, one]) is one
+    assert total([empty]) is None
+    assert total([]) is None

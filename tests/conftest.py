@@ -16,8 +16,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support import census, iperf3, netns
 
-# uvloop keeps a pipe for the whole process from its first loop on
-uvloop.new_event_loop().close()
+
+async def _look_up() -> None:
+    await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 0)
+
+
+# uvloop keeps a pipe and a pool of threads for the whole process from their first use on
+uvloop.run(_look_up())
 
 T = TypeVar("T")
 RunLoop = Callable[[Coroutine[Any, Any, T]], T]

@@ -15,6 +15,8 @@ def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
 
     `port` is used where the text names none (default 5201). Raises SpecError.
     """
+    if port is not None and not 1 <= port <= 65_535:
+        raise SpecError(f"{port} is not a port: it must be 1 to 65535")
     host, text = target, ""
     if target.startswith("["):
         host, _, rest = target[1:].partition("]")

@@ -55,6 +55,10 @@ from netmeasure.workloads.base import Workload, sum_cpu
 #: kernel by then; this is the time it gets to read that from its socket buffer.
 PLAIN_SERVER_READS_S = 0.02
 POLL_S = 0.25
+#: Streams that end before this share of their time did not end by plan.
+EARLY_END = 0.9
+#: How long a reason may come behind the break that it explains.
+REASON_S = 0.2
 #: UDP has no end of stream: after the end of the test, nothing for so long means nothing more.
 QUIET_S = 0.2
 #: Within a test that ends by a byte limit, the last datagrams are taken for lost after so long.
@@ -274,10 +278,10 @@ class Dialogue:
         ticking = asyncio.create_task(ticker.run())
         try:
             await first_of(
+                self._control_failure(),
+                self._stream_failure(workload),
                 self._data_end(workload),
                 self._stopped(),
-                self._stream_failure(workload),
-                self._control_failure(),
                 self._stall(workload),
             )
             workload.stop_senders()
@@ -304,11 +308,21 @@ class Dialogue:
             # by themselves; should that go unnoticed, it is told as well.
             slack_s = self.spec.deadlines.drain_s if self._streams_end else 0.0
             over = self._time_over(workload, self.spec.timing.omit_s + limit_s + slack_s)
-            await first_of(over, workload.join("receiver"))
+            await first_of(over, self._all_ended(workload, self.spec.timing.omit_s + limit_s))
         elif isinstance(self.spec, UdpSpec):
             await self._datagrams_over(workload, self.spec)
         else:
             await workload.join("receiver")  # end of stream, or our own count of a plain server
+
+    async def _all_ended(self, workload: Workload, span_s: float) -> None:
+        """Return when the streams have ended in time; long before it, something broke them."""
+        await workload.join("receiver")
+        elapsed_s = seconds(now_ns() - (workload.origin_ns or 0))
+        if elapsed_s < EARLY_END * span_s:
+            await asyncio.sleep(REASON_S)
+            raise StreamError(
+                f"the server's streams ended after {elapsed_s:.2f} of {span_s:g} s", phase="data"
+            )
 
     @property
     def _streams_end(self) -> bool:
@@ -342,7 +356,9 @@ class Dialogue:
         await self.stop.wait()
 
     async def _stream_failure(self, workload: Workload) -> None:
-        raise await workload.first_error()
+        error = await workload.first_error()
+        await asyncio.sleep(REASON_S)  # a server that ends a test says why: let that be heard first
+        raise error
 
     async def _control_failure(self) -> None:
         try:

@@ -12,6 +12,9 @@ from netmeasure.result import FlowDirection, Interval
 from netmeasure.spec import Timing
 from netmeasure.workloads.base import Workload
 
+#: Later than everything that was counted.
+END_OF_TIME_NS = 2**62
+
 
 def edges_ns(timing: Timing) -> Iterator[int]:
     """The ends of the intervals, in ns after the start. One edge is the end of the omitted time,
@@ -57,23 +60,22 @@ class IntervalClock:
 
     def last(self) -> None:
         """Emit what came after the last edge; call when the threads have ended."""
-        end = now_ns() - self._origin
         counted = [
-            sum(self._workload.counts(client_role(direction), self._origin + end))
+            sum(self._workload.counts(client_role(direction), END_OF_TIME_NS))
             - sum(self._seen.get(direction, ()))
             for direction in self._directions
         ]
         if any(counted):
-            last = self._workload.last_ns
-            self._read(max(self._since + 1, (last or now_ns()) - self._origin + 1), end)
+            last = (self._workload.last_ns or now_ns()) - self._origin
+            self._read(max(self._since + 1, last), END_OF_TIME_NS)
 
     @property
     def _directions(self) -> tuple[FlowDirection, ...]:
         both: tuple[FlowDirection, ...] = ("upload", "download")
         return tuple(d for d in both if self._workload.ids(client_role(d)))
 
-    def _read(self, edge: int, until: int | None = None) -> None:
-        moment = self._origin + (edge if until is None else until)
+    def _read(self, edge: int, moment: int | None = None) -> None:
+        moment = self._origin + edge if moment is None else moment
         omitted = edge <= nanoseconds(self._timing.omit_s)
         for direction in self._directions:
             role = client_role(direction)

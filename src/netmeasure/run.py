@@ -14,6 +14,7 @@ from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, NetmeasureError
 from netmeasure.result import ErrorRecord, Interval, Result, SideReport, StreamReport
 from netmeasure.spec import Spec, UdpSpec
+from netmeasure.workloads.base import Workload
 
 
 class Run:
@@ -37,15 +38,18 @@ class Run:
         self._intervals: asyncio.Queue[Interval | None] = asyncio.Queue()
         self._dialogue: Dialogue | None = None
         self._stop_asked = False
+        self._aborted = False
 
     async def __aenter__(self) -> Run:
         self._task = asyncio.create_task(self._drive(), name="netmeasure-run")
+        self._task.add_done_callback(lambda _: self._intervals.put_nowait(None))
         return self
 
     async def __aexit__(self, exc_type: object, exc: object, tb: object) -> None:
         assert self._task is not None
         if exc_type is not None:
             await self.abort()
+        if self._aborted:
             return
         await self.wait()
 
@@ -58,6 +62,8 @@ class Run:
         """The result, once there is one. Raises the MeasureError of a run that failed."""
         if self._task is None:
             raise MeasureError("the run has not been started", hint="use `async with`")
+        if self._aborted:
+            raise MeasureError("the run was aborted")
         try:
             return await asyncio.shield(self._task)
         except asyncio.CancelledError:
@@ -68,7 +74,8 @@ class Run:
 
     async def abort(self) -> None:
         """End the run at once, if it is not over; `result` is then incomplete."""
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
+            self._aborted = True
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -103,7 +110,6 @@ class Run:
                 dialogue.close()
                 if isinstance(error, MeasureError):
                     error.result = self.result
-                self._intervals.put_nowait(None)
         return self.result
 
 
@@ -122,7 +128,7 @@ def _result(
     origin_ns = None
     if dialogue.workload is not None and dialogue.workload.origin_ns is not None:
         origin_ns = dialogue.workload.origin_ns - dialogue.phases.origin_ns
-        _add_first_bytes(dialogue.phases, client, dialogue.workload.origin_ns)
+        _add_first_bytes(dialogue.phases, client, dialogue.workload)
     return Result(
         spec=dialogue.spec,
         complete=error is None,
@@ -138,15 +144,16 @@ def _result(
     )
 
 
-def _add_first_bytes(phases: PhaseLog, client: SideReport, zero_ns: int) -> None:
-    """The last phase of set-up: from the start signal to the first byte of each stream."""
+def _add_first_bytes(phases: PhaseLog, client: SideReport, workload: Workload) -> None:
+    """The last phase of set-up: from when all streams were there to the first byte of each."""
+    begun_ns, zero_ns = workload.begun_ns or 0, workload.origin_ns or 0
     for stream in client.streams:
         if stream.series is not None:
             phases.add(
                 "first_byte",
                 f"stream {stream.id}",
-                zero_ns,
-                zero_ns + max(0, stream.series.origin_ns),
+                begun_ns,
+                zero_ns + stream.series.origin_ns,
                 detail=_first(stream),
             )
 

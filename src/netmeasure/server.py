@@ -59,11 +59,12 @@ class Server:
         self._on_refusal = on_refusal
         self._listeners: list[socket.socket] = []
         self._door: UdpDoor | None = None
-        self._accepting: list[asyncio.Task[None]] = []
+        self._accepting = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, Session] = {}
         self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._strangers = asyncio.Semaphore(MAX_STRANGERS)
+        self._strangers = 0
+        self._closed = False
         self._accepted = 0
 
     @property
@@ -93,10 +94,7 @@ class Server:
 
     async def __aenter__(self) -> Server:
         await self._open()
-        self._accepting = [
-            asyncio.create_task(self._accept(sock), name="netmeasure-accept")
-            for sock in self._listeners
-        ]
+        self._accept_on()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -104,7 +102,9 @@ class Server:
 
     async def close(self) -> None:
         """Stop listening, tell every client, join every thread."""
-        tasks = [*self._accepting, *self._tasks]
+        self._closed = True
+        self._accept_off()
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -172,24 +172,50 @@ class Server:
 
     # ---- connections ----------------------------------------------------------------------------
 
-    async def _accept(self, listener: socket.socket) -> None:
+    def _accept_on(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            await self._strangers.acquire()
+        if not self._accepting:
+            self._accepting = True
+            for listener in self._listeners:
+                loop.add_reader(listener, self._accept, listener)
+
+    def _accept_off(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._accepting:
+            self._accepting = False
+            for listener in self._listeners:
+                loop.remove_reader(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take what waits in the backlog. Not by an awaited accept: its cancellation could lose a
+        connection that had just been accepted."""
+        while self._strangers < MAX_STRANGERS:
             try:
-                sock, peer = await loop.sock_accept(listener)
-            except OSError:
-                # a connection that was reset in the queue, or no descriptor free: both pass
-                self._strangers.release()
-                await asyncio.sleep(_ACCEPT_PAUSE_S)
-                continue
-            except BaseException:
-                self._strangers.release()
-                raise
+                sock, peer = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    # it passes when others close theirs; until then the backlog keeps them
+                    self._accept_off()
+                    asyncio.get_running_loop().call_later(_ACCEPT_PAUSE_S, self._resume)
+                    return
+                continue  # reset while it waited
+            self._strangers += 1
             self._accepted += 1
             task = asyncio.create_task(self._greet(sock, address_text(peer), self._accepted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        self._accept_off()
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._accept_on()
+
+    def _identified(self) -> None:
+        """One stranger less: there is room for another."""
+        self._strangers -= 1
+        self._resume()
 
     async def _greet(self, sock: socket.socket, peer: str, order: int) -> None:
         """Find out what a connection is: the data of a known test, a new client, or nothing."""
@@ -208,7 +234,7 @@ class Server:
             except OSError:
                 known = False  # reset before it said anything: as good as a probe
             finally:
-                self._strangers.release()
+                self._identified()
             if not known or not hello:
                 sock.close()
             elif session is not None:

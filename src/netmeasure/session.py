@@ -334,12 +334,14 @@ class Session:
 
     async def _leave(self, error: BaseException | None) -> None:
         """Leave no thread and no socket; tell the client why if it did not go by itself."""
+        if error is not None and self._control.connection.phase is not Phase.OVER:
+            await self._tell(
+                error
+            )  # before its streams break, or it would take that for the reason
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
         self._arrivals.close()
-        if error is not None and self._control.connection.phase is not Phase.OVER:
-            await self._tell(error)
         await self._control.close()
 
     async def _tell(self, error: BaseException) -> None:

@@ -7,6 +7,7 @@ holds; starting, stopping, counting and joining are the same for all.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import os
 import socket
 from abc import ABC, abstractmethod
@@ -17,7 +18,7 @@ import msgspec
 
 from netmeasure._fast.worker import Group, Stream
 from netmeasure.analysis.series import curve
-from netmeasure.clock import MILLISECOND_NS, SECOND_NS
+from netmeasure.clock import MILLISECOND_NS, SECOND_NS, now_ns
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import StreamError
 from netmeasure.result import Role, Series, SocketFacts, StreamReport
@@ -87,6 +88,7 @@ class Workload(ABC):
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.begun_ns: int | None = None
         self.origin_ns: int | None = None
         self._streams: list[DataStream] = []
         self._senders = Group(plan.send_budget)
@@ -127,10 +129,11 @@ class Workload(ABC):
         except BaseException:
             sock.close()
             raise
-        self._streams.append(stream)
+        bisect.insort(self._streams, stream, key=lambda stream: stream.id)
 
     def begin(self) -> None:
         """All streams are there: from now on data can come. Senders wait for `start`."""
+        self.begun_ns = now_ns()
         for stream in self._streams:
             stream.thread.start()
 
@@ -244,7 +247,7 @@ class Workload(ABC):
         windows = {role: self._window(role, origin) for role in ("sender", "receiver")}
         return tuple(
             self._complete(stream, _report(stream, origin, windows[stream.role]))
-            for stream in sorted(self._streams, key=lambda stream: stream.id)
+            for stream in self._streams
         )
 
     def _window(self, role: Role, origin_ns: int) -> tuple[int, int] | None:

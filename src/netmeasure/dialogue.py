@@ -55,8 +55,8 @@ from netmeasure.workloads.base import Workload, sum_cpu
 #: kernel by then; this is the time it gets to read that from its socket buffer.
 PLAIN_SERVER_READS_S = 0.02
 POLL_S = 0.25
-#: Streams that end before this share of their time did not end by plan.
-EARLY_END = 0.9
+#: Streams that end so long before their time did not end by plan.
+EARLY_END_S = 0.5
 #: How long a reason may come behind the break that it explains.
 REASON_S = 0.2
 #: UDP has no end of stream: after the end of the test, nothing for so long means nothing more.
@@ -318,7 +318,7 @@ class Dialogue:
         """Return when the streams have ended in time; long before it, something broke them."""
         await workload.join("receiver")
         elapsed_s = seconds(now_ns() - (workload.origin_ns or 0))
-        if elapsed_s < EARLY_END * span_s:
+        if elapsed_s < span_s - EARLY_END_S:
             await asyncio.sleep(REASON_S)
             raise StreamError(
                 f"the server's streams ended after {elapsed_s:.2f} of {span_s:g} s", phase="data"

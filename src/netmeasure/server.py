@@ -205,8 +205,13 @@ class Server:
             self._accepted += 1
             task = asyncio.create_task(self._greet(sock, address_text(peer), self._accepted))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._greeted, sock))
         self._accept_off()
+
+    def _greeted(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # perhaps before its first step: then nobody else has the socket
+            sock.close()
 
     def _resume(self) -> None:
         if not self._closed:

@@ -58,9 +58,10 @@ static inline void nm_sleep(int64_t duration_ns) {
 /* ---- group: what the threads of one run share ------------------------------------------------ */
 
 typedef struct {
-    uint64_t claimed __attribute__((aligned(64))); /* bytes of the budget handed out so far */
+    uint64_t claimed; /* bytes of the budget handed out so far: the one datum of many writers */
     uint64_t budget;                               /* 0: no limit */
-    uint32_t stop __attribute__((aligned(64)));    /* finish cleanly: sender drains, receiver empties */
+    char line[64];                                 /* so the flags are on another cache line */
+    uint32_t stop;                                 /* finish cleanly: sender drains, receiver empties */
     uint32_t abort;                                /* leave at once */
     pthread_mutex_t mutex;
     pthread_cond_t opened;
@@ -215,7 +216,8 @@ typedef struct {
 } nm_sample;
 
 typedef struct {
-    uint64_t bytes __attribute__((aligned(64))); /* sender: taken by the kernel; receiver: read */
+    char line[64];  /* no other object on the cache line of the counters */
+    uint64_t bytes; /* sender: taken by the kernel; receiver: read */
     uint64_t acked;                              /* sender: acknowledged by the peer's kernel */
     uint64_t calls;
     int64_t first_ns; /* sender: before the first call; receiver: after the first bytes; 0: none */

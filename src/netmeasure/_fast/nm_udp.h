@@ -66,7 +66,9 @@ typedef struct {
     uint64_t most;                   /* datagrams that leave together after a late wake-up */
     int64_t catch_up_ns;             /* what is further behind than this is given up */
     int64_t late_after_ns;
-    int64_t not_before;              /* while a backlog is being repaid: the next decision */
+    int64_t not_before;              /* the next decision, after one that made up for lost time */
+    int64_t pause_ns;                /* the same, counted from when everything has been sent */
+    int repaying;                    /* the last decision left a backlog */
 } nm_pace;
 
 enum {
@@ -109,7 +111,7 @@ static inline void nm_pace_init(nm_pace *p, uint64_t datagram_bytes, uint64_t bp
 /* ---- the sender ------------------------------------------------------------------------------ */
 
 typedef struct {
-    uint64_t packets __attribute__((aligned(64)));
+    uint64_t packets;
     uint64_t refused;     /* datagrams that the kernel did not take; they got no sequence number */
     uint64_t icmp_errors; /* errors that the network reported on this socket */
     uint64_t wakeups;     /* pacing decisions */
@@ -141,7 +143,7 @@ static inline uint64_t nm_pace_decide(nm_udp_sender *u, int64_t now, int64_t dea
     uint64_t ready, left;
     nm_assert(behind >= 0 && now < deadline);
     NM_STORE(&u->wakeups, u->wakeups + 1);
-    if (behind > p->late_after_ns && p->not_before == 0)
+    if (behind > p->late_after_ns && !p->repaying)
         NM_STORE(&u->late_wakeups, u->late_wakeups + 1);
     if (behind > p->catch_up_ns) {
         p->zero += behind - p->catch_up_ns;
@@ -149,14 +151,24 @@ static inline uint64_t nm_pace_decide(nm_udp_sender *u, int64_t now, int64_t dea
     }
     ready = nm_pace_before(p, now + 1) - p->scheduled;
     ready = (ready + p->quantum - 1) / p->quantum * p->quantum;
-    p->not_before = 0;
-    if (ready > p->most) {
-        ready = p->most;
-        p->not_before = now + nm_pace_span(p, ready) / 2;
-    }
+    p->repaying = ready > p->most;
+    if (p->repaying) ready = p->most;
+    p->not_before = p->repaying ? now + nm_pace_span(p, ready) / 2 : 0;
+    /* Sending may have taken long, so that the next is due at once: not two portions in one go. */
+    p->pause_ns = ready > p->quantum ? nm_pace_span(p, p->quantum) / 2 : 0;
     left = nm_pace_before(p, deadline) - p->scheduled;
     u->burst_bytes = 0;
     return ready < left ? ready : left;
+}
+
+/* Books `n` sent datagrams of a decision, `left` of which are still to come. */
+static inline void nm_pace_sent(nm_udp_sender *u, uint64_t n, uint64_t left, int64_t now) {
+    nm_pace *p = &u->pace;
+    p->scheduled += n;
+    u->burst_bytes += n * u->datagram_bytes;
+    if (u->burst_bytes > u->largest_burst_bytes) NM_STORE(&u->largest_burst_bytes, u->burst_bytes);
+    if (left == 0 && p->pause_ns > 0 && p->not_before < now + p->pause_ns)
+        p->not_before = now + p->pause_ns;
 }
 
 /* Lays `count` datagrams out in messages of up to u->segments, stamps them, and hands them to the
@@ -287,7 +299,7 @@ typedef struct {
 
 typedef struct {
     /* published: readers use nm_udp_read() */
-    uint32_t version __attribute__((aligned(64))); /* odd while the words below are written */
+    uint32_t version; /* odd while the words below are written */
     uint32_t omit_over;
     nm_udp_counts shown, shown_omitted;
     nm_series packet_series;

@@ -15,11 +15,11 @@ from netmeasure._fast.native cimport (
 )
 from netmeasure._fast.udp_native cimport (
     ECONNREFUSED, EINVAL, EIO, EMSGSIZE, ENOBUFS, EOPNOTSUPP, MSG_WAITFORONE, NM_UDP_LARGEST,
-    NM_UDP_TRAIN, c_recvmmsg, nm_pace_decide, nm_pace_due, nm_pace_init, nm_sleep_until,
-    nm_timer_slack, nm_udp_align_clocks, nm_udp_ask_drops, nm_udp_counts, nm_udp_finish,
-    nm_udp_omit, nm_udp_publish, nm_udp_read, nm_udp_receiver, nm_udp_receiver_free,
-    nm_udp_receiver_init, nm_udp_segment_errno, nm_udp_send, nm_udp_sender, nm_udp_sender_free,
-    nm_udp_sender_init, nm_udp_take, nm_wait_writable,
+    NM_UDP_TRAIN, c_recvmmsg, nm_pace_decide, nm_pace_due, nm_pace_init, nm_pace_sent,
+    nm_sleep_until, nm_timer_slack, nm_udp_align_clocks, nm_udp_ask_drops, nm_udp_counts,
+    nm_udp_finish, nm_udp_omit, nm_udp_publish, nm_udp_read, nm_udp_receiver,
+    nm_udp_receiver_free, nm_udp_receiver_init, nm_udp_segment_errno, nm_udp_send,
+    nm_udp_sender, nm_udp_sender_free, nm_udp_sender_init, nm_udp_take, nm_wait_writable,
 )
 from netmeasure._fast.worker cimport Group, Stream, copy_series
 
@@ -62,16 +62,16 @@ cdef class UdpSender(Stream):
     catch_up_ns      what is further behind schedule than this (and than one decision) is given up.
                      A busy machine keeps threads waiting for 4 to 6 ms; less than that costs rate.
     spin_ns          wait the last part before a decision without sleeping
-    segments         most datagrams per UDP_SEGMENT super-datagram; 0, 1: no offload. Never more than
-                     the kernel takes, nor more than leave together by design.
+    segments         most datagrams per UDP_SEGMENT super-datagram; 0, 1: no offload. Never more
+                     than the kernel takes, nor more than leave together by design.
     duration_ns      from the gate's opening; 0: no deadline
     omit_ns          datagrams sent before this do not count against the group's budget
     payload          repeated to fill the datagrams behind their headers; random bytes by default
 
-    Pacing is an absolute schedule: datagram k is due k intervals after the gate opened. Who wakes up
-    late sends what is due, but at most 0.5 ms of rate (or one decision) together, and repays a longer
-    backlog at twice the rate. A budget that is not a multiple of the datagram is exceeded by less
-    than one. The series count what the kernel took.
+    Pacing is an absolute schedule: datagram k is due k intervals after the gate opened. Who wakes
+    up late sends what is due, but at most 0.5 ms of rate (or one decision) together, and repays a
+    longer backlog at no more than twice the rate. A budget that is not a multiple of the datagram
+    is exceeded by less than one. The series count what the kernel took.
     """
 
     cdef nm_udp_sender udp
@@ -254,9 +254,10 @@ cdef class UdpReceiver(Stream):
         """All counts of one moment, from the start: safe at any time, from any thread.
 
         received + lost == highest sequence number, always: what is lost at the very end, nobody but
-        the sender knows. Where trains are coalesced, host_dropped_packets counts a dropped train as
-        one, as the kernel does: it is then a lower bound. All counts but lost_packets only grow (a datagram that comes late is no
-        longer lost); jitter, ipdv and transit start again when the omitted part is over.
+        the sender knows. All counts but lost_packets only grow (a datagram that comes late is no
+        longer lost); jitter, ipdv and transit start again when the omitted part is over. Where
+        trains are coalesced, host_dropped_packets counts a dropped train as one, as the kernel
+        does: it is then a lower bound.
         """
         cdef nm_udp_counts counts
         with nogil:
@@ -390,10 +391,7 @@ cdef void send_datagrams(nm_stream *own, nm_udp_sender *u, nm_group *group, int 
                 credit -= <uint64_t>taken
             if paced:
                 ready -= <uint64_t>taken
-                u.pace.scheduled += <uint64_t>taken
-                u.burst_bytes += <uint64_t>taken * size
-                if u.burst_bytes > u.largest_burst_bytes:
-                    NM_STORE(&u.largest_burst_bytes, u.burst_bytes)
+                nm_pace_sent(u, <uint64_t>taken, ready, now)
             each_ns = took // taken
             if took > CALL_NS:
                 per_call = max(u.segments, per_call // 2)

@@ -35,7 +35,6 @@ cdef extern from "nm_udp.h" nogil:
         int32_t fallback_errno
         nm_series packet_series
         nm_pace pace
-        uint64_t burst_bytes
         uint32_t datagram_bytes
         uint32_t slots
         unsigned char *buffer
@@ -79,6 +78,7 @@ cdef extern from "nm_udp.h" nogil:
                       uint64_t burst, int64_t catch_up_ns)
     int64_t nm_pace_due(const nm_pace *p, uint64_t k)
     uint64_t nm_pace_decide(nm_udp_sender *u, int64_t now, int64_t deadline)
+    void nm_pace_sent(nm_udp_sender *u, uint64_t n, uint64_t left, int64_t now)
     int nm_udp_sender_init(nm_udp_sender *u, uint32_t datagram_bytes, int counters_64bit,
                            uint32_t segments)
     void nm_udp_sender_free(nm_udp_sender *u)

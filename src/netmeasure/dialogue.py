@@ -82,6 +82,7 @@ class Dialogue:
         self._address: sockets.Address | None = None
         self._control: ControlChannel | None = None
         self._side: SideReport | None = None
+        self._ticker: IntervalClock | None = None
 
     @property
     def extended(self) -> bool:
@@ -274,7 +275,7 @@ class Dialogue:
         await self._expect(Kind.TEST_START)
         await self._expect(Kind.TEST_RUNNING)
         workload.start()
-        ticker = IntervalClock(workload, self.spec.timing, emit)
+        ticker = self._ticker = IntervalClock(workload, self.spec.timing, emit)
         ticking = asyncio.create_task(ticker.run())
         try:
             await first_of(
@@ -293,7 +294,6 @@ class Dialogue:
         finally:
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
-        ticker.last()
         if error := workload.failed():
             raise error
 
@@ -442,6 +442,8 @@ class Dialogue:
         if self.workload is not None:
             self.workload.abort()
             await self.workload.join()
+        if self._ticker is not None:
+            self._ticker.last()
         control = self._control
         if control is None:
             return

@@ -14,10 +14,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from support.proxy import Proxy
 
 import netmeasure as nm
 from netmeasure.protocol import error_text
+from support.proxy import Proxy
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -48,7 +48,7 @@ class Watched:
 
     async def told(self) -> str:
         """The one refusal that comes."""
-        await until(lambda: self.refusals)
+        await until(lambda: self.refusals, 1)
         assert len(self.refusals) == 1
         return self.refusals.pop()
 
@@ -86,13 +86,13 @@ async def watched(**limits: Any) -> AsyncIterator[Watched]:
     assert it.crashes == []
 
 
-async def until(check: Callable[[], object]) -> None:
+async def until(check: Callable[[], object], limit_s: float = 5) -> None:
     """Wait for something that nobody announces."""
-    for _ in range(5000):
+    for _ in range(round(limit_s * 1000)):
         if check():
             return
         await asyncio.sleep(0.001)
-    raise AssertionError("it did not happen in 5 s")
+    raise AssertionError(f"it did not happen in {limit_s} s")
 
 
 class Peer:
@@ -275,6 +275,7 @@ def test_silence_after_the_cookie(run_once: RunLoop) -> None:
             with Peer(it) as peer:
                 await peer.hello()
                 await peer.expect(b"")
+            await it.idle()
             assert "silent" in await it.told()
 
     run_once(main())
@@ -362,7 +363,25 @@ def test_wrong_parameters_are_answered_with_their_number(run_once: RunLoop, name
                     assert isinstance(said, bytes)
                     await peer.send(said)
                 await peer.expect_error(code)
-            assert await it.told()
+            await it.idle()
+            assert it.results == []
+            it.refusals.clear()
+
+    run_once(main())
+
+
+@pytest.mark.parametrize("name", ["not-json", "sctp"])
+def test_wrong_parameters_are_told_to_who_runs_the_server(run_once: RunLoop, name: str) -> None:
+    said, code = WRONG[name]
+
+    async def main() -> None:
+        async with watched() as it:
+            with Peer(it) as peer:
+                await peer.hello()
+                await peer.send(said if isinstance(said, bytes) else framed(said))
+                await peer.expect_error(code)
+                where = "{}:{}".format(*peer.control.getsockname())
+            assert (await it.told()).startswith(where)
 
     run_once(main())
 

@@ -57,7 +57,7 @@ async def measured(network: Any, spec: nm.TcpSpec) -> tuple[nm.Result, list[nm.I
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
     with Network() as pair:
-        pair.shape(RATE)
+        pair.shape(RATE, burst="1m")  # forgives 8 ms without CPU
         yield pair
 
 
@@ -68,13 +68,13 @@ def network() -> Iterator[Network]:
 def test_3_a_byte_limited_test_waits_for_the_interval_to_end(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
-    total = 30_000_000  # a quarter of a second
+    total = 100_000_000  # 0.84 s
     timing = nm.Timing(total_bytes=total, interval_s=5)
     start = time.monotonic()
     result, _ = run_once(
         measured(network, nm.TcpSpec(direction=direction, timing=timing, options=CUBIC))
     )
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 2
     assert result.receiver.bytes == result.sender.bytes == total
     assert result.flow.averages.after_omit_bps == pytest.approx(CEILING_BPS, rel=0.03)
 

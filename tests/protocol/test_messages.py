@@ -455,3 +455,26 @@ def test_error_texts() -> None:
     assert "bitrate" in error_text(ServerErrorCode(27, None))
     assert "999" in error_text(ServerErrorCode(999, None))
     assert error_text(ServerErrorCode(None, None)) == "an error it did not name"
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        {"origin_ns": 0, "width_ns": 0, "bytes": [1]},
+        {"origin_ns": 0, "width_ns": -1, "bytes": [1]},
+        {"origin_ns": 2**62, "width_ns": 1, "bytes": [1]},
+        {"origin_ns": 0, "width_ns": 10**14, "bytes": [1] * 100},
+        {"origin_ns": 0, "width_ns": 1, "bytes": [-1, 2]},
+        {"origin_ns": 0, "width_ns": 1, "bytes": [2**62, 2**62]},
+    ],
+)
+def test_a_series_that_cannot_be_is_refused(series: dict[str, Any]) -> None:
+    report = {"streams": [{"id": 1, "role": "receiver", "series": series}]}
+    with pytest.raises(RemoteProtocolError, match="series"):
+        decode_results(netmeasure=report)
+
+
+def test_a_moment_that_cannot_be_is_refused() -> None:
+    report = {"streams": [{"id": 1, "role": "receiver", "last_ns": 2**62}]}
+    with pytest.raises(RemoteProtocolError, match="moment"):
+        decode_results(netmeasure=report)

@@ -127,7 +127,7 @@ def all_bytes(found: Split) -> int:
     return found.ramp.bytes + found.steady.bytes + found.tail.bytes
 
 
-@pytest.mark.parametrize("buckets", [20, 199, 200, 201, 777, 1000])
+@pytest.mark.parametrize("buckets", [40, 199, 200, 201, 777, 1000])
 def test_constant_rate(buckets: int) -> None:
     found = whole(series([1_250_000] * buckets, origin_ns=123))
     assert found.steady.verdict == "steady"

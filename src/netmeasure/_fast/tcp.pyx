@@ -27,7 +27,7 @@ cdef class Sender(Stream):
     """Sends `block_bytes` again and again until deadline, budget, stop or error.
 
     duration_ns   from the gate's opening; 0: no deadline
-    omit_ns       bytes sent before this do not count against the group's budget
+    omit_ns       bytes acknowledged before this do not count against the group's budget
     source_fd     >= 0: sendfile() from that descriptor (a memfd of at least block_bytes) instead of
                   send() from memory
     half_close    end with shutdown(SHUT_WR), so that the receiver sees where the data ends
@@ -141,6 +141,7 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
     cdef off_t offset
     cdef int code
     cdef bint short_timeout = False
+    cdef bint omitting
 
     if zero == 0:
         own.reason = NM_ABORTED if nm_aborting(group) else NM_STOPPED
@@ -152,6 +153,7 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
     NM_STORE(&own.first_ns, now)
     own.reason = NM_RUNNING
     deadline = zero + duration_ns if duration_ns > 0 else 0
+    omitting = omit_ns > 0
     omit_ns += zero
     want = 0
     done = 0
@@ -170,7 +172,11 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
                 nm_timeout(fd, SO_SNDTIMEO, deadline - now)
                 short_timeout = True
         if done == want:
-            want = block_bytes if now < omit_ns else nm_claim(group, block_bytes)
+            if omitting and now >= omit_ns:
+                # what is still on its way arrives after the omitted time, and counts there
+                omitting = False
+                nm_claim(group, own.bytes - own.acked)
+            want = block_bytes if omitting else nm_claim(group, block_bytes)
             done = 0
             if want == 0:
                 own.reason = NM_BUDGET

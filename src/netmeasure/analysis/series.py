@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from netmeasure.result import Series
 
+#: Streams whose origins lie far apart are added up on a coarser grid, not on an endless one.
+MAX_BUCKETS = 1_000_000
+
 Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -51,7 +54,8 @@ def curve(series: Series, end_ns: int | None = None) -> Curve:
 
 
 def total(parts: Sequence[Series]) -> Series | None:
-    """The sum of several series on one grid: earliest origin, coarsest width. None for none.
+    """The sum of several series on one grid: earliest origin, coarsest width, at most MAX_BUCKETS
+    buckets. None for none.
 
     Buckets stay whole bytes and their sum is the sum of the parts, exactly.
     """
@@ -63,6 +67,7 @@ def total(parts: Sequence[Series]) -> Series | None:
     origin = min(part.origin_ns for part in parts)
     width = max(part.width_ns for part in parts)
     end = max(part.origin_ns + part.width_ns * len(part.bytes) for part in parts)
+    width = max(width, -(-(end - origin) // MAX_BUCKETS))
     edges = origin + width * np.arange(-(-(end - origin) // width) + 1, dtype=np.int64)
     cumulative = sum(np.round(curve(part).until(edges)) for part in parts)
     return Series(

@@ -7,8 +7,9 @@ first ones belong to the ramp:
     d* = argmin over d <= n/2 of  1/(n-d)^2 * sum over i > d of (y_i - mean_d)^2
 
 White, "An effective truncation heuristic for bias reduction in simulation output", Simulation 69
-(1997); White, Cobb and Spratt, WSC 2000. A d* at the border n/2, or fewer than 20 batches left,
-means that no plateau was found (Hoad, Robinson and Davies, WSC 2008).
+(1997); White, Cobb and Spratt, WSC 2000. A d* at the border n/2 means that no plateau was found (Hoad,
+Robinson and Davies, WSC 2008), and so does a second half of the rest that differs from the first. Below
+40 batches there is too little to tell.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def split(
         share = GRAINS_PER_BATCH * grain_bytes / transfer.between(start_ns, end_ns)
         width = max(width, round((end_ns - start_ns) * min(1.0, share)))
     batches = (end_ns - start_ns) // width  # the last, partial batch is dropped
-    if batches < MIN_BATCHES:
+    if batches < 2 * MIN_BATCHES:  # a cut in the first half must leave enough of them
         return _whole(transfer, start_ns, end_ns, int(batches), width)
     edges = start_ns + width * np.arange(batches + 1, dtype=np.int64)
     rates = np.diff(transfer.until(edges)) * (8e9 / width)

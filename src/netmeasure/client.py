@@ -19,8 +19,8 @@ def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
         raise SpecError(f"{port} is not a port: it must be 1 to 65535")
     host, text = target, ""
     if target.startswith("["):
-        host, _, rest = target[1:].partition("]")
-        if rest and not rest.startswith(":"):
+        host, bracket, rest = target[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
             raise SpecError(f"{target!r} is not a target", hint="write [address]:port")
         text = rest[1:]
     elif target.count(":") == 1:

@@ -298,7 +298,12 @@ class Dialogue:
             raise error
 
     async def _data_end(self, workload: Workload) -> None:
-        """Return when the test is over by its own terms."""
+        """Return when the test is over by its own terms; not when a stream broke."""
+        await self._all_over(workload)
+        if workload.failed():
+            await asyncio.Event().wait()  # `_stream_failure` has the word
+
+    async def _all_over(self, workload: Workload) -> None:
         await workload.join("sender")
         if not workload.ids("receiver"):
             return

@@ -7,9 +7,9 @@ first ones belong to the ramp:
     d* = argmin over d <= n/2 of  1/(n-d)^2 * sum over i > d of (y_i - mean_d)^2
 
 White, "An effective truncation heuristic for bias reduction in simulation output", Simulation 69
-(1997); White, Cobb and Spratt, WSC 2000. A d* at the border n/2 means that no plateau was found (Hoad,
-Robinson and Davies, WSC 2008), and so does a second half of the rest that differs from the first. Below
-40 batches there is too little to tell.
+(1997); White, Cobb and Spratt, WSC 2000. A d* at the border n/2 means that no plateau was found
+(Hoad, Robinson and Davies, WSC 2008), and so does a second half of the rest that differs from the
+first. Below 40 batches there is too little to tell.
 """
 
 from __future__ import annotations

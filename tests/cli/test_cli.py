@@ -1,0 +1,309 @@
+"""The program as a user meets it: what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netmeasure import Result
+from netmeasure.cli.exits import Exit
+
+PROGRAM = (sys.executable, "-m", "netmeasure")
+SHORT = ("-t", "0.3")
+
+
+def netmeasure(*words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (*PROGRAM, *words), capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def one_line(text: str) -> str:
+    """The line that an error is: one, ours, and no traceback."""
+    assert text.count("\n") == 1, text
+    assert text.startswith("netmeasure: "), text
+    return text
+
+
+@contextlib.contextmanager
+def running(*words: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        (*PROGRAM, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def server(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a free port of 127.0.0.1, and its "host:port"."""
+    with running("server", "-B", "127.0.0.1", "-p", "0", *words) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().split()[-1]
+
+
+# ---- a test that goes well ----------------------------------------------------------------------
+
+
+def test_loopback_reports_and_says_nothing_on_stderr() -> None:
+    ran = netmeasure("loopback", *SHORT)
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    for words in ("TCP upload", "Set-up", "connect", "steady bitrate", "curl's way", "retransmits"):
+        assert words in ran.stdout
+
+
+def test_loopback_udp_reports_loss() -> None:
+    ran = netmeasure("loopback", "-u", "-b", "20M", "-l", "1000", *SHORT)
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    for words in ("UDP upload at 20.0 Mbit/s", "hello", "lost", "0 of "):
+        assert words in ran.stdout
+
+
+def test_json_is_all_that_is_printed() -> None:
+    ran = netmeasure("loopback", *SHORT, "-d", "both", "--json")
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    result = Result.from_json(ran.stdout)
+    assert result.complete
+    assert [flow.direction for flow in result.flows] == ["upload", "download"]
+
+
+def test_json_to_a_file_leaves_the_report_on_the_screen(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    ran = netmeasure("loopback", *SHORT, "--json", str(file))
+    assert ran.returncode == Exit.OK
+    assert "steady bitrate" in ran.stdout
+    assert Result.from_json(file.read_bytes()).complete
+
+
+def test_intervals_are_shown_unless_quiet() -> None:
+    options = ("loopback", "-t", "0.5", "-i", "0.2")
+    assert netmeasure(*options).stdout.count("retransmits\n") == 3
+    assert netmeasure(*options, "-q").stdout.count("retransmits\n") == 0
+
+
+@pytest.mark.parametrize("command", [(), ("client",), ("server",), ("loopback",)])
+def test_help(command: tuple[str, ...]) -> None:
+    ran = netmeasure(*command, "--help")
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    assert ran.stdout.startswith("usage: netmeasure")
+
+
+# ---- wrong input --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-t abc",
+        "-t 0",
+        "-t -1",
+        "-t nan",
+        "-t 1 -n 5",
+        "-n 0",
+        "-k 0",
+        "-P 0",
+        "-P 129",
+        "-l 0",
+        "-l 2M",
+        "-b 10x",
+        "-M 5",
+        "-w 1G",
+        "-i 0",
+        "-O 601",
+        "-C nosuchcongestionname",
+        "--bogus",
+        "-d sideways",
+        "--burst 5",
+        "-u -l 8",
+        "-u -C cubic",
+        "-u --send-mode sendfile",
+        "-u -b 1M --packet-rate 5",
+    ],
+)
+def test_a_wrong_value_is_one_line(words: str) -> None:
+    ran = netmeasure("loopback", *words.split())
+    assert ran.returncode == Exit.USAGE
+    assert ran.stdout == ""
+    one_line(ran.stderr)
+
+
+@pytest.mark.parametrize("target", ["a b", "host:99999", "host:x", "[::1", "http://host/x", ""])
+def test_a_wrong_target_is_one_line(target: str) -> None:
+    ran = netmeasure("client", target)
+    assert ran.returncode == Exit.USAGE
+    one_line(ran.stderr)
+
+
+def test_no_command() -> None:
+    ran = netmeasure()
+    assert ran.returncode == Exit.USAGE
+    one_line(ran.stderr)
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_test() -> None:
+    ran = netmeasure("loopback", "-t", "20", "--json", "/proc/nothing/here", timeout=10)
+    assert ran.returncode == Exit.USAGE
+    assert "/proc/nothing/here" in one_line(ran.stderr)
+
+
+# ---- peers that are not there, or not what they should be ---------------------------------------
+
+
+def test_name_not_found() -> None:
+    ran = netmeasure("client", "nosuch.invalid")
+    assert ran.returncode == Exit.NO_CONNECTION
+    assert "nosuch.invalid" in one_line(ran.stderr)
+
+
+def test_refused() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        ran = netmeasure("client", f"127.0.0.1:{sock.getsockname()[1]}")
+    assert ran.returncode == Exit.NO_CONNECTION
+    assert "refused" in one_line(ran.stderr)
+
+
+def test_not_a_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(b"220 ftp.example ready\r\n")
+                sock.recv(100)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        ran = netmeasure("client", f"127.0.0.1:{listener.getsockname()[1]}")
+        thread.join()
+    assert ran.returncode == Exit.NOT_A_SERVER
+    assert "not an iperf3 or netmeasure server" in one_line(ran.stderr)
+
+
+def test_busy_and_the_next_test_is_served() -> None:
+    with server("--max-tests", "1") as (_, address):
+        with running("client", address, "-t", "30", "-i", "0.1") as first:
+            assert first.stdout is not None
+            assert "upload" in first.stdout.readline()
+            ran = netmeasure("client", address, *SHORT)
+            assert ran.returncode == Exit.BUSY
+            assert "busy" in one_line(ran.stderr)
+            first.send_signal(signal.SIGINT)
+            first.communicate(timeout=10)
+        assert netmeasure("client", address, *SHORT).returncode == Exit.OK
+
+
+def test_two_servers_want_one_port() -> None:
+    with server() as (_, address):
+        ran = netmeasure("server", "-B", "127.0.0.1", "-p", address.rpartition(":")[2])
+    assert ran.returncode == Exit.CANT_LISTEN
+    assert "in use" in one_line(ran.stderr)
+
+
+def test_a_server_that_is_killed() -> None:
+    with server() as (process, address), running("client", address, "-t", "30", "-i", "0.1") as ran:
+        assert ran.stdout is not None
+        assert "upload" in ran.stdout.readline()
+        process.kill()
+        output, errors = ran.communicate(timeout=20)
+    assert ran.returncode == Exit.CUT_SHORT
+    assert "INCOMPLETE" in output
+    assert "steady bitrate" in output
+    assert "vanished" in one_line(errors)
+
+
+# ---- signals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)],
+)
+def test_a_signal_ends_the_test_and_reports_it(number: signal.Signals, code: Exit) -> None:
+    with running("loopback", "-t", "30", "-i", "0.1") as ran:
+        assert ran.stdout is not None
+        assert "upload" in ran.stdout.readline()
+        ran.send_signal(number)
+        output, errors = ran.communicate(timeout=20)
+    assert (ran.returncode, errors) == (code, "")
+    assert "stopped early by the user" in output
+    assert "steady bitrate" in output
+
+
+def test_a_signal_before_the_data_ends_at_once() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        running("client", f"127.0.0.1:{silent.getsockname()[1]}") as ran,
+    ):
+        sock, _ = silent.accept()
+        with sock:
+            assert len(sock.recv(37, socket.MSG_WAITALL)) == 37
+            ran.send_signal(signal.SIGINT)
+            _, errors = ran.communicate(timeout=10)
+    assert ran.returncode == Exit.INTERRUPTED
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_ends_in_good_order_in_mid_test(number: signal.Signals) -> None:
+    with running("server", "-B", "127.0.0.1", "-p", "0") as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        with running("client", address, "-t", "30", "-i", "0.1") as client:
+            assert client.stdout is not None
+            assert "upload" in client.stdout.readline()
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=10)
+            _, said = client.communicate(timeout=10)
+    assert (process.returncode, errors) == (Exit.OK, "")
+    assert "incomplete" in output
+    assert client.returncode == Exit.CUT_SHORT
+    assert "told to terminate" in one_line(said)
+
+
+def test_a_reader_that_leaves_early_is_no_traceback() -> None:
+    with running("loopback", "-t", "0.5", "-i", "0.05") as ran:
+        assert ran.stdout is not None
+        ran.stdout.readline()
+        ran.stdout.close()
+        assert ran.stderr is not None
+        errors = ran.stderr.read()
+        ran.wait(20)
+    assert errors == ""
+
+
+# ---- the server's own output --------------------------------------------------------------------
+
+
+def test_the_server_says_a_line_for_each_test() -> None:
+    with server() as (process, address):
+        assert netmeasure("client", address, *SHORT).returncode == Exit.OK
+        assert process.stdout is not None
+        line = process.stdout.readline()
+    assert "upload" in line
+    assert line.endswith("complete\n")
+
+
+def test_the_server_prints_results_as_lines_of_json() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = str(sock.getsockname()[1])
+    with running("server", "-B", "127.0.0.1", "-p", port, "--json") as process:
+        while (ran := netmeasure("client", f"127.0.0.1:{port}", *SHORT)).returncode != Exit.OK:
+            assert "refused" in ran.stderr  # it is not listening yet
+        assert process.stdout is not None
+        line = process.stdout.readline()
+    assert Result.from_json(line).complete
+    assert json.loads(line)["spec"]["kind"] == "tcp"

@@ -75,7 +75,8 @@ class Arrivals:
         self._keepers.clear()
 
     def close(self) -> None:
-        """Close what nobody has taken over."""
+        """Close what nobody has taken over, and take nothing any more."""
+        self._directions = ()
         self._dismiss_keepers()
         for arrival in self._here:
             arrival.sock.close()

@@ -10,6 +10,7 @@ import asyncio
 import math
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import replace
@@ -76,6 +77,8 @@ class Dialogue:
         self.peer_results: PeerResults | None = None
         self.workload: Workload | None = None
         self.stop = asyncio.Event()
+        #: where the test stands: the phase of an error that does not name its own
+        self.step = "connect"
         self._host = host
         self._port = port
         self._cookie = new_cookie()
@@ -99,11 +102,15 @@ class Dialogue:
         """All steps. Intervals go to `emit` as they are complete."""
         await self._connect()
         self._choose_datagram_size()
+        self.step = "control"
         await self._shake_hands()
         plan = negotiate.client_plan(self.spec, extended=self.extended)
         self.workload = negotiate.workload(plan)
+        self.step = "connect"
         await self._open_streams(self.workload)
+        self.step = "data"
         await self._transfer(self.workload, emit)
+        self.step = "results"
         await self._exchange_results(self.workload)
 
     async def _connect(self) -> None:
@@ -169,10 +176,10 @@ class Dialogue:
             )
         if message.kind is Kind.SERVER_ERROR:
             return PeerRefusedError(
-                f"the server gave up: {error_text(message.payload)}", phase="control"
+                f"the server gave up: {error_text(message.payload)}",
             )
         if message.kind is Kind.SERVER_TERMINATE:
-            return PeerTerminatedError("the server was told to terminate", phase="data")
+            return PeerTerminatedError("the server was told to terminate")
         return RemoteProtocolError(f"the server sent {message.kind.name} too early")
 
     async def _open_streams(self, workload: Workload) -> None:
@@ -422,22 +429,39 @@ class Dialogue:
         if message.kind is not Kind.SERVER_RESULTS:
             raise self._bad_news(message)
         self.peer_results = message.payload
-        await control.receive(deadline_s=deadlines.results_s)
-        await control.send(Kind.IPERF_DONE, deadline_s=deadlines.results_s)
+        message = await control.receive(deadline_s=deadlines.results_s)
+        if message.kind is not Kind.DISPLAY_RESULTS:
+            raise self._bad_news(message)
         self._check_totals(workload)
+        with suppress(PeerClosedError, PeerTimeoutError):  # a farewell: everything is here
+            await control.send(Kind.IPERF_DONE, deadline_s=deadlines.results_s)
 
     def _check_totals(self, workload: Workload) -> None:
-        """A byte limit is met exactly by a netmeasure server, or the streams ended too early."""
-        wanted = self.spec.total_bytes
-        if wanted is None or self.stop.is_set() or self.spec.timing.omit_s:
-            return
+        """TCP loses nothing: what was acknowledged at one end was read at the other, and a byte
+        limit was met, or something on the way ended a stream early."""
         if isinstance(self.spec, UdpSpec):
             return  # what is missing is lost, and counted as such
-        received = sum(workload.received(number) for number in workload.ids("receiver"))
-        if workload.ids("receiver") and received < wanted:
-            raise StreamError(
-                f"the server's streams ended after {received} of {wanted} bytes", phase="data"
-            )
+        far = self.peer_results.netmeasure if self.peer_results else None
+        there = {stream.id: stream for stream in far.streams} if far is not None else {}
+        for mine in self.side().streams:
+            pair = (mine, there.get(mine.id, mine))
+            sent = next((s.acked_bytes for s in pair if s.role == "sender"), None)
+            came = next((s for s in pair if s.role == "receiver"), None)
+            if sent is not None and came is not None and came.end_reason == "eof":
+                self._check_total(f"stream {mine.id}", came.bytes or 0, sent)
+        wanted = self.spec.total_bytes
+        numbers = workload.ids("receiver")
+        if (
+            numbers
+            and wanted is not None
+            and not self.stop.is_set()
+            and not self.spec.timing.omit_s
+        ):
+            self._check_total("the test", sum(map(workload.received, numbers)), wanted)
+
+    def _check_total(self, what: str, received: int, wanted: int) -> None:
+        if received < wanted:
+            raise StreamError(f"{what} ended early: {received} of {wanted} bytes were received")
 
     # ---- after the last step --------------------------------------------------------------------
 

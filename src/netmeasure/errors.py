@@ -44,20 +44,25 @@ class MeasureError(NetmeasureError):
 
     code = "failed"
 
+    #: what to try where the place of the failure knows nothing better
+    usual_hint: ClassVar[str | None] = None
+
     def __init__(self, message: str, *, phase: str | None = None, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint or self.usual_hint)
         self.phase = phase
         self.result: Any = None
 
 
 class NameNotFoundError(MeasureError):
     code = "name_not_found"
+    usual_hint = "check the spelling and the name server"
 
 
 class ConnectError(MeasureError):
     """No connection to the peer: see the subclasses for the usual reasons."""
 
     code = "connect"
+    usual_hint = "is the server running and reachable?"
 
 
 class ConnectRefusedError(ConnectError):
@@ -76,42 +81,49 @@ class SocketOptionError(MeasureError):
     """The kernel refused an option that was asked for (congestion control, MSS, bind address)."""
 
     code = "socket_option"
+    usual_hint = "leave the option out, or ask for what this host has"
 
 
 class BusyError(MeasureError):
     """The server answers that it has no room for another test."""
 
     code = "busy"
+    usual_hint = "try again later"
 
 
 class PeerTimeoutError(MeasureError, TimeoutError):
     """The peer did not do its next step in time."""
 
     code = "peer_timeout"
+    usual_hint = "the peer may be overloaded or stopped, or packets are lost on the way"
 
 
 class PeerClosedError(MeasureError):
     """The peer went away: closed, reset or vanished."""
 
     code = "peer_closed"
+    usual_hint = "it was killed, or the network lost it"
 
 
 class PeerTerminatedError(MeasureError):
     """The peer was told to end by its own user and said so."""
 
     code = "peer_terminated"
+    usual_hint = "its own user ended it"
 
 
 class PeerRefusedError(MeasureError):
     """The peer reported an error of its own (SERVER_ERROR) instead of going on."""
 
     code = "peer_refused"
+    usual_hint = "see what the peer itself says"
 
 
 class StreamError(MeasureError):
     """A data connection failed in the middle of the test."""
 
     code = "stream"
+    usual_hint = "something on the way or on the peer broke the connection"
 
 
 class RefusedTestError(MeasureError):
@@ -135,6 +147,7 @@ class ProtocolError(MeasureError):
     """Base of breaches of the control protocol."""
 
     code = "protocol"
+    usual_hint = "it is no iperf3 or netmeasure, or something on the way changes bytes"
 
 
 class LocalProtocolError(ProtocolError):

@@ -101,6 +101,8 @@ class Run:
             await dialogue.run(self._intervals.put_nowait)
         except BaseException as exc:
             error = exc
+            if isinstance(exc, MeasureError) and exc.phase is None:
+                exc.phase = dialogue.step
             raise
         finally:
             try:

@@ -289,17 +289,21 @@ class Server:
                 await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
             await control.close()
             return
-        watch_peer(sock, self._limits.vanished_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):  # reset meanwhile, as the session's first step will find
+            watch_peer(sock, self._limits.vanished_s)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         cookie: str = message.payload
-        turn = self._plain_udp_turns.setdefault(sock.getpeername()[0], asyncio.Lock())
+        turn = self._plain_udp_turns.setdefault(control.peer_host, asyncio.Lock())
         session = Session(control, peer, self._limits, lambda: len(self._sessions), turn)
         self._sessions[cookie] = session
         try:
             await session.run()
         finally:
             del self._sessions[cookie]
-            if session.result is not None and self._on_result is not None:
+            if session.result is None:
+                if session.refusal is not None:
+                    self._refuse(f"{peer}: {session.refusal}")
+            elif self._on_result is not None:
                 self._on_result(session.result)
 
     def _refuse(self, sentence: str) -> None:

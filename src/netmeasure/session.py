@@ -74,6 +74,8 @@ class Session:
         self.peer = peer
         #: None until the end, and where the client left before it asked for a test
         self.result: Result | None = None
+        #: why it came to no test, where the client did not just leave
+        self.refusal: str | None = None
         self._control = control
         self._limits = limits
         self._concurrency = concurrency
@@ -141,6 +143,10 @@ class Session:
                 await uninterrupted(self._leave(error))
             finally:
                 self.result = self._assemble(error)
+                if self.result is None and not isinstance(
+                    error, PeerClosedError | PeerTerminatedError
+                ):
+                    self.refusal = str(error)
 
     async def _agree(self) -> Parameters:
         limits = self._limits
@@ -293,9 +299,11 @@ class Session:
         await control.send(Kind.SERVER_RESULTS, mine, deadline_s=limits.results_s)
         await control.send(Kind.DISPLAY_RESULTS, deadline_s=limits.results_s)
         try:
-            await self._receive(limits.results_s)
+            message = await self._receive(limits.results_s)
         except (PeerClosedError, PeerTimeoutError):
-            pass  # it has everything; that it forgot to say goodbye takes nothing from the result
+            return  # it has everything; that it forgot to say goodbye takes nothing from the result
+        if message.kind is not Kind.IPERF_DONE:
+            raise self._bad_news(message)  # it has found something wrong with the results
 
     async def _empty_receivers(self, workload: Workload, results: PeerResults) -> None:
         """Count what a plain client had sent before it said TEST_END and is still on its way."""

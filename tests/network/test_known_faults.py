@@ -288,7 +288,6 @@ IPERF3_CLIENT = ("iperf3", "-C", "cubic", "-t", "30", "--forceflush")
     [
         pytest.param((*OUR_CLIENT, "-d", "upload"), "upload", id="ours-upload"),
         pytest.param((*OUR_CLIENT, "-d", "download"), "download", id="ours-download"),
-        pytest.param(IPERF3_CLIENT, "upload", id="iperf3-upload", marks=pytest.mark.interop),
         pytest.param(
             (*IPERF3_CLIENT, "-R"), "download", id="iperf3-download", marks=pytest.mark.interop
         ),
@@ -439,7 +438,7 @@ def test_10_the_interval_after_the_omitted_time_is_wrong(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
     """The omitted second is no multiple of the interval: one edge must be where it ends."""
-    timing = nm.Timing(duration_s=2, omit_s=1, interval_s=0.7)
+    timing = nm.Timing(duration_s=1.7, omit_s=1, interval_s=0.7)
     result, intervals = run_once(
         measured(network, nm.TcpSpec(direction=direction, timing=timing, options=CUBIC))
     )

@@ -256,12 +256,16 @@ def _split(
         end,
         bucket_ns=series.width_ns,
         rtt_ns=_base_rtt_ns(senders),
-        grain_bytes=_grain(spec),
+        grain_bytes=_grain(spec, senders),
     )
 
 
-def _grain(spec: Spec) -> int:
-    return (spec.datagram_bytes or 0) if isinstance(spec, UdpSpec) else 0
+def _grain(spec: Spec, senders: Sequence[StreamReport]) -> int:
+    """What arrives at once at the least: a datagram, or a segment."""
+    if isinstance(spec, UdpSpec):
+        return spec.datagram_bytes or 0
+    sizes = [s.tcp_info.mss_bytes[-1] for s in senders if s.tcp_info and s.tcp_info.mss_bytes]
+    return max(sizes, default=0)
 
 
 def _base_rtt_ns(senders: Sequence[StreamReport]) -> int | None:

@@ -41,6 +41,10 @@ def spec(direction: str = "upload", duration_s: float = 60, **more: Any) -> nm.T
     return nm.TcpSpec(direction=direction, timing=timing, deadlines=deadlines, **more)  # type: ignore[arg-type]
 
 
+#: For tests in which data keep the event loop busy: only the fault may end the wait.
+PATIENT = {"handshake_s": 5}
+
+
 async def failure(
     target: str,
     wanted: nm.TcpSpec | None = None,
@@ -508,7 +512,7 @@ def test_a_server_that_breaks_off_the_data_phase(run: RunLoop, direction: str, e
             now.set()
 
         async with fake(script) as it:
-            return await failure(it.address, spec(direction), meanwhile)
+            return await failure(it.address, spec(direction, deadlines=PATIENT), meanwhile)
 
     error = run(main())
     assert type(error) in ENDS[end]
@@ -663,7 +667,9 @@ async def failure_through(
 @pytest.mark.parametrize("streams", [1, 3])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_data_connection_that_is_reset(run: RunLoop, direction: str, streams: int) -> None:
-    through = failure_through(Connection.reset, 1, spec(direction, streams=streams))
+    through = failure_through(
+        Connection.reset, 1, spec(direction, streams=streams, deadlines=PATIENT)
+    )
     error, results = run(through)
     # whoever saw it first says so, and the other end hears it from there
     assert type(error) in (nm.StreamError, nm.PeerRefusedError)
@@ -673,7 +679,7 @@ def test_a_data_connection_that_is_reset(run: RunLoop, direction: str, streams: 
 
 @pytest.mark.parametrize("direction", BOTH_WAYS)
 def test_a_data_connection_that_is_closed_before_its_time(run: RunLoop, direction: str) -> None:
-    error, results = run(failure_through(Connection.close, 1, spec(direction)))
+    error, results = run(failure_through(Connection.close, 1, spec(direction, deadlines=PATIENT)))
     assert type(error) in (nm.StreamError, nm.PeerRefusedError)
     assert_measured(error)
     assert [result.complete for result in results] == [False]
@@ -686,7 +692,9 @@ def test_a_data_connection_that_ends_early_and_swallows_the_rest(
     def half_close(connection: Connection) -> None:
         connection.half_close("up" if direction == "upload" else "down")
 
-    error, results = run_once(failure_through(half_close, 1, spec(direction, duration_s=0.5)))
+    error, results = run_once(
+        failure_through(half_close, 1, spec(direction, 0.5, deadlines=PATIENT))
+    )
     assert type(error) in (nm.StreamError, nm.PeerRefusedError)
     assert_measured(error)
     assert [result.complete for result in results] == [False]
@@ -694,7 +702,7 @@ def test_a_data_connection_that_ends_early_and_swallows_the_rest(
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_data_that_are_stuck(run: RunLoop, direction: str) -> None:
-    wanted = spec(direction, deadlines={"stall_s": 0.3})
+    wanted = spec(direction, deadlines={**PATIENT, "stall_s": 0.3})
 
     def stall(connection: Connection) -> None:
         for index in (1, 2):
@@ -709,7 +717,7 @@ def test_data_that_are_stuck(run: RunLoop, direction: str) -> None:
 
 @pytest.mark.parametrize("direction", BOTH_WAYS)
 def test_a_control_connection_that_is_stuck(run: RunLoop, direction: str) -> None:
-    wanted = spec(direction, duration_s=0.3)
+    wanted = spec(direction, 0.3, deadlines=PATIENT)
     error, _ = run(failure_through(lambda c: c.stall("both"), 0, wanted, stall_s=0.5))
     assert type(error) is nm.PeerTimeoutError
     assert "ending (EXCHANGE_RESULTS expected)" in str(error)
@@ -718,7 +726,7 @@ def test_a_control_connection_that_is_stuck(run: RunLoop, direction: str) -> Non
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_control_connection_that_is_reset(run: RunLoop, direction: str) -> None:
-    error, results = run(failure_through(Connection.reset, 0, spec(direction)))
+    error, results = run(failure_through(Connection.reset, 0, spec(direction, deadlines=PATIENT)))
     assert type(error) is nm.PeerClosedError
     assert "vanished in the middle" in str(error)
     assert_measured(error)
@@ -738,7 +746,7 @@ def test_a_server_that_is_killed(run: RunLoop, direction: str) -> None:
             await flowing(running)
             process.send_signal(signal.SIGKILL)
 
-        return await failure(listening[1], spec(direction, streams=2), meanwhile)
+        return await failure(listening[1], spec(direction, streams=2, deadlines=PATIENT), meanwhile)
 
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:

@@ -16,6 +16,8 @@ import pytest
 
 from netmeasure import Result
 from netmeasure.cli.exits import Exit
+from support import census
+from support.proxy import Proxy
 
 PROGRAM = (sys.executable, "-m", "netmeasure")
 SHORT = ("-t", "0.3")
@@ -307,3 +309,75 @@ def test_the_server_prints_results_as_lines_of_json() -> None:
         line = process.stdout.readline()
     assert Result.from_json(line).complete
     assert json.loads(line)["spec"]["kind"] == "tcp"
+
+
+# ---- hard cases ---------------------------------------------------------------------------------
+
+
+def test_the_second_signal_does_not_wait_for_the_results() -> None:
+    with server() as (_, address):
+        host, port = address.split(":")
+        with Proxy((host, int(port))) as proxy:
+            target = "{}:{}".format(*proxy.address)
+            with running("client", target, "-t", "30", "-i", "0.1") as ran:
+                assert ran.stdout is not None
+                assert "upload" in ran.stdout.readline()
+                control = proxy.connection(0)
+                control.stall("down")
+                said = control.forwarded("up")
+                ran.send_signal(signal.SIGINT)
+                # it has said TEST_END, and now waits for an answer that does not come
+                assert census.settle(lambda: control.forwarded("up") > said, 5)
+                ran.send_signal(signal.SIGINT)
+                output, errors = ran.communicate(timeout=5)
+    assert (ran.returncode, errors) == (Exit.INTERRUPTED, "")
+    assert "INCOMPLETE" in output
+    assert "steady bitrate" in output
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=["report", "json"])
+def test_a_full_disk_under_the_output_is_one_line(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            (*PROGRAM, "loopback", "-t", "0.1", *words),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert ran.returncode == Exit.FAILED
+    assert "No space left" in one_line(ran.stderr)
+
+
+def test_a_full_disk_under_the_json_file_is_one_line() -> None:
+    ran = netmeasure("loopback", "-t", "0.1", "--json", "/dev/full")
+    assert ran.returncode == Exit.FAILED
+    assert "/dev/full" in one_line(ran.stderr)
+    assert "steady bitrate" in ran.stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed(closed: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    command = f'exec "$0" -m netmeasure loopback -t 0.1 --json "$1" {closed}'
+    ran = subprocess.run(
+        ("sh", "-c", command, sys.executable, str(file)),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    assert Result.from_json(file.read_bytes()).complete
+
+
+@pytest.mark.parametrize("option", ["-P", "-k"])
+@pytest.mark.parametrize("value", ["1.5", "abc", "1e3"])
+def test_a_count_is_a_whole_number(option: str, value: str) -> None:
+    end = ("-t", "0.1") if option == "-P" else ()
+    ran = netmeasure("loopback", option, value, *end)
+    assert ran.returncode == Exit.USAGE
+    said = one_line(ran.stderr)
+    assert value in said
+    assert "bitrate" not in said

@@ -43,12 +43,17 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20):
 """
 
 
+def own_namespaces() -> set[str]:
+    """Those of this process: another run of the tests has its own."""
+    return {name for name in netns.existing() if name.startswith(f"{netns.PREFIX}{os.getpid()}-")}
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
-    before, names = census.take(), set(netns.existing())
+    before, names = census.take(), own_namespaces()
     yield
     assert census.leftovers(before) == []
-    assert set(netns.existing()) - names == set()
+    assert own_namespaces() - names == set()
 
 
 def connect_time_s(network: netns.NamespacePair, host: str, port: int) -> float:

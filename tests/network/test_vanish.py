@@ -92,7 +92,7 @@ def check_partial(result: nm.Result, direction: Direction) -> None:
         if direction == "both":  # their slow starts meet: no plateau within half a second
             assert 0.5 * CEILING_BPS < average < 1.05 * CEILING_BPS
         else:
-            assert average == pytest.approx(CEILING_BPS, rel=0.05)
+            assert average == pytest.approx(CEILING_BPS, rel=0.1)
 
 
 @pytest.mark.parametrize("direction", ["upload", "download", "both"])

@@ -120,8 +120,9 @@ def set_window(sock: socket.socket, window_bytes: int) -> None:
 
 
 def set_pacing(sock: socket.socket, target_bps: int) -> None:
-    """Let the kernel pace this sender (tcp(7), SO_MAX_PACING_RATE), and keep at most 10 ms of the
-    rate unsent in the buffer, so that what was handed over is never far from what was sent."""
+    """Let the kernel pace this sender (tcp(7), SO_MAX_PACING_RATE), and keep at most 50 ms of the
+    rate unsent in the buffer: enough for a thread that is woken late, and little to wait for at the
+    end."""
     rate = max(1, target_bps // 8)
     _option(
         sock,
@@ -130,7 +131,7 @@ def set_pacing(sock: socket.socket, target_bps: int) -> None:
         rate.to_bytes(8, "little"),
         f"a pacing rate of {target_bps} bit/s",
     )
-    unsent = min(max(rate // 100, 4096), 2**31 - 1)
+    unsent = min(max(rate // 20, 16_384), 2**31 - 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
 
 

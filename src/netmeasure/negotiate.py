@@ -137,6 +137,7 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
     common: dict[str, Any] = {
         "duration_ns": duration_ns,
         "omit_ns": omit_ns,
+        "sender_window_ns": 0 if extension is not None else nanoseconds(parameters.time),
         "send_budget": parameters.num or parameters.blockcount * block_bytes,
         "target_bps": min(rates, default=None),
         "drain_ns": nanoseconds(limits.drain_s),

@@ -303,8 +303,8 @@ SILENCES: dict[Script, str] = {
 
 
 @pytest.mark.parametrize("script", SILENCES)
-def test_a_server_that_falls_silent(run: RunLoop, script: Script) -> None:
-    error = run(failure_with(script, spec(duration_s=0.05)))
+def test_a_server_that_falls_silent(run_once: RunLoop, script: Script) -> None:
+    error = run_once(failure_with(script, spec(duration_s=0.05)))
     assert type(error) is nm.PeerTimeoutError
     assert isinstance(error, TimeoutError)
     assert "silent" in str(error)
@@ -497,7 +497,9 @@ ENDS: dict[Script, tuple[type[nm.MeasureError], ...]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_server_that_breaks_off_the_data_phase(run: RunLoop, direction: str, end: Script) -> None:
+def test_a_server_that_breaks_off_the_data_phase(
+    run_once: RunLoop, direction: str, end: Script
+) -> None:
     now = asyncio.Event()
 
     async def script(it: Fake) -> None:
@@ -514,7 +516,7 @@ def test_a_server_that_breaks_off_the_data_phase(run: RunLoop, direction: str, e
         async with fake(script) as it:
             return await failure(it.address, spec(direction, deadlines=PATIENT), meanwhile)
 
-    error = run(main())
+    error = run_once(main())
     assert type(error) in ENDS[end]
     assert error.phase == "data" or end is babbles
     assert_measured(error)
@@ -606,7 +608,7 @@ def test_results_of_other_streams_than_there_were(run_once: RunLoop, ids: list[i
     ids=["nothing", "stale-error", "half-of-it", "zeros", "terminate"],
 )
 @pytest.mark.parametrize("end", ["stays", "closes", "resets"])
-def test_what_comes_after_the_results_is_ignored(run: RunLoop, last: bytes, end: str) -> None:
+def test_what_comes_after_the_results_is_ignored(run_once: RunLoop, last: bytes, end: str) -> None:
     async def script(it: Fake) -> None:
         await it.answer()
         await it.say(DISPLAY_RESULTS + last)
@@ -620,7 +622,7 @@ def test_what_comes_after_the_results_is_ignored(run: RunLoop, last: bytes, end:
         async with fake(script) as it:
             return await nm.measure(it.address, spec(duration_s=0.05))
 
-    result = run(main())
+    result = run_once(main())
     assert result.complete
     assert not result.peer_extended
     assert any("plain iperf3" in note for note in result.notes)
@@ -666,11 +668,11 @@ async def failure_through(
 
 @pytest.mark.parametrize("streams", [1, 3])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_data_connection_that_is_reset(run: RunLoop, direction: str, streams: int) -> None:
+def test_a_data_connection_that_is_reset(run_once: RunLoop, direction: str, streams: int) -> None:
     through = failure_through(
         Connection.reset, 1, spec(direction, streams=streams, deadlines=PATIENT)
     )
-    error, results = run(through)
+    error, results = run_once(through)
     # whoever saw it first says so, and the other end hears it from there
     assert type(error) in (nm.StreamError, nm.PeerRefusedError)
     assert_measured(error)
@@ -701,14 +703,14 @@ def test_a_data_connection_that_ends_early_and_swallows_the_rest(
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_data_that_are_stuck(run: RunLoop, direction: str) -> None:
+def test_data_that_are_stuck(run_once: RunLoop, direction: str) -> None:
     wanted = spec(direction, deadlines={**PATIENT, "stall_s": 0.3})
 
     def stall(connection: Connection) -> None:
         for index in (1, 2):
             connection._proxy.connection(index).stall("both")
 
-    error, results = run(failure_through(stall, 1, wanted))
+    error, results = run_once(failure_through(stall, 1, wanted))
     assert type(error) is nm.PeerTimeoutError
     assert "no data moved for 0.3 s" in str(error)
     assert_measured(error)
@@ -716,17 +718,19 @@ def test_data_that_are_stuck(run: RunLoop, direction: str) -> None:
 
 
 @pytest.mark.parametrize("direction", BOTH_WAYS)
-def test_a_control_connection_that_is_stuck(run: RunLoop, direction: str) -> None:
+def test_a_control_connection_that_is_stuck(run_once: RunLoop, direction: str) -> None:
     wanted = spec(direction, 0.3, deadlines=PATIENT)
-    error, _ = run(failure_through(lambda c: c.stall("both"), 0, wanted, stall_s=0.5))
+    error, _ = run_once(failure_through(lambda c: c.stall("both"), 0, wanted, stall_s=0.5))
     assert type(error) is nm.PeerTimeoutError
     assert "ending (EXCHANGE_RESULTS expected)" in str(error)
     assert_measured(error)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_control_connection_that_is_reset(run: RunLoop, direction: str) -> None:
-    error, results = run(failure_through(Connection.reset, 0, spec(direction, deadlines=PATIENT)))
+def test_a_control_connection_that_is_reset(run_once: RunLoop, direction: str) -> None:
+    error, results = run_once(
+        failure_through(Connection.reset, 0, spec(direction, deadlines=PATIENT))
+    )
     assert type(error) is nm.PeerClosedError
     assert "vanished in the middle" in str(error)
     assert_measured(error)
@@ -734,7 +738,7 @@ def test_a_control_connection_that_is_reset(run: RunLoop, direction: str) -> Non
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_server_that_is_killed(run: RunLoop, direction: str) -> None:
+def test_a_server_that_is_killed(run_once: RunLoop, direction: str) -> None:
     argv = [sys.executable, "-m", "netmeasure", "server", "--port", "0", "--bind", "127.0.0.1"]
 
     async def main(process: subprocess.Popen[str]) -> nm.MeasureError:
@@ -751,7 +755,7 @@ def test_a_server_that_is_killed(run: RunLoop, direction: str) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
         try:
-            error = run(main(process))
+            error = run_once(main(process))
         finally:
             process.kill()
     assert type(error) is nm.PeerClosedError

@@ -894,7 +894,7 @@ def test_a_full_server_says_that_it_is_busy(run: RunLoop) -> None:
     run(main())
 
 
-def test_40_tests_back_to_back(run: RunLoop) -> None:
+def test_40_tests_back_to_back(run_once: RunLoop) -> None:
     async def main() -> None:
         async with watched() as it:
             for index in range(40):
@@ -907,7 +907,7 @@ def test_40_tests_back_to_back(run: RunLoop) -> None:
             assert all(result.complete for result in it.results)
             it.results.clear()
 
-    run(main())
+    run_once(main())
 
 
 def test_plain_tests_back_to_back(run_once: RunLoop) -> None:
@@ -980,7 +980,7 @@ def many_descriptors() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_descriptors")
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_descriptors_above_1024(run: RunLoop, direction: str) -> None:
+def test_descriptors_above_1024(run_once: RunLoop, direction: str) -> None:
     async def main() -> None:
         async with watched() as it:
             timing = nm.Timing(duration_s=0.1, interval_s=0.02)
@@ -992,4 +992,4 @@ def test_descriptors_above_1024(run: RunLoop, direction: str) -> None:
             await until(lambda: it.results)
             it.results.clear()
 
-    run(main())
+    run_once(main())

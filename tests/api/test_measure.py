@@ -121,9 +121,9 @@ def test_a_test_is_complete_and_both_ends_agree(run: RunLoop, direction: str, st
 @pytest.mark.parametrize("streams", [1, 4])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_set_up_is_kept_in_phases_and_in_their_order(
-    run: RunLoop, direction: str, streams: int
+    run_once: RunLoop, direction: str, streams: int
 ) -> None:
-    mine, theirs = run(measured(spec(direction, streams, duration_s=0.1)))
+    mine, theirs = run_once(measured(spec(direction, streams, duration_s=0.1)))
     count = streams * len(ways(direction))
     numbers = [1, *range(3, count + 2)]
     names = [phase.name for phase in mine.setup]
@@ -213,9 +213,9 @@ def test_a_server_that_is_left_right_after_a_test_has_a_complete_result(run: Run
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("total", [1, 9_999_991])
 def test_a_byte_limit_is_exact_in_each_direction(
-    run: RunLoop, direction: str, streams: int, total: int
+    run_once: RunLoop, direction: str, streams: int, total: int
 ) -> None:
-    mine, theirs = run(measured(spec(direction, streams, timing={"total_bytes": total})))
+    mine, theirs = run_once(measured(spec(direction, streams, timing={"total_bytes": total})))
     assert mine.complete
     assert theirs.complete
     assert len(mine.flows) == len(ways(direction))
@@ -239,8 +239,8 @@ def test_a_block_limit_is_exact_in_each_direction(
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_duration_is_kept_by_the_senders(run: RunLoop, direction: str) -> None:
-    mine, _ = run(measured(spec(direction, duration_s=0.3)))
+def test_a_duration_is_kept_by_the_senders(run_once: RunLoop, direction: str) -> None:
+    mine, _ = run_once(measured(spec(direction, duration_s=0.3)))
     for flow in mine.flows:
         sender = flow.streams[0].sender
         assert sender is not None
@@ -496,10 +496,10 @@ def test_no_interval_is_half_omitted(run_once: RunLoop) -> None:
 )
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_an_early_stop_gives_a_complete_result_with_a_note(
-    run: RunLoop, direction: str, timing: dict[str, Any]
+    run_once: RunLoop, direction: str, timing: dict[str, Any]
 ) -> None:
     wanted = spec(direction, 2, timing={**timing, "interval_s": 0.05})
-    seen, result = run(live(wanted, stop_after=2))
+    seen, result = run_once(live(wanted, stop_after=2))
     assert result.complete
     assert result.error is None
     assert result.notes == ("stopped early by the user",)
@@ -615,8 +615,8 @@ def test_many_runs_at_once_in_one_process(run: RunLoop) -> None:
 
 
 @pytest.mark.parametrize("direction", BOTH_WAYS)
-def test_128_streams(run: RunLoop, direction: str) -> None:
-    mine, theirs = run(measured(spec(direction, 128, duration_s=0.2)))
+def test_128_streams(run_once: RunLoop, direction: str) -> None:
+    mine, theirs = run_once(measured(spec(direction, 128, duration_s=0.2)))
     assert mine.complete
     assert theirs.complete
     assert len(mine.flow.streams) == 128

@@ -33,12 +33,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What this end does with its streams; both ends derive theirs from the same parameters.
 
     duration_ns       senders stop this long after the start, omit included; 0: something else ends
+    sender_window_ns  what a sender counts ends so long after the omitted time: a plain iperf3
+                      client lingers over what is still on its way when its time is over; 0: no end
     send_budget       bytes that all senders together send after omit_ns; 0: no limit
     receive_budget    bytes after which receivers leave; 0: they wait for the end of the stream
     """
 
     duration_ns: int = 0
     omit_ns: int = 0
+    sender_window_ns: int = 0
     send_budget: int = 0
     receive_budget: int = 0
     target_bps: int | None = None
@@ -263,7 +266,10 @@ class Workload(ABC):
         if not starts or not ends:
             return None
         start = min(starts) + self.plan.omit_ns
-        return start - origin_ns, max(start, *ends) - origin_ns
+        end = max(start, *ends)
+        if role == "sender" and self.plan.sender_window_ns:
+            end = min(end, start + self.plan.sender_window_ns)
+        return start - origin_ns, end - origin_ns
 
     def close(self) -> None:
         """Close the sockets. Only after join: a closed number could be somebody else's."""

@@ -54,7 +54,7 @@ from netmeasure.workloads.base import Workload, sum_cpu
 
 #: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
 #: kernel by then; this is the time it gets to read that from its socket buffer.
-PLAIN_SERVER_READS_S = 0.02
+PLAIN_SERVER_READS_S = 0.005
 POLL_S = 0.25
 #: Streams that end so long before their time did not end by plan.
 EARLY_END_S = 0.5

@@ -28,6 +28,10 @@ from netmeasure.workloads.udp import UdpPlan, UdpWorkload
 #: iperf3's version number in the parameters is informational; ours says who we are.
 CLIENT_VERSION = f"netmeasure {__version__}"
 
+#: A plain iperf3 client in both directions stops reading when its time is over: the last
+#: acknowledgements may never come, and nothing of its time is in them.
+PLAIN_DRAIN_NS = 100 * MILLISECOND_NS
+
 
 def client_parameters(spec: Spec) -> Parameters:
     """What the client asks the server for, in iperf3's words and ours. The datagram size of a UDP
@@ -140,7 +144,7 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
         "sender_window_ns": 0 if extension is not None else nanoseconds(parameters.time),
         "send_budget": parameters.num or parameters.blockcount * block_bytes,
         "target_bps": min(rates, default=None),
-        "drain_ns": nanoseconds(limits.drain_s),
+        "drain_ns": PLAIN_DRAIN_NS if extension is None else nanoseconds(limits.drain_s),
         "window_bytes": parameters.window or None,
         "tos": parameters.TOS,
         "give_up_s": limits.vanished_s,

@@ -135,18 +135,23 @@ class Fake:
         self.cookie = await self.take(self.control, 37)
         await self.say(PARAM_EXCHANGE)
 
-    async def agree(self) -> None:
+    async def agree(self, extended: bool = False) -> None:
         await self.welcome()
         self.parameters = await self.take_json()
+        if extended:
+            await self.say(b"\x40")
+            await self.say_json({"version": 1, "host": {"program": "netmeasure"}})
         await self.say(CREATE_STREAMS)
         both = 2 if self.parameters.get("bidirectional") else 1
         for _ in range(self.parameters["parallel"] * both):
             sock = await self.accept()
             assert await self.take(sock, 37) == self.cookie
+            if extended:
+                await self.take(sock, 4)
             self.streams.append(sock)
 
-    async def start(self) -> None:
-        await self.agree()
+    async def start(self, extended: bool = False) -> None:
+        await self.agree(extended)
         await self.say(TEST_START + TEST_RUNNING)
         receives = 0 if self.parameters.get("reverse") else self.parameters["parallel"]
         for index, sock in enumerate(self.streams):
@@ -600,6 +605,67 @@ def test_results_of_other_streams_than_there_were(run_once: RunLoop, ids: list[i
     assert [stream.id for stream in result.client.streams] == [1]
     assert result.flow.sender.bytes > 0
     assert nm.Result.from_json(result.to_json()) == result
+
+
+SERIES = {"origin_ns": 0, "width_ns": 1_000_000, "bytes": [1000, 4000]}
+HOSTILE: dict[str, dict[str, Any]] = {
+    "width-zero": {"series": {**SERIES, "width_ns": 0}},
+    "width-huge": {"series": {**SERIES, "width_ns": 2**62}},
+    "long-ago": {"series": {**SERIES, "origin_ns": -(2**62)}},
+    "far-away": {"series": {**SERIES, "origin_ns": 2**62}},
+    "no-buckets": {"series": {**SERIES, "bytes": []}},
+    "bytes-negative": {"series": {**SERIES, "bytes": [-5]}},
+    "bytes-huge": {"series": {**SERIES, "bytes": [2**63 - 1] * 3}},
+    "total-negative": {"bytes": -1},
+    "last-before-first": {"first_ns": 5, "last_ns": -5},
+    "columns-ragged": {"tcp_info": {"at_ns": [1], "min_rtt_ns": [], "rtt_ns": [1, 2, 3]}},
+    "another-number": {"id": 7},
+    "other-role": {"role": "sender"},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
+    stream = {"id": 1, "role": "receiver", "bytes": 5000, "series": SERIES, **HOSTILE[name]}
+
+    async def script(it: Fake) -> None:
+        await it.start(extended=True)
+        assert await it.take(it.control, 1) == TEST_END
+        await it.say(EXCHANGE_RESULTS)
+        await it.take_json()
+        await it.say_json({**GOOD, "netmeasure": {"streams": [stream]}})
+        await it.say(DISPLAY_RESULTS)
+        await it.stay()
+
+    async def main() -> nm.Result:
+        async with fake(script) as it:
+            try:
+                return await nm.measure(it.address, spec(duration_s=0.05))
+            except nm.MeasureError as exc:  # believed or refused, but never a crash
+                result: nm.Result = exc.result
+                return result
+
+    result = run_once(main())
+    assert result.peer_extended
+    assert result.client.streams[0].acked_bytes > 0
+    assert nm.Result.from_json(result.to_json()) == result
+
+
+def test_a_server_that_received_less_than_was_acknowledged(run_once: RunLoop) -> None:
+    stream = {"id": 1, "role": "receiver", "bytes": 5000, "end_reason": "eof", "series": SERIES}
+
+    async def script(it: Fake) -> None:
+        await it.start(extended=True)
+        assert await it.take(it.control, 1) == TEST_END
+        await it.say(EXCHANGE_RESULTS)
+        await it.take_json()
+        await it.say_json({**GOOD, "netmeasure": {"streams": [stream]}})
+        await it.say(DISPLAY_RESULTS)
+        await it.stay()
+
+    error = run_once(failure_with(script, spec(duration_s=0.05)))
+    assert type(error) is nm.StreamError
+    assert "5000 of" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,15 @@ class Peer:
         await self.ask(**parameters)
         await self.expect(CREATE_STREAMS)
 
+    async def agree_extended(self, **parameters: Any) -> None:
+        """As a netmeasure client does, whose data connections say their number."""
+        await self.hello()
+        await self.ask(netmeasure={"duration_ms": 60_000}, **parameters)
+        assert await read(self.control, 1) == b"\x40"
+        (length,) = struct.unpack(">I", await read(self.control, 4))
+        assert "host" in json.loads(await read(self.control, length))
+        await self.expect(CREATE_STREAMS)
+
     async def open_stream(self, cookie: bytes | None = None, tag: bytes = b"") -> socket.socket:
         sock = self.connect()
         self.streams.append(sock)
@@ -472,13 +481,7 @@ def test_a_data_connection_for_a_test_that_runs_is_denied(run: RunLoop, tag: byt
     async def main() -> None:
         async with watched() as it:
             with Peer(it) as peer:
-                await peer.hello()
-                await peer.ask(**({"netmeasure": {"duration_ms": 60_000}} if tag else {}))
-                if tag:
-                    assert await read(peer.control, 1) == b"\x40"
-                    (length,) = struct.unpack(">I", await read(peer.control, 4))
-                    await read(peer.control, length)
-                await peer.expect(CREATE_STREAMS)
+                await (peer.agree_extended() if tag else peer.agree())
                 await peer.open_stream(tag=tag)
                 await peer.expect(TEST_START + TEST_RUNNING)
                 late = await peer.open_stream(tag=tag)
@@ -504,12 +507,7 @@ def test_a_stream_with_a_wrong_number_is_denied(run_once: RunLoop, tags: tuple[i
     async def main() -> None:
         async with watched(streams_s=0.3) as it:
             with Peer(it) as peer:
-                await peer.hello()
-                await peer.ask(parallel=2, netmeasure={"duration_ms": 60_000})
-                assert await read(peer.control, 1) == b"\x40"
-                (length,) = struct.unpack(">I", await read(peer.control, 4))
-                await read(peer.control, length)
-                await peer.expect(CREATE_STREAMS)
+                await peer.agree_extended(parallel=2)
                 socks = [await peer.open_stream(tag=struct.pack(">I", tag)) for tag in tags]
                 wrong = socks[0] if tags[0] == 4 else socks[1]
                 assert await read(wrong, 2) == ACCESS_DENIED
@@ -524,9 +522,7 @@ def test_a_stream_that_says_its_number_after_its_test_has_gone(run: RunLoop) -> 
     async def main() -> None:
         async with watched() as it:
             with Peer(it) as peer:
-                await peer.hello()
-                await peer.ask(netmeasure={"duration_ms": 60_000})
-                assert await read(peer.control, 1) == b"\x40"
+                await peer.agree_extended()
                 late = await peer.open_stream()
                 await until(lambda: it.server._accepted == 2)
                 peer.control.close()
@@ -764,6 +760,62 @@ def test_results_of_other_streams_than_there_were(run_once: RunLoop, ids: list[i
             it.results.clear()
 
     run_once(main())
+
+
+SERIES = {"origin_ns": 0, "width_ns": 1_000_000, "bytes": [1000, 4000]}
+HOSTILE: dict[str, dict[str, Any]] = {
+    "width-zero": {"series": {**SERIES, "width_ns": 0}},
+    "width-negative": {"series": {**SERIES, "width_ns": -1}},
+    "width-huge": {"series": {**SERIES, "width_ns": 2**62}},
+    "long-ago": {"series": {**SERIES, "origin_ns": -(2**62)}},
+    "far-away": {"series": {**SERIES, "origin_ns": 2**62}},
+    "no-buckets": {"series": {**SERIES, "bytes": []}},
+    "bytes-negative": {"series": {**SERIES, "bytes": [-5]}},
+    "bytes-huge": {"series": {**SERIES, "bytes": [2**63 - 1] * 3}},
+    "total-negative": {"bytes": -1, "acked_bytes": -1},
+    "last-before-first": {"first_ns": 5, "last_ns": -5, "series": SERIES},
+    "window-reversed": {"counted_bytes": 1, "counted_from_ns": 9, "counted_to_ns": -9},
+    "columns-ragged": {"tcp_info": {"at_ns": [1], "min_rtt_ns": [], "rtt_ns": [1, 2, 3]}},
+    "rtt-negative": {"tcp_info": {"at_ns": [1], "min_rtt_ns": [-(2**62)]}},
+    "another-number": {"id": 7},
+    "other-role": {"role": "receiver"},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str, reverse: bool) -> None:
+    role = "receiver" if reverse else "sender"
+    stream = {"id": 1, "role": role, "bytes": 5000, "series": SERIES, **HOSTILE[name]}
+
+    async def main() -> nm.Result:
+        async with watched() as it:
+            with Peer(it) as peer:
+                await peer.agree_extended(**({"reverse": True} if reverse else {}))
+                await peer.open_stream(tag=b"\0\0\0\1")
+                await peer.expect(TEST_START + TEST_RUNNING)
+                if reverse:
+                    await read(peer.streams[0], 5000)
+                else:
+                    await peer.send_data()
+                    peer.streams[0].shutdown(socket.SHUT_WR)
+                await peer.send(TEST_END)
+                if reverse:
+                    await drained(peer.streams[0])
+                await peer.expect(EXCHANGE_RESULTS)
+                await peer.send(framed({**results(5000), "netmeasure": {"streams": [stream]}}))
+                # believed or refused, but never a crash, and never without end
+                await read(peer.control, 4)
+                peer.control.close()
+                await it.idle()
+            (result,) = it.results
+            it.results.clear()
+            return result
+
+    result = run_once(main())
+    assert result.error is None or result.error.code in ("remote_protocol", "peer_closed")
+    assert nm.Result.from_json(result.to_json()) == result
+    assert sum(s.bytes for s in result.server.streams) >= 5000
 
 
 def test_the_server_closes_at_once_after_iperf_done(run: RunLoop) -> None:

@@ -21,6 +21,8 @@ cdef int64_t POLL_NS = 100_000_000
 # sent: what is acknowledged is only seen between two calls.
 cdef int64_t SEND_POLL_NS = 10_000_000
 cdef int64_t DRAIN_POLL_NS = 500_000
+# At high rates a look at the acknowledgements after every call would cost some percent of the rate.
+cdef int64_t LOOK_NS = 250_000
 
 
 cdef class Sender(Stream):
@@ -142,6 +144,7 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
     cdef int code
     cdef bint short_timeout = False
     cdef bint omitting
+    cdef int64_t look_ns = 0
 
     if zero == 0:
         own.reason = NM_ABORTED if nm_aborting(group) else NM_STOPPED
@@ -205,7 +208,9 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
             own.reason = NM_ERROR
             own.error = code
             break
-        count_acknowledged(own, fd, now, False)
+        if now >= look_ns or n < 0:
+            count_acknowledged(own, fd, now, False)
+            look_ns = now + LOOK_NS
         if now >= own.sample_due_ns:
             nm_sample_take(own, fd, now)
 

@@ -114,8 +114,8 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
         "--block-size",
         type=byte_size,
         metavar="SIZE",
-        help="bytes of one send or receive (default 512 KiB), or payload of a datagram (default:"
-        " what the path's MTU takes)",
+        help="bytes of one send (default 512 KiB), or payload of a datagram (default: what the"
+        " path's MTU takes)",
     )
     test.add_argument("--send-mode", choices=("copy", "sendfile"), default="copy")
     test.add_argument(

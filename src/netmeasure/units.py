@@ -55,6 +55,17 @@ def parse_size(text: str) -> int:
     return _exact(number, factors[prefix], text, "a size")
 
 
+def parse_count(text: str) -> int:
+    """A whole number from "16", "1K" (= 1000), "2M"."""
+    number, unit = _split(text, "a count", "4")
+    if unit.lower() not in _DECIMAL:
+        raise SpecError(f"{text!r} is not a count: unknown unit {unit!r}", hint="use K, M, G")
+    scaled = number * _DECIMAL[unit.lower()]
+    if scaled != scaled.to_integral_value():
+        raise SpecError(f"{text!r} is not a whole number")
+    return _exact(number, _DECIMAL[unit.lower()], text, "a count")
+
+
 def parse_duration_ns(text: str) -> int:
     """Nanoseconds from "10" (seconds), "1.5s", "250ms", "2min"."""
     number, unit = _split(text, "a duration", "10, 1.5s or 250ms")

@@ -118,7 +118,7 @@ def values(wanted: Any) -> st.SearchStrategy[Any]:
     if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
         return structs(wanted)
     return {
-        int: st.integers(-(2**59), 2**59),
+        int: st.integers(-(2**49), 2**49),
         float: st.floats(allow_nan=False, allow_infinity=False),
         bool: st.booleans(),
         str: st.text(max_size=12),
@@ -129,7 +129,7 @@ def values(wanted: Any) -> st.SearchStrategy[Any]:
 #: What a clock and a counter can say: other reports are refused, see test_messages.
 POSSIBLE_SERIES = st.builds(
     Series,
-    origin_ns=st.integers(-(2**59), 2**59),
+    origin_ns=st.integers(-(2**49), 2**49),
     width_ns=st.integers(1, 2**40),
     bytes=st.lists(st.integers(0, 2**40), max_size=4).map(tuple),
 )

@@ -12,7 +12,7 @@ from rich.console import Console
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.cli.options import Options, test_spec
 from netmeasure.client import parse_target
-from netmeasure.errors import MeasureError, SpecError
+from netmeasure.errors import MeasureError, NetmeasureError, SpecError
 from netmeasure.report import text
 from netmeasure.result import Result
 from netmeasure.run import Run
@@ -105,8 +105,11 @@ def _deliver(result: Result, options: Options) -> None:
     if options.json == "-":
         sys.stdout.write(result.to_json().decode() + "\n")
         return
-    if options.json is not None:
-        Path(options.json).write_bytes(result.to_json() + b"\n")
     if result.flows or result.error is None:
         console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         text.print_report(result, console)
+    if options.json is not None:
+        try:
+            Path(options.json).write_bytes(result.to_json() + b"\n")
+        except OSError as exc:
+            raise NetmeasureError(f"can't write {options.json}: {exc.strerror}") from None

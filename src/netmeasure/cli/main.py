@@ -15,6 +15,7 @@ from netmeasure.errors import NetmeasureError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The whole program; returns the exit code."""
+    _open_standard_streams()
     try:
         chosen = options.parser().parse_args(argv)
     except SystemExit as exc:  # argparse has said why
@@ -33,7 +34,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before the command had its own handlers
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # whoever read our output has left; nothing more can be said, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_nothing_more()  # whoever read our output has left
+        return Exit.FAILED
+    except OSError as exc:  # a full disk under our own output: the library's errors are not these
+        _say_nothing_more()
+        complain(NetmeasureError(f"can't write the output: {exc.strerror}"))
         return Exit.FAILED
     return code
+
+
+def _open_standard_streams() -> None:
+    """A caller may have closed 0, 1 or 2; the next descriptor opened would then be taken for it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (for the whole program)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+def _say_nothing_more() -> None:
+    """Send what is still buffered to nowhere, or Python would try it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

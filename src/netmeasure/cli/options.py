@@ -47,7 +47,7 @@ def _value(parse: Callable[[str], T], name: str) -> Callable[[str], T]:
 bitrate = _value(units.parse_bitrate, "bitrate")
 byte_size = _value(units.parse_size, "size")
 seconds = _value(lambda text: units.parse_duration_ns(text) / 1e9, "duration")
-count = _value(units.parse_bitrate, "count")
+count = _value(units.parse_count, "count")
 
 
 def port_number(text: str) -> int:

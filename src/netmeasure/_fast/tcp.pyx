@@ -178,6 +178,7 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
             if omitting and now >= omit_ns:
                 # what is still on its way arrives after the omitted time, and counts there
                 omitting = False
+                count_acknowledged(own, fd, now, False)
                 nm_claim(group, own.bytes - own.acked)
             want = block_bytes if omitting else nm_claim(group, block_bytes)
             done = 0

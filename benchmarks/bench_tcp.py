@@ -13,59 +13,46 @@ that of both ends during the test, as each tool reports it.
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
-from benchmarks.common import Case, Sample, counted_loopback, main
+from benchmarks.common import Case, Column, Sample, main
+from benchmarks.processes import CLIENT_CPU, counted_loopback, free_port, pinned, running
 from netmeasure import Result
 
 CONGESTION = "cubic"
-CLIENT_CPU, SERVER_CPU = "0", "1"
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+COLUMNS: list[Column] = [
+    ("Gbit/s", 1, lambda sample: sample.goodput_bps / 1e9),
+    ("CPU s/Gbit", 3, lambda sample: sample.cpu_s_per_gbit),
+    ("bytes/kernel's", 3, lambda sample: sample.accounted),
+]
 
 
-def wait_listening(port: int, deadline_s: float = 10.0) -> None:
-    """Until the port is taken, seen from the kernel's table: a connect would count as a client."""
-    wanted = f":{port:04X}"
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            with open(table) as file:
-                for line in file:
-                    fields = line.split()
-                    if fields[1].endswith(wanted) and fields[3] == "0A":
-                        return
-        time.sleep(0.02)
-    raise SystemExit(f"nothing listens on port {port} after {deadline_s:g} s")
+class TcpSample(Sample, frozen=True):
+    """In the tool's own words, and what the kernel saw."""
+
+    goodput_bps: float
+    cpu_s: float
+    bytes: int
+    kernel_bytes: int
+
+    @property
+    def rate(self) -> float:
+        return self.goodput_bps
+
+    @property
+    def cpu_s_per_gbit(self) -> float:
+        return self.cpu_s / (self.bytes * 8 / 1e9)
+
+    @property
+    def accounted(self) -> float:
+        """Bytes the tool reports over bytes that crossed the loopback interface."""
+        return self.bytes / self.kernel_bytes
 
 
-def pinned(cpu: str, argv: Sequence[str]) -> tuple[str, ...]:
-    return ("taskset", "-c", cpu, *argv)
-
-
-@contextmanager
-def running(argv: Sequence[str], port: int) -> Iterator[None]:
-    process = subprocess.Popen(
-        pinned(SERVER_CPU, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_listening(port)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def netmeasure(seconds: float, *options: str) -> Sample:
+def netmeasure(seconds: float, *options: str) -> TcpSample:
     port, crossed = free_port(), []
     program = (sys.executable, "-m", "netmeasure")
     with running((*program, "server", "-B", "127.0.0.1", "-p", str(port)), port):
@@ -79,7 +66,7 @@ def netmeasure(seconds: float, *options: str) -> Sample:
     result = Result.from_json(answer.stdout)
     flow = result.flow
     sides = (result.client, result.server)
-    return Sample(
+    return TcpSample(
         goodput_bps=flow.averages.after_omit_bps or 0,
         cpu_s=sum((s.cpu_user_ns or 0) + (s.cpu_system_ns or 0) for s in sides) / 1e9,
         bytes=flow.receiver.bytes or 0,
@@ -87,7 +74,7 @@ def netmeasure(seconds: float, *options: str) -> Sample:
     )
 
 
-def iperf3(seconds: float, *options: str) -> Sample:
+def iperf3(seconds: float, *options: str) -> TcpSample:
     port, crossed = free_port(), []
     with running(("iperf3", "-s", "-B", "127.0.0.1", "-p", str(port)), port):
         argv = ("iperf3", "-c", "127.0.0.1", "-p", str(port), "-J", "-C", CONGESTION)
@@ -99,7 +86,7 @@ def iperf3(seconds: float, *options: str) -> Sample:
             )
     end = json.loads(answer.stdout)["end"]
     received, cpu = end["sum_received"], end["cpu_utilization_percent"]
-    return Sample(
+    return TcpSample(
         goodput_bps=received["bits_per_second"],
         cpu_s=(cpu["host_total"] + cpu["remote_total"]) / 100 * received["seconds"],
         bytes=received["bytes"],
@@ -143,4 +130,4 @@ def cases(seconds: float) -> list[Case]:
 
 
 if __name__ == "__main__":
-    main(__doc__, cases)
+    main(__doc__, cases, COLUMNS)

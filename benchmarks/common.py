@@ -8,9 +8,9 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
@@ -19,21 +19,11 @@ from rich.table import Table
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One run of one tool, in the tool's own words, and what the kernel saw."""
-
-    goodput_bps: float
-    cpu_s: float
-    bytes: int
-    kernel_bytes: int
+    """One run of one tool. `rate` is what the tools are compared by."""
 
     @property
-    def cpu_s_per_gbit(self) -> float:
-        return self.cpu_s / (self.bytes * 8 / 1e9)
-
-    @property
-    def accounted(self) -> float:
-        """Bytes the tool reports over bytes that crossed the loopback interface."""
-        return self.bytes / self.kernel_bytes
+    def rate(self) -> float:
+        raise NotImplementedError
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -43,6 +33,11 @@ class Case(msgspec.Struct, frozen=True):
     ours: Callable[[], Sample]
     theirs: Callable[[], Sample]
     target: float | None = None
+
+
+#: A column of the table: its title, its digits, and the figure of a sample.
+Column = tuple[str, int, Callable[[Any], float]]
+Runs = dict[str, list[Sample]]
 
 
 def host_facts() -> dict[str, str | int | float | None]:
@@ -73,25 +68,11 @@ def tool_version(*argv: str) -> str | None:
     return (answer.stdout + answer.stderr).splitlines()[0].split(" (")[0]
 
 
-def loopback_bytes() -> int:
-    """Bytes, headers included, that the loopback interface has carried."""
-    return psutil.net_io_counters(pernic=True)["lo"].bytes_recv
-
-
-@contextmanager
-def counted_loopback(into: list[int]) -> Iterator[None]:
-    before = loopback_bytes()
-    yield
-    into.append(loopback_bytes() - before)
-
-
-def run_cases(
-    cases: Sequence[Case], pairs: int, console: Console
-) -> dict[str, dict[str, list[Sample]]]:
+def run_cases(cases: Sequence[Case], pairs: int, console: Console) -> dict[str, Runs]:
     """Each case `pairs` times, the two tools in turn and the order swapped every time (ABBA)."""
-    results: dict[str, dict[str, list[Sample]]] = {}
+    results: dict[str, Runs] = {}
     for case in cases:
-        runs: dict[str, list[Sample]] = {"netmeasure": [], "peer": []}
+        runs: Runs = {"netmeasure": [], "peer": []}
         results[case.name] = runs
         for number in range(pairs):
             order = [("netmeasure", case.ours), ("peer", case.theirs)]
@@ -101,9 +82,9 @@ def run_cases(
     return results
 
 
-def ratios(runs: dict[str, list[Sample]]) -> list[float]:
+def ratios(runs: Runs) -> list[float]:
     return [
-        mine.goodput_bps / theirs.goodput_bps
+        mine.rate / theirs.rate
         for mine, theirs in zip(runs["netmeasure"], runs["peer"], strict=True)
     ]
 
@@ -113,34 +94,22 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def table(cases: Sequence[Case], results: dict[str, dict[str, list[Sample]]]) -> Table:
+def table(cases: Sequence[Case], results: dict[str, Runs], columns: Sequence[Column]) -> Table:
     drawn = Table(title="medians (minimum to maximum)", title_justify="left")
-    for name in (
-        "case",
-        "netmeasure Gbit/s",
-        "peer Gbit/s",
-        "ratio by pair",
-        "target",
-        "CPU s/Gbit ours",
-        "theirs",
-        "bytes/kernel ours",
-        "theirs",
-    ):
+    for name in ("case", "ratio by pair", "target"):
         drawn.add_column(name)
+    for title, _, _ in columns:
+        drawn.add_column(f"{title}, netmeasure")
+        drawn.add_column("peer")
     for case in cases:
         runs = results[case.name]
-        mine, theirs = runs["netmeasure"], runs["peer"]
-        drawn.add_row(
-            case.name,
-            spread([s.goodput_bps / 1e9 for s in mine], 1),
-            spread([s.goodput_bps / 1e9 for s in theirs], 1),
-            spread(ratios(runs)),
-            "" if case.target is None else f">= {case.target}",
-            spread([s.cpu_s_per_gbit for s in mine], 3),
-            spread([s.cpu_s_per_gbit for s in theirs], 3),
-            spread([s.accounted for s in mine], 3),
-            spread([s.accounted for s in theirs], 3),
-        )
+        figures = [
+            spread([figure(sample) for sample in runs[who]], digits)
+            for _, digits, figure in columns
+            for who in ("netmeasure", "peer")
+        ]
+        target = "" if case.target is None else f">= {case.target:g}"
+        drawn.add_row(case.name, spread(ratios(runs)), target, *figures)
     return drawn
 
 
@@ -153,15 +122,19 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return options
 
 
-def main(description: str | None, make_cases: Callable[[float], Sequence[Case]]) -> None:
+def main(
+    description: str | None,
+    make_cases: Callable[[float], Sequence[Case]],
+    columns: Sequence[Column],
+) -> None:
     options = parser(description).parse_args()
     pairs, seconds = (1, 1.0) if options.quick else (options.pairs, options.time)
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 200)
     facts = host_facts()
     console.print(facts, highlight=False)
     cases = make_cases(seconds)
     results = run_cases(cases, pairs, console)
-    console.print(table(cases, results), highlight=False)
+    console.print(table(cases, results, columns), highlight=False)
     if options.json:
         document = {
             "host": facts,

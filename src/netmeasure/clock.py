@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 SECOND_NS = 1_000_000_000
 MILLISECOND_NS = 1_000_000
+MICROSECOND_NS = 1_000
 
 
 def now_ns() -> int:

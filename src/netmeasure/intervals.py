@@ -95,6 +95,7 @@ class IntervalClock:
                     retransmits=self._new_retransmits() if role == "sender" else None,
                     packets=self._new_packets(direction, moment),
                     lost_packets=self._new_losses() if role == "receiver" else None,
+                    jitter_ns=self._workload.jitter_ns() if role == "receiver" else None,
                 )
             )
         self._since = edge

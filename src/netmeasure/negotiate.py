@@ -7,11 +7,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from netmeasure.clock import MILLISECOND_NS, nanoseconds
+from netmeasure.clock import MICROSECOND_NS, MILLISECOND_NS, nanoseconds
 from netmeasure.protocol import DEFAULT_LENGTH, Extension, Parameters
 from netmeasure.result import FlowDirection, Role
 from netmeasure.spec import (
     MAX_DURATION_S,
+    MAX_SPIN_US,
     Direction,
     ServerLimits,
     SocketOptions,
@@ -87,7 +88,12 @@ def _udp_parameters(spec: UdpSpec, common: Parameters) -> Parameters:
         bandwidth=rate,
         burst=spec.burst_datagrams,
         udp_counters_64bit=True,
-        netmeasure=replace(common.netmeasure, target_pps=spec.target_pps, offload=spec.offload),
+        netmeasure=replace(
+            common.netmeasure,
+            target_pps=spec.target_pps,
+            offload=spec.offload,
+            spin_us=spec.spin_us,
+        ),
     )
 
 
@@ -112,6 +118,7 @@ def client_plan(spec: Spec, *, extended: bool) -> TcpPlan | UdpPlan:
             target_pps=spec.target_pps,
             burst_datagrams=spec.burst_datagrams,
             offload=spec.offload,
+            spin_ns=spec.spin_us * MICROSECOND_NS,
             window_bytes=spec.options.window_bytes,
         )
     return TcpPlan(  # congestion control and window are set before connect
@@ -157,6 +164,7 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
             target_pps=extension.target_pps if extension else None,
             burst_datagrams=parameters.burst,
             offload=extension is not None and extension.offload,
+            spin_ns=min(extension.spin_us, MAX_SPIN_US) * MICROSECOND_NS if extension else 0,
         )
     discard = parameters.skip_rx_copy or (
         extension is not None and extension.receive_mode == "discard"
@@ -227,6 +235,7 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> Spec:
             datagram_bytes=plan.datagram_bytes,
             burst_datagrams=plan.burst_datagrams,
             offload=plan.offload,
+            spin_us=plan.spin_ns // MICROSECOND_NS,
             options=SocketOptions(window_bytes=plan.window_bytes),
         )
     return TcpSpec(

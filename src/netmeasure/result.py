@@ -111,6 +111,20 @@ class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
     pmtu_bytes: int | None = None
 
 
+class DatagramHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """A UDP receiver's counts in the course of the run, in columns: item i of every list is what
+    held at `at_ns[i]` (from this side's origin), cumulative since the start; the last item is the
+    end. Missing up to then: highest_sequence - packets. `jitter_ns` is RFC 3550's running value."""
+
+    at_ns: tuple[int, ...]
+    packets: tuple[int, ...]
+    highest_sequence: tuple[int, ...]
+    duplicate_packets: tuple[int, ...]
+    reordered_packets: tuple[int, ...]
+    host_dropped_packets: tuple[int, ...]
+    jitter_ns: tuple[int | None, ...]
+
+
 class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
     """UDP: what one side counted on one stream, from its start (the omitted part included).
 
@@ -155,6 +169,7 @@ class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
     refused_packets: int | None = None
     offload: bool | None = None
     offload_error: str | None = None
+    history: DatagramHistory | None = None
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -416,7 +431,10 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """One live reporting period of one direction. Its ends are read, not assumed.
 
     Counted at this side: bytes received, or bytes acknowledged where this side sends. Moments count
-    from this side's origin; `retransmits` is of the streams that this side sends on.
+    from this side's origin; `retransmits` is of the streams that this side sends on. UDP: `packets`
+    sent or received; `lost_packets` (new ones, less those that came late after all) and `jitter_ns`
+    (RFC 3550, at the interval's end) only where this side receives: the course of the losses at
+    the far side is in the result, as its `DatagramHistory`.
     """
 
     direction: FlowDirection
@@ -429,6 +447,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     retransmits: int | None = None
     packets: int | None = None
     lost_packets: int | None = None
+    jitter_ns: int | None = None
 
     @property
     def duration_ns(self) -> int:

@@ -26,6 +26,7 @@ MAX_COUNT = 2**63 - 1
 DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's: a test that nobody thought about must not hurt
 MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES = 16, 65_507
 MAX_BURST = 1000
+MAX_SPIN_US = 1000
 
 
 def _within(name: str, value: float | None, low: float, high: float, unit: str) -> None:
@@ -134,6 +135,7 @@ class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
     target_pps      instead of target_bps: datagrams per second and stream
     burst_datagrams sent back to back at each step of the pacing; None: as few as the rate allows
     offload         let the kernel cut and join datagrams (UDP_SEGMENT, UDP_GRO) where it can
+    spin_us         the sender stays awake so long before each send: more exact, more CPU
     """
 
     direction: Direction = "upload"
@@ -144,6 +146,7 @@ class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
     target_pps: int | None = None
     burst_datagrams: int | None = None
     offload: bool = True
+    spin_us: int = 0
     options: SocketOptions = SocketOptions()
     deadlines: Deadlines = Deadlines()
 
@@ -154,6 +157,7 @@ class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
         )
         _within("target bitrate", self.target_bps, 1, 10**13, "bit/s")
         _within("packet rate", self.target_pps, 1, 10**9, "packets/s")
+        _within("spin", self.spin_us, 0, MAX_SPIN_US, "us")
         _within("burst", self.burst_datagrams, 1, MAX_BURST, "datagrams")
         if self.target_pps is not None and self.target_bps not in (None, DEFAULT_UDP_BPS):
             raise SpecError("only one of target bitrate and packet rate can be given")

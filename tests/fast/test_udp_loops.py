@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,6 +109,46 @@ def received(
         assert sum(receiver.packet_series()[2]) == receiver.packets == counts.received_packets
         assert sum(receiver.series()[2]) == counts.received_bytes
         return counts
+
+
+def one_by_one(near: socket.socket, receiver: UdpReceiver, numbers: Iterable[int]) -> None:
+    """Send these so that each is read by a call of its own."""
+    for number in numbers:
+        calls, give_up = receiver.calls, time.monotonic() + 5
+        near.send(datagram(number))
+        while receiver.calls == calls:
+            assert time.monotonic() < give_up
+            time.sleep(0)
+
+
+def test_the_history_ends_with_the_total() -> None:
+    """Counts in the course of the run, cumulative, the last ones those of the end."""
+    with pair() as (near, far):
+        group = Group()
+        receiver = UdpReceiver(group, far.fileno(), datagram_bytes=16, sample_every_ns=1)
+        with threads(group, receiver):
+            one_by_one(near, receiver, (1, 2, 4, 4, 3))
+        counts, history = receiver.snapshot(), receiver.history()
+    assert [s.highest_sequence for s in history[:5]] == [1, 2, 4, 4, 4]
+    assert [s.received_packets for s in history[:5]] == [1, 2, 3, 3, 4]
+    assert [s.duplicate_packets for s in history[:5]] == [0, 0, 0, 1, 1]
+    assert [s.reordered_packets for s in history[:5]] == [0, 0, 0, 0, 1]
+    assert history[0].jitter_ns is None
+    assert history[-1].received_packets == counts.received_packets == 4
+    assert history[-1].jitter_ns == counts.jitter_ns
+    assert [s.at_ns for s in history] == sorted(s.at_ns for s in history)
+
+
+def test_the_history_is_bounded() -> None:
+    """256 samples at the most, however many datagrams come; the first and the last are kept."""
+    with pair() as (near, far):
+        group = Group()
+        receiver = UdpReceiver(group, far.fileno(), datagram_bytes=16, sample_every_ns=1)
+        with threads(group, receiver):
+            one_by_one(near, receiver, range(1, 2001))
+        history = receiver.history()
+    assert 2 <= len(history) <= 256
+    assert (history[0].received_packets, history[-1].received_packets) == (1, 2000)
 
 
 # ---- accounting ---------------------------------------------------------------------------------

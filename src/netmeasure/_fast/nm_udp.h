@@ -293,6 +293,12 @@ typedef struct {
     uint64_t transit_count;
 } nm_udp_counts;
 
+typedef struct { /* a receiver's counts at a moment: what changes within a run */
+    int64_t at_ns;
+    uint64_t highest, received, duplicates, reordered, host_dropped;
+    int64_t jitter_ns; /* -1: not known yet */
+} nm_udp_sample;
+
 #define NM_UDP_WORDS (sizeof(nm_udp_counts) / sizeof(uint64_t))
 #define NM_UDP_JUMP ((int64_t)1 << 20) /* further ahead than this wants a second witness */
 #define NM_UDP_FAR ((int64_t)1 << 31)  /* further ahead than this is never true */
@@ -320,6 +326,9 @@ typedef struct {
     unsigned char *buffer, *control;
     struct mmsghdr *message;
     struct iovec *vector;
+    nm_udp_sample *sample; /* read after the end */
+    uint32_t samples;
+    int64_t sample_every_ns, sample_due_ns;
 } nm_udp_receiver;
 
 static inline int nm_udp_drops(int fd, uint32_t *drops) {
@@ -364,7 +373,8 @@ static inline int nm_udp_receiver_init(nm_udp_receiver *r, int fd, uint32_t data
     r->control = calloc(r->batch, NM_UDP_CONTROL);
     r->message = calloc(r->batch, sizeof *r->message);
     r->vector = calloc(r->batch, sizeof *r->vector);
-    if (!r->seen || !r->buffer || !r->control || !r->message || !r->vector) return -1;
+    r->sample = calloc(NM_SAMPLES, sizeof *r->sample);
+    if (!r->seen || !r->buffer || !r->control || !r->message || !r->vector || !r->sample) return -1;
     memset(r->buffer, 1, (size_t)r->batch * r->buffer_bytes); /* touched before the run */
     for (i = 0; i < r->batch; i++) {
         struct msghdr *m = &r->message[i].msg_hdr;
@@ -384,6 +394,7 @@ static inline void nm_udp_receiver_free(nm_udp_receiver *r) {
     free(r->control);
     free(r->message);
     free(r->vector);
+    free(r->sample);
 }
 
 static inline void nm_udp_copy(nm_udp_counts *to, nm_udp_counts *from) {
@@ -621,10 +632,26 @@ static inline int nm_udp_take(nm_udp_receiver *r, int count, int64_t now, int al
     return closed;
 }
 
+/* Bounded like the TCP samples: when the room is used up, every second one is kept. */
+static inline void nm_udp_sample_take(nm_udp_receiver *r, int64_t now) {
+    const nm_udp_counts *c = &r->now;
+    uint32_t i, kept;
+    if (r->samples == NM_SAMPLES) {
+        for (i = 1, kept = 1; i + 1 < NM_SAMPLES; i += 2, kept++) r->sample[kept] = r->sample[i + 1];
+        r->samples = kept;
+        r->sample_every_ns *= 2;
+    }
+    r->sample[r->samples++] = (nm_udp_sample){
+        now, c->highest, c->received, c->duplicates, c->reordered, c->host_dropped,
+        c->jitter_count ? (int64_t)(c->jitter_16th_ns / 16) : -1};
+    r->sample_due_ns = now + r->sample_every_ns;
+}
+
 static inline void nm_udp_finish(nm_udp_receiver *r, int fd, int64_t now) {
     if (r->suspect) r->now.implausible++;
     r->suspect = 0;
     nm_udp_ask_drops(r, fd);
+    nm_udp_sample_take(r, now);
     nm_udp_publish(r, now);
 }
 

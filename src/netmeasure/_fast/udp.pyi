@@ -30,6 +30,15 @@ class UdpCounts(NamedTuple):
     transit_min_ns: int | None
     transit_max_ns: int | None
 
+class UdpSample(NamedTuple):
+    at_ns: int
+    highest_sequence: int
+    received_packets: int
+    duplicate_packets: int
+    reordered_packets: int
+    host_dropped_packets: int
+    jitter_ns: int | None
+
 class UdpSender(Stream):
     def __init__(
         self,
@@ -102,5 +111,6 @@ class UdpReceiver(Stream):
     def packets(self) -> int: ...
     def snapshot(self) -> UdpCounts: ...
     def omitted(self) -> UdpCounts | None: ...
+    def history(self) -> list[UdpSample]: ...
     def packet_series(self) -> tuple[int | None, int, list[int]]: ...
     def packets_until(self, moment_ns: int) -> int: ...

@@ -18,8 +18,8 @@ from netmeasure._fast.udp_native cimport (
     NM_UDP_TRAIN, c_recvmmsg, nm_pace_decide, nm_pace_due, nm_pace_init, nm_pace_sent,
     nm_sleep_until, nm_timer_slack, nm_udp_align_clocks, nm_udp_ask_drops, nm_udp_counts,
     nm_udp_finish, nm_udp_omit, nm_udp_publish, nm_udp_read, nm_udp_receiver,
-    nm_udp_receiver_free, nm_udp_receiver_init, nm_udp_segment_errno, nm_udp_send,
-    nm_udp_sender, nm_udp_sender_free, nm_udp_sender_init, nm_udp_take, nm_wait_writable,
+    nm_udp_receiver_free, nm_udp_receiver_init, nm_udp_sample, nm_udp_sample_take,
+    nm_udp_segment_errno, nm_udp_send, nm_udp_sender, nm_udp_sender_free, nm_udp_sender_init, nm_udp_take, nm_wait_writable,
 )
 from netmeasure._fast.worker cimport Group, Stream, copy_series
 
@@ -40,6 +40,11 @@ UdpCounts = _namedtuple("UdpCounts", (
     "host_dropped_packets", "coalesced_packets", "same_stamp_packets", "jitter_samples",
     "jitter_ns", "jitter_valid", "ipdv_count", "ipdv_sum_ns", "ipdv_min_ns", "ipdv_max_ns",
     "transit_min_ns", "transit_max_ns",
+))
+
+UdpSample = _namedtuple("UdpSample", (
+    "at_ns", "highest_sequence", "received_packets", "duplicate_packets", "reordered_packets",
+    "host_dropped_packets", "jitter_ns",
 ))
 
 
@@ -210,8 +215,7 @@ cdef class UdpReceiver(Stream):
     def __cinit__(self, Group group not None, int fd, *, uint32_t datagram_bytes,
                   bint counters_64bit=False, bint coalesce=False, uint64_t window=4096,
                   int64_t omit_ns=0, bytes hello_reply=b"", int64_t width_ns=10_000_000,
-                  uint32_t buckets=16384,
-                  sample_every_ns=None):
+                  uint32_t buckets=16384, int64_t sample_every_ns=100_000_000):
         if not 16 <= datagram_bytes <= NM_UDP_LARGEST:
             raise ValueError(f"datagram_bytes must be 16 to {NM_UDP_LARGEST}")
         if window < 64 or window > 1 << 20 or window & (window - 1):
@@ -220,6 +224,7 @@ cdef class UdpReceiver(Stream):
         if nm_udp_receiver_init(&self.udp, fd, datagram_bytes, counters_64bit, coalesce,
                                 window) != 0:
             raise MemoryError
+        self.udp.sample_every_ns = sample_every_ns
         self.omit_ns = omit_ns
         self.hello_reply = hello_reply
 
@@ -272,6 +277,17 @@ cdef class UdpReceiver(Stream):
         with nogil:
             over = nm_udp_read(&self.udp, &counts, 1)
         return named(&counts) if over else None
+
+    def history(self):
+        """[UdpSample] every sample_every_ns or a multiple of it, and at the end; jitter_ns is None
+        where there was none yet. Read after the end."""
+        cdef uint32_t i
+        cdef nm_udp_sample *s = self.udp.sample
+        return [
+            UdpSample(s[i].at_ns, s[i].highest, s[i].received, s[i].duplicates, s[i].reordered,
+                      s[i].host_dropped, None if s[i].jitter_ns < 0 else s[i].jitter_ns)
+            for i in range(self.udp.samples)
+        ]
 
     def packet_series(self):
         """As series(), in datagrams."""
@@ -473,6 +489,8 @@ cdef void receive_datagrams(nm_stream *own, nm_udp_receiver *r, nm_group *group,
                 NM_STORE(&own.bytes, r.now.bytes)
                 NM_STORE(&own.last_ns, now)
             nm_udp_publish(r, now)
+            if now >= r.sample_due_ns:
+                nm_udp_sample_take(r, now)
             if r.now.handshakes != hellos_before and reply_bytes:
                 c_send(fd, reply, reply_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
             if group.budget and now >= omit_until:
@@ -498,6 +516,8 @@ cdef void receive_datagrams(nm_stream *own, nm_udp_receiver *r, nm_group *group,
                 nm_udp_omit(r, now)
             nm_udp_ask_drops(r, fd)
             nm_udp_publish(r, now)
+            if now >= r.sample_due_ns and own.first_ns:
+                nm_udp_sample_take(r, now)
         elif code == ECONNREFUSED:
             r.now.icmp_errors += 1
         elif code != EINTR:

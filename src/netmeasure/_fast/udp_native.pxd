@@ -63,6 +63,14 @@ cdef extern from "nm_udp.h" nogil:
         int64_t transit_min_ns
         int64_t transit_max_ns
         uint64_t transit_count
+    ctypedef struct nm_udp_sample:
+        int64_t at_ns
+        uint64_t highest
+        uint64_t received
+        uint64_t duplicates
+        uint64_t reordered
+        uint64_t host_dropped
+        int64_t jitter_ns
     ctypedef struct nm_udp_receiver:
         uint32_t omit_over
         nm_series packet_series
@@ -71,6 +79,10 @@ cdef extern from "nm_udp.h" nogil:
         nm_udp_counts now
         uint32_t batch
         mmsghdr *message
+        nm_udp_sample *sample
+        uint32_t samples
+        int64_t sample_every_ns
+        int64_t sample_due_ns
 
     const uint32_t NM_UDP_TRAIN, NM_UDP_LARGEST
 
@@ -95,5 +107,6 @@ cdef extern from "nm_udp.h" nogil:
     int nm_udp_take(nm_udp_receiver *r, int count, int64_t now, int aligned)
     void nm_udp_omit(nm_udp_receiver *r, int64_t now)
     void nm_udp_publish(nm_udp_receiver *r, int64_t now)
+    void nm_udp_sample_take(nm_udp_receiver *r, int64_t now)
     void nm_udp_finish(nm_udp_receiver *r, int fd, int64_t now)
     int nm_udp_read(nm_udp_receiver *r, nm_udp_counts *into, int omitted)

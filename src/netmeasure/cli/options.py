@@ -107,6 +107,13 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     )
     test.add_argument("--burst", type=count, metavar="N", help="UDP: datagrams sent back to back")
     test.add_argument(
+        "--spin",
+        type=count,
+        default=0,
+        metavar="US",
+        help="UDP: the sender stays awake so many microseconds before each send",
+    )
+    test.add_argument(
         "--no-offload", action="store_true", help="UDP: no segmentation by the kernel (GSO, GRO)"
     )
     test.add_argument(
@@ -208,7 +215,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tcp_spec(options: argparse.Namespace) -> TcpSpec:
-    for name in ("packet_rate", "burst", "no_offload"):
+    for name in ("packet_rate", "burst", "no_offload", "spin"):
         if getattr(options, name):
             raise SpecError(f"--{name.replace('_', '-')} is an option of UDP tests", hint="add -u")
     return TcpSpec(
@@ -232,6 +239,7 @@ def _udp_spec(options: argparse.Namespace) -> UdpSpec:
         target_pps=options.packet_rate,
         burst_datagrams=options.burst,
         offload=not options.no_offload,
+        spin_us=options.spin,
     )
 
 

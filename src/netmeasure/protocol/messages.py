@@ -56,6 +56,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     receive_mode: str = "copy"
     target_pps: int | None = None
     offload: bool = False
+    spin_us: int = 0
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from statistics import median
 
 from rich.console import Console, Group, RenderableType
@@ -181,9 +182,46 @@ def _loss_rows(flow: Flow, loss: Loss) -> list[tuple[str, str, str]]:
     if loss.jitter_ns is not None:
         meaning = "RFC 3550" if loss.jitter_valid else "datagrams went in trains: means little"
         rows.append(("jitter", duration(loss.jitter_ns), meaning))
+    rows += _history_rows([stream.receiver for stream in flow.streams if stream.receiver])
+    rows += _buffer_rows(flow)
     if pace := _pace_words([stream.sender for stream in flow.streams if stream.sender]):
         rows.append(("sender's pace", "", pace))
     return rows
+
+
+def _history_rows(reports: list[StreamReport]) -> list[tuple[str, str, str]]:
+    """Where in the run datagrams were lost: one figure may hide an outage."""
+    histories = [r.datagrams.history for r in reports if r.datagrams and r.datagrams.history]
+    if len(histories) != 1:
+        return []
+    history = histories[0]
+    missing = [h - p for h, p in zip(history.highest_sequence, history.packets, strict=True)]
+    losses = [(after - before, i) for i, (before, after) in enumerate(pairwise(missing))]
+    if not losses or missing[-1] <= 0:
+        return []
+    worst, index = max(losses)
+    since, until = history.at_ns[index], history.at_ns[index + 1]
+    sent = history.highest_sequence[index + 1] - history.highest_sequence[index]
+    if worst <= 0 or sent <= 0:
+        return []
+    words = f"{worst} of {sent} datagrams, {since / 1e9:.2f} to {until / 1e9:.2f} s"
+    return [("most lost", f"{100 * worst / sent:.3g} %", words)]
+
+
+def _buffer_rows(flow: Flow) -> list[tuple[str, str, str]]:
+    facts = {
+        "sender": [s.sender.socket for s in flow.streams if s.sender and s.sender.socket],
+        "receiver": [s.receiver.socket for s in flow.streams if s.receiver and s.receiver.socket],
+    }
+    words = [
+        f"{role} {size(min(sizes))}"
+        for role, sizes in (
+            ("sender", [f.sndbuf_bytes for f in facts["sender"] if f.sndbuf_bytes]),
+            ("receiver", [f.rcvbuf_bytes for f in facts["receiver"] if f.rcvbuf_bytes]),
+        )
+        if sizes
+    ]
+    return [("socket buffers", "", ", ".join(words))] if words else []
 
 
 def _pace_words(reports: list[StreamReport]) -> str:
@@ -295,6 +333,8 @@ def interval_line(interval: Interval) -> str:
     retransmits = "" if interval.retransmits is None else f"  {interval.retransmits:5d} retransmits"
     if interval.packets is not None:
         lost = "" if interval.lost_packets is None else f", {interval.lost_packets} lost"
+        if interval.jitter_ns is not None:
+            lost += f", jitter {duration(interval.jitter_ns)}"
         retransmits = f"  {interval.packets:7d} datagrams{lost}"
     return (
         f"  {interval.direction:8s}  {interval.start_ns / 1e9:7.2f} -{interval.end_ns / 1e9:7.2f} s"

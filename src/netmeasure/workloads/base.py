@@ -194,6 +194,11 @@ class Workload(ABC):
         """Datagrams that are missing so far where this end receives; None: no such thing."""
         return None
 
+    def jitter_ns(self) -> int | None:
+        """The running jitter where this end receives, the mean of its streams'; None: no such
+        thing, or not known yet."""
+        return None
+
     def failed(self) -> StreamError | None:
         """The first stream that an error ended."""
         for stream in self._streams:

@@ -10,7 +10,7 @@ import msgspec
 from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
 from netmeasure.engine import sockets
 from netmeasure.protocol import ANSWER
-from netmeasure.result import Datagrams, Role, SocketFacts, StreamReport
+from netmeasure.result import DatagramHistory, Datagrams, Role, SocketFacts, StreamReport
 from netmeasure.workloads.base import DataStream, Plan, Workload
 
 #: Asked for where the user has no wish; the kernel gives at most net.core.rmem_max and wmem_max.
@@ -27,6 +27,7 @@ class UdpPlan(Plan, frozen=True, kw_only=True):
     target_pps: int | None = None
     burst_datagrams: int | None = None
     offload: bool = True
+    spin_ns: int = 0
 
 
 class UdpWorkload(Workload):
@@ -52,6 +53,7 @@ class UdpWorkload(Workload):
                 segments=_MANY_SEGMENTS if plan.offload else 1,
                 duration_ns=plan.duration_ns,
                 omit_ns=plan.omit_ns,
+                spin_ns=plan.spin_ns,
                 width_ns=plan.bucket_ns,
             )
         return UdpReceiver(
@@ -98,13 +100,22 @@ class UdpWorkload(Workload):
             if isinstance(stream.loop, UdpReceiver)
         )
 
+    def jitter_ns(self) -> int | None:
+        known = [
+            jitter
+            for stream in self._streams
+            if isinstance(stream.loop, UdpReceiver)
+            and (jitter := stream.loop.snapshot().jitter_ns) is not None
+        ]
+        return sum(known) // len(known) if known else None
+
     def _complete(self, stream: DataStream, report: StreamReport) -> StreamReport:
         loop, plan = stream.loop, self.plan
         if isinstance(loop, UdpSender):
             datagrams = _sent(loop, plan)
         else:
             assert isinstance(loop, UdpReceiver)
-            datagrams = _received(loop, plan)
+            datagrams = _received(loop, plan, self.origin_ns or 0)
         return msgspec.structs.replace(
             report,
             datagrams=datagrams,
@@ -145,7 +156,7 @@ def _sent(loop: UdpSender, plan: UdpPlan) -> Datagrams:
     )
 
 
-def _received(loop: UdpReceiver, plan: UdpPlan) -> Datagrams:
+def _received(loop: UdpReceiver, plan: UdpPlan, origin_ns: int) -> Datagrams:
     counts, omitted = loop.snapshot(), loop.omitted()
     transit = (counts.transit_min_ns, counts.transit_max_ns)
     return Datagrams(
@@ -170,6 +181,22 @@ def _received(loop: UdpReceiver, plan: UdpPlan) -> Datagrams:
         if transit[0] is None or transit[1] is None
         else transit[1] - transit[0],
         offload=loop.coalescing,
+        history=_history(loop, origin_ns),
+    )
+
+
+def _history(loop: UdpReceiver, origin_ns: int) -> DatagramHistory | None:
+    if not (samples := loop.history()):
+        return None
+    at_ns, highest, packets, duplicates, reordered, dropped, jitter = zip(*samples, strict=True)
+    return DatagramHistory(
+        at_ns=tuple(at - origin_ns for at in at_ns),
+        packets=packets,
+        highest_sequence=highest,
+        duplicate_packets=duplicates,
+        reordered_packets=reordered,
+        host_dropped_packets=dropped,
+        jitter_ns=jitter,
     )
 
 

@@ -37,6 +37,8 @@ lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 
 bench: $(STAMP)  ## all benchmarks, side by side with iperf3
 	$(BIN)/python -m benchmarks.bench_tcp
+	$(BIN)/python -m benchmarks.bench_udp
+	$(BIN)/python -m benchmarks.pacing_trace
 
 fuzz: $(STAMP)  ## a long run of the property tests
 	$(BIN)/python -m pytest tests/protocol --hypothesis-profile=long --timeout=3600

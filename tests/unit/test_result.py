@@ -13,6 +13,7 @@ from netmeasure.errors import ResultFormatError
 from netmeasure.result import (
     SCHEMA_VERSION,
     Averages,
+    DatagramHistory,
     Datagrams,
     ErrorRecord,
     Flow,
@@ -45,7 +46,7 @@ HOST = Host(
 )
 SERIES = Series(origin_ns=5, width_ns=10_000_000, bytes=(0, 7, 2**62))
 TCP_INFO = TcpInfo(**{name: (index, 2**62) for index, name in enumerate(TcpInfo.__struct_fields__)})
-WORDS = ("jitter_valid", "offload", "offload_error")
+WORDS = ("jitter_valid", "offload", "offload_error", "history")
 SOCKET = SocketFacts(
     local="10.0.0.1:40000",
     remote="[fd00::1]:5201",
@@ -62,6 +63,12 @@ DATAGRAMS = Datagrams(
     jitter_valid=True,
     offload=True,
     offload_error="no",
+    history=DatagramHistory(
+        **{
+            name: (1, None) if name == "jitter_ns" else (1, 2)
+            for name in DatagramHistory.__struct_fields__
+        }
+    ),
 )
 SENDER = StreamReport(
     id=1,

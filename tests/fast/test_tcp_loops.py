@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 
 from netmeasure._fast.tcp import Receiver, Sender
-from netmeasure._fast.worker import REASONS, Group, Stream
+from netmeasure._fast.worker import REASONS, Group, Stream, Tally
 from netmeasure.clock import MILLISECOND_NS, now_ns
 from netmeasure.engine import sockets, tcpinfo
 from support.census import settle
@@ -775,3 +775,103 @@ def test_python_runs_while_the_loops_do(what: str) -> None:
     command = [sys.executable, "-c", _GIL, what]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (ran.stdout, ran.stderr) == ("free eof True\n", "")
+
+
+# ---- transfers of a known length, one after the other ------------------------------------------
+
+
+def test_a_limit_is_read_exactly(rig: Rig) -> None:
+    """What lies behind it stays in the socket, for somebody else."""
+    pair = rig.pair()
+    receiver = Receiver(rig.group(), pair.right.fileno(), buffer_bytes=4096, limit_bytes=10_000)
+    pair.left.sendall(PAYLOAD[:10_007])
+    (thread,) = rig.start(receiver)
+    rig.join(thread)
+    assert (receiver.reason, receiver.bytes) == ("budget", 10_000)
+    assert pair.right.recv(100) == PAYLOAD[10_000:10_007]
+
+
+def test_leading_bytes_count_and_need_no_reading(rig: Rig) -> None:
+    pair, since = rig.pair(), now_ns()
+    receiver = Receiver(
+        rig.group(), pair.right.fileno(), limit_bytes=500, leading_bytes=500, leading_ns=since
+    )
+    (thread,) = rig.start(receiver)
+    rig.join(thread)
+    assert (receiver.reason, receiver.bytes, receiver.first_ns) == ("budget", 500, since)
+    origin, _, buckets = receiver.series()
+    assert (origin, buckets) == (since, [500])
+
+
+def test_leading_bytes_and_read_ones_add_up(rig: Rig) -> None:
+    pair, since = rig.pair(), now_ns()
+    receiver = Receiver(
+        rig.group(), pair.right.fileno(), limit_bytes=900, leading_bytes=500, leading_ns=since
+    )
+    (thread,) = rig.start(receiver)
+    pair.left.sendall(PAYLOAD[:400])
+    rig.join(thread)
+    assert (receiver.reason, receiver.bytes) == ("budget", 900)
+    assert sum(receiver.series()[2]) == 900
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"leading_bytes": 1}, {"leading_bytes": 2, "leading_ns": 5, "limit_bytes": 1}],
+)
+def test_leading_bytes_without_sense_are_refused(rig: Rig, wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="leading_bytes"):
+        Receiver(rig.group(), rig.pair().right.fileno(), **wrong)
+
+
+def test_a_sender_waits_on_a_socket_that_does_not_block(rig: Rig) -> None:
+    """It shares the socket with a transport: no spinning while the peer does not read."""
+    pair, group = rig.pair(small=True), rig.group(MIB)
+    pair.left.setblocking(False)
+    sender = rig.sender(group, pair.left)
+    rig.start(sender)
+    group.open()
+    assert settle(lambda: sender.bytes > 0)
+    stuck = Receiver(rig.group(), pair.right.fileno())
+    rig.start(stuck)
+    rig.join()
+    assert (sender.reason, sender.bytes, stuck.bytes) == ("budget", MIB, MIB)
+    assert sender.calls < 20_000
+
+
+def test_a_tally_adds_up_what_others_moved(rig: Rig) -> None:
+    tally = Tally(rig.group(), -1)
+    tally.add(7, now_ns())
+    for number in (1, 2):
+        pair = rig.pair()
+        receiver = Receiver(rig.group(), pair.right.fileno(), limit_bytes=number * 1000)
+        (thread,) = rig.start(receiver)
+        pair.left.sendall(PAYLOAD[: number * 1000])
+        rig.join(thread)
+        tally.absorb(receiver)
+        assert tally.last_ns == receiver.last_ns
+        assert tally.reason == "budget"
+    assert tally.bytes == sum(tally.series()[2]) == 3007
+    assert tally.first_ns == tally.series()[0]
+    assert tally.counted_until(now_ns() + 10**10) == 3007
+
+
+def test_a_tally_of_one_loop_is_that_loop(rig: Rig) -> None:
+    pair = rig.pair()
+    receiver = Receiver(rig.group(), pair.right.fileno(), limit_bytes=MIB)
+    threads = rig.start(receiver)
+    pair.left.sendall(PAYLOAD * 16)
+    rig.join(*threads)
+    tally = Tally(rig.group(), -1)
+    tally.absorb(receiver)
+    assert tally.series() == receiver.series()
+    assert tally.cpu_ns == receiver.cpu_ns
+
+
+def test_a_tally_of_nothing_is_nothing(rig: Rig) -> None:
+    tally = Tally(rig.group(), -1)
+    tally.absorb(Receiver(rig.group(), rig.pair().right.fileno()))
+    assert (tally.bytes, tally.first_ns, tally.last_ns) == (0, None, None)
+    assert tally.series()[0] is None
+    with pytest.raises(NotImplementedError):
+        tally.run()

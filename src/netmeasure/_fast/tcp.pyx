@@ -85,18 +85,27 @@ cdef class Receiver(Stream):
                   measures the path without the application's copy
     omit_ns       bytes that come earlier than this after the first byte do not count against the
                   group's budget
+    limit_bytes   leave after exactly so many and read none more; 0: no limit
+    leading_bytes of these, so many had been read by somebody else before, at `leading_ns`
     """
 
     cdef char *buffer
     cdef size_t buffer_bytes
     cdef bint discard
-    cdef int64_t omit_ns
+    cdef int64_t omit_ns, leading_ns
+    cdef uint64_t limit_bytes, leading_bytes
 
     def __cinit__(self, Group group not None, int fd, *, size_t buffer_bytes=131072,
-                  bint discard=False, int64_t omit_ns=0,
+                  bint discard=False, int64_t omit_ns=0, uint64_t limit_bytes=0,
+                  uint64_t leading_bytes=0, int64_t leading_ns=0,
                   width_ns=None, buckets=None, sample_every_ns=None):
         if buffer_bytes == 0:
             raise ValueError("buffer_bytes must be positive")
+        if leading_bytes and (leading_ns <= 0 or (limit_bytes and leading_bytes > limit_bytes)):
+            raise ValueError("leading_bytes need a leading_ns, and are part of limit_bytes")
+        self.limit_bytes = limit_bytes
+        self.leading_bytes = leading_bytes
+        self.leading_ns = leading_ns
         self.buffer_bytes = buffer_bytes
         self.discard = discard
         self.omit_ns = omit_ns
@@ -111,8 +120,14 @@ cdef class Receiver(Stream):
     def run(self):
         """Receive. Blocks its thread; holds no GIL."""
         with nogil:
+            if self.leading_bytes:
+                nm_series_start(&self.own.series, self.leading_ns)
+                nm_series_add(&self.own.series, self.leading_ns, self.leading_bytes)
+                NM_STORE(&self.own.first_ns, self.leading_ns)
+                NM_STORE(&self.own.bytes, self.leading_bytes)
+                NM_STORE(&self.own.last_ns, self.leading_ns)
             receive_all(&self.own, &self.group.shared, self.fd, self.buffer, self.buffer_bytes,
-                        MSG_TRUNC if self.discard else 0, self.omit_ns)
+                        MSG_TRUNC if self.discard else 0, self.omit_ns, self.limit_bytes)
 
 
 cdef void count_acknowledged(nm_stream *own, int fd, int64_t now, bint closed) noexcept nogil:
@@ -136,7 +151,7 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
                    int source_fd, int64_t duration_ns, int64_t omit_ns, bint half_close,
                    int64_t drain_ns) noexcept nogil:
     cdef int64_t zero = nm_gate_wait(group)
-    cdef int64_t now, deadline, give_up
+    cdef int64_t now, before, deadline, give_up
     cdef int64_t waiting
     cdef uint64_t want, done
     cdef ssize_t n
@@ -191,12 +206,13 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
             offset = <off_t>done
             n = c_sendfile(fd, source_fd, &offset, want - done)
         code = errno
-        now = nm_now()
+        before, now = now, nm_now()
         if n > 0:
             done += <uint64_t>n
             NM_STORE(&own.bytes, own.bytes + <uint64_t>n)
             NM_STORE(&own.calls, own.calls + 1)
-        elif n < 0 and code == EAGAIN and source_fd >= 0:
+        elif n < 0 and code == EAGAIN and now - before < SEND_POLL_NS // 2:
+            # a socket that does not block by itself: sendfile()'s, or one shared with a transport
             nm_wait_writable(fd, min(SEND_POLL_NS, deadline - now) if deadline else SEND_POLL_NS)
             now = nm_now()
         elif n == 0:  # sendfile() at the end of a source that is shorter than a block
@@ -238,9 +254,10 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
 
 
 cdef void receive_all(nm_stream *own, nm_group *group, int fd, char *buffer, size_t buffer_bytes,
-                      int flags, int64_t omit_ns) noexcept nogil:
+                      int flags, int64_t omit_ns, uint64_t limit) noexcept nogil:
     cdef int64_t now = nm_now()
-    cdef int64_t omit_until = 0
+    cdef int64_t omit_until = own.first_ns + omit_ns
+    cdef size_t want = buffer_bytes
     cdef int64_t left = 0
     cdef ssize_t n
     cdef int code
@@ -249,7 +266,12 @@ cdef void receive_all(nm_stream *own, nm_group *group, int fd, char *buffer, siz
     nm_timeout(fd, SO_RCVTIMEO, POLL_NS)
     own.reason = NM_RUNNING
     while True:
-        n = c_recv(fd, buffer, buffer_bytes, flags)
+        if limit:
+            if own.bytes >= limit:
+                own.reason = NM_BUDGET
+                break
+            want = min(buffer_bytes, <size_t>(limit - own.bytes))
+        n = c_recv(fd, buffer, want, flags)
         code = errno
         if n > 0:
             now = nm_now()

@@ -5,7 +5,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from netmeasure._fast.native cimport (
     NM_LOAD, NM_SAMPLES, nm_abort, nm_gate_open, nm_group_destroy, nm_group_init, nm_now,
-    nm_sample, nm_series, nm_series_read, nm_series_until, nm_stop, nm_stopping, nm_aborting,
+    nm_aborting, nm_sample, nm_series, nm_series_add, nm_series_read, nm_series_start,
+    nm_series_until, nm_stop, nm_stopping,
 )
 
 REASONS = ("not_started", "running", "deadline", "budget", "stopped", "aborted", "eof", "error")
@@ -153,3 +154,45 @@ cdef class Stream:
              (<const char *>self.own.sample[i].raw)[:self.own.sample[i].length])
             for i in range(self.own.samples)
         ]
+
+
+cdef class Tally(Stream):
+    """Counts what others move, one transfer after the other: bytes that pass through Python (`add`)
+    and whole native loops that have ended (`absorb`). It has no thread of its own: `run` is an
+    error, and all calls come from one thread."""
+
+    def add(self, uint64_t count, int64_t at_ns):
+        """Count bytes at a moment (CLOCK_MONOTONIC, ns); moments never go back."""
+        if self.own.first_ns == 0:
+            nm_series_start(&self.own.series, at_ns)
+            self.own.first_ns = at_ns
+        nm_series_add(&self.own.series, at_ns, count)
+        self.own.bytes += count
+        self.own.acked += count
+        self.own.calls += 1
+        self.own.last_ns = at_ns
+
+    def absorb(self, Stream other not None):
+        """Take over what a loop has counted, with its CPU time and the reason of its end. Call when
+        its thread has been joined."""
+        cdef nm_series *theirs = &other.own.series
+        cdef uint32_t i
+        if theirs.origin_ns:
+            if self.own.first_ns == 0:
+                nm_series_start(&self.own.series, theirs.origin_ns)
+                self.own.first_ns = other.own.first_ns
+            for i in range(theirs.used):
+                if theirs.bucket[i]:
+                    nm_series_add(&self.own.series,
+                                  min(theirs.origin_ns + i * theirs.width_ns + theirs.width_ns // 2,
+                                      other.own.last_ns),
+                                  theirs.bucket[i])
+            self.own.last_ns = other.own.last_ns
+        self.own.bytes += other.own.bytes
+        self.own.acked += other.own.acked
+        self.own.calls += other.own.calls
+        self.own.user_ns += other.own.user_ns
+        self.own.system_ns += other.own.system_ns
+        self.own.reason = other.own.reason
+        self.own.error = other.own.error
+        self.own.ended_ns = other.own.ended_ns

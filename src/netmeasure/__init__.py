@@ -12,6 +12,7 @@ from netmeasure.errors import (
     ConnectError,
     ConnectRefusedError,
     ConnectTimeoutError,
+    FileRefusedError,
     MeasureError,
     NameNotFoundError,
     NetmeasureError,
@@ -26,6 +27,7 @@ from netmeasure.errors import (
     SocketOptionError,
     SpecError,
     StreamError,
+    TlsError,
     UnreachableError,
 )
 from netmeasure.result import (
@@ -43,10 +45,20 @@ from netmeasure.result import (
     StreamResult,
     TcpInfo,
     Totals,
+    Transfer,
 )
 from netmeasure.run import Run
 from netmeasure.server import Server, serve
-from netmeasure.spec import Deadlines, ServerLimits, SocketOptions, TcpSpec, Timing, UdpSpec
+from netmeasure.spec import (
+    Deadlines,
+    FtpSpec,
+    HttpSpec,
+    ServerLimits,
+    SocketOptions,
+    TcpSpec,
+    Timing,
+    UdpSpec,
+)
 from netmeasure.version import __version__
 
 __all__ = [
@@ -58,7 +70,10 @@ __all__ = [
     "ConnectTimeoutError",
     "Datagrams",
     "Deadlines",
+    "FileRefusedError",
     "Flow",
+    "FtpSpec",
+    "HttpSpec",
     "Interval",
     "Loss",
     "MeasureError",
@@ -89,7 +104,9 @@ __all__ = [
     "TcpInfo",
     "TcpSpec",
     "Timing",
+    "TlsError",
     "Totals",
+    "Transfer",
     "UdpSpec",
     "UnreachableError",
     "__version__",

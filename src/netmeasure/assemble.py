@@ -248,7 +248,7 @@ def _split(
     if isinstance(spec, UdpSpec) and not spec.timing.omit_s:
         # the first datagram of each stream stands for no time before it: n of them, n - 1 gaps
         start += series.width_ns
-    limit_s = spec.timing.limit_s
+    limit_s = spec.limit_s
     end = int(transfer.at_ns[-1]) if limit_s is None else start + nanoseconds(limit_s)
     return steady.split(
         transfer,

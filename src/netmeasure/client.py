@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from netmeasure.errors import SpecError
+from netmeasure.fetch import Fetch
+from netmeasure.peertest import PeerTest
 from netmeasure.result import Result
 from netmeasure.run import Run
-from netmeasure.spec import DEFAULT_PORT, Spec, TcpSpec
+from netmeasure.spec import DEFAULT_PORT, FetchSpec, FtpSpec, HttpSpec, PeerSpec, Spec, TcpSpec
 
 
 def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
@@ -34,14 +38,52 @@ def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
     return host, int(text)
 
 
+def is_url(target: str) -> bool:
+    """Whether a target is a URL, not a host."""
+    return "://" in target
+
+
+def fetch_spec(url: str, spec: Spec | None = None) -> FetchSpec:
+    """The specification with its URL; a plain one by default. Raises SpecError."""
+    scheme = url.partition("://")[0].lower()
+    kind: type[FetchSpec]
+    if scheme in HttpSpec.schemes:
+        kind = HttpSpec
+    elif scheme in FtpSpec.schemes:
+        kind = FtpSpec
+    else:
+        raise SpecError(f"{url!r} is not a URL of http, https, ftp or ftps")
+    url = scheme + url[len(scheme) :]
+    if spec is None:
+        return kind(url=url)
+    if not isinstance(spec, kind):
+        raise SpecError(f"{type(spec).__name__} does not fit {url}", hint=f"use {kind.__name__}")
+    return replace(spec, url=url)
+
+
+def make_run(target: str, spec: Spec | None = None, *, port: int | None = None) -> Run:
+    """The run of a specification against a target: "host", "host:port", or a URL. Raises SpecError
+    for what does not fit together."""
+    if is_url(target):
+        if port is not None:
+            raise SpecError("the port of a URL stands in the URL")
+        fetch = fetch_spec(target, spec)
+        return Run(lambda: Fetch(fetch))
+    host, number = parse_target(target, port)
+    if isinstance(spec, HttpSpec | FtpSpec):
+        raise SpecError(f"{type(spec).__name__} needs a URL, not {target!r}")
+    peer: PeerSpec = spec or TcpSpec()
+    return Run(lambda: PeerTest(host, number, peer))
+
+
 class Client:
     """Runs tests against one server, one after the other or several at once.
 
     Leaving the `async with` block aborts what is still running.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self.host = host
+    def __init__(self, target: str, port: int | None = None) -> None:
+        self.target = target
         self.port = port
         self._runs: list[Run] = []
 
@@ -53,15 +95,19 @@ class Client:
 
     def run(self, spec: Spec | None = None) -> Run:
         """A run to be used with `async with`; it starts there."""
-        run = Run(self.host, self.port, spec or TcpSpec())
+        run = make_run(self.target, spec, port=self.port)
         self._runs.append(run)
         return run
 
 
 def connect(target: str, *, port: int | None = None) -> Client:
-    """A client of the server at `target` ("host", "host:port"). Each run makes connections of its
-    own, as iperf3's protocol has it, so set-up is measured every time."""
-    return Client(*parse_target(target, port))
+    """A client of the server at `target` ("host", "host:port", a URL). Each run makes connections
+    of its own, so set-up is measured every time. Raises SpecError."""
+    if is_url(target):
+        fetch_spec(target)
+    else:
+        parse_target(target, port)
+    return Client(target, port)
 
 
 async def measure(target: str, spec: Spec | None = None, *, port: int | None = None) -> Result:

@@ -49,7 +49,7 @@ from netmeasure.protocol import (
     stream_tag,
 )
 from netmeasure.result import FlowDirection, Interval, SideReport
-from netmeasure.spec import Spec, UdpSpec
+from netmeasure.spec import PeerSpec, UdpSpec
 from netmeasure.workloads.base import Workload, sum_cpu
 
 #: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
@@ -69,7 +69,7 @@ LAST_DATAGRAM_S = 1.0
 class Dialogue:
     """One test with one server. Call the steps in the order in which they stand here."""
 
-    def __init__(self, host: str, port: int, spec: Spec, phases: PhaseLog) -> None:
+    def __init__(self, host: str, port: int, spec: PeerSpec, phases: PhaseLog) -> None:
         self.spec = spec
         self.phases = phases
         self.directions = negotiate.directions(spec.direction, spec.streams)
@@ -282,7 +282,7 @@ class Dialogue:
         await self._expect(Kind.TEST_START)
         await self._expect(Kind.TEST_RUNNING)
         workload.start()
-        ticker = self._ticker = IntervalClock(workload, self.spec.timing, emit)
+        ticker = self._ticker = IntervalClock(workload, self.spec.timing, self.spec.limit_s, emit)
         ticking = asyncio.create_task(ticker.run())
         try:
             await first_of(
@@ -314,7 +314,7 @@ class Dialogue:
         await workload.join("sender")
         if not workload.ids("receiver"):
             return
-        limit_s = self.spec.timing.limit_s
+        limit_s = self.spec.limit_s
         if limit_s is not None:
             # A plain server sends until it is told to stop. A netmeasure server's TCP streams end
             # by themselves; should that go unnoticed, it is told as well.
@@ -385,7 +385,7 @@ class Dialogue:
 
     async def _stall(self, workload: Workload) -> None:
         limit_s = self.spec.deadlines.stall_s
-        if isinstance(self.spec, UdpSpec) and self.spec.timing.limit_s is not None:
+        if isinstance(self.spec, UdpSpec) and self.spec.limit_s is not None:
             limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
         quiet = Quiet(limit_s)
         while True:

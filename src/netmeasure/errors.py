@@ -119,6 +119,20 @@ class PeerRefusedError(MeasureError):
     usual_hint = "see what the peer itself says"
 
 
+class TlsError(ConnectError):
+    """No TLS with this peer: its certificate, or what it speaks."""
+
+    code = "tls"
+    usual_hint = "give the right CA file, or do not check the certificate"
+
+
+class FileRefusedError(PeerRefusedError):
+    """A server of files answers that it will not give or take this one."""
+
+    code = "file_refused"
+    usual_hint = "check the path, and what the server allows"
+
+
 class StreamError(MeasureError):
     """A data connection failed in the middle of the test."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.negotiate import client_role
-from netmeasure.result import FlowDirection, Interval
+from netmeasure.result import FlowDirection, Interval, Role
 from netmeasure.spec import Timing
-from netmeasure.workloads.base import Workload
 
 #: Later than everything that was counted.
 END_OF_TIME_NS = 2**62
@@ -27,6 +27,23 @@ def edges_ns(timing: Timing) -> Iterator[int]:
         edge += period
 
 
+class Counting(Protocol):
+    """What intervals are read from, see `workloads.base.Workload`."""
+
+    @property
+    def origin_ns(self) -> int | None: ...
+    @property
+    def last_ns(self) -> int | None: ...
+    @property
+    def bucket_ns(self) -> int: ...
+    def ids(self, role: Role, /) -> tuple[int, ...]: ...
+    def counts(self, role: Role, until_ns: int, /) -> tuple[int, ...]: ...
+    def retransmits(self) -> int | None: ...
+    def packets(self, role: Role, until_ns: int, /) -> int | None: ...
+    def lost_packets(self) -> int | None: ...
+    def jitter_ns(self) -> int | None: ...
+
+
 class IntervalClock:
     """Emits an Interval per direction at each edge, counted at this end of `workload`.
 
@@ -35,10 +52,15 @@ class IntervalClock:
     """
 
     def __init__(
-        self, workload: Workload, timing: Timing, emit: Callable[[Interval], None]
+        self,
+        workload: Counting,
+        timing: Timing,
+        limit_s: float | None,
+        emit: Callable[[Interval], None],
     ) -> None:
         self._workload = workload
         self._timing = timing
+        self._limit_s = limit_s
         self._emit = emit
         self._origin = workload.origin_ns or now_ns()
         self._since = 0
@@ -49,8 +71,8 @@ class IntervalClock:
 
     async def run(self) -> None:
         """Emit until cancelled."""
-        settle = 2 * self._workload.plan.bucket_ns
-        limit_s = self._timing.limit_s
+        settle = 2 * self._workload.bucket_ns
+        limit_s = self._limit_s
         end = math.inf if limit_s is None else nanoseconds(self._timing.omit_s + limit_s)
         for edge in edges_ns(self._timing):
             if edge >= end:

@@ -14,9 +14,9 @@ from netmeasure.spec import (
     MAX_DURATION_S,
     MAX_SPIN_US,
     Direction,
+    PeerSpec,
     ServerLimits,
     SocketOptions,
-    Spec,
     TcpSpec,
     Timing,
     UdpSpec,
@@ -34,10 +34,10 @@ CLIENT_VERSION = f"netmeasure {__version__}"
 PLAIN_DRAIN_NS = 100 * MILLISECOND_NS
 
 
-def client_parameters(spec: Spec) -> Parameters:
+def client_parameters(spec: PeerSpec) -> Parameters:
     """What the client asks the server for, in iperf3's words and ours. The datagram size of a UDP
     specification must be known by now."""
-    limit_s = spec.timing.limit_s
+    limit_s = spec.limit_s
     common = Parameters(
         omit=math.ceil(spec.timing.omit_s),
         time=0 if limit_s is None else math.ceil(limit_s),
@@ -97,10 +97,10 @@ def _udp_parameters(spec: UdpSpec, common: Parameters) -> Parameters:
     )
 
 
-def client_plan(spec: Spec, *, extended: bool) -> TcpPlan | UdpPlan:
+def client_plan(spec: PeerSpec, *, extended: bool) -> TcpPlan | UdpPlan:
     """What the client does. A plain iperf3 server (not `extended`) never ends a stream by itself,
     so there the client counts a byte limit on what it receives."""
-    limit_s = spec.timing.limit_s
+    limit_s = spec.limit_s
     omit_ns = nanoseconds(spec.timing.omit_s)
     budget = spec.total_bytes or 0
     common: dict[str, Any] = {
@@ -210,7 +210,7 @@ def server_role(direction: FlowDirection) -> Role:
     return "receiver" if direction == "upload" else "sender"
 
 
-def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> Spec:
+def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
     """The client's wishes as a specification, for the server's own result."""
     extension = parameters.netmeasure
     seconds: float = parameters.time

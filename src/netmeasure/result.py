@@ -39,8 +39,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """A named part of set-up. `start_ns` counts from the client's first attempt.
 
-    name            resolve | connect | control | first_byte
-    connection      "control", or "stream N"
+    name            resolve | connect | control | hello | first_byte; by URL: resolve | connect |
+                    tls | request | first_byte | redirect, and of FTP greeting | auth | login |
+                    size | passive | transfer_start | final_reply
+    connection      "control", "stream N"; by FTP "stream N control", "stream N data"
     syn_retransmits SYNs sent again, from TCP_INFO right after connect (tcpi_total_retrans); None
                     where there is no connect or the kernel does not say
     """
@@ -172,6 +174,48 @@ class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
     history: DatagramHistory | None = None
 
 
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """A distribution of durations; nearest-rank percentiles."""
+
+    count: int
+    min_ns: int
+    median_ns: int
+    p95_ns: int
+    max_ns: int
+
+
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """HTTP and FTP: what a stream transferred, and how. Where repeated, the last one's facts.
+
+    url            after redirects
+    protocol       "HTTP/1.1", "FTP"; `tls` "TLSv1.3" or None for plain text
+    status         of HTTP, or FTP's final reply
+    content_bytes  the body's length as it was announced, None where it was not
+    encoding       identity, chunked, gzip...: of the body as it came, which is what is counted
+    drained_by     native: the socket was handed to the native loop. library: every byte passed
+                   through Python (TLS, chunked bodies, kept connections, bodies that came whole
+                   with their head). both: some transfers so, some so
+    native_bytes   of them, by native loops
+    transfers      how many there were, complete ones; `redirects` of all of them
+    set_up         from each transfer's first step to its first body byte
+    """
+
+    url: str
+    protocol: str
+    server: str | None = None
+    tls: str | None = None
+    cipher: str | None = None
+    tls_resumed: bool | None = None
+    status: int | None = None
+    content_bytes: int | None = None
+    encoding: str | None = None
+    drained_by: Literal["native", "library", "both"] | None = None
+    native_bytes: int = 0
+    transfers: int = 0
+    redirects: int = 0
+    set_up: Spread | None = None
+
+
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     """One stream as one side saw it. Moments count from this side's origin.
 
@@ -204,6 +248,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     series: Series | None = None
     tcp_info: TcpInfo | None = None
     datagrams: Datagrams | None = None
+    transfer: Transfer | None = None
     socket: SocketFacts | None = None
 
     @property

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
-from netmeasure import assemble
 from netmeasure.clock import wall_now
-from netmeasure.dialogue import Dialogue
-from netmeasure.engine.phases import PhaseLog
-from netmeasure.engine.sockets import address_text
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, NetmeasureError
-from netmeasure.result import ErrorRecord, Interval, Result, SideReport, StreamReport
-from netmeasure.spec import Spec, UdpSpec
-from netmeasure.workloads.base import Workload
+from netmeasure.result import ErrorRecord, Interval, Result
+
+
+class Course(Protocol):
+    """What a Run drives: one measurement, of any kind, from its first step to its Result."""
+
+    @property
+    def stop(self) -> asyncio.Event:
+        """Set it, and the data phase ends in good order."""
+        ...
+
+    @property
+    def step(self) -> str:
+        """Where it stands: the phase of an error that does not name its own."""
+        ...
+
+    @property
+    def transferring(self) -> bool: ...
+
+    async def run(self, emit: Callable[[Interval], None]) -> None:
+        """All steps; raises a MeasureError at the first that fails."""
+
+    async def leave(self) -> None:
+        """Stop every thread, close what is not needed for the result."""
+
+    def result(self, started_at: str, error: ErrorRecord | None) -> Result: ...
+
+    def close(self) -> None: ...
 
 
 class Run:
@@ -29,14 +51,12 @@ class Run:
     in every case, once set-up had begun; it is incomplete when the run failed.
     """
 
-    def __init__(self, host: str, port: int, spec: Spec) -> None:
-        self.host = host
-        self.port = port
-        self.spec = spec
+    def __init__(self, begin: Callable[[], Course]) -> None:
         self.result: Result | None = None
         self._task: asyncio.Task[Result] | None = None
         self._intervals: asyncio.Queue[Interval | None] = asyncio.Queue()
-        self._dialogue: Dialogue | None = None
+        self._begin = begin
+        self._course: Course | None = None
         self._stop_asked = False
         self._aborted = False
 
@@ -82,136 +102,36 @@ class Run:
     def stop(self) -> None:
         """End the data phase now; what was measured becomes a complete result, with a note."""
         self._stop_asked = True
-        if self._dialogue is not None:
-            self._dialogue.stop.set()
+        if self._course is not None:
+            self._course.stop.set()
 
     @property
     def transferring(self) -> bool:
         """The data phase has begun: `stop` can end it in good order."""
-        workload = self._dialogue.workload if self._dialogue is not None else None
-        return workload is not None and workload.origin_ns is not None
+        return self._course is not None and self._course.transferring
 
     async def _drive(self) -> Result:
         started_at = wall_now()
-        dialogue = self._dialogue = Dialogue(self.host, self.port, self.spec, PhaseLog())
+        course = self._course = self._begin()
         if self._stop_asked:
-            dialogue.stop.set()
+            course.stop.set()
         error: BaseException | None = None
         try:
-            await dialogue.run(self._intervals.put_nowait)
+            await course.run(self._intervals.put_nowait)
         except BaseException as exc:
             error = exc
             if isinstance(exc, MeasureError) and exc.phase is None:
-                exc.phase = dialogue.step
+                exc.phase = course.step
             raise
         finally:
             try:
-                await uninterrupted(dialogue.leave())
+                await uninterrupted(course.leave())
             finally:
-                self.result = _result(self.host, self.port, dialogue, started_at, error)
-                dialogue.close()
+                self.result = course.result(started_at, error_record(error))
+                course.close()
                 if isinstance(error, MeasureError):
                     error.result = self.result
         return self.result
-
-
-def _result(
-    host: str, port: int, dialogue: Dialogue, started_at: str, error: BaseException | None
-) -> Result:
-    client = dialogue.side()
-    server = assemble.peer_report(
-        dialogue.peer_results,
-        dialogue.directions,
-        "server",
-        udp=isinstance(dialogue.spec, UdpSpec),
-    )
-    if dialogue.announcement is not None and dialogue.peer_results is None:
-        server = SideReport(host=dialogue.announcement.host)
-    origin_ns = None
-    if dialogue.workload is not None and dialogue.workload.origin_ns is not None:
-        origin_ns = dialogue.workload.origin_ns - dialogue.phases.origin_ns
-        _add_first_bytes(dialogue.phases, client, dialogue.workload)
-    return Result(
-        spec=dialogue.spec,
-        complete=error is None,
-        error=error_record(error),
-        started_at=started_at,
-        target=address_text((host, port)),
-        setup=dialogue.phases.collected(),
-        flows=assemble.flows(dialogue.spec, dialogue.directions, client, server, origin_ns),
-        client=client,
-        server=server,
-        peer_extended=dialogue.extended,
-        notes=_notes(dialogue, client),
-    )
-
-
-def _add_first_bytes(phases: PhaseLog, client: SideReport, workload: Workload) -> None:
-    """The last phase of set-up: from when all streams were there to the first byte of each."""
-    begun_ns, zero_ns = workload.begun_ns or 0, workload.origin_ns or 0
-    for stream in client.streams:
-        if stream.series is not None:
-            phases.add(
-                "first_byte",
-                f"stream {stream.id}",
-                begun_ns,
-                zero_ns + stream.series.origin_ns,
-                detail=_first(stream),
-            )
-
-
-def _first(stream: StreamReport) -> str:
-    if stream.role == "receiver":
-        return "received"
-    return "acknowledged" if stream.acked_bytes is not None else "sent"
-
-
-def _notes(dialogue: Dialogue, client: SideReport) -> tuple[str, ...]:
-    """What was asked for and could not be had, or could not be learned."""
-    notes: list[str] = []
-    results = dialogue.peer_results
-    if results is not None and not dialogue.extended:
-        notes.append("the server is a plain iperf3: its time series and kernel data are unknown")
-        wanted, used = dialogue.spec.options.congestion, results.congestion_used
-        if wanted and used and wanted != used:
-            notes.append(f"the server used congestion control {used}, not {wanted}")
-    notes += udp_notes(dialogue.spec, client)
-    if dialogue.stop.is_set():
-        notes.append("stopped early by the user")
-    late = [s.id for s in client.streams if s.acked_bytes is not None and s.bytes != s.acked_bytes]
-    if results is not None and late:
-        notes.append(
-            f"not everything sent was acknowledged within {dialogue.spec.deadlines.drain_s:g} s"
-            f" after the end, on streams {late}"
-        )
-    return tuple(notes)
-
-
-def udp_notes(spec: Spec, side: SideReport) -> list[str]:
-    """What a user should know before he believes a UDP test's figures."""
-    if not isinstance(spec, UdpSpec):
-        return []
-    notes: list[str] = []
-    header = 28
-    for stream in side.streams:
-        facts, counts = stream.socket, stream.datagrams
-        if facts is None or counts is None or counts.datagram_bytes is None:
-            continue
-        if facts.remote and facts.remote.startswith("["):
-            header = 48
-        if facts.pmtu_bytes and counts.datagram_bytes + header > facts.pmtu_bytes:
-            notes.append(
-                f"datagrams of {counts.datagram_bytes} bytes are sent in fragments: the path's MTU"
-                f" of {facts.pmtu_bytes} takes {facts.pmtu_bytes - header}"
-            )
-        if counts.offload_error:
-            notes.append(f"no segmentation offload on this path: {counts.offload_error}")
-        if counts.skipped_ns:
-            notes.append(
-                f"stream {stream.id} gave up {counts.skipped_ns / 1e6:.1f} ms of its schedule after"
-                " stalls, rather than send a burst"
-            )
-    return list(dict.fromkeys(notes))
 
 
 def error_record(error: BaseException | None) -> ErrorRecord | None:

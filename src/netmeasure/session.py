@@ -42,7 +42,7 @@ from netmeasure.protocol import (
 )
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
-from netmeasure.spec import ServerLimits, Spec
+from netmeasure.spec import PeerSpec, ServerLimits
 from netmeasure.workloads.base import Workload, sum_cpu
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
@@ -85,7 +85,7 @@ class Session:
         self._parameters: Parameters | None = None
         self._directions: tuple[FlowDirection, ...] = ()
         self._plan: TcpPlan | UdpPlan | None = None
-        self._spec: Spec | None = None
+        self._spec: PeerSpec | None = None
         self._workload: Workload | None = None
         self._arrivals = Arrivals(())
         self._client_results: PeerResults | None = None

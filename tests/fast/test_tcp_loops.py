@@ -868,6 +868,22 @@ def test_a_tally_of_one_loop_is_that_loop(rig: Rig) -> None:
     assert tally.cpu_ns == receiver.cpu_ns
 
 
+def test_a_tally_leaves_framing_out(rig: Rig) -> None:
+    """Of every 10 bytes 7 count; no bucket is rounded by more than one."""
+    pair = rig.pair()
+    receiver = Receiver(rig.group(), pair.right.fileno(), limit_bytes=BLOCK * 10)
+    threads = rig.start(receiver)
+    pair.left.sendall(PAYLOAD * 10)
+    rig.join(*threads)
+    tally = Tally(rig.group(), -1)
+    tally.absorb(receiver, 7, 10)
+    assert tally.bytes == sum(tally.series()[2]) == BLOCK * 7
+    for ours, theirs in zip(tally.series()[2], receiver.series()[2], strict=True):
+        assert abs(ours - theirs * 0.7) <= 1
+    with pytest.raises(ValueError, match="payload"):
+        tally.absorb(receiver, 2, 1)
+
+
 def test_a_tally_of_nothing_is_nothing(rig: Rig) -> None:
     tally = Tally(rig.group(), -1)
     tally.absorb(Receiver(rig.group(), rig.pair().right.fileno()))

@@ -21,7 +21,17 @@ SOURCE = ROOT / "src" / PACKAGE
 _L0 = {"errors", "version", "units", "clock"}
 _L1 = {"spec", "result", "analysis"}
 _L3 = {"protocol", "engine"}
-_L5 = {"negotiate", "assemble", "arrivals", "intervals", "dialogue", "run", "session"}
+_L5 = {
+    "negotiate",
+    "assemble",
+    "arrivals",
+    "intervals",
+    "dialogue",
+    "peertest",
+    "fetch",
+    "run",
+    "session",
+}
 _L6 = {"client", "server"}
 _BELOW_L5 = _L0 | _L1 | _L3 | {"workloads"}
 ALLOWED: dict[str, set[str]] = {

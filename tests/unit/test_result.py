@@ -25,12 +25,14 @@ from netmeasure.result import (
     Series,
     SideReport,
     SocketFacts,
+    Spread,
     Steady,
     StreamReport,
     StreamResult,
     Stretch,
     TcpInfo,
     Totals,
+    Transfer,
 )
 from netmeasure.spec import Deadlines, SocketOptions, TcpSpec, Timing
 
@@ -70,6 +72,22 @@ DATAGRAMS = Datagrams(
         }
     ),
 )
+TRANSFER = Transfer(
+    url="http://lab1/1G.dat",
+    protocol="HTTP/1.1",
+    server="nginx",
+    tls="TLSv1.3",
+    cipher="TLS_AES_256_GCM_SHA384",
+    tls_resumed=False,
+    status=200,
+    content_bytes=2**30,
+    encoding="chunked",
+    drained_by="both",
+    native_bytes=2**29,
+    transfers=3,
+    redirects=1,
+    set_up=Spread(count=3, min_ns=1, median_ns=2, p95_ns=3, max_ns=3),
+)
 SENDER = StreamReport(
     id=1,
     role="sender",
@@ -91,6 +109,7 @@ SENDER = StreamReport(
     series=SERIES,
     tcp_info=TCP_INFO,
     datagrams=DATAGRAMS,
+    transfer=TRANSFER,
     socket=SOCKET,
 )
 RECEIVER = msgspec.structs.replace(SENDER, role="receiver", mode="discard", bytes=980)

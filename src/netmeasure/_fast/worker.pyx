@@ -156,6 +156,11 @@ cdef class Stream:
         ]
 
 
+cdef inline uint64_t part(uint64_t count, uint64_t payload, uint64_t whole) noexcept nogil:
+    """count * payload / whole, without overflow."""
+    return count // whole * payload + count % whole * payload // whole
+
+
 cdef class Tally(Stream):
     """Counts what others move, one transfer after the other: bytes that pass through Python (`add`)
     and whole native loops that have ended (`absorb`). It has no thread of its own: `run` is an
@@ -172,24 +177,32 @@ cdef class Tally(Stream):
         self.own.calls += 1
         self.own.last_ns = at_ns
 
-    def absorb(self, Stream other not None):
+    def absorb(self, Stream other not None, uint64_t payload=1, uint64_t whole=1):
         """Take over what a loop has counted, with its CPU time and the reason of its end. Call when
-        its thread has been joined."""
+        its thread has been joined. Of every `whole` bytes `payload` count: the rest is framing."""
         cdef nm_series *theirs = &other.own.series
+        cdef uint64_t moved = 0
+        cdef uint64_t counted = 0
+        cdef uint64_t until
         cdef uint32_t i
+        if payload > whole or whole == 0:
+            raise ValueError("payload is a part of the whole")
         if theirs.origin_ns:
             if self.own.first_ns == 0:
                 nm_series_start(&self.own.series, theirs.origin_ns)
                 self.own.first_ns = other.own.first_ns
             for i in range(theirs.used):
                 if theirs.bucket[i]:
+                    moved += theirs.bucket[i]
+                    until = part(moved, payload, whole)
                     nm_series_add(&self.own.series,
                                   min(theirs.origin_ns + i * theirs.width_ns + theirs.width_ns // 2,
                                       other.own.last_ns),
-                                  theirs.bucket[i])
+                                  until - counted)
+                    counted = until
             self.own.last_ns = other.own.last_ns
-        self.own.bytes += other.own.bytes
-        self.own.acked += other.own.acked
+        self.own.bytes += part(other.own.bytes, payload, whole)
+        self.own.acked += part(other.own.acked, payload, whole)
         self.own.calls += other.own.calls
         self.own.user_ns += other.own.user_ns
         self.own.system_ns += other.own.system_ns

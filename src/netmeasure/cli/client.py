@@ -11,13 +11,12 @@ from rich.console import Console
 
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.cli.options import Options, test_spec
-from netmeasure.client import parse_target
+from netmeasure.client import make_run
 from netmeasure.errors import MeasureError, NetmeasureError, SpecError
 from netmeasure.report import text
 from netmeasure.result import Result
 from netmeasure.run import Run
 from netmeasure.server import serve
-from netmeasure.spec import Spec
 
 #: Without a terminal the report is this wide, wherever it goes.
 PLAIN_WIDTH = 120
@@ -26,21 +25,19 @@ _SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 async def client(options: Options) -> int:
     spec = test_spec(options)
-    host, port = parse_target(options.target, options.port)
-    return await _measure(host, port, spec, options)
+    return await _measure(make_run(options.target, spec, port=options.port), options)
 
 
 async def loopback(options: Options) -> int:
     spec = test_spec(options)
     address = "::1" if options.family == "ipv6" else "127.0.0.1"
     async with serve(address, 0) as server:
-        return await _measure(address, server.port, spec, options)
+        return await _measure(make_run(address, spec, port=server.port), options)
 
 
-async def _measure(host: str, port: int, spec: Spec, options: Options) -> int:
+async def _measure(run: Run, options: Options) -> int:
     _check_writable(options.json)
     shows = not options.quiet and options.json != "-"
-    run = Run(host, port, spec)
     interrupted: list[Exit] = []
     error: MeasureError | None = None
     with _Interruptible(run, interrupted):

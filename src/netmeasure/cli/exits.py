@@ -8,6 +8,7 @@ from enum import IntEnum
 from netmeasure.errors import (
     BusyError,
     ConnectError,
+    FileRefusedError,
     MeasureError,
     NameNotFoundError,
     NetmeasureError,
@@ -25,7 +26,7 @@ class Exit(IntEnum):
     FAILED = 1  # something else went wrong
     USAGE = 2  # a wrong option or value; nothing was started
     NO_CONNECTION = 3  # name not found, refused, timed out, no route, bad local address or option
-    NOT_A_SERVER = 4  # the peer does not speak the protocol, or refuses this test
+    NOT_A_SERVER = 4  # the peer does not speak the protocol, or refuses this test or file
     BUSY = 5  # the server has no room for another test
     CUT_SHORT = 6  # the test began and broke off; what was measured was printed
     CANT_LISTEN = 7  # the server can't have its port
@@ -40,6 +41,8 @@ def exit_code(error: NetmeasureError) -> Exit:
         return Exit.CANT_LISTEN
     if isinstance(error, BusyError):
         return Exit.BUSY
+    if isinstance(error, FileRefusedError):
+        return Exit.NOT_A_SERVER
     if isinstance(error, MeasureError) and error.result is not None and error.result.flows:
         return Exit.CUT_SHORT
     if isinstance(error, NameNotFoundError | ConnectError | SocketOptionError):

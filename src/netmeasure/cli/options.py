@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from netmeasure import units
+from netmeasure.client import fetch_spec, is_url
 from netmeasure.errors import SpecError
 from netmeasure.spec import (
     DEFAULT_BLOCK_BYTES,
     DEFAULT_PORT,
     DEFAULT_UDP_BPS,
     Deadlines,
+    FtpSpec,
+    HttpSpec,
     ServerLimits,
     SocketOptions,
     Spec,
@@ -23,6 +26,20 @@ from netmeasure.spec import (
 from netmeasure.version import __version__
 
 T = TypeVar("T")
+_URL_OPTIONS = (
+    "repeat",
+    "keep",
+    "range",
+    "header",
+    "method",
+    "user",
+    "resolve",
+    "ca_file",
+    "insecure",
+    "explicit_tls",
+    "passive",
+    "proxy",
+)
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -65,8 +82,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"netmeasure {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     client = commands.add_parser("client", help="run a test against a server")
-    client.add_argument("target", metavar="HOST[:PORT]", help="name or address of the server")
+    client.add_argument(
+        "target", metavar="HOST[:PORT] | URL", help="the server; or an http, https, ftp or ftps URL"
+    )
     _add_test_options(client)
+    _add_url_options(client)
     client.add_argument("-p", "--port", type=port_number, help=f"default {DEFAULT_PORT}")
     loopback = commands.add_parser(
         "loopback", help="measure this machine's loopback, on a server of its own"
@@ -83,8 +103,7 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
         "-d",
         "--direction",
         choices=("upload", "download", "both"),
-        default="upload",
-        help="which way the data go, seen from here (default %(default)s)",
+        help="which way the data go, seen from here (default upload, by URL download)",
     )
     test.add_argument("-u", "--udp", action="store_true", help="UDP instead of TCP")
     test.add_argument("-P", "--streams", type=count, default=1, metavar="N", help="default 1")
@@ -168,6 +187,35 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     output.add_argument("-q", "--quiet", action="store_true", help="no live intervals")
 
 
+def _add_url_options(parser: argparse.ArgumentParser) -> None:
+    """Only the client has them, and only transfers by URL."""
+    url = parser.add_argument_group("transfers by URL")
+    url.add_argument(
+        "--repeat",
+        action="store_true",
+        help="again and again until -t or -n, on new connections",
+    )
+    url.add_argument("--keep", action="store_true", help="with --repeat: keep the connection")
+    url.add_argument("--range", metavar="FIRST-LAST", help="only these bytes of the file")
+    url.add_argument("-H", "--header", action="append", default=[], metavar="NAME: VALUE")
+    url.add_argument("--method", metavar="NAME", help="of HTTP (default GET, for uploads PUT)")
+    url.add_argument("--user", metavar="NAME[:PASSWORD]")
+    url.add_argument(
+        "--resolve",
+        action="append",
+        default=[],
+        metavar="HOST:PORT:ADDRESS",
+        help="connect to this address instead of looking the name up",
+    )
+    url.add_argument("--ca-file", metavar="FILE", help="trusted certificates (PEM)")
+    url.add_argument("--insecure", action="store_true", help="do not check the certificate")
+    url.add_argument("--explicit-tls", action="store_true", help="ftp: AUTH TLS")
+    url.add_argument("--passive", choices=("auto", "epsv", "pasv"), default="auto")
+    url.add_argument(
+        "--proxy", action="store_true", help="http: use the proxy that the environment names"
+    )
+
+
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
     defaults = ServerLimits()
     parser.add_argument("-p", "--port", type=port_number, default=DEFAULT_PORT, help="0: any free")
@@ -187,12 +235,18 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
 
 def test_spec(options: argparse.Namespace) -> Spec:
     """The specification that the options stand for. Raises SpecError."""
+    target = getattr(options, "target", "")
+    if is_url(target):
+        return _fetch_spec(target, options)
+    for name in _URL_OPTIONS:
+        if getattr(options, name, None) not in (None, False, [], "auto"):
+            raise SpecError(f"--{name.replace('_', '-')} is an option of transfers by URL")
     return _udp_spec(options) if options.udp else _tcp_spec(options)
 
 
 def _common(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "direction": options.direction,
+        "direction": options.direction or "upload",
         "streams": options.streams,
         "timing": Timing(
             duration_s=options.time,
@@ -241,6 +295,59 @@ def _udp_spec(options: argparse.Namespace) -> UdpSpec:
         offload=not options.no_offload,
         spin_us=options.spin,
     )
+
+
+def _fetch_spec(url: str, options: argparse.Namespace) -> Spec:
+    given = {
+        "udp": "-u",
+        "blocks": "-k",
+        "bitrate": "-b",
+        "packet_rate": "--packet-rate",
+        "burst": "--burst",
+        "no_offload": "--no-offload",
+        "spin": "--spin",
+    }
+    for name, option in given.items():
+        if getattr(options, name):
+            raise SpecError(f"{option} is no option of transfers by URL")
+    if options.direction == "both":
+        raise SpecError("a transfer by URL goes one way", hint="use -d download or -d upload")
+    first, last = _byte_range(options.range)
+    user, _, password = (options.user or "").partition(":")
+    common = _common(options) | {
+        "url": url,
+        "direction": options.direction or "download",
+        "repeat": options.repeat,
+        "keep_connections": options.keep,
+        "first_byte": first,
+        "last_byte": last,
+        "receive_mode": options.receive_mode,
+        "send_mode": options.send_mode,
+        "block_bytes": options.block_size or DEFAULT_BLOCK_BYTES,
+        "user": user or None,
+        "password": password or None,
+        "pins": tuple(options.resolve),
+        "ca_file": options.ca_file,
+        "insecure": options.insecure,
+    }
+    if isinstance(fetch_spec(url), HttpSpec):
+        if options.explicit_tls or options.passive != "auto":
+            raise SpecError("--explicit-tls and --passive are options of ftp")
+        return HttpSpec(
+            **common, method=options.method, headers=tuple(options.header), proxy=options.proxy
+        )
+    if options.header or options.method or options.proxy:
+        raise SpecError("--header, --method and --proxy are options of http")
+    return FtpSpec(**common, explicit_tls=options.explicit_tls, passive=options.passive)
+
+
+def _byte_range(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    first, dash, last = text.partition("-")
+    if not dash or not (first or "0").isdigit() or not (last or "0").isdigit() or text == "-":
+        raise SpecError(f"{text!r} is not a range of bytes", hint="write FIRST-LAST or FIRST-")
+    return int(first or 0), int(last) if last else None
 
 
 def server_limits(options: argparse.Namespace) -> ServerLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,13 @@ class PhaseLog:
     def __init__(self) -> None:
         self.origin_ns = now_ns()
         self._phases: list[Phase] = []
+        self._suffix = ""
+
+    def repeated(self, number: int) -> PhaseLog:
+        """The same log for the steps of transfer `number` of a stream: connections are marked."""
+        view = copy.copy(self)
+        view._suffix = f" #{number}"
+        return view
 
     def add(
         self,
@@ -31,7 +39,7 @@ class PhaseLog:
         self._phases.append(
             Phase(
                 name=name,
-                connection=connection,
+                connection=connection + self._suffix,
                 start_ns=start_ns - self.origin_ns,
                 duration_ns=end_ns - start_ns,
                 syn_retransmits=syn_retransmits,

@@ -295,7 +295,11 @@ def _interleave(addresses: Sequence[Address]) -> list[Address]:
 
 
 async def connect_first(
-    addresses: Sequence[Address], options: SocketOptions, deadline_s: float
+    addresses: Sequence[Address],
+    options: SocketOptions,
+    deadline_s: float,
+    *,
+    port_offset: int | None = None,
 ) -> Connected:
     """Connect to the first address that answers (happy eyeballs, RFC 8305).
 
@@ -308,7 +312,8 @@ async def connect_first(
     try:
         while waiting or tasks:
             if waiting:
-                tasks.add(asyncio.create_task(connect_one(waiting.pop(0), options, deadline_s)))
+                attempt = connect_one(waiting.pop(0), options, deadline_s, port_offset=port_offset)
+                tasks.add(asyncio.create_task(attempt))
             done, tasks = await asyncio.wait(
                 tasks,
                 timeout=HAPPY_EYEBALLS_DELAY_S if waiting else None,

@@ -11,8 +11,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from netmeasure.result import Flow, Interval, Loss, Phase, Result, SideReport, StreamReport
-from netmeasure.spec import UdpSpec
+from netmeasure.result import (
+    Flow,
+    Interval,
+    Loss,
+    Phase,
+    Result,
+    SideReport,
+    StreamReport,
+    Transfer,
+)
+from netmeasure.spec import FtpSpec, HttpSpec, UdpSpec
 from netmeasure.units import bitrate, duration, size
 
 #: Set-up is worth a sentence of its own when it changes the average by more than this share.
@@ -43,7 +52,7 @@ def title(result: Result) -> str:
     if spec.total_bytes is not None:
         amount = size(spec.total_bytes)
     else:
-        amount = duration((spec.timing.limit_s or 0) * 1e9)
+        amount = "the whole file" if spec.limit_s is None else duration(spec.limit_s * 1e9)
     omit = f" after {spec.timing.omit_s:g} s omitted" if spec.timing.omit_s else ""
     kind = f"TCP {direction}"
     if isinstance(spec, UdpSpec):
@@ -51,6 +60,10 @@ def title(result: Result) -> str:
         if spec.target_pps is not None:
             rate = f"{spec.target_pps} packets/s"
         kind = f"UDP {direction} at {rate}, datagrams of {spec.datagram_bytes or 'unknown'} bytes"
+    if isinstance(spec, HttpSpec | FtpSpec):
+        kind = f"{spec.kind} {direction}"
+        if spec.repeat:
+            amount = f"repeated for {amount}"
     return f"{kind}, {streams}, {amount}{omit}, {result.target} ({_peer(result)})"
 
 
@@ -82,7 +95,8 @@ def _setup_table(result: Result) -> Table:
 
 
 def _setup_rows(phases: Iterable[Phase]) -> list[tuple[str, str, str, str, str]]:
-    phases = list(phases)
+    # of repeated transfers, the first ones; the distribution of all stands with the direction
+    phases = [phase for phase in phases if "#" not in phase.connection]
     streams = {p.connection for p in phases if p.connection.startswith("stream")}
     if len(streams) <= MAX_ROWS:
         return [_phase_row(phase) for phase in phases]
@@ -160,11 +174,52 @@ def _flow_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
                 "counted from the first connect attempt (curl's way)",
             )
         )
+    if averages.from_first_byte_bps is not None and _is_fetch(flow):
+        words = "first to last byte of the bodies"
+        rows.append(("average of body", bitrate(averages.from_first_byte_bps), words))
     if flow.loss is not None:
         rows += _loss_rows(flow, flow.loss)
     moved = flow.receiver.bytes if flow.receiver.bytes is not None else flow.sender.acked_bytes
     rows.append(("transferred", size(moved), _exact(moved)))
+    rows += _transfer_rows(flow)
     rows += _end_rows(result, flow)
+    return rows
+
+
+def _is_fetch(flow: Flow) -> bool:
+    return bool(_transfers(flow))
+
+
+def _transfers(flow: Flow) -> list[Transfer]:
+    ends = [stream.receiver or stream.sender for stream in flow.streams]
+    return [end.transfer for end in ends if end is not None and end.transfer is not None]
+
+
+def _transfer_rows(flow: Flow) -> list[tuple[str, str, str]]:
+    """What was transferred by URL, and how."""
+    transfers = _transfers(flow)
+    if not transfers:
+        return []
+    one = transfers[0]
+    words = [one.protocol if one.status is None else f"{one.protocol} {one.status}"]
+    if one.tls:
+        words.append(
+            f"{one.tls} {one.cipher or ''}{', resumed' if one.tls_resumed else ''}".strip()
+        )
+    if one.encoding and one.encoding != "identity":
+        words.append(one.encoding)
+    if one.drained_by:
+        way = {"native": "natively", "library": "through Python", "both": "partly natively"}
+        words.append(f"moved {way[one.drained_by]}")
+    rows = [("protocol", "", ", ".join(words))]
+    count = sum(transfer.transfers for transfer in transfers)
+    if count > 1 and one.set_up is not None:
+        spreads = [t.set_up for t in transfers if t.set_up is not None]
+        low = min(spread.min_ns for spread in spreads)
+        high = max(spread.max_ns for spread in spreads)
+        middle = median(spread.median_ns for spread in spreads)
+        words = [f"set-up of each {duration(middle)} (median; {duration(low)} to {duration(high)})"]
+        rows.append(("transfers", str(count), words[0]))
     return rows
 
 

@@ -13,6 +13,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
@@ -113,6 +114,10 @@ class Workload(ABC):
     @abstractmethod
     def finish_senders(self) -> None:
         """Mark the end of the data for a plain iperf3 client, where the transport can."""
+
+    @property
+    def bucket_ns(self) -> int:
+        return self.plan.bucket_ns
 
     # ---- set-up -------------------------------------------------------------------------------
 
@@ -254,24 +259,15 @@ class Workload(ABC):
             return ()
         windows = {role: self._window(role, origin) for role in ("sender", "receiver")}
         return tuple(
-            self._complete(stream, _report(stream, origin, windows[stream.role]))
+            self._complete(stream, stream_report(stream, origin, windows[stream.role]))
             for stream in self._streams
         )
 
     def _window(self, role: Role, origin_ns: int) -> tuple[int, int] | None:
-        """The stretch that counts, common to all streams of a role so that their sums are sums:
-        from the first byte plus the omitted time to the last byte."""
-        moments = [
-            (stream.loop.series()[0], stream.loop.last_ns)
-            for stream in self._streams
-            if stream.role == role
-        ]
-        starts = [start for start, _ in moments if start is not None]
-        ends = [end for _, end in moments if end is not None]
-        if not starts or not ends:
+        window = stretch((s.loop for s in self._streams if s.role == role), self.plan.omit_ns)
+        if window is None:
             return None
-        start = min(starts) + self.plan.omit_ns
-        end = max(start, *ends)
+        start, end = window
         if role == "sender" and self.plan.sender_window_ns:
             end = min(end, start + self.plan.sender_window_ns)
         return start - origin_ns, end - origin_ns
@@ -282,7 +278,37 @@ class Workload(ABC):
             stream.sock.close()
 
 
-def _report(stream: DataStream, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
+def stretch(loops: Iterable[Stream], omit_ns: int) -> tuple[int, int] | None:
+    """The stretch that counts, common to all streams of a role so that their sums are sums: from
+    the first byte plus the omitted time to the last byte (CLOCK_MONOTONIC, ns)."""
+    moments = [(loop.series()[0], loop.last_ns) for loop in loops]
+    starts = [start for start, _ in moments if start is not None]
+    ends = [end for _, end in moments if end is not None]
+    if not starts or not ends:
+        return None
+    start = min(starts) + omit_ns
+    return start, max(start, *ends)
+
+
+class Reported(Protocol):
+    """What a report needs of a stream. `loop` has ended."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def role(self) -> Role: ...
+    @property
+    def loop(self) -> Stream: ...
+    @property
+    def syn_retransmits(self) -> int | None: ...
+    @property
+    def facts(self) -> SocketFacts | None: ...
+    @property
+    def error(self) -> str | None: ...
+
+
+def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
+    """What all kinds of stream tell; moments count from `origin_ns`."""
     loop = stream.loop
     series_origin, width, counts = loop.series()
     series = None

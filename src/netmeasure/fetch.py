@@ -1,0 +1,255 @@
+"""The client's part of a transfer by URL: streams, repeats, limits, and the Result of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
+
+from netmeasure import assemble
+from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
+from netmeasure.engine.hosts import this_host
+from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.tasks import first_of
+from netmeasure.errors import PeerTimeoutError
+from netmeasure.intervals import IntervalClock
+from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
+from netmeasure.spec import FetchSpec, HttpSpec
+from netmeasure.workloads.base import sum_cpu
+from netmeasure.workloads.ftp import FtpClient
+from netmeasure.workloads.http import HttpClient, tls_context
+from netmeasure.workloads.transfer import TransferPlan, TransferStream, TransferWorkload
+
+#: The steps of so many transfers of a stream are kept one by one; of all, their distribution.
+LOGGED_TRANSFERS = 20
+#: Bytes that passed through Python are worth a note from here on.
+NOTED_BYTES = 10 * 1024 * 1024
+POLL_S = 0.25
+#: How long a stream that was told to stop may take over it.
+STOP_S = 5.0
+_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
+
+
+class Fetch:
+    """One run of an HttpSpec or FtpSpec: `run`, then `leave`, then `result`."""
+
+    def __init__(self, spec: FetchSpec) -> None:
+        self.spec = spec
+        self.stop = asyncio.Event()
+        self.step = "connect"
+        # reading certificates takes its time, and is no part of anybody's set-up
+        self._tls: ssl.SSLContext | None = tls_context(spec) if _wants_tls(spec) else None
+        span_s = (spec.limit_s or 0.0) + spec.timing.omit_s if spec.limit_s else 0.0
+        self._workload = TransferWorkload(
+            TransferPlan(
+                span_ns=nanoseconds(span_s),
+                omit_ns=nanoseconds(spec.timing.omit_s),
+                receive_mode=spec.receive_mode,
+                send_mode=spec.send_mode,
+                block_bytes=spec.block_bytes,
+                drain_ns=nanoseconds(spec.deadlines.drain_s),
+            ),
+            "receiver" if spec.direction == "download" else "sender",
+            spec.streams,
+        )
+        self._phases = PhaseLog()
+        self._ticker: IntervalClock | None = None
+        self._left: dict[int, int | None] = {}
+
+    @property
+    def transferring(self) -> bool:
+        return self._workload.first_ns is not None
+
+    async def run(self, emit: Callable[[Interval], None]) -> None:
+        """All transfers, until their own end, the time, the limit or the user ends them."""
+        self._phases = PhaseLog()  # the first attempt is now
+        shares = _shares(self.spec.total_bytes, self.spec.streams)
+        tasks = [
+            asyncio.create_task(self._stream(stream, share), name=f"netmeasure-{stream.id}")
+            for stream, share in zip(self._workload.streams, shares, strict=True)
+        ]
+        ticking = asyncio.create_task(self._tick(emit))
+        try:
+            await first_of(self._all(tasks), self._time_over(), self._stopped(), self._stall())
+            self._workload.stop()
+            await self._wind_up(tasks)
+        finally:
+            for task in [*tasks, ticking]:
+                task.cancel()
+            await asyncio.gather(*tasks, ticking, return_exceptions=True)
+
+    async def _all(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Return when all streams are done; raise the first error of one."""
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:
+            if task in done:
+                task.result()
+
+    async def _wind_up(self, tasks: list[asyncio.Task[None]]) -> None:
+        """The run is over: native loops end in good order, other waits have lost their point."""
+        for task, stream in zip(tasks, self._workload.streams, strict=True):
+            if not stream.draining and self.spec.direction == "download":
+                task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S + self.spec.deadlines.drain_s):
+                await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def _stream(self, stream: TransferStream, share: int | None) -> None:
+        """One stream's transfers."""
+        client: HttpClient | FtpClient
+        if isinstance(self.spec, HttpSpec):
+            client = HttpClient(self.spec, stream, self._workload, self._tls)
+        else:
+            client = FtpClient(self.spec, stream, self._workload, self._tls)
+        left, number = share, 0
+        try:
+            while not stream.stopping and left != 0:
+                number += 1
+                phases = self._phases if number == 1 else self._phases.repeated(number)
+                count = await client.transfer(
+                    phases if number <= LOGGED_TRANSFERS else PhaseLog(), left
+                )
+                left = None if left is None else max(0, left - count)
+                if not self.spec.repeat:
+                    return
+        finally:
+            await client.close()
+
+    async def _time_over(self) -> None:
+        """Return when the measured time is over, counted from the first byte."""
+        limit_s = self.spec.limit_s
+        if limit_s is None:
+            await asyncio.Event().wait()
+            return
+        span_ns = nanoseconds(self.spec.timing.omit_s + limit_s)
+        while True:
+            first = self._workload.first_ns
+            left = span_ns if first is None else first + span_ns - now_ns()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(seconds(left), POLL_S) if first is None else seconds(left))
+
+    async def _stopped(self) -> None:
+        await self.stop.wait()
+
+    async def _stall(self) -> None:
+        """Raise when no byte has moved for too long; steps of set-up have their own deadlines."""
+        limit_s = self.spec.deadlines.stall_s
+        quiet, attempts = Quiet(limit_s), -1
+        while True:
+            moved = self._workload.moved_bytes()
+            done = sum(len(stream.set_ups_ns) for stream in self._workload.streams)
+            busy = any(stream.in_body for stream in self._workload.streams)
+            if done != attempts or not busy:
+                attempts, quiet = done, Quiet(limit_s)
+            elif quiet.since_change(moved):
+                raise PeerTimeoutError(
+                    f"no data moved for {limit_s:g} s",
+                    phase="data",
+                    hint="the server is stopped or unreachable",
+                )
+            await asyncio.sleep(min(POLL_S, limit_s / 4))
+
+    async def _tick(self, emit: Callable[[Interval], None]) -> None:
+        while self._workload.first_ns is None:  # noqa: ASYNC110  (a native thread sets it)
+            await asyncio.sleep(0.01)
+        self.step = "data"
+        ticker = IntervalClock(self._workload, self.spec.timing, self.spec.limit_s, emit)
+        self._ticker = ticker
+        await ticker.run()
+
+    async def leave(self) -> None:
+        """Emit the last interval. Every thread has been joined by `run`."""
+        if self._ticker is not None:
+            self._ticker.last()
+
+    def close(self) -> None:
+        """Every socket is closed by its stream."""
+
+    def result(self, started_at: str, error: ErrorRecord | None) -> Result:
+        """What came of it; call after `leave`."""
+        streams = self._workload.report()
+        user, system = sum_cpu(streams)
+        client = SideReport(
+            host=this_host(),
+            streams=streams,
+            duration_ns=max((s.last_ns for s in streams if s.last_ns is not None), default=None),
+            cpu_user_ns=user if streams else None,
+            cpu_system_ns=system if streams else None,
+        )
+        origin = self._workload.origin_ns
+        directions = (self.spec.direction,) * self.spec.streams
+        return Result(
+            spec=_without_secrets(self.spec),
+            complete=error is None,
+            error=error,
+            started_at=started_at,
+            target=_public_url(self.spec.url),
+            setup=self._phases.collected(),
+            flows=assemble.flows(
+                self.spec,
+                directions,
+                client,
+                SideReport(),
+                None if origin is None else origin - self._phases.origin_ns,
+            ),
+            client=client,
+            server=SideReport(host=Host(program=_server_name(streams))),
+            notes=tuple(self._notes(streams)),
+        )
+
+    def _notes(self, streams: tuple[StreamReport, ...]) -> list[str]:
+        notes: list[str] = []
+        total = sum(s.bytes or 0 for s in streams)
+        slow = total - sum(s.transfer.native_bytes for s in streams if s.transfer)
+        if slow > NOTED_BYTES:
+            notes.append(
+                f"{slow} of {total} bytes passed through Python, not through the native loops: what"
+                " limited them may be that, not the network"
+            )
+        if self.spec.insecure:
+            notes.append("the server's certificate was not checked")
+        if self.stop.is_set():
+            notes.append("stopped early by the user")
+        return notes
+
+
+def _wants_tls(spec: FetchSpec) -> bool:
+    return isinstance(spec, HttpSpec) or spec.explicit_tls or spec.url.startswith("ftps:")
+
+
+def _shares(total: int | None, streams: int) -> list[int | None]:
+    """What each stream is to move, so that the sum is exact."""
+    if total is None:
+        return [None] * streams
+    return [total // streams + (index < total % streams) for index in range(streams)]
+
+
+def _server_name(streams: tuple[StreamReport, ...]) -> str | None:
+    return next((s.transfer.server for s in streams if s.transfer and s.transfer.server), None)
+
+
+def _public_url(url: str) -> str:
+    """Without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _without_secrets(spec: FetchSpec) -> FetchSpec:
+    """As it may be kept in a file."""
+    clean = replace(spec, url=_public_url(spec.url), password=None)
+    if isinstance(clean, HttpSpec):
+        headers = tuple(
+            f"{name}: (not kept)" if name.strip().lower() in _SECRET_HEADERS else header
+            for header in clean.headers
+            for name in [header.partition(":")[0]]
+        )
+        clean = replace(clean, headers=headers)
+    return clean

@@ -1,0 +1,409 @@
+"""FTP transfers: aioftp speaks on the control connection; data connections are our own sockets.
+
+Each step has its own clock: resolve, connect, greeting, AUTH, login, SIZE, EPSV or PASV, connect of
+the data connection, the mark that the transfer starts, the first byte, and the final reply after
+the last (RFC 959, 2428, 4217).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aioftp
+
+from netmeasure.clock import now_ns
+from netmeasure.engine import sockets
+from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.tasks import first_of
+from netmeasure.errors import (
+    FileRefusedError,
+    MeasureError,
+    NetmeasureError,
+    PeerClosedError,
+    PeerRefusedError,
+    PeerTimeoutError,
+    RemoteProtocolError,
+    StreamError,
+    TlsError,
+)
+from netmeasure.result import Transfer
+from netmeasure.spec import FtpSpec
+from netmeasure.workloads.reach import Reach
+from netmeasure.workloads.transfer import TransferStream, TransferWorkload
+
+_PORTS = {"ftp": 21, "ftps": 990}
+_READ_BYTES = 1 << 20
+
+
+class _Control(aioftp.Client):
+    """aioftp's client on a connection that we have opened."""
+
+    def __init__(self, made: sockets.Connected, tls: ssl.SSLContext | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._made = made
+        self._from_the_start = tls
+
+    async def _open_connection(
+        self, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        tls = self._from_the_start
+        return await asyncio.open_connection(
+            sock=self._made.sock, ssl=tls, server_hostname=host if tls else None
+        )
+
+    async def take(self, host: str, port: int) -> None:
+        """Take the connection over, without a word: `connect` would wait for the greeting, too."""
+        await aioftp.BaseClient.connect(self, host, port)
+
+
+class FtpClient:
+    """The transfers of one stream, one after the other; the control connection can be kept."""
+
+    def __init__(
+        self,
+        spec: FtpSpec,
+        stream: TransferStream,
+        workload: TransferWorkload,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._spec = spec
+        self._stream = stream
+        self._workload = workload
+        self._tls = tls
+        self._reach = Reach(spec, stream.id - 1)
+        parts = urlsplit(spec.url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or _PORTS[parts.scheme]
+        self._implicit = parts.scheme == "ftps"
+        self._path = unquote(parts.path).removeprefix("/") or "/"
+        self._user = unquote(parts.username or "") or spec.user or "anonymous"
+        self._password = unquote(parts.password or "") or spec.password or "netmeasure@"
+        self._control: _Control | None = None
+        self._address: sockets.Address | None = None
+        self._name = f"{self._reach.connection} control"
+        self._data_name = f"{self._reach.connection} data"
+        self._greeting: str | None = None
+        self._passive = spec.passive
+
+    async def transfer(self, phases: PhaseLog, limit: int | None) -> int:
+        """One transfer, of at most `limit` bytes, its steps told to `phases`. Returns the bytes.
+        Raises MeasureError."""
+        started = now_ns()
+        before = self._stream.moved_bytes
+        keep = False
+        try:
+            control = self._control or await self._log_in(phases)
+            if self._spec.direction == "upload":
+                await self._upload(control, phases, limit)
+            else:
+                await self._download(control, phases, limit)
+            if not self._stream.stopping:
+                self._stream.completed(started)
+                keep = self._spec.keep_connections
+        finally:
+            if not keep:
+                await self.close()
+        return self._stream.moved_bytes - before
+
+    async def close(self) -> None:
+        """Close the control connection, without a word: what it was in may not be over."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+    # ---- the control connection -----------------------------------------------------------------
+
+    async def _log_in(self, phases: PhaseLog) -> _Control:
+        made = await self._reach.connect(self._host, self._port, phases, self._name)
+        self._address = made.address
+        control = self._control = _Control(made, self._tls if self._implicit else None)
+        if self._implicit:
+            async with self._step("tls", phases):
+                await control.take(self._host, self._port)
+        else:
+            await control.take(self._host, self._port)
+        async with self._step("greeting", phases):
+            _, lines = await control.command(None, "220", "120")
+            self._greeting = " ".join(lines[-1].split())
+        if self._spec.explicit_tls and not self._implicit:
+            async with self._step("auth", phases, hint="this server has no explicit TLS"):
+                await control.command("AUTH TLS", "234")
+            async with self._step("tls", phases):
+                assert self._tls is not None
+                await control.stream.start_tls(self._tls, self._host)
+        async with self._step("login", phases, hint="check user and password"):
+            code, _ = await control.command(f"USER {self._user}", ("230", "33x"))
+            if code.matches("33x"):
+                await control.command(f"PASS {self._password}", ("230", "202"))
+        if self._protected:
+            async with self._step("auth", phases, hint="this server does not protect data"):
+                await control.command("PBSZ 0", "200")
+                await control.command("PROT P", "200")
+        async with self._step("type", phases):
+            await control.command("TYPE I", "200")
+        return control
+
+    @property
+    def _protected(self) -> bool:
+        return self._implicit or self._spec.explicit_tls
+
+    @asynccontextmanager
+    async def _step(
+        self, name: str, phases: PhaseLog, hint: str | None = None
+    ) -> AsyncIterator[None]:
+        """A phase on the control connection, with its deadline; errors in our own words."""
+        deadline_s, where = self._spec.deadlines.handshake_s, f"{self._host}:{self._port}"
+        with phases.measure(name, self._name):
+            try:
+                async with asyncio.timeout(deadline_s):
+                    yield
+            except TimeoutError:
+                raise PeerTimeoutError(
+                    f"{where} did not do its part of the {name.replace('_', ' ')} in"
+                    f" {deadline_s:g} s",
+                    phase=name,
+                ) from None
+            except aioftp.StatusCodeError as exc:
+                raise _refused(name, exc, hint) from None
+            except ssl.SSLError as exc:
+                raise TlsError(f"no TLS with {where}: {_words(exc)}", phase=name) from None
+            except (ConnectionError, EOFError, asyncio.IncompleteReadError) as exc:
+                raise PeerClosedError(
+                    f"{where} closed the control connection: {_words(exc)}", phase=name
+                ) from None
+            except (ValueError, IndexError, UnicodeError) as exc:
+                raise RemoteProtocolError(
+                    f"{where} does not speak FTP: {_words(exc)}", phase=name
+                ) from None
+            except OSError as exc:
+                raise MeasureError(f"{where}: {_words(exc)}", phase=name) from None
+
+    # ---- the data connection --------------------------------------------------------------------
+
+    async def _data_connection(self, control: _Control, phases: PhaseLog) -> sockets.Connected:
+        assert self._address is not None
+        port = None
+        if self._passive != "pasv":
+            try:
+                async with self._step("passive", phases):
+                    _, lines = await control.command("EPSV", "229")
+                    _, port = control.parse_epsv_response(lines[-1])
+            except PeerRefusedError:
+                if self._spec.passive == "epsv":
+                    raise
+                self._passive = "pasv"
+        if port is None:
+            # the address in the answer is not believed: behind NAT it is wrong, and a server could
+            # send us anywhere with it
+            async with self._step("passive", phases, hint="this server has no passive mode"):
+                _, lines = await control.command("PASV", "227")
+                _, port = control.parse_pasv_response(lines[-1])
+        host, _, *rest = self._address.sockaddr
+        there: Any = (host, port, *rest)
+        made = await self._reach.connect_again(
+            sockets.Address(self._address.family, there), phases, self._data_name
+        )
+        self._stream.note_socket(made.sock, made.syn_retransmits)
+        return made
+
+    async def _size(self, control: _Control, phases: PhaseLog) -> int | None:
+        """What the server says the file's length is; None where it does not say."""
+        try:
+            async with self._step("size", phases):
+                _, lines = await control.command(f"SIZE {self._path}", "213")
+                return int(lines[-1].strip())
+        except PeerRefusedError:
+            return None  # the transfer itself will tell what is wrong
+
+    async def _download(self, control: _Control, phases: PhaseLog, limit: int | None) -> None:
+        spec, stream = self._spec, self._stream
+        size = await self._size(control, phases)
+        made = await self._data_connection(control, phases)
+        with made.sock:
+            first = spec.first_byte or 0
+            wanted = None if size is None else max(0, size - first)
+            if spec.last_byte is not None:
+                part = spec.last_byte - first + 1
+                wanted = part if wanted is None else min(wanted, part)
+            whole = limit is None and spec.last_byte is None
+            if limit is not None:
+                wanted = limit if wanted is None else min(wanted, limit)
+            if first:
+                async with self._step("transfer_start", phases, hint="no REST here"):
+                    await control.command(f"REST {first}", "350")
+            async with self._step("transfer_start", phases):
+                await control.command(f"RETR {self._path}", "1xx")
+            self._workload.begin(self._stream)
+            began, before = now_ns(), stream.moved_bytes
+            await self._drain(made, control, None if whole else wanted)
+            self._first_byte(phases, began)
+            got = stream.moved_bytes - before
+            self._note(control, size)
+            if stream.stopping:
+                return
+            await self._judge_download(control, phases, got, wanted, whole=whole)
+
+    async def _judge_download(
+        self, control: _Control, phases: PhaseLog, got: int, wanted: int | None, *, whole: bool
+    ) -> None:
+        """The server's last word, and whether everything has come."""
+        if wanted is not None and got < wanted:
+            reason = ""
+            with suppress(NetmeasureError):
+                try:
+                    await self._final_reply(control, phases)
+                except FileRefusedError as exc:
+                    reason = f": {exc}"
+            raise StreamError(
+                f"{self._spec.url} ended early: {got} of {wanted} bytes were received{reason}",
+                phase="data",
+            )
+        if whole:
+            await self._final_reply(control, phases)
+
+    def _first_byte(self, phases: PhaseLog, began_ns: int) -> None:
+        first = self._stream.first_of_transfer_ns
+        if first is not None:
+            phases.add("first_byte", self._data_name, began_ns, max(began_ns, first))
+
+    async def _drain(self, made: sockets.Connected, control: _Control, limit: int | None) -> None:
+        stream = self._stream
+        if not self._protected:
+            made.sock.setblocking(True)
+            loop = await stream.receive(made.sock, limit=limit)
+            if loop.reason == "error":
+                raise StreamError(
+                    f"receiving from {stream.remote} failed: {stream.error}", phase="data"
+                )
+            return
+        reader, writer = await self._protect(made, control)
+        try:
+            await first_of(self._through_library(reader, limit), stream.stopped.wait())
+        finally:
+            writer.transport.abort()
+
+    async def _protect(
+        self, made: sockets.Connected, control: _Control
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """TLS on the data connection, in the control connection's session: servers insist on it."""
+        session = control.stream.writer.transport.get_extra_info("ssl_object")
+        context = aioftp.common.SSLSessionBoundContext(
+            ssl.PROTOCOL_TLS_CLIENT, context=session.context, session=session.session
+        )
+        try:
+            async with asyncio.timeout(self._spec.deadlines.handshake_s):
+                return await asyncio.open_connection(
+                    sock=made.sock, ssl=context, server_hostname=self._host, limit=_READ_BYTES
+                )
+        except TimeoutError:
+            raise PeerTimeoutError("no TLS on the data connection in time", phase="tls") from None
+        except (ssl.SSLError, OSError) as exc:
+            raise TlsError(f"no TLS on the data connection: {_words(exc)}", phase="tls") from None
+
+    async def _through_library(self, reader: asyncio.StreamReader, limit: int | None) -> None:
+        left = limit
+        try:
+            while piece := await reader.read(_READ_BYTES):
+                count = len(piece) if left is None else min(left, len(piece))
+                self._stream.count(count)
+                if left is not None:
+                    left -= count
+                    if left == 0:
+                        return
+        except (ssl.SSLError, OSError) as exc:
+            raise StreamError(
+                f"the data connection broke off: {_words(exc)}", phase="data"
+            ) from None
+
+    async def _upload(self, control: _Control, phases: PhaseLog, limit: int | None) -> None:
+        stream = self._stream
+        made = await self._data_connection(control, phases)
+        with made.sock:
+            async with self._step("transfer_start", phases):
+                await control.command(f"STOR {self._path}", "1xx")
+            self._workload.begin(self._stream)
+            if self._protected:
+                await self._send_through_library(made, control, limit)
+            else:
+                made.sock.setblocking(True)
+                loop = await stream.send(made.sock, limit=limit, half_close=True)
+                if loop.reason == "error":
+                    raise StreamError(
+                        f"sending to {stream.remote} failed: {stream.error}", phase="data"
+                    )
+        self._note(control, None)
+        await self._final_reply(control, phases)
+
+    async def _send_through_library(
+        self, made: sockets.Connected, control: _Control, limit: int | None
+    ) -> None:
+        stream = self._stream
+        block = bytes(stream.plan.block_bytes)
+        _, writer = await self._protect(made, control)
+        writer.transport.set_write_buffer_limits(0)
+        left = limit
+        try:
+            while not stream.stopping and left != 0:
+                piece = block if left is None else block[: min(left, len(block))]
+                writer.write(piece)
+                await writer.drain()
+                stream.count(len(piece))
+                left = None if left is None else left - len(piece)
+            writer.close()
+            with suppress(ssl.SSLError):  # a server that answers close_notify with a FIN
+                await writer.wait_closed()
+        except OSError as exc:
+            raise StreamError(
+                f"the data connection broke off: {_words(exc)}", phase="data"
+            ) from None
+        finally:
+            writer.transport.abort()
+
+    async def _final_reply(self, control: _Control, phases: PhaseLog) -> None:
+        async with self._step("final_reply", phases):
+            code, _ = await control.command(None, "2xx", "1xx")
+        if self._stream.transfer is not None and code.isdigit():
+            self._stream.final_status(int(code))
+
+    def _note(self, control: _Control, size: int | None) -> None:
+        tls = control.stream.writer.transport.get_extra_info("ssl_object")
+        cipher = tls.cipher() if tls is not None else None
+        parts = urlsplit(self._spec.url)
+        self._stream.transfer = Transfer(
+            url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+            protocol="FTP",
+            server=self._greeting,
+            tls=tls.version() if tls is not None else None,
+            cipher=cipher[0] if cipher else None,
+            tls_resumed=tls.session_reused if tls is not None else None,
+            content_bytes=size,
+            encoding="identity",
+        )
+
+
+def _refused(step: str, exc: aioftp.StatusCodeError, hint: str | None) -> MeasureError:
+    codes = exc.received_codes
+    code = codes[-1] if isinstance(codes, tuple) else codes
+    said = " ".join(" ".join(map(str, exc.info)).split()) if exc.info else ""
+    if not str(code).isdigit():
+        return RemoteProtocolError(f"no answer of FTP: {code}{said}", phase=step)
+    return FileRefusedError(
+        f"the server refused the {step.replace('_', ' ')}: {code} {said}".rstrip(),
+        phase=step,
+        hint=hint,
+    )
+
+
+def _broken(exc: Exception) -> StreamError:
+    return StreamError(f"the data connection broke off: {_words(exc)}", phase="data")
+
+
+def _words(exc: BaseException) -> str:
+    verify = getattr(exc, "verify_message", None)
+    text = verify or getattr(exc, "strerror", None) or str(exc)
+    return " ".join(str(text).split()) or type(exc).__name__

@@ -1,0 +1,71 @@
+"""From a URL's host to a connected socket, each step timed: what HTTP and FTP have in common."""
+
+from __future__ import annotations
+
+import socket
+
+from netmeasure.clock import now_ns
+from netmeasure.engine import sockets
+from netmeasure.engine.phases import PhaseLog
+from netmeasure.errors import ConnectError
+from netmeasure.spec import FetchSpec, parse_pin
+
+
+class Reach:
+    """Connects for stream number `index`, as its specification wants it."""
+
+    def __init__(self, spec: FetchSpec, index: int) -> None:
+        self.connection = f"stream {index + 1}"
+        self._spec = spec
+        self._index = index
+        self._pins = {(host, port): address for host, port, address in map(parse_pin, spec.pins)}
+
+    async def connect(
+        self, host: str, port: int, phases: PhaseLog, connection: str | None = None
+    ) -> sockets.Connected:
+        """Look the name up (or take its pin), connect to the first address that answers, watch it.
+        Raises MeasureError."""
+        spec, name = self._spec, connection or self.connection
+        pinned = self._pins.get((host.lower(), port))
+        with phases.measure("resolve", name):
+            addresses = await sockets.resolve(
+                pinned or host, port, spec.options.family, spec.deadlines.resolve_s
+            )
+        start = now_ns()
+        try:
+            made = await sockets.connect_first(
+                addresses, spec.options, spec.deadlines.connect_s, port_offset=self._index
+            )
+        except ConnectError as exc:
+            phases.add("connect", name, start, now_ns(), detail=exc.code)
+            raise
+        self._told(made, name, phases)
+        return made
+
+    async def connect_again(
+        self, address: sockets.Address, phases: PhaseLog, connection: str
+    ) -> sockets.Connected:
+        """Connect to one known address."""
+        start = now_ns()
+        try:
+            made = await sockets.connect_one(
+                address, self._spec.options, self._spec.deadlines.connect_s
+            )
+        except ConnectError as exc:
+            phases.add("connect", connection, start, now_ns(), detail=exc.code)
+            raise
+        self._told(made, connection, phases)
+        return made
+
+    def _told(self, made: sockets.Connected, connection: str, phases: PhaseLog) -> None:
+        sockets.watch_peer(made.sock, self._spec.deadlines.vanished_s)
+        # a request must not wait for the acknowledgement of the one before (Nagle)
+        made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        phases.add(
+            "connect",
+            connection,
+            made.start_ns,
+            made.end_ns,
+            syn_retransmits=made.syn_retransmits,
+            address=str(made.address),
+        )

@@ -1,0 +1,389 @@
+"""Transfers by URL: each stream moves one body after the other and counts them in one series.
+
+Plain bodies go through the native loops of the TCP tests, all others through a library that tells
+how many bytes came; the counts, the series and the report are the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from netmeasure._fast.tcp import Receiver, Sender
+from netmeasure._fast.worker import Group, Stream, Tally
+from netmeasure.clock import now_ns
+from netmeasure.engine import sockets, tcpinfo
+from netmeasure.engine.threads import TrafficThread
+from netmeasure.result import Role, SocketFacts, Spread, StreamReport, TcpInfo, Transfer
+from netmeasure.spec import ReceiveMode, SendMode
+from netmeasure.workloads.base import (
+    BUCKET_NS,
+    FINE_BUCKET_NS,
+    FINE_UP_TO_NS,
+    stream_report,
+    stretch,
+)
+from netmeasure.workloads.tcp import RECEIVE_BYTES
+
+#: Samples of TCP_INFO that are kept of a stream, over all its transfers.
+MAX_SAMPLES = 256
+
+
+class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What all streams of a run share. `span_ns`: how long it is to last, 0 where bytes decide."""
+
+    span_ns: int = 0
+    omit_ns: int = 0
+    receive_mode: ReceiveMode = "copy"
+    send_mode: SendMode = "copy"
+    block_bytes: int = 512 * 1024
+    drain_ns: int = 10_000_000_000
+
+    @property
+    def bucket_ns(self) -> int:
+        return BUCKET_NS if self.span_ns > FINE_UP_TO_NS else FINE_BUCKET_NS
+
+
+class TransferStream:
+    """One stream: a native loop at a time, and a tally of all that is over."""
+
+    def __init__(self, stream_id: int, role: Role, plan: TransferPlan) -> None:
+        self.id = stream_id
+        self.role: Role = role
+        self.plan = plan
+        self.loop = Tally(Group(), -1, width_ns=plan.bucket_ns)
+        self.syn_retransmits: int | None = None
+        self.facts: SocketFacts | None = None
+        self.transfer: Transfer | None = None
+        #: from the first step of each complete transfer to its first body byte
+        self.set_ups_ns: list[int] = []
+        #: the run is over for this stream: what is under way stops in good order
+        self.stopped = asyncio.Event()
+        #: between the head of a body and its end: bytes are expected to move
+        self.in_body = False
+        self.native_bytes = 0
+        self.library_bytes = 0
+        self._samples: list[tuple[int, bytes]] = []
+        self._running: tuple[Stream, Group, socket.socket] | None = None
+        self._first_of_transfer_ns: int | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self.stopped.is_set()
+
+    @property
+    def remote(self) -> str:
+        return (self.facts.remote if self.facts else None) or "the server"
+
+    @property
+    def error(self) -> str | None:
+        return os.strerror(self.loop.errno) if self.loop.errno else None
+
+    @property
+    def moved_bytes(self) -> int:
+        """Received, or acknowledged where this stream sends."""
+        current = self._running[0] if self._running else None
+        if self.role == "sender":
+            return self.loop.acked_bytes + (current.acked_bytes if current else 0)
+        return self.loop.bytes + (current.bytes if current else 0)
+
+    def counted_until(self, moment_ns: int) -> int:
+        current = self._running[0] if self._running else None
+        running = current.counted_until(moment_ns) if current else 0
+        return self.loop.counted_until(moment_ns) + running
+
+    @property
+    def first_ns(self) -> int | None:
+        if self.loop.first_ns is not None:
+            return self.loop.first_ns
+        return self._running[0].series()[0] if self._running else None
+
+    @property
+    def last_ns(self) -> int | None:
+        running = self._running[0].last_ns if self._running else None
+        return running if running is not None else self.loop.last_ns
+
+    def count(self, count: int) -> None:
+        """Bytes that a library has just received, or sent and flushed."""
+        self.library_bytes += count
+        self._add(count)
+
+    def count_rest(self, count: int) -> None:
+        """The last bytes of a native transfer, completed by a library."""
+        self.native_bytes += count
+        self._add(count)
+
+    def _add(self, count: int) -> None:
+        if count:
+            moment = now_ns()
+            self.loop.add(count, moment)
+            self._first_of_transfer_ns = self._first_of_transfer_ns or moment
+
+    @property
+    def first_of_transfer_ns(self) -> int | None:
+        """When the first body byte of the transfer under way was counted; None: not yet."""
+        return self._first_of_transfer_ns
+
+    def final_status(self, status: int) -> None:
+        if self.transfer is not None:
+            self.transfer = msgspec.structs.replace(self.transfer, status=status)
+
+    def completed(self, started_ns: int) -> None:
+        """A transfer is over whose first step was at `started_ns`."""
+        first = self._first_of_transfer_ns or now_ns()  # a body may be empty
+        self.set_ups_ns.append(first - started_ns)
+        self.in_body = False
+        self._first_of_transfer_ns = None
+
+    async def receive(
+        self, sock: socket.socket, *, limit: int | None, leading: int = 0, leading_ns: int = 0
+    ) -> Stream:
+        """Receive the rest of a plain body natively, on a blocking socket: up to `limit` bytes
+        (leading ones included), else to the end of the stream. The ended loop says why it ended."""
+        group = Group()
+        loop = Receiver(
+            group,
+            sock.fileno(),
+            buffer_bytes=RECEIVE_BYTES,
+            discard=self.plan.receive_mode == "discard",
+            limit_bytes=limit or 0,
+            leading_bytes=leading,
+            leading_ns=leading_ns,
+            width_ns=self.plan.bucket_ns,
+        )
+        return await self._run(loop, group, sock)
+
+    async def send(
+        self,
+        sock: socket.socket,
+        *,
+        limit: int | None,
+        half_close: bool,
+        block: bytes = b"",
+        payload_bytes: int | None = None,
+    ) -> Stream:
+        """Send natively: `limit` bytes, or until stopped. `block` instead of random bytes: of that,
+        `payload_bytes` count, and the rest is framing."""
+        group = Group(limit or 0)
+        size = len(block) or self.plan.block_bytes
+        source_fd = -1
+        payload = block or os.urandom(size)
+        if self.plan.send_mode == "sendfile":
+            source_fd = os.memfd_create("netmeasure-payload", os.MFD_CLOEXEC)
+        try:
+            if source_fd >= 0:
+                os.write(source_fd, payload)
+            loop = Sender(
+                group,
+                sock.fileno(),
+                payload=b"" if source_fd >= 0 else payload,
+                block_bytes=size,
+                source_fd=source_fd,
+                half_close=half_close,
+                drain_ns=self.plan.drain_ns,
+                width_ns=self.plan.bucket_ns,
+            )
+            group.open()
+            return await self._run(loop, group, sock, payload_bytes or 1, size if block else 1)
+        finally:
+            if source_fd >= 0:
+                os.close(source_fd)
+
+    async def _run(
+        self, loop: Stream, group: Group, sock: socket.socket, payload: int = 1, whole: int = 1
+    ) -> Stream:
+        thread = TrafficThread(loop, f"netmeasure-{self.role}-{self.id}")
+        self._running = (loop, group, sock)
+        if self.stopping:
+            group.stop()
+        thread.start()
+        try:
+            await thread.done.wait()
+        except BaseException:
+            self.abort_running()
+            raise
+        finally:
+            await thread.join()
+            self._running = None
+            before = self.loop.bytes
+            self.loop.absorb(loop, payload, whole)
+            self.native_bytes += self.loop.bytes - before
+            self._first_of_transfer_ns = self._first_of_transfer_ns or loop.first_ns
+            self._keep(loop.samples())
+        return loop
+
+    def _keep(self, samples: Sequence[tuple[int, bytes]]) -> None:
+        self._samples += samples
+        while len(self._samples) > MAX_SAMPLES:
+            self._samples = self._samples[::2]
+
+    def note_socket(self, sock: socket.socket, syn_retransmits: int | None) -> None:
+        """What the socket of the body really got, while it is open."""
+        congestion = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        self.facts = SocketFacts(
+            local=sockets.address_text(sock.getsockname()),
+            remote=sockets.address_text(sock.getpeername()),
+            congestion=congestion.split(b"\0")[0].decode(),
+            mss_bytes=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+            sndbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+            rcvbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
+            no_delay=bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)),
+            pmtu_bytes=sockets.path_mtu(sock),
+        )
+        if syn_retransmits is not None:
+            self.syn_retransmits = (self.syn_retransmits or 0) + syn_retransmits
+
+    def stop(self) -> None:
+        """End what is under way in good order."""
+        self.stopped.set()
+        if self._running is not None:
+            self._running[1].stop()
+
+    @property
+    def draining(self) -> bool:
+        """A native loop is under way: `stop` ends it in good order."""
+        return self._running is not None
+
+    def abort(self) -> None:
+        """Make the thread leave now, also one that is blocked in a system call."""
+        self.stopped.set()
+        self.abort_running()
+
+    def abort_running(self) -> None:
+        """As `abort`, for what is under way only."""
+        if self._running is not None:
+            _, group, sock = self._running
+            group.abort()
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # not connected any more: then nothing blocks on it
+
+    def report(self, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
+        """Call when nothing is under way."""
+        plain = stream_report(self, origin_ns, window)
+        info = tcpinfo.decode(self._samples, origin_ns)
+        sends = self.role == "sender"
+        return msgspec.structs.replace(
+            plain,
+            acked_bytes=self.loop.acked_bytes if sends else None,
+            retransmits=self._retransmits(info) if info and sends else None,
+            mode=self.plan.send_mode if sends else self.plan.receive_mode,
+            block_bytes=self.plan.block_bytes if sends else None,
+            tcp_info=info,
+            transfer=self._facts(),
+            # what Python spent on bytes is nobody's thread: no figure is better than half of one
+            cpu_user_ns=None if self.library_bytes else plain.cpu_user_ns,
+            cpu_system_ns=None if self.library_bytes else plain.cpu_system_ns,
+        )
+
+    def _retransmits(self, info: TcpInfo) -> int | None:
+        if not info.retransmits:
+            return None
+        return info.retransmits[-1] - (self.syn_retransmits or 0)
+
+    def _facts(self) -> Transfer | None:
+        if self.transfer is None:
+            return None
+        drained = "both" if self.native_bytes and self.library_bytes else None
+        if drained is None and (self.native_bytes or self.library_bytes):
+            drained = "native" if self.native_bytes else "library"
+        return msgspec.structs.replace(
+            self.transfer,
+            drained_by=drained,
+            native_bytes=self.native_bytes,
+            transfers=len(self.set_ups_ns),
+            set_up=spread(self.set_ups_ns),
+        )
+
+
+def spread(durations_ns: Sequence[int]) -> Spread | None:
+    """Nearest-rank percentiles; None of nothing."""
+    if not durations_ns:
+        return None
+    ranked = sorted(durations_ns)
+
+    def rank(percent: int) -> int:
+        return ranked[-(-percent * len(ranked) // 100) - 1]
+
+    return Spread(
+        count=len(ranked),
+        min_ns=ranked[0],
+        median_ns=rank(50),
+        p95_ns=rank(95),
+        max_ns=ranked[-1],
+    )
+
+
+class TransferWorkload:
+    """All streams of a run by URL. `origin_ns`: when the first body was about to come or go."""
+
+    def __init__(self, plan: TransferPlan, role: Role, streams: int) -> None:
+        self.plan = plan
+        self.role: Role = role
+        self.streams = [TransferStream(1 + index, role, plan) for index in range(streams)]
+        self.origin_ns: int | None = None
+
+    @property
+    def bucket_ns(self) -> int:
+        return self.plan.bucket_ns
+
+    def begin(self, stream: TransferStream) -> None:
+        """A body is about to come or go on a stream."""
+        stream.in_body = True
+        if self.origin_ns is None:
+            self.origin_ns = now_ns()
+
+    @property
+    def first_ns(self) -> int | None:
+        known = [s.first_ns for s in self.streams if s.first_ns is not None]
+        return min(known, default=None)
+
+    @property
+    def last_ns(self) -> int | None:
+        known = [s.last_ns for s in self.streams if s.last_ns is not None]
+        return max(known, default=None)
+
+    def moved_bytes(self) -> int:
+        return sum(stream.moved_bytes for stream in self.streams)
+
+    def ids(self, role: Role) -> tuple[int, ...]:
+        return tuple(stream.id for stream in self.streams if stream.role == role)
+
+    def counts(self, role: Role, until_ns: int) -> tuple[int, ...]:
+        return tuple(s.counted_until(until_ns) for s in self.streams if s.role == role)
+
+    def retransmits(self) -> int | None:
+        return None
+
+    def packets(self, role: Role, until_ns: int) -> int | None:
+        return None
+
+    def lost_packets(self) -> int | None:
+        return None
+
+    def jitter_ns(self) -> int | None:
+        return None
+
+    def stop(self) -> None:
+        for stream in self.streams:
+            stream.stop()
+
+    def abort(self) -> None:
+        for stream in self.streams:
+            stream.abort()
+
+    def report(self) -> tuple[StreamReport, ...]:
+        """What this end saw. Call when nothing is under way."""
+        if self.origin_ns is None:
+            return ()
+        found = stretch((stream.loop for stream in self.streams), self.plan.omit_ns)
+        window = None
+        if found is not None:
+            start, end = found
+            window = (start - self.origin_ns, end - self.origin_ns)
+        return tuple(stream.report(self.origin_ns, window) for stream in self.streams)

@@ -98,8 +98,7 @@ def test_what_the_line_lost_is_lost_and_nothing_else(direction: Direction) -> No
         assert loss.loss_ratio == pytest.approx(0.1, abs=0.03)
 
 
-@pytest.mark.parametrize("seed", [47, 208])
-@both_ways
+@pytest.mark.parametrize(("direction", "seed"), [("upload", 47), ("download", 208)])
 def test_a_line_that_loses_handshake_and_control_messages_too(
     direction: Direction, seed: int
 ) -> None:

@@ -326,19 +326,18 @@ def test_foreign_datagrams_to_a_socket_of_a_test_do_not_reach_it(run_once: RunLo
     """A download's socket at the client: it is connected, and hears its server only."""
 
     async def main() -> None:
+        thrown = 0
         async with watched() as it:
             with datagrams() as stranger:
                 client = nm.connect(it.server.address)
                 async with client, client.run(limited("download", 400)) as running:
                     async for _ in running:
-                        workload = running._dialogue.workload  # type: ignore[union-attr]
-                        assert workload is not None
-                        (stream,) = workload._streams
-                        with contextlib.suppress(OSError):
-                            where = stream.sock.getsockname()
+                        for where in clients_of(it):
                             for number in range(1, 2000, 7):
                                 wide = struct.pack(">IIQ", 1, 1, number).ljust(SIZE, b"\0")
                                 stranger.sendto(wide, where)
+                                thrown += 1
+            assert thrown
             for result in (running.result, await it.results.get()):
                 assert result is not None
                 assert counts(result.flow) == (400, 400, 0)
@@ -347,6 +346,13 @@ def test_foreign_datagrams_to_a_socket_of_a_test_do_not_reach_it(run_once: RunLo
                 assert invalid(result) == 0
 
     run_once(main())
+
+
+def clients_of(it: Watched) -> list[tuple[str, int]]:
+    """The addresses of the data sockets of the clients whose tests are under way."""
+    workloads = [session._workload for session in it.server._sessions.values()]
+    socks = [stream.sock for workload in workloads if workload for stream in workload._streams]
+    return [sock.getpeername() for sock in socks if sock.fileno() >= 0]
 
 
 def test_nonsense_from_the_client_itself_is_only_counted(run_once: RunLoop) -> None:

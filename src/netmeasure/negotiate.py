@@ -148,7 +148,10 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
     common: dict[str, Any] = {
         "duration_ns": duration_ns,
         "omit_ns": omit_ns,
-        "sender_window_ns": 0 if extension is not None else nanoseconds(parameters.time),
+        # of datagrams nothing lingers: what was sent is what counts, to the last one
+        "sender_window_ns": 0
+        if extension is not None or parameters.udp
+        else nanoseconds(parameters.time),
         "send_budget": parameters.num or parameters.blockcount * block_bytes,
         "target_bps": min(rates, default=None),
         "drain_ns": PLAIN_DRAIN_NS if extension is None else nanoseconds(limits.drain_s),

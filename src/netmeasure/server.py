@@ -266,7 +266,10 @@ class Server:
         else:
             candidates = [s for s in self._sessions.values() if not s.tags_streams]
         for session in candidates:
-            if session.is_udp and session.client_host == peer[0] and session.arrivals.missing:
+            arrivals = session.arrivals
+            if session.is_udp and session.client_host == peer[0] and arrivals.missing:
+                if arrivals.knows(peer):
+                    return None  # a copy of a hello that was answered a moment ago
                 self._accepted += 1
                 take = partial(_offer, session, self._accepted, hello.number)
                 return Welcome(session.local_host, take)

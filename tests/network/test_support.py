@@ -347,6 +347,26 @@ class TestRelay:
         assert up.forwarded_packets == len(arrived)
         assert up.forwarded_packets + up.queue_dropped_packets + up.held_packets == 500
 
+    def test_its_copies_and_overtakings_are_those_that_it_counts(self) -> None:
+        arrived, lost = datagrams_through(line := Relay(loss=0.1, duplicate=0.2, reorder=0.2))
+        up = line.counts["up"]
+        assert len(set(arrived)) == 500 - lost
+        assert len(arrived) - len(set(arrived)) == up.duplicated_packets > 50
+        highest, overtaken = -1, 0
+        for number in dict.fromkeys(arrived):
+            overtaken += number < highest
+            highest = max(highest, number)
+        assert overtaken == up.reordered_packets > 50
+
+    def test_it_spares_what_is_not_watched_and_loses_the_gap(self) -> None:
+        harmless = {"loss": 1.0, "duplicate": 0.0, "only_watched": True}
+        arrived, lost = datagrams_through(Relay(**harmless, watch=99))
+        assert (arrived, lost) == (list(range(500)), 0)
+        arrived, lost = datagrams_through(line := Relay(gap=(11, 20), watch=100))
+        assert arrived == [*range(10), *range(20, 500)]
+        assert line.counts["up"].watched.lost_packets == lost == 10
+        assert line.counts["up"].watched.forwarded_packets == 490
+
 
 def datagrams_through(line: Relay) -> tuple[list[int], int]:
     """Send 500 numbered datagrams up the line: the numbers that arrived, and the relay's losses."""

@@ -4,6 +4,7 @@
  *
  * usage: relay --client PATH --server PATH --device NAME
  *              [--delay-us N] [--rate-bps N] [--queue-bytes N] [--loss P] [--seed N]
+ *              [--duplicate P] [--reorder P] [--watch N] [--only-watched] [--gap-from N --gap-to N]
  *
  *   PATH           a namespace, such as /run/netns/NAME
  *   NAME           the TUN device to make in each; the caller gives it addresses and brings it up
@@ -14,6 +15,13 @@
  *   --seed         decides which packets are lost: for one seed, the n-th packet of a direction always
  *                  meets the same fate
  *
+ *   --duplicate    the probability that a packet arrives twice
+ *   --reorder      the probability that a packet arrives behind the next one
+ *   --watch        datagrams of UDP with so many bytes of payload are counted apart
+ *   --only-watched everything else passes whole, and shifts no draw
+ *   --gap-from     from this watched datagram of a direction, counted from 1,
+ *   --gap-to       to this one all of them are lost, and counted as such
+ *
  * Prints "ready" when both devices exist. Ends on SIGTERM, SIGINT, or the end of its standard input
  * (the caller died), and then prints one line of JSON with what it did in each direction.
  */
@@ -23,6 +31,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <linux/if_tun.h>
+#include <netinet/in.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -39,17 +48,20 @@
 enum { SLOTS = 1 << 17, BATCH = 64, LARGEST_PACKET = 65536 };
 
 static const uint64_t NS_PER_S = 1000000000;
+static const uint64_t ASIDE_NS = 50000000; /* so long a packet waits to be overtaken */
 
 struct settings {
     const char *client, *server, *device;
-    uint64_t delay_ns, rate_bps, queue_bytes, seed;
-    double loss;
+    uint64_t delay_ns, rate_bps, queue_bytes, seed, watched_bytes, gap_from, gap_to;
+    double loss, duplicate, reorder;
+    bool only_watched;
 };
 
 struct packet {
     uint64_t due_ns;
     size_t length;
     unsigned char *bytes;
+    bool watched;
 };
 
 struct counts {
@@ -57,6 +69,8 @@ struct counts {
     uint64_t lost_packets;                       /* by chance, as ordered */
     uint64_t queue_dropped_packets;              /* the queue was full */
     uint64_t refused_packets;                    /* the far device did not take it */
+    uint64_t duplicated_packets;                 /* of those not lost: arrived twice */
+    uint64_t reordered_packets;                  /* of those not lost: arrived behind the next */
 };
 
 /* One way of the line. The delay is the same for all packets, so a ring in order of arrival is also
@@ -67,7 +81,9 @@ struct direction {
     size_t first, held;
     uint64_t line_free_ns; /* when the last packet accepted so far has been sent */
     uint64_t random_state;
-    struct counts counts;
+    struct packet aside;   /* waits for the next one to overtake it; length 0: none */
+    uint64_t watched_seen;
+    struct counts counts, watched;
 };
 
 static volatile sig_atomic_t stopped;
@@ -117,34 +133,87 @@ static bool queue_is_full(const struct direction *way, const struct settings *se
     return way->line_free_ns - now > sending_ns(set, set->queue_bytes);
 }
 
-static void append(struct direction *way, uint64_t due_ns, const unsigned char *bytes, size_t length)
+static bool is_watched(const struct settings *set, const unsigned char *bytes, size_t length)
 {
-    struct packet *slot = &way->slots[(way->first + way->held) % SLOTS];
-    slot->bytes = malloc(length);
-    if (!slot->bytes)
+    enum { IPV4_BYTES = 20, UDP_BYTES = 8 };
+    return set->watched_bytes && length == IPV4_BYTES + UDP_BYTES + set->watched_bytes
+           && bytes[0] == 0x45 && bytes[9] == IPPROTO_UDP;
+}
+
+/* Count a packet as what became of it, and apart if it is watched. */
+#define COUNT(way, member, is_it)              \
+    do {                                       \
+        (way)->counts.member++;                \
+        (way)->watched.member += (is_it) != 0; \
+    } while (0)
+
+static struct packet copy_of(const unsigned char *bytes, size_t length, bool watched)
+{
+    struct packet packet = {.length = length, .bytes = malloc(length), .watched = watched};
+    if (!packet.bytes)
         die("malloc");
-    memcpy(slot->bytes, bytes, length);
-    slot->length = length;
-    slot->due_ns = due_ns;
+    memcpy(packet.bytes, bytes, length);
+    return packet;
+}
+
+/* Puts a packet on the line; its bytes are the line's from then on. */
+static void append(struct direction *way, const struct settings *set, struct packet packet)
+{
+    uint64_t now = now_ns();
+    if (queue_is_full(way, set, now)) {
+        COUNT(way, queue_dropped_packets, packet.watched);
+        free(packet.bytes);
+        return;
+    }
+    uint64_t start = way->line_free_ns > now ? way->line_free_ns : now;
+    way->line_free_ns = start + sending_ns(set, packet.length);
+    packet.due_ns = way->line_free_ns + set->delay_ns;
+    way->slots[(way->first + way->held) % SLOTS] = packet;
     way->held++;
+}
+
+/* What was laid aside goes on: behind the packet that was appended just now, or, should none come,
+ * after a while and in its place. */
+static void let_aside_go(struct direction *way, const struct settings *set, bool overtaken)
+{
+    if (!way->aside.length)
+        return;
+    if (overtaken)
+        COUNT(way, reordered_packets, way->aside.watched);
+    append(way, set, way->aside);
+    way->aside.length = 0;
 }
 
 /* Chance is asked first and for every packet, so that the queue's state does not shift the draws. */
 static void admit(struct direction *way, const struct settings *set, const unsigned char *bytes,
                   size_t length)
 {
-    if (draw(&way->random_state) < set->loss) {
-        way->counts.lost_packets++;
+    bool watched = is_watched(set, bytes, length);
+    bool spared = set->only_watched && !watched;
+    double fate = spared ? 1 : draw(&way->random_state);
+    way->watched_seen += watched;
+    bool in_gap = watched && set->gap_from && way->watched_seen >= set->gap_from
+                  && way->watched_seen <= set->gap_to;
+    if (fate < set->loss || in_gap) {
+        COUNT(way, lost_packets, watched);
         return;
     }
-    uint64_t now = now_ns();
-    if (queue_is_full(way, set, now)) {
-        way->counts.queue_dropped_packets++;
+    fate -= set->loss;
+    bool twice = fate < set->duplicate;
+    bool aside = !twice && fate < set->duplicate + set->reorder && !spared && !way->aside.length;
+    struct packet packet = copy_of(bytes, length, watched);
+    if (aside) {
+        packet.due_ns = now_ns() + ASIDE_NS;
+        way->aside = packet;
         return;
     }
-    uint64_t start = way->line_free_ns > now ? way->line_free_ns : now;
-    way->line_free_ns = start + sending_ns(set, length);
-    append(way, way->line_free_ns + set->delay_ns, bytes, length);
+    append(way, set, packet);
+    if (twice) {
+        COUNT(way, duplicated_packets, watched);
+        append(way, set, copy_of(bytes, length, watched));
+    }
+    if (!spared)
+        let_aside_go(way, set, true);
 }
 
 /* ---- what happens to one direction ------------------------------------------------------------- */
@@ -160,15 +229,18 @@ static void take_in(struct direction *way, const struct settings *set)
     }
 }
 
-static void let_out(struct direction *way, uint64_t now)
+static void let_out(struct direction *way, const struct settings *set, uint64_t now)
 {
+    if (way->aside.length && way->aside.due_ns <= now)
+        let_aside_go(way, set, false);
     while (way->held && way->slots[way->first].due_ns <= now) {
         struct packet *packet = &way->slots[way->first];
         if (write(way->to, packet->bytes, packet->length) == (ssize_t)packet->length) {
-            way->counts.forwarded_packets++;
+            COUNT(way, forwarded_packets, packet->watched);
             way->counts.forwarded_bytes += packet->length;
+            way->watched.forwarded_bytes += packet->watched ? packet->length : 0;
         } else {
-            way->counts.refused_packets++;
+            COUNT(way, refused_packets, packet->watched);
         }
         free(packet->bytes);
         way->first = (way->first + 1) % SLOTS;
@@ -179,9 +251,12 @@ static void let_out(struct direction *way, uint64_t now)
 static uint64_t next_due_ns(const struct direction ways[2])
 {
     uint64_t next = UINT64_MAX;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         if (ways[i].held && ways[i].slots[ways[i].first].due_ns < next)
             next = ways[i].slots[ways[i].first].due_ns;
+        if (ways[i].aside.length && ways[i].aside.due_ns < next)
+            next = ways[i].aside.due_ns;
+    }
     return next;
 }
 
@@ -219,7 +294,7 @@ static void run(struct direction ways[2], const struct settings *set, const sigs
                 take_in(&ways[i], set);
             else if (polled[i].revents)
                 return; /* the namespace is gone, and the device with it */
-            let_out(&ways[i], now_ns());
+            let_out(&ways[i], set, now_ns());
         }
         if (polled[2].revents)
             return;
@@ -268,20 +343,31 @@ static sigset_t catch_signals(void)
     return before;
 }
 
+static void report_counts(const struct counts *counts)
+{
+    printf("\"forwarded_packets\": %" PRIu64 ", \"forwarded_bytes\": %" PRIu64
+           ", \"lost_packets\": %" PRIu64 ", \"queue_dropped_packets\": %" PRIu64
+           ", \"refused_packets\": %" PRIu64 ", \"duplicated_packets\": %" PRIu64
+           ", \"reordered_packets\": %" PRIu64,
+           counts->forwarded_packets, counts->forwarded_bytes, counts->lost_packets,
+           counts->queue_dropped_packets, counts->refused_packets, counts->duplicated_packets,
+           counts->reordered_packets);
+}
+
 static void report(const char *name, const struct direction *way, const char *end)
 {
-    const struct counts *counts = &way->counts;
-    printf("\"%s\": {\"forwarded_packets\": %" PRIu64 ", \"forwarded_bytes\": %" PRIu64
-           ", \"lost_packets\": %" PRIu64 ", \"queue_dropped_packets\": %" PRIu64
-           ", \"refused_packets\": %" PRIu64 ", \"held_packets\": %zu}%s",
-           name, counts->forwarded_packets, counts->forwarded_bytes, counts->lost_packets,
-           counts->queue_dropped_packets, counts->refused_packets, way->held, end);
+    printf("\"%s\": {", name);
+    report_counts(&way->counts);
+    printf(", \"held_packets\": %zu, \"watched\": {", way->held + (way->aside.length != 0));
+    report_counts(&way->watched);
+    printf("}}%s", end);
 }
 
 static void usage(void)
 {
     fputs("usage: relay --client PATH --server PATH --device NAME [--delay-us N] [--rate-bps N]\n"
-          "             [--queue-bytes N] [--loss P] [--seed N]\n",
+          "             [--queue-bytes N] [--loss P] [--seed N] [--duplicate P] [--reorder P]\n"
+          "             [--watch N] [--only-watched] [--gap-from N --gap-to N]\n",
           stderr);
     exit(2);
 }
@@ -312,6 +398,9 @@ static struct settings parse(int argc, char **argv)
         {"device", required_argument, NULL, 'd'},      {"delay-us", required_argument, NULL, 'D'},
         {"rate-bps", required_argument, NULL, 'r'},    {"queue-bytes", required_argument, NULL, 'q'},
         {"loss", required_argument, NULL, 'l'},        {"seed", required_argument, NULL, 'S'},
+        {"duplicate", required_argument, NULL, 'u'},   {"reorder", required_argument, NULL, 'R'},
+        {"watch", required_argument, NULL, 'w'},       {"only-watched", no_argument, NULL, 'o'},
+        {"gap-from", required_argument, NULL, 'f'},    {"gap-to", required_argument, NULL, 't'},
         {NULL, 0, NULL, 0},
     };
     struct settings set = {.seed = 1};
@@ -326,6 +415,12 @@ static struct settings parse(int argc, char **argv)
         case 'q': set.queue_bytes = whole_number(optarg); break;
         case 'l': set.loss = probability(optarg); break;
         case 'S': set.seed = whole_number(optarg); break;
+        case 'u': set.duplicate = probability(optarg); break;
+        case 'R': set.reorder = probability(optarg); break;
+        case 'w': set.watched_bytes = whole_number(optarg); break;
+        case 'o': set.only_watched = true; break;
+        case 'f': set.gap_from = whole_number(optarg); break;
+        case 't': set.gap_to = whole_number(optarg); break;
         default: usage();
         }
     }

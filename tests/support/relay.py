@@ -51,14 +51,23 @@ def _program() -> Path:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What became of the packets that entered one direction of the line."""
+class Fates:
+    """What became of packets that the relay had read."""
 
-    forwarded_packets: int
+    forwarded_packets: int  # copies included
     forwarded_bytes: int
-    lost_packets: int  # by chance, as ordered
+    lost_packets: int  # by chance or in the gap, as ordered
     queue_dropped_packets: int  # the queue was full
     refused_packets: int  # the far device did not take it
+    duplicated_packets: int  # forwarded twice
+    reordered_packets: int  # forwarded behind the next one
+
+
+@dataclass(frozen=True)
+class Counts(Fates):
+    """What became of the packets that entered one direction of the line."""
+
+    watched: Fates  # of these, the watched datagrams
     held_packets: int  # still under way at the end
     overrun_packets: int  # lost before the relay saw them, for it was too slow: should be 0
 
@@ -67,7 +76,11 @@ class Relay(NamespacePair):
     """Two hosts on a line with these properties, the same in each direction.
 
     `rate_bps` counts IP packets without any frame around them; `queue_bytes` is what may wait for
-    the line at that rate. The n-th packet of a direction always meets the same fate for one `seed`.
+    the line at that rate. The n-th packet of a direction always meets the same fate for one `seed`:
+    lost, twice, or overtaken by the next. `watch` counts UDP datagrams (over IPv4, whole) with that
+    payload apart; with `only_watched` all others pass unharmed, so what fate meets a stream of
+    equal datagrams depends on nothing else. Watched datagrams `gap` (first, last; counted from 1)
+    are lost.
     `counts`, by direction ("up" is client to server), is there after `stop` or the ``with`` block.
     """
 
@@ -80,6 +93,11 @@ class Relay(NamespacePair):
         loss: float = 0.0,
         seed: int = 1,
         mtu: int = 1500,
+        duplicate: float = 0.0,
+        reorder: float = 0.0,
+        watch: int = 0,
+        only_watched: bool = False,
+        gap: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
         self.mtu = mtu
@@ -91,7 +109,13 @@ class Relay(NamespacePair):
             "--queue-bytes": queue_bytes,
             "--loss": loss,
             "--seed": seed,
+            "--duplicate": duplicate,
+            "--reorder": reorder,
+            "--watch": watch,
+            "--gap-from": gap[0],
+            "--gap-to": gap[1],
         }
+        self._only_watched = ["--only-watched"] if only_watched else []
 
     def _make_side(self, side: str, namespace: str) -> Side:
         return Side(namespace, _DEVICE, address=f"10.78.0.{1 + SIDES.index(side)}")
@@ -113,6 +137,7 @@ class Relay(NamespacePair):
         where = {f"--{side}": f"/run/netns/{self.sides[side].namespace}" for side in SIDES}
         options = {**where, "--device": _DEVICE, **self._options}
         argv = [str(_program()), *(str(word) for option in options.items() for word in option)]
+        argv += self._only_watched
         pipe = subprocess.PIPE
         # in a group of its own: a Ctrl-C must not end it before its counts are collected
         self._process = subprocess.Popen(
@@ -137,7 +162,10 @@ class Relay(NamespacePair):
         if process.returncode == 0:
             ways = json.loads(told)
             self.counts = {
-                way: Counts(**ways[way], overrun_packets=overruns[side])
+                way: Counts(
+                    **{**ways[way], "watched": Fates(**ways[way]["watched"])},
+                    overrun_packets=overruns[side],
+                )
                 for way, side in _DIRECTIONS.items()
             }
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from netmeasure.clock import now_ns
 from netmeasure.engine.sockets import Address, address_text
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
-from netmeasure.protocol import ANSWERS, MAX_HELLO_BYTES, Hello, read_hello
+from netmeasure.protocol import ANSWERS, HEADER_BYTES, MAX_HELLO_BYTES, Hello, read_hello
 
 #: A lost hello costs this long at first; the pause doubles up to the second figure.
 FIRST_REPEAT_S, LAST_REPEAT_S = 0.02, 1.0
@@ -35,8 +35,8 @@ class Greeted(NamedTuple):
 async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s: float) -> Greeted:
     """Say hello on a connected, non-blocking socket until the server answers.
 
-    Raises ConnectRefusedError, PeerTimeoutError. Other datagrams are dropped: the server does not
-    send data before it has started the test.
+    Raises ConnectRefusedError, PeerTimeoutError. Data are as good as an answer: it was lost, and
+    the server has gone on. They stay in the socket, for they count.
     """
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[None] = loop.create_future()
@@ -44,7 +44,10 @@ async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s:
     def readable() -> None:
         try:
             while not answered.done():  # what comes behind the answer is data: not ours to take
-                if sock.recv(_ROOM) in ANSWERS:
+                begins = sock.recv(_ROOM, socket.MSG_PEEK)
+                if len(begins) < HEADER_BYTES:
+                    sock.recv(_ROOM)
+                if begins in ANSWERS or len(begins) >= HEADER_BYTES:
                     answered.set_result(None)
         except BlockingIOError:
             pass

@@ -8,6 +8,7 @@ from netmeasure.protocol.connection import Closed, Connection, Message, NeedData
 from netmeasure.protocol.datagrams import (
     ANSWER,
     ANSWERS,
+    HEADER_BYTES,
     MAX_HELLO_BYTES,
     Hello,
     make_hello,
@@ -36,6 +37,7 @@ __all__ = [
     "ANSWERS",
     "COOKIE_BYTES",
     "DEFAULT_LENGTH",
+    "HEADER_BYTES",
     "MAX_HELLO_BYTES",
     "STREAM_TAG_BYTES",
     "Announcement",

@@ -15,6 +15,8 @@ ANSWER = b"6789"
 #: What old versions wrote: the numbers 123456789 and 987654321 of a little-endian host.
 _LEGACY = {bytes.fromhex("15cd5b07"): bytes.fromhex("b168de3a")}
 ANSWERS = frozenset({ANSWER, *_LEGACY.values()})
+#: A datagram of data is no shorter than its header.
+HEADER_BYTES = 12
 MAX_HELLO_BYTES = len(HELLO) + COOKIE_BYTES + STREAM_TAG_BYTES
 
 

@@ -68,12 +68,12 @@ def make_run(target: str, spec: Spec | None = None, *, port: int | None = None) 
         if port is not None:
             raise SpecError("the port of a URL stands in the URL")
         fetch = fetch_spec(target, spec)
-        return Run(lambda: Fetch(fetch))
+        return Run(fetch, lambda: Fetch(fetch))
     host, number = parse_target(target, port)
     if isinstance(spec, HttpSpec | FtpSpec):
         raise SpecError(f"{type(spec).__name__} needs a URL, not {target!r}")
     peer: PeerSpec = spec or TcpSpec()
-    return Run(lambda: PeerTest(host, number, peer))
+    return Run(peer, lambda: PeerTest(host, number, peer))
 
 
 class Client:

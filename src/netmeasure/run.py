@@ -10,6 +10,7 @@ from netmeasure.clock import wall_now
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, NetmeasureError
 from netmeasure.result import ErrorRecord, Interval, Result
+from netmeasure.spec import Spec
 
 
 class Course(Protocol):
@@ -51,7 +52,8 @@ class Run:
     in every case, once set-up had begun; it is incomplete when the run failed.
     """
 
-    def __init__(self, begin: Callable[[], Course]) -> None:
+    def __init__(self, spec: Spec, begin: Callable[[], Course]) -> None:
+        self.spec = spec
         self.result: Result | None = None
         self._task: asyncio.Task[Result] | None = None
         self._intervals: asyncio.Queue[Interval | None] = asyncio.Queue()

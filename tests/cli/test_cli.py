@@ -141,7 +141,9 @@ def test_a_wrong_value_is_one_line(words: str) -> None:
     one_line(ran.stderr)
 
 
-@pytest.mark.parametrize("target", ["a b", "host:99999", "host:x", "[::1", "http://host/x", ""])
+@pytest.mark.parametrize(
+    "target", ["a b", "host:99999", "host:x", "[::1", "http:///x", "gopher://host/x", ""]
+)
 def test_a_wrong_target_is_one_line(target: str) -> None:
     ran = netmeasure("client", target)
     assert ran.returncode == Exit.USAGE

@@ -295,12 +295,24 @@ def test_cancelled_before_its_first_step(run: RunLoop) -> None:
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_time_limit_around_measure(run: RunLoop, runs: list[nm.Run], direction: str) -> None:
+    async def expire(limit: asyncio.Timeout) -> None:
+        await until(lambda: runs and runs[0].transferring)
+        await flowing(runs[0])
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    async def limited(server: nm.Server, spec: nm.TcpSpec) -> None:
+        async with asyncio.timeout(None) as limit:
+            expiring = asyncio.create_task(expire(limit))
+            try:
+                await nm.measure(server.address, spec)
+            finally:
+                await expiring
+
     async def main() -> None:
         async with served() as (server, results):
             spec = nm.TcpSpec(direction=direction, timing=LONG)  # type: ignore[arg-type]
             with pytest.raises(TimeoutError) as caught:
-                async with asyncio.timeout(0.2):
-                    await nm.measure(server.address, spec)
+                await limited(server, spec)
             assert not isinstance(caught.value, nm.MeasureError)
             assert_cut_short(runs[0].result, "cancelled")
             assert_measured(runs[0].result)

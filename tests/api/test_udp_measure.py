@@ -99,6 +99,11 @@ def ends(flow: nm.Flow) -> Iterator[tuple[nm.StreamReport, nm.StreamReport]]:
         yield stream.sender, stream.receiver
 
 
+def notes(result: nm.Result) -> list[str]:
+    """What there is to say but for stalls: a busy machine gives the senders no CPU for a while."""
+    return [note for note in result.notes if "after stalls" not in note]
+
+
 # ---- the shape of a result ----------------------------------------------------------------------
 
 
@@ -109,7 +114,7 @@ def test_a_test_is_complete_and_both_ends_agree(run: RunLoop, direction: str) ->
     for result in (mine, theirs):
         assert result.complete
         assert result.error is None
-        assert result.notes == ()
+        assert notes(result) == []
         assert result.peer_extended
         assert [flow.direction for flow in result.flows] == list(ways(direction))
     for flow, seen in zip(mine.flows, theirs.flows, strict=True):
@@ -241,7 +246,7 @@ def test_an_early_stop_gives_a_complete_result_with_a_note(
     timing = {"duration_s": 60, "interval_s": 0.05}
     _, result = run_once(live(spec(direction, 2, timing=timing), stop_after=2))
     assert result.complete
-    assert result.notes == ("stopped early by the user",)
+    assert notes(result) == ["stopped early by the user"]
     for flow in result.flows:
         sent, received, lost = numbers(flow)
         assert sent == received + lost > 0
@@ -305,7 +310,7 @@ def test_a_datagram_is_by_default_no_longer_than_a_jumbo_frame_takes(
     wanted = spec("both", timing={"total_blocks": 20}, datagram_bytes=None, target_pps=200)
     mine, theirs = run_once(measured(wanted, host))
     assert mine.spec.datagram_bytes == theirs.spec.datagram_bytes == 9000 - 28
-    assert mine.notes == ()
+    assert notes(mine) == []
     for flow in mine.flows:
         assert numbers(flow)[0] == 20
         assert flow.sender.bytes == 20 * 8972

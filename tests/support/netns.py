@@ -30,6 +30,8 @@ _CLONE_NEWNET = 0x40000000
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 _NOBODYS_MAC = "02:00:00:00:00:99"
+_NOBODYS_ADDRESS = "10.77.0.99"
+_LATE_TABLE = "77"
 _FRAME_BYTES = 1514  # what tbf counts for a full segment: MTU 1500 and the Ethernet header
 _TCP_PAYLOAD_BYTES = {4: 1448, 6: 1428}  # the same segment's payload, with TCP timestamps
 _RATE = re.compile(r"(\d+(?:\.\d+)?)([kmg]?)bit", re.IGNORECASE)
@@ -291,6 +293,14 @@ class Network(NamespacePair):
             where = ("tc", "-n", side.namespace, "qdisc", "replace", "dev", side.device, "root")
             _run(*where, *bucket)
 
+    def congestion(self, name: str) -> None:
+        """The congestion control of connections over the link that do not choose one themselves:
+        by the route, since the setting for a whole namespace is not for every user to make."""
+        for here, there in (("client", "server"), ("server", "client")):
+            near, far = self.sides[here], self.sides[there]
+            link = ("dev", near.device, "src", near.address)
+            ip("-n", near.namespace, "route", "replace", far.address, *link, "congctl", name)
+
     @staticmethod
     def payload_ceiling_bps(rate: str, *, family: int = 4) -> float:
         """The most TCP payload that a link shaped to `rate` carries, for IPv4 or IPv6."""
@@ -320,6 +330,36 @@ class Network(NamespacePair):
             timer.cancel()
             timer.join()
             self._direct("client", "server")
+
+    @contextlib.contextmanager
+    def late_ports(self, first: int, last: int, after_s: float) -> Iterator[None]:
+        """As `late`, but only what the client sends to these ports of the server is lost: a data
+        connection that comes to be late while its control connection works."""
+        link = ("-n", self.client.namespace)
+        ports = ("rule", "add", "dport", f"{first}-{last}", "lookup", _LATE_TABLE)
+        nobody = ("via", _NOBODYS_ADDRESS, "dev", self.client.device, "onlink")
+        entry = ("lladdr", _NOBODYS_MAC, "dev", self.client.device, "nud", "permanent")
+        ip(*link, "neighbour", "replace", _NOBODYS_ADDRESS, *entry)
+        ip(*link, "route", "replace", self.server.address, *nobody, "table", _LATE_TABLE)
+        ip(*link, *ports)
+        lock = threading.Lock()
+        gone: list[bool] = []
+
+        def appear() -> None:
+            with lock:
+                if not gone:
+                    gone.append(True)
+                    ip(*link, *(word if word != "add" else "del" for word in ports))
+
+        timer = threading.Timer(after_s, appear)
+        timer.name = "late-ports"
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+            appear()
 
     def cut(self) -> None:
         """Lose everything, both ways, from now on, without any sign of it to either end.

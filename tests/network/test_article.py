@@ -1,0 +1,177 @@
+"""The article's experiment, told right: files by HTTP and FTP over a network that comes up late.
+
+Real nginx, real vsftpd and curl in namespaces, on a link of 1 Gbit/s. Whatever is late, the rate is
+what the link carries; how long connecting took is seen on the wire; and the figure that curl prints
+for the same is there as well, under its own name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from netmeasure.report import text
+from support import servers
+from support.netns import Network
+from support.servers import FileServer
+
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.skipif(
+        bool(servers.available("nginx", "vsftpd", "curl", "tcpdump")),
+        reason=servers.available("nginx", "vsftpd", "curl", "tcpdump") or "",
+    ),
+]
+
+RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
+
+#: SYNs go out at 0 and 1 s, so connecting takes 1 s.
+LATE_S = 0.5
+RATE = "1gbit"
+FILE = "file.dat"
+FILE_BYTES = 200 * 1024 * 1024
+_SYN = re.compile(r"^(\d+\.\d+) IP \S+\.(\d+) > \S+\.(\d+): Flags \[(S\.?)\]", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with Network() as pair:
+        pair.shape(RATE)
+        pair.sysctl("client", "net.ipv4.tcp_syn_linear_timeouts", 0)
+        pair.congestion("cubic")
+        yield pair
+
+
+@pytest.fixture(scope="module", params=["http", "ftp"])
+def server(request: pytest.FixtureRequest, network: Network) -> Iterator[FileServer]:
+    make = servers.nginx if request.param == "http" else servers.vsftpd
+    with make(network) as running:
+        running.add(FILE, FILE_BYTES)
+        servers.curl(running.url(FILE), network)  # the kernel remembers how far it got last time
+        yield running
+
+
+def lateness(network: Network, late: str | None) -> contextlib.AbstractContextManager[None]:
+    if late == "control":
+        return network.late(LATE_S)
+    if late == "data":
+        return network.late_ports(*servers.PASSIVE_PORTS, LATE_S)
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def traced(network: Network) -> Iterator[list[str]]:
+    """What tcpdump saw of SYNs and their answers on the client's end."""
+    lines: list[str] = []
+    command = ["tcpdump", "-i", network.client.device, "-tt", "-n", "--immediate-mode", "-l"]
+    process = network.popen(
+        "client",
+        [*command, "tcp[tcpflags] & tcp-syn != 0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "listening" not in (line := process.stderr.readline()):
+        assert line, "tcpdump did not start"
+    try:
+        yield lines
+    finally:
+        process.terminate()
+        seen, _ = process.communicate(timeout=10)
+        lines += seen.splitlines()
+
+
+def connects(lines: list[str]) -> list[tuple[float, int]]:
+    """(seconds from the first SYN to the answer, SYNs sent again) of each connection, in order."""
+    syns: dict[str, list[float]] = {}
+    found: list[tuple[float, int]] = []
+    for match in _SYN.finditer("\n".join(lines)):
+        at, source, target, flags = float(match[1]), match[2], match[3], match[4]
+        if flags == "S":
+            syns.setdefault(source, []).append(at)
+        elif target in syns:
+            sent = syns.pop(target)
+            found.append((at - sent[0], len(sent) - 1))
+    return found
+
+
+def measured(
+    network: Network, server: FileServer, run_once: RunOnce
+) -> tuple[nm.Result, list[tuple[float, int]]]:
+    with traced(network) as lines, network.enter("client"):
+        result = run_once(nm.measure(server.url(FILE)))
+    return result, connects(lines)
+
+
+def check_rate(result: nm.Result) -> None:
+    assert result.complete
+    assert result.flow.receiver.bytes == FILE_BYTES
+    steady = result.flow.steady
+    assert steady is not None
+    assert steady.verdict == "steady"
+    assert steady.goodput_bps == pytest.approx(Network.payload_ceiling_bps(RATE), rel=0.005)
+
+
+def check_connects(result: nm.Result, seen: list[tuple[float, int]]) -> None:
+    phases = [phase for phase in result.setup if phase.name == "connect"]
+    assert len(phases) == len(seen)
+    for phase, (seconds, syns) in zip(phases, seen, strict=True):
+        assert phase.duration_ns / 1e9 == pytest.approx(seconds, abs=0.02)
+        assert phase.syn_retransmits == syns
+
+
+def check_curls_figure(result: nm.Result, curls: list[servers.Curl]) -> None:
+    """Nearest of two: when a SYN goes out again is up to the kernel's timers, to some 30 ms."""
+    ours = result.flow.averages.from_first_attempt_bps
+    assert ours is not None
+    assert min(abs(ours / (curl.speed_download * 8) - 1) for curl in curls) < 0.01
+
+
+def test_on_time(network: Network, server: FileServer, run_once: RunOnce) -> None:
+    curl = servers.curl(server.url(FILE), network)
+    result, seen = measured(network, server, run_once)
+    check_rate(result)
+    check_connects(result, seen)
+    check_curls_figure(result, [curl])
+    assert result.syn_retransmits == 0
+    assert text.distortion(result, result.flow) is None
+
+
+@pytest.mark.parametrize("late", ["control", "data"])
+def test_late(late: str, network: Network, server: FileServer, run_once: RunOnce) -> None:
+    if late == "data" and server.scheme == "http":
+        pytest.skip("HTTP has no data connection of its own")
+    curls = []
+    for _ in range(2):
+        with lateness(network, late):
+            curls.append(servers.curl(server.url(FILE), network))
+    with lateness(network, late):
+        result, seen = measured(network, server, run_once)
+    check_rate(result)
+    check_connects(result, seen)
+    check_curls_figure(result, curls)
+    assert result.syn_retransmits == 1
+    assert result.set_up_ns is not None
+    assert result.set_up_ns > 1e9
+    sentence = text.distortion(result, result.flow)
+    assert sentence is not None
+    assert "1 SYN retransmission" in sentence
+
+
+def test_tcpdump_is_what_is_parsed() -> None:
+    """The lines that the truth is read from look as they are expected to."""
+    assert shutil.which("tcpdump")
+    lines = [
+        "5.25 IP 10.77.0.1.40000 > 10.77.0.2.80: Flags [S], seq 1, win 2, length 0",
+        "6.25 IP 10.77.0.1.40000 > 10.77.0.2.80: Flags [S], seq 1, win 2, length 0",
+        "6.5 IP 10.77.0.2.80 > 10.77.0.1.40000: Flags [S.], seq 1, ack 2, win 2, length 0",
+    ]
+    assert connects(lines) == [(1.25, 1)]

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -20,8 +21,7 @@ from netmeasure.intervals import IntervalClock
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
 from netmeasure.spec import FetchSpec, HttpSpec
 from netmeasure.workloads.base import sum_cpu
-from netmeasure.workloads.ftp import FtpClient
-from netmeasure.workloads.http import HttpClient, tls_context
+from netmeasure.workloads.reach import tls_context
 from netmeasure.workloads.transfer import TransferPlan, TransferStream, TransferWorkload
 
 #: The steps of so many transfers of a stream are kept one by one; of all, their distribution.
@@ -42,7 +42,7 @@ class Fetch:
         self.stop = asyncio.Event()
         self.step = "connect"
         # reading certificates takes its time, and is no part of anybody's set-up
-        self._tls: ssl.SSLContext | None = tls_context(spec) if _wants_tls(spec) else None
+        tls = tls_context(spec) if _wants_tls(spec) else None
         span_s = (spec.limit_s or 0.0) + spec.timing.omit_s if spec.limit_s else 0.0
         self._workload = TransferWorkload(
             TransferPlan(
@@ -56,9 +56,9 @@ class Fetch:
             "receiver" if spec.direction == "download" else "sender",
             spec.streams,
         )
+        self._client = _speaker(spec, self._workload, tls)
         self._phases = PhaseLog()
         self._ticker: IntervalClock | None = None
-        self._left: dict[int, int | None] = {}
 
     @property
     def transferring(self) -> bool:
@@ -103,11 +103,7 @@ class Fetch:
 
     async def _stream(self, stream: TransferStream, share: int | None) -> None:
         """One stream's transfers."""
-        client: HttpClient | FtpClient
-        if isinstance(self.spec, HttpSpec):
-            client = HttpClient(self.spec, stream, self._workload, self._tls)
-        else:
-            client = FtpClient(self.spec, stream, self._workload, self._tls)
+        client = self._client(stream)
         left, number = share, 0
         try:
             while not stream.stopping and left != 0:
@@ -219,6 +215,27 @@ class Fetch:
         if self.stop.is_set():
             notes.append("stopped early by the user")
         return notes
+
+
+class _Client(Protocol):
+    """The transfers of one stream, one after the other."""
+
+    async def transfer(self, phases: PhaseLog, limit: int | None) -> int: ...
+    async def close(self) -> None: ...
+
+
+def _speaker(
+    spec: FetchSpec, workload: TransferWorkload, tls: ssl.SSLContext | None
+) -> Callable[[TransferStream], _Client]:
+    """What makes a stream's client. The libraries are loaded here, and not with the package: they
+    take longer to load than everything else, and other kinds of test need none of them."""
+    if isinstance(spec, HttpSpec):
+        from netmeasure.workloads.http import HttpClient
+
+        return lambda stream: HttpClient(spec, stream, workload, tls)
+    from netmeasure.workloads.ftp import FtpClient
+
+    return lambda stream: FtpClient(spec, stream, workload, tls)
 
 
 def _wants_tls(spec: FetchSpec) -> bool:

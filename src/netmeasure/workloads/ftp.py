@@ -33,7 +33,7 @@ from netmeasure.errors import (
 )
 from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
-from netmeasure.workloads.reach import Reach
+from netmeasure.workloads.reach import Reach, plain_words
 from netmeasure.workloads.transfer import TransferStream, TransferWorkload
 
 _PORTS = {"ftp": 21, "ftps": 990}
@@ -171,17 +171,17 @@ class FtpClient:
             except aioftp.StatusCodeError as exc:
                 raise _refused(name, exc, hint) from None
             except ssl.SSLError as exc:
-                raise TlsError(f"no TLS with {where}: {_words(exc)}", phase=name) from None
+                raise TlsError(f"no TLS with {where}: {plain_words(exc)}", phase=name) from None
             except (ConnectionError, EOFError, asyncio.IncompleteReadError) as exc:
                 raise PeerClosedError(
-                    f"{where} closed the control connection: {_words(exc)}", phase=name
+                    f"{where} closed the control connection: {plain_words(exc)}", phase=name
                 ) from None
             except (ValueError, IndexError, UnicodeError) as exc:
                 raise RemoteProtocolError(
-                    f"{where} does not speak FTP: {_words(exc)}", phase=name
+                    f"{where} does not speak FTP: {plain_words(exc)}", phase=name
                 ) from None
             except OSError as exc:
-                raise MeasureError(f"{where}: {_words(exc)}", phase=name) from None
+                raise MeasureError(f"{where}: {plain_words(exc)}", phase=name) from None
 
     # ---- the data connection --------------------------------------------------------------------
 
@@ -303,7 +303,9 @@ class FtpClient:
         except TimeoutError:
             raise PeerTimeoutError("no TLS on the data connection in time", phase="tls") from None
         except (ssl.SSLError, OSError) as exc:
-            raise TlsError(f"no TLS on the data connection: {_words(exc)}", phase="tls") from None
+            raise TlsError(
+                f"no TLS on the data connection: {plain_words(exc)}", phase="tls"
+            ) from None
 
     async def _through_library(self, reader: asyncio.StreamReader, limit: int | None) -> None:
         left = limit
@@ -317,7 +319,7 @@ class FtpClient:
                         return
         except (ssl.SSLError, OSError) as exc:
             raise StreamError(
-                f"the data connection broke off: {_words(exc)}", phase="data"
+                f"the data connection broke off: {plain_words(exc)}", phase="data"
             ) from None
 
     async def _upload(self, control: _Control, phases: PhaseLog, limit: int | None) -> None:
@@ -359,7 +361,7 @@ class FtpClient:
                 await writer.wait_closed()
         except OSError as exc:
             raise StreamError(
-                f"the data connection broke off: {_words(exc)}", phase="data"
+                f"the data connection broke off: {plain_words(exc)}", phase="data"
             ) from None
         finally:
             writer.transport.abort()
@@ -400,10 +402,4 @@ def _refused(step: str, exc: aioftp.StatusCodeError, hint: str | None) -> Measur
 
 
 def _broken(exc: Exception) -> StreamError:
-    return StreamError(f"the data connection broke off: {_words(exc)}", phase="data")
-
-
-def _words(exc: BaseException) -> str:
-    verify = getattr(exc, "verify_message", None)
-    text = verify or getattr(exc, "strerror", None) or str(exc)
-    return " ".join(str(text).split()) or type(exc).__name__
+    return StreamError(f"the data connection broke off: {plain_words(exc)}", phase="data")

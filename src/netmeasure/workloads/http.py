@@ -35,7 +35,7 @@ from netmeasure.errors import (
 from netmeasure.result import Transfer
 from netmeasure.spec import HttpSpec
 from netmeasure.version import __version__
-from netmeasure.workloads.reach import Reach
+from netmeasure.workloads.reach import Reach, plain_words
 from netmeasure.workloads.transfer import TransferStream, TransferWorkload
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -564,9 +564,7 @@ def _words(exc: BaseException) -> str:
     """What an exception of others says, in one line."""
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         exc = exc.certificate_error
-    verify = getattr(exc, "verify_message", None)
-    text = verify or getattr(exc, "strerror", None) or getattr(exc, "message", None) or str(exc)
-    return " ".join(str(text).split()) or type(exc).__name__
+    return plain_words(exc)
 
 
 def _status_hint(status: int) -> str | None:
@@ -579,15 +577,3 @@ def _status_hint(status: int) -> str | None:
     if status == 416:
         return "the file is shorter than the part asked for"
     return "see the server's log" if status >= 500 else None
-
-
-def tls_context(spec: Any) -> ssl.SSLContext | None:
-    """What TLS connections of a run are made with. Raises TlsError for a CA file that is none."""
-    try:
-        context = ssl.create_default_context(cafile=spec.ca_file)
-    except (OSError, ssl.SSLError) as exc:
-        raise TlsError(f"can't read the CA file {spec.ca_file}: {_words(exc)}") from None
-    if spec.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

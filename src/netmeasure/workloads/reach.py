@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets
 from netmeasure.engine.phases import PhaseLog
-from netmeasure.errors import ConnectError
+from netmeasure.errors import ConnectError, TlsError
 from netmeasure.spec import FetchSpec, parse_pin
 
 
@@ -69,3 +70,22 @@ class Reach:
             syn_retransmits=made.syn_retransmits,
             address=str(made.address),
         )
+
+
+def tls_context(spec: FetchSpec) -> ssl.SSLContext:
+    """What TLS connections of a run are made with. Raises TlsError for a CA file that is none."""
+    try:
+        context = ssl.create_default_context(cafile=spec.ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise TlsError(f"can't read the CA file {spec.ca_file}: {plain_words(exc)}") from None
+    if spec.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def plain_words(exc: BaseException) -> str:
+    """What an exception of a library says, in one line; of a certificate, what is wrong with it."""
+    verify = getattr(exc, "verify_message", None)
+    text = verify or getattr(exc, "strerror", None) or getattr(exc, "message", None) or str(exc)
+    return " ".join(str(text).split()) or type(exc).__name__

@@ -1,0 +1,181 @@
+"""Downloads side by side: netmeasure and curl against the same server, in a namespace of their own.
+
+The namespace has a loopback whose connections use cubic, whatever the host's default is; the server
+is pinned to one CPU and the client to the other, alone or with two others that always want it: then
+the client is the limit, not the server. Rates are of the body, from its first byte on, as each tool
+reports it. CPU is the whole client process's, from its exit status: with its start-up, and "of the
+body", less what the same command takes for an empty file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from benchmarks.common import Case, Column, Sample, main
+from benchmarks.processes import CLIENT_CPU, SERVER_CPU, pinned
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from support import netns, servers
+from support.netns import NamespacePair, Side
+from support.servers import FileServer
+
+FILE, FILE_BYTES = "file.dat", 10 * 1024**3
+EMPTY = "empty.dat"
+#: With the client they are three on its CPU.
+RIVALS = 2
+
+
+class FetchSample(Sample, frozen=True):
+    """In the tool's own words; the CPU is the kernel's count."""
+
+    body_bps: float
+    bytes: int
+    cpu_s: float
+    empty_cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        return self.body_bps
+
+    @property
+    def cpu_s_per_gb(self) -> float:
+        return self.cpu_s / (self.bytes / 1e9)
+
+    @property
+    def body_cpu_s_per_gb(self) -> float:
+        return (self.cpu_s - self.empty_cpu_s) / (self.bytes / 1e9)
+
+
+COLUMNS: list[Column] = [
+    ("Gbit/s", 1, lambda s: s.body_bps / 1e9),
+    ("CPU s/GB", 3, lambda s: s.cpu_s_per_gb),
+    ("of the body", 3, lambda s: s.body_cpu_s_per_gb),
+]
+
+
+class Loopback(NamespacePair):
+    """Both sides are the loopback of one namespace."""
+
+    def _make_side(self, side: str, namespace: str) -> Side:
+        return Side(namespace, "lo", address="127.0.0.1")
+
+    def _build(self) -> None:
+        super()._build()
+        self.sides["client"] = self.server
+        route = ("local", "127.0.0.1", "dev", "lo", "table", "local", "scope", "host")
+        netns.ip("-n", self.server.namespace, "route", "replace", *route, "congctl", "cubic")
+
+
+def _finished(network: NamespacePair, argv: Sequence[str]) -> tuple[bytes, float]:
+    """(what it printed, its CPU seconds)."""
+    command = network.command("client", pinned(CLIENT_CPU, argv))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(argv)} failed with {process.returncode}")
+    return said, usage.ru_utime + usage.ru_stime
+
+
+def netmeasure(network: NamespacePair, server: FileServer, *options: str) -> FetchSample:
+    def argv(name: str) -> tuple[str, ...]:
+        url = server.url(name)
+        return (sys.executable, "-m", "netmeasure", "client", url, "--json", *options)
+
+    said, cpu_s = _finished(network, argv(FILE))
+    flow = json.loads(said)["flows"][0]
+    return FetchSample(
+        body_bps=flow["averages"]["from_first_byte_bps"],
+        bytes=flow["receiver"]["bytes"],
+        cpu_s=cpu_s,
+        empty_cpu_s=_finished(network, argv(EMPTY))[1],
+    )
+
+
+def curl(network: NamespacePair, server: FileServer) -> FetchSample:
+    def argv(name: str) -> tuple[str, ...]:
+        words = "%{size_download} %{time_starttransfer} %{time_total}"
+        options = ("--silent", "--fail", "--output", os.devnull, "--write-out", words)
+        return ("curl", *options, server.url(name))
+
+    said, cpu_s = _finished(network, argv(FILE))
+    size, first, total = map(float, said.split())
+    return FetchSample(
+        body_bps=size * 8 / (total - first),
+        bytes=int(size),
+        cpu_s=cpu_s,
+        empty_cpu_s=_finished(network, argv(EMPTY))[1],
+    )
+
+
+@contextmanager
+def serving(
+    make: Callable[[NamespacePair], AbstractContextManager[FileServer]],
+) -> Iterator[tuple[NamespacePair, FileServer]]:
+    with Loopback() as network, make(network) as server:
+        for pid in _inhabitants(network.server.namespace):
+            subprocess.run(("taskset", "-pc", SERVER_CPU, pid), stdout=subprocess.DEVNULL)
+        server.add(FILE, FILE_BYTES)
+        server.add(EMPTY, 0)
+        curl(network, server)  # into the page cache
+        yield network, server
+
+
+def _inhabitants(namespace: str) -> list[str]:
+    found = subprocess.run(("ip", "netns", "pids", namespace), capture_output=True, text=True)
+    return found.stdout.split()
+
+
+def compare(
+    description: str | None,
+    name: str,
+    make: Callable[[NamespacePair], AbstractContextManager[FileServer]],
+) -> None:
+    """The whole benchmark of one kind of server."""
+    if reason := netns.available() or servers.available(name, "curl"):
+        raise SystemExit(f"can't run: {reason}")
+    with serving(make) as (network, server):
+
+        def case(mode: str, rivals: int) -> Case:
+            def ours() -> FetchSample:
+                with crowded(rivals):
+                    return netmeasure(network, server, "--receive-mode", mode)
+
+            def theirs() -> FetchSample:
+                with crowded(rivals):
+                    return curl(network, server)
+
+            crowd = ", a third of a CPU for the client" if rivals else ""
+            return Case(
+                name=f"{name}, {mode}{crowd}",
+                ours=ours,
+                theirs=theirs,
+                target=2.0 if rivals and mode == "discard" else None,
+            )
+
+        def cases(_: float) -> list[Case]:
+            return [case(mode, rivals) for rivals in (0, RIVALS) for mode in ("copy", "discard")]
+
+        main(description, cases, COLUMNS)
+
+
+@contextmanager
+def crowded(rivals: int) -> Iterator[None]:
+    """So many processes that want all of the client's CPU."""
+    spin = pinned(CLIENT_CPU, (sys.executable, "-c", "while True: pass"))
+    processes = [subprocess.Popen(spin) for _ in range(rivals)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

@@ -195,6 +195,7 @@ class Fetch:
                 client,
                 SideReport(),
                 None if origin is None else origin - self._phases.origin_ns,
+                ids=[stream.id for stream in self._workload.streams],
             ),
             client=client,
             server=SideReport(host=Host(program=_server_name(streams))),

@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -19,9 +18,9 @@ from netmeasure.engine.tasks import first_of
 from netmeasure.errors import PeerTimeoutError
 from netmeasure.intervals import IntervalClock
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
-from netmeasure.spec import FetchSpec, HttpSpec
+from netmeasure.spec import SECRET_HEADERS, FetchSpec, HttpSpec
 from netmeasure.workloads.base import sum_cpu
-from netmeasure.workloads.reach import tls_context
+from netmeasure.workloads.reach import public_url, tls_context
 from netmeasure.workloads.transfer import TransferPlan, TransferStream, TransferWorkload
 
 #: The steps of so many transfers of a stream are kept one by one; of all, their distribution.
@@ -31,7 +30,6 @@ NOTED_BYTES = 10 * 1024 * 1024
 POLL_S = 0.25
 #: How long a stream that was told to stop may take over it.
 STOP_S = 5.0
-_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 
 
 class Fetch:
@@ -187,7 +185,7 @@ class Fetch:
             complete=error is None,
             error=error,
             started_at=started_at,
-            target=_public_url(self.spec.url),
+            target=public_url(self.spec.url),
             setup=self._phases.collected(),
             flows=assemble.flows(
                 self.spec,
@@ -254,18 +252,12 @@ def _server_name(streams: tuple[StreamReport, ...]) -> str | None:
     return next((s.transfer.server for s in streams if s.transfer and s.transfer.server), None)
 
 
-def _public_url(url: str) -> str:
-    """Without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
 def _without_secrets(spec: FetchSpec) -> FetchSpec:
     """As it may be kept in a file."""
-    clean = replace(spec, url=_public_url(spec.url), password=None)
+    clean = replace(spec, url=public_url(spec.url), password=None)
     if isinstance(clean, HttpSpec):
         headers = tuple(
-            f"{name}: (not kept)" if name.strip().lower() in _SECRET_HEADERS else header
+            f"{name}: (not kept)" if name.strip().lower() in SECRET_HEADERS else header
             for header in clean.headers
             for name in [header.partition(":")[0]]
         )

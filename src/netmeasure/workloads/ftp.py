@@ -33,7 +33,7 @@ from netmeasure.errors import (
 )
 from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
-from netmeasure.workloads.reach import Reach, plain_words
+from netmeasure.workloads.reach import Reach, plain_words, public_url
 from netmeasure.workloads.transfer import TransferStream, TransferWorkload
 
 _PORTS = {"ftp": 21, "ftps": 990}
@@ -260,7 +260,7 @@ class FtpClient:
                 except FileRefusedError as exc:
                     reason = f": {exc}"
             raise StreamError(
-                f"{self._spec.url} ended early: {got} of {wanted} bytes were received{reason}",
+                f"{public_url(self._spec.url)} ended early: {got} of {wanted} bytes were received{reason}",
                 phase="data",
             )
         if whole:
@@ -375,9 +375,8 @@ class FtpClient:
     def _note(self, control: _Control, size: int | None) -> None:
         tls = control.stream.writer.transport.get_extra_info("ssl_object")
         cipher = tls.cipher() if tls is not None else None
-        parts = urlsplit(self._spec.url)
         self._stream.transfer = Transfer(
-            url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+            url=public_url(self._spec.url),
             protocol="FTP",
             server=self._greeting,
             tls=tls.version() if tls is not None else None,

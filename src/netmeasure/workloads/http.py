@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp import payload
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from multidict import CIMultiDict
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import handover, sockets
@@ -33,9 +35,9 @@ from netmeasure.errors import (
     TlsError,
 )
 from netmeasure.result import Transfer
-from netmeasure.spec import HttpSpec
+from netmeasure.spec import SECRET_HEADERS, HttpSpec
 from netmeasure.version import __version__
-from netmeasure.workloads.reach import Reach, plain_words
+from netmeasure.workloads.reach import Reach, plain_words, public_url
 from netmeasure.workloads.transfer import TransferStream, TransferWorkload
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -110,7 +112,7 @@ class HttpClient:
                 else:
                     await hop.close()
         raise RemoteProtocolError(
-            f"more than {self._spec.max_redirects} redirects, the last to {url}",
+            f"more than {self._spec.max_redirects} redirects, the last to {public_url(url)}",
             phase="request",
             hint="the server sends its clients in a circle, or give the last URL",
         )
@@ -118,19 +120,24 @@ class HttpClient:
     def _redirected(
         self, url: str, location: str, status: int, phases: PhaseLog, started: int
     ) -> str:
-        target = urljoin(url, location)
-        parts = urlsplit(target)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        try:
+            target = urljoin(url, location)
+            good = _origin(target)[0] in _PORTS and urlsplit(target).hostname
+            shown = public_url(target)
+        except ValueError:
+            good, shown = None, location.rpartition("@")[2]
+        if not good:
             raise RemoteProtocolError(
-                f"{url} redirects to {target!r}, which is no URL of http", phase="request"
+                f"{public_url(url)} redirects to {shown!r}, which is no URL of http",
+                phase="request",
             )
         self._redirects += 1
-        detail = f"{status} to {target}"
+        detail = f"{status} to {shown}"
         phases.add("redirect", self._reach.connection, started, now_ns(), detail=detail)
         return target
 
     async def _get(self, hop: _Hop, phases: PhaseLog) -> aiohttp.ClientResponse:
-        headers = self._headers()
+        headers = self._headers(hop.url)
         first, last = self._spec.first_byte, self._spec.last_byte
         if first is not None or last is not None:
             headers["Range"] = f"bytes={first or 0}-{'' if last is None else last}"
@@ -138,12 +145,34 @@ class HttpClient:
             self._spec.method or "GET", headers, self._spec.deadlines.handshake_s, phases
         )
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"User-Agent": f"netmeasure/{__version__}", "Accept-Encoding": "identity"}
+    def _headers(self, url: str) -> CIMultiDict[str]:
+        """What the user wants to be said; secrets are for the server that they were given for, and
+        not for whom it redirects us to."""
+        headers = CIMultiDict(
+            {"User-Agent": f"netmeasure/{__version__}", "Accept-Encoding": "identity"}
+        )
+        ours = _origin(url) == _origin(self._spec.url)
+        if (credentials := self._credentials(url, ours=ours)) is not None:
+            headers["Authorization"] = credentials
         for header in self._spec.headers:
             name, _, value = header.partition(":")
-            headers[name.strip()] = value.strip()
+            if ours or name.strip().lower() not in SECRET_HEADERS:
+                headers[name.strip()] = value.strip()
         return headers
+
+    def _credentials(self, url: str, *, ours: bool) -> str | None:
+        """User and password, in the URL's own words if it has any."""
+        spec, parts = self._spec, urlsplit(url)
+        if ours and parts.username is None:
+            parts = urlsplit(spec.url)
+        user, password = (spec.user, spec.password) if ours else (None, None)
+        if parts.username is not None:
+            user = unquote(parts.username)
+        if parts.password is not None:
+            password = unquote(parts.password)
+        if user is None:
+            return None
+        return "Basic " + b64encode(f"{user}:{password or ''}".encode()).decode()
 
     def _check_status(self, response: aiohttp.ClientResponse, method: str) -> None:
         wants_part = self._spec.first_byte is not None or self._spec.last_byte is not None
@@ -221,7 +250,7 @@ class HttpClient:
         hop = await self._hop(self._spec.url, phases)
         try:
             body = _Body(self._stream, self._workload, limit)
-            headers = self._headers()
+            headers = self._headers(hop.url)
             if limit is not None:  # else the library says that it is chunked, and ends it
                 headers["Content-Length"] = str(limit)
             method = self._spec.method or "PUT"
@@ -272,13 +301,7 @@ class HttpClient:
             where.hostname or "", where.port or _PORTS.get(where.scheme, 80), phases
         )
         self._stream.note_socket(made.sock, made.syn_retransmits)
-        return _Hop(url, proxy, made, self._reach.connection, self._tls, self._auth(parts))
-
-    def _auth(self, parts: Any) -> aiohttp.BasicAuth | None:
-        user = parts.username or self._spec.user
-        if user is None:
-            return None
-        return aiohttp.BasicAuth(user, parts.password or self._spec.password or "")
+        return _Hop(url, proxy, made, self._reach.connection, self._tls)
 
     def _note(self, hop: _Hop, response: aiohttp.ClientResponse, transport: Any) -> None:
         version = response.version
@@ -308,9 +331,9 @@ class _Hop:
         made: sockets.Connected,
         connection: str,
         tls: ssl.SSLContext | None,
-        auth: aiohttp.BasicAuth | None,
     ) -> None:
-        self._url = url
+        self.url = url
+        self._url = public_url(url)  # the library would make credentials of its own of the rest
         self._proxy = proxy
         self._made = made
         self._connection = connection
@@ -330,13 +353,12 @@ class _Hop:
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
-            auth=auth,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             trace_configs=[self._trace()],
         )
 
     def serves(self, url: str) -> bool:
-        return urlsplit(url)[:2] == urlsplit(self._url)[:2]
+        return _origin(url) == _origin(self._url)
 
     def _socket(self, _: object) -> handover.Opened:
         if self._fresh is None:
@@ -426,6 +448,12 @@ class _Hop:
         await self._session.close()
         if self._fresh is not None:
             self._fresh.close()
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: whom a URL is about. Raises ValueError for what is none."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
 def _other(exc: Exception, where: str) -> NoReturn:

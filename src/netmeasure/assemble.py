@@ -175,8 +175,8 @@ def flows(
     ids: Sequence[int] | None = None,
 ) -> tuple[Flow, ...]:
     """One Flow for each direction that was measured. `client_origin_ns` is the moment that the
-    client's reports count from, counted from its first attempt; None when that is not known. `ids` are the streams'
-    numbers, in the order of `directions`, where they are not iperf3's."""
+    client's reports count from, counted from its first attempt; None when that is not known.
+    `ids` are the streams' numbers, in the order of `directions`, where they are not iperf3's."""
     ids = tuple(stream_ids(len(directions))) if ids is None else ids
     found: list[Flow] = []
     for direction in dict.fromkeys(directions):

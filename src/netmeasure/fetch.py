@@ -15,7 +15,7 @@ from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.tasks import first_of
-from netmeasure.errors import PeerTimeoutError
+from netmeasure.errors import PeerTimeoutError, StreamError
 from netmeasure.intervals import IntervalClock
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
 from netmeasure.spec import SECRET_HEADERS, FetchSpec, HttpSpec
@@ -110,6 +110,13 @@ class Fetch:
                 count = await client.transfer(
                     phases if number <= LOGGED_TRANSFERS else PhaseLog(), left
                 )
+                if count == 0 and left is not None and self.spec.repeat and not stream.stopping:
+                    raise StreamError(
+                        f"{public_url(self.spec.url)} is empty: repeated, it never comes to {left}"
+                        " bytes",
+                        phase="data",
+                        hint="give a time, or a file with something in it",
+                    )
                 left = None if left is None else max(0, left - count)
                 if not self.spec.repeat:
                     return
@@ -117,7 +124,8 @@ class Fetch:
             await client.close()
 
     async def _time_over(self) -> None:
-        """Return when the measured time is over, counted from the first byte."""
+        """Return when the measured time is over, counted from the first byte; where transfers are
+        complete without one, since the first of them."""
         limit_s = self.spec.limit_s
         if limit_s is None:
             await asyncio.Event().wait()
@@ -125,6 +133,8 @@ class Fetch:
         span_ns = nanoseconds(self.spec.timing.omit_s + limit_s)
         while True:
             first = self._workload.first_ns
+            if first is None and any(stream.set_ups_ns for stream in self._workload.streams):
+                first = self._workload.origin_ns
             left = span_ns if first is None else first + span_ns - now_ns()
             if left <= 0:
                 return

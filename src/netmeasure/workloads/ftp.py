@@ -259,8 +259,9 @@ class FtpClient:
                     await self._final_reply(control, phases)
                 except FileRefusedError as exc:
                     reason = f": {exc}"
+            where = public_url(self._spec.url)
             raise StreamError(
-                f"{public_url(self._spec.url)} ended early: {got} of {wanted} bytes were received{reason}",
+                f"{where} ended early: {got} of {wanted} bytes were received{reason}",
                 phase="data",
             )
         if whole:
@@ -347,7 +348,8 @@ class FtpClient:
         stream = self._stream
         block = bytes(stream.plan.block_bytes)
         _, writer = await self._protect(made, control)
-        writer.transport.set_write_buffer_limits(0)
+        # asyncio's TLS pauses at a limit, not above it: with 0 it would never go on
+        writer.transport.set_write_buffer_limits(1, 0)
         left = limit
         try:
             while not stream.stopping and left != 0:

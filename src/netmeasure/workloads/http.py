@@ -460,6 +460,10 @@ class _Hop:
 
     async def close(self) -> None:
         if self._response is not None:
+            transport = self.transport(self._response)
+            if transport is not None:
+                # an orderly end of TLS would go on reading what a server goes on sending
+                transport.abort()
             self._response.close()
         await self._session.close()
         if self._fresh is not None:

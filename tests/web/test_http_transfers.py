@@ -209,9 +209,9 @@ def test_a_body_longer_than_announced(run: RunLoop) -> None:
     opening = head("200 OK", "Content-Length: 1000")
     for pieces in ([b"x" * 5000], [b"x" * 1000, b"y" * 4000], [b"x" * 999, b"y", b"z" * 4000]):
         for answer in ([opening, *pieces], [opening + pieces[0], *pieces[1:]]):
-            with Scripted(answering(*answer)) as server:
-                with contextlib.suppress(nm.RemoteProtocolError):
-                    assert moved(measured(run, server.url())) == 1000
+            server = Scripted(answering(*answer))
+            with contextlib.suppress(nm.RemoteProtocolError), server:
+                assert moved(measured(run, server.url())) == 1000
 
 
 # ---- redirects --------------------------------------------------------------------------------

@@ -60,6 +60,12 @@ class _Control(aioftp.Client):
         """Take the connection over, without a word: `connect` would wait for the greeting, too."""
         await aioftp.BaseClient.connect(self, host, port)
 
+    def check_codes(self, expected_codes: Any, received_code: aioftp.Code, info: list[str]) -> None:
+        """As the library, which takes a part of a code for all that begin like it."""
+        if len(received_code) != 3:
+            raise ValueError(f"{received_code!r} is not a reply")
+        super().check_codes(expected_codes, received_code, info)
+
 
 class FtpClient:
     """The transfers of one stream, one after the other; the control connection can be kept."""
@@ -195,7 +201,7 @@ class FtpClient:
             try:
                 async with self._step("passive", phases):
                     _, lines = await control.command("EPSV", "229")
-                    _, port = control.parse_epsv_response(lines[-1])
+                    port = _port(control.parse_epsv_response(lines[-1]))
             except PeerRefusedError:
                 if self._spec.passive == "epsv":
                     raise
@@ -205,7 +211,7 @@ class FtpClient:
             # send us anywhere with it
             async with self._step("passive", phases, hint="this server has no passive mode"):
                 _, lines = await control.command("PASV", "227")
-                _, port = control.parse_pasv_response(lines[-1])
+                port = _port(control.parse_pasv_response(lines[-1]))
         host, _, *rest = self._address.sockaddr
         there: Any = (host, port, *rest)
         made = await self._reach.connect_again(
@@ -396,6 +402,13 @@ class FtpClient:
             content_bytes=size,
             encoding="identity",
         )
+
+
+def _port(parsed: tuple[str | None, int]) -> int:
+    """The port that a server names. Raises ValueError for what is none."""
+    if not 0 < parsed[1] < 65_536:
+        raise ValueError(f"{parsed[1]} is not a port")
+    return parsed[1]
 
 
 def _refused(step: str, exc: aioftp.StatusCodeError, hint: str | None) -> MeasureError:

@@ -161,7 +161,7 @@ class Ftp(Scripted):
             with self._lock:
                 self.sent += size
         if isinstance(data.sock, ssl.SSLSocket):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # it may be closed
                 data.sock.unwrap()
         elif data.sock.fileno() >= 0:
             data.finish()

@@ -205,10 +205,12 @@ def test_a_connection_that_ends_before_the_answer(run: RunLoop, place: str, end:
         ENDS[end](peer)
 
     error = failed(run, script, spec(PATIENT))
-    assert type(error) is nm.PeerClosedError
-    assert error.phase == "request"
     assert error.hint
     assert not error.result.flows
+    if place == "accept" and type(error) is nm.ConnectError:
+        return  # the end came before we had seen that we were connected
+    assert type(error) is nm.PeerClosedError
+    assert error.phase == "request"
 
 
 @pytest.mark.parametrize("end", ENDS)

@@ -17,6 +17,8 @@ build)
 test)
     command -v iperf3 >/dev/null 2>&1 || need iperf3
     command -v ip >/dev/null 2>&1 || need iproute2
+    command -v openssl >/dev/null 2>&1 || need openssl
+    command -v vsftpd >/dev/null 2>&1 || need vsftpd
     ;;
 *)
     echo "usage: $0 build|test" >&2

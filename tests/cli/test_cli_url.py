@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from netmeasure import Result
-from netmeasure.cli.exits import Exit
+from netmeasure import Result, SpecError
+from netmeasure.cli import options
+from netmeasure.cli.exits import Exit, exit_code
+from netmeasure.client import make_run
 from support import certificates
 from support.ftp import Ftp
 from support.scripted import Peer, Scripted, nobody
@@ -166,6 +168,21 @@ HTTP, FTP = "http://127.0.0.1:9/file", "ftp://127.0.0.1:9/file"
         "host --explicit-tls",
     ],
 )
+def test_a_wrong_combination_is_refused(words: str) -> None:
+    def prepare() -> None:
+        chosen = options.parser().parse_args(["client", *words.split(" ")])
+        make_run(chosen.target, options.test_spec(chosen), port=chosen.port)
+
+    with pytest.raises((SpecError, SystemExit)) as caught:
+        prepare()
+    if isinstance(caught.value, SystemExit):
+        assert caught.value.code == Exit.USAGE
+    else:
+        assert exit_code(caught.value) == Exit.USAGE
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [f"{HTTP} --keep", f"{FTP} --passive active", f"{HTTP} -p 80"])
 def test_a_wrong_combination_is_one_line(words: str) -> None:
     ran = netmeasure(*words.split(" "))
     assert ran.returncode == Exit.USAGE

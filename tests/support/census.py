@@ -19,7 +19,7 @@ _POLL_S = 0.01
 
 @dataclass(frozen=True)
 class Census:
-    """Thread id to name, descriptor to what it refers to, child's pid to its name, dead or alive."""
+    """Thread id to name, descriptor to what it refers to, child's pid to its name."""
 
     threads: dict[int, str]
     fds: dict[int, str]

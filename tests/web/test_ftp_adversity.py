@@ -96,8 +96,8 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_without_a_reply(run: RunLoop, step: str) -> None:
-    error = failed(run, Ftp(1000, answers={step: silent}), spec(SHORT))
+def test_a_step_without_a_reply(run_once: RunLoop, step: str) -> None:
+    error = failed(run_once, Ftp(1000, answers={step: silent}), spec(SHORT))
     assert type(error) is nm.PeerTimeoutError
     assert "in 0.4 s" in str(error)
     assert error.phase == STEPS[step]
@@ -176,8 +176,8 @@ def test_a_server_of_http(run: RunLoop) -> None:
         ("RETR", "450 busy", None),
     ],
 )
-def test_a_refusal(run: RunLoop, step: str, reply: str, hint: str | None) -> None:
-    error = failed(run, Ftp(1000, answers={step: reply}))
+def test_a_refusal(run_once: RunLoop, step: str, reply: str, hint: str | None) -> None:
+    error = failed(run_once, Ftp(1000, answers={step: reply}))
     assert type(error) is nm.FileRefusedError
     assert reply in str(error)
     assert (error.code, error.phase) == ("file_refused", STEPS[step])
@@ -205,9 +205,9 @@ def test_a_server_without_tls(run: RunLoop) -> None:
 @pytest.mark.parametrize(
     ("passive", "asked"), [("auto", (1, 1)), ("epsv", (1, 0)), ("pasv", (0, 1))]
 )
-def test_no_passive_mode(run: RunLoop, passive: str, asked: tuple[int, int]) -> None:
+def test_no_passive_mode(run_once: RunLoop, passive: str, asked: tuple[int, int]) -> None:
     server = Ftp(1000, answers={"EPSV": "500 no", "PASV": "500 no"})
-    error = failed(run, server, spec(passive=passive))
+    error = failed(run_once, server, spec(passive=passive))
     assert type(error) is nm.FileRefusedError
     assert error.phase == "passive"
     assert (server.did("EPSV"), server.did("PASV")) == asked
@@ -217,8 +217,8 @@ def test_no_passive_mode(run: RunLoop, passive: str, asked: tuple[int, int]) -> 
     "reply",
     ["229 ok", "229 (|||x|)", "229 (|||0|)", "229 (|||99999|)", "229 ()", "229 (|1|::1|5|)"],
 )
-def test_an_epsv_reply_that_is_none(run: RunLoop, reply: str) -> None:
-    error = failed(run, Ftp(1000, answers={"EPSV": reply}))
+def test_an_epsv_reply_that_is_none(run_once: RunLoop, reply: str) -> None:
+    error = failed(run_once, Ftp(1000, answers={"EPSV": reply}))
     assert isinstance(error, nm.RemoteProtocolError | nm.ConnectError)
     assert error.phase in ("passive", "connect")
 
@@ -226,8 +226,8 @@ def test_an_epsv_reply_that_is_none(run: RunLoop, reply: str) -> None:
 @pytest.mark.parametrize(
     "reply", ["227 ok", "227 (1,2,3)", "227 (a,b,c,d,e,f)", "227 (127,0,0,1,999,999)", "227 ()"]
 )
-def test_a_pasv_reply_that_is_none(run: RunLoop, reply: str) -> None:
-    error = failed(run, Ftp(1000, answers={"PASV": reply}), spec(passive="pasv"))
+def test_a_pasv_reply_that_is_none(run_once: RunLoop, reply: str) -> None:
+    error = failed(run_once, Ftp(1000, answers={"PASV": reply}), spec(passive="pasv"))
     assert isinstance(error, nm.RemoteProtocolError | nm.ConnectError)
     assert error.phase in ("passive", "connect")
 
@@ -249,9 +249,9 @@ def test_a_port_that_does_not_answer(run: RunLoop) -> None:
 
 @pytest.mark.parametrize("final", ["226 done", "426 cut off", "451 disk error"])
 @pytest.mark.parametrize("size", [0, 1, 100_000])
-def test_a_file_shorter_than_its_size(run: RunLoop, size: int, final: str) -> None:
+def test_a_file_shorter_than_its_size(run_once: RunLoop, size: int, final: str) -> None:
     server = Ftp(1_000_000, sends=size, answers={"final": final})
-    error = failed(run, server)
+    error = failed(run_once, server)
     assert type(error) is nm.StreamError
     assert f"{size} of 1000000 bytes" in str(error)
     assert ("226" in str(error)) is False

@@ -17,7 +17,7 @@ SAMPLES = ("0", "1K.dat", "64K.dat", "1M.dat", "10M.dat", "100M.dat", "400M.dat"
 BYTES = "bytes"
 DIRECTORIES = ("/", f"/{BYTES}")
 
-_NAME = re.compile(r"/([0-9][0-9.]*[A-Za-z]{0,3})(?:\.[A-Za-z]{1,8})?")
+_NAME = re.compile(r"/([0-9]+(?:\.[0-9]+)?[A-Za-z]{0,3})(?:\.[A-Za-z]{1,8})?")
 _NUMBER = re.compile(rf"/{BYTES}/([0-9]{{1,20}})")
 
 
@@ -28,7 +28,7 @@ def size_of(path: str, max_bytes: int) -> int | None:
     if named is None:
         return None
     try:
-        size = parse_size(named[1].rstrip("."))
+        size = parse_size(named[1])
     except SpecError:
         return None
     return size if size <= max_bytes else None

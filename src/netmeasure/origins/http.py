@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import ssl
+from typing import cast
 
 from aiohttp import web
 
@@ -240,8 +241,7 @@ class _TurnAway(asyncio.Protocol):
     """Closes a connection that there is no room for."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.abort()
+        cast(asyncio.Transport, transport).abort()
 
 
 def _text(status: int, text: str, kind: str = "text/plain") -> web.Response:

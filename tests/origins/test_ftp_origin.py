@@ -343,6 +343,11 @@ def test_a_wrong_port_range_is_an_error(bounds: tuple[int, int]) -> None:
         nm.serve_ftp(HOST, passive_ports=bounds)
 
 
+def test_a_wrong_address_for_pasv_is_an_error() -> None:
+    with pytest.raises(nm.SpecError, match="IPv4"):
+        nm.serve_ftp(HOST, passive_address="::1")
+
+
 def test_the_address_for_pasv_can_be_another(run: RunLoop) -> None:
     async def scenario() -> None:
         async with nm.serve_ftp(HOST, passive_address="192.0.2.7") as origin:
@@ -567,6 +572,19 @@ def test_the_end_comes_within_a_second(run: RunLoop, command: str) -> None:
         assert no_transfer()
         for raw in (*clients, *connections):
             assert await beside(raw.rest) < GIB
+            raw.sock.close()
+
+    run(scenario())
+
+
+def test_who_comes_at_the_end_is_turned_away(run: RunLoop) -> None:
+    async def scenario() -> None:
+        async with nm.serve_ftp(HOST) as origin:
+            # the kernel has accepted these, the server has not seen them yet
+            clients = [RawClient(origin.address) for _ in range(20)]
+            await asyncio.sleep(0)  # and now it may have seen some
+        for raw in clients:
+            assert await beside(raw.rest) < KIB
             raw.sock.close()
 
     run(scenario())

@@ -522,6 +522,19 @@ def test_the_end_comes_within_a_second(run: RunLoop, request_text: str) -> None:
     run(scenario())
 
 
+def test_who_comes_at_the_end_is_turned_away(run: RunLoop) -> None:
+    async def scenario() -> None:
+        async with nm.serve_http(HOST) as origin:
+            # the kernel has accepted these, the server has not seen them yet
+            clients = [RawClient(origin.address) for _ in range(20)]
+            await asyncio.sleep(0)  # and now it may have seen some
+        for raw in clients:
+            assert await beside(raw.rest) < KIB
+            raw.sock.close()
+
+    run(scenario())
+
+
 def test_cancelling_ends_everything(run: RunLoop) -> None:
     async def serve(started: asyncio.Future[str]) -> None:
         async with nm.serve_http(HOST) as origin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -13,6 +14,10 @@ from netmeasure.engine.sockets import address_text
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.origins.transfers import Transfers
 from netmeasure.spec import Family, OriginLimits
+
+#: Failures of accept() that pass when others close their descriptors, and how long we wait then.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ACCEPT_PAUSE_S = 0.1
 
 
 class Origin(ABC):
@@ -29,6 +34,7 @@ class Origin(ABC):
         self._listeners: list[socket.socket] = []
         #: what serves a client at the moment; cancelled, and awaited, at the end
         self._tasks: set[asyncio.Task[object]] = set()
+        self._closed = False
 
     @property
     def port(self) -> int:
@@ -47,11 +53,8 @@ class Origin(ABC):
 
     async def __aenter__(self) -> Self:
         self._listeners = await listen(self._host, self._port, self._family)
-        try:
-            await self._open()
-        except BaseException:
-            await uninterrupted(self.close())
-            raise
+        self._open()
+        self._accept_on()
         return self
 
     async def __aexit__(
@@ -64,23 +67,62 @@ class Origin(ABC):
 
     async def close(self) -> None:
         """Stop listening, end what is going on, join every thread. Takes well below a second."""
-        await self._close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._closed = True
+        self._accept_off()
+        await asyncio.sleep(0)  # every task has begun now, and cleans up behind itself
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._disconnect()
         for sock in self._listeners:
             sock.close()
         self._listeners.clear()
+        await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
+
+    # ---- connections ----------------------------------------------------------------------------
+
+    def _accept_on(self) -> None:
+        if not self._closed:
+            for listener in self._listeners:
+                asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept_off(self) -> None:
+        for listener in self._listeners:
+            asyncio.get_running_loop().remove_reader(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take what waits in the backlog. By hand: the loops' own servers may lose a connection
+        that comes while they are closed."""
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if exc.errno in _EXHAUSTED:
+                    self._accept_off()
+                    asyncio.get_running_loop().call_later(_ACCEPT_PAUSE_S, self._accept_on)
+                    return
+                continue  # reset while it waited
+            sock.setblocking(False)
+            task = asyncio.create_task(self._admitted(sock))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _admitted(self, sock: socket.socket) -> None:
+        try:
+            await self._admit(sock)
+        except OSError:  # it has gone, or TLS failed
+            sock.close()
 
     @abstractmethod
-    async def _open(self) -> None:
-        """Accept on the listeners."""
+    def _open(self) -> None:
+        """Get ready for the first client."""
 
     @abstractmethod
-    async def _close(self) -> None:
-        """Accept no more."""
+    async def _admit(self, sock: socket.socket) -> None:
+        """Serve a client, or begin to. The socket is this method's."""
 
     @abstractmethod
     async def _disconnect(self) -> None:

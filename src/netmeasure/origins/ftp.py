@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 
+from netmeasure.errors import SpecError
 from netmeasure.origins.base import Origin
 from netmeasure.origins.ftp_ports import PassivePorts
 from netmeasure.origins.ftp_session import LINE_BYTES, FtpSession
@@ -27,20 +30,27 @@ class FtpOrigin(Origin):
         users: Mapping[str, str] | None,
     ) -> None:
         super().__init__(host, port, family=family, limits=limits)
+        if passive_address is not None:
+            try:
+                IPv4Address(passive_address)
+            except ValueError:
+                raise SpecError(
+                    f"the passive address is {passive_address!r}: PASV takes IPv4 addresses only"
+                ) from None
         self._ports = PassivePorts(passive_ports)
         self._passive_address = passive_address
         self._users = users
-        self._servers: list[asyncio.AbstractServer] = []
+        self._sessions = 0
 
-    async def _open(self) -> None:
-        for listener in self._listeners:
-            # asyncio closes what it is given, so it is given its own
-            server = await asyncio.start_server(self._serve, sock=listener.dup(), limit=LINE_BYTES)
-            self._servers.append(server)
+    def _open(self) -> None:
+        """Nothing is needed."""
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    async def _admit(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=LINE_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         session = FtpSession(
             reader,
             writer,
@@ -50,22 +60,14 @@ class FtpOrigin(Origin):
             passive_address=self._passive_address,
             users=self._users,
         )
-        crowded = len(self._tasks) >= self._limits.max_connections
-        self._tasks.add(task)
+        self._sessions += 1
         try:
-            await session.run(crowded=crowded)
-        except asyncio.CancelledError:
-            pass  # by our close, and this task is at its end
+            await session.run(crowded=self._sessions > self._limits.max_connections)
         finally:
-            self._tasks.discard(task)
-
-    async def _close(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+            self._sessions -= 1
 
     async def _disconnect(self) -> None:
-        await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
+        """The sessions were tasks, and have closed theirs."""
 
 
 def serve_ftp(

@@ -57,6 +57,9 @@ class FtpSession:
         self._ports = ports
         self._passive_address = passive_address
         self._users = users
+        self._local = writer.get_extra_info("sockname")
+        peer = writer.get_extra_info("peername")
+        self._peer_host: str = peer[0] if peer else ""  # none if it has gone already
         self._reading: asyncio.Task[bytes] | None = None
         self._door: DataDoor | None = None
         self._user: str | None = None
@@ -265,7 +268,7 @@ class FtpSession:
         if self._family() != socket.AF_INET:
             raise _RefusedError(425, "PASV is for IPv4, use EPSV")
         port = self._open_door()
-        host = self._passive_address or self._writer.get_extra_info("sockname")[0]
+        host = self._passive_address or self._local[0]
         numbers = (*ipaddress.IPv4Address(host).packed, port >> 8, port & 0xFF)
         await self._reply(227, f"connect to ({','.join(map(str, numbers))})")
 
@@ -275,12 +278,12 @@ class FtpSession:
     def _open_door(self) -> int:
         self._close_door()
         try:
-            listener = self._ports.open(self._family(), self._writer.get_extra_info("sockname"))
+            listener = self._ports.open(self._family(), self._local)
         except OSError:
             listener = None
         if listener is None:
             raise _RefusedError(425, "no port is free")
-        self._door = DataDoor(listener, self._writer.get_extra_info("peername")[0])
+        self._door = DataDoor(listener, self._peer_host)
         return self._door.port
 
     def _close_door(self) -> None:
@@ -364,8 +367,11 @@ class FtpSession:
         with await self._data_connection() as sock:
             await self._reply(150, "here it comes")
             sock.setblocking(False)
-            async with asyncio.timeout(self._limits.stall_s):
-                await asyncio.get_running_loop().sock_sendall(sock, text.encode())
+            try:
+                async with asyncio.timeout(self._limits.stall_s):
+                    await asyncio.get_running_loop().sock_sendall(sock, text.encode())
+            except OSError:
+                raise _RefusedError(426, "the listing failed") from None
         await self._reply(226, "done")
 
 

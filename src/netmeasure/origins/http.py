@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 import ssl
-from typing import cast
 
 from aiohttp import web
 
@@ -43,12 +42,10 @@ class HttpOrigin(Origin):
     ) -> None:
         super().__init__(host, port, family=family, limits=limits)
         self._tls = tls
-        self._servers: list[asyncio.AbstractServer] = []
 
     # ---- life -----------------------------------------------------------------------------------
 
-    async def _open(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _open(self) -> None:
         self._web = web.Server(
             self._handle,
             access_log=None,
@@ -57,28 +54,24 @@ class HttpOrigin(Origin):
             lingering_time=LINGER_S,
             auto_decompress=False,  # bytes are counted as they came
         )
-        for listener in self._listeners:
-            # asyncio closes what it is given, so it is given its own
-            server = await loop.create_server(self._greet, sock=listener.dup(), ssl=self._tls)
-            self._servers.append(server)
 
-    def _greet(self) -> asyncio.Protocol:
+    async def _admit(self, sock: socket.socket) -> None:
         if len(self._web.connections) >= self._limits.max_connections:
-            return _TurnAway()
-        return self._web()
-
-    async def _close(self) -> None:
-        for server in self._servers:
-            server.close()
+            sock.close()
+            return
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(
+            self._web,
+            sock,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else self._limits.idle_s,
+        )
 
     async def _disconnect(self) -> None:
-        if self._servers:
-            for connection in self._web.connections:
-                if connection.transport is not None:
-                    connection.transport.abort()  # a close would wait for a client that reads not
-            await self._web.shutdown(_SHUTDOWN_S)
-            self._servers.clear()
-        await asyncio.sleep(0)  # transports close their sockets in the loop's next turn
+        for connection in self._web.connections:
+            if connection.transport is not None:
+                connection.transport.abort()  # a close would wait for a client that does not read
+        await self._web.shutdown(_SHUTDOWN_S)
 
     # ---- requests -------------------------------------------------------------------------------
 
@@ -87,8 +80,10 @@ class HttpOrigin(Origin):
         assert task is not None
         self._tasks.add(task)
         try:
+            if self._closed:
+                raise _BodyCutShortError
             return await self._answer(request)
-        except (ConnectionError, TimeoutError, _BodyCutShortError):
+        except (OSError, _BodyCutShortError):  # ConnectionError and TimeoutError are OSErrors
             _abort(request)  # a body can't be ended any other way before its length is reached
             response = web.StreamResponse()
             response.force_close()
@@ -235,13 +230,6 @@ class HttpOrigin(Origin):
 
 class _BodyCutShortError(Exception):
     """The client left, or stalled, before the end of a body."""
-
-
-class _TurnAway(asyncio.Protocol):
-    """Closes a connection that there is no room for."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).abort()
 
 
 def _text(status: int, text: str, kind: str = "text/plain") -> web.Response:

@@ -88,7 +88,10 @@ class Transfers:
         sock.setblocking(True)
         ended = False
         try:
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # as many threads as the system allows
+                return "failed"
             group.open()
             ended = await self._watch(thread, loop)
         finally:

@@ -35,10 +35,12 @@ quicktest: $(STAMP)  ## only the tests that need no network namespaces and no ip
 lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: $(STAMP)  ## all benchmarks, side by side with iperf3
+bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftpd
+	@sh tools/install-debian.sh bench
 	$(BIN)/python -m benchmarks.bench_tcp
 	$(BIN)/python -m benchmarks.bench_udp
 	$(BIN)/python -m benchmarks.pacing_trace
+	$(BIN)/python -m benchmarks.bench_origins
 
 fuzz: $(STAMP)  ## a long run of the property tests
 	$(BIN)/python -m pytest tests/protocol --hypothesis-profile=long --timeout=3600

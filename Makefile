@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quicktest lint bench fuzz annotate debug clean tools
+.PHONY: help install run test quicktest lint bench article fuzz annotate debug clean tools
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,13 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	@sh tools/install-debian.sh bench
 	$(BIN)/python -m benchmarks.bench_tcp
 	$(BIN)/python -m benchmarks.bench_udp
+	$(BIN)/python -m benchmarks.bench_http
+	$(BIN)/python -m benchmarks.bench_ftp
 	$(BIN)/python -m benchmarks.pacing_trace
 	$(BIN)/python -m benchmarks.bench_origins
+
+article: $(STAMP) tools  ## the experiment behind it all: curl, iperf3 and netmeasure on a late network
+	$(BIN)/python -m benchmarks.article
 
 fuzz: $(STAMP)  ## a long run of the property tests
 	$(BIN)/python -m pytest tests/protocol --hypothesis-profile=long --timeout=3600

@@ -371,7 +371,7 @@ def test_nonsense_from_the_client_itself_is_only_counted(run_once: RunLoop) -> N
                     struct.pack(">III", 1, 1_000_000, 6).ljust(SIZE, b"\0"),
                     datagram(0),
                     datagram(2**31),
-                    datagram(2**30),
+                    datagram(2**31 - 1),
                     datagram(0xFFFF_FFFF),
                 ]
                 for number in range(1, 101):

@@ -178,6 +178,9 @@ class Model:
         if number < 1 or number - self.highest >= FAR:
             self.implausible += 1
         elif number - self.highest <= JUMP:
+            if number > self.highest and self.held is not None:
+                self.implausible += 1  # the stream went on where it was
+                self.held = None
             self.book(number)
         elif self.held is None:
             self.held = number

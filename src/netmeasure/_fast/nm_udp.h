@@ -508,8 +508,9 @@ static inline int nm_udp_book(nm_udp_receiver *r, uint64_t sequence, uint64_t by
 }
 
 /* One datagram. A number far ahead of all others (2^20: a second of silence at a million per
- * second) is believed only when a second one comes near it, since damage or malice would otherwise
- * turn one datagram into a million losses; until then it is held back. */
+ * second) is believed only when a second one comes near it and none has gone on from the old place
+ * meanwhile, since damage or malice would otherwise turn one datagram into a million losses; until
+ * then it is held back. */
 static inline void nm_udp_count(nm_udp_receiver *r, const unsigned char *p, uint64_t length,
                                 int64_t arrival, int coalesced) {
     nm_udp_counts *c = &r->now;
@@ -551,6 +552,9 @@ static inline void nm_udp_count(nm_udp_receiver *r, const unsigned char *p, uint
             return;
         }
         nm_udp_book(r, r->suspect, r->suspect_bytes);
+        r->suspect = 0;
+    } else if (ahead > 0 && r->suspect) { /* the stream went on where it was: the leap was none */
+        c->implausible++;
         r->suspect = 0;
     }
     if (nm_udp_book(r, sequence, length)) {

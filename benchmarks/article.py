@@ -1,0 +1,165 @@
+"""The experiment behind netmeasure: is a network slow, or was it only late?
+
+A CNI benchmark once took curl's average for the throughput of HTTP and FTP. The pods' network came
+up late, curl's clock had started at the first connect attempt, and a healthy network was reported
+as slow; iperf3, which counts from the connection on, saw nothing. Here is that network: two
+namespaces on a link of 1 Gbit/s which swallows every packet of the first 2.5 s, or not; real nginx,
+vsftpd, curl and iperf3; and netmeasure beside them. Needs root.
+
+    python -m benchmarks.article [--size MIB] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+import netmeasure as nm
+from benchmarks.common import host_facts
+from netmeasure.report.text import distortion
+from netmeasure.units import bitrate, duration
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from support import iperf3, servers
+from support.netns import Network, available
+
+RATE, LATE_S, TCP_SECONDS = "1gbit", 2.5, 4
+FILE = "file.dat"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of the table; rates in bit/s."""
+
+    kind: str
+    network: str
+    peer: str
+    peer_bps: float
+    steady_bps: float | None
+    from_first_attempt_bps: float | None
+    connect_ns: int
+    syn_retransmits: int | None
+    sentence: str | None
+
+
+def lateness(network: Network, late: str) -> contextlib.AbstractContextManager[None]:
+    if late == "late":
+        return network.late(LATE_S)
+    if late == "data connection late":
+        return network.late_ports(*servers.PASSIVE_PORTS, LATE_S)
+    return contextlib.nullcontext()
+
+
+def row(kind: str, late: str, peer: str, peer_bps: float, result: nm.Result) -> Row:
+    flow = result.flow
+    return Row(
+        kind=kind,
+        network=late,
+        peer=peer,
+        peer_bps=peer_bps,
+        steady_bps=flow.steady.goodput_bps if flow.steady else None,
+        from_first_attempt_bps=flow.averages.from_first_attempt_bps,
+        connect_ns=sum(p.duration_ns for p in result.setup if p.name == "connect"),
+        syn_retransmits=result.syn_retransmits,
+        sentence=distortion(result, flow),
+    )
+
+
+def tcp(network: Network) -> Iterator[Row]:
+    spec = nm.TcpSpec(
+        direction="download",
+        timing=nm.Timing(duration_s=TCP_SECONDS),
+        options=nm.SocketOptions(congestion="cubic"),
+    )
+
+    async def measured(late: str) -> nm.Result:
+        with network.enter("server"):
+            server = await nm.serve(None, 0).__aenter__()
+        try:
+            with lateness(network, late), network.enter("client"):
+                return await nm.measure(network.server.address, spec, port=server.port)
+        finally:
+            await server.close()
+
+    with iperf3.server(network) as server:
+        for late in ("on time", "late"):
+            options = ("-R", "-t", str(TCP_SECONDS), "-C", "cubic")
+            with lateness(network, late):
+                told: dict[str, Any] = iperf3.client(
+                    network.server.address, server.port, *options, network=network
+                )
+            assert server.wait_listening()
+            bps = told["end"]["sum_received"]["bits_per_second"]
+            yield row("TCP", late, "iperf3", bps, asyncio.run(measured(late)))
+
+
+def files(network: Network, kind: str, size: int) -> Iterator[Row]:
+    make = servers.nginx if kind == "HTTP" else servers.vsftpd
+    with make(network) as server:
+        server.add(FILE, size)
+        url = server.url(FILE)
+        servers.curl(url, network)
+        for late in ("on time", "late", *(["data connection late"] if kind == "FTP" else [])):
+            with lateness(network, late):
+                curl = servers.curl(url, network)
+            with lateness(network, late), network.enter("client"):
+                result = asyncio.run(nm.measure(url))
+            yield row(kind, late, "curl", curl.speed_download * 8, result)
+
+
+def table(rows: list[Row]) -> Table:
+    drawn = Table(title="one link of 1 Gbit/s", title_justify="left")
+    for name in ("", "network", "the other tool says"):
+        drawn.add_column(name)
+    for name in ("steady", "from first attempt", "connect", "SYNs again"):
+        drawn.add_column(f"netmeasure: {name}")
+    for one in rows:
+        drawn.add_row(
+            one.kind,
+            one.network,
+            f"{one.peer}: {bitrate(one.peer_bps)}",
+            bitrate(one.steady_bps),
+            bitrate(one.from_first_attempt_bps),
+            duration(one.connect_ns),
+            str(one.syn_retransmits),
+        )
+    return drawn
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--size", type=int, default=400, metavar="MIB", help="of the files")
+    options.add_argument("--json", metavar="FILE", help="the rows and the host facts")
+    chosen = options.parse_args()
+    reason = available() or servers.available("nginx", "vsftpd", "curl", "iperf3")
+    if reason:
+        raise SystemExit(f"can't run: {reason}")
+    facts, console = host_facts(), Console(width=None if sys.stdout.isatty() else 140)
+    console.print(facts, highlight=False)
+    with Network() as network:
+        network.shape(RATE)
+        network.sysctl("client", "net.ipv4.tcp_syn_linear_timeouts", 0)
+        network.congestion("cubic")
+        size = chosen.size * 1024 * 1024
+        rows = [*tcp(network), *files(network, "HTTP", size), *files(network, "FTP", size)]
+    console.print(table(rows), highlight=False)
+    for one in rows:
+        if one.sentence is not None:
+            console.print(f"{one.kind}, {one.network}: {one.sentence}", highlight=False)
+    if chosen.json:
+        document = {"host": facts, "rows": msgspec.to_builtins(rows)}
+        Path(chosen.json).write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

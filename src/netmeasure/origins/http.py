@@ -11,11 +11,11 @@ import ssl
 from aiohttp import web
 
 from netmeasure.engine.handover import share
+from netmeasure.errors import BusyOriginError, UnsatisfiableRangeError
 from netmeasure.origins.base import Origin
 from netmeasure.origins.catalog import SAMPLES, size_of
 from netmeasure.origins.content import BLOCK_BYTES
-from netmeasure.origins.ranges import UnsatisfiableRangeError, parse_range
-from netmeasure.origins.transfers import BusyOriginError
+from netmeasure.origins.ranges import parse_range
 from netmeasure.spec import Family, OriginLimits
 
 #: Up to this size a body goes out together with its header; a thread would cost more than it saves.

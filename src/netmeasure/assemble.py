@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from netmeasure.analysis import loss, steady
+from netmeasure.analysis import limits, loss, steady
 from netmeasure.analysis.series import curve, total
 from netmeasure.clock import nanoseconds
 from netmeasure.protocol import PeerResults, PeerStream, stream_ids
@@ -23,7 +23,7 @@ from netmeasure.result import (
     StreamResult,
     Totals,
 )
-from netmeasure.spec import Spec, UdpSpec
+from netmeasure.spec import Spec, TcpSpec, UdpSpec
 
 #: A full series of every stream is sent up to this many points in all; coarser ones beyond.
 MAX_WIRE_POINTS = 200_000
@@ -222,6 +222,12 @@ def _flow(
         sender=_totals(senders.values()),
         receiver=_totals(receivers.values()),
         loss=loss.combine(spec, senders, receivers) if isinstance(spec, UdpSpec) else None,
+        limits=limits.limits(
+            list(senders.values()),
+            list(receivers.values()),
+            split.steady.goodput_bps if split else None,
+            spec.target_bps if isinstance(spec, TcpSpec | UdpSpec) else None,
+        ),
     )
 
 

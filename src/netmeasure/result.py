@@ -354,6 +354,43 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
         return self.lost_packets / self.sent_packets
 
 
+Limit = Literal[
+    "pacing",
+    "sender_cpu",
+    "receiver_cpu",
+    "receive_window",
+    "send_buffer",
+    "network",
+    "application",
+]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What held a flow back, over its whole transfer. Ratios are 0 to 1 and more; None: not known.
+
+    limited_by       network: the sender was busy all the time and neither end held it back, so the
+                     path and its congestion control did. application: it often had nothing to send
+    sender_cpu_ratio, receiver_cpu_ratio
+                     CPU time of the busiest traffic thread over the time in which it moved bytes
+    busy_ratio       of the time the sender had data to send or unacknowledged (TCP_INFO)
+    rwnd_limited_ratio, sndbuf_limited_ratio
+                     of that busy time, stopped by the receiver's window, by its own send buffer
+    tcp_efficiency   bytes sent less those sent again, of those sent (RFC 6349)
+    buffer_delay_ratio  how much longer the round trip was under load than at best (RFC 6349)
+    window_needed_bytes each stream's bandwidth-delay product, at its rate and the least round trip
+    """
+
+    limited_by: Limit | None = None
+    sender_cpu_ratio: float | None = None
+    receiver_cpu_ratio: float | None = None
+    busy_ratio: float | None = None
+    rwnd_limited_ratio: float | None = None
+    sndbuf_limited_ratio: float | None = None
+    tcp_efficiency: float | None = None
+    buffer_delay_ratio: float | None = None
+    window_needed_bytes: int | None = None
+
+
 class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     sender: StreamReport | None = None
@@ -379,6 +416,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     sender: Totals = Totals()
     receiver: Totals = Totals()
     loss: Loss | None = None
+    limits: Limits | None = None
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from netmeasure.result import (
     Flow,
     Host,
     Interval,
+    Limits,
     Loss,
     Phase,
     Result,
@@ -152,6 +153,17 @@ UPLOAD = Flow(
     sender=TOTALS,
     receiver=msgspec.structs.replace(TOTALS, bytes=980),
     loss=LOSS,
+    limits=Limits(
+        limited_by="receive_window",
+        sender_cpu_ratio=0.5,
+        receiver_cpu_ratio=0.25,
+        busy_ratio=1.0,
+        rwnd_limited_ratio=0.75,
+        sndbuf_limited_ratio=0.125,
+        tcp_efficiency=0.99,
+        buffer_delay_ratio=0.5,
+        window_needed_bytes=250_000,
+    ),
 )
 DOWNLOAD = msgspec.structs.replace(UPLOAD, direction="download", counted_by="sender")
 SPEC = TcpSpec(

@@ -14,6 +14,7 @@ from rich.text import Text
 from netmeasure.result import (
     Flow,
     Interval,
+    Limits,
     Loss,
     Phase,
     Result,
@@ -323,6 +324,8 @@ def _end_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
     if retransmits is not None:
         rows.append(("retransmits", str(retransmits), f"segments, by the {sending}"))
     reports = [stream.sender for stream in flow.streams if stream.sender]
+    if flow.limits is not None and flow.limits.limited_by is not None:
+        rows.append(("limited by", "", _limit_words(flow.limits)))
     if words := _tcp_words(reports):
         rows.append(("sender's TCP", "", words))
     span = flow.steady.end_ns if flow.steady else None
@@ -334,6 +337,31 @@ def _end_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
             share = 100 * (totals.cpu_user_ns + totals.cpu_system_ns) / span
             rows.append((f"{role}'s CPU", f"{share:.0f} %", f"of one CPU, {end}'s threads"))
     return rows
+
+
+def _limit_words(limits: Limits) -> str:
+    name = {
+        "pacing": "the target rate that was asked for",
+        "sender_cpu": "the sender's CPU",
+        "receiver_cpu": "the receiver's CPU",
+        "receive_window": "the receiver's window",
+        "send_buffer": "the sender's socket buffer",
+        "network": "the network: neither end held back",
+        "application": "the sender, which often had nothing to send",
+    }[limits.limited_by or "network"]
+    figures = {
+        "sender_cpu": limits.sender_cpu_ratio,
+        "receiver_cpu": limits.receiver_cpu_ratio,
+        "receive_window": limits.rwnd_limited_ratio,
+        "send_buffer": limits.sndbuf_limited_ratio,
+    }
+    figure = figures.get(limits.limited_by or "")
+    words = [name if figure is None else f"{name} ({100 * figure:.0f} % of the time)"]
+    if limits.tcp_efficiency is not None and limits.tcp_efficiency < 1:
+        words.append(f"TCP efficiency {100 * limits.tcp_efficiency:.2f} %")
+    if limits.limited_by == "receive_window" and limits.window_needed_bytes is not None:
+        words.append(f"at this rate it takes {size(limits.window_needed_bytes)}")
+    return ", ".join(words)
 
 
 def _tcp_words(reports: list[StreamReport]) -> str:

@@ -171,10 +171,13 @@ def flows(
     client: SideReport,
     server: SideReport,
     client_origin_ns: int | None,
+    *,
+    ids: Sequence[int] | None = None,
 ) -> tuple[Flow, ...]:
     """One Flow for each direction that was measured. `client_origin_ns` is the moment that the
-    client's reports count from, counted from its first attempt; None when that is not known."""
-    ids = tuple(stream_ids(len(directions)))
+    client's reports count from, counted from its first attempt; None when that is not known.
+    `ids` are the streams' numbers, in the order of `directions`, where they are not iperf3's."""
+    ids = tuple(stream_ids(len(directions))) if ids is None else ids
     found: list[Flow] = []
     for direction in dict.fromkeys(directions):
         wanted = [i for i, d in zip(ids, directions, strict=True) if d == direction]

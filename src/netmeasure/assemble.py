@@ -29,6 +29,21 @@ from netmeasure.spec import Spec, TcpSpec, UdpSpec
 MAX_WIRE_POINTS = 200_000
 
 
+def side_report(
+    host: Host, streams: Sequence[StreamReport], concurrent_tests: int | None = None
+) -> SideReport:
+    """What one end saw, put together from its streams."""
+    spent = [s for s in streams if s.cpu_user_ns is not None]
+    return SideReport(
+        host=host,
+        streams=tuple(streams),
+        duration_ns=max((s.last_ns for s in streams if s.last_ns is not None), default=None),
+        cpu_user_ns=sum(s.cpu_user_ns or 0 for s in spent) if spent else None,
+        cpu_system_ns=sum(s.cpu_system_ns or 0 for s in spent) if spent else None,
+        concurrent_tests=concurrent_tests,
+    )
+
+
 def wire_results(
     side: SideReport, *, extended: bool, peer: PeerResults | None = None
 ) -> PeerResults:

@@ -50,7 +50,7 @@ from netmeasure.protocol import (
 )
 from netmeasure.result import FlowDirection, Interval, SideReport
 from netmeasure.spec import PeerSpec, UdpSpec
-from netmeasure.workloads.base import Workload, sum_cpu
+from netmeasure.workloads.base import Workload
 
 #: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
 #: kernel by then; this is the time it gets to read that from its socket buffer.
@@ -487,15 +487,7 @@ class Dialogue:
         """What this end saw; read once, when the threads have ended."""
         if self._side is None:
             streams = self.workload.report() if self.workload is not None else ()
-            user, system = sum_cpu(streams)
-            ends = [s.last_ns for s in streams if s.last_ns is not None]
-            self._side = SideReport(
-                host=this_host(),
-                streams=streams,
-                duration_ns=max(ends, default=None),
-                cpu_user_ns=user if streams else None,
-                cpu_system_ns=system if streams else None,
-            )
+            self._side = assemble.side_report(this_host(), streams)
         return self._side
 
     def close(self) -> None:

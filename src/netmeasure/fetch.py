@@ -19,7 +19,6 @@ from netmeasure.errors import PeerTimeoutError, StreamError
 from netmeasure.intervals import IntervalClock
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
 from netmeasure.spec import SECRET_HEADERS, FetchSpec, HttpSpec
-from netmeasure.workloads.base import sum_cpu
 from netmeasure.workloads.reach import public_url, tls_context
 from netmeasure.workloads.transfer import TransferPlan, TransferStream, TransferWorkload
 
@@ -180,14 +179,7 @@ class Fetch:
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
         """What came of it; call after `leave`."""
         streams = self._workload.report()
-        user, system = sum_cpu(streams)
-        client = SideReport(
-            host=this_host(),
-            streams=streams,
-            duration_ns=max((s.last_ns for s in streams if s.last_ns is not None), default=None),
-            cpu_user_ns=user if streams else None,
-            cpu_system_ns=system if streams else None,
-        )
+        client = assemble.side_report(this_host(), streams)
         origin = self._workload.origin_ns
         directions = (self.spec.direction,) * self.spec.streams
         return Result(

@@ -43,7 +43,7 @@ from netmeasure.protocol import (
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
 from netmeasure.spec import PeerSpec, ServerLimits
-from netmeasure.workloads.base import Workload, sum_cpu
+from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
 
@@ -370,16 +370,7 @@ class Session:
         """What this end saw; read once, when the threads have ended."""
         if self._side is None:
             streams = self._workload.report() if self._workload is not None else ()
-            user, system = sum_cpu(streams)
-            ends = [s.last_ns for s in streams if s.last_ns is not None]
-            self._side = SideReport(
-                host=this_host(),
-                streams=streams,
-                duration_ns=max(ends, default=None),
-                cpu_user_ns=user if streams else None,
-                cpu_system_ns=system if streams else None,
-                concurrent_tests=self._most_at_once,
-            )
+            self._side = assemble.side_report(this_host(), streams, self._most_at_once)
         return self._side
 
     def _assemble(self, error: BaseException | None) -> Result | None:

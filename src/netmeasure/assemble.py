@@ -16,6 +16,7 @@ from netmeasure.result import (
     Flow,
     FlowDirection,
     Host,
+    Resources,
     Role,
     Series,
     SideReport,
@@ -30,7 +31,10 @@ MAX_WIRE_POINTS = 200_000
 
 
 def side_report(
-    host: Host, streams: Sequence[StreamReport], concurrent_tests: int | None = None
+    host: Host,
+    streams: Sequence[StreamReport],
+    resources: Resources | None,
+    concurrent_tests: int | None = None,
 ) -> SideReport:
     """What one end saw, put together from its streams."""
     spent = [s for s in streams if s.cpu_user_ns is not None]
@@ -41,6 +45,7 @@ def side_report(
         cpu_user_ns=sum(s.cpu_user_ns or 0 for s in spent) if spent else None,
         cpu_system_ns=sum(s.cpu_system_ns or 0 for s in spent) if spent else None,
         concurrent_tests=concurrent_tests,
+        resources=resources,
     )
 
 

@@ -263,6 +263,42 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
         return self.counted_to_ns - self.counted_from_ns
 
 
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run cost one end's host, in columns: item i of every list was read at `at_ns[i]`,
+    about every 250 ms, first and last at the beginning and the end of the data phase. Times are
+    cumulative, to 10 ms (/proc/stat, /proc/self/stat); differences mean something.
+
+    process_*            of the whole process, whatever else it does
+    host_*               all CPUs of the host by mode; in a container still the host's
+    host_steal_ns        taken by the hypervisor for others
+    rss_bytes            resident memory of the process
+    cgroup_*             of the control group (the container); None where there is none
+    cgroup_throttled_ns  kept from running by the group's CPU quota
+    """
+
+    at_ns: tuple[int, ...]
+    cpus: int
+    process_user_ns: tuple[int, ...]
+    process_system_ns: tuple[int, ...]
+    host_user_ns: tuple[int, ...]
+    host_system_ns: tuple[int, ...]
+    host_softirq_ns: tuple[int, ...]
+    host_steal_ns: tuple[int, ...]
+    host_idle_ns: tuple[int, ...]
+    rss_bytes: tuple[int, ...]
+    cgroup_memory_bytes: tuple[int, ...] | None = None
+    cgroup_memory_limit_bytes: int | None = None
+    cgroup_throttled_ns: tuple[int, ...] | None = None
+
+    def spent_ns(self, *columns: str) -> int:
+        """How much these cumulative columns grew, first to last sample."""
+        return sum(getattr(self, name)[-1] - getattr(self, name)[0] for name in columns)
+
+    @property
+    def process_cpu_ns(self) -> int:
+        return self.spent_ns("process_user_ns", "process_system_ns")
+
+
 class SideReport(msgspec.Struct, frozen=True, kw_only=True):
     """All streams as one end saw them; the far end's comes with the results of the protocol."""
 
@@ -272,6 +308,7 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
     cpu_user_ns: int | None = None
     cpu_system_ns: int | None = None
     concurrent_tests: int | None = None
+    resources: Resources | None = None
 
 
 class Steady(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from netmeasure.result import (
     Limits,
     Loss,
     Phase,
+    Resources,
     Result,
     Series,
     SideReport,
@@ -49,6 +50,7 @@ HOST = Host(
 )
 SERIES = Series(origin_ns=5, width_ns=10_000_000, bytes=(0, 7, 2**62))
 TCP_INFO = TcpInfo(**{name: (index, 2**62) for index, name in enumerate(TcpInfo.__struct_fields__)})
+LIMIT = "cgroup_memory_limit_bytes"
 WORDS = ("jitter_valid", "offload", "offload_error", "history")
 SOCKET = SocketFacts(
     local="10.0.0.1:40000",
@@ -114,6 +116,11 @@ SENDER = StreamReport(
     socket=SOCKET,
 )
 RECEIVER = msgspec.structs.replace(SENDER, role="receiver", mode="discard", bytes=980)
+RESOURCES = Resources(
+    **{name: (1, 3) for name in Resources.__struct_fields__ if name not in ("cpus", LIMIT)},
+    cpus=2,
+    cgroup_memory_limit_bytes=2**30,
+)
 SIDE = SideReport(
     host=HOST,
     streams=(SENDER, RECEIVER),
@@ -121,6 +128,7 @@ SIDE = SideReport(
     cpu_user_ns=6,
     cpu_system_ns=7,
     concurrent_tests=2,
+    resources=RESOURCES,
 )
 STEADY = Steady(
     verdict="steady",

@@ -38,6 +38,8 @@ def render(result: Result) -> RenderableType:
         parts += [Text("\nSet-up"), Padding(_setup_table(result), (0, 0, 0, 2))]
     for flow in result.flows:
         parts += [Text(f"\n{flow.direction.capitalize()}"), _flow(result, flow)]
+    if lines := _host_lines(result):
+        parts += [Text("\nHosts"), *(Text(f"  {name}  {words}") for name, words in lines)]
     parts += [Text(f"\n{line}") for line in closing_lines(result)]
     return Group(*parts)
 
@@ -337,6 +339,30 @@ def _end_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
             share = 100 * (totals.cpu_user_ns + totals.cpu_system_ns) / span
             rows.append((f"{role}'s CPU", f"{share:.0f} %", f"of one CPU, {end}'s threads"))
     return rows
+
+
+def _host_lines(result: Result) -> list[tuple[str, str]]:
+    """What the data phase cost each end's host."""
+    lines = []
+    for name, side in (("client", result.client), ("server", result.server)):
+        used = side.resources
+        span = used.at_ns[-1] - used.at_ns[0] if used is not None else 0
+        if used is None or span <= 0:
+            continue
+        host = {
+            mode: used.spent_ns(f"host_{mode}_ns") / span
+            for mode in ("user", "system", "softirq", "steal")
+        }
+        words = [
+            f"process {100 * used.process_cpu_ns / span:.0f} % of one CPU",
+            f"host {100 * sum(host.values()):.0f} % of {100 * used.cpus} %"
+            f" (softirq {100 * host['softirq']:.0f}, steal {100 * host['steal']:.0f})",
+            f"memory {size(max(used.rss_bytes))}",
+        ]
+        if used.cgroup_throttled_ns and (throttled := used.spent_ns("cgroup_throttled_ns")):
+            words.append(f"throttled for {duration(throttled)} by its CPU quota")
+        lines.append((name, ", ".join(words)))
+    return lines
 
 
 def _limit_words(limits: Limits) -> str:

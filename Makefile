@@ -35,18 +35,20 @@ quicktest: $(STAMP)  ## only the tests that need no network namespaces and no ip
 lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: $(STAMP)  ## all benchmarks, side by side with iperf3
+bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftpd
+	@sh tools/install-debian.sh bench
 	$(BIN)/python -m benchmarks.bench_tcp
 	$(BIN)/python -m benchmarks.bench_udp
 	$(BIN)/python -m benchmarks.bench_http
 	$(BIN)/python -m benchmarks.bench_ftp
 	$(BIN)/python -m benchmarks.pacing_trace
+	$(BIN)/python -m benchmarks.bench_origins
 
 article: $(STAMP) tools  ## the experiment behind it all: curl, iperf3 and netmeasure on a late network
 	$(BIN)/python -m benchmarks.article
 
 fuzz: $(STAMP)  ## a long run of the property tests
-	$(BIN)/python -m pytest tests/protocol --hypothesis-profile=long --timeout=3600
+	$(BIN)/python -m pytest tests/protocol tests/fast/test_udp_loops.py --hypothesis-profile=long --timeout=3600
 
 annotate:  ## Cython's annotated HTML beside each .pyx
 	NETMEASURE_ANNOTATE=1 $(BIN)/python setup.py build_ext --inplace --force

@@ -2,6 +2,7 @@
 # Installs the Debian packages for one purpose, if any is missing and we may:
 #   build   what compiling the native modules in a virtual environment needs
 #   test    real peers and real networks
+#   bench   what the benchmarks compare with, besides these
 # Where it may not install them it says so: a build then fails with its own message, and the tests
 # that need a missing tool are skipped with the reason.
 set -u
@@ -17,11 +18,17 @@ build)
 test)
     command -v iperf3 >/dev/null 2>&1 || need iperf3
     command -v ip >/dev/null 2>&1 || need iproute2
-    command -v openssl >/dev/null 2>&1 || need openssl
+    for tool in curl lftp openssl wget wrk; do
+        command -v "$tool" >/dev/null 2>&1 || need "$tool"
+    done
+    ;;
+bench)
+    PATH="$PATH:/usr/sbin"
+    command -v nginx >/dev/null 2>&1 || need nginx-light
     command -v vsftpd >/dev/null 2>&1 || need vsftpd
     ;;
 *)
-    echo "usage: $0 build|test" >&2
+    echo "usage: $0 build|test|bench" >&2
     exit 2
     ;;
 esac

@@ -5,6 +5,8 @@ async with nm.serve("127.0.0.1", port=0) as server:
 print(result.steady.goodput_bps, result.set_up_ns)
 """
 
+from typing import TYPE_CHECKING
+
 from netmeasure import units
 from netmeasure.client import Client, connect, measure
 from netmeasure.errors import (
@@ -53,6 +55,7 @@ from netmeasure.spec import (
     Deadlines,
     FtpSpec,
     HttpSpec,
+    OriginLimits,
     ServerLimits,
     SocketOptions,
     TcpSpec,
@@ -60,6 +63,10 @@ from netmeasure.spec import (
     UdpSpec,
 )
 from netmeasure.version import __version__
+
+if TYPE_CHECKING:
+    from netmeasure.origins.ftp import FtpOrigin, serve_ftp
+    from netmeasure.origins.http import HttpOrigin, serve_http
 
 __all__ = [
     "Averages",
@@ -72,13 +79,16 @@ __all__ = [
     "Deadlines",
     "FileRefusedError",
     "Flow",
+    "FtpOrigin",
     "FtpSpec",
+    "HttpOrigin",
     "HttpSpec",
     "Interval",
     "Loss",
     "MeasureError",
     "NameNotFoundError",
     "NetmeasureError",
+    "OriginLimits",
     "PeerClosedError",
     "PeerRefusedError",
     "PeerTerminatedError",
@@ -113,5 +123,20 @@ __all__ = [
     "connect",
     "measure",
     "serve",
+    "serve_ftp",
+    "serve_http",
     "units",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The embedded servers, on their first use: to import aiohttp takes a quarter of a second."""
+    if name in ("HttpOrigin", "serve_http"):
+        from netmeasure.origins import http
+
+        return getattr(http, name)
+    if name in ("FtpOrigin", "serve_ftp"):
+        from netmeasure.origins import ftp
+
+        return getattr(ftp, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,12 +14,12 @@ from netmeasure import assemble
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import PeerTimeoutError, StreamError
 from netmeasure.intervals import IntervalClock
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
 from netmeasure.spec import SECRET_HEADERS, FetchSpec, HttpSpec
-from netmeasure.workloads.base import sum_cpu
 from netmeasure.workloads.reach import public_url, tls_context
 from netmeasure.workloads.transfer import TransferPlan, TransferStream, TransferWorkload
 
@@ -57,6 +57,7 @@ class Fetch:
         self._client = _speaker(spec, self._workload, tls)
         self._phases = PhaseLog()
         self._ticker: IntervalClock | None = None
+        self._resources = ResourceLog()
 
     @property
     def transferring(self) -> bool:
@@ -64,7 +65,11 @@ class Fetch:
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """All transfers, until their own end, the time, the limit or the user ends them."""
-        self._phases = PhaseLog()  # the first attempt is now
+        async with self._resources.running():
+            self._phases = PhaseLog()  # the first attempt is now
+            await self._transfer_all(emit)
+
+    async def _transfer_all(self, emit: Callable[[Interval], None]) -> None:
         shares = _shares(self.spec.total_bytes, self.spec.streams)
         tasks = [
             asyncio.create_task(self._stream(stream, share), name=f"netmeasure-{stream.id}")
@@ -179,16 +184,10 @@ class Fetch:
 
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
         """What came of it; call after `leave`."""
-        streams = self._workload.report()
-        user, system = sum_cpu(streams)
-        client = SideReport(
-            host=this_host(),
-            streams=streams,
-            duration_ns=max((s.last_ns for s in streams if s.last_ns is not None), default=None),
-            cpu_user_ns=user if streams else None,
-            cpu_system_ns=system if streams else None,
+        streams, origin = self._workload.report(), self._workload.origin_ns
+        client = assemble.side_report(
+            this_host(), streams, None if origin is None else self._resources.collected(origin)
         )
-        origin = self._workload.origin_ns
         directions = (self.spec.direction,) * self.spec.streams
         return Result(
             spec=_without_secrets(self.spec),

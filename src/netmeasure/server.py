@@ -14,7 +14,8 @@ from weakref import WeakValueDictionary
 from netmeasure.arrivals import Arrival
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import UdpDoor, Welcome
-from netmeasure.engine.sockets import FAMILIES, address_text, receive_exactly, watch_peer
+from netmeasure.engine.listeners import listen, listen_hint, reachable
+from netmeasure.engine.sockets import address_text, receive_exactly, watch_peer
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, ServeError
 from netmeasure.protocol import COOKIE_BYTES, STREAM_TAG_BYTES, Hello, Kind, Side
@@ -22,7 +23,6 @@ from netmeasure.result import Result
 from netmeasure.session import Session
 from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits
 
-BACKLOG = 1024
 #: Connections that have not said yet what they are; more than that wait in the kernel's backlog.
 MAX_STRANGERS = 512
 PORT_TRIES = 20
@@ -75,11 +75,7 @@ class Server:
     @property
     def address(self) -> str:
         """Where a client on this host reaches the server, as "host:port"."""
-        sock = self._listeners[0]
-        host = sock.getsockname()[0]
-        if host in ("0.0.0.0", "::"):
-            host = "127.0.0.1" if host == "0.0.0.0" else "::1"
-        return address_text((host, self.port))
+        return reachable(self._listeners[0])
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -114,7 +110,7 @@ class Server:
         """TCP and UDP on the same port. A free port of TCP's (port 0) may be taken in UDP: then
         another one is tried."""
         for last in (*(False,) * (PORT_TRIES - 1), True):
-            await self._listen()
+            self._listeners = await listen(self._host, self._port, self._family)
             try:
                 self._door = UdpDoor(self._listeners, self._welcome)
                 return
@@ -124,43 +120,9 @@ class Server:
                 if self._port == 0 and exc.errno == errno.EADDRINUSE and not last:
                     continue
                 raise ServeError(
-                    f"can't listen on {where}/udp: {os.strerror(exc.errno or 0)}", hint=_hint(exc)
+                    f"can't listen on {where}/udp: {os.strerror(exc.errno or 0)}",
+                    hint=listen_hint(exc),
                 ) from None
-
-    async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        where = address_text((self._host or "*", self._port))
-        try:
-            found = await loop.getaddrinfo(
-                self._host,
-                self._port,
-                family=FAMILIES[self._family],
-                type=socket.SOCK_STREAM,
-                flags=socket.AI_PASSIVE,
-            )
-        except (socket.gaierror, OverflowError, UnicodeError) as exc:
-            raise ServeError(
-                f"can't listen on {where}: {getattr(exc, 'strerror', None) or exc}",
-                hint="bind to an address of this host",
-            ) from None
-        port = self._port
-        failure: OSError | None = None
-        for family, _, _, _, sockaddr in dict.fromkeys(found):
-            try:
-                self._listeners.append(_listener(family, (sockaddr[0], port, *sockaddr[2:])))
-            except OSError as exc:
-                # no IPv6 in this kernel or namespace: the other family will do
-                if exc.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and self._host is None:
-                    failure = exc
-                    continue
-                self._close_listeners()
-                raise ServeError(
-                    f"can't listen on {where}: {os.strerror(exc.errno or 0)}", hint=_hint(exc)
-                ) from None
-            port = self.port  # the second family takes the port that the first was given
-        if not self._listeners:
-            reason = failure.strerror if failure else "no address"
-            raise ServeError(f"can't listen on {where}: {reason}")
 
     def _close_listeners(self) -> None:
         if self._door is not None:
@@ -312,31 +274,6 @@ class Server:
     def _refuse(self, sentence: str) -> None:
         if self._on_refusal is not None:
             self._on_refusal(sentence)
-
-
-def _listener(family: int, sockaddr: tuple[object, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(sockaddr)
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _hint(exc: OSError) -> str | None:
-    if exc.errno == errno.EADDRINUSE:
-        return "another server has that port; choose one with --port"
-    if exc.errno == errno.EACCES:
-        return "ports below 1024 need privileges"
-    if exc.errno == errno.EADDRNOTAVAIL:
-        return "bind to an address of this host"
-    return None
 
 
 def _offer(session: Session, order: int, number: int | None, sock: socket.socket) -> None:

@@ -387,3 +387,29 @@ class ServerLimits(_Checked, frozen=True, kw_only=True):
             if name.endswith("_s"):
                 _within(name, getattr(self, name), 0.01, MAX_DURATION_S, "s")
         _within("max_tests", self.max_tests, 1, 100_000, "")
+
+
+class OriginLimits(_Checked, frozen=True, kw_only=True):
+    """What an embedded HTTP or FTP server grants, and how long it waits, in seconds.
+
+    max_bytes        the largest file there is
+    max_transfers    bodies on their way at the same time; more are told to come back later
+    max_connections  more are turned away
+    idle_s           for a request or a command
+    stall_s          for the next byte of a body
+    connect_s        for an FTP client's data connection
+    """
+
+    max_bytes: int = 2**50
+    max_transfers: int = 64
+    max_connections: int = 1000
+    idle_s: float = 60.0
+    stall_s: float = 30.0
+    connect_s: float = 15.0
+
+    def _check(self) -> None:
+        for name in ("idle_s", "stall_s", "connect_s"):
+            _within(name, getattr(self, name), 0.01, MAX_DURATION_S, "s")
+        _within("max_bytes", self.max_bytes, 0, MAX_COUNT, "bytes")
+        _within("max_transfers", self.max_transfers, 1, 10_000, "")
+        _within("max_connections", self.max_connections, 1, 100_000, "")

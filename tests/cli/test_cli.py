@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ftplib
 import json
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -382,3 +384,59 @@ def test_a_count_is_a_whole_number(option: str, value: str) -> None:
     said = one_line(ran.stderr)
     assert value in said
     assert "bitrate" not in said
+
+
+# ---- synthetic files beside the tests ------------------------------------------------------------
+
+
+def free_ports(count: int) -> tuple[int, int]:
+    """So many neighbouring ports that are free now; they lie below the range of port 0."""
+    for low in range(20_000, 32_000, count):
+        with contextlib.suppress(OSError):
+            for port in range(low, low + count):
+                with socket.create_server(("127.0.0.1", port)):
+                    pass
+            return low, low + count - 1
+    raise AssertionError("no free ports")
+
+
+def test_files_are_served_beside_the_tests() -> None:
+    low, high = free_ports(5)
+    words = ("--http", "0", "--ftp", "0", "--passive-ports", f"{low}-{high}")
+    with server(*words) as (process, address):
+        assert process.stdout is not None
+        lines = [process.stdout.readline().rstrip() for _ in range(2)]
+        assert [line.rpartition(" ")[0] for line in lines] == ["serving HTTP on", "serving FTP on"]
+        web, files = (line.split()[-1] for line in lines)
+        with urllib.request.urlopen(f"http://{web}/1M.dat", timeout=20) as answer:
+            assert len(answer.read()) == 2**20
+        with ftplib.FTP(timeout=20) as ftp:
+            host, _, port = files.partition(":")
+            ftp.connect(host, int(port))
+            ftp.login()
+            assert low <= ftp.makepasv()[1] <= high
+            data = bytearray()
+            ftp.retrbinary("RETR 1M.dat", data.extend)
+            assert len(data) == 2**20
+        assert netmeasure("client", address, *SHORT).returncode == Exit.OK
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=10)
+        assert (process.returncode, errors) == (Exit.OK, "")
+
+
+@pytest.mark.parametrize(
+    "words", ["--http x", "--ftp 65536", "--ftp 0 --passive-ports 9-5", "--passive-ports 5000-5009"]
+)
+def test_wrong_options_of_the_files_are_one_line(words: str) -> None:
+    ran = netmeasure("server", "-B", "127.0.0.1", "-p", "0", *words.split())
+    assert ran.returncode == Exit.USAGE
+    assert ran.stdout == ""
+    one_line(ran.stderr)
+
+
+def test_a_port_in_use_for_files_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = netmeasure("server", "-B", "127.0.0.1", "-p", "0", "--http", port)
+    assert ran.returncode not in (Exit.OK, Exit.USAGE)
+    assert "in use" in one_line(ran.stderr)

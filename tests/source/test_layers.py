@@ -32,7 +32,7 @@ _L5 = {
     "run",
     "session",
 }
-_L6 = {"client", "server"}
+_L6 = {"client", "server", "origins"}
 _BELOW_L5 = _L0 | _L1 | _L3 | {"workloads"}
 ALLOWED: dict[str, set[str]] = {
     # L0
@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     # L5, L6
     **dict.fromkeys(_L5, _BELOW_L5 | _L5),
     **dict.fromkeys(_L6, _BELOW_L5 | _L5 | _L6),
+    "origins": _L0 | _L1 | {"engine", "_fast", "origins"},
     # the public names, and the wings
     "netmeasure": _L0 | _L1 | _L5 | _L6,
     "report": {"errors", "units", "spec", "result", "report"},
@@ -61,9 +62,11 @@ ALLOWED: dict[str, set[str]] = {
 }
 #: Modules of others that only some of ours may import: prefixes of module names.
 RESERVED: dict[str, tuple[str, ...]] = {
+    "aioftp": ("workloads", "origins"),
+    "aiohttp": ("workloads", "origins"),
     "uvloop": ("cli",),
     "argparse": ("cli",),
-    "psutil": ("engine.hosts",),
+    "psutil": ("engine.hosts", "engine.resources"),
     "rich": ("report", "cli"),
 }
 #: Modules that a layer must not import at all: what is sans-IO has no socket, no clock, no thread.
@@ -304,6 +307,7 @@ def cycle(edges: dict[str, set[str]]) -> list[str]:
         ("engine.sockets", "import psutil"),
         ("engine.hostsman", "import psutil"),
         ("run", "import rich.console"),
+        ("server", "import aiohttp"),
         ("server", "import argparse"),
         ("server", "print('x')"),
         ("server", "sys.exit(1)"),

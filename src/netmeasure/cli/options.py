@@ -73,6 +73,14 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def port_range(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    ports = port_number(low), port_number(high or low)
+    if not 1 <= ports[0] <= ports[1]:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range of ports, such as 50000-50099")
+    return ports
+
+
 def parser() -> argparse.ArgumentParser:
     top = _OneLineParser(
         prog="netmeasure",
@@ -231,6 +239,17 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         help="tests at the same time; more are told that the server is busy (default %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="each result as a line of JSON")
+    files = parser.add_argument_group(
+        "synthetic files", "served beside the tests: a name is a size, such as /10G.dat"
+    )
+    files.add_argument("--http", type=port_number, metavar="PORT", help="0: any free")
+    files.add_argument("--ftp", type=port_number, metavar="PORT", help="0: any free")
+    files.add_argument(
+        "--passive-ports",
+        type=port_range,
+        metavar="LOW-HIGH",
+        help="of FTP's data connections (default: any free)",
+    )
 
 
 def test_spec(options: argparse.Namespace) -> Spec:

@@ -1,0 +1,90 @@
+"""Listening sockets: one per address family, on the same port, with errors that say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+
+from netmeasure.engine.sockets import FAMILIES, address_text
+from netmeasure.errors import ServeError
+from netmeasure.spec import Family
+
+BACKLOG = 1024
+
+
+async def listen(host: str | None, port: int, family: Family) -> list[socket.socket]:
+    """Non-blocking listeners on every address of `host` (None: of this machine); port 0 takes a
+    free one, the same for all. ServeError when there is none to be had."""
+    loop = asyncio.get_running_loop()
+    where = address_text((host or "*", port))
+    try:
+        found = await loop.getaddrinfo(
+            host,
+            port,
+            family=FAMILIES[family],
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )
+    except (socket.gaierror, OverflowError, UnicodeError) as exc:
+        raise ServeError(
+            f"can't listen on {where}: {getattr(exc, 'strerror', None) or exc}",
+            hint="bind to an address of this host",
+        ) from None
+    listeners: list[socket.socket] = []
+    failure: OSError | None = None
+    for kind, _, _, _, sockaddr in dict.fromkeys(found):
+        try:
+            listeners.append(open_listener(kind, (sockaddr[0], port, *sockaddr[2:])))
+        except OSError as exc:
+            # no IPv6 in this kernel or namespace: the other family will do
+            if exc.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and host is None:
+                failure = exc
+                continue
+            for sock in listeners:
+                sock.close()
+            raise ServeError(
+                f"can't listen on {where}: {os.strerror(exc.errno or 0)}", hint=listen_hint(exc)
+            ) from None
+        port = listeners[0].getsockname()[1]  # the second family takes what the first was given
+    if not listeners:
+        reason = failure.strerror if failure else "no address"
+        raise ServeError(f"can't listen on {where}: {reason}")
+    return listeners
+
+
+def open_listener(
+    family: int, sockaddr: tuple[object, ...], backlog: int = BACKLOG
+) -> socket.socket:
+    """One non-blocking listener. OSError as the kernel gives it."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def reachable(sock: socket.socket) -> str:
+    """Where a client on this host reaches a listener, as "host:port"."""
+    host, port = sock.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return address_text((host, port))
+
+
+def listen_hint(exc: OSError) -> str | None:
+    if exc.errno == errno.EADDRINUSE:
+        return "another server has that port; choose one with --port"
+    if exc.errno == errno.EACCES:
+        return "ports below 1024 need privileges"
+    if exc.errno == errno.EADDRNOTAVAIL:
+        return "bind to an address of this host"
+    return None

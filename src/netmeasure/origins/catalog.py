@@ -1,0 +1,34 @@
+"""The names that the embedded servers know: a name is a size, "/10G.dat" or "/bytes/1500".
+
+Sizes are written as everywhere (:func:`netmeasure.units.parse_size`): K, M, G and KiB, MiB, GiB are
+binary, KB, MB, GB decimal. One ending of letters (".dat", ".bin") may follow and means nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from netmeasure.errors import SpecError
+from netmeasure.units import parse_size
+
+#: What a listing shows, of the endless number of names.
+SAMPLES = ("0", "1K.dat", "64K.dat", "1M.dat", "10M.dat", "100M.dat", "400M.dat", "1G.dat")
+#: Every name is there once more below this one, as a plain number of bytes.
+BYTES = "bytes"
+DIRECTORIES = ("/", f"/{BYTES}")
+
+_NAME = re.compile(r"/([0-9]+(?:\.[0-9]+)?[A-Za-z]{0,3})(?:\.[A-Za-z]{1,8})?")
+_NUMBER = re.compile(rf"/{BYTES}/([0-9]{{1,20}})")
+
+
+def size_of(path: str, max_bytes: int) -> int | None:
+    """The size in bytes of the file that an absolute path names; None: there is no such file, or
+    it would be larger than `max_bytes`."""
+    named = _NUMBER.fullmatch(path) or _NAME.fullmatch(path)
+    if named is None:
+        return None
+    try:
+        size = parse_size(named[1])
+    except SpecError:
+        return None
+    return size if size <= max_bytes else None

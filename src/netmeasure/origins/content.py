@@ -1,0 +1,29 @@
+"""What the files hold: one block of random bytes, again and again, without a disk.
+
+A byte depends on its offset only, so ranges and resumed downloads fit together, and every file is
+the beginning of every larger one.
+"""
+
+from __future__ import annotations
+
+import random
+
+BLOCK_BYTES = 512 * 1024  # stays in the L2 cache; the fastest block of the native sender
+_SEED = 0
+
+
+class Content:
+    """Made once per server. The same in every process, so that a test can know it."""
+
+    def __init__(self) -> None:
+        block = random.Random(_SEED).randbytes(BLOCK_BYTES)
+        self._twice = memoryview(block + block)
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """Up to one block from `offset` on, without a copy."""
+        start = offset % BLOCK_BYTES
+        return self._twice[start : start + min(length, BLOCK_BYTES)]
+
+    def cycle(self, offset: int) -> bytes:
+        """One block that gives the content from `offset` on when it is repeated."""
+        return bytes(self.view(offset, BLOCK_BYTES))

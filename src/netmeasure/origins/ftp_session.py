@@ -1,0 +1,399 @@
+"""One FTP client: its commands in their order, and at most one transfer at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import posixpath
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
+
+from netmeasure.engine.tasks import uninterrupted
+from netmeasure.errors import BusyOriginError
+from netmeasure.origins.catalog import DIRECTORIES, SAMPLES, size_of
+from netmeasure.origins.ftp_ports import DataDoor, PassivePorts
+from netmeasure.origins.transfers import Transfers
+from netmeasure.spec import OriginLimits
+
+LINE_BYTES = 4096
+_FEATURES = ("EPSV", "REST STREAM", "SIZE", "TVFS", "UTF8")
+#: What a client may say before it has logged in.
+_FOR_STRANGERS = frozenset({"USER", "PASS", "QUIT", "FEAT", "OPTS", "NOOP", "SYST", "AUTH"})
+#: RFC 2428: the protocols of EPSV.
+_EPSV_FAMILY = {"1": socket.AF_INET, "2": socket.AF_INET6}
+
+Command = Callable[[str], Coroutine[Any, Any, None]]
+
+
+class _Bye(Exception):  # noqa: N818  (no error)
+    """The session is at its end; everything has been said."""
+
+
+class _RefusedError(Exception):
+    """A command can't be obeyed: its reply."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class FtpSession:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        limits: OriginLimits,
+        transfers: Transfers,
+        ports: PassivePorts,
+        passive_address: str | None,
+        users: Mapping[str, str] | None,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._limits = limits
+        self._transfers = transfers
+        self._ports = ports
+        self._passive_address = passive_address
+        self._users = users
+        self._local = writer.get_extra_info("sockname")
+        peer = writer.get_extra_info("peername")
+        self._peer_host: str = peer[0] if peer else ""  # none if it has gone already
+        self._reading: asyncio.Task[bytes] | None = None
+        self._door: DataDoor | None = None
+        self._user: str | None = None
+        self._logged_in = False
+        self._directory = "/"
+        self._restart = 0
+        self._commands: dict[str, Command] = {
+            "USER": self._user_name,
+            "PASS": self._password,
+            "QUIT": self._quit,
+            "SYST": self._always(215, "UNIX Type: L8"),
+            "NOOP": self._always(200, "done"),
+            "ALLO": self._always(202, "not needed"),
+            "OPTS": self._options,
+            "FEAT": self._features,
+            "TYPE": self._one_of("A", "A N", "I", "L 8"),
+            "MODE": self._one_of("S"),
+            "STRU": self._one_of("F"),
+            "PWD": self._print_directory,
+            "XPWD": self._print_directory,
+            "CWD": self._change_directory,
+            "CDUP": self._directory_up,
+            "SIZE": self._size,
+            "REST": self._restart_at,
+            "EPSV": self._extended_passive,
+            "PASV": self._passive,
+            "ABOR": self._always(226, "nothing is going on any more"),
+            "RETR": self._retrieve,
+            "STOR": self._store,
+            "APPE": self._store,
+            "LIST": self._list,
+            "NLST": self._name_list,
+        }
+
+    # ---- the conversation -----------------------------------------------------------------------
+
+    async def run(self, *, crowded: bool) -> None:
+        """Serve the client until it leaves, or is told to. Raises nothing but CancelledError."""
+        ended = False
+        try:
+            self._set_up()
+            if crowded:
+                await self._reply(421, "too many connections, try again later")
+            else:
+                await self._reply(220, "netmeasure: a file's name is its size, such as 10M.dat")
+                while (line := await self._command()) is not None:
+                    await self._obey(line)
+            ended = True
+        except _Bye:
+            ended = True
+        except OSError:
+            pass  # the client has gone, or takes no answer; TimeoutError is one, too
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.gather(self._reading, return_exceptions=True)
+            self._close_door()
+            if ended:
+                self._writer.close()
+            else:
+                self._writer.transport.abort()
+
+    def _set_up(self) -> None:
+        sock = self._writer.get_extra_info("socket")
+        # ABOR comes as urgent data, which would otherwise lack its last byte
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._writer.transport.set_write_buffer_limits(0)  # drain() waits for all of it
+
+    async def _reply(self, code: int, text: str, *lines: str) -> None:
+        """One line, or `text`, `lines` and an end as a reply of several (RFC 959, 4.2)."""
+        reply = f"{code} {text}\r\n"
+        if lines:
+            reply = f"{code}-{text}\r\n" + "".join(f" {line}\r\n" for line in lines)
+            reply += f"{code} end\r\n"
+        self._writer.write(reply.encode())
+        async with asyncio.timeout(self._limits.stall_s):
+            await self._writer.drain()
+
+    def _read(self) -> asyncio.Task[bytes]:
+        """The reading of the next command, which may have begun during a transfer."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._reader.readline())
+        return self._reading
+
+    async def _command(self) -> str | None:
+        """The next line; None when there is none."""
+        reading = self._read()
+        await asyncio.wait({reading}, timeout=self._limits.idle_s)
+        if not reading.done():
+            await self._reply(421, f"nothing heard for {self._limits.idle_s:g} s")
+            return None
+        self._reading = None
+        try:
+            line = reading.result()
+        except ValueError:
+            await self._reply(500, "a command is not that long")
+            return None
+        return _text(line) if line.endswith(b"\n") else None
+
+    async def _obey(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        name = word.upper()
+        command = self._commands.get(name)
+        try:
+            if command is None:
+                raise _RefusedError(502, "not known here")
+            if not self._logged_in and name not in _FOR_STRANGERS:
+                raise _RefusedError(530, "log in first")
+            await command(rest)
+        except _RefusedError as refusal:
+            await self._reply(refusal.code, str(refusal))
+        except BusyOriginError:
+            await self._reply(450, "too many transfers, try again later")
+        if name not in ("REST", "TYPE", "MODE", "STRU", "PASV", "EPSV", "NOOP", "SIZE"):
+            self._restart = 0  # it is for the transfer that follows, and for no other
+
+    # ---- simple commands ------------------------------------------------------------------------
+
+    def _always(self, code: int, text: str) -> Command:
+        async def command(_: str) -> None:
+            await self._reply(code, text)
+
+        return command
+
+    def _one_of(self, *values: str) -> Command:
+        async def command(value: str) -> None:
+            if value.upper() not in values:
+                raise _RefusedError(504, f"only {' or '.join(values)}")
+            await self._reply(200, "done")
+
+        return command
+
+    async def _user_name(self, name: str) -> None:
+        self._user, self._logged_in = name, False
+        await self._reply(331, "any password will do" if self._users is None else "password?")
+
+    async def _password(self, password: str) -> None:
+        if self._user is None:
+            raise _RefusedError(503, "USER first")
+        if self._users is not None and self._users.get(self._user) != password:
+            raise _RefusedError(530, "wrong name or password")
+        self._logged_in = True
+        await self._reply(230, "welcome")
+
+    async def _quit(self, _: str) -> None:
+        await self._reply(221, "goodbye")
+        raise _Bye
+
+    async def _options(self, option: str) -> None:
+        if option.upper() != "UTF8 ON":
+            raise _RefusedError(501, "no such option")
+        await self._reply(200, "always")
+
+    async def _features(self, _: str) -> None:
+        await self._reply(211, "features", *_FEATURES)
+
+    # ---- names ----------------------------------------------------------------------------------
+
+    def _path(self, name: str) -> str:
+        path = posixpath.normpath(posixpath.join(self._directory, name))
+        return "/" + path.lstrip("/")
+
+    def _file_size(self, name: str) -> int:
+        size = size_of(self._path(name), self._limits.max_bytes)
+        if size is None:
+            raise _RefusedError(550, "no such file: a name is a size, such as 10M.dat")
+        return size
+
+    async def _print_directory(self, _: str) -> None:
+        await self._reply(257, f'"{self._directory}"')
+
+    async def _change_directory(self, name: str) -> None:
+        path = self._path(name)
+        if path not in DIRECTORIES:
+            raise _RefusedError(550, "no such directory")
+        self._directory = path
+        await self._reply(250, path)
+
+    async def _directory_up(self, _: str) -> None:
+        await self._change_directory("..")
+
+    async def _size(self, name: str) -> None:
+        await self._reply(213, str(self._file_size(name)))
+
+    async def _restart_at(self, offset: str) -> None:
+        if not (offset.isascii() and offset.isdecimal() and len(offset) <= 19):
+            raise _RefusedError(501, "not an offset")
+        self._restart = int(offset)
+        await self._reply(350, f"the next transfer starts at {self._restart}")
+
+    # ---- data connections -----------------------------------------------------------------------
+
+    async def _extended_passive(self, protocol: str) -> None:
+        family = self._family()
+        if protocol.upper() == "ALL":  # RFC 2428, 4: a promise of the client's
+            await self._reply(200, "done")
+            return
+        if protocol and _EPSV_FAMILY.get(protocol) != family:
+            mine = next(number for number, kind in _EPSV_FAMILY.items() if kind == family)
+            raise _RefusedError(522, f"only this protocol: ({mine})")
+        port = self._open_door()
+        await self._reply(229, f"connect to (|||{port}|)")
+
+    async def _passive(self, _: str) -> None:
+        if self._family() != socket.AF_INET:
+            raise _RefusedError(425, "PASV is for IPv4, use EPSV")
+        port = self._open_door()
+        host = self._passive_address or self._local[0]
+        numbers = (*ipaddress.IPv4Address(host).packed, port >> 8, port & 0xFF)
+        await self._reply(227, f"connect to ({','.join(map(str, numbers))})")
+
+    def _family(self) -> int:
+        return int(self._writer.get_extra_info("socket").family)
+
+    def _open_door(self) -> int:
+        self._close_door()
+        try:
+            listener = self._ports.open(self._family(), self._local)
+        except OSError:
+            listener = None
+        if listener is None:
+            raise _RefusedError(425, "no port is free")
+        self._door = DataDoor(listener, self._peer_host)
+        return self._door.port
+
+    def _close_door(self) -> None:
+        if self._door is not None:
+            self._door.close()
+            self._door = None
+
+    async def _data_connection(self) -> socket.socket:
+        door = self._door
+        if door is None:
+            raise _RefusedError(425, "PASV or EPSV first")
+        try:
+            return await door.connection(self._limits.connect_s)
+        except TimeoutError:
+            raise _RefusedError(425, "no data connection came") from None
+        finally:
+            self._close_door()
+
+    # ---- transfers ------------------------------------------------------------------------------
+
+    async def _abortable(self, transfer: Coroutine[Any, Any, None]) -> None:
+        """Let a transfer go on until its end, ABOR, or the end of the control connection. Any other
+        command has to wait."""
+        task = asyncio.create_task(transfer)
+        reading = self._read()
+        try:
+            await asyncio.wait({task, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and not _is_to_end(reading):
+                await asyncio.wait({task})
+        finally:
+            task.cancel()
+            await uninterrupted(_ended(task))
+        if task.cancelled():
+            await self._reply(426, "the transfer was aborted")
+        else:
+            task.result()
+
+    async def _retrieve(self, name: str) -> None:
+        size, offset = self._file_size(name), self._restart
+        if offset > size:
+            raise _RefusedError(554, f"the file has only {size} bytes")
+        with self._transfers.slot():
+            await self._abortable(self._send(offset, size - offset))
+
+    async def _send(self, offset: int, length: int) -> None:
+        with await self._data_connection() as sock:
+            await self._reply(150, f"sending {length} bytes")
+            end = await self._transfers.send(sock, offset, length, close=True)
+        if end != "complete":
+            raise _RefusedError(426, f"the transfer {end}")
+        await self._reply(226, f"{length} bytes sent")
+
+    async def _store(self, _: str) -> None:
+        with self._transfers.slot():
+            await self._abortable(self._receive())
+
+    async def _receive(self) -> None:
+        with await self._data_connection() as sock:
+            await self._reply(150, "go on")
+            end, count = await self._transfers.receive(sock)
+        if end != "complete":
+            raise _RefusedError(426, f"the transfer {end} after {count} bytes")
+        await self._reply(226, f"{count} bytes received and thrown away")
+
+    async def _list(self, options: str) -> None:
+        await self._abortable(self._send_listing(self._listed(options), _long))
+
+    async def _name_list(self, options: str) -> None:
+        await self._abortable(self._send_listing(self._listed(options), lambda name, _: name))
+
+    def _listed(self, options: str) -> dict[str, int]:
+        """Names and sizes that LIST and NLST show; what begins with a dash is meant for ls(1)."""
+        name = " ".join(word for word in options.split() if not word.startswith("-"))
+        path = self._path(name)
+        if path == "/":
+            return {sample: self._file_size(f"/{sample}") for sample in SAMPLES}
+        return {} if path in DIRECTORIES else {name: self._file_size(name)}
+
+    async def _send_listing(self, files: dict[str, int], line: Callable[[str, int], str]) -> None:
+        text = "".join(f"{line(name, size)}\r\n" for name, size in files.items())
+        with await self._data_connection() as sock:
+            await self._reply(150, "here it comes")
+            sock.setblocking(False)
+            try:
+                async with asyncio.timeout(self._limits.stall_s):
+                    await asyncio.get_running_loop().sock_sendall(sock, text.encode())
+            except OSError:
+                raise _RefusedError(426, "the listing failed") from None
+        await self._reply(226, "done")
+
+
+def _long(name: str, size: int) -> str:
+    """As `ls -l` writes it: there is no other standard that all clients know."""
+    return f"-r--r--r-- 1 ftp ftp {size:>14} Jan  1  2024 {name}"
+
+
+def _text(line: bytes) -> str:
+    """A command line without its end and without the Telnet controls before an ABOR."""
+    return line.lstrip(bytes(range(0xF0, 0x100))).decode(errors="replace").strip("\r\n")
+
+
+def _is_to_end(reading: asyncio.Task[bytes]) -> bool:
+    """What was read while a transfer goes on ends it: ABOR, or the client has gone."""
+    if reading.exception() is not None:
+        return True
+    line = reading.result()
+    return not line.endswith(b"\n") or _text(line).upper() == "ABOR"
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    with suppress(asyncio.CancelledError):
+        await asyncio.wait({task})

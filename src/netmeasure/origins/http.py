@@ -1,0 +1,264 @@
+"""An embedded HTTP server of synthetic files. aiohttp talks, native threads send large bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import ssl
+
+from aiohttp import web
+
+from netmeasure.engine.handover import share
+from netmeasure.errors import BusyOriginError, UnsatisfiableRangeError
+from netmeasure.origins.base import Origin
+from netmeasure.origins.catalog import SAMPLES, size_of
+from netmeasure.origins.content import BLOCK_BYTES
+from netmeasure.origins.ranges import parse_range
+from netmeasure.spec import Family, OriginLimits
+
+#: Up to this size a body goes out together with its header; a thread would cost more than it saves.
+SMALL_BYTES = 256 * 1024
+#: How long a request body that nobody wanted is read, so that the answer arrives before the close.
+LINGER_S = 1.0
+_SHUTDOWN_S = 0.1
+#: Clients that misbehave are not worth a traceback on somebody's standard error.
+_SILENT = logging.Logger("netmeasure.origins.http", logging.CRITICAL + 1)
+
+
+class HttpOrigin(Origin):
+    """GET and HEAD, also of a range, of any name in :mod:`netmeasure.origins.catalog`; PUT and POST
+    to anywhere: the body is counted and thrown away."""
+
+    def __init__(
+        self,
+        host: str | None,
+        port: int,
+        *,
+        family: Family,
+        limits: OriginLimits | None,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        super().__init__(host, port, family=family, limits=limits)
+        self._tls = tls
+
+    # ---- life -----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._web = web.Server(
+            self._handle,
+            access_log=None,
+            logger=_SILENT,
+            keepalive_timeout=self._limits.idle_s,
+            lingering_time=LINGER_S,
+            auto_decompress=False,  # bytes are counted as they came
+        )
+
+    async def _admit(self, sock: socket.socket) -> None:
+        if len(self._web.connections) >= self._limits.max_connections:
+            sock.close()
+            return
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(
+            self._web,
+            sock,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else self._limits.idle_s,
+        )
+
+    async def _disconnect(self) -> None:
+        for connection in self._web.connections:
+            if connection.transport is not None:
+                connection.transport.abort()  # a close would wait for a client that does not read
+        await self._web.shutdown(_SHUTDOWN_S)
+
+    # ---- requests -------------------------------------------------------------------------------
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            if self._closed:
+                raise _BodyCutShortError
+            return await self._answer(request)
+        except (OSError, _BodyCutShortError):  # ConnectionError and TimeoutError are OSErrors
+            _abort(request)  # a body can't be ended any other way before its length is reached
+            response = web.StreamResponse()
+            response.force_close()
+            return response
+        finally:
+            self._tasks.discard(task)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            if request.method in ("GET", "HEAD"):
+                return await self._download(request)
+            if request.method in ("PUT", "POST"):
+                with self._transfers.slot():
+                    return await self._upload(request)
+        except BusyOriginError:
+            response = _text(503, "too many transfers\n")
+            response.headers["Retry-After"] = "1"
+            response.force_close()
+            return await self._whole(request, response)
+        response = _text(405, "GET, HEAD, PUT and POST only\n")
+        response.headers["Allow"] = "GET, HEAD, PUT, POST"
+        return await self._whole(request, response)
+
+    async def _download(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/":
+            return await self._whole(request, _text(200, "".join(f"/{n}\n" for n in SAMPLES)))
+        size = size_of(request.path, self._limits.max_bytes)
+        if size is None:
+            reason = "no such file: a name is a size, such as /10M.dat or /bytes/1500\n"
+            return await self._whole(request, _text(404, reason))
+        headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        status, offset, length = 200, 0, size
+        # If-Range names a version of the file; we give none out, so it can't be the right one
+        if "If-Range" not in request.headers:
+            try:
+                part = parse_range(request.headers.get("Range"), size)
+            except UnsatisfiableRangeError:
+                refusal = _text(416, "the range is outside of the file\n")
+                refusal.headers["Content-Range"] = f"bytes */{size}"
+                return await self._whole(request, refusal)
+            if part is not None:
+                status, (offset, length) = 206, part
+                headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{size}"
+        if request.method == "GET" and length <= SMALL_BYTES:
+            body = bytes(self._transfers.content.view(offset, length))
+            small = web.Response(status=status, headers=headers, body=body)
+            return await self._whole(request, small)
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = length
+        if request.method == "HEAD":
+            return await self._whole(request, response)
+        with self._transfers.slot():
+            await self._send(request, response, offset, length)
+        return response
+
+    async def _whole(
+        self, request: web.BaseRequest, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        """Send a response that aiohttp has all of, within the stall deadline."""
+        async with asyncio.timeout(self._limits.stall_s):
+            await response.prepare(request)
+            await response.write_eof()
+        return response
+
+    # ---- large bodies ---------------------------------------------------------------------------
+
+    async def _send(
+        self, request: web.BaseRequest, response: web.StreamResponse, offset: int, length: int
+    ) -> None:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        async with asyncio.timeout(self._limits.stall_s):
+            await response.prepare(request)
+            if self._tls is None:
+                await _flush(request, transport)
+        if self._tls is not None:
+            await self._write(response, offset, length)
+            return
+        with share(transport) as sock:
+            reading = transport.is_reading()
+            # a transport that reads would meet a blocking socket
+            transport.pause_reading()
+            end = await self._transfers.send(sock, offset, length, close=False)
+            if end != "complete":
+                raise _BodyCutShortError
+            if reading:
+                transport.resume_reading()
+
+    async def _write(self, response: web.StreamResponse, offset: int, length: int) -> None:
+        """The way for TLS: through aiohttp, block by block."""
+        sent = 0
+        while sent < length:
+            view = self._transfers.content.view(offset + sent, min(length - sent, BLOCK_BYTES))
+            async with asyncio.timeout(self._limits.stall_s):
+                await response.write(view)
+            sent += len(view)
+
+    async def _upload(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # that was not the response
+        length = request.content_length
+        if self._tls is None and length is not None and length > SMALL_BYTES:
+            count, keep = await self._receive(request, length), False
+        else:
+            count, keep = await self._read(request), True
+        response = _text(200, json.dumps({"received_bytes": count}) + "\n", "application/json")
+        if not keep:
+            response.force_close()
+        return await self._whole(request, response)
+
+    async def _read(self, request: web.BaseRequest) -> int:
+        """The way for TLS, for chunked and for small bodies: through aiohttp."""
+        count = 0
+        while True:
+            async with asyncio.timeout(self._limits.stall_s):
+                data = await request.content.readany()
+            if not data:
+                return count
+            count += len(data)
+
+    async def _receive(self, request: web.BaseRequest, length: int) -> int:
+        """A plain body of known length. aiohttp never hears of what is received here, so the
+        connection can't be used again."""
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        async with asyncio.timeout(self._limits.stall_s):
+            await _flush(request, transport)
+        count = 0
+        while data := request.content.read_nowait():
+            count += len(data)
+        if request.content.is_eof():
+            return count
+        transport.pause_reading()
+        with share(transport) as sock:
+            end, received = await self._transfers.receive(sock, length - count)
+        if end != "complete":
+            raise _BodyCutShortError
+        request.content.feed_eof()
+        return count + received
+
+
+class _BodyCutShortError(Exception):
+    """The client left, or stalled, before the end of a body."""
+
+
+def _text(status: int, text: str, kind: str = "text/plain") -> web.Response:
+    return web.Response(status=status, text=text, content_type=kind)
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+async def _flush(request: web.BaseRequest, transport: asyncio.Transport) -> None:
+    """Wait until the transport has given everything to the kernel: what it still held would arrive
+    in the middle of a body that somebody else sends."""
+    transport.set_write_buffer_limits(0)
+    await request.writer.drain()
+    if transport.is_closing() or transport.get_write_buffer_size():
+        raise ConnectionResetError
+    transport.set_write_buffer_limits()
+
+
+def serve_http(
+    host: str | None = None,
+    port: int = 0,
+    *,
+    family: Family = "any",
+    limits: OriginLimits | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> HttpOrigin:
+    """An HTTP server for `async with`: `origin.address`, `origin.port`. Port 0 takes a free one;
+    host None is every address. Raises ServeError when it can't listen."""
+    return HttpOrigin(host, port, family=family, limits=limits, tls=tls)

@@ -1,0 +1,122 @@
+"""Real programs that download and upload, and raw sockets that misbehave, beside an event loop."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
+
+import pytest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEADLINE_S = 30.0
+
+
+def need(tool: str) -> str:
+    """The path of a program; the test is skipped where it is missing."""
+    path = shutil.which(tool)
+    if path is None:
+        pytest.skip(f"{tool} is not installed")
+    return path
+
+
+async def beside(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call something that blocks, in a thread, while the loop goes on serving it."""
+    return await asyncio.to_thread(call, *args, **kwargs)
+
+
+def program(*argv: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a client to its end."""
+    return subprocess.run(
+        (need(argv[0]), *argv[1:]), capture_output=True, timeout=DEADLINE_S, check=False
+    )
+
+
+def together(commands: Sequence[Sequence[str]]) -> list[tuple[int, bytes]]:
+    """Run clients at the same time; exit code and output of each."""
+    running = [
+        subprocess.Popen((need(argv[0]), *argv[1:]), stdout=subprocess.PIPE) for argv in commands
+    ]
+    try:
+        return [(process.wait(DEADLINE_S), process.communicate()[0]) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+async def curl(*words: str) -> str:
+    """What curl prints; its failure is ours."""
+    ran = await beside(program, "curl", "-sS", "--noproxy", "*", *words)
+    assert ran.returncode == 0, (ran.returncode, ran.stderr)
+    return ran.stdout.decode()
+
+
+async def curl_bytes(*words: str) -> bytes:
+    ran = await beside(program, "curl", "-sS", "--noproxy", "*", *words)
+    assert ran.returncode == 0, (ran.returncode, ran.stderr)
+    return ran.stdout
+
+
+async def curl_fails(*words: str) -> int:
+    """curl's exit code."""
+    ran = await beside(program, "curl", "-sS", "--noproxy", "*", *words)
+    assert ran.returncode != 0
+    return ran.returncode
+
+
+class RawClient:
+    """A connection by hand, with a deadline on everything."""
+
+    def __init__(self, address: str, *, receive_buffer: int | None = None) -> None:
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if receive_buffer is not None:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.sock.settimeout(DEADLINE_S)
+        try:
+            self.sock.connect((host, int(port)))
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def __enter__(self) -> "RawClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def say(self, text: str) -> None:
+        self.sock.sendall(text.encode())
+
+    def read(self, count: int) -> bytes:
+        """Exactly so many bytes; fewer only at the end of the stream."""
+        data = bytearray()
+        while len(data) < count:
+            piece = self.sock.recv(min(count - len(data), 1 << 20))
+            if not piece:
+                break
+            data += piece
+        return bytes(data)
+
+    def until(self, mark: bytes) -> bytes:
+        data = bytearray()
+        while not data.endswith(mark):
+            piece = self.sock.recv(1)
+            assert piece, bytes(data)
+            data += piece
+        return bytes(data)
+
+    def rest(self) -> int:
+        """How many bytes come before the end, or the reset, of the connection."""
+        count = 0
+        try:
+            while piece := self.sock.recv(1 << 20):
+                count += len(piece)
+        except ConnectionResetError:
+            pass
+        return count

@@ -176,6 +176,11 @@ def wrapped(packet: Packet, stack: tuple[Encapsulation, ...]) -> Packet:
     return reduce(lambda inner, layer: layer.wrap(inner), stack, packet)
 
 
+def is_tunnel(stack: tuple[Encapsulation, ...]) -> bool:
+    """Whether the packets get an IP header of another, which may be fragmented."""
+    return any(layer.outer is not None for layer in stack)
+
+
 # ---- text to stacks -----------------------------------------------------------------------------
 
 

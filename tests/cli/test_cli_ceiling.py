@@ -78,6 +78,17 @@ def test_the_path_to_a_host() -> None:
     assert "through lo with MTU" in said("127.0.0.1")
 
 
+def test_a_link_further_on_takes_no_more_than_its_own_mtu() -> None:
+    answer = json.loads(said("127.0.0.1", "--link-mtu", "1400", "--json"))
+    assert answer["ceiling"]["mtu_bytes"] == 1400
+
+
+def test_the_paths_packets_are_the_inner_ones() -> None:
+    answer = json.loads(said("127.0.0.1", "--encap", "ipip", "--link-mtu", "15000", "--json"))
+    assert answer["ceiling"]["mtu_bytes"] == answer["path"]["path_mtu_bytes"]
+    assert "the right MTU is 14980" in answer["mismatch"]
+
+
 @pytest.mark.parametrize(
     "words",
     [

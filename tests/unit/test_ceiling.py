@@ -359,6 +359,18 @@ def test_a_flow_says_what_its_packets_are(
 
 
 @pytest.mark.parametrize(
+    ("mss", "timestamps", "payload"), [(1448, True, 1448), (1460, False, 1460), (536, True, 1448)]
+)
+def test_a_receivers_segments_are_not_those_it_gets(
+    mss: int, timestamps: bool, payload: int
+) -> None:
+    spec = HttpSpec(url="http://h/", link=link())
+    found = flow_ceiling(spec, [], [replace(report(mss, 1500), role="receiver")])
+    assert found is not None
+    assert (found.timestamps, found.payload_bytes) == (timestamps, payload)
+
+
+@pytest.mark.parametrize(
     ("sender", "spec"),
     [
         (report(1448, 1500), TcpSpec()),

@@ -32,6 +32,7 @@ from netmeasure.headers import (
     Header,
     IpVersion,
     Packet,
+    is_tunnel,
     parse_stack,
     sack,
     wrapped,
@@ -92,7 +93,7 @@ def ceiling(
     right = right_mtu(link_mtu, version, stack)
     mtu = right if mtu_bytes is None else mtu_bytes
     _check_mtu(mtu, version, overhead)
-    if mtu > link_mtu and not any(layer.outer for layer in stack):
+    if mtu > link_mtu and not is_tunnel(stack):
         raise SpecError(
             f"packets of {mtu} bytes do not pass a link with an MTU of {link_mtu}",
             hint="an inner MTU needs a tunnel, such as --encap vxlan",

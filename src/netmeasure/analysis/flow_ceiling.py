@@ -22,6 +22,7 @@ def flow_ceiling(
     contradict what the spec says of the link. The sender's word goes before the receiver's."""
     if spec.link is None or spec.link.rate_bps is None:
         return None
+    senders = list(senders)
     reports = [*senders, *receivers]
     version: IpVersion | None = _first(_ip_version(report) for report in reports)
     mtu = _first(_path_mtu(report) for report in reports)
@@ -30,11 +31,12 @@ def flow_ceiling(
     if isinstance(spec, UdpSpec):
         traffic, payload = Traffic("udp", version), spec.datagram_bytes
     else:
+        # smaller ones than the path takes were so agreed on; only without options are they equal
         plain = mtu - IP[version].bytes - TCP.bytes
-        segment = _first(_segment(report) for report in reports)
-        payload = None if segment is None else min(segment, plain)
-        # a segment that is smaller than the path takes was so agreed on, options apart
-        traffic = Traffic("tcp", version, timestamps=payload != plain)
+        without = _first(_segment(report) for report in reports) == plain
+        traffic = Traffic("tcp", version, timestamps=not without)
+        # what a receiver would send in says nothing of what it gets
+        payload = _first(_segment(report) for report in senders)
         if payload is not None:
             overhead = sum(header.bytes for header in traffic.headers())
             payload = min(payload, mtu - overhead)

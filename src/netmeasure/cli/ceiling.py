@@ -15,9 +15,10 @@ from netmeasure.cli.options import PLAIN_WIDTH, Options, link_of
 from netmeasure.client import parse_target
 from netmeasure.engine import sockets
 from netmeasure.engine.path import path_facts
+from netmeasure.headers import is_tunnel, parse_stack
 from netmeasure.report.ceiling import mismatch, render
 from netmeasure.result import Ceiling, PathFacts
-from netmeasure.spec import Deadlines
+from netmeasure.spec import Deadlines, Link
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,7 @@ async def ceiling(options: Options) -> int:
         if link.rate_bps is None and path.speed_is_real:
             link = replace(link, rate_bps=path.speed_bps)
         if mtu is None:
-            mtu = path.path_mtu_bytes
+            mtu = _packet_mtu(path, link)
     traffic = Traffic(
         transport="udp" if options.udp else "tcp",
         ip_version=6 if version == 6 else 4,
@@ -60,6 +61,15 @@ async def ceiling(options: Options) -> int:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print(render(found, path), highlight=False)
     return Exit.OK
+
+
+def _packet_mtu(path: PathFacts, link: Link) -> int | None:
+    """Of the packets as they leave this host. Without a tunnel a link further on takes no more than
+    its own, and path MTU discovery will find that out (RFC 1191, RFC 8201)."""
+    known = path.path_mtu_bytes
+    if known is None or link.mtu_bytes is None or is_tunnel(parse_stack(link.encapsulation)):
+        return known
+    return min(known, link.mtu_bytes)
 
 
 async def _path(options: Options) -> PathFacts:

@@ -120,7 +120,7 @@ def path_lines(path: PathFacts, ceiling: Ceiling) -> list[str]:
         f" {path.interface_mtu_bytes or 'unknown'}, {_speed(path)}."
     ]
     kind = path.interface_kind or ""
-    if kind in ("vxlan", "geneve", "wireguard") and kind not in ceiling.encapsulation:
+    if kind in ("vlan", "vxlan", "geneve", "wireguard") and kind not in ceiling.encapsulation:
         lines.append(
             f"{path.interface} puts headers around its packets that are not counted here: add"
             f" --encap {kind}."

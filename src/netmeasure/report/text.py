@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from netmeasure.report.ceiling import share_row
+from netmeasure.report.ceiling import mismatch, share_row
 from netmeasure.result import (
     Flow,
     Interval,
@@ -424,6 +424,8 @@ def closing_lines(result: Result) -> list[str]:
     if result.error is not None:
         lines.append(f"INCOMPLETE: {result.error.message}")
     lines += [line for flow in result.flows if (line := distortion(result, flow))]
+    ceilings = [flow.ceiling for flow in result.flows if flow.ceiling is not None]
+    lines += dict.fromkeys(line for ceiling in ceilings if (line := mismatch(ceiling)))
     return lines
 
 

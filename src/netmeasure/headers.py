@@ -69,7 +69,9 @@ _GRE_FIELDS = {
     "seq": Header("GRE sequence number", 4, "RFC 2890 section 2.2"),
 }
 _WIREGUARD = Header("WireGuard header", 16, "Donenfeld, WireGuard (NDSS 2017), section 5.4.6")
-_WIREGUARD_TAG = Header("WireGuard tag (Poly1305)", 16, "the same; RFC 8439 section 2.8")
+_WIREGUARD_TAG = Header(
+    "WireGuard tag (Poly1305)", 16, "Donenfeld 2017, section 5.4.6; RFC 8439 section 2.8"
+)
 #: Plaintext is padded to it, but not beyond the device's MTU: Linux, drivers/net/wireguard/send.c,
 #: calculate_skb_padding().
 _WIREGUARD_UNIT_BYTES = 16
@@ -264,7 +266,7 @@ def _wireguard(text: str, options: set[str]) -> Encapsulation:
         (_WIREGUARD_TAG, _WIREGUARD, UDP),
         outer=_outer(options),
         pad=_wireguard_padding,
-        pad_source="the same; Linux: not beyond the device's MTU",
+        pad_source="Donenfeld 2017, section 5.4.6; Linux: not beyond the device's MTU",
     )
 
 

@@ -217,6 +217,7 @@ def test_stacks_that_are_refused(text: str) -> None:
         (1500, "vlan,ipip", 4, None),  # a tag with no frame around it
         (68, "vxlan", 4, None),
         (1280, "vxlan", 6, None),
+        (1279, "vxlan:v6", 4, None),
         (1500, "", 4, 67),
         (1500, "", 6, 1279),
         (1500, "", 4, 65_536),
@@ -309,6 +310,15 @@ def test_stacking_is_associative(layers: list[str], cut: int, size: int, more: i
     packet = Packet(size, size + more, 4)
     inner, outer = parse_stack(",".join(layers[:cut])), parse_stack(",".join(layers[cut:]))
     assert wrapped(wrapped(packet, inner), outer) == wrapped(packet, inner + outer)
+
+
+@given(st.text(alphabet="vxlangeip:,6841-rtc ", max_size=30) | st.text(max_size=20))
+def test_any_text_is_a_stack_or_is_refused(text: str) -> None:
+    try:
+        stack = parse_stack(text)
+    except SpecError:
+        return
+    assert len(stack) == (text.count(",") + 1 if text.strip() else 0)
 
 
 @given(st.sampled_from([name for name in TUNNELS if "esp" in name]), st.integers(68, 9000))

@@ -90,6 +90,7 @@ def ceiling(
     link_mtu = link.mtu_bytes
     if link_mtu is None:
         link_mtu = DEFAULT_MTU_BYTES if mtu_bytes is None else _grown(mtu_bytes, version, stack)
+    _check_outer(link_mtu, stack)
     right = right_mtu(link_mtu, version, stack)
     mtu = right if mtu_bytes is None else mtu_bytes
     _check_mtu(mtu, version, overhead)
@@ -172,6 +173,14 @@ def _check_mtu(mtu: int, version: IpVersion, overhead: int) -> None:
     low = max(MIN_MTU_BYTES[version], overhead + 1)
     if not low <= mtu <= MAX_MTU_BYTES:
         raise SpecError(f"MTU is {mtu}: it must be {low} to {MAX_MTU_BYTES} bytes")
+
+
+def _check_outer(link_mtu: int, stack: tuple[Encapsulation, ...]) -> None:
+    outer: IpVersion = 6 if any(layer.outer == 6 for layer in stack) else 4
+    if link_mtu < MIN_MTU_BYTES[outer]:
+        raise SpecError(
+            f"link MTU is {link_mtu}: tunnels over IPv{outer} need {MIN_MTU_BYTES[outer]} bytes"
+        )
 
 
 class _Laid(NamedTuple):

@@ -34,6 +34,7 @@ from netmeasure.errors import (
 )
 from netmeasure.result import (
     Averages,
+    Ceiling,
     Datagrams,
     Flow,
     Interval,
@@ -55,6 +56,7 @@ from netmeasure.spec import (
     Deadlines,
     FtpSpec,
     HttpSpec,
+    Link,
     OriginLimits,
     ServerLimits,
     SocketOptions,
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Averages",
     "BusyError",
+    "Ceiling",
     "Client",
     "ConnectError",
     "ConnectRefusedError",
@@ -84,6 +87,7 @@ __all__ = [
     "HttpOrigin",
     "HttpSpec",
     "Interval",
+    "Link",
     "Loss",
     "MeasureError",
     "NameNotFoundError",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from netmeasure.analysis import limits, loss, steady
+from netmeasure.analysis.flow_ceiling import flow_ceiling
 from netmeasure.analysis.series import curve, total
 from netmeasure.clock import nanoseconds
 from netmeasure.protocol import PeerResults, PeerStream, stream_ids
@@ -251,6 +252,7 @@ def _flow(
             split.steady.goodput_bps if split else None,
             spec.target_bps if isinstance(spec, TcpSpec | UdpSpec) else None,
         ),
+        ceiling=flow_ceiling(spec, senders.values(), receivers.values()),
     )
 
 

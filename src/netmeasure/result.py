@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from netmeasure.errors import ResultFormatError
-from netmeasure.spec import Spec
+from netmeasure.spec import Framing, Spec
 
 SCHEMA_VERSION = 1
 
@@ -428,6 +428,82 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     window_needed_bytes: int | None = None
 
 
+class CeilingLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one kind of header takes of a full packet, all fragments together."""
+
+    name: str
+    bytes: int
+    source: str = ""
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
+    """The theoretical payload maximum of a link, from the bytes of a full packet on it.
+
+    payload_bps     what is left of `link_bps`; None: the link's rate is unknown
+    payload_bytes   of a full packet; `link_bytes` what the link's rate counts for it
+    layers          from the payload outwards; their sum is `link_bytes`
+    mtu_bytes       of the (inner) packets that carry the payload; `link_mtu_bytes` of the link
+    packet_bytes    the IP packets that one of them becomes on the link; more than one: fragments
+    right_*         the largest MTU that needs no fragments, its MSS (without TCP's options, as it
+                    is announced; None for UDP), and the figures of a full packet with it
+    """
+
+    link_bps: int | None = None
+    payload_bps: float | None = None
+    transport: Literal["tcp", "udp"]
+    ip_version: Literal[4, 6]
+    timestamps: bool = False
+    encapsulation: str = ""
+    framing: Framing
+    link_mtu_bytes: int
+    mtu_bytes: int
+    mss_bytes: int | None = None
+    payload_bytes: int
+    link_bytes: int
+    packet_bytes: tuple[int, ...]
+    layers: tuple[CeilingLayer, ...]
+    right_mtu_bytes: int
+    right_mss_bytes: int | None = None
+    right_payload_bytes: int
+    right_link_bytes: int
+
+    @property
+    def share(self) -> float:
+        """Of the link's rate."""
+        return self.payload_bytes / self.link_bytes
+
+    @property
+    def right_share(self) -> float:
+        """The share with the right MTU."""
+        return self.right_payload_bytes / self.right_link_bytes
+
+    @property
+    def packets_per_second(self) -> float | None:
+        """IP packets on the link, fragments included."""
+        if self.link_bps is None:
+            return None
+        return self.link_bps / 8 / self.link_bytes * len(self.packet_bytes)
+
+
+class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What this host's kernel knows of the way to another. Unknown is None.
+
+    path_mtu_bytes  of the route, or learned from ICMP (ip(7), IP_MTU)
+    interface_kind  as the kernel names it (vxlan, wireguard, vlan...); Ethernet and veth have none
+    speed_bps       the interface's own word; `speed_is_real` False: nothing physical is below it
+                    (a veth says 10 Gbit/s, always)
+    """
+
+    address: str
+    ip_version: Literal[4, 6]
+    path_mtu_bytes: int | None = None
+    interface: str | None = None
+    interface_kind: str | None = None
+    interface_mtu_bytes: int | None = None
+    speed_bps: int | None = None
+    speed_is_real: bool | None = None
+
+
 class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     sender: StreamReport | None = None
@@ -439,7 +515,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     `counted_by` says which side's series the analysis used, and so whose clock `steady`, `ramp`,
     `tail` and `series` are on: the receiver's bytes where its series is known, else the bytes that
-    the sender saw acknowledged.
+    the sender saw acknowledged. `ceiling` is there where the spec knows the link's rate.
     """
 
     direction: FlowDirection
@@ -454,6 +530,14 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     receiver: Totals = Totals()
     loss: Loss | None = None
     limits: Limits | None = None
+    ceiling: Ceiling | None = None
+
+    @property
+    def ceiling_share(self) -> float | None:
+        """The steady bitrate over the link's payload ceiling; None where either is unknown."""
+        if self.steady is None or self.ceiling is None or not self.ceiling.payload_bps:
+            return None
+        return self.steady.goodput_bps / self.ceiling.payload_bps
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):

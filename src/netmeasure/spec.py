@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from netmeasure.errors import SpecError
+from netmeasure.headers import MAX_MTU_BYTES, parse_stack
 
 Direction = Literal["upload", "download", "both"]
 SendMode = Literal["copy", "sendfile"]
@@ -17,6 +18,7 @@ ReceiveMode = Literal["copy", "discard"]
 Family = Literal["any", "ipv4", "ipv6"]
 FetchDirection = Literal["download", "upload"]
 PassiveMode = Literal["auto", "epsv", "pasv"]
+Framing = Literal["wire", "frame", "ip"]
 
 DEFAULT_PORT = 5201
 DEFAULT_DURATION_S = 10.0
@@ -134,6 +136,29 @@ class Deadlines(_Checked, frozen=True, kw_only=True):
             _within(name, getattr(self, name), 0.01, MAX_DURATION_S, "s")
 
 
+class Link(_Checked, frozen=True, kw_only=True):
+    """What is known of the slowest link on the way. It changes nothing of a test: the result says
+    which share of the link's payload ceiling the steady bitrate is.
+
+    rate_bps       None: unknown
+    mtu_bytes      the largest IP packet that it takes; None: as large as the path's packets need
+    encapsulation  around the packets when they pass this link, from the inside outwards, such as
+                   "vxlan,esp:aes-gcm-16" (`headers.parse_stack`)
+    framing        what the rate counts. wire: an Ethernet port's, with preamble, check sequence and
+                   gap. frame: from the Ethernet header on, as tc's tbf does. ip: IP packets
+    """
+
+    rate_bps: int | None = None
+    mtu_bytes: int | None = None
+    encapsulation: str = ""
+    framing: Framing = "wire"
+
+    def _check(self) -> None:
+        _within("link rate", self.rate_bps, 1, 10**13, "bit/s")
+        _within("link MTU", self.mtu_bytes, 68, MAX_MTU_BYTES, "bytes")
+        parse_stack(self.encapsulation)
+
+
 class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
     """A UDP test at a set rate. `direction` is seen from the client.
 
@@ -156,6 +181,7 @@ class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
     spin_us: int = 0
     options: SocketOptions = SocketOptions()
     deadlines: Deadlines = Deadlines()
+    link: Link | None = None
 
     def _check(self) -> None:
         _within("number of streams", self.streams, 1, MAX_STREAMS, "")
@@ -198,6 +224,7 @@ class TcpSpec(_Checked, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
     receive_mode: ReceiveMode = "copy"
     options: SocketOptions = SocketOptions()
     deadlines: Deadlines = Deadlines()
+    link: Link | None = None
 
     def _check(self) -> None:
         _within("number of streams", self.streams, 1, MAX_STREAMS, "")
@@ -251,6 +278,7 @@ class _FetchSpec(_Checked, frozen=True, kw_only=True):
     insecure: bool = False
     options: SocketOptions = SocketOptions()
     deadlines: Deadlines = Deadlines()
+    link: Link | None = None
 
     schemes: ClassVar[tuple[str, ...]] = ()
 

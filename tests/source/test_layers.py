@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / PACKAGE
 
 #: Which layers a layer may import; its own is among them only if it is named. A module's layer is
 #: the first part of its name below the package; the package itself is the layer "netmeasure".
-_L0 = {"errors", "version", "units", "clock"}
+_L0 = {"errors", "version", "units", "clock", "headers"}
 _L1 = {"spec", "result", "analysis"}
 _L3 = {"protocol", "engine"}
 _L5 = {
@@ -40,10 +40,11 @@ ALLOWED: dict[str, set[str]] = {
     "version": set(),
     "units": {"errors"},
     "clock": {"errors"},
+    "headers": {"errors"},
     # L1: what to measure, what came of it, what follows from it
-    "spec": {"errors"},
+    "spec": {"errors", "headers"},
     "result": {"errors", "spec"},
-    "analysis": {"result", "spec", "analysis"},
+    "analysis": {"errors", "headers", "result", "spec", "analysis"},
     # L2: codecs touch no socket, native loops no Python
     "protocol": {"errors", "result", "protocol"},
     "_fast": {"_fast"},
@@ -56,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "origins": _L0 | _L1 | {"engine", "_fast", "origins"},
     # the public names, and the wings
     "netmeasure": _L0 | _L1 | _L5 | _L6,
-    "report": {"errors", "units", "spec", "result", "report"},
+    "report": {"errors", "units", "headers", "spec", "result", "report"},
     "cli": _BELOW_L5 | _L5 | _L6 | {"report", "cli"},
     "__main__": {"cli"},
 }

@@ -13,6 +13,8 @@ from netmeasure.errors import ResultFormatError
 from netmeasure.result import (
     SCHEMA_VERSION,
     Averages,
+    Ceiling,
+    CeilingLayer,
     DatagramHistory,
     Datagrams,
     ErrorRecord,
@@ -36,7 +38,7 @@ from netmeasure.result import (
     Totals,
     Transfer,
 )
-from netmeasure.spec import Deadlines, SocketOptions, TcpSpec, Timing
+from netmeasure.spec import Deadlines, Link, SocketOptions, TcpSpec, Timing
 
 HOST = Host(
     program="netmeasure",
@@ -144,6 +146,26 @@ TOTALS = Totals(bytes=1000, acked_bytes=990, retransmits=3, cpu_user_ns=4, cpu_s
 LOSS = Loss(
     **{name: 2**40 for name in Loss.__struct_fields__ if name not in WORDS}, jitter_valid=False
 )
+CEILING = Ceiling(
+    link_bps=10**9,
+    payload_bps=1e10 / 3,
+    transport="tcp",
+    ip_version=4,
+    timestamps=True,
+    encapsulation="vxlan",
+    framing="frame",
+    link_mtu_bytes=1500,
+    mtu_bytes=1450,
+    mss_bytes=1410,
+    payload_bytes=1398,
+    link_bytes=1514,
+    packet_bytes=(1500,),
+    layers=(CeilingLayer(name="payload", bytes=1398, source="nobody"),),
+    right_mtu_bytes=1450,
+    right_mss_bytes=1410,
+    right_payload_bytes=1398,
+    right_link_bytes=1514,
+)
 UPLOAD = Flow(
     direction="upload",
     streams=(StreamResult(id=1, sender=SENDER, receiver=RECEIVER),),
@@ -172,6 +194,7 @@ UPLOAD = Flow(
         buffer_delay_ratio=0.5,
         window_needed_bytes=250_000,
     ),
+    ceiling=CEILING,
 )
 DOWNLOAD = msgspec.structs.replace(UPLOAD, direction="download", counted_by="sender")
 SPEC = TcpSpec(
@@ -191,6 +214,7 @@ SPEC = TcpSpec(
         bind_port=4000,
         family="ipv4",
     ),
+    link=Link(rate_bps=10**9, mtu_bytes=1500, encapsulation="vxlan", framing="frame"),
     deadlines=Deadlines(**{name: 1.5 + i for i, name in enumerate(Deadlines.__struct_fields__)}),
 )
 CONNECT = Phase(

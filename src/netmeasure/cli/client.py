@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from netmeasure.cli.exits import Exit, complain, exit_code
-from netmeasure.cli.options import Options, test_spec
+from netmeasure.cli.options import PLAIN_WIDTH, Options, test_spec
 from netmeasure.client import make_run
 from netmeasure.errors import MeasureError, NetmeasureError, SpecError
 from netmeasure.report import text
@@ -18,8 +18,6 @@ from netmeasure.result import Result
 from netmeasure.run import Run
 from netmeasure.server import serve
 
-#: Without a terminal the report is this wide, wherever it goes.
-PLAIN_WIDTH = 120
 _SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 

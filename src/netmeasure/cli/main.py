@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from netmeasure.cli import client, options, server
+from netmeasure.cli import ceiling, client, options, server
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.errors import NetmeasureError
 
@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exc:  # argparse has said why
         return exc.code if isinstance(exc.code, int) else Exit.USAGE
     command = {
+        "ceiling": ceiling.ceiling,
         "client": client.client,
         "loopback": client.loopback,
         "server": server.server,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 from netmeasure import units
 from netmeasure.client import fetch_spec, is_url
@@ -14,8 +14,10 @@ from netmeasure.spec import (
     DEFAULT_PORT,
     DEFAULT_UDP_BPS,
     Deadlines,
+    Framing,
     FtpSpec,
     HttpSpec,
+    Link,
     ServerLimits,
     SocketOptions,
     Spec,
@@ -26,6 +28,8 @@ from netmeasure.spec import (
 from netmeasure.version import __version__
 
 T = TypeVar("T")
+#: Without a terminal a report is this wide, wherever it goes.
+PLAIN_WIDTH = 120
 _URL_OPTIONS = (
     "repeat",
     "keep",
@@ -95,11 +99,16 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_test_options(client)
     _add_url_options(client)
+    _add_link_options(client, "the report then says how much of its payload ceiling was reached")
     client.add_argument("-p", "--port", type=port_number, help=f"default {DEFAULT_PORT}")
     loopback = commands.add_parser(
         "loopback", help="measure this machine's loopback, on a server of its own"
     )
     _add_test_options(loopback)
+    ceiling = commands.add_parser(
+        "ceiling", help="the payload maximum of a link, by rate, MTU and encapsulation"
+    )
+    _add_ceiling_options(ceiling)
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
     _add_server_options(server)
     return top
@@ -224,6 +233,59 @@ def _add_url_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_link_options(parser: argparse.ArgumentParser, why: str) -> None:
+    link = parser.add_argument_group("the slowest link on the way", why)
+    link.add_argument("--link-rate", type=bitrate, metavar="RATE", help="such as 1G")
+    link.add_argument(
+        "--link-mtu", type=byte_size, metavar="BYTES", help="the largest IP packet that it takes"
+    )
+    link.add_argument(
+        "--encap",
+        metavar="LIST",
+        help="what packets are wrapped in there, from the inside outwards, such as"
+        " vxlan,esp:aes-gcm-16:transport (docs/ceiling.md has all of them)",
+    )
+    link.add_argument(
+        "--framing",
+        choices=get_args(Framing),
+        help="what the rate counts: a port's bits with preamble and gap (wire, the default), frames"
+        " as tc's tbf counts them (frame), IP packets (ip)",
+    )
+
+
+def _add_ceiling_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="HOST[:PORT]",
+        help="take MTU, IP version and link rate from the path to it, where the kernel knows them",
+    )
+    _add_link_options(parser, "what is not given is asked of the path, or the usual")
+    inner = parser.add_argument_group("packets")
+    inner.add_argument(
+        "--mtu",
+        type=byte_size,
+        metavar="BYTES",
+        help="of the packets before they are wrapped (default: as large as fits)",
+    )
+    inner.add_argument("-u", "--udp", action="store_true", help="UDP instead of TCP")
+    inner.add_argument("--no-timestamps", action="store_true", help="TCP without timestamps")
+    inner.add_argument(
+        "--sack", type=count, default=0, metavar="N", help="TCP: SACK blocks in every segment"
+    )
+    inner.add_argument(
+        "-l",
+        "--payload",
+        type=byte_size,
+        metavar="BYTES",
+        help="of a packet (default: all it takes)",
+    )
+    family = inner.add_mutually_exclusive_group()
+    family.add_argument("-4", dest="family", action="store_const", const="ipv4", default="any")
+    family.add_argument("-6", dest="family", action="store_const", const="ipv6")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
     defaults = ServerLimits()
     parser.add_argument("-p", "--port", type=port_number, default=DEFAULT_PORT, help="0: any free")
@@ -263,8 +325,29 @@ def test_spec(options: argparse.Namespace) -> Spec:
     return _udp_spec(options) if options.udp else _tcp_spec(options)
 
 
+def link_of(options: argparse.Namespace) -> Link:
+    """What the options say of the link. Raises SpecError."""
+    return Link(
+        rate_bps=options.link_rate,
+        mtu_bytes=options.link_mtu,
+        encapsulation=(options.encap or "").replace(" ", "").lower(),
+        framing=options.framing or "wire",
+    )
+
+
+def _link(options: argparse.Namespace) -> Link | None:
+    """Of a test: without a rate there is no ceiling."""
+    if getattr(options, "link_rate", None) is not None:
+        return link_of(options)
+    for name in ("link_mtu", "encap", "framing"):
+        if getattr(options, name, None) is not None:
+            raise SpecError(f"--{name.replace('_', '-')} means nothing without --link-rate")
+    return None
+
+
 def _common(options: argparse.Namespace) -> dict[str, Any]:
     return {
+        "link": _link(options),
         "direction": options.direction or "upload",
         "streams": options.streams,
         "timing": Timing(

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from netmeasure.report.ceiling import mismatch, share_row
 from netmeasure.result import (
     Flow,
     Interval,
@@ -159,6 +160,11 @@ def _flow_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
     steady, ramp, averages = flow.steady, flow.ramp, flow.averages
     if steady is not None:
         rows.append(("steady bitrate", bitrate(steady.goodput_bps), _steady_words(flow)))
+    if (share := share_row(flow)) is not None:
+        rows.append(share)
+    elif result.spec.link is not None and steady is not None:
+        words = "the path's MTU is not known, or does not fit what was said of the link"
+        rows.append(("of the ceiling", "unknown", words))
     if ramp is not None and ramp.duration_ns:
         rate = ramp.bytes * 8e9 / ramp.duration_ns
         rows.append(("ramp before it", duration(ramp.duration_ns), f"at {bitrate(rate)}"))
@@ -418,6 +424,8 @@ def closing_lines(result: Result) -> list[str]:
     if result.error is not None:
         lines.append(f"INCOMPLETE: {result.error.message}")
     lines += [line for flow in result.flows if (line := distortion(result, flow))]
+    ceilings = [flow.ceiling for flow in result.flows if flow.ceiling is not None]
+    lines += dict.fromkeys(line for ceiling in ceilings if (line := mismatch(ceiling)))
     return lines
 
 

@@ -1,0 +1,78 @@
+"""`netmeasure ceiling`: what a link can carry at most, without a test."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+from msgspec.structs import replace
+from rich.console import Console
+
+from netmeasure.analysis.ceiling import Traffic
+from netmeasure.analysis.ceiling import ceiling as payload_ceiling
+from netmeasure.cli.exits import Exit
+from netmeasure.cli.options import PLAIN_WIDTH, Options, link_of
+from netmeasure.client import parse_target
+from netmeasure.engine import sockets
+from netmeasure.engine.path import path_facts
+from netmeasure.headers import is_tunnel, parse_stack
+from netmeasure.report.ceiling import mismatch, render
+from netmeasure.result import Ceiling, PathFacts
+from netmeasure.spec import Deadlines, Link
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--json` prints."""
+
+    ceiling: Ceiling
+    share: float
+    packets_per_second: float | None
+    mismatch: str | None
+    path: PathFacts | None
+
+
+async def ceiling(options: Options) -> int:
+    link, mtu, path = link_of(options), options.mtu, None
+    version = 6 if options.family == "ipv6" else 4
+    if options.target is not None:
+        path = await _path(options)
+        version = path.ip_version
+        if link.rate_bps is None and path.speed_is_real:
+            link = replace(link, rate_bps=path.speed_bps)
+        if mtu is None:
+            mtu = _packet_mtu(path, link)
+    traffic = Traffic(
+        transport="udp" if options.udp else "tcp",
+        ip_version=6 if version == 6 else 4,
+        timestamps=not options.no_timestamps,
+        sack_blocks=options.sack,
+    )
+    found = payload_ceiling(link, traffic, mtu_bytes=mtu, payload_bytes=options.payload)
+    if options.json:
+        answer = Answer(
+            ceiling=found,
+            share=found.share,
+            packets_per_second=found.packets_per_second,
+            mismatch=mismatch(found),
+            path=path,
+        )
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode() + "\n")
+        return Exit.OK
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console.print(render(found, path), highlight=False)
+    return Exit.OK
+
+
+def _packet_mtu(path: PathFacts, link: Link) -> int | None:
+    """Of the packets as they leave this host. Without a tunnel a link further on takes no more than
+    its own, and path MTU discovery will find that out (RFC 1191, RFC 8201)."""
+    known = path.path_mtu_bytes
+    if known is None or link.mtu_bytes is None or is_tunnel(parse_stack(link.encapsulation)):
+        return known
+    return min(known, link.mtu_bytes)
+
+
+async def _path(options: Options) -> PathFacts:
+    host, port = parse_target(options.target)
+    found = await sockets.resolve(host, port, options.family, Deadlines().resolve_s)
+    return path_facts(found[0])

@@ -1,0 +1,108 @@
+"""The way to another host as this host's kernel knows it: no packet is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from pathlib import Path
+
+from netmeasure.engine.sockets import Address, open_datagram, path_mtu
+from netmeasure.result import PathFacts
+from netmeasure.spec import SocketOptions
+
+_DEVICES = Path("/sys/class/net")
+#: linux/rtnetlink.h, linux/netlink.h
+_NETLINK_ROUTE = 0
+_RTM_NEWROUTE, _RTM_GETROUTE, _NLM_F_REQUEST = 24, 26, 1
+_RTA_DST, _RTA_OIF = 1, 4
+_NLMSGHDR, _RTMSG, _RTATTR = struct.Struct("=IHHII"), struct.Struct("=BBBBBBBBI"), "=HH"
+_MAX_DEPTH = 8
+
+
+def path_facts(address: Address) -> PathFacts:
+    """What the kernel knows of the path to an address. Raises ConnectError where there is none."""
+    with open_datagram(address, SocketOptions(), 0) as sock:
+        mtu = path_mtu(sock)
+    name = _outgoing_interface(address)
+    device = None if name is None else _device(name)
+    speed = None if device is None else _speed_bps(device)
+    return PathFacts(
+        address=str(address.sockaddr[0]),
+        ip_version=6 if address.family == socket.AF_INET6 else 4,
+        path_mtu_bytes=mtu,
+        interface=name,
+        interface_kind=None if device is None else _kind(device),
+        interface_mtu_bytes=None if device is None else _number(device / "mtu"),
+        speed_bps=speed,
+        speed_is_real=None if speed is None or device is None else _is_physical(device),
+    )
+
+
+def _outgoing_interface(address: Address) -> str | None:
+    """By the routing table's own answer (rtnetlink(7)): rules, marks and caches included."""
+    packed = socket.inet_pton(address.family, str(address.sockaddr[0]).partition("%")[0])
+    attribute = struct.pack(_RTATTR, 4 + len(packed), _RTA_DST) + packed
+    if len(address.sockaddr) == 4 and address.sockaddr[3]:  # a link-local address names its link
+        attribute += struct.pack(_RTATTR + "I", 8, _RTA_OIF, address.sockaddr[3])
+    request = _RTMSG.pack(address.family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + attribute
+    head = _NLMSGHDR.pack(_NLMSGHDR.size + len(request), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0)
+    with contextlib.suppress(OSError):
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as sock:
+            sock.settimeout(1)
+            sock.send(head + request)
+            index = _interface_index(sock.recv(65_536))
+        return None if index is None else socket.if_indextoname(index)
+    return None
+
+
+def _interface_index(answer: bytes) -> int | None:
+    """RTA_OIF of a route message."""
+    length, kind, *_ = _NLMSGHDR.unpack_from(answer)
+    offset = _NLMSGHDR.size + _RTMSG.size
+    while kind == _RTM_NEWROUTE and offset + 4 <= min(length, len(answer)):
+        size, name = struct.unpack_from(_RTATTR, answer, offset)
+        if name == _RTA_OIF:
+            return int(struct.unpack_from("=I", answer, offset + 4)[0])
+        offset += max(4, -(-size // 4) * 4)
+    return None
+
+
+def _device(name: str) -> Path | None:
+    """Its directory in sysfs; None where sysfs shows another network namespace than ours."""
+    device = _DEVICES / name
+    try:
+        ours = _number(device / "ifindex") == socket.if_nametoindex(name)
+    except OSError:
+        return None
+    return device if ours else None
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # not there; or the driver does not say
+        return None
+
+
+def _speed_bps(device: Path) -> int | None:
+    """The kernel's word in Mbit/s; -1 is its "unknown", as is 2**32 - 1 of old drivers."""
+    speed = _number(device / "speed")
+    return speed * 10**6 if speed is not None and 0 < speed < 2**31 else None
+
+
+def _kind(device: Path) -> str | None:
+    try:
+        lines = (device / "uevent").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line[8:] for line in lines if line.startswith("DEVTYPE=")), None)
+
+
+def _is_physical(device: Path, depth: int = 0) -> bool:
+    """Whether there is a device of some bus below, or only such among the lower links (bonds,
+    VLANs, bridges)."""
+    if (device / "device").exists():
+        return True
+    lower = list(device.glob("lower_*"))
+    return bool(lower) and depth < _MAX_DEPTH and all(_is_physical(d, depth + 1) for d in lower)

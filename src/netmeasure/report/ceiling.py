@@ -1,0 +1,170 @@
+"""A link's payload ceiling as text: bytes per layer, the rate, and the MTU that would be right."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from netmeasure.headers import TIMESTAMPS
+from netmeasure.result import Ceiling, Flow, PathFacts
+from netmeasure.units import bitrate
+
+FRAMINGS = {
+    "wire": "counted on the wire, with preamble and gap",
+    "frame": "counted from the Ethernet header on, as tc's tbf does",
+    "ip": "counted as IP packets",
+}
+_SHORT_FRAMINGS = {"wire": "on the wire", "frame": "in Ethernet frames", "ip": "in IP packets"}
+#: A measured share above this is no rounding: the link is not what it was said to be.
+TOO_MUCH = 1.005
+
+
+def render(ceiling: Ceiling, path: PathFacts | None = None) -> RenderableType:
+    """The whole answer of `netmeasure ceiling`."""
+    rate = "a link of unknown rate"
+    if ceiling.link_bps is not None:
+        rate = precise_bitrate(ceiling.link_bps)
+    parts: list[RenderableType] = [
+        Text(f"Payload ceiling of {rate}: {conditions(ceiling)}", style="bold"),
+        Text(f"{FRAMINGS[ceiling.framing].capitalize()}.\n"),
+        Padding(_layers(ceiling), (0, 0, 0, 2)),
+        Text(""),
+        Padding(_figures(ceiling), (0, 0, 0, 2)),
+    ]
+    if path is not None:
+        parts += [Text(f"\n{line}") for line in path_lines(path, ceiling)]
+    if sentence := mismatch(ceiling):
+        parts.append(Text(f"\n{sentence}"))
+    return Group(*parts)
+
+
+def _layers(ceiling: Ceiling) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("source")
+    for layer in ceiling.layers:
+        share = _percent(layer.bytes / ceiling.link_bytes)
+        table.add_row(layer.name, str(layer.bytes), share, layer.source)
+    packets = len(ceiling.packet_bytes)
+    said = "" if packets == 1 else f"in {packets} packets: {_sizes(ceiling)} bytes"
+    table.add_row("on the link", str(ceiling.link_bytes), _percent(1), said)
+    return table
+
+
+def _figures(ceiling: Ceiling) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column()
+    share = f"{_percent(ceiling.share)} of the link's rate"
+    if ceiling.payload_bps is None:
+        table.add_row("payload rate", _percent(ceiling.share), "of the link's rate")
+    else:
+        table.add_row("payload rate", precise_bitrate(ceiling.payload_bps), share)
+        table.add_row("packets", f"{ceiling.packets_per_second:.0f} /s", "on the link")
+    inner = "of the inner packets" if ceiling.encapsulation else "of the packets"
+    table.add_row("MTU", str(ceiling.mtu_bytes), inner)
+    if ceiling.mss_bytes is not None:
+        table.add_row("MSS", str(ceiling.mss_bytes), "as announced: TCP's options are part of it")
+    words = f"largest that passes a link with an MTU of {ceiling.link_mtu_bytes} whole"
+    table.add_row("right MTU", str(ceiling.right_mtu_bytes), words)
+    if ceiling.right_mss_bytes is not None:
+        table.add_row("right MSS", str(ceiling.right_mss_bytes), "")
+    return table
+
+
+def conditions(ceiling: Ceiling) -> str:
+    """ "MTU 1450, IPv4, TCP timestamps, in vxlan": what the ceiling holds for."""
+    words = [f"MTU {ceiling.mtu_bytes}", f"IPv{ceiling.ip_version}"]
+    if ceiling.mss_bytes is None:
+        words.append(f"UDP datagrams of {ceiling.payload_bytes} bytes")
+    else:
+        words.append("TCP timestamps" if ceiling.timestamps else "TCP without timestamps")
+        if ceiling.payload_bytes != ceiling.mss_bytes - TIMESTAMPS.bytes * ceiling.timestamps:
+            words.append(f"segments of {ceiling.payload_bytes} bytes")
+    if ceiling.encapsulation:
+        words.append(f"in {ceiling.encapsulation}")
+    return ", ".join(words)
+
+
+def mismatch(ceiling: Ceiling) -> str | None:
+    """One plain sentence on an inner MTU that is too large; None when it is not."""
+    if len(ceiling.packet_bytes) == 1:
+        return None
+    count, mtu = len(ceiling.packet_bytes), ceiling.mtu_bytes
+    lost = 1 - ceiling.share / ceiling.right_share
+    costs = "loses no payload rate"  # packets beyond twice the link's MTU have fewer inner headers
+    if lost > 0:
+        costs = f"loses {_percent(lost)} of the payload rate"
+        if ceiling.payload_bps is not None and ceiling.link_bps is not None:
+            right = precise_bitrate(ceiling.link_bps * ceiling.right_share)
+            costs += f" ({precise_bitrate(ceiling.payload_bps)} instead of {right})"
+    return (
+        f"The MTU of {mtu} is {mtu - ceiling.right_mtu_bytes} too large: with"
+        f" {ceiling.encapsulation} around it a full packet travels as {count} fragments"
+        f" ({_sizes(ceiling)} bytes), which {costs} and makes {count} packets of each; the right"
+        f" MTU is {ceiling.right_mtu_bytes}."
+    )
+
+
+def path_lines(path: PathFacts, ceiling: Ceiling) -> list[str]:
+    """What the kernel knows of the path, and how far it can be believed."""
+    named = f" ({path.interface_kind})" if path.interface_kind else ""
+    way = "unknown interface" if path.interface is None else f"{path.interface}{named}"
+    lines = [
+        f"Path to {path.address}: MTU {path.path_mtu_bytes or 'unknown'}, through {way} with MTU"
+        f" {path.interface_mtu_bytes or 'unknown'}, {_speed(path)}."
+    ]
+    kind = path.interface_kind or ""
+    if kind in ("vlan", "vxlan", "geneve", "wireguard") and kind not in ceiling.encapsulation:
+        lines.append(
+            f"{path.interface} puts headers around its packets that are not counted here: add"
+            f" --encap {kind}."
+        )
+    return lines
+
+
+def _speed(path: PathFacts) -> str:
+    if path.speed_bps is None:
+        return "link rate unknown"
+    if not path.speed_is_real:
+        return f"which says {bitrate(path.speed_bps)}, but is no physical device"
+    return f"link rate {bitrate(path.speed_bps)}"
+
+
+def share_row(flow: Flow) -> tuple[str, str, str] | None:
+    """The steady bitrate of a flow beside the ceiling of its link."""
+    ceiling, share = flow.ceiling, flow.ceiling_share
+    if ceiling is None or share is None or flow.steady is None or ceiling.payload_bps is None:
+        return None
+    steady, most = (precise_bitrate(bps) for bps in (flow.steady.goodput_bps, ceiling.payload_bps))
+    if steady.split()[1] == most.split()[1]:
+        steady = steady.split()[0]
+    words = f"{steady} of {most}: {conditions(ceiling)}, {_SHORT_FRAMINGS[ceiling.framing]}"
+    if share > TOO_MUCH:
+        words += "; more than possible: the link's rate, MTU or framing is not what was said"
+    return "of the ceiling", _percent(share), words
+
+
+def precise_bitrate(bits_per_second: float) -> str:
+    """Four digits, where `units.bitrate` has three: ceilings differ by less than one percent."""
+    unit = ("bit/s", 1.0)
+    for name, factor in (("kbit/s", 1e3), ("Mbit/s", 1e6), ("Gbit/s", 1e9), ("Tbit/s", 1e12)):
+        if bits_per_second >= factor * 0.99995:
+            unit = (name, factor)
+    value = bits_per_second / unit[1]
+    digits = next((d for d, low in ((0, 999.95), (1, 99.995), (2, 9.9995)) if value >= low), 3)
+    return f"{value:.{digits}f} {unit[0]}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.1f} %"
+
+
+def _sizes(ceiling: Ceiling) -> str:
+    sizes = [str(size) for size in ceiling.packet_bytes]
+    return f"{', '.join(sizes[:-1])} and {sizes[-1]}"

@@ -78,7 +78,7 @@ def test_the_options_of_http() -> None:
         url = f"http://files.invalid:{web.port}/x"
         pin = ("--resolve", f"files.invalid:{web.port}:127.0.0.1")
         asking = ("--user", "anna:se:cret", "-H", "X-One: 1", "--method", "POST")
-        end = ("--repeat", "--keep", "-n", "250", "-P", "2", "--range", "10-59")
+        end = ("--again", "--keep", "-n", "250", "-P", "2", "--range", "10-59")
         ran = netmeasure(url, *pin, *asking, *end, "--json", "--receive-mode", "discard")
     assert (ran.returncode, ran.stderr) == (Exit.OK, "")
     result = Result.from_json(ran.stdout)
@@ -138,9 +138,9 @@ HTTP, FTP = "http://127.0.0.1:9/file", "ftp://127.0.0.1:9/file"
         f"{HTTP} --no-offload",
         f"{HTTP} -d both",
         f"{HTTP} -d upload",
-        f"{HTTP} -d upload -n 5 --repeat",
+        f"{HTTP} -d upload -n 5 --again",
         f"{HTTP} -d upload -n 5 --range 1-2",
-        f"{HTTP} --repeat",
+        f"{HTTP} --again",
         f"{HTTP} --keep",
         f"{HTTP} -n 5 -O 1",
         f"{HTTP} -p 80",
@@ -164,7 +164,7 @@ HTTP, FTP = "http://127.0.0.1:9/file", "ftp://127.0.0.1:9/file"
         "http://host:99999/x",
         "host --range 1-2",
         "host --user me",
-        "host --repeat",
+        "host --again",
         "host --explicit-tls",
     ],
 )

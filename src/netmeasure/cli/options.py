@@ -31,7 +31,7 @@ T = TypeVar("T")
 #: Without a terminal a report is this wide, wherever it goes.
 PLAIN_WIDTH = 120
 _URL_OPTIONS = (
-    "repeat",
+    "again",
     "keep",
     "range",
     "header",
@@ -208,11 +208,11 @@ def _add_url_options(parser: argparse.ArgumentParser) -> None:
     """Only the client has them, and only transfers by URL."""
     url = parser.add_argument_group("transfers by URL")
     url.add_argument(
-        "--repeat",
+        "--again",
         action="store_true",
         help="again and again until -t or -n, on new connections",
     )
-    url.add_argument("--keep", action="store_true", help="with --repeat: keep the connection")
+    url.add_argument("--keep", action="store_true", help="with --again: keep the connection")
     url.add_argument("--range", metavar="FIRST-LAST", help="only these bytes of the file")
     url.add_argument("-H", "--header", action="append", default=[], metavar="NAME: VALUE")
     url.add_argument("--method", metavar="NAME", help="of HTTP (default GET, for uploads PUT)")
@@ -419,7 +419,7 @@ def _fetch_spec(url: str, options: argparse.Namespace) -> Spec:
     common = _common(options) | {
         "url": url,
         "direction": options.direction or "download",
-        "repeat": options.repeat,
+        "repeat": options.again,
         "keep_connections": options.keep,
         "first_byte": first,
         "last_byte": last,

@@ -199,11 +199,7 @@ def test_a_ramp_that_never_ends_is_not_steady() -> None:
         assert all_bytes(found) == one.total_bytes
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [RUN**3, np.exp(4 * RUN), np.where(RUN < 0.7, 1.0, 0.5), np.where(RUN < 0.7, 0.5, 1.0)],
-    ids=["cubic", "exponential", "late-fall", "late-rise"],
-)
+@pytest.mark.parametrize("shape", [RUN**3, np.exp(4 * RUN)], ids=["cubic", "exponential"])
 def test_a_rate_that_changes_late_is_not_steady(shape: np.ndarray) -> None:
     noise = np.random.default_rng(0).normal(1, 0.02, len(shape))
     assert whole(series(1e6 * shape * noise)).steady.verdict == "not_steady"

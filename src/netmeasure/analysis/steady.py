@@ -32,7 +32,14 @@ from netmeasure.analysis.batches import (
     stalls,
     touched,
 )
-from netmeasure.analysis.changes import MAX_CHANGES, MIN_CHANGE, change_points, drifts, flattened
+from netmeasure.analysis.changes import (
+    MAX_CHANGES,
+    MIN_CHANGE,
+    MIN_SEGMENT,
+    change_points,
+    drifts,
+    flattened,
+)
 from netmeasure.analysis.interval import precision
 from netmeasure.analysis.series import Curve, Floats
 from netmeasure.analysis.truncation import mser, stepped, truncation
@@ -119,7 +126,8 @@ def _cut(transfer: Curve, whole: Batches, limit_ns: int) -> tuple[int, Verdict]:
     if verdict == "steady" and not (raw > places[later] and stepped(rates, raw)):
         return cut, verdict
     # a change of level draws MSER to itself: look for the ramp with all levels made equal
-    changes = [later + change for change in change_points(rates[places[later:]])]
+    since = max(0, later - MIN_SEGMENT)
+    changes = [since + change for change in change_points(rates[places[since:]])]
     if changes:
         flat = rates.copy()
         flat[places] = flattened(rates[places], changes)

@@ -93,6 +93,8 @@ def netmeasure(network: NamespacePair, server: FileServer, *options: str) -> Fet
 
     said, cpu_s = _finished(network, argv(FILE))
     flow = json.loads(said)["flows"][0]
+    if flow["receiver"]["bytes"] != FILE_BYTES:
+        raise SystemExit(f"{flow['receiver']['bytes']} of {FILE_BYTES} bytes were counted")
     return FetchSample(
         body_bps=flow["averages"]["from_first_byte_bps"],
         bytes=flow["receiver"]["bytes"],

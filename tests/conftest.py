@@ -27,7 +27,7 @@ uvloop.run(_look_up())
 T = TypeVar("T")
 RunLoop = Callable[[Coroutine[Any, Any, T]], T]
 
-hypothesis.settings.register_profile("long", max_examples=100_000, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None)
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile("default")
 

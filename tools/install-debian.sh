@@ -18,7 +18,7 @@ build)
 test)
     command -v iperf3 >/dev/null 2>&1 || need iperf3
     command -v ip >/dev/null 2>&1 || need iproute2
-    for tool in curl wget wrk lftp; do
+    for tool in curl lftp openssl wget wrk; do
         command -v "$tool" >/dev/null 2>&1 || need "$tool"
     done
     ;;

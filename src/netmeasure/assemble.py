@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from netmeasure.analysis import loss, steady
+from netmeasure.analysis import limits, loss, steady
 from netmeasure.analysis.series import curve, total
 from netmeasure.clock import nanoseconds
 from netmeasure.protocol import PeerResults, PeerStream, stream_ids
@@ -16,6 +16,7 @@ from netmeasure.result import (
     Flow,
     FlowDirection,
     Host,
+    Resources,
     Role,
     Series,
     SideReport,
@@ -24,10 +25,29 @@ from netmeasure.result import (
     StreamResult,
     Totals,
 )
-from netmeasure.spec import Spec, UdpSpec
+from netmeasure.spec import Spec, TcpSpec, UdpSpec
 
 #: A full series of every stream is sent up to this many points in all; coarser ones beyond.
 MAX_WIRE_POINTS = 200_000
+
+
+def side_report(
+    host: Host,
+    streams: Sequence[StreamReport],
+    resources: Resources | None,
+    concurrent_tests: int | None = None,
+) -> SideReport:
+    """What one end saw, put together from its streams."""
+    spent = [s for s in streams if s.cpu_user_ns is not None]
+    return SideReport(
+        host=host,
+        streams=tuple(streams),
+        duration_ns=max((s.last_ns for s in streams if s.last_ns is not None), default=None),
+        cpu_user_ns=sum(s.cpu_user_ns or 0 for s in spent) if spent else None,
+        cpu_system_ns=sum(s.cpu_system_ns or 0 for s in spent) if spent else None,
+        concurrent_tests=concurrent_tests,
+        resources=resources,
+    )
 
 
 def wire_results(
@@ -172,10 +192,13 @@ def flows(
     client: SideReport,
     server: SideReport,
     client_origin_ns: int | None,
+    *,
+    ids: Sequence[int] | None = None,
 ) -> tuple[Flow, ...]:
     """One Flow for each direction that was measured. `client_origin_ns` is the moment that the
-    client's reports count from, counted from its first attempt; None when that is not known."""
-    ids = tuple(stream_ids(len(directions)))
+    client's reports count from, counted from its first attempt; None when that is not known.
+    `ids` are the streams' numbers, in the order of `directions`, where they are not iperf3's."""
+    ids = tuple(stream_ids(len(directions))) if ids is None else ids
     found: list[Flow] = []
     for direction in dict.fromkeys(directions):
         wanted = [i for i, d in zip(ids, directions, strict=True) if d == direction]
@@ -234,6 +257,12 @@ def _flow(
         sender=_totals(senders.values()),
         receiver=_totals(receivers.values()),
         loss=loss.combine(spec, senders, receivers) if isinstance(spec, UdpSpec) else None,
+        limits=limits.limits(
+            list(senders.values()),
+            list(receivers.values()),
+            split.steady.goodput_bps if split else None,
+            spec.target_bps if isinstance(spec, TcpSpec | UdpSpec) else None,
+        ),
     )
 
 

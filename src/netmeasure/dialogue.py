@@ -22,6 +22,7 @@ from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import greet
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import all_of, first_of, one_by_one
 from netmeasure.errors import (
     BusyError,
@@ -50,7 +51,7 @@ from netmeasure.protocol import (
 )
 from netmeasure.result import FlowDirection, Interval, SideReport
 from netmeasure.spec import PeerSpec, UdpSpec
-from netmeasure.workloads.base import Workload, sum_cpu
+from netmeasure.workloads.base import Workload
 
 #: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
 #: kernel by then; this is the time it gets to read that from its socket buffer.
@@ -86,6 +87,7 @@ class Dialogue:
         self._control: ControlChannel | None = None
         self._side: SideReport | None = None
         self._ticker: IntervalClock | None = None
+        self._resources = ResourceLog()
 
     @property
     def extended(self) -> bool:
@@ -282,6 +284,13 @@ class Dialogue:
         await self._expect(Kind.TEST_START)
         await self._expect(Kind.TEST_RUNNING)
         workload.start()
+        async with self._resources.running():
+            await self._move(workload, emit)
+        if error := workload.failed():
+            raise error
+
+    async def _move(self, workload: Workload, emit: Callable[[Interval], None]) -> None:
+        """The data phase, to its last byte."""
         ticker = self._ticker = IntervalClock(workload, self.spec.timing, self.spec.limit_s, emit)
         ticking = asyncio.create_task(ticker.run())
         try:
@@ -301,8 +310,6 @@ class Dialogue:
         finally:
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
-        if error := workload.failed():
-            raise error
 
     async def _data_end(self, workload: Workload) -> None:
         """Return when the test is over by its own terms; not when a stream broke."""
@@ -487,15 +494,9 @@ class Dialogue:
         """What this end saw; read once, when the threads have ended."""
         if self._side is None:
             streams = self.workload.report() if self.workload is not None else ()
-            user, system = sum_cpu(streams)
-            ends = [s.last_ns for s in streams if s.last_ns is not None]
-            self._side = SideReport(
-                host=this_host(),
-                streams=streams,
-                duration_ns=max(ends, default=None),
-                cpu_user_ns=user if streams else None,
-                cpu_system_ns=system if streams else None,
-            )
+            origin = self.workload.origin_ns if self.workload is not None else None
+            resources = None if origin is None else self._resources.collected(origin)
+            self._side = assemble.side_report(this_host(), streams, resources)
         return self._side
 
     def close(self) -> None:

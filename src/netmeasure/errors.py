@@ -39,6 +39,18 @@ class ServeError(NetmeasureError):
     code = "serve"
 
 
+class BusyOriginError(ServeError):
+    """An embedded file server has as many transfers as its limits allow; the client is told."""
+
+    code = "origin_busy"
+
+
+class UnsatisfiableRangeError(ServeError):
+    """A client of an embedded file server asks for a part that has no byte of the file."""
+
+    code = "unsatisfiable_range"
+
+
 class MeasureError(NetmeasureError):
     """A measurement failed or was cut short."""
 

@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -15,13 +14,13 @@ from netmeasure import assemble
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import first_of
-from netmeasure.errors import PeerTimeoutError
+from netmeasure.errors import PeerTimeoutError, StreamError
 from netmeasure.intervals import IntervalClock
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
-from netmeasure.spec import FetchSpec, HttpSpec
-from netmeasure.workloads.base import sum_cpu
-from netmeasure.workloads.reach import tls_context
+from netmeasure.spec import SECRET_HEADERS, FetchSpec, HttpSpec
+from netmeasure.workloads.reach import public_url, tls_context
 from netmeasure.workloads.transfer import TransferPlan, TransferStream, TransferWorkload
 
 #: The steps of so many transfers of a stream are kept one by one; of all, their distribution.
@@ -31,7 +30,6 @@ NOTED_BYTES = 10 * 1024 * 1024
 POLL_S = 0.25
 #: How long a stream that was told to stop may take over it.
 STOP_S = 5.0
-_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 
 
 class Fetch:
@@ -59,6 +57,7 @@ class Fetch:
         self._client = _speaker(spec, self._workload, tls)
         self._phases = PhaseLog()
         self._ticker: IntervalClock | None = None
+        self._resources = ResourceLog()
 
     @property
     def transferring(self) -> bool:
@@ -66,7 +65,11 @@ class Fetch:
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """All transfers, until their own end, the time, the limit or the user ends them."""
-        self._phases = PhaseLog()  # the first attempt is now
+        async with self._resources.running():
+            self._phases = PhaseLog()  # the first attempt is now
+            await self._transfer_all(emit)
+
+    async def _transfer_all(self, emit: Callable[[Interval], None]) -> None:
         shares = _shares(self.spec.total_bytes, self.spec.streams)
         tasks = [
             asyncio.create_task(self._stream(stream, share), name=f"netmeasure-{stream.id}")
@@ -112,6 +115,13 @@ class Fetch:
                 count = await client.transfer(
                     phases if number <= LOGGED_TRANSFERS else PhaseLog(), left
                 )
+                if count == 0 and left is not None and self.spec.repeat and not stream.stopping:
+                    raise StreamError(
+                        f"{public_url(self.spec.url)} is empty: repeated, it never comes to {left}"
+                        " bytes",
+                        phase="data",
+                        hint="give a time, or a file with something in it",
+                    )
                 left = None if left is None else max(0, left - count)
                 if not self.spec.repeat:
                     return
@@ -119,7 +129,8 @@ class Fetch:
             await client.close()
 
     async def _time_over(self) -> None:
-        """Return when the measured time is over, counted from the first byte."""
+        """Return when the measured time is over, counted from the first byte; where transfers are
+        complete without one, since the first of them."""
         limit_s = self.spec.limit_s
         if limit_s is None:
             await asyncio.Event().wait()
@@ -127,6 +138,8 @@ class Fetch:
         span_ns = nanoseconds(self.spec.timing.omit_s + limit_s)
         while True:
             first = self._workload.first_ns
+            if first is None and any(stream.set_ups_ns for stream in self._workload.streams):
+                first = self._workload.origin_ns
             left = span_ns if first is None else first + span_ns - now_ns()
             if left <= 0:
                 return
@@ -171,23 +184,17 @@ class Fetch:
 
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
         """What came of it; call after `leave`."""
-        streams = self._workload.report()
-        user, system = sum_cpu(streams)
-        client = SideReport(
-            host=this_host(),
-            streams=streams,
-            duration_ns=max((s.last_ns for s in streams if s.last_ns is not None), default=None),
-            cpu_user_ns=user if streams else None,
-            cpu_system_ns=system if streams else None,
+        streams, origin = self._workload.report(), self._workload.origin_ns
+        client = assemble.side_report(
+            this_host(), streams, None if origin is None else self._resources.collected(origin)
         )
-        origin = self._workload.origin_ns
         directions = (self.spec.direction,) * self.spec.streams
         return Result(
             spec=_without_secrets(self.spec),
             complete=error is None,
             error=error,
             started_at=started_at,
-            target=_public_url(self.spec.url),
+            target=public_url(self.spec.url),
             setup=self._phases.collected(),
             flows=assemble.flows(
                 self.spec,
@@ -195,6 +202,7 @@ class Fetch:
                 client,
                 SideReport(),
                 None if origin is None else origin - self._phases.origin_ns,
+                ids=[stream.id for stream in self._workload.streams],
             ),
             client=client,
             server=SideReport(host=Host(program=_server_name(streams))),
@@ -253,18 +261,12 @@ def _server_name(streams: tuple[StreamReport, ...]) -> str | None:
     return next((s.transfer.server for s in streams if s.transfer and s.transfer.server), None)
 
 
-def _public_url(url: str) -> str:
-    """Without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
 def _without_secrets(spec: FetchSpec) -> FetchSpec:
     """As it may be kept in a file."""
-    clean = replace(spec, url=_public_url(spec.url), password=None)
+    clean = replace(spec, url=public_url(spec.url), password=None)
     if isinstance(clean, HttpSpec):
         headers = tuple(
-            f"{name}: (not kept)" if name.strip().lower() in _SECRET_HEADERS else header
+            f"{name}: (not kept)" if name.strip().lower() in SECRET_HEADERS else header
             for header in clean.headers
             for name in [header.partition(":")[0]]
         )

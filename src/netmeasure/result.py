@@ -263,6 +263,42 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
         return self.counted_to_ns - self.counted_from_ns
 
 
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run cost one end's host, in columns: item i of every list was read at `at_ns[i]`,
+    about every 250 ms, first and last at the beginning and the end of the data phase. Times are
+    cumulative, to 10 ms (/proc/stat, /proc/self/stat); differences mean something.
+
+    process_*            of the whole process, whatever else it does
+    host_*               all CPUs of the host by mode; in a container still the host's
+    host_steal_ns        taken by the hypervisor for others
+    rss_bytes            resident memory of the process
+    cgroup_*             of the control group (the container); None where there is none
+    cgroup_throttled_ns  kept from running by the group's CPU quota
+    """
+
+    at_ns: tuple[int, ...]
+    cpus: int
+    process_user_ns: tuple[int, ...]
+    process_system_ns: tuple[int, ...]
+    host_user_ns: tuple[int, ...]
+    host_system_ns: tuple[int, ...]
+    host_softirq_ns: tuple[int, ...]
+    host_steal_ns: tuple[int, ...]
+    host_idle_ns: tuple[int, ...]
+    rss_bytes: tuple[int, ...]
+    cgroup_memory_bytes: tuple[int, ...] | None = None
+    cgroup_memory_limit_bytes: int | None = None
+    cgroup_throttled_ns: tuple[int, ...] | None = None
+
+    def spent_ns(self, *columns: str) -> int:
+        """How much these cumulative columns grew, first to last sample."""
+        return sum(getattr(self, name)[-1] - getattr(self, name)[0] for name in columns)
+
+    @property
+    def process_cpu_ns(self) -> int:
+        return self.spent_ns("process_user_ns", "process_system_ns")
+
+
 class SideReport(msgspec.Struct, frozen=True, kw_only=True):
     """All streams as one end saw them; the far end's comes with the results of the protocol."""
 
@@ -272,6 +308,7 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
     cpu_user_ns: int | None = None
     cpu_system_ns: int | None = None
     concurrent_tests: int | None = None
+    resources: Resources | None = None
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -389,6 +426,43 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
         return self.lost_packets / self.sent_packets
 
 
+Limit = Literal[
+    "pacing",
+    "sender_cpu",
+    "receiver_cpu",
+    "receive_window",
+    "send_buffer",
+    "network",
+    "application",
+]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What held a flow back, over its whole transfer. Ratios are 0 to 1 and more; None: not known.
+
+    limited_by       network: the sender was busy all the time and neither end held it back, so the
+                     path and its congestion control did. application: it often had nothing to send
+    sender_cpu_ratio, receiver_cpu_ratio
+                     CPU time of the busiest traffic thread over the time in which it moved bytes
+    busy_ratio       of the time the sender had data to send or unacknowledged (TCP_INFO)
+    rwnd_limited_ratio, sndbuf_limited_ratio
+                     of that busy time, stopped by the receiver's window, by its own send buffer
+    tcp_efficiency   bytes sent less those sent again, of those sent (RFC 6349)
+    buffer_delay_ratio  how much longer the round trip was under load than at best (RFC 6349)
+    window_needed_bytes each stream's bandwidth-delay product, at its rate and the least round trip
+    """
+
+    limited_by: Limit | None = None
+    sender_cpu_ratio: float | None = None
+    receiver_cpu_ratio: float | None = None
+    busy_ratio: float | None = None
+    rwnd_limited_ratio: float | None = None
+    sndbuf_limited_ratio: float | None = None
+    tcp_efficiency: float | None = None
+    buffer_delay_ratio: float | None = None
+    window_needed_bytes: int | None = None
+
+
 class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     """One stream from both ends. `steady` is its part of the flow's steady state: over the same
     stretch of time, with a verdict and an interval of its own."""
@@ -418,6 +492,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     sender: Totals = Totals()
     receiver: Totals = Totals()
     loss: Loss | None = None
+    limits: Limits | None = None
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):

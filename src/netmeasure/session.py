@@ -18,6 +18,7 @@ from netmeasure.clock import nanoseconds, now_ns, seconds, wall_now
 from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
+from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import first_of, uninterrupted
 from netmeasure.errors import (
     MeasureError,
@@ -43,7 +44,7 @@ from netmeasure.protocol import (
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
 from netmeasure.spec import PeerSpec, ServerLimits
-from netmeasure.workloads.base import Workload, sum_cpu
+from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
 
@@ -90,6 +91,7 @@ class Session:
         self._arrivals = Arrivals(())
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
+        self._resources = ResourceLog()
 
     # ---- data connections, from the server's accept loop ----------------------------------------
 
@@ -132,7 +134,8 @@ class Session:
             parameters = await self._agree()
             async with self._may_open(parameters):
                 workload = await self._take_streams(parameters)
-            await self._transfer(parameters, workload)
+            async with self._resources.running():
+                await self._transfer(parameters, workload)
             await self._exchange_results(workload)
         except BaseException as exc:
             error = exc
@@ -370,16 +373,9 @@ class Session:
         """What this end saw; read once, when the threads have ended."""
         if self._side is None:
             streams = self._workload.report() if self._workload is not None else ()
-            user, system = sum_cpu(streams)
-            ends = [s.last_ns for s in streams if s.last_ns is not None]
-            self._side = SideReport(
-                host=this_host(),
-                streams=streams,
-                duration_ns=max(ends, default=None),
-                cpu_user_ns=user if streams else None,
-                cpu_system_ns=system if streams else None,
-                concurrent_tests=self._most_at_once,
-            )
+            origin = self._workload.origin_ns if self._workload is not None else None
+            resources = None if origin is None else self._resources.collected(origin)
+            self._side = assemble.side_report(this_host(), streams, resources, self._most_at_once)
         return self._side
 
     def _assemble(self, error: BaseException | None) -> Result | None:

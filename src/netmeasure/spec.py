@@ -32,6 +32,8 @@ DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's: a test that nobody thought about must
 MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES = 16, 65_507
 MAX_BURST = 1000
 MAX_SPIN_US = 1000
+#: What these headers say is for one server, and for no file.
+SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 
 
 def _within(name: str, value: float | None, low: float, high: float, unit: str) -> None:

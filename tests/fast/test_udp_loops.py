@@ -239,7 +239,7 @@ NUMBERED = st.tuples(STEPS, st.sampled_from([0, 1, 999_999, 1_000_000, 2_500_000
 RAW = st.one_of(st.binary(max_size=20), st.sampled_from([b"9876", b"6789", b""]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(wide=st.booleans(), plan=st.lists(st.one_of(NUMBERED, RAW), max_size=60))
 @example(wide=False, plan=[(FAR - 1, 0), (1, 0)] * 4)
 def test_any_sequence_is_counted_as_by_a_naive_model(

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netmeasure.errors import UnsatisfiableRangeError
 from netmeasure.origins.catalog import SAMPLES, size_of
 from netmeasure.origins.content import BLOCK_BYTES, Content
-from netmeasure.origins.ranges import UnsatisfiableRangeError, parse_range
+from netmeasure.origins.ranges import parse_range
 
 GIB = 2**30
 LIMIT = 2**50

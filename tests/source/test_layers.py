@@ -66,7 +66,7 @@ RESERVED: dict[str, tuple[str, ...]] = {
     "aiohttp": ("workloads", "origins"),
     "uvloop": ("cli",),
     "argparse": ("cli",),
-    "psutil": ("engine.hosts",),
+    "psutil": ("engine.hosts", "engine.resources"),
     "rich": ("report", "cli"),
 }
 #: Modules that a layer must not import at all: what is sans-IO has no socket, no clock, no thread.

@@ -19,8 +19,10 @@ from netmeasure.result import (
     Flow,
     Host,
     Interval,
+    Limits,
     Loss,
     Phase,
+    Resources,
     Result,
     Series,
     SideReport,
@@ -48,6 +50,7 @@ HOST = Host(
 )
 SERIES = Series(origin_ns=5, width_ns=10_000_000, bytes=(0, 7, 2**62))
 TCP_INFO = TcpInfo(**{name: (index, 2**62) for index, name in enumerate(TcpInfo.__struct_fields__)})
+LIMIT = "cgroup_memory_limit_bytes"
 WORDS = ("jitter_valid", "offload", "offload_error", "history")
 SOCKET = SocketFacts(
     local="10.0.0.1:40000",
@@ -113,6 +116,11 @@ SENDER = StreamReport(
     socket=SOCKET,
 )
 RECEIVER = msgspec.structs.replace(SENDER, role="receiver", mode="discard", bytes=980)
+RESOURCES = Resources(
+    **{name: (1, 3) for name in Resources.__struct_fields__ if name not in ("cpus", LIMIT)},
+    cpus=2,
+    cgroup_memory_limit_bytes=2**30,
+)
 SIDE = SideReport(
     host=HOST,
     streams=(SENDER, RECEIVER),
@@ -120,6 +128,7 @@ SIDE = SideReport(
     cpu_user_ns=6,
     cpu_system_ns=7,
     concurrent_tests=2,
+    resources=RESOURCES,
 )
 STEADY = Steady(
     verdict="steady",
@@ -159,6 +168,17 @@ UPLOAD = Flow(
     sender=TOTALS,
     receiver=msgspec.structs.replace(TOTALS, bytes=980),
     loss=LOSS,
+    limits=Limits(
+        limited_by="receive_window",
+        sender_cpu_ratio=0.5,
+        receiver_cpu_ratio=0.25,
+        busy_ratio=1.0,
+        rwnd_limited_ratio=0.75,
+        sndbuf_limited_ratio=0.125,
+        tcp_efficiency=0.99,
+        buffer_delay_ratio=0.5,
+        window_needed_bytes=250_000,
+    ),
 )
 DOWNLOAD = msgspec.structs.replace(UPLOAD, direction="download", counted_by="sender")
 SPEC = TcpSpec(

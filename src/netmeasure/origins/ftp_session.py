@@ -11,9 +11,10 @@ from contextlib import suppress
 from typing import Any
 
 from netmeasure.engine.tasks import uninterrupted
+from netmeasure.errors import BusyOriginError
 from netmeasure.origins.catalog import DIRECTORIES, SAMPLES, size_of
 from netmeasure.origins.ftp_ports import DataDoor, PassivePorts
-from netmeasure.origins.transfers import BusyOriginError, Transfers
+from netmeasure.origins.transfers import Transfers
 from netmeasure.spec import OriginLimits
 
 LINE_BYTES = 4096

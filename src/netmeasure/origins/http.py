@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import socket
 import ssl
 
 from aiohttp import web
 
+from netmeasure.engine.handover import share
+from netmeasure.errors import BusyOriginError, UnsatisfiableRangeError
 from netmeasure.origins.base import Origin
 from netmeasure.origins.catalog import SAMPLES, size_of
 from netmeasure.origins.content import BLOCK_BYTES
-from netmeasure.origins.ranges import UnsatisfiableRangeError, parse_range
-from netmeasure.origins.transfers import BusyOriginError
+from netmeasure.origins.ranges import parse_range
 from netmeasure.spec import Family, OriginLimits
 
 #: Up to this size a body goes out together with its header; a thread would cost more than it saves.
@@ -163,7 +163,7 @@ class HttpOrigin(Origin):
         if self._tls is not None:
             await self._write(response, offset, length)
             return
-        with _duplicate(transport) as sock:
+        with share(transport) as sock:
             reading = transport.is_reading()
             # a transport that reads would meet a blocking socket
             transport.pause_reading()
@@ -220,7 +220,7 @@ class HttpOrigin(Origin):
         if request.content.is_eof():
             return count
         transport.pause_reading()
-        with _duplicate(transport) as sock:
+        with share(transport) as sock:
             end, received = await self._transfers.receive(sock, length - count)
         if end != "complete":
             raise _BodyCutShortError
@@ -249,11 +249,6 @@ async def _flush(request: web.BaseRequest, transport: asyncio.Transport) -> None
     if transport.is_closing() or transport.get_write_buffer_size():
         raise ConnectionResetError
     transport.set_write_buffer_limits()
-
-
-def _duplicate(transport: asyncio.Transport) -> socket.socket:
-    """A descriptor of our own for the transport's connection."""
-    return socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
 
 
 def serve_http(

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import re
 
+from netmeasure.errors import UnsatisfiableRangeError
+
 _RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,19})-([0-9]{0,19})\s*", re.IGNORECASE)
-
-
-class UnsatisfiableRangeError(Exception):
-    """The range has no byte of the file: status 416."""
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     """(offset, length) that a Range header asks for; None for the whole, which is also the answer
-    to several ranges and to what can't be understood, as the standard allows."""
+    to several ranges and to what can't be understood, as the standard allows. A range without a
+    byte of the file is an UnsatisfiableRangeError: status 416."""
     match = _RANGE.fullmatch(header) if header is not None else None
     if match is None or match[1] == match[2] == "":
         return None
     if match[1] == "":  # the last bytes
         length = min(int(match[2]), size)
         if length == 0:
-            raise UnsatisfiableRangeError
+            raise UnsatisfiableRangeError("the last 0 bytes are none")
         return size - length, length
     first = int(match[1])
     last = int(match[2]) if match[2] else size - 1
     if match[2] and last < first:
         return None
     if first >= size:
-        raise UnsatisfiableRangeError
+        raise UnsatisfiableRangeError(f"the file has {size} bytes")
     return first, min(last, size - 1) - first + 1

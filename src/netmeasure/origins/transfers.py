@@ -18,6 +18,7 @@ from netmeasure._fast.worker import Group, Stream
 from netmeasure.clock import SECOND_NS
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.engine.threads import TrafficThread
+from netmeasure.errors import BusyOriginError
 from netmeasure.origins.content import Content
 from netmeasure.spec import OriginLimits
 
@@ -27,10 +28,6 @@ _LOOKS = 4
 _BUCKETS = 2
 
 End = Literal["complete", "stalled", "failed"]
-
-
-class BusyOriginError(Exception):
-    """As many transfers as the limits allow are going on."""
 
 
 class Transfers:
@@ -45,7 +42,7 @@ class Transfers:
     def slot(self) -> Iterator[None]:
         """Counts as one transfer while it is held. BusyOriginError when there are too many."""
         if self._running >= self._limits.max_transfers:
-            raise BusyOriginError
+            raise BusyOriginError(f"{self._running} transfers are going on")
         self._running += 1
         try:
             yield

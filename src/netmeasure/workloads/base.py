@@ -336,9 +336,3 @@ def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | No
         series=series,
         socket=stream.facts,
     )
-
-
-def sum_cpu(streams: Iterable[StreamReport]) -> tuple[int, int]:
-    """(user, system) CPU time of the traffic threads, in ns."""
-    known = [stream for stream in streams if stream.cpu_user_ns is not None]
-    return sum(s.cpu_user_ns or 0 for s in known), sum(s.cpu_system_ns or 0 for s in known)

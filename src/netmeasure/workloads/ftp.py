@@ -33,7 +33,7 @@ from netmeasure.errors import (
 )
 from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
-from netmeasure.workloads.reach import Reach, plain_words
+from netmeasure.workloads.reach import Reach, plain_words, public_url
 from netmeasure.workloads.transfer import TransferStream, TransferWorkload
 
 _PORTS = {"ftp": 21, "ftps": 990}
@@ -259,8 +259,9 @@ class FtpClient:
                     await self._final_reply(control, phases)
                 except FileRefusedError as exc:
                     reason = f": {exc}"
+            where = public_url(self._spec.url)
             raise StreamError(
-                f"{self._spec.url} ended early: {got} of {wanted} bytes were received{reason}",
+                f"{where} ended early: {got} of {wanted} bytes were received{reason}",
                 phase="data",
             )
         if whole:
@@ -347,7 +348,8 @@ class FtpClient:
         stream = self._stream
         block = bytes(stream.plan.block_bytes)
         _, writer = await self._protect(made, control)
-        writer.transport.set_write_buffer_limits(0)
+        # asyncio's TLS pauses at a limit, not above it: with 0 it would never go on
+        writer.transport.set_write_buffer_limits(1, 0)
         left = limit
         try:
             while not stream.stopping and left != 0:
@@ -375,9 +377,8 @@ class FtpClient:
     def _note(self, control: _Control, size: int | None) -> None:
         tls = control.stream.writer.transport.get_extra_info("ssl_object")
         cipher = tls.cipher() if tls is not None else None
-        parts = urlsplit(self._spec.url)
         self._stream.transfer = Transfer(
-            url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+            url=public_url(self._spec.url),
             protocol="FTP",
             server=self._greeting,
             tls=tls.version() if tls is not None else None,

@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp import payload
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError
+from multidict import CIMultiDict
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import handover, sockets
@@ -33,13 +37,15 @@ from netmeasure.errors import (
     TlsError,
 )
 from netmeasure.result import Transfer
-from netmeasure.spec import HttpSpec
+from netmeasure.spec import SECRET_HEADERS, HttpSpec
 from netmeasure.version import __version__
-from netmeasure.workloads.reach import Reach, plain_words
+from netmeasure.workloads.reach import Reach, plain_words, public_url
 from netmeasure.workloads.transfer import TransferStream, TransferWorkload
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
+#: What the library says of a body that breaks off, or is not framed as it should be.
+_BODY_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError)
 #: A chunk of a chunked body as long as a send, so that the native loop sends chunks by itself.
 _CHUNK_END = b"\r\n"
 
@@ -110,7 +116,7 @@ class HttpClient:
                 else:
                     await hop.close()
         raise RemoteProtocolError(
-            f"more than {self._spec.max_redirects} redirects, the last to {url}",
+            f"more than {self._spec.max_redirects} redirects, the last to {public_url(url)}",
             phase="request",
             hint="the server sends its clients in a circle, or give the last URL",
         )
@@ -118,19 +124,24 @@ class HttpClient:
     def _redirected(
         self, url: str, location: str, status: int, phases: PhaseLog, started: int
     ) -> str:
-        target = urljoin(url, location)
-        parts = urlsplit(target)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        try:
+            target = urljoin(url, location)
+            good = _origin(target)[0] in _PORTS and urlsplit(target).hostname
+            shown = public_url(target)
+        except ValueError:
+            good, shown = None, location.rpartition("@")[2]
+        if not good:
             raise RemoteProtocolError(
-                f"{url} redirects to {target!r}, which is no URL of http", phase="request"
+                f"{public_url(url)} redirects to {shown!r}, which is no URL of http",
+                phase="request",
             )
         self._redirects += 1
-        detail = f"{status} to {target}"
+        detail = f"{status} to {shown}"
         phases.add("redirect", self._reach.connection, started, now_ns(), detail=detail)
         return target
 
-    async def _get(self, hop: _Hop, phases: PhaseLog) -> aiohttp.ClientResponse:
-        headers = self._headers()
+    async def _get(self, hop: _Hop, phases: PhaseLog) -> _Response:
+        headers = self._headers(hop.url)
         first, last = self._spec.first_byte, self._spec.last_byte
         if first is not None or last is not None:
             headers["Range"] = f"bytes={first or 0}-{'' if last is None else last}"
@@ -138,12 +149,34 @@ class HttpClient:
             self._spec.method or "GET", headers, self._spec.deadlines.handshake_s, phases
         )
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"User-Agent": f"netmeasure/{__version__}", "Accept-Encoding": "identity"}
+    def _headers(self, url: str) -> CIMultiDict[str]:
+        """What the user wants to be said; secrets are for the server that they were given for, and
+        not for whom it redirects us to."""
+        headers = CIMultiDict(
+            {"User-Agent": f"netmeasure/{__version__}", "Accept-Encoding": "identity"}
+        )
+        ours = _origin(url) == _origin(self._spec.url)
+        if (credentials := self._credentials(url, ours=ours)) is not None:
+            headers["Authorization"] = credentials
         for header in self._spec.headers:
             name, _, value = header.partition(":")
-            headers[name.strip()] = value.strip()
+            if ours or name.strip().lower() not in SECRET_HEADERS:
+                headers[name.strip()] = value.strip()
         return headers
+
+    def _credentials(self, url: str, *, ours: bool) -> str | None:
+        """User and password, in the URL's own words if it has any."""
+        spec, parts = self._spec, urlsplit(url)
+        if ours and parts.username is None:
+            parts = urlsplit(spec.url)
+        user, password = (spec.user, spec.password) if ours else (None, None)
+        if parts.username is not None:
+            user = unquote(parts.username)
+        if parts.password is not None:
+            password = unquote(parts.password)
+        if user is None:
+            return None
+        return "Basic " + b64encode(f"{user}:{password or ''}".encode()).decode()
 
     def _check_status(self, response: aiohttp.ClientResponse, method: str) -> None:
         wants_part = self._spec.first_byte is not None or self._spec.last_byte is not None
@@ -160,23 +193,24 @@ class HttpClient:
                 hint="ask for the whole file",
             )
 
-    async def _body(
-        self, hop: _Hop, response: aiohttp.ClientResponse, limit: int | None, started: int
-    ) -> None:
+    async def _body(self, hop: _Hop, response: _Response, limit: int | None, started: int) -> None:
         """Drain the body: natively where its end is known and nothing has to be taken apart."""
         stream = self._stream
         transport = hop.transport(response)
-        self._note(hop, response, transport)
+        self._note(response)
         announced = response.content_length
-        wanted = min((n for n in (announced, limit) if n is not None), default=None)
-        plain = transport.get_extra_info("ssl_object") is None
+        wanted = announced  # a body without a length may end before the limit
+        if announced is not None and limit is not None:
+            wanted = min(announced, limit)
+        plain = transport is None or transport.get_extra_info("ssl_object") is None
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         self._workload.begin(self._stream)
         before = stream.moved_bytes
         if plain and not chunked and announced is not None and not self._spec.keep_connections:
             # no await from here to take_over(), or bytes would come to the library meanwhile
-            leading, leading_ns = len(_take(response.content)), now_ns()
-            if leading < (wanted or 0) and not response.content.is_eof():
+            leading, leading_ns = _take(response.content), now_ns()
+            open_still = transport is not None and not transport.is_closing()
+            if leading < (wanted or 0) and open_still and not response.content.is_eof():
                 sock = handover.take_over(transport)
                 with sock:
                     await self._native(sock, wanted or 0, leading, leading_ns)
@@ -201,7 +235,7 @@ class HttpClient:
                 f"receiving from {self._stream.remote} failed: {self._stream.error}", phase="data"
             )
 
-    async def _through_library(self, response: aiohttp.ClientResponse, limit: int | None) -> None:
+    async def _through_library(self, response: _Response, limit: int | None) -> None:
         left = limit
         try:
             async for piece in response.content.iter_any():
@@ -211,7 +245,7 @@ class HttpClient:
                     left -= count
                     if left == 0:
                         return
-        except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError) as exc:
+        except _BODY_ERRORS as exc:
             raise StreamError(f"{response.url} broke off: {_words(exc)}", phase="data") from None
 
     # ---- upload ---------------------------------------------------------------------------------
@@ -221,7 +255,7 @@ class HttpClient:
         hop = await self._hop(self._spec.url, phases)
         try:
             body = _Body(self._stream, self._workload, limit)
-            headers = self._headers()
+            headers = self._headers(hop.url)
             if limit is not None:  # else the library says that it is chunked, and ends it
                 headers["Content-Length"] = str(limit)
             method = self._spec.method or "PUT"
@@ -246,11 +280,11 @@ class HttpClient:
                     ) from None
                 sent_ns = min(self._stream.loop.last_ns or answered_ns, answered_ns)
                 phases.add("final_reply", self._reach.connection, sent_ns, answered_ns)
-                self._note(hop, response, hop.transport(response))
+                self._note(response)
                 self._check_status(response, method)
                 self._stream.completed(started)
             finally:
-                self._stream.abort_running()
+                await body.end()
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)
         finally:
@@ -272,17 +306,10 @@ class HttpClient:
             where.hostname or "", where.port or _PORTS.get(where.scheme, 80), phases
         )
         self._stream.note_socket(made.sock, made.syn_retransmits)
-        return _Hop(url, proxy, made, self._reach.connection, self._tls, self._auth(parts))
+        return _Hop(url, proxy, made, self._reach.connection, self._tls)
 
-    def _auth(self, parts: Any) -> aiohttp.BasicAuth | None:
-        user = parts.username or self._spec.user
-        if user is None:
-            return None
-        return aiohttp.BasicAuth(user, parts.password or self._spec.password or "")
-
-    def _note(self, hop: _Hop, response: aiohttp.ClientResponse, transport: Any) -> None:
-        version = response.version
-        tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    def _note(self, response: _Response) -> None:
+        version, tls = response.version, response.tls
         cipher = tls.cipher() if tls is not None else None
         self._stream.transfer = Transfer(
             url=str(response.url.with_user(None)),
@@ -308,9 +335,9 @@ class _Hop:
         made: sockets.Connected,
         connection: str,
         tls: ssl.SSLContext | None,
-        auth: aiohttp.BasicAuth | None,
     ) -> None:
-        self._url = url
+        self.url = url
+        self._url = public_url(url)  # the library would make credentials of its own of the rest
         self._proxy = proxy
         self._made = made
         self._connection = connection
@@ -326,17 +353,19 @@ class _Hop:
         )
         #: it has served a transfer before
         self.reused = False
-        self._response: aiohttp.ClientResponse | None = None
+        self._response: _Response | None = None
+        #: connected, and TLS is agreed upon where it is wanted
+        self._ready = False
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
-            auth=auth,
+            response_class=_Response,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             trace_configs=[self._trace()],
         )
 
     def serves(self, url: str) -> bool:
-        return urlsplit(url)[:2] == urlsplit(self._url)[:2]
+        return _origin(url) == _origin(self._url)
 
     def _socket(self, _: object) -> handover.Opened:
         if self._fresh is None:
@@ -349,6 +378,7 @@ class _Hop:
 
         async def connected(*_: object) -> None:
             self._ready_ns = now_ns()
+            self._ready = True
 
         async def sent(*_: object) -> None:
             self._sent_ns = now_ns()
@@ -364,7 +394,7 @@ class _Hop:
         deadline_s: float | None,
         phases: PhaseLog,
         body: payload.Payload | None = None,
-    ) -> aiohttp.ClientResponse:
+    ) -> _Response:
         """Ask, and wait for the head of the answer. Raises MeasureError."""
         began = now_ns()
         fresh = self._fresh is not None
@@ -384,8 +414,14 @@ class _Hop:
         phases.add("request", name, since, max(since, self._sent_ns))
         if body is None:
             phases.add("first_byte", name, max(since, self._sent_ns), answered)
+        assert isinstance(response, _Response)
         self._response = response
         return response
+
+    @property
+    def _step(self) -> str:
+        """What the server has not done yet."""
+        return "request" if self._ready or self.url.startswith("http:") else "tls"
 
     @asynccontextmanager
     async def _explained(self, deadline_s: float | None) -> AsyncIterator[None]:
@@ -394,8 +430,9 @@ class _Hop:
             async with asyncio.timeout(deadline_s):
                 yield
         except TimeoutError:
+            what = "answer the request" if self._step == "request" else "agree on TLS"
             raise PeerTimeoutError(
-                f"{where} did not answer the request in {deadline_s:g} s", phase="request"
+                f"{where} did not {what} in {deadline_s:g} s", phase=self._step
             ) from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as exc:
             raise TlsError(f"no TLS with {where}: {_words(exc)}", phase="tls") from None
@@ -408,7 +445,7 @@ class _Hop:
         except (aiohttp.ClientConnectionError, OSError) as exc:
             raise PeerClosedError(
                 f"{where} closed the connection before it answered: {_words(exc)}",
-                phase="request",
+                phase=self._step,
             ) from None
         except aiohttp.ClientError as exc:
             _other(exc, where)
@@ -416,27 +453,42 @@ class _Hop:
             _other(exc, where)
 
     def transport(self, response: aiohttp.ClientResponse) -> Any:
-        """The transport under a response whose body is still to come; None when it is gone."""
+        """The transport under a response whose body is still to come; None where the body came
+        whole with its head."""
         connection = response.connection
-        return connection.transport if connection is not None else _Gone()
+        return connection.transport if connection is not None else None
 
     async def close(self) -> None:
         if self._response is not None:
+            transport = self.transport(self._response)
+            if transport is not None:
+                # an orderly end of TLS would go on reading what a server goes on sending
+                transport.abort()
             self._response.close()
         await self._session.close()
         if self._fresh is not None:
             self._fresh.close()
 
 
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: whom a URL is about. Raises ValueError for what is none."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
 def _other(exc: Exception, where: str) -> NoReturn:
     raise MeasureError(f"the request to {where} failed: {_words(exc)}", phase="request") from None
 
 
-class _Gone:
-    """In place of the transport of a body that came whole with its head."""
+class _Response(aiohttp.ClientResponse):
+    """An answer that knows the TLS it came by, also when its connection is closed again."""
 
-    def get_extra_info(self, _: str) -> None:
-        return None
+    tls: ssl.SSLObject | None = None
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        if connection.transport is not None:
+            self.tls = connection.transport.get_extra_info("ssl_object")
+        return await super().start(connection)
 
 
 class _Known(AbstractResolver):
@@ -472,6 +524,7 @@ class _Body(payload.Payload):
         self._workload = workload
         self._limit = limit
         self.over = asyncio.Event()
+        self._sending: asyncio.Future[None] | None = None
         #: everything that was announced has been sent
         self.complete = False
 
@@ -493,15 +546,27 @@ class _Body(payload.Payload):
             transport: Any = getattr(writer, "transport", None)
             if transport is None:
                 return
-            transport.set_write_buffer_limits(0)
+            native = transport.get_extra_info("ssl_object") is None
+            # asyncio's TLS pauses at a limit, not above it: with 0 it would never go on
+            transport.set_write_buffer_limits(0 if native else 1, 0)
             await writer.drain()  # the native loop must not overtake the head
             self._workload.begin(self._stream)
-            if transport.get_extra_info("ssl_object") is None:
-                await self._natively(transport)
-            else:
-                await self._through_library(writer)
+            sends = self._natively(transport) if native else self._through_library(writer)
+            self._sending = asyncio.ensure_future(sends)
+            self._sending.add_done_callback(lambda _: self.over.set())
+            # the library cancels its writer when the answer is there, before we may have seen the
+            # last acknowledgements
+            await asyncio.shield(self._sending)
         finally:
-            self.over.set()
+            if self._sending is None:
+                self.over.set()
+
+    async def end(self) -> None:
+        """Nothing is sent any more when this returns."""
+        self._stream.abort_running()
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
 
     async def _natively(self, transport: Any) -> None:
         stream = self._stream
@@ -542,9 +607,12 @@ def _chunk(size: int) -> tuple[bytes, int]:
     return f"{data:x}".encode() + _CHUNK_END + os.urandom(data) + _CHUNK_END, data
 
 
-def _take(content: aiohttp.StreamReader) -> bytes:
-    """All that the library has read of a body already."""
-    return content.read_nowait(-1)
+def _take(content: aiohttp.StreamReader) -> int:
+    """How much the library has read of a body already; from now on it holds nothing of it."""
+    try:
+        return len(content.read_nowait(-1))
+    except _BODY_ERRORS:  # it broke off meanwhile
+        return content.total_bytes
 
 
 def _encoding(headers: Mapping[str, str]) -> str:

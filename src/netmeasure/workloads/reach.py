@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+from urllib.parse import urlsplit
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.errors import ConnectError, TlsError
 from netmeasure.spec import FetchSpec, parse_pin
+
+#: Characters of a library's message that are passed on.
+MAX_WORDS = 160
 
 
 class Reach:
@@ -84,8 +88,16 @@ def tls_context(spec: FetchSpec) -> ssl.SSLContext:
     return context
 
 
+def public_url(url: str) -> str:
+    """Without user and password: as it may be shown, and kept in a file."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def plain_words(exc: BaseException) -> str:
-    """What an exception of a library says, in one line; of a certificate, what is wrong with it."""
+    """What an exception of a library says, in one line, and not all that a server may have made
+    it say; of a certificate, what is wrong with it."""
     verify = getattr(exc, "verify_message", None)
     text = verify or getattr(exc, "strerror", None) or getattr(exc, "message", None) or str(exc)
-    return " ".join(str(text).split()) or type(exc).__name__
+    words = " ".join(str(text).split()) or type(exc).__name__
+    return words if len(words) <= MAX_WORDS else f"{words[:MAX_WORDS]}..."

@@ -1,0 +1,87 @@
+"""What the control group of this process says of memory and CPU: a container's own limits.
+
+Linux, cgroups(7): version 2, or the memory and cpu controllers of version 1. What is not there (no
+container, a hidden hierarchy) is None.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+#: Larger "limits" of version 1 stand for none at all.
+_NO_LIMIT = 2**60
+
+
+class Usage(NamedTuple):
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    #: how long the group was kept from running by its CPU quota, since it was made
+    throttled_ns: int | None = None
+
+
+class Cgroup:
+    """The files of one process's groups; found once, read often."""
+
+    def __init__(
+        self, listing: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+    ) -> None:
+        self._memory: Path | None = None
+        self._limit: Path | None = None
+        self._cpu: Path | None = None
+        self._throttled = ("throttled_usec", 1000)
+        try:
+            lines = [line.split(":", 2) for line in listing.read_text().splitlines()]
+        except OSError:
+            return
+        for _, controllers, path in (line for line in lines if len(line) == 3):
+            names = controllers.split(",")
+            if controllers == "":
+                self._version_2(_first(root, path))
+            elif "memory" in names:
+                here = _first(root / "memory", path)
+                self._memory = here / "memory.usage_in_bytes"
+                self._limit = here / "memory.limit_in_bytes"
+            elif "cpu" in names:
+                self._cpu = _first(root / "cpu", path) / "cpu.stat"
+                self._throttled = ("throttled_time", 1)
+
+    def _version_2(self, here: Path) -> None:
+        if (here / "memory.current").exists():
+            self._memory, self._limit = here / "memory.current", here / "memory.max"
+        if (here / "cpu.stat").exists():
+            self._cpu = here / "cpu.stat"
+
+    def read(self) -> Usage:
+        limit = _number(self._limit)
+        return Usage(
+            memory_bytes=_number(self._memory),
+            memory_limit_bytes=None if limit is None or limit >= _NO_LIMIT else limit,
+            throttled_ns=self._read_throttled(),
+        )
+
+    def _read_throttled(self) -> int | None:
+        word, factor = self._throttled
+        for line in _text(self._cpu).splitlines():
+            name, _, value = line.partition(" ")
+            if name == word and value.isdigit():
+                return int(value) * factor
+        return None
+
+
+def _first(root: Path, path: str) -> Path:
+    """The group's folder; within a container of its own namespace that is the root."""
+    there = root / path.lstrip("/")
+    return there if there.is_dir() else root
+
+
+def _text(path: Path | None) -> str:
+    try:
+        return path.read_text() if path is not None else ""
+    except OSError:
+        return ""
+
+
+def _number(path: Path | None) -> int | None:
+    text = _text(path).strip()  # "max" stands for no limit
+    return int(text) if text.isdigit() else None

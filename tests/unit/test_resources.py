@@ -1,0 +1,99 @@
+"""Host figures: control groups of both versions, and what a run is said to have cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from netmeasure.clock import now_ns
+from netmeasure.engine import resources
+from netmeasure.engine.cgroups import Cgroup, Usage
+from netmeasure.engine.resources import ResourceLog
+from netmeasure.result import Resources
+
+
+def group(tmp_path: Path, listing: str, files: dict[str, str]) -> Usage:
+    (tmp_path / "listing").write_text(listing)
+    for name, text in files.items():
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Cgroup(tmp_path / "listing", tmp_path / "root").read()
+
+
+def test_version_2(tmp_path: Path) -> None:
+    files = {
+        "pod/memory.current": "1000\n",
+        "pod/memory.max": "5000\n",
+        "pod/cpu.stat": "usage_usec 9\nnr_throttled 1\nthrottled_usec 7\n",
+    }
+    assert group(tmp_path, "0::/pod\n", files) == Usage(1000, 5000, 7000)
+
+
+def test_version_2_without_limit(tmp_path: Path) -> None:
+    files = {"pod/memory.current": "1000\n", "pod/memory.max": "max\n", "pod/cpu.stat": ""}
+    assert group(tmp_path, "0::/pod\n", files) == Usage(1000, None, None)
+
+
+def test_within_a_namespace_of_its_own(tmp_path: Path) -> None:
+    """The listing then names a path that is not there: the root is the group's own folder."""
+    files = {"memory.current": "1000\n", "memory.max": "2000\n"}
+    assert group(tmp_path, "0::/../../pod\n", files) == Usage(1000, 2000, None)
+
+
+def test_version_1(tmp_path: Path) -> None:
+    listing = "4:memory:/pod\n1:cpu,cpuacct:/pod\n0::/\n"
+    files = {
+        "memory/pod/memory.usage_in_bytes": "1000\n",
+        "memory/pod/memory.limit_in_bytes": "9223372036854771712\n",
+        "cpu/pod/cpu.stat": "nr_periods 3\nthrottled_time 77\n",
+    }
+    assert group(tmp_path, listing, files) == Usage(1000, None, 77)
+
+
+def test_no_group_at_all(tmp_path: Path) -> None:
+    assert Cgroup(tmp_path / "no", tmp_path / "root").read() == Usage()
+    assert group(tmp_path, "nonsense\n::\n", {}) == Usage()
+
+
+def busy(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_what_a_run_is_said_to_have_cost() -> None:
+    async def main() -> Resources | None:
+        log = ResourceLog()
+        assert log.collected(0) is None
+        async with log.running():
+            busy(0.2)
+        return log.collected(now_ns())
+
+    found = asyncio.run(main())
+    assert found is not None
+    assert len(found.at_ns) == 2
+    assert found.at_ns[0] < found.at_ns[1] <= 0
+    # the kernel counts in steps of 10 ms
+    assert found.process_cpu_ns >= 0.18e9
+    assert found.rss_bytes[-1] > 2**20
+    assert found.cpus >= 1
+
+
+def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "MAX_SAMPLES", 4)
+    monkeypatch.setattr(resources, "EVERY_S", 0.001)
+
+    async def main() -> Resources | None:
+        log = ResourceLog()
+        async with log.running():
+            await asyncio.sleep(0.1)
+        return log.collected(0)
+
+    found = asyncio.run(main())
+    assert found is not None
+    assert 2 <= len(found.at_ns) <= 5
+    assert list(found.at_ns) == sorted(found.at_ns)

@@ -1,0 +1,525 @@
+"""HTTP servers that are silent, strange, dying or not there: one exception that says what is wrong,
+a result with what had been measured, within its deadline, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from support import certificates
+from support.scripted import Peer, Scripted, deaf, nobody
+from support.web import Web, head, request, send_body
+
+RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+
+#: Much shorter than what `failure` waits, much longer than a busy machine needs for a step.
+SHORT = {"resolve_s": 5.0, "connect_s": 0.4, "handshake_s": 0.4, "stall_s": 0.4, "drain_s": 0.2}
+PATIENT = {**SHORT, "handshake_s": 10.0, "stall_s": 10.0, "connect_s": 10.0}
+needs_openssl = pytest.mark.skipif(
+    certificates.available() is not None, reason="there is no openssl"
+)
+
+
+def spec(
+    deadlines: dict[str, float] = SHORT, timing: dict[str, Any] | None = None, **more: Any
+) -> nm.HttpSpec:
+    when = nm.Timing(**(timing or {}), interval_s=0.02)
+    return nm.HttpSpec(timing=when, deadlines=nm.Deadlines(**deadlines), **more)
+
+
+async def failure(url: str, wanted: nm.HttpSpec | None = None) -> nm.MeasureError:
+    """The exception that a transfer ends with, soon, and with its incomplete result."""
+    running = nm.connect(url).run(wanted or spec())
+
+    async def use() -> None:
+        async with asyncio.timeout(8), running:
+            await running.wait()
+
+    with pytest.raises(nm.MeasureError) as caught:
+        await use()
+    error, result = caught.value, running.result
+    assert error.phase
+    assert "\n" not in str(error)
+    assert len(str(error)) < 400
+    assert result is not None
+    assert error.result is result
+    assert not result.complete
+    assert result.error is not None
+    assert (result.error.code, result.error.message) == (error.code, str(error))
+    assert (result.error.hint, result.error.phase) == (error.hint, error.phase)
+    assert nm.Result.from_json(result.to_json()) == result
+    return error
+
+
+def failed(
+    run: RunLoop, script: Callable[[Peer], None], wanted: nm.HttpSpec | None = None
+) -> nm.MeasureError:
+    with Scripted(script) as server:
+        error: nm.MeasureError = run(failure(server.url(), wanted))
+    return error
+
+
+def received(error: nm.MeasureError) -> int:
+    return int(error.result.flow.receiver.bytes)
+
+
+# ---- no connection ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "a" * 64 + ".example"])
+def test_a_name_that_does_not_exist(run: RunLoop, name: str) -> None:
+    error = run(failure(f"http://{name}/"))
+    assert type(error) is nm.NameNotFoundError
+    assert error.phase == "resolve"
+    assert [phase.name for phase in error.result.setup] == ["resolve"]
+
+
+def test_a_refused_connection(run: RunLoop) -> None:
+    with nobody() as port:
+        error = run(failure(f"http://127.0.0.1:{port}/"))
+    assert type(error) is nm.ConnectRefusedError
+    assert f"127.0.0.1:{port}" in str(error)
+    phases = error.result.setup
+    assert [(p.name, p.detail) for p in phases] == [("resolve", None), ("connect", "refused")]
+
+
+def test_a_connection_that_is_not_answered(run: RunLoop) -> None:
+    with deaf() as port:
+        error = run(failure(f"http://127.0.0.1:{port}/"))
+    assert type(error) is nm.ConnectTimeoutError
+    assert error.phase == "connect"
+    assert error.result.setup[-1].detail == "connect_timeout"
+
+
+def test_a_redirect_to_nobody(run: RunLoop) -> None:
+    def script(peer: Peer) -> None:
+        request(peer)
+        peer.send(head("302 Found", f"Location: http://127.0.0.1:{port}/"))
+
+    with nobody() as port:
+        error = failed(run, script)
+    assert type(error) is nm.ConnectRefusedError
+    assert "redirect" in [phase.name for phase in error.result.setup]
+
+
+# ---- no answer, or a strange one --------------------------------------------------------------
+
+
+def silent(peer: Peer) -> None:
+    peer.hold()
+
+
+def trickling(peer: Peer) -> None:
+    request(peer)
+    peer.send(b"HTTP/1.1 200 OK\r\nX: ")
+    while not peer.ending.wait(0.01):
+        peer.send(b"x")
+
+
+def half_a_head(peer: Peer) -> None:
+    request(peer)
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Le")
+    peer.hold()
+
+
+def endless_answers_before_the_answer(peer: Peer) -> None:
+    request(peer)
+    while not peer.ending.wait(0.01):
+        peer.send(head("103 Early Hints"))
+
+
+@pytest.mark.parametrize(
+    "script", [silent, trickling, half_a_head, endless_answers_before_the_answer]
+)
+def test_a_server_that_does_not_answer(run: RunLoop, script: Callable[[Peer], None]) -> None:
+    error = failed(run, script)
+    assert type(error) is nm.PeerTimeoutError
+    assert "did not answer the request in 0.4 s" in str(error)
+    assert error.phase == "request"
+    assert error.hint
+    assert not error.result.flows
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\0\1\2\3\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2p1\r\n",
+        b"220 ftp.example ready\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10 + b"\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/9.9 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"x" * 100_000,
+    ],
+    ids=lambda garbage: repr(garbage[:40]),
+)
+def test_a_server_that_speaks_no_http(run: RunLoop, garbage: bytes) -> None:
+    def script(peer: Peer) -> None:
+        request(peer)
+        peer.send(garbage)
+
+    error = failed(run, script)
+    assert isinstance(error, nm.RemoteProtocolError | nm.PeerClosedError)
+    assert error.phase == "request"
+    assert error.hint
+
+
+def test_very_many_headers(run: RunLoop) -> None:
+    """Bounded, one way or the other: it is not for us to hold what a server likes to send."""
+
+    def script(peer: Peer) -> None:
+        request(peer)
+        peer.send(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            peer.send(b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1000) for number in range(100)))
+
+    error = failed(run, script)
+    assert isinstance(error, nm.RemoteProtocolError | nm.PeerTimeoutError)
+    assert error.phase == "request"
+
+
+# ---- connections that end ---------------------------------------------------------------------
+
+ENDS = {"finishes": Peer.finish, "closes": Peer.close, "resets": Peer.reset}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("place", ["accept", "request", "head"])
+def test_a_connection_that_ends_before_the_answer(run: RunLoop, place: str, end: str) -> None:
+    def script(peer: Peer) -> None:
+        if place != "accept":
+            request(peer)
+        if place == "head":
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n")
+            peer.wait_until_read()
+        ENDS[end](peer)
+
+    error = failed(run, script, spec(PATIENT))
+    assert type(error) is nm.PeerClosedError
+    assert error.phase == "request"
+    assert error.hint
+    assert not error.result.flows
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+@pytest.mark.parametrize("together", [False, True], ids=["head-alone", "head-and-body"])
+@pytest.mark.parametrize("framing", ["length", "chunked", "kept"])
+def test_a_connection_that_ends_within_the_body(
+    run: RunLoop, framing: str, size: int, together: bool, end: str
+) -> None:
+    """What came is counted to the byte, where the client had read it before the end."""
+
+    def script(peer: Peer) -> None:
+        request(peer)
+        length = "Content-Length: 1000000"
+        opening = head("200 OK", "Transfer-Encoding: chunked" if chunked else length)
+        body = b"x" * size
+        if chunked:
+            opening += b"f4240\r\n"
+        if together:
+            peer.send(opening + body)
+        else:
+            peer.send(opening, body)
+        peer.wait_until_read()
+        ENDS[end](peer)
+
+    chunked = framing == "chunked"
+    more: dict[str, Any] = {}
+    if framing == "kept":
+        more = {"repeat": True, "keep_connections": True, "timing": {"total_bytes": 10**9}}
+    error = failed(run, script, spec(PATIENT, **more))
+    assert type(error) is nm.StreamError
+    assert error.phase == "data"
+    assert error.hint
+    assert received(error) == size
+    assert [p.name for p in error.result.setup][-1] == "first_byte"
+
+
+def test_a_body_shorter_than_announced_in_one_piece_with_its_end(run: RunLoop) -> None:
+    """Head, a part of the body and the end of the connection wait for the client together."""
+    for size in (0, 1, 5000, 60_000):
+
+        def script(peer: Peer, size: int = size) -> None:
+            request(peer)
+            peer.send(head("200 OK", "Content-Length: 1000000") + bytes(size))
+
+        error = failed(run, script, spec(PATIENT))
+        assert type(error) is nm.StreamError
+        assert f"{size} of 1000000 bytes" in str(error)
+        assert received(error) == size
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"xyz\r\nhello\r\n", b"5\r\nhello", b"5\r\nhelloworld\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b""],
+)
+@pytest.mark.parametrize("together", [False, True])
+def test_chunks_that_are_none(run: RunLoop, body: bytes, together: bool) -> None:
+    def script(peer: Peer) -> None:
+        request(peer)
+        opening = head("200 OK", "Transfer-Encoding: chunked")
+        peer.send(*([opening + body] if together else [opening, body]))
+
+    # the library keeps some of these to itself: then no data move any more
+    error = failed(run, script, spec({**PATIENT, "stall_s": 0.4}))
+    assert isinstance(error, nm.StreamError | nm.RemoteProtocolError | nm.PeerTimeoutError)
+    assert error.phase in ("data", "request")
+
+
+@pytest.mark.parametrize(
+    "framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked", "X: 1"]
+)
+def test_a_body_that_stalls(run: RunLoop, framing: str) -> None:
+    def script(peer: Peer) -> None:
+        request(peer)
+        peer.send(head("200 OK", framing) + (b"3e8\r\n" if "chunked" in framing else b""))
+        peer.send(bytes(1000))
+        peer.hold()
+
+    error = failed(run, script, spec({**SHORT, "handshake_s": 10}))
+    assert type(error) is nm.PeerTimeoutError
+    assert "no data moved for 0.4 s" in str(error)
+    assert error.phase == "data"
+    assert received(error) == 1000
+
+
+def test_one_stream_of_three_breaks(run: RunLoop) -> None:
+    def script(peer: Peer) -> None:
+        request(peer)
+        peer.send(head("200 OK", "Content-Length: 1000000"))
+        peer.send(bytes(1000))
+        if peer.number == 1:
+            return
+        peer.hold()
+
+    error = failed(run, script, spec(PATIENT, streams=3))
+    assert type(error) is nm.StreamError
+    assert 1000 <= received(error) <= 3000
+
+
+def test_a_kept_connection_whose_successor_is_refused(run: RunLoop) -> None:
+    """A closed connection is replaced; that the new one fails as well is the error."""
+
+    def script(peer: Peer) -> None:
+        if peer.number == 0:
+            request(peer)
+            peer.send(head("200 OK", "Content-Length: 5") + b"hello")
+
+    timing = {"total_bytes": 100}
+    wanted = spec(PATIENT, repeat=True, keep_connections=True, timing=timing)
+    error = failed(run, script, wanted)
+    assert type(error) is nm.PeerClosedError
+    assert received(error) == 5
+
+
+# ---- uploads ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [{"total_bytes": 1 << 30}, {"duration_s": 60}])
+@pytest.mark.parametrize("end", ["closes", "resets"])
+def test_an_upload_that_breaks_off(run: RunLoop, end: str, limit: dict[str, Any]) -> None:
+    def script(peer: Peer) -> None:
+        request(peer)
+        peer.count(1 << 20)
+        ENDS[end](peer)
+
+    error = failed(run, script, spec(PATIENT, direction="upload", timing=limit))
+    assert isinstance(error, nm.StreamError | nm.PeerClosedError)
+    assert error.result.flow.sender.acked_bytes > 0
+
+
+@pytest.mark.parametrize("limit", [{"total_bytes": 1 << 30}, {"duration_s": 60}])
+def test_an_upload_that_nobody_reads(run: RunLoop, limit: dict[str, Any]) -> None:
+    def script(peer: Peer) -> None:
+        request(peer)
+        peer.ending.wait()
+
+    error = failed(run, script, spec(direction="upload", timing=limit))
+    assert type(error) is nm.PeerTimeoutError
+    assert error.result.flow.sender.acked_bytes > 0
+
+
+def test_an_upload_without_an_answer(run: RunLoop) -> None:
+    def script(peer: Peer) -> None:
+        peer.hold()
+
+    wanted = spec({**PATIENT, "handshake_s": 0.4}, direction="upload", timing={"total_bytes": 1000})
+    error = failed(run, script, wanted)
+    assert type(error) is nm.PeerTimeoutError
+    assert "no answer to the upload in 0.4 s" in str(error)
+    assert error.result.flow.sender.acked_bytes == 1000
+
+
+# ---- TLS --------------------------------------------------------------------------------------
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("self-signed", "self-signed"), ("other-name", "mismatch"), ("expired", "expired")],
+)
+def test_a_certificate_that_is_not_good(run: RunLoop, kind: str, words: str) -> None:
+    names = "DNS:other.example" if kind == "other-name" else "IP:127.0.0.1"
+    theirs = certificates.certificate(names, expired=kind == "expired")
+    trusted = None if kind == "self-signed" else str(theirs.pem)
+    with Web(10, tls=theirs.server()) as web:
+        error = run(failure(web.url(), spec(PATIENT, ca_file=trusted)))
+        assert type(error) is nm.TlsError
+        assert (error.code, error.phase) == ("tls", "tls")
+        assert words in str(error)
+        assert error.hint
+        assert not error.result.flows
+        assert [phase.name for phase in error.result.setup][:2] == ["resolve", "connect"]
+        # and it is the certificate that was the matter
+        result = run(nm.measure(web.url(), spec(PATIENT, insecure=True)))
+    assert result.complete
+    assert "the server's certificate was not checked" in result.notes
+
+
+@needs_openssl
+def test_plain_text_on_a_port_of_tls(run: RunLoop) -> None:
+    with Web(10, tls=certificates.certificate().server()) as web:
+        error = run(failure(web.url(scheme="http"), spec(PATIENT)))
+    assert isinstance(error, nm.PeerClosedError | nm.RemoteProtocolError)
+    assert error.phase == "request"
+
+
+def test_tls_on_a_port_of_plain_text(run: RunLoop) -> None:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(head("400 Bad Request"))
+
+    with Scripted(script) as server:
+        error = run(failure(server.url(scheme="https"), spec(PATIENT)))
+    assert type(error) is nm.TlsError
+    assert error.phase == "tls"
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_connection_that_ends_within_tls(run: RunLoop, end: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        ENDS[end](peer)
+
+    with Scripted(script) as server:
+        error = run(failure(server.url(scheme="https"), spec(PATIENT)))
+    assert isinstance(error, nm.PeerClosedError | nm.TlsError)
+    assert error.phase == "tls"
+
+
+def test_no_answer_within_tls(run: RunLoop) -> None:
+    with Scripted(silent) as server:
+        error = run(failure(server.url(scheme="https")))
+    assert type(error) is nm.PeerTimeoutError
+    assert error.phase == "tls"
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_a_ca_file_that_is_none(run: RunLoop, tmp_path: Any, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(nm.TlsError) as caught:
+        run(nm.measure("https://127.0.0.1:1/", spec(ca_file=str(file))))
+    assert str(file) in str(caught.value)
+    assert caught.value.hint
+
+
+# ---- cancellation -----------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def started(url: str, wanted: nm.HttpSpec) -> AsyncIterator[tuple[nm.Run, Any]]:
+    running = nm.connect(url).run(wanted)
+
+    async def use() -> None:
+        async with running:
+            await running.wait()
+
+    task = asyncio.ensure_future(use())
+    try:
+        yield running, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+PLACES = ["accept", "tls", "request", "head", "library-body", "native-body", "upload", "answer"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_cancelled_in_every_phase(run: RunLoop, place: str) -> None:
+    """The server tells when the client has got there; then it is cancelled."""
+
+    async def main() -> nm.Run:
+        there = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def script(peer: Peer) -> None:
+            if place in ("request", "head", "library-body", "native-body", "upload", "answer"):
+                request(peer)
+            if place == "tls":
+                peer.receive()
+            if place == "head":
+                peer.send(b"HTTP/1.1 200 OK\r\n")
+            if place == "library-body":
+                peer.send(head("200 OK"), b"x")
+            if place == "native-body":
+                peer.send(head("200 OK", "Content-Length: 1000000000"))
+                send_body(peer, 10_000_000)
+            if place == "upload":
+                peer.count(10_000_000)
+            if place == "answer":
+                peer.count(1000)
+            loop.call_soon_threadsafe(there.set)
+            peer.hold()
+
+        more: dict[str, Any] = {}
+        if place in ("upload", "answer"):
+            end = {"total_bytes": 1000} if place == "answer" else {"duration_s": 60}
+            more = {"direction": "upload", "timing": end}
+        with Scripted(script) as server:
+            url = server.url(scheme="https" if place == "tls" else None)
+            async with started(url, spec(PATIENT, **more)) as (running, task):
+                await asyncio.wait(
+                    [task, asyncio.ensure_future(there.wait())], return_when="FIRST_COMPLETED"
+                )
+                assert not task.done()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+        return running
+
+    running = run(main())
+    assert running.result is not None
+    assert not running.result.complete
+    assert running.result.error.code == "cancelled"
+    if place == "native-body":
+        assert running.result.flow.receiver.bytes > 0
+
+
+def test_cancelled_while_it_connects(run: RunLoop) -> None:
+    async def main(port: int) -> nm.Run:
+        async with started(f"http://127.0.0.1:{port}/", spec(PATIENT)) as (running, task):
+            for _ in range(5):  # a few steps of the loop, wherever they lead
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return running
+
+    with deaf() as port:
+        running = run(main(port))
+    assert running.result is not None
+    assert running.result.error.code == "cancelled"

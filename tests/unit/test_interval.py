@@ -129,10 +129,19 @@ def test_any_counts(rates: np.ndarray) -> None:
     assert found.grade in "ABC"
 
 
-@pytest.mark.parametrize(("phi", "usual"), [(0.0, "A"), (0.75, "B"), (0.95, "C")])
-def test_grades(phi: float, usual: str) -> None:
-    grades = [found.grade for i in range(40) if (found := precision(process(phi, 200, i)))]
-    assert grades.count(usual) >= 30
+@pytest.mark.parametrize("phi", [0.0, 0.6, 0.7, 0.9])
+def test_grades_go_by_independent_samples(phi: float) -> None:
+    for seed in range(40):
+        found = precision(process(phi, 200, seed))
+        assert found is not None
+        samples = 200 / found.correlation
+        assert found.grade == ("A" if samples >= 50 else "B" if samples >= 30 else "C")
+
+
+@pytest.mark.parametrize(("phi", "usual"), [(0.0, "A"), (0.9, "C")])
+def test_usual_grades(phi: float, usual: str) -> None:
+    grades = [found.grade for seed in range(40) if (found := precision(process(phi, 200, seed)))]
+    assert grades.count(usual) >= 38
 
 
 def test_a_few_outliers_are_graded_down() -> None:

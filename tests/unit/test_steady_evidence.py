@@ -38,12 +38,12 @@ def test_the_interval_holds_the_truth(name: str) -> None:
     found = outcome(BY_NAME[name], 10, RUNS)
     assert 89 <= found.coverage <= 100
     assert found.verdicts["shifted"] <= 2
-    assert found.graded["C"] <= 10
+    assert found.graded["C"] <= 20
 
 
 @pytest.mark.parametrize("name", ["plateau, 20 tau", "slow start, one stall", "stalls of 50 ms"])
 def test_too_little_to_go_by_is_graded_down(name: str) -> None:
-    assert outcome(BY_NAME[name], 10, RUNS).graded["C"] >= 70
+    assert outcome(BY_NAME[name], 10, RUNS).graded["C"] >= 80
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES if case.shift])

@@ -26,7 +26,7 @@ TERMS = 8
 QUANTILE = 2.306004135
 MIN_VALUES = 2 * TERMS
 #: Independent samples that the rates are worth, for a grade of A and of B.
-SAMPLES_A, SAMPLES_B = 50, 20
+SAMPLES_A, SAMPLES_B = 50, 30
 #: Where outliers make up the scatter (a kurtosis above 5; 3 is normal), there must be so many
 #: independent ones, or too few of something rare were seen.
 OUTLYING = 5
@@ -93,7 +93,7 @@ def precision(rates: Floats) -> Precision | None:
     """None for fewer than MIN_VALUES values.
 
     A  the interval covers the truth in 95 % of all runs, as it says
-    B  nearly so: the run is worth 20 to 50 independent samples
+    B  nearly so: the run is worth 30 to 50 independent samples
     C  it is rather too narrow: fewer than that, or the scatter comes from a few events
     """
     n = len(rates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -39,6 +40,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+RATE_ATTEMPTS = 3
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Tests marked `rates` are tried again where an assertion fails: a thread that others kept from
+    running can't fill a link. A wrong figure is wrong three times."""
+    if pyfuncitem.get_closest_marker("rates") is None:
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    for _ in range(RATE_ATTEMPTS - 1):
+        with contextlib.suppress(AssertionError):
+            pyfuncitem.obj(**arguments)
+            return True
+    pyfuncitem.obj(**arguments)
+    return True
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages for one purpose, if any is missing and we may:
 #   build   what compiling the native modules in a virtual environment needs
-#   test    real peers and real networks
-#   bench   what the benchmarks compare with, besides these
+#   test    real peers and real networks, also for the benchmarks
 # Where it may not install them it says so: a build then fails with its own message, and the tests
 # that need a missing tool are skipped with the reason.
 set -u
@@ -18,17 +17,14 @@ build)
 test)
     command -v iperf3 >/dev/null 2>&1 || need iperf3
     command -v ip >/dev/null 2>&1 || need iproute2
-    for tool in curl lftp openssl wget wrk; do
+    PATH="$PATH:/usr/sbin"
+    command -v nginx >/dev/null 2>&1 || need nginx-light
+    for tool in curl lftp openssl tcpdump vsftpd wget wrk; do
         command -v "$tool" >/dev/null 2>&1 || need "$tool"
     done
     ;;
-bench)
-    PATH="$PATH:/usr/sbin"
-    command -v nginx >/dev/null 2>&1 || need nginx-light
-    command -v vsftpd >/dev/null 2>&1 || need vsftpd
-    ;;
 *)
-    echo "usage: $0 build|test|bench" >&2
+    echo "usage: $0 build|test" >&2
     exit 2
     ;;
 esac
@@ -37,6 +33,6 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "missing for $1, install them as root:$missing" >&2
     exit 0
 fi
-export DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1  # programs are wanted, not services that run
 # shellcheck disable=SC2086
 apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null

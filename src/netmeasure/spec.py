@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import ClassVar, Literal, get_args, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -334,6 +334,9 @@ class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"
         for text in (self.user, self.password):
             if text is not None and any(c in text for c in "\r\n\0"):
                 raise SpecError("a user or password of FTP has no line breaks")
+        # they would be commands of their own
+        if any(c in unquote(self.url) for c in "\r\n\0"):
+            raise SpecError("a name of FTP has no line breaks", hint="take %0D, %0A and %00 out")
 
 
 PeerSpec = TcpSpec | UdpSpec

@@ -504,7 +504,8 @@ def test_the_omitted_time_costs_no_budget() -> None:
         )
         send(sender, group)
     assert sender.reason == "budget"
-    assert 30 <= sender.packets <= 57  # about 50 before, exactly 5 after
+    # about 50 before (fewer where stalls were given up), exactly 5 after
+    assert 5 < sender.packets <= 57
 
 
 def test_the_receiver_leaves_with_its_budget() -> None:
@@ -554,6 +555,7 @@ def attempts(check: Callable[[], None], times: int = 6) -> None:
                 raise
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("unit", ["bps", "pps"])
 @pytest.mark.parametrize(
     ("bps", "size", "segments"),
@@ -596,6 +598,7 @@ def test_the_rate_is_kept(bps: int, size: int, segments: int, unit: str) -> None
     attempts(once)
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("segments", [0, 64])
 def test_low_rates_are_sent_one_by_one(segments: int) -> None:
     """iperf3 sends 2 Mbit/s as trains of 64 KiB; here the gaps are even. Kernel time stamps."""
@@ -634,6 +637,7 @@ def arrivals(sock: socket.socket) -> list[int]:
     return stamps
 
 
+@pytest.mark.rates
 def test_bursts_are_sent_when_ordered() -> None:
     with pair() as (near, _):
         group = Group()
@@ -685,6 +689,7 @@ print(json.dumps([sender.packets, sender.skipped_ns, sender.late_wakeups,
 """
 
 
+@pytest.mark.rates
 def test_a_stall_is_not_made_up_for_in_a_burst() -> None:
     """A sender stopped for 300 ms: 1500 datagrams are missed, and at most 10 ms of them repaid."""
     with pair() as (near, far):

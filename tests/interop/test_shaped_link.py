@@ -19,7 +19,7 @@ import netmeasure as nm
 from support import iperf3
 from support.netns import Network
 
-pytestmark = [pytest.mark.network, pytest.mark.interop]
+pytestmark = [pytest.mark.network, pytest.mark.interop, pytest.mark.rates]
 
 RATE = "1gbit"
 #: 8 ms of the rate: a shorter burst loses capacity for good whenever the shared machine gives the

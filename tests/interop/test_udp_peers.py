@@ -21,7 +21,7 @@ from support import iperf3
 from support.elsewhere import loop_on
 from support.netns import Network
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.rates]
 
 MBIT = 1_000_000
 RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -24,6 +24,7 @@ from support.servers import FileServer
 
 pytestmark = [
     pytest.mark.network,
+    pytest.mark.rates,
     pytest.mark.skipif(
         bool(servers.available("nginx", "vsftpd", "curl", "tcpdump")),
         reason=servers.available("nginx", "vsftpd", "curl", "tcpdump") or "",

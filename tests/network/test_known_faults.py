@@ -20,7 +20,7 @@ from support import iperf3, relay
 from support.netns import Network, ip
 from support.relay import Relay
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.rates]
 
 needs_relay = pytest.mark.skipif(
     relay.available() is not None, reason=relay.available() or "the relay works"

@@ -16,7 +16,7 @@ from netmeasure.report import text
 from netmeasure.units import bitrate
 from support.netns import Network
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.rates]
 
 LATE_S = 2.5
 CONNECT_S = 3.0

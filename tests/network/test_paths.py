@@ -14,6 +14,7 @@ from support import relay
 from support.relay import Relay
 
 pytestmark = [
+    pytest.mark.rates,
     pytest.mark.network,
     pytest.mark.skipif(
         relay.available() is not None, reason=relay.available() or "the relay works"

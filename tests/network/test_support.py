@@ -21,7 +21,7 @@ from support.netns import Network
 from support.proxy import Action, Proxy
 from support.relay import Relay
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.rates]
 
 needs_namespaces = pytest.mark.skipif(
     netns.available() is not None, reason=netns.available() or "namespaces work"

@@ -19,7 +19,7 @@ _POLL_S = 0.01
 
 @dataclass(frozen=True)
 class Census:
-    """Thread id to name, descriptor to what it refers to, child's pid to its name and state."""
+    """Thread id to name, descriptor to what it refers to, child's pid to its name."""
 
     threads: dict[int, str]
     fds: dict[int, str]
@@ -91,7 +91,9 @@ def _children() -> dict[int, str]:
             head, _, tail = _text(entry / "stat").rpartition(")")
             state, parent = (tail.split() or ["", "0"])[:2]
             if int(parent) == os.getpid():
-                found[int(entry.name)] = f"{head.partition('(')[2]} {state}"
+                # whether it just runs or sleeps is no difference; whether it is dead is one
+                name = head.partition("(")[2]
+                found[int(entry.name)] = f"{name} (zombie)" if state == "Z" else name
     return found
 
 

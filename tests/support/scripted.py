@@ -145,6 +145,7 @@ class Scripted:
         self._ending = threading.Event()
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
+        self._more: list[socket.socket] = []
 
     @property
     def address(self) -> str:
@@ -171,13 +172,20 @@ class Scripted:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._threads[0].join()
         self._listener.close()
-        for peer in self.peers:
+        for sock in [*(peer.sock for peer in self.peers), *self._more]:
             with contextlib.suppress(OSError):
-                peer.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads[1:]:
             thread.join()
         for error in self._errors:
             raise error
+
+    def wake(self, sock: socket.socket) -> socket.socket:
+        """A script's own socket: the end of the server wakes who is blocked on it."""
+        self._more.append(sock)
+        if self._ending.is_set():
+            raise GoneError
+        return sock
 
     def _start(self, action: Callable[[], None], name: str) -> None:
         thread = threading.Thread(target=action, name=name)

@@ -163,18 +163,18 @@ def test_a_server_that_does_not_answer(run: RunLoop, script: Callable[[Peer], No
     ],
     ids=lambda garbage: repr(garbage[:40]),
 )
-def test_a_server_that_speaks_no_http(run: RunLoop, garbage: bytes) -> None:
+def test_a_server_that_speaks_no_http(run_once: RunLoop, garbage: bytes) -> None:
     def script(peer: Peer) -> None:
         request(peer)
         peer.send(garbage)
 
-    error = failed(run, script)
+    error = failed(run_once, script)
     assert isinstance(error, nm.RemoteProtocolError | nm.PeerClosedError)
     assert error.phase == "request"
     assert error.hint
 
 
-def test_very_many_headers(run: RunLoop) -> None:
+def test_very_many_headers(run_once: RunLoop) -> None:
     """Bounded, one way or the other: it is not for us to hold what a server likes to send."""
 
     def script(peer: Peer) -> None:
@@ -183,7 +183,7 @@ def test_very_many_headers(run: RunLoop) -> None:
         while True:
             peer.send(b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1000) for number in range(100)))
 
-    error = failed(run, script)
+    error = failed(run_once, script)
     assert isinstance(error, nm.RemoteProtocolError | nm.PeerTimeoutError)
     assert error.phase == "request"
 
@@ -205,14 +205,16 @@ def test_a_connection_that_ends_before_the_answer(run: RunLoop, place: str, end:
         ENDS[end](peer)
 
     error = failed(run, script, spec(PATIENT))
-    assert type(error) is nm.PeerClosedError
-    assert error.phase == "request"
     assert error.hint
     assert not error.result.flows
+    if place == "accept" and type(error) is nm.ConnectError:
+        return  # the end came before we had seen that we were connected
+    assert type(error) is nm.PeerClosedError
+    assert error.phase == "request"
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("size", [0, 1, 100_000])
+@pytest.mark.parametrize("size", [0, 100_000])
 @pytest.mark.parametrize("together", [False, True], ids=["head-alone", "head-and-body"])
 @pytest.mark.parametrize("framing", ["length", "chunked", "kept"])
 def test_a_connection_that_ends_within_the_body(
@@ -246,7 +248,7 @@ def test_a_connection_that_ends_within_the_body(
     assert [p.name for p in error.result.setup][-1] == "first_byte"
 
 
-def test_a_body_shorter_than_announced_in_one_piece_with_its_end(run: RunLoop) -> None:
+def test_a_body_shorter_than_announced_in_one_piece_with_its_end(run_once: RunLoop) -> None:
     """Head, a part of the body and the end of the connection wait for the client together."""
     for size in (0, 1, 5000, 60_000):
 
@@ -254,7 +256,7 @@ def test_a_body_shorter_than_announced_in_one_piece_with_its_end(run: RunLoop) -
             request(peer)
             peer.send(head("200 OK", "Content-Length: 1000000") + bytes(size))
 
-        error = failed(run, script, spec(PATIENT))
+        error = failed(run_once, script, spec(PATIENT))
         assert type(error) is nm.StreamError
         assert f"{size} of 1000000 bytes" in str(error)
         assert received(error) == size
@@ -265,14 +267,14 @@ def test_a_body_shorter_than_announced_in_one_piece_with_its_end(run: RunLoop) -
     [b"xyz\r\nhello\r\n", b"5\r\nhello", b"5\r\nhelloworld\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b""],
 )
 @pytest.mark.parametrize("together", [False, True])
-def test_chunks_that_are_none(run: RunLoop, body: bytes, together: bool) -> None:
+def test_chunks_that_are_none(run_once: RunLoop, body: bytes, together: bool) -> None:
     def script(peer: Peer) -> None:
         request(peer)
         opening = head("200 OK", "Transfer-Encoding: chunked")
         peer.send(*([opening + body] if together else [opening, body]))
 
     # the library keeps some of these to itself: then no data move any more
-    error = failed(run, script, spec({**PATIENT, "stall_s": 0.4}))
+    error = failed(run_once, script, spec({**PATIENT, "stall_s": 0.4}))
     assert isinstance(error, nm.StreamError | nm.RemoteProtocolError | nm.PeerTimeoutError)
     assert error.phase in ("data", "request")
 
@@ -280,14 +282,14 @@ def test_chunks_that_are_none(run: RunLoop, body: bytes, together: bool) -> None
 @pytest.mark.parametrize(
     "framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked", "X: 1"]
 )
-def test_a_body_that_stalls(run: RunLoop, framing: str) -> None:
+def test_a_body_that_stalls(run_once: RunLoop, framing: str) -> None:
     def script(peer: Peer) -> None:
         request(peer)
         peer.send(head("200 OK", framing) + (b"3e8\r\n" if "chunked" in framing else b""))
         peer.send(bytes(1000))
         peer.hold()
 
-    error = failed(run, script, spec({**SHORT, "handshake_s": 10}))
+    error = failed(run_once, script, spec({**SHORT, "handshake_s": 10}))
     assert type(error) is nm.PeerTimeoutError
     assert "no data moved for 0.4 s" in str(error)
     assert error.phase == "data"
@@ -340,22 +342,22 @@ def test_an_upload_that_breaks_off(run: RunLoop, end: str, limit: dict[str, Any]
 
 
 @pytest.mark.parametrize("limit", [{"total_bytes": 1 << 30}, {"duration_s": 60}])
-def test_an_upload_that_nobody_reads(run: RunLoop, limit: dict[str, Any]) -> None:
+def test_an_upload_that_nobody_reads(run_once: RunLoop, limit: dict[str, Any]) -> None:
     def script(peer: Peer) -> None:
         request(peer)
         peer.ending.wait()
 
-    error = failed(run, script, spec(direction="upload", timing=limit))
+    error = failed(run_once, script, spec(direction="upload", timing=limit))
     assert type(error) is nm.PeerTimeoutError
     assert error.result.flow.sender.acked_bytes > 0
 
 
-def test_an_upload_without_an_answer(run: RunLoop) -> None:
+def test_an_upload_without_an_answer(run_once: RunLoop) -> None:
     def script(peer: Peer) -> None:
         peer.hold()
 
     wanted = spec({**PATIENT, "handshake_s": 0.4}, direction="upload", timing={"total_bytes": 1000})
-    error = failed(run, script, wanted)
+    error = failed(run_once, script, wanted)
     assert type(error) is nm.PeerTimeoutError
     assert "no answer to the upload in 0.4 s" in str(error)
     assert error.result.flow.sender.acked_bytes == 1000

@@ -108,7 +108,7 @@ def splits(answer: bytes, body_at: int) -> dict[str, list[bytes]]:
         "within-the-last-line-end": cut(body_at - 1),
         "before-the-empty-line": cut(body_at - 2),
         "all-but-the-last-byte": cut(len(answer) - 1),
-        "head-bytewise": cut(*range(1, body_at + 3)),
+        "head-in-crumbs": cut(*range(1, body_at, 7), body_at + 2),
         "body-in-thirds": cut(body_at + 1000, body_at + 2000),
     }
 
@@ -146,34 +146,36 @@ def test_a_chunked_body(run: RunLoop, size: int) -> None:
     assert facts.drained_by == ("library" if size else None)
 
 
-def test_chunks_in_odd_pieces(run: RunLoop) -> None:
+def test_chunks_in_odd_pieces(run_once: RunLoop) -> None:
     body = b"5;name=value\r\nhello\r\n1\r\n,\r\n00A\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"
     opening = head("200 OK", "Transfer-Encoding: chunked")
-    pieces = [body[at : at + 1] for at in range(len(body))]
+    pieces = [body[at : at + 2] for at in range(0, len(body), 2)]
     with Scripted(answering(opening, *pieces)) as server:
-        assert moved(measured(run, server.url())) == 16
+        assert moved(measured(run_once, server.url())) == 16
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "unheard-of"])
-def test_an_encoded_body_is_counted_as_it_came(run: RunLoop, coding: str) -> None:
+def test_an_encoded_body_is_counted_as_it_came(run_once: RunLoop, coding: str) -> None:
     body = gzip.compress(bytes(100_000))
     opening = head("200 OK", f"Content-Length: {len(body)}", f"Content-Encoding: {coding}")
     with Scripted(answering(opening, body)) as server:
-        result = measured(run, server.url())
+        result = measured(run_once, server.url())
     assert moved(result) == len(body)
     assert transfer(result).encoding == coding
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_body_that_the_end_of_the_connection_ends(run: RunLoop, size: int, version: str) -> None:
+def test_a_body_that_the_end_of_the_connection_ends(
+    run_once: RunLoop, size: int, version: str
+) -> None:
     def script(peer: Peer) -> None:
         request(peer)
         peer.send(head("200 OK", "Connection: close", version=version))
         send_body(peer, size)
 
     with Scripted(script) as server:
-        result = measured(run, server.url())
+        result = measured(run_once, server.url())
     assert moved(result) == size
     assert transfer(result).content_bytes is None
     assert transfer(result).protocol == version
@@ -187,10 +189,10 @@ def test_an_old_server_that_tells_the_length(run: RunLoop) -> None:
 
 @pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
 @pytest.mark.parametrize("times", [1, 3])
-def test_an_answer_before_the_answer(run: RunLoop, status: str, times: int) -> None:
+def test_an_answer_before_the_answer(run_once: RunLoop, status: str, times: int) -> None:
     pieces = [head(status, "Link: <x>")] * times
     with Scripted(answering(*pieces, head("200 OK", "Content-Length: 5"), b"hello")) as server:
-        result = measured(run, server.url())
+        result = measured(run_once, server.url())
     assert moved(result) == 5
     assert transfer(result).status == 200
 
@@ -203,21 +205,21 @@ def test_an_answer_without_a_body(run: RunLoop) -> None:
     assert transfers(result) == 1
 
 
-def test_a_body_longer_than_announced(run: RunLoop) -> None:
+def test_a_body_longer_than_announced(run_once: RunLoop) -> None:
     """What follows the announced bytes belongs to nobody: it is not counted, and if the library
     sees it, the server is told to be at fault."""
     opening = head("200 OK", "Content-Length: 1000")
     for pieces in ([b"x" * 5000], [b"x" * 1000, b"y" * 4000], [b"x" * 999, b"y", b"z" * 4000]):
         for answer in ([opening, *pieces], [opening + pieces[0], *pieces[1:]]):
-            with Scripted(answering(*answer)) as server:
-                with contextlib.suppress(nm.RemoteProtocolError):
-                    assert moved(measured(run, server.url())) == 1000
+            server = Scripted(answering(*answer))
+            with contextlib.suppress(nm.RemoteProtocolError), server:
+                assert moved(measured(run_once, server.url())) == 1000
 
 
 # ---- redirects --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [301, 307])
 @pytest.mark.parametrize(
     ("location", "path"),
     [("/there", "/there"), ("there?a=1", "/a/there?a=1"), ("../there", "/there"), ("", None)],
@@ -299,14 +301,14 @@ def test_a_redirect_that_does_not_say_where_to(run: RunLoop) -> None:
     assert "302" in str(error)
 
 
-def test_credentials_do_not_follow_to_another_server(run: RunLoop) -> None:
+def test_credentials_do_not_follow_to_another_server(run_once: RunLoop) -> None:
     """Somebody else's server must not learn the password because the first one sent us there."""
     secrets = ("Authorization: Bearer secret", "Cookie: secret")
     for options in ({"user": "anna", "password": "secret"}, {"headers": secrets}):
         with Web(10) as there:
             away = head("302 Found", f"Location: {there.url()}", "Content-Length: 0")
             with Scripted(answering(away)) as here:
-                measured(run, here.url(), **options)
+                measured(run_once, here.url(), **options)
         (asked,) = there.requests
         assert "secret" not in str(asked)
         assert "authorization" not in asked.headers
@@ -342,9 +344,11 @@ def test_credentials_of_the_url_hold_on_the_same_server(run: RunLoop) -> None:
         (50_000, 10**9, 50_000),
     ],
 )
-def test_a_part_of_a_file(run: RunLoop, first: int | None, last: int | None, size: int) -> None:
+def test_a_part_of_a_file(
+    run_once: RunLoop, first: int | None, last: int | None, size: int
+) -> None:
     with Web(100_000) as web:
-        result = measured(run, web.url(), first_byte=first, last_byte=last)
+        result = measured(run_once, web.url(), first_byte=first, last_byte=last)
     assert moved(result) == size
     assert transfer(result).status == 206
     assert web.requests[0].headers["range"] == f"bytes={first or 0}-{'' if last is None else last}"
@@ -370,10 +374,10 @@ def test_a_server_that_ignores_the_range(run: RunLoop) -> None:
         ("304 Not Modified", ""),
     ],
 )
-def test_a_server_that_refuses(run: RunLoop, status: str, hint: str) -> None:
+def test_a_server_that_refuses(run_once: RunLoop, status: str, hint: str) -> None:
     answer = head(status, "Content-Length: 2", "WWW-Authenticate: Basic"), b"no"
     with Scripted(answering(*answer)) as server:
-        error = refused(run, server.url("/secret"))
+        error = refused(run_once, server.url("/secret"))
     assert type(error) is nm.FileRefusedError
     assert status in str(error)
     assert (error.code, error.phase) == ("file_refused", "request")
@@ -506,11 +510,13 @@ def test_parallel_streams(run: RunLoop, streams: int) -> None:
 @pytest.mark.parametrize("streams", [1, 3])
 @pytest.mark.parametrize("chunked", [False, True], ids=["plain", "chunked"])
 @pytest.mark.parametrize("size", [1, 1000, 65_536])
-def test_repeated_on_new_connections(run: RunLoop, size: int, chunked: bool, streams: int) -> None:
+def test_repeated_on_new_connections(
+    run_once: RunLoop, size: int, chunked: bool, streams: int
+) -> None:
     with Web(size, chunked=chunked) as web:
         total = 8 * size * streams
         options = {"repeat": True, "streams": streams, "total_bytes": total}
-        result = measured(run, web.url(), **options)
+        result = measured(run_once, web.url(), **options)
     assert moved(result) == total == web.sent
     assert transfers(result) == 8 * streams == len(web.requests) == web.connections
     spread = transfer(result).set_up
@@ -522,11 +528,13 @@ def test_repeated_on_new_connections(run: RunLoop, size: int, chunked: bool, str
 @pytest.mark.parametrize("each", [1, 2, 3, 100])
 @pytest.mark.parametrize("chunked", [False, True], ids=["plain", "chunked"])
 def test_repeated_on_kept_connections(
-    run: RunLoop, chunked: bool, each: int, says_close: bool
+    run_once: RunLoop, chunked: bool, each: int, says_close: bool
 ) -> None:
     options = {"requests_per_connection": each, "says_close": says_close, "chunked": chunked}
     with Web(5000, **options) as web:  # type: ignore[arg-type]
-        result = measured(run, web.url(), repeat=True, keep_connections=True, total_bytes=5000 * 7)
+        result = measured(
+            run_once, web.url(), repeat=True, keep_connections=True, total_bytes=5000 * 7
+        )
     assert moved(result) == 5000 * 7 == web.sent
     assert transfers(result) == 7 == len(web.requests)
     assert web.connections == -(-7 // each)
@@ -551,10 +559,10 @@ def test_a_limit_is_exact(run: RunLoop, streams: int, limit: int, chunked: bool)
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_limit_in_the_middle_of_a_repeat(run: RunLoop, kept: bool) -> None:
+def test_a_limit_in_the_middle_of_a_repeat(run_once: RunLoop, kept: bool) -> None:
     with Web(1000) as web:
         result = measured(
-            run,
+            run_once,
             web.url(),
             repeat=True,
             keep_connections=kept,
@@ -732,11 +740,11 @@ def test_an_upload_with_a_length(run: RunLoop, size: int, streams: int, send_mod
 
 @pytest.mark.parametrize("send_mode", ["copy", "sendfile"])
 @pytest.mark.parametrize("block", [1024, 4096, 65_536, MIB])
-def test_an_upload_for_a_time(run: RunLoop, block: int, send_mode: str) -> None:
+def test_an_upload_for_a_time(run_once: RunLoop, block: int, send_mode: str) -> None:
     """Chunks are sent natively; what the server takes out of them is exactly what we count."""
     options = {"direction": "upload", "duration_s": 0.15, "block_bytes": block}
     with Web() as web:
-        result = measured(run, web.url(), send_mode=send_mode, streams=2, **options)
+        result = measured(run_once, web.url(), send_mode=send_mode, streams=2, **options)
     assert moved(result) == web.taken > 0
     assert transfers(result) == 2
     assert all(r.headers["transfer-encoding"] == "chunked" for r in web.requests)
@@ -817,11 +825,11 @@ def test_tls(run: RunLoop, size: int) -> None:
 
 @needs_openssl
 @pytest.mark.parametrize("kept", [False, True])
-def test_tls_repeated(run: RunLoop, kept: bool) -> None:
+def test_tls_repeated(run_once: RunLoop, kept: bool) -> None:
     mine = certificates.certificate()
     with Web(5000, tls=mine.server()) as web:
         options = {"repeat": True, "keep_connections": kept, "total_bytes": 20_000}
-        result = measured(run, web.url(), ca_file=str(mine.pem), **options)
+        result = measured(run_once, web.url(), ca_file=str(mine.pem), **options)
     assert moved(result) == 20_000 == web.sent
     assert web.connections == (1 if kept else 4)
 

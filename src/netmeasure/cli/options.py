@@ -364,7 +364,8 @@ def _byte_range(text: str | None) -> tuple[int | None, int | None]:
     if text is None:
         return None, None
     first, dash, last = text.partition("-")
-    if not dash or not (first or "0").isdigit() or not (last or "0").isdigit() or text == "-":
+    numbers = all(number.isascii() and number.isdigit() for number in (first, last) if number)
+    if not dash or not numbers or text == "-":
         raise SpecError(f"{text!r} is not a range of bytes", hint="write FIRST-LAST or FIRST-")
     return int(first or 0), int(last) if last else None
 

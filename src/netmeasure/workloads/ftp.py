@@ -60,6 +60,12 @@ class _Control(aioftp.Client):
         """Take the connection over, without a word: `connect` would wait for the greeting, too."""
         await aioftp.BaseClient.connect(self, host, port)
 
+    def check_codes(self, expected_codes: Any, received_code: aioftp.Code, info: list[str]) -> None:
+        """As the library, which takes a part of a code for all that begin like it."""
+        if len(received_code) != 3:
+            raise ValueError(f"{received_code!r} is not a reply")
+        super().check_codes(expected_codes, received_code, info)
+
 
 class FtpClient:
     """The transfers of one stream, one after the other; the control connection can be kept."""
@@ -98,13 +104,14 @@ class FtpClient:
         keep = False
         try:
             control = self._control or await self._log_in(phases)
+            clean = True
             if self._spec.direction == "upload":
                 await self._upload(control, phases, limit)
             else:
-                await self._download(control, phases, limit)
+                clean = await self._download(control, phases, limit)
             if not self._stream.stopping:
                 self._stream.completed(started)
-                keep = self._spec.keep_connections
+                keep = self._spec.keep_connections and clean
         finally:
             if not keep:
                 await self.close()
@@ -112,9 +119,11 @@ class FtpClient:
 
     async def close(self) -> None:
         """Close the control connection, without a word: what it was in may not be over."""
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        control, self._control = self._control, None
+        if control is not None:
+            with suppress(ConnectionError):  # it never came to a connection
+                # an orderly end of TLS would wait for the server's part of it
+                control.stream.writer.transport.abort()
 
     # ---- the control connection -----------------------------------------------------------------
 
@@ -192,7 +201,7 @@ class FtpClient:
             try:
                 async with self._step("passive", phases):
                     _, lines = await control.command("EPSV", "229")
-                    _, port = control.parse_epsv_response(lines[-1])
+                    port = _port(control.parse_epsv_response(lines[-1]))
             except PeerRefusedError:
                 if self._spec.passive == "epsv":
                     raise
@@ -202,7 +211,7 @@ class FtpClient:
             # send us anywhere with it
             async with self._step("passive", phases, hint="this server has no passive mode"):
                 _, lines = await control.command("PASV", "227")
-                _, port = control.parse_pasv_response(lines[-1])
+                port = _port(control.parse_pasv_response(lines[-1]))
         host, _, *rest = self._address.sockaddr
         there: Any = (host, port, *rest)
         made = await self._reach.connect_again(
@@ -220,19 +229,20 @@ class FtpClient:
         except PeerRefusedError:
             return None  # the transfer itself will tell what is wrong
 
-    async def _download(self, control: _Control, phases: PhaseLog, limit: int | None) -> None:
+    async def _download(self, control: _Control, phases: PhaseLog, limit: int | None) -> bool:
+        """Whether the control connection is good for another transfer: after a part of a file the
+        server's last word is still to come, or never will."""
         spec, stream = self._spec, self._stream
         size = await self._size(control, phases)
         made = await self._data_connection(control, phases)
         with made.sock:
             first = spec.first_byte or 0
-            wanted = None if size is None else max(0, size - first)
             if spec.last_byte is not None:
                 part = spec.last_byte - first + 1
-                wanted = part if wanted is None else min(wanted, part)
-            whole = limit is None and spec.last_byte is None
-            if limit is not None:
-                wanted = limit if wanted is None else min(wanted, limit)
+                limit = part if limit is None else min(part, limit)
+            wanted = None if size is None else max(0, size - first)
+            if wanted is not None and limit is not None:
+                wanted = min(wanted, limit)
             if first:
                 async with self._step("transfer_start", phases, hint="no REST here"):
                     await control.command(f"REST {first}", "350")
@@ -240,32 +250,37 @@ class FtpClient:
                 await control.command(f"RETR {self._path}", "1xx")
             self._workload.begin(self._stream)
             began, before = now_ns(), stream.moved_bytes
-            await self._drain(made, control, None if whole else wanted)
+            await self._drain(made, control, limit)
             self._first_byte(phases, began)
             got = stream.moved_bytes - before
             self._note(control, size)
-            if stream.stopping:
-                return
-            await self._judge_download(control, phases, got, wanted, whole=whole)
-
-    async def _judge_download(
-        self, control: _Control, phases: PhaseLog, got: int, wanted: int | None, *, whole: bool
-    ) -> None:
-        """The server's last word, and whether everything has come."""
+        # the data connection is closed first: a server may wait for that with its last word
+        if stream.stopping:
+            return False
         if wanted is not None and got < wanted:
-            reason = ""
-            with suppress(NetmeasureError):
-                try:
-                    await self._final_reply(control, phases)
-                except FileRefusedError as exc:
-                    reason = f": {exc}"
-            where = public_url(self._spec.url)
+            reason = await self._reason(control, phases)
             raise StreamError(
-                f"{where} ended early: {got} of {wanted} bytes were received{reason}",
+                f"{public_url(spec.url)} ended early: {got} of {wanted} bytes were received"
+                + reason,
                 phase="data",
             )
-        if whole:
+        if limit is not None and got == limit:
+            return False
+        try:
             await self._final_reply(control, phases)
+        except FileRefusedError as exc:  # it had agreed, and something went wrong on the way
+            raise StreamError(f"{public_url(spec.url)}: {exc}", phase="data") from None
+        return True
+
+    async def _reason(self, control: _Control, phases: PhaseLog) -> str:
+        """What the server says of a transfer that broke off, if anything."""
+        try:
+            await self._final_reply(control, phases)
+        except FileRefusedError as exc:
+            return f": {exc}"
+        except NetmeasureError:
+            pass
+        return ""
 
     def _first_byte(self, phases: PhaseLog, began_ns: int) -> None:
         first = self._stream.first_of_transfer_ns
@@ -336,9 +351,9 @@ class FtpClient:
                 made.sock.setblocking(True)
                 loop = await stream.send(made.sock, limit=limit, half_close=True)
                 if loop.reason == "error":
-                    raise StreamError(
-                        f"sending to {stream.remote} failed: {stream.error}", phase="data"
-                    )
+                    failure = f"sending to {stream.remote} failed: {stream.error}"
+                    reason = await self._reason(control, phases)
+                    raise StreamError(failure + reason, phase="data")
         self._note(control, None)
         await self._final_reply(control, phases)
 
@@ -387,6 +402,13 @@ class FtpClient:
             content_bytes=size,
             encoding="identity",
         )
+
+
+def _port(parsed: tuple[str | None, int]) -> int:
+    """The port that a server names. Raises ValueError for what is none."""
+    if not 0 < parsed[1] < 65_536:
+        raise ValueError(f"{parsed[1]} is not a port")
+    return parsed[1]
 
 
 def _refused(step: str, exc: aioftp.StatusCodeError, hint: str | None) -> MeasureError:

@@ -90,6 +90,7 @@ class HttpClient:
     async def _download(self, phases: PhaseLog, limit: int | None, started: int) -> None:
         url = self._spec.url
         for _ in range(self._spec.max_redirects + 1):
+            hop_started = now_ns()
             hop = await self._hop(url, phases)
             keep = False
             try:
@@ -104,7 +105,7 @@ class HttpClient:
                     response = await self._get(hop, phases)
                 location = response.headers.get("Location")
                 if response.status in _REDIRECTS and location is not None:
-                    url = self._redirected(url, location, response.status, phases, started)
+                    url = self._redirected(url, location, response.status, phases, hop_started)
                     continue
                 self._check_status(response, "GET")
                 await self._body(hop, response, limit, started)

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -224,9 +225,12 @@ class TransferStream:
     def note_socket(self, sock: socket.socket, syn_retransmits: int | None) -> None:
         """What the socket of the body really got, while it is open."""
         congestion = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        remote = None
+        with suppress(OSError):  # it has been reset already: the next step will say so
+            remote = sockets.address_text(sock.getpeername())
         self.facts = SocketFacts(
             local=sockets.address_text(sock.getsockname()),
-            remote=sockets.address_text(sock.getpeername()),
+            remote=remote,
             congestion=congestion.split(b"\0")[0].decode(),
             mss_bytes=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG),
             sndbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),

@@ -1,0 +1,450 @@
+"""FTP servers that are silent, strange, dying or not there: one exception that says what is wrong,
+a result with what had been measured, within its deadline, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from support import certificates
+from support.ftp import Answer, Ftp, closes, resets, silent
+from support.scripted import GoneError, Peer, Scripted, deaf, nobody
+from support.web import send_body
+
+RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+
+SHORT = {"resolve_s": 5.0, "connect_s": 0.4, "handshake_s": 0.4, "stall_s": 0.4, "drain_s": 0.2}
+PATIENT = {**SHORT, "handshake_s": 10.0, "stall_s": 10.0, "connect_s": 10.0}
+needs_openssl = pytest.mark.skipif(
+    certificates.available() is not None, reason="there is no openssl"
+)
+
+
+def spec(
+    deadlines: dict[str, float] = PATIENT, timing: dict[str, Any] | None = None, **more: Any
+) -> nm.FtpSpec:
+    when = nm.Timing(**(timing or {}), interval_s=0.02)
+    return nm.FtpSpec(timing=when, deadlines=nm.Deadlines(**deadlines), **more)
+
+
+async def failure(url: str, wanted: nm.FtpSpec | None = None) -> nm.MeasureError:
+    """The exception that a transfer ends with, soon, and with its incomplete result."""
+    running = nm.connect(url).run(wanted or spec())
+
+    async def use() -> None:
+        async with asyncio.timeout(8), running:
+            await running.wait()
+
+    with pytest.raises(nm.MeasureError) as caught:
+        await use()
+    error, result = caught.value, running.result
+    assert error.phase
+    assert "\n" not in str(error)
+    assert len(str(error)) < 400
+    assert result is not None
+    assert error.result is result
+    assert not result.complete
+    assert result.error is not None
+    assert (result.error.code, result.error.message) == (error.code, str(error))
+    assert (result.error.hint, result.error.phase) == (error.hint, error.phase)
+    assert nm.Result.from_json(result.to_json()) == result
+    return error
+
+
+def failed(run: RunLoop, server: Scripted, wanted: nm.FtpSpec | None = None) -> nm.MeasureError:
+    scheme = None if isinstance(server, Ftp) else "ftp"
+    with server:
+        error: nm.MeasureError = run(failure(server.url(scheme=scheme), wanted))
+    return error
+
+
+def received(error: nm.MeasureError) -> int:
+    return int(error.result.flow.receiver.bytes)
+
+
+# ---- no connection ----------------------------------------------------------------------------
+
+
+def test_nobody_there(run: RunLoop) -> None:
+    error = run(failure("ftp://no-such-host.invalid/file"))
+    assert type(error) is nm.NameNotFoundError
+    with nobody() as port:
+        error = run(failure(f"ftp://127.0.0.1:{port}/file"))
+    assert type(error) is nm.ConnectRefusedError
+    assert error.phase == "connect"
+    with deaf() as port:
+        error = run(failure(f"ftp://127.0.0.1:{port}/file", spec(SHORT)))
+    assert type(error) is nm.ConnectTimeoutError
+
+
+# ---- the control connection -------------------------------------------------------------------
+
+STEPS = {
+    "greeting": "greeting",
+    "USER": "login",
+    "PASS": "login",
+    "TYPE": "type",
+    "SIZE": "size",
+    "EPSV": "passive",
+    "RETR": "transfer_start",
+    "final": "final_reply",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_without_a_reply(run_once: RunLoop, step: str) -> None:
+    error = failed(run_once, Ftp(1000, answers={step: silent}), spec(SHORT))
+    assert type(error) is nm.PeerTimeoutError
+    assert "in 0.4 s" in str(error)
+    assert error.phase == STEPS[step]
+    assert error.hint
+    if step == "final":
+        assert received(error) == 1000
+
+
+@pytest.mark.parametrize("how", [closes, resets])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_control_connection_that_ends(
+    run: RunLoop, step: str, how: Callable[[Peer], object]
+) -> None:
+    error = failed(run, Ftp(1000, answers={step: how}))
+    if step == "greeting" and type(error) is nm.ConnectError:
+        return  # the end came before we had seen that we were connected
+    assert type(error) is nm.PeerClosedError
+    assert error.phase == STEPS[step]
+    assert error.hint
+    if step == "final":
+        assert received(error) == 1000
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("garbage", ["", "\xff\xfe", "2", "999 what", "22x no"], ids=repr)
+def test_a_reply_that_is_none(run_once: RunLoop, step: str, garbage: str) -> None:
+    """What is no reply may be the start of a longer one: then it is waited for."""
+    answers: dict[str, Answer] = {step: garbage}
+    if step in ("SIZE", "EPSV"):  # a refusal of these is not worth a failure by itself
+        answers = {"EPSV": "500 no", "PASV": "500 no", **answers}
+    deadlines = {**SHORT, "handshake_s": 0.15, "connect_s": 10.0}
+    error = failed(run_once, Ftp(1000, answers=answers), spec(deadlines))
+    kinds = (nm.RemoteProtocolError, nm.PeerTimeoutError, nm.PeerRefusedError, nm.StreamError)
+    assert isinstance(error, kinds)
+    assert error.hint
+
+
+def test_a_reply_without_an_end(run: RunLoop) -> None:
+    def floods(peer: Peer) -> None:
+        while True:
+            peer.send(b"x" * 100_000)
+
+    error = failed(run, Ftp(1000, answers={"greeting": floods}), spec(SHORT))
+    assert isinstance(error, nm.RemoteProtocolError | nm.PeerTimeoutError)
+    assert error.phase == "greeting"
+
+
+def test_a_reply_of_lines_without_an_end(run: RunLoop) -> None:
+    def floods(peer: Peer) -> None:
+        while not peer.ending.wait(0.001):
+            peer.send(b"220-more\r\n" * 100)
+
+    error = failed(run, Ftp(1000, answers={"greeting": floods}), spec(SHORT))
+    assert isinstance(error, nm.RemoteProtocolError | nm.PeerTimeoutError)
+    assert error.phase == "greeting"
+
+
+def test_a_server_of_http(run: RunLoop) -> None:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    error = failed(run, Scripted(script), spec(SHORT))
+    assert error.phase == "greeting"
+
+
+@pytest.mark.parametrize(
+    ("step", "reply", "hint"),
+    [
+        ("greeting", "421 too many users", None),
+        ("USER", "530 not you", "user and password"),
+        ("PASS", "530 Login incorrect.", "user and password"),
+        ("TYPE", "504 no", None),
+        ("RETR", "550 no such file", None),
+        ("RETR", "425 can't open data connection", None),
+        ("RETR", "450 busy", None),
+    ],
+)
+def test_a_refusal(run_once: RunLoop, step: str, reply: str, hint: str | None) -> None:
+    error = failed(run_once, Ftp(1000, answers={step: reply}))
+    assert type(error) is nm.FileRefusedError
+    assert reply in str(error)
+    assert (error.code, error.phase) == ("file_refused", STEPS[step])
+    assert hint is None or hint in error.hint
+    assert error.hint
+    assert not error.result.flows
+
+
+def test_a_server_without_rest(run: RunLoop) -> None:
+    error = failed(run, Ftp(1000, answers={"REST": "502 no"}), spec(first_byte=10))
+    assert type(error) is nm.FileRefusedError
+    assert "REST" in error.hint
+
+
+def test_a_server_without_tls(run: RunLoop) -> None:
+    error = failed(run, Ftp(1000, answers={"AUTH": "502 no"}), spec(explicit_tls=True))
+    assert type(error) is nm.FileRefusedError
+    assert error.phase == "auth"
+    assert "TLS" in error.hint
+
+
+# ---- the data connection ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("passive", "asked"), [("auto", (1, 1)), ("epsv", (1, 0)), ("pasv", (0, 1))]
+)
+def test_no_passive_mode(run_once: RunLoop, passive: str, asked: tuple[int, int]) -> None:
+    server = Ftp(1000, answers={"EPSV": "500 no", "PASV": "500 no"})
+    error = failed(run_once, server, spec(passive=passive))
+    assert type(error) is nm.FileRefusedError
+    assert error.phase == "passive"
+    assert (server.did("EPSV"), server.did("PASV")) == asked
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["229 ok", "229 (|||x|)", "229 (|||0|)", "229 (|||99999|)", "229 ()", "229 (|1|::1|5|)"],
+)
+def test_an_epsv_reply_that_is_none(run_once: RunLoop, reply: str) -> None:
+    error = failed(run_once, Ftp(1000, answers={"EPSV": reply}))
+    assert isinstance(error, nm.RemoteProtocolError | nm.ConnectError)
+    assert error.phase in ("passive", "connect")
+
+
+@pytest.mark.parametrize(
+    "reply", ["227 ok", "227 (1,2,3)", "227 (a,b,c,d,e,f)", "227 (127,0,0,1,999,999)", "227 ()"]
+)
+def test_a_pasv_reply_that_is_none(run_once: RunLoop, reply: str) -> None:
+    error = failed(run_once, Ftp(1000, answers={"PASV": reply}), spec(passive="pasv"))
+    assert isinstance(error, nm.RemoteProtocolError | nm.ConnectError)
+    assert error.phase in ("passive", "connect")
+
+
+def test_a_port_on_which_nobody_listens(run: RunLoop) -> None:
+    with nobody() as port:
+        error = failed(run, Ftp(1000, answers={"EPSV": f"229 Go (|||{port}|)"}))
+    assert type(error) is nm.ConnectRefusedError
+    last = error.result.setup[-1]
+    assert (last.name, last.connection, last.detail) == ("connect", "stream 1 data", "refused")
+
+
+def test_a_port_that_does_not_answer(run: RunLoop) -> None:
+    with deaf() as port:
+        error = failed(run, Ftp(1000, answers={"EPSV": f"229 Go (|||{port}|)"}), spec(SHORT))
+    assert type(error) is nm.ConnectTimeoutError
+    assert error.result.setup[-1].connection == "stream 1 data"
+
+
+@pytest.mark.parametrize("final", ["226 done", "426 cut off", "451 disk error"])
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_a_file_shorter_than_its_size(run_once: RunLoop, size: int, final: str) -> None:
+    server = Ftp(1_000_000, sends=size, answers={"final": final})
+    error = failed(run_once, server)
+    assert type(error) is nm.StreamError
+    assert f"{size} of 1000000 bytes" in str(error)
+    assert ("226" in str(error)) is False
+    assert final.startswith("226") or final in str(error)
+    assert received(error) == size
+
+
+def test_a_transfer_that_the_server_calls_broken(run: RunLoop) -> None:
+    """The size is not known, and the end of the data looks good; only the reply tells."""
+    answers: dict[str, Answer] = {"SIZE": "502 no", "final": "426 cut off"}
+    error = failed(run, Ftp(1000, answers=answers))
+    assert type(error) is nm.StreamError
+    assert "426 cut off" in str(error)
+    assert received(error) == 1000
+
+
+def some(peer: Peer) -> None:
+    send_body(peer, 100_000)
+    peer.wait_until_read()
+
+
+def stalls(peer: Peer) -> None:
+    some(peer)
+    peer.ending.wait()
+    raise GoneError
+
+
+def breaks(peer: Peer) -> None:
+    some(peer)
+    peer.reset()
+
+
+def test_a_data_connection_that_stalls(run: RunLoop) -> None:
+    error = failed(run, Ftp(1_000_000, data=stalls), spec({**PATIENT, "stall_s": 0.4}))
+    assert type(error) is nm.PeerTimeoutError
+    assert "no data moved for 0.4 s" in str(error)
+    assert error.phase == "data"
+    assert received(error) == 100_000
+
+
+def test_a_data_connection_that_is_reset(run: RunLoop) -> None:
+    error = failed(run, Ftp(1_000_000, data=breaks))
+    assert type(error) is nm.StreamError
+    assert error.phase == "data"
+    assert received(error) == 100_000
+
+
+def test_a_control_connection_that_ends_while_data_flow(run: RunLoop) -> None:
+    """The data come to their end; that the last word is missing is the error."""
+
+    def data(peer: Peer) -> None:
+        server.peers[0].sock.close()
+        send_body(peer, 1_000_000)
+
+    server = Ftp(1_000_000, data=data)
+    error = failed(run, server)
+    assert type(error) is nm.PeerClosedError
+    assert error.phase == "final_reply"
+    assert received(error) == 1_000_000
+
+
+@pytest.mark.parametrize("reply", ["550 not here", "553 bad name", "425 no"])
+def test_an_upload_that_is_refused(run: RunLoop, reply: str) -> None:
+    wanted = spec(direction="upload", timing={"total_bytes": 1000})
+    error = failed(run, Ftp(answers={"STOR": reply}), wanted)
+    assert type(error) is nm.FileRefusedError
+    assert reply in str(error)
+    assert error.phase == "transfer_start"
+
+
+def test_an_upload_that_is_refused_at_its_end(run: RunLoop) -> None:
+    wanted = spec(direction="upload", timing={"total_bytes": 1000})
+    error = failed(run, Ftp(answers={"final": "552 quota"}), wanted)
+    assert type(error) is nm.FileRefusedError
+    assert "552 quota" in str(error)
+    assert error.result.flow.sender.acked_bytes == 1000
+
+
+@pytest.mark.parametrize("timing", [{"total_bytes": 1 << 30}, {"duration_s": 60}])
+def test_an_upload_that_breaks_off(run: RunLoop, timing: dict[str, Any]) -> None:
+    def data(peer: Peer) -> None:
+        peer.count(1_000_000)
+        peer.reset()
+
+    server = Ftp(data=data, answers={"final": "552 quota"})
+    error = failed(run, server, spec(direction="upload", timing=timing))
+    assert type(error) is nm.StreamError
+    assert "552 quota" in str(error)
+    assert error.result.flow.sender.acked_bytes > 0
+
+
+def test_an_upload_that_nobody_reads(run: RunLoop) -> None:
+    def data(peer: Peer) -> None:
+        peer.ending.wait()
+
+    wanted = spec(SHORT, direction="upload", timing={"total_bytes": 1 << 30})
+    error = failed(run, Ftp(data=data), wanted)
+    assert type(error) is nm.PeerTimeoutError
+    assert error.phase == "data"
+
+
+# ---- TLS --------------------------------------------------------------------------------------
+
+
+@needs_openssl
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_certificate_that_nobody_knows(run: RunLoop, implicit: bool) -> None:
+    tls = certificates.certificate().server()
+    error = failed(run, Ftp(1000, tls=tls, implicit=implicit), spec(explicit_tls=not implicit))
+    assert type(error) is nm.TlsError
+    assert "self-signed" in str(error)
+    assert error.phase == "tls"
+
+
+@pytest.mark.parametrize("answer", [silent, closes, resets])
+def test_no_tls_after_all(run: RunLoop, answer: Callable[[Peer], object]) -> None:
+    def agrees(peer: Peer) -> None:
+        peer.send(b"234 go ahead\r\n")
+        peer.receive()
+        answer(peer)
+
+    server = Ftp(1000, answers={"AUTH": agrees})
+    deadlines = SHORT if answer is silent else PATIENT
+    error = failed(run, server, spec(deadlines, explicit_tls=True))
+    assert isinstance(error, nm.TlsError | nm.PeerClosedError | nm.PeerTimeoutError)
+    assert error.phase == "tls"
+
+
+@pytest.mark.parametrize("answer", [silent, closes, resets])
+def test_no_implicit_tls(run: RunLoop, answer: Callable[[Peer], object]) -> None:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        answer(peer)
+
+    deadlines = SHORT if answer is silent else PATIENT
+    with Scripted(script) as server:
+        error = run(failure(server.url(scheme="ftps"), spec(deadlines)))
+    assert isinstance(error, nm.TlsError | nm.PeerClosedError | nm.PeerTimeoutError)
+    assert error.phase == "tls"
+
+
+@needs_openssl
+@pytest.mark.parametrize("data", [stalls, breaks])
+def test_a_protected_data_connection_that_fails(
+    run: RunLoop, data: Callable[[Peer], object]
+) -> None:
+    mine = certificates.certificate()
+
+    def carry(peer: Peer) -> None:
+        send_body(peer, 100_000)
+        if data is breaks:
+            peer.reset()
+            return
+        peer.ending.wait()
+        raise GoneError
+
+    wanted = spec({**PATIENT, "stall_s": 0.4}, explicit_tls=True, ca_file=str(mine.pem))
+    error = failed(run, Ftp(1_000_000, tls=mine.server(), data=carry), wanted)
+    assert isinstance(error, nm.StreamError | nm.PeerTimeoutError)
+    assert error.phase == "data"
+
+
+# ---- cancellation -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [*STEPS, "data"])
+def test_cancelled_in_every_phase(run: RunLoop, step: str) -> None:
+    async def main() -> nm.Run:
+        there = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def arrived(peer: Peer) -> None:
+            loop.call_soon_threadsafe(there.set)
+            peer.hold()
+            raise GoneError
+
+        answers: dict[str, Answer] = {} if step == "data" else {step: arrived}
+        with Ftp(1000, answers=answers, data=arrived if step == "data" else None) as server:
+            running = nm.connect(server.url()).run(spec())
+
+            async def use() -> None:
+                async with running:
+                    await running.wait()
+
+            task = asyncio.ensure_future(use())
+            await there.wait()
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return running
+
+    running = run(main())
+    assert running.result is not None
+    assert not running.result.complete
+    assert running.result.error.code == "cancelled"

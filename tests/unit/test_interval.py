@@ -150,3 +150,11 @@ def test_a_few_outliers_are_graded_down() -> None:
     found = precision(rates)
     assert found is not None
     assert found.grade == "C"
+
+
+def test_outliers_of_next_to_nothing_are_no_matter() -> None:
+    rates = np.full(200, 1e9)
+    rates[[20, 90, 150]] *= 1.01
+    found = precision(rates)
+    assert found is not None
+    assert found.grade == "A"

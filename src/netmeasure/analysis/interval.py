@@ -31,6 +31,9 @@ SAMPLES_A, SAMPLES_B = 50, 30
 #: independent ones, or too few of something rare were seen.
 OUTLYING = 5
 MIN_EVENTS = 12
+#: A scatter below this share of the mean is no matter, whatever it is made of: pacing that is off
+#: by a datagram once in a while.
+SMALL_SCATTER = 0.01
 
 Grade = Literal["A", "B", "C"]
 
@@ -103,6 +106,7 @@ def precision(rates: Floats) -> Precision | None:
     samples = n / correlation
     grade: Grade = "A" if samples >= SAMPLES_A else "B" if samples >= SAMPLES_B else "C"
     events = contributors(rates)
-    if OUTLYING * events < n and events < MIN_EVENTS * correlation:
+    scattered = float(rates.std()) > SMALL_SCATTER * float(rates.mean())
+    if scattered and OUTLYING * events < n and events < MIN_EVENTS * correlation:
         grade = "C"
     return Precision(QUANTILE * float(np.sqrt(long_run_variance(rates) / n)), correlation, grade)

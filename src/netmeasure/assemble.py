@@ -21,6 +21,7 @@ from netmeasure.result import (
     Role,
     Series,
     SideReport,
+    Steady,
     StreamReport,
     StreamResult,
     Totals,
@@ -233,7 +234,18 @@ def _flow(
     return Flow(
         direction=direction,
         streams=tuple(
-            StreamResult(id=i, sender=senders.get(i), receiver=receivers.get(i)) for i in ids
+            StreamResult(
+                id=i,
+                sender=senders.get(i),
+                receiver=receivers.get(i),
+                steady=_part(
+                    spec,
+                    split.steady if split else None,
+                    receivers.get(i) if counted_by == "receiver" else senders.get(i),
+                    senders.get(i),
+                ),
+            )
+            for i in ids
         ),
         counted_by=counted_by if series else None,
         series=series,
@@ -286,6 +298,21 @@ def _split(
         start,
         end,
         bucket_ns=series.width_ns,
+        rtt_ns=_base_rtt_ns(senders),
+        grain_bytes=_grain(spec, senders),
+    )
+
+
+def _part(
+    spec: Spec, whole: Steady | None, counted: StreamReport | None, sender: StreamReport | None
+) -> Steady | None:
+    """A stream's part of the steady state of all."""
+    if whole is None or counted is None or counted.series is None or not counted.series.bytes:
+        return None
+    senders = [sender] if sender else []
+    return steady.within(
+        curve(counted.series, counted.last_ns),
+        whole,
         rtt_ns=_base_rtt_ns(senders),
         grain_bytes=_grain(spec, senders),
     )

@@ -141,6 +141,13 @@ STEADY = Steady(
     batches=20,
     batch_ns=40,
     confidence_interval=(0.1 + 0.2, 1e10 / 3),
+    grade="B",
+    autocorrelation_ns=80,
+    stalls=(Stretch(start_ns=300, end_ns=500, bytes=0),),
+    levels=(
+        Stretch(start_ns=200, end_ns=600, bytes=300),
+        Stretch(start_ns=600, end_ns=1000, bytes=500),
+    ),
 )
 TOTALS = Totals(bytes=1000, acked_bytes=990, retransmits=3, cpu_user_ns=4, cpu_system_ns=5)
 LOSS = Loss(
@@ -168,7 +175,7 @@ CEILING = Ceiling(
 )
 UPLOAD = Flow(
     direction="upload",
-    streams=(StreamResult(id=1, sender=SENDER, receiver=RECEIVER),),
+    streams=(StreamResult(id=1, sender=SENDER, receiver=RECEIVER, steady=STEADY),),
     counted_by="receiver",
     series=SERIES,
     ramp=Stretch(start_ns=1, end_ns=200, bytes=100),
@@ -361,6 +368,22 @@ def test_short_cuts() -> None:
     assert FULL.receiver.bytes == 980
     assert FULL.set_up_ns == 3_060_000_000
     assert FULL.syn_retransmits == 3
+
+
+def test_figures_of_a_steady_state() -> None:
+    assert STEADY.stalled_ns == 200
+    assert STEADY.between_stalls_bps == pytest.approx(800 * 8e9 / 600)
+    assert STEADY.margin == pytest.approx(0.25)
+    assert [level.goodput_bps for level in STEADY.levels] == [6e9, 1e10]
+    bare = msgspec.structs.replace(STEADY, confidence_interval=None, stalls=())
+    assert bare.margin is None
+    assert bare.between_stalls_bps == pytest.approx(800 * 8e9 / 800)
+    silent = msgspec.structs.replace(
+        STEADY, goodput_bps=0.0, stalls=(Stretch(start_ns=200, end_ns=1000, bytes=0),)
+    )
+    assert silent.margin is None
+    assert silent.between_stalls_bps == 0
+    assert Stretch(start_ns=5, end_ns=5, bytes=0).goodput_bps == 0
 
 
 def test_short_cuts_of_an_empty_result() -> None:

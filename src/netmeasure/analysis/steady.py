@@ -1,33 +1,57 @@
-"""Where the transfer is steady, and at which rate.
+"""Where the transfer is steady, at which rate, and how well that is known.
 
-The series is the receiver's (or the sender's acknowledged bytes), it starts with the first payload
-byte, so set-up is never in it. It is cut into at most 200 equal batches; MSER finds how many of the
-first ones belong to the ramp:
+The series is the receiver's (or the sender's acknowledged bytes); it starts with the first payload
+byte, so set-up is never in it. Then, each step in a module of its own:
 
-    d* = argmin over d <= n/2 of  1/(n-d)^2 * sum over i > d of (y_i - mean_d)^2
+1. `batches`: at most 200 equal stretches of time; stalls, in which nothing came at all.
+2. `truncation`: MSER finds how many of the first batches belong to the ramp, blind to the stalls.
+3. `changes`: whether the rest kept its level. A flag: the rate stays the mean over all of it, with
+   its stalls.
+4. `interval`: how well that mean is known, with a grade.
 
-White, "An effective truncation heuristic for bias reduction in simulation output", Simulation 69
-(1997); White, Cobb and Spratt, WSC 2000. A d* at the border n/2 means that no plateau was found
-(Hoad, Robinson and Davies, WSC 2008), and so does a second half of the rest that differs from the
-first. Below 40 batches there is too little to tell.
+Verdicts. `steady`: one level. `shifted`: several levels, each of them steady. `not_steady`:
+neither, MSER went to its border or the rate drifts. `too_short`: below 40 batches there is too
+little to tell.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
+from netmeasure.analysis.batches import (
+    GRAINS_PER_BATCH,
+    MAX_BATCHES,
+    Batches,
+    batch_width_ns,
+    batches,
+    stall_limit_ns,
+    stalls,
+    touched,
+)
+from netmeasure.analysis.changes import (
+    MAX_CHANGES,
+    MIN_CHANGE,
+    MIN_SEGMENT,
+    change_points,
+    drifts,
+    flattened,
+)
+from netmeasure.analysis.interval import precision
 from netmeasure.analysis.series import Curve, Floats
+from netmeasure.analysis.truncation import mser, stepped, truncation
 from netmeasure.result import Steady, Stretch
 
-MAX_BATCHES = 200
+__all__ = ["MAX_BATCHES", "MIN_BATCHES", "Split", "batch_width_ns", "mser", "split", "within"]
+
 MIN_BATCHES = 20
-MIN_BATCH_NS = 1_000_000
-GRAINS_PER_BATCH = 10
-#: A standard error of the mean that is good enough, and a change of the rate that is too much.
-PRECISION = 5e-4
-MAX_DRIFT = 0.05
+#: A change of level within the first quarter of the time is taken for a part of the ramp.
+RAMP_SHARE = 4
+
+Verdict = Literal["steady", "shifted", "not_steady", "too_short"]
 
 
 class Split(NamedTuple):
@@ -36,40 +60,6 @@ class Split(NamedTuple):
     ramp: Stretch
     steady: Steady
     tail: Stretch
-
-
-def mser(rates: Floats, precision: float = 0.0) -> int:
-    """How many leading values to leave out (0 to n/2). Pure; O(n) by suffix sums.
-
-    The statistic is the square of the mean's standard error. Where it is below `precision` times
-    the mean it is good enough, and the first such cut is taken: without noise there is always a
-    better one, up to n/2. Scores equal to twelve digits are equal, or rounding would choose.
-    """
-    n = len(rates)
-    if n < 2:
-        return 0
-    # centred first, so that the difference of large squares loses no digits
-    centred = rates - rates.mean()
-    left = np.arange(n, 0, -1, dtype=np.float64)
-    sums = np.cumsum(centred[::-1])[::-1]
-    squares = np.cumsum((centred**2)[::-1])[::-1]
-    scores = ((squares - sums**2 / left) / left**2)[: n // 2 + 1]
-    means = (sums / left)[: n // 2 + 1] + rates.mean()
-    limit = scores.min() + 1e-12 * scores.max()
-    return int(np.argmax(scores <= np.maximum(limit, (precision * means) ** 2)))
-
-
-def _drifts(rates: Floats) -> bool:
-    """Whether the second half differs from the first by more than 5 % and three standard errors."""
-    first, second = np.array_split(rates, 2)
-    change = abs(float(second.mean() - first.mean()))
-    error = float(np.sqrt(first.var() / len(first) + second.var() / len(second)))
-    return change > max(MAX_DRIFT * float(rates.mean()), 3 * error)
-
-
-def batch_width_ns(span_ns: int, bucket_ns: int, rtt_ns: int | None = None) -> int:
-    """Width of a batch: at least a bucket, a 200th of the span, one round trip, 1 ms."""
-    return max(bucket_ns, -(-span_ns // MAX_BATCHES), rtt_ns or 0, MIN_BATCH_NS)
 
 
 def split(
@@ -84,56 +74,129 @@ def split(
     """Take the stretch [start_ns, end_ns] of a transfer apart; what comes after it is the tail.
 
     `rtt_ns` is the path's base round trip (tcpi_min_rtt). `grain_bytes` is what comes at once at
-    the least (a datagram): a batch holds ten of them, or its rate would only tell on which side of
-    an edge one of them fell. None when nothing was transferred.
+    the least (a datagram). None when nothing was transferred.
     """
     start_ns = max(start_ns, int(transfer.at_ns[0]))
     end_ns = min(end_ns, int(transfer.at_ns[-1]))
     if end_ns <= start_ns or transfer.total <= 0:
         return None
+    gap_ns = _gap_ns(transfer, start_ns, end_ns, grain_bytes)
+    limit_ns = stall_limit_ns(gap_ns, rtt_ns)
     width = batch_width_ns(end_ns - start_ns, bucket_ns, rtt_ns)
-    if grain_bytes:
-        share = GRAINS_PER_BATCH * grain_bytes / transfer.between(start_ns, end_ns)
-        width = max(width, round((end_ns - start_ns) * min(1.0, share)))
-    batches = (end_ns - start_ns) // width  # the last, partial batch is dropped
-    if batches < 2 * MIN_BATCHES:  # a cut in the first half must leave enough of them
-        return _whole(transfer, start_ns, end_ns, int(batches), width)
-    edges = start_ns + width * np.arange(batches + 1, dtype=np.int64)
-    rates = np.diff(transfer.until(edges)) * (8e9 / width)
-    cut = mser(rates, PRECISION)
-    found = cut < batches // 2 and batches - cut >= MIN_BATCHES and not _drifts(rates[cut:])
+    width = max(width, round(min(end_ns - start_ns, GRAINS_PER_BATCH * gap_ns)))
+    whole = batches(transfer, start_ns, end_ns, width)
+    cut, verdict = _cut(transfer, whole, limit_ns)
+    if verdict != "too_short":
+        end_ns = int(whole.edges_ns[-1])
+    first = int(whole.edges_ns[cut])
     return Split(
-        ramp=_stretch(transfer, start_ns, int(edges[cut])),
-        steady=Steady(
-            verdict="steady" if found else "not_steady",
-            start_ns=int(edges[cut]),
-            end_ns=int(edges[-1]),
-            bytes=transfer.between(int(edges[cut]), int(edges[-1])),
-            goodput_bps=float(rates[cut:].mean()),
-            batches=int(batches - cut),
-            batch_ns=width,
-        ),
-        tail=_stretch(transfer, int(edges[-1]), int(transfer.at_ns[-1])),
+        ramp=_stretch(transfer, start_ns, first),
+        steady=_steady(transfer, verdict, whole.since(cut), end_ns, limit_ns),
+        tail=_stretch(transfer, end_ns, int(transfer.at_ns[-1])),
     )
+
+
+def within(
+    transfer: Curve, whole: Steady, *, rtt_ns: int | None = None, grain_bytes: int = 0
+) -> Steady:
+    """One stream's part of the steady state of all: the same batches, so that the bytes of all
+    streams add up to the whole's, but a verdict, an interval and stalls of its own."""
+    parts = batches(transfer, whole.start_ns, whole.end_ns, whole.batch_ns)
+    limit_ns = stall_limit_ns(_gap_ns(transfer, whole.start_ns, whole.end_ns, grain_bytes), rtt_ns)
+    verdict: Verdict = whole.verdict
+    if verdict in ("steady", "shifted"):
+        moving = ~touched(parts.edges_ns, _stalls(transfer, parts, limit_ns))
+        few = int(moving.sum()) < MIN_BATCHES
+        verdict = "not_steady" if few else _verdict(parts.rates[moving])
+    return _steady(transfer, verdict, parts, whole.end_ns, limit_ns)
+
+
+def _cut(transfer: Curve, whole: Batches, limit_ns: int) -> tuple[int, Verdict]:
+    """(how many batches are the ramp, the verdict on the others)."""
+    rates = whole.rates
+    if len(rates) < 2 * MIN_BATCHES:  # a cut in the first half must leave enough of them
+        return 0, "too_short"
+    stalled = touched(whole.edges_ns, _stalls(transfer, whole, limit_ns))
+    if int((~stalled).sum()) < 2 * MIN_BATCHES:  # hardly anything but stalls
+        return 0, "not_steady"
+    cut, raw, found = truncation(rates, stalled)
+    verdict = _verdict(rates[cut:][~stalled[cut:]]) if found else "not_steady"
+    places = np.flatnonzero(~stalled)
+    later = len(places) // RAMP_SHARE
+    if verdict == "steady" and not (raw > places[later] and stepped(rates, raw)):
+        return cut, verdict
+    # a change of level draws MSER to itself: look for the ramp with all levels made equal
+    since = max(0, later - MIN_SEGMENT)
+    changes = [since + change for change in change_points(rates[places[since:]])]
+    if changes:
+        flat = rates.copy()
+        flat[places] = flattened(rates[places], changes)
+        other = truncation(flat, stalled)
+        rest = rates[other.cut :][~stalled[other.cut :]]
+        if other.found and _verdict(rest) == "shifted":
+            return other.cut, "shifted"
+    return cut, verdict
+
+
+def _verdict(rates: Floats) -> Verdict:
+    changes = change_points(rates)
+    if not changes:
+        return "not_steady" if drifts(rates) else "steady"
+    if len(changes) == MAX_CHANGES:  # it never stays anywhere
+        return "not_steady"
+    parts = np.split(rates, changes)
+    return "not_steady" if any(drifts(part, MIN_CHANGE) for part in parts) else "shifted"
+
+
+def _steady(
+    transfer: Curve, verdict: Verdict, parts: Batches, end_ns: int, limit_ns: int
+) -> Steady:
+    start_ns = int(parts.edges_ns[0])
+    count = transfer.between(start_ns, end_ns)
+    goodput = count * 8e9 / (end_ns - start_ns)
+    known = None
+    if verdict != "too_short":
+        goodput = float(parts.rates.mean())
+        known = precision(parts.rates)
+    found = Steady(
+        verdict=verdict,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        bytes=count,
+        goodput_bps=goodput,
+        batches=len(parts.rates),
+        batch_ns=parts.width_ns,
+        stalls=stalls(transfer, start_ns, end_ns, limit_ns),
+    )
+    if known is None:
+        return found
+    return replace(
+        found,
+        confidence_interval=(max(0.0, goodput - known.half), goodput + known.half),
+        grade=known.grade if verdict == "steady" else "C",
+        autocorrelation_ns=round(known.correlation * parts.width_ns),
+        levels=_levels(transfer, parts, found.stalls) if verdict == "shifted" else (),
+    )
+
+
+def _levels(transfer: Curve, parts: Batches, silent: tuple[Stretch, ...]) -> tuple[Stretch, ...]:
+    """The stretches of each level, stalls included."""
+    places = np.flatnonzero(~touched(parts.edges_ns, silent))
+    changes = places[list(change_points(parts.rates[places]))]
+    edges = [int(parts.edges_ns[i]) for i in (0, *changes, len(parts.rates))]
+    return tuple(_stretch(transfer, a, b) for a, b in pairwise(edges))
+
+
+def _stalls(transfer: Curve, parts: Batches, limit_ns: int) -> tuple[Stretch, ...]:
+    return stalls(transfer, int(parts.edges_ns[0]), int(parts.edges_ns[-1]), limit_ns)
+
+
+def _gap_ns(transfer: Curve, start_ns: int, end_ns: int, grain_bytes: int) -> float:
+    """The mean time between two of what comes at once; no more than the whole."""
+    count = transfer.between(start_ns, end_ns)
+    span = float(end_ns - start_ns)
+    return min(span, span * grain_bytes / count) if count else 0.0
 
 
 def _stretch(transfer: Curve, start_ns: int, end_ns: int) -> Stretch:
     return Stretch(start_ns=start_ns, end_ns=end_ns, bytes=transfer.between(start_ns, end_ns))
-
-
-def _whole(transfer: Curve, start_ns: int, end_ns: int, batches: int, width: int) -> Split:
-    """Too few data to look for a plateau: one rate over everything, and it says so."""
-    count = transfer.between(start_ns, end_ns)
-    return Split(
-        ramp=_stretch(transfer, start_ns, start_ns),
-        steady=Steady(
-            verdict="too_short",
-            start_ns=start_ns,
-            end_ns=end_ns,
-            bytes=count,
-            goodput_bps=count * 8e9 / (end_ns - start_ns),
-            batches=batches,
-            batch_ns=width,
-        ),
-        tail=_stretch(transfer, end_ns, int(transfer.at_ns[-1])),
-    )

@@ -20,6 +20,7 @@ from netmeasure.result import (
     Phase,
     Result,
     SideReport,
+    Steady,
     StreamReport,
     Transfer,
 )
@@ -160,6 +161,7 @@ def _flow_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
     steady, ramp, averages = flow.steady, flow.ramp, flow.averages
     if steady is not None:
         rows.append(("steady bitrate", bitrate(steady.goodput_bps), _steady_words(flow)))
+        rows += _doubt_rows(steady) + _stream_rows(flow)
     if (share := share_row(flow)) is not None:
         rows.append(share)
     elif result.spec.link is not None and steady is not None:
@@ -313,15 +315,56 @@ def _steady_words(flow: Flow) -> str:
     assert steady is not None
     counted = "bytes received" if flow.counted_by == "receiver" else "bytes acknowledged"
     span = duration(steady.duration_ns)
-    verdict = {
+    return {
         "steady": f"{counted} over {span}",
+        "shifted": f"best effort: the rate changed its level; {counted} over {span}",
         "not_steady": f"best effort: no plateau was found; {counted} over {span}",
         "too_short": f"best effort: too short to tell; {counted} over {span}",
     }[steady.verdict]
-    if steady.confidence_interval is None:
-        return verdict
-    low, high = steady.confidence_interval
-    return f"{verdict}; 95 % confidence {bitrate(low)} to {bitrate(high)}"
+
+
+#: What a grade says of the interval.
+GRADES = {
+    "A": "grade A: well supported",
+    "B": "grade B: fair, a longer run would tell",
+    "C": "grade C: weak, the true margin may be wider",
+}
+
+
+def _doubt_rows(steady: Steady) -> list[tuple[str, str, str]]:
+    """How well the rate is known, and what speaks against calling it one rate."""
+    rows: list[tuple[str, str, str]] = []
+    if steady.confidence_interval is not None and steady.margin is not None:
+        low, high = steady.confidence_interval
+        margin = f"{100 * steady.margin:.2g} %"
+        if steady.grade == "C":
+            words = f"at least: {bitrate(low)} to {bitrate(high)}"
+        else:
+            words = f"95 % confidence: {bitrate(low)} to {bitrate(high)}"
+        grade = GRADES.get(steady.grade or "", "")
+        rows.append(("uncertainty", f"+-{margin}", f"{words}; {grade}" if grade else words))
+    if steady.levels:
+        shown = [
+            f"{bitrate(one.goodput_bps)} for {duration(one.duration_ns)}" for one in steady.levels
+        ]
+        rows.append(("levels", str(len(shown)), ", then ".join(shown)))
+    if steady.stalls:
+        longest = max(one.duration_ns for one in steady.stalls)
+        words = (
+            f"nothing came for {duration(steady.stalled_ns)} in all, {duration(longest)} at the"
+            f" longest; between them {bitrate(steady.between_stalls_bps)}"
+        )
+        rows.append(("stalls", str(len(steady.stalls)), words))
+    return rows
+
+
+def _stream_rows(flow: Flow) -> list[tuple[str, str, str]]:
+    """How the streams shared the steady bitrate."""
+    rates = sorted(one.steady.goodput_bps for one in flow.streams if one.steady is not None)
+    if len(rates) < 2:
+        return []
+    words = f"median; {bitrate(rates[0])} to {bitrate(rates[-1])}"
+    return [("of each stream", bitrate(median(rates)), words)]
 
 
 def _end_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:

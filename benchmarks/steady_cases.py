@@ -1,0 +1,174 @@
+"""Synthetic transfers whose true steady rate is known: what bench_steady judges the analysis by.
+
+Every case makes `runs` series at once: a row per run, a column per bucket, as shares of the
+plateau. Correlation times are shares of the length, so a case means the same at 2, 10 and 60 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Generator = np.random.Generator
+Made = tuple[Floats, "float | Floats"]
+
+RTT_S = 0.02
+PLATEAU_BPS = 1e9
+
+
+class Case(NamedTuple):
+    """`make(generator, runs, times_s, span_s)` gives (rates, the true steady rate). `lengths` is
+    how many correlation times (of an AR(1) with the same long-run variance) a run lasts."""
+
+    name: str
+    make: Callable[[Generator, int, Floats, float], Made]
+    lengths: float
+    ramp: bool = False
+    shift: bool = False
+    rare: bool = False
+
+
+def correlated(generator: Generator, runs: int, count: int, buckets: float) -> Floats:
+    """An AR(1) process, mean 0, deviation 1, whose correlation falls to 1/e in `buckets`."""
+    phi = float(np.exp(-1 / buckets)) if buckets > 0 else 0.0
+    steps = generator.standard_normal((count, runs))
+    steps[1:] *= np.sqrt(1 - phi * phi)
+    for i in range(1, count):
+        steps[i] += phi * steps[i - 1]
+    return steps.T
+
+
+def noise(lengths: float, deviation: float = 0.1) -> Callable[..., Floats]:
+    """Normal noise of which the run holds so many correlation times."""
+
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Floats:
+        buckets = len(times) / lengths
+        return deviation * correlated(generator, runs, len(times), buckets)
+
+    return make
+
+
+def plateau(lengths: float) -> Case:
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        return 1 + noise(lengths)(generator, runs, times, span), 1.0
+
+    return Case(f"plateau, {lengths:g} tau", make, lengths)
+
+
+def slow_start(times: Floats, span: float) -> Floats:
+    """The rate doubles each round trip, from ten segments on."""
+    first = 10 * 1448 * 8 / RTT_S / PLATEAU_BPS
+    return np.minimum(1, first * 2 ** np.minimum(times // RTT_S, 40))
+
+
+def slow_ramp(times: Floats, span: float) -> Floats:
+    """An exponential approach, with a time constant of a tenth of the run, at most 1 s."""
+    return 1 - np.exp(-times / min(1.0, span / 10))
+
+
+def burst(times: Floats, span: float) -> Floats:
+    """A policer's bucket lets half as much again through for a tenth of the run, at most 2 s."""
+    return np.where(times < min(2.0, span / 10), 1.5, 1.0)
+
+
+def ramped(name: str, shape: Callable[[Floats, float], Floats]) -> Case:
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        return shape(times, span) * (1 + noise(200)(generator, runs, times, span)), 1.0
+
+    return Case(name, make, 200, ramp=True)
+
+
+def one_stall(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+    """A slow start, then 0.3 s of nothing, somewhere between 30 and 90 % of the run."""
+    rates = slow_start(times, span) * (1 + noise(200)(generator, runs, times, span))
+    since = generator.uniform(0.3, 0.9, (runs, 1)) * span
+    # the slow start takes seven round trips
+    return np.where((times >= since) & (times < since + 0.3), 0, rates), 1 - 0.3 / (span - 0.14)
+
+
+def many_stalls(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+    """50 ms of nothing, every 2 s in the mean."""
+    rates = 1 + noise(200)(generator, runs, times, span)
+    width = round(0.05 * len(times) / span)
+    begins = generator.random((runs, len(times) + width)) < 0.5 * span / len(times)
+    stalled = np.zeros_like(rates, dtype=bool)
+    for i in range(width):
+        stalled |= begins[:, i : i + len(times)]
+    return np.where(stalled, 0, rates), (1 - 0.5 * span / len(times)) ** width
+
+
+def sawtooth(teeth: int) -> Case:
+    """Cubic's: after a loss 70 %, then back with the third power of the time."""
+
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        lasting = generator.uniform(0.8, 1.2, (runs, 2 * teeth + 4)) * span / teeth
+        ends = np.cumsum(lasting, axis=1) - lasting[:, :1] * generator.random((runs, 1))
+        rates = np.empty((runs, len(times)))
+        for run in range(runs):
+            tooth = np.searchsorted(ends[run], times)
+            left = (ends[run, tooth] - times) / lasting[run, tooth]
+            rates[run] = 1 - 0.3 * left**3
+        return rates + noise(1000, 0.03)(generator, runs, times, span), 1 - 0.3 / 4
+
+    return Case(f"cubic sawtooth, {teeth} teeth", make, 1000)
+
+
+def two_scales(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+    fast, slow = noise(1000, 0.08), noise(60, 0.06)
+    return 1 + fast(generator, runs, times, span) + slow(generator, runs, times, span), 1.0
+
+
+def shift(size: float, at: float, lengths: float) -> Case:
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        level = np.where(times < at * span, 1, 1 + size) * slow_start(times, span)
+        truth = at + (1 - at) * (1 + size)
+        return level * (1 + noise(lengths, 0.05)(generator, runs, times, span)), truth
+
+    return Case(f"shift by {100 * size:g} % at {100 * at:g} %", make, lengths, shift=True)
+
+
+def skewed(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+    """Log-normal: quarter of the time below half the mean, rare peaks of four times it."""
+    logs = 0.7 * correlated(generator, runs, len(times), len(times) / 400)
+    return np.exp(logs - 0.245), 1.0
+
+
+def heavy(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+    """Student's t with three degrees of freedom, independent."""
+    return np.maximum(0, 1 + 0.1 * generator.standard_t(3, (runs, len(times)))), 1.0
+
+
+def paced(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+    """What one bucket has too much the next one lacks, as pacing does."""
+    steps = generator.standard_normal((runs, len(times) + 1))
+    return 1 + 0.15 * (steps[:, 1:] - 0.6 * steps[:, :-1]), 1.0
+
+
+CASES = [
+    ramped("slow start", slow_start),
+    ramped("slow ramp", slow_ramp),
+    ramped("policer's burst", burst),
+    Case("slow start, one stall", one_stall, 200, ramp=True, rare=True),
+    plateau(1000),
+    plateau(100),
+    plateau(50),
+    plateau(20),
+    # long-run variances add up: (0.08^2/1000 + 0.06^2/60) / (0.08^2 + 0.06^2) = 1/151
+    Case("two time scales", two_scales, 151),
+    sawtooth(5),
+    sawtooth(20),
+    Case("skewed noise", skewed, 400),
+    Case("heavy tails", heavy, 2000),
+    Case("paced", paced, 2000),
+    sawtooth(10),
+    Case("stalls of 50 ms", many_stalls, 200, rare=True),
+    shift(-0.2, 0.6, 200),
+    shift(-0.2, 0.52, 200),
+    shift(0.2, 0.4, 200),
+    shift(-0.2, 0.4, 200),
+    shift(-0.05, 0.6, 1000),
+]

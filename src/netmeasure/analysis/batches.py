@@ -1,0 +1,75 @@
+"""A transfer cut into equal stretches of time, and where nothing came at all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netmeasure.analysis.series import Curve, Floats, Int64s
+from netmeasure.result import Stretch
+
+MAX_BATCHES = 200
+MIN_BATCH_NS = 1_000_000
+#: A batch holds so many of what comes at once (datagrams) at the least, or its rate would only
+#: tell on which side of an edge one of them fell.
+GRAINS_PER_BATCH = 10
+#: Nothing for so long is a stall (RFC 6298: the usual least retransmission time-out of TCP).
+MIN_STALL_NS = 200_000_000
+ROUND_TRIPS_PER_STALL = 3
+
+Bools = NDArray[np.bool_]
+
+
+class Batches(NamedTuple):
+    """Rates in bit/s of stretches of equal width; `edges_ns` has one item more."""
+
+    edges_ns: Int64s
+    rates: Floats
+    width_ns: int
+
+    def since(self, index: int) -> Batches:
+        return Batches(self.edges_ns[index:], self.rates[index:], self.width_ns)
+
+
+def batch_width_ns(span_ns: int, bucket_ns: int, rtt_ns: int | None = None) -> int:
+    """Width of a batch: at least a bucket, a 200th of the span, one round trip, 1 ms."""
+    return max(bucket_ns, -(-span_ns // MAX_BATCHES), rtt_ns or 0, MIN_BATCH_NS)
+
+
+def batches(transfer: Curve, start_ns: int, end_ns: int, width_ns: int) -> Batches:
+    """The whole batches from `start_ns` on; a partial one at the end is left out."""
+    count = max(0, (end_ns - start_ns) // width_ns)
+    edges = start_ns + width_ns * np.arange(count + 1, dtype=np.int64)
+    return Batches(edges, np.diff(transfer.until(edges)) * (8e9 / width_ns), width_ns)
+
+
+def stall_limit_ns(gap_ns: float, rtt_ns: int | None = None) -> int:
+    """How long nothing must come to be a stall: 200 ms, three round trips, and ten times the mean
+    `gap_ns` between two datagrams, whichever is longest."""
+    return max(
+        MIN_STALL_NS, ROUND_TRIPS_PER_STALL * (rtt_ns or 0), round(GRAINS_PER_BATCH * gap_ns)
+    )
+
+
+def stalls(transfer: Curve, start_ns: int, end_ns: int, limit_ns: int) -> tuple[Stretch, ...]:
+    """The stretches within [start_ns, end_ns] in which nothing came, `limit_ns` long at the least.
+    Their ends are those of the series' buckets: the true ones lie up to a bucket further out."""
+    silent = np.diff(transfer.bytes) == 0
+    turns = np.diff(np.concatenate(([False], silent, [False])).astype(np.int8))
+    since = np.maximum(transfer.at_ns[np.flatnonzero(turns == 1)], start_ns)
+    until = np.minimum(transfer.at_ns[np.flatnonzero(turns == -1)], end_ns)
+    long = until - since >= limit_ns
+    return tuple(
+        Stretch(start_ns=int(a), end_ns=int(b), bytes=0)
+        for a, b in zip(since[long], until[long], strict=True)
+    )
+
+
+def touched(edges_ns: Int64s, stretches: tuple[Stretch, ...]) -> Bools:
+    """Which batches hold a part of any of the stretches."""
+    found = np.zeros(max(0, len(edges_ns) - 1), dtype=np.bool_)
+    for one in stretches:
+        found |= (edges_ns[:-1] < one.end_ns) & (edges_ns[1:] > one.start_ns)
+    return found

@@ -1,0 +1,126 @@
+"""Whether the rate kept its level: change points, and drift.
+
+For one change, two, and so on, the best places are those that leave the least sum of squares, found
+exactly by dynamic programming (segment neighbourhood: Auger and Lawrence, Bull. Math. Biology 51
+(1989) 39; Bai and Perron, J. Applied Econometrics 18 (2003) 1). The most changes are taken of which
+every one is large and significant against the long-run variance of what the levels leave over: with
+the plain variance every autocorrelated series falls apart into levels.
+
+PELT (Killick, Fearnhead and Eckley, JASA 107 (2012) 1590) needs the long-run variance beforehand;
+from first differences, the one estimate that shifts leave alone, it is too noisy with 200 batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from netmeasure.analysis.interval import MIN_VALUES, correlation_time, long_run_variance
+from netmeasure.analysis.series import Floats, Int64s
+
+MAX_CHANGES = 4
+#: A change of the level is one of 2 % at least, and of so many standard errors, more of them where
+#: more changes have been fitted to the noise.
+MIN_CHANGE = 0.02
+MIN_ERRORS = 6.0
+ERRORS_PER_CHANGE = 1.0
+#: And so much of the mean depends on it: 0.25 % is 5 % for a 20th of the time.
+MIN_EFFECT = 0.0025
+#: A level lasts for so many batches at least.
+MIN_SEGMENT = 12
+#: A change of the rate that is too much for a steady one, within a stretch without change points.
+MAX_DRIFT = 0.05
+DRIFT_ERRORS = 4.0
+
+
+def segments(rates: Floats, most: int, least: int) -> list[Int64s]:
+    """For 1, 2, ... `most` changes (as far as there is room): where the best levels, `least` long
+    or longer, begin. O(most * n^2)."""
+    n = len(rates)
+    most = min(most, n // least - 1)
+    if most < 1:
+        return []
+    centred = rates - rates.mean()
+    sums = np.concatenate(([0.0], np.cumsum(centred)))
+    squares = np.concatenate(([0.0], np.cumsum(centred**2)))
+    length = np.arange(n + 1)[None, :] - np.arange(n + 1)[:, None]
+    costs = squares[None, :] - squares[:, None]
+    costs -= (sums[None, :] - sums[:, None]) ** 2 / np.maximum(length, 1)
+    costs[length < least] = np.inf
+    best = costs[0]
+    since: list[Int64s] = []
+    found = []
+    for count in range(1, most + 1):
+        totals = best[:, None] + costs
+        since.append(np.argmin(totals, axis=0))
+        best = totals[since[-1], np.arange(n + 1)]
+        places = [n]
+        for step in reversed(since):
+            places.append(int(step[places[-1]]))
+        assert len(places) == count + 1
+        found.append(np.array(places[:0:-1], dtype=np.int64))
+    return found
+
+
+def change_points(rates: Floats) -> tuple[int, ...]:
+    """Indices at which the rate went to another level, and stayed there for a while."""
+    n = len(rates)
+    mean = float(rates.mean()) if n else 0.0
+    if mean <= 0:
+        return ()
+    rates = rates / mean
+    taken: tuple[int, ...] = ()
+    for places in segments(rates, MAX_CHANGES, MIN_SEGMENT):
+        if _significant(rates, places):
+            taken = tuple(int(place) for place in places)
+    return taken
+
+
+def flattened(rates: Floats, changes: Sequence[int]) -> Floats:
+    """The rates with every level brought to the median of the first, which holds the ramp."""
+    parts = np.split(rates, changes)
+    level = float(np.median(parts[0]))
+    return np.concatenate([parts[0], *(part + (level - part.mean()) for part in parts[1:])])
+
+
+def _significant(rates: Floats, places: Int64s) -> bool:
+    """Whether each of these changes is."""
+    parts = np.split(rates, places)
+    means = np.array([part.mean() for part in parts])
+    medians = np.array([np.median(part) for part in parts])
+    sizes = np.array([len(part) for part in parts])
+    noise = _noise(rates - np.repeat(means, sizes))
+    errors = np.sqrt(noise * (1 / sizes[1:] + 1 / sizes[:-1]))
+    limit = (MIN_ERRORS + ERRORS_PER_CHANGE * (len(places) - 1)) * errors
+    limit = np.maximum(limit, MIN_CHANGE)
+    limit = np.maximum(limit, MIN_EFFECT * len(rates) / np.minimum(sizes[1:], sizes[:-1]))
+    change = np.diff(means)
+    # a few short outages lower a mean, but most of the time the level is what it was
+    same = np.diff(medians) * np.sign(change) < np.abs(change) / 2
+    return bool(np.all((np.abs(change) >= limit) & ~same))
+
+
+def _noise(rest: Floats) -> float:
+    """The long-run variance of what is left over. The fit has taken its share of the lowest
+    frequencies, so that of the autocorrelation time counts where it is larger."""
+    return max(long_run_variance(rest), float(rest.var()) * correlation_time(rest))
+
+
+def drifts(rates: Floats, limit: float = MAX_DRIFT) -> bool:
+    """Whether the second half differs from the first by more than `limit` of the mean and by more
+    than four standard errors. Too few values never do. The error is that of the noise around a
+    straight line in each half, so a drift does not hide itself in it."""
+    if len(rates) < MIN_VALUES:
+        return False
+    halves = np.array_split(rates, 2)
+    means = [float(half.mean()) for half in halves]
+    error = 2 * float(np.sqrt(_noise(np.concatenate(list(map(_detrended, halves)))) / len(rates)))
+    return abs(means[1] - means[0]) > max(limit * float(rates.mean()), DRIFT_ERRORS * error)
+
+
+def _detrended(rates: Floats) -> Floats:
+    """What a straight line leaves over."""
+    at = np.arange(len(rates)) - (len(rates) - 1) / 2
+    slope = float((at * rates).sum()) / float((at**2).sum())
+    return np.asarray(rates - rates.mean() - slope * at, dtype=np.float64)

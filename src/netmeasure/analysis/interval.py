@@ -1,0 +1,112 @@
+"""How well a mean of autocorrelated rates is known: a 95 % confidence interval, and its grade.
+
+The rates of neighbouring batches resemble each other, so the textbook's s/sqrt(n) is far too small.
+What counts is the long-run variance: the spectrum at frequency zero. It is the mean of the squares
+of the first TERMS cosine coefficients, which are the lowest frequencies, and about independent and
+normal whatever the correlation is; hence Student's t with TERMS degrees of freedom.
+
+Müller, "A theory of robust long-run variance estimation", J. Econometrics 141 (2007) 1331; Lazarus,
+Lewis, Stock and Watson, "HAR inference: recommendations for practice", JBES 36 (2018) 541; the
+idea is Heidelberger and Welch's, CACM 24 (1981) 233. Batch means do the same with averages in place
+of cosines (Fishman and Yarberry, INFORMS J. Computing 9 (1997) 296);
+`python -m benchmarks.bench_steady` has them side by side.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from netmeasure.analysis.series import Floats
+
+TERMS = 8
+#: Student's t, 97.5 %, TERMS degrees of freedom.
+QUANTILE = 2.306004135
+MIN_VALUES = 2 * TERMS
+#: Independent samples that the rates are worth, for a grade of A and of B.
+SAMPLES_A, SAMPLES_B = 50, 30
+#: Where outliers make up the scatter (a kurtosis above 5; 3 is normal), there must be so many
+#: independent ones, or too few of something rare were seen.
+OUTLYING = 5
+MIN_EVENTS = 12
+#: A scatter below this share of the mean is no matter, whatever it is made of: pacing that is off
+#: by a datagram once in a while.
+SMALL_SCATTER = 0.01
+
+Grade = Literal["A", "B", "C"]
+
+
+class Precision(NamedTuple):
+    """`half` is half the interval's width; `correlation` the integrated autocorrelation time in
+    batches (1: independent), so n / correlation is what the rates are worth."""
+
+    half: float
+    correlation: float
+    grade: Grade
+
+
+def long_run_variance(rates: Floats) -> float:
+    """The variance of the mean, times n. 0 for fewer than MIN_VALUES values."""
+    n = len(rates)
+    if n < MIN_VALUES:
+        return 0.0
+    coefficients = _cosines(n) @ (rates - rates.mean())
+    return float((coefficients**2).mean())
+
+
+@lru_cache(maxsize=256)
+def _cosines(n: int) -> Floats:
+    """Rows that are orthonormal, and orthogonal to the mean."""
+    angles = np.pi * (np.arange(n) + 0.5) / n
+    rows = np.sqrt(2 / n) * np.cos(np.outer(np.arange(1, TERMS + 1), angles))
+    return np.asarray(rows, dtype=np.float64)
+
+
+def correlation_time(rates: Floats) -> float:
+    """The integrated autocorrelation time 1 + 2 sum(rho_k), in batches, at least 1: pairs of
+    autocorrelations are added up while they decrease and are positive (initial monotone sequence;
+    Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7 (1992) 473)."""
+    n = len(rates)
+    centred = rates - rates.mean() if n else rates
+    power = float((centred**2).sum())
+    if n < 4 or power <= (1e-12 * float(np.abs(rates).max())) ** 2 * n:
+        return 1.0
+    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
+    # each is a sum of n - k products, and the mean that was taken off has cost 1/n
+    rho = np.fft.irfft(spectrum, 2 * n)[: n // 2] / power
+    pairs = rho[: len(rho) // 2 * 2].reshape(-1, 2).sum(axis=1)
+    ends = np.flatnonzero(pairs <= 0)
+    pairs = np.minimum.accumulate(pairs[: ends[0]] if len(ends) else pairs)
+    return min(float(n), max(1.0, 2 * float(pairs.sum()) - 1))
+
+
+def contributors(rates: Floats) -> float:
+    """How many values the scatter comes from: (sum d^2)^2 / sum d^4 of the deviations d from the
+    median. One for a single outlier, n/3 for normal noise, n for a coin's; n without any."""
+    squares = (rates - np.median(rates)) ** 2 if len(rates) else rates
+    if not len(rates) or squares.max() <= 0:
+        return float(len(rates))
+    squares = squares / squares.max()
+    return float(squares.sum() ** 2 / (squares**2).sum())
+
+
+def precision(rates: Floats) -> Precision | None:
+    """None for fewer than MIN_VALUES values.
+
+    A  the interval covers the truth in 95 % of all runs, as it says
+    B  nearly so: the run is worth 30 to 50 independent samples
+    C  it is rather too narrow: fewer than that, or the scatter comes from a few events
+    """
+    n = len(rates)
+    if n < MIN_VALUES:
+        return None
+    correlation = correlation_time(rates)
+    samples = n / correlation
+    grade: Grade = "A" if samples >= SAMPLES_A else "B" if samples >= SAMPLES_B else "C"
+    events = contributors(rates)
+    scattered = float(rates.std()) > SMALL_SCATTER * float(rates.mean())
+    if scattered and OUTLYING * events < n and events < MIN_EVENTS * correlation:
+        grade = "C"
+    return Precision(QUANTILE * float(np.sqrt(long_run_variance(rates) / n)), correlation, grade)

@@ -1,0 +1,160 @@
+"""How well a mean is known: against closed forms, and what must not change it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netmeasure.analysis.interval import (
+    MIN_VALUES,
+    QUANTILE,
+    TERMS,
+    contributors,
+    correlation_time,
+    long_run_variance,
+    precision,
+)
+
+counts = st.lists(st.integers(0, 10**11), max_size=120).map(lambda n: np.array(n, dtype=float))
+enough = st.lists(st.integers(0, 10**6), min_size=MIN_VALUES, max_size=120).map(
+    lambda n: np.array(n, dtype=float)
+)
+
+
+def process(phi: float, n: int, seed: int) -> np.ndarray:
+    """AR(1), mean 100, deviation 1."""
+    generator = np.random.default_rng(seed)
+    steps = generator.standard_normal(n) * np.sqrt(1 - phi**2)
+    found = np.empty(n)
+    last = generator.standard_normal()
+    for i, step in enumerate(steps):
+        found[i] = last = phi * last + step
+    return 100 + found
+
+
+@pytest.mark.parametrize("phi", [-0.5, 0.0, 0.5, 0.8])
+def test_long_run_variance_of_a_known_process(phi: float) -> None:
+    """sigma^2 (1 + phi)/(1 - phi)."""
+    found = np.mean([long_run_variance(process(phi, 1000, seed)) for seed in range(200)])
+    assert found == pytest.approx((1 + phi) / (1 - phi), rel=0.15)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.8])
+def test_correlation_time_of_a_known_process(phi: float) -> None:
+    found = np.median([correlation_time(process(phi, 2000, seed)) for seed in range(50)])
+    assert found == pytest.approx((1 + phi) / (1 - phi), rel=0.15)
+
+
+def test_what_alternates_is_worth_no_less_than_independent_values() -> None:
+    assert correlation_time(np.tile([1.0, 2.0], 50)) == 1
+
+
+def test_a_cosine_is_one_coefficient() -> None:
+    n = 100
+    wave = np.cos(np.pi * 3 * (np.arange(n) + 0.5) / n)
+    assert long_run_variance(5 + wave) == pytest.approx(n / 2 / TERMS)
+    beyond = np.cos(np.pi * (TERMS + 1) * (np.arange(n) + 0.5) / n)
+    assert long_run_variance(5 + beyond) == pytest.approx(0, abs=1e-12)
+
+
+def test_half_width_is_by_its_formula() -> None:
+    rates = process(0.3, 100, 1)
+    found = precision(rates)
+    assert found is not None
+    assert found.half == pytest.approx(QUANTILE * np.sqrt(long_run_variance(rates) / 100))
+
+
+def test_the_quantile() -> None:
+    """Student's t with eight degrees of freedom has an elementary distribution function."""
+    assert TERMS == 8
+    t = QUANTILE / np.sqrt(8 + QUANTILE**2)  # the sine of arctan(x/sqrt(8))
+    c = 1 - t**2
+    assert t * (1 + c / 2 + 3 * c**2 / 8 + 5 * c**3 / 16) == pytest.approx(0.95, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e10, 0.1])
+def test_a_constant_is_known_exactly(value: float) -> None:
+    found = precision(np.full(50, value))
+    assert found is not None
+    assert found.half <= 1e-12 * value
+    assert found.correlation == 1
+    assert found.grade == "A"
+
+
+@given(enough, st.sampled_from([1e-6, 0.5, 3.0, 1e9]))
+def test_the_unit_does_not_matter(rates: np.ndarray, unit: float) -> None:
+    one, other = precision(rates), precision(rates * unit)
+    assert one is not None
+    assert other is not None
+    assert other.half == pytest.approx(one.half * unit, rel=1e-6, abs=1e-9 * unit)
+
+
+@given(enough)
+def test_nor_does_the_direction_of_time(rates: np.ndarray) -> None:
+    assert long_run_variance(rates[::-1]) == pytest.approx(
+        long_run_variance(rates), rel=1e-6, abs=1e-3
+    )
+    assert correlation_time(rates[::-1]) == pytest.approx(correlation_time(rates), rel=1e-6)
+
+
+@given(enough, st.randoms(use_true_random=False))
+def test_contributors_do_not_depend_on_the_order(rates: np.ndarray, order: object) -> None:
+    shuffled = rates.copy()
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert contributors(shuffled) == pytest.approx(contributors(rates))
+
+
+def test_contributors() -> None:
+    assert contributors(np.zeros(0)) == 0
+    assert contributors(np.full(30, 7.0)) == 30
+    assert contributors(np.array([5.0] * 29 + [0.0])) == pytest.approx(1)
+    assert contributors(np.tile([0.0, 1.0], 15)) == pytest.approx(30)
+    normal = np.random.default_rng(0).standard_normal(30_000)
+    assert contributors(normal) == pytest.approx(10_000, rel=0.05)
+
+
+@given(counts)
+def test_any_counts(rates: np.ndarray) -> None:
+    found = precision(rates)
+    if len(rates) < MIN_VALUES:
+        assert found is None
+        assert long_run_variance(rates) == 0
+        return
+    assert found is not None
+    assert 0 <= found.half < float("inf")
+    assert 1 <= found.correlation <= len(rates)
+    assert 0 < contributors(rates) <= len(rates) * (1 + 1e-9)
+    assert found.grade in "ABC"
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.6, 0.7, 0.9])
+def test_grades_go_by_independent_samples(phi: float) -> None:
+    for seed in range(40):
+        found = precision(process(phi, 200, seed))
+        assert found is not None
+        samples = 200 / found.correlation
+        assert found.grade == ("A" if samples >= 50 else "B" if samples >= 30 else "C")
+
+
+@pytest.mark.parametrize(("phi", "usual"), [(0.0, "A"), (0.9, "C")])
+def test_usual_grades(phi: float, usual: str) -> None:
+    grades = [found.grade for seed in range(40) if (found := precision(process(phi, 200, seed)))]
+    assert grades.count(usual) >= 38
+
+
+def test_a_few_outliers_are_graded_down() -> None:
+    rates = process(0.0, 200, 1)
+    rates[[20, 90, 150]] = 0
+    found = precision(rates)
+    assert found is not None
+    assert found.grade == "C"
+
+
+def test_outliers_of_next_to_nothing_are_no_matter() -> None:
+    rates = np.full(200, 1e9)
+    rates[[20, 90, 150]] *= 1.01
+    found = precision(rates)
+    assert found is not None
+    assert found.grade == "A"

@@ -1,0 +1,54 @@
+"""A quick part of `python -m benchmarks.bench_steady`: bias and coverage where the truth is known.
+
+Seeded, so it is the same every time; the bounds leave room for what 100 runs can tell.
+"""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks.bench_steady import outcome
+from benchmarks.steady_cases import CASES
+
+BY_NAME = {case.name: case for case in CASES}
+RUNS = 100
+
+
+@pytest.mark.parametrize("span_s", [2, 10, 60])
+@pytest.mark.parametrize("name", [case.name for case in CASES if case.ramp])
+def test_bias_of_every_ramp_is_at_most_one_percent(name: str, span_s: int) -> None:
+    """The noise alone makes 1 % in a single run."""
+    found = outcome(BY_NAME[name], span_s, 40)
+    assert abs(found.bias) <= 1
+    assert found.verdicts["steady"] >= 90
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plateau, 1000 tau",
+        "plateau, 100 tau",
+        "two time scales",
+        "cubic sawtooth, 20 teeth",
+        "heavy tails",
+        "paced",
+        "slow ramp",
+    ],
+)
+def test_the_interval_holds_the_truth(name: str) -> None:
+    found = outcome(BY_NAME[name], 10, RUNS)
+    assert 89 <= found.coverage <= 100
+    assert found.verdicts["shifted"] <= 2
+    assert found.graded["C"] <= 20
+
+
+@pytest.mark.parametrize("name", ["plateau, 20 tau", "slow start, one stall", "stalls of 50 ms"])
+def test_too_little_to_go_by_is_graded_down(name: str) -> None:
+    assert outcome(BY_NAME[name], 10, RUNS).graded["C"] >= 80
+
+
+@pytest.mark.parametrize("name", [case.name for case in CASES if case.shift])
+def test_a_shift_is_called_one(name: str) -> None:
+    found = outcome(BY_NAME[name], 10, 40)
+    assert found.verdicts["shifted"] >= 90
+    assert found.graded["A"] + found.graded["B"] <= 10
+    assert abs(found.bias) <= 1.5

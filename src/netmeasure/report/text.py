@@ -29,6 +29,8 @@ from netmeasure.units import bitrate, duration, size
 
 #: Set-up is worth a sentence of its own when it changes the average by more than this share.
 DISTORTION = 0.02
+#: The kernel counts CPU time in steps of 10 ms: shares of a shorter span are noise.
+MIN_HOST_SPAN_NS = 200_000_000
 #: More connections than this are shown as a distribution.
 MAX_ROWS = 4
 
@@ -396,7 +398,7 @@ def _host_lines(result: Result) -> list[tuple[str, str]]:
     for name, side in (("client", result.client), ("server", result.server)):
         used = side.resources
         span = used.at_ns[-1] - used.at_ns[0] if used is not None else 0
-        if used is None or span <= 0:
+        if used is None or span < MIN_HOST_SPAN_NS:
             continue
         host = {
             mode: used.spent_ns(f"host_{mode}_ns") / span

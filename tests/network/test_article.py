@@ -11,6 +11,7 @@ import contextlib
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -176,3 +177,29 @@ def test_tcpdump_is_what_is_parsed() -> None:
         "6.5 IP 10.77.0.2.80 > 10.77.0.1.40000: Flags [S.], seq 1, ack 2, win 2, length 0",
     ]
     assert connects(lines) == [(1.25, 1)]
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp"])
+def test_ten_gibibytes_are_exact(scheme: str, run_once: RunOnce) -> None:
+    """More than 32 bits can count, on a link without a rate; from our own server, since a file of
+    that size takes longer to make than to send."""
+    size = 10 * 1024**3
+    spec = {"http": nm.HttpSpec, "ftp": nm.FtpSpec}[scheme](receive_mode="discard")
+    program = [sys.executable, "-m", "netmeasure", "server", "-p", "0", f"--{scheme}", "0"]
+    with Network() as fast:
+        fast.congestion("cubic")
+        server = fast.popen("server", program, stdout=subprocess.PIPE, text=True)
+        assert server.stdout is not None
+        line = next(line for line in server.stdout if line.startswith("serving"))
+        port = line.rsplit(":", 1)[1].strip()
+        with fast.enter("client"):
+            result = run_once(nm.measure(f"{scheme}://{fast.server.address}:{port}/10GiB", spec))
+        server.terminate()
+        server.communicate(timeout=10)
+    assert result.flow.receiver.bytes == size
+    assert result.flow.series is not None
+    assert result.flow.series.total_bytes == size
+    (stream,) = result.flow.streams
+    assert stream.receiver is not None
+    assert stream.receiver.transfer is not None
+    assert stream.receiver.transfer.native_bytes == pytest.approx(size, abs=1_000_000)

@@ -212,7 +212,7 @@ class Fetch:
     def _notes(self, streams: tuple[StreamReport, ...]) -> list[str]:
         notes: list[str] = []
         total = sum(s.bytes or 0 for s in streams)
-        slow = total - sum(s.transfer.native_bytes for s in streams if s.transfer)
+        slow = sum(stream.library_bytes for stream in self._workload.streams)
         if slow > NOTED_BYTES:
             notes.append(
                 f"{slow} of {total} bytes passed through Python, not through the native loops: what"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure import fetch
 from support import certificates
 from support.ftp import Answer, Ftp, closes, resets, silent
 from support.scripted import GoneError, Peer, Scripted, deaf, nobody
@@ -292,11 +293,18 @@ def test_a_data_connection_that_stalls(run: RunLoop) -> None:
     assert received(error) == 100_000
 
 
-def test_a_data_connection_that_is_reset(run: RunLoop) -> None:
+def test_a_data_connection_that_is_reset(run: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of the transfer is told of a broken one as well, and no byte is said to have
+    come another way than it did."""
+    monkeypatch.setattr(fetch, "NOTED_BYTES", 0)
     error = failed(run, Ftp(1_000_000, data=breaks))
     assert type(error) is nm.StreamError
     assert error.phase == "data"
     assert received(error) == 100_000
+    transfer = error.result.flow.streams[0].receiver.transfer
+    assert (transfer.drained_by, transfer.native_bytes) == ("native", 100_000)
+    assert transfer.content_bytes == 1_000_000
+    assert not [note for note in error.result.notes if "Python" in note]
 
 
 def test_a_control_connection_that_ends_while_data_flow(run: RunLoop) -> None:

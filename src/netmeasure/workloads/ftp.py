@@ -248,12 +248,12 @@ class FtpClient:
                     await control.command(f"REST {first}", "350")
             async with self._step("transfer_start", phases):
                 await control.command(f"RETR {self._path}", "1xx")
+            self._note(control, size)
             self._workload.begin(self._stream)
             began, before = now_ns(), stream.moved_bytes
             await self._drain(made, control, limit)
             self._first_byte(phases, began)
             got = stream.moved_bytes - before
-            self._note(control, size)
         # the data connection is closed first: a server may wait for that with its last word
         if stream.stopping:
             return False
@@ -344,6 +344,7 @@ class FtpClient:
         with made.sock:
             async with self._step("transfer_start", phases):
                 await control.command(f"STOR {self._path}", "1xx")
+            self._note(control, None)
             self._workload.begin(self._stream)
             if self._protected:
                 await self._send_through_library(made, control, limit)
@@ -354,7 +355,6 @@ class FtpClient:
                     failure = f"sending to {stream.remote} failed: {stream.error}"
                     reason = await self._reason(control, phases)
                     raise StreamError(failure + reason, phase="data")
-        self._note(control, None)
         await self._final_reply(control, phases)
 
     async def _send_through_library(

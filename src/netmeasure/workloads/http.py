@@ -7,47 +7,39 @@ answer. Redirects are followed here, so that each hop's steps are seen.
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from aiohttp import payload
-from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
-from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict
 
 from netmeasure.clock import now_ns
-from netmeasure.engine import handover, sockets
+from netmeasure.engine import handover
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import (
     FileRefusedError,
-    MeasureError,
     PeerClosedError,
     PeerTimeoutError,
     RemoteProtocolError,
     StreamError,
-    TlsError,
 )
 from netmeasure.result import Transfer
 from netmeasure.spec import SECRET_HEADERS, HttpSpec
 from netmeasure.version import __version__
-from netmeasure.workloads.reach import Reach, plain_words, public_url
+from netmeasure.workloads.http_body import Body
+from netmeasure.workloads.http_hop import PORTS, Hop, Response, origin, words
+from netmeasure.workloads.reach import Reach, public_url
 from netmeasure.workloads.transfer import TransferStream, TransferWorkload
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_PORTS = {"http": 80, "https": 443}
 #: What the library says of a body that breaks off, or is not framed as it should be.
 _BODY_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError)
-#: A chunk of a chunked body as long as a send, so that the native loop sends chunks by itself.
-_CHUNK_END = b"\r\n"
 
 
 class HttpClient:
@@ -65,7 +57,7 @@ class HttpClient:
         self._workload = workload
         self._reach = Reach(spec, stream.id - 1)
         self._tls = tls
-        self._kept: _Hop | None = None
+        self._kept: Hop | None = None
         self._redirects = 0
 
     async def transfer(self, phases: PhaseLog, limit: int | None) -> int:
@@ -127,7 +119,7 @@ class HttpClient:
     ) -> str:
         try:
             target = urljoin(url, location)
-            good = _origin(target)[0] in _PORTS and urlsplit(target).hostname
+            good = origin(target)[0] in PORTS and urlsplit(target).hostname
             shown = public_url(target)
         except ValueError:
             good, shown = None, location.rpartition("@")[2]
@@ -141,7 +133,7 @@ class HttpClient:
         phases.add("redirect", self._reach.connection, started, now_ns(), detail=detail)
         return target
 
-    async def _get(self, hop: _Hop, phases: PhaseLog) -> _Response:
+    async def _get(self, hop: Hop, phases: PhaseLog) -> Response:
         headers = self._headers(hop.url)
         first, last = self._spec.first_byte, self._spec.last_byte
         if first is not None or last is not None:
@@ -156,7 +148,7 @@ class HttpClient:
         headers = CIMultiDict(
             {"User-Agent": f"netmeasure/{__version__}", "Accept-Encoding": "identity"}
         )
-        ours = _origin(url) == _origin(self._spec.url)
+        ours = origin(url) == origin(self._spec.url)
         if (credentials := self._credentials(url, ours=ours)) is not None:
             headers["Authorization"] = credentials
         for header in self._spec.headers:
@@ -194,7 +186,7 @@ class HttpClient:
                 hint="ask for the whole file",
             )
 
-    async def _body(self, hop: _Hop, response: _Response, limit: int | None, started: int) -> None:
+    async def _body(self, hop: Hop, response: Response, limit: int | None, started: int) -> None:
         """Drain the body: natively where its end is known and nothing has to be taken apart."""
         stream = self._stream
         transport = hop.transport(response)
@@ -236,7 +228,7 @@ class HttpClient:
                 f"receiving from {self._stream.remote} failed: {self._stream.error}", phase="data"
             )
 
-    async def _through_library(self, response: _Response, limit: int | None) -> None:
+    async def _through_library(self, response: Response, limit: int | None) -> None:
         left = limit
         try:
             async for piece in response.content.iter_any():
@@ -247,7 +239,7 @@ class HttpClient:
                     if left == 0:
                         return
         except _BODY_ERRORS as exc:
-            raise StreamError(f"{response.url} broke off: {_words(exc)}", phase="data") from None
+            raise StreamError(f"{response.url} broke off: {words(exc)}", phase="data") from None
 
     # ---- upload ---------------------------------------------------------------------------------
 
@@ -255,7 +247,7 @@ class HttpClient:
         started = now_ns()
         hop = await self._hop(self._spec.url, phases)
         try:
-            body = _Body(self._stream, self._workload, limit)
+            body = Body(self._stream, self._workload, limit)
             headers = self._headers(hop.url)
             if limit is not None:  # else the library says that it is chunked, and ends it
                 headers["Content-Length"] = str(limit)
@@ -293,7 +285,7 @@ class HttpClient:
 
     # ---- connections ----------------------------------------------------------------------------
 
-    async def _hop(self, url: str, phases: PhaseLog) -> _Hop:
+    async def _hop(self, url: str, phases: PhaseLog) -> Hop:
         """A connection to the server of `url`: the kept one, or a new one."""
         if self._kept is not None and self._kept.serves(url):
             kept, self._kept = self._kept, None
@@ -304,12 +296,12 @@ class HttpClient:
         proxy = _proxy_for(url) if self._spec.proxy else None
         where = urlsplit(proxy) if proxy else parts
         made = await self._reach.connect(
-            where.hostname or "", where.port or _PORTS.get(where.scheme, 80), phases
+            where.hostname or "", where.port or PORTS.get(where.scheme, 80), phases
         )
         self._stream.note_socket(made.sock, made.syn_retransmits)
-        return _Hop(url, proxy, made, self._reach.connection, self._tls)
+        return Hop(url, proxy, made, self._reach.connection, self._tls)
 
-    def _note(self, response: _Response) -> None:
+    def _note(self, response: Response) -> None:
         version, tls = response.version, response.tls
         cipher = tls.cipher() if tls is not None else None
         self._stream.transfer = Transfer(
@@ -324,288 +316,6 @@ class HttpClient:
             encoding=_encoding(response.headers),
             redirects=self._redirects,
         )
-
-
-class _Hop:
-    """One connection, opened by us and spoken on by a session of its own."""
-
-    def __init__(
-        self,
-        url: str,
-        proxy: str | None,
-        made: sockets.Connected,
-        connection: str,
-        tls: ssl.SSLContext | None,
-    ) -> None:
-        self.url = url
-        self._url = public_url(url)  # the library would make credentials of its own of the rest
-        self._proxy = proxy
-        self._made = made
-        self._connection = connection
-        self._ready_ns = made.end_ns
-        self._sent_ns = made.end_ns
-        self._fresh: handover.Opened | None = handover.Opened.from_socket(made.sock)
-        connector = aiohttp.TCPConnector(
-            resolver=_Known(made.address),
-            socket_factory=self._socket,
-            use_dns_cache=False,
-            ssl=True if tls is None else tls,
-            limit=1,
-        )
-        #: it has served a transfer before
-        self.reused = False
-        self._response: _Response | None = None
-        #: connected, and TLS is agreed upon where it is wanted
-        self._ready = False
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            auto_decompress=False,
-            response_class=_Response,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            trace_configs=[self._trace()],
-        )
-
-    def serves(self, url: str) -> bool:
-        return _origin(url) == _origin(self._url)
-
-    def _socket(self, _: object) -> handover.Opened:
-        if self._fresh is None:
-            raise OSError("the kept connection is gone")
-        sock, self._fresh = self._fresh, None
-        return sock
-
-    def _trace(self) -> aiohttp.TraceConfig:
-        trace = aiohttp.TraceConfig()
-
-        async def connected(*_: object) -> None:
-            self._ready_ns = now_ns()
-            self._ready = True
-
-        async def sent(*_: object) -> None:
-            self._sent_ns = now_ns()
-
-        trace.on_connection_create_end.append(connected)
-        trace.on_request_headers_sent.append(sent)
-        return trace
-
-    async def request(
-        self,
-        method: str,
-        headers: Mapping[str, str],
-        deadline_s: float | None,
-        phases: PhaseLog,
-        body: payload.Payload | None = None,
-    ) -> _Response:
-        """Ask, and wait for the head of the answer. Raises MeasureError."""
-        began = now_ns()
-        fresh = self._fresh is not None
-        async with self._explained(deadline_s):
-            response = await self._session.request(
-                method,
-                self._url,
-                headers=headers,
-                data=body,
-                proxy=self._proxy,
-                allow_redirects=False,
-            )
-        answered, name = now_ns(), self._connection
-        if fresh and self._ready_ns > began and urlsplit(self._url).scheme == "https":
-            phases.add("tls", name, began, self._ready_ns)
-        since = max(began, self._ready_ns) if fresh else began
-        phases.add("request", name, since, max(since, self._sent_ns))
-        if body is None:
-            phases.add("first_byte", name, max(since, self._sent_ns), answered)
-        assert isinstance(response, _Response)
-        self._response = response
-        return response
-
-    @property
-    def _step(self) -> str:
-        """What the server has not done yet."""
-        return "request" if self._ready or self.url.startswith("http:") else "tls"
-
-    @asynccontextmanager
-    async def _explained(self, deadline_s: float | None) -> AsyncIterator[None]:
-        where = f"{self._made.address}"
-        try:
-            async with asyncio.timeout(deadline_s):
-                yield
-        except TimeoutError:
-            what = "answer the request" if self._step == "request" else "agree on TLS"
-            raise PeerTimeoutError(
-                f"{where} did not {what} in {deadline_s:g} s", phase=self._step
-            ) from None
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as exc:
-            raise TlsError(f"no TLS with {where}: {_words(exc)}", phase="tls") from None
-        except ssl.SSLError as exc:
-            raise TlsError(f"no TLS with {where}: {_words(exc)}", phase="tls") from None
-        except aiohttp.ClientResponseError as exc:
-            raise RemoteProtocolError(
-                f"{where} does not speak HTTP: {_words(exc)}", phase="request"
-            ) from None
-        except (aiohttp.ClientConnectionError, OSError) as exc:
-            raise PeerClosedError(
-                f"{where} closed the connection before it answered: {_words(exc)}",
-                phase=self._step,
-            ) from None
-        except aiohttp.ClientError as exc:
-            _other(exc, where)
-        except ValueError as exc:
-            _other(exc, where)
-
-    def transport(self, response: aiohttp.ClientResponse) -> Any:
-        """The transport under a response whose body is still to come; None where the body came
-        whole with its head."""
-        connection = response.connection
-        return connection.transport if connection is not None else None
-
-    async def close(self) -> None:
-        if self._response is not None:
-            transport = self.transport(self._response)
-            if transport is not None:
-                # an orderly end of TLS would go on reading what a server goes on sending
-                transport.abort()
-            self._response.close()
-        await self._session.close()
-        if self._fresh is not None:
-            self._fresh.close()
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port: whom a URL is about. Raises ValueError for what is none."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
-
-
-def _other(exc: Exception, where: str) -> NoReturn:
-    raise MeasureError(f"the request to {where} failed: {_words(exc)}", phase="request") from None
-
-
-class _Response(aiohttp.ClientResponse):
-    """An answer that knows the TLS it came by, also when its connection is closed again."""
-
-    tls: ssl.SSLObject | None = None
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        if connection.transport is not None:
-            self.tls = connection.transport.get_extra_info("ssl_object")
-        return await super().start(connection)
-
-
-class _Known(AbstractResolver):
-    """A resolver that knows one answer: the address that we are connected to."""
-
-    def __init__(self, address: sockets.Address) -> None:
-        self._address = address
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=self._address.sockaddr[0],
-                port=port,
-                family=self._address.family,
-                proto=0,
-                flags=0,
-            )
-        ]
-
-    async def close(self) -> None:
-        """It holds nothing."""
-
-
-class _Body(payload.Payload):
-    """A body that the native loop sends, on the transport's own connection."""
-
-    def __init__(
-        self, stream: TransferStream, workload: TransferWorkload, limit: int | None
-    ) -> None:
-        super().__init__(None, content_type="application/octet-stream")
-        self._stream = stream
-        self._workload = workload
-        self._limit = limit
-        self.over = asyncio.Event()
-        self._sending: asyncio.Future[None] | None = None
-        #: everything that was announced has been sent
-        self.complete = False
-
-    @property
-    def size(self) -> int | None:
-        return self._limit
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return "<bytes without a meaning>"
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        await self.write(writer)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        try:
-            writer.send_headers()
-            transport: Any = getattr(writer, "transport", None)
-            if transport is None:
-                return
-            native = transport.get_extra_info("ssl_object") is None
-            # asyncio's TLS pauses at a limit, not above it: with 0 it would never go on
-            transport.set_write_buffer_limits(0 if native else 1, 0)
-            await writer.drain()  # the native loop must not overtake the head
-            self._workload.begin(self._stream)
-            sends = self._natively(transport) if native else self._through_library(writer)
-            self._sending = asyncio.ensure_future(sends)
-            self._sending.add_done_callback(lambda _: self.over.set())
-            # the library cancels its writer when the answer is there, before we may have seen the
-            # last acknowledgements
-            await asyncio.shield(self._sending)
-        finally:
-            if self._sending is None:
-                self.over.set()
-
-    async def end(self) -> None:
-        """Nothing is sent any more when this returns."""
-        self._stream.abort_running()
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
-
-    async def _natively(self, transport: Any) -> None:
-        stream = self._stream
-        with handover.share(transport) as sock:
-            if self._limit is not None:
-                loop = await stream.send(sock, limit=self._limit, half_close=False)
-                self.complete = loop.bytes >= self._limit
-                return
-            chunk, data = _chunk(stream.plan.block_bytes)
-            before = stream.loop.bytes
-            loop = await stream.send(
-                sock, limit=None, half_close=False, block=chunk, payload_bytes=data
-            )
-            if loop.reason == "stopped":
-                rest = -loop.bytes % len(chunk)
-                if rest:
-                    transport.write(chunk[-rest:])
-                stream.count_rest(-(-loop.bytes // len(chunk)) * data - stream.loop.bytes + before)
-                self.complete = True
-
-    async def _through_library(self, writer: AbstractStreamWriter) -> None:
-        size = self._stream.plan.block_bytes
-        block = os.urandom(size)
-        left = self._limit
-        while not self._stream.stopping and left != 0:
-            piece = block if left is None else block[: min(left, size)]
-            await writer.write(piece)
-            await writer.drain()
-            self._stream.count(len(piece))
-            left = None if left is None else left - len(piece)
-        self.complete = not left
-
-
-def _chunk(size: int) -> tuple[bytes, int]:
-    """A chunk of a chunked body (RFC 9112 7.1) that takes `size` bytes with its frame, or a few
-    less; and how many of them are data."""
-    data = size - len(f"{size:x}") - 2 * len(_CHUNK_END)
-    return f"{data:x}".encode() + _CHUNK_END + os.urandom(data) + _CHUNK_END, data
 
 
 def _take(content: aiohttp.StreamReader) -> int:
@@ -627,13 +337,6 @@ def _proxy_for(url: str) -> str | None:
     if proxy_bypass(parts.netloc):
         return None
     return getproxies().get(parts.scheme)
-
-
-def _words(exc: BaseException) -> str:
-    """What an exception of others says, in one line."""
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        exc = exc.certificate_error
-    return plain_words(exc)
 
 
 def _status_hint(status: int) -> str | None:

@@ -1,0 +1,224 @@
+"""One HTTP connection: opened by us, spoken on by an aiohttp session of its own, steps timed."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import payload
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+
+from netmeasure.clock import now_ns
+from netmeasure.engine import handover, sockets
+from netmeasure.engine.phases import PhaseLog
+from netmeasure.errors import (
+    MeasureError,
+    PeerClosedError,
+    PeerTimeoutError,
+    RemoteProtocolError,
+    TlsError,
+)
+from netmeasure.workloads.reach import plain_words, public_url
+
+PORTS = {"http": 80, "https": 443}
+
+
+class Hop:
+    """One connection, opened by us and spoken on by a session of its own."""
+
+    def __init__(
+        self,
+        url: str,
+        proxy: str | None,
+        made: sockets.Connected,
+        connection: str,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.url = url
+        self._url = public_url(url)  # the library would make credentials of its own of the rest
+        self._proxy = proxy
+        self._made = made
+        self._connection = connection
+        self._ready_ns = made.end_ns
+        self._sent_ns = made.end_ns
+        self._fresh: handover.Opened | None = handover.Opened.from_socket(made.sock)
+        connector = aiohttp.TCPConnector(
+            resolver=_Known(made.address),
+            socket_factory=self._socket,
+            use_dns_cache=False,
+            ssl=True if tls is None else tls,
+            limit=1,
+        )
+        #: it has served a transfer before
+        self.reused = False
+        self._response: Response | None = None
+        #: connected, and TLS is agreed upon where it is wanted
+        self._ready = False
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            response_class=Response,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            trace_configs=[self._trace()],
+        )
+
+    def serves(self, url: str) -> bool:
+        return origin(url) == origin(self._url)
+
+    def _socket(self, _: object) -> handover.Opened:
+        if self._fresh is None:
+            raise OSError("the kept connection is gone")
+        sock, self._fresh = self._fresh, None
+        return sock
+
+    def _trace(self) -> aiohttp.TraceConfig:
+        trace = aiohttp.TraceConfig()
+
+        async def connected(*_: object) -> None:
+            self._ready_ns = now_ns()
+            self._ready = True
+
+        async def sent(*_: object) -> None:
+            self._sent_ns = now_ns()
+
+        trace.on_connection_create_end.append(connected)
+        trace.on_request_headers_sent.append(sent)
+        return trace
+
+    async def request(
+        self,
+        method: str,
+        headers: Mapping[str, str],
+        deadline_s: float | None,
+        phases: PhaseLog,
+        body: payload.Payload | None = None,
+    ) -> Response:
+        """Ask, and wait for the head of the answer. Raises MeasureError."""
+        began = now_ns()
+        fresh = self._fresh is not None
+        async with self._explained(deadline_s):
+            response = await self._session.request(
+                method,
+                self._url,
+                headers=headers,
+                data=body,
+                proxy=self._proxy,
+                allow_redirects=False,
+            )
+        answered, name = now_ns(), self._connection
+        if fresh and self._ready_ns > began and urlsplit(self._url).scheme == "https":
+            phases.add("tls", name, began, self._ready_ns)
+        since = max(began, self._ready_ns) if fresh else began
+        phases.add("request", name, since, max(since, self._sent_ns))
+        if body is None:
+            phases.add("first_byte", name, max(since, self._sent_ns), answered)
+        assert isinstance(response, Response)
+        self._response = response
+        return response
+
+    @property
+    def _step(self) -> str:
+        """What the server has not done yet."""
+        return "request" if self._ready or self.url.startswith("http:") else "tls"
+
+    @asynccontextmanager
+    async def _explained(self, deadline_s: float | None) -> AsyncIterator[None]:
+        where = f"{self._made.address}"
+        try:
+            async with asyncio.timeout(deadline_s):
+                yield
+        except TimeoutError:
+            what = "answer the request" if self._step == "request" else "agree on TLS"
+            raise PeerTimeoutError(
+                f"{where} did not {what} in {deadline_s:g} s", phase=self._step
+            ) from None
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as exc:
+            raise TlsError(f"no TLS with {where}: {words(exc)}", phase="tls") from None
+        except ssl.SSLError as exc:
+            raise TlsError(f"no TLS with {where}: {words(exc)}", phase="tls") from None
+        except aiohttp.ClientResponseError as exc:
+            raise RemoteProtocolError(
+                f"{where} does not speak HTTP: {words(exc)}", phase="request"
+            ) from None
+        except (aiohttp.ClientConnectionError, OSError) as exc:
+            raise PeerClosedError(
+                f"{where} closed the connection before it answered: {words(exc)}",
+                phase=self._step,
+            ) from None
+        except aiohttp.ClientError as exc:
+            _other(exc, where)
+        except ValueError as exc:
+            _other(exc, where)
+
+    def transport(self, response: aiohttp.ClientResponse) -> Any:
+        """The transport under a response whose body is still to come; None where the body came
+        whole with its head."""
+        connection = response.connection
+        return connection.transport if connection is not None else None
+
+    async def close(self) -> None:
+        if self._response is not None:
+            transport = self.transport(self._response)
+            if transport is not None:
+                # an orderly end of TLS would go on reading what a server goes on sending
+                transport.abort()
+            self._response.close()
+        await self._session.close()
+        if self._fresh is not None:
+            self._fresh.close()
+
+
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: whom a URL is about. Raises ValueError for what is none."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
+
+
+def _other(exc: Exception, where: str) -> NoReturn:
+    raise MeasureError(f"the request to {where} failed: {words(exc)}", phase="request") from None
+
+
+class Response(aiohttp.ClientResponse):
+    """An answer that knows the TLS it came by, also when its connection is closed again."""
+
+    tls: ssl.SSLObject | None = None
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        if connection.transport is not None:
+            self.tls = connection.transport.get_extra_info("ssl_object")
+        return await super().start(connection)
+
+
+class _Known(AbstractResolver):
+    """A resolver that knows one answer: the address that we are connected to."""
+
+    def __init__(self, address: sockets.Address) -> None:
+        self._address = address
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=self._address.sockaddr[0],
+                port=port,
+                family=self._address.family,
+                proto=0,
+                flags=0,
+            )
+        ]
+
+    async def close(self) -> None:
+        """It holds nothing."""
+
+
+def words(exc: BaseException) -> str:
+    """What an exception of others says, in one line."""
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        exc = exc.certificate_error
+    return plain_words(exc)

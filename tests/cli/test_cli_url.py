@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netmeasure import Result, SpecError
-from netmeasure.cli import options
+from netmeasure.cli import options, specs
 from netmeasure.cli.exits import Exit, exit_code
 from netmeasure.client import make_run
 from support import certificates
@@ -171,7 +171,7 @@ HTTP, FTP = "http://127.0.0.1:9/file", "ftp://127.0.0.1:9/file"
 def test_a_wrong_combination_is_refused(words: str) -> None:
     def prepare() -> None:
         chosen = options.parser().parse_args(["client", *words.split(" ")])
-        make_run(chosen.target, options.test_spec(chosen), port=chosen.port)
+        make_run(chosen.target, specs.test_spec(chosen), port=chosen.port)
 
     with pytest.raises((SpecError, SystemExit)) as caught:
         prepare()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import netmeasure as nm
-from netmeasure.cli.options import _byte_range
+from netmeasure.cli.specs import _byte_range
 from netmeasure.client import fetch_spec, is_url
 from netmeasure.fetch import _shares, _without_secrets
 from netmeasure.spec import parse_pin

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 import msgspec
 from msgspec.structs import replace
-from rich.console import Console
 
 from netmeasure.analysis.ceiling import Traffic
 from netmeasure.analysis.ceiling import ceiling as payload_ceiling
 from netmeasure.cli.exits import Exit
-from netmeasure.cli.options import PLAIN_WIDTH, Options, link_of
+from netmeasure.cli.output import console, write_json
+from netmeasure.cli.specs import Options, link_of
 from netmeasure.client import parse_target
 from netmeasure.engine import sockets
 from netmeasure.engine.path import path_facts
@@ -56,10 +54,9 @@ async def ceiling(options: Options) -> int:
             mismatch=mismatch(found),
             path=path,
         )
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode() + "\n")
+        write_json(msgspec.json.format(msgspec.json.encode(answer), indent=2), "-")
         return Exit.OK
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    console.print(render(found, path), highlight=False)
+    console().print(render(found, path), highlight=False)
     return Exit.OK
 
 

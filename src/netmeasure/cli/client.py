@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
-from pathlib import Path
-
-from rich.console import Console
 
 from netmeasure.cli.exits import Exit, complain, exit_code
-from netmeasure.cli.options import PLAIN_WIDTH, Options, test_spec
+from netmeasure.cli.output import check_writable, console, write_json
+from netmeasure.cli.specs import Options, test_spec
 from netmeasure.client import make_run
-from netmeasure.errors import MeasureError, NetmeasureError, SpecError
+from netmeasure.errors import MeasureError
 from netmeasure.report import text
 from netmeasure.result import Result
 from netmeasure.run import Run
@@ -34,7 +31,7 @@ async def loopback(options: Options) -> int:
 
 
 async def _measure(run: Run, options: Options) -> int:
-    _check_writable(options.json)
+    check_writable(options.json)
     shows = not options.quiet and options.json != "-"
     interrupted: list[Exit] = []
     error: MeasureError | None = None
@@ -85,26 +82,8 @@ class _Interruptible:
             self._task.cancel()
 
 
-def _check_writable(path: str | None) -> None:
-    """Before the test, not after it, is the time to say that the result can't be saved."""
-    if path in (None, "-"):
-        return
-    try:
-        with Path(path or "").open("ab"):
-            pass
-    except OSError as exc:
-        raise SpecError(f"can't write {path}: {exc.strerror}") from None
-
-
 def _deliver(result: Result, options: Options) -> None:
-    if options.json == "-":
-        sys.stdout.write(result.to_json().decode() + "\n")
-        return
-    if result.flows or result.error is None:
-        console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-        text.print_report(result, console)
+    if options.json != "-" and (result.flows or result.error is None):
+        text.print_report(result, console())
     if options.json is not None:
-        try:
-            Path(options.json).write_bytes(result.to_json() + b"\n")
-        except OSError as exc:
-            raise NetmeasureError(f"can't write {options.json}: {exc.strerror}") from None
+        write_json(result.to_json(), options.json)

@@ -1,92 +1,25 @@
-"""Options to specifications. argparse parses; the library's own validation has the last word."""
+"""The options of every command. What they take is in `values`, what they mean in `specs`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import get_args
 
-from netmeasure import units
-from netmeasure.client import fetch_spec, is_url
-from netmeasure.errors import SpecError
-from netmeasure.spec import (
-    DEFAULT_BLOCK_BYTES,
-    DEFAULT_PORT,
-    DEFAULT_UDP_BPS,
-    Deadlines,
-    Framing,
-    FtpSpec,
-    HttpSpec,
-    Link,
-    ServerLimits,
-    SocketOptions,
-    Spec,
-    TcpSpec,
-    Timing,
-    UdpSpec,
+from netmeasure.cli.values import (
+    OneLineParser,
+    bitrate,
+    byte_size,
+    count,
+    port_number,
+    port_range,
+    seconds,
 )
+from netmeasure.spec import DEFAULT_PORT, Deadlines, Framing, ServerLimits
 from netmeasure.version import __version__
-
-T = TypeVar("T")
-#: Without a terminal a report is this wide, wherever it goes.
-PLAIN_WIDTH = 120
-_URL_OPTIONS = (
-    "again",
-    "keep",
-    "range",
-    "header",
-    "method",
-    "user",
-    "resolve",
-    "ca_file",
-    "insecure",
-    "explicit_tls",
-    "passive",
-    "proxy",
-)
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"netmeasure: {message} (see {self.prog} --help)\n")
-
-
-def _value(parse: Callable[[str], T], name: str) -> Callable[[str], T]:
-    """An argparse type whose refusals carry the library's own words."""
-
-    def convert(text: str) -> T:
-        try:
-            return parse(text)
-        except SpecError as exc:
-            hint = f"; {exc.hint}" if exc.hint else ""
-            raise argparse.ArgumentTypeError(f"{exc}{hint}") from None
-
-    convert.__name__ = name  # argparse names it in the message of a ValueError
-    return convert
-
-
-bitrate = _value(units.parse_bitrate, "bitrate")
-byte_size = _value(units.parse_size, "size")
-seconds = _value(lambda text: units.parse_duration_ns(text) / 1e9, "duration")
-count = _value(units.parse_count, "count")
-
-
-def port_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: it must be 1 to 65535")
-    return int(text)
-
-
-def port_range(text: str) -> tuple[int, int]:
-    low, _, high = text.partition("-")
-    ports = port_number(low), port_number(high or low)
-    if not 1 <= ports[0] <= ports[1]:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a range of ports, such as 50000-50099")
-    return ports
 
 
 def parser() -> argparse.ArgumentParser:
-    top = _OneLineParser(
+    top = OneLineParser(
         prog="netmeasure",
         description="Measures networks; keeps connection set-up apart from the steady bitrate.",
         epilog="Both ends may also be iperf3 (3.12 or newer). Exit codes: docs/exit-codes.md.",
@@ -312,149 +245,3 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         metavar="LOW-HIGH",
         help="of FTP's data connections (default: any free)",
     )
-
-
-def test_spec(options: argparse.Namespace) -> Spec:
-    """The specification that the options stand for. Raises SpecError."""
-    target = getattr(options, "target", "")
-    if is_url(target):
-        return _fetch_spec(target, options)
-    for name in _URL_OPTIONS:
-        if getattr(options, name, None) not in (None, False, [], "auto"):
-            raise SpecError(f"--{name.replace('_', '-')} is an option of transfers by URL")
-    return _udp_spec(options) if options.udp else _tcp_spec(options)
-
-
-def link_of(options: argparse.Namespace) -> Link:
-    """What the options say of the link. Raises SpecError."""
-    return Link(
-        rate_bps=options.link_rate,
-        mtu_bytes=options.link_mtu,
-        encapsulation=(options.encap or "").replace(" ", "").lower(),
-        framing=options.framing or "wire",
-    )
-
-
-def _link(options: argparse.Namespace) -> Link | None:
-    """Of a test: without a rate there is no ceiling."""
-    if getattr(options, "link_rate", None) is not None:
-        return link_of(options)
-    for name in ("link_mtu", "encap", "framing"):
-        if getattr(options, name, None) is not None:
-            raise SpecError(f"--{name.replace('_', '-')} means nothing without --link-rate")
-    return None
-
-
-def _common(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "link": _link(options),
-        "direction": options.direction or "upload",
-        "streams": options.streams,
-        "timing": Timing(
-            duration_s=options.time,
-            total_bytes=options.bytes,
-            total_blocks=options.blocks,
-            omit_s=options.omit,
-            interval_s=options.interval,
-        ),
-        "options": SocketOptions(
-            congestion=options.congestion,
-            mss_bytes=options.mss,
-            no_delay=options.no_delay,
-            window_bytes=options.window,
-            bind_address=options.bind,
-            bind_port=options.bind_port,
-            family=options.family,
-        ),
-        "deadlines": Deadlines(connect_s=options.connect_timeout, stall_s=options.stall_timeout),
-    }
-
-
-def _tcp_spec(options: argparse.Namespace) -> TcpSpec:
-    for name in ("packet_rate", "burst", "no_offload", "spin"):
-        if getattr(options, name):
-            raise SpecError(f"--{name.replace('_', '-')} is an option of UDP tests", hint="add -u")
-    return TcpSpec(
-        **_common(options),
-        block_bytes=DEFAULT_BLOCK_BYTES if options.block_size is None else options.block_size,
-        target_bps=options.bitrate or None,
-        send_mode=options.send_mode,
-        receive_mode=options.receive_mode,
-    )
-
-
-def _udp_spec(options: argparse.Namespace) -> UdpSpec:
-    for name in ("send_mode", "receive_mode"):
-        if getattr(options, name) != "copy":
-            raise SpecError(f"--{name.replace('_', '-')} is an option of TCP tests")
-    rate = DEFAULT_UDP_BPS if options.bitrate is None else options.bitrate or None
-    return UdpSpec(
-        **_common(options),
-        datagram_bytes=options.block_size,
-        target_bps=None if options.packet_rate else rate,
-        target_pps=options.packet_rate,
-        burst_datagrams=options.burst,
-        offload=not options.no_offload,
-        spin_us=options.spin,
-    )
-
-
-def _fetch_spec(url: str, options: argparse.Namespace) -> Spec:
-    given = {
-        "udp": "-u",
-        "blocks": "-k",
-        "bitrate": "-b",
-        "packet_rate": "--packet-rate",
-        "burst": "--burst",
-        "no_offload": "--no-offload",
-        "spin": "--spin",
-    }
-    for name, option in given.items():
-        if getattr(options, name):
-            raise SpecError(f"{option} is no option of transfers by URL")
-    if options.direction == "both":
-        raise SpecError("a transfer by URL goes one way", hint="use -d download or -d upload")
-    first, last = _byte_range(options.range)
-    user, _, password = (options.user or "").partition(":")
-    common = _common(options) | {
-        "url": url,
-        "direction": options.direction or "download",
-        "repeat": options.again,
-        "keep_connections": options.keep,
-        "first_byte": first,
-        "last_byte": last,
-        "receive_mode": options.receive_mode,
-        "send_mode": options.send_mode,
-        "block_bytes": options.block_size or DEFAULT_BLOCK_BYTES,
-        "user": user or None,
-        "password": password or None,
-        "pins": tuple(options.resolve),
-        "ca_file": options.ca_file,
-        "insecure": options.insecure,
-    }
-    if isinstance(fetch_spec(url), HttpSpec):
-        if options.explicit_tls or options.passive != "auto":
-            raise SpecError("--explicit-tls and --passive are options of ftp")
-        return HttpSpec(
-            **common, method=options.method, headers=tuple(options.header), proxy=options.proxy
-        )
-    if options.header or options.method or options.proxy:
-        raise SpecError("--header, --method and --proxy are options of http")
-    return FtpSpec(**common, explicit_tls=options.explicit_tls, passive=options.passive)
-
-
-def _byte_range(text: str | None) -> tuple[int | None, int | None]:
-    if text is None:
-        return None, None
-    first, dash, last = text.partition("-")
-    numbers = all(number.isascii() and number.isdigit() for number in (first, last) if number)
-    if not dash or not numbers or text == "-":
-        raise SpecError(f"{text!r} is not a range of bytes", hint="write FIRST-LAST or FIRST-")
-    return int(first or 0), int(last) if last else None
-
-
-def server_limits(options: argparse.Namespace) -> ServerLimits:
-    return ServerLimits(max_tests=options.max_tests)
-
-
-Options = argparse.Namespace

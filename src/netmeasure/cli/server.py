@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from netmeasure.cli.exits import Exit
-from netmeasure.cli.options import Options, server_limits
+from netmeasure.cli.specs import Options, server_limits
 from netmeasure.errors import SpecError
 from netmeasure.report.text import server_line
 from netmeasure.result import Result

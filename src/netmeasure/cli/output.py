@@ -1,0 +1,39 @@
+"""Where reports and JSON go."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from netmeasure.errors import NetmeasureError, SpecError
+
+#: Without a terminal a report is this wide, wherever it goes.
+PLAIN_WIDTH = 120
+
+
+def console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def check_writable(path: str | None) -> None:
+    """Before the test, not after it, is the time to say that the result can't be saved."""
+    if path in (None, "-"):
+        return
+    try:
+        with Path(path or "").open("ab"):
+            pass
+    except OSError as exc:
+        raise SpecError(f"can't write {path}: {exc.strerror}") from None
+
+
+def write_json(data: bytes, path: str) -> None:
+    """To a file, or to standard output for "-"."""
+    if path == "-":
+        sys.stdout.write(data.decode() + "\n")
+        return
+    try:
+        Path(path).write_bytes(data + b"\n")
+    except OSError as exc:
+        raise NetmeasureError(f"can't write {path}: {exc.strerror}") from None

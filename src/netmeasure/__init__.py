@@ -32,6 +32,7 @@ from netmeasure.errors import (
     TlsError,
     UnreachableError,
 )
+from netmeasure.observe import Control, Observer, Opening, OpenStream
 from netmeasure.result import (
     Averages,
     Ceiling,
@@ -44,6 +45,7 @@ from netmeasure.result import (
     Series,
     SideReport,
     Steady,
+    StreamInterval,
     StreamReport,
     StreamResult,
     TcpInfo,
@@ -78,6 +80,7 @@ __all__ = [
     "ConnectError",
     "ConnectRefusedError",
     "ConnectTimeoutError",
+    "Control",
     "Datagrams",
     "Deadlines",
     "FileRefusedError",
@@ -92,6 +95,9 @@ __all__ = [
     "MeasureError",
     "NameNotFoundError",
     "NetmeasureError",
+    "Observer",
+    "OpenStream",
+    "Opening",
     "OriginLimits",
     "PeerClosedError",
     "PeerRefusedError",
@@ -113,6 +119,7 @@ __all__ = [
     "SpecError",
     "Steady",
     "StreamError",
+    "StreamInterval",
     "StreamReport",
     "StreamResult",
     "TcpInfo",

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from netmeasure.errors import SpecError
 from netmeasure.fetch import Fetch
+from netmeasure.observe import Observer
 from netmeasure.peertest import PeerTest
 from netmeasure.result import Result
 from netmeasure.run import Run
@@ -61,19 +62,25 @@ def fetch_spec(url: str, spec: Spec | None = None) -> FetchSpec:
     return replace(spec, url=url)
 
 
-def make_run(target: str, spec: Spec | None = None, *, port: int | None = None) -> Run:
+def make_run(
+    target: str,
+    spec: Spec | None = None,
+    *,
+    port: int | None = None,
+    observer: Observer | None = None,
+) -> Run:
     """The run of a specification against a target: "host", "host:port", or a URL. Raises SpecError
     for what does not fit together."""
     if is_url(target):
         if port is not None:
             raise SpecError("the port of a URL stands in the URL")
         fetch = fetch_spec(target, spec)
-        return Run(fetch, lambda: Fetch(fetch))
+        return Run(fetch, lambda: Fetch(fetch), observer)
     host, number = parse_target(target, port)
     if isinstance(spec, HttpSpec | FtpSpec):
         raise SpecError(f"{type(spec).__name__} needs a URL, not {target!r}")
     peer: PeerSpec = spec or TcpSpec()
-    return Run(peer, lambda: PeerTest(host, number, peer))
+    return Run(peer, lambda: PeerTest(host, number, peer, observer), observer)
 
 
 class Client:
@@ -93,9 +100,9 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(run.abort() for run in self._runs))
 
-    def run(self, spec: Spec | None = None) -> Run:
+    def run(self, spec: Spec | None = None, *, observer: Observer | None = None) -> Run:
         """A run to be used with `async with`; it starts there."""
-        run = make_run(self.target, spec, port=self.port)
+        run = make_run(self.target, spec, port=self.port, observer=observer)
         self._runs.append(run)
         return run
 
@@ -110,11 +117,17 @@ def connect(target: str, *, port: int | None = None) -> Client:
     return Client(target, port)
 
 
-async def measure(target: str, spec: Spec | None = None, *, port: int | None = None) -> Result:
+async def measure(
+    target: str,
+    spec: Spec | None = None,
+    *,
+    port: int | None = None,
+    observer: Observer | None = None,
+) -> Result:
     """Run one test to its end and give the result.
 
     Raises MeasureError (its `result` holds what was measured), SpecError. Cancelling it joins the
     threads before the cancellation goes on.
     """
-    async with connect(target, port=port) as client, client.run(spec) as run:
+    async with connect(target, port=port) as client, client.run(spec, observer=observer) as run:
         return await run.wait()

@@ -20,6 +20,11 @@ def wall_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def unix_s() -> float:
+    """The wall clock as seconds since 1970; never used in arithmetic."""
+    return time.time()
+
+
 def seconds(nanoseconds: float) -> float:
     return nanoseconds / SECOND_NS
 

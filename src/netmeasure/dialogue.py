@@ -16,7 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from netmeasure import assemble, negotiate
-from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
+from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds, unix_s, wall_now
 from netmeasure.engine import sockets
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import greet
@@ -36,6 +36,7 @@ from netmeasure.errors import (
     StreamError,
 )
 from netmeasure.intervals import IntervalClock
+from netmeasure.observe import Control, Observer, Opening, OpenStream
 from netmeasure.protocol import (
     Announcement,
     Kind,
@@ -49,7 +50,7 @@ from netmeasure.protocol import (
     stream_ids,
     stream_tag,
 )
-from netmeasure.result import FlowDirection, Interval, SideReport
+from netmeasure.result import FlowDirection, Host, Interval, SideReport
 from netmeasure.spec import PeerSpec, UdpSpec
 from netmeasure.workloads.base import Workload
 
@@ -70,7 +71,9 @@ LAST_DATAGRAM_S = 1.0
 class Dialogue:
     """One test with one server. Call the steps in the order in which they stand here."""
 
-    def __init__(self, host: str, port: int, spec: PeerSpec, phases: PhaseLog) -> None:
+    def __init__(
+        self, host: str, port: int, spec: PeerSpec, phases: PhaseLog, observer: Observer
+    ) -> None:
         self.spec = spec
         self.phases = phases
         self.directions = negotiate.directions(spec.direction, spec.streams)
@@ -80,6 +83,8 @@ class Dialogue:
         self.stop = asyncio.Event()
         #: where the test stands: the phase of an error that does not name its own
         self.step = "connect"
+        self._observer = observer
+        self._started_at = wall_now()
         self._host = host
         self._port = port
         self._cookie = new_cookie()
@@ -148,6 +153,7 @@ class Dialogue:
                 await self._expect(Kind.PARAM_EXCHANGE)
                 parameters = negotiate.client_parameters(self.spec)
                 await control.send(Kind.PARAMETERS, parameters, deadline_s=deadline_s)
+                self._observer.on_accepted(self._control_seen)
                 message = await self._expect(Kind.EXTENSION, Kind.CREATE_STREAMS)
                 if message.kind is Kind.EXTENSION:
                     self.announcement = message.payload
@@ -161,6 +167,28 @@ class Dialogue:
             except (PeerClosedError, PeerTimeoutError) as exc:
                 exc.hint = "it may be busy with another test, or not an iperf3 server"
                 raise
+
+    @property
+    def _control_seen(self) -> Control:
+        local, remote = self.control.addresses
+        return Control(
+            local=local, remote=remote, cookie=self._cookie, mss_bytes=self.control.mss_bytes
+        )
+
+    def _opening(self, workload: Workload) -> Opening:
+        return Opening(
+            end="client",
+            started_at=self._started_at,
+            unix_s=unix_s(),
+            control=self._control_seen,
+            streams=tuple(
+                OpenStream(id=number, role=role, socket=facts)
+                for number, role, facts in workload.opened()
+            ),
+            spec=self.spec,
+            peer=self.announcement.host if self.announcement else Host(program="iperf3"),
+            extended=self.extended,
+        )
 
     async def _expect(self, *kinds: Kind) -> Message:
         message = await self.control.receive(deadline_s=self.spec.deadlines.handshake_s)
@@ -179,6 +207,7 @@ class Dialogue:
         if message.kind is Kind.SERVER_ERROR:
             return PeerRefusedError(
                 f"the server gave up: {error_text(message.payload)}",
+                number=message.payload.code,
             )
         if message.kind is Kind.SERVER_TERMINATE:
             return PeerTerminatedError("the server was told to terminate")
@@ -283,6 +312,7 @@ class Dialogue:
         workload.begin()
         await self._expect(Kind.TEST_START)
         await self._expect(Kind.TEST_RUNNING)
+        self._observer.on_opening(self._opening(workload))
         workload.start()
         async with self._resources.running():
             await self._move(workload, emit)
@@ -291,7 +321,9 @@ class Dialogue:
 
     async def _move(self, workload: Workload, emit: Callable[[Interval], None]) -> None:
         """The data phase, to its last byte."""
-        ticker = self._ticker = IntervalClock(workload, self.spec.timing, self.spec.limit_s, emit)
+        ticker = self._ticker = IntervalClock(
+            workload, self.spec.timing, self.spec.limit_s, emit, negotiate.client_role
+        )
         ticking = asyncio.create_task(ticker.run())
         try:
             await first_of(

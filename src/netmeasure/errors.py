@@ -52,16 +52,25 @@ class UnsatisfiableRangeError(ServeError):
 
 
 class MeasureError(NetmeasureError):
-    """A measurement failed or was cut short."""
+    """A measurement failed or was cut short. `number` is iperf3's of the error, where one end told
+    it to the other."""
 
     code = "failed"
 
     #: what to try where the place of the failure knows nothing better
     usual_hint: ClassVar[str | None] = None
 
-    def __init__(self, message: str, *, phase: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: str | None = None,
+        hint: str | None = None,
+        number: int | None = None,
+    ) -> None:
         super().__init__(message, hint=hint or self.usual_hint)
         self.phase = phase
+        self.number = number
         self.result: Any = None
 
 
@@ -156,17 +165,6 @@ class RefusedTestError(MeasureError):
     """A server ends a client's test and tells it why, with one of iperf3's error numbers."""
 
     code = "test_refused"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        phase: str | None = None,
-        hint: str | None = None,
-        number: int | None = None,
-    ) -> None:
-        super().__init__(message, phase=phase, hint=hint)
-        self.number = number
 
 
 class ProtocolError(MeasureError):

@@ -18,6 +18,7 @@ from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import PeerTimeoutError, StreamError
 from netmeasure.intervals import IntervalClock
+from netmeasure.negotiate import client_role
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
 from netmeasure.spec import SECRET_HEADERS, FetchSpec, HttpSpec
 from netmeasure.workloads.reach import public_url, tls_context
@@ -170,7 +171,9 @@ class Fetch:
         while self._workload.first_ns is None:  # noqa: ASYNC110  (a native thread sets it)
             await asyncio.sleep(0.01)
         self.step = "data"
-        ticker = IntervalClock(self._workload, self.spec.timing, self.spec.limit_s, emit)
+        ticker = IntervalClock(
+            self._workload, self.spec.timing, self.spec.limit_s, emit, client_role
+        )
         self._ticker = ticker
         await ticker.run()
 

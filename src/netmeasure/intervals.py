@@ -7,13 +7,18 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from netmeasure.clock import nanoseconds, now_ns, seconds
-from netmeasure.negotiate import client_role
-from netmeasure.result import FlowDirection, Interval, Role
+from netmeasure.result import FlowDirection, Interval, Role, StreamInterval
 from netmeasure.spec import Timing
 
 #: Later than everything that was counted.
 END_OF_TIME_NS = 2**62
+#: A last interval without any data is told if it is at least this part of a period.
+LEAST_LAST_PART = 0.1
+#: Of a StreamInterval, what counts since the start: an interval has the difference.
+_COUNTS = ("bytes", "retransmits", "packets", "lost_packets", "reordered_packets")
 
 
 def edges_ns(timing: Timing) -> Iterator[int]:
@@ -37,15 +42,15 @@ class Counting(Protocol):
     @property
     def bucket_ns(self) -> int: ...
     def ids(self, role: Role, /) -> tuple[int, ...]: ...
-    def counts(self, role: Role, until_ns: int, /) -> tuple[int, ...]: ...
-    def retransmits(self) -> int | None: ...
-    def packets(self, role: Role, until_ns: int, /) -> int | None: ...
-    def lost_packets(self) -> int | None: ...
-    def jitter_ns(self) -> int | None: ...
+    def levels(self, role: Role, until_ns: int, /) -> tuple[StreamInterval, ...]: ...
 
 
 class IntervalClock:
-    """Emits an Interval per direction at each edge, counted at this end of `workload`.
+    """Emits an Interval per direction at each edge, counted at this end of `workload`; `role_of`
+    says which part this end has in a direction.
+
+    With a `limit_s`, the last interval ends with the last byte of the test, though that comes a
+    little later; without, whole periods are followed by a short last one.
 
     What a thread adds late to an interval that has been emitted shows in the next one: the sum of
     all intervals is the total.
@@ -57,92 +62,107 @@ class IntervalClock:
         timing: Timing,
         limit_s: float | None,
         emit: Callable[[Interval], None],
+        role_of: Callable[[FlowDirection], Role],
     ) -> None:
         self._workload = workload
         self._timing = timing
-        self._limit_s = limit_s
         self._emit = emit
         self._origin = workload.origin_ns or now_ns()
+        both: tuple[FlowDirection, ...] = ("upload", "download")
+        self._roles = {d: role_of(d) for d in both if workload.ids(role_of(d))}
+        self._end = math.inf if limit_s is None else nanoseconds(timing.omit_s + limit_s)
+        self._edges = edges_ns(timing)
+        self._edge = next(self._edges)
         self._since = 0
-        self._seen: dict[FlowDirection, tuple[int, ...]] = {}
-        self._retransmits = 0
-        self._packets: dict[FlowDirection, int] = {}
-        self._lost = 0
+        self._seen: dict[FlowDirection, tuple[StreamInterval, ...]] = {}
+        self._ended: int | None = None
+        self._over = False
 
     async def run(self) -> None:
         """Emit until cancelled."""
         settle = 2 * self._workload.bucket_ns
-        limit_s = self._limit_s
-        end = math.inf if limit_s is None else nanoseconds(self._timing.omit_s + limit_s)
-        for edge in edges_ns(self._timing):
-            if edge >= end:
-                return  # the last interval ends with the last byte: `last` emits it
-            await asyncio.sleep(seconds(max(0, self._origin + edge + settle - now_ns())))
-            self._read(edge)
+        try:
+            while self._edge < self._end:
+                due = self._origin + self._edge + settle
+                await asyncio.sleep(seconds(max(0, due - now_ns())))
+                self._next(self._edge)
+            await asyncio.Event().wait()  # the last interval ends with the last byte
+        finally:
+            self._ended = now_ns()
 
     def last(self) -> None:
-        """Emit what came after the last edge; call when the threads have ended."""
-        counted = [
-            sum(self._workload.counts(client_role(direction), END_OF_TIME_NS))
-            - sum(self._seen.get(direction, ()))
-            for direction in self._directions
-        ]
-        if any(counted):
-            last = (self._workload.last_ns or now_ns()) - self._origin
+        """Emit what came after the last edge; call when the threads have ended. Once only."""
+        if self._over:
+            return
+        self._over = True
+        ended = (self._ended or now_ns()) - self._origin
+        last = (self._workload.last_ns or 0) - self._origin
+        while self._edge < min(self._end, max(last, ended)):
+            self._next(self._edge)
+        least = LEAST_LAST_PART * nanoseconds(self._timing.interval_s)
+        if self._uncounted():
             self._read(max(self._since + 1, last), END_OF_TIME_NS)
+        elif (end := int(min(self._end, ended))) - self._since >= least:
+            self._read(end, END_OF_TIME_NS)
 
-    @property
-    def _directions(self) -> tuple[FlowDirection, ...]:
-        both: tuple[FlowDirection, ...] = ("upload", "download")
-        return tuple(d for d in both if self._workload.ids(client_role(d)))
+    def _uncounted(self) -> bool:
+        """Whether anything was counted that no interval has."""
+        return any(
+            sum(level.bytes for level in self._workload.levels(role, END_OF_TIME_NS))
+            > sum(level.bytes for level in self._seen.get(direction, ()))
+            for direction, role in self._roles.items()
+        )
 
-    def _read(self, edge: int, moment: int | None = None) -> None:
-        moment = self._origin + edge if moment is None else moment
+    def _next(self, edge: int) -> None:
+        self._read(edge, self._origin + edge)
+        self._edge = next(self._edges)
+
+    def _read(self, edge: int, moment: int) -> None:
         omitted = edge <= nanoseconds(self._timing.omit_s)
-        for direction in self._directions:
-            role = client_role(direction)
-            counts = self._workload.counts(role, moment)
-            before = self._seen.get(direction, (0,) * len(counts))
-            new = tuple(max(0, now - then) for now, then in zip(counts, before, strict=True))
-            self._seen[direction] = tuple(map(max, counts, before))
+        for direction, role in self._roles.items():
+            levels = self._workload.levels(role, moment)
+            before = self._seen.get(direction) or tuple(_zero(level) for level in levels)
+            streams = tuple(_since(b, level) for b, level in zip(before, levels, strict=True))
+            # what is counted late may have been emitted already: bytes never go back
+            self._seen[direction] = tuple(
+                replace(level, bytes=max(b.bytes, level.bytes))
+                for b, level in zip(before, levels, strict=True)
+            )
+            jitters = [s.jitter_ns for s in streams if s.jitter_ns is not None]
             self._emit(
                 Interval(
                     direction=direction,
                     counted_by=role,
                     start_ns=self._since,
                     end_ns=edge,
-                    bytes=sum(new),
-                    stream_bytes=new,
+                    bytes=sum(stream.bytes for stream in streams),
+                    streams=streams,
                     omitted=omitted,
-                    retransmits=self._new_retransmits() if role == "sender" else None,
-                    packets=self._new_packets(direction, moment),
-                    lost_packets=self._new_losses() if role == "receiver" else None,
-                    jitter_ns=self._workload.jitter_ns() if role == "receiver" else None,
+                    retransmits=_total(streams, "retransmits"),
+                    packets=_total(streams, "packets"),
+                    lost_packets=_total(streams, "lost_packets"),
+                    jitter_ns=sum(jitters) // len(jitters) if jitters else None,
                 )
             )
         self._since = edge
 
-    def _new_retransmits(self) -> int | None:
-        total = self._workload.retransmits()
-        if total is None:
-            return None
-        new = total - self._retransmits
-        self._retransmits = total
-        return new
 
-    def _new_packets(self, direction: FlowDirection, moment: int) -> int | None:
-        total = self._workload.packets(client_role(direction), moment)
-        if total is None:
-            return None
-        new = total - self._packets.get(direction, 0)
-        self._packets[direction] = total
-        return new
+def _zero(level: StreamInterval) -> StreamInterval:
+    """What had been counted before the start: nothing of what can be counted at all."""
+    counts = {name: None if getattr(level, name) is None else 0 for name in _COUNTS}
+    return replace(level, **counts)
 
-    def _new_losses(self) -> int | None:
-        """Losses seen since the last look; negative when late datagrams turned up meanwhile."""
-        total = self._workload.lost_packets()
-        if total is None:
-            return None
-        new = total - self._lost
-        self._lost = total
-        return new
+
+def _since(before: StreamInterval, level: StreamInterval) -> StreamInterval:
+    """What is new. Losses go down where datagrams turned up late after all."""
+    new = {name: _difference(getattr(before, name), getattr(level, name)) for name in _COUNTS}
+    return replace(level, **new | {"bytes": max(0, level.bytes - before.bytes)})
+
+
+def _difference(before: int | None, now: int | None) -> int | None:
+    return None if before is None or now is None else now - before
+
+
+def _total(streams: tuple[StreamInterval, ...], name: str) -> int | None:
+    known = [value for s in streams if (value := getattr(s, name)) is not None]
+    return sum(known) if known and len(known) == len(streams) else None

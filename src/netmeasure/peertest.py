@@ -9,6 +9,7 @@ from netmeasure import assemble
 from netmeasure.dialogue import Dialogue
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.sockets import address_text
+from netmeasure.observe import Observer
 from netmeasure.result import ErrorRecord, Interval, Result, SideReport, StreamReport
 from netmeasure.spec import PeerSpec, UdpSpec
 from netmeasure.workloads.base import Workload
@@ -17,10 +18,12 @@ from netmeasure.workloads.base import Workload
 class PeerTest:
     """One test with one server."""
 
-    def __init__(self, host: str, port: int, spec: PeerSpec) -> None:
+    def __init__(
+        self, host: str, port: int, spec: PeerSpec, observer: Observer | None = None
+    ) -> None:
         self._host = host
         self._port = port
-        self._dialogue = Dialogue(host, port, spec, PhaseLog())
+        self._dialogue = Dialogue(host, port, spec, PhaseLog(), observer or Observer())
 
     @property
     def stop(self) -> asyncio.Event:

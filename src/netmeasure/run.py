@@ -9,6 +9,7 @@ from typing import Protocol
 from netmeasure.clock import wall_now
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, NetmeasureError
+from netmeasure.observe import Observer
 from netmeasure.result import ErrorRecord, Interval, Result
 from netmeasure.spec import Spec
 
@@ -52,8 +53,11 @@ class Run:
     in every case, once set-up had begun; it is incomplete when the run failed.
     """
 
-    def __init__(self, spec: Spec, begin: Callable[[], Course]) -> None:
+    def __init__(
+        self, spec: Spec, begin: Callable[[], Course], observer: Observer | None = None
+    ) -> None:
         self.spec = spec
+        self._observer = observer or Observer()
         self.result: Result | None = None
         self._task: asyncio.Task[Result] | None = None
         self._intervals: asyncio.Queue[Interval | None] = asyncio.Queue()
@@ -119,7 +123,7 @@ class Run:
             course.stop.set()
         error: BaseException | None = None
         try:
-            await course.run(self._intervals.put_nowait)
+            await course.run(self._emit)
         except BaseException as exc:
             error = exc
             if isinstance(exc, MeasureError) and exc.phase is None:
@@ -133,7 +137,12 @@ class Run:
                 course.close()
                 if isinstance(error, MeasureError):
                     error.result = self.result
+                self._observer.on_ended(self.result)
         return self.result
+
+    def _emit(self, interval: Interval) -> None:
+        self._observer.on_interval(interval)
+        self._intervals.put_nowait(interval)
 
 
 def error_record(error: BaseException | None) -> ErrorRecord | None:
@@ -146,6 +155,7 @@ def error_record(error: BaseException | None) -> ErrorRecord | None:
             message=str(error),
             phase=getattr(error, "phase", None),
             hint=error.hint,
+            number=getattr(error, "number", None),
         )
     if isinstance(error, asyncio.CancelledError):
         return ErrorRecord(code="cancelled", message="the run was cancelled")

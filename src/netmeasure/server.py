@@ -18,10 +18,11 @@ from netmeasure.engine.listeners import listen, listen_hint, reachable
 from netmeasure.engine.sockets import address_text, receive_exactly, watch_peer
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, ServeError
+from netmeasure.observe import Observer
 from netmeasure.protocol import COOKIE_BYTES, STREAM_TAG_BYTES, Hello, Kind, Side
 from netmeasure.result import Result
 from netmeasure.session import Session
-from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits
+from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits, Timing
 
 #: Connections that have not said yet what they are; more than that wait in the kernel's backlog.
 MAX_STRANGERS = 512
@@ -39,6 +40,7 @@ class Server:
                  complete or not
     on_refusal   called with a sentence for every connection that was turned away or made no sense
                  (a bare TCP probe is neither)
+    observe      makes an Observer for each client; it sees this end's intervals every `interval_s`
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Server:
         limits: ServerLimits | None = None,
         on_result: Callable[[Result], None] | None = None,
         on_refusal: Callable[[str], None] | None = None,
+        observe: Callable[[], Observer] | None = None,
+        interval_s: float = 1.0,
     ) -> None:
         self._host = host
         self._port = port
@@ -57,6 +61,8 @@ class Server:
         self._limits = limits or ServerLimits()
         self._on_result = on_result
         self._on_refusal = on_refusal
+        self._observe = observe
+        self._interval_s = Timing(interval_s=interval_s).interval_s  # checked
         self._listeners: list[socket.socket] = []
         self._door: UdpDoor | None = None
         self._accepting = False
@@ -259,7 +265,16 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         cookie: str = message.payload
         turn = self._plain_udp_turns.setdefault(control.peer_host, asyncio.Lock())
-        session = Session(control, peer, self._limits, lambda: len(self._sessions), turn)
+        session = Session(
+            control,
+            peer,
+            self._limits,
+            lambda: len(self._sessions),
+            turn,
+            cookie,
+            self._observe() if self._observe is not None else None,
+            self._interval_s,
+        )
         self._sessions[cookie] = session
         try:
             await session.run()
@@ -301,9 +316,18 @@ def serve(
     limits: ServerLimits | None = None,
     on_result: Callable[[Result], None] | None = None,
     on_refusal: Callable[[str], None] | None = None,
+    observe: Callable[[], Observer] | None = None,
+    interval_s: float = 1.0,
 ) -> Server:
     """A server for `async with`. Port 0 takes a free one (`server.port`); host None is every
     address. Raises ServeError when it can't listen."""
     return Server(
-        host, port, family=family, limits=limits, on_result=on_result, on_refusal=on_refusal
+        host,
+        port,
+        family=family,
+        limits=limits,
+        on_result=on_result,
+        on_refusal=on_refusal,
+        observe=observe,
+        interval_s=interval_s,
     )

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from netmeasure import assemble, negotiate
 from netmeasure.arrivals import Arrivals
-from netmeasure.clock import nanoseconds, now_ns, seconds, wall_now
+from netmeasure.clock import nanoseconds, now_ns, seconds, unix_s, wall_now
 from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
@@ -31,6 +31,8 @@ from netmeasure.errors import (
     SocketOptionError,
     StreamError,
 )
+from netmeasure.intervals import IntervalClock
+from netmeasure.observe import Control, Observer, Opening, OpenStream
 from netmeasure.protocol import (
     Announcement,
     Kind,
@@ -43,7 +45,7 @@ from netmeasure.protocol import (
 )
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
-from netmeasure.spec import PeerSpec, ServerLimits
+from netmeasure.spec import PeerSpec, ServerLimits, Timing
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
@@ -71,6 +73,9 @@ class Session:
         limits: ServerLimits,
         concurrency: Callable[[], int],
         plain_udp_turn: asyncio.Lock,
+        cookie: str,
+        observer: Observer | None = None,
+        interval_s: float = 1.0,
     ) -> None:
         self.peer = peer
         #: None until the end, and where the client left before it asked for a test
@@ -92,6 +97,10 @@ class Session:
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
         self._resources = ResourceLog()
+        self._cookie = cookie
+        self._observer = observer
+        self._interval_s = interval_s
+        self._ticker: IntervalClock | None = None
 
     # ---- data connections, from the server's accept loop ----------------------------------------
 
@@ -131,6 +140,8 @@ class Session:
         """Serve the client to the end; `result` is what came of it."""
         error: BaseException | None = None
         try:
+            if self._observer is not None:
+                self._observer.on_accepted(self._control_seen)
             parameters = await self._agree()
             async with self._may_open(parameters):
                 workload = await self._take_streams(parameters)
@@ -150,6 +161,7 @@ class Session:
                     error, PeerClosedError | PeerTerminatedError
                 ):
                     self.refusal = str(error)
+                self._tell_observer(error)
 
     async def _agree(self) -> Parameters:
         limits = self._limits
@@ -219,10 +231,19 @@ class Session:
 
     async def _transfer(self, parameters: Parameters, workload: Workload) -> None:
         limits = self._limits
+        if self._observer is not None:
+            self._observer.on_opening(self._opening(workload))
         workload.begin()
         await self._control.send(Kind.TEST_START, deadline_s=limits.handshake_s)
         workload.start()
         await self._control.send(Kind.TEST_RUNNING, deadline_s=limits.handshake_s)
+        async with self._intervals(workload):
+            await self._move(parameters, workload)
+        if error := workload.failed():
+            raise error
+
+    async def _move(self, parameters: Parameters, workload: Workload) -> None:
+        """The data phase, until the client says that it is over."""
         await first_of(
             self._test_end(),
             self._stream_failure(workload),
@@ -235,8 +256,6 @@ class Session:
             await self._join_receivers(workload)
         elif not self.tags_streams:
             workload.finish_senders()
-        if error := workload.failed():
-            raise error
 
     async def _test_end(self) -> None:
         message = await self._receive(None)
@@ -298,6 +317,7 @@ class Session:
         mine = assemble.wire_results(
             self._report(), extended=self.tags_streams, peer=message.payload
         )
+        self._last_interval()
         workload.close()
         await control.send(Kind.SERVER_RESULTS, mine, deadline_s=limits.results_s)
         await control.send(Kind.DISPLAY_RESULTS, deadline_s=limits.results_s)
@@ -328,6 +348,61 @@ class Session:
         workload.stop_receivers()
         await workload.join("receiver")
 
+    # ---- who watches ----------------------------------------------------------------------------
+
+    @property
+    def _control_seen(self) -> Control:
+        local, remote = self._control.addresses
+        return Control(
+            local=local, remote=remote, cookie=self._cookie, mss_bytes=self._control.mss_bytes
+        )
+
+    def _opening(self, workload: Workload) -> Opening:
+        assert self._spec is not None
+        return Opening(
+            end="server",
+            started_at=self._started_at,
+            unix_s=unix_s(),
+            control=self._control_seen,
+            streams=tuple(
+                OpenStream(id=number, role=role, socket=facts)
+                for number, role, facts in workload.opened()
+            ),
+            spec=self._spec,
+            peer=self._client_host(),
+            extended=self.tags_streams,
+        )
+
+    @asynccontextmanager
+    async def _intervals(self, workload: Workload) -> AsyncIterator[None]:
+        """Live intervals of this end, where somebody watches, at the period that he wants. The end
+        is the client's to say, so whole periods are followed by a short last one."""
+        if self._observer is None or self._spec is None:
+            yield
+            return
+        timing = Timing(omit_s=self._spec.timing.omit_s, interval_s=self._interval_s)
+        self._ticker = IntervalClock(
+            workload, timing, None, self._observer.on_interval, negotiate.server_role
+        )
+        ticking = asyncio.create_task(self._ticker.run())
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+
+    def _last_interval(self) -> None:
+        if self._ticker is not None:
+            self._ticker.last()
+
+    def _tell_observer(self, error: BaseException | None) -> None:
+        if self._observer is None:
+            return
+        if self.result is not None:
+            self._observer.on_ended(self.result)
+        elif (record := error_record(error)) is not None:
+            self._observer.on_refused(record)
+
     # ---- what the client may do instead ---------------------------------------------------------
 
     async def _receive(self, deadline_s: float | None) -> Message:
@@ -352,6 +427,7 @@ class Session:
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
+            self._last_interval()
         self._arrivals.close()
         await self._control.close()
 
@@ -378,6 +454,14 @@ class Session:
             self._side = assemble.side_report(this_host(), streams, resources, self._most_at_once)
         return self._side
 
+    def _client_host(self) -> Host:
+        """The client as far as its parameters say what it is."""
+        parameters = self._parameters
+        if parameters is None:
+            return Host()
+        name = "iperf3" if parameters.netmeasure is None else None
+        return Host(program=name, version=parameters.client_version)
+
     def _assemble(self, error: BaseException | None) -> Result | None:
         parameters, spec = self._parameters, self._spec
         if parameters is None or spec is None:
@@ -393,8 +477,7 @@ class Session:
             udp=parameters.udp,
         )
         if self._client_results is None:
-            name = "iperf3" if parameters.netmeasure is None else None
-            client = SideReport(host=Host(program=name, version=parameters.client_version))
+            client = SideReport(host=self._client_host())
         return Result(
             spec=spec,
             complete=error is None,

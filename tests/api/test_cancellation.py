@@ -63,8 +63,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[nm.Run]:
     made: list[nm.Run] = []
     run = nm.Client.run
 
-    def remembered(self: nm.Client, spec: nm.TcpSpec | None = None) -> nm.Run:
-        made.append(run(self, spec))
+    def remembered(self: nm.Client, spec: nm.TcpSpec | None = None, **more: Any) -> nm.Run:
+        made.append(run(self, spec, **more))
         return made[-1]
 
     monkeypatch.setattr(nm.Client, "run", remembered)

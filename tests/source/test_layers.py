@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / PACKAGE
 #: Which layers a layer may import; its own is among them only if it is named. A module's layer is
 #: the first part of its name below the package; the package itself is the layer "netmeasure".
 _L0 = {"errors", "version", "units", "clock", "headers"}
-_L1 = {"spec", "result", "analysis"}
+_L1 = {"spec", "result", "observe", "analysis"}
 _L3 = {"protocol", "engine"}
 _L5 = {
     "negotiate",
@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     # L1: what to measure, what came of it, what follows from it
     "spec": {"errors", "headers"},
     "result": {"errors", "spec"},
+    "observe": {"result", "spec"},
     "analysis": {"errors", "headers", "result", "spec", "analysis"},
     # L2: codecs touch no socket, native loops no Python
     "protocol": {"errors", "result", "protocol"},

@@ -31,6 +31,7 @@ from netmeasure.result import (
     SocketFacts,
     Spread,
     Steady,
+    StreamInterval,
     StreamReport,
     StreamResult,
     Stretch,
@@ -238,7 +239,11 @@ FULL = Result(
     spec=SPEC,
     complete=False,
     error=ErrorRecord(
-        code="peer_closed", message="the server went away", phase="running", hint="look at its log"
+        code="peer_closed",
+        message="the server went away",
+        phase="running",
+        hint="look at its log",
+        number=144,
     ),
     started_at="2026-11-23T13:00:00.000000+00:00",
     target="läb1:5201",
@@ -426,7 +431,8 @@ def test_intervals(end_ns: int, goodput_bps: float) -> None:
         start_ns=1_000_000_000,
         end_ns=end_ns,
         bytes=500_000,
-        stream_bytes=(500_000,),
+        streams=(StreamInterval(id=1, bytes=200_000), StreamInterval(id=3, bytes=300_000)),
     )
+    assert interval.stream_bytes == (200_000, 300_000)
     assert interval.duration_ns == end_ns - 1_000_000_000
     assert interval.goodput_bps == goodput_bps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from netmeasure.engine.sockets import address_text
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolError
 from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Payload, Side
 
@@ -33,6 +34,22 @@ class ControlChannel:
     def local_host(self) -> str:
         """The address of this end, as text."""
         return str(self._sock.getsockname()[0])
+
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """This end's and the peer's, with ports; empty where the peer has gone already."""
+        try:
+            return address_text(self._sock.getsockname()), address_text(self._sock.getpeername())
+        except OSError:
+            return "", ""
+
+    @property
+    def mss_bytes(self) -> int | None:
+        """What the kernel takes for a segment of this connection."""
+        try:
+            return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        except OSError:
+            return None
 
     @property
     def has_news(self) -> bool:

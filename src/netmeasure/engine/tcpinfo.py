@@ -53,6 +53,20 @@ def read(sock: socket.socket) -> bytes:
         return b""
 
 
+def state(raw: bytes) -> dict[str, int | None]:
+    """The sender's state in a raw record, by the names of result.StreamInterval."""
+    mss, cwnd = field(raw, "snd_mss"), field(raw, "snd_cwnd")
+    rtt, rttvar = field(raw, "rtt_us"), field(raw, "rttvar_us")
+    return {
+        "cwnd_bytes": None if mss is None or cwnd is None else cwnd * mss,
+        "snd_wnd_bytes": field(raw, "snd_wnd"),
+        "rtt_ns": None if rtt is None else rtt * 1000,
+        "rttvar_ns": None if rttvar is None else rttvar * 1000,
+        "pmtu_bytes": field(raw, "pmtu"),
+        "reordering_seen": field(raw, "reord_seen"),
+    }
+
+
 def syn_retransmits(sock: socket.socket) -> int | None:
     """SYNs (or, on the accepting side, SYN-ACKs) sent again. Only right directly after connect or
     accept, before any data could be retransmitted."""

@@ -22,7 +22,7 @@ from netmeasure.analysis.series import curve
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS, now_ns
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import StreamError
-from netmeasure.result import Role, Series, SocketFacts, StreamReport
+from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport
 
 FINE_BUCKET_NS = MILLISECOND_NS
 BUCKET_NS = 10 * MILLISECOND_NS
@@ -180,29 +180,18 @@ class Workload(ABC):
     def ids(self, role: Role) -> tuple[int, ...]:
         return tuple(stream.id for stream in self._streams if stream.role == role)
 
-    def counts(self, role: Role, until_ns: int) -> tuple[int, ...]:
-        """Bytes that each stream of a role had counted at a moment (CLOCK_MONOTONIC), read from
-        the series: so an interval's end does not depend on when somebody looks."""
-        return tuple(
-            stream.loop.counted_until(until_ns) for stream in self._streams if stream.role == role
-        )
+    def opened(self) -> tuple[tuple[int, Role, SocketFacts], ...]:
+        """(number, role, socket) of every stream, in order of creation."""
+        return tuple((stream.id, stream.role, stream.facts) for stream in self._streams)
 
-    def retransmits(self) -> int | None:
-        """Segments sent again so far on the streams that this end sends on; None: no such thing."""
-        return None
+    def levels(self, role: Role, until_ns: int) -> tuple[StreamInterval, ...]:
+        """What each stream of a role had counted, from its start to a moment (CLOCK_MONOTONIC).
+        Bytes and datagrams are read from the series: so an interval's end does not depend on when
+        somebody looks. The rest is what holds now."""
+        return tuple(self._level(s, until_ns) for s in self._streams if s.role == role)
 
-    def packets(self, role: Role, until_ns: int) -> int | None:
-        """Datagrams that a role had sent or received at a moment; None: no such thing."""
-        return None
-
-    def lost_packets(self) -> int | None:
-        """Datagrams that are missing so far where this end receives; None: no such thing."""
-        return None
-
-    def jitter_ns(self) -> int | None:
-        """The running jitter where this end receives, the mean of its streams'; None: no such
-        thing, or not known yet."""
-        return None
+    def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
+        return StreamInterval(id=stream.id, bytes=stream.loop.counted_until(until_ns))
 
     def failed(self) -> StreamError | None:
         """The first stream that an error ended."""

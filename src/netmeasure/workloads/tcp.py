@@ -6,11 +6,11 @@ import os
 import socket
 from contextlib import suppress
 
-import msgspec
+from msgspec.structs import replace
 
 from netmeasure._fast.tcp import Receiver, Sender
 from netmeasure.engine import sockets, tcpinfo
-from netmeasure.result import Role, SocketFacts, StreamReport
+from netmeasure.result import Role, SocketFacts, StreamInterval, StreamReport
 from netmeasure.spec import ReceiveMode, SendMode
 from netmeasure.workloads.base import DataStream, Plan, Workload
 
@@ -86,14 +86,15 @@ class TcpWorkload(Workload):
             width_ns=self.plan.bucket_ns,
         )
 
-    def retransmits(self) -> int | None:
-        """Segments sent again so far on the streams that this end sends on, SYNs not counted."""
-        senders = [stream for stream in self._streams if stream.role == "sender"]
-        known = [tcpinfo.field(tcpinfo.read(stream.sock), "total_retrans") for stream in senders]
-        numbers = [number for number in known if number is not None]
-        if not numbers or len(numbers) < len(known):
-            return None
-        return sum(numbers) - sum(stream.syn_retransmits or 0 for stream in senders)
+    def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
+        level = super()._level(stream, until_ns)
+        if stream.role == "receiver":
+            return level
+        raw = tcpinfo.read(stream.sock)
+        retransmits = tcpinfo.field(raw, "total_retrans")
+        if retransmits is not None and stream.syn_retransmits:
+            retransmits -= stream.syn_retransmits
+        return replace(level, retransmits=retransmits, **tcpinfo.state(raw))
 
     def finish_senders(self) -> None:
         """Say FIN on the streams that have been sent on. Where both ends are netmeasure the senders
@@ -125,7 +126,7 @@ class TcpWorkload(Workload):
         retransmits = info.retransmits[-1] if sends and info and info.retransmits else None
         if retransmits is not None and stream.syn_retransmits:
             retransmits -= stream.syn_retransmits  # the kernel counts SYNs in the same field
-        return msgspec.structs.replace(
+        return replace(
             report,
             acked_bytes=stream.loop.acked_bytes if sends else None,
             retransmits=retransmits,

@@ -19,7 +19,15 @@ from netmeasure._fast.worker import Group, Stream, Tally
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets, tcpinfo
 from netmeasure.engine.threads import TrafficThread
-from netmeasure.result import Role, SocketFacts, Spread, StreamReport, TcpInfo, Transfer
+from netmeasure.result import (
+    Role,
+    SocketFacts,
+    Spread,
+    StreamInterval,
+    StreamReport,
+    TcpInfo,
+    Transfer,
+)
 from netmeasure.spec import ReceiveMode, SendMode
 from netmeasure.workloads.base import (
     BUCKET_NS,
@@ -358,20 +366,13 @@ class TransferWorkload:
     def ids(self, role: Role) -> tuple[int, ...]:
         return tuple(stream.id for stream in self.streams if stream.role == role)
 
-    def counts(self, role: Role, until_ns: int) -> tuple[int, ...]:
-        return tuple(s.counted_until(until_ns) for s in self.streams if s.role == role)
-
-    def retransmits(self) -> int | None:
-        return None
-
-    def packets(self, role: Role, until_ns: int) -> int | None:
-        return None
-
-    def lost_packets(self) -> int | None:
-        return None
-
-    def jitter_ns(self) -> int | None:
-        return None
+    def levels(self, role: Role, until_ns: int) -> tuple[StreamInterval, ...]:
+        """What each stream of a role had counted at a moment."""
+        return tuple(
+            StreamInterval(id=s.id, bytes=s.counted_until(until_ns))
+            for s in self.streams
+            if s.role == role
+        )
 
     def stop(self) -> None:
         for stream in self.streams:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import socket
 
-import msgspec
+from msgspec.structs import replace
 
 from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
 from netmeasure.engine import sockets
 from netmeasure.protocol import ANSWER
-from netmeasure.result import DatagramHistory, Datagrams, Role, SocketFacts, StreamReport
+from netmeasure.result import (
+    DatagramHistory,
+    Datagrams,
+    Role,
+    SocketFacts,
+    StreamInterval,
+    StreamReport,
+)
 from netmeasure.workloads.base import DataStream, Plan, Workload
 
 #: Asked for where the user has no wish; the kernel gives at most net.core.rmem_max and wmem_max.
@@ -86,28 +93,19 @@ class UdpWorkload(Workload):
         """Different datagrams received so far, the omitted ones included."""
         return next(_packets(s) for s in self._streams if s.id == stream_id)
 
-    def packets(self, role: Role, until_ns: int) -> int | None:
-        return sum(
-            s.loop.packets_until(until_ns)
-            for s in self._streams
-            if s.role == role and isinstance(s.loop, UdpSender | UdpReceiver)
+    def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
+        level, loop = super()._level(stream, until_ns), stream.loop
+        assert isinstance(loop, UdpSender | UdpReceiver)
+        level = replace(level, packets=loop.packets_until(until_ns))
+        if isinstance(loop, UdpSender):
+            return level
+        counts = loop.snapshot()
+        return replace(
+            level,
+            lost_packets=counts.lost_packets,
+            reordered_packets=counts.reordered_packets,
+            jitter_ns=counts.jitter_ns,
         )
-
-    def lost_packets(self) -> int | None:
-        return sum(
-            stream.loop.snapshot().lost_packets
-            for stream in self._streams
-            if isinstance(stream.loop, UdpReceiver)
-        )
-
-    def jitter_ns(self) -> int | None:
-        known = [
-            jitter
-            for stream in self._streams
-            if isinstance(stream.loop, UdpReceiver)
-            and (jitter := stream.loop.snapshot().jitter_ns) is not None
-        ]
-        return sum(known) // len(known) if known else None
 
     def _complete(self, stream: DataStream, report: StreamReport) -> StreamReport:
         loop, plan = stream.loop, self.plan
@@ -116,7 +114,7 @@ class UdpWorkload(Workload):
         else:
             assert isinstance(loop, UdpReceiver)
             datagrams = _received(loop, plan, self.origin_ns or 0)
-        return msgspec.structs.replace(
+        return replace(
             report,
             datagrams=datagrams,
             block_bytes=plan.datagram_bytes,

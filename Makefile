@@ -3,6 +3,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+CPUS   := $(shell nproc 2>/dev/null || echo 2)
+# most tests wait more than they compute; those that hold rates (marker `rates`) need the CPUs more
+MANY   := -n $(shell expr $(CPUS) + 1) --dist loadfile
+FEW    := -n $(CPUS) --dist loadfile
 STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
 
@@ -27,10 +31,11 @@ tools:  # what the tests use besides Python; needs root, tests skip what is miss
 	@sh tools/install-debian.sh test
 
 test: $(STAMP) tools  ## install what the tests need and run everything
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(MANY) -m "not rates"
+	$(BIN)/python -m pytest $(FEW) -m rates
 
 quicktest: $(STAMP)  ## only the tests that need no network namespaces and no iperf3
-	$(BIN)/python -m pytest -m "not network and not interop"
+	$(BIN)/python -m pytest $(MANY) -m "not network and not interop"
 
 lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -761,7 +761,7 @@ def test_a_data_connection_that_ends_early_and_swallows_the_rest(
         connection.half_close("up" if direction == "upload" else "down")
 
     error, results = run_once(
-        failure_through(half_close, 1, spec(direction, 0.5, deadlines=PATIENT))
+        failure_through(half_close, 1, spec(direction, 1.5, deadlines=PATIENT))
     )
     assert type(error) in (nm.StreamError, nm.PeerRefusedError)
     assert_measured(error)

@@ -376,6 +376,7 @@ def test_streams_leave_from_the_bound_ports(run_once: RunLoop, direction: str) -
 PACED: dict[str, Any] = {"duration_s": 1.0, "options": {"mss_bytes": 1448}}
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_the_target_bitrate_is_kept(run_once: RunLoop, direction: str) -> None:
     mine, theirs = run_once(measured(spec(direction, target_bps=50_000_000, **PACED)))

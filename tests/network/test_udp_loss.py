@@ -124,7 +124,7 @@ def test_copies_and_overtaking_hide_no_loss(direction: Direction) -> None:
     truth = way(line, flow).watched
     loss = check_counts(flow, truth)
     for count in (truth.lost_packets, truth.duplicated_packets, truth.reordered_packets):
-        assert count > 50
+        assert count > 25
     if not loss.host_dropped_packets:
         assert loss.duplicate_packets == truth.duplicated_packets
         assert loss.reordered_packets == truth.reordered_packets

@@ -21,7 +21,7 @@ Action = Literal["stall", "reset", "close", "half_close", "trickle"]
 _BLOCK_BYTES = 256 * 1024
 _DRAIN_BLOCKS = 64
 _TRICKLE_S = 0.001
-_ANSWER_S = 5.0
+_ANSWER_S = 30.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 

@@ -36,7 +36,8 @@ def send_body(peer: Peer, size: int) -> None:
     """So many bytes, as fast as they are taken."""
     for _ in range(size // len(BLOCK)):
         peer.send(BLOCK)
-    peer.send(BLOCK[: size % len(BLOCK)])
+    if rest := size % len(BLOCK):
+        peer.send(BLOCK[:rest])
 
 
 def take_body(peer: Peer, asked: Request, pause: Callable[[int], None] = lambda _: None) -> int:

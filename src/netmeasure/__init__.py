@@ -8,7 +8,6 @@ print(result.steady.goodput_bps, result.set_up_ns)
 from typing import TYPE_CHECKING
 
 from netmeasure import units
-from netmeasure.analysis.samples import Estimate
 from netmeasure.client import Client, connect, measure
 from netmeasure.errors import (
     BusyError,
@@ -34,7 +33,6 @@ from netmeasure.errors import (
     UnreachableError,
 )
 from netmeasure.observe import Control, Observer, Opening, OpenStream
-from netmeasure.repeat import alternate, repeat
 from netmeasure.result import (
     Averages,
     Ceiling,
@@ -54,9 +52,7 @@ from netmeasure.result import (
     Totals,
     Transfer,
 )
-from netmeasure.resultset import ResultSet
 from netmeasure.run import Run
-from netmeasure.runs import RunFigures, RunsSummary, summarise
 from netmeasure.server import Server, serve
 from netmeasure.spec import (
     Deadlines,
@@ -87,7 +83,6 @@ __all__ = [
     "Control",
     "Datagrams",
     "Deadlines",
-    "Estimate",
     "FileRefusedError",
     "Flow",
     "FtpOrigin",
@@ -113,10 +108,7 @@ __all__ = [
     "RemoteProtocolError",
     "Result",
     "ResultFormatError",
-    "ResultSet",
     "Run",
-    "RunFigures",
-    "RunsSummary",
     "Series",
     "ServeError",
     "Server",
@@ -139,14 +131,11 @@ __all__ = [
     "UdpSpec",
     "UnreachableError",
     "__version__",
-    "alternate",
     "connect",
     "measure",
-    "repeat",
     "serve",
     "serve_ftp",
     "serve_http",
-    "summarise",
     "units",
 ]
 

@@ -1,0 +1,1 @@
+"""A measurement in the words of other tools."""

@@ -1,0 +1,257 @@
+"""The numbers of iperf3's summary, from a Result: what its rows and its document both show.
+
+Where iperf3's own number is wrong, ours is right in the same place:
+
+- bytes are those of the counted stretch (after the omitted time), over the time of the side that
+  counted them: the receiver's over the receiver's, also in two-way tests. A TCP sender's are those
+  that were acknowledged, so that the intervals add up to the total; never less than what arrived.
+- datagrams lost are those that were sent and did not come, up to the last one, and of everything.
+- round trips and windows at the end are of all samples taken in the counted stretch, on whichever
+  side sent, if it told them.
+
+What is not known of the far side is 0, as iperf3 shows it, but for TCP, where more is known: what
+was acknowledged has arrived, and what has arrived was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from netmeasure.analysis.loss import combine
+from netmeasure.result import (
+    Datagrams,
+    FlowDirection,
+    Interval,
+    Result,
+    SideReport,
+    StreamInterval,
+    StreamReport,
+    StreamResult,
+    TcpInfo,
+)
+from netmeasure.spec import UdpSpec
+
+#: Below this the kernel's 10 ms ticks say nothing about a process's share of a CPU.
+MIN_TICKS_NS = 200_000_000
+
+
+class Peaks(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a TCP sender's samples in the counted stretch; 0 where there are none."""
+
+    cwnd_bytes: int = 0
+    snd_wnd_bytes: int = 0
+    max_rtt_us: int = 0
+    min_rtt_us: int = 0
+    mean_rtt_us: int = 0
+    reorder: int = 0
+
+
+class Ends(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream, or all of a direction, at the end. `retransmits` None: not known. `packets` were
+    sent, `lost` of them did not come; where the receiver is not known, 0 of both."""
+
+    sent_bytes: int = 0
+    sent_s: float = 0.0
+    received_bytes: int = 0
+    received_s: float = 0.0
+    retransmits: int | None = None
+    peaks: Peaks = Peaks()
+    sent_packets: int = 0
+    packets: int = 0
+    lost: int = 0
+    out_of_order: int = 0
+    jitter_ms: float = 0.0
+
+    @property
+    def sent_bps(self) -> float:
+        return self.sent_bytes * 8 / self.sent_s if self.sent_s > 0 else 0.0
+
+    @property
+    def received_bps(self) -> float:
+        return self.received_bytes * 8 / self.received_s if self.received_s > 0 else 0.0
+
+
+class Watched:
+    """What the intervals told of each stream that this end sends on, for the end of the test."""
+
+    def __init__(self) -> None:
+        self.omitted_retransmits: dict[int, int] = {}
+        self.samples: dict[int, list[StreamInterval]] = {}
+
+    def add(self, interval: Interval) -> None:
+        for stream in interval.streams:
+            if stream.retransmits is not None and interval.omitted:
+                known = self.omitted_retransmits.get(stream.id, 0)
+                self.omitted_retransmits[stream.id] = known + stream.retransmits
+            if stream.cwnd_bytes is not None and not interval.omitted:
+                self.samples.setdefault(stream.id, []).append(stream)
+
+
+class Direction(msgspec.Struct, frozen=True, kw_only=True):
+    """One direction at the end, its streams in order of creation (by iperf3's stream id)."""
+
+    direction: FlowDirection
+    streams: Mapping[int, Ends]
+    total: Ends
+    sender_congestion: str | None = None
+    receiver_congestion: str | None = None
+
+
+def direction(result: Result, which: FlowDirection, ids: Sequence[int], seen: Watched) -> Direction:
+    """Of the streams with these ids; what was not measured is 0."""
+    flow = result.upload if which == "upload" else result.download
+    found = {stream.id: stream for stream in flow.streams} if flow else {}
+    streams = [found.get(i, StreamResult(id=i)) for i in ids]
+    ends = {stream.id: _ends(result, stream, seen) for stream in streams}
+    return Direction(
+        direction=which,
+        streams=ends,
+        total=total(ends.values()),
+        sender_congestion=_congestion(stream.sender for stream in streams),
+        receiver_congestion=_congestion(stream.receiver for stream in streams),
+    )
+
+
+def total(ends: Iterable[Ends]) -> Ends:
+    """The sum over streams: times are the longest, jitter is the mean, as iperf3's."""
+    parts = list(ends)
+    known = [part.retransmits for part in parts if part.retransmits is not None]
+    return Ends(
+        sent_bytes=sum(part.sent_bytes for part in parts),
+        sent_s=max((part.sent_s for part in parts), default=0.0),
+        received_bytes=sum(part.received_bytes for part in parts),
+        received_s=max((part.received_s for part in parts), default=0.0),
+        retransmits=sum(known) if known and len(known) == len(parts) else None,
+        sent_packets=sum(part.sent_packets for part in parts),
+        packets=sum(part.packets for part in parts),
+        lost=sum(part.lost for part in parts),
+        out_of_order=sum(part.out_of_order for part in parts),
+        jitter_ms=sum(part.jitter_ms for part in parts) / len(parts) if parts else 0.0,
+    )
+
+
+def cpu_percent(side: SideReport) -> tuple[float, float, float]:
+    """Total, user, system: of the whole process while data flowed, which is nearest to what iperf3
+    means, where this process had one test only and long enough for the kernel's ticks; else of
+    the threads that moved the data. Unknown: 0."""
+    seen = side.resources
+    if seen is not None and side.concurrent_tests in (None, 0, 1) and len(seen.at_ns) > 1:
+        span = seen.at_ns[-1] - seen.at_ns[0]
+        if span >= MIN_TICKS_NS:
+            user = 100 * seen.spent_ns("process_user_ns") / span
+            system = 100 * seen.spent_ns("process_system_ns") / span
+            return user + system, user, system
+    if not side.duration_ns or side.cpu_user_ns is None or side.cpu_system_ns is None:
+        return 0.0, 0.0, 0.0
+    user = 100 * side.cpu_user_ns / side.duration_ns
+    system = 100 * side.cpu_system_ns / side.duration_ns
+    return user + system, user, system
+
+
+# ---- one stream ----------------------------------------------------------------------------------
+
+
+def _ends(result: Result, stream: StreamResult, seen: Watched) -> Ends:
+    times = [_seconds(stream.sender), _seconds(stream.receiver)]
+    known = [time for time in times if time is not None]
+    fallback = known[0] if known else 0.0
+    sent_s, received_s = (fallback if time is None else time for time in times)
+    ends = Ends(sent_s=sent_s, received_s=received_s)
+    if isinstance(result.spec, UdpSpec):
+        return _udp_ends(result.spec, stream, ends)
+    return _tcp_ends(result, stream, ends, seen)
+
+
+def _seconds(report: StreamReport | None) -> float | None:
+    if report is None or report.counted_ns is None:
+        return None
+    return report.counted_ns / 1e9
+
+
+def _tcp_ends(result: Result, stream: StreamResult, ends: Ends, seen: Watched) -> Ends:
+    sender, receiver = stream.sender, stream.receiver
+    acknowledged = (sender.counted_bytes if sender else None) or 0
+    received = receiver.counted_bytes if receiver else None
+    arrived = acknowledged if received is None else received
+    return msgspec.structs.replace(
+        ends,
+        sent_bytes=max(acknowledged, arrived),
+        received_bytes=arrived,
+        retransmits=_retransmits(sender, seen.omitted_retransmits.get(stream.id)),
+        peaks=_peaks(sender, seen.samples.get(stream.id, ())),
+    )
+
+
+def _retransmits(sender: StreamReport | None, omitted: int | None) -> int | None:
+    """Those after the omitted time: by the intervals, which they complete, or by TCP_INFO."""
+    if sender is None or sender.retransmits is None:
+        return None
+    if omitted is None:
+        info, start = sender.tcp_info, sender.counted_from_ns
+        before: list[int] = []
+        if info is not None and info.retransmits is not None and start is not None:
+            before = [n for at, n in zip(info.at_ns, info.retransmits, strict=True) if at < start]
+        omitted = before[-1] - (sender.syn_retransmits or 0) if before else 0
+    return max(0, sender.retransmits - omitted)
+
+
+def _peaks(sender: StreamReport | None, samples: Sequence[StreamInterval]) -> Peaks:
+    """By TCP_INFO, which is read more often than intervals end, and by the intervals, so that none
+    of them shows more than the end does."""
+    columns: dict[str, list[int]] = {
+        name: [value for s in samples if (value := getattr(s, name)) is not None]
+        for name in ("cwnd_bytes", "snd_wnd_bytes", "rtt_ns", "reordering_seen")
+    }
+    if sender is not None and sender.tcp_info is not None:
+        for name, values in columns.items():
+            values += _counted(sender.tcp_info, name, sender.counted_from_ns or 0)
+    rtts = [(rtt + 500) // 1000 for rtt in columns["rtt_ns"] if rtt]
+    return Peaks(
+        cwnd_bytes=max(columns["cwnd_bytes"], default=0),
+        snd_wnd_bytes=max(columns["snd_wnd_bytes"], default=0),
+        max_rtt_us=max(rtts, default=0),
+        min_rtt_us=min(rtts, default=0),
+        mean_rtt_us=sum(rtts) // len(rtts) if rtts else 0,
+        reorder=max(columns["reordering_seen"], default=0),
+    )
+
+
+def _counted(info: TcpInfo, name: str, start_ns: int) -> list[int]:
+    column: tuple[int, ...] | None = getattr(info, name)
+    if column is None:
+        return []
+    return [value for at, value in zip(info.at_ns, column, strict=True) if at >= start_ns]
+
+
+def _udp_ends(spec: UdpSpec, stream: StreamResult, ends: Ends) -> Ends:
+    sender, receiver = stream.sender, stream.receiver
+    loss = combine(
+        spec, {stream.id: sender} if sender else {}, {stream.id: receiver} if receiver else {}
+    )
+    size = _datagram_bytes(spec, sender, receiver)
+    sent, came = loss.sent_packets, loss.received_packets
+    if sent is None:  # an old iperf3 does not say which part was omitted
+        sent = (sender.counted_bytes or 0) // size if sender and size else 0
+    counted = receiver.counted_bytes if receiver else None
+    return msgspec.structs.replace(
+        ends,
+        sent_bytes=sent * size,
+        received_bytes=came * size if came is not None else counted or 0,
+        sent_packets=sent,
+        packets=sent if receiver else 0,
+        lost=max(0, loss.lost_packets or 0),
+        out_of_order=loss.reordered_packets or 0,
+        jitter_ms=(loss.jitter_ns or 0) / 1e6,
+    )
+
+
+def _datagram_bytes(spec: UdpSpec, *reports: StreamReport | None) -> int:
+    counts: list[Datagrams] = [r.datagrams for r in reports if r and r.datagrams]
+    return next((c.datagram_bytes for c in counts if c.datagram_bytes), spec.datagram_bytes or 0)
+
+
+def _congestion(reports: Iterable[StreamReport | None]) -> str | None:
+    sockets = [report.socket for report in reports if report and report.socket]
+    return next((socket.congestion for socket in sockets if socket.congestion), None)

@@ -1,0 +1,155 @@
+"""What the text and the JSON report of a test have in common: the order of events, and the names
+of streams.
+
+A front-end makes one report per test and calls its methods as things happen; each returns the
+lines to print at that moment, without newlines (--timestamps' go in front of each):
+
+    greeting()                       at the start (-V); a server's before each banner
+    banner(number)                   server: listening for the test of that number, from 1
+    connected(control, spec, time)   client: the server has got the parameters
+    accepted(control, time)          server: a client is there
+    opening(opening)                 data are about to flow
+    interval(interval)               an interval is over
+    ended(result, error=, server_output=)
+                                     it is over, complete or not; nothing follows
+
+`time` is the wall clock, seconds since 1970. Every call but the last may be left out, where a test
+did not get that far. After `ended`, a server's `output` is what --get-server-output gives to its
+client. The report prints nothing on its own and knows no errors but the text that `ended` is given,
+which JSON has a place for; error lines on standard error are the front-end's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from netmeasure.export.iperf3 import figures
+from netmeasure.export.iperf3.cjson import Json
+from netmeasure.export.iperf3.periods import Period, Periods
+from netmeasure.export.iperf3.settings import File, Settings
+from netmeasure.observe import Control, Opening
+from netmeasure.result import FlowDirection, Interval, Result
+from netmeasure.spec import PeerSpec, TcpSpec
+
+#: iperf3 shows descriptor numbers, which begin with 5 and skip one per stream; ours are the same on
+#: both ends and in every run.
+FIRST_NUMBER, NUMBER_STEP = 5, 2
+
+
+class Report(ABC):
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._opening: Opening | None = None
+        self._periods = Periods(1)
+        self._seen = figures.Watched()
+        self._numbers: dict[int, int] = {}
+        self._ids: dict[FlowDirection, list[int]] = {}
+
+    # ---- what the front-end calls ---------------------------------------------------------------
+
+    def greeting(self) -> list[str]:
+        return []
+
+    def banner(self, number: int) -> list[str]:
+        return []
+
+    @abstractmethod
+    def connected(self, control: Control, spec: PeerSpec, unix_s: float) -> list[str]: ...
+
+    @abstractmethod
+    def accepted(self, control: Control, unix_s: float) -> list[str]: ...
+
+    def opening(self, opening: Opening) -> list[str]:
+        self._opening = opening
+        for index, stream in enumerate(opening.streams):
+            self._numbers[stream.id] = FIRST_NUMBER + NUMBER_STEP * index
+            sends = stream.role == "sender"
+            upload = sends == (opening.end == "client")
+            self._ids.setdefault("upload" if upload else "download", []).append(stream.id)
+        self._periods = Periods(len(self._ids), whole=not self.settings.interval_s)
+        return self._opened(opening)
+
+    def interval(self, interval: Interval) -> list[str]:
+        self._seen.add(interval)
+        lines = self._passed(interval)
+        for period in self._periods.add(interval):
+            lines += self._period(period)
+        return lines
+
+    def ended(
+        self,
+        result: Result | None,
+        *,
+        error: str | None = None,
+        server_output: str | Mapping[str, Json] | None = None,
+        file: File | None = None,
+    ) -> list[str]:
+        """`error`: what cut it short, as iperf3 words it in JSON; None: all went well. `file`: of
+        -F, as it is now."""
+        lines: list[str] = []
+        for period in self._periods.rest():
+            lines += self._period(period)
+        directions: list[figures.Direction] = []
+        if self._opening is not None and result is not None:
+            order: tuple[FlowDirection, ...] = ("upload", "download")
+            directions = [
+                figures.direction(result, way, self._ids[way], self._seen)
+                for way in order
+                if way in self._ids
+            ]
+        return lines + self._end(result, directions, error, server_output, file)
+
+    @property
+    @abstractmethod
+    def output(self) -> str | Mapping[str, Json]: ...
+
+    # ---- what the two kinds do ------------------------------------------------------------------
+
+    @abstractmethod
+    def _opened(self, opening: Opening) -> list[str]: ...
+
+    def _passed(self, interval: Interval) -> list[str]:
+        return []
+
+    @abstractmethod
+    def _period(self, period: Period) -> list[str]: ...
+
+    @abstractmethod
+    def _end(
+        self,
+        result: Result | None,
+        directions: Sequence[figures.Direction],
+        error: str | None,
+        server_output: str | Mapping[str, Json] | None,
+        file: File | None,
+    ) -> list[str]: ...
+
+    # ---- shared ---------------------------------------------------------------------------------
+
+    def _sends(self, way: FlowDirection) -> bool:
+        """Whether this end does, in that direction."""
+        return (way == "upload") == self.settings.is_client
+
+    @property
+    def _two_way(self) -> bool:
+        return len(self._ids) > 1
+
+    @property
+    def _tcp(self) -> bool:
+        return self._opening is not None and isinstance(self._opening.spec, TcpSpec)
+
+    def _seconds(self, interval: Interval) -> tuple[float, float]:
+        """Start and end, from the end of the omitted time on, as iperf3 counts."""
+        assert self._opening is not None
+        omit_ns = 0 if interval.omitted else round(self._opening.spec.timing.omit_s * 1e9)
+        return (interval.start_ns - omit_ns) / 1e9, (interval.end_ns - omit_ns) / 1e9
+
+
+def host_port(address: str | None) -> tuple[str, int]:
+    """Of "192.0.2.1:5201" or "[2001:db8::1]:5201"; IPv4 in IPv6 is shown as IPv4."""
+    host, _, port = (address or "").rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if "." in host:
+        host = host.removeprefix("::ffff:")
+    return host, int(port) if port.isdecimal() else 0

@@ -8,6 +8,7 @@ print(result.steady.goodput_bps, result.set_up_ns)
 from typing import TYPE_CHECKING
 
 from netmeasure import units
+from netmeasure.analysis.samples import Estimate
 from netmeasure.client import Client, connect, measure
 from netmeasure.errors import (
     BusyError,
@@ -33,6 +34,7 @@ from netmeasure.errors import (
     UnreachableError,
 )
 from netmeasure.observe import Control, Observer, Opening, OpenStream
+from netmeasure.repeat import alternate, repeat
 from netmeasure.result import (
     Averages,
     Ceiling,
@@ -52,7 +54,9 @@ from netmeasure.result import (
     Totals,
     Transfer,
 )
+from netmeasure.resultset import ResultSet
 from netmeasure.run import Run
+from netmeasure.runs import RunFigures, RunsSummary, summarise
 from netmeasure.server import Server, serve
 from netmeasure.spec import (
     Deadlines,
@@ -83,6 +87,7 @@ __all__ = [
     "Control",
     "Datagrams",
     "Deadlines",
+    "Estimate",
     "FileRefusedError",
     "Flow",
     "FtpOrigin",
@@ -108,7 +113,10 @@ __all__ = [
     "RemoteProtocolError",
     "Result",
     "ResultFormatError",
+    "ResultSet",
     "Run",
+    "RunFigures",
+    "RunsSummary",
     "Series",
     "ServeError",
     "Server",
@@ -131,11 +139,14 @@ __all__ = [
     "UdpSpec",
     "UnreachableError",
     "__version__",
+    "alternate",
     "connect",
     "measure",
+    "repeat",
     "serve",
     "serve_ftp",
     "serve_http",
+    "summarise",
     "units",
 ]
 

@@ -10,7 +10,8 @@ client's first attempt to reach the server. Moments of two hosts are never subtr
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -182,6 +183,24 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     median_ns: int
     p95_ns: int
     max_ns: int
+
+    @classmethod
+    def of(cls, durations_ns: Sequence[int]) -> Spread | None:
+        """None of nothing."""
+        if not durations_ns:
+            return None
+        ranked = sorted(durations_ns)
+
+        def rank(percent: int) -> int:
+            return ranked[-(-percent * len(ranked) // 100) - 1]
+
+        return cls(
+            count=len(ranked),
+            min_ns=ranked[0],
+            median_ns=rank(50),
+            p95_ns=rank(95),
+            max_ns=ranked[-1],
+        )
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
@@ -655,17 +674,25 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_json(cls, data: bytes | str) -> Result:
         """Read a saved result. Raises ResultFormatError."""
-        try:
-            version = msgspec.json.decode(data, type=_Versioned).schema_version
-            if version != SCHEMA_VERSION:
-                raise ResultFormatError(
-                    f"the result has schema version {version}; this netmeasure reads version"
-                    f" {SCHEMA_VERSION}",
-                    hint="read it with the netmeasure that wrote it",
-                )
-            return msgspec.json.decode(data, type=cls)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-            raise ResultFormatError(f"not a netmeasure result: {exc}") from None
+        return read_json(data, cls)
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def read_json(data: bytes | str, kind: type[T]) -> T:
+    """A saved document of this schema version. Raises ResultFormatError."""
+    try:
+        version = msgspec.json.decode(data, type=_Versioned).schema_version
+        if version != SCHEMA_VERSION:
+            raise ResultFormatError(
+                f"the result has schema version {version}; this netmeasure reads version"
+                f" {SCHEMA_VERSION}",
+                hint="read it with the netmeasure that wrote it",
+            )
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        raise ResultFormatError(f"not a netmeasure result: {exc}") from None
 
 
 class _Versioned(msgspec.Struct):

@@ -74,21 +74,24 @@ def parse_duration_ns(text: str) -> int:
     return _exact(number, _DURATION[unit.lower()], text, "a duration")
 
 
-def _scaled(value: float, base: int, names: tuple[str, ...]) -> str:
-    """Three significant digits and the largest unit that keeps the number at 1 or above."""
+def _scaled(value: float, base: int, names: tuple[str, ...], figures: int = 3) -> str:
+    """So many significant digits and the largest unit that keeps the number at 1 or above."""
+    least = 1 - 5 / 10 ** (figures + 1)  # rounds up to 1
     rank = 0
-    while abs(value) >= base * 0.9995 and rank < len(names) - 1:
+    while abs(value) >= base * least and rank < len(names) - 1:
         value /= base
         rank += 1
-    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    digits = sum(abs(value) < 10**power * least for power in range(1, figures))
     return f"{value:.{digits}f} {names[rank]}"
 
 
-def bitrate(bits_per_second: float | None) -> str:
+def bitrate(bits_per_second: float | None, figures: int = 3) -> str:
     """ "957 Mbit/s"; "unknown" for None."""
     if bits_per_second is None:
         return "unknown"
-    return _scaled(bits_per_second, 1000, ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"))
+    return _scaled(
+        bits_per_second, 1000, ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"), figures
+    )
 
 
 def size(count: float | None) -> str:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,43 +18,10 @@ import pytest
 from netmeasure import Result
 from netmeasure.cli.exits import Exit
 from support import census
+from support.program import PROGRAM, netmeasure, one_line, running, server
 from support.proxy import Proxy
 
-PROGRAM = (sys.executable, "-m", "netmeasure")
 SHORT = ("-t", "0.3")
-
-
-def netmeasure(*words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (*PROGRAM, *words), capture_output=True, text=True, timeout=timeout, check=False
-    )
-
-
-def one_line(text: str) -> str:
-    """The line that an error is: one, ours, and no traceback."""
-    assert text.count("\n") == 1, text
-    assert text.startswith("netmeasure: "), text
-    return text
-
-
-@contextlib.contextmanager
-def running(*words: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        (*PROGRAM, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@contextlib.contextmanager
-def server(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server on a free port of 127.0.0.1, and its "host:port"."""
-    with running("server", "-B", "127.0.0.1", "-p", "0", *words) as process:
-        assert process.stdout is not None
-        yield process, process.stdout.readline().split()[-1]
 
 
 # ---- a test that goes well ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / PACKAGE
 #: Which layers a layer may import; its own is among them only if it is named. A module's layer is
 #: the first part of its name below the package; the package itself is the layer "netmeasure".
 _L0 = {"errors", "version", "units", "clock", "headers"}
-_L1 = {"spec", "result", "observe", "analysis"}
+_L1 = {"spec", "result", "resultset", "observe", "analysis", "runs"}
 _L3 = {"protocol", "engine"}
 _L5 = {
     "negotiate",
@@ -32,7 +32,7 @@ _L5 = {
     "run",
     "session",
 }
-_L6 = {"client", "server", "origins"}
+_L6 = {"client", "repeat", "server", "origins"}
 _BELOW_L5 = _L0 | _L1 | _L3 | {"workloads"}
 ALLOWED: dict[str, set[str]] = {
     # L0
@@ -46,6 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "result": {"errors", "spec"},
     "observe": {"result", "spec"},
     "analysis": {"errors", "headers", "result", "spec", "analysis"},
+    "resultset": {"errors", "result"},
+    "runs": {"analysis", "result"},
     # L2: codecs touch no socket, native loops no Python
     "protocol": {"errors", "result", "protocol"},
     "_fast": {"_fast"},
@@ -58,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "origins": _L0 | _L1 | {"engine", "_fast", "origins"},
     # the public names, and the wings
     "netmeasure": _L0 | _L1 | _L5 | _L6,
-    "report": {"errors", "units", "headers", "spec", "result", "report"},
+    "report": {"errors", "units", "headers", "report"} | _L1,
     "export": {"errors", "units", "spec", "result", "observe", "analysis", "export"},
     "cli": _BELOW_L5 | _L5 | _L6 | {"report", "export", "cli"},
     "__main__": {"cli"},

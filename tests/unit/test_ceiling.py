@@ -12,7 +12,7 @@ from netmeasure.analysis.ceiling import Traffic, ceiling, fragment_sizes, right_
 from netmeasure.analysis.flow_ceiling import flow_ceiling
 from netmeasure.errors import SpecError
 from netmeasure.headers import IpVersion, Packet, parse_stack, wrapped
-from netmeasure.report.ceiling import conditions, mismatch, precise_bitrate, share_row
+from netmeasure.report.ceiling import conditions, mismatch, share_row
 from netmeasure.result import Ceiling, Flow, SocketFacts, Steady, StreamReport, TcpInfo
 from netmeasure.spec import HttpSpec, Link, TcpSpec, UdpSpec
 
@@ -443,18 +443,3 @@ def test_the_row_of_the_report() -> None:
 )
 def test_what_a_ceiling_holds_for(traffic: Traffic, payload: int | None, text: str) -> None:
     assert text in conditions(ceiling(link(1500, "vxlan"), traffic, payload_bytes=payload))
-
-
-@pytest.mark.parametrize(
-    ("rate", "text"),
-    [
-        (956.4e6, "956.4 Mbit/s"),
-        (999.96e6, "1.000 Gbit/s"),
-        (9.9996e9, "10.00 Gbit/s"),
-        (99.996e9, "100.0 Gbit/s"),
-        (0, "0.000 bit/s"),
-        (12345, "12.35 kbit/s"),
-    ],
-)
-def test_four_digits(rate: float, text: str) -> None:
-    assert precise_bitrate(rate) == text

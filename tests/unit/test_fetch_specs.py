@@ -15,9 +15,9 @@ import netmeasure as nm
 from netmeasure.cli.specs import _byte_range
 from netmeasure.client import fetch_spec, is_url
 from netmeasure.fetch import _shares, _without_secrets
+from netmeasure.result import Spread
 from netmeasure.spec import parse_pin
 from netmeasure.workloads.reach import MAX_WORDS, plain_words, public_url
-from netmeasure.workloads.transfer import spread
 
 BYTES = nm.Timing(total_bytes=5)
 
@@ -138,14 +138,14 @@ def test_what_is_no_pin(pin: str) -> None:
 
 
 def test_the_spread_of_nothing() -> None:
-    assert spread([]) is None
+    assert Spread.of([]) is None
 
 
 @pytest.mark.parametrize(
     ("count", "median", "p95"), [(1, 1, 1), (2, 1, 2), (3, 2, 3), (20, 10, 19), (100, 50, 95)]
 )
 def test_nearest_rank(count: int, median: int, p95: int) -> None:
-    found = spread(list(range(count, 0, -1)))
+    found = Spread.of(list(range(count, 0, -1)))
     assert found is not None
     assert (found.count, found.min_ns, found.max_ns) == (count, 1, count)
     assert (found.median_ns, found.p95_ns) == (median, p95)
@@ -153,7 +153,7 @@ def test_nearest_rank(count: int, median: int, p95: int) -> None:
 
 @given(st.lists(st.integers(0, 1 << 40), min_size=1))
 def test_percentiles_cover_their_share(durations: Sequence[int]) -> None:
-    found = spread(durations)
+    found = Spread.of(durations)
     assert found is not None
     for percent, value in ((50, found.median_ns), (95, found.p95_ns)):
         needed = math.ceil(len(durations) * percent / 100)

@@ -211,3 +211,18 @@ def test_what_is_written_can_be_read(value: int) -> None:
     assert units.parse_bitrate(units.bitrate(value)) == pytest.approx(value, rel=0.006)
     assert units.parse_size(units.size(value)) == pytest.approx(value, rel=0.006)
     assert units.parse_duration_ns(units.duration(value)) == pytest.approx(value, rel=0.006)
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (956.4e6, "956.4 Mbit/s"),
+        (999.96e6, "1.000 Gbit/s"),
+        (9.9996e9, "10.00 Gbit/s"),
+        (99.996e9, "100.0 Gbit/s"),
+        (0, "0.000 bit/s"),
+        (12345, "12.35 kbit/s"),
+    ],
+)
+def test_four_digits(rate: float, text: str) -> None:
+    assert units.bitrate(rate, 4) == text

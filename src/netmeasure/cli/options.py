@@ -61,6 +61,9 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     end.add_argument("-t", "--time", type=seconds, metavar="S", help="duration (default 10 s)")
     end.add_argument("-n", "--bytes", type=byte_size, metavar="SIZE", help="bytes per direction")
     end.add_argument("-k", "--blocks", type=count, metavar="N", help="blocks per direction")
+    test.add_argument(
+        "--repeat", type=count, metavar="N", help="the whole test so often, each with a new set-up"
+    )
     test.add_argument("-O", "--omit", type=seconds, default=0.0, metavar="S")
     test.add_argument("-i", "--interval", type=seconds, default=1.0, metavar="S")
     rate = test.add_mutually_exclusive_group()

@@ -19,13 +19,15 @@ FRAMINGS = {
 _SHORT_FRAMINGS = {"wire": "on the wire", "frame": "in Ethernet frames", "ip": "in IP packets"}
 #: A measured share above this is no rounding: the link is not what it was said to be.
 TOO_MUCH = 1.005
+#: Ceilings differ by less than one percent.
+FIGURES = 4
 
 
 def render(ceiling: Ceiling, path: PathFacts | None = None) -> RenderableType:
     """The whole answer of `netmeasure ceiling`."""
     rate = "a link of unknown rate"
     if ceiling.link_bps is not None:
-        rate = precise_bitrate(ceiling.link_bps)
+        rate = bitrate(ceiling.link_bps, FIGURES)
     parts: list[RenderableType] = [
         Text(f"Payload ceiling of {rate}: {conditions(ceiling)}", style="bold"),
         Text(f"{FRAMINGS[ceiling.framing].capitalize()}.\n"),
@@ -64,7 +66,7 @@ def _figures(ceiling: Ceiling) -> Table:
     if ceiling.payload_bps is None:
         table.add_row("payload rate", _percent(ceiling.share), "of the link's rate")
     else:
-        table.add_row("payload rate", precise_bitrate(ceiling.payload_bps), share)
+        table.add_row("payload rate", bitrate(ceiling.payload_bps, FIGURES), share)
         table.add_row("packets", f"{ceiling.packets_per_second:.0f} /s", "on the link")
     inner = "of the inner packets" if ceiling.encapsulation else "of the packets"
     table.add_row("MTU", str(ceiling.mtu_bytes), inner)
@@ -101,8 +103,8 @@ def mismatch(ceiling: Ceiling) -> str | None:
     if lost > 0:
         costs = f"loses {_percent(lost)} of the payload rate"
         if ceiling.payload_bps is not None and ceiling.link_bps is not None:
-            right = precise_bitrate(ceiling.link_bps * ceiling.right_share)
-            costs += f" ({precise_bitrate(ceiling.payload_bps)} instead of {right})"
+            right = bitrate(ceiling.link_bps * ceiling.right_share, FIGURES)
+            costs += f" ({bitrate(ceiling.payload_bps, FIGURES)} instead of {right})"
     return (
         f"The MTU of {mtu} is {mtu - ceiling.right_mtu_bytes} too large: with"
         f" {ceiling.encapsulation} around it a full packet travels as {count} fragments"
@@ -141,24 +143,13 @@ def share_row(flow: Flow) -> tuple[str, str, str] | None:
     ceiling, share = flow.ceiling, flow.ceiling_share
     if ceiling is None or share is None or flow.steady is None or ceiling.payload_bps is None:
         return None
-    steady, most = (precise_bitrate(bps) for bps in (flow.steady.goodput_bps, ceiling.payload_bps))
+    steady, most = (bitrate(bps, FIGURES) for bps in (flow.steady.goodput_bps, ceiling.payload_bps))
     if steady.split()[1] == most.split()[1]:
         steady = steady.split()[0]
     words = f"{steady} of {most}: {conditions(ceiling)}, {_SHORT_FRAMINGS[ceiling.framing]}"
     if share > TOO_MUCH:
         words += "; more than possible: the link's rate, MTU or framing is not what was said"
     return "of the ceiling", _percent(share), words
-
-
-def precise_bitrate(bits_per_second: float) -> str:
-    """Four digits, where `units.bitrate` has three: ceilings differ by less than one percent."""
-    unit = ("bit/s", 1.0)
-    for name, factor in (("kbit/s", 1e3), ("Mbit/s", 1e6), ("Gbit/s", 1e9), ("Tbit/s", 1e12)):
-        if bits_per_second >= factor * 0.99995:
-            unit = (name, factor)
-    value = bits_per_second / unit[1]
-    digits = next((d for d, low in ((0, 999.95), (1, 99.995), (2, 9.9995)) if value >= low), 3)
-    return f"{value:.{digits}f} {unit[0]}"
 
 
 def _percent(share: float) -> str:

@@ -309,26 +309,8 @@ class TransferStream:
             drained_by=drained,
             native_bytes=self.native_bytes,
             transfers=len(self.set_ups_ns),
-            set_up=spread(self.set_ups_ns),
+            set_up=Spread.of(self.set_ups_ns),
         )
-
-
-def spread(durations_ns: Sequence[int]) -> Spread | None:
-    """Nearest-rank percentiles; None of nothing."""
-    if not durations_ns:
-        return None
-    ranked = sorted(durations_ns)
-
-    def rank(percent: int) -> int:
-        return ranked[-(-percent * len(ranked) // 100) - 1]
-
-    return Spread(
-        count=len(ranked),
-        min_ns=ranked[0],
-        median_ns=rank(50),
-        p95_ns=rank(95),
-        max_ns=ranked[-1],
-    )
 
 
 class TransferWorkload:

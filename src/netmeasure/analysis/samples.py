@@ -1,0 +1,145 @@
+"""Means of a few independent values, such as the rates of several runs, and what differs.
+
+Between runs the runs' own means are the sample, whatever was known within each of them; ratios are
+of geometric means, from the logarithms, with Welch's t. Kalibera and Jones, "Rigorous benchmarking
+in reasonable time", ISMM 2013; Welch, Biometrika 34 (1947) 28.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+
+#: What an interval covers unless told.
+LEVEL = 0.95
+#: More runs than this nobody makes: the scatter is too large for the precision that is wanted.
+MAX_RUNS = 1000
+_MAX_EXPONENT = 700.0  # of e, within a float
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A value and its confidence interval; `low` and `high` are None where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def half(self) -> float | None:
+        """Half the width of the interval."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    def holds(self, value: float) -> bool:
+        """Whether the interval has this value in it; without an interval everything is possible."""
+        return self.low is None or self.high is None or self.low <= value <= self.high
+
+
+def mean(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
+    """The arithmetic mean, with Student's t. None of nothing."""
+    if not values:
+        return None
+    middle = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return Estimate(middle)
+    half = t_quantile(level, len(values) - 1) * math.sqrt(_variance(values) / len(values))
+    return Estimate(middle, middle - half, middle + half)
+
+
+def difference(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estimate | None:
+    """The mean of `b` less the mean of `a`, with Welch's t. None where either is empty."""
+    if not a or not b:
+        return None
+    middle = math.fsum(b) / len(b) - math.fsum(a) / len(a)
+    half = _half(a, b, level)
+    return Estimate(middle) if half is None else Estimate(middle, middle - half, middle + half)
+
+
+def ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estimate | None:
+    """The geometric mean of `b` over that of `a`, with Welch's t on the logarithms.
+
+    Where a value is 0 there is no logarithm: then it is the ratio of the arithmetic means, without
+    an interval. None where either is empty, or all of `a` is 0.
+    """
+    if not a or not b or not any(a):
+        return None
+    if min(*a, *b) <= 0:
+        return Estimate((math.fsum(b) / len(b)) / (math.fsum(a) / len(a)))
+    logs = difference(_logs(a), _logs(b), level)
+    assert logs is not None
+    if logs.low is None or logs.high is None:
+        return Estimate(_exp(logs.value))
+    return Estimate(_exp(logs.value), _exp(logs.low), _exp(logs.high))
+
+
+def runs_needed(a: Sequence[float], b: Sequence[float], margin: float) -> int | None:
+    """How many runs of each side a ratio known to +-`margin` takes, if they scatter as these do.
+
+    None where that can't be told from these, or is more than MAX_RUNS.
+    """
+    if len(a) < 2 or len(b) < 2 or min(*a, *b) <= 0:
+        return None
+    scatter = _variance(_logs(a)) + _variance(_logs(b))
+    wanted = math.log1p(margin)
+
+    def is_enough(runs: int) -> bool:
+        return t_quantile(LEVEL, 2 * runs - 2) * math.sqrt(scatter / runs) <= wanted
+
+    if not is_enough(MAX_RUNS):
+        return None
+    few, enough = 1, MAX_RUNS
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if is_enough(middle) else (middle, enough)
+    return enough
+
+
+@lru_cache(maxsize=4096)
+def t_quantile(level: float, freedom: float) -> float:
+    """The t that Student's distribution with `freedom` (1 or more) degrees of freedom is within +-t
+    of with probability `level`.
+
+    With t = sqrt(freedom) tan(angle) the distribution is an integral of cos(angle)^(freedom - 1)
+    (Abramowitz and Stegun 26.7), smooth enough for Gauss's rule; the angle is found by halving.
+    """
+    norm = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
+
+    def within(angle: float) -> float:
+        values = np.cos(angle * (_NODES + 1) / 2) ** (freedom - 1)
+        return float(2 * norm * angle / 2 * (_WEIGHTS @ values))
+
+    low, high = 0.0, min(math.pi / 2, 40 / math.sqrt(freedom))  # beyond: less than 1e-16
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < level else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def _half(a: Sequence[float], b: Sequence[float], level: float) -> float | None:
+    """Half the width of Welch's interval of a difference of means."""
+    if len(a) < 2 or len(b) < 2:
+        return None
+    of_a, of_b = _variance(a) / len(a), _variance(b) / len(b)
+    both = of_a + of_b
+    if both <= 0:
+        return 0.0
+    # as shares: squares of small variances would underflow
+    share = of_a / both
+    freedom = 1 / (share**2 / (len(a) - 1) + (1 - share) ** 2 / (len(b) - 1))
+    return t_quantile(level, freedom) * math.sqrt(both)
+
+
+def _variance(values: Sequence[float]) -> float:
+    return float(np.var(values, ddof=1))
+
+
+def _logs(values: Sequence[float]) -> list[float]:
+    return [math.log(value) for value in values]
+
+
+def _exp(value: float) -> float:
+    return math.exp(max(-_MAX_EXPONENT, min(value, _MAX_EXPONENT)))

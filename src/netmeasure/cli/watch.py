@@ -1,0 +1,107 @@
+"""Runs on the screen, live; SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from netmeasure.cli.exits import Exit, complain, exit_code
+from netmeasure.errors import MeasureError
+from netmeasure.repeat import Side, worth_going_on
+from netmeasure.report import runs, text
+from netmeasure.result import Result
+from netmeasure.run import Run
+
+_SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+
+
+class Watch:
+    """Sees runs through, one after the other, and shows their intervals.
+
+    A signal ends the run that is on its way and lets it report; the second one does not wait for
+    that. `interrupted` is then the exit code, and no other run should begin.
+    """
+
+    def __init__(self, *, shows: bool) -> None:
+        self.interrupted: Exit | None = None
+        self._shows = shows
+        self._run: Run | None = None
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> Watch:
+        for number in _SIGNALS:
+            self._loop.add_signal_handler(number, self._on_signal, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in _SIGNALS:
+            self._loop.remove_signal_handler(number)
+
+    async def see(self, run: Run) -> MeasureError | None:
+        """The error of a run that failed; its result is `run.result` in any case."""
+        self._run = run
+        try:
+            async with run:
+                async for interval in run:
+                    if self._shows:
+                        print(text.interval_line(interval), flush=True)
+        except MeasureError as exc:
+            return exc
+        except asyncio.CancelledError:
+            if self.interrupted is None:
+                raise
+        return None
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        again = self.interrupted is not None
+        self.interrupted = self.interrupted or _SIGNALS[number]
+        if self._run is not None and self._run.transferring and not again:
+            self._run.stop()
+        elif self._task is not None:
+            self._task.cancel()
+
+
+class Seen(NamedTuple):
+    """Runs of one or two sides; `measured`: anything at all. And the exit code that they earned."""
+
+    results: dict[Side, list[Result]]
+    measured: bool
+    code: Exit
+
+
+async def see_all(
+    turns: Iterable[Side],
+    begin: Callable[[Side], Run],
+    *,
+    shows: bool,
+    live: bool,
+    label: Callable[[Side, int], str],
+) -> Seen:
+    """See run after run through, until a signal, or until it makes no sense to go on.
+
+    Each has a line (`shows`), its intervals before that (`live`); errors are told when they happen.
+    """
+    results: dict[Side, list[Result]] = {"a": [], "b": []}
+    error: MeasureError | None = None
+    with Watch(shows=shows and live) as watch:
+        for side in turns:
+            failed = await watch.see(run := begin(side))
+            if run.result is not None:
+                results[side].append(run.result)
+                if shows and run.result.flows:
+                    print(runs.run_line(label(side, len(results[side])), run.result), flush=True)
+            if watch.interrupted is not None:
+                break
+            if failed is not None:
+                complain(failed)
+                error = failed
+                if not worth_going_on(results[side]):
+                    break
+    measured = any(result.flows for side in results.values() for result in side)
+    code = Exit.OK
+    if error is not None:
+        code = Exit.CUT_SHORT if measured else exit_code(error)
+    return Seen(results, measured, watch.interrupted or code)

@@ -1,0 +1,85 @@
+"""repeat() and alternate(): whole measurements one after the other, each with a set-up of its own.
+
+The spread between runs is often larger than any interval within one, and drifts: two targets are
+measured in the order A B B A A B B A, so that what drifts steadily falls on both alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Literal
+
+from netmeasure.client import measure
+from netmeasure.errors import MeasureError, SpecError
+from netmeasure.result import Result
+from netmeasure.spec import Spec
+
+Side = Literal["a", "b"]
+MAX_TIMES = 10_000
+
+
+async def repeat(
+    target: str, spec: Spec | None = None, *, times: int = 5, port: int | None = None
+) -> AsyncGenerator[Result, None]:
+    """Run a test again and again, and give each result as soon as it is there::
+
+        results = [result async for result in nm.repeat("lab1", spec, times=5)]
+
+    A run that breaks off is given as an incomplete result, and the next one begins. Raises
+    MeasureError where that makes no sense (`worth_going_on`), and SpecError. Cancelling it joins
+    the threads of the run that is on its way.
+    """
+    check_times(times)
+    before: list[Result] = []
+    for _ in range(times):
+        before.append(await _measured(target, spec, port, before))
+        yield before[-1]
+
+
+async def alternate(
+    a: str,
+    b: str,
+    spec: Spec | None = None,
+    spec_b: Spec | None = None,
+    *,
+    pairs: int = 5,
+    port: int | None = None,
+) -> AsyncGenerator[tuple[Side, Result], None]:
+    """Measure two targets (or one, by two specifications) in turns: A B B A and so on, each of them
+    `pairs` times. `spec_b` is `spec` unless given. Otherwise as `repeat`."""
+    check_times(pairs)
+    sides = {"a": (a, spec), "b": (b, spec if spec_b is None else spec_b)}
+    before: dict[Side, list[Result]] = {"a": [], "b": []}
+    for side in turns(pairs):
+        before[side].append(await _measured(*sides[side], port, before[side]))
+        yield side, before[side][-1]
+
+
+def turns(pairs: int) -> Iterator[Side]:
+    """Whose turn it is: a b, b a, a b and so on."""
+    for pair in range(pairs):
+        yield from ("b", "a") if pair % 2 else ("a", "b")
+
+
+def worth_going_on(results: Sequence[Result]) -> bool:
+    """Whether another run makes sense: not where the first one, or two in succession, measured
+    nothing. The target is wrong then, or gone."""
+    return any(result.flows for result in results[-2:])
+
+
+def check_times(times: int) -> None:
+    """Raises SpecError."""
+    if not 1 <= times <= MAX_TIMES:
+        raise SpecError(f"{times} runs: it must be 1 to {MAX_TIMES}")
+
+
+async def _measured(
+    target: str, spec: Spec | None, port: int | None, before: Sequence[Result]
+) -> Result:
+    try:
+        return await measure(target, spec, port=port)
+    except MeasureError as exc:
+        if exc.result is None or not worth_going_on([*before, exc.result]):
+            raise
+        result: Result = exc.result
+        return result

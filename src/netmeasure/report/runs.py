@@ -1,0 +1,127 @@
+"""Several runs of the same test: a line for each, then what they say together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from netmeasure.analysis.samples import Estimate
+from netmeasure.report.text import title
+from netmeasure.result import Result, Spread
+from netmeasure.resultset import ResultSet
+from netmeasure.runs import RunFigures, RunsSummary, directions, summarise
+from netmeasure.units import bitrate, duration
+
+#: Rates of runs are told apart by their fourth digit.
+FIGURES = 4
+#: Fewer runs have no 95th percentile.
+MIN_FOR_PERCENTILES = 20
+
+
+def render(runs: ResultSet) -> RenderableType:
+    """The summary of a repeated test."""
+    first = runs.results[0]
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    parts: list[RenderableType] = [Text(f"\n{count}: {title(first)}", style="bold")]
+    for direction in directions(runs):
+        summary = summarise(runs, direction)
+        parts += [Text(f"\n{direction.capitalize()}"), Padding(_table(summary), (0, 0, 0, 2))]
+        parts += [Text(f"  {line}") for line in _together(summary)]
+    parts += [Text(f"\n{line}") for line in notes(runs)]
+    return Group(*parts)
+
+
+def _table(summary: RunsSummary) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    for name in ("run", "set-up", "SYNs again", "steady bitrate", "uncertainty"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", justify="left")
+    for number, run in enumerate(summary.runs, 1):
+        table.add_row(
+            str(number),
+            duration(run.set_up_ns),
+            "unknown" if run.syn_retransmits is None else str(run.syn_retransmits),
+            bitrate(run.steady_bps, FIGURES),
+            "unknown" if run.margin is None else f"+-{percent(run.margin)}",
+            run_words(run),
+        )
+    return table
+
+
+def run_words(run: RunFigures) -> str:
+    """What speaks against a run; empty for a good one."""
+    if not run.complete:
+        return f"INCOMPLETE, does not count: {run.error or 'it was cut short'}"
+    if run.steady_bps is None:
+        return "does not count: its rate is not known"
+    return {
+        "shifted": "best effort: the rate changed its level",
+        "not_steady": "best effort: no plateau was found",
+        "too_short": "best effort: too short to tell",
+    }.get(run.verdict or "", "")
+
+
+def _together(summary: RunsSummary) -> Iterator[str]:
+    rate = summary.steady_bps
+    if rate is not None:
+        of = "" if summary.counted == len(summary.runs) else f" of {len(summary.runs)}"
+        yield f"steady bitrate {mean_words(rate)}, mean of {summary.counted}{of} runs"
+        if rate.low is not None and rate.high is not None:
+            low, high = bitrate(max(rate.low, 0.0), FIGURES), bitrate(rate.high, FIGURES)
+            yield f"95 % confidence from the scatter between them: {low} to {high}"
+    if summary.set_up is not None:
+        yield f"set-up {spread_words(summary.set_up)}"
+    again = [run.syn_retransmits for run in summary.runs if run.syn_retransmits]
+    if again:
+        where = f"{len(again)} of {len(summary.runs)} runs"
+        yield f"SYNs were sent again in {where}, {sum(again)} in all"
+
+
+def mean_words(rate: Estimate) -> str:
+    """ "4.543 Gbit/s +-0.2 %"."""
+    shown = bitrate(rate.value, FIGURES)
+    return (
+        shown
+        if not rate.half or rate.value <= 0
+        else f"{shown} +-{percent(rate.half / rate.value)}"
+    )
+
+
+def percent(share: float) -> str:
+    """ "3.1 %"."""
+    return f"{100 * share:.2g} %" if abs(share) < 0.995 else f"{100 * share:.0f} %"
+
+
+def spread_words(spread: Spread) -> str:
+    """ "1.02 ms (median; 0.98 ms to 3.06 s)"."""
+    words = f"median; {duration(spread.min_ns)} to {duration(spread.max_ns)}"
+    if spread.count >= MIN_FOR_PERCENTILES:
+        words += f", 95 % up to {duration(spread.p95_ns)}"
+    return f"{duration(spread.median_ns)} ({words})"
+
+
+def notes(results: Iterable[Result]) -> list[str]:
+    """Every note once, with the number of runs that have it where not all do."""
+    runs = list(results)
+    counts = Counter(note for result in runs for note in dict.fromkeys(result.notes))
+    return [
+        f"note: {note}" if count == len(runs) else f"note ({count} of {len(runs)} runs): {note}"
+        for note, count in counts.items()
+    ]
+
+
+def run_line(label: str, result: Result) -> str:
+    """One finished run in a line, while others are still to come."""
+    figures = ", ".join(
+        f"{flow.direction} {bitrate(flow.steady.goodput_bps if flow.steady else None, FIGURES)}"
+        for flow in result.flows
+    )
+    if not result.complete:
+        why = "cut short" if result.error is None else result.error.message
+        figures = f"{figures}  INCOMPLETE: {why}" if figures else f"INCOMPLETE: {why}"
+    return f"{label}  set-up {duration(result.set_up_ns)}  {figures}"

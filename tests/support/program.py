@@ -1,0 +1,43 @@
+"""The program in a process of its own, as a user runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+PROGRAM = (sys.executable, "-m", "netmeasure")
+
+
+def netmeasure(*words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (*PROGRAM, *words), capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def one_line(text: str) -> str:
+    """The line that an error is: one, ours, and no traceback."""
+    assert text.count("\n") == 1, text
+    assert text.startswith("netmeasure: "), text
+    return text
+
+
+@contextlib.contextmanager
+def running(*words: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        (*PROGRAM, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def server(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a free port of 127.0.0.1, and its "host:port"."""
+    with running("server", "-B", "127.0.0.1", "-p", "0", *words) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().split()[-1]

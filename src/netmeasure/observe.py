@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -66,7 +67,8 @@ class Observer:
     def on_refused(self, error: ErrorRecord) -> None:
         """Server: it came to no test; nothing follows."""
 
-    def output(self) -> str | dict[str, Any] | None:
-        """Server: what a client gets that asked for the server's output. Asked for when everything
-        has been counted, before the results are exchanged."""
+    def output(self, result: Result) -> str | Mapping[str, Any] | None:
+        """Server: what a client gets that asked for the server's output: text, or an object for
+        JSON. Asked for when everything has been counted and the client's results are here, before
+        the server's are sent; `result` is what will be known if nothing goes wrong any more."""
         return None

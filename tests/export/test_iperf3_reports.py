@@ -100,10 +100,27 @@ def test_the_servers_output() -> None:
     report = TextReport(Settings(end="server", version="iperf 3.12"))
     test = Test(json.loads(text("json-tcp", "server")), "server")
     first = report.banner(1)
-    lines = run(report, test)  # type: ignore[arg-type]
+    lines = report.accepted(test.control, 0.0) + report.opening(test.opening)
+    for interval in test.intervals:
+        lines += report.interval(interval)
+    output = report.output(test.result)
+    assert output == report.output(test.result)  # as often as you like
+    lines += report.ended(test.result)
     assert first[1] == "Server listening on 5201 (test #1)"
-    assert report.output == "".join(f"{line}\n" for line in lines)
-    assert report.output.startswith("Accepted connection from 127.0.0.1, port ")
+    assert output == "".join(f"{line}\n" for line in lines)
+    assert lines[0].startswith("Accepted connection from 127.0.0.1, port ")
+    assert lines[-1].endswith("receiver")
+
+
+def test_a_servers_document_for_its_client() -> None:
+    test = Test(json.loads(text("json-tcp", "server")), "server")
+    report = JsonReport(settings("json-tcp", "server"))
+    report.accepted(test.control, 0.0)
+    report.opening(test.opening)
+    for interval in test.intervals:
+        report.interval(interval)
+    output = report.output(test.result)
+    assert output == json.loads("\n".join(report.ended(test.result)))
 
 
 def test_whole_reals_stay_reals() -> None:

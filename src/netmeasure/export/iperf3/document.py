@@ -45,9 +45,7 @@ class JsonReport(Report):
         self._intervals: list[Object] = []
         self._document: Object = {}
 
-    @property
-    def output(self) -> Mapping[str, Json]:
-        """The document."""
+    def _whole(self) -> Mapping[str, Json]:
         return self._document
 
     def connected(self, control: Control, spec: PeerSpec, unix_s: float) -> list[str]:

@@ -14,13 +14,14 @@ lines to print at that moment, without newlines (--timestamps' go in front of ea
                                      it is over, complete or not; nothing follows
 
 `time` is the wall clock, seconds since 1970. Every call but the last may be left out, where a test
-did not get that far. After `ended`, a server's `output` is what --get-server-output gives to its
-client. The report prints nothing on its own and knows no errors but the text that `ended` is given,
-which JSON has a place for; error lines on standard error are the front-end's.
+did not get that far. A server's `output(result)`, before that, is what --get-server-output gives to
+its client. The report prints nothing on its own and knows no errors but the text that `ended` is
+given, which JSON has a place for; error lines on standard error are the front-end's.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -100,11 +101,17 @@ class Report(ABC):
             ]
         return lines + self._end(result, directions, error, server_output, file)
 
-    @property
-    @abstractmethod
-    def output(self) -> str | Mapping[str, Json]: ...
+    def output(self, result: Result) -> str | Mapping[str, Json]:
+        """What the whole report is if the test ends with this result; changes nothing."""
+        report = copy.deepcopy(self)
+        report.ended(result)
+        return report._whole()
 
     # ---- what the two kinds do ------------------------------------------------------------------
+
+    @abstractmethod
+    def _whole(self) -> str | Mapping[str, Json]:
+        """What has been said, without a server's banner."""
 
     @abstractmethod
     def _opened(self, opening: Opening) -> list[str]: ...

@@ -55,8 +55,7 @@ class TextReport(Report):
         host, port = host_port(control.remote)
         return self._say(*time, f"Accepted connection from {host}, port {port}")
 
-    @property
-    def output(self) -> str:
+    def _whole(self) -> str:
         return "".join(f"{line}\n" for line in self._said)
 
     # ---- the beginning --------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from support.netns import NamespacePair
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _IN_USE = "Address already in use"
 _ATTEMPTS = 5
+#: The program itself, and ours in its place.
+REAL = ("iperf3",)
+OURS = (sys.executable, "-m", "netmeasure", "iperf3")
 
 
 def available() -> str | None:
@@ -40,7 +44,7 @@ class Server:
         descriptor = self._log.fileno()
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
 
-    def wait_listening(self, deadline_s: float = 5.0) -> bool:
+    def wait_listening(self, deadline_s: float = 10.0) -> bool:
         """Wait until it accepts connections: after the start, or again after a test.
 
         Read from /proc and not tried with a connection, which iperf3 would take for a client.
@@ -60,11 +64,12 @@ def server(
     *,
     one_off: bool = False,
     args: Sequence[str] = (),
+    program: Sequence[str] = REAL,
 ) -> Iterator[Server]:
     """An iperf3 server that listens on a free port, on `side` of `network` or on this host."""
     options = [*(["-1"] if one_off else []), *args]
     with tempfile.TemporaryFile() as log:
-        running = _start(network, side, options, log)
+        running = _start(network, side, [*program, "-s"], options, log)
         try:
             yield running
         finally:
@@ -72,13 +77,17 @@ def server(
 
 
 def _start(
-    network: NamespacePair | None, side: str, options: Sequence[str], log: IO[bytes]
+    network: NamespacePair | None,
+    side: str,
+    program: Sequence[str],
+    options: Sequence[str],
+    log: IO[bytes],
 ) -> Server:
     """Start on some free port; again on another if somebody else was faster to take it."""
     running = None
     for _ in range(_ATTEMPTS):
         _empty(log)
-        running = _launch(network, side, options, log)
+        running = _launch(network, side, program, options, log)
         try:
             if running.wait_listening():
                 return running
@@ -98,16 +107,21 @@ def _empty(log: IO[bytes]) -> None:
 
 
 def _launch(
-    network: NamespacePair | None, side: str, options: Sequence[str], log: IO[bytes]
+    network: NamespacePair | None,
+    side: str,
+    program: Sequence[str],
+    options: Sequence[str],
+    log: IO[bytes],
 ) -> Server:
-    port = _free_port(network, side)
-    argv = ["iperf3", "-s", "-p", str(port), "--forceflush", *options]
+    port = free_port(network, side)
+    argv = [*program, "-p", str(port), "--forceflush", *options]
     where: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
     process = network.popen(side, argv, **where) if network else subprocess.Popen(argv, **where)
     return Server(port, process, log)
 
 
-def _free_port(network: NamespacePair | None, side: str) -> int:
+def free_port(network: NamespacePair | None = None, side: str = "server") -> int:
+    """One that nobody has at the moment; somebody else may be faster to take it."""
     with network.enter(side) if network else contextlib.nullcontext():
         probe = socket.socket()
     with probe:

@@ -44,6 +44,10 @@ def parser() -> argparse.ArgumentParser:
     _add_ceiling_options(ceiling)
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
     _add_server_options(server)
+    # `main` never lets this parser see its options
+    commands.add_parser(
+        "iperf3", help="iperf3's command line and output: iperf3 --help", add_help=False
+    )
     return top
 
 

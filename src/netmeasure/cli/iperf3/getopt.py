@@ -1,0 +1,102 @@
+"""A command line as GNU getopt_long(3) reads it, one option at a time.
+
+Options and operands in any order, clusters (`-uR`), glued values (`-t5`), `--name=value`,
+unambiguous abbreviations, optional values only behind `=`, and the first bad word ends it: what
+stands before has been acted on by then. The standard library's `getopt.gnu_getopt` reads the whole
+line first and knows no optional values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol, TypeVar
+
+Argument = Literal["none", "required", "optional"]
+
+
+class Named(Protocol):
+    """What this module has to know of an option."""
+
+    @property
+    def longs(self) -> tuple[str, ...]: ...
+
+    @property
+    def short(self) -> str: ...
+
+    @property
+    def argument(self) -> Argument: ...
+
+    @property
+    def newer(self) -> bool:
+        """It makes no abbreviation ambiguous that was good without it."""
+        ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+class BadWordError(Exception):
+    """No such option, or not with or without a value: getopt's own sentence."""
+
+
+def read(words: Sequence[str], options: Sequence[T]) -> Iterator[tuple[T, str | None]]:
+    """The options and their values in the order in which they stand. Raises BadWordError."""
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return
+        if word.startswith("--"):
+            yield _long(word, rest, options)
+        elif word.startswith("-") and word != "-":
+            yield from _cluster(word, rest, options)
+
+
+def _long(word: str, rest: Iterator[str], options: Sequence[T]) -> tuple[T, str | None]:
+    name, equals, value = word[2:].partition("=")
+    option, full = _find(name, word, options)
+    if option.argument == "none" and equals:
+        raise BadWordError(f"option '--{full}' doesn't allow an argument")
+    if equals:
+        return option, value
+    if option.argument == "required":
+        return option, _next(rest, f"option '--{full}' requires an argument")
+    return option, None
+
+
+def _find(name: str, word: str, options: Sequence[T]) -> tuple[T, str]:
+    named: list[tuple[T, str]] = []
+    for option in options:
+        for long in option.longs:
+            if long == name:
+                return option, long
+            if long.startswith(name) and not any(other is option for other, _ in named):
+                named.append((option, long))
+    chosen = [found for found in named if not found[0].newer] or named
+    if not chosen:
+        raise BadWordError(f"unrecognized option '{word}'")
+    if len(chosen) > 1:
+        listed = "".join(f" '--{long}'" for _, long in named)
+        raise BadWordError(f"option '{word}' is ambiguous; possibilities:{listed}")
+    return chosen[0]
+
+
+def _cluster(
+    word: str, rest: Iterator[str], options: Sequence[T]
+) -> Iterator[tuple[T, str | None]]:
+    letters = word[1:]
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        option = next((option for option in options if option.short == letter), None)
+        if option is None:
+            raise BadWordError(f"invalid option -- '{letter}'")
+        if option.argument == "required":
+            yield option, letters or _next(rest, f"option requires an argument -- '{letter}'")
+            return
+        yield option, None
+
+
+def _next(rest: Iterator[str], otherwise: str) -> str:
+    value = next(rest, None)
+    if value is None:
+        raise BadWordError(otherwise)
+    return value

@@ -1,0 +1,62 @@
+"""Where iperf3's lines go: standard output and error or the log file, each line flushed at once."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from netmeasure.cli import streams
+from netmeasure.cli.iperf3.settings import Settings
+
+
+class Output:
+    """All that a test prints. With --logfile everything goes there, errors, too.
+
+    A reader that has left ends the printing, not the test. Raises OSError where the log file can't
+    be opened.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._out: TextIO = sys.stdout
+        self._err: TextIO = sys.stderr
+        self.lost: str | None = None  # why something could not be written
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="surrogateescape")  # titles and names as they came
+        if settings.logfile is not None:
+            self._out = self._err = open(  # noqa: SIM115  (for the whole program)
+                settings.logfile, "a", encoding="utf-8", errors="surrogateescape"
+            )
+
+    def lines(self, lines: Sequence[str]) -> None:
+        """Of a report; text has the time in front, if that was asked for."""
+        stamp = "" if self._settings.is_json else self._time()
+        self._write(self._out, "".join(f"{stamp}{line}\n" for line in lines))
+
+    def complain(self, sentence: str) -> None:
+        """An error: a line that begins with the program's name."""
+        self._write(self._err, f"{self._time()}iperf3: {sentence}\n")
+
+    def warn(self, sentence: str) -> None:
+        self._write(sys.stderr, f"warning: {sentence}\n")
+
+    def _time(self) -> str:
+        wanted = self._settings.timestamps
+        return "" if wanted is None else time.strftime(wanted)
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        if self.lost is not None or not text:
+            return
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError as exc:
+            self.lost = exc.strerror or str(exc)
+            if stream is sys.stdout:
+                streams.say_nothing_more()
+            if exc.errno != errno.EPIPE and stream is not sys.stderr:
+                sys.stderr.write(f"iperf3: error - unable to write output: {self.lost}\n")

@@ -1,0 +1,101 @@
+"""iperf3's command line from its first word to the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from netmeasure.cli import streams
+from netmeasure.cli.iperf3 import daemon, usage
+from netmeasure.cli.iperf3.getopt import BadWordError
+from netmeasure.cli.iperf3.output import Output
+from netmeasure.cli.iperf3.settings import Settings, parse
+from netmeasure.cli.iperf3.values import ParameterError
+
+if TYPE_CHECKING:
+    from netmeasure.spec import PeerSpec, ServerLimits
+
+OK, FAILED = 0, 1
+
+
+def script() -> int:
+    """The installed command `netmeasure-iperf3`, under whatever name it is linked."""
+    streams.open_all()
+    return main(sys.argv[1:])
+
+
+def main(words: Sequence[str]) -> int:
+    """Everything behind the program's name; returns the exit code."""
+    daemon.rename()
+    try:
+        settings = parse(words)
+    except BadWordError as exc:
+        return _refuse(f"{exc}\n")
+    except ParameterError as exc:
+        return _refuse(f"parameter error - {exc}\n")
+    if settings.help or settings.version:
+        sys.stdout.write(usage.help_text() if settings.help else usage.version_text())
+        return OK
+    return _run(settings)
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"iperf3: {sentence}\n{usage.SHORT_USAGE}")
+    return FAILED
+
+
+def _run(settings: Settings) -> int:
+    from netmeasure.cli.iperf3 import specs  # with it comes the engine
+
+    try:
+        work = specs.server_limits(settings) if settings.server else specs.client_spec(settings)
+    except ParameterError as exc:
+        return _refuse(f"parameter error - {exc}\n")
+    if settings.is_json and settings.format != "a":
+        sys.stderr.write("warning: Report format (-f) flag ignored with JSON output (-J)\n")
+    try:
+        output = Output(settings)
+    except OSError as exc:
+        return _leave(settings, f"error - unable to open log file: {exc.strerror}")
+    try:
+        daemon.check_pid_file(settings.pidfile)
+        if settings.affinity is not None:
+            os.sched_setaffinity(0, {settings.affinity.here})
+    except daemon.AnotherInstanceError:
+        sys.stderr.write("iperf3: Another instance of iperf3 appears to be running\n")
+        return FAILED
+    except OSError as exc:
+        return _leave(settings, f"error - unable to set CPU affinity: {exc.strerror}")
+    if settings.daemon:
+        daemon.detach()
+    with ExitStack() as process:
+        try:
+            process.enter_context(daemon.pid_file(settings.pidfile))
+        except OSError as exc:
+            return _leave(settings, f"error - unable to write PID file: {exc.strerror}")
+        code = _measure(settings, work, output)
+    return FAILED if output.lost else code
+
+
+def _leave(settings: Settings, sentence: str) -> int:
+    sys.stderr.write(f"iperf3: {sentence}\n")
+    if settings.server:
+        sys.stderr.write("iperf3: exiting\n")
+    return FAILED
+
+
+def _measure(settings: Settings, work: PeerSpec | ServerLimits, output: Output) -> int:
+    import uvloop
+
+    from netmeasure.cli.iperf3 import client, server
+    from netmeasure.spec import ServerLimits
+
+    try:
+        if isinstance(work, ServerLimits):
+            return uvloop.run(server.server(settings, work, output))
+        return uvloop.run(client.client(settings, work, output))
+    except KeyboardInterrupt:  # before there was anything to interrupt
+        return OK

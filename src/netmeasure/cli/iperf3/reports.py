@@ -1,0 +1,31 @@
+"""Which of iperf3's reports the options ask for."""
+
+from __future__ import annotations
+
+from netmeasure.cli.iperf3 import usage
+from netmeasure.cli.iperf3.settings import Settings
+from netmeasure.export.iperf3 import JsonReport, Report, TextReport
+from netmeasure.export.iperf3 import Settings as Style
+
+#: In JSON, where readers split off "iperf " and take the rest for a number.
+VERSION = f"iperf {usage.IMITATED}"
+
+
+def make_report(settings: Settings) -> Report:
+    style = Style(
+        end="server" if settings.server else "client",
+        version=VERSION,
+        system=usage.system_line(),
+        host=settings.client.host if settings.client else "",
+        port=settings.port,
+        interval_s=settings.interval,
+        unit=settings.format,
+        verbose=settings.verbose,
+        title=settings.title,
+        extra_data=settings.extra_data,
+        netmeasure=settings.netmeasure,
+    )
+    if not settings.is_json:
+        return TextReport(style)
+    full = settings.json_stream_full_output
+    return JsonReport(style, stream=settings.json_stream, full=full)

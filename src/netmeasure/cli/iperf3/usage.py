@@ -1,0 +1,73 @@
+"""What -h and -v say, and the hint behind a wrong command line."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+
+from netmeasure.cli.iperf3.table import OPTIONS, Option
+from netmeasure.version import __version__
+
+#: The iperf3 whose command line, output and manners these are. Programs that drive iperf3 decide by
+#: this number what they may ask for, so it is the first word that looks like a version.
+IMITATED = "3.21"
+VERSION_LINE = f"iperf {IMITATED} (netmeasure {__version__})"
+FEATURES = (
+    "CPU affinity setting",
+    "IPv6 flow label",
+    "TCP congestion algorithm setting",
+    "sendfile / zerocopy",
+    "socket pacing",
+    "authentication",
+    "bind to device",
+    "support IPv4 don't fragment",
+    "POSIX threads",
+    "GSO/GRO support",
+)
+
+SHORT_USAGE = (
+    "Usage: iperf3 [-s|-c host] [options]\n"
+    "       iperf3 [-h|--help] [-v|--version]\n"
+    "This is netmeasure in iperf3's place; iperf3 --help lists what it takes.\n"
+)
+
+_HEADINGS = {"both": "Server and client", "server": "Server only", "client": "Client only"}
+_INDENT = 34
+
+
+def system_line() -> str:
+    """uname's words: system, host, release, version, machine."""
+    return " ".join(os.uname())
+
+
+def version_text() -> str:
+    """Three lines."""
+    return f"{VERSION_LINE}\n{system_line()}\nOptional features available: {', '.join(FEATURES)}\n"
+
+
+def help_text() -> str:
+    lines = SHORT_USAGE.splitlines()[:2]
+    for role, heading in _HEADINGS.items():
+        lines += ["", f"{heading}:"]
+        for option in OPTIONS:
+            if option.role == role:
+                lines += _entry(option)
+    lines += [
+        "",
+        "BYTES, COUNT and RATE take k, m, g or t behind them: powers of 1024, of rates of 1000.",
+        "docs/iperf3-migration.md says what differs from iperf3.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(option: Option) -> list[str]:
+    short = f"-{option.short}, " if option.short else ""
+    shown = option.shown
+    value = f"[={shown[1:]}" if shown.startswith("[") else f" {shown}" if shown else ""
+    head = f"  {short}--{option.name}{value}"
+    others = ", ".join(f"--{long}" for long in option.longs[1:])
+    text = option.help + (f"; also {others}" if others else "")
+    rest = textwrap.wrap(text, 98 - _INDENT)
+    if len(head) >= _INDENT - 1:
+        return [head, *(" " * _INDENT + line for line in rest)]
+    return [head.ljust(_INDENT) + rest[0], *(" " * _INDENT + line for line in rest[1:])]

@@ -1,0 +1,312 @@
+"""The values of options as C's library reads them for iperf3: leading characters count, the rest is
+dropped; units are one letter. Each function takes the word and gives the value, or raises
+ParameterError with iperf3's sentence."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+_INTEGER = re.compile(r"[ \t-\r]*([+-]?[0-9]+)")
+_BASE_0 = re.compile(r"[ \t-\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+_HEX_FLOAT = r"0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?"
+_DECIMAL = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_REAL = re.compile(
+    rf"[ \t-\r]*([+-]?)(?:({_HEX_FLOAT})|({_DECIMAL})|(infinity|inf|nan))", re.IGNORECASE
+)
+_LINK_LOCAL = re.compile(r"(?:fe[89ab][0-9a-f]|ff[0-9a-f]{2}):", re.IGNORECASE)
+_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
+_INT_MAX = 2**31 - 1
+_LONG_MAX = 2**63 - 1
+
+FORMATS = "kmgtKMGT"
+MAX_TIME_S = 86_400
+MAX_TIMEOUT_MS = 86_400_000
+MAX_OMIT_S = 600
+MAX_STREAMS = 128
+MAX_BURST = 1000
+MAX_MSS = 32_767
+MAX_WINDOW = 512 * 1024 * 1024
+MAX_BLOCK = 1024 * 1024
+MIN_DATAGRAM, MAX_DATAGRAM = 16, 65_507
+MAX_CPU = 1024
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
+
+
+class ParameterError(Exception):
+    """An option can't have this value, or not together with others: iperf3's sentence."""
+
+
+def atoi(word: str) -> int:
+    """atoi(3): decimal digits at the start, 0 without any. Too large is as large as a C int is."""
+    found = _INTEGER.match(word)
+    return max(-_INT_MAX - 1, min(_INT_MAX, int(found[1]))) if found else 0
+
+
+def strtol(word: str) -> tuple[int, str]:
+    """strtol(3) with base 0: the number (0x: hexadecimal, 0: octal) and what stands behind it."""
+    found = _BASE_0.match(word)
+    if not found:
+        return 0, word
+    digits = found[2]
+    if digits[:2] in ("0x", "0X"):
+        number = int(digits, 16)
+    else:
+        number = int(digits, 8 if digits.startswith("0") else 10)
+    number = -number if found[1] == "-" else number
+    return max(-_LONG_MAX - 1, min(_LONG_MAX, number)), word[found.end() :]
+
+
+def strtod(word: str) -> tuple[float | None, str]:
+    """strtod(3): the number and what stands behind it; None where there is no number."""
+    found = _REAL.match(word)
+    if not found:
+        return None, word
+    sign, hexadecimal, decimal, name = found.groups()
+    try:
+        number = float.fromhex(hexadecimal) if hexadecimal else float(decimal or name)
+    except OverflowError:
+        number = math.inf
+    return -number if sign == "-" else number, word[found.end() :]
+
+
+def atof(word: str) -> float:
+    """atof(3): 0 where there is no number."""
+    return strtod(word)[0] or 0.0
+
+
+def _with_unit(word: str, base: int) -> int:
+    number, rest = strtod(word)
+    power = _POWERS.get(rest[:1].lower()) if rest else 0
+    if number is None or power is None or not math.isfinite(number) or number < 0:
+        raise ParameterError(f"invalid unit value or suffix: '{word}'")
+    return min(_LONG_MAX, int(number * base**power))
+
+
+def u1024(word: str) -> int:
+    """A size or a count: a number and k, m, g or t, powers of 1024; the fraction is dropped."""
+    return _with_unit(word, 1024)
+
+
+def u1000(word: str) -> int:
+    """A rate: a number and k, m, g or t, powers of 1000."""
+    return _with_unit(word, 1000)
+
+
+# ---- the values of single options ----------------------------------------------------------------
+
+
+def port(word: str) -> int:
+    number = atoi(word)
+    if not 1 <= number <= 65_535:
+        raise ParameterError("port number must be between 1 and 65535 inclusive")
+    return number
+
+
+def report_format(word: str) -> str:
+    if word[:1] not in tuple(FORMATS):
+        raise ParameterError("bad format specifier (valid formats are in the set [kmgtKMGT])")
+    return word[0]
+
+
+def interval(word: str) -> float:
+    seconds = atof(word)
+    if seconds != 0 and not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
+        raise ParameterError("invalid report interval (min = 0.1, max = 60 seconds)")
+    return seconds
+
+
+def duration(word: str) -> int:
+    seconds = atoi(word)
+    if not 0 <= seconds <= MAX_TIME_S:
+        raise ParameterError("test duration valid values are 0 to 86400 seconds")
+    return seconds
+
+
+def server_duration(word: str) -> int:
+    seconds = atoi(word)
+    if not 0 <= seconds <= MAX_TIME_S:
+        raise ParameterError(
+            "client's requested duration exceeds the server's maximum permitted limit"
+        )
+    return seconds
+
+
+def omit(word: str) -> int:
+    seconds = atoi(word)
+    if not 0 <= seconds <= MAX_OMIT_S:
+        raise ParameterError("bogus value for --omit (maximum = 600 seconds)")
+    return seconds
+
+
+def streams(word: str) -> int:
+    number = atoi(word)
+    if not 1 <= number <= MAX_STREAMS:
+        raise ParameterError("invalid number of parallel streams (min = 1, max = 128)")
+    return number
+
+
+def mss(word: str) -> int:
+    size = atoi(word)
+    if not 0 <= size <= MAX_MSS:
+        raise ParameterError(f"TCP MSS too large (maximum = {MAX_MSS} bytes)")
+    return size
+
+
+def window(word: str) -> int:
+    size = u1024(word)
+    if size > MAX_WINDOW:
+        raise ParameterError(f"socket buffer size too large (maximum = {MAX_WINDOW} bytes)")
+    return size
+
+
+class Bitrate(NamedTuple):
+    bps: int
+    burst: int | None
+
+
+def bitrate(word: str) -> Bitrate:
+    """RATE[/BURST]: bits per second, 0 for no limit, and blocks that are sent at a time."""
+    rate, slash, count = word.partition("/")
+    burst = atoi(count) if slash else None
+    if burst is not None and not 1 <= burst <= MAX_BURST:
+        raise ParameterError(f"invalid burst count (maximum = {MAX_BURST})")
+    return Bitrate(u1000(rate), burst)
+
+
+class RateLimit(NamedTuple):
+    bps: int
+    averaged_over_s: float
+
+
+def rate_limit(word: str) -> RateLimit:
+    """RATE[/SECONDS]: of all streams of a test, as a mean over so many seconds."""
+    rate, slash, text = word.partition("/")
+    seconds = atof(text) if slash else 5.0
+    if seconds != 0 and not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
+        raise ParameterError(
+            "bitrate limit averaging interval is out of range (min = 0.1, max = 60 seconds)"
+        )
+    return RateLimit(u1000(rate), seconds)
+
+
+class Affinity(NamedTuple):
+    here: int
+    server: int | None
+
+
+def affinity(word: str) -> Affinity:
+    """CPU[,CPU]: of this process, and of the server's during this test."""
+    here, comma, there = word.partition(",")
+    if not _INTEGER.match(here):
+        raise ParameterError("unable to set CPU affinity: ")
+    chosen = Affinity(atoi(here), atoi(there) if comma else None)
+    if not all(cpu is None or 0 <= cpu <= MAX_CPU for cpu in chosen):
+        raise ParameterError("unable to set CPU affinity: ")
+    return chosen
+
+
+def tos(word: str) -> int:
+    number = strtol(word)[0]
+    if not 0 <= number <= 255:
+        raise ParameterError("bad TOS value (must be between 0 and 255 inclusive)")
+    return number
+
+
+#: Class selectors and assured forwarding by their arithmetic (RFC 2474, RFC 2597), and the rest by
+#: name; the last three are bits of the old type of service (RFC 1349), as iperf3 takes them.
+_CODE_POINTS = (
+    {f"cs{n}": 8 * n << 2 for n in range(8)}
+    | {f"af{n}{drop}": (8 * n + 2 * drop) << 2 for n in range(1, 5) for drop in range(1, 4)}
+    | {"ef": 46 << 2, "va": 44 << 2}
+    | {"lowdelay": 0x10, "throughput": 0x08, "reliability": 0x04}
+)
+
+
+def dscp(word: str) -> int:
+    """A differentiated-services code point by number or name, as the whole octet."""
+    if word.lower() in _CODE_POINTS:
+        return _CODE_POINTS[word.lower()]
+    number, rest = strtol(word)
+    if rest or not word or not 0 <= number <= 63:
+        raise ParameterError(
+            "bad DSCP value (numeric: 0-63 inclusive, symbolic: one of [af11-13, af21-23, af31-33,"
+            " af41-43, cs1-7, ef, va, lowdelay, throughput, reliability])"
+        )
+    return number << 2
+
+
+def flow_label(word: str) -> int:
+    number = strtol(word)[0]
+    if not 1 <= number <= 0xFFFFF:
+        raise ParameterError("unable to set IPv6 flow label")
+    return number
+
+
+def receive_timeout(word: str) -> int:
+    number = atoi(word)
+    if not 100 <= number <= MAX_TIMEOUT_MS:
+        raise ParameterError("receive timeout value is incorrect or not in range: ")
+    return number
+
+
+def send_timeout(word: str) -> int:
+    number = atoi(word)
+    if not 0 <= number <= MAX_TIMEOUT_MS:
+        raise ParameterError("send timeout value is incorrect or not in range: ")
+    return number
+
+
+def idle_timeout(word: str) -> int:
+    number = atoi(word)
+    if not 1 <= number <= MAX_TIME_S:
+        raise ParameterError("idle timeout parameter is not positive or larger than allowed limit")
+    return number
+
+
+def skew_threshold(word: str) -> int:
+    number = atoi(word)
+    if number <= 0:
+        raise ParameterError("skew threshold must be a positive number")
+    return number
+
+
+def debug_level(word: str | None) -> int:
+    level = 4 if word is None else atoi(word)
+    return level if 1 <= level <= 4 else 4
+
+
+class Keepalive(NamedTuple):
+    """Seconds, seconds and a count; None: the system's."""
+
+    idle_s: int | None
+    interval_s: int | None
+    probes: int | None
+
+
+def keepalive(word: str | None) -> Keepalive:
+    """[IDLE][/[INTERVAL][/COUNT]]; 0 and nothing leave the system's own."""
+    parts = [atoi(part) or None for part in (word or "").split("/", 2)]
+    chosen = Keepalive(*parts, *(None,) * (3 - len(parts)))
+    idle, period, probes = chosen
+    wrong = any(part is not None and part < 0 for part in chosen)
+    if wrong or (idle and period and probes and idle <= period * probes):
+        raise ParameterError(
+            "control connection keepalive period should be larger than the full retry period"
+            " (interval * count)"
+        )
+    return chosen
+
+
+class Place(NamedTuple):
+    host: str
+    device: str | None
+
+
+def place(word: str) -> Place:
+    """HOST[%DEVICE]; behind a link-local address of IPv6 the device is part of the address."""
+    host, percent, device = word.partition("%")
+    if not percent or _LINK_LOCAL.match(host):
+        return Place(word, None)
+    return Place(host, device)

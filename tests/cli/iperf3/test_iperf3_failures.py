@@ -1,0 +1,235 @@
+"""Tests that fail while they run: ours beside the real iperf3, in words, streams and exit codes."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import pytest
+
+from support.iperf3 import OURS, REAL, server
+from support.scripted import Peer, Scripted, deaf, nobody
+
+pytestmark = pytest.mark.interop
+
+_UNABLE = "iperf3: error - unable to connect to server"
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def run(program: tuple[str, ...], *words: str, timeout: float = 30) -> Ran:
+    ran = subprocess.run(
+        (*program, *words), capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def both(*words: str) -> tuple[Ran, Ran]:
+    """The real one's run and ours, at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        real, ours = pool.map(lambda program: run(program, *words), (REAL, OURS))
+    return real, ours
+
+
+def same_failure(words: list[str]) -> tuple[str, str]:
+    """Both fail before anything is printed; their sentences, without a common beginning."""
+    real, ours = both(*words)
+    assert (real.code, real.out) == (ours.code, ours.out) == (1, "")
+    assert real.err.count("\n") == ours.err.count("\n") == 1
+    return real.err.strip(), ours.err.strip()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-c", "127.0.0.1"],
+        ["-c", "nowhere.invalid"],
+        ["-c", "127.0.0.1", "-6"],
+        ["-c", "::1", "-4"],
+        ["-c", "127.0.0.1", "-B", "192.0.2.1"],
+    ],
+    ids=" ".join,
+)
+def test_no_connection(options: list[str]) -> None:
+    """3.21 has a longer sentence than 3.12, and the same reason of the system's behind it."""
+    with nobody() as port:
+        real, ours = same_failure([*options, "-p", str(port)])
+    assert real.startswith(f"{_UNABLE}: ")
+    assert ours.startswith(f"{_UNABLE} - server may have stopped running")
+    assert ours.rpartition(": ")[2] == real.rpartition(": ")[2]
+
+
+def test_connect_timeout() -> None:
+    with deaf() as port:
+        words = ["-c", "127.0.0.1", "-p", str(port), "--connect-timeout", "300"]
+        real, ours = same_failure(words)
+    assert real.startswith(f"{_UNABLE}: ")
+    assert ours.startswith(f"{_UNABLE} - ")
+    assert ours.endswith(": Connection timed out")
+
+
+def test_without_the_congestion_control() -> None:
+    with server() as running:
+        words = ["-c", "127.0.0.1", "-p", str(running.port), "-C", "nosuch"]
+        real = run(REAL, *words)
+        running.wait_listening()
+        ours = run(OURS, *words)
+    assert (real.code, ours.code) == (1, 1)
+    assert ours.err == real.err
+
+
+def test_a_window_that_is_not_to_be_had() -> None:
+    with server() as running:
+        words = ["-c", "127.0.0.1", "-p", str(running.port), "-w", "500M"]
+        real = run(REAL, *words)
+        running.wait_listening()
+        ours = run(OURS, *words)
+    assert (real.code, ours.code) == (1, 1)
+    assert ours.err == real.err == "iperf3: error - socket buffer size not set correctly\n"
+
+
+def _after_the_cookie(answer: bytes) -> Callable[[Peer], None]:
+    def script(peer: Peer) -> None:
+        peer.count(37)
+        peer.send(answer)
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (b"", "control socket has closed unexpectedly"),
+        (b"\xff", "the server is busy running a test. try again later"),
+        (b"\x0b", "the server has terminated"),
+        (b"\xfe\0\0\0\x1b\0\0\0\0", "total required bandwidth is larger than server limit"),
+        (b"\xfe\0\0\0\x8e", "test authorization failed"),
+    ],
+)
+def test_a_server_that_ends_it(answer: bytes, sentence: str) -> None:
+    with Scripted(_after_the_cookie(answer)) as scripted:
+        words = ["-c", "127.0.0.1", "-p", str(scripted.port)]
+        real, ours = both(*words)
+        document = run(OURS, *words, "-J")
+    expected = f"iperf3: error - {sentence}\n"
+    assert (ours.code, ours.err) == (1, expected)
+    if len(answer) != 5:  # 3.12 does not understand the short form that its own server sends
+        assert (real.code, real.err) == (1, expected)
+    assert (document.code, document.err) == (1, "")
+    assert json.loads(document.out)["error"] == sentence
+    assert json.loads(document.out)["end"] == {}
+
+
+def test_a_server_of_something_else() -> None:
+    with Scripted(_after_the_cookie(b"\x7f")) as scripted:
+        words = ["-c", "127.0.0.1", "-p", str(scripted.port)]
+        real, ours = both(*words)
+    assert (real.code, ours.code) == (1, 1)
+    sentence = "iperf3: error - received an unknown control message"
+    assert real.err.strip() == sentence
+    assert ours.err == f"{sentence} (ensure other side is iperf3 and not iperf)\n"
+
+
+def test_json_of_a_refused_connection() -> None:
+    with nobody() as port:
+        real, ours = both("-c", "127.0.0.1", "-p", str(port), "-J")
+    assert (real.code, ours.code) == (0, 1)  # 3.12's 0 was mended in 3.14
+    assert (real.err, ours.err) == ("", "")
+    theirs, document = json.loads(real.out), json.loads(ours.out)
+    assert list(document) == list(theirs) == ["start", "intervals", "end", "error"]
+    assert list(document["start"]) == list(theirs["start"])
+    assert (document["intervals"], document["end"]) == ([], {})
+    assert document["error"].startswith("unable to connect to server - ")
+    assert document["error"].endswith(": Connection refused")
+    assert ours.out.startswith("{\n\t")
+    assert ours.out.endswith("\n}\n")
+
+
+def test_events_of_a_refused_connection() -> None:
+    with nobody() as port:
+        ran = run(OURS, "-c", "127.0.0.1", "-p", str(port), "--json-stream")
+    events = [json.loads(line) for line in ran.out.splitlines()]
+    assert (ran.code, ran.err) == (1, "")
+    assert [event["event"] for event in events] == ["error", "end"]
+    assert events[0]["data"].endswith(": Connection refused")
+    assert events[1]["data"] == {}
+
+
+def test_a_busy_server() -> None:
+    """Each program's server is busy with a client of the other kind."""
+    for program, other in ((REAL, OURS), (OURS, REAL)):
+        with server(program=program) as running:
+            port = str(running.port)
+            first = subprocess.Popen(
+                (*other, "-c", "127.0.0.1", "-p", port, "-t", "30"),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            try:
+                assert first.stdout is not None
+                if other is OURS:
+                    assert first.stdout.readline().startswith("Connecting to host")
+                else:
+                    _until_accepted(running)
+                ran = run(OURS, "-c", "127.0.0.1", "-p", port)
+                assert ran == (
+                    1,
+                    "",
+                    "iperf3: error - the server is busy running a test. try again later\n",
+                )
+            finally:
+                first.kill()
+                first.communicate()
+
+
+def _until_accepted(running: object) -> None:
+    from support import census
+
+    assert census.settle(lambda: "connected to" in running.output, 10)  # type: ignore[attr-defined]
+
+
+def test_a_server_whose_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        words = ["-s", "-B", "127.0.0.1", "-p", str(other.getsockname()[1])]
+        real, ours = both(*words)
+        document = run(OURS, *words, "-J")
+    assert ours == real
+    assert ours.err.splitlines() == [
+        "iperf3: error - unable to start listener for connections: Address already in use",
+        "iperf3: exiting",
+    ]
+    assert (document.code, document.err) == (1, "")
+    assert json.loads(document.out)["error"] == (
+        "error - unable to start listener for connections: Address already in use"
+    )
+
+
+@pytest.mark.parametrize("end", [["-s"], ["-c", "127.0.0.1"]], ids=["server", "client"])
+@pytest.mark.parametrize(
+    "option", [["--logfile", "/nowhere/x"], ["-I", "/nowhere/x"], ["-A", "900"]], ids=" ".join
+)
+def test_what_this_host_does_not_have(end: list[str], option: list[str]) -> None:
+    with nobody() as port:
+        real, ours = both(*end, *option, "-p", str(port))
+    assert (real.code, real.out) == (ours.code, ours.out) == (1, "")
+    assert ours.err.splitlines()[0] == real.err.splitlines()[0]
+
+
+def test_errors_go_to_the_log_file(tmp_path) -> None:
+    logs = [tmp_path / "real", tmp_path / "ours"]
+    with nobody() as port:
+        for program, log in zip((REAL, OURS), logs, strict=True):
+            words = ["-c", "127.0.0.1", "-p", str(port), "--logfile", str(log), "--timestamps=%Y "]
+            assert run(program, *words) == (1, "", "")
+    for log in logs:
+        assert "iperf3: error - unable to connect to server" in log.read_text()
+    assert logs[1].read_text().startswith("20")  # 3.12 takes its own format here

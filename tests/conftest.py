@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import hypothesis
+import numpy  # noqa: F401  (it starts threads when it is imported, and keeps them)
 import pytest
 import uvloop
 

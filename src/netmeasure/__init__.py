@@ -5,76 +5,77 @@ async with nm.serve("127.0.0.1", port=0) as server:
 print(result.steady.goodput_bps, result.set_up_ns)
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from netmeasure import units
-from netmeasure.analysis.samples import Estimate
-from netmeasure.client import Client, connect, measure
-from netmeasure.errors import (
-    BusyError,
-    ConnectError,
-    ConnectRefusedError,
-    ConnectTimeoutError,
-    FileRefusedError,
-    MeasureError,
-    NameNotFoundError,
-    NetmeasureError,
-    PeerClosedError,
-    PeerRefusedError,
-    PeerTerminatedError,
-    PeerTimeoutError,
-    ProtocolError,
-    RemoteProtocolError,
-    ResultFormatError,
-    ServeError,
-    SocketOptionError,
-    SpecError,
-    StreamError,
-    TlsError,
-    UnreachableError,
-)
-from netmeasure.observe import Control, Observer, Opening, OpenStream
-from netmeasure.repeat import alternate, repeat
-from netmeasure.result import (
-    Averages,
-    Ceiling,
-    Datagrams,
-    Flow,
-    Interval,
-    Loss,
-    Phase,
-    Result,
-    Series,
-    SideReport,
-    Steady,
-    StreamInterval,
-    StreamReport,
-    StreamResult,
-    TcpInfo,
-    Totals,
-    Transfer,
-)
-from netmeasure.resultset import ResultSet
-from netmeasure.run import Run
-from netmeasure.runs import RunFigures, RunsSummary, summarise
-from netmeasure.server import Server, serve
-from netmeasure.spec import (
-    Deadlines,
-    FtpSpec,
-    HttpSpec,
-    Link,
-    OriginLimits,
-    ServerLimits,
-    SocketOptions,
-    TcpSpec,
-    Timing,
-    UdpSpec,
-)
 from netmeasure.version import __version__
 
 if TYPE_CHECKING:
+    from netmeasure.analysis.samples import Estimate
+    from netmeasure.client import Client, connect, measure
+    from netmeasure.errors import (
+        BusyError,
+        ConnectError,
+        ConnectRefusedError,
+        ConnectTimeoutError,
+        FileRefusedError,
+        MeasureError,
+        NameNotFoundError,
+        NetmeasureError,
+        PeerClosedError,
+        PeerRefusedError,
+        PeerTerminatedError,
+        PeerTimeoutError,
+        ProtocolError,
+        RemoteProtocolError,
+        ResultFormatError,
+        ServeError,
+        SocketOptionError,
+        SpecError,
+        StreamError,
+        TlsError,
+        UnreachableError,
+    )
+    from netmeasure.observe import Control, Observer, Opening, OpenStream
     from netmeasure.origins.ftp import FtpOrigin, serve_ftp
     from netmeasure.origins.http import HttpOrigin, serve_http
+    from netmeasure.repetition import alternate, repeat
+    from netmeasure.result import (
+        Averages,
+        Ceiling,
+        Datagrams,
+        Flow,
+        Interval,
+        Loss,
+        Phase,
+        Result,
+        Series,
+        SideReport,
+        Steady,
+        StreamInterval,
+        StreamReport,
+        StreamResult,
+        TcpInfo,
+        Totals,
+        Transfer,
+    )
+    from netmeasure.resultset import ResultSet
+    from netmeasure.run import Run
+    from netmeasure.runs import RunFigures, RunsSummary, summarise
+    from netmeasure.server import Server, serve
+    from netmeasure.spec import (
+        Deadlines,
+        FtpSpec,
+        HttpSpec,
+        Link,
+        OriginLimits,
+        ServerLimits,
+        SocketOptions,
+        TcpSpec,
+        Timing,
+        UdpSpec,
+    )
 
 __all__ = [
     "Averages",
@@ -150,15 +151,33 @@ __all__ = [
     "units",
 ]
 
+#: Where the names are, those first that take no time to load.
+_HOMES = (
+    "errors",
+    "spec",
+    "result",
+    "observe",
+    "run",
+    "analysis.samples",
+    "client",
+    "server",
+    "repetition",
+    "resultset",
+    "runs",
+    "origins.http",
+    "origins.ftp",
+)
+
 
 def __getattr__(name: str) -> object:
-    """The embedded servers, on their first use: to import aiohttp takes a quarter of a second."""
-    if name in ("HttpOrigin", "serve_http"):
-        from netmeasure.origins import http
-
-        return getattr(http, name)
-    if name in ("FtpOrigin", "serve_ftp"):
-        from netmeasure.origins import ftp
-
-        return getattr(ftp, name)
+    """Each name on its first use: a program that asks for a version, or only for the servers of
+    files, does not wait for numpy and aiohttp."""
+    if name in _HOMES:
+        return import_module(f"{__name__}.{name}")
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            found = getattr(module, name, None)
+            if getattr(found, "__module__", None) == module.__name__:  # defined there, not imported
+                return globals().setdefault(name, found)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure.repeat import turns
+from netmeasure.repetition import turns
 from support.proxy import Proxy
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -32,7 +32,7 @@ _L5 = {
     "run",
     "session",
 }
-_L6 = {"client", "repeat", "server", "origins"}
+_L6 = {"client", "repetition", "server", "origins"}
 _BELOW_L5 = _L0 | _L1 | _L3 | {"workloads"}
 ALLOWED: dict[str, set[str]] = {
     # L0

@@ -9,7 +9,7 @@ from netmeasure.cli.output import check_writable, console, write_json
 from netmeasure.cli.specs import Options, test_spec
 from netmeasure.cli.watch import Watch, see_all
 from netmeasure.client import make_run
-from netmeasure.repeat import check_times
+from netmeasure.repetition import check_times
 from netmeasure.report import runs, text
 from netmeasure.result import Result
 from netmeasure.resultset import ResultSet

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.errors import MeasureError
-from netmeasure.repeat import Side, worth_going_on
+from netmeasure.repetition import Side, worth_going_on
 from netmeasure.report import runs, text
 from netmeasure.result import Result
 from netmeasure.run import Run

@@ -1,0 +1,45 @@
+"""What `import netmeasure` offers: every name, and nothing loaded before its first use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import netmeasure
+
+
+def test_every_public_name_is_there() -> None:
+    for name in netmeasure.__all__:
+        value = getattr(netmeasure, name)
+        home = getattr(value, "__module__", "netmeasure")
+        assert home.startswith("netmeasure"), name
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """The import of a module makes it an attribute of the package, in the place of the name."""
+    modules = {path.stem for path in Path(netmeasure.__file__).parent.iterdir()}
+    assert modules & set(netmeasure.__all__) == {"units"}
+
+
+def test_what_is_not_public_is_no_attribute() -> None:
+    assert not hasattr(netmeasure, "import_module_of_nothing")
+    assert not hasattr(netmeasure, "asyncio")  # of a module where the names are looked for
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, netmeasure;"
+        "print(sorted({'numpy', 'asyncio', 'msgspec', 'aiohttp'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_version_is_told_without_the_engine() -> None:
+    code = (
+        "import sys; from netmeasure.cli.iperf3.program import main; main(['-v']);"
+        "print(sorted({'numpy', 'asyncio', 'msgspec', 'uvloop', 'rich'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"

@@ -27,6 +27,12 @@ class SpecError(NetmeasureError, ValueError):
     code = "bad_value"
 
 
+class UsageError(NetmeasureError, ValueError):
+    """A command line that can't be read: no such option, or not with or without a value."""
+
+    code = "usage"
+
+
 class ResultFormatError(NetmeasureError, ValueError):
     """A saved result that can't be read: not JSON, or of an unknown schema version."""
 

@@ -54,6 +54,9 @@ POLL_S = 0.05
 #: A plain client's streams don't end before the results; without a byte count to go by, they are
 #: taken to be empty when nothing has come for so long.
 QUIET_S = 0.2
+#: A plain client looks at its control connection between two writes: it must come to that before
+#: its streams break, or it takes the break for the reason.
+LAST_WORD_S = 0.05
 
 _NOT_SUPPORTED = 13
 _BAD_PARAMETERS = 114
@@ -421,9 +424,7 @@ class Session:
     async def _leave(self, error: BaseException | None) -> None:
         """Leave no thread and no socket; tell the client why if it did not go by itself."""
         if error is not None and self._control.connection.phase is not Phase.OVER:
-            await self._tell(
-                error
-            )  # before its streams break, or it would take that for the reason
+            await self._tell(error)
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
@@ -435,6 +436,7 @@ class Session:
         try:
             if isinstance(error, asyncio.CancelledError):
                 await self._control.send(Kind.SERVER_TERMINATE, deadline_s=1.0)
+                await asyncio.sleep(LAST_WORD_S)
                 return
             number = error.number if isinstance(error, RefusedTestError) else None
             if isinstance(error, StreamError):

@@ -50,7 +50,8 @@ def family(error: type[Exception]) -> Iterator[type[Exception]]:
 
 
 def test_public_exceptions() -> None:
-    public = {value for value in vars(netmeasure).values() if inspect.isclass(value)}
+    names = (getattr(netmeasure, name) for name in netmeasure.__all__)
+    public = {value for value in names if inspect.isclass(value)}
     exceptions = {value for value in public if issubclass(value, BaseException)}
     assert exceptions
     assert exceptions <= set(TREE)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netmeasure.cli.iperf3.getopt import BadWordError, read
+from netmeasure.cli.iperf3.getopt import read
 from netmeasure.cli.iperf3.table import OPTIONS, Option
+from netmeasure.errors import UsageError
 
 #: As far as 3.12 has them, so that abbreviations mean the same.
 OLD = tuple(option for option in OPTIONS if not option.newer)
@@ -61,7 +62,7 @@ def ours(words: Sequence[str], options: Sequence[Option] = OLD) -> tuple[list[ob
     try:
         for option, value in read(words, options):
             found.append((option.name, value))
-    except BadWordError:
+    except UsageError:
         return found, True
     return found, False
 
@@ -126,7 +127,7 @@ def test_an_exact_name_is_no_abbreviation() -> None:
     ],
 )
 def test_says_what_is_wrong(words: list[str], sentence: str) -> None:
-    with pytest.raises(BadWordError) as raised:
+    with pytest.raises(UsageError) as raised:
         list(read(words, OPTIONS))
     assert str(raised.value).startswith(sentence)
 

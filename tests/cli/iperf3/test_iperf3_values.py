@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netmeasure.cli.iperf3 import values
-from netmeasure.cli.iperf3.values import ParameterError
+from netmeasure.errors import SpecError
 
 _PIECES = [
     "",
@@ -79,7 +79,7 @@ def test_a_unit_is_taken_or_refused(word: str) -> None:
     for convert in (values.u1024, values.u1000):
         try:
             value = convert(word)
-        except ParameterError:
+        except SpecError:
             continue
         assert 0 <= value < 2**63
 
@@ -165,5 +165,5 @@ def test_value(convert: Callable[[str | None], object], word: str | None, value:
     ],
 )
 def test_refused(convert: Callable[[str], object], word: str) -> None:
-    with pytest.raises(ParameterError):
+    with pytest.raises(SpecError):
         convert(word)

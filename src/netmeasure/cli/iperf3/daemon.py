@@ -7,10 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
-class AnotherInstanceError(Exception):
-    """The pid file names a process that lives."""
-
-
 def detach() -> None:
     """Go on in the background: a session of its own, the caller's pipes let go. Returns in the
     surviving process only; the directory stays. Before there are threads or an event loop."""
@@ -26,14 +22,14 @@ def detach() -> None:
         os.close(nowhere)
 
 
-def check_pid_file(path: str | None) -> None:
-    """Raises AnotherInstanceError."""
+def another_lives(path: str | None) -> bool:
+    """The pid file is there and names a process that lives."""
     if path is None:
-        return
+        return False
     with suppress(OSError, ValueError, OverflowError), open(path) as file:
         number = int(file.read(32).strip("\0 \n"))
-        if number > 0 and number != os.getpid() and _lives(number):
-            raise AnotherInstanceError
+        return number > 0 and number != os.getpid() and _lives(number)
+    return False
 
 
 def _lives(number: int) -> bool:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol, TypeVar
 
+from netmeasure.errors import UsageError
+
 Argument = Literal["none", "required", "optional"]
 
 
@@ -35,12 +37,8 @@ class Named(Protocol):
 T = TypeVar("T", bound=Named)
 
 
-class BadWordError(Exception):
-    """No such option, or not with or without a value: getopt's own sentence."""
-
-
 def read(words: Sequence[str], options: Sequence[T]) -> Iterator[tuple[T, str | None]]:
-    """The options and their values in the order in which they stand. Raises BadWordError."""
+    """The options and their values in the order in which they stand. Raises UsageError."""
     rest = iter(words)
     for word in rest:
         if word == "--":
@@ -55,7 +53,7 @@ def _long(word: str, rest: Iterator[str], options: Sequence[T]) -> tuple[T, str 
     name, equals, value = word[2:].partition("=")
     option, full = _find(name, word, options)
     if option.argument == "none" and equals:
-        raise BadWordError(f"option '--{full}' doesn't allow an argument")
+        raise UsageError(f"option '--{full}' doesn't allow an argument")
     if equals:
         return option, value
     if option.argument == "required":
@@ -73,10 +71,10 @@ def _find(name: str, word: str, options: Sequence[T]) -> tuple[T, str]:
                 named.append((option, long))
     chosen = [found for found in named if not found[0].newer] or named
     if not chosen:
-        raise BadWordError(f"unrecognized option '{word}'")
+        raise UsageError(f"unrecognized option '{word}'")
     if len(chosen) > 1:
         listed = "".join(f" '--{long}'" for _, long in named)
-        raise BadWordError(f"option '{word}' is ambiguous; possibilities:{listed}")
+        raise UsageError(f"option '{word}' is ambiguous; possibilities:{listed}")
     return chosen[0]
 
 
@@ -88,7 +86,7 @@ def _cluster(
         letter, letters = letters[0], letters[1:]
         option = next((option for option in options if option.short == letter), None)
         if option is None:
-            raise BadWordError(f"invalid option -- '{letter}'")
+            raise UsageError(f"invalid option -- '{letter}'")
         if option.argument == "required":
             yield option, letters or _next(rest, f"option requires an argument -- '{letter}'")
             return
@@ -98,5 +96,5 @@ def _cluster(
 def _next(rest: Iterator[str], otherwise: str) -> str:
     value = next(rest, None)
     if value is None:
-        raise BadWordError(otherwise)
+        raise UsageError(otherwise)
     return value

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from netmeasure.cli import streams
 from netmeasure.cli.iperf3 import daemon, usage
-from netmeasure.cli.iperf3.getopt import BadWordError
 from netmeasure.cli.iperf3.output import Output
 from netmeasure.cli.iperf3.settings import Settings, parse
-from netmeasure.cli.iperf3.values import ParameterError
+from netmeasure.errors import SpecError, UsageError
 
 if TYPE_CHECKING:
     from netmeasure.spec import PeerSpec, ServerLimits
@@ -32,9 +31,9 @@ def main(words: Sequence[str]) -> int:
     daemon.rename()
     try:
         settings = parse(words)
-    except BadWordError as exc:
+    except UsageError as exc:
         return _refuse(f"{exc}\n")
-    except ParameterError as exc:
+    except SpecError as exc:
         return _refuse(f"parameter error - {exc}\n")
     if settings.help or settings.version:
         sys.stdout.write(usage.help_text() if settings.help else usage.version_text())
@@ -52,7 +51,7 @@ def _run(settings: Settings) -> int:
 
     try:
         work = specs.server_limits(settings) if settings.server else specs.client_spec(settings)
-    except ParameterError as exc:
+    except SpecError as exc:
         return _refuse(f"parameter error - {exc}\n")
     if settings.is_json and settings.format != "a":
         sys.stderr.write("warning: Report format (-f) flag ignored with JSON output (-J)\n")
@@ -61,12 +60,11 @@ def _run(settings: Settings) -> int:
     except OSError as exc:
         return _leave(settings, f"error - unable to open log file: {exc.strerror}")
     try:
-        daemon.check_pid_file(settings.pidfile)
+        if daemon.another_lives(settings.pidfile):
+            sys.stderr.write("iperf3: Another instance of iperf3 appears to be running\n")
+            return FAILED
         if settings.affinity is not None:
             os.sched_setaffinity(0, {settings.affinity.here})
-    except daemon.AnotherInstanceError:
-        sys.stderr.write("iperf3: Another instance of iperf3 appears to be running\n")
-        return FAILED
     except OSError as exc:
         return _leave(settings, f"error - unable to set CPU affinity: {exc.strerror}")
     if settings.daemon:

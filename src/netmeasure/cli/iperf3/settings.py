@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from netmeasure.cli.iperf3 import values
 from netmeasure.cli.iperf3.getopt import read
 from netmeasure.cli.iperf3.table import OPTIONS, Option
-from netmeasure.cli.iperf3.values import Affinity, Bitrate, Keepalive, ParameterError, Place
+from netmeasure.cli.iperf3.values import Affinity, Bitrate, Keepalive, Place
+from netmeasure.errors import SpecError
 
 DEFAULT_PORT = 5201
 DEFAULT_RECEIVE_TIMEOUT_MS = 120_000
@@ -110,7 +111,7 @@ class Settings:
 def parse(words: Sequence[str]) -> Settings:
     """The settings of a command line. Where -h or -v was met they end there, unchecked.
 
-    Raises BadWordError and ParameterError.
+    Raises UsageError and SpecError.
     """
     settings = Settings()
     given: list[Option] = []
@@ -121,7 +122,7 @@ def parse(words: Sequence[str]) -> Settings:
         if settings.help or settings.version:
             return settings
         if settings.server and settings.client is not None:
-            raise ParameterError("cannot be both server and client")
+            raise SpecError("cannot be both server and client")
         if option.field == "ipv4":
             settings.ipv6 = False
         elif option.field == "ipv6":
@@ -136,11 +137,11 @@ def parse(words: Sequence[str]) -> Settings:
 
 def _check(settings: Settings, given: Sequence[Option]) -> None:
     if not settings.server and settings.client is None:
-        raise ParameterError("must either be a client (-c) or server (-s)")
+        raise SpecError("must either be a client (-c) or server (-s)")
     roles = {option.role for option in given}
     there = "client" if settings.server else "server"
     if there in roles:
-        raise ParameterError(f"some option you are trying to set is {there} only")
+        raise SpecError(f"some option you are trying to set is {there} only")
     if settings.server:
         _check_server(settings)
     else:
@@ -149,42 +150,40 @@ def _check(settings: Settings, given: Sequence[Option]) -> None:
 
 def _check_server(settings: Settings) -> None:
     if settings.affinity is not None and settings.affinity.server is not None:
-        raise ParameterError("some option you are trying to set is client only")
+        raise SpecError("some option you are trying to set is client only")
     key, users = settings.rsa_private_key_path, settings.authorized_users_path
     if (key is None) != (users is None) or not all(
         path is None or os.access(path, os.R_OK) for path in (key, users)
     ):
-        raise ParameterError(
+        raise SpecError(
             "you must specify a path to a valid RSA private key and a user credential file"
         )
     if settings.use_pkcs1_padding and key is None:
-        raise ParameterError(
+        raise SpecError(
             "you must specify a path to a valid RSA private key and a user credential file"
         )
 
 
 def _check_client(settings: Settings) -> None:
     if settings.reverse and settings.bidir:
-        raise ParameterError("cannot be both reverse and bidirectional")
+        raise SpecError("cannot be both reverse and bidirectional")
     if settings.rcv_timeout is not None and not (settings.reverse or settings.bidir):
-        raise ParameterError("client receive timeout is valid only in receiving mode: ")
+        raise SpecError("client receive timeout is valid only in receiving mode: ")
     ends = (settings.time is not None, settings.bytes, settings.blockcount)
     if sum(map(bool, ends)) > 1:
-        raise ParameterError("only one test end condition (-t, -n, -k) may be specified")
+        raise SpecError("only one test end condition (-t, -n, -k) may be specified")
     length = settings.length or None
     if settings.udp:
         if length is not None and not values.MIN_DATAGRAM <= length <= values.MAX_DATAGRAM:
-            raise ParameterError(
+            raise SpecError(
                 f"block size invalid (minimum = {values.MIN_DATAGRAM} bytes,"
                 f" maximum = {values.MAX_DATAGRAM} bytes)"
             )
         if settings.file is not None:
-            raise ParameterError("cannot transfer file using UDP")
+            raise SpecError("cannot transfer file using UDP")
     elif length is not None and length > values.MAX_BLOCK:
-        raise ParameterError(f"block size too large (maximum = {values.MAX_BLOCK} bytes)")
+        raise SpecError(f"block size too large (maximum = {values.MAX_BLOCK} bytes)")
     if (settings.username is None) != (settings.rsa_public_key_path is None) or not (
         settings.rsa_public_key_path is None or os.access(settings.rsa_public_key_path, os.R_OK)
     ):
-        raise ParameterError(
-            "you must specify a username, password, and path to a valid RSA public key"
-        )
+        raise SpecError("you must specify a username, password, and path to a valid RSA public key")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from netmeasure.cli.iperf3.settings import DEFAULT_RECEIVE_TIMEOUT_MS, Settings
-from netmeasure.cli.iperf3.values import ParameterError
 from netmeasure.errors import SpecError
 from netmeasure.spec import (
     DEFAULT_UDP_BPS,
@@ -34,32 +33,26 @@ def family(settings: Settings) -> Family:
 
 
 def client_spec(settings: Settings) -> PeerSpec:
-    """What to measure. Raises ParameterError where netmeasure has no such thing."""
+    """What to measure. Raises SpecError where netmeasure has no such thing."""
     _refuse_unsupported(settings)
-    try:
-        return _udp_spec(settings) if settings.udp else _tcp_spec(settings)
-    except SpecError as exc:
-        raise ParameterError(str(exc)) from None
+    return _udp_spec(settings) if settings.udp else _tcp_spec(settings)
 
 
 def server_limits(settings: Settings) -> ServerLimits:
-    """One test at a time, as iperf3; what a server grants. Raises ParameterError."""
+    """One test at a time, as iperf3; what a server grants. Raises SpecError."""
     _refuse_unsupported(settings)
     timeout_ms = settings.rcv_timeout or DEFAULT_RECEIVE_TIMEOUT_MS
-    try:
-        return ServerLimits(max_tests=1, stall_s=timeout_ms / 1000, vanished_s=PATIENCE_S)
-    except SpecError as exc:
-        raise ParameterError(str(exc)) from None
+    return ServerLimits(max_tests=1, stall_s=timeout_ms / 1000, vanished_s=PATIENCE_S)
 
 
 def _refuse_unsupported(settings: Settings) -> None:
     for name in ("sctp", "nstreams", "xbind"):
         if getattr(settings, name):
-            raise ParameterError(f"SCTP (--{name}) is not supported by netmeasure")
+            raise SpecError(f"SCTP (--{name}) is not supported by netmeasure")
     for name in _NOT_YET:
         if getattr(settings, name):
             option = name.replace("_", "-")
-            raise ParameterError(f"--{option} is not supported by netmeasure yet")
+            raise SpecError(f"--{option} is not supported by netmeasure yet")
 
 
 _NOT_YET = (

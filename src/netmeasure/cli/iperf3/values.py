@@ -1,12 +1,14 @@
 """The values of options as C's library reads them for iperf3: leading characters count, the rest is
 dropped; units are one letter. Each function takes the word and gives the value, or raises
-ParameterError with iperf3's sentence."""
+SpecError with iperf3's sentence."""
 
 from __future__ import annotations
 
 import math
 import re
 from typing import NamedTuple
+
+from netmeasure.errors import SpecError
 
 _INTEGER = re.compile(r"[ \t-\r]*([+-]?[0-9]+)")
 _BASE_0 = re.compile(r"[ \t-\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
@@ -32,10 +34,6 @@ MAX_BLOCK = 1024 * 1024
 MIN_DATAGRAM, MAX_DATAGRAM = 16, 65_507
 MAX_CPU = 1024
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
-
-
-class ParameterError(Exception):
-    """An option can't have this value, or not together with others: iperf3's sentence."""
 
 
 def atoi(word: str) -> int:
@@ -80,7 +78,7 @@ def _with_unit(word: str, base: int) -> int:
     number, rest = strtod(word)
     power = _POWERS.get(rest[:1].lower()) if rest else 0
     if number is None or power is None or not math.isfinite(number) or number < 0:
-        raise ParameterError(f"invalid unit value or suffix: '{word}'")
+        raise SpecError(f"invalid unit value or suffix: '{word}'")
     return min(_LONG_MAX, int(number * base**power))
 
 
@@ -100,64 +98,62 @@ def u1000(word: str) -> int:
 def port(word: str) -> int:
     number = atoi(word)
     if not 1 <= number <= 65_535:
-        raise ParameterError("port number must be between 1 and 65535 inclusive")
+        raise SpecError("port number must be between 1 and 65535 inclusive")
     return number
 
 
 def report_format(word: str) -> str:
     if word[:1] not in tuple(FORMATS):
-        raise ParameterError("bad format specifier (valid formats are in the set [kmgtKMGT])")
+        raise SpecError("bad format specifier (valid formats are in the set [kmgtKMGT])")
     return word[0]
 
 
 def interval(word: str) -> float:
     seconds = atof(word)
     if seconds != 0 and not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
-        raise ParameterError("invalid report interval (min = 0.1, max = 60 seconds)")
+        raise SpecError("invalid report interval (min = 0.1, max = 60 seconds)")
     return seconds
 
 
 def duration(word: str) -> int:
     seconds = atoi(word)
     if not 0 <= seconds <= MAX_TIME_S:
-        raise ParameterError("test duration valid values are 0 to 86400 seconds")
+        raise SpecError("test duration valid values are 0 to 86400 seconds")
     return seconds
 
 
 def server_duration(word: str) -> int:
     seconds = atoi(word)
     if not 0 <= seconds <= MAX_TIME_S:
-        raise ParameterError(
-            "client's requested duration exceeds the server's maximum permitted limit"
-        )
+        raise SpecError("client's requested duration exceeds the server's maximum permitted limit")
     return seconds
 
 
 def omit(word: str) -> int:
     seconds = atoi(word)
     if not 0 <= seconds <= MAX_OMIT_S:
-        raise ParameterError("bogus value for --omit (maximum = 600 seconds)")
+        raise SpecError("bogus value for --omit (maximum = 600 seconds)")
     return seconds
 
 
 def streams(word: str) -> int:
     number = atoi(word)
     if not 1 <= number <= MAX_STREAMS:
-        raise ParameterError("invalid number of parallel streams (min = 1, max = 128)")
+        raise SpecError("invalid number of parallel streams (min = 1, max = 128)")
     return number
 
 
 def mss(word: str) -> int:
     size = atoi(word)
     if not 0 <= size <= MAX_MSS:
-        raise ParameterError(f"TCP MSS too large (maximum = {MAX_MSS} bytes)")
+        raise SpecError(f"TCP MSS too large (maximum = {MAX_MSS} bytes)")
     return size
 
 
 def window(word: str) -> int:
     size = u1024(word)
     if size > MAX_WINDOW:
-        raise ParameterError(f"socket buffer size too large (maximum = {MAX_WINDOW} bytes)")
+        raise SpecError(f"socket buffer size too large (maximum = {MAX_WINDOW} bytes)")
     return size
 
 
@@ -171,7 +167,7 @@ def bitrate(word: str) -> Bitrate:
     rate, slash, count = word.partition("/")
     burst = atoi(count) if slash else None
     if burst is not None and not 1 <= burst <= MAX_BURST:
-        raise ParameterError(f"invalid burst count (maximum = {MAX_BURST})")
+        raise SpecError(f"invalid burst count (maximum = {MAX_BURST})")
     return Bitrate(u1000(rate), burst)
 
 
@@ -185,7 +181,7 @@ def rate_limit(word: str) -> RateLimit:
     rate, slash, text = word.partition("/")
     seconds = atof(text) if slash else 5.0
     if seconds != 0 and not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
-        raise ParameterError(
+        raise SpecError(
             "bitrate limit averaging interval is out of range (min = 0.1, max = 60 seconds)"
         )
     return RateLimit(u1000(rate), seconds)
@@ -200,17 +196,17 @@ def affinity(word: str) -> Affinity:
     """CPU[,CPU]: of this process, and of the server's during this test."""
     here, comma, there = word.partition(",")
     if not _INTEGER.match(here):
-        raise ParameterError("unable to set CPU affinity: ")
+        raise SpecError("unable to set CPU affinity: ")
     chosen = Affinity(atoi(here), atoi(there) if comma else None)
     if not all(cpu is None or 0 <= cpu <= MAX_CPU for cpu in chosen):
-        raise ParameterError("unable to set CPU affinity: ")
+        raise SpecError("unable to set CPU affinity: ")
     return chosen
 
 
 def tos(word: str) -> int:
     number = strtol(word)[0]
     if not 0 <= number <= 255:
-        raise ParameterError("bad TOS value (must be between 0 and 255 inclusive)")
+        raise SpecError("bad TOS value (must be between 0 and 255 inclusive)")
     return number
 
 
@@ -230,7 +226,7 @@ def dscp(word: str) -> int:
         return _CODE_POINTS[word.lower()]
     number, rest = strtol(word)
     if rest or not word or not 0 <= number <= 63:
-        raise ParameterError(
+        raise SpecError(
             "bad DSCP value (numeric: 0-63 inclusive, symbolic: one of [af11-13, af21-23, af31-33,"
             " af41-43, cs1-7, ef, va, lowdelay, throughput, reliability])"
         )
@@ -240,35 +236,35 @@ def dscp(word: str) -> int:
 def flow_label(word: str) -> int:
     number = strtol(word)[0]
     if not 1 <= number <= 0xFFFFF:
-        raise ParameterError("unable to set IPv6 flow label")
+        raise SpecError("unable to set IPv6 flow label")
     return number
 
 
 def receive_timeout(word: str) -> int:
     number = atoi(word)
     if not 100 <= number <= MAX_TIMEOUT_MS:
-        raise ParameterError("receive timeout value is incorrect or not in range: ")
+        raise SpecError("receive timeout value is incorrect or not in range: ")
     return number
 
 
 def send_timeout(word: str) -> int:
     number = atoi(word)
     if not 0 <= number <= MAX_TIMEOUT_MS:
-        raise ParameterError("send timeout value is incorrect or not in range: ")
+        raise SpecError("send timeout value is incorrect or not in range: ")
     return number
 
 
 def idle_timeout(word: str) -> int:
     number = atoi(word)
     if not 1 <= number <= MAX_TIME_S:
-        raise ParameterError("idle timeout parameter is not positive or larger than allowed limit")
+        raise SpecError("idle timeout parameter is not positive or larger than allowed limit")
     return number
 
 
 def skew_threshold(word: str) -> int:
     number = atoi(word)
     if number <= 0:
-        raise ParameterError("skew threshold must be a positive number")
+        raise SpecError("skew threshold must be a positive number")
     return number
 
 
@@ -292,7 +288,7 @@ def keepalive(word: str | None) -> Keepalive:
     idle, period, probes = chosen
     wrong = any(part is not None and part < 0 for part in chosen)
     if wrong or (idle and period and probes and idle <= period * probes):
-        raise ParameterError(
+        raise SpecError(
             "control connection keepalive period should be larger than the full retry period"
             " (interval * count)"
         )

@@ -144,9 +144,8 @@ class _Watch(Observer):
     def on_refused(self, error: ErrorRecord) -> None:
         self._end(None, error)
 
-    def output(self) -> str | dict[str, Any] | None:
-        said = self._report.output
-        return dict(said) if isinstance(said, Mapping) else said
+    def output(self, result: Result) -> str | Mapping[str, Any] | None:
+        return self._report.output(result)
 
     def _end(self, result: Result | None, error: ErrorRecord | None) -> None:
         desk = self._desk

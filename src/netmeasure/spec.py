@@ -42,7 +42,7 @@ def _within(name: str, value: float | None, low: float, high: float, unit: str) 
     # `not (low <= value)` also refuses NaN
     if value is not None and not low <= value <= high:
         value = max(min(value, 1e300), -1e300)  # a whole number may be too long to be shown
-        raise SpecError(f"{name} is {value:g}: it must be {low:g} to {high:g} {unit}".rstrip())
+        raise SpecError(f"{name} is {value:.12g}: it must be {low:g} to {high:g} {unit}".rstrip())
 
 
 class _Checked(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,6 +50,14 @@ def test_without_a_rate_there_are_shares() -> None:
     assert "payload rate  95.6 %" in text
 
 
+def test_a_guess_of_the_links_mtu_is_said_to_be_one() -> None:
+    tunnel = ("--encap", "vxlan,esp:transport", "--mtu", "8950")
+    guess = "The link's MTU was not given and is taken to be 9036"
+    assert guess in " ".join(said(*tunnel).split())
+    assert "not given" not in said(*tunnel, "--link-mtu", "9100")
+    assert "not given" not in said()
+
+
 def test_a_mismatch_is_one_sentence() -> None:
     words = ("--link-mtu", "9000", "--encap", "vxlan,esp:transport", "--mtu", "8950")
     text = " ".join(said("--link-rate", "10G", *words).split())

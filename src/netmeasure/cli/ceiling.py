@@ -56,7 +56,8 @@ async def ceiling(options: Options) -> int:
         )
         write_json(msgspec.json.format(msgspec.json.encode(answer), indent=2), "-")
         return Exit.OK
-    console().print(render(found, path), highlight=False)
+    said = link.mtu_bytes is not None or not link.encapsulation
+    console().print(render(found, path, link_mtu_said=said), highlight=False)
     return Exit.OK
 
 

@@ -21,10 +21,14 @@ _SHORT_FRAMINGS = {"wire": "on the wire", "frame": "in Ethernet frames", "ip": "
 TOO_MUCH = 1.005
 #: Ceilings differ by less than one percent.
 FIGURES = 4
+#: What an MTU that is smaller than need be costs of the payload rate, to be worth a word.
+WORTH_A_WORD = 1e-3
 
 
-def render(ceiling: Ceiling, path: PathFacts | None = None) -> RenderableType:
-    """The whole answer of `netmeasure ceiling`."""
+def render(
+    ceiling: Ceiling, path: PathFacts | None = None, *, link_mtu_said: bool = True
+) -> RenderableType:
+    """The whole answer of `netmeasure ceiling`. `link_mtu_said`: the link's MTU is no guess."""
     rate = "a link of unknown rate"
     if ceiling.link_bps is not None:
         rate = bitrate(ceiling.link_bps, FIGURES)
@@ -35,6 +39,13 @@ def render(ceiling: Ceiling, path: PathFacts | None = None) -> RenderableType:
         Text(""),
         Padding(_figures(ceiling), (0, 0, 0, 2)),
     ]
+    if not link_mtu_said:
+        parts.append(
+            Text(
+                f"\nThe link's MTU was not given and is taken to be {ceiling.link_mtu_bytes}: say"
+                " --link-mtu to learn whether these packets pass whole."
+            )
+        )
     if path is not None:
         parts += [Text(f"\n{line}") for line in path_lines(path, ceiling)]
     if sentence := mismatch(ceiling):
@@ -94,9 +105,8 @@ def conditions(ceiling: Ceiling) -> str:
 
 
 def mismatch(ceiling: Ceiling) -> str | None:
-    """One plain sentence on an inner MTU that is too large; None when it is not."""
-    if len(ceiling.packet_bytes) == 1:
-        return None
+    """One plain sentence on an MTU that does not suit the link: packets too large to pass whole, or
+    so small that it costs something. None when it does."""
     count, mtu = len(ceiling.packet_bytes), ceiling.mtu_bytes
     lost = 1 - ceiling.share / ceiling.right_share
     costs = "loses no payload rate"  # packets beyond twice the link's MTU have fewer inner headers
@@ -105,6 +115,15 @@ def mismatch(ceiling: Ceiling) -> str | None:
         if ceiling.payload_bps is not None and ceiling.link_bps is not None:
             right = bitrate(ceiling.link_bps * ceiling.right_share, FIGURES)
             costs += f" ({bitrate(ceiling.payload_bps, FIGURES)} instead of {right})"
+    if count == 1:
+        if lost < WORTH_A_WORD:
+            return None
+        more = ceiling.right_payload_bytes / ceiling.payload_bytes
+        return (
+            f"The MTU of {mtu} is {ceiling.right_mtu_bytes - mtu} smaller than need be, which"
+            f" {costs} and takes {more:.2f} times the packets; {ceiling.right_mtu_bytes} would pass"
+            " whole."
+        )
     return (
         f"The MTU of {mtu} is {mtu - ceiling.right_mtu_bytes} too large: with"
         f" {ceiling.encapsulation} around it a full packet travels as {count} fragments"

@@ -16,6 +16,7 @@ from netmeasure.analysis.changes import (
     drifts,
     flattened,
     segments,
+    slopes,
 )
 
 counts = st.lists(st.integers(0, 10**11), max_size=90).map(lambda n: np.array(n, dtype=float))
@@ -89,9 +90,30 @@ def test_drift() -> None:
     noise = 1 + 0.02 * np.random.default_rng(1).standard_normal(200)
     assert drifts((1 + 0.2 * run) * noise)
     assert drifts((1.2 - 0.2 * run) * noise)
-    assert not drifts((1 + 0.05 * run) * noise)
     assert not drifts(noise)
     assert not drifts(run[:10])
+
+
+def test_a_creep_that_goes_one_way_is_a_drift_sooner() -> None:
+    run = np.linspace(0, 1, 200)
+    noise = 1 + 0.01 * np.random.default_rng(1).standard_normal(200)
+    assert drifts((1 + 0.05 * run) * noise)
+    assert drifts((1 - 0.05 * run) * noise)
+    assert not drifts((1 + 0.015 * run) * noise)
+    there_and_back = np.concatenate([run[:100], run[100:][::-1]])
+    assert not drifts((1 + 0.05 * there_and_back) * noise)
+    assert not drifts((1 + 0.05 * run) * (1 + 20 * (noise - 1)))  # who could tell?
+
+
+def test_stairs_and_slopes_are_told_apart() -> None:
+    run = np.linspace(0, 1, 200)
+    noise = 1 + 0.02 * np.random.default_rng(1).standard_normal(200)
+    slope = (1 + 0.5 * run) * noise
+    for places in segments(slope, 3, MIN_SEGMENT):
+        assert slopes(slope, places)
+    for stairs in ({1.0: 100, 0.9: 100}, {1.0: 60, 1.1: 70, 1.2: 70}):
+        rates = noisy(stairs, 0.02)
+        assert not slopes(rates, change_points(rates))
 
 
 def test_flattened_levels_have_the_first_ones_median() -> None:

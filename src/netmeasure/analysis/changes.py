@@ -32,6 +32,13 @@ MIN_SEGMENT = 12
 #: A change of the rate that is too much for a steady one, within a stretch without change points.
 MAX_DRIFT = 0.05
 DRIFT_ERRORS = 4.0
+#: And less is too much where it goes one way all the time: a sender that still gains (reno adds one
+#: segment in a round trip) moves by a few percent in the whole run, and is far from where it goes.
+MAX_CREEP = 0.01
+#: Of median deviations, which makes four standard ones: what lies further out is cut down to it.
+OUTLYING = 6.0
+#: Of a median against a mean's, for normal noise.
+MEDIANS_ERROR = 1.25
 
 
 def segments(rates: Floats, most: int, least: int) -> list[Int64s]:
@@ -109,14 +116,37 @@ def _noise(rest: Floats) -> float:
 
 def drifts(rates: Floats, limit: float = MAX_DRIFT) -> bool:
     """Whether the second half differs from the first by more than `limit` of the mean and by more
-    than four standard errors. Too few values never do. The error is that of the noise around a
-    straight line in each half, so a drift does not hide itself in it."""
+    than four standard errors, or creeps. Too few values never do. The error is that of the noise
+    around a straight line in each half, so a drift does not hide itself in it."""
     if len(rates) < MIN_VALUES:
         return False
     halves = np.array_split(rates, 2)
     means = [float(half.mean()) for half in halves]
     error = 2 * float(np.sqrt(_noise(np.concatenate(list(map(_detrended, halves)))) / len(rates)))
-    return abs(means[1] - means[0]) > max(limit * float(rates.mean()), DRIFT_ERRORS * error)
+    far = abs(means[1] - means[0]) > max(limit * float(rates.mean()), DRIFT_ERRORS * error)
+    return far or _creeps(rates)
+
+
+def _creeps(rates: Floats) -> bool:
+    """Whether it goes one way all the time: each quarter goes on from the last one. Medians, and
+    noise without outliers, or a single short outage would hide it."""
+    steps = np.diff([np.median(quarter) for quarter in np.array_split(rates, 4)])
+    if not (np.all(steps > 0) or np.all(steps < 0)):
+        return False
+    halves = np.array_split(rates, 2)
+    rest = np.concatenate(list(map(_detrended, halves)))
+    rest = rest - np.median(rest)
+    usual = OUTLYING * float(np.median(np.abs(rest)))
+    error = 2 * MEDIANS_ERROR * float(np.sqrt(_noise(rest.clip(-usual, usual)) / len(rates)))
+    change = abs(float(np.median(halves[1]) - np.median(halves[0])))
+    return change > max(MAX_CREEP * float(rates.mean()), DRIFT_ERRORS * error)
+
+
+def slopes(rates: Floats, places: Sequence[int]) -> bool:
+    """Whether a straight line fits better than the levels that begin at `places`: then these are no
+    levels, but the stairs that a slope was taken for."""
+    left = sum(float(((part - part.mean()) ** 2).sum()) for part in np.split(rates, places))
+    return float((_detrended(rates) ** 2).sum()) < left
 
 
 def _detrended(rates: Floats) -> Floats:

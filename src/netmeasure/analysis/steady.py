@@ -39,6 +39,7 @@ from netmeasure.analysis.changes import (
     change_points,
     drifts,
     flattened,
+    slopes,
 )
 from netmeasure.analysis.interval import precision
 from netmeasure.analysis.series import Curve, Floats
@@ -142,7 +143,7 @@ def _verdict(rates: Floats) -> Verdict:
     changes = change_points(rates)
     if not changes:
         return "not_steady" if drifts(rates) else "steady"
-    if len(changes) == MAX_CHANGES:  # it never stays anywhere
+    if len(changes) == MAX_CHANGES or slopes(rates, changes):  # it never stays anywhere
         return "not_steady"
     parts = np.split(rates, changes)
     return "not_steady" if any(drifts(part, MIN_CHANGE) for part in parts) else "shifted"

@@ -1,4 +1,4 @@
-"""The steady state's rate and its interval against synthetic transfers whose truth is known.
+"""The steady state's rate and its interval against transfers whose truth is known.
 
     python -m benchmarks.bench_steady [--runs 400] [--quick] [--json FILE]
 
@@ -6,6 +6,10 @@ Bias: the mean error of the rate; "plain", that of all bytes over all the time. 
 the 95 % interval holds the truth, in all runs and in those with a grade of A or B; beside it the
 same for Student's t on independent batches ("naive") and for batch means doubled until von
 Neumann's ratio passes. Half-widths are medians. The seed is fixed: the figures reproduce.
+
+Then the same analysis of recorded real series, whole and as if the test had ended earlier. Their
+truth is what the emulated line carries, or what the receiver's kernel counted: see
+benchmarks/bench_paths.py, which has made them.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.recordings import Judgement, Recording, load_all
+from benchmarks.recordings import table as recorded_table
 from benchmarks.steady_cases import CASES, PLATEAU_BPS, Case, Floats
 from netmeasure.analysis.batches import batches
 from netmeasure.analysis.series import Curve
@@ -28,6 +34,7 @@ from netmeasure.analysis.steady import split
 from netmeasure.result import Steady
 
 SPANS_S = (2, 10, 60)
+ENDS_S = (1, 5, 12)
 SEED = 1997
 #: Student's t, 97.5 %, expanded for many degrees of freedom (Fisher and Cornish).
 Z = 1.959964
@@ -161,6 +168,15 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     return drawn
 
 
+def recorded() -> list[tuple[Recording, Judgement]]:
+    """Every recording as it would have been judged after each of these times, and whole."""
+    return [
+        (one, one.judge(seconds))
+        for one in load_all().values()
+        for seconds in (*(end for end in ENDS_S if end < one.path.seconds), None)
+    ]
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=400, help="series of each case and length")
@@ -169,9 +185,25 @@ def main() -> None:
     chosen = options.parse_args()
     runs, spans = (50, SPANS_S[:2]) if chosen.quick else (chosen.runs, SPANS_S)
     outcomes = [outcome(case, span, runs) for case in CASES for span in spans]
-    Console(width=160).print(table(outcomes), highlight=False)
+    console = Console(width=160)
+    console.print(table(outcomes), highlight=False)
+    rows = recorded()
+    console.print("\nrecorded real series", highlight=False)
+    console.print(recorded_table(rows), highlight=False)
     if chosen.json:
         document = {"seed": SEED, "cases": [one._asdict() for one in outcomes]}
+        document["recorded"] = [
+            {
+                "path": one.path.name,
+                "seconds": found.seconds,
+                "verdict": found.steady.verdict,
+                "grade": found.steady.grade,
+                "steady_bps": found.steady.goodput_bps,
+                "truth_bps": found.truth_bps,
+                "held": found.holds,
+            }
+            for one, found in rows
+        ]
         Path(chosen.json).write_text(json.dumps(document, indent=2) + "\n")
 
 

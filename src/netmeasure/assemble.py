@@ -21,6 +21,7 @@ from netmeasure.result import (
     Role,
     Series,
     SideReport,
+    SocketFacts,
     Steady,
     StreamReport,
     StreamResult,
@@ -30,6 +31,10 @@ from netmeasure.spec import Spec, TcpSpec, UdpSpec
 
 #: A full series of every stream is sent up to this many points in all; coarser ones beyond.
 MAX_WIRE_POINTS = 200_000
+#: No test takes longer (30 years).
+MAX_SECONDS = 1e9
+#: More than this of one CPU is no use of any host.
+MAX_CPU_PERCENT = 1_000_000
 
 
 def side_report(
@@ -139,7 +144,8 @@ def peer_report(
     *,
     udp: bool = False,
 ) -> SideReport:
-    """The far end's report: its own where it is netmeasure, else what iperf3's results tell."""
+    """The far end's report: its own where it is netmeasure, else what iperf3's results tell. Of an
+    iperf3, processor time is of its whole process, and all streams have one congestion control."""
     if results is None:
         return SideReport()
     if results.netmeasure is not None:
@@ -150,19 +156,46 @@ def peer_report(
         sends = (direction == "upload") == (peer_is == "client")
         stream = by_id.get(stream_id)
         if stream is not None:
-            reports.append(_from_wire(stream, "sender" if sends else "receiver", udp=udp))
-    return SideReport(host=Host(program="iperf3", version=version), streams=tuple(reports))
+            report = _from_wire(stream, "sender" if sends else "receiver", udp=udp)
+            reports.append(replace(report, socket=_socket(results)))
+    wall_s = max(
+        (s.end_time for s in results.streams if s.end_time and _believable(s.end_time)), default=0.0
+    )
+    return SideReport(
+        host=Host(program="iperf3", version=version),
+        streams=tuple(reports),
+        duration_ns=nanoseconds(wall_s) or None,
+        cpu_user_ns=_share_ns(results.cpu_util_user, wall_s),
+        cpu_system_ns=_share_ns(results.cpu_util_system, wall_s),
+    )
+
+
+def _share_ns(percent: float, wall_s: float) -> int | None:
+    """Of all processors of a host, no more than so many."""
+    known = wall_s > 0 and 0 <= percent <= MAX_CPU_PERCENT
+    return nanoseconds(wall_s * percent / 100) if known else None
+
+
+def _believable(seconds: float) -> bool:
+    """Whether a clock can have said that."""
+    return 0 <= seconds <= MAX_SECONDS
+
+
+def _socket(results: PeerResults) -> SocketFacts | None:
+    name = results.congestion_used
+    return SocketFacts(congestion=name) if name else None
 
 
 def _from_wire(stream: PeerStream, role: Role, *, udp: bool) -> StreamReport:
-    knows_time = stream.end_time is not None and stream.end_time > 0
+    start, end = stream.start_time or 0.0, stream.end_time or 0.0
+    knows_time = end > 0 and _believable(start) and _believable(end)
     return StreamReport(
         id=stream.id,
         role=role,
         bytes=stream.bytes,
         counted_bytes=stream.bytes,
-        counted_from_ns=nanoseconds(stream.start_time or 0) if knows_time else None,
-        counted_to_ns=nanoseconds(stream.end_time or 0) if knows_time else None,
+        counted_from_ns=nanoseconds(start) if knows_time else None,
+        counted_to_ns=nanoseconds(end) if knows_time else None,
         retransmits=stream.retransmits if role == "sender" and stream.retransmits >= 0 else None,
         datagrams=_datagrams_from_wire(stream, role) if udp else None,
     )
@@ -183,7 +216,7 @@ def _datagrams_from_wire(stream: PeerStream, role: Role) -> Datagrams:
         highest_sequence=stream.packets,
         omitted_highest_sequence=stream.omitted_packets,
         lost_packets=stream.errors,
-        jitter_ns=nanoseconds(stream.jitter),
+        jitter_ns=nanoseconds(stream.jitter) if _believable(stream.jitter) else None,
     )
 
 

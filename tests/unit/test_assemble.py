@@ -1,0 +1,51 @@
+"""What iperf3's results tell of the far end, and what they can't tell."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from netmeasure.assemble import peer_report
+from netmeasure.protocol import PeerResults, PeerStream
+
+
+def results(user: float, system: float, end_time: float | None) -> PeerResults:
+    stream = PeerStream(id=1, bytes=10, retransmits=-1, jitter=0.0, errors=0, packets=0)
+    return PeerResults(
+        cpu_util_total=user + system,
+        cpu_util_user=user,
+        cpu_util_system=system,
+        sender_has_retransmits=-1,
+        congestion_used="cubic",
+        streams=(replace(stream, start_time=0.0, end_time=end_time),),
+    )
+
+
+def test_processor_time_and_congestion_control() -> None:
+    report = peer_report(results(12.5, 25.0, 2.0), ["upload"], "server")
+    assert report.duration_ns == 2_000_000_000
+    assert (report.cpu_user_ns, report.cpu_system_ns) == (250_000_000, 500_000_000)
+    assert report.streams[0].socket is not None
+    assert report.streams[0].socket.congestion == "cubic"
+
+
+@pytest.mark.parametrize(
+    ("user", "end_time"), [(1e308, 2.0), (-1.0, 2.0), (1.0, None), (1.0, 0.0), (float("nan"), 1.0)]
+)
+def test_shares_that_cant_be_are_not_known(user: float, end_time: float | None) -> None:
+    report = peer_report(results(user, 0.0, end_time), ["upload"], "server")
+    assert report.cpu_user_ns is None
+
+
+@pytest.mark.parametrize("moment", [1e308, -1e308, float("nan")])
+def test_moments_that_cant_be_are_not_known(moment: float) -> None:
+    stream = PeerStream(
+        id=1, bytes=1, retransmits=-1, jitter=moment, errors=0, packets=1, end_time=moment
+    )
+    told = replace(results(1.0, 1.0, 1.0), streams=(stream,))
+    report = peer_report(told, ["upload"], "server", udp=True)
+    assert report.duration_ns is None
+    counted = report.streams[0]
+    assert (counted.counted_from_ns, counted.counted_to_ns) == (None, None)
+    assert counted.datagrams is not None
+    assert counted.datagrams.jitter_ns is None

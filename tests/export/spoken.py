@@ -83,6 +83,7 @@ class Said:
     def __init__(self, name: str, end: End) -> None:
         self.end = end
         self.cut = name.startswith("cut")
+        self.words = MODES[name]["client"]
         title = "a title:  " if "-T" in MODES[name]["client"] and end == "client" else ""
         self.lines = [line.removeprefix(title) for line in text(name, end).splitlines()]
         self.spec = spec(name, end, self.lines)

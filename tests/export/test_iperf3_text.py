@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from msgspec.structs import replace
 from real import MODES, End, text
 from spoken import Said
 from test_iperf3_rows import ROW
 
 from netmeasure.export.iperf3 import TextReport
+from netmeasure.spec import UdpSpec
 
 #: iperf3 shows the last interval again in these.
 REPEATS = {("cut-client", "server"), ("cut-client-reverse", "server"), ("cut-server", "client")}
@@ -34,7 +36,10 @@ def ours(said: Said, error: str | None = None) -> list[str]:
     report = TextReport(said.settings)
     lines = report.greeting()
     if said.end == "client":
-        lines += report.connected(said.control, said.spec, 0.0)
+        asked = said.spec
+        if isinstance(asked, UdpSpec) and "-l" not in said.words:
+            asked = replace(asked, datagram_bytes=None)
+        lines += report.connected(said.control, asked, 0.0)
     else:
         lines += report.banner(1) + report.accepted(said.control, 0.0)
     lines += report.opening(said.opening)

@@ -24,6 +24,7 @@ class TextReport(Report):
         super().__init__(settings)
         self._control: Control | None = None
         self._said: list[str] = []  # what --get-server-output gives
+        self._held: tuple[Control, PeerSpec, float] | None = None
         self._rows_began = False
 
     def greeting(self) -> list[str]:
@@ -36,17 +37,33 @@ class TextReport(Report):
         return [rows.RULE, listening, rows.RULE]
 
     def connected(self, control: Control, spec: PeerSpec, unix_s: float) -> list[str]:
+        """Of UDP with a datagram size that is still to be found, -V's lines wait for it."""
         self._control = control
+        if self.settings.verbose and isinstance(spec, UdpSpec) and spec.datagram_bytes is None:
+            self._held = control, spec, unix_s
+            return []
+        return self._say(*self._connecting(control, spec, unix_s))
+
+    def _connecting(
+        self, control: Control, spec: PeerSpec, unix_s: float, found_bytes: int | None = None
+    ) -> list[str]:
         lines = [f"Connecting to host {self.settings.host}, port {self.settings.port}"]
         if spec.direction == "download":
             lines.append(f"Reverse mode, remote host {self.settings.host} is sending")
         if self.settings.verbose:
             before = [f"Control connection MSS {control.mss_bytes or 0}"]
-            if isinstance(spec, UdpSpec) and spec.datagram_bytes:
-                before.append(f"Setting UDP block size to {spec.datagram_bytes}")
+            if found_bytes:
+                before.append(f"Setting UDP block size to {found_bytes}")
             before.append(f"Time: {formatdate(unix_s, usegmt=True)}")
             lines = before + lines + self._details(spec)
-        return self._say(*lines)
+        return lines
+
+    def _release(self, found_bytes: int | None) -> list[str]:
+        """The lines that have waited."""
+        if self._held is None:
+            return []
+        held, self._held = self._held, None
+        return self._connecting(*held, found_bytes)
 
     def accepted(self, control: Control, unix_s: float) -> list[str]:
         self._control = control
@@ -63,7 +80,9 @@ class TextReport(Report):
     def _opened(self, opening: Opening) -> list[str]:
         self._control = opening.control
         verbose = self.settings.verbose
-        lines = self._details(opening.spec) if verbose and not self.settings.is_client else []
+        lines = self._release(block_bytes(opening.spec))
+        if verbose and not self.settings.is_client:
+            lines += self._details(opening.spec)
         for stream in opening.streams:
             local, remote = stream.socket.local, stream.socket.remote
             number = self._numbers[stream.id]
@@ -172,7 +191,7 @@ class TextReport(Report):
         server_output: str | Mapping[str, Json] | None,
         file: File | None,
     ) -> list[str]:
-        lines: list[str] = []
+        lines = self._release(None)
         if directions and result is not None:
             lines.append(rows.SEPARATOR)
             if self.settings.verbose:

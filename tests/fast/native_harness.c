@@ -279,8 +279,10 @@ static void scenario_samples(uint32_t count) {
     memset(&s, 0, sizeof s);
     s.sample = room;
     s.sample_every_ns = 10;
-    nm_sample_take(&s, -1, now); /* no socket: no sample, and none due before the next time */
-    CHECK(s.samples == 0 && s.sample_due_ns == now + 10);
+    nm_sample_take(&s, -1, now); /* no socket: of the thread alone */
+    CHECK(s.samples == 1 && s.sample_due_ns == now + 10 && room[0].length == 0);
+    CHECK(room[0].cpu_ns > 0 && room[0].wait_ns >= -1);
+    s.samples = 0;
     for (uint32_t i = 0; i < count; i++) {
         now = s.sample_due_ns;
         nm_sample_take(&s, fd, now);
@@ -292,6 +294,8 @@ static void scenario_samples(uint32_t count) {
     for (uint32_t i = 0; i < s.samples; i++) {
         CHECK(room[i].length > 0 && room[i].length <= NM_TCP_INFO_BYTES);
         CHECK(i == 0 || room[i].at_ns - room[i - 1].at_ns == s.sample_every_ns);
+        CHECK(i == 0 || room[i].cpu_ns >= room[i - 1].cpu_ns);
+        CHECK(i == 0 || room[i].wait_ns >= room[i - 1].wait_ns);
     }
     CHECK(nm_unacknowledged(fd) <= 0);
     CHECK(nm_unacknowledged(-1) == -1);

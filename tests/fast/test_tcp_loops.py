@@ -726,6 +726,49 @@ def test_a_calm_sampler_takes_the_first_and_the_last_moment(rig: Rig) -> None:
     assert (len(sender.samples()), len(receiver.samples())) == (2, 2)
 
 
+def test_a_thread_tells_its_cpu_time_in_the_course_of_the_run(rig: Rig) -> None:
+    _, sender, receiver, (start, end) = transfer(rig, 32 * MIB, sample_every_ns=1_000_000)
+    for stream in (sender, receiver):
+        samples = stream.cpu_samples()
+        assert len(samples) >= 2
+        moments, spent, waited = zip(*samples, strict=True)
+        assert moments == tuple(at for at, _ in stream.samples())
+        assert list(spent) == sorted(spent)
+        assert 0 < spent[0] <= spent[-1] <= end - start
+        # getrusage() counts the same time
+        assert spent[-1] == pytest.approx(sum(stream.cpu_ns), abs=2_000_000)
+        if None not in waited:
+            assert list(waited) == sorted(waited)
+
+
+def test_a_thread_that_shares_its_cpu_waits_for_it(rig: Rig) -> None:
+    """Two transfers on one CPU: their four threads run no longer than there is time, and say of the
+    rest that they waited."""
+    cpu = {min(os.sched_getaffinity(0))}
+    loops = []
+    for _ in range(2):
+        pair = rig.pair()
+        group = rig.group()
+        group.open()
+        loops.append(Sender(group, pair.left.fileno(), payload=PAYLOAD, duration_ns=400_000_000))
+        loops.append(Receiver(group, pair.right.fileno()))
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpu)  # threads inherit it
+    try:
+        threads = rig.start(*loops)
+    finally:
+        os.sched_setaffinity(0, before)
+    rig.join(*threads)
+    samples = [loop.cpu_samples() for loop in loops]
+    if any(sample[-1][2] is None for sample in samples):
+        pytest.skip("this kernel does not say how long a thread waits for a CPU")
+    span = max(s[-1][0] for s in samples) - min(s[0][0] for s in samples)
+    ran = sum(s[-1][1] for s in samples)
+    waited = sum(s[-1][2] or 0 for s in samples)
+    assert ran <= span * 1.05  # there is one CPU only
+    assert waited > 0.5 * span
+
+
 def test_reasons_are_words(rig: Rig) -> None:
     assert len(set(REASONS)) == len(REASONS) == 8
     receiver = Receiver(rig.group(), 0)
@@ -866,6 +909,23 @@ def test_a_tally_of_one_loop_is_that_loop(rig: Rig) -> None:
     tally.absorb(receiver)
     assert tally.series() == receiver.series()
     assert tally.cpu_ns == receiver.cpu_ns
+    assert tally.cpu_samples() == receiver.cpu_samples()
+    assert tally.samples() == []  # what TCP says belongs to one connection
+
+
+def test_the_cpu_time_of_a_tally_goes_on_from_loop_to_loop(rig: Rig) -> None:
+    tally = Tally(rig.group(), -1)
+    for _ in range(2):
+        pair = rig.pair()
+        receiver = Receiver(rig.group(), pair.right.fileno(), limit_bytes=MIB)
+        threads = rig.start(receiver)
+        pair.left.sendall(PAYLOAD * 16)
+        rig.join(*threads)
+        so_far = [spent for _, spent, _ in tally.cpu_samples()]
+        tally.absorb(receiver)
+        spent = [spent for _, spent, _ in tally.cpu_samples()]
+        own = [spent for _, spent, _ in receiver.cpu_samples()]
+        assert spent == so_far + [(so_far or [0])[-1] + one for one in own]
 
 
 def test_a_tally_leaves_framing_out(rig: Rig) -> None:

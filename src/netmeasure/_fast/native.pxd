@@ -30,6 +30,8 @@ cdef extern from "nm_native.h" nogil:
         int64_t width_ns
     ctypedef struct nm_sample:
         int64_t at_ns
+        int64_t cpu_ns
+        int64_t wait_ns
         uint32_t length
         unsigned char *raw
     ctypedef struct nm_stream:
@@ -68,6 +70,7 @@ cdef extern from "nm_native.h" nogil:
     void nm_series_add(nm_series *s, int64_t now, uint64_t n)
     uint32_t nm_series_read(nm_series *s, uint64_t *into, int64_t *origin, int64_t *width)
     uint64_t nm_series_until(nm_series *s, int64_t moment)
+    nm_sample *nm_sample_next(nm_stream *s)
     void nm_sample_take(nm_stream *s, int fd, int64_t now)
     void nm_thread_cpu(nm_stream *s)
     void nm_timeout(int fd, int option, int64_t duration_ns)

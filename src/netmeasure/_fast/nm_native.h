@@ -14,17 +14,18 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
 #ifdef NETMEASURE_DEBUG
-#include <stdio.h>
 #include <stdlib.h>
 #define nm_assert(condition)                                                                  \
     do {                                                                                      \
@@ -211,7 +212,9 @@ enum nm_reason { /* why a traffic thread left its loop; names in worker.pyx */
 
 typedef struct {
     int64_t at_ns;
-    uint32_t length; /* what the kernel said it filled; fields past it are unknown */
+    int64_t cpu_ns;  /* the thread's, until then */
+    int64_t wait_ns; /* it was ready to run and had no CPU; -1: the kernel does not say */
+    uint32_t length; /* what the kernel said it filled; fields past it are unknown; 0: no TCP */
     unsigned char raw[NM_TCP_INFO_BYTES];
 } nm_sample;
 
@@ -232,20 +235,49 @@ typedef struct {
     int64_t sample_every_ns, sample_due_ns;
 } nm_stream;
 
-static inline void nm_sample_take(nm_stream *s, int fd, int64_t now) {
-    nm_sample *one;
-    socklen_t length = NM_TCP_INFO_BYTES;
+/* How long this thread has been kept from a CPU by others, its group's quota included: the second
+ * field of schedstat (Linux, Documentation/scheduler/sched-stats.rst). */
+static inline int64_t nm_thread_wait(void) {
+    char text[64];
+    long long ran, waited;
+    ssize_t n;
+    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) return -1;
+    text[n] = 0;
+    return sscanf(text, "%lld %lld", &ran, &waited) == 2 ? waited : -1;
+}
+
+static inline int64_t nm_thread_ran(void) {
+    struct timespec t;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) != 0) return 0;
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The place of the next sample. When the room is used up, every second one is kept, and half as
+ * many are taken from then on. */
+static inline nm_sample *nm_sample_next(nm_stream *s) {
     uint32_t i, kept;
-    if (s->samples == NM_SAMPLES) { /* keep every second one, take half as many from now on */
+    if (s->samples == NM_SAMPLES) {
         for (i = 1, kept = 1; i + 1 < NM_SAMPLES; i += 2, kept++) s->sample[kept] = s->sample[i + 1];
         NM_STORE(&s->samples, kept);
         s->sample_every_ns *= 2;
     }
-    one = &s->sample[s->samples];
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, one->raw, &length) != 0) length = 0;
+    return &s->sample[s->samples];
+}
+
+/* What the kernel says of the connection and of the calling thread. */
+static inline void nm_sample_take(nm_stream *s, int fd, int64_t now) {
+    nm_sample *one = nm_sample_next(s);
+    socklen_t length = NM_TCP_INFO_BYTES;
+    if (fd < 0 || getsockopt(fd, IPPROTO_TCP, TCP_INFO, one->raw, &length) != 0) length = 0;
     one->length = length < NM_TCP_INFO_BYTES ? length : NM_TCP_INFO_BYTES;
     one->at_ns = now;
-    if (length) __atomic_store_n(&s->samples, s->samples + 1, __ATOMIC_RELEASE);
+    one->cpu_ns = nm_thread_ran();
+    one->wait_ns = nm_thread_wait();
+    __atomic_store_n(&s->samples, s->samples + 1, __ATOMIC_RELEASE);
     s->sample_due_ns = now + s->sample_every_ns;
 }
 

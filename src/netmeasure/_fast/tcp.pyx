@@ -248,6 +248,8 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
                     own.reason = NM_ERROR
                     own.error = code
                 break
+            if now >= own.sample_due_ns:
+                nm_sample_take(own, fd, now)
             nm_sleep(DRAIN_POLL_NS)
     nm_sample_take(own, fd, nm_now())
     nm_thread_cpu(own)
@@ -299,6 +301,9 @@ cdef void receive_all(nm_stream *own, nm_group *group, int fd, char *buffer, siz
             own.reason = NM_ABORTED if nm_aborting(group) else NM_EOF
             break
         elif code == EAGAIN:
+            now = nm_now()
+            if own.first_ns and now >= own.sample_due_ns:
+                nm_sample_take(own, fd, now)
             if stopping:  # the socket is empty: everything that had arrived is counted
                 own.reason = NM_STOPPED
                 break

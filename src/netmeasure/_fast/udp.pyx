@@ -10,8 +10,9 @@ from libc.string cimport memcpy
 from netmeasure._fast.native cimport (
     EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, NM_ABORTED, NM_BUDGET, NM_DEADLINE,
     NM_EOF, NM_ERROR, NM_LOAD, NM_RUNNING, NM_STOPPED, NM_STORE, SO_RCVTIMEO, SO_SNDTIMEO, c_send,
-    errno, nm_aborting, nm_claim, nm_gate_wait, nm_group, nm_now, nm_series, nm_series_add,
-    nm_series_start, nm_series_until, nm_sleep, nm_stopping, nm_stream, nm_thread_cpu, nm_timeout,
+    errno, nm_aborting, nm_claim, nm_gate_wait, nm_group, nm_now, nm_sample_take, nm_series,
+    nm_series_add, nm_series_start, nm_series_until, nm_sleep, nm_stopping, nm_stream,
+    nm_thread_cpu, nm_timeout,
 )
 from netmeasure._fast.udp_native cimport (
     ECONNREFUSED, EINVAL, EIO, EMSGSIZE, ENOBUFS, EOPNOTSUPP, MSG_WAITFORONE, NM_UDP_LARGEST,
@@ -385,6 +386,8 @@ cdef void send_datagrams(nm_stream *own, nm_udp_sender *u, nm_group *group, int 
             nm_series_start(&own.series, now)
             nm_series_start(&u.packet_series, now)
             NM_STORE(&own.first_ns, now)
+        if now >= own.sample_due_ns:
+            nm_sample_take(own, -1, now)
         before = now
         taken = nm_udp_send(u, fd, count, before, flags)
         now = nm_now()
@@ -441,6 +444,7 @@ cdef void send_datagrams(nm_stream *own, nm_udp_sender *u, nm_group *group, int 
         now = nm_now()
     own.ended_ns = nm_now()
     nm_timer_slack(slack)
+    nm_sample_take(own, -1, own.ended_ns)
     nm_thread_cpu(own)
 
 
@@ -491,6 +495,8 @@ cdef void receive_datagrams(nm_stream *own, nm_udp_receiver *r, nm_group *group,
             nm_udp_publish(r, now)
             if now >= r.sample_due_ns:
                 nm_udp_sample_take(r, now)
+            if now >= own.sample_due_ns and own.first_ns:
+                nm_sample_take(own, -1, now)
             if r.now.handshakes != hellos_before and reply_bytes:
                 c_send(fd, reply, reply_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
             if group.budget and now >= omit_until:
@@ -518,6 +524,8 @@ cdef void receive_datagrams(nm_stream *own, nm_udp_receiver *r, nm_group *group,
             nm_udp_publish(r, now)
             if now >= r.sample_due_ns and own.first_ns:
                 nm_udp_sample_take(r, now)
+            if now >= own.sample_due_ns and own.first_ns:
+                nm_sample_take(own, -1, now)
         elif code == ECONNREFUSED:
             r.now.icmp_errors += 1
         elif code != EINTR:
@@ -526,4 +534,5 @@ cdef void receive_datagrams(nm_stream *own, nm_udp_receiver *r, nm_group *group,
             break
     own.ended_ns = nm_now()
     nm_udp_finish(r, fd, own.ended_ns)
+    nm_sample_take(own, -1, own.ended_ns)
     nm_thread_cpu(own)

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from netmeasure._fast.native cimport (
     NM_LOAD, NM_SAMPLES, nm_abort, nm_gate_open, nm_group_destroy, nm_group_init, nm_now,
-    nm_aborting, nm_sample, nm_series, nm_series_add, nm_series_read, nm_series_start,
+    nm_aborting, nm_sample, nm_sample_next, nm_series, nm_series_add, nm_series_read, nm_series_start,
     nm_series_until, nm_stop, nm_stopping,
 )
 
@@ -152,6 +152,16 @@ cdef class Stream:
         return [
             (self.own.sample[i].at_ns,
              (<const char *>self.own.sample[i].raw)[:self.own.sample[i].length])
+            for i in range(self.own.samples) if self.own.sample[i].length
+        ]
+
+    def cpu_samples(self):
+        """[(at_ns, CPU time of the thread until then, how long until then it was ready to run and
+        had no CPU)], in ns; the last is None where the kernel does not say. Read after the end."""
+        cdef uint32_t i
+        return [
+            (self.own.sample[i].at_ns, self.own.sample[i].cpu_ns,
+             None if self.own.sample[i].wait_ns < 0 else self.own.sample[i].wait_ns)
             for i in range(self.own.samples)
         ]
 
@@ -201,6 +211,7 @@ cdef class Tally(Stream):
                                   until - counted)
                     counted = until
             self.own.last_ns = other.own.last_ns
+        self.absorb_samples(other)
         self.own.bytes += part(other.own.bytes, payload, whole)
         self.own.acked += part(other.own.acked, payload, whole)
         self.own.calls += other.own.calls
@@ -209,3 +220,20 @@ cdef class Tally(Stream):
         self.own.reason = other.own.reason
         self.own.error = other.own.error
         self.own.ended_ns = other.own.ended_ns
+
+    cdef void absorb_samples(self, Stream other) noexcept:
+        """Its thread's CPU time comes on top of that of the threads before it."""
+        cdef int64_t ran = 0
+        cdef int64_t waited = 0
+        cdef nm_sample *one
+        cdef uint32_t i
+        if self.own.samples:
+            ran = self.own.sample[self.own.samples - 1].cpu_ns
+            waited = self.own.sample[self.own.samples - 1].wait_ns
+        for i in range(other.own.samples):
+            one = nm_sample_next(&self.own)
+            one[0] = other.own.sample[i]
+            one.cpu_ns += ran
+            one.wait_ns = -1 if waited < 0 or one.wait_ns < 0 else one.wait_ns + waited
+            one.length = 0  # connections differ: what TCP says of each is kept elsewhere
+            self.own.samples += 1

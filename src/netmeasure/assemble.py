@@ -6,18 +6,19 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from netmeasure.analysis import limits, loss, steady
+from netmeasure.analysis import course, limits, loss, steady
 from netmeasure.analysis.flow_ceiling import flow_ceiling
 from netmeasure.analysis.series import curve, total
-from netmeasure.clock import nanoseconds
+from netmeasure.clock import nanoseconds, seconds
+from netmeasure.intervals import edges_ns
 from netmeasure.protocol import PeerResults, PeerStream, stream_ids
 from netmeasure.result import (
     Averages,
     Datagrams,
     Flow,
     FlowDirection,
+    FlowInterval,
     Host,
-    Resources,
     Role,
     Series,
     SideReport,
@@ -27,7 +28,8 @@ from netmeasure.result import (
     StreamResult,
     Totals,
 )
-from netmeasure.spec import Spec, TcpSpec, UdpSpec
+from netmeasure.spec import MAX_DURATION_S, Spec, TcpSpec, UdpSpec
+from netmeasure.usage import Resources
 
 #: A full series of every stream is sent up to this many points in all; coarser ones beyond.
 MAX_WIRE_POINTS = 200_000
@@ -240,9 +242,18 @@ def flows(
         senders = _pick(client if upload else server, wanted, "sender")
         receivers = _pick(server if upload else client, wanted, "receiver")
         if senders or receivers:
-            local = senders if upload else receivers
+            here, there = (client, server) if upload else (server, client)
             found.append(
-                _flow(spec, direction, wanted, senders, receivers, local, client_origin_ns)
+                _flow(
+                    spec,
+                    direction,
+                    wanted,
+                    senders,
+                    receivers,
+                    senders if upload else receivers,
+                    client_origin_ns,
+                    (here.resources, there.resources),
+                )
             )
     return tuple(found)
 
@@ -259,6 +270,7 @@ def _flow(
     receivers: dict[int, StreamReport],
     client_streams: dict[int, StreamReport],
     client_origin_ns: int | None,
+    resources: tuple[Resources | None, Resources | None],
 ) -> Flow:
     udp = isinstance(spec, UdpSpec)
     counted_by, counted = _counting_side(senders, receivers, udp=udp)
@@ -296,8 +308,47 @@ def _flow(
             list(receivers.values()),
             split.steady.goodput_bps if split else None,
             spec.target_bps if isinstance(spec, TcpSpec | UdpSpec) else None,
+            variation=_variation(series, split.steady) if series and split else None,
+        ),
+        intervals=_intervals(
+            spec,
+            series,
+            counted,
+            course.End(list(senders.values()), resources[0]),
+            course.End(list(receivers.values()), resources[1]),
         ),
         ceiling=flow_ceiling(spec, senders.values(), receivers.values()),
+    )
+
+
+def _variation(series: Series, whole: Steady) -> float | None:
+    return limits.variation(curve(series, whole.end_ns), whole.start_ns, whole.end_ns)
+
+
+def _intervals(
+    spec: Spec,
+    series: Series | None,
+    counted: Sequence[StreamReport],
+    sender: course.End,
+    receiver: course.End,
+) -> tuple[FlowInterval, ...]:
+    """The flow in the course of the run, in reporting periods long enough for a verdict."""
+    if series is None:
+        return ()
+    transfer = curve(
+        series, max((s.last_ns for s in counted if s.last_ns is not None), default=None)
+    )
+    period_ns = course.joined_period_ns(
+        nanoseconds(spec.timing.interval_s), int(transfer.at_ns[-1]), sender.streams
+    )
+    period_s = min(seconds(period_ns), float(MAX_DURATION_S))
+    return course.intervals(
+        edges_ns(replace(spec.timing, interval_s=period_s)),
+        transfer,
+        nanoseconds(spec.timing.omit_s),
+        sender,
+        receiver,
+        spec.target_bps if isinstance(spec, TcpSpec | UdpSpec) else None,
     )
 
 

@@ -107,6 +107,9 @@ class Dialogue:
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """All steps. Intervals go to `emit` as they are complete."""
+        if self.spec.timing.baseline_s:
+            await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
+            self.phases = PhaseLog()  # the first attempt is now
         await self._connect()
         self._choose_datagram_size()
         self.step = "control"

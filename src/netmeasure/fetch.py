@@ -66,6 +66,8 @@ class Fetch:
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """All transfers, until their own end, the time, the limit or the user ends them."""
+        if self.spec.timing.baseline_s:
+            await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
         async with self._resources.running():
             self._phases = PhaseLog()  # the first attempt is now
             await self._transfer_all(emit)

@@ -17,6 +17,7 @@ import msgspec
 
 from netmeasure.errors import ResultFormatError
 from netmeasure.spec import Framing, Spec
+from netmeasure.usage import HostUse, Resources, ThreadCpu
 
 SCHEMA_VERSION = 1
 
@@ -78,7 +79,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 class TcpInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the kernel says of a connection (TCP_INFO, tcp(7)), in columns: item i of every list
     was read at `at_ns[i]`. A column is None where this kernel does not supply it. Times spent
-    limited are cumulative; counts are cumulative since the connection's start."""
+    limited are cumulative; counts are cumulative since the connection's start. `unsent_bytes` are
+    in the sender's buffer and have not been sent for the first time."""
 
     at_ns: tuple[int, ...]
     retransmits: tuple[int, ...] | None = None
@@ -87,6 +89,7 @@ class TcpInfo(msgspec.Struct, frozen=True, kw_only=True):
     min_rtt_ns: tuple[int, ...] | None = None
     cwnd_bytes: tuple[int, ...] | None = None
     snd_wnd_bytes: tuple[int, ...] | None = None
+    unsent_bytes: tuple[int, ...] | None = None
     mss_bytes: tuple[int, ...] | None = None
     pmtu_bytes: tuple[int, ...] | None = None
     delivery_bps: tuple[int, ...] | None = None
@@ -245,6 +248,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
                 of the duration or the last byte
     mode        how the bytes were moved: copy, sendfile, discard
     end_reason  deadline | budget | stopped | aborted | eof | error
+    thread      its thread's CPU time in the course of the run; `cpu_*` is the whole of it
     """
 
     id: int
@@ -264,6 +268,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     cpu_user_ns: int | None = None
     cpu_system_ns: int | None = None
+    thread: ThreadCpu | None = None
     series: Series | None = None
     tcp_info: TcpInfo | None = None
     datagrams: Datagrams | None = None
@@ -282,42 +287,6 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
         return self.counted_to_ns - self.counted_from_ns
 
 
-class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run cost one end's host, in columns: item i of every list was read at `at_ns[i]`,
-    about every 250 ms, first and last at the beginning and the end of the data phase. Times are
-    cumulative, to 10 ms (/proc/stat, /proc/self/stat); differences mean something.
-
-    process_*            of the whole process, whatever else it does
-    host_*               all CPUs of the host by mode; in a container still the host's
-    host_steal_ns        taken by the hypervisor for others
-    rss_bytes            resident memory of the process
-    cgroup_*             of the control group (the container); None where there is none
-    cgroup_throttled_ns  kept from running by the group's CPU quota
-    """
-
-    at_ns: tuple[int, ...]
-    cpus: int
-    process_user_ns: tuple[int, ...]
-    process_system_ns: tuple[int, ...]
-    host_user_ns: tuple[int, ...]
-    host_system_ns: tuple[int, ...]
-    host_softirq_ns: tuple[int, ...]
-    host_steal_ns: tuple[int, ...]
-    host_idle_ns: tuple[int, ...]
-    rss_bytes: tuple[int, ...]
-    cgroup_memory_bytes: tuple[int, ...] | None = None
-    cgroup_memory_limit_bytes: int | None = None
-    cgroup_throttled_ns: tuple[int, ...] | None = None
-
-    def spent_ns(self, *columns: str) -> int:
-        """How much these cumulative columns grew, first to last sample."""
-        return sum(getattr(self, name)[-1] - getattr(self, name)[0] for name in columns)
-
-    @property
-    def process_cpu_ns(self) -> int:
-        return self.spent_ns("process_user_ns", "process_system_ns")
-
-
 class SideReport(msgspec.Struct, frozen=True, kw_only=True):
     """All streams as one end saw them; the far end's comes with the results of the protocol."""
 
@@ -328,6 +297,38 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
     cpu_system_ns: int | None = None
     concurrent_tests: int | None = None
     resources: Resources | None = None
+
+    @property
+    def payload_bytes(self) -> int | None:
+        """Received and acknowledged here, over all streams and both directions."""
+        known = [stream.delivered_bytes for stream in self.streams]
+        return sum(n or 0 for n in known) if known and None not in known else None
+
+    @property
+    def process_s_per_gb(self) -> float | None:
+        """CPU time of the whole process, per 10^9 bytes of payload."""
+        used = self.resources.whole if self.resources is not None else None
+        return _s_per_gb(used.process_cpu_ns if used else None, self.payload_bytes)
+
+    @property
+    def host_s_per_gb(self) -> float | None:
+        """CPU time of the whole host, whoever used it, per 10^9 bytes of payload."""
+        used = self.resources.whole if self.resources is not None else None
+        return _s_per_gb(used.host_cpu_ns if used else None, self.payload_bytes)
+
+    @property
+    def own_host_s_per_gb(self) -> float | None:
+        """The run's own share of the host's CPU time (under load less the idle baseline), per 10^9
+        bytes of payload; None without a baseline."""
+        used = self.resources.whole if self.resources is not None else None
+        if used is None or self.resources is None or self.resources.own is None:
+            return None
+        return _s_per_gb(self.resources.own.busy_ratio * used.duration_ns, self.payload_bytes)
+
+
+def _s_per_gb(cpu_ns: float | None, count: int | None) -> float | None:
+    """CPU-seconds per 10^9 bytes: ns per byte, which is the same."""
+    return cpu_ns / count if cpu_ns is not None and count else None
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -423,6 +424,14 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     cpu_user_ns: int | None = None
     cpu_system_ns: int | None = None
 
+    @property
+    def threads_s_per_gb(self) -> float | None:
+        """CPU time of the traffic threads, per 10^9 bytes of payload."""
+        if self.cpu_user_ns is None or self.cpu_system_ns is None:
+            return None
+        moved = self.bytes if self.acked_bytes is None else self.acked_bytes
+        return _s_per_gb(self.cpu_user_ns + self.cpu_system_ns, moved)
+
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
     """UDP: what became of a flow's datagrams after the omitted time, over all streams, from both
@@ -451,35 +460,84 @@ Limit = Literal[
     "receiver_cpu",
     "receive_window",
     "send_buffer",
+    "congestion_window",
+    "link",
     "network",
     "application",
 ]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What held a flow back, over its whole transfer. Ratios are 0 to 1 and more; None: not known.
+    """What held a flow back, over its whole transfer or one interval of it, and the figures that
+    say so: `analysis.verdict` has the rules. Ratios are 0 to 1 and more; None: not known.
 
-    limited_by       network: the sender was busy all the time and neither end held it back, so the
-                     path and its congestion control did. application: it often had nothing to send
+    limited_by       link: data queued on the way. congestion_window: they did not, the path could
+                     have carried more than the sender's congestion control let through. network:
+                     one of the two. application: the sender often had nothing to send
+    target_ratio     the rate over the target that was asked for
     sender_cpu_ratio, receiver_cpu_ratio
-                     CPU time of the busiest traffic thread over the time in which it moved bytes
+                     of the time, the busiest traffic thread was on a CPU
+    sender_wait_ratio, receiver_wait_ratio
+                     of the time, that thread was ready to run and others had its CPU
     busy_ratio       of the time the sender had data to send or unacknowledged (TCP_INFO)
     rwnd_limited_ratio, sndbuf_limited_ratio
                      of that busy time, stopped by the receiver's window, by its own send buffer
+    cwnd_used_ratio, rwnd_used_ratio
+                     data on the way (rate times round trip) over the congestion window and over the
+                     receiver's
+    unsent_ratio     of the samples, those in which data waited in the sender's socket to be sent
+    pacing_ratio     the congestion control's own pacing rate over the rate
+    queue_delay_ns   how much longer the round trip was under load than at best
+    buffer_delay_ratio  the same as a share of the best (RFC 6349)
+    rate_variation   standard deviation of the rate between parts of the stretch, over its mean
     tcp_efficiency   bytes sent less those sent again, of those sent (RFC 6349)
-    buffer_delay_ratio  how much longer the round trip was under load than at best (RFC 6349)
     window_needed_bytes each stream's bandwidth-delay product, at its rate and the least round trip
     """
 
     limited_by: Limit | None = None
+    target_ratio: float | None = None
     sender_cpu_ratio: float | None = None
+    sender_wait_ratio: float | None = None
     receiver_cpu_ratio: float | None = None
+    receiver_wait_ratio: float | None = None
     busy_ratio: float | None = None
     rwnd_limited_ratio: float | None = None
     sndbuf_limited_ratio: float | None = None
-    tcp_efficiency: float | None = None
+    cwnd_used_ratio: float | None = None
+    rwnd_used_ratio: float | None = None
+    unsent_ratio: float | None = None
+    pacing_ratio: float | None = None
+    queue_delay_ns: int | None = None
     buffer_delay_ratio: float | None = None
+    rate_variation: float | None = None
+    tcp_efficiency: float | None = None
     window_needed_bytes: int | None = None
+
+
+class FlowInterval(msgspec.Struct, frozen=True, kw_only=True):
+    """One reporting period of a flow, or several neighbours of them in a long run: what came, what
+    held it back, what it cost each end.
+
+    Moments and bytes are of the counting side (`Flow.counted_by`). The other side's figures are of
+    the same stretch counted from its own start signal: half a round trip earlier or later.
+    """
+
+    start_ns: int
+    end_ns: int
+    bytes: int
+    omitted: bool = False
+    limits: Limits | None = None
+    sender: HostUse | None = None
+    receiver: HostUse | None = None
+
+    @property
+    def duration_ns(self) -> int:
+        return self.end_ns - self.start_ns
+
+    @property
+    def goodput_bps(self) -> float:
+        """0.0 for an empty one."""
+        return self.bytes * 8e9 / self.duration_ns if self.duration_ns > 0 else 0.0
 
 
 class CeilingLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -588,6 +646,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     receiver: Totals = Totals()
     loss: Loss | None = None
     limits: Limits | None = None
+    intervals: tuple[FlowInterval, ...] = ()
     ceiling: Ceiling | None = None
 
     @property

@@ -15,6 +15,7 @@ from netmeasure.arrivals import Arrival
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import UdpDoor, Welcome
 from netmeasure.engine.listeners import listen, listen_hint, reachable
+from netmeasure.engine.resources import IdleWatch
 from netmeasure.engine.sockets import address_text, receive_exactly, watch_peer
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, ServeError
@@ -72,6 +73,7 @@ class Server:
         self._strangers = 0
         self._closed = False
         self._accepted = 0
+        self._idle = IdleWatch()
 
     @property
     def port(self) -> int:
@@ -97,6 +99,7 @@ class Server:
     async def __aenter__(self) -> Server:
         await self._open()
         self._accept_on()
+        self._tasks.add(asyncio.create_task(self._idle.keep(), name="netmeasure-idle"))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -265,6 +268,7 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         cookie: str = message.payload
         turn = self._plain_udp_turns.setdefault(control.peer_host, asyncio.Lock())
+        baseline = None if self._sessions else self._idle.baseline()
         session = Session(
             control,
             peer,
@@ -274,12 +278,15 @@ class Server:
             cookie,
             self._observe() if self._observe is not None else None,
             self._interval_s,
+            baseline,
         )
         self._sessions[cookie] = session
         try:
             await session.run()
         finally:
             del self._sessions[cookie]
+            if not self._sessions:
+                self._idle.forget()
             if session.result is None:
                 if session.refusal is not None:
                     self._refuse(f"{peer}: {session.refusal}")

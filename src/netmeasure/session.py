@@ -46,6 +46,7 @@ from netmeasure.protocol import (
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
 from netmeasure.spec import PeerSpec, ServerLimits, Timing
+from netmeasure.usage import HostUse
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
@@ -79,6 +80,7 @@ class Session:
         cookie: str,
         observer: Observer | None = None,
         interval_s: float = 1.0,
+        baseline: HostUse | None = None,
     ) -> None:
         self.peer = peer
         #: None until the end, and where the client left before it asked for a test
@@ -99,7 +101,7 @@ class Session:
         self._arrivals = Arrivals(())
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
-        self._resources = ResourceLog()
+        self._resources = ResourceLog(baseline)
         self._cookie = cookie
         self._observer = observer
         self._interval_s = interval_s

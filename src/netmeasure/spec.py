@@ -27,6 +27,7 @@ MAX_BLOCK_BYTES = 1024 * 1024  # iperf3's limit; both ends of a test use the sam
 MAX_STREAMS = 128
 MAX_DURATION_S = 86_400
 MAX_OMIT_S = 600
+MIN_BASELINE_S = 0.2
 MAX_WINDOW_BYTES = 512 * 1024 * 1024
 MAX_MSS_BYTES = 32_767
 MAX_COUNT = 2**63 - 1
@@ -72,6 +73,8 @@ class Timing(_Checked, frozen=True, kw_only=True):
     One of `duration_s`, `total_bytes`, `total_blocks` ends the test; with none given it is a
     duration of 10 s. The first `omit_s` seconds are run in addition, kept in the series, and left
     out of every rate and every byte or block limit. `interval_s` is the period of live intervals.
+    `baseline_s` before the first attempt to connect, this host is watched at rest (0: it is not):
+    that is part of no other figure.
     """
 
     duration_s: float | None = None
@@ -79,6 +82,7 @@ class Timing(_Checked, frozen=True, kw_only=True):
     total_blocks: int | None = None
     omit_s: float = 0.0
     interval_s: float = 1.0
+    baseline_s: float = 0.0
 
     def _check(self) -> None:
         ends = [self.duration_s, self.total_bytes, self.total_blocks]
@@ -89,6 +93,8 @@ class Timing(_Checked, frozen=True, kw_only=True):
         _within("blocks", self.total_blocks, 1, MAX_COUNT // MAX_BLOCK_BYTES, "blocks")
         _within("omit", self.omit_s, 0, MAX_OMIT_S, "s")
         _within("interval", self.interval_s, 0.01, MAX_DURATION_S, "s")
+        if self.baseline_s != 0:  # the kernel's clock ticks can't resolve less
+            _within("baseline", self.baseline_s, MIN_BASELINE_S, MAX_OMIT_S, "s")
 
     @property
     def limit_s(self) -> float | None:

@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / PACKAGE
 #: Which layers a layer may import; its own is among them only if it is named. A module's layer is
 #: the first part of its name below the package; the package itself is the layer "netmeasure".
 _L0 = {"errors", "version", "units", "clock", "headers"}
-_L1 = {"spec", "result", "resultset", "observe", "analysis", "runs"}
+_L1 = {"spec", "usage", "result", "resultset", "observe", "analysis", "runs"}
 _L3 = {"protocol", "engine"}
 _L5 = {
     "negotiate",
@@ -43,16 +43,18 @@ ALLOWED: dict[str, set[str]] = {
     "headers": {"errors"},
     # L1: what to measure, what came of it, what follows from it
     "spec": {"errors", "headers"},
-    "result": {"errors", "spec"},
+    "usage": {"errors"},
+    "result": {"errors", "spec", "usage"},
     "observe": {"result", "spec"},
-    "analysis": {"errors", "headers", "result", "spec", "analysis"},
+    "analysis": {"errors", "headers", "usage", "result", "spec", "analysis"},
     "resultset": {"errors", "result"},
     "runs": {"analysis", "result"},
     # L2: codecs touch no socket, native loops no Python
     "protocol": {"errors", "result", "protocol"},
     "_fast": {"_fast"},
     # L3, L4
-    "engine": {"errors", "version", "clock", "spec", "result", "protocol", "_fast", "engine"},
+    "engine": {"errors", "version", "clock"}
+    | {"spec", "usage", "result", "protocol", "_fast", "engine"},
     "workloads": _L0 | _L1 | _L3 | {"_fast", "workloads"},
     # L5, L6
     **dict.fromkeys(_L5, _BELOW_L5 | _L5),

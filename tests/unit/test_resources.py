@@ -11,8 +11,8 @@ import pytest
 from netmeasure.clock import now_ns
 from netmeasure.engine import resources
 from netmeasure.engine.cgroups import Cgroup, Usage
-from netmeasure.engine.resources import ResourceLog
-from netmeasure.result import Resources
+from netmeasure.engine.resources import IdleWatch, ResourceLog
+from netmeasure.usage import Resources
 
 
 def group(tmp_path: Path, listing: str, files: dict[str, str]) -> Usage:
@@ -81,6 +81,63 @@ def test_what_a_run_is_said_to_have_cost() -> None:
     assert found.process_cpu_ns >= 0.18e9
     assert found.rss_bytes[-1] > 2**20
     assert found.cpus >= 1
+
+
+def test_the_runs_own_share_is_what_comes_on_top_of_the_idle_host() -> None:
+    async def main() -> Resources | None:
+        log = ResourceLog()
+        await log.rest(0.3)
+        async with log.running():
+            busy(0.3)
+        return log.collected(now_ns())
+
+    found = asyncio.run(main())
+    assert found is not None
+    assert found.baseline is not None
+    assert found.own is not None
+    whole = found.whole
+    assert whole is not None
+    assert found.baseline.duration_ns >= 0.3e9
+    # nothing of this process's was going on: it slept
+    assert found.baseline.process_cpu_ns <= 0.1e9
+    assert whole.process_cpu_ns >= 0.28e9
+    for mode in ("user", "system", "softirq", "steal"):
+        name = f"host_{mode}_ns"
+        difference = whole.share(name) - found.baseline.share(name)
+        assert getattr(found.own, f"{mode}_ratio") == pytest.approx(difference)
+    # a counter of the whole host holds at least what this process has spent, to its clock's ticks
+    assert whole.host_cpu_ns >= whole.process_cpu_ns - 0.03e9
+
+
+def test_without_a_baseline_there_is_no_own_share() -> None:
+    async def main() -> Resources | None:
+        log = ResourceLog()
+        async with log.running():
+            busy(0.25)
+        return log.collected(now_ns())
+
+    found = asyncio.run(main())
+    assert found is not None
+    assert (found.baseline, found.own) == (None, None)
+
+
+def test_an_idle_server_remembers_the_last_second_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "IDLE_EVERY_S", 0.1)
+
+    async def main() -> None:
+        watch = IdleWatch()
+        assert watch.baseline() is None
+        task = asyncio.create_task(watch.keep())
+        await asyncio.sleep(1)
+        found = watch.baseline()
+        assert found is not None
+        assert 0.2e9 <= found.duration_ns <= 0.8e9
+        watch.forget()
+        assert watch.baseline() is None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
 
 
 def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,12 @@ from netmeasure.result import (
     Datagrams,
     ErrorRecord,
     Flow,
+    FlowInterval,
     Host,
     Interval,
     Limits,
     Loss,
     Phase,
-    Resources,
     Result,
     Series,
     SideReport,
@@ -40,6 +40,7 @@ from netmeasure.result import (
     Transfer,
 )
 from netmeasure.spec import Deadlines, Link, SocketOptions, TcpSpec, Timing
+from netmeasure.usage import HostShares, HostUse, Resources, ThreadCpu
 
 HOST = Host(
     program="netmeasure",
@@ -112,6 +113,7 @@ SENDER = StreamReport(
     error="Connection reset by peer",
     cpu_user_ns=4,
     cpu_system_ns=5,
+    thread=ThreadCpu(at_ns=(1, 2), cpu_ns=(3, 4), wait_ns=(5, 6)),
     series=SERIES,
     tcp_info=TCP_INFO,
     datagrams=DATAGRAMS,
@@ -119,10 +121,14 @@ SENDER = StreamReport(
     socket=SOCKET,
 )
 RECEIVER = msgspec.structs.replace(SENDER, role="receiver", mode="discard", bytes=980)
+USE = HostUse(**dict.fromkeys(HostUse.__struct_fields__, 2**40))
+SINGLE = ("cpus", LIMIT, "baseline", "own")
 RESOURCES = Resources(
-    **{name: (1, 3) for name in Resources.__struct_fields__ if name not in ("cpus", LIMIT)},
+    **{name: (1, 3) for name in Resources.__struct_fields__ if name not in SINGLE},
     cpus=2,
     cgroup_memory_limit_bytes=2**30,
+    baseline=USE,
+    own=HostShares(user_ratio=0.1, system_ratio=0.2, softirq_ratio=-0.1, steal_ratio=0.0),
 )
 SIDE = SideReport(
     host=HOST,
@@ -174,6 +180,15 @@ CEILING = Ceiling(
     right_payload_bytes=1398,
     right_link_bytes=1514,
 )
+NUMBERS = dict.fromkeys(Limits.__struct_fields__, 0.5)
+LIMITS = Limits(
+    **{
+        **NUMBERS,
+        "limited_by": "receive_window",
+        "queue_delay_ns": 7,
+        "window_needed_bytes": 250_000,
+    }
+)
 UPLOAD = Flow(
     direction="upload",
     streams=(StreamResult(id=1, sender=SENDER, receiver=RECEIVER, steady=STEADY),),
@@ -191,16 +206,17 @@ UPLOAD = Flow(
     sender=TOTALS,
     receiver=msgspec.structs.replace(TOTALS, bytes=980),
     loss=LOSS,
-    limits=Limits(
-        limited_by="receive_window",
-        sender_cpu_ratio=0.5,
-        receiver_cpu_ratio=0.25,
-        busy_ratio=1.0,
-        rwnd_limited_ratio=0.75,
-        sndbuf_limited_ratio=0.125,
-        tcp_efficiency=0.99,
-        buffer_delay_ratio=0.5,
-        window_needed_bytes=250_000,
+    limits=LIMITS,
+    intervals=(
+        FlowInterval(
+            start_ns=0,
+            end_ns=100,
+            bytes=7,
+            omitted=True,
+            limits=LIMITS,
+            sender=USE,
+            receiver=USE,
+        ),
     ),
     ceiling=CEILING,
 )
@@ -208,7 +224,7 @@ DOWNLOAD = msgspec.structs.replace(UPLOAD, direction="download", counted_by="sen
 SPEC = TcpSpec(
     direction="both",
     streams=2,
-    timing=Timing(duration_s=2.5, omit_s=0.5, interval_s=0.1),
+    timing=Timing(duration_s=2.5, omit_s=0.5, interval_s=0.1, baseline_s=1.0),
     block_bytes=4096,
     target_bps=10**9,
     send_mode="sendfile",

@@ -54,6 +54,7 @@ SOURCES = {
     "rttvar_ns": ("rttvar", 1000),
     "min_rtt_ns": ("min_rtt", 1000),
     "snd_wnd_bytes": ("snd_wnd", 1),
+    "unsent_bytes": ("notsent_bytes", 1),
     "mss_bytes": ("snd_mss", 1),
     "pmtu_bytes": ("pmtu", 1),
     "delivery_bps": ("delivery_rate", 8),

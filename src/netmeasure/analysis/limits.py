@@ -1,26 +1,26 @@
-"""What held a flow back: the sender's or the receiver's CPU, a window, a buffer, the pacing, or the
-network itself.
+"""The figures that say what held a flow back, over its whole transfer or a part of it.
 
-From the kernel's own accounting at the sender (TCP_INFO's busy, rwnd-limited and sndbuf-limited
-times, tcp(7) and net/ipv4/tcp_output.c, tcp_chrono) and the CPU time of the traffic threads. All of
-it is over the whole transfer; where a figure is not known on this side or kernel, it is None.
+From TCP_INFO's columns at the sender (tcp(7), include/uapi/linux/tcp.h) and the CPU time of the
+traffic threads at both ends; where a figure is not known on this side or kernel, it is None. Which
+limit they name is for `analysis.verdict` to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import median
+from collections.abc import Callable, Sequence
+from statistics import mean, median
 
-from netmeasure.result import Limit, Limits, StreamReport, TcpInfo
+import numpy as np
+from msgspec.structs import replace
 
-#: A thread that is on its CPU for so much of the time has none left to give.
-CPU_BOUND = 0.9
-#: A window or a buffer that stopped the sender for so much of its busy time is the limit.
-HELD_BACK = 0.5
-#: So near to its target a sender was held back by the target.
-ON_TARGET = 0.95
-#: Below this share of the time the sender had nothing to send.
-BUSY = 0.8
+from netmeasure.analysis.columns import Window, covered, grown, indices
+from netmeasure.analysis.series import Curve
+from netmeasure.analysis.verdict import verdict
+from netmeasure.result import Limits, StreamReport, TcpInfo
+
+#: The rate's variation is that between this many parts of a stretch, none shorter than this.
+PARTS = 10
+PART_NS = 50_000_000
 
 
 def limits(
@@ -28,92 +28,180 @@ def limits(
     receivers: Sequence[StreamReport],
     goodput_bps: float | None,
     target_bps: int | None,
+    *,
+    variation: float | None = None,
+    window: Window | None = None,
 ) -> Limits | None:
-    """The limits of one flow; `target_bps` is per stream. None where nothing is known at all."""
+    """The limits of one flow, within a window of each side's own clock (None: of everything);
+    `target_bps` is per stream. None where nothing is known at all."""
     infos = [report.tcp_info for report in senders if report.tcp_info is not None]
-    shares = [share for info in infos if (share := _shares(info)) is not None]
-    busy, rwnd, sndbuf = (_mean([share[i] for share in shares]) for i in range(3))
-    found = Limits(
-        limited_by=None,
-        sender_cpu_ratio=_busiest(senders),
-        receiver_cpu_ratio=_busiest(receivers),
-        busy_ratio=busy,
-        rwnd_limited_ratio=rwnd,
-        sndbuf_limited_ratio=sndbuf,
-        tcp_efficiency=_efficiency(infos),
-        buffer_delay_ratio=_buffer_delay(infos),
+    # without a window, the start of the connection counts for nothing: a rate needs two samples
+    infos = [info for info in infos if covered(info.at_ns, window) > 0]
+    sender_cpu, sender_wait = _busiest(senders, window)
+    receiver_cpu, receiver_wait = _busiest(receivers, window)
+    figures = Limits(
+        sender_cpu_ratio=sender_cpu,
+        sender_wait_ratio=sender_wait,
+        receiver_cpu_ratio=receiver_cpu,
+        receiver_wait_ratio=receiver_wait,
+        busy_ratio=_over(mean, infos, lambda info: _busy(info, window)),
+        rwnd_limited_ratio=_over(mean, infos, lambda i: _stopped(i, i.rwnd_limited_ns, window)),
+        sndbuf_limited_ratio=_over(mean, infos, lambda i: _stopped(i, i.sndbuf_limited_ns, window)),
+        cwnd_used_ratio=_over(mean, infos, lambda info: _used(info, info.cwnd_bytes, window)),
+        rwnd_used_ratio=_over(mean, infos, lambda info: _used(info, info.snd_wnd_bytes, window)),
+        unsent_ratio=_over(mean, infos, lambda info: _unsent(info, window)),
+        pacing_ratio=_over(mean, infos, lambda info: _pacing(info, window)),
+        queue_delay_ns=_whole(_over(median, infos, lambda info: _queue(info, window))),
+        buffer_delay_ratio=_over(median, infos, lambda info: _buffer_delay(info, window)),
+        tcp_efficiency=_efficiency(infos, window),
         window_needed_bytes=_window_needed(infos, goodput_bps, len(senders)),
     )
-    if all(getattr(found, name) is None for name in found.__struct_fields__):
+    if figures == Limits():
         return None
-    paced = None
+    target = None
     if goodput_bps is not None and target_bps is not None and senders:
-        paced = goodput_bps / (target_bps * len(senders))
-    return _named(found, paced)
+        target = goodput_bps / (target_bps * len(senders))
+    figures = replace(figures, target_ratio=target, rate_variation=variation)
+    return replace(figures, limited_by=verdict(figures))
 
 
-def _named(found: Limits, paced: float | None) -> Limits:
-    """The first of these that applies: what is nearer to the sender hides what lies behind it."""
-    order: list[tuple[Limit, float | None, float]] = [
-        ("pacing", paced, ON_TARGET),
-        ("sender_cpu", found.sender_cpu_ratio, CPU_BOUND),
-        ("receiver_cpu", found.receiver_cpu_ratio, CPU_BOUND),
-        ("receive_window", found.rwnd_limited_ratio, HELD_BACK),
-        ("send_buffer", found.sndbuf_limited_ratio, HELD_BACK),
-        ("network", found.busy_ratio, BUSY),
+def variation(curve: Curve, start_ns: int, end_ns: int) -> float | None:
+    """The standard deviation of the rate between parts of a stretch, as a share of its mean; None
+    where it is too short or nothing came."""
+    parts = min(PARTS, (end_ns - start_ns) // PART_NS)
+    if parts < PARTS // 2:
+        return None
+    counts = np.diff(curve.until(np.linspace(start_ns, end_ns, parts + 1)))
+    average = float(np.mean(counts))
+    return float(np.std(counts)) / average if average > 0 else None
+
+
+def _over(
+    combine: Callable[[list[float]], float],
+    infos: Sequence[TcpInfo],
+    figure: Callable[[TcpInfo], float | None],
+) -> float | None:
+    """A figure of the streams for which it is known."""
+    known = [value for info in infos if (value := figure(info)) is not None]
+    return combine(known) if known else None
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _busy(info: TcpInfo, window: Window | None) -> float | None:
+    busy = grown(info.at_ns, info.busy_ns, window)
+    return None if busy is None else min(1.0, busy / covered(info.at_ns, window))
+
+
+def _stopped(info: TcpInfo, column: Sequence[int] | None, window: Window | None) -> float | None:
+    """The share of the busy time that another such counter has."""
+    busy = grown(info.at_ns, info.busy_ns, window)
+    stopped = grown(info.at_ns, column, window)
+    return min(1.0, stopped / busy) if busy and stopped is not None else None
+
+
+def _rates(info: TcpInfo, window: Window | None) -> list[tuple[int, float]]:
+    """(sample, bytes per ns acknowledged since the one before) of the samples within."""
+    acked, at = info.acked_bytes, info.at_ns
+    if acked is None:
+        return []
+    return [
+        (i, (acked[i] - acked[i - 1]) / (at[i] - at[i - 1]))
+        for i in indices(at, window)
+        if i and at[i] > at[i - 1] and acked[i] >= acked[i - 1]
     ]
-    for name, figure, threshold in order:
-        if figure is not None and figure >= threshold:
-            return _with(found, name)
-    return _with(found, "application") if found.busy_ratio is not None else found
 
 
-def _with(found: Limits, name: Limit) -> Limits:
-    fields = {field: getattr(found, field) for field in found.__struct_fields__}
-    return Limits(**{**fields, "limited_by": name})
-
-
-def _shares(info: TcpInfo) -> tuple[float, float, float] | None:
-    """(busy of the time, rwnd-limited of that, sndbuf-limited of that)."""
-    if info.busy_ns is None or info.rwnd_limited_ns is None or info.sndbuf_limited_ns is None:
+def _used(info: TcpInfo, column: Sequence[int] | None, window: Window | None) -> float | None:
+    """Data on the way over a window: rate times round trip, by Little's law. A rate is a mean over
+    the time between two samples, so it is compared with the means of what was read at both."""
+    rtts = info.rtt_ns
+    if rtts is None or column is None:
         return None
-    span = info.at_ns[-1] - info.at_ns[0]
-    busy, rwnd, sndbuf = (
-        column[-1] - column[0]
-        for column in (info.busy_ns, info.rwnd_limited_ns, info.sndbuf_limited_ns)
-    )
-    if span <= 0 or busy <= 0:
+    ratios = [
+        rate * (rtts[i - 1] + rtts[i]) / (column[i - 1] + column[i])
+        for i, rate in _rates(info, window)
+        if column[i - 1] + column[i] > 0
+    ]
+    return median(ratios) if ratios else None
+
+
+def _unsent(info: TcpInfo, window: Window | None) -> float | None:
+    """How often at least a segment waited to be sent."""
+    unsent, mss = info.unsent_bytes, info.mss_bytes
+    within = indices(info.at_ns, window)
+    if unsent is None or mss is None or not within:
         return None
-    return min(1.0, busy / span), rwnd / busy, sndbuf / busy
+    return sum(unsent[i] >= mss[i] for i in within) / len(within)
 
 
-def _busiest(reports: Sequence[StreamReport]) -> float | None:
-    """CPU time of the busiest thread over the time in which it moved bytes."""
-    ratios = []
-    for report in reports:
-        span = report.last_ns - report.first_ns if report.last_ns and report.first_ns else 0
-        if span > 0 and report.cpu_user_ns is not None and report.cpu_system_ns is not None:
-            ratios.append((report.cpu_user_ns + report.cpu_system_ns) / span)
-    return max(ratios, default=None)
+def _pacing(info: TcpInfo, window: Window | None) -> float | None:
+    pacing = info.pacing_bps
+    if pacing is None:
+        return None
+    ratios = [pacing[i] / (8e9 * rate) for i, rate in _rates(info, window) if rate > 0]
+    return median(ratios) if ratios else None
 
 
-def _efficiency(infos: Sequence[TcpInfo]) -> float | None:
+def _queue(info: TcpInfo, window: Window | None) -> float | None:
+    """How much longer the round trip is than the least of the whole run, in ns."""
+    within = indices(info.at_ns, window)
+    if not info.rtt_ns or not info.min_rtt_ns or not within:
+        return None
+    return max(0.0, median(info.rtt_ns[i] for i in within) - info.min_rtt_ns[-1])
+
+
+def _buffer_delay(info: TcpInfo, window: Window | None) -> float | None:
+    """RFC 6349 4.1.3, "buffer delay": what the round trip takes longer under load, of the least."""
+    queue = _queue(info, window)
+    if queue is None or not info.min_rtt_ns or info.min_rtt_ns[-1] <= 0:
+        return None
+    return queue / info.min_rtt_ns[-1]
+
+
+def _busiest(
+    reports: Sequence[StreamReport], window: Window | None
+) -> tuple[float | None, float | None]:
+    """(on a CPU, waiting for one) of the time, of the thread that was one or the other most."""
+    ratios = [ratio for report in reports if (ratio := _thread(report, window)) is not None]
+    return max(ratios, key=lambda ratio: ratio[0] + (ratio[1] or 0.0), default=(None, None))
+
+
+def _thread(report: StreamReport, window: Window | None) -> tuple[float, float | None] | None:
+    """One thread's time over the time in which it moved bytes."""
+    first, last, thread = report.first_ns, report.last_ns, report.thread
+    if first is None or last is None:
+        return None
+    if window is None:
+        span = last - first
+        if span <= 0 or report.cpu_user_ns is None or report.cpu_system_ns is None:
+            return None
+        waited = grown(thread.at_ns, thread.wait_ns, None) if thread else None
+        ran = report.cpu_user_ns + report.cpu_system_ns
+        return ran / span, None if waited is None else waited / span
+    if thread is None:
+        return None
+    span = covered(thread.at_ns, window)
+    spent = grown(thread.at_ns, thread.cpu_ns, window)
+    waited = grown(thread.at_ns, thread.wait_ns, window)
+    if span <= 0 or spent is None:
+        return None
+    return spent / span, None if waited is None else waited / span
+
+
+def _efficiency(infos: Sequence[TcpInfo], window: Window | None) -> float | None:
     """RFC 6349 4.1.2, "TCP efficiency": bytes sent that were not sent again, of those sent."""
     if not infos or any(i.sent_bytes is None or i.retransmitted_bytes is None for i in infos):
         return None
-    sent = sum(i.sent_bytes[-1] for i in infos if i.sent_bytes)
-    again = sum(i.retransmitted_bytes[-1] for i in infos if i.retransmitted_bytes)
-    return (sent - again) / sent if sent else None
-
-
-def _buffer_delay(infos: Sequence[TcpInfo]) -> float | None:
-    """RFC 6349 4.1.3, "buffer delay": what the round trip takes longer under load, of the least."""
-    ratios = [
-        (median(info.rtt_ns) - info.min_rtt_ns[-1]) / info.min_rtt_ns[-1]
-        for info in infos
-        if info.rtt_ns and info.min_rtt_ns and info.min_rtt_ns[-1] > 0
-    ]
-    return max(0.0, median(ratios)) if ratios else None
+    if window is None:
+        sent: float = sum(i.sent_bytes[-1] for i in infos if i.sent_bytes)
+        again: float = sum(i.retransmitted_bytes[-1] for i in infos if i.retransmitted_bytes)
+    else:
+        sent = sum(grown(i.at_ns, i.sent_bytes, window) or 0.0 for i in infos)
+        again = sum(grown(i.at_ns, i.retransmitted_bytes, window) or 0.0 for i in infos)
+    return (sent - again) / sent if sent > 0 else None
 
 
 def _window_needed(infos: Sequence[TcpInfo], goodput_bps: float | None, streams: int) -> int | None:
@@ -123,7 +211,3 @@ def _window_needed(infos: Sequence[TcpInfo], goodput_bps: float | None, streams:
     if not least or goodput_bps is None or not streams:
         return None
     return round(goodput_bps / streams / 8 * median(least) / 1e9)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

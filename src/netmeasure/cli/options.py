@@ -70,6 +70,14 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     )
     test.add_argument("-O", "--omit", type=seconds, default=0.0, metavar="S")
     test.add_argument("-i", "--interval", type=seconds, default=1.0, metavar="S")
+    test.add_argument(
+        "--baseline",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="watch this host at rest for so long before the test, to tell the test's own share of"
+        " its CPU time (default: do not)",
+    )
     rate = test.add_mutually_exclusive_group()
     rate.add_argument(
         "-b",

@@ -81,6 +81,7 @@ def _common(options: Options) -> dict[str, Any]:
             total_blocks=options.blocks,
             omit_s=options.omit,
             interval_s=options.interval,
+            baseline_s=options.baseline,
         ),
         "options": SocketOptions(
             congestion=options.congestion,

@@ -1,21 +1,26 @@
-"""What a run costs its host: samples of process and host figures while it goes on."""
+"""What a run costs its host: samples of process and host figures while it goes on, and before."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import psutil
+from msgspec.structs import replace
 
 from netmeasure.clock import SECOND_NS, now_ns
 from netmeasure.engine.cgroups import Cgroup
-from netmeasure.result import Resources
+from netmeasure.usage import HostUse, Resources, own_shares
 
 #: Samples of a run; beyond, every second one is dropped and half as many are taken.
 MAX_SAMPLES = 256
 EVERY_S = 0.25
+#: A server looks at its idle host so often, and remembers so many looks: 1 to 1.5 s.
+IDLE_EVERY_S = 0.5
+IDLE_SAMPLES = 3
 _MODES = ("user", "nice", "system", "irq", "softirq", "steal")
 
 
@@ -33,15 +38,56 @@ class _Sample(NamedTuple):
     cgroup_throttled_ns: int | None
 
 
+class _Sampler:
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._cgroup = Cgroup()
+
+    def take(self) -> _Sample:
+        host, usage = psutil.cpu_times(), self._cgroup.read()
+        with self._process.oneshot():
+            mine, memory = self._process.cpu_times(), self._process.memory_info()
+        known = {mode: getattr(host, mode, 0.0) for mode in (*_MODES, "idle", "iowait")}
+        return _Sample(
+            at_ns=now_ns(),
+            process_user_ns=_ns(mine.user),
+            process_system_ns=_ns(mine.system),
+            host_user_ns=_ns(known["user"] + known["nice"]),
+            host_system_ns=_ns(known["system"] + known["irq"]),
+            host_softirq_ns=_ns(known["softirq"]),
+            host_steal_ns=_ns(known["steal"]),
+            host_idle_ns=_ns(known["idle"] + known["iowait"]),
+            rss_bytes=memory.rss,
+            cgroup_memory_bytes=usage.memory_bytes,
+            cgroup_throttled_ns=usage.throttled_ns,
+        )
+
+    def resources(self, samples: Sequence[_Sample], origin_ns: int) -> Resources:
+        """In columns, moments counted from `origin_ns`."""
+        columns = dict(zip(_Sample._fields, zip(*samples, strict=True), strict=True))
+        columns["at_ns"] = tuple(at - origin_ns for at in columns["at_ns"])
+        for name in ("cgroup_memory_bytes", "cgroup_throttled_ns"):
+            if None in columns[name]:
+                del columns[name]
+        known = Resources(**columns, cpus=psutil.cpu_count() or 1)  # type: ignore[arg-type]
+        return replace(known, cgroup_memory_limit_bytes=self._cgroup.read().memory_limit_bytes)
+
+
 class ResourceLog:
     """Samples while `running`; `collected` tells them. One of it belongs to one run: figures of the
     process are of everything that it does meanwhile, other runs included."""
 
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._cgroup = Cgroup()
+    def __init__(self, baseline: HostUse | None = None) -> None:
+        self._sampler = _Sampler()
         self._samples: list[_Sample] = []
         self._every_s = EVERY_S
+        self._baseline = baseline
+
+    async def rest(self, duration_s: float) -> None:
+        """Look what the host does when it has not been asked for anything yet: the baseline."""
+        before = self._sampler.take()
+        await asyncio.sleep(duration_s)
+        self._baseline = self._sampler.resources((before, self._sampler.take()), 0).whole
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -64,40 +110,38 @@ class ResourceLog:
                 self._every_s *= 2
 
     def _take(self) -> None:
-        host, usage = psutil.cpu_times(), self._cgroup.read()
-        with self._process.oneshot():
-            mine, memory = self._process.cpu_times(), self._process.memory_info()
-        known = {mode: getattr(host, mode, 0.0) for mode in (*_MODES, "idle", "iowait")}
-        self._samples.append(
-            _Sample(
-                at_ns=now_ns(),
-                process_user_ns=_ns(mine.user),
-                process_system_ns=_ns(mine.system),
-                host_user_ns=_ns(known["user"] + known["nice"]),
-                host_system_ns=_ns(known["system"] + known["irq"]),
-                host_softirq_ns=_ns(known["softirq"]),
-                host_steal_ns=_ns(known["steal"]),
-                host_idle_ns=_ns(known["idle"] + known["iowait"]),
-                rss_bytes=memory.rss,
-                cgroup_memory_bytes=usage.memory_bytes,
-                cgroup_throttled_ns=usage.throttled_ns,
-            )
-        )
+        self._samples.append(self._sampler.take())
 
     def collected(self, origin_ns: int) -> Resources | None:
         """In columns, moments counted from `origin_ns`; None when nothing was sampled."""
         if not self._samples:
             return None
-        columns = dict(zip(_Sample._fields, zip(*self._samples, strict=True), strict=True))
-        columns["at_ns"] = tuple(at - origin_ns for at in columns["at_ns"])
-        for name in ("cgroup_memory_bytes", "cgroup_throttled_ns"):
-            if None in columns[name]:
-                del columns[name]
-        return Resources(
-            **columns,
-            cpus=psutil.cpu_count() or 1,
-            cgroup_memory_limit_bytes=self._cgroup.read().memory_limit_bytes,
-        )
+        found = self._sampler.resources(self._samples, origin_ns)
+        return replace(found, baseline=self._baseline, own=own_shares(found.whole, self._baseline))
+
+
+class IdleWatch:
+    """What a server's host does between tests: a look now and then, and only the last are kept."""
+
+    def __init__(self) -> None:
+        self._sampler = _Sampler()
+        self._samples: deque[_Sample] = deque(maxlen=IDLE_SAMPLES)
+
+    async def keep(self) -> None:
+        """Look until cancelled."""
+        while True:
+            self._samples.append(self._sampler.take())
+            await asyncio.sleep(IDLE_EVERY_S)
+
+    def forget(self) -> None:
+        """The host is not idle: what was seen up to now is no baseline for what comes."""
+        self._samples.clear()
+
+    def baseline(self) -> HostUse | None:
+        """The last second or so; None where the host has not been idle for long enough."""
+        if not self._samples:
+            return None
+        return self._sampler.resources((*self._samples, self._sampler.take()), 0).whole
 
 
 def _ns(seconds: float) -> int:

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from netmeasure.report.ceiling import mismatch, share_row
+from netmeasure.report.hosts import cpu_row, host_lines
+from netmeasure.report.limits import limit_rows
 from netmeasure.result import (
     Flow,
     Interval,
-    Limits,
     Loss,
     Phase,
     Result,
@@ -29,8 +30,6 @@ from netmeasure.units import bitrate, duration, size
 
 #: Set-up is worth a sentence of its own when it changes the average by more than this share.
 DISTORTION = 0.02
-#: The kernel counts CPU time in steps of 10 ms: shares of a shorter span are noise.
-MIN_HOST_SPAN_NS = 200_000_000
 #: More connections than this are shown as a distribution.
 MAX_ROWS = 4
 
@@ -42,7 +41,7 @@ def render(result: Result) -> RenderableType:
         parts += [Text("\nSet-up"), Padding(_setup_table(result), (0, 0, 0, 2))]
     for flow in result.flows:
         parts += [Text(f"\n{flow.direction.capitalize()}"), _flow(result, flow)]
-    if lines := _host_lines(result):
+    if lines := host_lines(result):
         parts += [Text("\nHosts"), *(Text(f"  {name}  {words}") for name, words in lines)]
     parts += [Text(f"\n{line}") for line in closing_lines(result)]
     return Group(*parts)
@@ -377,8 +376,7 @@ def _end_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
     if retransmits is not None:
         rows.append(("retransmits", str(retransmits), f"segments, by the {sending}"))
     reports = [stream.sender for stream in flow.streams if stream.sender]
-    if flow.limits is not None and flow.limits.limited_by is not None:
-        rows.append(("limited by", "", _limit_words(flow.limits)))
+    rows += limit_rows(flow)
     if words := _tcp_words(reports):
         rows.append(("sender's TCP", "", words))
     span = flow.steady.end_ns if flow.steady else None
@@ -387,58 +385,8 @@ def _end_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
         ("receiver", receiving, flow.receiver),
     ):
         if totals.cpu_user_ns is not None and totals.cpu_system_ns is not None and span:
-            share = 100 * (totals.cpu_user_ns + totals.cpu_system_ns) / span
-            rows.append((f"{role}'s CPU", f"{share:.0f} %", f"of one CPU, {end}'s threads"))
+            rows.append(cpu_row(role, end, totals, span))
     return rows
-
-
-def _host_lines(result: Result) -> list[tuple[str, str]]:
-    """What the data phase cost each end's host."""
-    lines = []
-    for name, side in (("client", result.client), ("server", result.server)):
-        used = side.resources
-        span = used.at_ns[-1] - used.at_ns[0] if used is not None else 0
-        if used is None or span < MIN_HOST_SPAN_NS:
-            continue
-        host = {
-            mode: used.spent_ns(f"host_{mode}_ns") / span
-            for mode in ("user", "system", "softirq", "steal")
-        }
-        words = [
-            f"process {100 * used.process_cpu_ns / span:.0f} % of one CPU",
-            f"host {100 * sum(host.values()):.0f} % of {100 * used.cpus} %"
-            f" (softirq {100 * host['softirq']:.0f}, steal {100 * host['steal']:.0f})",
-            f"memory {size(max(used.rss_bytes))}",
-        ]
-        if used.cgroup_throttled_ns and (throttled := used.spent_ns("cgroup_throttled_ns")):
-            words.append(f"throttled for {duration(throttled)} by its CPU quota")
-        lines.append((name, ", ".join(words)))
-    return lines
-
-
-def _limit_words(limits: Limits) -> str:
-    name = {
-        "pacing": "the target rate that was asked for",
-        "sender_cpu": "the sender's CPU",
-        "receiver_cpu": "the receiver's CPU",
-        "receive_window": "the receiver's window",
-        "send_buffer": "the sender's socket buffer",
-        "network": "the network: neither end held back",
-        "application": "the sender, which often had nothing to send",
-    }[limits.limited_by or "network"]
-    figures = {
-        "sender_cpu": limits.sender_cpu_ratio,
-        "receiver_cpu": limits.receiver_cpu_ratio,
-        "receive_window": limits.rwnd_limited_ratio,
-        "send_buffer": limits.sndbuf_limited_ratio,
-    }
-    figure = figures.get(limits.limited_by or "")
-    words = [name if figure is None else f"{name} ({100 * figure:.0f} % of the time)"]
-    if limits.tcp_efficiency is not None and limits.tcp_efficiency < 1:
-        words.append(f"TCP efficiency {100 * limits.tcp_efficiency:.2f} %")
-    if limits.limited_by == "receive_window" and limits.window_needed_bytes is not None:
-        words.append(f"at this rate it takes {size(limits.window_needed_bytes)}")
-    return ", ".join(words)
 
 
 def _tcp_words(reports: list[StreamReport]) -> str:

@@ -23,6 +23,7 @@ from netmeasure.clock import MILLISECOND_NS, SECOND_NS, now_ns
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import StreamError
 from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport
+from netmeasure.usage import ThreadCpu
 
 FINE_BUCKET_NS = MILLISECOND_NS
 BUCKET_NS = 10 * MILLISECOND_NS
@@ -322,6 +323,19 @@ def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | No
         error=stream.error,
         cpu_user_ns=user_ns,
         cpu_system_ns=system_ns,
+        thread=thread_cpu(loop, origin_ns),
         series=series,
         socket=stream.facts,
+    )
+
+
+def thread_cpu(loop: Stream, origin_ns: int) -> ThreadCpu | None:
+    """The CPU time of a loop's threads, in columns; None of a loop that never ran."""
+    if not (samples := loop.cpu_samples()):
+        return None
+    at_ns, cpu_ns, wait_ns = zip(*samples, strict=True)
+    return ThreadCpu(
+        at_ns=tuple(at - origin_ns for at in at_ns),
+        cpu_ns=cpu_ns,
+        wait_ns=None if None in wait_ns else wait_ns,
     )

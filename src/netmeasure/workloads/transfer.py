@@ -291,6 +291,7 @@ class TransferStream:
             # what Python spent on bytes is nobody's thread: no figure is better than half of one
             cpu_user_ns=None if self.library_bytes else plain.cpu_user_ns,
             cpu_system_ns=None if self.library_bytes else plain.cpu_system_ns,
+            thread=None if self.library_bytes else plain.thread,
         )
 
     def _retransmits(self, info: TcpInfo) -> int | None:

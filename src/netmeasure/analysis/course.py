@@ -1,0 +1,101 @@
+"""A flow in the course of its run: each reporting period with what came, what held it back and
+what it cost either end. Pure functions of the recorded columns: a saved result gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from netmeasure.analysis.columns import Window
+from netmeasure.analysis.limits import limits, variation
+from netmeasure.analysis.series import Curve
+from netmeasure.result import FlowInterval, StreamReport
+from netmeasure.usage import Resources
+
+#: Periods of a long run are joined until there are no more than these; fewer with many streams,
+#: whose columns take their time.
+MAX_INTERVALS = 100
+MAX_STREAM_INTERVALS = 2000
+#: A verdict needs some samples of TCP_INFO (every 100 ms, more rarely in a long run): periods are
+#: joined until there are so many in one.
+SAMPLES = 3
+LEAST_NS = 200_000_000
+
+
+class End(NamedTuple):
+    """One end of a flow: its streams, and what its host used."""
+
+    streams: Sequence[StreamReport]
+    resources: Resources | None = None
+
+
+def joined_period_ns(period_ns: int, span_ns: int, senders: Sequence[StreamReport]) -> int:
+    """The shortest multiple of a reporting period that a verdict can be given for."""
+    most = max(10, min(MAX_INTERVALS, MAX_STREAM_INTERVALS // max(1, len(senders))))
+    least = max(LEAST_NS, SAMPLES * _spacing_ns(senders), span_ns // most)
+    return period_ns * -(-least // period_ns)
+
+
+def _spacing_ns(senders: Sequence[StreamReport]) -> int:
+    clocks = [report.tcp_info.at_ns for report in senders if report.tcp_info is not None]
+    return max(((at[-1] - at[0]) // max(1, len(at) - 1) for at in clocks), default=0)
+
+
+def intervals(
+    edges_ns: Iterable[int],
+    curve: Curve,
+    omit_ns: int,
+    sender: End,
+    receiver: End,
+    target_bps: int | None,
+) -> tuple[FlowInterval, ...]:
+    """One for each period between two edges, up to the last byte. `edges_ns` are the periods' ends
+    after 0, on the clock of `curve`."""
+    return tuple(
+        _interval(Window(start, end), curve, omit_ns, sender, receiver, target_bps)
+        for start, end in _spans(edges_ns, int(curve.at_ns[-1]))
+    )
+
+
+def _spans(edges_ns: Iterable[int], end_ns: int) -> Iterator[tuple[int, int]]:
+    """Pairs of neighbouring edges. What is left after the last one and shorter than half of a
+    period belongs to the period before it: no sliver after the end of the time."""
+    edges = [0]
+    for edge in edges_ns:
+        if edge >= end_ns:
+            break
+        edges.append(edge)
+    if len(edges) > 2 and end_ns - edges[-1] < (edges[-1] - edges[-2]) / 2:
+        edges.pop()
+    return pairwise([*edges, end_ns])
+
+
+def _interval(
+    window: Window,
+    curve: Curve,
+    omit_ns: int,
+    sender: End,
+    receiver: End,
+    target_bps: int | None,
+) -> FlowInterval:
+    start, end = window
+    count = curve.between(start, end)
+    found = limits(
+        sender.streams,
+        receiver.streams,
+        count * 8e9 / (end - start),
+        target_bps,
+        variation=variation(curve, start, end),
+        window=window,
+    )
+    return FlowInterval(
+        start_ns=start,
+        end_ns=end,
+        bytes=count,
+        omitted=end <= omit_ns,
+        limits=found,
+        sender=sender.resources.over(start, end) if sender.resources else None,
+        receiver=receiver.resources.over(start, end) if receiver.resources else None,
+    )

@@ -1,0 +1,96 @@
+"""Which limit the figures name. Only figures that stand in the Limits are used, so whoever reads a
+saved result can follow.
+
+What the sender's own side does comes first, since it hides what lies behind it. Then the kernel's
+accounting (tcp_chrono: Yan and Cheng, "tcp: instrument how long TCP is busy sending", Linux 4.10,
+tcp_output.c): the busy time of a sender that neither the receiver's window nor its own buffer
+stopped is the network's. What the network is follows from the two regimes below the capacity of a
+path and above (Kleinrock; Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016, figure
+1): with less on the way than path and rate hold, the round trip stays at its least and more on the
+way means more rate, so the window is the limit; with more, the round trip grows and the rate does
+not, so a link is. Data on the way are rate times round trip (Little's law).
+"""
+
+from __future__ import annotations
+
+from netmeasure.result import Limit, Limits
+
+#: So near to its target a sender was held back by the target.
+ON_TARGET = 0.95
+#: A thread that is on its CPU, or waits for it, for so much of the time has none left to give.
+CPU_BOUND = 0.9
+#: A window or a buffer that stopped the sender for so much of its busy time is the limit.
+HELD_BACK = 0.5
+#: Below this share of the time the sender had nothing to send.
+BUSY = 0.8
+#: A queue stands on the way when the round trip is longer by this share of its least...
+QUEUED = 0.25
+#: ...and by so much that hosts that are slow to answer don't explain it, or the rate is flat.
+QUEUE_NS = 1_000_000
+FLAT = 0.05
+#: A window that is filled to this share is full: rate and round trip are means.
+FULL = 0.8
+#: With data waiting in fewer samples than this, the sender's side is what is slow.
+WAITING = 0.5
+#: So near to the rate, congestion control paces by what it has found the path to carry.
+PACED = 1.25
+
+
+def verdict(found: Limits) -> Limit | None:
+    """The first limit that the figures show; None where they tell nothing."""
+    if _at_least(found.target_ratio, ON_TARGET):
+        return "pacing"
+    if _at_least(_sum(found.sender_cpu_ratio, found.sender_wait_ratio), CPU_BOUND):
+        return "sender_cpu"
+    if _at_least(_sum(found.receiver_cpu_ratio, found.receiver_wait_ratio), CPU_BOUND):
+        return "receiver_cpu"
+    if _at_least(found.rwnd_limited_ratio, HELD_BACK):
+        return "receive_window"
+    if _at_least(found.sndbuf_limited_ratio, HELD_BACK):
+        return "send_buffer"
+    if found.busy_ratio is None:
+        return None
+    if found.busy_ratio >= BUSY:
+        return _of_the_network(found)
+    return "application" if _asleep(found) >= HELD_BACK else "sender_cpu"
+
+
+def _of_the_network(found: Limits) -> Limit:
+    """The sender was busy all the time, and the kernel says that no end stopped it for long."""
+    if found.buffer_delay_ratio is None or found.queue_delay_ns is None:
+        return "network"
+    if found.buffer_delay_ratio >= QUEUED:
+        long = found.queue_delay_ns >= QUEUE_NS
+        flat = found.rate_variation is not None and found.rate_variation <= FLAT
+        return "link" if long or flat else "network"
+    cwnd, rwnd = found.cwnd_used_ratio, found.rwnd_used_ratio
+    if _at_least(cwnd, FULL) and (rwnd is None or cwnd is None or cwnd >= rwnd):
+        return "congestion_window"
+    if _at_least(rwnd, FULL):
+        return "receive_window"
+    if found.unsent_ratio is None:
+        return "network"
+    if found.unsent_ratio < WAITING:
+        # all that the sender's buffer holds is on the way, and its thread sleeps: for want of room
+        # (the kernel accounts for that in some states of a connection only)
+        return "send_buffer" if _asleep(found) >= HELD_BACK else "network"
+    # data wait, no window is full, no queue stands: they are paced, by order of the user or by
+    # congestion control itself (BBR)
+    if found.pacing_ratio is None:
+        return "network"
+    if found.target_ratio is not None and found.pacing_ratio * found.target_ratio <= 1 / ON_TARGET:
+        return "pacing"
+    return "link" if found.pacing_ratio <= PACED else "congestion_window"
+
+
+def _asleep(found: Limits) -> float:
+    """The share of the time in which the sender's thread wanted no CPU."""
+    return 1 - (_sum(found.sender_cpu_ratio, found.sender_wait_ratio) or 0.0)
+
+
+def _at_least(figure: float | None, threshold: float) -> bool:
+    return figure is not None and figure >= threshold
+
+
+def _sum(ran: float | None, waited: float | None) -> float | None:
+    return None if ran is None else ran + (waited or 0.0)

@@ -1,0 +1,95 @@
+"""What held a flow back, in words: over the whole run, and where that changed in its course."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from netmeasure.result import Flow, FlowInterval, Limit, Limits
+from netmeasure.units import duration, size
+
+#: More changes than this are not worth a line: how much of the time each limit had is.
+MAX_SPELLS = 5
+_NAMES: dict[Limit, str] = {
+    "pacing": "the target rate that was asked for",
+    "sender_cpu": "the sender's CPU",
+    "receiver_cpu": "the receiver's CPU",
+    "receive_window": "the receiver's window",
+    "send_buffer": "the sender's socket buffer",
+    "congestion_window": "the congestion window: no queue stood on the way",
+    "link": "a link on the way: data queued at it",
+    "network": "the network: neither end held back",
+    "application": "the sender, which often had nothing to send",
+}
+_SHORT: dict[Limit, str] = {
+    "pacing": "target rate",
+    "sender_cpu": "sender's CPU",
+    "receiver_cpu": "receiver's CPU",
+    "receive_window": "receive window",
+    "send_buffer": "send buffer",
+    "congestion_window": "congestion window",
+    "link": "link",
+    "network": "network",
+    "application": "application",
+}
+
+
+def limit_rows(flow: Flow) -> list[tuple[str, str, str]]:
+    """The run's limit, and a second line where intervals had others."""
+    if flow.limits is None or flow.limits.limited_by is None:
+        return []
+    rows = [("limited by", "", _words(flow.limits, flow.limits.limited_by))]
+    if course := _course(flow.intervals):
+        rows.append(("in its course", "", course))
+    return rows
+
+
+def _words(limits: Limits, limited_by: Limit) -> str:
+    words = [_NAMES[limited_by]]
+    if limited_by in ("sender_cpu", "receiver_cpu"):
+        end = limited_by.removesuffix("_cpu")
+        ran, waited = (getattr(limits, f"{end}_{what}_ratio") for what in ("cpu", "wait"))
+        if ran is not None:
+            others = f", waiting for it {100 * waited:.0f} %" if waited else ""
+            words[0] += f" (on it {100 * ran:.0f} % of the time{others})"
+    shares = {
+        "receive_window": limits.rwnd_limited_ratio,
+        "send_buffer": limits.sndbuf_limited_ratio,
+    }
+    if share := shares.get(limited_by):
+        words[0] += f" ({100 * share:.0f} % of the time)"
+    if limited_by == "link" and limits.queue_delay_ns:
+        words[0] += f" for {duration(limits.queue_delay_ns)}"
+    if limits.tcp_efficiency is not None and limits.tcp_efficiency < 1:
+        words.append(f"TCP efficiency {100 * limits.tcp_efficiency:.2f} %")
+    if limited_by == "receive_window" and limits.window_needed_bytes is not None:
+        words.append(f"at this rate it takes {size(limits.window_needed_bytes)}")
+    return ", ".join(words)
+
+
+def _course(intervals: Sequence[FlowInterval]) -> str:
+    """ "0-2 s congestion window, 2-10 s link": nothing where there is nothing to tell apart."""
+    known = [(i, i.limits.limited_by) for i in intervals if i.limits and i.limits.limited_by]
+    spells = [
+        (name, [interval for interval, _ in group])
+        for name, group in groupby(known, key=lambda one: one[1])
+    ]
+    if len(spells) < 2:
+        return ""
+    if len(spells) <= MAX_SPELLS:
+        return ", ".join(
+            f"{_moment(group[0].start_ns)}-{_moment(group[-1].end_ns)} s {_SHORT[name]}"
+            for name, group in spells
+        )
+    spent: dict[Limit, int] = {}
+    for interval, name in known:
+        spent[name] = spent.get(name, 0) + interval.duration_ns
+    whole = sum(spent.values())
+    ranked = sorted(spent.items(), key=lambda one: -one[1])
+    return "by turns: " + ", ".join(
+        f"{_SHORT[name]} {100 * ns / whole:.0f} % of the time" for name, ns in ranked
+    )
+
+
+def _moment(ns: int) -> str:
+    return f"{ns / 1e9:.3g}" if ns < 100e9 else f"{ns / 1e9:.0f}"

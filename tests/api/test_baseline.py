@@ -1,0 +1,76 @@
+"""The idle baseline: watched before the test, part of no other figure, and known from both ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from netmeasure.engine import resources
+from netmeasure.result import Result
+
+RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
+REST_S = 0.5
+
+
+def spec(**more: Any) -> nm.TcpSpec:
+    return nm.TcpSpec(timing=nm.Timing(duration_s=0.5, baseline_s=REST_S, **more))
+
+
+def test_both_ends_know_what_their_host_did_before(
+    run_once: RunOnce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "IDLE_EVERY_S", 0.1)
+
+    async def main() -> tuple[Result, float]:
+        async with nm.serve("127.0.0.1", 0) as server:
+            start = time.monotonic()
+            return await nm.measure(server.address, spec()), time.monotonic() - start
+
+    result, took_s = run_once(main())
+    assert took_s >= REST_S + 0.5
+    for side in (result.client, result.server):
+        assert side.resources.baseline.duration_ns >= 0.2e9
+        assert side.resources.own is not None
+        assert side.own_host_s_per_gb is not None
+    assert result.client.resources.baseline.duration_ns >= REST_S * 1e9
+    # the first attempt is when the test began, not when its user asked for it
+    assert result.setup[0].start_ns < 0.1e9
+    assert result.set_up_ns < REST_S * 1e9
+
+
+def test_a_server_that_has_just_been_measured_is_not_idle(run_once: RunOnce) -> None:
+    async def main() -> Result:
+        async with nm.serve("127.0.0.1", 0) as server:
+            await asyncio.sleep(0.3)
+            again = nm.TcpSpec(timing=nm.Timing(total_bytes=1))
+            first = await nm.measure(server.address, again)
+            assert first.server.resources is not None
+            return await nm.measure(server.address, again)
+
+    result = run_once(main())
+    assert result.server.resources.baseline is None
+    assert result.client.resources.baseline is None  # nobody asked for one
+
+
+def test_a_stop_does_not_wait_for_it(run_once: RunOnce) -> None:
+    async def main() -> Result | None:
+        async with nm.serve("127.0.0.1", 0) as server, nm.connect(server.address) as client:
+            timing = nm.Timing(duration_s=5, baseline_s=30)
+            async with client.run(nm.TcpSpec(timing=timing)) as run:
+                run.stop()
+            return run.result
+
+    result = run_once(main())
+    assert result.complete
+    assert result.client.resources.baseline is None
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 0.1, 601.0, float("nan")])
+def test_a_baseline_that_tells_nothing_is_refused(wrong: float) -> None:
+    with pytest.raises(nm.SpecError, match="baseline"):
+        nm.Timing(baseline_s=wrong)

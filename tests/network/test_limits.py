@@ -1,0 +1,273 @@
+"""Every limit, provoked for real: the right one is named, with figures that say why."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from netmeasure import assemble
+from netmeasure.analysis.verdict import CPU_BOUND, ON_TARGET
+from netmeasure.negotiate import directions
+from netmeasure.result import Limits
+from support import relay
+from support.elsewhere import loop_on
+from support.netns import NamespacePair, Network
+from support.relay import Relay
+
+RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
+
+pytestmark = [pytest.mark.network, pytest.mark.rates]
+needs_relay = pytest.mark.skipif(relay.available() is not None, reason=str(relay.available()))
+
+TIME_S = 1.5
+SMALL = "4096 65536 65536"
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[Relay]:
+    """A round trip of 20 ms that takes whatever is sent."""
+    with Relay(delay_ms=10) as line:
+        yield line
+
+
+def measured(
+    network: NamespacePair,
+    during: Callable[[], None] | None = None,
+    congestion: str = "cubic",
+    time_s: float = TIME_S,
+    **more: Any,
+) -> nm.Result:
+    spec = nm.TcpSpec(
+        timing=nm.Timing(duration_s=time_s, interval_s=0.5),
+        options=nm.SocketOptions(congestion=congestion),
+        **more,
+    )
+
+    async def main(address: str, port: int) -> nm.Result:
+        left = [during] if during is not None else []
+        async with nm.connect(address, port=port) as client, client.run(spec) as run:
+            async for interval in run:
+                if left and interval.end_ns >= time_s / 2 * 1e9:
+                    await asyncio.to_thread(left.pop())
+        assert run.result is not None
+        return run.result
+
+    with loop_on(network, "server") as there, loop_on(network, "client") as here:
+        server = there(nm.serve(None, 0).__aenter__())
+        try:
+            result = here(main(network.server.address, server.port))
+        finally:
+            there(server.close())
+    assert result.complete
+    return result
+
+
+def limits(result: nm.Result) -> Limits:
+    found = result.flow.limits
+    assert found is not None
+    return found
+
+
+@contextlib.contextmanager
+def setting(network: NamespacePair, side: str, name: str, value: str) -> Iterator[None]:
+    """A setting of one host's kernel, for a while."""
+    path = Path("/proc/sys", *name.split("."))
+    with network.enter(side):
+        before = path.read_text()
+    network.sysctl(side, name, value)
+    try:
+        yield
+    finally:
+        network.sysctl(side, name, before)
+
+
+@needs_relay
+def test_a_small_receive_window(far: Relay) -> None:
+    with setting(far, "server", "net.ipv4.tcp_rmem", SMALL):
+        result = measured(far)
+    found = limits(result)
+    assert found.limited_by == "receive_window"
+    assert found.rwnd_used_ratio == pytest.approx(1, abs=0.2)
+    # what would take: not this window
+    window = result.flow.streams[0].sender.tcp_info.snd_wnd_bytes[-1]
+    assert found.window_needed_bytes == pytest.approx(window, rel=0.35)
+
+
+@needs_relay
+@pytest.mark.parametrize("congestion", ["cubic", "bbr"])
+def test_a_small_send_buffer(far: Relay, congestion: str) -> None:
+    """The kernel's own accounting sees it under bbr, not always under cubic."""
+    with setting(far, "client", "net.ipv4.tcp_wmem", SMALL):
+        found = limits(measured(far, congestion=congestion))
+    assert found.limited_by == "send_buffer"
+    assert found.unsent_ratio is not None
+    assert found.unsent_ratio < 0.5
+
+
+@needs_relay
+def test_a_target(far: Relay) -> None:
+    found = limits(measured(far, target_bps=30_000_000))
+    assert found.limited_by == "pacing"
+    assert found.target_ratio is not None
+    assert found.target_ratio >= ON_TARGET
+
+
+@needs_relay
+def test_losses_keep_the_congestion_window_small() -> None:
+    with Relay(delay_ms=10, loss=0.005) as line:
+        result = measured(line)
+    found = limits(result)
+    assert found.limited_by == "congestion_window"
+    assert found.tcp_efficiency is not None
+    assert found.tcp_efficiency < 1
+    assert found.cwnd_used_ratio == pytest.approx(1, abs=0.2)
+
+
+@needs_relay
+@pytest.mark.parametrize("congestion", ["cubic", "bbr"])
+def test_a_slow_link_far_away(congestion: str) -> None:
+    with Relay(delay_ms=10, rate_bps=50e6, queue_bytes=500_000) as line:
+        found = limits(measured(line, congestion=congestion))
+    assert found.limited_by == "link"
+
+
+def test_a_shaped_link_and_a_target_below_it() -> None:
+    """First the target is the limit, then the link becomes slower than that: each interval tells.
+    Whoever reads the saved result comes to the same."""
+    with Network() as network:
+        network.shape("100mbit", burst="32k", latency="30ms")
+
+        def slower() -> None:
+            network.shape("30mbit", burst="32k", latency="30ms")
+
+        result = measured(network, during=slower, time_s=3, target_bps=60_000_000)
+    flow = result.flow
+    names = [interval.limits.limited_by for interval in flow.intervals if interval.limits]
+    assert names[0] == "pacing"
+    assert names[-1] == "link"
+    assert sum(interval.bytes for interval in flow.intervals) == flow.receiver.bytes
+    assert flow.intervals[0].start_ns == 0
+    for before, after in zip(flow.intervals, flow.intervals[1:], strict=False):
+        assert before.end_ns == after.start_ns
+    # both ends' hosts and threads, in the same intervals
+    for interval in flow.intervals:
+        assert interval.limits is not None
+        assert interval.limits.sender_cpu_ratio is not None
+        assert interval.limits.receiver_cpu_ratio is not None
+        assert interval.sender is not None
+        assert interval.receiver is not None
+    saved = nm.Result.from_json(result.to_json())
+    spec = saved.spec
+    assert isinstance(spec, nm.TcpSpec)
+    ways = directions(spec.direction, spec.streams)
+    again = assemble.flows(spec, ways, saved.client, saved.server, None)
+    assert again[0].intervals == flow.intervals
+    assert again[0].limits == flow.limits
+
+
+# ---- CPUs ----------------------------------------------------------------------------------------
+
+_BURN = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+end = time.monotonic() + 20
+while time.monotonic() < end: pass
+"""
+
+
+@contextlib.contextmanager
+def burning(cpu: int) -> Iterator[None]:
+    """Somebody else on a CPU, who never sleeps; gone in any case after 20 s."""
+    child = subprocess.Popen([sys.executable, "-c", _BURN, str(cpu)])
+    try:
+        yield
+    finally:
+        child.kill()
+        child.wait()
+
+
+async def _pin(cpu: int, niceness: int) -> None:
+    """The loop's thread, and so those that it starts."""
+    os.sched_setaffinity(0, {cpu})
+    os.setpriority(os.PRIO_PROCESS, 0, niceness)
+
+
+@pytest.mark.parametrize("loaded", ["sender", "receiver"])
+def test_a_cpu_that_is_shared_with_others(loaded: str) -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("there is one CPU only: either end would be slow")
+    spec = nm.TcpSpec(
+        timing=nm.Timing(duration_s=TIME_S), options=nm.SocketOptions(congestion="cubic")
+    )
+    slow, free = cpus[0], cpus[-1]
+    with (
+        Network() as network,
+        loop_on(network, "server") as there,
+        loop_on(network, "client") as here,
+        burning(slow),
+    ):
+        # whatever else this machine does meanwhile must not slow the other end
+        here(_pin(slow, 3) if loaded == "sender" else _pin(free, -15))
+        there(_pin(slow, 3) if loaded == "receiver" else _pin(free, -15))
+        server = there(nm.serve(None, 0).__aenter__())
+        try:
+            result = here(nm.measure(network.server.address, spec, port=server.port))
+        finally:
+            there(server.close())
+    found = limits(result)
+    assert found.limited_by == f"{loaded}_cpu"
+    ran, waited = (getattr(found, f"{loaded}_{what}_ratio") for what in ("cpu", "wait"))
+    if waited is None:
+        pytest.skip("this kernel does not say how long a thread waits for a CPU")
+    assert ran < CPU_BOUND
+    assert waited > 0.2
+    assert ran + waited > 0.5
+
+
+# ---- an application that has nothing to send -----------------------------------------------------
+
+
+def test_a_sender_that_is_often_stopped(run_once: RunOnce, tmp_path: Path) -> None:
+    """A whole client that does nothing for most of the time, as a slow application would."""
+    saved = tmp_path / "result.json"
+
+    async def main() -> None:
+        async with nm.serve("127.0.0.1", 0) as server:
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "netmeasure", "client", server.address),
+                *("-t", "2", "-i", "0.1", "-C", "cubic", "--json", str(saved)),
+                stdout=subprocess.PIPE,
+            )
+            assert child.stdout is not None
+            try:
+                await child.stdout.readline()  # its first interval
+                end = time.monotonic() + 1.8
+                while time.monotonic() < end:
+                    child.send_signal(signal.SIGSTOP)
+                    await asyncio.sleep(0.12)
+                    child.send_signal(signal.SIGCONT)
+                    await asyncio.sleep(0.03)
+                await asyncio.wait_for(child.communicate(), 20)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    child.kill()
+                await child.communicate()
+            assert child.returncode == 0
+
+    run_once(main())
+    found = limits(nm.Result.from_json(saved.read_bytes()))
+    assert found.limited_by == "application"
+    assert found.busy_ratio is not None
+    assert found.busy_ratio < 0.8

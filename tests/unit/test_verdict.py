@@ -1,0 +1,108 @@
+"""Which limit the figures name, one rule after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from netmeasure.analysis.verdict import verdict
+from netmeasure.result import Limit, Limits
+
+#: A bulk sender on a path without a queue, its congestion window full.
+BUSY = Limits(
+    sender_cpu_ratio=0.05,
+    sender_wait_ratio=0.02,
+    receiver_cpu_ratio=0.05,
+    receiver_wait_ratio=0.02,
+    busy_ratio=1.0,
+    rwnd_limited_ratio=0.0,
+    sndbuf_limited_ratio=0.0,
+    cwnd_used_ratio=0.95,
+    rwnd_used_ratio=0.1,
+    unsent_ratio=1.0,
+    pacing_ratio=1.2,
+    queue_delay_ns=500_000,
+    buffer_delay_ratio=0.025,
+    rate_variation=0.3,
+    tcp_efficiency=0.99,
+)
+#: Data wait, but no window is full.
+PACED = {"cwnd_used_ratio": 0.45, "pacing_ratio": 1.0}
+#: All that the socket holds is on its way.
+NOTHING_WAITS = {"cwnd_used_ratio": 0.45, "unsent_ratio": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({}, "congestion_window"),
+        # sharing a CPU is being without one
+        ({"sender_cpu_ratio": 0.95}, "sender_cpu"),
+        ({"sender_cpu_ratio": 0.5, "sender_wait_ratio": 0.45}, "sender_cpu"),
+        ({"sender_cpu_ratio": 0.95, "sender_wait_ratio": None}, "sender_cpu"),
+        ({"receiver_cpu_ratio": 0.5, "receiver_wait_ratio": 0.45}, "receiver_cpu"),
+        ({"sender_cpu_ratio": None}, "congestion_window"),
+        # what the kernel accounts for
+        ({"rwnd_limited_ratio": 0.6}, "receive_window"),
+        ({"sndbuf_limited_ratio": 0.6}, "send_buffer"),
+        ({"busy_ratio": 0.5}, "application"),
+        # a bulk sender is idle for want of a CPU, not for want of data
+        ({"busy_ratio": 0.5, "sender_cpu_ratio": 0.3, "sender_wait_ratio": 0.4}, "sender_cpu"),
+        ({"busy_ratio": None}, None),
+        # a queue: as long as no host's answer takes, or at a rate that does not move
+        ({"buffer_delay_ratio": 0.5, "queue_delay_ns": 10_000_000}, "link"),
+        ({"buffer_delay_ratio": 8.0, "queue_delay_ns": 400_000}, "network"),
+        ({"buffer_delay_ratio": 8.0, "queue_delay_ns": 400_000, "rate_variation": 0.01}, "link"),
+        ({"buffer_delay_ratio": 8.0, "queue_delay_ns": 400_000, "rate_variation": None}, "network"),
+        # the smaller window is the one that stops
+        ({"cwnd_used_ratio": 0.4, "rwnd_used_ratio": 0.95}, "receive_window"),
+        ({"cwnd_used_ratio": 0.85, "rwnd_used_ratio": 0.95}, "receive_window"),
+        ({"cwnd_used_ratio": 0.95, "rwnd_used_ratio": None}, "congestion_window"),
+        # no window is full
+        (PACED, "link"),
+        ({**PACED, "pacing_ratio": 2.8}, "congestion_window"),
+        ({**PACED, "pacing_ratio": None}, "network"),
+        # the target's own pacing, in a stretch whose rate falls short of it for another reason
+        ({**PACED, "target_ratio": 0.93}, "pacing"),
+        ({**PACED, "target_ratio": 0.5, "pacing_ratio": 1.1}, "pacing"),
+        ({**PACED, "target_ratio": 0.93, "pacing_ratio": 1.2}, "link"),
+        (NOTHING_WAITS, "send_buffer"),
+        ({**NOTHING_WAITS, "sender_cpu_ratio": 0.6}, "network"),
+        # an older kernel, or another end that tells less
+        ({"cwnd_used_ratio": 0.4, "unsent_ratio": None}, "network"),
+        ({"buffer_delay_ratio": None}, "network"),
+        ({"queue_delay_ns": None}, "network"),
+    ],
+)
+def test_what_is_named(changed: dict[str, Any], name: Limit | None) -> None:
+    assert verdict(replace(BUSY, **changed)) == name
+
+
+def test_what_is_nearer_to_the_sender_comes_first() -> None:
+    everything = replace(
+        BUSY,
+        target_ratio=1.0,
+        sender_cpu_ratio=0.95,
+        receiver_cpu_ratio=0.95,
+        rwnd_limited_ratio=0.9,
+        sndbuf_limited_ratio=0.9,
+        buffer_delay_ratio=3.0,
+        queue_delay_ns=10**8,
+    )
+    hidden: list[tuple[Limit, dict[str, float]]] = [
+        ("pacing", {"target_ratio": 0.5}),
+        ("sender_cpu", {"sender_cpu_ratio": 0.1}),
+        ("receiver_cpu", {"receiver_cpu_ratio": 0.1}),
+        ("receive_window", {"rwnd_limited_ratio": 0.1}),
+        ("send_buffer", {"sndbuf_limited_ratio": 0.1}),
+    ]
+    for name, without in hidden:
+        assert verdict(everything) == name
+        everything = replace(everything, **without)
+    assert verdict(everything) == "link"
+
+
+def test_nothing_is_known() -> None:
+    assert verdict(Limits()) is None

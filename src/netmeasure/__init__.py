@@ -14,6 +14,8 @@ from netmeasure.version import __version__
 if TYPE_CHECKING:
     from netmeasure.analysis.samples import Estimate
     from netmeasure.client import Client, connect, measure
+    from netmeasure.comparison import Comparison, Component, FlowComparison, compare
+    from netmeasure.environment import Difference
     from netmeasure.errors import (
         BusyError,
         ConnectError,
@@ -85,12 +87,16 @@ __all__ = [
     "ConnectError",
     "ConnectRefusedError",
     "ConnectTimeoutError",
+    "Comparison",
+    "Component",
     "Control",
     "Datagrams",
     "Deadlines",
+    "Difference",
     "Estimate",
     "FileRefusedError",
     "Flow",
+    "FlowComparison",
     "FtpOrigin",
     "FtpSpec",
     "HttpOrigin",
@@ -141,6 +147,7 @@ __all__ = [
     "UnreachableError",
     "__version__",
     "alternate",
+    "compare",
     "connect",
     "measure",
     "repeat",
@@ -164,6 +171,8 @@ _HOMES = (
     "repetition",
     "resultset",
     "runs",
+    "environment",
+    "comparison",
     "origins.http",
     "origins.ftp",
 )

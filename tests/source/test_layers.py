@@ -19,7 +19,17 @@ SOURCE = ROOT / "src" / PACKAGE
 #: Which layers a layer may import; its own is among them only if it is named. A module's layer is
 #: the first part of its name below the package; the package itself is the layer "netmeasure".
 _L0 = {"errors", "version", "units", "clock", "headers"}
-_L1 = {"spec", "usage", "result", "resultset", "observe", "analysis", "runs"}
+_L1 = {
+    "spec",
+    "usage",
+    "result",
+    "resultset",
+    "observe",
+    "analysis",
+    "runs",
+    "environment",
+    "comparison",
+}
 _L3 = {"protocol", "engine"}
 _L5 = {
     "negotiate",
@@ -49,6 +59,8 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {"errors", "headers", "usage", "result", "spec", "analysis"},
     "resultset": {"errors", "result"},
     "runs": {"analysis", "result"},
+    "environment": {"result", "spec"},
+    "comparison": {"errors", "result", "analysis", "runs", "environment"},
     # L2: codecs touch no socket, native loops no Python
     "protocol": {"errors", "result", "protocol"},
     "_fast": {"_fast"},

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console
@@ -100,6 +100,7 @@ NUMBERS = st.one_of(
 )
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_any_number_in_a_document_is_refused_or_made_sense_of(data: st.DataObject) -> None:
     saved = json.loads(SAVED)

@@ -68,7 +68,8 @@ def ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estim
     if not a or not b or not any(a):
         return None
     if min(*a, *b) <= 0:
-        return Estimate((math.fsum(b) / len(b)) / (math.fsum(a) / len(a)))
+        means = (math.fsum(b) / len(b)) / (math.fsum(a) / len(a))
+        return Estimate(min(means, math.exp(_MAX_EXPONENT)))
     logs = difference(_logs(a), _logs(b), level)
     assert logs is not None
     if logs.low is None or logs.high is None:

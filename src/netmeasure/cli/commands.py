@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from netmeasure.cli import ceiling, client, options, server, streams
+from netmeasure.cli import ceiling, client, compare, options, server, streams
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.errors import NetmeasureError
 
@@ -22,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
     command = {
         "ceiling": ceiling.ceiling,
         "client": client.client,
+        "compare": compare.compare,
         "loopback": client.loopback,
         "server": server.server,
     }[chosen.command]

@@ -30,6 +30,8 @@ class Exit(IntEnum):
     BUSY = 5  # the server has no room for another test
     CUT_SHORT = 6  # the test began and broke off; what was measured was printed
     CANT_LISTEN = 7  # the server can't have its port
+    BELOW = 8  # compare --fail-below: B carries too little
+    CANT_TELL = 9  # compare --fail-below: too few runs, or they scatter too much
     INTERRUPTED = 130  # SIGINT; what was measured was printed
     TERMINATED = 143  # SIGTERM; what was measured was printed
 

@@ -13,7 +13,9 @@ from netmeasure.cli.values import (
     port_number,
     port_range,
     seconds,
+    share,
 )
+from netmeasure.comparison import MARGIN
 from netmeasure.spec import DEFAULT_PORT, Deadlines, Framing, ServerLimits
 from netmeasure.version import __version__
 
@@ -31,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
         "target", metavar="HOST[:PORT] | URL", help="the server; or an http, https, ftp or ftps URL"
     )
     _add_test_options(client)
+    _add_repeat_option(client)
+    _add_output_options(client)
     _add_url_options(client)
     _add_link_options(client, "the report then says how much of its payload ceiling was reached")
     client.add_argument("-p", "--port", type=port_number, help=f"default {DEFAULT_PORT}")
@@ -38,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
         "loopback", help="measure this machine's loopback, on a server of its own"
     )
     _add_test_options(loopback)
+    _add_repeat_option(loopback)
+    _add_output_options(loopback)
+    compare = commands.add_parser(
+        "compare", help="two sets of saved runs, or two targets measured in turns"
+    )
+    _add_compare_options(compare)
     ceiling = commands.add_parser(
         "ceiling", help="the payload maximum of a link, by rate, MTU and encapsulation"
     )
@@ -65,9 +75,6 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     end.add_argument("-t", "--time", type=seconds, metavar="S", help="duration (default 10 s)")
     end.add_argument("-n", "--bytes", type=byte_size, metavar="SIZE", help="bytes per direction")
     end.add_argument("-k", "--blocks", type=count, metavar="N", help="blocks per direction")
-    test.add_argument(
-        "--repeat", type=count, metavar="N", help="the whole test so often, each with a new set-up"
-    )
     test.add_argument("-O", "--omit", type=seconds, default=0.0, metavar="S")
     test.add_argument("-i", "--interval", type=seconds, default=1.0, metavar="S")
     test.add_argument(
@@ -141,6 +148,53 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="give up when no byte moves for so long (default %(default)g s)",
     )
+
+
+def _add_repeat_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repeat", type=count, metavar="N", help="the whole test so often, each with a new set-up"
+    )
+
+
+def _add_compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "side",
+        nargs="+",
+        metavar="A B",
+        help="two files that --json wrote; with --measure: two targets, hosts or URLs",
+    )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        metavar="FILE",
+        help="the files of B, where a side has several; all before are then A's",
+    )
+    parser.add_argument(
+        "--margin",
+        type=share,
+        default=MARGIN,
+        metavar="SHARE",
+        help="bitrates that differ by no more are the same (default %(default)g)",
+    )
+    parser.add_argument(
+        "--fail-below",
+        type=share,
+        metavar="RATIO",
+        help="exit with 8 where B carries less than so much of A, such as 0.95; with 9 where the"
+        " runs can't tell",
+    )
+    turns = parser.add_argument_group("to measure")
+    turns.add_argument("--measure", action="store_true", help="A and B in turns: A B B A A B ...")
+    turns.add_argument("--pairs", type=count, default=5, metavar="N", help="default %(default)s")
+    turns.add_argument("--save", nargs=2, metavar=("FILE-A", "FILE-B"), help="the runs, as JSON")
+    turns.add_argument("-p", "--port", type=port_number, help=f"of both; default {DEFAULT_PORT}")
+    _add_test_options(parser)
+    _add_url_options(parser)
+    _add_link_options(parser, "the runs then say how much of its payload ceiling was reached")
+    _add_output_options(parser)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument(
         "--json",

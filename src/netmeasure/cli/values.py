@@ -37,6 +37,13 @@ seconds = _value(lambda text: units.parse_duration_ns(text) / 1e9, "duration")
 count = _value(units.parse_count, "count")
 
 
+def share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, such as 0.95") from None
+
+
 def port_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: it must be 1 to 65535")

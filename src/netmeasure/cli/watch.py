@@ -69,6 +69,7 @@ class Seen(NamedTuple):
 
     results: dict[Side, list[Result]]
     measured: bool
+    interrupted: bool
     code: Exit
 
 
@@ -104,4 +105,5 @@ async def see_all(
     code = Exit.OK
     if error is not None:
         code = Exit.CUT_SHORT if measured else exit_code(error)
-    return Seen(results, measured, watch.interrupted or code)
+    interrupted = watch.interrupted
+    return Seen(results, measured, interrupted is not None, interrupted or code)

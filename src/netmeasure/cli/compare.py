@@ -1,0 +1,151 @@
+"""`netmeasure compare`: saved runs, or two targets measured in turns."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from netmeasure.cli.exits import Exit
+from netmeasure.cli.options import parser
+from netmeasure.cli.output import check_writable, console, write_json
+from netmeasure.cli.specs import Options, test_spec
+from netmeasure.cli.watch import see_all
+from netmeasure.client import make_run
+from netmeasure.comparison import Comparison
+from netmeasure.comparison import compare as compare_runs
+from netmeasure.errors import ResultFormatError, SpecError
+from netmeasure.repetition import Side, check_times, turns
+from netmeasure.report.compare import render
+from netmeasure.result import Result
+from netmeasure.resultset import ResultSet
+from netmeasure.run import Run
+
+#: Of --fail-below.
+MAX_RATIO = 1000.0
+_OF_SAVED_RUNS = {"command", "side", "against", "json", "margin", "fail_below"}
+
+
+async def compare(options: Options) -> int:
+    if options.fail_below is not None and not 0 < options.fail_below <= MAX_RATIO:
+        raise SpecError(f"{options.fail_below:g} is not a ratio to fail below, such as 0.95")
+    check_writable(options.json)
+    return await _measure(options) if options.measure else _read(options)
+
+
+# ---- saved runs ---------------------------------------------------------------------------------
+
+
+def _read(options: Options) -> int:
+    _refuse_test_options(options)
+    files, others = options.side, options.against
+    if others is None:
+        if len(files) != 2:
+            raise SpecError(
+                f"it takes two files, not {len(files)}",
+                hint="of several files a side: compare A1 A2 --against B1 B2",
+            )
+        files, others = files[:1], files[1:]
+    a, b = read_results(files), read_results(others)
+    name_a, name_b = _names(files, others)
+    found = compare_runs(a, b, name_a=name_a, name_b=name_b, margin=options.margin)
+    return conclude(found, options)
+
+
+def _refuse_test_options(options: Options) -> None:
+    """They say how to measure; on saved runs they would be ignored in silence."""
+    usual = vars(parser().parse_args(["compare", "any"]))
+    for name in usual:
+        if name not in _OF_SAVED_RUNS and getattr(options, name) != usual[name]:
+            option = "-4 or -6" if name == "family" else f"--{name.replace('_', '-')}"
+            raise SpecError(
+                f"{option} means nothing for saved runs",
+                hint="to measure two targets in turns, add --measure",
+            )
+
+
+def read_results(files: Sequence[str]) -> list[Result]:
+    """All runs of one side. Raises ResultFormatError with the name of the file."""
+    found: list[Result] = []
+    for file in files:
+        try:
+            found += ResultSet.from_json(Path(file).read_bytes())
+        except OSError as exc:
+            raise ResultFormatError(
+                f"can't read {file}: {exc.strerror}",
+                hint="it takes files that --json wrote; to measure two targets, add --measure",
+            ) from None
+        except ResultFormatError as exc:
+            raise ResultFormatError(f"{file}: {exc}", hint=exc.hint) from None
+    return found
+
+
+def _names(a: Sequence[str], b: Sequence[str]) -> tuple[str, str]:
+    """Of the columns: file names without folder and ending, where they tell the two apart."""
+    short_a, short_b = Path(a[0]).stem, Path(b[0]).stem
+    if short_a == short_b:
+        short_a, short_b = a[0], b[0]
+    return (short_a, short_b) if short_a != short_b else ("A", "B")
+
+
+# ---- two targets --------------------------------------------------------------------------------
+
+
+async def _measure(options: Options) -> int:
+    targets = options.side
+    if options.against is not None or len(targets) != 2:
+        raise SpecError("--measure takes two targets", hint="compare --measure HOST-A HOST-B")
+    _refuse_files(targets)
+    check_times(options.pairs)
+    for path in options.save or ():
+        check_writable(path)
+    specs = [test_spec(argparse.Namespace(**{**vars(options), "target": one})) for one in targets]
+    ways = {spec.direction for spec in specs}
+    if len(ways) > 1:
+        raise SpecError(f"one target would {' and the other '.join(ways)}", hint="choose with -d")
+
+    def begin(side: Side) -> Run:
+        number = "ab".index(side)
+        return make_run(targets[number], specs[number], port=options.port)
+
+    begin("b")  # what is wrong with it should not come to light after the first run of A
+    shows = options.json != "-"
+    seen = await see_all(
+        turns(options.pairs),
+        begin,
+        shows=shows,
+        live=not options.quiet,
+        label=lambda side, number: f"{side.upper()} {number} of {options.pairs}",
+    )
+    a, b = seen.results["a"], seen.results["b"]
+    for path, side in zip(options.save or (), (a, b), strict=False):
+        write_json(ResultSet(results=tuple(side)).to_json(), path)
+    if not all(any(result.flows for result in side) for side in (a, b)):
+        return seen.code
+    name_a, name_b = targets if targets[0] != targets[1] else ("A", "B")
+    found = compare_runs(a, b, name_a=name_a, name_b=name_b, margin=options.margin)
+    code = conclude(found, options)
+    return code if code and not seen.interrupted else seen.code
+
+
+def _refuse_files(targets: Sequence[str]) -> None:
+    for target in targets:
+        if Path(target).is_file():
+            raise SpecError(f"{target} is a file", hint="saved runs are compared without --measure")
+
+
+# ---- both ---------------------------------------------------------------------------------------
+
+
+def conclude(found: Comparison, options: Options) -> Exit:
+    """Show and save it; the exit code of --fail-below."""
+    if options.json != "-":
+        console().print(render(found), highlight=False)
+    if options.json is not None:
+        write_json(found.to_json(), options.json)
+    if options.fail_below is None:
+        return Exit.OK
+    below = found.is_below(options.fail_below)
+    if below is None:
+        return Exit.CANT_TELL
+    return Exit.BELOW if below else Exit.OK

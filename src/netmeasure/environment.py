@@ -1,0 +1,149 @@
+"""What two sets of runs should have in common, and where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from netmeasure.result import FlowDirection, Result, SideReport, StreamReport
+from netmeasure.spec import FtpSpec, HttpSpec, TcpSpec, UdpSpec
+
+Facts = dict[str, str | int | float | bool | None]
+#: These tell who measured; that they differ may be the very thing that is compared.
+WHO = frozenset({"client's host", "server's host"})
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact that is not the same in all runs, with its values on each side.
+
+    matters   False: it says who measured, and need not change a figure
+    """
+
+    name: str
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    matters: bool = True
+
+
+def differences(
+    a: Iterable[Result], b: Iterable[Result], direction: FlowDirection
+) -> tuple[Difference, ...]:
+    """All of them, what was asked for first. What is unknown on one side is no difference."""
+    of_a, of_b = ([facts(result, direction) for result in side] for side in (a, b))
+    names = dict.fromkeys(name for one in (*of_a, *of_b) for name in one)
+    found = (
+        Difference(name=name, a=_values(of_a, name), b=_values(of_b, name), matters=name not in WHO)
+        for name in names
+    )
+    return tuple(one for one in found if one.a and one.b and len({*one.a, *one.b}) > 1)
+
+
+def facts(result: Result, direction: FlowDirection) -> Facts:
+    """What may change the figures of a run without being what was to be measured."""
+    flow = next((flow for flow in result.flows if flow.direction == direction), None)
+    streams = () if flow is None else flow.streams
+    senders = [stream.sender for stream in streams if stream.sender is not None]
+    receivers = [stream.receiver for stream in streams if stream.receiver is not None]
+    return {
+        **_asked(result),
+        "block size": _each(report.block_bytes for report in senders or receivers),
+        "datagram size": _each(
+            report.datagrams.datagram_bytes for report in senders if report.datagrams
+        ),
+        "send mode": _each(report.mode for report in senders),
+        "receive mode": _each(report.mode for report in receivers),
+        "segmentation offload": _each(r.datagrams.offload for r in senders if r.datagrams),
+        "receive offload": _each(r.datagrams.offload for r in receivers if r.datagrams),
+        "congestion control": _each(r.socket.congestion for r in senders if r.socket),
+        "MSS": _each(_mss(senders)),
+        "path MTU": _each(_mtu([*senders, *receivers])),
+        "IP version": _each(_ip_version([*senders, *receivers])),
+        **_transferred([*senders, *receivers]),
+        **_host("client", result.client),
+        **_host("server", result.server),
+    }
+
+
+def _asked(result: Result) -> Facts:
+    spec = result.spec
+    found: Facts = {
+        "kind of test": type(spec).__name__.removesuffix("Spec").upper(),
+        "direction": spec.direction,
+        "streams": spec.streams,
+        "seconds": spec.limit_s if spec.total_bytes is None else None,
+        "bytes": spec.total_bytes,
+        "omitted seconds": spec.timing.omit_s,
+        "TCP_NODELAY": spec.options.no_delay,
+        "socket buffers": spec.options.window_bytes or "the kernel's",
+    }
+    if isinstance(spec, TcpSpec | UdpSpec):
+        found["target bitrate"] = spec.target_bps or "none"
+    if isinstance(spec, UdpSpec):
+        found["target packet rate"] = spec.target_pps or "none"
+    if isinstance(spec, HttpSpec | FtpSpec):
+        found["repeated transfers"] = spec.repeat
+        found["kept connections"] = spec.keep_connections
+    return found
+
+
+def _transferred(reports: Sequence[StreamReport]) -> Facts:
+    transfers = [report.transfer for report in reports if report.transfer is not None]
+    return {
+        "protocol": _each(transfer.protocol for transfer in transfers),
+        "TLS": _each(transfer.tls or "no" for transfer in transfers),
+        "file server": _each(transfer.server for transfer in transfers),
+        "file size": _each(transfer.content_bytes for transfer in transfers),
+        "content encoding": _each(transfer.encoding for transfer in transfers),
+        "moved by": _each(transfer.drained_by for transfer in transfers),
+    }
+
+
+def _mss(senders: Iterable[StreamReport]) -> Iterator[int | None]:
+    for report in senders:
+        if report.tcp_info is not None and report.tcp_info.mss_bytes:
+            yield report.tcp_info.mss_bytes[-1]
+        elif report.socket is not None:
+            yield report.socket.mss_bytes
+
+
+def _mtu(reports: Iterable[StreamReport]) -> Iterator[int | None]:
+    for report in reports:
+        if report.tcp_info is not None and report.tcp_info.pmtu_bytes:
+            yield report.tcp_info.pmtu_bytes[-1]
+        elif report.socket is not None:
+            yield report.socket.pmtu_bytes
+
+
+def _ip_version(reports: Iterable[StreamReport]) -> Iterator[int]:
+    remotes = (report.socket.remote for report in reports if report.socket is not None)
+    return (6 if remote.startswith("[") else 4 for remote in remotes if remote)
+
+
+def _host(end: str, side: SideReport) -> Facts:
+    host = side.host
+    program = " ".join(filter(None, (host.program, host.version)))
+    return {
+        f"{end}'s kernel": host.kernel,
+        f"{end}'s machine": host.machine,
+        f"{end}'s CPUs": host.cpu_count,
+        f"{end}'s program": program or None,
+        f"{end}'s host": host.hostname,
+    }
+
+
+def _each(values: Iterable[str | int | float | None]) -> str | None:
+    """The distinct values of a run's streams."""
+    known = dict.fromkeys(_text(value) for value in values if value is not None)
+    return ", ".join(sorted(known)) or None
+
+
+def _values(runs: Iterable[Facts], name: str) -> tuple[str, ...]:
+    known = (one[name] for one in runs if one.get(name) is not None)
+    return tuple(dict.fromkeys(map(_text, known)))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

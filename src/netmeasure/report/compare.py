@@ -1,0 +1,222 @@
+"""A comparison as text: runs in rows, variants in columns; what moved; the verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from netmeasure.analysis.samples import Estimate
+from netmeasure.comparison import MIN_RUNS, Comparison, Component, FlowComparison
+from netmeasure.environment import Difference
+from netmeasure.report.runs import FIGURES, mean_words, run_words
+from netmeasure.runs import RunFigures
+from netmeasure.units import bitrate, duration, size
+
+#: The words for each component, and how its figure is shown.
+NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "set_up_ns": ("set-up", duration),
+    "from_first_attempt_bps": ("average with set-up", lambda bps: bitrate(bps, FIGURES)),
+    "ramp_ns": ("ramp", duration),
+    "ramp_lost_bytes": ("lost to the ramp", size),
+    "sender_cpu_s_per_gb": ("sender's CPU per GB", lambda s: duration(s * 1e9)),
+    "receiver_cpu_s_per_gb": ("receiver's CPU per GB", lambda s: duration(s * 1e9)),
+    "retransmits_per_gb": ("retransmits per GB", lambda count: f"{count:.3g}"),
+    "loss_ratio": ("loss", lambda share: f"{100 * share:.3g} %"),
+}
+_NOT_IN_TURNS = (
+    "note: one side was measured after the other, so what changed meanwhile is part of the"
+    " difference (measured in turns, it falls on both)"
+)
+#: These have a sentence of their own, or follow from those that have.
+_TOLD = ("set_up_ns", "from_first_attempt_bps", "ramp_lost_bytes")
+
+
+def render(found: Comparison) -> RenderableType:
+    """The whole report."""
+    parts: list[RenderableType] = []
+    for flow in found.flows:
+        parts += [
+            Text(f"\n{flow.direction.capitalize()}", style="bold"),
+            Padding(_runs(found, flow), (0, 0, 1, 2)),
+            Padding(_parts(flow), (0, 0, 1, 2)),
+            *(Text(sentence) for sentence in sentences(found, flow)),
+            *(Text(f"\n{line}") for line in warnings(flow)),
+        ]
+    if found.in_turns is False:
+        parts.append(Text(f"\n{_NOT_IN_TURNS}"))
+    return Group(*parts)
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+
+def _runs(found: Comparison, flow: FlowComparison) -> Table:
+    """As people write such tables by hand."""
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("run", justify="right", no_wrap=True)
+    for label, name in (("A", found.name_a), ("B", found.name_b)):
+        table.add_column(name if name == label else f"{label}: {name}", justify="right")
+    table.add_column("")
+    for number, (a, b) in enumerate(zip_longest(flow.a.runs, flow.b.runs), 1):
+        table.add_row(str(number), _rate(a), _rate(b), _doubts(a, b))
+    table.add_row(
+        "mean",
+        *("" if s.steady_bps is None else mean_words(s.steady_bps) for s in (flow.a, flow.b)),
+    )
+    if flow.ratio is not None:
+        table.add_row("B/A", "", ratio_words(flow.ratio))
+    return table
+
+
+def _rate(run: RunFigures | None) -> str:
+    if run is None:
+        return ""
+    return bitrate(run.steady_bps, FIGURES) if run.counts else "-"
+
+
+def _doubts(a: RunFigures | None, b: RunFigures | None) -> str:
+    words = {name: run_words(run) for name, run in (("A", a), ("B", b)) if run is not None}
+    return "; ".join(f"{name}: {text}" for name, text in words.items() if text)
+
+
+def _parts(flow: FlowComparison) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    for name in ("", "A", "B", "B against A"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    table.add_column("")
+    for one in flow.components:
+        name, show = NAMES[one.name]
+        table.add_row(
+            name,
+            "unknown" if one.a is None else show(one.a.value),
+            "unknown" if one.b is None else show(one.b.value),
+            _change(one, show),
+            "moved" if one.moved else "",
+        )
+    return table
+
+
+def _change(one: Component, show: Callable[[float], str]) -> str:
+    change = one.change
+    if change is None:
+        return "unknown"
+    if one.relative:
+        return f"x {ratio_words(change)}"
+    if change.value == 0 and not change.half:
+        return "0"
+    words = _signed(change.value, show)
+    if change.low is None or change.high is None:
+        return words
+    return f"{words} ({_signed(change.low, show)} to {_signed(change.high, show)})"
+
+
+def _signed(value: float, show: Callable[[float], str]) -> str:
+    return f"{'-' if value < 0 else '+'}{show(abs(value))}"
+
+
+def ratio_words(ratio: Estimate) -> str:
+    """ "0.970 (0.968 to 0.972)"."""
+    digits = 4 if ratio.half is not None and ratio.half < 0.001 else 3
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.value:.{digits}f}"
+    return f"{ratio.value:.{digits}f} ({ratio.low:.{digits}f} to {ratio.high:.{digits}f})"
+
+
+# ---- words --------------------------------------------------------------------------------------
+
+
+def sentences(found: Comparison, flow: FlowComparison) -> Iterator[str]:
+    """The verdict."""
+    yield _steady_sentence(found, flow)
+    set_up = flow.component("set_up_ns")
+    if set_up is not None and set_up.moved and set_up.change is not None:
+        yield _set_up_sentence(flow, set_up.change)
+    moved = [one for one in flow.components if one.moved and one.name not in _TOLD]
+    if moved:
+        yield f"Moved as well: {', '.join(_moved_words(one) for one in moved)}."
+
+
+def _steady_sentence(found: Comparison, flow: FlowComparison) -> str:
+    ratio, margin = flow.ratio, _percent(found.margin)
+    if flow.verdict == "too_few":
+        return (
+            f"Too few runs to tell: {flow.a.counted} of A and {flow.b.counted} of B count, and it"
+            f" takes {MIN_RUNS} of each at least{_more_runs(found, flow)}."
+        )
+    if ratio is None or ratio.low is None or ratio.high is None:
+        return "No ratio can be formed: some runs carried nothing."
+    interval = f"B/A is {_bare(ratio.low)} to {_bare(ratio.high)}"
+    if flow.verdict == "equal":
+        return f"The network carries the same, within {margin}: {interval} (95 % confidence)."
+    if flow.verdict == "unclear":
+        return (
+            f"Can't tell whether B differs from A: {interval} (95 % confidence), so there may be no"
+            f" difference, or one of more than {margin}{_more_runs(found, flow)}."
+        )
+    word, sign = ("less", -1) if flow.verdict == "less" else ("more", 1)
+    ends = sorted(sign * (end - 1) for end in (ratio.low, ratio.high))
+    return (
+        f"B carries {_percent(sign * (ratio.value - 1), ratio)} {word} than A"
+        f" ({_percent(ends[0], ratio)} to {_percent(ends[1], ratio)}, 95 % confidence)."
+    )
+
+
+def _more_runs(found: Comparison, flow: FlowComparison) -> str:
+    if flow.runs_needed is None:
+        return ""
+    needed = max(flow.runs_needed, MIN_RUNS)
+    return f"; about {needed} of each would tell B/A to +-{_percent(found.margin / 2)}"
+
+
+def _set_up_sentence(flow: FlowComparison, change: Estimate) -> str:
+    word = "longer" if change.value > 0 else "less long"
+    words = f"Getting connected took {duration(abs(change.value))} {word}"
+    if change.low is not None and change.high is not None:
+        low, high = sorted((abs(change.low), abs(change.high)))
+        words += f" ({duration(low)} to {duration(high)})"
+    average = flow.component("from_first_attempt_bps")
+    if average is not None and average.moved and average.change is not None:
+        differs = average.change.value - 1
+        words += (
+            "; a tool that counts from the first attempt reports"
+            f" {_percent(abs(differs))} {'less' if differs < 0 else 'more'} for B"
+        )
+    return f"{words}."
+
+
+def _moved_words(one: Component) -> str:
+    name, show = NAMES[one.name]
+    assert one.change is not None
+    if one.relative:
+        change = one.change.value - 1
+        return f"{name} {'+' if change > 0 else '-'}{_percent(abs(change))}"
+    return f"{name} {_signed(one.change.value, show)}"
+
+
+def warnings(flow: FlowComparison) -> Iterator[str]:
+    """Where the two sides differ in more than what is to be compared."""
+    loud = [_difference(one) for one in flow.differences if one.matters]
+    if loud:
+        yield f"WARNING: the runs differ in more than their names: {'; '.join(loud)}."
+    if quiet := [_difference(one) for one in flow.differences if not one.matters]:
+        yield f"note: {'; '.join(quiet)}"
+
+
+def _difference(one: Difference) -> str:
+    return f"{one.name} (A {' or '.join(one.a)}, B {' or '.join(one.b)})"
+
+
+def _bare(ratio: float) -> str:
+    return f"{ratio:.3f}"
+
+
+def _percent(share: float, known_to: Estimate | None = None) -> str:
+    """To a tenth of a percent, or a hundredth where the interval is that narrow."""
+    fine = known_to is not None and known_to.half is not None and known_to.half < 0.0005
+    text = f"{100 * share:.{2 if fine else 1}f}"
+    return f"{text.removesuffix('.0')} %"

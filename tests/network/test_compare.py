@@ -1,0 +1,104 @@
+"""Two links between the same hosts, measured in turns by the program: 3 % apart, or the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import netmeasure as nm
+from netmeasure.cli.exits import Exit
+from netmeasure.comparison import Comparison
+from support.netns import SIDES, Network, ip
+
+pytestmark = [pytest.mark.network, pytest.mark.rates]
+
+RATE, SLOWER = "200mbit", "194mbit"
+RATIO = 0.97
+FIRST, SECOND = "10.77.0.2", "10.78.0.2"
+SECOND_DEVICE = "nmcmp"
+PAIRS = 5
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with Network() as pair:
+        ends = [("name", SECOND_DEVICE, "netns", pair.sides[side].namespace) for side in SIDES]
+        ip("link", "add", *ends[0], "type", "veth", "peer", *ends[1])
+        for number, side in ((1, pair.client), (2, pair.server)):
+            here = ("-n", side.namespace)
+            ip(*here, "link", "set", SECOND_DEVICE, "addrgenmode", "none", "up")
+            ip(*here, "address", "add", f"10.78.0.{number}/24", "dev", SECOND_DEVICE)
+        yield pair
+
+
+def shape(network: Network, device: str, rate: str) -> None:
+    """What leaves the client by this device; its queue outlasts a sender without CPU for 20 ms."""
+    bucket = ("tbf", "rate", rate, "burst", "128k", "latency", "20ms")
+    where = ("tc", "-n", network.client.namespace, "qdisc", "replace", "dev", device, "root")
+    subprocess.run((*where, *bucket), check=True)
+
+
+def compared(network: Network, second: str, file: Path, *words: str) -> tuple[Comparison, int, str]:
+    shape(network, network.client.device, RATE)
+    shape(network, SECOND_DEVICE, second)
+    program = (sys.executable, "-m", "netmeasure")
+    serving = network.popen("server", (*program, "server", "-p", "0"), stdout=subprocess.PIPE)
+    try:
+        port = serving.stdout.readline().decode().split()[-1].rpartition(":")[2]
+        command = ("compare", "--measure", FIRST, SECOND, "-p", port, "--pairs", str(PAIRS))
+        test = ("-t", "0.5", "-w", "4M", "-q", "-C", "cubic", "--json", str(file))
+        ran = subprocess.run(
+            network.command("client", (*program, *command, *test, *words)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        serving.kill()
+        serving.wait()
+        serving.stdout.close()
+    assert ran.stderr == ""
+    return msgspec.json.decode(file.read_bytes(), type=Comparison), ran.returncode, ran.stdout
+
+
+def test_a_difference_of_three_percent_is_found(network: Network, tmp_path: Path) -> None:
+    saved = [tmp_path / "a.json", tmp_path / "b.json"]
+    save = ("--save", *map(str, saved))
+    found, code, report = compared(
+        network, SLOWER, tmp_path / "found.json", "--fail-below", "0.98", *save
+    )
+
+    assert code == Exit.BELOW
+    assert found.verdict == "less"
+    assert found.ratio is not None
+    assert found.ratio.value == pytest.approx(RATIO, abs=0.01)
+    assert found.ratio.high < 1
+    assert found.in_turns
+    assert (found.flow.a.counted, found.flow.b.counted) == (PAIRS, PAIRS)
+    assert "less than A" in report
+    for file, target in zip(saved, (FIRST, SECOND), strict=True):
+        runs = nm.ResultSet.from_json(file.read_bytes())
+        assert len(runs) == PAIRS
+        assert all(result.target.startswith(target) for result in runs)
+    again = nm.compare(
+        *(nm.ResultSet.from_json(file.read_bytes()) for file in saved),
+        name_a=found.name_a,
+        name_b=found.name_b,
+    )
+    assert again == found
+
+
+def test_two_links_of_the_same_rate_are_equal(network: Network, tmp_path: Path) -> None:
+    found, code, report = compared(network, RATE, tmp_path / "found.json", "--fail-below", "0.98")
+
+    assert code == Exit.OK
+    assert found.verdict == "equal"
+    assert found.ratio is not None
+    assert found.ratio.value == pytest.approx(1, abs=0.005)
+    assert "The network carries the same, within 2 %" in report

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +15,8 @@ import pytest
 import netmeasure as nm
 from netmeasure.cli.exits import Exit
 from netmeasure.comparison import Comparison
+from netmeasure.repetition import Side, turns
+from netmeasure.report.compare import sentences
 from support.netns import SIDES, Network, ip
 
 pytestmark = [pytest.mark.network, pytest.mark.rates]
@@ -22,6 +26,10 @@ RATIO = 0.97
 FIRST, SECOND = "10.77.0.2", "10.78.0.2"
 SECOND_DEVICE = "nmcmp"
 PAIRS = 5
+#: The SYN goes out again after 1 s.
+LATE_S, CONNECT_S = 0.5, 1.0
+
+RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +110,36 @@ def test_two_links_of_the_same_rate_are_equal(network: Network, tmp_path: Path) 
     assert found.ratio is not None
     assert found.ratio.value == pytest.approx(1, abs=0.005)
     assert "The network carries the same, within 2 %" in report
+
+
+def test_a_late_network_carries_the_same(network: Network, run_once: RunOnce) -> None:
+    """The article's case: every run of B finds a network that swallows its first SYN."""
+    shape(network, network.client.device, RATE)
+    spec = nm.TcpSpec(
+        timing=nm.Timing(duration_s=0.4),
+        options=nm.SocketOptions(congestion="cubic", window_bytes=4_000_000),
+    )
+
+    async def measured() -> dict[Side, list[nm.Result]]:
+        runs: dict[Side, list[nm.Result]] = {"a": [], "b": []}
+        with network.enter("server"):
+            server = await nm.serve(None, 0).__aenter__()
+        with network.enter("client"):
+            for side in turns(3):
+                with network.late(LATE_S) if side == "b" else contextlib.nullcontext():
+                    result = await nm.measure(network.server.address, spec, port=server.port)
+                runs[side].append(result)
+        await server.close()
+        return runs
+
+    runs = run_once(measured())
+    found = nm.compare(runs["a"], runs["b"])
+    assert found.verdict == "equal"
+    set_up = found.flow.component("set_up_ns")
+    assert set_up.moved
+    assert set_up.change.value / 1e9 == pytest.approx(CONNECT_S, abs=0.2)
+    assert found.flow.component("from_first_attempt_bps").change.value < 0.5
+    said = " ".join(sentences(found, found.flow))
+    assert said.startswith("The network carries the same, within 2 %")
+    assert "Getting connected took 1.0" in said
+    assert "a tool that counts from the first attempt reports" in said

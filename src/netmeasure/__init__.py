@@ -48,7 +48,9 @@ if TYPE_CHECKING:
         Ceiling,
         Datagrams,
         Flow,
+        FlowInterval,
         Interval,
+        Limits,
         Loss,
         Phase,
         Result,
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
         Timing,
         UdpSpec,
     )
+    from netmeasure.usage import HostUse, Resources
 
 __all__ = [
     "Averages",
@@ -97,11 +100,14 @@ __all__ = [
     "FileRefusedError",
     "Flow",
     "FlowComparison",
+    "FlowInterval",
     "FtpOrigin",
     "FtpSpec",
+    "HostUse",
     "HttpOrigin",
     "HttpSpec",
     "Interval",
+    "Limits",
     "Link",
     "Loss",
     "MeasureError",
@@ -118,6 +124,7 @@ __all__ = [
     "Phase",
     "ProtocolError",
     "RemoteProtocolError",
+    "Resources",
     "Result",
     "ResultFormatError",
     "ResultSet",
@@ -163,6 +170,7 @@ _HOMES = (
     "errors",
     "spec",
     "result",
+    "usage",
     "observe",
     "run",
     "analysis.samples",

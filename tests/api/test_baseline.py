@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -74,3 +76,35 @@ def test_a_stop_does_not_wait_for_it(run_once: RunOnce) -> None:
 def test_a_baseline_that_tells_nothing_is_refused(wrong: float) -> None:
     with pytest.raises(nm.SpecError, match="baseline"):
         nm.Timing(baseline_s=wrong)
+
+
+_BURN = """
+import time
+end = time.monotonic() + 20
+while time.monotonic() < end: pass
+"""
+
+
+@pytest.mark.rates
+def test_what_others_do_on_a_host_is_not_the_runs_own_share(run_once: RunOnce) -> None:
+    """Somebody burns one CPU, before the test and during it; the test itself needs very little."""
+    timing = nm.Timing(duration_s=1.5, baseline_s=1.0)
+
+    async def main() -> Result:
+        async with nm.serve("127.0.0.1", 0) as server:
+            test = nm.TcpSpec(target_bps=10_000_000, timing=timing)
+            return await nm.measure(server.address, test)
+
+    with subprocess.Popen([sys.executable, "-c", _BURN]) as other:
+        try:
+            result = run_once(main())
+        finally:
+            other.kill()
+    resources = result.client.resources
+    assert resources.whole.share("host_cpu_ns") > 0.8
+    assert resources.baseline.share("host_cpu_ns") > 0.8
+    assert abs(resources.own.busy_ratio) < 0.3
+    assert resources.own.busy_ratio == pytest.approx(
+        (resources.whole.host_cpu_ns / resources.whole.duration_ns)
+        - (resources.baseline.host_cpu_ns / resources.baseline.duration_ns)
+    )

@@ -271,3 +271,76 @@ def test_a_sender_that_is_often_stopped(run_once: RunOnce, tmp_path: Path) -> No
     assert found.limited_by == "application"
     assert found.busy_ratio is not None
     assert found.busy_ratio < 0.8
+
+
+@contextlib.contextmanager
+def control_group() -> Iterator[Path]:
+    """A group of version 1's or 2's CPU controller, for one process."""
+    root = Path("/sys/fs/cgroup")
+    first = root / "cpu" if (root / "cpu").is_dir() else root
+    group = first / f"nm{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as exc:
+        pytest.skip(f"no control group can be made here: {exc.strerror}")
+    try:
+        if not any((group / name).exists() for name in ("cpu.cfs_quota_us", "cpu.max")):
+            pytest.skip("groups have no CPU quota here")
+        yield group
+    finally:
+        group.rmdir()
+
+
+def allow(group: Path, quota_us: int, period_us: int = 50_000) -> None:
+    if (group / "cpu.max").exists():
+        (group / "cpu.max").write_text(f"{quota_us} {period_us}")
+    else:
+        (group / "cpu.cfs_period_us").write_text(str(period_us))
+        (group / "cpu.cfs_quota_us").write_text(str(quota_us))
+
+
+_IN_GROUP = """
+import os, runpy, sys
+open(sys.argv[1], "w").write(str(os.getpid()))
+sys.argv = ["netmeasure", *sys.argv[2:]]
+runpy.run_module("netmeasure", run_name="__main__")
+"""
+
+
+def test_a_container_that_has_used_up_its_quota(run_once: RunOnce, tmp_path: Path) -> None:
+    """The quota is taken away when the test is under way: a program takes long to start on 4 %."""
+    saved = tmp_path / "result.json"
+
+    async def main(group: Path) -> None:
+        async with nm.serve("127.0.0.1", 0) as server:
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", _IN_GROUP, str(group / "cgroup.procs")),
+                *("client", server.address, "-t", "2", "-i", "0.1", "-C", "cubic"),
+                *("--json", str(saved)),
+                stdout=subprocess.PIPE,
+            )
+            assert child.stdout is not None
+            try:
+                await child.stdout.readline()  # its first interval
+                allow(group, quota_us=2000)
+                await asyncio.sleep(1.8)
+                allow(group, quota_us=50_000)
+                await asyncio.wait_for(child.communicate(), 20)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    child.kill()
+                await child.communicate()
+            assert child.returncode == 0
+
+    with control_group() as group:
+        run_once(main(group))
+    result = nm.Result.from_json(saved.read_bytes())
+    found = limits(result)
+    assert found.limited_by == "sender_cpu"
+    assert found.sender_cpu_ratio is not None
+    assert found.sender_cpu_ratio < 0.5
+    used = result.client.resources
+    assert used is not None
+    assert used.whole is not None
+    assert used.whole.cgroup_throttled_ns is not None
+    assert used.whole.cgroup_throttled_ns > 0.2e9

@@ -15,6 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _POLL_S = 0.01
+_LISTED = Path("/proc/thread-self/children")
 
 
 @dataclass(frozen=True)
@@ -85,16 +86,24 @@ def _fds() -> dict[int, str]:
 def _children() -> dict[int, str]:
     """Children, zombies included: one that nobody waited for is a leak as well."""
     found = {}
-    for entry in _entries("/proc"):
-        if entry.name.isdecimal():
-            # "pid (name) state ppid ...", where the name may itself hold blanks and brackets
-            head, _, tail = _text(entry / "stat").rpartition(")")
-            state, parent = (tail.split() or ["", "0"])[:2]
-            if int(parent) == os.getpid():
-                # whether it just runs or sleeps is no difference; whether it is dead is one
-                name = head.partition("(")[2]
-                found[int(entry.name)] = f"{name} (zombie)" if state == "Z" else name
+    for pid in _pids_of_children():
+        # "pid (name) state ppid ...", where the name may itself hold blanks and brackets
+        head, _, tail = _text(Path("/proc", str(pid), "stat")).rpartition(")")
+        state, parent = (tail.split() or ["", "0"])[:2]
+        if int(parent) == os.getpid():
+            # whether it just runs or sleeps is no difference; whether it is dead is one
+            name = head.partition("(")[2]
+            found[pid] = f"{name} (zombie)" if state == "Z" else name
     return found
+
+
+def _pids_of_children() -> list[int]:
+    """Of each thread, as the kernel lists them. It need not (CONFIG_PROC_CHILDREN): then all
+    processes of the host are candidates, which takes a hundred times as long."""
+    if not _LISTED.exists():
+        return [int(entry.name) for entry in _entries("/proc") if entry.name.isdecimal()]
+    lists = [_text(entry / "children") for entry in _entries("/proc/self/task")]
+    return [int(pid) for pid in " ".join(lists).split()]
 
 
 def _entries(directory: str) -> list[Path]:

@@ -248,6 +248,7 @@ def test_a_duration_is_kept_by_the_senders(run_once: RunLoop, direction: str) ->
         assert 0.25e9 < len(sender.series.bytes) * sender.series.width_ns < 0.6e9
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_omitted_time_is_run_kept_and_left_out_of_the_rates(
     run_once: RunLoop, direction: str
@@ -386,12 +387,14 @@ def test_the_target_bitrate_is_kept(run_once: RunLoop, direction: str) -> None:
         assert flow.streams[0].sender.socket.pacing_bps == 50_000_000
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("direction", BOTH_WAYS)
 def test_the_target_bitrate_is_of_each_stream(run_once: RunLoop, direction: str) -> None:
     mine, _ = run_once(measured(spec(direction, 3, target_bps=20_000_000, **PACED)))
     assert mine.flow.steady.goodput_bps == pytest.approx(60e6, rel=0.03)
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("direction", BOTH_WAYS)
 def test_the_target_bitrate_is_the_average_too(run_once: RunLoop, direction: str) -> None:
     mine, _ = run_once(measured(spec(direction, target_bps=50_000_000, **PACED)))

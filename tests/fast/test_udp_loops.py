@@ -492,6 +492,7 @@ def test_a_budget_is_shared_and_met_with_whole_datagrams() -> None:
     assert 11 * 100 <= sum(sender.bytes for sender in senders) <= 12 * 100
 
 
+@pytest.mark.rates
 def test_the_omitted_time_costs_no_budget() -> None:
     with pair() as (near, _):
         group = Group(budget=500)

@@ -19,7 +19,7 @@ from netmeasure.report.text import closing_lines
 from support.elsewhere import loop_on
 from support.netns import Network, ip
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.rates]
 
 RATE, RATE_BPS = "200mbit", 200_000_000
 #: A busy machine may leave a link idle: then the rate is lower, which says nothing of the ceiling.

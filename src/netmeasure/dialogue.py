@@ -13,17 +13,19 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from netmeasure import assemble, negotiate
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds, unix_s, wall_now
-from netmeasure.engine import sockets
+from netmeasure.engine import sockets, sockopts
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import greet
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import all_of, first_of, one_by_one
+from netmeasure.engine.threads import check_cpu
 from netmeasure.errors import (
     BusyError,
     ConnectError,
@@ -50,14 +52,20 @@ from netmeasure.protocol import (
     stream_ids,
     stream_tag,
 )
+from netmeasure.protocol.auth import make_token
 from netmeasure.result import FlowDirection, Host, Interval, SideReport
-from netmeasure.spec import PeerSpec, UdpSpec
+from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
+from netmeasure.workloads.tcp import check_file
 
 #: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
 #: kernel by then; this is the time it gets to read that from its socket buffer.
 PLAIN_SERVER_READS_S = 0.005
 POLL_S = 0.25
+#: iperf3's number of an idle time-out.
+NO_DATA = 144
+#: iperf3's datagrams where the MSS of the control connection can't be used.
+PLAIN_DATAGRAM_BYTES = 1460
 #: Streams that end so long before their time did not end by plan.
 EARLY_END_S = 0.5
 #: How long a reason may come behind the break that it explains.
@@ -74,7 +82,7 @@ class Dialogue:
     def __init__(
         self, host: str, port: int, spec: PeerSpec, phases: PhaseLog, observer: Observer
     ) -> None:
-        self.spec = spec
+        self.spec = replace(spec, credentials=None)
         self.phases = phases
         self.directions = negotiate.directions(spec.direction, spec.streams)
         self.announcement: Announcement | None = None
@@ -84,6 +92,7 @@ class Dialogue:
         #: where the test stands: the phase of an error that does not name its own
         self.step = "connect"
         self._observer = observer
+        self._credentials = spec.credentials
         self._started_at = wall_now()
         self._host = host
         self._port = port
@@ -100,6 +109,16 @@ class Dialogue:
         return self.announcement is not None
 
     @property
+    def server_output(self) -> str | None:
+        """What the server printed, where it was asked to tell."""
+        results = self.peer_results
+        if results is None or not self.spec.server_output:
+            return None
+        if results.server_output_json is not None:
+            return msgspec.json.encode(results.server_output_json).decode()
+        return results.server_output_text
+
+    @property
     def control(self) -> ControlChannel:
         if self._control is None:
             raise MeasureError("not connected yet")
@@ -107,11 +126,13 @@ class Dialogue:
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """All steps. Intervals go to `emit` as they are complete."""
+        check_cpu(self.spec.cpu)
+        if isinstance(self.spec, TcpSpec) and self.spec.file is not None:
+            check_file(self.spec.file, writing=self.spec.direction == "download")
         if self.spec.timing.baseline_s:
             await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
             self.phases = PhaseLog()  # the first attempt is now
         await self._connect()
-        self._choose_datagram_size()
         self.step = "control"
         await self._shake_hands()
         plan = negotiate.client_plan(self.spec, extended=self.extended)
@@ -132,14 +153,21 @@ class Dialogue:
         made = await self._timed_connect(
             "control", sockets.connect_first(addresses, options, deadlines.connect_s)
         )
-        sockets.watch_peer(made.sock, deadlines.vanished_s)
+        sockopts.watch_peer(made.sock, deadlines.vanished_s)
+        if options.keepalive is not None:
+            sockopts.set_keepalive(made.sock, options.keepalive)
         self._address = made.address
         self._control = ControlChannel(made.sock, Side.CLIENT)
 
     def _choose_datagram_size(self) -> None:
-        """The largest payload that the path's MTU takes whole, where the user named none."""
+        """The largest payload that the path's MTU takes whole, where the user named none; or
+        iperf3's default, the MSS of the control connection."""
         if isinstance(self.spec, UdpSpec) and self.spec.datagram_bytes is None:
-            self.spec = replace(self.spec, datagram_bytes=sockets.datagram_room(self._there))
+            size = sockets.datagram_room(self._there)
+            if self.spec.size_by_mss:
+                mss = self.control.mss_bytes or 0
+                size = mss if 0 < mss <= MAX_DATAGRAM_BYTES else PLAIN_DATAGRAM_BYTES
+            self.spec = replace(self.spec, datagram_bytes=size)
 
     @property
     def _there(self) -> sockets.Address:
@@ -154,7 +182,8 @@ class Dialogue:
             try:
                 await control.send(Kind.COOKIE, self._cookie, deadline_s=deadline_s)
                 await self._expect(Kind.PARAM_EXCHANGE)
-                parameters = negotiate.client_parameters(self.spec)
+                self._choose_datagram_size()
+                parameters = negotiate.client_parameters(self.spec, self._token())
                 await control.send(Kind.PARAMETERS, parameters, deadline_s=deadline_s)
                 self._observer.on_accepted(self._control_seen)
                 message = await self._expect(Kind.EXTENSION, Kind.CREATE_STREAMS)
@@ -170,6 +199,9 @@ class Dialogue:
             except (PeerClosedError, PeerTimeoutError) as exc:
                 exc.hint = "it may be busy with another test, or not an iperf3 server"
                 raise
+
+    def _token(self) -> str | None:
+        return make_token(self._credentials, unix_s()) if self._credentials else None
 
     @property
     def _control_seen(self) -> Control:
@@ -335,6 +367,7 @@ class Dialogue:
                 self._data_end(workload),
                 self._stopped(),
                 self._stall(workload),
+                self._silence(workload),
             )
             workload.stop_senders()
             await workload.join("sender")
@@ -363,6 +396,8 @@ class Dialogue:
             slack_s = self.spec.deadlines.drain_s if self._streams_end else 0.0
             over = self._time_over(workload, self.spec.timing.omit_s + limit_s + slack_s)
             await first_of(over, self._all_ended(workload, self.spec.timing.omit_s + limit_s))
+        elif isinstance(self.spec, UdpSpec) and self.spec.timing.endless:
+            await asyncio.Event().wait()
         elif isinstance(self.spec, UdpSpec):
             await self._datagrams_over(workload, self.spec)
         else:
@@ -372,11 +407,18 @@ class Dialogue:
         """Return when the streams have ended in time; long before it, something broke them."""
         await workload.join("receiver")
         elapsed_s = seconds(now_ns() - (workload.origin_ns or 0))
+        if self._finite:
+            return
         if elapsed_s < span_s - EARLY_END_S:
             await asyncio.sleep(REASON_S)
             raise StreamError(
                 f"the server's streams ended after {elapsed_s:.2f} of {span_s:g} s", phase="data"
             )
+
+    @property
+    def _finite(self) -> bool:
+        """The server's data are those of a file, and end where it ends."""
+        return self.announcement is not None and self.announcement.finite
 
     @property
     def _streams_end(self) -> bool:
@@ -439,6 +481,16 @@ class Dialogue:
                 )
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
+    async def _silence(self, workload: Workload) -> None:
+        """Raise when nothing has been received for as long as the user would wait."""
+        limit_s = await workload.silence(self.spec.deadlines.receive_s)
+        raise PeerTimeoutError(
+            f"no data were received for {limit_s:g} s",
+            phase="data",
+            hint="the peer is stopped or unreachable",
+            number=NO_DATA,
+        )
+
     async def _drain_receivers(self, workload: Workload) -> None:
         """Take what is still on its way: to the end of the streams, or until nothing comes."""
         ended = workload.join("receiver")
@@ -497,6 +549,7 @@ class Dialogue:
             numbers
             and wanted is not None
             and not self.stop.is_set()
+            and not self._finite
             and not self.spec.timing.omit_s
         ):
             self._check_total("the test", sum(map(workload.received, numbers)), wanted)

@@ -11,7 +11,7 @@ from netmeasure.clock import MICROSECOND_NS, MILLISECOND_NS, nanoseconds
 from netmeasure.protocol import DEFAULT_LENGTH, Extension, Parameters
 from netmeasure.result import FlowDirection, Role
 from netmeasure.spec import (
-    MAX_DURATION_S,
+    MAX_DATAGRAM_BYTES,
     MAX_SPIN_US,
     Direction,
     PeerSpec,
@@ -34,11 +34,24 @@ CLIENT_VERSION = f"netmeasure {__version__}"
 PLAIN_DRAIN_NS = 100 * MILLISECOND_NS
 
 
-def client_parameters(spec: PeerSpec) -> Parameters:
+#: Datagrams in one super-datagram, at most (UDP_MAX_SEGMENTS, linux/udp.h).
+MAX_SEGMENTS = 128
+
+
+def client_parameters(spec: PeerSpec, token: str | None = None) -> Parameters:
     """What the client asks the server for, in iperf3's words and ours. The datagram size of a UDP
-    specification must be known by now."""
-    limit_s = spec.limit_s
+    specification must be known by now. `token` says who asks (`protocol.auth`)."""
+    limit_s, options = spec.limit_s, spec.options
     common = Parameters(
+        server_affinity=spec.server_cpu,
+        fqrate=options.pacing_bps,
+        TOS=options.tos or None,
+        flowlabel=options.flow_label,
+        title=spec.title,
+        extra_data=spec.extra_data,
+        get_server_output=spec.server_output,
+        repeating_payload=spec.repeating_payload,
+        authtoken=token,
         omit=math.ceil(spec.timing.omit_s),
         time=0 if limit_s is None else math.ceil(limit_s),
         num=spec.timing.total_bytes or 0,
@@ -46,7 +59,7 @@ def client_parameters(spec: PeerSpec) -> Parameters:
         parallel=spec.streams,
         reverse=spec.direction == "download",
         bidirectional=spec.direction == "both",
-        window=spec.options.window_bytes,
+        window=options.window_bytes,
         bandwidth=spec.target_bps,
         client_version=CLIENT_VERSION,
         netmeasure=Extension(
@@ -69,6 +82,8 @@ def _tcp_parameters(spec: TcpSpec, common: Parameters) -> Parameters:
         nodelay=spec.options.no_delay,
         len=spec.block_bytes,
         congestion=spec.options.congestion,
+        mptcp=spec.options.multipath,
+        burst=spec.burst_blocks,
         zerocopy=spec.send_mode == "sendfile",
         skip_rx_copy=spec.receive_mode == "discard",
         netmeasure=replace(common.netmeasure, receive_mode=spec.receive_mode),
@@ -87,14 +102,37 @@ def _udp_parameters(spec: UdpSpec, common: Parameters) -> Parameters:
         len=size,
         bandwidth=rate,
         burst=spec.burst_datagrams,
-        udp_counters_64bit=True,
+        dont_fragment=spec.options.dont_fragment,
+        udp_counters_64bit=spec.counters_64bit,
         netmeasure=replace(
             common.netmeasure,
             target_pps=spec.target_pps,
             offload=spec.offload,
             spin_us=spec.spin_us,
         ),
+        **(_offload(size) if spec.ask_offload else {}),
     )
+
+
+def _offload(size: int) -> dict[str, int]:
+    """iperf3's words (3.21) for segmentation offload, with the sizes that its own client asks."""
+    return {
+        "gso": 1,
+        "gso_dg_size": size,
+        "gso_bf_size": size * max(1, min(MAX_SEGMENTS, MAX_DATAGRAM_BYTES // max(1, size))),
+        "gro": 1,
+        "gro_bf_size": MAX_DATAGRAM_BYTES,
+    }
+
+
+def _udp_rates(
+    target_bps: int | None, target_pps: int | None, pacing_bps: int | None, size: int
+) -> dict[str, Any]:
+    """Our schedule keeps the pacing rate, too: the kernel paces datagrams only below fq."""
+    wanted = target_pps * size * 8 if target_pps else target_bps
+    if pacing_bps is not None and (not wanted or pacing_bps < wanted):
+        return {"target_bps": pacing_bps, "target_pps": None}
+    return {"target_bps": target_bps, "target_pps": target_pps}
 
 
 def client_plan(spec: PeerSpec, *, extended: bool) -> TcpPlan | UdpPlan:
@@ -107,15 +145,22 @@ def client_plan(spec: PeerSpec, *, extended: bool) -> TcpPlan | UdpPlan:
         "duration_ns": 0 if limit_s is None else omit_ns + nanoseconds(limit_s),
         "omit_ns": omit_ns,
         "send_budget": budget,
-        "target_bps": spec.target_bps,
+        "repeating": spec.repeating_payload,
+        "cpu": spec.cpu,
         "drain_ns": nanoseconds(spec.deadlines.drain_s),
         "give_up_s": spec.deadlines.vanished_s,
     }
     if isinstance(spec, UdpSpec):
         return UdpPlan(
             **common,
+            **_udp_rates(
+                spec.target_bps,
+                spec.target_pps,
+                spec.options.pacing_bps,
+                spec.datagram_bytes or 0,
+            ),
             datagram_bytes=spec.datagram_bytes or 0,
-            target_pps=spec.target_pps,
+            counters_64bit=spec.counters_64bit,
             burst_datagrams=spec.burst_datagrams,
             offload=spec.offload,
             spin_ns=spec.spin_us * MICROSECOND_NS,
@@ -123,9 +168,12 @@ def client_plan(spec: PeerSpec, *, extended: bool) -> TcpPlan | UdpPlan:
         )
     return TcpPlan(  # congestion control and window are set before connect
         **common,
+        target_bps=spec.target_bps,
+        pacing_bps=spec.options.pacing_bps,
         block_bytes=spec.block_bytes,
         send_mode=spec.send_mode,
         receive_mode=spec.receive_mode,
+        file=spec.file,
         receive_budget=0 if extended else budget,
         half_close=extended,
         no_delay=spec.options.no_delay,
@@ -144,7 +192,6 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
             omit_ns + extension.duration_ms * MILLISECOND_NS if extension.duration_ms else 0
         )
     block_bytes = parameters.len or DEFAULT_LENGTH
-    rates = [rate for rate in (parameters.bandwidth, parameters.fqrate) if rate]
     common: dict[str, Any] = {
         "duration_ns": duration_ns,
         "omit_ns": omit_ns,
@@ -153,7 +200,8 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
         if extension is not None or parameters.udp
         else nanoseconds(parameters.time),
         "send_budget": parameters.num or parameters.blockcount * block_bytes,
-        "target_bps": min(rates, default=None),
+        "repeating": parameters.repeating_payload,
+        "cpu": parameters.server_affinity,
         "drain_ns": PLAIN_DRAIN_NS if extension is None else nanoseconds(limits.drain_s),
         "window_bytes": parameters.window or None,
         "tos": parameters.TOS,
@@ -162,11 +210,17 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
     if parameters.udp:
         return UdpPlan(
             **common,
+            **_udp_rates(
+                parameters.bandwidth or None,
+                extension.target_pps if extension else None,
+                parameters.fqrate or None,
+                block_bytes,
+            ),
             datagram_bytes=block_bytes,
             counters_64bit=parameters.udp_counters_64bit,
-            target_pps=extension.target_pps if extension else None,
+            dont_fragment=parameters.dont_fragment,
             burst_datagrams=parameters.burst,
-            offload=extension is not None and extension.offload,
+            offload=extension.offload if extension else bool(parameters.gso or parameters.gro),
             spin_ns=min(extension.spin_us, MAX_SPIN_US) * MICROSECOND_NS if extension else 0,
         )
     discard = parameters.skip_rx_copy or (
@@ -174,6 +228,10 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
     )
     return TcpPlan(
         **common,
+        target_bps=parameters.bandwidth or None,
+        pacing_bps=parameters.fqrate or None,
+        file=limits.file,
+        lenient=extension is None,
         block_bytes=block_bytes,
         send_mode="sendfile" if parameters.zerocopy else "copy",
         receive_mode="discard" if discard else "copy",
@@ -220,36 +278,51 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
     if extension is not None and extension.duration_ms:
         seconds = extension.duration_ms / 1000
     limited = bool(parameters.num or parameters.blockcount)
+    options: dict[str, Any] = {
+        "window_bytes": parameters.window or None,
+        "pacing_bps": parameters.fqrate or None,
+        "tos": parameters.TOS or None,
+        "flow_label": parameters.flowlabel,
+    }
     direction: Direction = "download" if parameters.reverse else "upload"
     common: dict[str, Any] = {
         "direction": "both" if parameters.bidirectional else direction,
         "streams": parameters.parallel,
         "timing": Timing(
-            duration_s=None if limited else seconds or MAX_DURATION_S,
+            duration_s=None if limited else seconds or None,
+            endless=not limited and not seconds,
             total_bytes=parameters.num or None,
             total_blocks=None if parameters.num else parameters.blockcount or None,
             omit_s=plan.omit_ns / 1e9,
         ),
-        "target_bps": plan.target_bps,
+        "title": parameters.title,
+        "extra_data": parameters.extra_data,
+        "repeating_payload": parameters.repeating_payload,
+        "server_cpu": parameters.server_affinity,
+        "server_output": parameters.get_server_output,
+        "target_bps": parameters.bandwidth or None,
     }
     if isinstance(plan, UdpPlan):
         return UdpSpec(
             **common,
             datagram_bytes=plan.datagram_bytes,
+            counters_64bit=plan.counters_64bit,
             burst_datagrams=plan.burst_datagrams,
             offload=plan.offload,
             spin_us=plan.spin_ns // MICROSECOND_NS,
-            options=SocketOptions(window_bytes=plan.window_bytes),
+            options=SocketOptions(**options, dont_fragment=parameters.dont_fragment),
         )
     return TcpSpec(
         **common,
+        burst_blocks=parameters.burst,
         block_bytes=plan.block_bytes,
         send_mode=plan.send_mode,
         receive_mode=plan.receive_mode,
         options=SocketOptions(
+            **options,
             congestion=parameters.congestion,
             mss_bytes=parameters.MSS or None,
             no_delay=parameters.nodelay,
-            window_bytes=parameters.window or None,
+            multipath=parameters.mptcp,
         ),
     )

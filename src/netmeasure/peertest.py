@@ -78,6 +78,7 @@ def _result(
         client=client,
         server=server,
         peer_extended=dialogue.extended,
+        server_output=dialogue.server_output,
         notes=_notes(dialogue, client),
     )
 

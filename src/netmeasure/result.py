@@ -115,6 +115,7 @@ class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
     no_delay: bool | None = None
     pacing_bps: int | None = None
     pmtu_bytes: int | None = None
+    tos: int | None = None
 
 
 class DatagramHistory(msgspec.Struct, frozen=True, kw_only=True):
@@ -672,6 +673,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement. `complete` is False when it was cut short; what was measured is still here.
 
     `notes` are sentences about what was asked for and could not be had, or could not be learned.
+    `server_output` is what the server itself printed of the test, where it was asked for that: text
+    or, of one that writes JSON, an object as JSON.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -685,6 +688,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     client: SideReport = SideReport()
     server: SideReport = SideReport()
     peer_extended: bool = False
+    server_output: str | None = None
     notes: tuple[str, ...] = ()
 
     @property

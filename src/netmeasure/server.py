@@ -9,21 +9,25 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Literal
 from weakref import WeakValueDictionary
 
 from netmeasure.arrivals import Arrival
+from netmeasure.clock import now_ns, seconds
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import UdpDoor, Welcome
 from netmeasure.engine.listeners import listen, listen_hint, reachable
 from netmeasure.engine.resources import IdleWatch
-from netmeasure.engine.sockets import address_text, receive_exactly, watch_peer
+from netmeasure.engine.sockets import address_text, receive_exactly
+from netmeasure.engine.sockopts import set_keepalive, watch_peer
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, ServeError
 from netmeasure.observe import Observer
 from netmeasure.protocol import COOKIE_BYTES, STREAM_TAG_BYTES, Hello, Kind, Side
+from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.result import Result
 from netmeasure.session import Session
-from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits, Timing
+from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits, Timing, check_device
 
 #: Connections that have not said yet what they are; more than that wait in the kernel's backlog.
 MAX_STRANGERS = 512
@@ -42,6 +46,11 @@ class Server:
     on_refusal   called with a sentence for every connection that was turned away or made no sense
                  (a bare TCP probe is neither)
     observe      makes an Observer for each client; it sees this end's intervals every `interval_s`
+    gatekeeper   asks every client who it is (iperf3's authentication)
+    one_off      for one client only, whatever comes of its test; who is refused by the gatekeeper
+                 does not count. Then `over` returns
+    idle_s       `over` returns when there was no client for so long
+    device       the network interface that is listened on (SO_BINDTODEVICE, socket(7))
     """
 
     def __init__(
@@ -55,6 +64,10 @@ class Server:
         on_refusal: Callable[[str], None] | None = None,
         observe: Callable[[], Observer] | None = None,
         interval_s: float = 1.0,
+        gatekeeper: Gatekeeper | None = None,
+        one_off: bool = False,
+        idle_s: float | None = None,
+        device: str | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -64,6 +77,13 @@ class Server:
         self._on_refusal = on_refusal
         self._observe = observe
         self._interval_s = Timing(interval_s=interval_s).interval_s  # checked
+        self._gatekeeper = gatekeeper
+        self._one_off = one_off
+        self._idle_s = idle_s
+        self._device = device
+        check_device(device)
+        self._idle_since_ns = now_ns()
+        self._served = asyncio.Event()
         self._listeners: list[socket.socket] = []
         self._door: UdpDoor | None = None
         self._accepting = False
@@ -94,6 +114,21 @@ class Server:
     def active_tests(self) -> int:
         return len(self._sessions)
 
+    async def over(self) -> Literal["served", "idle"]:
+        """Return when a one-off server has served its client, or nobody came for `idle_s`; for
+        ever otherwise."""
+        while not self._served.is_set():
+            wait_s = None
+            if self._idle_s is not None:
+                since_ns = now_ns() if self._sessions else self._idle_since_ns
+                wait_s = self._idle_s - seconds(now_ns() - since_ns)
+                if wait_s <= 0:
+                    return "idle"
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._served.wait()
+        return "served"
+
     # ---- life -----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Server:
@@ -119,7 +154,13 @@ class Server:
         """TCP and UDP on the same port. A free port of TCP's (port 0) may be taken in UDP: then
         another one is tried."""
         for last in (*(False,) * (PORT_TRIES - 1), True):
-            self._listeners = await listen(self._host, self._port, self._family)
+            self._listeners = await listen(
+                self._host,
+                self._port,
+                self._family,
+                device=self._device,
+                multipath=self._limits.multipath,
+            )
             try:
                 self._door = UdpDoor(self._listeners, self._welcome)
                 return
@@ -257,7 +298,7 @@ class Server:
         except BaseException:
             await control.close()
             raise
-        if len(self._sessions) >= self._limits.max_tests:
+        if len(self._sessions) >= self._limits.max_tests or self._served.is_set():
             self._refuse(f"{peer} was turned away: {len(self._sessions)} tests are running")
             with suppress(MeasureError):
                 await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
@@ -265,6 +306,8 @@ class Server:
             return
         with suppress(OSError):  # reset meanwhile, as the session's first step will find
             watch_peer(sock, self._limits.vanished_s)
+            if self._limits.keepalive is not None:
+                set_keepalive(sock, self._limits.keepalive)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         cookie: str = message.payload
         turn = self._plain_udp_turns.setdefault(control.peer_host, asyncio.Lock())
@@ -279,6 +322,7 @@ class Server:
             self._observe() if self._observe is not None else None,
             self._interval_s,
             baseline,
+            self._gatekeeper,
         )
         self._sessions[cookie] = session
         try:
@@ -287,6 +331,9 @@ class Server:
             del self._sessions[cookie]
             if not self._sessions:
                 self._idle.forget()
+            self._idle_since_ns = now_ns()
+            if self._one_off and not session.unauthorized:
+                self._served.set()
             if session.result is None:
                 if session.refusal is not None:
                     self._refuse(f"{peer}: {session.refusal}")
@@ -325,6 +372,10 @@ def serve(
     on_refusal: Callable[[str], None] | None = None,
     observe: Callable[[], Observer] | None = None,
     interval_s: float = 1.0,
+    gatekeeper: Gatekeeper | None = None,
+    one_off: bool = False,
+    idle_s: float | None = None,
+    device: str | None = None,
 ) -> Server:
     """A server for `async with`. Port 0 takes a free one (`server.port`); host None is every
     address. Raises ServeError when it can't listen."""
@@ -337,4 +388,8 @@ def serve(
         on_refusal=on_refusal,
         observe=observe,
         interval_s=interval_s,
+        gatekeeper=gatekeeper,
+        one_off=one_off,
+        idle_s=idle_s,
+        device=device,
     )

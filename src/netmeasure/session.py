@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
+from msgspec.structs import replace
+
 from netmeasure import assemble, negotiate
+from netmeasure.admission import BitrateLimit, admit
 from netmeasure.arrivals import Arrivals
 from netmeasure.clock import nanoseconds, now_ns, seconds, unix_s, wall_now
 from netmeasure.engine import tcpinfo
@@ -29,6 +32,7 @@ from netmeasure.errors import (
     RefusedTestError,
     RemoteProtocolError,
     SocketOptionError,
+    SpecError,
     StreamError,
 )
 from netmeasure.intervals import IntervalClock
@@ -41,8 +45,8 @@ from netmeasure.protocol import (
     PeerResults,
     Phase,
     ServerErrorCode,
-    check_parameters,
 )
+from netmeasure.protocol.auth import UNAUTHORIZED, Gatekeeper
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
 from netmeasure.spec import PeerSpec, ServerLimits, Timing
@@ -59,9 +63,7 @@ QUIET_S = 0.2
 #: its streams break, or it takes the break for the reason.
 LAST_WORD_S = 0.05
 
-_NOT_SUPPORTED = 13
 _BAD_PARAMETERS = 114
-_NO_CONGESTION = 134
 _NO_DATA = 144
 _TOO_LONG = 160
 _STREAM_FAILED = 206
@@ -81,6 +83,7 @@ class Session:
         observer: Observer | None = None,
         interval_s: float = 1.0,
         baseline: HostUse | None = None,
+        gatekeeper: Gatekeeper | None = None,
     ) -> None:
         self.peer = peer
         #: None until the end, and where the client left before it asked for a test
@@ -105,6 +108,9 @@ class Session:
         self._cookie = cookie
         self._observer = observer
         self._interval_s = interval_s
+        self._gatekeeper = gatekeeper
+        #: the client was refused because of who it is, or is not
+        self.unauthorized = False
         self._ticker: IntervalClock | None = None
 
     # ---- data connections, from the server's accept loop ----------------------------------------
@@ -178,13 +184,23 @@ class Session:
         if message.kind is not Kind.PARAMETERS:
             raise self._bad_news(message)
         parameters: Parameters = message.payload
-        self._check(parameters)
+        try:
+            admit(parameters, limits, self._gatekeeper)
+            self._plan = negotiate.server_plan(parameters, limits)
+            self._spec = negotiate.server_spec(parameters, self._plan)
+        except SpecError as exc:
+            raise RefusedTestError(str(exc), number=_BAD_PARAMETERS) from None
+        except RefusedTestError as exc:
+            self.unauthorized = exc.number == UNAUTHORIZED
+            raise
         self._parameters = parameters
-        self._plan = negotiate.server_plan(parameters, limits)
-        self._spec = negotiate.server_spec(parameters, self._plan)
         self._directions = negotiate.directions(self._spec.direction, parameters.parallel)
         if parameters.netmeasure is not None:
-            mine = Announcement(host=this_host(), concurrent_tests=self._concurrency())
+            mine = Announcement(
+                host=this_host(),
+                concurrent_tests=self._concurrency(),
+                finite=limits.file is not None,
+            )
             await self._control.send(Kind.EXTENSION, mine, deadline_s=limits.handshake_s)
         return parameters
 
@@ -194,17 +210,6 @@ class Session:
         if parameters.udp and parameters.netmeasure is None:
             return self._plain_udp_turn
         return nullcontext()
-
-    def _check(self, parameters: Parameters) -> None:
-        wrong = check_parameters(parameters)
-        if wrong is not None:
-            number, sentence = wrong
-            raise RefusedTestError(sentence, number=number)
-        for name in ("sctp", "mptcp"):
-            if getattr(parameters, name):
-                raise RefusedTestError(
-                    f"{name.upper()} tests are not supported", number=_NOT_SUPPORTED
-                )
 
     async def _take_streams(self, parameters: Parameters) -> Workload:
         assert self._plan is not None
@@ -231,7 +236,7 @@ class Session:
         try:
             arrivals.each(add)
         except SocketOptionError as exc:
-            raise RefusedTestError(str(exc), number=_NO_CONGESTION) from None
+            raise RefusedTestError(str(exc), number=exc.number) from None
         return workload
 
     async def _transfer(self, parameters: Parameters, workload: Workload) -> None:
@@ -254,6 +259,7 @@ class Session:
             self._stream_failure(workload),
             self._time_limit(parameters),
             self._stall(workload, parameters),
+            self._silence(workload),
         )
         workload.stop_senders()
         await workload.join("sender")
@@ -293,14 +299,20 @@ class Session:
         if parameters.udp and parameters.time:
             limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
         seen, since = -1, now_ns()
+        rate = BitrateLimit(self._limits, workload.moved_bytes)
         while True:
             moved = workload.moved_bytes()
             self._most_at_once = max(self._most_at_once, self._concurrency())
-            if moved != seen:
+            rate.check()
+            if moved != seen or workload.ended():
                 seen, since = moved, now_ns()
             elif seconds(now_ns() - since) > limit_s:
                 raise RefusedTestError(f"no data moved for {limit_s:g} s", number=_NO_DATA)
             await asyncio.sleep(min(POLL_S, limit_s / 4))
+
+    async def _silence(self, workload: Workload) -> None:
+        limit_s = await workload.silence(self._limits.receive_s)
+        raise RefusedTestError(f"no data were received for {limit_s:g} s", number=_NO_DATA)
 
     async def _join_receivers(self, workload: Workload) -> None:
         try:
@@ -324,6 +336,7 @@ class Session:
         )
         self._last_interval()
         workload.close()
+        mine = self._with_output(mine)
         await control.send(Kind.SERVER_RESULTS, mine, deadline_s=limits.results_s)
         await control.send(Kind.DISPLAY_RESULTS, deadline_s=limits.results_s)
         try:
@@ -395,6 +408,17 @@ class Session:
         finally:
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
+
+    def _with_output(self, mine: PeerResults) -> PeerResults:
+        """The results for the client, with what this server prints of the test if it asked."""
+        parameters = self._parameters
+        if self._observer is None or parameters is None or not parameters.get_server_output:
+            return mine
+        preliminary = self._assemble(None)
+        output = self._observer.output(preliminary) if preliminary is not None else None
+        if isinstance(output, Mapping):
+            return replace(mine, server_output_json=dict(output))
+        return replace(mine, server_output_text=output)
 
     def _last_interval(self) -> None:
         if self._ticker is not None:

@@ -17,6 +17,7 @@ SendMode = Literal["copy", "sendfile"]
 ReceiveMode = Literal["copy", "discard"]
 Family = Literal["any", "ipv4", "ipv6"]
 FetchDirection = Literal["download", "upload"]
+Padding = Literal["oaep", "pkcs1"]
 PassiveMode = Literal["auto", "epsv", "pasv"]
 Framing = Literal["wire", "frame", "ip"]
 
@@ -35,6 +36,11 @@ DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's: a test that nobody thought about must
 MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES = 16, 65_507
 MAX_BURST = 1000
 MAX_SPIN_US = 1000
+MAX_CPU = 1024
+MAX_FLOW_LABEL = 0xFFFFF
+MAX_DEVICE_NAME = 15  # IFNAMSIZ - 1
+MAX_TEXT = 4096  # an iperf3 server refuses parameters of more than 8192 bytes
+MAX_PEM = 16_384
 #: What these headers say is for one server, and for no file.
 SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
 
@@ -44,6 +50,23 @@ def _within(name: str, value: float | None, low: float, high: float, unit: str) 
     if value is not None and not low <= value <= high:
         value = max(min(value, 1e300), -1e300)  # a whole number may be too long to be shown
         raise SpecError(f"{name} is {value:.12g}: it must be {low:g} to {high:g} {unit}".rstrip())
+
+
+def check_device(name: str | None) -> None:
+    """Raise SpecError for what can't be the name of a network interface."""
+    if name is not None and not (
+        0 < len(name.encode()) <= MAX_DEVICE_NAME and not any(c.isspace() or c == "/" for c in name)
+    ):
+        raise SpecError(f"{name!r} is not the name of a network interface")
+
+
+def check_keepalive(keepalive: tuple[int, int, int] | None) -> None:
+    """Raise SpecError for (idle s, interval s, probes) that the kernel would not take."""
+    if keepalive is not None:
+        idle_s, interval_s, probes = keepalive
+        _within("keepalive's idle time", idle_s, 1, 32_767, "s")
+        _within("keepalive's interval", interval_s, 1, 32_767, "s")
+        _within("keepalive's number of probes", probes, 1, 127, "")
 
 
 class _Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +94,9 @@ class Timing(_Checked, frozen=True, kw_only=True):
     """When a test ends, and which part of it counts.
 
     One of `duration_s`, `total_bytes`, `total_blocks` ends the test; with none given it is a
-    duration of 10 s. The first `omit_s` seconds are run in addition, kept in the series, and left
-    out of every rate and every byte or block limit. `interval_s` is the period of live intervals.
+    duration of 10 s, unless it is `endless`: until the user, the end of a file or the peer ends it.
+    The first `omit_s` seconds are run in addition, kept in the series, and left out of every rate
+    and every byte or block limit. `interval_s` is the period of live intervals.
     `baseline_s` before the first attempt to connect, this host is watched at rest (0: it is not):
     that is part of no other figure.
     """
@@ -80,6 +104,7 @@ class Timing(_Checked, frozen=True, kw_only=True):
     duration_s: float | None = None
     total_bytes: int | None = None
     total_blocks: int | None = None
+    endless: bool = False
     omit_s: float = 0.0
     interval_s: float = 1.0
     baseline_s: float = 0.0
@@ -88,6 +113,8 @@ class Timing(_Checked, frozen=True, kw_only=True):
         ends = [self.duration_s, self.total_bytes, self.total_blocks]
         if sum(end is not None for end in ends) > 1:
             raise SpecError("only one of duration, bytes and blocks can end a test")
+        if self.endless and any(end is not None for end in ends):
+            raise SpecError("an endless test has no limit of time, bytes or blocks")
         _within("duration", self.duration_s, 0.001, MAX_DURATION_S, "s")
         _within("bytes", self.total_bytes, 1, MAX_COUNT, "bytes")
         _within("blocks", self.total_blocks, 1, MAX_COUNT // MAX_BLOCK_BYTES, "blocks")
@@ -98,8 +125,8 @@ class Timing(_Checked, frozen=True, kw_only=True):
 
     @property
     def limit_s(self) -> float | None:
-        """Seconds to measure after the omitted ones; None when bytes or blocks end the test."""
-        if self.total_bytes is None and self.total_blocks is None:
+        """Seconds to measure after the omitted ones; None where something else ends the test."""
+        if self.total_bytes is None and self.total_blocks is None and not self.endless:
             return DEFAULT_DURATION_S if self.duration_s is None else self.duration_s
         return None
 
@@ -107,28 +134,56 @@ class Timing(_Checked, frozen=True, kw_only=True):
 class SocketOptions(_Checked, frozen=True, kw_only=True):
     """Options of the data connections; None leaves the kernel's own choice.
 
-    `window_bytes` sets SO_SNDBUF and SO_RCVBUF on both ends and so switches the kernel's
-    autotuning off (tcp(7)).
+    window_bytes   sets SO_SNDBUF and SO_RCVBUF on both ends and so switches the kernel's
+                   autotuning off (tcp(7))
+    pacing_bps     the most that is sent, per stream and at both ends: of TCP by the kernel
+                   (SO_MAX_PACING_RATE), of UDP by our own schedule
+    tos            type of service or traffic class of what is sent, at both ends: 4 times the DSCP
+                   (RFC 2474), plus the ECN bits
+    flow_label     of IPv6 packets that the client sends (RFC 6437)
+    dont_fragment  UDP over IPv4: DF is set, datagrams that are too large are errors
+    multipath      MPTCP instead of TCP (RFC 8684), control connection included
+    bind_address   the client's own address, bind_port that of its first stream; stream i has
+                   port + i
+    bind_device    the client's connections use this interface only (SO_BINDTODEVICE, socket(7))
+    keepalive      of the control connection: (idle s, interval s, probes); None: as the deadlines
+                   need it
     """
 
     congestion: str | None = None
     mss_bytes: int | None = None
     no_delay: bool = False
     window_bytes: int | None = None
+    pacing_bps: int | None = None
+    tos: int | None = None
+    flow_label: int | None = None
+    dont_fragment: bool = False
+    multipath: bool = False
     bind_address: str | None = None
     bind_port: int | None = None
+    bind_device: str | None = None
+    keepalive: tuple[int, int, int] | None = None
     family: Family = "any"
 
     def _check(self) -> None:
         _within("MSS", self.mss_bytes, 88, MAX_MSS_BYTES, "bytes")
         _within("window", self.window_bytes, 1, MAX_WINDOW_BYTES, "bytes")
         _within("bind port", self.bind_port, 1, 65_535, "")
+        _within("pacing rate", self.pacing_bps, 1, 10**13, "bit/s")
+        _within("TOS", self.tos, 0, 255, "")
+        _within("flow label", self.flow_label, 1, MAX_FLOW_LABEL, "")
+        check_device(self.bind_device)
+        check_keepalive(self.keepalive)
+        if self.flow_label is not None and self.family == "ipv4":
+            raise SpecError("only IPv6 has flow labels", hint="ask for IPv6")
         if self.congestion is not None and not 0 < len(self.congestion.encode()) < 16:
             raise SpecError(f"{self.congestion!r} is not the name of a congestion control")
 
 
 class Deadlines(_Checked, frozen=True, kw_only=True):
-    """How long each kind of wait may take, in seconds. Every wait has one of these."""
+    """How long each kind of wait may take, in seconds. Every wait has one of these. `receive_s`:
+    where this end receives, also datagrams, the test is given up when none has come for so long;
+    None: only `stall_s` counts, and that no datagrams come is a result."""
 
     resolve_s: float = 10.0
     connect_s: float = 30.0
@@ -137,6 +192,7 @@ class Deadlines(_Checked, frozen=True, kw_only=True):
     vanished_s: float = 20.0
     drain_s: float = 15.0
     results_s: float = 15.0
+    receive_s: float | None = None
 
     def _check(self) -> None:
         for name in self.__struct_fields__:
@@ -166,32 +222,94 @@ class Link(_Checked, frozen=True, kw_only=True):
         parse_stack(self.encapsulation)
 
 
-class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
-    """A UDP test at a set rate. `direction` is seen from the client.
+class Credentials(_Checked, frozen=True, kw_only=True):
+    """Who the client is, for a server that asks (iperf3's authentication). The server's public RSA
+    key in PEM; `padding` pkcs1 is what iperf3 before 3.17 takes. Never part of a result."""
 
-    datagram_bytes  payload of a datagram; None: what the path's MTU takes without fragments
-    target_bps      payload bits per second and stream; None: as fast as possible
-    target_pps      instead of target_bps: datagrams per second and stream
-    burst_datagrams sent back to back at each step of the pacing; None: as few as the rate allows
-    offload         let the kernel cut and join datagrams (UDP_SEGMENT, UDP_GRO) where it can
-    spin_us         the sender stays awake so long before each send: more exact, more CPU
+    user: str
+    password: str
+    public_key: bytes
+    padding: Padding = "oaep"
+
+    def _check(self) -> None:
+        if not self.user or not self.password:
+            raise SpecError("credentials need a user and a password")
+        for text in (self.user, self.password):
+            if any(c.isspace() for c in text):
+                raise SpecError(
+                    "a user or password can't hold blanks",
+                    hint="iperf3's protocol ends them there",
+                )
+        _within("public key", len(self.public_key), 1, MAX_PEM, "bytes")
+
+    def __repr__(self) -> str:
+        return f"Credentials(user={self.user!r})"
+
+
+class _PeerSpec(_Checked, frozen=True, kw_only=True):
+    """What tests with a server have in common. `direction` is seen from the client.
+
+    title, extra_data   texts for the results of both ends
+    repeating_payload   the digits 0 to 9 again and again instead of random bytes
+    cpu, server_cpu     the traffic threads of this end, or of the server, run on this CPU only
+    server_output       ask the server for its own output (iperf3's --get-server-output)
+    credentials         for a server that wants to know who asks
     """
 
     direction: Direction = "upload"
     streams: int = 1
     timing: Timing = Timing()
-    datagram_bytes: int | None = None
-    target_bps: int | None = DEFAULT_UDP_BPS
-    target_pps: int | None = None
-    burst_datagrams: int | None = None
-    offload: bool = True
-    spin_us: int = 0
+    title: str | None = None
+    extra_data: str | None = None
+    repeating_payload: bool = False
+    cpu: int | None = None
+    server_cpu: int | None = None
+    server_output: bool = False
+    credentials: Credentials | None = None
     options: SocketOptions = SocketOptions()
     deadlines: Deadlines = Deadlines()
     link: Link | None = None
 
     def _check(self) -> None:
         _within("number of streams", self.streams, 1, MAX_STREAMS, "")
+        _within("CPU", self.cpu, 0, MAX_CPU, "")
+        _within("the server's CPU", self.server_cpu, 0, MAX_CPU, "")
+        for name in ("title", "extra_data"):
+            text = getattr(self, name) or ""
+            _within(f"length of {name.replace('_', ' ')}", len(text.encode()), 0, MAX_TEXT, "bytes")
+
+    @property
+    def limit_s(self) -> float | None:
+        """Seconds to measure after the omitted ones; None where something else ends the test."""
+        return self.timing.limit_s
+
+
+class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
+    """A UDP test at a set rate.
+
+    datagram_bytes  payload of a datagram; None: what the path's MTU takes without fragments
+    size_by_mss     None then means iperf3's default: the MSS of the control connection
+    counters_64bit  numbers of datagrams have 64 bits; iperf3's default is 32
+    target_bps      payload bits per second and stream; None: as fast as possible
+    target_pps      instead of target_bps: datagrams per second and stream
+    burst_datagrams sent back to back at each step of the pacing; None: as few as the rate allows
+    offload         let the kernel cut and join datagrams (UDP_SEGMENT, UDP_GRO) where it can
+    ask_offload     ask an iperf3 server (3.21 or newer) for that, too
+    spin_us         the sender stays awake so long before each send: more exact, more CPU
+    """
+
+    datagram_bytes: int | None = None
+    size_by_mss: bool = False
+    counters_64bit: bool = True
+    target_bps: int | None = DEFAULT_UDP_BPS
+    target_pps: int | None = None
+    burst_datagrams: int | None = None
+    offload: bool = True
+    ask_offload: bool = False
+    spin_us: int = 0
+
+    def _check(self) -> None:
+        super()._check()
         _within(
             "datagram size", self.datagram_bytes, MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES, "bytes"
         )
@@ -201,14 +319,9 @@ class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
         _within("burst", self.burst_datagrams, 1, MAX_BURST, "datagrams")
         if self.target_pps is not None and self.target_bps not in (None, DEFAULT_UDP_BPS):
             raise SpecError("only one of target bitrate and packet rate can be given")
-        for name in ("congestion", "mss_bytes", "no_delay"):
+        for name in ("congestion", "mss_bytes", "no_delay", "multipath"):
             if getattr(self.options, name):
                 raise SpecError(f"{name.removesuffix('_bytes')} is an option of TCP, not of UDP")
-
-    @property
-    def limit_s(self) -> float | None:
-        """Seconds to measure after the omitted ones; None when bytes or blocks end the test."""
-        return self.timing.limit_s
 
     @property
     def total_bytes(self) -> int | None:
@@ -219,29 +332,34 @@ class UdpSpec(_Checked, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
         return self.timing.total_bytes
 
 
-class TcpSpec(_Checked, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
-    """A bulk TCP test. `direction` is seen from the client; `target_bps` is per stream."""
+class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
+    """A bulk TCP test.
 
-    direction: Direction = "upload"
-    streams: int = 1
-    timing: Timing = Timing()
+    target_bps    per stream; None: as fast as possible
+    burst_blocks  blocks that an iperf3 server sends back to back at a set rate; a netmeasure's
+                  rate is paced by its kernel, which sends no bursts
+    file          each stream this end sends on sends the file, and the test is over at its end at
+                  the latest; each that it receives on writes what comes to it
+    """
+
     block_bytes: int = DEFAULT_BLOCK_BYTES
     target_bps: int | None = None
+    burst_blocks: int | None = None
     send_mode: SendMode = "copy"
     receive_mode: ReceiveMode = "copy"
-    options: SocketOptions = SocketOptions()
-    deadlines: Deadlines = Deadlines()
-    link: Link | None = None
+    file: str | None = None
 
     def _check(self) -> None:
-        _within("number of streams", self.streams, 1, MAX_STREAMS, "")
+        super()._check()
         _within("block size", self.block_bytes, 1, MAX_BLOCK_BYTES, "bytes")
         _within("target bitrate", self.target_bps, 1, 10**13, "bit/s")
-
-    @property
-    def limit_s(self) -> float | None:
-        """Seconds to measure after the omitted ones; None when bytes or blocks end the test."""
-        return self.timing.limit_s
+        _within("burst", self.burst_blocks, 1, MAX_BURST, "blocks")
+        if self.options.dont_fragment:
+            raise SpecError("don't-fragment is an option of UDP, not of TCP")
+        if self.file is not None and self.direction == "both":
+            raise SpecError("one file can't be sent and written at the same time")
+        if self.file is not None and self.receive_mode == "discard":
+            raise SpecError("what is discarded can't be written to a file")
 
     @property
     def total_bytes(self) -> int | None:
@@ -299,6 +417,11 @@ class _FetchSpec(_Checked, frozen=True, kw_only=True):
         for pin in self.pins:
             parse_pin(pin)
         timing, upload = self.timing, self.direction == "upload"
+        if timing.endless:
+            raise SpecError("a transfer by URL is not endless", hint="give a time or bytes")
+        for name in ("flow_label", "multipath", "keepalive", "dont_fragment"):
+            if getattr(self.options, name):
+                raise SpecError(f"{name.replace('_', ' ')} is no option of transfers by URL")
         if timing.total_blocks is not None:
             raise SpecError("a transfer by URL has no blocks", hint="give bytes or a time")
         if self.repeat and timing.duration_s is None and timing.total_bytes is None:
@@ -406,9 +529,25 @@ def parse_pin(pin: str) -> tuple[str, int, str]:
 
 
 class ServerLimits(_Checked, frozen=True, kw_only=True):
-    """What a server grants, and how long it waits for each step of a client, in seconds."""
+    """What a server grants, and how long it waits for each step of a client, in seconds.
+
+    max_bitrate_bps  of all streams of a test in both directions together: as it is asked for, and
+                     as it is on average over `bitrate_over_s`; None: any
+    max_duration_s   of a test, omitted time included; then none without a duration is served
+    receive_s        as in Deadlines
+    keepalive        of control connections, as in SocketOptions
+    multipath        MPTCP is served as well (RFC 8684)
+    file             data are written to it and read from it, see TcpSpec; not by UDP tests
+    """
 
     max_tests: int = 64
+    max_bitrate_bps: int | None = None
+    bitrate_over_s: float = 5.0
+    max_duration_s: float | None = None
+    receive_s: float | None = None
+    keepalive: tuple[int, int, int] | None = None
+    multipath: bool = False
+    file: str | None = None
     cookie_s: float = 10.0
     handshake_s: float = 15.0
     streams_s: float = 60.0
@@ -422,6 +561,8 @@ class ServerLimits(_Checked, frozen=True, kw_only=True):
             if name.endswith("_s"):
                 _within(name, getattr(self, name), 0.01, MAX_DURATION_S, "s")
         _within("max_tests", self.max_tests, 1, 100_000, "")
+        _within("bitrate limit", self.max_bitrate_bps, 1, 10**15, "bit/s")
+        check_keepalive(self.keepalive)
 
 
 class OriginLimits(_Checked, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.protocol import stream_ids, stream_tag
 from support.proxy import Proxy
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -397,14 +398,33 @@ def test_a_congestion_control_that_is_not_there(run: RunLoop, count: int) -> Non
     async def main() -> None:
         async with watched() as it:
             with Peer(it) as peer:
-                await peer.agree(parallel=count, congestion="nonesuch")
-                for _ in range(count):
-                    await peer.open_stream()
+                await peer.agree_extended(parallel=count, congestion="nonesuch")
+                for tag in stream_ids(count):
+                    await peer.open_stream(tag=stream_tag(tag))
                 await peer.expect_error(134)
                 for sock in peer.streams:
                     assert await read(sock, 1) == b""
             result = await it.failed("test_refused")
             assert "nonesuch" in result.error.message
+
+    run(main())
+
+
+def test_iperf3_is_served_without_a_congestion_control_that_is_not_there(run: RunLoop) -> None:
+    """As its own server does; what was used is in the results."""
+
+    async def main() -> None:
+        async with watched() as it:
+            with Peer(it) as peer:
+                await peer.start(congestion="nonesuch")
+                await peer.send_data()
+                await peer.send(TEST_END)
+                await peer.give_results()
+                theirs = await peer.take_results()
+                assert theirs["congestion_used"] not in ("", "nonesuch")
+                await peer.send(IPERF_DONE)
+            await until(lambda: it.results)
+            assert it.results.pop().complete
 
     run(main())
 

@@ -23,7 +23,7 @@ import pytest
 from netmeasure._fast.tcp import Receiver, Sender
 from netmeasure._fast.worker import REASONS, Group, Stream, Tally
 from netmeasure.clock import MILLISECOND_NS, now_ns
-from netmeasure.engine import sockets, tcpinfo
+from netmeasure.engine import sockopts, tcpinfo
 from support.census import settle
 
 BLOCK = 64 * 1024
@@ -321,7 +321,8 @@ def test_a_slow_path_delays_no_order(rig: Rig, mode: str, order: str) -> None:
     """250 kB/s and a block of 1 MiB: the order comes in the middle of it, not 4 s later."""
     duration_ns = 100 * MILLISECOND_NS
     pair, group = rig.pair(mss=1448), rig.group()
-    sockets.set_pacing(pair.left, 2_000_000)
+    sockopts.set_pacing(pair.left, 2_000_000)
+    sockopts.keep_little_unsent(pair.left, 2_000_000)
     options = {"duration_ns": duration_ns} if order == "deadline" else {}
     sender = rig.sender(group, pair.left, mode, block_bytes=MIB, drain_ns=0, **options)
     receiver = Receiver(rig.group(), pair.right.fileno())

@@ -98,7 +98,11 @@ def test_udp_parameters() -> None:
 def test_udp_parameters_with_offload() -> None:
     offload = b'"gso":0,"gso_dg_size":0,"gso_bf_size":65507,"gro":0,"gro_bf_size":65507,'
     wire = UDP_PARAMETERS.replace(b'"client_version"', offload + b'"client_version"')
-    assert Parameters.decode(wire) == Parameters.decode(UDP_PARAMETERS)
+    asked = Parameters.decode(wire)
+    assert (asked.gso, asked.gso_dg_size, asked.gso_bf_size) == (0, 0, 65507)
+    assert (asked.gro, asked.gro_bf_size) == (0, 65507)
+    assert check_parameters(asked) is None
+    assert Parameters.decode(asked.encode()) == asked
 
 
 def test_full_parameters() -> None:
@@ -257,8 +261,8 @@ def test_keys_in_any_case_and_the_first_wins() -> None:
 
 
 def test_unknown_keys_are_ignored() -> None:
-    assert decode_parameters(brand_new={"a": [1]}, gso=1) == MINIMAL
-    assert decode_results({"ttl": 64}, server_output_json={"start": {}}) == decode_results()
+    assert decode_parameters(brand_new={"a": [1]}) == MINIMAL
+    assert decode_results({"ttl": 64}, brand_new={"start": {}}) == decode_results()
     assert decode_parameters(netmeasure={"version": 2, "later": 1}).netmeasure == Extension(
         version=2
     )

@@ -66,6 +66,7 @@ SOCKET = SocketFacts(
     no_delay=True,
     pacing_bps=10**9,
     pmtu_bytes=1500,
+    tos=184,
 )
 DATAGRAMS = Datagrams(
     **{name: 2**40 for name in Datagrams.__struct_fields__ if name not in WORDS},
@@ -222,13 +223,20 @@ UPLOAD = Flow(
 )
 DOWNLOAD = msgspec.structs.replace(UPLOAD, direction="download", counted_by="sender")
 SPEC = TcpSpec(
-    direction="both",
+    direction="download",
     streams=2,
+    title="a title",
+    extra_data="more",
+    repeating_payload=True,
+    cpu=1,
+    server_cpu=2,
+    server_output=True,
+    burst_blocks=3,
+    file="/tmp/data",
     timing=Timing(duration_s=2.5, omit_s=0.5, interval_s=0.1, baseline_s=1.0),
     block_bytes=4096,
     target_bps=10**9,
     send_mode="sendfile",
-    receive_mode="discard",
     options=SocketOptions(
         congestion="cubic",
         mss_bytes=1400,
@@ -236,7 +244,13 @@ SPEC = TcpSpec(
         window_bytes=65_536,
         bind_address="10.0.0.1",
         bind_port=4000,
-        family="ipv4",
+        bind_device="eth0",
+        pacing_bps=10**8,
+        tos=184,
+        flow_label=7,
+        multipath=True,
+        keepalive=(10, 2, 3),
+        family="ipv6",
     ),
     link=Link(rate_bps=10**9, mtu_bytes=1500, encapsulation="vxlan", framing="frame"),
     deadlines=Deadlines(**{name: 1.5 + i for i, name in enumerate(Deadlines.__struct_fields__)}),
@@ -268,12 +282,14 @@ FULL = Result(
     client=SIDE,
     server=msgspec.structs.replace(SIDE, concurrent_tests=1),
     peer_extended=True,
+    server_output="iperf Done.\n",
     notes=("the server is plain iperf3", 'quotes " and \\ and \x00 and \U0001f4f6'),
 )
 EMPTY = Result(spec=TcpSpec(), complete=False, started_at="", target="lab1")
 
 #: Only one of these can be set.
-ENDS = {"total_bytes", "total_blocks"}
+ENDS = {"total_bytes", "total_blocks", "endless", "dont_fragment", "receive_mode"}
+NEVER_KEPT = {"credentials"}
 
 
 def unset(value: Any, path: str = "result") -> Iterator[str]:
@@ -282,7 +298,7 @@ def unset(value: Any, path: str = "result") -> Iterator[str]:
         for field in msgspec.structs.fields(type(value)):
             item = getattr(value, field.name)
             name = f"{path}.{field.name}"
-            if field.name in ENDS or field.name == "schema_version":
+            if field.name in ENDS | NEVER_KEPT or field.name == "schema_version":
                 continue
             if not field.required and item == field.default:
                 yield name

@@ -10,6 +10,9 @@ cdef extern from "<sys/socket.h>" nogil:
     int c_shutdown "shutdown"(int fd, int how)
     const int MSG_NOSIGNAL, MSG_TRUNC, MSG_DONTWAIT, SHUT_WR, SO_SNDTIMEO, SO_RCVTIMEO
 
+cdef extern from "<unistd.h>" nogil:
+    ssize_t c_write "write"(int fd, const void *data, size_t size)
+
 cdef extern from "<sys/sendfile.h>" nogil:
     ssize_t c_sendfile "sendfile"(int out_fd, int in_fd, off_t *offset, size_t size)
 

@@ -8,7 +8,7 @@ from posix.types cimport off_t
 from netmeasure._fast.native cimport (
     EAGAIN, EINTR, EIO, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, NM_ABORTED, NM_BUDGET, NM_DEADLINE,
     NM_EOF, NM_ERROR, NM_RUNNING, NM_STOPPED, NM_STORE, SHUT_WR, SO_RCVTIMEO, SO_SNDTIMEO, c_recv,
-    c_send, c_sendfile, c_shutdown, errno, nm_aborting, nm_claim, nm_gate_wait, nm_group, nm_now,
+    c_send, c_sendfile, c_shutdown, c_write, errno, nm_aborting, nm_claim, nm_gate_wait, nm_group, nm_now,
     nm_gone, nm_sample_take, nm_series_add, nm_series_start, nm_sleep, nm_stopping, nm_stream,
     nm_thread_cpu, nm_timeout, nm_unacknowledged,
     nm_unread, nm_set_nonblocking, nm_wait_writable,
@@ -32,6 +32,7 @@ cdef class Sender(Stream):
     omit_ns       bytes acknowledged before this do not count against the group's budget
     source_fd     >= 0: sendfile() from that descriptor (a memfd of at least block_bytes) instead of
                   send() from memory
+    whole_file    the source is sent once, from its beginning to its end, which ends the stream
     half_close    end with shutdown(SHUT_WR), so that the receiver sees where the data ends
     drain_ns      how long to wait for the last acknowledgements
 
@@ -44,11 +45,11 @@ cdef class Sender(Stream):
     cdef size_t block_bytes
     cdef int source_fd
     cdef int64_t duration_ns, omit_ns, drain_ns
-    cdef bint half_close
+    cdef bint half_close, whole_file
 
     def __cinit__(self, Group group not None, int fd, *, bytes payload=b"", size_t block_bytes=0,
                   int source_fd=-1, int64_t duration_ns=0, int64_t omit_ns=0,
-                  bint half_close=True, int64_t drain_ns=10_000_000_000,
+                  bint half_close=True, int64_t drain_ns=10_000_000_000, bint whole_file=False,
                   width_ns=None, buckets=None, sample_every_ns=None):
         if source_fd < 0:
             block_bytes = len(payload)
@@ -59,6 +60,7 @@ cdef class Sender(Stream):
         self.duration_ns = duration_ns
         self.omit_ns = omit_ns
         self.half_close = half_close
+        self.whole_file = whole_file
         self.drain_ns = drain_ns
         if source_fd < 0:
             self.block = <char *>PyMem_Malloc(block_bytes)
@@ -73,8 +75,8 @@ cdef class Sender(Stream):
         """Wait at the gate, send, drain. Blocks its thread; holds no GIL."""
         with nogil:
             send_all(&self.own, &self.group.shared, self.fd, self.block, self.block_bytes,
-                     self.source_fd, self.duration_ns, self.omit_ns, self.half_close,
-                     self.drain_ns)
+                     self.source_fd, self.whole_file, self.duration_ns, self.omit_ns,
+                     self.half_close, self.drain_ns)
 
 
 cdef class Receiver(Stream):
@@ -86,23 +88,28 @@ cdef class Receiver(Stream):
     omit_ns       bytes that come earlier than this after the first byte do not count against the
                   group's budget
     limit_bytes   leave after exactly so many and read none more; 0: no limit
+    sink_fd       >= 0: what is received is written there
     leading_bytes of these, so many had been read by somebody else before, at `leading_ns`
     """
 
     cdef char *buffer
     cdef size_t buffer_bytes
+    cdef int sink_fd
     cdef bint discard
     cdef int64_t omit_ns, leading_ns
     cdef uint64_t limit_bytes, leading_bytes
 
     def __cinit__(self, Group group not None, int fd, *, size_t buffer_bytes=131072,
-                  bint discard=False, int64_t omit_ns=0, uint64_t limit_bytes=0,
+                  bint discard=False, int64_t omit_ns=0, uint64_t limit_bytes=0, int sink_fd=-1,
                   uint64_t leading_bytes=0, int64_t leading_ns=0,
                   width_ns=None, buckets=None, sample_every_ns=None):
         if buffer_bytes == 0:
             raise ValueError("buffer_bytes must be positive")
         if leading_bytes and (leading_ns <= 0 or (limit_bytes and leading_bytes > limit_bytes)):
             raise ValueError("leading_bytes need a leading_ns, and are part of limit_bytes")
+        if discard and sink_fd >= 0:
+            raise ValueError("what is discarded can't be written")
+        self.sink_fd = sink_fd
         self.limit_bytes = limit_bytes
         self.leading_bytes = leading_bytes
         self.leading_ns = leading_ns
@@ -127,7 +134,21 @@ cdef class Receiver(Stream):
                 NM_STORE(&self.own.bytes, self.leading_bytes)
                 NM_STORE(&self.own.last_ns, self.leading_ns)
             receive_all(&self.own, &self.group.shared, self.fd, self.buffer, self.buffer_bytes,
-                        MSG_TRUNC if self.discard else 0, self.omit_ns, self.limit_bytes)
+                        MSG_TRUNC if self.discard else 0, self.omit_ns, self.limit_bytes,
+                        self.sink_fd)
+
+
+cdef int write_all(int fd, const char *data, size_t size) noexcept nogil:
+    """0, or the errno of what could not be written."""
+    cdef ssize_t n
+    cdef size_t done = 0
+    while done < size:
+        n = c_write(fd, data + done, size - done)
+        if n >= 0:
+            done += <size_t>n
+        elif errno != EINTR:
+            return errno
+    return 0
 
 
 cdef void count_acknowledged(nm_stream *own, int fd, int64_t now, bint closed) noexcept nogil:
@@ -148,8 +169,8 @@ cdef void count_acknowledged(nm_stream *own, int fd, int64_t now, bint closed) n
 
 
 cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, size_t block_bytes,
-                   int source_fd, int64_t duration_ns, int64_t omit_ns, bint half_close,
-                   int64_t drain_ns) noexcept nogil:
+                   int source_fd, bint whole_file, int64_t duration_ns, int64_t omit_ns,
+                   bint half_close, int64_t drain_ns) noexcept nogil:
     cdef int64_t zero = nm_gate_wait(group)
     cdef int64_t now, before, deadline, give_up
     cdef int64_t waiting
@@ -203,7 +224,7 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
         if source_fd < 0:
             n = c_send(fd, block + done, want - done, MSG_NOSIGNAL)
         else:
-            offset = <off_t>done
+            offset = <off_t>(own.bytes if whole_file else done)
             n = c_sendfile(fd, source_fd, &offset, want - done)
         code = errno
         before, now = now, nm_now()
@@ -215,6 +236,9 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
             # a socket that does not block by itself: sendfile()'s, or one shared with a transport
             nm_wait_writable(fd, min(SEND_POLL_NS, deadline - now) if deadline else SEND_POLL_NS)
             now = nm_now()
+        elif n == 0 and whole_file:
+            own.reason = NM_EOF
+            break
         elif n == 0:  # sendfile() at the end of a source that is shorter than a block
             own.reason = NM_ERROR
             own.error = EIO
@@ -256,7 +280,7 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
 
 
 cdef void receive_all(nm_stream *own, nm_group *group, int fd, char *buffer, size_t buffer_bytes,
-                      int flags, int64_t omit_ns, uint64_t limit) noexcept nogil:
+                      int flags, int64_t omit_ns, uint64_t limit, int sink_fd) noexcept nogil:
     cdef int64_t now = nm_now()
     cdef int64_t omit_until = own.first_ns + omit_ns
     cdef size_t want = buffer_bytes
@@ -287,6 +311,12 @@ cdef void receive_all(nm_stream *own, nm_group *group, int fd, char *buffer, siz
             NM_STORE(&own.last_ns, now)
             if now >= own.sample_due_ns:
                 nm_sample_take(own, fd, now)
+            if sink_fd >= 0:
+                code = write_all(sink_fd, buffer, <size_t>n)
+                if code:
+                    own.reason = NM_ERROR
+                    own.error = code
+                    break
             if stopping:
                 left -= n
                 if left <= 0:  # what had arrived by then is counted; a peer may go on for ever

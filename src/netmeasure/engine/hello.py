@@ -109,7 +109,7 @@ class UdpDoor:
         self.ignored = 0
         try:
             for listener in listeners:
-                door = _bound(listener.family, listener.getsockname())
+                door = _bound(listener.family, listener.getsockname(), _device(listener))
                 self._doors.append(door)
         except BaseException:
             self.close()
@@ -165,9 +165,16 @@ class Doorkeeper:
         return self._sock
 
 
-def _bound(family: int, sockaddr: tuple[object, ...]) -> socket.socket:
+def _device(sock: socket.socket) -> bytes:
+    """The interface that a socket is bound to, empty if to none."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+
+
+def _bound(family: int, sockaddr: tuple[object, ...], device: bytes) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
+        if device:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
         # every stream's socket is bound to the same port
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -183,7 +190,7 @@ def _bound(family: int, sockaddr: tuple[object, ...]) -> socket.socket:
 def _stream_socket(door: socket.socket, host: str, peer: tuple[str, int]) -> socket.socket:
     """A socket on the door's port that is connected to one client. Datagrams of others that came
     between bind and connect are thrown away: clients repeat their hello."""
-    sock = _bound(door.family, (host, *door.getsockname()[1:]))
+    sock = _bound(door.family, (host, *door.getsockname()[1:]), _device(door))
     try:
         sock.connect(peer)
         with suppress(BlockingIOError):

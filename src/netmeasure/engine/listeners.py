@@ -7,14 +7,21 @@ import errno
 import os
 import socket
 
-from netmeasure.engine.sockets import FAMILIES, address_text
+from netmeasure.engine.sockets import FAMILIES, address_text, stream_protocol
 from netmeasure.errors import ServeError
 from netmeasure.spec import Family
 
 BACKLOG = 1024
 
 
-async def listen(host: str | None, port: int, family: Family) -> list[socket.socket]:
+async def listen(
+    host: str | None,
+    port: int,
+    family: Family,
+    *,
+    device: str | None = None,
+    multipath: bool = False,
+) -> list[socket.socket]:
     """Non-blocking listeners on every address of `host` (None: of this machine); port 0 takes a
     free one, the same for all. ServeError when there is none to be had."""
     loop = asyncio.get_running_loop()
@@ -36,7 +43,8 @@ async def listen(host: str | None, port: int, family: Family) -> list[socket.soc
     failure: OSError | None = None
     for kind, _, _, _, sockaddr in dict.fromkeys(found):
         try:
-            listeners.append(open_listener(kind, (sockaddr[0], port, *sockaddr[2:])))
+            where_to = (sockaddr[0], port, *sockaddr[2:])
+            listeners.append(open_listener(kind, where_to, device=device, multipath=multipath))
         except OSError as exc:
             # no IPv6 in this kernel or namespace: the other family will do
             if exc.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and host is None:
@@ -55,12 +63,19 @@ async def listen(host: str | None, port: int, family: Family) -> list[socket.soc
 
 
 def open_listener(
-    family: int, sockaddr: tuple[object, ...], backlog: int = BACKLOG
+    family: int,
+    sockaddr: tuple[object, ...],
+    backlog: int = BACKLOG,
+    *,
+    device: str | None = None,
+    multipath: bool = False,
 ) -> socket.socket:
     """One non-blocking listener. OSError as the kernel gives it."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, socket.SOCK_STREAM, stream_protocol(multipath=multipath))
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if device is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(sockaddr)
@@ -83,6 +98,8 @@ def reachable(sock: socket.socket) -> str:
 def listen_hint(exc: OSError) -> str | None:
     if exc.errno == errno.EADDRINUSE:
         return "another server has that port; choose one with --port"
+    if exc.errno == errno.ENODEV:
+        return "there is no such network interface"
     if exc.errno == errno.EACCES:
         return "ports below 1024 need privileges"
     if exc.errno == errno.EADDRNOTAVAIL:

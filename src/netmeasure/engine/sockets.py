@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from netmeasure.clock import now_ns
-from netmeasure.engine import tcpinfo
+from netmeasure.engine import sockopts, tcpinfo
 from netmeasure.errors import (
     ConnectError,
     ConnectRefusedError,
@@ -34,9 +34,8 @@ FAMILIES: dict[Family, int] = {
 HAPPY_EYEBALLS_DELAY_S = 0.25
 #: What a jumbo frame takes; only loopback has a larger MTU, and means nothing by it.
 LARGEST_DEFAULT_DATAGRAM = 9000 - 28
-#: socket.SO_MAX_PACING_RATE is missing from Python's socket module (asm-generic/socket.h).
-SO_MAX_PACING_RATE = 47
-_IP_MTU, _IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; also missing there
+_IP_MTU, _IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; missing from Python's socket module
+_IPPROTO_MPTCP = 262  # linux/in.h; in Python's from 3.10 on only where its libc had it
 
 
 class Address(NamedTuple):
@@ -89,59 +88,6 @@ async def resolve(host: str, port: int, family: Family, deadline_s: float) -> li
     return [Address(entry[0], entry[4]) for entry in found]  # type: ignore[arg-type]
 
 
-def _option(sock: socket.socket, level: int, option: int, value: int | bytes, what: str) -> None:
-    try:
-        sock.setsockopt(level, option, value)
-    except OSError as exc:
-        raise SocketOptionError(
-            f"the kernel refuses {what}: {os.strerror(exc.errno or 0)}", phase="connect"
-        ) from None
-
-
-def set_congestion(sock: socket.socket, name: str) -> None:
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
-    except OSError:
-        try:
-            with open("/proc/sys/net/ipv4/tcp_available_congestion_control") as file:
-                hint = f"available here: {file.read().strip()}"
-        except OSError:
-            hint = None
-        raise SocketOptionError(
-            f"congestion control {name!r} is not available on this host",
-            phase="connect",
-            hint=hint,
-        ) from None
-
-
-def set_window(sock: socket.socket, window_bytes: int) -> None:
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        _option(sock, socket.SOL_SOCKET, option, window_bytes, f"a window of {window_bytes} bytes")
-
-
-def set_pacing(sock: socket.socket, target_bps: int) -> None:
-    """Let the kernel pace this sender (tcp(7), SO_MAX_PACING_RATE), and keep at most 50 ms of the
-    rate unsent in the buffer: enough for a thread that is woken late, and little to wait for at the
-    end."""
-    rate = max(1, target_bps // 8)
-    _option(
-        sock,
-        socket.SOL_SOCKET,
-        SO_MAX_PACING_RATE,
-        rate.to_bytes(8, "little"),
-        f"a pacing rate of {target_bps} bit/s",
-    )
-    unsent = min(max(rate // 20, 16_384), 2**31 - 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
-
-
-def set_tos(sock: socket.socket, tos: int) -> None:
-    if sock.family == socket.AF_INET6:
-        _option(sock, socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos, f"traffic class {tos}")
-    else:
-        _option(sock, socket.IPPROTO_IP, socket.IP_TOS, tos, f"type of service {tos}")
-
-
 def path_mtu(sock: socket.socket) -> int | None:
     """The MTU that the kernel knows for a connected socket's path (ip(7), IP_MTU)."""
     level, option = (socket.IPPROTO_IP, _IP_MTU)
@@ -153,37 +99,29 @@ def path_mtu(sock: socket.socket) -> int | None:
         return None
 
 
-def watch_peer(sock: socket.socket, give_up_s: float) -> None:
-    """Notice a peer that vanished without a word: keepalive while idle, TCP_USER_TIMEOUT while
-    data wait for acknowledgement (tcp(7)). The connection fails after about `give_up_s`."""
-    probes = 3
-    step = max(1, round(give_up_s / (probes + 1)))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, step)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, step)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(give_up_s * 1000))
+def stream_protocol(*, multipath: bool) -> int:
+    """The protocol number of TCP sockets."""
+    return _IPPROTO_MPTCP if multipath else socket.IPPROTO_TCP
 
 
 def _open(address: Address, options: SocketOptions, *, port_offset: int | None) -> socket.socket:
     """A non-blocking socket with everything that must be set before connect. `port_offset` is the
     data stream's number; None for the control connection, which never takes the bound port."""
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        protocol = stream_protocol(multipath=options.multipath)
+        sock = socket.socket(address.family, socket.SOCK_STREAM, protocol)
+    except OSError as exc:
+        if not options.multipath:
+            raise
+        raise SocketOptionError(
+            f"this kernel has no MPTCP: {exc.strerror}",
+            phase="connect",
+            hint="see the sysctl net.mptcp.enabled, or measure with TCP",
+        ) from None
     try:
         sock.setblocking(False)
         if port_offset is not None:
-            if options.mss_bytes is not None:
-                _option(
-                    sock,
-                    socket.IPPROTO_TCP,
-                    socket.TCP_MAXSEG,
-                    options.mss_bytes,
-                    f"an MSS of {options.mss_bytes} bytes",
-                )
-            if options.window_bytes is not None:
-                set_window(sock, options.window_bytes)
-            if options.congestion is not None:
-                set_congestion(sock, options.congestion)
+            sockopts.set_tcp_options(sock, options)
         sock.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_NODELAY, port_offset is None or options.no_delay
         )
@@ -198,6 +136,8 @@ def _bind(
     sock: socket.socket, address: Address, options: SocketOptions, port_offset: int | None
 ) -> None:
     """Bind to what the user asked for, if anything."""
+    if options.bind_device is not None:
+        sockopts.set_device(sock, options.bind_device)
     port = 0
     if port_offset is not None and options.bind_port is not None:
         port = options.bind_port + port_offset
@@ -216,13 +156,29 @@ def _bind(
             ) from None
 
 
+def _destination(
+    sock: socket.socket, address: Address, options: SocketOptions, port_offset: int | None
+) -> tuple[str, int] | tuple[str, int, int, int]:
+    """What to connect a socket to: with the flow label, where a data stream is to have one."""
+    label = options.flow_label
+    if label is None or port_offset is None:
+        return address.sockaddr
+    host, port, *more = address.sockaddr
+    sockopts.use_flow_label(sock, label, host)
+    return (host, port, label, more[1])
+
+
 def open_datagram(address: Address, options: SocketOptions, index: int) -> socket.socket:
     """A connected, non-blocking UDP socket for stream number `index`."""
     sock = socket.socket(address.family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
         _bind(sock, address, options, index)
-        sock.connect(address.sockaddr)
+        if options.tos:
+            sockopts.set_tos(sock, options.tos)
+        if options.dont_fragment:
+            sockopts.set_dont_fragment(sock)
+        sock.connect(_destination(sock, address, options, index))
     except OSError as exc:
         sock.close()
         raise _connect_error(exc, address, 0.0) from None
@@ -265,6 +221,26 @@ def _connect_error(exc: OSError, address: Address, deadline_s: float) -> Connect
     return ConnectError(f"can't connect to {address}: {reason}", phase="connect")
 
 
+async def _connect(
+    sock: socket.socket, destination: tuple[str, int] | tuple[str, int, int, int]
+) -> None:
+    """As the loop's sock_connect, which does not know MPTCP, and may lose a flow label."""
+    loop = asyncio.get_running_loop()
+    try:
+        sock.connect(destination)
+        return
+    except BlockingIOError:
+        pass
+    writable = asyncio.Event()
+    loop.add_writer(sock, writable.set)
+    try:
+        await writable.wait()
+    finally:
+        loop.remove_writer(sock)
+    if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(code, os.strerror(code))
+
+
 async def connect_one(
     address: Address, options: SocketOptions, deadline_s: float, *, port_offset: int | None = None
 ) -> Connected:
@@ -272,8 +248,9 @@ async def connect_one(
     sock = _open(address, options, port_offset=port_offset)
     start = now_ns()
     try:
+        destination = _destination(sock, address, options, port_offset)
         async with asyncio.timeout(deadline_s):
-            await asyncio.get_running_loop().sock_connect(sock, address.sockaddr)
+            await _connect(sock, destination)
         end = now_ns()
     except OSError as exc:  # TimeoutError is one
         sock.close()

@@ -6,12 +6,32 @@ Never the loop's default executor: a blocked receiver must not starve anybody's 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
+from contextlib import suppress
 from typing import Protocol
+
+from netmeasure.errors import SocketOptionError
 
 #: All signals but those that report a bug of the thread itself; handlers run in the main thread.
 _MASKED = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+
+
+#: iperf3's number of a CPU that can't be had.
+NO_AFFINITY = 132
+
+
+def check_cpu(cpu: int | None) -> None:
+    """Raise SocketOptionError where threads of this process can't run on a CPU."""
+    allowed = os.sched_getaffinity(0)
+    if cpu is not None and cpu not in allowed:
+        raise SocketOptionError(
+            f"threads can't run on CPU {cpu} here",
+            phase="connect",
+            hint=f"this process may use CPUs {', '.join(map(str, sorted(allowed)))}",
+            number=NO_AFFINITY,
+        )
 
 
 class Runnable(Protocol):
@@ -19,12 +39,14 @@ class Runnable(Protocol):
 
 
 class TrafficThread:
-    """Runs `work.run()` in a thread. `done` is set, in the event loop, once it has returned."""
+    """Runs `work.run()` in a thread, on `cpu` only if one is given (`check_cpu` says whether it can
+    be had). `done` is set, in the event loop, once it has returned."""
 
-    def __init__(self, work: Runnable, name: str) -> None:
+    def __init__(self, work: Runnable, name: str, cpu: int | None = None) -> None:
         self.done = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._work = work
+        self._cpu = cpu
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
@@ -33,6 +55,9 @@ class TrafficThread:
     def _main(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
         try:
+            if self._cpu is not None:
+                with suppress(OSError):  # taken offline since it was checked
+                    os.sched_setaffinity(0, {self._cpu})  # of this thread: sched_setaffinity(2)
             self._work.run()
         finally:
             try:

@@ -65,6 +65,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     version: int = EXTENSION_VERSION
     host: Host = Host()
     concurrent_tests: int | None = None
+    #: the server's data are those of a file: its streams may end before their time
+    finite: bool = False
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -110,6 +112,11 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fqrate: int | None = None
     pacing_timer: int | None = None
     burst: int | None = None
+    gso: int | None = None
+    gso_dg_size: int | None = None
+    gso_bf_size: int | None = None
+    gro: int | None = None
+    gro_bf_size: int | None = None
     TOS: int | None = None
     flowlabel: int | None = None
     title: str | None = None
@@ -163,6 +170,7 @@ class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     sender_has_retransmits: int
     congestion_used: str | None = None
     server_output_text: str | None = None
+    server_output_json: dict[str, Any] | None = None
     streams: tuple[PeerStream, ...]
     netmeasure: SideReport | None = None
 
@@ -271,6 +279,7 @@ _ERROR_TEXTS = {
     132: "CPU affinity out of range",
     134: "the server could not set the congestion control",
     140: "the server could not set the pacing rate",
+    141: "the server could not have socket buffers of that size",
     142: "authorization failed",
     144: "the server received no data for too long",
     160: "the test took longer than the server allows",
@@ -298,6 +307,11 @@ _LIMITS: tuple[tuple[str, int, int, int], ...] = (
     ("fqrate", 0, 2**63 - 1, 114),
     ("pacing_timer", 0, 2**63 - 1, 114),
     ("burst", 1, 1000, 15),
+    ("gso", 0, 1, 114),
+    ("gso_dg_size", 0, 2**31, 114),
+    ("gso_bf_size", 0, 2**31, 114),
+    ("gro", 0, 1, 114),
+    ("gro_bf_size", 0, 2**31, 114),
     ("TOS", 0, 255, 21),
     ("flowlabel", 1, 0xFFFFF, 127),
     ("server_affinity", 0, 1024, 132),

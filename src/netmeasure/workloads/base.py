@@ -19,7 +19,7 @@ import msgspec
 
 from netmeasure._fast.worker import Group, Stream
 from netmeasure.analysis.series import curve
-from netmeasure.clock import MILLISECOND_NS, SECOND_NS, now_ns
+from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import StreamError
 from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport
@@ -31,12 +31,19 @@ BUCKET_NS = 10 * MILLISECOND_NS
 FINE_UP_TO_NS = 5 * SECOND_NS
 
 
+SILENCE_POLL_S = 0.25
+DIGITS = b"0123456789"
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What this end does with its streams; both ends derive theirs from the same parameters.
 
     duration_ns       senders stop this long after the start, omit included; 0: something else ends
     sender_window_ns  what a sender counts ends so long after the omitted time: a plain iperf3
                       client lingers over what is still on its way when its time is over; 0: no end
+    pacing_bps        TCP: SO_MAX_PACING_RATE, whatever `target_bps` is
+    repeating         send the digits 0 to 9 again and again, not random bytes
+    cpu               of the traffic threads; None: any
     send_budget       bytes that all senders together send after omit_ns; 0: no limit
     receive_budget    bytes after which receivers leave; 0: they wait for the end of the stream
     """
@@ -49,12 +56,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     target_bps: int | None = None
     drain_ns: int = 10 * SECOND_NS
     window_bytes: int | None = None
+    pacing_bps: int | None = None
     tos: int | None = None
+    repeating: bool = False
+    cpu: int | None = None
     give_up_s: float = 30.0
 
     @property
     def bucket_ns(self) -> int:
         return BUCKET_NS if self.duration_ns > FINE_UP_TO_NS else FINE_BUCKET_NS
+
+    def payload(self, size: int) -> bytes:
+        """What a stream sends, again and again."""
+        return (DIGITS * (size // len(DIGITS) + 1))[:size] if self.repeating else os.urandom(size)
 
 
 class DataStream:
@@ -68,13 +82,14 @@ class DataStream:
         loop: Stream,
         syn_retransmits: int | None,
         facts: SocketFacts,
+        cpu: int | None = None,
     ) -> None:
         self.id = stream_id
         self.role = role
         self.sock = sock
         self.loop = loop
         self.syn_retransmits = syn_retransmits
-        self.thread = TrafficThread(loop, f"netmeasure-{role}-{stream_id}")
+        self.thread = TrafficThread(loop, f"netmeasure-{role}-{stream_id}", cpu)
         self.facts = facts
 
     @property
@@ -129,7 +144,9 @@ class Workload(ABC):
         can't be had; the socket is closed in that case."""
         try:
             loop = self._make_ready(sock, role)
-            stream = DataStream(stream_id, role, sock, loop, syn_retransmits, self._facts(sock))
+            stream = DataStream(
+                stream_id, role, sock, loop, syn_retransmits, self._facts(sock), self.plan.cpu
+            )
         except OSError as exc:
             sock.close()
             raise StreamError(
@@ -168,6 +185,22 @@ class Workload(ABC):
         """When the last bytes were counted, on any stream."""
         known = [s.loop.last_ns for s in self._streams if s.loop.last_ns is not None]
         return max(known, default=None)
+
+    async def silence(self, limit_s: float | None) -> float:
+        """Return, with the limit, when nothing has been received for so long; for ever where there
+        is no limit, or nothing to be received."""
+        receivers = [stream for stream in self._streams if stream.role == "receiver"]
+        if limit_s is None or not receivers:
+            return await asyncio.Future()
+        quiet = Quiet(limit_s)
+        while True:
+            await asyncio.sleep(min(SILENCE_POLL_S, limit_s / 4))
+            if quiet.since_change(sum(stream.loop.bytes for stream in receivers)):
+                return limit_s
+
+    def ended(self) -> bool:
+        """Nothing moves any more: all threads have ended by plan."""
+        return all(stream.thread.done.is_set() for stream in self._streams)
 
     def moved_bytes(self) -> int:
         """Everything counted so far, in either direction: it grows as long as data flow."""

@@ -7,7 +7,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from netmeasure.clock import now_ns
-from netmeasure.engine import sockets
+from netmeasure.engine import sockets, sockopts
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.errors import ConnectError, TlsError
 from netmeasure.spec import FetchSpec, parse_pin
@@ -63,7 +63,7 @@ class Reach:
         return made
 
     def _told(self, made: sockets.Connected, connection: str, phases: PhaseLog) -> None:
-        sockets.watch_peer(made.sock, self._spec.deadlines.vanished_s)
+        sockopts.watch_peer(made.sock, self._spec.deadlines.vanished_s)
         # a request must not wait for the acknowledgement of the one before (Nagle)
         made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         phases.add(

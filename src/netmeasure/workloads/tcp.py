@@ -9,7 +9,8 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from netmeasure._fast.tcp import Receiver, Sender
-from netmeasure.engine import sockets, tcpinfo
+from netmeasure.engine import sockets, sockopts, tcpinfo
+from netmeasure.errors import SocketOptionError, SpecError
 from netmeasure.result import Role, SocketFacts, StreamInterval, StreamReport
 from netmeasure.spec import ReceiveMode, SendMode
 from netmeasure.workloads.base import DataStream, Plan, Workload
@@ -19,8 +20,22 @@ from netmeasure.workloads.base import DataStream, Plan, Workload
 RECEIVE_BYTES = 128 * 1024
 
 
+def check_file(path: str, *, writing: bool) -> None:
+    """Raise SpecError, before a test begins, where a file can't be sent or written."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT if writing else os.O_RDONLY, 0o666))
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc)
+        raise SpecError(f"can't {'write' if writing else 'read'} {path}: {reason}") from None
+
+
 class TcpPlan(Plan, frozen=True, kw_only=True):
-    """`half_close`: senders end with FIN; both ends are netmeasure, so the far one waits for it."""
+    """As Plan.
+
+    half_close  senders end with FIN; both ends are netmeasure, so the far one waits for it
+    lenient     a congestion control that this host lacks is left out, as an iperf3 server does
+    file        senders send it, receivers write it
+    """
 
     block_bytes: int
     send_mode: SendMode = "copy"
@@ -28,6 +43,8 @@ class TcpPlan(Plan, frozen=True, kw_only=True):
     half_close: bool = True
     congestion: str | None = None
     no_delay: bool = False
+    lenient: bool = False
+    file: str | None = None
 
 
 class TcpWorkload(Workload):
@@ -38,6 +55,7 @@ class TcpWorkload(Workload):
     def __init__(self, plan: TcpPlan) -> None:
         super().__init__(plan)
         self._source_fd = -1
+        self._sink_fds: list[int] = []
 
     def _make_ready(self, sock: socket.socket, role: Role) -> Sender | Receiver:
         self._configure(sock, role)
@@ -47,41 +65,68 @@ class TcpWorkload(Workload):
         plan = self.plan
         sock.setblocking(True)  # the native loops block, with time-outs
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, plan.no_delay)
-        sockets.watch_peer(sock, plan.give_up_s)
+        sockopts.watch_peer(sock, plan.give_up_s)
         if plan.window_bytes is not None:
-            sockets.set_window(sock, plan.window_bytes)
+            sockopts.set_window(sock, plan.window_bytes)
         if plan.congestion is not None:
-            sockets.set_congestion(sock, plan.congestion)
+            self._set_congestion(sock, plan.congestion)
         if plan.tos:
-            sockets.set_tos(sock, plan.tos)
-        if role == "sender" and plan.target_bps is not None:
-            sockets.set_pacing(sock, plan.target_bps)
+            sockopts.set_tos(sock, plan.tos)
+        rates = [rate for rate in (plan.target_bps, plan.pacing_bps) if rate is not None]
+        if role == "sender" and rates:
+            sockopts.set_pacing(sock, min(rates))
+            sockopts.keep_little_unsent(sock, min(rates))
+
+    def _set_congestion(self, sock: socket.socket, name: str) -> None:
+        try:
+            sockopts.set_congestion(sock, name)
+        except SocketOptionError:
+            if not self.plan.lenient:
+                raise
 
     def _sender(self, sock: socket.socket) -> Sender:
         plan = self.plan
-        copy = plan.send_mode == "copy"
+        copy = plan.send_mode == "copy" and plan.file is None
         if not copy and self._source_fd < 0:
-            self._source_fd = os.memfd_create("netmeasure-payload", os.MFD_CLOEXEC)
-            os.write(self._source_fd, os.urandom(plan.block_bytes))
+            self._source_fd = self._source()
         return Sender(
             self._senders,
             sock.fileno(),
-            payload=os.urandom(plan.block_bytes) if copy else b"",
+            payload=plan.payload(plan.block_bytes) if copy else b"",
             block_bytes=plan.block_bytes,
             source_fd=-1 if copy else self._source_fd,
             duration_ns=plan.duration_ns,
             omit_ns=plan.omit_ns,
             half_close=plan.half_close,
             drain_ns=plan.drain_ns,
+            whole_file=plan.file is not None,
             width_ns=plan.bucket_ns,
         )
+
+    def _source(self) -> int:
+        """What sendfile() sends from: the file, or memory that holds one block."""
+        plan = self.plan
+        if plan.file is not None:
+            return os.open(plan.file, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.memfd_create("netmeasure-payload", os.MFD_CLOEXEC)
+        os.write(descriptor, plan.payload(plan.block_bytes))
+        return descriptor
+
+    def _sink(self) -> int:
+        """Where a receiver writes to: every stream from the beginning of the file."""
+        if self.plan.file is None:
+            return -1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._sink_fds.append(os.open(self.plan.file, flags, 0o666))
+        return self._sink_fds[-1]
 
     def _receiver(self, sock: socket.socket) -> Receiver:
         return Receiver(
             self._receivers,
             sock.fileno(),
             buffer_bytes=min(self.plan.block_bytes, RECEIVE_BYTES),
-            discard=self.plan.receive_mode == "discard",
+            discard=self.plan.receive_mode == "discard" and self.plan.file is None,
+            sink_fd=self._sink(),
             omit_ns=self.plan.omit_ns,
             width_ns=self.plan.bucket_ns,
         )
@@ -107,7 +152,7 @@ class TcpWorkload(Workload):
     def _facts(self, sock: socket.socket) -> SocketFacts:
         congestion = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
         pacing = int.from_bytes(
-            sock.getsockopt(socket.SOL_SOCKET, sockets.SO_MAX_PACING_RATE, 8), "little"
+            sock.getsockopt(socket.SOL_SOCKET, sockopts.SO_MAX_PACING_RATE, 8), "little"
         )
         return SocketFacts(
             local=sockets.address_text(sock.getsockname()),
@@ -117,6 +162,7 @@ class TcpWorkload(Workload):
             sndbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
             rcvbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
             no_delay=bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)),
+            tos=sockopts.tos(sock),
             pacing_bps=None if pacing in (2**32 - 1, 2**64 - 1) else pacing * 8,
         )
 
@@ -130,13 +176,20 @@ class TcpWorkload(Workload):
             report,
             acked_bytes=stream.loop.acked_bytes if sends else None,
             retransmits=retransmits,
-            mode=self.plan.send_mode if sends else self.plan.receive_mode,
+            mode=self._mode(stream.role),
             block_bytes=self.plan.block_bytes,
             tcp_info=info,
         )
+
+    def _mode(self, role: Role) -> str:
+        if role == "sender":
+            return "sendfile" if self.plan.file is not None else self.plan.send_mode
+        return "copy" if self.plan.file is not None else self.plan.receive_mode
 
     def close(self) -> None:
         super().close()
         if self._source_fd >= 0:
             os.close(self._source_fd)
             self._source_fd = -1
+        while self._sink_fds:
+            os.close(self._sink_fds.pop())

@@ -8,7 +8,7 @@ import socket
 from msgspec.structs import replace
 
 from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
-from netmeasure.engine import sockets
+from netmeasure.engine import sockets, sockopts
 from netmeasure.protocol import ANSWER
 from netmeasure.result import (
     DatagramHistory,
@@ -35,6 +35,7 @@ class UdpPlan(Plan, frozen=True, kw_only=True):
     burst_datagrams: int | None = None
     offload: bool = True
     spin_ns: int = 0
+    dont_fragment: bool = False
 
 
 class UdpWorkload(Workload):
@@ -45,9 +46,14 @@ class UdpWorkload(Workload):
     def _make_ready(self, sock: socket.socket, role: Role) -> UdpSender | UdpReceiver:
         plan = self.plan
         sock.setblocking(True)  # the native loops block, with time-outs
-        sockets.set_window(sock, plan.window_bytes or BUFFER_BYTES)
+        if plan.window_bytes is None:
+            sockopts.set_buffers(sock, BUFFER_BYTES)
+        else:
+            sockopts.set_window(sock, plan.window_bytes)
         if plan.tos:
-            sockets.set_tos(sock, plan.tos)
+            sockopts.set_tos(sock, plan.tos)
+        if plan.dont_fragment:
+            sockopts.set_dont_fragment(sock)
         if role == "sender":
             return UdpSender(
                 self._senders,
@@ -61,6 +67,7 @@ class UdpWorkload(Workload):
                 duration_ns=plan.duration_ns,
                 omit_ns=plan.omit_ns,
                 spin_ns=plan.spin_ns,
+                payload=plan.payload(plan.datagram_bytes),
                 width_ns=plan.bucket_ns,
             )
         return UdpReceiver(
@@ -81,6 +88,7 @@ class UdpWorkload(Workload):
             sndbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
             rcvbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
             pmtu_bytes=sockets.path_mtu(sock),
+            tos=sockopts.tos(sock),
         )
 
     def finish_senders(self) -> None:

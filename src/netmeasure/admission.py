@@ -1,0 +1,82 @@
+"""What a server looks at before it serves a test. Each refusal has iperf3's number."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from netmeasure.clock import nanoseconds, now_ns, seconds, unix_s
+from netmeasure.engine.threads import check_cpu
+from netmeasure.errors import RefusedTestError, SocketOptionError
+from netmeasure.protocol import Parameters, check_parameters
+from netmeasure.protocol.auth import Gatekeeper
+from netmeasure.spec import ServerLimits
+
+NOT_SUPPORTED, FILE_WITH_UDP, BITRATE_LIMIT, DURATION_LIMIT = 13, 34, 27, 37
+
+
+def admit(parameters: Parameters, limits: ServerLimits, gatekeeper: Gatekeeper | None) -> None:
+    """Raise RefusedTestError for what this server does not serve, or not to this client."""
+    if gatekeeper is not None:
+        gatekeeper.check(parameters.authtoken, unix_s())
+    if (wrong := check_parameters(parameters)) is not None:
+        number, sentence = wrong
+        raise RefusedTestError(sentence, number=number)
+    if parameters.sctp:
+        raise RefusedTestError("SCTP tests are not supported", number=NOT_SUPPORTED)
+    if parameters.mptcp and not limits.multipath:
+        raise RefusedTestError("this server does not speak MPTCP", number=NOT_SUPPORTED)
+    if parameters.udp and limits.file is not None:
+        raise RefusedTestError("a file is not for UDP tests", number=FILE_WITH_UDP)
+    _check_limits(parameters, limits)
+    try:
+        check_cpu(parameters.server_affinity)
+    except SocketOptionError as exc:
+        raise RefusedTestError(str(exc), number=exc.number) from None
+
+
+def _check_limits(parameters: Parameters, limits: ServerLimits) -> None:
+    longest_s, wanted_s = limits.max_duration_s, parameters.omit + parameters.time
+    if longest_s is not None and (not parameters.time or wanted_s > longest_s):
+        wish = f"{wanted_s} s" if parameters.time else "a test without a duration"
+        raise RefusedTestError(
+            f"the client asked for {wish}; {longest_s:g} s are allowed", number=DURATION_LIMIT
+        )
+    rates = [rate for rate in (parameters.bandwidth, parameters.fqrate) if rate]
+    ways = 2 if parameters.bidirectional else 1
+    total_bps = max(rates, default=0) * parameters.parallel * ways
+    if limits.max_bitrate_bps is not None and total_bps > limits.max_bitrate_bps:
+        raise RefusedTestError(
+            f"the client asked for {total_bps} bit/s; {limits.max_bitrate_bps} are allowed",
+            number=BITRATE_LIMIT,
+        )
+
+
+class BitrateLimit:
+    """Tells when a test moves more than it may, on average over the last so many seconds. `moved`
+    says how many bytes have been moved since the start."""
+
+    def __init__(self, limits: ServerLimits, moved: Callable[[], int]) -> None:
+        self._limit_bps = limits.max_bitrate_bps
+        self._over_ns = nanoseconds(limits.bitrate_over_s)
+        self._moved = moved
+        self._seen = deque([(now_ns(), 0)])
+
+    def check(self) -> None:
+        """Raise RefusedTestError. Call it several times in `bitrate_over_s`."""
+        if self._limit_bps is None:
+            return
+        now, moved = now_ns(), self._moved()
+        self._seen.append((now, moved))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= self._over_ns:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        if now - since < self._over_ns:
+            return
+        rate_bps = (moved - before) * 8 / seconds(now - since)
+        if rate_bps > self._limit_bps:
+            raise RefusedTestError(
+                f"{rate_bps:.0f} bit/s moved in the last {seconds(now - since):.1f} s;"
+                f" {self._limit_bps} are allowed",
+                number=BITRATE_LIMIT,
+            )

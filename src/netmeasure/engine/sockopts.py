@@ -1,0 +1,178 @@
+"""Options of sockets. What the kernel refuses is a SocketOptionError that says what was asked for,
+with iperf3's number of it for a client at the other end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from contextlib import suppress
+
+from netmeasure.errors import SocketOptionError
+from netmeasure.spec import SocketOptions
+
+# Missing from Python's socket module: asm-generic/socket.h, linux/in.h, linux/in6.h.
+SO_MAX_PACING_RATE = 47
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
+_IPV6_FLOWLABEL_MGR, _IPV6_FLOWINFO_SEND = 32, 33
+_FL_A_GET, _FL_F_CREATE, _FL_S_ANY = 0, 1, 255
+#: in6_flowlabel_req: address, label (network order), action, share, flags, expires, linger, pad.
+_FLOW_LABEL_REQUEST = struct.Struct("=16s4sBBHHHI")
+
+# iperf3's numbers
+_NO_DELAY, _MSS, _TOS, _TCLASS, _FLOW_LABEL, _WINDOW = 122, 123, 125, 126, 127, 130
+_CONGESTION, _PACING, _WINDOW_TOO_SMALL, _DEVICE, _DONT_FRAGMENT = 134, 140, 141, 143, 145
+NO_CONGESTION = _CONGESTION
+
+
+def _set(
+    sock: socket.socket, level: int, option: int, value: int | bytes, what: str, number: int
+) -> None:
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError as exc:
+        raise SocketOptionError(
+            f"the kernel refuses {what}: {os.strerror(exc.errno or 0)}",
+            phase="connect",
+            number=number,
+        ) from None
+
+
+def set_congestion(sock: socket.socket, name: str) -> None:
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except OSError:
+        try:
+            with open("/proc/sys/net/ipv4/tcp_available_congestion_control") as file:
+                hint = f"available here: {file.read().strip()}"
+        except OSError:
+            hint = None
+        raise SocketOptionError(
+            f"congestion control {name!r} is not available on this host",
+            phase="connect",
+            hint=hint,
+            number=_CONGESTION,
+        ) from None
+
+
+def set_buffers(sock: socket.socket, size_bytes: int) -> None:
+    """Send and receive buffer as large as the kernel grants."""
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        what = f"a window of {size_bytes} bytes"
+        _set(sock, socket.SOL_SOCKET, option, size_bytes, what, _WINDOW)
+
+
+def set_window(sock: socket.socket, window_bytes: int) -> None:
+    """As set_buffers, and an error where the kernel grants less (it cuts without a word). It says
+    twice of what it granted, since it counts its own overhead (socket(7))."""
+    set_buffers(sock, window_bytes)
+    for option, name in ((socket.SO_SNDBUF, "wmem_max"), (socket.SO_RCVBUF, "rmem_max")):
+        granted = sock.getsockopt(socket.SOL_SOCKET, option)
+        if granted < window_bytes:
+            raise SocketOptionError(
+                f"a window of {window_bytes} bytes can't be had: the kernel grants {granted // 2}",
+                phase="connect",
+                hint=f"ask for less, or raise net.core.{name}",
+                number=_WINDOW_TOO_SMALL,
+            )
+
+
+def set_pacing(sock: socket.socket, rate_bps: int) -> None:
+    """Let the kernel pace this sender (SO_MAX_PACING_RATE, tcp(7)). It does so for TCP, and for
+    datagrams only below the queueing discipline fq."""
+    rate = max(1, rate_bps // 8).to_bytes(8, "little")
+    what = f"a pacing rate of {rate_bps} bit/s"
+    _set(sock, socket.SOL_SOCKET, SO_MAX_PACING_RATE, rate, what, _PACING)
+
+
+def keep_little_unsent(sock: socket.socket, rate_bps: int) -> None:
+    """At most 50 ms of a rate unsent in the buffer: enough for a thread that is woken late, and
+    little to wait for at the end."""
+    unsent = min(max(rate_bps // 8 // 20, 16_384), 2**31 - 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
+
+
+def set_tos(sock: socket.socket, tos: int) -> None:
+    """Type of service, or traffic class (ip(7), RFC 3542)."""
+    if sock.family == socket.AF_INET6:
+        what = f"traffic class {tos}"
+        _set(sock, socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos, what, _TCLASS)
+    else:
+        _set(sock, socket.IPPROTO_IP, socket.IP_TOS, tos, f"type of service {tos}", _TOS)
+
+
+def tos(sock: socket.socket) -> int | None:
+    """What set_tos has set."""
+    try:
+        if sock.family == socket.AF_INET6:
+            return sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+        return sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS)
+    except OSError:
+        return None
+
+
+def set_dont_fragment(sock: socket.socket) -> None:
+    """DF in every packet of an IPv4 socket, and errors for those that are too large (ip(7))."""
+    if sock.family == socket.AF_INET:
+        option, what = _IP_MTU_DISCOVER, "don't-fragment"
+        _set(sock, socket.IPPROTO_IP, option, _IP_PMTUDISC_DO, what, _DONT_FRAGMENT)
+
+
+def set_device(sock: socket.socket, name: str) -> None:
+    value = name.encode() + b"\0"
+    what = f"to bind to interface {name!r}"
+    _set(sock, socket.SOL_SOCKET, socket.SO_BINDTODEVICE, value, what, _DEVICE)
+
+
+def use_flow_label(sock: socket.socket, label: int, there: str) -> None:
+    """Lease a flow label for an address, and let connect() take it from its argument (ipv6(7),
+    linux/in6.h)."""
+    if sock.family != socket.AF_INET6:
+        raise SocketOptionError(
+            "only IPv6 has flow labels",
+            phase="connect",
+            hint="give an IPv6 address, or ask for IPv6",
+            number=_FLOW_LABEL,
+        )
+    address = socket.inet_pton(socket.AF_INET6, there.partition("%")[0])
+    network_order = label.to_bytes(4, "big")
+    request = _FLOW_LABEL_REQUEST.pack(
+        address, network_order, _FL_A_GET, _FL_S_ANY, _FL_F_CREATE, 0, 0, 0
+    )
+    what = f"flow label {label}"
+    _set(sock, socket.IPPROTO_IPV6, _IPV6_FLOWLABEL_MGR, request, what, _FLOW_LABEL)
+    _set(sock, socket.IPPROTO_IPV6, _IPV6_FLOWINFO_SEND, 1, what, _FLOW_LABEL)
+
+
+def set_tcp_options(sock: socket.socket, options: SocketOptions) -> None:
+    """What a client's data connection must have before it connects."""
+    if options.mss_bytes is not None:
+        what = f"an MSS of {options.mss_bytes} bytes"
+        _set(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG, options.mss_bytes, what, _MSS)
+    if options.window_bytes is not None:
+        set_window(sock, options.window_bytes)
+    if options.congestion is not None:
+        set_congestion(sock, options.congestion)
+    if options.pacing_bps is not None:
+        set_pacing(sock, options.pacing_bps)
+    if options.tos:
+        set_tos(sock, options.tos)
+
+
+def watch_peer(sock: socket.socket, give_up_s: float) -> None:
+    """Notice a peer that vanished without a word: keepalive while idle, TCP_USER_TIMEOUT while
+    data wait for acknowledgement (tcp(7)). The connection fails after about `give_up_s`."""
+    probes = 3
+    step = max(1, round(give_up_s / (probes + 1)))
+    set_keepalive(sock, (step, step, probes))
+    with suppress(OSError):  # MPTCP has none: there keepalive has to do
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(give_up_s * 1000))
+
+
+def set_keepalive(sock: socket.socket, keepalive: tuple[int, int, int]) -> None:
+    """(idle s, interval s, probes)."""
+    idle_s, interval_s, probes = keepalive
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)

@@ -1,0 +1,171 @@
+"""iperf3's authentication: tokens, who may use a server, and what the two say of each other.
+
+A token is a user, a password and the time, encrypted with the server's public RSA key. It proves
+that its sender knew the password at that time, and no more: it is not bound to a connection, so who
+hears it can use it again until it is too old (`Gatekeeper.skew_s`), and nothing else of a test is
+encrypted. Passwords are never part of a message of ours.
+
+The `cryptography` package is imported when it is needed: ``pip install netmeasure[auth]``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from netmeasure.errors import RefusedTestError, SpecError
+from netmeasure.spec import Credentials, Padding
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+DEFAULT_SKEW_S = 10.0
+MAX_TOKEN = 4096
+#: iperf3's number of a failed authorization.
+UNAUTHORIZED = 142
+
+
+def make_token(credentials: Credentials, unix_s: float) -> str:
+    """The token of a client at a time (seconds since 1970). SpecError for a bad key."""
+    key = _public_key(credentials.public_key)
+    text = f"user: {credentials.user}\npwd:  {credentials.password}\nts:   {int(unix_s)}"
+    try:
+        sealed = key.encrypt(text.encode(), _padding(credentials.padding))
+    except ValueError:
+        raise SpecError(
+            "user and password are too long for the server's key", hint="use a larger RSA key"
+        ) from None
+    return base64.b64encode(sealed).decode("ascii")
+
+
+def password_hash(user: str, password: str) -> str:
+    """What a users file holds of a password: SHA-256 of "{user}password", in hexadecimal."""
+    return hashlib.sha256(f"{{{user}}}{password}".encode()).hexdigest()
+
+
+def read_users(text: str) -> dict[str, str]:
+    """User to hash, from the lines "user,hash" of a users file; lines that begin with # and those
+    without a comma mean nothing, and the first of a user counts, as iperf3 has it."""
+    users: dict[str, str] = {}
+    for line in text.splitlines():
+        user, comma, digest = line.partition(",")
+        if comma and user and not line.startswith("#"):
+            users.setdefault(user, digest.strip())
+    return users
+
+
+class Gatekeeper:
+    """Lets clients in that show a token of a known user.
+
+    private_key   the server's, PEM without a passphrase
+    users         as `read_users` gives them
+    skew_s        how far a token's time may be from this host's clock
+    padding       oaep is what iperf3 does since 3.17, pkcs1 what it did before
+    """
+
+    def __init__(
+        self,
+        private_key: bytes,
+        users: Mapping[str, str],
+        *,
+        skew_s: float = DEFAULT_SKEW_S,
+        padding: Padding = "oaep",
+    ) -> None:
+        self._key = _private_key(private_key)
+        self._users = dict(users)
+        self._skew_s = skew_s
+        self._padding = padding
+
+    def check(self, token: str | None, unix_s: float) -> str:
+        """The user whose token it is. RefusedTestError says why nobody's."""
+        if token is None:
+            raise _refused("the client did not say who it is")
+        user, password, stamp = _parse(self._open(token))
+        if abs(unix_s - stamp) > self._skew_s:
+            raise _refused(f"the token is {unix_s - stamp:+.0f} s old: compare the clocks")
+        # an unknown user takes as long as a wrong password
+        known = self._users.get(user, "")
+        if not hmac.compare_digest(password_hash(user, password).encode(), known.encode()):
+            raise _refused("unknown user or wrong password")
+        return user
+
+    def _open(self, token: str) -> bytes:
+        try:
+            sealed = base64.b64decode(token[:MAX_TOKEN].replace("\n", ""), validate=True)
+            return self._key.decrypt(sealed, _padding(self._padding))
+        except (ValueError, binascii.Error):
+            raise _refused("the token is not for this server's key") from None
+
+
+def _refused(why: str) -> RefusedTestError:
+    """Why is for the server's own log: the client gets the number."""
+    return RefusedTestError(f"authorization failed: {why}", number=UNAUTHORIZED)
+
+
+def _parse(text: bytes) -> tuple[str, str, int]:
+    """User, password and time of a token's three lines."""
+    try:
+        words = text.decode().split()
+    except UnicodeDecodeError:
+        raise _refused("the token is not for this server's key") from None
+    names = ("user:", "pwd:", "ts:")
+    stamp = words[5] if len(words) == 6 else ""
+    if tuple(words[::2]) != names or not (stamp.isascii() and stamp.isdigit() and len(stamp) < 16):
+        raise _refused("the token does not hold a user, a password and a time")
+    return words[1], words[3], int(stamp)
+
+
+def _padding(name: Padding) -> AsymmetricPadding:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    if name == "pkcs1":
+        return padding.PKCS1v15()
+    # SHA-1 is what iperf3 uses here, and for OAEP it is sound: nothing depends on collisions
+    sha1 = hashes.SHA1()
+    return padding.OAEP(padding.MGF1(sha1), sha1, None)
+
+
+def _public_key(pem: bytes) -> RSAPublicKey:
+    _check_available()
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPublicKey):
+        raise SpecError("not a public RSA key", hint="PEM, as `openssl rsa -pubout` writes it")
+    return key
+
+
+def _private_key(pem: bytes) -> RSAPrivateKey:
+    _check_available()
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPrivateKey):
+        raise SpecError("not a private RSA key", hint="PEM, without a passphrase")
+    return key
+
+
+def _check_available() -> None:
+    try:
+        import cryptography  # noqa: F401
+    except ImportError:
+        raise SpecError(
+            "authentication needs the package `cryptography`",
+            hint="pip install 'netmeasure[auth]'",
+        ) from None

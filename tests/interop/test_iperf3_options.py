@@ -1,0 +1,620 @@
+"""iperf3's options between the real iperf3 and netmeasure, and between two of ours: what was asked
+for is on the sockets, in the packets and in the results of both ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from support import iperf3
+
+pytestmark = pytest.mark.interop
+
+RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
+SHORT = nm.Timing(duration_s=0.3)
+DSCP_EF = 184
+
+
+class Ended(nm.Observer):
+    """A server's view of its tests, one after the other."""
+
+    def __init__(self, results: asyncio.Queue[nm.Result], openings: list[nm.Opening]) -> None:
+        self._results = results
+        self._openings = openings
+
+    def on_opening(self, opening: nm.Opening) -> None:
+        self._openings.append(opening)
+
+    def on_ended(self, result: nm.Result) -> None:
+        self._results.put_nowait(result)
+
+    def output(self, result: nm.Result) -> str | dict[str, Any] | None:
+        return f"said by the server of {result.spec.streams} streams\n"
+
+
+@contextlib.asynccontextmanager
+async def served(
+    host: str = "127.0.0.1", **options: Any
+) -> AsyncIterator[tuple[nm.Server, asyncio.Queue[nm.Result], list[nm.Opening]]]:
+    results: asyncio.Queue[nm.Result] = asyncio.Queue()
+    openings: list[nm.Opening] = []
+    async with nm.serve(host, 0, observe=lambda: Ended(results, openings), **options) as server:
+        yield server, results, openings
+
+
+async def from_iperf3(
+    *arguments: str, host: str = "127.0.0.1", check: bool = True, **options: Any
+) -> tuple[dict[str, Any], nm.Result, nm.Opening]:
+    """The real client against our server: its JSON, our result, and what our server opened."""
+    async with served(host, **options) as (server, results, openings):
+        report = await asyncio.to_thread(
+            iperf3.client, host, server.port, "-t", "1", *arguments, check=check
+        )
+        return report, await results.get(), openings[0]
+
+
+async def ours(
+    spec: nm.TcpSpec | nm.UdpSpec, host: str = "127.0.0.1", **options: Any
+) -> tuple[nm.Result, nm.Result, nm.Opening]:
+    """Two of ours: the results of both, and what the server opened."""
+    async with served(host, **options) as (server, results, openings):
+        mine = await nm.measure(server.address, spec)
+        return mine, await results.get(), openings[0]
+
+
+# ---- what is set on sockets ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+def test_tos_is_on_the_sockets_of_both_ends(run_once: RunOnce, host: str, udp: bool) -> None:
+    options = nm.SocketOptions(tos=DSCP_EF)
+    spec: nm.TcpSpec | nm.UdpSpec = nm.TcpSpec(timing=SHORT, options=options)
+    if udp:
+        spec = nm.UdpSpec(timing=SHORT, options=options)
+    mine, theirs, opening = run_once(ours(spec, host))
+    assert mine.client.streams[0].socket.tos == DSCP_EF
+    assert opening.streams[0].socket.tos == DSCP_EF
+    assert theirs.spec.options.tos == DSCP_EF
+
+
+def test_tos_that_iperf3_asks_for(run_once: RunOnce) -> None:
+    report, result, opening = run_once(from_iperf3("-R", "-S", "184"))
+    assert report["start"]["test_start"]["tos"] == DSCP_EF
+    assert result.spec.options.tos == DSCP_EF
+    assert opening.streams[0].socket.tos == DSCP_EF
+
+
+def test_texts_and_wishes_of_iperf3_are_in_the_server_s_specification(run_once: RunOnce) -> None:
+    report, result, _ = run_once(
+        from_iperf3(
+            *("-T", "a title", "--extra-data", "more of it", "--repeating-payload"),
+            *(
+                "--fq-rate",
+                "80M",
+                "-b",
+                "40M",
+                "-A",
+                "0,0",
+                "-M",
+                "1400",
+                "-N",
+                "--get-server-output",
+            ),
+        )
+    )
+    spec = result.spec
+    assert isinstance(spec, nm.TcpSpec)
+    assert (spec.title, spec.extra_data) == ("a title", "more of it")
+    assert spec.repeating_payload
+    assert spec.server_output
+    assert spec.server_cpu == 0
+    assert spec.options.pacing_bps == 80_000_000
+    assert spec.target_bps == 40_000_000
+    assert spec.options.mss_bytes == 1400
+    assert spec.options.no_delay
+    assert report["server_output_text"] == "said by the server of 1 streams\n"
+
+
+@pytest.mark.parametrize("by", ["iperf3", "netmeasure"])
+def test_a_pacing_rate_keeps_tcp_down(run_once: RunOnce, by: str) -> None:
+    """Also where the server sends, and below any target bitrate."""
+    if by == "iperf3":
+        report, result, opening = run_once(from_iperf3("-R", "--fq-rate", "20M", "-b", "900M"))
+        received = report["end"]["sum_received"]["bits_per_second"]
+        assert opening.streams[0].socket.pacing_bps == 20_000_000
+    else:
+        options = nm.SocketOptions(pacing_bps=20_000_000)
+        spec = nm.TcpSpec(
+            direction="download",
+            target_bps=900_000_000,
+            timing=nm.Timing(duration_s=1),
+            options=options,
+        )
+        result, _, _ = run_once(ours(spec))
+        received = result.download.averages.after_omit_bps
+    assert received == pytest.approx(20e6, rel=0.3)
+
+
+def test_a_pacing_rate_keeps_udp_down_without_fq(run_once: RunOnce) -> None:
+    options = nm.SocketOptions(pacing_bps=5_000_000)
+    spec = nm.UdpSpec(target_bps=None, timing=nm.Timing(duration_s=0.5), options=options)
+    mine, _, _ = run_once(ours(spec))
+    assert mine.upload.averages.after_omit_bps == pytest.approx(5e6, rel=0.1)
+
+
+def test_the_repeating_payload_is_digits(run_once: RunOnce, tmp_path: Path) -> None:
+    """What arrives at the real server is written to a file."""
+    target = tmp_path / "received"
+    with iperf3.server(args=["-F", str(target)]) as server:
+        spec = nm.TcpSpec(timing=nm.Timing(total_bytes=100_000), repeating_payload=True)
+        run_once(nm.measure("127.0.0.1", spec, port=server.port))
+    data = target.read_bytes()
+    assert len(data) >= 90_000
+    period = b"0123456789"
+    # blocks are of the digits from their beginning on
+    assert data[:1000] == period * 100
+
+
+class Sockets(nm.Observer):
+    """An option of every socket of this process, while data are about to flow."""
+
+    def __init__(self, level: int, *options: int) -> None:
+        self.level = level
+        self.options = options
+        self.seen: list[tuple[int, ...]] = []
+
+    def on_opening(self, opening: nm.Opening) -> None:
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                    with socket.socket(fileno=os.dup(int(name))) as sock:
+                        values = [sock.getsockopt(self.level, o) for o in self.options]
+                        self.seen.append(tuple(values))
+
+
+async def sockets_during(spec: Any, looks: Sockets, **options: Any) -> list[tuple[int, ...]]:
+    async with nm.serve("127.0.0.1", 0, **options) as server:
+        await nm.measure(server.address, spec, observer=looks)
+    return looks.seen
+
+
+def test_dont_fragment_is_set_at_both_ends(run_once: RunOnce) -> None:
+    mtu_discover, always = 10, 2  # IP_MTU_DISCOVER, IP_PMTUDISC_DO (ip(7))
+    options = nm.SocketOptions(dont_fragment=True)
+    spec = nm.UdpSpec(timing=SHORT, datagram_bytes=1000, options=options)
+    seen = run_once(sockets_during(spec, Sockets(socket.IPPROTO_IP, mtu_discover)))
+    assert seen.count((always,)) == 2
+    _, result, _ = run_once(from_iperf3("-u", "--dont-fragment", "-l", "1000"))
+    assert result.spec.options.dont_fragment
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody uses. Below those that the kernel gives to
+    whoever asks for any."""
+    for first in range(20_000, 30_000, 10):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for number in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("0.0.0.0", number))
+            return first
+    raise AssertionError("no ports")
+
+
+@pytest.mark.parametrize("direction", ["upload", "both"])
+def test_streams_leave_from_one_port_after_the_other(run_once: RunOnce, direction: Any) -> None:
+    first = free_ports(4)
+    spec = nm.TcpSpec(
+        direction=direction, streams=2, timing=SHORT, options=nm.SocketOptions(bind_port=first)
+    )
+    _, _, opening = run_once(ours(spec))
+    ports = [int(str(s.socket.remote).rpartition(":")[2]) for s in opening.streams]
+    assert ports == [first + i for i in range(len(ports))]
+    assert int(opening.control.remote.rpartition(":")[2]) not in ports
+
+
+def test_a_device_is_bound_to(run_once: RunOnce) -> None:
+    spec = nm.TcpSpec(timing=SHORT, options=nm.SocketOptions(bind_device="lo"))
+    mine, _, _ = run_once(ours(spec, device="lo"))
+    assert mine.complete
+    nowhere = nm.TcpSpec(timing=SHORT, options=nm.SocketOptions(bind_device="nosuchdev"))
+    with pytest.raises(nm.SocketOptionError, match="'nosuchdev'") as caught:
+        run_once(ours(nowhere))
+    assert caught.value.number == 143
+    with pytest.raises(nm.ServeError, match="No such device"):
+        run_once(ours(spec, device="nosuchdev"))
+
+
+def test_udp_of_a_server_on_a_device(run_once: RunOnce) -> None:
+    mine, _, _ = run_once(ours(nm.UdpSpec(timing=SHORT), device="lo"))
+    assert mine.upload.loss.lost_packets == 0
+    assert mine.upload.receiver.bytes > 0
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+def test_a_flow_label_is_in_the_packets(run: RunOnce, udp: bool) -> None:
+    """Of the data streams, as a packet socket sees them; the control connection has another."""
+    label, ipv6 = 0x12345, 0x86DD
+    options = nm.SocketOptions(flow_label=label)
+    spec: nm.TcpSpec | nm.UdpSpec = nm.TcpSpec(timing=SHORT, streams=2, options=options)
+    if udp:
+        spec = nm.UdpSpec(timing=SHORT, streams=2, options=options)
+
+    async def main() -> tuple[int, set[int], set[int]]:
+        async with served("::1") as (server, _, openings):
+            with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ipv6)) as tap:
+                tap.bind(("lo", ipv6))
+                tap.setblocking(False)
+                await nm.measure(server.address, spec)
+                ports = {int(str(s.socket.remote).rpartition(":")[2]) for s in openings[0].streams}
+                return server.port, ports, labels(tap, server.port, label)
+
+    _, ports, labelled = run(main())
+    assert labelled == ports
+
+
+def labels(tap: socket.socket, port: int, label: int) -> set[int]:
+    """The source ports of all packets to a port that carry a label (RFC 8200, section 3)."""
+    found = set()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            packet = tap.recv(100)
+            source, destination = (int.from_bytes(packet[i : i + 2], "big") for i in (40, 42))
+            if int.from_bytes(packet[1:4], "big") & 0xFFFFF == label and destination == port:
+                found.add(source)
+    return found
+
+
+def test_a_flow_label_needs_ipv6(run_once: RunOnce) -> None:
+    spec = nm.TcpSpec(timing=SHORT, options=nm.SocketOptions(flow_label=7))
+    with pytest.raises(nm.SocketOptionError, match="only IPv6") as caught:
+        run_once(ours(spec))
+    assert caught.value.number == 127
+
+
+def test_a_window_that_the_kernel_does_not_grant_is_an_error(run_once: RunOnce) -> None:
+    spec = nm.TcpSpec(timing=SHORT, options=nm.SocketOptions(window_bytes=512 * 1024 * 1024))
+    with pytest.raises(nm.SocketOptionError, match="can't be had") as caught:
+        run_once(ours(spec))
+    assert caught.value.number == 141
+    report = iperf_error(run_once, "-w", "512M")
+    assert "socket buffer size not set correctly" in report
+
+
+def iperf_error(run_once: RunOnce, *arguments: str, **options: Any) -> str:
+    """What the real client says that our server does not serve."""
+
+    async def main() -> str:
+        async with nm.serve("127.0.0.1", 0, **options) as server:
+            report = await asyncio.to_thread(
+                iperf3.client, "127.0.0.1", server.port, "-t", "1", *arguments, check=False
+            )
+            return str(report["error"])
+
+    return str(run_once(main()))
+
+
+# ---- CPUs ---------------------------------------------------------------------------------------
+
+
+def affinities() -> dict[str, set[int]]:
+    """The CPUs of each traffic thread of this process, by its name."""
+    found: dict[str, set[int]] = {}
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):
+            status = Path("/proc/self/task", task, "status").read_text()
+            allowed = os.sched_getaffinity(int(task))
+            if int(task) != os.getpid():
+                found[f"{task} {status.splitlines()[0]}"] = allowed
+    return found
+
+
+def test_traffic_threads_run_on_their_cpu_and_nothing_else_does(run_once: RunOnce) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    before = os.sched_getaffinity(0)
+    seen: list[set[int]] = []
+
+    class Looks(nm.Observer):
+        def on_interval(self, interval: nm.Interval) -> None:
+            seen.extend(affinities().values())
+
+    async def main() -> None:
+        async with nm.serve("127.0.0.1", 0) as server:
+            timing = nm.Timing(duration_s=0.4, interval_s=0.1)
+            spec = nm.TcpSpec(timing=timing, cpu=cpu, server_cpu=cpu)
+            await nm.measure(server.address, spec, observer=Looks())
+
+    run_once(main())
+    assert os.sched_getaffinity(0) == before
+    assert seen.count({cpu}) >= 2
+
+
+def test_a_cpu_that_is_not_there_is_refused(run_once: RunOnce) -> None:
+    with pytest.raises(nm.SocketOptionError, match="CPU 1024"):
+        run_once(ours(nm.TcpSpec(timing=SHORT, cpu=1024)))
+    with pytest.raises(nm.PeerRefusedError, match="CPU affinity") as caught:
+        run_once(ours(nm.TcpSpec(timing=SHORT, server_cpu=1024)))
+    assert caught.value.number == 132
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_a_file_is_sent_to_its_end_and_written(
+    run_once: RunOnce, tmp_path: Path, streams: int
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    content = os.urandom(3_000_001)
+    source.write_bytes(content)
+    spec = nm.TcpSpec(streams=streams, file=str(source), timing=nm.Timing(duration_s=20))
+    mine, theirs, _ = run_once(ours(spec, limits=nm.ServerLimits(file=str(target))))
+    assert target.read_bytes() == content
+    assert mine.upload.receiver.bytes == streams * len(content)
+    assert mine.upload.sender.acked_bytes == streams * len(content)
+    assert {s.end_reason for s in mine.client.streams} == {"eof"}
+    assert mine.complete
+    assert theirs.complete
+
+
+def test_a_file_of_the_server_is_received(run_once: RunOnce, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(2_000_003))
+    spec = nm.TcpSpec(direction="download", file=str(target), timing=nm.Timing(duration_s=20))
+    mine, _, _ = run_once(ours(spec, limits=nm.ServerLimits(file=str(source))))
+    assert target.read_bytes() == source.read_bytes()
+    assert mine.complete
+
+
+@pytest.mark.parametrize("end", [{}, {"duration_s": 20}, {"total_bytes": 2_000_003}], ids=str)
+def test_a_file_goes_to_the_real_server(
+    run_once: RunOnce, tmp_path: Path, end: dict[str, Any]
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(2_000_003))
+    timing = nm.Timing(**end) if end else nm.Timing(endless=True)
+    with iperf3.server(args=["-F", str(target)]) as server:
+        mine = run_once(
+            nm.measure("127.0.0.1", nm.TcpSpec(file=str(source), timing=timing), port=server.port)
+        )
+    assert mine.complete
+    received = target.read_bytes()
+    # the real server reads until it hears of the end, and writes whole buffers only
+    assert source.read_bytes().startswith(received)
+    assert len(received) >= 1_800_000
+
+
+def test_the_real_client_sends_a_file(run_once: RunOnce, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(1_000_003))
+
+    async def main() -> nm.Result:
+        limits = nm.ServerLimits(file=str(target))
+        async with served(limits=limits) as (server, results, _):
+            await asyncio.to_thread(iperf3.client, "127.0.0.1", server.port, "-F", str(source))
+            return await results.get()
+
+    result = run_once(main())
+    assert target.read_bytes() == source.read_bytes()
+    assert result.complete
+
+
+def test_files_that_can_t_be_used_are_said_before_the_test(run_once: RunOnce) -> None:
+    with pytest.raises(nm.SpecError, match="can't read /nowhere/at/all"):
+        run_once(ours(nm.TcpSpec(file="/nowhere/at/all")))
+    with pytest.raises(nm.SpecError, match="can't write /nowhere/at/all"):
+        run_once(ours(nm.TcpSpec(direction="download", file="/nowhere/at/all")))
+    limits = nm.ServerLimits(file="/nowhere")
+    with pytest.raises(nm.PeerRefusedError) as caught:
+        run_once(ours(nm.UdpSpec(), limits=limits))
+    assert caught.value.number == 34
+
+
+# ---- datagrams ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", ["upload", "download"])
+@pytest.mark.parametrize("wide", [False, True], ids=["32", "64"])
+def test_datagrams_with_either_counter(run_once: RunOnce, direction: Any, wide: bool) -> None:
+    """Also against the real server, which would find every number wrong."""
+    spec = nm.UdpSpec(
+        direction=direction,
+        timing=nm.Timing(duration_s=0.5),
+        counters_64bit=wide,
+        datagram_bytes=500,
+    )
+    with iperf3.server() as server:
+        mine = run_once(nm.measure("127.0.0.1", spec, port=server.port))
+    flow = mine.flow
+    assert flow.loss.lost_packets == 0
+    assert flow.streams[0].receiver.datagrams.packets > 10
+    both, theirs, _ = run_once(ours(spec))
+    assert both.flow.loss.lost_packets == 0
+    assert theirs.spec.counters_64bit == wide
+
+
+def test_the_default_size_of_iperf3_is_the_mss(run_once: RunOnce) -> None:
+    spec = nm.UdpSpec(timing=SHORT, size_by_mss=True)
+    with iperf3.server() as server:
+        report = iperf3.client("127.0.0.1", server.port, "-u", "-t", "1")
+        assert server.wait_listening()
+        mine = run_once(nm.measure("127.0.0.1", spec, port=server.port))
+    assert report["start"]["test_start"]["blksize"] == mine.spec.datagram_bytes
+
+
+# ---- ends ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", ["upload", "download", "both"])
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+@pytest.mark.parametrize("plain", [False, True], ids=["ours", "iperf3"])
+def test_an_endless_test_ends_when_it_is_told_to(
+    run_once: RunOnce, direction: Any, udp: bool, plain: bool
+) -> None:
+    timing = nm.Timing(endless=True, interval_s=0.1)
+    spec: nm.TcpSpec | nm.UdpSpec = nm.TcpSpec(direction=direction, timing=timing)
+    if udp:
+        spec = nm.UdpSpec(direction=direction, timing=timing)
+
+    async def main(target: str) -> nm.Result:
+        async with nm.connect(target) as client, client.run(spec) as running:
+            seen = 0
+            async for _ in running:
+                seen += 1
+                if seen == 4:
+                    running.stop()
+        assert running.result is not None
+        return running.result
+
+    async def with_ours() -> nm.Result:
+        async with served() as (server, results, openings):
+            mine = await main(server.address)
+            theirs = await results.get()
+            assert theirs.complete
+            assert openings[0].spec.timing.endless
+            return mine
+
+    if plain:
+        with iperf3.server() as server:
+            result = run_once(main(f"127.0.0.1:{server.port}"))
+    else:
+        result = run_once(with_ours())
+    assert result.complete
+    for flow in result.flows:
+        assert (flow.receiver.bytes or 0) > 0
+
+
+def test_an_endless_test_of_the_real_client(run_once: RunOnce) -> None:
+    async def main() -> nm.Result:
+        async with served() as (server, results, openings):
+            process = await asyncio.create_subprocess_exec(
+                *("iperf3", "-c", "127.0.0.1", "-p", str(server.port), "-t", "0"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            async with asyncio.timeout(10):
+                while not openings:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.3)  # the length of the test: nothing is waited for
+                process.terminate()
+                await process.communicate()
+            assert openings[0].spec.timing.endless
+            return await results.get()
+
+    result = run_once(main())
+    assert not result.complete
+    assert result.error is not None
+    assert result.error.code == "peer_terminated"
+    assert (result.upload.receiver.bytes or 0) > 0
+
+
+# ---- the server's output ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [(), ("-J",)], ids=["text", "json"])
+def test_what_the_real_server_prints_is_in_the_result(
+    run_once: RunOnce, arguments: tuple[str, ...]
+) -> None:
+    spec = nm.TcpSpec(timing=nm.Timing(duration_s=0.5), server_output=True)
+    with iperf3.server(args=arguments) as server:
+        mine = run_once(nm.measure("127.0.0.1", spec, port=server.port))
+    assert mine.server_output is not None
+    if arguments:
+        document = json.loads(mine.server_output)
+        assert document["end"]["sum_received"]["bytes"] > 0
+    else:
+        assert "Accepted connection from 127.0.0.1" in mine.server_output
+        assert "receiver" in mine.server_output
+
+
+def test_our_server_s_output_is_in_our_result(run_once: RunOnce) -> None:
+    mine, _, _ = run_once(ours(nm.TcpSpec(timing=SHORT, streams=2, server_output=True)))
+    assert mine.server_output == "said by the server of 2 streams\n"
+    mine, _, _ = run_once(ours(nm.TcpSpec(timing=SHORT)))
+    assert mine.server_output is None
+
+
+# ---- waits --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+def test_a_client_that_receives_nothing_gives_up(run_once: RunOnce, udp: bool) -> None:
+    """The smallest rate sends the first datagram at once and the second after 8 s."""
+    deadlines = nm.Deadlines(receive_s=0.3)
+    timing = nm.Timing(duration_s=5)
+    spec: nm.TcpSpec | nm.UdpSpec = nm.UdpSpec(
+        direction="download",
+        timing=timing,
+        target_bps=1000,
+        datagram_bytes=1000,
+        deadlines=deadlines,
+    )
+    if not udp:
+        spec = nm.TcpSpec(
+            direction="download",
+            timing=timing,
+            options=nm.SocketOptions(pacing_bps=1000),
+            deadlines=deadlines,
+        )
+    with pytest.raises(nm.PeerTimeoutError, match=r"no data were received for 0.3 s"):
+        run_once(ours(spec))
+
+
+def test_a_server_that_receives_nothing_gives_up(run_once: RunOnce) -> None:
+    spec = nm.UdpSpec(timing=nm.Timing(duration_s=5), target_bps=1000, datagram_bytes=1000)
+    with pytest.raises(nm.PeerRefusedError) as caught:
+        run_once(ours(spec, limits=nm.ServerLimits(receive_s=0.3)))
+    assert caught.value.number == 144
+
+
+def test_keepalive_of_the_control_connection(run_once: RunOnce) -> None:
+    spec = nm.TcpSpec(timing=SHORT, options=nm.SocketOptions(keepalive=(20, 3, 4)))
+    looks = Sockets(
+        socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
+    )
+    limits = nm.ServerLimits(keepalive=(30, 5, 2))
+    seen = run_once(sockets_during(spec, looks, limits=limits))
+    assert seen.count((20, 3, 4)) == 1
+    assert seen.count((30, 5, 2)) == 1
+
+
+# ---- MPTCP --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", ["upload", "download", "both"])
+def test_multipath_tcp(run_once: RunOnce, direction: Any) -> None:
+    spec = nm.TcpSpec(
+        direction=direction, streams=2, timing=SHORT, options=nm.SocketOptions(multipath=True)
+    )
+    protocols: list[int] = []
+
+    class Looks(nm.Observer):
+        def on_opening(self, opening: nm.Opening) -> None:
+            for name in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                        with socket.socket(fileno=os.dup(int(name))) as sock:
+                            protocols.append(sock.proto)
+
+    async def main() -> nm.Result:
+        limits = nm.ServerLimits(multipath=True)
+        async with nm.serve("127.0.0.1", 0, limits=limits) as server:
+            plain = await nm.measure(server.address, nm.TcpSpec(timing=SHORT))
+            assert plain.complete
+            return await nm.measure(server.address, spec, observer=Looks())
+
+    result = run_once(main())
+    assert result.complete
+    for flow in result.flows:
+        assert flow.receiver.bytes == flow.sender.acked_bytes > 0
+    streams = 4 if direction == "both" else 2
+    assert protocols.count(262) >= 2 * streams + 2

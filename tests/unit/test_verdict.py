@@ -33,16 +33,26 @@ PACED = {"cwnd_used_ratio": 0.45, "pacing_ratio": 1.0}
 #: All that the socket holds is on its way.
 NOTHING_WAITS = {"cwnd_used_ratio": 0.45, "unsent_ratio": 0.0}
 
+STARVED = {"sender_cpu_ratio": 0.5, "sender_wait_ratio": 0.45}
+SLOW_READER = {"receiver_cpu_ratio": 0.1, "receiver_wait_ratio": 0.85}
+
 
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
         ({}, "congestion_window"),
-        # sharing a CPU is being without one
         ({"sender_cpu_ratio": 0.95}, "sender_cpu"),
-        ({"sender_cpu_ratio": 0.5, "sender_wait_ratio": 0.45}, "sender_cpu"),
         ({"sender_cpu_ratio": 0.95, "sender_wait_ratio": None}, "sender_cpu"),
-        ({"receiver_cpu_ratio": 0.5, "receiver_wait_ratio": 0.45}, "receiver_cpu"),
+        ({"receiver_cpu_ratio": 0.95}, "receiver_cpu"),
+        # sharing a CPU is being without one, where that keeps TCP waiting
+        ({**STARVED, "unsent_ratio": 0.1}, "sender_cpu"),
+        ({**STARVED, "unsent_ratio": None}, "sender_cpu"),
+        (STARVED, "congestion_window"),
+        ({**SLOW_READER, "rwnd_limited_ratio": 0.3}, "receiver_cpu"),
+        ({**SLOW_READER, "rwnd_used_ratio": 0.9}, "receiver_cpu"),
+        (SLOW_READER, "congestion_window"),
+        ({**SLOW_READER, "unsent_ratio": 0.1}, "receiver_cpu"),
+        ({**SLOW_READER, "unsent_ratio": None}, "congestion_window"),
         ({"sender_cpu_ratio": None}, "congestion_window"),
         # what the kernel accounts for
         ({"rwnd_limited_ratio": 0.6}, "receive_window"),

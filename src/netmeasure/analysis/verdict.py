@@ -17,10 +17,12 @@ from netmeasure.result import Limit, Limits
 
 #: So near to its target a sender was held back by the target.
 ON_TARGET = 0.95
-#: A thread that is on its CPU, or waits for it, for so much of the time has none left to give.
+#: A thread that is on a CPU, or waits for one, for so much of the time has none left to give.
 CPU_BOUND = 0.9
 #: A window or a buffer that stopped the sender for so much of its busy time is the limit.
 HELD_BACK = 0.5
+#: A receiver that waits for its CPU is the limit when its window stops the sender so often.
+FILLED = 0.25
 #: Below this share of the time the sender had nothing to send.
 BUSY = 0.8
 #: A queue stands on the way when the round trip is longer by this share of its least...
@@ -40,9 +42,9 @@ def verdict(found: Limits) -> Limit | None:
     """The first limit that the figures show; None where they tell nothing."""
     if _at_least(found.target_ratio, ON_TARGET):
         return "pacing"
-    if _at_least(_sum(found.sender_cpu_ratio, found.sender_wait_ratio), CPU_BOUND):
+    if _sender_bound(found):
         return "sender_cpu"
-    if _at_least(_sum(found.receiver_cpu_ratio, found.receiver_wait_ratio), CPU_BOUND):
+    if _receiver_bound(found):
         return "receiver_cpu"
     if _at_least(found.rwnd_limited_ratio, HELD_BACK):
         return "receive_window"
@@ -53,6 +55,27 @@ def verdict(found: Limits) -> Limit | None:
     if found.busy_ratio >= BUSY:
         return _of_the_network(found)
     return "application" if _asleep(found) >= HELD_BACK else "sender_cpu"
+
+
+def _sender_bound(found: Limits) -> bool:
+    """Its thread has used up its CPU; or it waits for one, and TCP has nothing left to send."""
+    if _at_least(found.sender_cpu_ratio, CPU_BOUND):
+        return True
+    starved = _at_least(_sum(found.sender_cpu_ratio, found.sender_wait_ratio), CPU_BOUND)
+    return starved and not _at_least(found.unsent_ratio, WAITING)
+
+
+def _receiver_bound(found: Limits) -> bool:
+    """Its thread has used up its CPU; or it waits for one, and keeps the sender waiting: by a full
+    socket, or by acknowledgements that come late (a thread that is taken off its CPU in the middle
+    of a read keeps its socket locked). On a busy host a thread that needs little waits most of the
+    time, too; then data wait at the sender, for another reason than the receiver's window."""
+    if _at_least(found.receiver_cpu_ratio, CPU_BOUND):
+        return True
+    if not _at_least(_sum(found.receiver_cpu_ratio, found.receiver_wait_ratio), CPU_BOUND):
+        return False
+    full = _at_least(found.rwnd_limited_ratio, FILLED) or _at_least(found.rwnd_used_ratio, FULL)
+    return full or (found.unsent_ratio is not None and found.unsent_ratio < WAITING)
 
 
 def _of_the_network(found: Limits) -> Limit:

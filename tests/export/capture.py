@@ -61,6 +61,8 @@ MODES: dict[str, tuple[list[str], list[str]]] = {
     "json-tcp-bidir-parallel": (["-J", "-t", "1", "-i", "0.5", "--bidir", "-P", "2"], ["-J"]),
     "json-tcp-omit": (["-J", "-t", "1", "-i", "0.5", "-O", "1", *RATE], ["-J"]),
     "json-tcp-mss": (["-J", "-t", "1", "-M", "1400", "-w", "256K", *RATE], ["-J"]),
+    "tcp-verbose-tos": (["-t", "1", "-V", "-S", "32", *RATE], ["-V"]),
+    "json-tcp-tos": (["-J", "-t", "1", "-S", "32", *RATE], ["-J"]),
     "json-tcp-title": (
         ["-J", "-t", "1", "-T", "a title", "--extra-data", 'x"\t\u00e9', *RATE],
         ["-J"],

@@ -96,14 +96,18 @@ class Test:
             "streams": asked["num_streams"],
             "timing": timing,
             "target_bps": asked["target_bitrate"] or None,
+            "title": self.document.get("title"),
+            "extra_data": self.document.get("extra_data"),
         }
         window = start["sock_bufsize"] or None
         if self.udp:
-            options = SocketOptions(window_bytes=window)
+            options = SocketOptions(window_bytes=window, tos=asked["tos"] or None)
             return UdpSpec(
                 datagram_bytes=asked["blksize"], offload=False, options=options, **common
             )
-        options = SocketOptions(window_bytes=window, mss_bytes=start.get("tcp_mss"))
+        options = SocketOptions(
+            window_bytes=window, mss_bytes=start.get("tcp_mss"), tos=asked["tos"] or None
+        )
         return TcpSpec(block_bytes=asked["blksize"], options=options, **common)
 
     @property

@@ -69,7 +69,8 @@ def spec(name: str, end: End, lines: list[str]) -> PeerSpec:
         length = int(words.value("-l", "32768"))
         return UdpSpec(datagram_bytes=int(block[1] or block[2]) if block else length, **common)
     mss = int(words.value("-M", "0")) or None
-    return TcpSpec(block_bytes=131072, options=SocketOptions(mss_bytes=mss), **common)
+    options = SocketOptions(mss_bytes=mss, tos=int(words.value("-S", "0")) or None)
+    return TcpSpec(block_bytes=131072, options=options, **common)
 
 
 def size(word: str, base: int = 1024) -> int:

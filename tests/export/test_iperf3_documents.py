@@ -43,7 +43,7 @@ EARLY = ("sock_bufsize", "sndbuf_actual", "rcvbuf_actual", "target_bitrate")
 def settings(name: str, end: End) -> Settings:
     words = MODES[name][end]
     start = json.loads(text(name, end))["start"]
-    title = "title" in json.loads(text(name, end))
+    title = "title" in json.loads(text(name, end)) and end == "client"
     interval = words[words.index("-i") + 1] if "-i" in words else "1"
     return Settings(
         end=end,

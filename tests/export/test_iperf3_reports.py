@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as quick
 from hypothesis import strategies as st
 from real import Test, text
 from test_iperf3_documents import run, settings
@@ -280,6 +281,7 @@ def reports(i: int, role: Role, udp: bool) -> st.SearchStrategy[StreamReport]:
     )
 
 
+@quick(max_examples=50)
 @given(cases())
 def test_any_test_has_a_document(case: tuple[Opening, list[Interval], Result, Settings]) -> None:
     opening, intervals, result, options = case
@@ -300,6 +302,7 @@ def test_any_test_has_a_document(case: tuple[Opening, list[Interval], Result, Se
     assert sums[0]["bytes"] >= sums[1]["bytes"] or isinstance(opening.spec, UdpSpec)
 
 
+@quick(max_examples=50)
 @given(cases())
 def test_any_test_has_its_text(case: tuple[Opening, list[Interval], Result, Settings]) -> None:
     opening, intervals, result, options = case

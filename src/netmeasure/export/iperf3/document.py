@@ -117,10 +117,11 @@ class JsonReport(Report):
         if error is not None:
             document["error"] = error
             lines += self._event("error", error)
-        if self.settings.title:
-            document["title"] = self.settings.title
-        if self.settings.extra_data:
-            document["extra_data"] = self.settings.extra_data
+        asked = self._opening.spec if self._opening is not None else None
+        if title := self.settings.title or (asked.title if asked else None):
+            document["title"] = title
+        if extra_data := self.settings.extra_data or (asked.extra_data if asked else None):
+            document["extra_data"] = extra_data
         if server_output is not None:
             kind = "text" if isinstance(server_output, str) else "json"
             document[f"server_output_{kind}"] = server_output

@@ -88,11 +88,11 @@ def block_bytes(spec: PeerSpec) -> int:
 
 
 def tos(spec: PeerSpec) -> int:
-    return getattr(spec.options, "tos", None) or 0
+    return spec.options.tos or 0
 
 
 def fq_rate(spec: PeerSpec) -> int:
-    return getattr(spec.options, "pacing_bps", None) or 0
+    return spec.options.pacing_bps or 0
 
 
 def offload(spec: PeerSpec) -> bool:

@@ -23,8 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     interval_s     of -i; 0: one row at the end
     unit           of -f: one of `numbers.UNITS`
     verbose        -V
-    title          -T: in front of each line at the client
-    extra_data     of --extra-data, for the JSON document
+    title          -T: in front of each line at the client, and in the JSON document
+    extra_data     of --extra-data, for the JSON document; a server has both from its client
     netmeasure     add what we know more, under the key "netmeasure" of the JSON document
     """
 

@@ -8,8 +8,8 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Literal
 
 import pytest
 from msgspec.structs import replace
@@ -41,6 +41,7 @@ class Watch(Observer):
         self.text: list[str] = []
         self.json: list[str] = []
         self.ended = asyncio.Event()
+        self.gives: Literal["text", "json"] = "text"
         self._both: list[tuple[Report, list[str]]] = [
             (TextReport(style), self.text),
             (JsonReport(style), self.json),
@@ -67,6 +68,9 @@ class Watch(Observer):
         for report, lines in self._both:
             lines += report.ended(result, error=error)
         self.ended.set()
+
+    def output(self, result: Result) -> str | Mapping[str, Any] | None:
+        return self._both[self.gives == "json"][0].output(result)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -164,6 +168,12 @@ def test_our_server(
     run_once: RunOnce, spec: PeerSpec, told: str, document: str, options: list[str]
 ) -> None:
     watch = Watch("server", spec)
+    ask(run_once, watch, options)
+    check(watch, "server", told, document)
+
+
+def ask(run: RunOnce, watch: Watch, options: list[str]) -> dict[str, Any]:
+    """What the real client tells of a test with our server."""
 
     async def main() -> dict[str, Any]:
         async with nm.serve("127.0.0.1", 0, observe=lambda: watch, interval_s=0.3) as server:
@@ -174,5 +184,18 @@ def test_our_server(
             await asyncio.wait_for(watch.ended.wait(), 5)
             return report
 
-    run_once(main())
-    check(watch, "server", told, document)
+    report: dict[str, Any] = run(main())
+    return report
+
+
+def test_our_servers_text_at_the_client(run_once: RunOnce) -> None:
+    watch = Watch("server", TCP)
+    report = ask(run_once, watch, ["--get-server-output"])
+    assert report["server_output_text"] == "".join(f"{line}\n" for line in watch.text)
+
+
+def test_our_servers_document_at_the_client(run_once: RunOnce) -> None:
+    watch = Watch("server", UDP)
+    watch.gives = "json"
+    report = ask(run_once, watch, ["--get-server-output", "-u", "-R"])
+    assert report["server_output_json"] == watch.document

@@ -12,6 +12,7 @@ from netmeasure.environment import Difference, differences
 from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.result import SCHEMA_VERSION, FlowDirection, Result
 from netmeasure.runs import RunsSummary, directions, summarise
+from netmeasure.spec import Spec
 
 #: Fewer runs of a side say nothing of how much they scatter.
 MIN_RUNS = 3
@@ -100,6 +101,7 @@ class FlowComparison(msgspec.Struct, frozen=True, kw_only=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What came of comparing B with A, one for each direction that both have.
 
+    spec_a, spec_b  of the first run of each
     in_turns   False: one side was measured after the other, so what changed meanwhile on the way
                is part of the difference; None: not known
     """
@@ -107,6 +109,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     name_a: str
     name_b: str
+    spec_a: Spec
+    spec_b: Spec
     margin: float
     in_turns: bool | None
     flows: tuple[FlowComparison, ...]
@@ -160,6 +164,8 @@ def compare(
     return Comparison(
         name_a=name_a,
         name_b=name_b,
+        spec_a=a[0].spec,
+        spec_b=b[0].spec,
         margin=margin,
         in_turns=_in_turns(a, b),
         flows=tuple(_compare(a, b, way, margin) for way in common),

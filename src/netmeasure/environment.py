@@ -92,7 +92,6 @@ def _transferred(reports: Sequence[StreamReport]) -> Facts:
     return {
         "protocol": _each(transfer.protocol for transfer in transfers),
         "TLS": _each(transfer.tls or "no" for transfer in transfers),
-        "file server": _each(transfer.server for transfer in transfers),
         "file size": _each(transfer.content_bytes for transfer in transfers),
         "content encoding": _each(transfer.encoding for transfer in transfers),
         "moved by": _each(transfer.drained_by for transfer in transfers),

@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "resultset": {"errors", "result"},
     "runs": {"analysis", "result"},
     "environment": {"result", "spec"},
-    "comparison": {"errors", "result", "analysis", "runs", "environment"},
+    "comparison": {"errors", "spec", "result", "analysis", "runs", "environment"},
     # L2: codecs touch no socket, native loops no Python
     "protocol": {"errors", "spec", "result", "protocol"},
     "_fast": {"_fast"},

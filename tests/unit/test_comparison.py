@@ -94,6 +94,12 @@ def test_unclear_says_how_many_runs_would_tell() -> None:
     assert f"about {needed} of each would tell B/A to +-1 %" in words(found)
 
 
+def test_runs_that_scatter_wildly() -> None:
+    found = compare(runs([1e9, 2e9, 9e9]), runs([1e8, 3e9, 8e9]))
+    assert (found.verdict, found.flow.runs_needed) == ("unclear", None)
+    assert "1000 of each would not tell B/A to +-1 %" in words(found)
+
+
 @pytest.mark.parametrize(("of_a", "of_b"), [(2, 5), (5, 1), (1, 1)])
 def test_too_few(of_a: int, of_b: int) -> None:
     found = compare(runs([1e9, 1.001e9] * of_a)[:of_a], runs([0.5e9, 0.501e9] * of_b)[:of_b])
@@ -198,7 +204,7 @@ def test_the_articles_table() -> None:
         name_b="master",
     )
     report = shown(found)
-    assert "run A: 1.3.0 B: master" in report
+    assert report.startswith("TCP upload, 1 stream, 10.0 s Upload run A: 1.3.0 B: master")
     for number, (old, new) in enumerate(zip(OLD, NEW, strict=True), 1):
         assert f"{number} {old / 1000:.3f} Gbit/s {new / 1000:.3f} Gbit/s" in report
     assert found.ratio is not None
@@ -308,6 +314,14 @@ def test_each_fact_that_differs_is_named() -> None:
 )
 def test_what_was_asked_for_differs(spec: Any, names: set[str]) -> None:
     assert set(different(recorded(1e9), recorded(1e9, spec=spec))) == names
+
+
+def test_two_kinds_of_test_are_both_named() -> None:
+    report = shown(compare(runs([1e9]), runs([1e9], spec=UdpSpec())))
+    assert report.startswith("TCP upload, 1 stream, 10.0 s against UDP upload at 1.05 Mbit/s")
+    assert (
+        "WARNING: the runs differ in more than their names: kind of test (A TCP, B UDP)" in report
+    )
 
 
 def test_a_fact_that_varies_within_a_side_is_named() -> None:

@@ -10,10 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from netmeasure.analysis.samples import Estimate
+from netmeasure.analysis.samples import MAX_RUNS, Estimate
 from netmeasure.comparison import MIN_RUNS, Comparison, Component, FlowComparison
 from netmeasure.environment import Difference
 from netmeasure.report.runs import FIGURES, mean_words, run_words
+from netmeasure.report.text import spec_words
 from netmeasure.runs import RunFigures
 from netmeasure.units import bitrate, duration, size
 
@@ -38,10 +39,11 @@ _TOLD = ("set_up_ns", "from_first_attempt_bps", "ramp_lost_bytes")
 
 def render(found: Comparison) -> RenderableType:
     """The whole report."""
-    parts: list[RenderableType] = []
+    tests = dict.fromkeys(spec_words(spec) for spec in (found.spec_a, found.spec_b))
+    parts: list[RenderableType] = [Text(f"\n{' against '.join(tests)}", style="bold")]
     for flow in found.flows:
         parts += [
-            Text(f"\n{flow.direction.capitalize()}", style="bold"),
+            Text(f"\n{flow.direction.capitalize()}"),
             Padding(_runs(found, flow), (0, 0, 1, 2)),
             Padding(_parts(flow), (0, 0, 1, 2)),
             *(Text(sentence) for sentence in sentences(found, flow)),
@@ -80,8 +82,10 @@ def _rate(run: RunFigures | None) -> str:
 
 
 def _doubts(a: RunFigures | None, b: RunFigures | None) -> str:
-    words = {name: run_words(run) for name, run in (("A", a), ("B", b)) if run is not None}
-    return "; ".join(f"{name}: {text}" for name, text in words.items() if text)
+    of_a, of_b = ("" if run is None else run_words(run) for run in (a, b))
+    if of_a == of_b:
+        return of_a and f"A, B: {of_a}"
+    return "; ".join(f"{name}: {text}" for name, text in (("A", of_a), ("B", of_b)) if text)
 
 
 def _parts(flow: FlowComparison) -> Table:
@@ -167,10 +171,12 @@ def _steady_sentence(found: Comparison, flow: FlowComparison) -> str:
 
 
 def _more_runs(found: Comparison, flow: FlowComparison) -> str:
+    to = f"+-{_percent(found.margin / 2)}"
     if flow.runs_needed is None:
-        return ""
+        enough = min(flow.a.counted, flow.b.counted) >= MIN_RUNS
+        return f"; {MAX_RUNS} of each would not tell B/A to {to}" if enough else ""
     needed = max(flow.runs_needed, MIN_RUNS)
-    return f"; about {needed} of each would tell B/A to +-{_percent(found.margin / 2)}"
+    return f"; about {needed} of each would tell B/A to {to}"
 
 
 def _set_up_sentence(flow: FlowComparison, change: Estimate) -> str:

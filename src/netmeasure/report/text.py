@@ -25,7 +25,7 @@ from netmeasure.result import (
     StreamReport,
     Transfer,
 )
-from netmeasure.spec import FtpSpec, HttpSpec, UdpSpec
+from netmeasure.spec import FtpSpec, HttpSpec, Spec, UdpSpec
 from netmeasure.units import bitrate, duration, size
 
 #: Set-up is worth a sentence of its own when it changes the average by more than this share.
@@ -52,7 +52,11 @@ def print_report(result: Result, console: Console) -> None:
 
 
 def title(result: Result) -> str:
-    spec = result.spec
+    return f"{spec_words(result.spec)}, {result.target} ({_peer(result)})"
+
+
+def spec_words(spec: Spec) -> str:
+    """What was asked for: "TCP upload, 1 stream, 10.0 s"."""
     streams = "1 stream" if spec.streams == 1 else f"{spec.streams} streams"
     direction = "both directions" if spec.direction == "both" else spec.direction
     if spec.total_bytes is not None:
@@ -70,7 +74,7 @@ def title(result: Result) -> str:
         kind = f"{spec.kind} {direction}"
         if spec.repeat:
             amount = f"repeated for {amount}"
-    return f"{kind}, {streams}, {amount}{omit}, {result.target} ({_peer(result)})"
+    return f"{kind}, {streams}, {amount}{omit}"
 
 
 def _peer(result: Result) -> str:

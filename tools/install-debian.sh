@@ -19,7 +19,7 @@ test)
     command -v ip >/dev/null 2>&1 || need iproute2
     PATH="$PATH:/usr/sbin"
     command -v nginx >/dev/null 2>&1 || need nginx-light
-    for tool in curl lftp openssl tcpdump vsftpd wget wrk; do
+    for tool in curl ethtool lftp openssl tcpdump vsftpd wget wrk; do
         command -v "$tool" >/dev/null 2>&1 || need "$tool"
     done
     ;;

@@ -584,7 +584,7 @@ class Dialogue:
             streams = self.workload.report() if self.workload is not None else ()
             origin = self.workload.origin_ns if self.workload is not None else None
             resources = None if origin is None else self._resources.collected(origin)
-            self._side = assemble.side_report(this_host(), streams, resources)
+            self._side = assemble.side_report(this_host(streams), streams, resources)
         return self._side
 
     def close(self) -> None:

@@ -127,6 +127,10 @@ def _host(end: str, side: SideReport) -> Facts:
         f"{end}'s machine": host.machine,
         f"{end}'s CPUs": host.cpu_count,
         f"{end}'s program": program or None,
+        f"{end}'s interface MTU": _each(one.mtu_bytes for one in host.interfaces),
+        f"{end}'s offloads": _each(
+            " ".join(one.offloads) or "none" for one in host.interfaces if one.offloads is not None
+        ),
         f"{end}'s host": host.hostname,
     }
 

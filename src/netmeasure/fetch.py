@@ -191,7 +191,9 @@ class Fetch:
         """What came of it; call after `leave`."""
         streams, origin = self._workload.report(), self._workload.origin_ns
         client = assemble.side_report(
-            this_host(), streams, None if origin is None else self._resources.collected(origin)
+            this_host(streams),
+            streams,
+            None if origin is None else self._resources.collected(origin),
         )
         directions = (self.spec.direction,) * self.spec.streams
         return Result(

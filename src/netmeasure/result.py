@@ -25,8 +25,23 @@ Role = Literal["sender", "receiver"]
 FlowDirection = Literal["upload", "download"]
 
 
+class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface that data connections went through, as it was at the end of the test.
+
+    offloads   what is switched on: rx-checksum, tx-checksum, sg, tso, gso, gro, lro (ethtool(8));
+               None: the kernel does not say
+    """
+
+    name: str
+    mtu_bytes: int | None = None
+    offloads: tuple[str, ...] | None = None
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """One end of the test. A plain iperf3 peer tells little of this."""
+    """One end of the test. A plain iperf3 peer tells little of this.
+
+    interfaces  of this end's data connections; none where they are not known
+    """
 
     program: str | None = None
     version: str | None = None
@@ -36,6 +51,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     machine: str | None = None
     cpu_count: int | None = None
     python: str | None = None
+    interfaces: tuple[NetworkInterface, ...] = ()
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):

@@ -479,7 +479,9 @@ class Session:
             streams = self._workload.report() if self._workload is not None else ()
             origin = self._workload.origin_ns if self._workload is not None else None
             resources = None if origin is None else self._resources.collected(origin)
-            self._side = assemble.side_report(this_host(), streams, resources, self._most_at_once)
+            self._side = assemble.side_report(
+                this_host(streams), streams, resources, self._most_at_once
+            )
         return self._side
 
     def _client_host(self) -> Host:

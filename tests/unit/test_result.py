@@ -24,6 +24,7 @@ from netmeasure.result import (
     Interval,
     Limits,
     Loss,
+    NetworkInterface,
     Phase,
     Result,
     Series,
@@ -51,6 +52,7 @@ HOST = Host(
     machine="x86_64",
     cpu_count=2,
     python="3.11",
+    interfaces=(NetworkInterface(name="eth0", mtu_bytes=1500, offloads=("tso", "gro")),),
 )
 SERIES = Series(origin_ns=5, width_ns=10_000_000, bytes=(0, 7, 2**62))
 TCP_INFO = TcpInfo(**{name: (index, 2**62) for index, name in enumerate(TcpInfo.__struct_fields__)})

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from netmeasure.observe import Control, Observer, Opening, OpenStream
     from netmeasure.origins.ftp import FtpOrigin, serve_ftp
     from netmeasure.origins.http import HttpOrigin, serve_http
+    from netmeasure.protocol.auth import Gatekeeper, read_users
     from netmeasure.repetition import alternate, repeat
     from netmeasure.result import (
         Averages,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from netmeasure.runs import RunFigures, RunsSummary, summarise
     from netmeasure.server import Server, serve
     from netmeasure.spec import (
+        Credentials,
         Deadlines,
         FtpSpec,
         HttpSpec,
@@ -94,6 +96,7 @@ __all__ = [
     "ConnectRefusedError",
     "ConnectTimeoutError",
     "Control",
+    "Credentials",
     "Datagrams",
     "Deadlines",
     "Difference",
@@ -104,6 +107,7 @@ __all__ = [
     "FlowInterval",
     "FtpOrigin",
     "FtpSpec",
+    "Gatekeeper",
     "HostUse",
     "HttpOrigin",
     "HttpSpec",
@@ -159,6 +163,7 @@ __all__ = [
     "compare",
     "connect",
     "measure",
+    "read_users",
     "repeat",
     "serve",
     "serve_ftp",
@@ -178,6 +183,7 @@ _HOMES = (
     "analysis.samples",
     "client",
     "server",
+    "protocol.auth",
     "repetition",
     "resultset",
     "runs",

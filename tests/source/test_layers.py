@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(_L6, _BELOW_L5 | _L5 | _L6),
     "origins": _L0 | _L1 | {"engine", "_fast", "origins"},
     # the public names, and the wings
-    "netmeasure": _L0 | _L1 | _L5 | _L6,
+    "netmeasure": _L0 | _L1 | _L5 | _L6 | {"protocol"},
     "report": {"errors", "units", "headers", "report"} | _L1,
     "export": {"errors", "units", "spec", "result", "observe", "analysis", "export"},
     "cli": _BELOW_L5 | _L5 | _L6 | {"report", "export", "cli"},

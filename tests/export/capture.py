@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent / "captures"
 RATE = ["-b", "50M"]
@@ -43,7 +44,7 @@ MODES: dict[str, tuple[list[str], list[str]]] = {
     "tcp-title": (["-t", "1", "-T", "a title", *RATE], []),
     "tcp-kbit": (["-t", "1", "-f", "k", *RATE], ["-f", "K"]),
     "tcp-server-output": (["-t", "1", "--get-server-output", *RATE], []),
-    "tcp-file": (["-F", "{file}"], []),
+    "tcp-file": (["-F", "f.bin"], []),
     "udp": (["-u", "-t", "1", "-i", "0.5", *RATE], []),
     "udp-reverse": (["-u", "-t", "1", "-i", "0.5", "-R", *RATE], []),
     "udp-parallel": (["-u", "-t", "1", "-i", "0.5", "-P", "2", *RATE], []),
@@ -69,7 +70,7 @@ MODES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "json-tcp-bytes": (["-J", "-n", "1M"], ["-J"]),
     "json-tcp-verbose": (["-J", "-V", "-t", "1", *RATE], ["-J", "-V"]),
-    "json-tcp-file": (["-J", "-F", "{file}"], ["-J"]),
+    "json-tcp-file": (["-J", "-F", "f.bin"], ["-J"]),
     "json-tcp-server-output": (["-J", "-t", "1", "--get-server-output", *RATE], []),
     "json-tcp-server-json": (["-J", "-t", "1", "--get-server-output", *RATE], ["-J"]),
     "text-tcp-server-json": (["-t", "1", "--get-server-output", *RATE], ["-J"]),
@@ -109,10 +110,9 @@ def keep(name: str, end: str, said: tuple[bytes, bytes]) -> None:
         (HERE / f"{name}.{end}.err").write_bytes(said[1])
 
 
-def run(name: str, client: list[str], server: list[str], cut: str | None, file: str) -> None:
+def run(name: str, client: list[str], server: list[str], cut: str | None, folder: str) -> None:
     port = str(free_port())
-    client = [word.format(file=file) for word in client]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": folder}
     serving = subprocess.Popen(["iperf3", "-s", "-1", "-p", port, *server], **pipes)
     time.sleep(0.3)
     calling = subprocess.Popen(["iperf3", "-c", "127.0.0.1", "-p", port, *client], **pipes)
@@ -128,10 +128,9 @@ def run(name: str, client: list[str], server: list[str], cut: str | None, file: 
 def main() -> None:
     HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        file = os.path.join(folder, "f.bin")
-        Path(file).write_bytes(os.urandom(1 << 20))
-        todo = [(name, c, s, None, file) for name, (c, s) in MODES.items()]
-        todo += [(name, c, s, cut, file) for name, (c, s, cut) in CUT.items()]
+        Path(folder, "f.bin").write_bytes(os.urandom(1 << 20))
+        todo = [(name, c, s, None, folder) for name, (c, s) in MODES.items()]
+        todo += [(name, c, s, cut, folder) for name, (c, s, cut) in CUT.items()]
         quiet = [one for one in todo if any(word in one[1] for word in RATE[1:])]
         for start in range(0, len(quiet), 6):
             threads = [threading.Thread(target=run, args=one) for one in quiet[start : start + 6]]

@@ -12,6 +12,16 @@ from netmeasure.spec import FtpSpec, HttpSpec, TcpSpec, UdpSpec
 Facts = dict[str, str | int | float | bool | None]
 #: These tell who measured; that they differ may be the very thing that is compared.
 WHO = frozenset({"client's host", "server's host"})
+#: Options of sockets that change figures, and that no socket is asked for afterwards.
+_OPTIONS = {
+    "no_delay": "TCP_NODELAY",
+    "window_bytes": "socket buffers",
+    "pacing_bps": "pacing rate",
+    "tos": "TOS",
+    "flow_label": "flow label",
+    "dont_fragment": "DF",
+    "multipath": "MPTCP",
+}
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,9 +84,10 @@ def _asked(result: Result) -> Facts:
         "seconds": spec.limit_s if spec.total_bytes is None else None,
         "bytes": spec.total_bytes,
         "omitted seconds": spec.timing.omit_s,
-        "TCP_NODELAY": spec.options.no_delay,
-        "socket buffers": spec.options.window_bytes or "the kernel's",
     }
+    for name, words in _OPTIONS.items():
+        value = getattr(spec.options, name)
+        found[words] = "not set" if value is None else value
     if isinstance(spec, TcpSpec | UdpSpec):
         found["target bitrate"] = spec.target_bps or "none"
     if isinstance(spec, UdpSpec):

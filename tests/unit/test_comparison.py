@@ -308,6 +308,8 @@ def test_each_fact_that_differs_is_named() -> None:
         (TcpSpec(target_bps=10**6), {"target bitrate"}),
         (TcpSpec(options=SocketOptions(no_delay=True)), {"TCP_NODELAY"}),
         (TcpSpec(options=SocketOptions(window_bytes=65_536)), {"socket buffers"}),
+        (TcpSpec(options=SocketOptions(tos=184)), {"TOS"}),
+        (TcpSpec(options=SocketOptions(multipath=True)), {"MPTCP"}),
         (UdpSpec(), {"kind of test", "target bitrate"}),
         (HttpSpec(url="http://lab1/", direction="upload", timing=TEN_SECONDS), {"kind of test"}),
     ],

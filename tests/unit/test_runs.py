@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console
 
+from netmeasure.comparison import compare
 from netmeasure.errors import ResultFormatError
+from netmeasure.report.compare import render as render_comparison
 from netmeasure.report.runs import render, run_line
 from netmeasure.result import (
     Averages,
@@ -116,6 +118,7 @@ def test_any_number_in_a_document_is_refused_or_made_sense_of(data: st.DataObjec
         assert all(math.isfinite(value) for value in summary.values("steady_bps"))
     if any(result.flows for result in runs):
         shown(runs)
+        Console(file=io.StringIO()).print(render_comparison(compare(runs, runs)))
 
 
 def numbers(value: Any) -> list[tuple[Any, Any]]:

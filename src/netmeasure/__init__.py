@@ -179,6 +179,7 @@ _HOMES = (
     "result",
     "usage",
     "observe",
+    "analysis.steady",  # what a test needs at its end: loaded before it, not in it
     "run",
     "analysis.samples",
     "client",

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from netmeasure.analysis import course, limits, loss, steady
+from netmeasure import analysis
+from netmeasure.analysis import loss
 from netmeasure.analysis.flow_ceiling import flow_ceiling
-from netmeasure.analysis.series import curve, total
 from netmeasure.clock import nanoseconds, seconds
 from netmeasure.intervals import edges_ns
 from netmeasure.protocol import PeerResults, PeerStream, stream_ids
@@ -274,7 +274,7 @@ def _flow(
 ) -> Flow:
     udp = isinstance(spec, UdpSpec)
     counted_by, counted = _counting_side(senders, receivers, udp=udp)
-    series = total([s.series for s in counted if s.series is not None])
+    series = analysis.series.total([s.series for s in counted if s.series is not None])
     split = _split(spec, series, counted, list(senders.values())) if series else None
     return Flow(
         direction=direction,
@@ -303,7 +303,7 @@ def _flow(
         sender=_totals(senders.values()),
         receiver=_totals(receivers.values()),
         loss=loss.combine(spec, senders, receivers) if isinstance(spec, UdpSpec) else None,
-        limits=limits.limits(
+        limits=analysis.limits.limits(
             list(senders.values()),
             list(receivers.values()),
             split.steady.goodput_bps if split else None,
@@ -314,35 +314,36 @@ def _flow(
             spec,
             series,
             counted,
-            course.End(list(senders.values()), resources[0]),
-            course.End(list(receivers.values()), resources[1]),
+            analysis.course.End(list(senders.values()), resources[0]),
+            analysis.course.End(list(receivers.values()), resources[1]),
         ),
         ceiling=flow_ceiling(spec, senders.values(), receivers.values()),
     )
 
 
 def _variation(series: Series, whole: Steady) -> float | None:
-    return limits.variation(curve(series, whole.end_ns), whole.start_ns, whole.end_ns)
+    curve = analysis.series.curve(series, whole.end_ns)
+    return analysis.limits.variation(curve, whole.start_ns, whole.end_ns)
 
 
 def _intervals(
     spec: Spec,
     series: Series | None,
     counted: Sequence[StreamReport],
-    sender: course.End,
-    receiver: course.End,
+    sender: analysis.course.End,
+    receiver: analysis.course.End,
 ) -> tuple[FlowInterval, ...]:
     """The flow in the course of the run, in reporting periods long enough for a verdict."""
     if series is None:
         return ()
-    transfer = curve(
+    transfer = analysis.series.curve(
         series, max((s.last_ns for s in counted if s.last_ns is not None), default=None)
     )
-    period_ns = course.joined_period_ns(
+    period_ns = analysis.course.joined_period_ns(
         nanoseconds(spec.timing.interval_s), int(transfer.at_ns[-1]), sender.streams
     )
     period_s = min(seconds(period_ns), float(MAX_DURATION_S))
-    return course.intervals(
+    return analysis.course.intervals(
         edges_ns(replace(spec.timing, interval_s=period_s)),
         transfer,
         nanoseconds(spec.timing.omit_s),
@@ -368,16 +369,16 @@ def _split(
     series: Series,
     counted: Sequence[StreamReport],
     senders: Sequence[StreamReport],
-) -> steady.Split | None:
+) -> analysis.steady.Split | None:
     last = max((s.last_ns for s in counted if s.last_ns is not None), default=None)
-    transfer = curve(series, last)
+    transfer = analysis.series.curve(series, last)
     start = series.origin_ns + nanoseconds(spec.timing.omit_s)
     if isinstance(spec, UdpSpec) and not spec.timing.omit_s:
         # the first datagram of each stream stands for no time before it: n of them, n - 1 gaps
         start += series.width_ns
     limit_s = spec.limit_s
     end = int(transfer.at_ns[-1]) if limit_s is None else start + nanoseconds(limit_s)
-    return steady.split(
+    return analysis.steady.split(
         transfer,
         start,
         end,
@@ -394,8 +395,8 @@ def _part(
     if whole is None or counted is None or counted.series is None or not counted.series.bytes:
         return None
     senders = [sender] if sender else []
-    return steady.within(
-        curve(counted.series, counted.last_ns),
+    return analysis.steady.within(
+        analysis.series.curve(counted.series, counted.last_ns),
         whole,
         rtt_ns=_base_rtt_ns(senders),
         grain_bytes=_grain(spec, senders),

@@ -12,12 +12,10 @@ from netmeasure.environment import Difference, differences
 from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.result import SCHEMA_VERSION, FlowDirection, Result
 from netmeasure.runs import RunsSummary, directions, summarise
-from netmeasure.spec import Spec
+from netmeasure.spec import DEFAULT_MARGIN, Spec
 
 #: Fewer runs of a side say nothing of how much they scatter.
 MIN_RUNS = 3
-#: Bitrates that differ by less are the same, unless told.
-MARGIN = 0.02
 
 Verdict = Literal["less", "more", "equal", "unclear", "too_few"]
 
@@ -34,7 +32,7 @@ class Part(NamedTuple):
 
 PARTS = (
     Part("set_up_ns", relative=False, least=0.1, floor=100_000),
-    Part("from_first_attempt_bps", relative=True, least=MARGIN),
+    Part("from_first_attempt_bps", relative=True, least=DEFAULT_MARGIN),
     Part("ramp_ns", relative=False, least=0.1, floor=10_000_000),
     Part("ramp_lost_bytes", relative=False, least=0.1, floor=100_000),
     Part("sender_cpu_s_per_gb", relative=True, least=0.05),
@@ -143,7 +141,7 @@ def compare(
     *,
     name_a: str = "A",
     name_b: str = "B",
-    margin: float = MARGIN,
+    margin: float = DEFAULT_MARGIN,
 ) -> Comparison:
     """Compare B with A: sets of results, or lists. Runs that broke off are shown and do not count.
 

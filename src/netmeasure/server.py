@@ -23,7 +23,15 @@ from netmeasure.engine.sockopts import set_keepalive, watch_peer
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, ServeError
 from netmeasure.observe import Observer
-from netmeasure.protocol import COOKIE_BYTES, STREAM_TAG_BYTES, Hello, Kind, Side
+from netmeasure.protocol import (
+    COOKIE_BYTES,
+    GREETING,
+    PROBE,
+    STREAM_TAG_BYTES,
+    Hello,
+    Kind,
+    Side,
+)
 from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.result import Result
 from netmeasure.session import Session
@@ -254,6 +262,8 @@ class Server:
                 self._identified()
             if not known or not hello:
                 sock.close()
+            elif hello == PROBE:
+                await _answer_probe(sock)
             elif session is not None:
                 self._refuse(f"{peer} opened a data connection that its test does not expect")
                 await _turn_away(sock)
@@ -343,6 +353,13 @@ class Server:
     def _refuse(self, sentence: str) -> None:
         if self._on_refusal is not None:
             self._on_refusal(sentence)
+
+
+async def _answer_probe(sock: socket.socket) -> None:
+    """As a client would be answered, also while there is no room for one; then it is over."""
+    with suppress(OSError):
+        await asyncio.get_running_loop().sock_sendall(sock, GREETING)
+    sock.close()
 
 
 def _offer(session: Session, order: int, number: int | None, sock: socket.socket) -> None:

@@ -88,7 +88,7 @@ class Session:
         self.peer = peer
         #: None until the end, and where the client left before it asked for a test
         self.result: Result | None = None
-        #: why it came to no test, where the client did not just leave
+        #: why it came to no test, where neither the client just left nor the server ended
         self.refusal: str | None = None
         self._control = control
         self._limits = limits
@@ -169,7 +169,7 @@ class Session:
             finally:
                 self.result = self._assemble(error)
                 if self.result is None and not isinstance(
-                    error, PeerClosedError | PeerTerminatedError
+                    error, PeerClosedError | PeerTerminatedError | asyncio.CancelledError
                 ):
                     self.refusal = str(error)
                 self._tell_observer(error)

@@ -22,6 +22,8 @@ PassiveMode = Literal["auto", "epsv", "pasv"]
 Framing = Literal["wire", "frame", "ip"]
 
 DEFAULT_PORT = 5201
+#: Bitrates that differ by less are the same, unless told.
+DEFAULT_MARGIN = 0.02
 DEFAULT_DURATION_S = 10.0
 DEFAULT_BLOCK_BYTES = 512 * 1024
 MAX_BLOCK_BYTES = 1024 * 1024  # iperf3's limit; both ends of a test use the same block size

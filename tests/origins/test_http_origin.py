@@ -34,6 +34,7 @@ RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 HOST = "127.0.0.1"
 HURRIED = nm.OriginLimits(stall_s=0.3, idle_s=0.3)
+READINESS = {True: "ready\n200", False: "not ready\n503"}
 GET_GIB = "GET /1G.dat HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -75,6 +76,16 @@ def test_a_gibibyte(run: RunLoop) -> None:
         async with nm.serve_http(HOST) as origin:
             words = ("-o", "/dev/null", "-w", "%{http_code} %{size_download}")
             assert await curl(f"http://{origin.address}/1GiB", *words) == f"200 {GIB}"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_health_and_readiness(run: RunLoop, ready: bool) -> None:
+    async def scenario() -> None:
+        async with nm.serve_http(HOST, ready=lambda: ready) as origin:
+            for path, answer in (("healthz", "alive\n200"), ("readyz", READINESS[ready])):
+                assert await curl("-w", "%{http_code}", f"http://{origin.address}/{path}") == answer
 
     run(scenario())
 

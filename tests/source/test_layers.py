@@ -21,6 +21,7 @@ SOURCE = ROOT / "src" / PACKAGE
 _L0 = {"errors", "version", "units", "clock", "headers"}
 _L1 = {
     "spec",
+    "target",
     "usage",
     "result",
     "resultset",
@@ -55,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     # L1: what to measure, what came of it, what follows from it
     "spec": {"errors", "headers"},
     "usage": {"errors"},
+    "target": {"errors", "spec"},
     "result": {"errors", "spec", "usage"},
     "observe": {"result", "spec"},
     "analysis": {"errors", "headers", "usage", "result", "spec", "analysis"},

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 import netmeasure as nm
 from netmeasure.cli.specs import _byte_range
-from netmeasure.client import fetch_spec, is_url
+from netmeasure.client import fetch_spec
 from netmeasure.fetch import _shares, _without_secrets
 from netmeasure.result import Spread
 from netmeasure.spec import parse_pin
+from netmeasure.target import is_url
 from netmeasure.workloads.reach import MAX_WORDS, plain_words, public_url
 
 BYTES = nm.Timing(total_bytes=5)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import netmeasure
 
 
@@ -43,3 +45,20 @@ def test_a_version_is_told_without_the_engine() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("code", "needed"),
+    [
+        ("from netmeasure.cli import main; main(['--version'])", []),
+        # no server waits for numpy before its port is open; a library's loop never has to
+        ("import netmeasure.cli.server", ["asyncio"]),
+        ("from netmeasure import serve", ["asyncio", "numpy"]),
+        ("from netmeasure import measure", ["asyncio", "numpy"]),
+    ],
+)
+def test_nothing_is_loaded_that_is_not_needed(code: str, needed: list[str]) -> None:
+    heavy = {"aiohttp", "asyncio", "numpy", "rich", "uvloop"}
+    code = f"import sys; {code}; print(sorted({heavy!r} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == str(needed)

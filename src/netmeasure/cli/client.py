@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from netmeasure import analysis
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.cli.output import check_writable, console, write_json
 from netmeasure.cli.specs import Options, test_spec
@@ -31,6 +32,7 @@ async def loopback(options: Options) -> int:
 
 async def _measure(begin: Callable[[], Run], options: Options) -> int:
     check_writable(options.json)
+    analysis.load()  # now, and not while something is measured
     if options.repeat is not None:
         return await _repeat(begin, options)
     run = begin()

@@ -3,12 +3,12 @@ code."""
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-import uvloop
-
-from netmeasure.cli import ceiling, client, compare, options, server, streams
+from netmeasure.cli import options, streams
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.errors import NetmeasureError
 
@@ -19,15 +19,8 @@ def main(argv: Sequence[str]) -> int:
         chosen = options.parser().parse_args(argv)
     except SystemExit as exc:  # argparse has said why
         return exc.code if isinstance(exc.code, int) else Exit.USAGE
-    command = {
-        "ceiling": ceiling.ceiling,
-        "client": client.client,
-        "compare": compare.compare,
-        "loopback": client.loopback,
-        "server": server.server,
-    }[chosen.command]
     try:
-        code = uvloop.run(command(chosen))
+        code = _run(chosen)
         sys.stdout.flush()
     except NetmeasureError as exc:
         complain(exc)
@@ -42,3 +35,31 @@ def main(argv: Sequence[str]) -> int:
         complain(NetmeasureError(f"can't write the output: {exc.strerror}"))
         return Exit.FAILED
     return code
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    if chosen.command == "probe":
+        from netmeasure.cli.probe import probe
+
+        return probe(chosen)
+    import uvloop
+
+    return uvloop.run(_coroutine(chosen.command)(chosen))
+
+
+def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, Any, int]]:
+    if command == "server":
+        from netmeasure.cli.server import server
+
+        return server
+    if command == "ceiling":
+        from netmeasure.cli.ceiling import ceiling
+
+        return ceiling
+    if command == "compare":
+        from netmeasure.cli.compare import compare
+
+        return compare
+    from netmeasure.cli import client
+
+    return client.loopback if command == "loopback" else client.client

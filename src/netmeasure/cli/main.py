@@ -8,17 +8,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from netmeasure.cli import streams
+from netmeasure.cli import signals, streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The whole program; returns the exit code."""
-    streams.open_all()
     words = sys.argv[1:] if argv is None else argv
-    if words and words[0] == "iperf3":
-        from netmeasure.cli.iperf3 import program
+    with signals.handled(words):
+        streams.open_all()
+        if words and words[0] == "iperf3":
+            from netmeasure.cli.iperf3 import program
 
-        return program.main(words[1:])
-    from netmeasure.cli import commands
+            return program.main(words[1:])
+        from netmeasure.cli import commands
 
-    return commands.main(words)
+        return commands.main(words)

@@ -15,8 +15,7 @@ from netmeasure.cli.values import (
     seconds,
     share,
 )
-from netmeasure.comparison import MARGIN
-from netmeasure.spec import DEFAULT_PORT, Deadlines, Framing, ServerLimits
+from netmeasure.spec import DEFAULT_MARGIN, DEFAULT_PORT, Deadlines, Framing, ServerLimits
 from netmeasure.version import __version__
 
 
@@ -52,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
         "ceiling", help="the payload maximum of a link, by rate, MTU and encapsulation"
     )
     _add_ceiling_options(ceiling)
+    probe = commands.add_parser("probe", help="whether a server answers, for liveness checks")
+    _add_probe_options(probe)
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
     _add_server_options(server)
     # `main` never lets this parser see its options
@@ -172,7 +173,7 @@ def _add_compare_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin",
         type=share,
-        default=MARGIN,
+        default=DEFAULT_MARGIN,
         metavar="SHARE",
         help="bitrates that differ by no more are the same (default %(default)g)",
     )
@@ -286,6 +287,25 @@ def _add_ceiling_options(parser: argparse.ArgumentParser) -> None:
     family.add_argument("-4", dest="family", action="store_const", const="ipv4", default="any")
     family.add_argument("-6", dest="family", action="store_const", const="ipv6")
     parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_probe_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        nargs="?",
+        default="127.0.0.1",
+        metavar="HOST[:PORT]",
+        help=f"default %(default)s:{DEFAULT_PORT}",
+    )
+    parser.add_argument(
+        "--tcp",
+        action="store_true",
+        help="only connect (an iperf3 server serves one test at a time, and prints a line for each"
+        " probe)",
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, default=1.0, metavar="S", help="for all of it (default 1 s)"
+    )
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from netmeasure import analysis
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.specs import Options, server_limits
 from netmeasure.errors import SpecError
-from netmeasure.report.text import server_line
 from netmeasure.result import Result
 from netmeasure.server import serve
 
@@ -30,6 +31,8 @@ async def server(options: Options) -> int:
         loop.add_signal_handler(number, ended.set)
 
     def report(result: Result) -> None:
+        from netmeasure.report.text import server_line
+
         line = msgspec.json.encode(result).decode() if options.json else server_line(result)
         try:
             print(line, flush=True)
@@ -39,44 +42,59 @@ async def server(options: Options) -> int:
     def refuse(sentence: str) -> None:
         print(f"netmeasure: {sentence}", file=sys.stderr, flush=True)
 
-    async with AsyncExitStack() as servers:
-        running = await servers.enter_async_context(
-            serve(
-                options.bind,
-                options.port,
-                family=options.family,
-                limits=server_limits(options),
-                on_result=report,
-                on_refusal=refuse,
-            )
-        )
-        lines = [f"listening on {', '.join(running.addresses)}"]
-        for name, origin in _origins(options):
-            await servers.enter_async_context(origin)
-            lines.append(f"serving {name} on {', '.join(origin.addresses)}")
+    ready = asyncio.Event()
+    origins = _origins(options, ready.is_set)
+    tests = serve(
+        options.bind,
+        options.port,
+        family=options.family,
+        limits=server_limits(options),
+        on_result=report,
+        on_refusal=refuse,
+    )
+    async with AsyncExitStack() as running:
+        # entered first and left last: it says "not ready" as long as anything else is not there
+        for _, origin in origins:
+            await running.enter_async_context(origin)
+        await running.enter_async_context(tests)
         if not options.json:
-            print("\n".join(lines), flush=True)
-        await ended.wait()
+            print(f"listening on {', '.join(tests.addresses)}")
+            for name, origin in origins:
+                print(f"serving {name} on {', '.join(origin.addresses)}")
+            sys.stdout.flush()
+        ready.set()
+        await asyncio.gather(ended.wait(), asyncio.to_thread(_load_the_rest))
+        ready.clear()
     return Exit.OK
 
 
-def _origins(options: Options) -> Iterator[tuple[str, HttpOrigin | FtpOrigin]]:
+def _load_the_rest() -> None:
+    """What the first result will need. The port is open by now; loading this would have kept it
+    closed for twice as long."""
+    analysis.load()
+    import_module("netmeasure.report.text")
+
+
+def _origins(
+    options: Options, ready: Callable[[], bool]
+) -> list[tuple[str, HttpOrigin | FtpOrigin]]:
     """The embedded servers that were asked for, imported only then. Raises SpecError."""
+    found: list[tuple[str, HttpOrigin | FtpOrigin]] = []
     if options.passive_ports is not None and options.ftp is None:
         raise SpecError("--passive-ports is an option of the FTP server", hint="add --ftp")
     if options.http is not None:
         from netmeasure.origins.http import serve_http
 
-        yield "HTTP", serve_http(options.bind, options.http, family=options.family)
+        http = serve_http(options.bind, options.http, family=options.family, ready=ready)
+        found.append(("HTTP", http))
     if options.ftp is not None:
         from netmeasure.origins.ftp import serve_ftp
 
-        yield (
-            "FTP",
-            serve_ftp(
-                options.bind,
-                options.ftp,
-                family=options.family,
-                passive_ports=options.passive_ports,
-            ),
+        ftp = serve_ftp(
+            options.bind,
+            options.ftp,
+            family=options.family,
+            passive_ports=options.passive_ports,
         )
+        found.append(("FTP", ftp))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from netmeasure.client import fetch_spec, is_url
+from netmeasure.client import fetch_spec
 from netmeasure.errors import SpecError
 from netmeasure.spec import (
     DEFAULT_BLOCK_BYTES,
@@ -21,6 +21,7 @@ from netmeasure.spec import (
     Timing,
     UdpSpec,
 )
+from netmeasure.target import is_url
 
 Options = argparse.Namespace
 _URL_OPTIONS = (

@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -29,7 +30,8 @@ _SILENT = logging.Logger("netmeasure.origins.http", logging.CRITICAL + 1)
 
 class HttpOrigin(Origin):
     """GET and HEAD, also of a range, of any name in :mod:`netmeasure.origins.catalog`; PUT and POST
-    to anywhere: the body is counted and thrown away."""
+    to anywhere: the body is counted and thrown away. /healthz answers as long as anything does, and
+    /readyz as `ready` says: no name of a file is like these."""
 
     def __init__(
         self,
@@ -39,9 +41,11 @@ class HttpOrigin(Origin):
         family: Family,
         limits: OriginLimits | None,
         tls: ssl.SSLContext | None,
+        ready: Callable[[], bool] | None,
     ) -> None:
         super().__init__(host, port, family=family, limits=limits)
         self._tls = tls
+        self._ready = ready
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -110,6 +114,12 @@ class HttpOrigin(Origin):
     async def _download(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/":
             return await self._whole(request, _text(200, "".join(f"/{n}\n" for n in SAMPLES)))
+        if request.path == "/healthz":
+            return await self._whole(request, _text(200, "alive\n"))
+        if request.path == "/readyz":
+            ready = self._ready is None or self._ready()
+            answer = _text(200, "ready\n") if ready else _text(503, "not ready\n")
+            return await self._whole(request, answer)
         size = size_of(request.path, self._limits.max_bytes)
         if size is None:
             reason = "no such file: a name is a size, such as /10M.dat or /bytes/1500\n"
@@ -258,7 +268,9 @@ def serve_http(
     family: Family = "any",
     limits: OriginLimits | None = None,
     tls: ssl.SSLContext | None = None,
+    ready: Callable[[], bool] | None = None,
 ) -> HttpOrigin:
     """An HTTP server for `async with`: `origin.address`, `origin.port`. Port 0 takes a free one;
-    host None is every address. Raises ServeError when it can't listen."""
-    return HttpOrigin(host, port, family=family, limits=limits, tls=tls)
+    host None is every address. `ready` decides between 200 and 503 for GET /readyz. Raises
+    ServeError when it can't listen."""
+    return HttpOrigin(host, port, family=family, limits=limits, tls=tls, ready=ready)

@@ -17,6 +17,7 @@ from netmeasure.protocol.datagrams import (
 from netmeasure.protocol.messages import (
     COOKIE_BYTES,
     DEFAULT_LENGTH,
+    PROBE,
     STREAM_TAG_BYTES,
     Announcement,
     Extension,
@@ -30,15 +31,17 @@ from netmeasure.protocol.messages import (
     stream_ids,
     stream_tag,
 )
-from netmeasure.protocol.states import Kind, Phase, Side
+from netmeasure.protocol.states import GREETING, Kind, Phase, Side, is_greeting
 
 __all__ = [
     "ANSWER",
     "ANSWERS",
     "COOKIE_BYTES",
     "DEFAULT_LENGTH",
+    "GREETING",
     "HEADER_BYTES",
     "MAX_HELLO_BYTES",
+    "PROBE",
     "STREAM_TAG_BYTES",
     "Announcement",
     "Closed",
@@ -57,6 +60,7 @@ __all__ = [
     "Side",
     "check_parameters",
     "error_text",
+    "is_greeting",
     "make_hello",
     "new_cookie",
     "read_hello",

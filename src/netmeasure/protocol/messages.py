@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 COOKIE_BYTES = 37
 STREAM_TAG_BYTES = 4
+#: What `netmeasure probe` says instead of a cookie. Our server answers with its first byte and
+#: closes; iperf3 takes it for a client that leaves at once.
+PROBE = b"netmeasureprobe".ljust(COOKIE_BYTES - 1, b"a") + b"\0"
 COOKIE_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 EXTENSION_VERSION = 1
 MAX_MOMENT_NS = 10 * 86_400 * 10**9  # ten days: no test is that long

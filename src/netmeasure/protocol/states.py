@@ -80,6 +80,8 @@ BYTES: dict[Kind, int] = {
     Kind.SERVER_ERROR: 0xFE,
 }
 KINDS: dict[int, Kind] = {byte: kind for kind, byte in BYTES.items()}
+#: What a server with room for a test says first.
+GREETING = bytes([BYTES[Kind.PARAM_EXCHANGE]])
 
 FROM_CLIENT = frozenset(
     {
@@ -138,3 +140,8 @@ def follow(phase: Phase, kind: Kind) -> Phase | None:
 def expected(phase: Phase, sender: Side) -> tuple[Kind, ...]:
     """What `sender` may send now as the regular next step, leaving aside AT_ANY_TIME."""
     return tuple(kind for kind in TRANSITIONS[phase] if origin(kind) is sender)
+
+
+def is_greeting(byte: bytes) -> bool:
+    """Whether a first byte is what a server says to a cookie, with room for a test or without."""
+    return byte in (GREETING, bytes([BYTES[Kind.ACCESS_DENIED]]))

@@ -17,8 +17,8 @@ from typing import Protocol
 
 import msgspec
 
+from netmeasure import analysis
 from netmeasure._fast.worker import Group, Stream
-from netmeasure.analysis.series import curve
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import StreamError
@@ -340,7 +340,7 @@ def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | No
         series = Series(origin_ns=series_origin - origin_ns, width_ns=width, bytes=tuple(counts))
         if window is not None:
             last = None if loop.last_ns is None else loop.last_ns - origin_ns
-            counted = curve(series, last).between(*window)
+            counted = analysis.series.curve(series, last).between(*window)
     user_ns, system_ns = loop.cpu_ns
     return StreamReport(
         id=stream.id,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from netmeasure.cli import streams
+from netmeasure.cli import signals, streams
 from netmeasure.cli.iperf3 import daemon, usage
 from netmeasure.cli.iperf3.output import Output
 from netmeasure.cli.iperf3.settings import Settings, parse
@@ -22,8 +22,9 @@ OK, FAILED = 0, 1
 
 def script() -> int:
     """The installed command `netmeasure-iperf3`, under whatever name it is linked."""
-    streams.open_all()
-    return main(sys.argv[1:])
+    with signals.handled(["iperf3"]):
+        streams.open_all()
+        return main(sys.argv[1:])
 
 
 def main(words: Sequence[str]) -> int:

@@ -56,6 +56,8 @@ from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
 
 POLL_S = 0.05
+#: How long a client gets to hear why its streams are going to break.
+HEARD_S = 0.5
 #: A plain client's streams don't end before the results; without a byte count to go by, they are
 #: taken to be empty when nothing has come for so long.
 QUIET_S = 0.2
@@ -470,6 +472,8 @@ class Session:
             if number is not None:
                 code = ServerErrorCode(number, None)
                 await self._control.send(Kind.SERVER_ERROR, code, deadline_s=1.0)
+                if self._workload is not None:
+                    await self._control.finish(HEARD_S)
         except MeasureError:
             pass  # it is gone: nobody to tell
 

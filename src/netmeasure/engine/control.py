@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 
 from netmeasure.engine.sockets import address_text
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolError
@@ -129,6 +130,13 @@ class ControlChannel:
             f" {self.connection.phase.value}",
             phase="control",
         )
+
+    async def finish(self, deadline_s: float) -> None:
+        """Say that nothing follows, and wait until the peer has closed; no longer than that."""
+        with suppress(OSError, TimeoutError):
+            self._sock.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(deadline_s):
+                await asyncio.wait([self._pump])
 
     async def close(self) -> None:
         """Stop reading and close. The peer sees a FIN after everything that was sent."""

@@ -16,6 +16,7 @@ from netmeasure.result import Result
 from netmeasure.resultset import ResultSet
 from netmeasure.run import Run
 from netmeasure.server import serve
+from netmeasure.spec import ServerLimits
 
 
 async def client(options: Options) -> int:
@@ -26,7 +27,8 @@ async def client(options: Options) -> int:
 async def loopback(options: Options) -> int:
     spec = test_spec(options)
     address = "::1" if options.family == "ipv6" else "127.0.0.1"
-    async with serve(address, 0) as server:
+    limits = ServerLimits(multipath=options.mptcp)
+    async with serve(address, 0, limits=limits) as server:
         return await _measure(lambda: make_run(address, spec, port=server.port), options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
+from netmeasure.cli.network import add_client_auth, add_packet_options, add_server_options
 from netmeasure.cli.values import (
     OneLineParser,
     bitrate,
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     _add_test_options(client)
     _add_repeat_option(client)
     _add_output_options(client)
+    add_client_auth(client)
     _add_url_options(client)
     _add_link_options(client, "the report then says how much of its payload ceiling was reached")
     client.add_argument("-p", "--port", type=port_number, help=f"default {DEFAULT_PORT}")
@@ -75,6 +77,7 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     end = test.add_mutually_exclusive_group()
     end.add_argument("-t", "--time", type=seconds, metavar="S", help="duration (default 10 s)")
     end.add_argument("-n", "--bytes", type=byte_size, metavar="SIZE", help="bytes per direction")
+    end.add_argument("--endless", action="store_true", help="until it is interrupted")
     end.add_argument("-k", "--blocks", type=count, metavar="N", help="blocks per direction")
     test.add_argument("-O", "--omit", type=seconds, default=0.0, metavar="S")
     test.add_argument("-i", "--interval", type=seconds, default=1.0, metavar="S")
@@ -133,6 +136,7 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     family = sock.add_mutually_exclusive_group()
     family.add_argument("-4", dest="family", action="store_const", const="ipv4", default="any")
     family.add_argument("-6", dest="family", action="store_const", const="ipv6")
+    add_packet_options(parser)
     defaults = Deadlines()
     wait = parser.add_argument_group("deadlines")
     wait.add_argument(
@@ -323,6 +327,7 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         help="tests at the same time; more are told that the server is busy (default %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="each result as a line of JSON")
+    add_server_options(parser)
     files = parser.add_argument_group(
         "synthetic files", "served beside the tests: a name is a size, such as /10G.dat"
     )

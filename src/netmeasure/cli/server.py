@@ -14,7 +14,9 @@ import msgspec
 
 from netmeasure import analysis
 from netmeasure.cli.exits import Exit
+from netmeasure.cli.network import gatekeeper
 from netmeasure.cli.specs import Options, server_limits
+from netmeasure.engine.tasks import first_of
 from netmeasure.errors import SpecError
 from netmeasure.result import Result
 from netmeasure.server import serve
@@ -51,6 +53,10 @@ async def server(options: Options) -> int:
         limits=server_limits(options),
         on_result=report,
         on_refusal=refuse,
+        gatekeeper=gatekeeper(options),
+        one_off=options.one_off,
+        idle_s=options.idle_timeout,
+        device=options.bind_dev,
     )
     async with AsyncExitStack() as running:
         # entered first and left last: it says "not ready" as long as anything else is not there
@@ -63,7 +69,8 @@ async def server(options: Options) -> int:
                 print(f"serving {name} on {', '.join(origin.addresses)}")
             sys.stdout.flush()
         ready.set()
-        await asyncio.gather(ended.wait(), asyncio.to_thread(_load_the_rest))
+        over = first_of(ended.wait(), tests.over())
+        await asyncio.gather(over, asyncio.to_thread(_load_the_rest))
         ready.clear()
     return Exit.OK
 

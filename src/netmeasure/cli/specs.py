@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from netmeasure.cli import network
 from netmeasure.client import fetch_spec
 from netmeasure.errors import SpecError
 from netmeasure.spec import (
@@ -80,6 +81,7 @@ def _common(options: Options) -> dict[str, Any]:
             duration_s=options.time,
             total_bytes=options.bytes,
             total_blocks=options.blocks,
+            endless=options.endless,
             omit_s=options.omit,
             interval_s=options.interval,
             baseline_s=options.baseline,
@@ -91,6 +93,7 @@ def _common(options: Options) -> dict[str, Any]:
             window_bytes=options.window,
             bind_address=options.bind,
             bind_port=options.bind_port,
+            **network.socket_options(options),
             family=options.family,
         ),
         "deadlines": Deadlines(connect_s=options.connect_timeout, stall_s=options.stall_timeout),
@@ -103,6 +106,8 @@ def _tcp_spec(options: Options) -> TcpSpec:
             raise SpecError(f"--{name.replace('_', '-')} is an option of UDP tests", hint="add -u")
     return TcpSpec(
         **_common(options),
+        **network.peer_options(options),
+        file=options.file,
         block_bytes=DEFAULT_BLOCK_BYTES if options.block_size is None else options.block_size,
         target_bps=options.bitrate or None,
         send_mode=options.send_mode,
@@ -114,9 +119,12 @@ def _udp_spec(options: Options) -> UdpSpec:
     for name in ("send_mode", "receive_mode"):
         if getattr(options, name) != "copy":
             raise SpecError(f"--{name.replace('_', '-')} is an option of TCP tests")
+    if options.file is not None:
+        raise SpecError("--file is an option of TCP tests")
     rate = DEFAULT_UDP_BPS if options.bitrate is None else options.bitrate or None
     return UdpSpec(
         **_common(options),
+        **network.peer_options(options),
         datagram_bytes=options.block_size,
         target_bps=None if options.packet_rate else rate,
         target_pps=options.packet_rate,
@@ -141,6 +149,7 @@ def _fetch_spec(url: str, options: Options) -> Spec:
             raise SpecError(f"{option} is no option of transfers by URL")
     if options.direction == "both":
         raise SpecError("a transfer by URL goes one way", hint="use -d download or -d upload")
+    network.refuse_for_urls(options)
     first, last = _byte_range(options.range)
     user, _, password = (options.user or "").partition(":")
     common = _common(options) | {
@@ -181,4 +190,9 @@ def _byte_range(text: str | None) -> tuple[int | None, int | None]:
 
 
 def server_limits(options: Options) -> ServerLimits:
-    return ServerLimits(max_tests=options.max_tests)
+    return ServerLimits(
+        max_tests=options.max_tests,
+        max_bitrate_bps=options.max_bitrate,
+        max_duration_s=options.max_time,
+        multipath=options.mptcp,
+    )

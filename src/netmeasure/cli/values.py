@@ -56,3 +56,38 @@ def port_range(text: str) -> tuple[int, int]:
     if not 1 <= ports[0] <= ports[1]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a range of ports, such as 50000-50099")
     return ports
+
+
+def number(text: str) -> int:
+    """Decimal, or hexadecimal after 0x."""
+    try:
+        return int(text, 16 if text.lower().startswith("0x") else 10)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+#: RFC 2474, 2597, 3246, 5865, 8622.
+_DSCP = {
+    **{f"cs{n}": 8 * n for n in range(8)},
+    **{f"af{n}{drop}": 8 * n + 2 * drop for n in range(1, 5) for drop in range(1, 4)},
+    "ef": 46,
+    "va": 44,
+    "le": 1,
+}
+
+
+def dscp(text: str) -> int:
+    value = _DSCP.get(text.lower())
+    if value is None:
+        value = number(text) if text[:1].isdigit() else -1
+    if not 0 <= value <= 63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a DSCP: 0 to 63, or as ef, af41, cs1")
+    return value
+
+
+def cpus(text: str) -> tuple[int | None, int | None]:
+    """Of this end and of the server: "1", "1,2", ",2"."""
+    here, _, there = text.partition(",")
+    if not (here or there) or not all(c.isascii() and c.isdigit() for c in here + there):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a CPU, such as 1, or two, such as 1,2")
+    return int(here) if here else None, int(there) if there else None

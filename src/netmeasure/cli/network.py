@@ -1,0 +1,140 @@
+"""Options of what the packets look like, where they come from, and who may measure: of the test
+commands and of the server, with what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netmeasure.cli.values import bitrate, cpus, dscp, number, seconds
+from netmeasure.errors import SpecError
+from netmeasure.spec import Credentials, Padding
+
+if TYPE_CHECKING:
+    from netmeasure.protocol.auth import Gatekeeper
+
+#: Where the password comes from: an option would show it to every user of the host.
+PASSWORD = "NETMEASURE_PASSWORD"
+
+
+def add_packet_options(parser: argparse.ArgumentParser) -> None:
+    sock = parser.add_argument_group("packets")
+    mark = sock.add_mutually_exclusive_group()
+    mark.add_argument("--tos", type=number, metavar="N", help="type of service, traffic class")
+    mark.add_argument("--dscp", type=dscp, metavar="NAME|N", help="such as ef, af41, cs1, 46")
+    sock.add_argument(
+        "--pacing-rate", type=bitrate, metavar="RATE", help="the most a stream sends, both ends"
+    )
+    sock.add_argument("--flow-label", type=number, metavar="N", help="IPv6: of what is sent here")
+    sock.add_argument("--dont-fragment", action="store_true", help="UDP over IPv4: set DF")
+    sock.add_argument("--mptcp", action="store_true", help="multipath TCP, if both ends have it")
+    sock.add_argument("--bind-dev", metavar="NAME", help="use this network interface only")
+    sock.add_argument("--repeating-payload", action="store_true", help="digits, not random bytes")
+    sock.add_argument("--file", help="TCP: send it, to its end at most; or write what comes to it")
+    sock.add_argument(
+        "--cpu", type=cpus, metavar="N[,M]", help="traffic threads run on CPU N, the server's on M"
+    )
+    sock.add_argument("--title", metavar="TEXT", help="kept in the results of both ends")
+
+
+def add_client_auth(parser: argparse.ArgumentParser) -> None:
+    auth = parser.add_argument_group(
+        "authentication", f"for a server that asks; the password comes from {PASSWORD}"
+    )
+    auth.add_argument("--auth-user", metavar="NAME")
+    auth.add_argument("--auth-key", metavar="FILE", help="the server's public RSA key (PEM)")
+    _add_padding(auth)
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bind-dev", metavar="NAME", help="listen on this network interface only")
+    parser.add_argument("--mptcp", action="store_true", help="serve multipath TCP as well")
+    parser.add_argument("--one-off", action="store_true", help="end after one client's test")
+    parser.add_argument(
+        "--idle-timeout", type=seconds, metavar="S", help="end when no client came for so long"
+    )
+    parser.add_argument(
+        "--max-bitrate", type=bitrate, metavar="RATE", help="of a test's streams together"
+    )
+    parser.add_argument("--max-time", type=seconds, metavar="S", help="of a test")
+    auth = parser.add_argument_group("authentication", "without these, everybody is served")
+    auth.add_argument("--auth-key", metavar="FILE", help="this server's private RSA key (PEM)")
+    auth.add_argument("--auth-users", metavar="FILE", help="lines of user,hash as iperf3 has them")
+    _add_padding(auth)
+
+
+def _add_padding(group: Any) -> None:
+    group.add_argument("--auth-pkcs1", action="store_true", help="as iperf3 before 3.17 has it")
+
+
+def socket_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What they say of sockets, as fields of SocketOptions."""
+    return {
+        "tos": options.tos if options.dscp is None else options.dscp * 4,
+        "pacing_bps": options.pacing_rate,
+        "flow_label": options.flow_label,
+        "dont_fragment": options.dont_fragment,
+        "multipath": options.mptcp,
+        "bind_device": options.bind_dev,
+    }
+
+
+def peer_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What they say of tests with a server, as fields of TcpSpec and UdpSpec."""
+    cpu, server_cpu = options.cpu or (None, None)
+    return {
+        "repeating_payload": options.repeating_payload,
+        "cpu": cpu,
+        "server_cpu": server_cpu,
+        "title": options.title,
+        "credentials": _credentials(options),
+    }
+
+
+def refuse_for_urls(options: argparse.Namespace) -> None:
+    """Raise SpecError for options of tests with a server."""
+    for name in ("repeating_payload", "cpu", "title", "file", "auth_user", "auth_key"):
+        if getattr(options, name, None):
+            raise SpecError(f"--{name.replace('_', '-')} is no option of transfers by URL")
+
+
+def _credentials(options: argparse.Namespace) -> Credentials | None:
+    user, key = getattr(options, "auth_user", None), getattr(options, "auth_key", None)
+    if user is None and key is None:
+        return None
+    if user is None or key is None:
+        raise SpecError("authentication needs both --auth-user and --auth-key")
+    password = os.environ.get(PASSWORD)
+    if not password:
+        raise SpecError("no password", hint=f"set the environment variable {PASSWORD}")
+    return Credentials(
+        user=user, password=password, public_key=_read(key), padding=_padding(options)
+    )
+
+
+def gatekeeper(options: argparse.Namespace) -> Gatekeeper | None:
+    """Who lets clients in; None: everybody comes in. Raises SpecError."""
+    if options.auth_key is None and options.auth_users is None:
+        return None
+    if options.auth_key is None or options.auth_users is None:
+        raise SpecError("authentication needs both --auth-key and --auth-users")
+    from netmeasure.protocol.auth import Gatekeeper, read_users
+
+    try:
+        users = read_users(_read(options.auth_users).decode())
+    except UnicodeDecodeError:
+        raise SpecError(f"{options.auth_users} is not UTF-8") from None
+    return Gatekeeper(_read(options.auth_key), users, padding=_padding(options))
+
+
+def _padding(options: argparse.Namespace) -> Padding:
+    return "pkcs1" if options.auth_pkcs1 else "oaep"
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as exc:
+        raise SpecError(f"can't read {path}: {getattr(exc, 'strerror', None) or exc}") from None

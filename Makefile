@@ -49,6 +49,7 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	$(BIN)/python -m benchmarks.bench_origins
 	$(BIN)/python -m benchmarks.bench_steady
 	$(BIN)/python -m benchmarks.bench_paths
+	$(BIN)/python -m benchmarks.bench_analysis
 
 article: $(STAMP) tools  ## the experiment behind it all: curl, iperf3 and netmeasure on a late network
 	$(BIN)/python -m benchmarks.article

@@ -1,11 +1,12 @@
 """The steady state's rate and its interval against transfers whose truth is known.
 
-    python -m benchmarks.bench_steady [--runs 400] [--quick] [--json FILE]
+    python -m benchmarks.bench_steady [--runs 400] [--quick] [--until 2] [--json FILE]
 
 Bias: the mean error of the rate; "plain", that of all bytes over all the time. Coverage: how often
 the 95 % interval holds the truth, in all runs and in those with a grade of A or B; beside it the
 same for Student's t on independent batches ("naive") and for batch means doubled until von
-Neumann's ratio passes. Half-widths are medians. The seed is fixed: the figures reproduce.
+Neumann's ratio passes. Half-widths are medians. A second table: runs that end themselves, see
+`benchmarks.stopping`. The seed is fixed: the figures reproduce.
 
 Then the same analysis of recorded real series, whole and as if the test had ended earlier. Their
 truth is what the emulated line carries, or what the receiver's kernel counted: see
@@ -25,6 +26,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import stopping
 from benchmarks.recordings import Judgement, Recording, load_all
 from benchmarks.recordings import table as recorded_table
 from benchmarks.steady_cases import CASES, PLATEAU_BPS, Case, Floats
@@ -181,17 +183,23 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=400, help="series of each case and length")
     options.add_argument("--quick", action="store_true", help="50 of each, up to 10 s")
+    options.add_argument(
+        "--until", type=float, default=2, metavar="%", help="of runs that end themselves (2)"
+    )
     options.add_argument("--json", metavar="FILE", help="every figure")
     chosen = options.parse_args()
     runs, spans = (50, SPANS_S[:2]) if chosen.quick else (chosen.runs, SPANS_S)
     outcomes = [outcome(case, span, runs) for case in CASES for span in spans]
     console = Console(width=160)
     console.print(table(outcomes), highlight=False)
+    endings = [stopping.ended(case, runs, SEED, chosen.until / 100) for case in stopping.CASES]
+    console.print(stopping.table(endings), highlight=False)
     rows = recorded()
     console.print("\nrecorded real series", highlight=False)
     console.print(recorded_table(rows), highlight=False)
     if chosen.json:
         document = {"seed": SEED, "cases": [one._asdict() for one in outcomes]}
+        document["until"] = [one._asdict() for one in endings]
         document["recorded"] = [
             {
                 "path": one.path.name,

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from netmeasure.protocol.auth import Gatekeeper, read_users
     from netmeasure.repetition import alternate, repeat
     from netmeasure.result import (
+        AutoStop,
         Averages,
         Ceiling,
         Datagrams,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         FlowInterval,
         Interval,
         Limits,
+        Look,
         Loss,
         NetworkInterface,
         Phase,
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from netmeasure.usage import HostUse, Resources
 
 __all__ = [
+    "AutoStop",
     "Averages",
     "BusyError",
     "Ceiling",
@@ -114,6 +117,7 @@ __all__ = [
     "Interval",
     "Limits",
     "Link",
+    "Look",
     "Loss",
     "MeasureError",
     "NameNotFoundError",

@@ -230,10 +230,12 @@ def flows(
     client_origin_ns: int | None,
     *,
     ids: Sequence[int] | None = None,
+    counted_ns: int | None = None,
 ) -> tuple[Flow, ...]:
     """One Flow for each direction that was measured. `client_origin_ns` is the moment that the
     client's reports count from, counted from its first attempt; None when that is not known.
-    `ids` are the streams' numbers, in the order of `directions`, where they are not iperf3's."""
+    `ids` are the streams' numbers, in the order of `directions`, where they are not iperf3's.
+    `counted_ns` after the omitted time the steady state ends, where a look has ended the test."""
     ids = tuple(stream_ids(len(directions))) if ids is None else ids
     found: list[Flow] = []
     for direction in dict.fromkeys(directions):
@@ -253,9 +255,18 @@ def flows(
                     senders if upload else receivers,
                     client_origin_ns,
                     (here.resources, there.resources),
+                    counted_ns,
                 )
             )
     return tuple(found)
+
+
+def steady_so_far(spec: Spec, counted: Sequence[StreamReport], span_ns: int) -> Steady | None:
+    """The steady state of one direction over the first `span_ns` after the omitted time, from the
+    reports of one end while the test goes on. None: nothing has come yet."""
+    series = analysis.series.total([s.series for s in counted if s.series is not None])
+    found = _split(spec, series, counted, counted, span_ns) if series else None
+    return found.steady if found else None
 
 
 def _pick(side: SideReport, ids: Iterable[int], role: Role) -> dict[int, StreamReport]:
@@ -271,11 +282,14 @@ def _flow(
     client_streams: dict[int, StreamReport],
     client_origin_ns: int | None,
     resources: tuple[Resources | None, Resources | None],
+    counted_ns: int | None,
 ) -> Flow:
     udp = isinstance(spec, UdpSpec)
     counted_by, counted = _counting_side(senders, receivers, udp=udp)
     series = analysis.series.total([s.series for s in counted if s.series is not None])
-    split = _split(spec, series, counted, list(senders.values())) if series else None
+    split = _split(spec, series, counted, list(senders.values()), counted_ns) if series else None
+    if split is not None and counted_ns is not None and spec.timing.until is not None:
+        split = split._replace(steady=analysis.sequential.stated(split.steady, spec.timing.until))
     return Flow(
         direction=direction,
         streams=tuple(
@@ -369,6 +383,7 @@ def _split(
     series: Series,
     counted: Sequence[StreamReport],
     senders: Sequence[StreamReport],
+    span_ns: int | None,
 ) -> analysis.steady.Split | None:
     last = max((s.last_ns for s in counted if s.last_ns is not None), default=None)
     transfer = analysis.series.curve(series, last)
@@ -376,8 +391,9 @@ def _split(
     if isinstance(spec, UdpSpec) and not spec.timing.omit_s:
         # the first datagram of each stream stands for no time before it: n of them, n - 1 gaps
         start += series.width_ns
-    limit_s = spec.limit_s
-    end = int(transfer.at_ns[-1]) if limit_s is None else start + nanoseconds(limit_s)
+    if span_ns is None and spec.limit_s is not None:
+        span_ns = nanoseconds(spec.limit_s)
+    end = int(transfer.at_ns[-1]) if span_ns is None else start + span_ns
     return analysis.steady.split(
         transfer,
         start,

@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from netmeasure import assemble, negotiate
+from netmeasure.autostop import Watcher
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds, unix_s, wall_now
 from netmeasure.engine import sockets, sockopts
 from netmeasure.engine.control import ControlChannel
@@ -53,7 +54,7 @@ from netmeasure.protocol import (
     stream_tag,
 )
 from netmeasure.protocol.auth import make_token
-from netmeasure.result import FlowDirection, Host, Interval, SideReport
+from netmeasure.result import AutoStop, ErrorRecord, FlowDirection, Host, Interval, SideReport
 from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import check_file
@@ -101,6 +102,7 @@ class Dialogue:
         self._control: ControlChannel | None = None
         self._side: SideReport | None = None
         self._ticker: IntervalClock | None = None
+        self._watcher: Watcher | None = None
         self._resources = ResourceLog()
 
     @property
@@ -360,12 +362,14 @@ class Dialogue:
             workload, self.spec.timing, self.spec.limit_s, emit, negotiate.client_role
         )
         ticking = asyncio.create_task(ticker.run())
+        watcher = self._watcher = Watcher(workload, self.spec)
         try:
             await first_of(
                 self._control_failure(),
                 self._stream_failure(workload),
                 self._data_end(workload),
                 self._stopped(),
+                watcher.narrow(),
                 self._stall(workload),
                 self._silence(workload),
             )
@@ -586,6 +590,11 @@ class Dialogue:
             resources = None if origin is None else self._resources.collected(origin)
             self._side = assemble.side_report(this_host(streams), streams, resources)
         return self._side
+
+    def auto_stop(self, error: ErrorRecord | None) -> AutoStop | None:
+        """How the test ended, where its spec says `until` and the data had begun."""
+        stopped = self.stop.is_set() or error is not None
+        return self._watcher.outcome(stopped=stopped) if self._watcher is not None else None
 
     def close(self) -> None:
         if self.workload is not None:

@@ -11,6 +11,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from netmeasure import assemble
+from netmeasure.autostop import Watcher, ending_notes
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.phases import PhaseLog
@@ -58,6 +59,7 @@ class Fetch:
         self._client = _speaker(spec, self._workload, tls)
         self._phases = PhaseLog()
         self._ticker: IntervalClock | None = None
+        self._watcher = Watcher(self._workload, spec)
         self._resources = ResourceLog()
 
     @property
@@ -80,7 +82,13 @@ class Fetch:
         ]
         ticking = asyncio.create_task(self._tick(emit))
         try:
-            await first_of(self._all(tasks), self._time_over(), self._stopped(), self._stall())
+            await first_of(
+                self._all(tasks),
+                self._time_over(),
+                self._stopped(),
+                self._stall(),
+                self._watcher.narrow(),
+            )
             self._workload.stop()
             await self._wind_up(tasks)
         finally:
@@ -196,6 +204,7 @@ class Fetch:
             None if origin is None else self._resources.collected(origin),
         )
         directions = (self.spec.direction,) * self.spec.streams
+        auto_stop = self._watcher.outcome(stopped=self.stop.is_set() or error is not None)
         return Result(
             spec=_without_secrets(self.spec),
             complete=error is None,
@@ -210,10 +219,12 @@ class Fetch:
                 SideReport(),
                 None if origin is None else origin - self._phases.origin_ns,
                 ids=[stream.id for stream in self._workload.streams],
+                counted_ns=auto_stop.counted_ns if auto_stop else None,
             ),
             client=client,
             server=SideReport(host=Host(program=_server_name(streams))),
-            notes=tuple(self._notes(streams)),
+            auto_stop=auto_stop,
+            notes=(*self._notes(streams), *ending_notes(auto_stop)),
         )
 
     def _notes(self, streams: tuple[StreamReport, ...]) -> list[str]:

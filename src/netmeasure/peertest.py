@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from netmeasure import assemble
+from netmeasure.autostop import ending_notes
 from netmeasure.dialogue import Dialogue
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.sockets import address_text
@@ -67,6 +68,7 @@ def _result(
     if dialogue.workload is not None and dialogue.workload.origin_ns is not None:
         origin_ns = dialogue.workload.origin_ns - dialogue.phases.origin_ns
         _add_first_bytes(dialogue.phases, client, dialogue.workload)
+    auto_stop = dialogue.auto_stop(error)
     return Result(
         spec=dialogue.spec,
         complete=error is None,
@@ -74,12 +76,20 @@ def _result(
         started_at=started_at,
         target=address_text((host, port)),
         setup=dialogue.phases.collected(),
-        flows=assemble.flows(dialogue.spec, dialogue.directions, client, server, origin_ns),
+        flows=assemble.flows(
+            dialogue.spec,
+            dialogue.directions,
+            client,
+            server,
+            origin_ns,
+            counted_ns=auto_stop.counted_ns if auto_stop else None,
+        ),
         client=client,
         server=server,
         peer_extended=dialogue.extended,
         server_output=dialogue.server_output,
-        notes=_notes(dialogue, client),
+        auto_stop=auto_stop,
+        notes=(*_notes(dialogue, client), *ending_notes(auto_stop)),
     )
 
 

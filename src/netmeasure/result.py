@@ -674,6 +674,44 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
         return self.steady.goodput_bps / self.ceiling.payload_bps
 
 
+Ending = Literal["narrow", "cap", "ended", "stopped"]
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What the client knew of one direction while the test went on: its steady state over the first
+    `at_ns` after the omitted time, of the bytes received, or acknowledged where it sends. All but
+    the moment is None where nothing had come yet."""
+
+    direction: FlowDirection
+    at_ns: int
+    verdict: str | None = None
+    goodput_bps: float | None = None
+    margin: float | None = None
+    grade: str | None = None
+
+
+class AutoStop(msgspec.Struct, frozen=True, kw_only=True):
+    """How a test ended that was to end when its interval is narrow (`spec.timing.until`).
+
+    reason      narrow: by itself. cap: it went on for all of `cap_ns`. ended: what was transferred
+                came to its end before. stopped: by the user, or an error
+    counted_ns  of a test that ended by itself, the measured time at the look that decided it: the
+                flows' analysis ends there, too, and what came later is their tail
+    looks       all of them, in their order, one per direction
+    """
+
+    target: float
+    reason: Ending
+    cap_ns: int
+    counted_ns: int | None = None
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def saved_ns(self) -> int:
+        """Against the cap."""
+        return 0 if self.counted_ns is None else self.cap_ns - self.counted_ns
+
+
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Why a result is incomplete. `number` is iperf3's of the error, where one end told it to the
     other (SERVER_ERROR)."""
@@ -691,6 +729,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     `notes` are sentences about what was asked for and could not be had, or could not be learned.
     `server_output` is what the server itself printed of the test, where it was asked for that: text
     or, of one that writes JSON, an object as JSON.
+    `auto_stop` is there where the spec says `until`.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -705,6 +744,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     server: SideReport = SideReport()
     peer_extended: bool = False
     server_output: str | None = None
+    auto_stop: AutoStop | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -25,6 +25,9 @@ DEFAULT_PORT = 5201
 #: Bitrates that differ by less are the same, unless told.
 DEFAULT_MARGIN = 0.02
 DEFAULT_DURATION_S = 10.0
+#: The most that a test takes which ends by itself (`Timing.until`).
+DEFAULT_CAP_S = 60.0
+MIN_UNTIL, MAX_UNTIL = 0.001, 0.5
 DEFAULT_BLOCK_BYTES = 512 * 1024
 MAX_BLOCK_BYTES = 1024 * 1024  # iperf3's limit; both ends of a test use the same block size
 MAX_STREAMS = 128
@@ -101,6 +104,10 @@ class Timing(_Checked, frozen=True, kw_only=True):
     and every byte or block limit. `interval_s` is the period of live intervals.
     `baseline_s` before the first attempt to connect, this host is watched at rest (0: it is not):
     that is part of no other figure.
+
+    `until` ends the test as soon as half the confidence interval of the steady bitrate is narrower
+    than this share of it (0.02: +-2 %), in every direction; `duration_s` is then the most that it
+    takes, 60 s unless given. See `analysis.sequential`.
     """
 
     duration_s: float | None = None
@@ -110,6 +117,7 @@ class Timing(_Checked, frozen=True, kw_only=True):
     omit_s: float = 0.0
     interval_s: float = 1.0
     baseline_s: float = 0.0
+    until: float | None = None
 
     def _check(self) -> None:
         ends = [self.duration_s, self.total_bytes, self.total_blocks]
@@ -117,6 +125,12 @@ class Timing(_Checked, frozen=True, kw_only=True):
             raise SpecError("only one of duration, bytes and blocks can end a test")
         if self.endless and any(end is not None for end in ends):
             raise SpecError("an endless test has no limit of time, bytes or blocks")
+        _within("until", self.until, MIN_UNTIL, MAX_UNTIL, "of the bitrate")
+        if self.until is not None and (self.total_bytes or self.total_blocks or self.endless):
+            raise SpecError(
+                "a test that ends when its interval is narrow is limited by time alone",
+                hint="give the most that it may take as a duration",
+            )
         _within("duration", self.duration_s, 0.001, MAX_DURATION_S, "s")
         _within("bytes", self.total_bytes, 1, MAX_COUNT, "bytes")
         _within("blocks", self.total_blocks, 1, MAX_COUNT // MAX_BLOCK_BYTES, "blocks")
@@ -126,10 +140,16 @@ class Timing(_Checked, frozen=True, kw_only=True):
             _within("baseline", self.baseline_s, MIN_BASELINE_S, MAX_OMIT_S, "s")
 
     @property
+    def given_limit_s(self) -> float | None:
+        """The duration that was asked for, or the cap of `until`; None: neither was."""
+        return DEFAULT_CAP_S if self.until and self.duration_s is None else self.duration_s
+
+    @property
     def limit_s(self) -> float | None:
         """Seconds to measure after the omitted ones; None where something else ends the test."""
         if self.total_bytes is None and self.total_blocks is None and not self.endless:
-            return DEFAULT_DURATION_S if self.duration_s is None else self.duration_s
+            limit_s = self.given_limit_s
+            return DEFAULT_DURATION_S if limit_s is None else limit_s
         return None
 
 
@@ -321,6 +341,11 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
         _within("burst", self.burst_datagrams, 1, MAX_BURST, "datagrams")
         if self.target_pps is not None and self.target_bps not in (None, DEFAULT_UDP_BPS):
             raise SpecError("only one of target bitrate and packet rate can be given")
+        if self.timing.until is not None and self.direction != "download":
+            raise SpecError(
+                "only what arrives here can end a UDP test: its sender does not know what arrived",
+                hint="measure the download, or give a duration",
+            )
         for name in ("congestion", "mss_bytes", "no_delay", "multipath"):
             if getattr(self.options, name):
                 raise SpecError(f"{name.removesuffix('_bytes')} is an option of TCP, not of UDP")
@@ -426,13 +451,13 @@ class _FetchSpec(_Checked, frozen=True, kw_only=True):
                 raise SpecError(f"{name.replace('_', ' ')} is no option of transfers by URL")
         if timing.total_blocks is not None:
             raise SpecError("a transfer by URL has no blocks", hint="give bytes or a time")
-        if self.repeat and timing.duration_s is None and timing.total_bytes is None:
+        if self.repeat and self.limit_s is None and timing.total_bytes is None:
             raise SpecError("to repeat needs an end", hint="give a time or bytes")
         if timing.omit_s and timing.total_bytes is not None:
             raise SpecError("time can't be omitted from a transfer that bytes end")
         if self.keep_connections and not self.repeat:
             raise SpecError("connections are kept only where the transfer is repeated")
-        if upload and timing.duration_s is None and timing.total_bytes is None:
+        if upload and self.limit_s is None and timing.total_bytes is None:
             raise SpecError("an upload needs an end", hint="give a time or bytes")
         if upload and (self.repeat or self.first_byte is not None or self.last_byte is not None):
             raise SpecError("an upload can't be repeated, nor be a part of a file")
@@ -445,7 +470,7 @@ class _FetchSpec(_Checked, frozen=True, kw_only=True):
     @property
     def limit_s(self) -> float | None:
         """Seconds to measure after the omitted ones; None where bytes or the file's end decide."""
-        return self.timing.duration_s
+        return self.timing.given_limit_s
 
     @property
     def total_bytes(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Text to numbers and back: "10G" bits per second, "64KiB" bytes, "1.5s" nanoseconds.
+"""Text to numbers and back: "10G" bits per second, "64KiB" bytes, "1.5s" nanoseconds, "2%".
 
 Bit rates are decimal (1 Gbit/s = 10**9 bit/s). Sizes are binary when written KiB, MiB, GiB, and so
 is the bare letter K, M, G that iperf3's users type; KB, MB, GB are decimal (SI, IEC 80000-13).
@@ -64,6 +64,18 @@ def parse_count(text: str) -> int:
     if scaled != scaled.to_integral_value():
         raise SpecError(f"{text!r} is not a whole number")
     return _exact(number, _DECIMAL[unit.lower()], text, "a count")
+
+
+def parse_share(text: str) -> float:
+    """A share of a whole from "2%" or "0.02"."""
+    number, percent, rest = text.strip().partition("%")
+    match = _NUMBER.match(number)
+    if match is None or match[2] or rest:
+        raise SpecError(f"{text!r} is not a share", hint="write for example 2% or 0.02")
+    share = float(match[1]) / (100 if percent else 1)
+    if share >= 1:
+        raise SpecError(f"{text!r} is not less than the whole", hint="write for example 2% or 0.02")
+    return share
 
 
 def parse_duration_ns(text: str) -> int:

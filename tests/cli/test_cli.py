@@ -95,6 +95,11 @@ def test_help(command: tuple[str, ...]) -> None:
         "-C nosuchcongestionname",
         "--bogus",
         "-d sideways",
+        "--until 2",
+        "--until 60%",
+        "--until 2% -n 1M",
+        "--until 2% -k 5",
+        "-u --until 2%",
         "--burst 5",
         "-u -l 8",
         "-u -C cubic",
@@ -107,6 +112,18 @@ def test_a_wrong_value_is_one_line(words: str) -> None:
     assert ran.returncode == Exit.USAGE
     assert ran.stdout == ""
     one_line(ran.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--until 2", "write for example 2%"),
+        ("--until 2% -n 1M", "give the most that it may take"),
+        ("-u --until 2%", "measure the download"),
+    ],
+)
+def test_what_can_not_end_a_test_by_itself_says_what_could(words: str, said: str) -> None:
+    assert said in one_line(netmeasure("loopback", *words.split()).stderr)
 
 
 @pytest.mark.parametrize(

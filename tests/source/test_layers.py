@@ -37,6 +37,7 @@ _L5 = {
     "assemble",
     "arrivals",
     "intervals",
+    "autostop",
     "dialogue",
     "peertest",
     "fetch",

@@ -54,6 +54,14 @@ def test_wrong_values(kind: Any, options: dict[str, Any], words: str | None) -> 
         kind(**options)
 
 
+@pytest.mark.parametrize("kind", [nm.HttpSpec, nm.FtpSpec])
+def test_a_transfer_that_ends_itself_has_its_end(kind: Any) -> None:
+    until = nm.Timing(until=0.02)
+    assert kind(timing=until, direction="upload").limit_s == 60
+    assert kind(timing=until, repeat=True).limit_s == 60
+    assert kind(timing=nm.Timing(until=0.02, duration_s=9)).limit_s == 9
+
+
 @pytest.mark.parametrize(
     "url", ["http://", "http:///x", "http://h:0/", "http://h:99999/", "http://h:x/", "http://[::1/",
             "http://h/a b", "http://h/\n", "http://h/\x00", "ftp://h/"]

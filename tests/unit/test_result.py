@@ -12,6 +12,7 @@ import pytest
 from netmeasure.errors import ResultFormatError
 from netmeasure.result import (
     SCHEMA_VERSION,
+    AutoStop,
     Averages,
     Ceiling,
     CeilingLayer,
@@ -23,6 +24,7 @@ from netmeasure.result import (
     Host,
     Interval,
     Limits,
+    Look,
     Loss,
     NetworkInterface,
     Phase,
@@ -235,7 +237,7 @@ SPEC = TcpSpec(
     server_output=True,
     burst_blocks=3,
     file="/tmp/data",
-    timing=Timing(duration_s=2.5, omit_s=0.5, interval_s=0.1, baseline_s=1.0),
+    timing=Timing(duration_s=2.5, omit_s=0.5, interval_s=0.1, baseline_s=1.0, until=0.02),
     block_bytes=4096,
     target_bps=10**9,
     send_mode="sendfile",
@@ -285,6 +287,22 @@ FULL = Result(
     server=msgspec.structs.replace(SIDE, concurrent_tests=1),
     peer_extended=True,
     server_output="iperf Done.\n",
+    auto_stop=AutoStop(
+        target=0.02,
+        reason="narrow",
+        cap_ns=60_000_000_000,
+        counted_ns=3_500_000_000,
+        looks=(
+            Look(
+                direction="upload",
+                at_ns=2_500_000_000,
+                verdict="steady",
+                goodput_bps=1e9,
+                margin=0.01,
+                grade="B",
+            ),
+        ),
+    ),
     notes=("the server is plain iperf3", 'quotes " and \\ and \x00 and \U0001f4f6'),
 )
 EMPTY = Result(spec=TcpSpec(), complete=False, started_at="", target="lab1")

@@ -18,6 +18,7 @@ from netmeasure.spec import (
     SocketOptions,
     TcpSpec,
     Timing,
+    UdpSpec,
 )
 
 NAN = float("nan")
@@ -49,6 +50,7 @@ def test_defaults() -> None:
         (Timing, "total_blocks", 1, MAX_COUNT // MAX_BLOCK_BYTES, 1),
         (Timing, "omit_s", 0, 600, 0.001),
         (Timing, "interval_s", 0.01, 86_400, 0.001),
+        (Timing, "until", 0.001, 0.5, 0.0001),
         (SocketOptions, "mss_bytes", 88, 32_767, 1),
         (SocketOptions, "window_bytes", 1, 536_870_912, 1),
         (SocketOptions, "bind_port", 1, 65_535, 1),
@@ -138,6 +140,8 @@ def test_one_end_only(ends: dict[str, Any]) -> None:
         (Timing(), 10, None),
         (Timing(omit_s=3), 10, None),
         (Timing(duration_s=0.25), 0.25, None),
+        (Timing(until=0.02), 60, None),
+        (Timing(until=0.02, duration_s=5), 5, None),
         (Timing(total_bytes=700), None, 700),
         (Timing(total_blocks=3), None, 3000),
     ],
@@ -145,6 +149,19 @@ def test_one_end_only(ends: dict[str, Any]) -> None:
 def test_what_ends_a_test(timing: Timing, limit_s: float | None, total_bytes: int | None) -> None:
     assert timing.limit_s == limit_s
     assert TcpSpec(timing=timing, block_bytes=1000).total_bytes == total_bytes
+
+
+@pytest.mark.parametrize("limit", [{"total_bytes": 1}, {"total_blocks": 1}, {"endless": True}])
+def test_a_test_that_ends_itself_is_limited_by_time(limit: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="limited by time alone"):
+        Timing(until=0.02, **limit)
+
+
+@pytest.mark.parametrize("direction", ["upload", "both"])
+def test_datagrams_that_are_sent_can_not_end_a_test(direction: Any) -> None:
+    with pytest.raises(SpecError, match="does not know what arrived"):
+        UdpSpec(direction=direction, timing=Timing(until=0.02))
+    assert UdpSpec(direction="download", timing=Timing(until=0.02)).limit_s == 60
 
 
 def test_the_most_blocks_fit_a_signed_64_bit_number() -> None:

@@ -69,6 +69,27 @@ def test_durations(text: str, nanoseconds: int) -> None:
     assert units.parse_duration_ns(text) == nanoseconds
 
 
+@pytest.mark.parametrize(
+    ("text", "share"), [("2%", 0.02), ("0.5 %", 0.005), (".02", 0.02), ("0.02", 0.02), ("0", 0)]
+)
+def test_shares(text: str, share: float) -> None:
+    assert units.parse_share(text) == pytest.approx(share, abs=1e-12)
+
+
+@pytest.mark.parametrize("text", ["", "%", "2 percent", "2%%", "2%x", "-2%", "2G", "1e-2", "nan"])
+def test_what_is_no_share(text: str) -> None:
+    with pytest.raises(SpecError, match="is not a share") as caught:
+        units.parse_share(text)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["1", "2", "100%", "9" * 400])
+def test_a_share_is_less_than_the_whole(text: str) -> None:
+    with pytest.raises(SpecError, match="less than the whole") as caught:
+        units.parse_share(text)
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("parse", PARSERS)
 @pytest.mark.parametrize(
     "text",

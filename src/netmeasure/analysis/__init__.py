@@ -10,10 +10,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from netmeasure.analysis import course, limits, series, steady
+    from netmeasure.analysis import course, limits, sequential, series, steady
 
-_ON_NUMPY = ("course", "limits", "series", "steady")
-__all__ = ["course", "limits", "load", "series", "steady"]
+_ON_NUMPY = ("course", "limits", "sequential", "series", "steady")
+__all__ = ["course", "limits", "load", "sequential", "series", "steady"]
 
 
 def load() -> None:

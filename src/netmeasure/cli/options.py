@@ -11,6 +11,7 @@ from netmeasure.cli.values import (
     bitrate,
     byte_size,
     count,
+    margin,
     port_number,
     port_range,
     seconds,
@@ -79,6 +80,13 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     end.add_argument("-n", "--bytes", type=byte_size, metavar="SIZE", help="bytes per direction")
     end.add_argument("--endless", action="store_true", help="until it is interrupted")
     end.add_argument("-k", "--blocks", type=count, metavar="N", help="blocks per direction")
+    test.add_argument(
+        "--until",
+        type=margin,
+        metavar="SHARE",
+        help="end when the steady bitrate is known to +- so much, such as 2%%; -t is then the most"
+        " that it takes (default 60 s)",
+    )
     test.add_argument("-O", "--omit", type=seconds, default=0.0, metavar="S")
     test.add_argument("-i", "--interval", type=seconds, default=1.0, metavar="S")
     test.add_argument(

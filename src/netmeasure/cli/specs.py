@@ -85,6 +85,7 @@ def _common(options: Options) -> dict[str, Any]:
             omit_s=options.omit,
             interval_s=options.interval,
             baseline_s=options.baseline,
+            until=options.until,
         ),
         "options": SocketOptions(
             congestion=options.congestion,

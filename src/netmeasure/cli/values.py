@@ -35,6 +35,7 @@ bitrate = _value(units.parse_bitrate, "bitrate")
 byte_size = _value(units.parse_size, "size")
 seconds = _value(lambda text: units.parse_duration_ns(text) / 1e9, "duration")
 count = _value(units.parse_count, "count")
+margin = _value(units.parse_share, "share")
 
 
 def share(text: str) -> float:

@@ -63,6 +63,8 @@ def spec_words(spec: Spec) -> str:
         amount = size(spec.total_bytes)
     else:
         amount = "the whole file" if spec.limit_s is None else duration(spec.limit_s * 1e9)
+    if spec.timing.until is not None:
+        amount = f"until +-{100 * spec.timing.until:g} %, at most {amount}"
     omit = f" after {spec.timing.omit_s:g} s omitted" if spec.timing.omit_s else ""
     kind = f"TCP {direction}"
     if isinstance(spec, UdpSpec):
@@ -73,7 +75,7 @@ def spec_words(spec: Spec) -> str:
     if isinstance(spec, HttpSpec | FtpSpec):
         kind = f"{spec.kind} {direction}"
         if spec.repeat:
-            amount = f"repeated for {amount}"
+            amount = f"repeated {amount}" if spec.timing.until else f"repeated for {amount}"
     return f"{kind}, {streams}, {amount}{omit}"
 
 

@@ -22,7 +22,7 @@ from netmeasure._fast.worker import Group, Stream
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import StreamError
-from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport
+from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport, TcpInfo
 from netmeasure.usage import ThreadCpu
 
 FINE_BUCKET_NS = MILLISECOND_NS
@@ -224,6 +224,23 @@ class Workload(ABC):
         somebody looks. The rest is what holds now."""
         return tuple(self._level(s, until_ns) for s in self._streams if s.role == role)
 
+    def so_far(self) -> tuple[StreamReport, ...]:
+        """What an analysis needs of each stream, while the threads go on counting."""
+        origin = self.origin_ns or 0
+        return tuple(
+            StreamReport(
+                id=stream.id,
+                role=stream.role,
+                series=relative(stream.loop.series(), origin),
+                tcp_info=self._path(stream.sock, origin),
+            )
+            for stream in self._streams
+        )
+
+    def _path(self, sock: socket.socket, origin_ns: int) -> TcpInfo | None:
+        """The kernel's word at this moment; None: it has none."""
+        return None
+
     def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
         return StreamInterval(id=stream.id, bytes=stream.loop.counted_until(until_ns))
 
@@ -330,17 +347,22 @@ class Reported(Protocol):
     def error(self) -> str | None: ...
 
 
+def relative(series: tuple[int | None, int, list[int]], origin_ns: int) -> Series | None:
+    """A native loop's series, counted from `origin_ns`. None: it has not begun."""
+    begin, width, counts = series
+    if begin is None:
+        return None
+    return Series(origin_ns=begin - origin_ns, width_ns=width, bytes=tuple(counts))
+
+
 def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
     """What all kinds of stream tell; moments count from `origin_ns`."""
     loop = stream.loop
-    series_origin, width, counts = loop.series()
-    series = None
+    series = relative(loop.series(), origin_ns)
     counted = None
-    if series_origin is not None:
-        series = Series(origin_ns=series_origin - origin_ns, width_ns=width, bytes=tuple(counts))
-        if window is not None:
-            last = None if loop.last_ns is None else loop.last_ns - origin_ns
-            counted = analysis.series.curve(series, last).between(*window)
+    if series is not None and window is not None:
+        last = None if loop.last_ns is None else loop.last_ns - origin_ns
+        counted = analysis.series.curve(series, last).between(*window)
     user_ns, system_ns = loop.cpu_ns
     return StreamReport(
         id=stream.id,

@@ -9,9 +9,10 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from netmeasure._fast.tcp import Receiver, Sender
+from netmeasure.clock import now_ns
 from netmeasure.engine import sockets, sockopts, tcpinfo
 from netmeasure.errors import SocketOptionError, SpecError
-from netmeasure.result import Role, SocketFacts, StreamInterval, StreamReport
+from netmeasure.result import Role, SocketFacts, StreamInterval, StreamReport, TcpInfo
 from netmeasure.spec import ReceiveMode, SendMode
 from netmeasure.workloads.base import DataStream, Plan, Workload
 
@@ -140,6 +141,9 @@ class TcpWorkload(Workload):
         if retransmits is not None and stream.syn_retransmits:
             retransmits -= stream.syn_retransmits
         return replace(level, retransmits=retransmits, **tcpinfo.state(raw))
+
+    def _path(self, sock: socket.socket, origin_ns: int) -> TcpInfo | None:
+        return tcpinfo.decode([(now_ns(), tcpinfo.read(sock))], origin_ns)
 
     def finish_senders(self) -> None:
         """Say FIN on the streams that have been sent on. Where both ends are netmeasure the senders

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import msgspec
 
+from netmeasure import analysis
 from netmeasure._fast.tcp import Receiver, Sender
 from netmeasure._fast.worker import Group, Stream, Tally
 from netmeasure.clock import now_ns
@@ -33,6 +34,7 @@ from netmeasure.workloads.base import (
     BUCKET_NS,
     FINE_BUCKET_NS,
     FINE_UP_TO_NS,
+    relative,
     stream_report,
     stretch,
 )
@@ -115,6 +117,18 @@ class TransferStream:
     def last_ns(self) -> int | None:
         running = self._running[0].last_ns if self._running else None
         return running if running is not None else self.loop.last_ns
+
+    def so_far(self, origin_ns: int) -> StreamReport:
+        """What an analysis needs, while the transfer goes on."""
+        parts, info = [self.loop.series()], None
+        if self._running is not None:
+            loop, _, sock = self._running
+            parts.append(loop.series())
+            info = tcpinfo.decode([(now_ns(), tcpinfo.read(sock))], origin_ns)
+        known = [one for part in parts if (one := relative(part, origin_ns)) is not None]
+        return StreamReport(
+            id=self.id, role=self.role, series=analysis.series.total(known), tcp_info=info
+        )
 
     def count(self, count: int) -> None:
         """Bytes that a library has just received, or sent and flushed."""
@@ -356,6 +370,9 @@ class TransferWorkload:
             for s in self.streams
             if s.role == role
         )
+
+    def so_far(self) -> tuple[StreamReport, ...]:
+        return tuple(stream.so_far(self.origin_ns or 0) for stream in self.streams)
 
     def stop(self) -> None:
         for stream in self.streams:

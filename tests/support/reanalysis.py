@@ -1,0 +1,35 @@
+"""A saved result, analysed again."""
+
+from __future__ import annotations
+
+import netmeasure as nm
+from netmeasure import assemble
+
+
+def again(result: nm.Result) -> tuple[nm.Flow, ...]:
+    """The flows, from the reports of both ends alone."""
+    ids = [stream.id for flow in result.flows for stream in flow.streams]
+    directions = [flow.direction for flow in result.flows for _ in flow.streams]
+    # what the client counted from lies so long before its first byte as set-up does not account for
+    first = result.flows[0]
+    here = [s.sender if first.direction == "upload" else s.receiver for s in first.streams]
+    begins = [report.series.origin_ns for report in here if report and report.series]
+    assert result.set_up_ns is not None
+    return assemble.flows(
+        result.spec,
+        directions,
+        result.client,
+        result.server,
+        result.set_up_ns - min(begins),
+        ids=ids,
+        counted_ns=result.auto_stop.counted_ns if result.auto_stop else None,
+    )
+
+
+def check(result: nm.Result) -> None:
+    """No figure changes when a result is analysed again from its saved JSON."""
+    saved = nm.Result.from_json(result.to_json())
+    assert saved == result
+    flows = again(saved)
+    assert flows == result.flows
+    assert all(flow.steady is not None for flow in flows)

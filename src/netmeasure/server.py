@@ -13,7 +13,7 @@ from typing import Literal
 from weakref import WeakValueDictionary
 
 from netmeasure.arrivals import Arrival
-from netmeasure.clock import now_ns, seconds
+from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import UdpDoor, Welcome
 from netmeasure.engine.listeners import listen, listen_hint, reachable
@@ -42,6 +42,8 @@ MAX_STRANGERS = 512
 PORT_TRIES = 20
 #: How long a turned-away connection is kept, so that the reason arrives before the close.
 LINGER_S = 1.0
+#: How long a test that has told everything may keep the next client waiting.
+FAREWELL_S = 0.5
 #: Failures of accept() that pass; after them accepting pauses for a moment.
 _ACCEPT_PAUSE_S = 0.1
 
@@ -308,7 +310,7 @@ class Server:
         except BaseException:
             await control.close()
             raise
-        if len(self._sessions) >= self._limits.max_tests or self._served.is_set():
+        if not await self._has_room():
             self._refuse(f"{peer} was turned away: {len(self._sessions)} tests are running")
             with suppress(MeasureError):
                 await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
@@ -349,6 +351,17 @@ class Server:
                     self._refuse(f"{peer}: {session.refusal}")
             elif self._on_result is not None:
                 self._on_result(session.result)
+
+    async def _has_room(self) -> bool:
+        """For one more test: now, or as soon as one that has only to say goodbye is gone. Its
+        client may have ended before we hear of it, and another one may have been started since."""
+        give_up = now_ns() + nanoseconds(FAREWELL_S)
+        while len(self._sessions) >= self._limits.max_tests and not self._served.is_set():
+            leaving = any(session.is_leaving for session in self._sessions.values())
+            if not leaving or now_ns() > give_up:
+                return False
+            await asyncio.sleep(0.005)
+        return not self._served.is_set()
 
     def _refuse(self, sentence: str) -> None:
         if self._on_refusal is not None:

@@ -132,6 +132,11 @@ class Session:
         return self._parameters is not None and self._parameters.udp
 
     @property
+    def is_leaving(self) -> bool:
+        """Everything has been said but the goodbye."""
+        return self._control.connection.phase in (Phase.DISPLAYING, Phase.OVER)
+
+    @property
     def local_host(self) -> str:
         """The address of this host that the client reached."""
         return self._control.local_host

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from types import TracebackType
+from collections.abc import Mapping
+from typing import Any
 
-from netmeasure.cli.iperf3 import failures
+import msgspec
+
+from netmeasure.cli.iperf3 import failures, interruption, reports
 from netmeasure.cli.iperf3.output import Output
-from netmeasure.cli.iperf3.reports import make_report
 from netmeasure.cli.iperf3.settings import Settings
 from netmeasure.client import make_run
 from netmeasure.errors import NetmeasureError
 from netmeasure.export.iperf3 import Report
 from netmeasure.observe import Control, Observer, Opening
-from netmeasure.result import Interval
+from netmeasure.result import Interval, Result
 from netmeasure.run import Run
 from netmeasure.spec import PeerSpec
 
@@ -28,30 +30,50 @@ SAME_S = 0.5
 async def client(settings: Settings, spec: PeerSpec, output: Output) -> int:
     """Run the test; returns the exit code."""
     assert settings.client is not None
-    report = make_report(settings)
+    report = reports.make_report(settings)
     watch = _Watch(report, spec, output)
     output.lines(report.greeting())
     error: NetmeasureError | None = None
     run = make_run(_bracketed(settings.client.host), spec, port=settings.port, observer=watch)
-    with _Interruptible(run) as interruption:
-        try:
-            async with run:
-                await run.wait()
-        except NetmeasureError as exc:
-            error = exc
-        except asyncio.CancelledError:
-            if interruption.signal is None:
-                raise
+    asked = _Interruption(run)
+    try:
+        async with run:
+            await run.wait()
+    except NetmeasureError as exc:
+        error = exc
+    except asyncio.CancelledError:
+        if asked.signal is None:
+            raise
+    asked.too_late()
     sentence = None
-    if interruption.signal is not None:
-        sentence = failures.interrupt_sentence("client", interruption.signal)
+    if asked.signal is not None:
+        sentence = interruption.sentence("client", asked.signal)
     elif error is not None:
         sentence = f"error - {failures.client_sentence(error)}"
     told = sentence.removeprefix("error - ") if sentence else None  # JSON has no such prefix
-    output.lines(report.ended(run.result, error=told))
+    output.lines(
+        report.ended(
+            run.result,
+            error=told,
+            server_output=_server_output(run.result),
+            file=reports.file_of(settings),
+        )
+    )
     if sentence is not None and not settings.is_json:
         output.complain(sentence)
-    return 0 if error is None or interruption.signal is not None else 1
+    return 0 if error is None or asked.signal is not None else 1
+
+
+def _server_output(result: Result | None) -> str | Mapping[str, Any] | None:
+    """What --get-server-output brought: text, or the document of a server with -J."""
+    said = result.server_output if result is not None else None
+    if said is None or not said.startswith("{"):
+        return said
+    try:
+        document = msgspec.json.decode(said)
+    except msgspec.DecodeError:
+        return said
+    return document if isinstance(document, dict) else said
 
 
 def _bracketed(host: str) -> str:
@@ -77,7 +99,7 @@ class _Watch(Observer):
         self._output.lines(self._report.interval(interval))
 
 
-class _Interruptible:
+class _Interruption:
     """SIGINT, SIGTERM and SIGHUP end the test and let it tell what it measured; another one later,
     or a server that does not play along, ends it at once."""
 
@@ -88,25 +110,20 @@ class _Interruptible:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._grace: asyncio.TimerHandle | None = None
-
-    def __enter__(self) -> _Interruptible:
-        for number in SIGNALS:
+        self._over = False
+        for number in interruption.SIGNALS:
             self._loop.add_signal_handler(number, self._on_signal, number)
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def too_late(self) -> None:
+        """The test is over: from now on signals change nothing."""
+        self._over = True
         if self._grace is not None:
             self._grace.cancel()
-        for number in SIGNALS:
-            self._loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
         now = self._loop.time()
+        if self._over:
+            return
         if self.signal is not None:
             if now > self._first_at + SAME_S:
                 self._give_up()
@@ -121,6 +138,3 @@ class _Interruptible:
     def _give_up(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

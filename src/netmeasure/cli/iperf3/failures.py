@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 
 from netmeasure.errors import (
@@ -114,12 +113,6 @@ def server_sentence(error: ErrorRecord) -> str:
 
 def listen_sentence(error: ServeError) -> str:
     return f"error - unable to start listener for connections: {_reason(error)}"
-
-
-def interrupt_sentence(end: str, number: signal.Signals) -> str:
-    """`end` is "client" or "server"."""
-    words = signal.strsignal(number)
-    return f"interrupt - the {end} has terminated by signal {words}({number.value})"
 
 
 def _stream_sentence(message: str) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from netmeasure.cli import signals, streams
-from netmeasure.cli.iperf3 import daemon, usage
+from netmeasure.cli.iperf3 import daemon, interruption, usage
 from netmeasure.cli.iperf3.output import Output
 from netmeasure.cli.iperf3.settings import Settings, parse
 from netmeasure.errors import SpecError, UsageError
 
 if TYPE_CHECKING:
-    from netmeasure.spec import PeerSpec, ServerLimits
+    from netmeasure.cli.iperf3.service import Service
+    from netmeasure.spec import PeerSpec
 
 OK, FAILED = 0, 1
 
@@ -48,12 +50,16 @@ def _refuse(sentence: str) -> int:
 
 
 def _run(settings: Settings) -> int:
-    from netmeasure.cli.iperf3 import specs  # with it comes the engine
+    _watch_signals(settings)
+    from netmeasure.cli.iperf3.service import service  # with these comes the engine
+    from netmeasure.cli.iperf3.specs import client_spec
 
     try:
-        work = specs.server_limits(settings) if settings.server else specs.client_spec(settings)
+        work = service(settings) if settings.server else client_spec(settings)
     except SpecError as exc:
         return _refuse(f"parameter error - {exc}\n")
+    if settings.no_fq_socket_pacing and not settings.is_json:
+        sys.stdout.write("Warning:  --no-fq-socket-pacing is deprecated\n")
     if settings.is_json and settings.format != "a":
         sys.stderr.write("warning: Report format (-f) flag ignored with JSON output (-J)\n")
     try:
@@ -79,6 +85,18 @@ def _run(settings: Settings) -> int:
     return FAILED if output.lost else code
 
 
+def _watch_signals(settings: Settings) -> None:
+    """Until the event loop does it: a script may end a server that it has only just started."""
+    end = "server" if settings.server else "client"
+
+    def leave(number: int, _: object) -> None:
+        sys.stderr.write(f"iperf3: {interruption.sentence(end, signal.Signals(number))}\n")
+        raise SystemExit(OK)
+
+    for number in interruption.SIGNALS:
+        signal.signal(number, leave)
+
+
 def _leave(settings: Settings, sentence: str) -> int:
     sys.stderr.write(f"iperf3: {sentence}\n")
     if settings.server:
@@ -86,14 +104,14 @@ def _leave(settings: Settings, sentence: str) -> int:
     return FAILED
 
 
-def _measure(settings: Settings, work: PeerSpec | ServerLimits, output: Output) -> int:
+def _measure(settings: Settings, work: PeerSpec | Service, output: Output) -> int:
     import uvloop
 
     from netmeasure.cli.iperf3 import client, server
-    from netmeasure.spec import ServerLimits
+    from netmeasure.cli.iperf3.service import Service
 
     try:
-        if isinstance(work, ServerLimits):
+        if isinstance(work, Service):
             return uvloop.run(server.server(settings, work, output))
         return uvloop.run(client.client(settings, work, output))
     except KeyboardInterrupt:  # before there was anything to interrupt

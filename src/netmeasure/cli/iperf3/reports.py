@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
+
 from netmeasure.cli.iperf3 import usage
 from netmeasure.cli.iperf3.settings import Settings
-from netmeasure.export.iperf3 import JsonReport, Report, TextReport
+from netmeasure.export.iperf3 import File, JsonReport, Report, TextReport
 from netmeasure.export.iperf3 import Settings as Style
 
 #: In JSON, where readers split off "iperf " and take the rest for a number.
 VERSION = f"iperf {usage.IMITATED}"
+
+
+def file_of(settings: Settings) -> File | None:
+    """-F's, as it is now."""
+    if settings.file is None:
+        return None
+    try:
+        return File(name=settings.file, bytes=os.stat(settings.file).st_size)
+    except OSError:  # it never came to a test that would have made it
+        return File(name=settings.file, bytes=0)
 
 
 def make_report(settings: Settings) -> Report:

@@ -8,98 +8,92 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from netmeasure.cli.iperf3 import failures, specs
-from netmeasure.cli.iperf3.client import SIGNALS
+from netmeasure.cli.iperf3 import failures, interruption, specs
 from netmeasure.cli.iperf3.output import Output
-from netmeasure.cli.iperf3.reports import make_report
+from netmeasure.cli.iperf3.reports import file_of, make_report
+from netmeasure.cli.iperf3.service import Service
 from netmeasure.cli.iperf3.settings import Settings
+from netmeasure.engine.tasks import first_of
 from netmeasure.errors import ServeError
 from netmeasure.observe import Control, Observer, Opening
 from netmeasure.result import ErrorRecord, Interval, Result
 from netmeasure.server import serve
-from netmeasure.spec import ServerLimits
 
 _NOT_AUTHORIZED = 142
 
 
-async def server(settings: Settings, limits: ServerLimits, output: Output) -> int:
+async def server(settings: Settings, service: Service, output: Output) -> int:
     """Serve until a signal, or one test; returns the exit code."""
     desk = _Desk(settings, output)
     loop = asyncio.get_running_loop()
-    for number in SIGNALS:
+    for number in interruption.SIGNALS:
         loop.add_signal_handler(number, desk.interrupt, number)
     running = serve(
         settings.bind.host or None if settings.bind else None,
         settings.port,
         family=specs.family(settings),
-        limits=limits,
+        device=settings.device,
+        limits=service.limits,
+        gatekeeper=service.gatekeeper,
+        one_off=settings.one_off,
+        # otherwise there would be nothing to end: a listener of ours can't get stuck
+        idle_s=settings.idle_timeout if settings.one_off else None,
         observe=desk.next_test,
         interval_s=settings.interval or 1.0,
     )
     try:
         async with running:
             desk.open()
-            await desk.closed.wait()
+            await first_of(running.over(), desk.interrupted.wait())
     except ServeError as exc:
         desk.fail(failures.listen_sentence(exc))
-        if not settings.is_json:
-            output.complain("exiting")
         return 1
     desk.close()
     return 0
 
 
 class _Desk:
-    """What lies between the tests: banners, the count, and when to end."""
+    """What lies between the tests: banners, the count, and the signal that ends it."""
 
     def __init__(self, settings: Settings, output: Output) -> None:
-        self.closed = asyncio.Event()
+        self.interrupted = asyncio.Event()
         self.signal: signal.Signals | None = None
         self.settings = settings
         self.output = output
-        self.report = make_report(settings)
         self._number = 0
         self._told = False
-        self._idle: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """The next client may come."""
         self._number += 1
-        self.report = make_report(self.settings)
         if not self.settings.is_json:
-            self.output.lines(self.report.greeting() + self.report.banner(self._number))
-        if self.settings.idle_timeout is not None:
-            self._idle = asyncio.get_running_loop().call_later(
-                self.settings.idle_timeout, self._on_idle
-            )
+            report = make_report(self.settings)
+            self.output.lines(report.greeting() + report.banner(self._number))
 
     def next_test(self) -> Observer:
-        if self._idle is not None:
-            self._idle.cancel()
         return _Watch(self)
 
-    def test_over(self, *, counts: bool = True) -> None:
+    def test_over(self, *, counts: bool) -> None:
         if self.signal is not None:
             self._told = True
-        elif self.settings.one_off and counts:
-            self.closed.set()
-        else:
+        elif not (self.settings.one_off and counts):
             self.open()
 
     def interrupt(self, number: signal.Signals) -> None:
         self.signal = self.signal or number
-        self.closed.set()
+        self.interrupted.set()
 
     @property
     def interruption(self) -> str | None:
-        return None if self.signal is None else failures.interrupt_sentence("server", self.signal)
+        return None if self.signal is None else interruption.sentence("server", self.signal)
 
     def fail(self, sentence: str) -> None:
         """It can't serve at all."""
         if self.settings.is_json:
-            self.output.lines(self.report.ended(None, error=sentence))
+            self.output.lines(make_report(self.settings).ended(None, error=sentence))
         else:
             self.output.complain(sentence)
+            self.output.complain("exiting")
 
     def close(self) -> None:
         """After a signal: say so, unless the document of a test that it ended has."""
@@ -111,22 +105,13 @@ class _Desk:
         elif not self._told:
             self.output.lines(make_report(self.settings).ended(None, error=sentence))
 
-    def _on_idle(self) -> None:
-        """A listener of ours can't get stuck; a server for one test only has waited enough."""
-        if self.settings.one_off:
-            self.closed.set()
-        else:
-            self._idle = asyncio.get_running_loop().call_later(
-                self.settings.idle_timeout or 0, self._on_idle
-            )
-
 
 class _Watch(Observer):
     """Prints one test."""
 
     def __init__(self, desk: _Desk) -> None:
         self._desk = desk
-        self._report = desk.report
+        self._report = make_report(desk.settings)
         self._output = desk.output
 
     def on_accepted(self, control: Control) -> None:
@@ -150,7 +135,8 @@ class _Watch(Observer):
     def _end(self, result: Result | None, error: ErrorRecord | None) -> None:
         desk = self._desk
         sentence = None if error is None else failures.server_sentence(error)
-        self._output.lines(self._report.ended(result, error=desk.interruption or sentence))
+        told = desk.interruption or sentence
+        self._output.lines(self._report.ended(result, error=told, file=file_of(desk.settings)))
         if sentence is not None and desk.signal is None and not desk.settings.is_json:
             self._output.complain(sentence)
         desk.test_over(counts=error is None or error.number != _NOT_AUTHORIZED)

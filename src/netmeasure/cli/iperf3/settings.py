@@ -131,6 +131,8 @@ def parse(words: Sequence[str]) -> Settings:
             settings.udp = False  # as iperf3 has it: the later word wins
         elif option.field == "udp":
             settings.mptcp = False
+        elif option.field == "no_fq_socket_pacing":
+            settings.fq_rate = 0
     _check(settings, given)
     return settings
 

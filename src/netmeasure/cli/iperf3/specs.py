@@ -1,19 +1,20 @@
-"""From iperf3's options to netmeasure's own specifications."""
+"""From iperf3's options to netmeasure's own specification of a test."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from netmeasure.cli.iperf3.credentials import credentials
 from netmeasure.cli.iperf3.settings import DEFAULT_RECEIVE_TIMEOUT_MS, Settings
+from netmeasure.cli.iperf3.values import Keepalive
 from netmeasure.errors import SpecError
 from netmeasure.spec import (
     DEFAULT_UDP_BPS,
-    MAX_DURATION_S,
     Deadlines,
     Direction,
     Family,
     PeerSpec,
-    ServerLimits,
     SocketOptions,
     TcpSpec,
     Timing,
@@ -26,105 +27,67 @@ BLOCK_BYTES = 128 * 1024
 CONNECT_S = 130.0
 #: iperf3 sits out an outage of the network for as long as TCP does; so does this, within reason.
 PATIENCE_S = 120.0
+#: Linux's, where --cntl-ka leaves one out (tcp(7)): seconds, seconds, probes.
+KEEPALIVE = (7200, 75, 9)
+
+
+def client_spec(settings: Settings) -> PeerSpec:
+    """What to measure. Raises SpecError where netmeasure has no such thing."""
+    refuse_sctp(settings)
+    return _udp_spec(settings) if settings.udp else _tcp_spec(settings)
+
+
+def refuse_sctp(settings: Settings) -> None:
+    for name in ("sctp", "nstreams", "xbind"):
+        if getattr(settings, name):
+            raise SpecError(f"SCTP (--{name}) is not supported by netmeasure")
 
 
 def family(settings: Settings) -> Family:
     return "ipv4" if settings.ipv4 else "ipv6" if settings.ipv6 else "any"
 
 
-def client_spec(settings: Settings) -> PeerSpec:
-    """What to measure. Raises SpecError where netmeasure has no such thing."""
-    _refuse_unsupported(settings)
-    return _udp_spec(settings) if settings.udp else _tcp_spec(settings)
-
-
-def server_limits(settings: Settings) -> ServerLimits:
-    """One test at a time, as iperf3; what a server grants. Raises SpecError."""
-    _refuse_unsupported(settings)
-    timeout_ms = settings.rcv_timeout or DEFAULT_RECEIVE_TIMEOUT_MS
-    return ServerLimits(max_tests=1, stall_s=timeout_ms / 1000, vanished_s=PATIENCE_S)
-
-
-def _refuse_unsupported(settings: Settings) -> None:
-    for name in ("sctp", "nstreams", "xbind"):
-        if getattr(settings, name):
-            raise SpecError(f"SCTP (--{name}) is not supported by netmeasure")
-    for name in _NOT_YET:
-        if getattr(settings, name):
-            option = name.replace("_", "-")
-            raise SpecError(f"--{option} is not supported by netmeasure yet")
-
-
-_NOT_YET = (
-    "mptcp",
-    "tos",
-    "flowlabel",
-    "fq_rate",
-    "dont_fragment",
-    "repeating_payload",
-    "file",
-    "bind_dev",
-    "device",
-    "extra_data",
-    "get_server_output",
-    "snd_timeout",
-    "cntl_ka",
-    "server_bitrate_limit",
-    "server_max_duration",
-    "username",
-    "rsa_private_key_path",
-    "udp_counters_64bit",
-)
-
-
-def _common(settings: Settings) -> dict[str, Any]:
-    direction: Direction = (
-        "both" if settings.bidir else "download" if settings.reverse else "upload"
+def keepalive(asked: Keepalive | None) -> tuple[int, int, int] | None:
+    """None, our own, where no number was given: it is on in any case."""
+    if asked is None or not any(asked):
+        return None
+    idle_s, interval_s, probes = (
+        given or default for given, default in zip(asked, KEEPALIVE, strict=True)
     )
-    by_size = settings.bytes or settings.blockcount
-    receives = direction != "upload"
-    timeout_ms = (receives and settings.rcv_timeout) or DEFAULT_RECEIVE_TIMEOUT_MS
-    return {
-        "direction": direction,
-        "streams": settings.parallel,
-        "timing": Timing(
-            duration_s=None if by_size else _duration_s(settings),
-            total_bytes=settings.bytes or None,
-            total_blocks=settings.blockcount or None,
-            omit_s=settings.omit,
-            interval_s=settings.interval or 1.0,
-        ),
-        "options": SocketOptions(
-            congestion=None if settings.udp else settings.congestion,
-            mss_bytes=None if settings.udp else settings.set_mss or None,
-            no_delay=settings.no_delay and not settings.udp,
-            window_bytes=settings.window or None,
-            bind_address=settings.bind.host or None if settings.bind else None,
-            bind_port=settings.cport,
-            family=family(settings),
-        ),
-        "deadlines": Deadlines(
-            connect_s=settings.connect_timeout / 1000 if settings.connect_timeout else CONNECT_S,
-            stall_s=timeout_ms / 1000,
-            vanished_s=PATIENCE_S,
-        ),
-    }
+    return idle_s, interval_s, probes
 
 
-def _duration_s(settings: Settings) -> float:
-    """0 is for as long as it takes somebody to interrupt it."""
-    if settings.time is None:
-        return 10.0
-    return float(settings.time or MAX_DURATION_S)
+def receive_s(settings: Settings) -> float:
+    """The patience of an end that receives nothing."""
+    return (settings.rcv_timeout or DEFAULT_RECEIVE_TIMEOUT_MS) / 1000
+
+
+def vanished_s(settings: Settings) -> float:
+    """The patience with a peer that acknowledges nothing."""
+    return settings.snd_timeout / 1000 if settings.snd_timeout else PATIENCE_S
+
+
+def _direction(settings: Settings) -> Direction:
+    return "both" if settings.bidir else "download" if settings.reverse else "upload"
 
 
 def _tcp_spec(settings: Settings) -> TcpSpec:
+    rate = settings.bitrate
     return TcpSpec(
         **_common(settings),
+        options=_options(
+            settings,
+            congestion=settings.congestion,
+            mss_bytes=settings.set_mss or None,
+            no_delay=settings.no_delay,
+            multipath=settings.mptcp,
+        ),
         block_bytes=settings.length or BLOCK_BYTES,
-        target_bps=settings.bitrate.bps or None if settings.bitrate else None,
+        target_bps=(rate.bps or None) if rate else None,
+        burst_blocks=rate.burst if rate else None,
         send_mode="sendfile" if settings.zerocopy else "copy",
         receive_mode="discard" if settings.skip_rx_copy else "copy",
+        file=settings.file,
     )
 
 
@@ -132,8 +95,79 @@ def _udp_spec(settings: Settings) -> UdpSpec:
     rate = settings.bitrate
     return UdpSpec(
         **_common(settings),
+        options=_options(settings, dont_fragment=settings.dont_fragment),
         datagram_bytes=settings.length or None,
+        size_by_mss=not settings.length,
         target_bps=(rate.bps or None) if rate else DEFAULT_UDP_BPS,
         burst_datagrams=rate.burst if rate else None,
         offload=settings.gsro,
+        ask_offload=settings.gsro,
+    )
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    return {
+        "direction": _direction(settings),
+        "streams": settings.parallel,
+        "timing": _timing(settings),
+        "title": settings.title,
+        "extra_data": settings.extra_data,
+        "repeating_payload": settings.repeating_payload,
+        "server_cpu": settings.affinity.server if settings.affinity else None,
+        "server_output": settings.get_server_output,
+        "credentials": credentials(settings),
+        "deadlines": Deadlines(
+            connect_s=settings.connect_timeout / 1000 if settings.connect_timeout else CONNECT_S,
+            stall_s=max(PATIENCE_S, receive_s(settings)),
+            vanished_s=vanished_s(settings),
+            receive_s=receive_s(settings),
+        ),
+    }
+
+
+def _timing(settings: Settings) -> Timing:
+    """-t 0 is for as long as it takes somebody to interrupt it; a file that is sent is sent once,
+    if nothing else was asked for."""
+    asked = settings.time is not None or settings.bytes or settings.blockcount
+    total_bytes = settings.bytes or None
+    if settings.file is not None:
+        size = _file_bytes(settings)
+        if not asked and not settings.reverse:
+            total_bytes = size or None
+    duration_s = None
+    if settings.time and not total_bytes:
+        duration_s = float(settings.time)
+    return Timing(
+        duration_s=duration_s,
+        total_bytes=total_bytes,
+        total_blocks=settings.blockcount or None,
+        endless=settings.time == 0,
+        omit_s=settings.omit,
+        interval_s=settings.interval or 1.0,
+    )
+
+
+def _file_bytes(settings: Settings) -> int:
+    """Of -F, which must be there, or to be made where the client receives."""
+    path = settings.file or ""
+    try:
+        return os.stat(path).st_size
+    except OSError as exc:
+        if settings.reverse and isinstance(exc, FileNotFoundError):
+            return 0
+        raise SpecError(f"can't open {path}: {exc.strerror}") from None
+
+
+def _options(settings: Settings, **more: Any) -> SocketOptions:
+    return SocketOptions(
+        **more,
+        window_bytes=settings.window or None,
+        pacing_bps=settings.fq_rate or None,
+        tos=settings.tos or None,
+        flow_label=settings.flowlabel,
+        bind_address=settings.bind.host or None if settings.bind else None,
+        bind_port=settings.cport,
+        bind_device=settings.device,
+        keepalive=keepalive(settings.cntl_ka),
+        family=family(settings),
     )

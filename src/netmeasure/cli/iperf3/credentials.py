@@ -1,0 +1,68 @@
+"""Who a client is, and who a server lets in: keys and users from files, the password from where
+iperf3 looks for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from netmeasure.cli.iperf3.settings import Settings
+from netmeasure.errors import SpecError
+from netmeasure.protocol.auth import Gatekeeper, make_token, read_users
+from netmeasure.spec import Credentials, Padding
+
+PASSWORD_VARIABLE = "IPERF3_PASSWORD"
+_CLIENT = "you must specify a username, password, and path to a valid RSA public key"
+_SERVER = "you must specify a path to a valid RSA private key and a user credential file"
+
+
+def credentials(settings: Settings) -> Credentials | None:
+    """Of the client, if it gives any. Raises SpecError."""
+    if settings.username is None or settings.rsa_public_key_path is None:
+        return None
+    password = os.environ.get(PASSWORD_VARIABLE)
+    try:
+        key = Path(settings.rsa_public_key_path).read_bytes()
+        mine = Credentials(
+            user=settings.username,
+            password=_ask() if password is None else password,
+            public_key=key,
+            padding=_padding(settings),
+        )
+        make_token(mine, 0)  # or a bad key would be found when the server waits
+    except OSError:
+        raise SpecError(_CLIENT) from None
+    except SpecError as exc:
+        raise SpecError(f"{_CLIENT} ({exc})") from None
+    return mine
+
+
+def gatekeeper(settings: Settings) -> Gatekeeper | None:
+    """Of a server that asks its clients who they are. Raises SpecError."""
+    if settings.rsa_private_key_path is None or settings.authorized_users_path is None:
+        return None
+    try:
+        return Gatekeeper(
+            Path(settings.rsa_private_key_path).read_bytes(),
+            read_users(Path(settings.authorized_users_path).read_text(errors="replace")),
+            skew_s=settings.time_skew_threshold,
+            padding=_padding(settings),
+        )
+    except OSError:
+        raise SpecError(_SERVER) from None
+    except SpecError as exc:
+        raise SpecError(f"{_SERVER} ({exc})") from None
+
+
+def _padding(settings: Settings) -> Padding:
+    return "pkcs1" if settings.use_pkcs1_padding else "oaep"
+
+
+def _ask() -> str:
+    """From the terminal, unseen; or the next line of standard input."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        from getpass import getpass
+
+        return getpass("Password: ")
+    return sys.stdin.readline().rstrip("\n") if sys.stdin is not None else ""

@@ -1,0 +1,34 @@
+"""What the options of a server ask for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from netmeasure.cli.iperf3 import specs
+from netmeasure.cli.iperf3.credentials import gatekeeper
+from netmeasure.cli.iperf3.settings import Settings
+from netmeasure.protocol.auth import Gatekeeper
+from netmeasure.spec import ServerLimits
+
+
+class Service(NamedTuple):
+    limits: ServerLimits
+    gatekeeper: Gatekeeper | None
+
+
+def service(settings: Settings) -> Service:
+    """One test at a time, as iperf3. Raises SpecError."""
+    specs.refuse_sctp(settings)
+    limit = settings.server_bitrate_limit
+    limits = ServerLimits(
+        max_tests=1,
+        max_bitrate_bps=(limit.bps or None) if limit else None,
+        bitrate_over_s=(limit.averaged_over_s if limit else 0) or 5.0,
+        max_duration_s=settings.server_max_duration or None,
+        receive_s=specs.receive_s(settings),
+        stall_s=max(specs.PATIENCE_S, specs.receive_s(settings)),
+        vanished_s=specs.vanished_s(settings),
+        keepalive=specs.keepalive(settings.cntl_ka),
+        file=settings.file,
+    )
+    return Service(limits, gatekeeper(settings))

@@ -39,7 +39,7 @@ from netmeasure.errors import (
     StreamError,
 )
 from netmeasure.intervals import IntervalClock
-from netmeasure.observe import Control, Observer, Opening, OpenStream
+from netmeasure.observe import Observer
 from netmeasure.protocol import (
     Announcement,
     Kind,
@@ -56,6 +56,7 @@ from netmeasure.protocol import (
 from netmeasure.protocol.auth import make_token
 from netmeasure.result import AutoStop, ErrorRecord, FlowDirection, Host, Interval, SideReport
 from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, TcpSpec, UdpSpec
+from netmeasure.witness import control_seen, opening
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import check_file
 
@@ -187,7 +188,7 @@ class Dialogue:
                 self._choose_datagram_size()
                 parameters = negotiate.client_parameters(self.spec, self._token())
                 await control.send(Kind.PARAMETERS, parameters, deadline_s=deadline_s)
-                self._observer.on_accepted(self._control_seen)
+                self._observer.on_accepted(control_seen(control, self._cookie))
                 message = await self._expect(Kind.EXTENSION, Kind.CREATE_STREAMS)
                 if message.kind is Kind.EXTENSION:
                     self.announcement = message.payload
@@ -204,28 +205,6 @@ class Dialogue:
 
     def _token(self) -> str | None:
         return make_token(self._credentials, unix_s()) if self._credentials else None
-
-    @property
-    def _control_seen(self) -> Control:
-        local, remote = self.control.addresses
-        return Control(
-            local=local, remote=remote, cookie=self._cookie, mss_bytes=self.control.mss_bytes
-        )
-
-    def _opening(self, workload: Workload) -> Opening:
-        return Opening(
-            end="client",
-            started_at=self._started_at,
-            unix_s=unix_s(),
-            control=self._control_seen,
-            streams=tuple(
-                OpenStream(id=number, role=role, socket=facts)
-                for number, role, facts in workload.opened()
-            ),
-            spec=self.spec,
-            peer=self.announcement.host if self.announcement else Host(program="iperf3"),
-            extended=self.extended,
-        )
 
     async def _expect(self, *kinds: Kind) -> Message:
         message = await self.control.receive(deadline_s=self.spec.deadlines.handshake_s)
@@ -349,7 +328,17 @@ class Dialogue:
         workload.begin()
         await self._expect(Kind.TEST_START)
         await self._expect(Kind.TEST_RUNNING)
-        self._observer.on_opening(self._opening(workload))
+        self._observer.on_opening(
+            opening(
+                "client",
+                self._started_at,
+                control_seen(self.control, self._cookie),
+                workload,
+                self.spec,
+                self.announcement.host if self.announcement else Host(program="iperf3"),
+                extended=self.extended,
+            )
+        )
         workload.start()
         async with self._resources.running():
             await self._move(workload, emit)

@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-
-from msgspec.structs import replace
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from netmeasure import assemble, negotiate
 from netmeasure.admission import BitrateLimit, admit
 from netmeasure.arrivals import Arrivals
-from netmeasure.clock import nanoseconds, now_ns, seconds, unix_s, wall_now
+from netmeasure.clock import nanoseconds, now_ns, seconds, wall_now
 from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
@@ -35,8 +33,7 @@ from netmeasure.errors import (
     SpecError,
     StreamError,
 )
-from netmeasure.intervals import IntervalClock
-from netmeasure.observe import Control, Observer, Opening, OpenStream
+from netmeasure.observe import Observer
 from netmeasure.protocol import (
     Announcement,
     Kind,
@@ -49,8 +46,9 @@ from netmeasure.protocol import (
 from netmeasure.protocol.auth import UNAUTHORIZED, Gatekeeper
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
-from netmeasure.spec import PeerSpec, ServerLimits, Timing
+from netmeasure.spec import PeerSpec, ServerLimits
 from netmeasure.usage import HostUse
+from netmeasure.witness import Witness, control_seen, opening
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
@@ -108,12 +106,10 @@ class Session:
         self._side: SideReport | None = None
         self._resources = ResourceLog(baseline)
         self._cookie = cookie
-        self._observer = observer
-        self._interval_s = interval_s
+        self._witness = Witness(observer, interval_s)
         self._gatekeeper = gatekeeper
         #: the client was refused because of who it is, or is not
         self.unauthorized = False
-        self._ticker: IntervalClock | None = None
 
     # ---- data connections, from the server's accept loop ----------------------------------------
 
@@ -158,8 +154,7 @@ class Session:
         """Serve the client to the end; `result` is what came of it."""
         error: BaseException | None = None
         try:
-            if self._observer is not None:
-                self._observer.on_accepted(self._control_seen)
+            self._witness.accepted(control_seen(self._control, self._cookie))
             parameters = await self._agree()
             async with self._may_open(parameters):
                 workload = await self._take_streams(parameters)
@@ -179,7 +174,7 @@ class Session:
                     error, PeerClosedError | PeerTerminatedError | asyncio.CancelledError
                 ):
                     self.refusal = str(error)
-                self._tell_observer(error)
+                self._witness.over(self.result, error_record(error))
 
     async def _agree(self) -> Parameters:
         limits = self._limits
@@ -248,13 +243,23 @@ class Session:
 
     async def _transfer(self, parameters: Parameters, workload: Workload) -> None:
         limits = self._limits
-        if self._observer is not None:
-            self._observer.on_opening(self._opening(workload))
+        assert self._spec is not None
+        self._witness.opened(
+            opening(
+                "server",
+                self._started_at,
+                control_seen(self._control, self._cookie),
+                workload,
+                self._spec,
+                self._client_host(),
+                extended=self.tags_streams,
+            )
+        )
         workload.begin()
         await self._control.send(Kind.TEST_START, deadline_s=limits.handshake_s)
         workload.start()
         await self._control.send(Kind.TEST_RUNNING, deadline_s=limits.handshake_s)
-        async with self._intervals(workload):
+        async with self._witness.intervals(workload, self._spec.timing.omit_s):
             await self._move(parameters, workload)
         if error := workload.failed():
             raise error
@@ -341,9 +346,10 @@ class Session:
         mine = assemble.wire_results(
             self._report(), extended=self.tags_streams, peer=message.payload
         )
-        self._last_interval()
+        self._witness.last_interval()
         workload.close()
-        mine = self._with_output(mine)
+        if self._parameters is not None and self._parameters.get_server_output:
+            mine = self._witness.with_output(mine, lambda: self._assemble(None))
         await control.send(Kind.SERVER_RESULTS, mine, deadline_s=limits.results_s)
         await control.send(Kind.DISPLAY_RESULTS, deadline_s=limits.results_s)
         try:
@@ -373,72 +379,6 @@ class Session:
         workload.stop_receivers()
         await workload.join("receiver")
 
-    # ---- who watches ----------------------------------------------------------------------------
-
-    @property
-    def _control_seen(self) -> Control:
-        local, remote = self._control.addresses
-        return Control(
-            local=local, remote=remote, cookie=self._cookie, mss_bytes=self._control.mss_bytes
-        )
-
-    def _opening(self, workload: Workload) -> Opening:
-        assert self._spec is not None
-        return Opening(
-            end="server",
-            started_at=self._started_at,
-            unix_s=unix_s(),
-            control=self._control_seen,
-            streams=tuple(
-                OpenStream(id=number, role=role, socket=facts)
-                for number, role, facts in workload.opened()
-            ),
-            spec=self._spec,
-            peer=self._client_host(),
-            extended=self.tags_streams,
-        )
-
-    @asynccontextmanager
-    async def _intervals(self, workload: Workload) -> AsyncIterator[None]:
-        """Live intervals of this end, where somebody watches, at the period that he wants. The end
-        is the client's to say, so whole periods are followed by a short last one."""
-        if self._observer is None or self._spec is None:
-            yield
-            return
-        timing = Timing(omit_s=self._spec.timing.omit_s, interval_s=self._interval_s)
-        self._ticker = IntervalClock(
-            workload, timing, None, self._observer.on_interval, negotiate.server_role
-        )
-        ticking = asyncio.create_task(self._ticker.run())
-        try:
-            yield
-        finally:
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
-
-    def _with_output(self, mine: PeerResults) -> PeerResults:
-        """The results for the client, with what this server prints of the test if it asked."""
-        parameters = self._parameters
-        if self._observer is None or parameters is None or not parameters.get_server_output:
-            return mine
-        preliminary = self._assemble(None)
-        output = self._observer.output(preliminary) if preliminary is not None else None
-        if isinstance(output, Mapping):
-            return replace(mine, server_output_json=dict(output))
-        return replace(mine, server_output_text=output)
-
-    def _last_interval(self) -> None:
-        if self._ticker is not None:
-            self._ticker.last()
-
-    def _tell_observer(self, error: BaseException | None) -> None:
-        if self._observer is None:
-            return
-        if self.result is not None:
-            self._observer.on_ended(self.result)
-        elif (record := error_record(error)) is not None:
-            self._observer.on_refused(record)
-
     # ---- what the client may do instead ---------------------------------------------------------
 
     async def _receive(self, deadline_s: float | None) -> Message:
@@ -461,7 +401,7 @@ class Session:
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
-            self._last_interval()
+            self._witness.last_interval()
         self._arrivals.close()
         await self._control.close()
 

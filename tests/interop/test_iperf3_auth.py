@@ -95,7 +95,11 @@ def test_the_real_client_at_our_server(run_once: RunOnce, tmp_path: Path, passwo
             on_refusal=refusals.append,
         )
         async with serving as server:
-            return await asyncio.to_thread(real_client, server.port, key, password)
+            done = await asyncio.to_thread(real_client, server.port, key, password)
+            async with asyncio.timeout(5):
+                while server.active_tests:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            return done
 
     done = run_once(main())
     if password == "s3cret":

@@ -44,6 +44,7 @@ _L5 = {
     "run",
     "session",
     "admission",
+    "witness",
 }
 _L6 = {"client", "repetition", "server", "origins"}
 _BELOW_L5 = _L0 | _L1 | _L3 | {"workloads"}

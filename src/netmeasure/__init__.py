@@ -208,6 +208,7 @@ def __getattr__(name: str) -> object:
         for home in _HOMES:
             module = import_module(f"{__name__}.{home}")
             found = getattr(module, name, None)
-            if getattr(found, "__module__", None) == module.__name__:  # defined there, not imported
+            defined = getattr(found, "__module__", None) or ""
+            if f"{defined}.".startswith(f"{module.__name__}."):  # there, not imported
                 return globals().setdefault(name, found)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

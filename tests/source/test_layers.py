@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "clock": {"errors"},
     "headers": {"errors"},
     # L1: what to measure, what came of it, what follows from it
-    "spec": {"errors", "headers"},
+    "spec": {"errors", "headers", "spec"},
     "usage": {"errors"},
     "target": {"errors", "spec"},
     "result": {"errors", "spec", "usage"},

@@ -1,0 +1,68 @@
+"""What to measure: frozen, validated specifications. A wrong value raises SpecError at once."""
+
+from __future__ import annotations
+
+from netmeasure.spec.checked import check_device
+from netmeasure.spec.fetch import FtpSpec, HttpSpec, parse_pin
+from netmeasure.spec.limits import OriginLimits, ServerLimits
+from netmeasure.spec.parts import Credentials, Deadlines, Link, SocketOptions, Timing
+from netmeasure.spec.peer import TcpSpec, UdpSpec
+from netmeasure.spec.words import (
+    DEFAULT_BLOCK_BYTES,
+    DEFAULT_MARGIN,
+    DEFAULT_PORT,
+    DEFAULT_UDP_BPS,
+    MAX_BLOCK_BYTES,
+    MAX_COUNT,
+    MAX_DATAGRAM_BYTES,
+    MAX_DURATION_S,
+    MAX_SPIN_US,
+    MIN_DATAGRAM_BYTES,
+    SECRET_HEADERS,
+    Direction,
+    Family,
+    Framing,
+    Padding,
+    ReceiveMode,
+    SendMode,
+)
+
+PeerSpec = TcpSpec | UdpSpec
+FetchSpec = HttpSpec | FtpSpec
+Spec = TcpSpec | UdpSpec | HttpSpec | FtpSpec
+
+__all__ = [
+    "DEFAULT_BLOCK_BYTES",
+    "DEFAULT_MARGIN",
+    "DEFAULT_PORT",
+    "DEFAULT_UDP_BPS",
+    "MAX_BLOCK_BYTES",
+    "MAX_COUNT",
+    "MAX_DATAGRAM_BYTES",
+    "MAX_DURATION_S",
+    "MAX_SPIN_US",
+    "MIN_DATAGRAM_BYTES",
+    "SECRET_HEADERS",
+    "Credentials",
+    "Deadlines",
+    "Direction",
+    "Family",
+    "FetchSpec",
+    "Framing",
+    "FtpSpec",
+    "HttpSpec",
+    "Link",
+    "OriginLimits",
+    "Padding",
+    "PeerSpec",
+    "ReceiveMode",
+    "SendMode",
+    "ServerLimits",
+    "SocketOptions",
+    "Spec",
+    "TcpSpec",
+    "Timing",
+    "UdpSpec",
+    "check_device",
+    "parse_pin",
+]

@@ -1,0 +1,150 @@
+"""Tests with a server: TCP and UDP."""
+
+from __future__ import annotations
+
+from netmeasure.errors import SpecError
+from netmeasure.spec.checked import Checked, within
+from netmeasure.spec.parts import Credentials, Deadlines, Link, SocketOptions, Timing
+from netmeasure.spec.words import (
+    DEFAULT_BLOCK_BYTES,
+    DEFAULT_UDP_BPS,
+    MAX_BLOCK_BYTES,
+    MAX_BURST,
+    MAX_CPU,
+    MAX_DATAGRAM_BYTES,
+    MAX_SPIN_US,
+    MAX_STREAMS,
+    MAX_TEXT,
+    MIN_DATAGRAM_BYTES,
+    Direction,
+    ReceiveMode,
+    SendMode,
+)
+
+
+class _PeerSpec(Checked, frozen=True, kw_only=True):
+    """What tests with a server have in common. `direction` is seen from the client.
+
+    title, extra_data   texts for the results of both ends
+    repeating_payload   the digits 0 to 9 again and again instead of random bytes
+    cpu, server_cpu     the traffic threads of this end, or of the server, run on this CPU only
+    server_output       ask the server for its own output (iperf3's --get-server-output)
+    credentials         for a server that wants to know who asks
+    """
+
+    direction: Direction = "upload"
+    streams: int = 1
+    timing: Timing = Timing()
+    title: str | None = None
+    extra_data: str | None = None
+    repeating_payload: bool = False
+    cpu: int | None = None
+    server_cpu: int | None = None
+    server_output: bool = False
+    credentials: Credentials | None = None
+    options: SocketOptions = SocketOptions()
+    deadlines: Deadlines = Deadlines()
+    link: Link | None = None
+
+    def _check(self) -> None:
+        within("number of streams", self.streams, 1, MAX_STREAMS, "")
+        within("CPU", self.cpu, 0, MAX_CPU, "")
+        within("the server's CPU", self.server_cpu, 0, MAX_CPU, "")
+        for name in ("title", "extra_data"):
+            text = getattr(self, name) or ""
+            within(f"length of {name.replace('_', ' ')}", len(text.encode()), 0, MAX_TEXT, "bytes")
+
+    @property
+    def limit_s(self) -> float | None:
+        """Seconds to measure after the omitted ones; None where something else ends the test."""
+        return self.timing.limit_s
+
+
+class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
+    """A UDP test at a set rate.
+
+    datagram_bytes  payload of a datagram; None: what the path's MTU takes without fragments
+    size_by_mss     None then means iperf3's default: the MSS of the control connection
+    counters_64bit  numbers of datagrams have 64 bits; iperf3's default is 32
+    target_bps      payload bits per second and stream; None: as fast as possible
+    target_pps      instead of target_bps: datagrams per second and stream
+    burst_datagrams sent back to back at each step of the pacing; None: as few as the rate allows
+    offload         let the kernel cut and join datagrams (UDP_SEGMENT, UDP_GRO) where it can
+    ask_offload     ask an iperf3 server (3.21 or newer) for that, too
+    spin_us         the sender stays awake so long before each send: more exact, more CPU
+    """
+
+    datagram_bytes: int | None = None
+    size_by_mss: bool = False
+    counters_64bit: bool = True
+    target_bps: int | None = DEFAULT_UDP_BPS
+    target_pps: int | None = None
+    burst_datagrams: int | None = None
+    offload: bool = True
+    ask_offload: bool = False
+    spin_us: int = 0
+
+    def _check(self) -> None:
+        super()._check()
+        within(
+            "datagram size", self.datagram_bytes, MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES, "bytes"
+        )
+        within("target bitrate", self.target_bps, 1, 10**13, "bit/s")
+        within("packet rate", self.target_pps, 1, 10**9, "packets/s")
+        within("spin", self.spin_us, 0, MAX_SPIN_US, "us")
+        within("burst", self.burst_datagrams, 1, MAX_BURST, "datagrams")
+        if self.target_pps is not None and self.target_bps not in (None, DEFAULT_UDP_BPS):
+            raise SpecError("only one of target bitrate and packet rate can be given")
+        if self.timing.until is not None and self.direction != "download":
+            raise SpecError(
+                "only what arrives here can end a UDP test: its sender does not know what arrived",
+                hint="measure the download, or give a duration",
+            )
+        for name in ("congestion", "mss_bytes", "no_delay", "multipath"):
+            if getattr(self.options, name):
+                raise SpecError(f"{name.removesuffix('_bytes')} is an option of TCP, not of UDP")
+
+    @property
+    def total_bytes(self) -> int | None:
+        """The byte limit per direction, given in bytes or datagrams; None when time ends the test,
+        and for datagrams whose size is not known yet."""
+        if self.timing.total_blocks is not None:
+            return self.timing.total_blocks * self.datagram_bytes if self.datagram_bytes else None
+        return self.timing.total_bytes
+
+
+class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
+    """A bulk TCP test.
+
+    target_bps    per stream; None: as fast as possible
+    burst_blocks  blocks that an iperf3 server sends back to back at a set rate; a netmeasure's
+                  rate is paced by its kernel, which sends no bursts
+    file          each stream this end sends on sends the file, and the test is over at its end at
+                  the latest; each that it receives on writes what comes to it
+    """
+
+    block_bytes: int = DEFAULT_BLOCK_BYTES
+    target_bps: int | None = None
+    burst_blocks: int | None = None
+    send_mode: SendMode = "copy"
+    receive_mode: ReceiveMode = "copy"
+    file: str | None = None
+
+    def _check(self) -> None:
+        super()._check()
+        within("block size", self.block_bytes, 1, MAX_BLOCK_BYTES, "bytes")
+        within("target bitrate", self.target_bps, 1, 10**13, "bit/s")
+        within("burst", self.burst_blocks, 1, MAX_BURST, "blocks")
+        if self.options.dont_fragment:
+            raise SpecError("don't-fragment is an option of UDP, not of TCP")
+        if self.file is not None and self.direction == "both":
+            raise SpecError("one file can't be sent and written at the same time")
+        if self.file is not None and self.receive_mode == "discard":
+            raise SpecError("what is discarded can't be written to a file")
+
+    @property
+    def total_bytes(self) -> int | None:
+        """The byte limit per direction, given in bytes or blocks; None when time ends the test."""
+        if self.timing.total_blocks is not None:
+            return self.timing.total_blocks * self.block_bytes
+        return self.timing.total_bytes

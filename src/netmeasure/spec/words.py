@@ -1,0 +1,42 @@
+"""The words and the bounds of specifications."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Direction = Literal["upload", "download", "both"]
+SendMode = Literal["copy", "sendfile"]
+ReceiveMode = Literal["copy", "discard"]
+Family = Literal["any", "ipv4", "ipv6"]
+FetchDirection = Literal["download", "upload"]
+Padding = Literal["oaep", "pkcs1"]
+PassiveMode = Literal["auto", "epsv", "pasv"]
+Framing = Literal["wire", "frame", "ip"]
+
+DEFAULT_PORT = 5201
+#: Bitrates that differ by less are the same, unless told.
+DEFAULT_MARGIN = 0.02
+DEFAULT_DURATION_S = 10.0
+#: The most that a test takes which ends by itself (`Timing.until`).
+DEFAULT_CAP_S = 60.0
+MIN_UNTIL, MAX_UNTIL = 0.001, 0.5
+DEFAULT_BLOCK_BYTES = 512 * 1024
+MAX_BLOCK_BYTES = 1024 * 1024  # iperf3's limit; both ends of a test use the same block size
+MAX_STREAMS = 128
+MAX_DURATION_S = 86_400
+MAX_OMIT_S = 600
+MIN_BASELINE_S = 0.2
+MAX_WINDOW_BYTES = 512 * 1024 * 1024
+MAX_MSS_BYTES = 32_767
+MAX_COUNT = 2**63 - 1
+DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's: a test that nobody thought about must not hurt
+MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES = 16, 65_507
+MAX_BURST = 1000
+MAX_SPIN_US = 1000
+MAX_CPU = 1024
+MAX_FLOW_LABEL = 0xFFFFF
+MAX_DEVICE_NAME = 15  # IFNAMSIZ - 1
+MAX_TEXT = 4096  # an iperf3 server refuses parameters of more than 8192 bytes
+MAX_PEM = 16_384
+#: What these headers say is for one server, and for no file.
+SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netmeasure.cli.iperf3 import daemon, program, usage
+from netmeasure.cli.iperf3.service import service
 from netmeasure.cli.iperf3.settings import parse
+from netmeasure.cli.iperf3.specs import client_spec
 from netmeasure.cli.iperf3.table import OPTIONS
+from netmeasure.errors import SpecError, UsageError
 
 Refused = Callable[[list[str]], str]
 
@@ -162,6 +168,28 @@ def test_help_lists_every_option_once() -> None:
 def test_operands_and_empty_words_are_let_pass() -> None:
     settings = parse(["-c", "h", "", "7", "10.0.0.1", "-t", "inf", "-i", "1.0", "-"])
     assert (settings.client, settings.time, settings.interval) == (("h", None), 0, 1.0)
+
+
+_VALUES = ("", "0", "1", "-1", "5", "1e400", "nan", "10/1/5", "0,0", "h%lo", "/dev/null")
+_WORDS = st.sampled_from([*_VALUES, "\udce9", "x" * 5000])
+_GIVEN = st.sampled_from([o for o in OPTIONS if o.name not in ("server", "client")]).flatmap(
+    lambda option: (
+        st.just(f"--{option.name}")
+        if option.argument == "none"
+        else _WORDS.map(lambda word: f"--{option.name}={word}")
+    )
+)
+
+
+@given(st.sampled_from(["-s", "-ch", "-c::1", "-c\udce9"]), st.lists(_GIVEN, max_size=4))
+def test_a_command_line_is_a_test_or_an_error(end: str, options: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPERF3_PASSWORD", "secret")
+        with contextlib.suppress(SpecError, UsageError):
+            settings = parse([end, *options])
+            if not settings.help and not settings.version:
+                made = service(settings) if settings.server else client_spec(settings)
+                assert made is not None
 
 
 def test_version_is_read_by_version_parsers() -> None:

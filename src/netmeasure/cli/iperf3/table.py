@@ -135,13 +135,13 @@ OPTIONS: tuple[Option, ...] = (
     _option("bidir", None, "", "client", "both ends send"),
     _option("window w", values.window, "BYTES", "client", "of socket buffers, at both ends"),
     _option("bind B", values.place, "HOST[%DEVICE]", "both", "use this local address"),
-    _option("bind-dev", str, "DEVICE", "both", "use this interface (SO_BINDTODEVICE)"),
+    _option("bind-dev", values.text, "DEVICE", "both", "use this interface (SO_BINDTODEVICE)"),
     _option("cport", values.port, "PORT", "both", "first local port of the data streams"),
     _option("set-mss M", values.mss, "BYTES", "client", "TCP's maximum segment size"),
     _option("sctp", None, "", "client", "SCTP instead of TCP: not supported"),
     _option("no-delay N", None, "", "client", "TCP_NODELAY: send small segments at once"),
     _option("nstreams", values.u1024, "COUNT", "client", "of SCTP: not supported"),
-    _option("xbind X", str, "NAME", "both", "of SCTP: not supported"),
+    _option("xbind X", values.text, "NAME", "both", "of SCTP: not supported"),
     _option("version4 4", None, "", "both", "IPv4 only", field="ipv4"),
     _option("version6 6", None, "", "both", "IPv6 only", field="ipv6"),
     _option("tos S", values.tos, "OCTET", "client", "type of service, 0 to 255, 0x and 0 allowed"),
@@ -156,7 +156,7 @@ OPTIONS: tuple[Option, ...] = (
     _option("flowlabel L", values.flow_label, "LABEL", "client", "of IPv6, 1 to 0xfffff"),
     _option(
         "linux-congestion congestion C",
-        str,
+        values.text,
         "NAME",
         "client",
         "TCP's congestion control",
@@ -189,8 +189,8 @@ OPTIONS: tuple[Option, ...] = (
         "both",
         "run on this CPU, and the server on the other",
     ),
-    _option("title T", str, "TEXT", "client", "in front of each line"),
-    _option("extra-data", str, "TEXT", "client", "into the JSON of both ends"),
+    _option("title T", values.text, "TEXT", "client", "in front of each line"),
+    _option("extra-data", values.text, "TEXT", "client", "into the JSON of both ends"),
     _option("gsro", None, "", "client", "UDP segmentation and receive offload", newer=True),
     _option(
         "skip-rx-copy", None, "", "client", "the receiver drops data in the kernel", newer=True
@@ -235,7 +235,11 @@ OPTIONS: tuple[Option, ...] = (
     _option("dont-fragment", None, "", "client", "IPv4's don't-fragment bit, with UDP"),
     _option("debug d", values.debug_level, "[LEVEL]", "both", "accepted; there is nothing to add"),
     _option(
-        "username", str, "NAME", "client", "log in; the password is in IPERF3_PASSWORD or asked for"
+        "username",
+        values.text,
+        "NAME",
+        "client",
+        "log in; the password is in IPERF3_PASSWORD or asked for",
     ),
     _option("rsa-public-key-path", str, "FILE", "client", "key of the server, to log in"),
     _option("rsa-private-key-path", str, "FILE", "server", "own key, for clients that log in"),

@@ -92,6 +92,11 @@ def u1000(word: str) -> int:
     return _with_unit(word, 1000)
 
 
+def text(word: str) -> str:
+    """A word that goes to the peer or to the kernel: bytes that are no UTF-8 are replaced."""
+    return word.encode(errors="surrogateescape").decode(errors="replace")
+
+
 # ---- the values of single options ----------------------------------------------------------------
 
 
@@ -302,7 +307,7 @@ class Place(NamedTuple):
 
 def place(word: str) -> Place:
     """HOST[%DEVICE]; behind a link-local address of IPv6 the device is part of the address."""
-    host, percent, device = word.partition("%")
+    host, percent, device = text(word).partition("%")
     if not percent or _LINK_LOCAL.match(host):
-        return Place(word, None)
+        return Place(text(word), None)
     return Place(host, device)

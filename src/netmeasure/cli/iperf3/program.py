@@ -107,12 +107,15 @@ def _leave(settings: Settings, sentence: str) -> int:
 def _measure(settings: Settings, work: PeerSpec | Service, output: Output) -> int:
     import uvloop
 
-    from netmeasure.cli.iperf3 import client, server
     from netmeasure.cli.iperf3.service import Service
 
     try:
         if isinstance(work, Service):
+            from netmeasure.cli.iperf3 import server
+
             return uvloop.run(server.server(settings, work, output))
+        from netmeasure.cli.iperf3 import client
+
         return uvloop.run(client.client(settings, work, output))
     except KeyboardInterrupt:  # before there was anything to interrupt
         return OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from importlib.util import find_spec
 
 from netmeasure.cli.iperf3.table import OPTIONS, Option
 from netmeasure.version import __version__
@@ -12,13 +13,14 @@ from netmeasure.version import __version__
 #: this number what they may ask for, so it is the first word that looks like a version.
 IMITATED = "3.21"
 VERSION_LINE = f"iperf {IMITATED} (netmeasure {__version__})"
-FEATURES = (
+_AUTHENTICATION = "authentication"
+_FEATURES = (
     "CPU affinity setting",
     "IPv6 flow label",
     "TCP congestion algorithm setting",
     "sendfile / zerocopy",
     "socket pacing",
-    "authentication",
+    _AUTHENTICATION,
     "bind to device",
     "support IPv4 don't fragment",
     "POSIX threads",
@@ -40,9 +42,16 @@ def system_line() -> str:
     return " ".join(os.uname())
 
 
+def features() -> list[str]:
+    """In iperf3's words; to authenticate takes a package that is not always there."""
+    missing = set() if find_spec("cryptography") else {_AUTHENTICATION}
+    return [feature for feature in _FEATURES if feature not in missing]
+
+
 def version_text() -> str:
     """Three lines."""
-    return f"{VERSION_LINE}\n{system_line()}\nOptional features available: {', '.join(FEATURES)}\n"
+    listed = ", ".join(features())
+    return f"{VERSION_LINE}\n{system_line()}\nOptional features available: {listed}\n"
 
 
 def help_text() -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
 
-from support.iperf3 import OURS, REAL, server
+from support import census
+from support.iperf3 import OURS, REAL, Server, server
 from support.scripted import Peer, Scripted, deaf, nobody
 
 pytestmark = pytest.mark.interop
@@ -128,6 +130,73 @@ def test_a_server_that_ends_it(answer: bytes, sentence: str) -> None:
     assert json.loads(document.out)["end"] == {}
 
 
+def _silent_server() -> Callable[[Peer], None]:
+    """Opens the streams of a TCP test, lets it run, and says and sends nothing more."""
+    opened = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.count(37)
+        if peer.number > 0:
+            opened.set()
+            peer.hold()
+            return
+        peer.send(b"\x09")
+        _read(peer, int.from_bytes(_read(peer, 4), "big"))
+        peer.send(b"\x0a")
+        if opened.wait(2):
+            peer.send(b"\x01\x02")
+        peer.hold()
+
+    return script
+
+
+def _read(peer: Peer, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += peer.receive()
+    peer.buffer = data[size:]
+    return data[:size]
+
+
+def test_a_server_that_sends_nothing() -> None:
+    with Scripted(_silent_server()) as scripted:
+        real = run(REAL, "-c", "127.0.0.1", "-p", str(scripted.port), "-R", "--rcv-timeout", "400")
+    with Scripted(_silent_server()) as scripted:
+        ours = run(OURS, "-c", "127.0.0.1", "-p", str(scripted.port), "-R", "--rcv-timeout", "400")
+    assert (real.code, ours.code) == (1, 1)
+    assert ours.err == real.err == "iperf3: error - idle timeout for receiving data\n"
+
+
+def test_a_server_that_does_not_answer_datagrams() -> None:
+    with Scripted(_silent_server()) as scripted:
+        words = ("-c", "127.0.0.1", "-p", str(scripted.port), "-u", "--connect-timeout", "500")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", scripted.port))
+            ran = run(OURS, *words)
+    sentence = "unable to read from stream socket: Resource temporarily unavailable"
+    assert (ran.code, ran.err) == (1, f"iperf3: error - {sentence}\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (b"", "the client has unexpectedly closed the connection"),
+        (b"\0\0\0\x02{]", "error - unable to receive parameters from client: "),
+        (b'\0\0\0\x10{"parallel":999}', "error - invalid number of parallel streams"),
+    ],
+)
+def test_a_client_that_asks_for_nothing_good(said: bytes, sentence: str) -> None:
+    with server(program=OURS) as running:
+        with socket.create_connection(("127.0.0.1", running.port)) as sock:
+            sock.sendall(b"a" * 36 + b"\0")
+            assert sock.recv(1) == b"\x09"
+            sock.sendall(said)
+            if said:
+                assert sock.recv(1) == b"\xfe"
+        assert census.settle(lambda: "(test #2)" in running.output, 5)
+        assert f"\niperf3: {sentence}" in running.output
+
+
 def test_a_server_of_something_else() -> None:
     with Scripted(_after_the_cookie(b"\x7f")) as scripted:
         words = ["-c", "127.0.0.1", "-p", str(scripted.port)]
@@ -191,10 +260,8 @@ def test_a_busy_server() -> None:
                 first.communicate()
 
 
-def _until_accepted(running: object) -> None:
-    from support import census
-
-    assert census.settle(lambda: "connected to" in running.output, 10)  # type: ignore[attr-defined]
+def _until_accepted(running: Server) -> None:
+    assert census.settle(lambda: "connected to" in running.output, 10)
 
 
 def test_a_server_whose_port_is_taken() -> None:

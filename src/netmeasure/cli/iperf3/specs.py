@@ -25,6 +25,8 @@ from netmeasure.spec import (
 BLOCK_BYTES = 128 * 1024
 #: The system's own patience with a connection that nobody answers (tcp(7), tcp_syn_retries: 6).
 CONNECT_S = 130.0
+#: Of UDP, where also the opening datagrams are given up after so long, as iperf3 does.
+UDP_CONNECT_S = 30.0
 #: iperf3 sits out an outage of the network for as long as TCP does; so does this, within reason.
 PATIENCE_S = 120.0
 #: Linux's, where --cntl-ka leaves one out (tcp(7)): seconds, seconds, probes.
@@ -106,6 +108,7 @@ def _udp_spec(settings: Settings) -> UdpSpec:
 
 
 def _common(settings: Settings) -> dict[str, Any]:
+    default_s = UDP_CONNECT_S if settings.udp else CONNECT_S
     return {
         "direction": _direction(settings),
         "streams": settings.parallel,
@@ -117,7 +120,7 @@ def _common(settings: Settings) -> dict[str, Any]:
         "server_output": settings.get_server_output,
         "credentials": credentials(settings),
         "deadlines": Deadlines(
-            connect_s=settings.connect_timeout / 1000 if settings.connect_timeout else CONNECT_S,
+            connect_s=settings.connect_timeout / 1000 if settings.connect_timeout else default_s,
             stall_s=max(PATIENCE_S, receive_s(settings)),
             vanished_s=vanished_s(settings),
             receive_s=receive_s(settings),

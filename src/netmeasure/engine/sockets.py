@@ -237,7 +237,10 @@ async def _connect(
         await writable.wait()
     finally:
         loop.remove_writer(sock)
-    if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    # a connection that could be reset was there (a refused one is ECONNREFUSED, tcp(7)): who uses
+    # it next will see
+    if code not in (0, errno.ECONNRESET):
         raise OSError(code, os.strerror(code))
 
 

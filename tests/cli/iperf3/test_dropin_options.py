@@ -63,6 +63,19 @@ def test_flow_label_and_ipv6() -> None:
     assert report["start"]["connected"][0]["remote_host"] == "::1"
 
 
+def test_multipath() -> None:
+    with server(program=OURS, args=("-m",)) as running:
+        words = ("-c", "127.0.0.1", "-p", str(running.port), "-n", "1M", "-m")
+        ran = subprocess.run((*OURS, *words), capture_output=True, text=True, timeout=30)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    with server(program=OURS) as running:
+        words = ("-c", "127.0.0.1", "-p", str(running.port), "-n", "1M", "-m")
+        ran = subprocess.run((*OURS, *words), capture_output=True, text=True, timeout=30)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("iperf3: error - ")
+    assert ran.stderr.count("\n") == 1
+
+
 def test_a_file_there_and_back(tmp_path: Path) -> None:
     source, sink = tmp_path / "source", tmp_path / "sink"
     source.write_bytes(bytes(range(256)) * 4096)

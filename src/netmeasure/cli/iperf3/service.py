@@ -30,5 +30,6 @@ def service(settings: Settings) -> Service:
         vanished_s=specs.vanished_s(settings),
         keepalive=specs.keepalive(settings.cntl_ka),
         file=settings.file,
+        multipath=settings.mptcp,
     )
     return Service(limits, gatekeeper(settings))

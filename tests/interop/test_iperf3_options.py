@@ -245,7 +245,10 @@ def test_a_flow_label_is_in_the_packets(run: RunOnce, udp: bool) -> None:
     """Of the data streams, as a packet socket sees them; the control connection has another."""
     label, ipv6 = 0x12345, 0x86DD
     options = nm.SocketOptions(flow_label=label)
-    spec: nm.TcpSpec | nm.UdpSpec = nm.TcpSpec(timing=SHORT, streams=2, options=options)
+    # little is sent: the packet socket must not overflow
+    spec: nm.TcpSpec | nm.UdpSpec = nm.TcpSpec(
+        timing=SHORT, streams=2, options=options, target_bps=1_000_000, block_bytes=1000
+    )
     if udp:
         spec = nm.UdpSpec(timing=SHORT, streams=2, options=options)
 

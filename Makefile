@@ -34,8 +34,8 @@ test: $(STAMP) tools  ## install what the tests need and run everything
 	$(BIN)/python -m pytest $(MANY) -m "not rates"
 	$(BIN)/python -m pytest $(FEW) -m rates
 
-quicktest: $(STAMP)  ## only the tests that need no network namespaces and no iperf3
-	$(BIN)/python -m pytest $(MANY) -m "not network and not interop"
+quicktest: $(STAMP)  ## only the tests that need no network namespaces, no iperf3 and no containers
+	$(BIN)/python -m pytest $(MANY) -m "not network and not interop and not containers"
 
 lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

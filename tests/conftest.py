@@ -16,7 +16,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import census, iperf3, netns
+from support import census, containers, iperf3, netns
 
 
 async def _look_up() -> None:
@@ -36,11 +36,24 @@ hypothesis.settings.load_profile("default")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need what this machine lacks are skipped, and say what that is."""
-    reasons = {"network": netns.available(), "interop": iperf3.available()}
+    reasons = {
+        "network": netns.available(),
+        "interop": iperf3.available(),
+        "containers": containers.available(),
+    }
     for item in items:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have measured and recorded as a "figure", for whoever reads their output."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        if report.when == "call":
+            for name, figure in report.user_properties:
+                if name == "figure":
+                    terminalreporter.write_line(str(figure))
 
 
 RATE_ATTEMPTS = 3

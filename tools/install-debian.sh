@@ -19,6 +19,10 @@ test)
     command -v ip >/dev/null 2>&1 || need iproute2
     PATH="$PATH:/usr/sbin"
     command -v nginx >/dev/null 2>&1 || need nginx-light
+    command -v podman >/dev/null 2>&1 || need "podman netavark"
+    for tool in buildah debootstrap iptables runc; do
+        command -v "$tool" >/dev/null 2>&1 || need "$tool"
+    done
     for tool in curl ethtool lftp openssl tcpdump vsftpd wget wrk; do
         command -v "$tool" >/dev/null 2>&1 || need "$tool"
     done

@@ -1,0 +1,295 @@
+"""Containers: the image built from the Containerfile, real iperf3 in another one, and a bridge.
+
+No image registry is asked. The base is a Debian made by debootstrap, kept with the layers of builds
+in a storage of our own below the user's cache directory; what a run makes is named after its
+process (``nm<pid>-<random>``) and removed with it, or, should it be killed, by the next run.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SUITE = "bookworm"
+TOOLS = ("podman", "buildah", "runc", "debootstrap", "iptables")
+_NAME = re.compile(r"nm(\d+)-[0-9a-f]{8}")
+#: Without these the runtime may fail to raise its own limits.
+LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
+#: How everything here runs: as nobody in particular, on a read-only system, with no privilege.
+HARDENED = ("--user=1000", "--read-only", "--cap-drop=all")
+_BUILD_S = 400
+IPERF3 = "/iperf3:test"
+_IPERF3_FILE = """ARG BASE
+FROM ${BASE}
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends iperf3 >/dev/null
+ENTRYPOINT ["iperf3"]
+"""
+
+
+def available() -> str | None:
+    """Why containers can't be made here, or None when they can."""
+    for tool in TOOLS:
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed"
+    return None if os.geteuid() == 0 else "containers need root"
+
+
+def cache() -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = home / "netmeasure-tests" / "containers"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _storage() -> tuple[str, ...]:
+    return ("--root", str(cache() / "storage"), "--runroot", "/run/netmeasure-tests")
+
+
+def run(*words: str, timeout: float = 60, **keywords: Any) -> subprocess.CompletedProcess[str]:
+    """A tool whose failure is an error, in its own words."""
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=timeout, check=False, **keywords
+    )
+    if done.returncode != 0:
+        raise OSError(f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done
+
+
+def podman(*words: str) -> str:
+    return run(*_podman(*words)).stdout.strip()
+
+
+def _podman(*words: str) -> tuple[str, ...]:
+    return ("podman", *_storage(), "--runtime=runc", "--cgroup-manager=cgroupfs", *words)
+
+
+# ---- images --------------------------------------------------------------------------------------
+
+
+def base() -> str:
+    """The name of an image of Debian's minimal system, made if it is not there."""
+    name = f"localhost/netmeasure-tests-base:{SUITE}"
+    with _lock():
+        if subprocess.run(_podman("image", "exists", name), check=False).returncode == 0:
+            return name
+        # in memory, which is twice as fast, and in a mount namespace, which leaves nothing
+        script = (
+            "set -e; mount -t tmpfs -o mode=755,size=2g tmpfs /mnt;"
+            f" debootstrap --variant=minbase {SUITE} /mnt >&2;"
+            " rm -rf /mnt/var/cache/apt/archives/*.deb /mnt/var/lib/apt/lists/*;"
+            ' tar -C /mnt --exclude="./dev/*" -c .'
+        )
+        archive = cache() / "base.tar"
+        try:
+            with archive.open("wb") as file:
+                made = subprocess.run(
+                    ("unshare", "--mount", "sh", "-c", script),
+                    stdout=file,
+                    stderr=subprocess.PIPE,
+                    timeout=_BUILD_S,
+                    check=False,
+                )
+            if made.returncode != 0:
+                raise OSError(f"debootstrap: {made.stderr[-2000:].decode()}")
+            run(*_podman("import", "-q", str(archive), name), timeout=120)
+        finally:
+            archive.unlink(missing_ok=True)
+    return name
+
+
+def wheels(python: str = "3.11") -> Path:
+    """A directory of all that the build asks the package index for, fetched by this machine's pip
+    with its own configuration: a build may not reach what this machine reaches."""
+    wanted = ROOT / "tools" / "container-wheels.txt"
+    requires = ("setuptools>=68", "cython>=3.1,<4", "wheel")
+    key = sha256(f"{wanted.read_text()}{requires}{python}".encode()).hexdigest()[:16]
+    path = cache() / f"wheels-{key}"
+    with _lock():
+        if not path.exists():
+            part = path.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            run(
+                *("python3", "-m", "pip", "download", "-q", "--only-binary", ":all:"),
+                *("--python-version", python, "-d", str(part), "-r", str(wanted), *requires),
+                timeout=_BUILD_S,
+            )
+            part.rename(path)
+    return path
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    """One run at a time fills the cache."""
+    with (cache() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class Images:
+    base: str
+    ours: str
+    iperf3: str
+
+    @staticmethod
+    def size(name: str) -> int:
+        return int(podman("image", "inspect", "--format", "{{.Size}}", name))
+
+
+@contextlib.contextmanager
+def images() -> Iterator[Images]:
+    """Both images, built from the sources as they are; removed at the end."""
+    name = _fresh_name()
+    made = Images(base(), f"localhost/{name}/netmeasure:test", f"localhost/{name}{IPERF3}")
+    try:
+        common = ("buildah", *_storage(), "build", "--isolation=chroot", "--layers", "-q")
+        common += ("--build-arg", f"BASE={made.base}")
+        run(
+            *(*common, "-t", made.ours, "--ignorefile", str(ROOT / ".containerignore")),
+            *(
+                "--build-context",
+                f"wheels={wheels()}",
+                "-f",
+                str(ROOT / "Containerfile"),
+                str(ROOT),
+            ),
+            timeout=_BUILD_S,
+        )
+        context = cache() / "iperf3"
+        context.mkdir(exist_ok=True)
+        (context / "Containerfile").write_text(_IPERF3_FILE)
+        run(*common, "-t", made.iperf3, str(context), timeout=_BUILD_S)
+        yield made
+    finally:
+        for image in (made.ours, made.iperf3):
+            subprocess.run(_podman("rmi", "-f", image), capture_output=True, check=False)
+        # layers of sources that are no more
+        podman("image", "prune", "-f", "--filter", "until=72h")
+
+
+# ---- containers ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Container:
+    """A running container; `pid` is its process 1, seen from here."""
+
+    name: str
+    pid: int
+    address: str
+
+    @property
+    def output(self) -> str:
+        """Both streams so far."""
+        done = subprocess.run(
+            _podman("logs", self.name),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command inside."""
+        return subprocess.run(
+            _podman("exec", self.name, *words),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return int(podman("wait", self.name))
+
+    def started_at(self) -> float:
+        """When its process 1 was started, as time.time() tells it, to 10 ms (proc(5))."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        ago = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return time.time() - ago
+
+
+@dataclass
+class Bridge:
+    """A bridge network, and the containers on it."""
+
+    name: str
+    _containers: list[str] = field(default_factory=list)
+
+    def start(self, image: str, *words: str, entry: str | None = None) -> Container:
+        """A container in the background; its first words are read by `wait_for`."""
+        name = f"{self.name}-{len(self._containers)}"
+        self._containers.append(name)
+        podman("run", "-d", "--name", name, *self._options(image, entry), image, *words)
+        known = json.loads(podman("inspect", name))[0]
+        address = known["NetworkSettings"]["Networks"][self.name]["IPAddress"]
+        return Container(name, known["State"]["Pid"], address)
+
+    def run(
+        self, image: str, *words: str, entry: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """A container to its end."""
+        name = f"{self.name}-{len(self._containers)}"
+        self._containers.append(name)
+        return subprocess.run(
+            _podman("run", "--name", name, *self._options(image, entry), image, *words),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def _options(self, image: str, entry: str | None) -> tuple[str, ...]:
+        options = ("--network", self.name, *LIMITS, *HARDENED)
+        # the real one makes a file in /tmp for each stream; ours needs nothing that can be written
+        options += (f"--read-only-tmpfs={str(image.endswith(IPERF3)).lower()}",)
+        return options if entry is None else (*options, "--entrypoint", entry)
+
+    def close(self) -> None:
+        if self._containers:
+            podman("rm", "-f", "-i", "-t", "0", *self._containers)
+        podman("network", "rm", "-f", self.name)
+
+
+@contextlib.contextmanager
+def bridge() -> Iterator[Bridge]:
+    network = Bridge(_fresh_name())
+    try:
+        podman("network", "create", "--disable-dns", network.name)
+        yield network
+    finally:
+        network.close()
+
+
+def _fresh_name() -> str:
+    return f"nm{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _abandoned(name: str) -> bool:
+    found = _NAME.search(name)
+    return found is not None and not Path("/proc", found[1]).exists()
+
+
+def sweep() -> None:
+    """Remove what killed runs left behind."""
+    for listing, remove in (
+        (("ps", "-a", "--format", "{{.Names}}"), ("rm", "-f", "-t", "0")),
+        (("network", "ls", "--format", "{{.Name}}"), ("network", "rm", "-f")),
+        (("images", "--format", "{{.Repository}}:{{.Tag}}"), ("rmi", "-f")),
+    ):
+        for name in filter(_abandoned, podman(*listing).splitlines()):
+            with contextlib.suppress(OSError):
+                podman(*remove, name)

@@ -54,6 +54,9 @@ def same_failure(words: list[str]) -> tuple[str, str]:
     [
         ["-c", "127.0.0.1"],
         ["-c", "nowhere.invalid"],
+        ["-c", ""],
+        ["-c", "http://x"],
+        ["-c", "[::1]"],
         ["-c", "127.0.0.1", "-6"],
         ["-c", "::1", "-4"],
         ["-c", "127.0.0.1", "-B", "192.0.2.1"],
@@ -278,6 +281,17 @@ def test_a_server_whose_port_is_taken() -> None:
     assert json.loads(document.out)["error"] == (
         "error - unable to start listener for connections: Address already in use"
     )
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["-B", "192.0.2.9"], ["-B", "nowhere.invalid"], ["--bind-dev", "nodev"]],
+    ids=" ".join,
+)
+def test_where_a_server_can_not_listen(option: list[str]) -> None:
+    with nobody() as port:
+        real, ours = both("-s", "-p", str(port), *option)
+    assert (real.code, ours) == (1, real)
 
 
 @pytest.mark.parametrize("end", [["-s"], ["-c", "127.0.0.1"]], ids=["server", "client"])

@@ -14,7 +14,7 @@ from netmeasure.cli.iperf3 import failures, interruption, reports
 from netmeasure.cli.iperf3.output import Output
 from netmeasure.cli.iperf3.settings import Settings
 from netmeasure.client import make_run
-from netmeasure.errors import NetmeasureError
+from netmeasure.errors import NetmeasureError, SpecError
 from netmeasure.export.iperf3 import Report
 from netmeasure.observe import Control, Observer, Opening
 from netmeasure.result import Interval, Result
@@ -34,7 +34,10 @@ async def client(settings: Settings, spec: PeerSpec, output: Output) -> int:
     watch = _Watch(report, spec, output)
     output.lines(report.greeting())
     error: NetmeasureError | None = None
-    run = make_run(_bracketed(settings.client.host), spec, port=settings.port, observer=watch)
+    try:
+        run = make_run(_bracketed(settings.client.host), spec, port=settings.port, observer=watch)
+    except SpecError:  # a word that can't be a host; iperf3 has it looked up
+        return _fail(settings, report, output, failures.NO_SUCH_HOST)
     asked = _Interruption(run)
     try:
         async with run:
@@ -62,6 +65,14 @@ async def client(settings: Settings, spec: PeerSpec, output: Output) -> int:
     if sentence is not None and not settings.is_json:
         output.complain(sentence)
     return 0 if error is None or asked.signal is not None else 1
+
+
+def _fail(settings: Settings, report: Report, output: Output, sentence: str) -> int:
+    """Before there is anything to measure."""
+    output.lines(report.ended(None, error=sentence))
+    if not settings.is_json:
+        output.complain(f"error - {sentence}")
+    return 1
 
 
 def _server_output(result: Result | None) -> str | Mapping[str, Any] | None:

@@ -26,6 +26,8 @@ _UNABLE = (
     "unable to connect to server - server may have stopped running or use a different port,"
     " firewall issue, etc."
 )
+#: As the resolver words it (EAI_NONAME).
+NO_SUCH_HOST = f"{_UNABLE}: Name or service not known"
 _NO_MESSAGE = (
     "unable to receive control message - port may not be available, the other side may have"
     " stopped running, etc."

@@ -13,7 +13,7 @@ from netmeasure.cli import signals, streams
 from netmeasure.cli.iperf3 import daemon, interruption, usage
 from netmeasure.cli.iperf3.output import Output
 from netmeasure.cli.iperf3.settings import Settings, parse
-from netmeasure.errors import SpecError, UsageError
+from netmeasure.errors import NetmeasureError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from netmeasure.cli.iperf3.service import Service
@@ -119,3 +119,6 @@ def _measure(settings: Settings, work: PeerSpec | Service, output: Output) -> in
         return uvloop.run(client.client(settings, work, output))
     except KeyboardInterrupt:  # before there was anything to interrupt
         return OK
+    except NetmeasureError as exc:  # of none of the kinds that a test or a server knows
+        output.complain(f"error - {exc}")
+        return FAILED

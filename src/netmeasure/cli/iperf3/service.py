@@ -8,7 +8,7 @@ from netmeasure.cli.iperf3 import specs
 from netmeasure.cli.iperf3.credentials import gatekeeper
 from netmeasure.cli.iperf3.settings import Settings
 from netmeasure.protocol.auth import Gatekeeper
-from netmeasure.spec import ServerLimits
+from netmeasure.spec import ServerLimits, check_device
 
 
 class Service(NamedTuple):
@@ -19,6 +19,7 @@ class Service(NamedTuple):
 def service(settings: Settings) -> Service:
     """One test at a time, as iperf3. Raises SpecError."""
     specs.refuse_sctp(settings)
+    check_device(settings.device)
     limit = settings.server_bitrate_limit
     limits = ServerLimits(
         max_tests=1,

@@ -33,46 +33,43 @@ async def client(settings: Settings, spec: PeerSpec, output: Output) -> int:
     report = reports.make_report(settings)
     watch = _Watch(report, spec, output)
     output.lines(report.greeting())
-    error: NetmeasureError | None = None
     try:
         run = make_run(_bracketed(settings.client.host), spec, port=settings.port, observer=watch)
     except SpecError:  # a word that can't be a host; iperf3 has it looked up
-        return _fail(settings, report, output, failures.NO_SUCH_HOST)
+        _end(settings, report, output, None, f"error - {failures.NO_SUCH_HOST}")
+        return 1
     asked = _Interruption(run)
+    sentence: str | None = None
     try:
         async with run:
             await run.wait()
     except NetmeasureError as exc:
-        error = exc
+        sentence = f"error - {failures.client_sentence(exc)}"
     except asyncio.CancelledError:
         if asked.signal is None:
             raise
     asked.too_late()
-    sentence = None
     if asked.signal is not None:
-        sentence = interruption.sentence("client", asked.signal)
-    elif error is not None:
-        sentence = f"error - {failures.client_sentence(error)}"
-    told = sentence.removeprefix("error - ") if sentence else None  # JSON has no such prefix
+        _end(settings, report, output, run.result, interruption.sentence("client", asked.signal))
+        return 0
+    _end(settings, report, output, run.result, sentence)
+    return 0 if sentence is None else 1
+
+
+def _end(
+    settings: Settings, report: Report, output: Output, result: Result | None, sentence: str | None
+) -> None:
+    """The last lines, and what went wrong; JSON has a place for that, and no prefix for errors."""
     output.lines(
         report.ended(
-            run.result,
-            error=told,
-            server_output=_server_output(run.result),
+            result,
+            error=sentence.removeprefix("error - ") if sentence else None,
+            server_output=_server_output(result),
             file=reports.file_of(settings),
         )
     )
     if sentence is not None and not settings.is_json:
         output.complain(sentence)
-    return 0 if error is None or asked.signal is not None else 1
-
-
-def _fail(settings: Settings, report: Report, output: Output, sentence: str) -> int:
-    """Before there is anything to measure."""
-    output.lines(report.ended(None, error=sentence))
-    if not settings.is_json:
-        output.complain(f"error - {sentence}")
-    return 1
 
 
 def _server_output(result: Result | None) -> str | Mapping[str, Any] | None:

@@ -12,7 +12,6 @@ from netmeasure.result import (
     Flow,
     FlowDirection,
     Interval,
-    Resources,
     Result,
     SideReport,
     SocketFacts,
@@ -22,6 +21,7 @@ from netmeasure.result import (
     TcpInfo,
 )
 from netmeasure.spec import PeerSpec, TcpSpec, Timing, UdpSpec
+from netmeasure.usage import Resources
 
 S = 10**9
 

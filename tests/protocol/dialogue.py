@@ -105,7 +105,7 @@ WIRE: dict[Kind, bytes] = {
     Kind.PARAM_EXCHANGE: b"\x09",
     Kind.PARAMETERS: framed(TCP_PARAMETERS),
     Kind.EXTENSION: b"\x40"
-    + framed(b'{"host":{"hostname":"lab1","cpu_count":2},"concurrent_tests":3}'),
+    + framed(b'{"host":{"hostname":"lab1","cpu_count":2,"interfaces":[]},"concurrent_tests":3}'),
     Kind.CREATE_STREAMS: b"\x0a",
     Kind.TEST_START: b"\x01",
     Kind.TEST_RUNNING: b"\x02",

@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "spec": {"errors", "headers", "spec"},
     "usage": {"errors"},
     "target": {"errors", "spec"},
-    "result": {"errors", "spec", "usage"},
+    "result": {"errors", "spec", "usage", "result"},
     "observe": {"result", "spec"},
     "analysis": {"errors", "headers", "usage", "result", "spec", "analysis"},
     "resultset": {"errors", "result"},

@@ -1,0 +1,77 @@
+"""What came of a measurement: one frozen Result for every kind of test.
+
+Stored are counts and moments (integer ns on a stated clock); rates are computed from them, by the
+analysis (stored, since they are its verdict) or by properties. Unknown is None, never 0.
+
+Clocks. Every moment is CLOCK_MONOTONIC of the host that took it. Moments of a SideReport count from
+that side's `origin`, the instant at which it was ready for data; moments of a Phase count from the
+client's first attempt to reach the server. Moments of two hosts are never subtracted.
+"""
+
+from __future__ import annotations
+
+from netmeasure.result.ceiling import Ceiling, CeilingLayer
+from netmeasure.result.datagrams import DatagramHistory, Datagrams, Loss
+from netmeasure.result.document import SCHEMA_VERSION, ErrorRecord, Result, read_json
+from netmeasure.result.ending import AutoStop, Ending, Look
+from netmeasure.result.flows import (
+    Averages,
+    Flow,
+    FlowDirection,
+    FlowInterval,
+    StreamResult,
+    Totals,
+)
+from netmeasure.result.hosts import Host, NetworkInterface, PathFacts
+from netmeasure.result.limits import Limit, Limits
+from netmeasure.result.live import Interval, StreamInterval
+from netmeasure.result.setup import Phase, Spread
+from netmeasure.result.sides import (
+    Role,
+    Series,
+    SideReport,
+    SocketFacts,
+    StreamReport,
+    TcpInfo,
+    Transfer,
+)
+from netmeasure.result.steady import Steady, Stretch
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "AutoStop",
+    "Averages",
+    "Ceiling",
+    "CeilingLayer",
+    "DatagramHistory",
+    "Datagrams",
+    "Ending",
+    "ErrorRecord",
+    "Flow",
+    "FlowDirection",
+    "FlowInterval",
+    "Host",
+    "Interval",
+    "Limit",
+    "Limits",
+    "Look",
+    "Loss",
+    "NetworkInterface",
+    "PathFacts",
+    "Phase",
+    "Result",
+    "Role",
+    "Series",
+    "SideReport",
+    "SocketFacts",
+    "Spread",
+    "Steady",
+    "StreamInterval",
+    "StreamReport",
+    "StreamResult",
+    "Stretch",
+    "TcpInfo",
+    "Totals",
+    "Transfer",
+    "read_json",
+]

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -53,7 +54,10 @@ def cache() -> Path:
 
 
 def _storage() -> tuple[str, ...]:
-    return ("--root", str(cache() / "storage"), "--runroot", "/run/netmeasure-tests")
+    root = str(cache() / "storage")
+    # what is mounted is of one storage; the path is short, for sockets lie below it
+    key = sha256(root.encode()).hexdigest()[:8]
+    return ("--root", root, "--runroot", f"/run/netmeasure-tests-{key}")
 
 
 def run(*words: str, timeout: float = 60, **keywords: Any) -> subprocess.CompletedProcess[str]:
@@ -80,7 +84,7 @@ def _podman(*words: str) -> tuple[str, ...]:
 def base() -> str:
     """The name of an image of Debian's minimal system, made if it is not there."""
     name = f"localhost/netmeasure-tests-base:{SUITE}"
-    with _lock():
+    with _lock("base"):
         if subprocess.run(_podman("image", "exists", name), check=False).returncode == 0:
             return name
         # in memory, which is twice as fast, and in a mount namespace, which leaves nothing
@@ -115,7 +119,7 @@ def wheels(python: str = "3.11") -> Path:
     requires = ("setuptools>=68", "cython>=3.1,<4", "wheel")
     key = sha256(f"{wanted.read_text()}{requires}{python}".encode()).hexdigest()[:16]
     path = cache() / f"wheels-{key}"
-    with _lock():
+    with _lock("wheels"):
         if not path.exists():
             part = path.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
@@ -129,9 +133,9 @@ def wheels(python: str = "3.11") -> Path:
 
 
 @contextlib.contextmanager
-def _lock() -> Iterator[None]:
+def _lock(name: str) -> Iterator[None]:
     """One run at a time fills the cache."""
-    with (cache() / "lock").open("w") as file:
+    with (cache() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -151,25 +155,27 @@ class Images:
 def images() -> Iterator[Images]:
     """Both images, built from the sources as they are; removed at the end."""
     name = _fresh_name()
-    made = Images(base(), f"localhost/{name}/netmeasure:test", f"localhost/{name}{IPERF3}")
-    try:
-        common = ("buildah", *_storage(), "build", "--isolation=chroot", "--layers", "-q")
-        common += ("--build-arg", f"BASE={made.base}")
-        run(
-            *(*common, "-t", made.ours, "--ignorefile", str(ROOT / ".containerignore")),
-            *(
-                "--build-context",
-                f"wheels={wheels()}",
-                "-f",
-                str(ROOT / "Containerfile"),
-                str(ROOT),
-            ),
-            timeout=_BUILD_S,
+    with ThreadPoolExecutor(2) as both:
+        debian, fetched = both.submit(base), both.submit(wheels)
+        made = Images(
+            debian.result(), f"localhost/{name}/netmeasure:test", f"localhost/{name}{IPERF3}"
         )
-        context = cache() / "iperf3"
-        context.mkdir(exist_ok=True)
-        (context / "Containerfile").write_text(_IPERF3_FILE)
-        run(*common, "-t", made.iperf3, str(context), timeout=_BUILD_S)
+        wheels_from = f"wheels={fetched.result()}"
+    common = ("buildah", *_storage(), "build", "--isolation=chroot", "--layers", "-q")
+    common += ("--build-arg", f"BASE={made.base}")
+    context = cache() / "iperf3"
+    context.mkdir(exist_ok=True)
+    (context / "Containerfile").write_text(_IPERF3_FILE)
+    ours = ("--ignorefile", str(ROOT / ".containerignore"), "--build-context", wheels_from)
+    ours += ("-t", made.ours, "-f", str(ROOT / "Containerfile"), str(ROOT))
+    try:
+        with ThreadPoolExecutor(2) as both:
+            builds = [
+                both.submit(run, *common, *words, timeout=_BUILD_S)
+                for words in (ours, ("-t", made.iperf3, str(context)))
+            ]
+        for build in builds:
+            build.result()
         yield made
     finally:
         for image in (made.ours, made.iperf3):

@@ -1,4 +1,4 @@
-"""From what the two ends saw to a Result: pure functions, used by the client and by the server."""
+"""From what the two ends saw to the flows of a Result: pure functions, the same on both ends."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from netmeasure.analysis import loss
 from netmeasure.analysis.flow_ceiling import flow_ceiling
 from netmeasure.clock import nanoseconds, seconds
 from netmeasure.intervals import edges_ns
-from netmeasure.protocol import PeerResults, PeerStream, stream_ids
+from netmeasure.protocol import stream_ids
 from netmeasure.result import (
     Averages,
-    Datagrams,
     Flow,
     FlowDirection,
     FlowInterval,
-    Host,
     Role,
     Series,
     SideReport,
-    SocketFacts,
     Steady,
     StreamReport,
     StreamResult,
@@ -30,196 +27,6 @@ from netmeasure.result import (
 )
 from netmeasure.spec import MAX_DURATION_S, Spec, TcpSpec, UdpSpec
 from netmeasure.usage import Resources
-
-#: A full series of every stream is sent up to this many points in all; coarser ones beyond.
-MAX_WIRE_POINTS = 200_000
-#: No test takes longer (30 years).
-MAX_SECONDS = 1e9
-#: More than this of one CPU is no use of any host.
-MAX_CPU_PERCENT = 1_000_000
-
-
-def side_report(
-    host: Host,
-    streams: Sequence[StreamReport],
-    resources: Resources | None,
-    concurrent_tests: int | None = None,
-) -> SideReport:
-    """What one end saw, put together from its streams."""
-    spent = [s for s in streams if s.cpu_user_ns is not None]
-    return SideReport(
-        host=host,
-        streams=tuple(streams),
-        duration_ns=max((s.last_ns for s in streams if s.last_ns is not None), default=None),
-        cpu_user_ns=sum(s.cpu_user_ns or 0 for s in spent) if spent else None,
-        cpu_system_ns=sum(s.cpu_system_ns or 0 for s in spent) if spent else None,
-        concurrent_tests=concurrent_tests,
-        resources=resources,
-    )
-
-
-def wire_results(
-    side: SideReport, *, extended: bool, peer: PeerResults | None = None
-) -> PeerResults:
-    """This end's report in iperf3's words, and whole under our own key for a netmeasure peer.
-
-    `bytes` is what arrived: for a sender the acknowledged bytes, since what fitted into a socket
-    buffer is not transferred; `end_time` is the time in which it did. Of datagrams, a receiver that
-    has the sender's results (`peer`) says as `packets` how many were sent: so the other end shows
-    losses at the end, and those of everything, too.
-    """
-    wall_ns = side.duration_ns or 0
-    user, system = (
-        100 * (ns or 0) / wall_ns if wall_ns else 0.0
-        for ns in (side.cpu_user_ns, side.cpu_system_ns)
-    )
-    sends = any(stream.role == "sender" for stream in side.streams)
-    knows = all(s.retransmits is not None for s in side.streams if s.role == "sender")
-    sent = {stream.id: stream.packets for stream in peer.streams} if peer else {}
-    congestion = next((s.socket.congestion for s in side.streams if s.socket), None)
-    return PeerResults(
-        cpu_util_total=user + system,
-        cpu_util_user=user,
-        cpu_util_system=system,
-        sender_has_retransmits=-1 if not sends else 1 if knows else 0,
-        congestion_used=congestion,
-        streams=tuple(_wire_stream(stream, sent.get(stream.id)) for stream in side.streams),
-        netmeasure=_slim(side) if extended else None,
-    )
-
-
-def _wire_stream(stream: StreamReport, sent: int | None) -> PeerStream:
-    span_ns = stream.counted_ns or stream.counted_to_ns or 0
-    sends = stream.role == "sender"
-    wire = PeerStream(
-        id=stream.id,
-        bytes=stream.counted_bytes or 0,
-        retransmits=stream.retransmits if sends and stream.retransmits is not None else -1,
-        jitter=0.0,
-        errors=0,
-        omitted_errors=0,
-        packets=0,
-        omitted_packets=0,
-        start_time=0.0,
-        end_time=span_ns / 1e9,
-    )
-    counts = stream.datagrams
-    if counts is None:
-        return wire
-    if sends:
-        return replace(wire, packets=counts.packets)
-    highest = max(counts.highest_sequence or 0, sent or 0)
-    omitted_highest = counts.omitted_highest_sequence or 0
-    return replace(
-        wire,
-        jitter=(counts.jitter_ns or 0) / 1e9,
-        packets=highest,
-        errors=highest - counts.packets,
-        omitted_packets=omitted_highest,
-        omitted_errors=omitted_highest - (counts.omitted_packets or 0),
-    )
-
-
-def _slim(side: SideReport) -> SideReport:
-    """Keep a report of very many streams below the protocol's size limit."""
-    points = sum(len(s.series.bytes) for s in side.streams if s.series)
-    if points <= MAX_WIRE_POINTS:
-        return side
-    factor = -(-points // MAX_WIRE_POINTS)
-    return replace(side, streams=tuple(_coarser(stream, factor) for stream in side.streams))
-
-
-def _coarser(stream: StreamReport, factor: int) -> StreamReport:
-    if stream.series is None:
-        return stream
-    counts = stream.series.bytes
-    merged = tuple(sum(counts[i : i + factor]) for i in range(0, len(counts), factor))
-    series = replace(stream.series, width_ns=stream.series.width_ns * factor, bytes=merged)
-    return replace(stream, series=series)
-
-
-def peer_report(
-    results: PeerResults | None,
-    directions: Sequence[FlowDirection],
-    peer_is: str,
-    version: str | None = None,
-    *,
-    udp: bool = False,
-) -> SideReport:
-    """The far end's report: its own where it is netmeasure, else what iperf3's results tell. Of an
-    iperf3, processor time is of its whole process, and all streams have one congestion control."""
-    if results is None:
-        return SideReport()
-    if results.netmeasure is not None:
-        return results.netmeasure
-    by_id = {stream.id: stream for stream in results.streams}
-    reports: list[StreamReport] = []
-    for stream_id, direction in zip(stream_ids(len(directions)), directions, strict=True):
-        sends = (direction == "upload") == (peer_is == "client")
-        stream = by_id.get(stream_id)
-        if stream is not None:
-            report = _from_wire(stream, "sender" if sends else "receiver", udp=udp)
-            reports.append(replace(report, socket=_socket(results)))
-    wall_s = max(
-        (s.end_time for s in results.streams if s.end_time and _believable(s.end_time)), default=0.0
-    )
-    return SideReport(
-        host=Host(program="iperf3", version=version),
-        streams=tuple(reports),
-        duration_ns=nanoseconds(wall_s) or None,
-        cpu_user_ns=_share_ns(results.cpu_util_user, wall_s),
-        cpu_system_ns=_share_ns(results.cpu_util_system, wall_s),
-    )
-
-
-def _share_ns(percent: float, wall_s: float) -> int | None:
-    """Of all processors of a host, no more than so many."""
-    known = wall_s > 0 and 0 <= percent <= MAX_CPU_PERCENT
-    return nanoseconds(wall_s * percent / 100) if known else None
-
-
-def _believable(seconds: float) -> bool:
-    """Whether a clock can have said that."""
-    return 0 <= seconds <= MAX_SECONDS
-
-
-def _socket(results: PeerResults) -> SocketFacts | None:
-    name = results.congestion_used
-    return SocketFacts(congestion=name) if name else None
-
-
-def _from_wire(stream: PeerStream, role: Role, *, udp: bool) -> StreamReport:
-    start, end = stream.start_time or 0.0, stream.end_time or 0.0
-    knows_time = end > 0 and _believable(start) and _believable(end)
-    return StreamReport(
-        id=stream.id,
-        role=role,
-        bytes=stream.bytes,
-        counted_bytes=stream.bytes,
-        counted_from_ns=nanoseconds(start) if knows_time else None,
-        counted_to_ns=nanoseconds(end) if knows_time else None,
-        retransmits=stream.retransmits if role == "sender" and stream.retransmits >= 0 else None,
-        datagrams=_datagrams_from_wire(stream, role) if udp else None,
-    )
-
-
-def _datagrams_from_wire(stream: PeerStream, role: Role) -> Datagrams:
-    """iperf3 says the highest number and how many below it are missing (duplicates it takes for
-    late ones, so it may miss fewer than were lost); versions before 3.14 say nothing of the omitted
-    part."""
-    if role == "sender":
-        return Datagrams(packets=stream.packets, omitted_packets=stream.omitted_packets)
-    omitted = None
-    if stream.omitted_packets is not None and stream.omitted_errors is not None:
-        omitted = stream.omitted_packets - stream.omitted_errors
-    return Datagrams(
-        packets=stream.packets - stream.errors,
-        omitted_packets=omitted,
-        highest_sequence=stream.packets,
-        omitted_highest_sequence=stream.omitted_packets,
-        lost_packets=stream.errors,
-        jitter_ns=nanoseconds(stream.jitter) if _believable(stream.jitter) else None,
-    )
 
 
 def flows(

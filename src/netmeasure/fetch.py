@@ -10,10 +10,9 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from netmeasure import assemble
+from netmeasure import assemble, sides
 from netmeasure.autostop import Watcher, ending_notes
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
-from netmeasure.engine.hosts import this_host
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import first_of
@@ -197,12 +196,8 @@ class Fetch:
 
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
         """What came of it; call after `leave`."""
-        streams, origin = self._workload.report(), self._workload.origin_ns
-        client = assemble.side_report(
-            this_host(streams),
-            streams,
-            None if origin is None else self._resources.collected(origin),
-        )
+        client = sides.own_report(self._workload, self._resources)
+        streams, origin = client.streams, self._workload.origin_ns
         directions = (self.spec.direction,) * self.spec.streams
         auto_stop = self._watcher.outcome(stopped=self.stop.is_set() or error is not None)
         return Result(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from netmeasure import assemble
+from netmeasure import assemble, sides
 from netmeasure.autostop import ending_notes
 from netmeasure.dialogue import Dialogue
 from netmeasure.engine.phases import PhaseLog
@@ -24,7 +24,7 @@ class PeerTest:
     ) -> None:
         self._host = host
         self._port = port
-        self._dialogue = Dialogue(host, port, spec, PhaseLog(), observer or Observer())
+        self._dialogue = Dialogue(host, port, spec, observer or Observer())
 
     @property
     def stop(self) -> asyncio.Event:
@@ -56,7 +56,7 @@ def _result(
     host: str, port: int, dialogue: Dialogue, started_at: str, error: ErrorRecord | None
 ) -> Result:
     client = dialogue.side()
-    server = assemble.peer_report(
+    server = sides.peer_report(
         dialogue.peer_results,
         dialogue.directions,
         "server",

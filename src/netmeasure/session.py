@@ -7,15 +7,14 @@ costs its own session only. The outcome is a Result in every case.
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from netmeasure import assemble, negotiate
-from netmeasure.admission import BitrateLimit, admit
+from netmeasure import assemble, negotiate, sides
+from netmeasure.admission import admit
 from netmeasure.arrivals import Arrivals
-from netmeasure.clock import nanoseconds, now_ns, seconds, wall_now
+from netmeasure.clock import wall_now
 from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
@@ -46,6 +45,7 @@ from netmeasure.protocol import (
 from netmeasure.protocol.auth import UNAUTHORIZED, Gatekeeper
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.run import error_record
+from netmeasure.server_data import NO_DATA, ServerData
 from netmeasure.spec import PeerSpec, ServerLimits
 from netmeasure.usage import HostUse
 from netmeasure.witness import Witness, control_seen, opening
@@ -53,19 +53,13 @@ from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
 
-POLL_S = 0.05
 #: How long a client gets to hear why its streams are going to break.
 HEARD_S = 0.5
-#: A plain client's streams don't end before the results; without a byte count to go by, they are
-#: taken to be empty when nothing has come for so long.
-QUIET_S = 0.2
 #: A plain client looks at its control connection between two writes: it must come to that before
 #: its streams break, or it takes the break for the reason.
 LAST_WORD_S = 0.05
 
 _BAD_PARAMETERS = 114
-_NO_DATA = 144
-_TOO_LONG = 160
 _STREAM_FAILED = 206
 
 
@@ -119,11 +113,6 @@ class Session:
         return self._parameters is not None and self._parameters.netmeasure is not None
 
     @property
-    def _streams_end(self) -> bool:
-        """The client's streams say by themselves where their data end (FIN)."""
-        return self.tags_streams and not self.is_udp
-
-    @property
     def is_udp(self) -> bool:
         return self._parameters is not None and self._parameters.udp
 
@@ -159,8 +148,8 @@ class Session:
             async with self._may_open(parameters):
                 workload = await self._take_streams(parameters)
             async with self._resources.running():
-                await self._transfer(parameters, workload)
-            await self._exchange_results(workload)
+                data = await self._transfer(parameters, workload)
+            await self._exchange_results(workload, data)
         except BaseException as exc:
             error = exc
             if not isinstance(exc, NetmeasureError):
@@ -227,7 +216,7 @@ class Session:
             raise RefusedTestError(
                 f"the client opened {wanted - arrivals.missing} of {wanted} streams in"
                 f" {limits.streams_s:g} s",
-                number=_NO_DATA,
+                number=NO_DATA,
             ) from None
 
         def add(number: int, direction: FlowDirection, sock: socket.socket) -> None:
@@ -241,7 +230,7 @@ class Session:
             raise RefusedTestError(str(exc), number=exc.number) from None
         return workload
 
-    async def _transfer(self, parameters: Parameters, workload: Workload) -> None:
+    async def _transfer(self, parameters: Parameters, workload: Workload) -> ServerData:
         limits = self._limits
         assert self._spec is not None
         self._witness.opened(
@@ -259,93 +248,27 @@ class Session:
         await self._control.send(Kind.TEST_START, deadline_s=limits.handshake_s)
         workload.start()
         await self._control.send(Kind.TEST_RUNNING, deadline_s=limits.handshake_s)
+        data = ServerData(
+            workload, parameters, limits, self._control, self._bad_news, self._count_tests
+        )
         async with self._witness.intervals(workload, self._spec.timing.omit_s):
-            await self._move(parameters, workload)
+            await data.run()
         if error := workload.failed():
             raise error
+        return data
 
-    async def _move(self, parameters: Parameters, workload: Workload) -> None:
-        """The data phase, until the client says that it is over."""
-        await first_of(
-            self._test_end(),
-            self._stream_failure(workload),
-            self._time_limit(parameters),
-            self._stall(workload, parameters),
-            self._silence(workload),
-        )
-        workload.stop_senders()
-        await workload.join("sender")
-        if self._streams_end:
-            await self._join_receivers(workload)
-        elif not self.tags_streams:
-            workload.finish_senders()
+    def _count_tests(self) -> None:
+        self._most_at_once = max(self._most_at_once, self._concurrency())
 
-    async def _test_end(self) -> None:
-        message = await self._receive(None)
-        if message.kind is not Kind.TEST_END:
-            raise self._bad_news(message)
-
-    async def _stream_failure(self, workload: Workload) -> None:
-        error = await workload.first_error()
-        # a client that dies takes its data connections with it: say what really happened
-        try:
-            async with asyncio.timeout(POLL_S):
-                message = await self._control.receive(deadline_s=None)
-        except TimeoutError:
-            raise error from None
-        if message.kind is not Kind.TEST_END:
-            raise self._bad_news(message)
-
-    async def _time_limit(self, parameters: Parameters) -> None:
-        """The watchdog: the client is to say TEST_END when its time is over, or a while later."""
-        limits = self._limits
-        time_s = negotiate.server_time_limit_s(parameters)
-        if time_s is None:
-            await asyncio.Event().wait()
-            return
-        await asyncio.sleep(time_s + limits.drain_s + limits.stall_s)
-        raise RefusedTestError(f"the client did not end its test of {time_s:g} s", number=_TOO_LONG)
-
-    async def _stall(self, workload: Workload, parameters: Parameters) -> None:
-        limit_s = self._limits.stall_s
-        if parameters.udp and parameters.time:
-            limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
-        seen, since = -1, now_ns()
-        rate = BitrateLimit(self._limits, workload.moved_bytes)
-        while True:
-            moved = workload.moved_bytes()
-            self._most_at_once = max(self._most_at_once, self._concurrency())
-            rate.check()
-            if moved != seen or workload.ended():
-                seen, since = moved, now_ns()
-            elif seconds(now_ns() - since) > limit_s:
-                raise RefusedTestError(f"no data moved for {limit_s:g} s", number=_NO_DATA)
-            await asyncio.sleep(min(POLL_S, limit_s / 4))
-
-    async def _silence(self, workload: Workload) -> None:
-        limit_s = await workload.silence(self._limits.receive_s)
-        raise RefusedTestError(f"no data were received for {limit_s:g} s", number=_NO_DATA)
-
-    async def _join_receivers(self, workload: Workload) -> None:
-        try:
-            async with asyncio.timeout(self._limits.drain_s):
-                await workload.join("receiver")
-        except TimeoutError:
-            workload.stop_receivers()
-            await workload.join("receiver")
-
-    async def _exchange_results(self, workload: Workload) -> None:
+    async def _exchange_results(self, workload: Workload, data: ServerData) -> None:
         control, limits = self._control, self._limits
         await control.send(Kind.EXCHANGE_RESULTS, deadline_s=limits.results_s)
         message = await self._receive(limits.results_s)
         if message.kind is not Kind.CLIENT_RESULTS:
             raise self._bad_news(message)
         self._client_results = message.payload
-        if not self._streams_end:
-            await self._empty_receivers(workload, message.payload)
-        mine = assemble.wire_results(
-            self._report(), extended=self.tags_streams, peer=message.payload
-        )
+        await data.take_rest(message.payload)
+        mine = sides.wire_results(self._report(), extended=self.tags_streams, peer=message.payload)
         self._witness.last_interval()
         workload.close()
         if self._parameters is not None and self._parameters.get_server_output:
@@ -358,26 +281,6 @@ class Session:
             return  # it has everything; that it forgot to say goodbye takes nothing from the result
         if message.kind is not Kind.IPERF_DONE:
             raise self._bad_news(message)  # it has found something wrong with the results
-
-    async def _empty_receivers(self, workload: Workload, results: PeerResults) -> None:
-        """Count what a plain client had sent before it said TEST_END and is still on its way."""
-        sent = {s.id: s.packets if self.is_udp else s.bytes for s in results.streams}
-        # iperf3's byte counts leave the omitted time out; those of datagrams never do
-        exact = self.is_udp or (self._plan is not None and not self._plan.omit_ns)
-        ids = workload.ids("receiver")
-        moved, quiet_since = -1, now_ns()
-        give_up = now_ns() + nanoseconds(self._limits.drain_s)
-        while now_ns() < give_up:
-            received = {number: workload.received(number) for number in ids}
-            if exact and all(received[n] >= sent.get(n, 0) for n in ids):
-                break
-            if sum(received.values()) != moved:
-                moved, quiet_since = sum(received.values()), now_ns()
-            elif now_ns() - quiet_since > nanoseconds(QUIET_S):
-                break
-            await asyncio.sleep(0.005)
-        workload.stop_receivers()
-        await workload.join("receiver")
 
     # ---- what the client may do instead ---------------------------------------------------------
 
@@ -425,12 +328,7 @@ class Session:
     def _report(self) -> SideReport:
         """What this end saw; read once, when the threads have ended."""
         if self._side is None:
-            streams = self._workload.report() if self._workload is not None else ()
-            origin = self._workload.origin_ns if self._workload is not None else None
-            resources = None if origin is None else self._resources.collected(origin)
-            self._side = assemble.side_report(
-                this_host(streams), streams, resources, self._most_at_once
-            )
+            self._side = sides.own_report(self._workload, self._resources, self._most_at_once)
         return self._side
 
     def _client_host(self) -> Host:
@@ -448,7 +346,7 @@ class Session:
         server = self._report()
         if self._workload is not None:
             self._workload.close()
-        client = assemble.peer_report(
+        client = sides.peer_report(
             self._client_results,
             self._directions,
             "client",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 
 from netmeasure.clock import unix_s
 from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.tasks import beside
 from netmeasure.intervals import IntervalClock
 from netmeasure.negotiate import server_role
 from netmeasure.observe import Control, Observer, Opening, OpenStream
@@ -76,12 +76,8 @@ class Witness:
         timing = Timing(omit_s=omit_s, interval_s=self._interval_s)
         emit = self._observer.on_interval
         self._ticker = IntervalClock(workload, timing, None, emit, server_role)
-        ticking = asyncio.create_task(self._ticker.run())
-        try:
+        async with beside(self._ticker.run()):
             yield
-        finally:
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
 
     def last_interval(self) -> None:
         """Once everything has been counted, and before the sockets are closed."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.client_data import ClientData
 from netmeasure.dialogue import Dialogue
 from netmeasure.engine import sockets
 from netmeasure.engine.control import ControlChannel
@@ -235,13 +236,13 @@ def test_cancelled_while_the_last_data_are_received(
     run: RunLoop, runs: list[nm.Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
-    drain = Dialogue._drain_receivers
+    drain = ClientData._drain_receivers
 
-    async def stuck(self: Dialogue, *args: Any) -> None:
+    async def stuck(self: ClientData) -> None:
         await gate.stay()
-        await drain(self, *args)
+        await drain(self)
 
-    monkeypatch.setattr(Dialogue, "_drain_receivers", stuck)
+    monkeypatch.setattr(ClientData, "_drain_receivers", stuck)
     theirs = run(cancelled_at(gate))
     assert_cut_short(runs[0].result, "cancelled")
     assert_cut_short(theirs, "peer_terminated")

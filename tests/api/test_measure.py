@@ -550,8 +550,8 @@ def test_data_that_is_there_before_the_start_signal_is_in_its_place(
 ) -> None:
     expect = Dialogue._expect
 
-    async def overtaken(self: Dialogue, *kinds: Kind) -> Message:
-        message = await expect(self, *kinds)
+    async def overtaken(self: Dialogue, *kinds: Kind, **how: Any) -> Message:
+        message = await expect(self, *kinds, **how)
         if Kind.TEST_RUNNING in kinds:
             await until(lambda: self.workload.moved_bytes())
         return message

@@ -34,15 +34,19 @@ _L1 = {
 _L3 = {"protocol", "engine"}
 _L5 = {
     "negotiate",
+    "sides",
     "assemble",
     "arrivals",
     "intervals",
     "autostop",
+    "approach",
+    "client_data",
     "dialogue",
     "peertest",
     "fetch",
     "run",
     "session",
+    "server_data",
     "admission",
     "witness",
 }

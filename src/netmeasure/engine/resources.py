@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from netmeasure.clock import SECOND_NS, now_ns
 from netmeasure.engine.cgroups import Cgroup
+from netmeasure.engine.tasks import beside
 from netmeasure.usage import HostUse, Resources, own_shares
 
 #: Samples of a run; beyond, every second one is dropped and half as many are taken.
@@ -93,12 +94,10 @@ class ResourceLog:
     async def running(self) -> AsyncIterator[None]:
         """Sample now, every so often, and at the end of the block."""
         self._take()
-        task = asyncio.create_task(self._keep_on())
         try:
-            yield
+            async with beside(self._keep_on()):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             self._take()
 
     async def _keep_on(self) -> None:

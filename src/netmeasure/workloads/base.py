@@ -11,7 +11,7 @@ import bisect
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -278,6 +278,15 @@ class Workload(ABC):
         for stream in self._streams:
             if role is None or stream.role == role:
                 await stream.thread.join()
+
+    async def drain(self, over: Awaitable[None], limit_s: float) -> None:
+        """Let receivers take what is on its way until `over` returns, or for so long; then they
+        are stopped."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await over
+        self.stop_receivers()
+        await self.join("receiver")
 
     async def first_error(self) -> StreamError:
         """Wait for a stream to fail; for ever if none does."""

@@ -1,0 +1,218 @@
+"""The client's data phase: everything that can end it, and the last bytes after its end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from netmeasure import negotiate
+from netmeasure.autostop import Watcher
+from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
+from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.tasks import beside, first_of
+from netmeasure.errors import MeasureError, PeerClosedError, PeerTimeoutError, StreamError
+from netmeasure.intervals import IntervalClock
+from netmeasure.protocol import Kind, Message
+from netmeasure.result import AutoStop, Interval
+from netmeasure.spec import PeerSpec, UdpSpec
+from netmeasure.workloads.base import Workload
+
+#: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
+#: kernel by then; this is the time it gets to read that from its socket buffer.
+PLAIN_SERVER_READS_S = 0.005
+POLL_S = 0.25
+#: iperf3's number of an idle time-out.
+NO_DATA = 144
+#: Streams that end so long before their time did not end by plan.
+EARLY_END_S = 0.5
+#: How long a reason may come behind the break that it explains.
+REASON_S = 0.2
+#: UDP has no end of stream: after the end of the test, nothing for so long means nothing more.
+QUIET_S = 0.2
+#: Within a test that ends by a byte limit, the last datagrams are taken for lost after so long.
+LAST_DATAGRAM_S = 1.0
+
+
+class ClientData:
+    """The data phase of a workload that has been started.
+
+    stop      set by the user: the phase ends in good order
+    bad_news  the error that a message stands for which ends the test
+    extended  the server is netmeasure, too
+    finite    the server's data are those of a file, and end where it ends
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        spec: PeerSpec,
+        control: ControlChannel,
+        emit: Callable[[Interval], None],
+        stop: asyncio.Event,
+        bad_news: Callable[[Message], MeasureError],
+        *,
+        extended: bool,
+        finite: bool,
+    ) -> None:
+        self._workload = workload
+        self._spec = spec
+        self._control = control
+        self._stop = stop
+        self._bad_news = bad_news
+        self._extended = extended
+        self._finite = finite
+        self._ticker = IntervalClock(
+            workload, spec.timing, spec.limit_s, emit, negotiate.client_role
+        )
+        self._watcher = Watcher(workload, spec)
+
+    async def run(self) -> None:
+        """To the last byte."""
+        async with beside(self._ticker.run()):
+            await first_of(
+                self._control_failure(),
+                self._stream_failure(),
+                self._data_end(),
+                self._stopped(),
+                self._watcher.narrow(),
+                self._stall(),
+                self._silence(),
+            )
+            self._workload.stop_senders()
+            await self._workload.join("sender")
+            if not self._streams_end and self._workload.ids("sender"):
+                await asyncio.sleep(PLAIN_SERVER_READS_S)
+            await self._control.send(Kind.TEST_END, deadline_s=self._spec.deadlines.handshake_s)
+            await self._drain_receivers()
+
+    async def _data_end(self) -> None:
+        """Return when the test is over by its own terms; not when a stream broke."""
+        await self._all_over()
+        if self._workload.failed():
+            await asyncio.Event().wait()  # `_stream_failure` has the word
+
+    async def _all_over(self) -> None:
+        await self._workload.join("sender")
+        if not self._workload.ids("receiver"):
+            return
+        limit_s = self._spec.limit_s
+        if limit_s is not None:
+            # A plain server sends until it is told to stop. A netmeasure server's TCP streams end
+            # by themselves; should that go unnoticed, it is told as well.
+            slack_s = self._spec.deadlines.drain_s if self._streams_end else 0.0
+            over = self._time_over(self._spec.timing.omit_s + limit_s + slack_s)
+            await first_of(over, self._all_ended(self._spec.timing.omit_s + limit_s))
+        elif isinstance(self._spec, UdpSpec) and self._spec.timing.endless:
+            await asyncio.Event().wait()
+        elif isinstance(self._spec, UdpSpec):
+            await self._datagrams_over(self._spec)
+        else:
+            # end of stream, or our own count of a plain server
+            await self._workload.join("receiver")
+
+    async def _all_ended(self, span_s: float) -> None:
+        """Return when the streams have ended in time; long before it, something broke them."""
+        await self._workload.join("receiver")
+        elapsed_s = seconds(now_ns() - (self._workload.origin_ns or 0))
+        if self._finite:
+            return
+        if elapsed_s < span_s - EARLY_END_S:
+            await asyncio.sleep(REASON_S)
+            raise StreamError(
+                f"the server's streams ended after {elapsed_s:.2f} of {span_s:g} s", phase="data"
+            )
+
+    @property
+    def _streams_end(self) -> bool:
+        """The server's streams say by themselves where their data end (FIN)."""
+        return self._extended and not isinstance(self._spec, UdpSpec)
+
+    async def _datagrams_over(self, spec: UdpSpec) -> None:
+        """Return when all datagrams of a byte limit have come, or when none has come for so long
+        that the rest must be lost."""
+        size = spec.datagram_bytes or 1
+        wanted = -(-(spec.total_bytes or 0) // size)
+        gap_s = size * 8 / spec.target_bps if spec.target_bps else 0.0
+        quiet = Quiet(max(LAST_DATAGRAM_S, 5 * gap_s))
+        while True:
+            received = sum(map(self._workload.received, self._workload.ids("receiver")))
+            if (received >= wanted and not spec.timing.omit_s) or (
+                received and quiet.since_change(received)
+            ):
+                return
+            await asyncio.sleep(POLL_S / 10)
+
+    async def _time_over(self, span_s: float) -> None:
+        """Return `span_s` after the first byte was received."""
+        end = (self._workload.origin_ns or 0) + nanoseconds(span_s)
+        while (left := end - now_ns()) > 0:
+            await asyncio.sleep(seconds(left))
+            if (first := self._workload.first_ns) is not None:
+                end = first + nanoseconds(span_s)
+
+    async def _stopped(self) -> None:
+        await self._stop.wait()
+
+    async def _stream_failure(self) -> None:
+        error = await self._workload.first_error()
+        await asyncio.sleep(REASON_S)  # a server that ends a test says why: let that be heard first
+        raise error
+
+    async def _control_failure(self) -> None:
+        try:
+            message = await self._control.receive(deadline_s=None)
+        except PeerClosedError:
+            raise PeerClosedError(
+                "the server vanished in the middle of the test",
+                phase="data",
+                hint="it was killed, or the network lost it",
+            ) from None
+        raise self._bad_news(message)
+
+    async def _stall(self) -> None:
+        limit_s = self._spec.deadlines.stall_s
+        if isinstance(self._spec, UdpSpec) and self._spec.limit_s is not None:
+            limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
+        quiet = Quiet(limit_s)
+        while True:
+            if quiet.since_change(self._workload.moved_bytes()):
+                raise PeerTimeoutError(
+                    f"no data moved for {limit_s:g} s",
+                    phase="data",
+                    hint="the peer is stopped or unreachable",
+                )
+            await asyncio.sleep(min(POLL_S, limit_s / 4))
+
+    async def _silence(self) -> None:
+        """Raise when nothing has been received for as long as the user would wait."""
+        limit_s = await self._workload.silence(self._spec.deadlines.receive_s)
+        raise PeerTimeoutError(
+            f"no data were received for {limit_s:g} s",
+            phase="data",
+            hint="the peer is stopped or unreachable",
+            number=NO_DATA,
+        )
+
+    async def _drain_receivers(self) -> None:
+        """Take what is still on its way: to the end of the streams, or until nothing comes."""
+        udp = isinstance(self._spec, UdpSpec)
+        over = self._quiet() if udp else self._workload.join("receiver")
+        await self._workload.drain(over, self._spec.deadlines.drain_s)
+
+    async def _quiet(self) -> None:
+        quiet = Quiet(QUIET_S)
+        while self._workload.ids("receiver"):
+            if quiet.since_change(self._workload.moved_bytes()):
+                return
+            await asyncio.sleep(QUIET_S / 20)
+
+    # ---- afterwards -----------------------------------------------------------------------------
+
+    def last_interval(self) -> None:
+        """Emit what came after the last edge; call when the threads have ended."""
+        self._ticker.last()
+
+    def auto_stop(self, *, stopped: bool) -> AutoStop | None:
+        """How the test ended, where its spec says `until`: `stopped` by the user or an error."""
+        return self._watcher.outcome(stopped=stopped)

@@ -1,0 +1,138 @@
+"""The server's data phase: everything that can end it, and what comes after its end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from netmeasure import negotiate
+from netmeasure.admission import BitrateLimit
+from netmeasure.clock import Quiet
+from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.tasks import first_of
+from netmeasure.errors import MeasureError, RefusedTestError
+from netmeasure.protocol import Kind, Message, Parameters, PeerResults
+from netmeasure.spec import ServerLimits
+from netmeasure.workloads.base import Workload
+
+POLL_S = 0.05
+#: A plain client's streams don't end before the results; without a byte count to go by, they are
+#: taken to be empty when nothing has come for so long.
+QUIET_S = 0.2
+#: iperf3's numbers of an idle time-out, and of a test that goes on for too long.
+NO_DATA = 144
+TOO_LONG = 160
+
+
+class ServerData:
+    """The data phase of a workload that has been started.
+
+    bad_news  the error that a message stands for which ends the test
+    look      is called now and then while data flow
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        parameters: Parameters,
+        limits: ServerLimits,
+        control: ControlChannel,
+        bad_news: Callable[[Message], MeasureError],
+        look: Callable[[], None],
+    ) -> None:
+        self._workload = workload
+        self._parameters = parameters
+        self._limits = limits
+        self._control = control
+        self._bad_news = bad_news
+        self._look = look
+        self._extended = parameters.netmeasure is not None
+
+    @property
+    def _streams_end(self) -> bool:
+        """The client's streams say by themselves where their data end (FIN)."""
+        return self._extended and not self._parameters.udp
+
+    async def run(self) -> None:
+        """Until the client says that it is over; receivers of streams that say where they end are
+        then empty."""
+        await first_of(
+            self._test_end(),
+            self._stream_failure(),
+            self._time_limit(),
+            self._stall(),
+            self._silence(),
+        )
+        self._workload.stop_senders()
+        await self._workload.join("sender")
+        if self._streams_end:
+            await self._workload.drain(self._workload.join("receiver"), self._limits.drain_s)
+        elif not self._extended:
+            self._workload.finish_senders()
+
+    async def _test_end(self) -> None:
+        message = await self._control.receive(deadline_s=None)
+        if message.kind is not Kind.TEST_END:
+            raise self._bad_news(message)
+
+    async def _stream_failure(self) -> None:
+        error = await self._workload.first_error()
+        # a client that dies takes its data connections with it: say what really happened
+        try:
+            async with asyncio.timeout(POLL_S):
+                message = await self._control.receive(deadline_s=None)
+        except TimeoutError:
+            raise error from None
+        if message.kind is not Kind.TEST_END:
+            raise self._bad_news(message)
+
+    async def _time_limit(self) -> None:
+        """The watchdog: the client is to say TEST_END when its time is over, or a while later."""
+        limits = self._limits
+        time_s = negotiate.server_time_limit_s(self._parameters)
+        if time_s is None:
+            await asyncio.Event().wait()
+            return
+        await asyncio.sleep(time_s + limits.drain_s + limits.stall_s)
+        raise RefusedTestError(f"the client did not end its test of {time_s:g} s", number=TOO_LONG)
+
+    async def _stall(self) -> None:
+        limit_s = self._limits.stall_s
+        if self._parameters.udp and self._parameters.time:
+            limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
+        quiet = Quiet(limit_s)
+        rate = BitrateLimit(self._limits, self._workload.moved_bytes)
+        while True:
+            self._look()
+            rate.check()
+            still = quiet.since_change(self._workload.moved_bytes())
+            if still and not self._workload.ended():
+                raise RefusedTestError(f"no data moved for {limit_s:g} s", number=NO_DATA)
+            await asyncio.sleep(min(POLL_S, limit_s / 4))
+
+    async def _silence(self) -> None:
+        limit_s = await self._workload.silence(self._limits.receive_s)
+        raise RefusedTestError(f"no data were received for {limit_s:g} s", number=NO_DATA)
+
+    async def take_rest(self, results: PeerResults) -> None:
+        """Count what a plain client had sent before it said TEST_END and is still on its way; what
+        ends by itself has been taken."""
+        if not self._streams_end:
+            await self._workload.drain(self._emptied(results), self._limits.drain_s)
+
+    async def _emptied(self, results: PeerResults) -> None:
+        """Return when everything that was sent has come, or when nothing comes any more."""
+        udp = self._parameters.udp
+        sent = {s.id: s.packets if udp else s.bytes for s in results.streams}
+        # iperf3's byte counts leave the omitted time out; those of datagrams never do
+        exact = udp or not self._workload.plan.omit_ns
+        ids = self._workload.ids("receiver")
+        quiet = Quiet(QUIET_S)
+        while True:
+            received = {number: self._workload.received(number) for number in ids}
+            if exact and all(received[n] >= sent.get(n, 0) for n in ids):
+                return
+            if quiet.since_change(sum(received.values())):
+                return
+            await asyncio.sleep(0.005)

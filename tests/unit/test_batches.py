@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from netmeasure.analysis.batches import batches, stall_limit_ns, stalls, touched
 from netmeasure.analysis.series import Curve, curve
-from netmeasure.analysis.truncation import mser, settled, stepped, truncation
+from netmeasure.analysis.truncation import interruptions, mser, settled, stepped, truncation
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS
 from netmeasure.result import Series, Stretch
 
@@ -116,11 +116,37 @@ def test_an_approach_is_no_step() -> None:
 def test_a_stall_is_no_ramp() -> None:
     rates = np.ones(200) + 0.01 * np.random.default_rng(0).standard_normal(200)
     rates[:6] = 0.3
-    rates[70:80] = 0
+    rates[60:80] = 0
     silent = rates == 0
     assert truncation(rates, NOTHING).raw >= 80
     assert 6 <= truncation(rates, silent).raw < 20
     assert truncation(rates, silent).found
+
+
+def test_a_short_departure_from_the_plateau_is_no_ramp() -> None:
+    """MSER would leave out everything up to it."""
+    rates = np.ones(200) + 0.01 * np.random.default_rng(0).standard_normal(200)
+    rates[:6] = 0.3
+    rates[80:85] = 0.5
+    assert mser(rates) >= 85
+    found = truncation(rates, NOTHING)
+    assert 6 <= found.raw < 20
+    assert list(np.flatnonzero(found.blind)) == [80, 81, 82, 83, 84]
+
+
+def test_a_departure_that_lasts_is_a_level() -> None:
+    rates = np.ones(200) + 0.01 * np.random.default_rng(0).standard_normal(200)
+    rates[60:80] = 0.5
+    assert truncation(rates, NOTHING).cut >= 80
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_ramp_is_nowhere_an_interruption(seed: int) -> None:
+    """Before its values there are none of the plateau's level."""
+    noise = 0.05 * np.random.default_rng(seed).standard_normal(200)
+    assert not interruptions(approach(20) + noise, 90)[:40].any()
+    steps = np.repeat([0.2, 0.5, 0.8, 1.0], [20, 20, 20, 140])
+    assert not interruptions(steps + noise, 60).any()
 
 
 def test_a_stall_before_the_plateau_goes_with_the_ramp() -> None:

@@ -4,7 +4,8 @@ The series is the receiver's (or the sender's acknowledged bytes); it starts wit
 byte, so set-up is never in it. Then, each step in a module of its own:
 
 1. `batches`: at most 200 equal stretches of time; stalls, in which nothing came at all.
-2. `truncation`: MSER finds how many of the first batches belong to the ramp, blind to the stalls.
+2. `truncation`: MSER finds how many of the first batches belong to the ramp, blind to the stalls
+   and to shorter interruptions.
 3. `changes`: whether the rest kept its level. A flag: the rate stays the mean over all of it, with
    its stalls.
 4. `interval`: how well that mean is known, with a grade.
@@ -120,8 +121,8 @@ def _cut(transfer: Curve, whole: Batches, limit_ns: int) -> tuple[int, Verdict]:
     stalled = touched(whole.edges_ns, _stalls(transfer, whole, limit_ns))
     if int((~stalled).sum()) < 2 * MIN_BATCHES:  # hardly anything but stalls
         return 0, "not_steady"
-    cut, raw, found = truncation(rates, stalled)
-    verdict = _verdict(rates[cut:][~stalled[cut:]]) if found else "not_steady"
+    cut, raw, found, blind = truncation(rates, stalled)
+    verdict = _verdict(rates[cut:][~blind[cut:]]) if found else "not_steady"
     places = np.flatnonzero(~stalled)
     later = len(places) // RAMP_SHARE
     if verdict == "steady" and not (raw > places[later] and stepped(rates, raw)):
@@ -133,7 +134,7 @@ def _cut(transfer: Curve, whole: Batches, limit_ns: int) -> tuple[int, Verdict]:
         flat = rates.copy()
         flat[places] = flattened(rates[places], changes)
         other = truncation(flat, stalled)
-        rest = rates[other.cut :][~stalled[other.cut :]]
+        rest = rates[other.cut :][~other.blind[other.cut :]]
         if other.found and _verdict(rest) == "shifted":
             return other.cut, "shifted"
     return cut, verdict

@@ -28,6 +28,13 @@ TOLERANCE = 2e-3
 MAX_SHRINKING = 0.5
 #: Two distances from the plateau are about the same.
 MIN_LEVELNESS = 0.65
+#: So many robust standard deviations off the plateau is another matter than its noise.
+OUTLYING = 5.0
+MIN_SPREAD = 1e-3
+#: An interruption of the plateau is no longer than a 20th of the time, and follows upon so many
+#: batches that were at the plateau's level already.
+MAX_INTERRUPTION_SHARE = 20
+BATCHES_BEFORE = 4
 
 
 def mser(rates: Floats, precision: float = 0.0, slack: float = 0.0) -> int:
@@ -93,24 +100,65 @@ def stepped(rates: Floats, cut: int) -> bool:
 
 class Truncation(NamedTuple):
     """`cut` of the first batches are the ramp, of which MSER names the first `raw`; `found` tells
-    whether a plateau follows."""
+    whether a plateau follows. `blind`: the batches that say nothing of a level, stalled or
+    interrupted."""
 
     cut: int
     raw: int
     found: bool
+    blind: Bools
+
+
+def interruptions(rates: Floats, cut: int) -> Bools:
+    """Which of the first `cut` values are short departures from a plateau that had been reached
+    before them: then they belong to it, and not to a ramp. MSER leaves out all that comes before
+    one of them, since a mean without it has the smaller error; but it is a part of the mean.
+
+    A ramp is nowhere taken for one: before its values there are none at the plateau's level.
+    """
+    n = len(rates)
+    found = np.zeros(n, dtype=np.bool_)
+    level = float(np.median(rates[cut:]))
+    spread = 1.4826 * float(np.median(np.abs(rates[cut:] - level)))  # sigma of normal noise
+    spread = max(spread, MIN_SPREAD * level)
+    off = np.abs(rates[:cut] - level) > OUTLYING * spread
+    turns = np.diff(np.concatenate(([False], off, [False])).astype(np.int8))
+    begins, ends = np.flatnonzero(turns == 1), np.flatnonzero(turns == -1)
+    since = 0
+    for begin, end in zip(begins, ends, strict=True):
+        before = rates[since:begin]
+        long_enough = len(before) >= BATCHES_BEFORE
+        at_level = long_enough and abs(float(np.median(before)) - level) <= spread
+        if at_level and end - begin <= n // MAX_INTERRUPTION_SHARE:
+            found[begin:end] = True
+        since = int(end)
+    return found
 
 
 def truncation(rates: Floats, stalled: Bools) -> Truncation:
-    """The ramp of a transfer, found blind to the batches that were stalled: MSER takes a stall in
-    the first half for a part of the ramp, and throws away everything up to its end. A stall right
-    before the cut goes with the ramp."""
+    """The ramp of a transfer, found blind to the batches that were stalled, and to short
+    departures from the plateau: MSER takes those in the first half for a part of the ramp, and
+    throws away everything up to their end. One right before the cut goes with the ramp."""
+    found = _truncation(rates, stalled)
+    kept = np.flatnonzero(~stalled)
+    if not found.found or not found.raw:
+        return found
+    odd = np.zeros_like(stalled)
+    odd[kept] = interruptions(rates[kept], int(np.searchsorted(kept, found.raw)))
+    if not odd.any():
+        return found
+    again = _truncation(rates, stalled | odd)
+    return again if again.found and again.raw < found.raw else found
+
+
+def _truncation(rates: Floats, stalled: Bools) -> Truncation:
     kept = np.flatnonzero(~stalled)
     if len(kept) < 2:
-        return Truncation(0, 0, False)
+        return Truncation(0, 0, False, stalled)
     moving = rates[kept]
     best = mser(moving, PRECISION)
     if best >= len(kept) // 2:
-        return Truncation(int(kept[best]), int(kept[best]), False)
+        return Truncation(int(kept[best]), int(kept[best]), False, stalled)
     raw = mser(moving, PRECISION, SLACK)
     cut = settled(moving, raw)
-    return Truncation(int(kept[cut]) if cut else 0, int(kept[raw]) if raw else 0, True)
+    return Truncation(int(kept[cut]) if cut else 0, int(kept[raw]) if raw else 0, True, stalled)

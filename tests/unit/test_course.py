@@ -128,6 +128,20 @@ def test_a_sliver_at_the_end_belongs_to_the_last_period() -> None:
     assert sum(interval.bytes for interval in found) == 7 * 310
 
 
+@given(st.integers(-20 * MS, 20 * MS), st.integers(1, 40), st.integers(50 * MS, 200 * MS))
+def test_intervals_lose_nothing(origin: int, buckets: int, period: int) -> None:
+    """Of a download, the first bytes may come before the client has read the start signal; of a
+    short one, all of them."""
+    series = Series(origin_ns=origin, width_ns=10 * MS, bytes=(7,) * buckets)
+    none = course.End([])
+    found = course.intervals(range(period, SECOND, period), curve(series), 0, none, none, None)
+    assert sum(interval.bytes for interval in found) == 7 * buckets
+    assert all(before.end_ns == after.start_ns for before, after in pairwise(found))
+    assert all(interval.duration_ns > 0 for interval in found)
+    assert found[0].start_ns == min(0, origin)
+    assert found[-1].end_ns == origin + buckets * 10 * MS
+
+
 @given(
     st.integers(10 * MS, 100 * SECOND),
     st.integers(1, 86_400 * SECOND),

@@ -92,4 +92,5 @@ def _course(intervals: Sequence[FlowInterval]) -> str:
 
 
 def _moment(ns: int) -> str:
+    ns = max(0, ns)  # first bytes may come before the start signal
     return f"{ns / 1e9:.3g}" if ns < 100e9 else f"{ns / 1e9:.0f}"

@@ -54,7 +54,8 @@ class FlowInterval(Stretch, frozen=True, kw_only=True):
     held it back, what it cost each end.
 
     Moments and bytes are of the counting side (`Flow.counted_by`). The other side's figures are of
-    the same stretch counted from its own start signal: half a round trip earlier or later.
+    the same stretch counted from its own start signal: half a round trip earlier or later. The
+    first one starts at that signal, or with the first byte where that came before it.
     """
 
     omitted: bool = False

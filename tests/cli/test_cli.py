@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from netmeasure import Result
+from netmeasure import Result, ResultSet
 from netmeasure.cli.exits import Exit
 from support import census
 from support.program import PROGRAM, netmeasure, one_line, running, server
@@ -322,10 +322,9 @@ def test_the_second_signal_does_not_wait_for_the_results() -> None:
     assert "steady bitrate" in output
 
 
-@pytest.mark.parametrize("words", [(), ("--json",)], ids=["report", "json"])
-def test_a_full_disk_under_the_output_is_one_line(words: tuple[str, ...]) -> None:
+def on_a_full_disk(*words: str) -> subprocess.CompletedProcess[str]:
     with Path("/dev/full").open("w") as full:
-        ran = subprocess.run(
+        return subprocess.run(
             (*PROGRAM, "loopback", "-t", "0.1", *words),
             stdout=full,
             stderr=subprocess.PIPE,
@@ -333,8 +332,37 @@ def test_a_full_disk_under_the_output_is_one_line(words: tuple[str, ...]) -> Non
             timeout=30,
             check=False,
         )
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=["report", "json"])
+def test_a_full_disk_under_the_output_is_one_line(words: tuple[str, ...]) -> None:
+    ran = on_a_full_disk(*words)
     assert ran.returncode == Exit.FAILED
     assert "No space left" in one_line(ran.stderr)
+
+
+@pytest.mark.parametrize("words", [(), ("--repeat", "2")], ids=["one", "repeat"])
+def test_the_json_is_saved_though_the_report_can_not_be_shown(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    ran = on_a_full_disk("-q", *words, "--json", str(tmp_path / "run.json"))
+    assert ran.returncode == Exit.FAILED
+    assert "No space left" in one_line(ran.stderr)
+    assert ResultSet.from_json((tmp_path / "run.json").read_bytes()).complete
+
+
+def test_a_reader_who_leaves_does_not_take_the_json_with_him(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    words = ("loopback", "-t", "30", "-i", "0.1", "--repeat", "3", "--json", str(file))
+    with running(*words) as ran:
+        assert ran.stdout is not None
+        assert "upload" in ran.stdout.readline()
+        ran.stdout.close()
+        ran.wait(timeout=10)
+    assert ran.returncode == Exit.FAILED
+    (result,) = ResultSet.from_json(file.read_bytes())
+    assert not result.complete
+    assert result.flow.sender.acked_bytes
 
 
 def test_a_full_disk_under_the_json_file_is_one_line() -> None:

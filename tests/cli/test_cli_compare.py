@@ -149,6 +149,18 @@ def test_two_targets_are_measured_in_turns(tmp_path: Path) -> None:
         assert {result.target for result in ResultSet.from_json(file.read_bytes())} == {target}
 
 
+def test_a_file_that_can_not_be_written_keeps_nothing_else_back(tmp_path: Path) -> None:
+    with server() as (_, address):
+        ran = netmeasure(
+            "compare", "--measure", address, address, *QUICK, "--pairs", "1",
+            "--save", "/dev/full", str(tmp_path / "b.json"),
+        )  # fmt: skip
+    assert ran.returncode == Exit.FAILED
+    assert "can't write /dev/full" in one_line(ran.stderr)
+    assert "B/A" in ran.stdout
+    assert len(ResultSet.from_json((tmp_path / "b.json").read_bytes())) == 1
+
+
 def test_a_target_that_is_not_there_ends_it_at_once() -> None:
     with server() as (_, one), server() as (process, two):
         process.kill()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from netmeasure import analysis
 from netmeasure.cli.exits import Exit, complain, exit_code
-from netmeasure.cli.output import check_writable, console, write_json
+from netmeasure.cli.output import check_writable, deliver
 from netmeasure.cli.specs import Options, test_spec
 from netmeasure.cli.watch import Watch, see_all
 from netmeasure.client import make_run
@@ -41,7 +41,7 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
     with Watch(shows=not options.quiet and options.json != "-") as watch:
         error = await watch.see(run)
     if run.result is not None:
-        _deliver(run.result, options)
+        _deliver(run.result, options, watch.unseen)
     if watch.interrupted is not None:
         return watch.interrupted
     if error is not None:
@@ -50,11 +50,10 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
     return Exit.OK
 
 
-def _deliver(result: Result, options: Options) -> None:
-    if options.json != "-" and (result.flows or result.error is None):
-        text.print_report(result, console())
-    if options.json is not None:
-        write_json(result.to_json(), options.json)
+def _deliver(result: Result, options: Options, unseen: OSError | None) -> None:
+    shows = options.json != "-" and (result.flows or result.error is None)
+    report = text.render(result) if shows else None
+    deliver(report, [(result.to_json(), options.json)], unseen)
 
 
 async def _repeat(begin: Callable[[], Run], options: Options) -> int:
@@ -67,8 +66,6 @@ async def _repeat(begin: Callable[[], Run], options: Options) -> int:
         label=lambda _, number: f"run {number} of {options.repeat}",
     )
     found = ResultSet(results=tuple(seen.results["a"]))
-    if options.json != "-" and seen.measured:
-        console().print(runs.render(found), highlight=False)
-    if options.json is not None:
-        write_json(found.to_json(), options.json)
+    report = runs.render(found) if options.json != "-" and seen.measured else None
+    deliver(report, [(found.to_json(), options.json)], seen.unseen)
     return seen.code

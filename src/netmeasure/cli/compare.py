@@ -8,7 +8,7 @@ from pathlib import Path
 
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.options import parser
-from netmeasure.cli.output import check_writable, console, write_json
+from netmeasure.cli.output import check_writable, deliver
 from netmeasure.cli.specs import Options, test_spec
 from netmeasure.cli.watch import see_all
 from netmeasure.client import make_run
@@ -118,13 +118,16 @@ async def _measure(options: Options) -> int:
         label=lambda side, number: f"{side.upper()} {number} of {options.pairs}",
     )
     a, b = seen.results["a"], seen.results["b"]
-    for path, side in zip(options.save or (), (a, b), strict=False):
-        write_json(ResultSet(results=tuple(side)).to_json(), path)
-    if not all(any(result.flows for result in side) for side in (a, b)):
+    runs = [
+        (ResultSet(results=tuple(side)).to_json(), path)
+        for side, path in zip((a, b), options.save or (None, None), strict=True)
+    ]
+    if seen.unseen or not all(any(result.flows for result in side) for side in (a, b)):
+        deliver(None, runs, seen.unseen)
         return seen.code
     name_a, name_b = targets if targets[0] != targets[1] else ("A", "B")
     found = compare_runs(a, b, name_a=name_a, name_b=name_b, margin=options.margin)
-    code = conclude(found, options)
+    code = conclude(found, options, runs)
     return code if code and not seen.interrupted else seen.code
 
 
@@ -137,12 +140,12 @@ def _refuse_files(targets: Sequence[str]) -> None:
 # ---- both ---------------------------------------------------------------------------------------
 
 
-def conclude(found: Comparison, options: Options) -> Exit:
-    """Show and save it; the exit code of --fail-below."""
-    if options.json != "-":
-        console().print(render(found), highlight=False)
-    if options.json is not None:
-        write_json(found.to_json(), options.json)
+def conclude(
+    found: Comparison, options: Options, runs: Sequence[tuple[bytes, str | None]] = ()
+) -> Exit:
+    """Show and save it, and the runs; the exit code of --fail-below."""
+    report = render(found) if options.json != "-" else None
+    deliver(report, [*runs, (found.to_json(), options.json)])
     if options.fail_below is None:
         return Exit.OK
     below = found.is_below(options.fail_below)

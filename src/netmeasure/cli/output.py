@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from netmeasure.errors import NetmeasureError, SpecError
 
@@ -26,6 +28,24 @@ def check_writable(path: str | None) -> None:
             pass
     except OSError as exc:
         raise SpecError(f"can't write {path}: {exc.strerror}") from None
+
+
+def deliver(
+    report: RenderableType | None,
+    documents: Sequence[tuple[bytes, str | None]],
+    unseen: OSError | None = None,
+) -> None:
+    """Show a report and save each document that has a path. What can't be delivered does not keep
+    the rest from it, and is raised in the end; so is `unseen`, of what should have been shown
+    before: then nobody sees the report either."""
+    with ExitStack() as saving:  # last in, first out
+        for data, path in reversed(documents):
+            if path is not None:
+                saving.callback(write_json, data, path)
+        if unseen is not None:
+            raise unseen
+        if report is not None:
+            console().print(report, highlight=False)
 
 
 def write_json(data: bytes, path: str) -> None:

@@ -21,11 +21,13 @@ class Watch:
     """Sees runs through, one after the other, and shows their intervals.
 
     A signal ends the run that is on its way and lets it report; the second one does not wait for
-    that. `interrupted` is then the exit code, and no other run should begin.
+    that. `interrupted` is then the exit code, and no other run should begin. Nor should it when the
+    output is gone (`unseen`), but what was measured can still be saved.
     """
 
     def __init__(self, *, shows: bool) -> None:
         self.interrupted: Exit | None = None
+        self.unseen: OSError | None = None
         self._shows = shows
         self._run: Run | None = None
         self._loop = asyncio.get_running_loop()
@@ -50,10 +52,18 @@ class Watch:
                         print(text.interval_line(interval), flush=True)
         except MeasureError as exc:
             return exc
+        except OSError as exc:  # of our own output: the library's errors are not these
+            self.unseen = exc
         except asyncio.CancelledError:
             if self.interrupted is None:
                 raise
         return None
+
+    def tell(self, line: str) -> None:
+        try:
+            print(line, flush=True)
+        except OSError as exc:
+            self.unseen = exc
 
     def _on_signal(self, number: signal.Signals) -> None:
         again = self.interrupted is not None
@@ -65,11 +75,13 @@ class Watch:
 
 
 class Seen(NamedTuple):
-    """Runs of one or two sides; `measured`: anything at all. And the exit code that they earned."""
+    """Runs of one or two sides; `measured`: anything at all. And the exit code that they earned;
+    `unseen`: the output went away meanwhile."""
 
     results: dict[Side, list[Result]]
     measured: bool
     interrupted: bool
+    unseen: OSError | None
     code: Exit
 
 
@@ -92,9 +104,9 @@ async def see_all(
             failed = await watch.see(run := begin(side))
             if run.result is not None:
                 results[side].append(run.result)
-                if shows and run.result.flows:
-                    print(runs.run_line(label(side, len(results[side])), run.result), flush=True)
-            if watch.interrupted is not None:
+                if shows and run.result.flows and watch.unseen is None:
+                    watch.tell(runs.run_line(label(side, len(results[side])), run.result))
+            if watch.interrupted is not None or watch.unseen is not None:
                 break
             if failed is not None:
                 complain(failed)
@@ -106,4 +118,4 @@ async def see_all(
     if error is not None:
         code = Exit.CUT_SHORT if measured else exit_code(error)
     interrupted = watch.interrupted
-    return Seen(results, measured, interrupted is not None, interrupted or code)
+    return Seen(results, measured, interrupted is not None, watch.unseen, interrupted or code)

@@ -68,14 +68,23 @@ def parse_count(text: str) -> int:
 
 def parse_share(text: str) -> float:
     """A share of a whole from "2%" or "0.02"."""
-    number, percent, rest = text.strip().partition("%")
-    match = _NUMBER.match(number)
-    if match is None or match[2] or rest:
-        raise SpecError(f"{text!r} is not a share", hint="write for example 2% or 0.02")
-    share = float(match[1]) / (100 if percent else 1)
+    share = _ratio(text, "a share", "2% or 0.02")
     if share >= 1:
         raise SpecError(f"{text!r} is not less than the whole", hint="write for example 2% or 0.02")
     return share
+
+
+def parse_ratio(text: str) -> float:
+    """One rate over another from "95%" or "0.95"."""
+    return _ratio(text, "a ratio", "95% or 0.95")
+
+
+def _ratio(text: str, what: str, example: str) -> float:
+    number, percent, rest = text.strip().partition("%")
+    match = _NUMBER.match(number)
+    if match is None or match[2] or rest:
+        raise SpecError(f"{text!r} is not {what}", hint=f"write for example {example}")
+    return float(match[1]) / (100 if percent else 1)
 
 
 def parse_duration_ns(text: str) -> int:

@@ -83,6 +83,13 @@ def test_what_is_no_share(text: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(("text", "ratio"), [("95%", 0.95), ("0.95", 0.95), ("105 %", 1.05)])
+def test_ratios(text: str, ratio: float) -> None:
+    assert units.parse_ratio(text) == pytest.approx(ratio, abs=1e-12)
+    with pytest.raises(SpecError, match="is not a ratio"):
+        units.parse_ratio(f"{text}x")
+
+
 @pytest.mark.parametrize("text", ["1", "2", "100%", "9" * 400])
 def test_a_share_is_less_than_the_whole(text: str) -> None:
     with pytest.raises(SpecError, match="less than the whole") as caught:

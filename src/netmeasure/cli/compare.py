@@ -21,14 +21,16 @@ from netmeasure.result import Result
 from netmeasure.resultset import ResultSet
 from netmeasure.run import Run
 
-#: Of --fail-below.
-MAX_RATIO = 1000.0
+#: Of --fail-below: who writes 95 means 95 %.
+MAX_RATIO = 10.0
 _OF_SAVED_RUNS = {"command", "side", "against", "json", "margin", "fail_below"}
 
 
 async def compare(options: Options) -> int:
     if options.fail_below is not None and not 0 < options.fail_below <= MAX_RATIO:
-        raise SpecError(f"{options.fail_below:g} is not a ratio to fail below, such as 0.95")
+        raise SpecError(
+            f"{options.fail_below:g} is not a ratio to fail below", hint="write 95% or 0.95"
+        )
     check_writable(options.json)
     return await _measure(options) if options.measure else _read(options)
 

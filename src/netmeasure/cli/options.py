@@ -11,9 +11,9 @@ from netmeasure.cli.values import (
     bitrate,
     byte_size,
     count,
-    margin,
     port_number,
     port_range,
+    ratio,
     seconds,
     share,
 )
@@ -82,7 +82,7 @@ def _add_test_options(parser: argparse.ArgumentParser) -> None:
     end.add_argument("-k", "--blocks", type=count, metavar="N", help="blocks per direction")
     test.add_argument(
         "--until",
-        type=margin,
+        type=share,
         metavar="SHARE",
         help="end when the steady bitrate is known to +- so much, such as 2%%; -t is then the most"
         " that it takes (default 60 s)",
@@ -187,14 +187,14 @@ def _add_compare_options(parser: argparse.ArgumentParser) -> None:
         type=share,
         default=DEFAULT_MARGIN,
         metavar="SHARE",
-        help="bitrates that differ by no more are the same (default %(default)g)",
+        help=f"bitrates that differ by no more are the same (default {100 * DEFAULT_MARGIN:g}%%)",
     )
     parser.add_argument(
         "--fail-below",
-        type=share,
+        type=ratio,
         metavar="RATIO",
-        help="exit with 8 where B carries less than so much of A, such as 0.95; with 9 where the"
-        " runs can't tell",
+        help="exit with 8 where B carries less than so much of A, such as 95%% or 0.95; with 9"
+        " where the runs can't tell",
     )
     turns = parser.add_argument_group("to measure")
     turns.add_argument("--measure", action="store_true", help="A and B in turns: A B B A A B ...")

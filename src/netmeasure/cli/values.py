@@ -35,14 +35,8 @@ bitrate = _value(units.parse_bitrate, "bitrate")
 byte_size = _value(units.parse_size, "size")
 seconds = _value(lambda text: units.parse_duration_ns(text) / 1e9, "duration")
 count = _value(units.parse_count, "count")
-margin = _value(units.parse_share, "share")
-
-
-def share(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number, such as 0.95") from None
+share = _value(units.parse_share, "share")
+ratio = _value(units.parse_ratio, "ratio")
 
 
 def port_number(text: str) -> int:

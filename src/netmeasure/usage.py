@@ -14,6 +14,8 @@ import msgspec
 #: The kernel counts CPU time of processes and hosts in steps of 10 ms (USER_HZ, proc(5)): shares of
 #: a shorter span are noise.
 MIN_SPAN_NS = 200_000_000
+#: A run that has less than this of what its own process used is not told from its host's company.
+LOST = 0.9
 #: The counters of processes and hosts in a `Resources`, and those that may be unknown.
 COUNTERS = (
     "process_user_ns",
@@ -158,6 +160,15 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
             cgroup_memory_bytes=max(memory[i] for i in near) if memory else None,
             cgroup_throttled_ns=grown(throttled) if throttled else None,
         )
+
+    @property
+    def own_is_lost(self) -> bool:
+        """Whether `own` is less than what the process alone used, and so is none: others had the
+        CPU before, and gave way."""
+        used = self.whole
+        if self.own is None or used is None:
+            return False
+        return self.own.busy_ratio <= LOST * used.share("process_cpu_ns")
 
     @property
     def whole(self) -> HostUse | None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netmeasure.result import SideReport, StreamReport, Totals
-from netmeasure.usage import HostUse, Resources, own_shares, value_at
+from netmeasure.usage import HostShares, HostUse, Resources, own_shares, value_at
 
 MS = 1_000_000
 #: Two CPUs for one second, a sample every 250 ms, with an offset that means nothing.
@@ -139,6 +139,25 @@ def test_what_a_gigabyte_cost() -> None:
     )
     known = SideReport(streams=streams, resources=resources(own=own))
     assert known.own_host_s_per_gb == pytest.approx(0.88)
+
+
+def test_an_own_share_below_that_of_the_process_is_none() -> None:
+    """The host was as busy before: who ran then gave way. 0.2 s of the process in 0.5 s."""
+
+    def side(busy_ratio: float) -> SideReport:
+        own = HostShares(
+            user_ratio=busy_ratio - 0.2, system_ratio=0.0, softirq_ratio=0.2, steal_ratio=0.0
+        )
+        streams = (StreamReport(id=1, role="receiver", bytes=500_000_000),)
+        return SideReport(streams=streams, resources=resources(own=own))
+
+    load = resources().whole
+    assert load is not None
+    process = load.share("process_cpu_ns")
+    for busy_ratio in (-0.1, 0.0, 0.5 * process):
+        assert side(busy_ratio).own_host_s_per_gb is None
+        assert side(busy_ratio).resources.own_is_lost
+    assert side(process).own_host_s_per_gb == pytest.approx(side(process).process_s_per_gb)
 
 
 def test_what_cannot_be_told_costs_nothing_known() -> None:

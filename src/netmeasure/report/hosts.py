@@ -45,7 +45,7 @@ def _own(resources: Resources) -> str:
         return ""
     rest = f"host {100 * resources.baseline.share('host_cpu_ns'):.0f} % at rest before"
     own = resources.own
-    if own.busy_ratio <= 0:
+    if resources.own_is_lost:
         return f"{rest}: the run's own share is lost in what else went on"
     softirq = max(0.0, own.softirq_ratio)
     return f"{rest}, the run's own share {100 * own.busy_ratio:.0f} % (softirq {100 * softirq:.0f})"

@@ -182,9 +182,12 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def own_host_s_per_gb(self) -> float | None:
         """The run's own share of the host's CPU time (under load less the idle baseline), per 10^9
-        bytes of payload; None without a baseline."""
+        bytes of payload; None without a baseline, and where that share is lost in what else went on
+        (`Resources.own_is_lost`)."""
         used = self.resources.whole if self.resources is not None else None
         if used is None or self.resources is None or self.resources.own is None:
+            return None
+        if self.resources.own_is_lost:
             return None
         return s_per_gb(self.resources.own.busy_ratio * used.duration_ns, self.payload_bytes)
 

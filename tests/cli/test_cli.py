@@ -11,12 +11,15 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from netmeasure import Result, ResultSet
 from netmeasure.cli.exits import Exit
+from netmeasure.report.text import print_report
 from support import census
 from support.program import PROGRAM, netmeasure, one_line, running, server
 from support.proxy import Proxy
@@ -320,6 +323,17 @@ def test_the_second_signal_does_not_wait_for_the_results() -> None:
     assert (ran.returncode, errors) == (Exit.INTERRUPTED, "")
     assert "INCOMPLETE" in output
     assert "steady bitrate" in output
+
+
+def test_reports_fit_a_narrow_window(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    ran = netmeasure("loopback", "-t", "0.3", "-q", "--baseline", "0.2", "--json", str(file))
+    assert all(line == line.rstrip() for line in ran.stdout.split("\n"))
+    shown = StringIO()
+    result = Result.from_json(file.read_bytes())
+    print_report(result, Console(file=shown, width=60))
+    hosts = shown.getvalue().split("\nHosts\n")[1].split("\n\n")[0].splitlines()
+    assert all(line.startswith(("  client  ", "  server  ", " " * 10)) for line in hosts)
 
 
 def on_a_full_disk(*words: str) -> subprocess.CompletedProcess[str]:

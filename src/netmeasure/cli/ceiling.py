@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from netmeasure.analysis.ceiling import Traffic
 from netmeasure.analysis.ceiling import ceiling as payload_ceiling
 from netmeasure.cli.exits import Exit
-from netmeasure.cli.output import console, write_json
+from netmeasure.cli.output import show, write_json
 from netmeasure.cli.specs import Options, link_of
 from netmeasure.engine import sockets
 from netmeasure.engine.path import path_facts
@@ -57,7 +57,7 @@ async def ceiling(options: Options) -> int:
         write_json(msgspec.json.format(msgspec.json.encode(answer), indent=2), "-")
         return Exit.OK
     said = link.mtu_bytes is not None or not link.encapsulation
-    console().print(render(found, path, link_mtu_said=said), highlight=False)
+    show(render(found, path, link_mtu_said=said))
     return Exit.OK
 
 

@@ -30,6 +30,16 @@ def check_writable(path: str | None) -> None:
         raise SpecError(f"can't write {path}: {exc.strerror}") from None
 
 
+def show(report: RenderableType) -> None:
+    """On standard output. Lines end with their last word: rich fills tables up with spaces, which
+    would wrap in a narrower window, such as a pager's."""
+    screen = console()
+    with screen.capture() as shown:
+        screen.print(report, highlight=False)
+    sys.stdout.write("\n".join(line.rstrip() for line in shown.get().split("\n")))
+    sys.stdout.flush()
+
+
 def deliver(
     report: RenderableType | None,
     documents: Sequence[tuple[bytes, str | None]],
@@ -45,7 +55,7 @@ def deliver(
         if unseen is not None:
             raise unseen
         if report is not None:
-            console().print(report, highlight=False)
+            show(report)
 
 
 def write_json(data: bytes, path: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.table import Table
+
 from netmeasure.result import Result, SideReport, Totals
 from netmeasure.units import duration, size
 from netmeasure.usage import HostUse, Resources
@@ -15,15 +17,18 @@ def cpu_row(role: str, end: str, totals: Totals, span_ns: int | None) -> tuple[s
     return f"{role}'s CPU", share, words
 
 
-def host_lines(result: Result) -> list[tuple[str, str]]:
-    """What the data phase cost each end's host: (end, words), the end's name on its first line."""
-    lines: list[tuple[str, str]] = []
+def host_table(result: Result) -> Table:
+    """What the data phase cost each end's host; the end's name on its first line."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
     for name, side in (("client", result.client), ("server", result.server)):
         used = side.resources.whole if side.resources is not None else None
         if used is not None and side.resources is not None:
             words = [_use(used), _own(side.resources), _costs(side)]
-            lines += [(name if i == 0 else "      ", text) for i, text in enumerate(words) if text]
-    return lines
+            for i, text in enumerate(filter(None, words)):
+                table.add_row("" if i else name, text)
+    return table
 
 
 def _use(used: HostUse) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from netmeasure.report.ceiling import mismatch, share_row
-from netmeasure.report.hosts import cpu_row, host_lines
+from netmeasure.report.hosts import cpu_row, host_table
 from netmeasure.report.limits import limit_rows
 from netmeasure.result import (
     Flow,
@@ -41,8 +41,8 @@ def render(result: Result) -> RenderableType:
         parts += [Text("\nSet-up"), Padding(_setup_table(result), (0, 0, 0, 2))]
     for flow in result.flows:
         parts += [Text(f"\n{flow.direction.capitalize()}"), _flow(result, flow)]
-    if lines := host_lines(result):
-        parts += [Text("\nHosts"), *(Text(f"  {name}  {words}") for name, words in lines)]
+    if (hosts := host_table(result)).rows:
+        parts += [Text("\nHosts"), Padding(hosts, (0, 0, 0, 2))]
     parts += [Text(f"\n{line}") for line in closing_lines(result)]
     return Group(*parts)
 

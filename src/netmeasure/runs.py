@@ -128,8 +128,7 @@ def _cpu_s(totals: Totals) -> float | None:
 
 
 def _per_gb(amount: float | None, flow: Flow) -> float | None:
-    delivered = flow.sender.acked_bytes if flow.receiver.bytes is None else flow.receiver.bytes
-    amount, delivered = _plausible(amount), _plausible(delivered)
+    amount, delivered = _plausible(amount), _plausible(flow.delivered_bytes)
     return None if amount is None or not delivered else amount / delivered * GB
 
 

@@ -98,6 +98,11 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     ceiling: Ceiling | None = None
 
     @property
+    def delivered_bytes(self) -> int | None:
+        """Bytes known to have reached the receiving side."""
+        return self.sender.acked_bytes if self.receiver.bytes is None else self.receiver.bytes
+
+    @property
     def ceiling_share(self) -> float | None:
         """The steady bitrate over the link's payload ceiling; None where either is unknown."""
         if self.steady is None or self.ceiling is None or not self.ceiling.payload_bps:

@@ -1,0 +1,80 @@
+"""What became of datagrams, in rows of a direction."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from netmeasure.result import Flow, Loss, StreamReport
+from netmeasure.units import duration, size
+
+
+def loss_rows(flow: Flow, loss: Loss) -> list[tuple[str, str, str]]:
+    ratio = "unknown" if loss.loss_ratio is None else f"{100 * loss.loss_ratio:.3g} %"
+    words = [f"{_count(loss.lost_packets)} of {_count(loss.sent_packets)} datagrams"]
+    for number, what in (
+        (loss.host_dropped_packets, "dropped at the receiver's own socket"),
+        (loss.reordered_packets, "out of order"),
+        (loss.duplicate_packets, "duplicates"),
+    ):
+        if number:
+            words.append(f"{number} {what}")
+    rows = [("lost", ratio, ", ".join(words))]
+    if loss.jitter_ns is not None:
+        meaning = "RFC 3550" if loss.jitter_valid else "datagrams went in trains: means little"
+        rows.append(("jitter", duration(loss.jitter_ns), meaning))
+    rows += _history_rows([stream.receiver for stream in flow.streams if stream.receiver])
+    rows += _buffer_rows(flow)
+    if pace := _pace_words([stream.sender for stream in flow.streams if stream.sender]):
+        rows.append(("sender's pace", "", pace))
+    return rows
+
+
+def _history_rows(reports: list[StreamReport]) -> list[tuple[str, str, str]]:
+    """Where in the run datagrams were lost: one figure may hide an outage."""
+    histories = [r.datagrams.history for r in reports if r.datagrams and r.datagrams.history]
+    if len(histories) != 1:
+        return []
+    history = histories[0]
+    missing = [h - p for h, p in zip(history.highest_sequence, history.packets, strict=True)]
+    losses = [(after - before, i) for i, (before, after) in enumerate(pairwise(missing))]
+    if not losses or missing[-1] <= 0:
+        return []
+    worst, index = max(losses)
+    since, until = history.at_ns[index], history.at_ns[index + 1]
+    sent = history.highest_sequence[index + 1] - history.highest_sequence[index]
+    if worst <= 0 or sent <= 0:
+        return []
+    words = f"{worst} of {sent} datagrams, {since / 1e9:.2f} to {until / 1e9:.2f} s"
+    return [("most lost", f"{100 * worst / sent:.3g} %", words)]
+
+
+def _buffer_rows(flow: Flow) -> list[tuple[str, str, str]]:
+    facts = {
+        "sender": [s.sender.socket for s in flow.streams if s.sender and s.sender.socket],
+        "receiver": [s.receiver.socket for s in flow.streams if s.receiver and s.receiver.socket],
+    }
+    words = [
+        f"{role} {size(min(sizes))}"
+        for role, sizes in (
+            ("sender", [f.sndbuf_bytes for f in facts["sender"] if f.sndbuf_bytes]),
+            ("receiver", [f.rcvbuf_bytes for f in facts["receiver"] if f.rcvbuf_bytes]),
+        )
+        if sizes
+    ]
+    return [("socket buffers", "", ", ".join(words))] if words else []
+
+
+def _pace_words(reports: list[StreamReport]) -> str:
+    counts = [report.datagrams for report in reports if report.datagrams]
+    bursts = [c.largest_burst_bytes for c in counts if c.largest_burst_bytes is not None]
+    if not bursts:
+        return ""
+    words = [f"largest burst {size(max(bursts))}"]
+    wakeups = sum(c.wakeups or 0 for c in counts)
+    if wakeups:
+        words.append(f"{sum(c.late_wakeups or 0 for c in counts)} of {wakeups} wake-ups late")
+    return ", ".join(words)
+
+
+def _count(number: int | None) -> str:
+    return "unknown" if number is None else str(number)

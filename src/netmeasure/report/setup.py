@@ -1,0 +1,75 @@
+"""What came before the data: a line per phase of set-up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+
+from rich.table import Table
+
+from netmeasure.result import Phase, Result
+from netmeasure.units import duration
+
+#: More connections than this are shown as a distribution.
+MAX_ROWS = 4
+
+
+def setup_table(result: Result) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="")
+    for name, justify in (
+        ("phase", "left"),
+        ("connection", "left"),
+        ("from", "right"),
+        ("took", "right"),
+        ("", "left"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in _setup_rows(result.setup):
+        table.add_row(*row)
+    if result.set_up_ns is not None:
+        table.add_row("total", "", "", duration(result.set_up_ns), "until the first byte")
+    return table
+
+
+def _setup_rows(phases: Iterable[Phase]) -> list[tuple[str, str, str, str, str]]:
+    # of repeated transfers, the first ones; the distribution of all stands with the direction
+    phases = [phase for phase in phases if "#" not in phase.connection]
+    streams = {p.connection for p in phases if p.connection.startswith("stream")}
+    if len(streams) <= MAX_ROWS:
+        return [_phase_row(phase) for phase in phases]
+    rows = [_phase_row(p) for p in phases if p.connection not in streams]
+    many = [p for p in phases if p.connection in streams]
+    names = dict.fromkeys(phase.name for phase in many)
+    return rows + [_many_row([p for p in many if p.name == name]) for name in names]
+
+
+def _phase_row(phase: Phase) -> tuple[str, str, str, str, str]:
+    said = [phase.address] if phase.address and phase.name == "connect" else []
+    if phase.syn_retransmits:
+        said.append(syns_again(phase.syn_retransmits))
+    if phase.detail:
+        said.append(phase.detail)
+    return (
+        phase.name.replace("_", " "),
+        phase.connection,
+        duration(phase.start_ns),
+        duration(phase.duration_ns),
+        ", ".join(said),
+    )
+
+
+def _many_row(phases: list[Phase]) -> tuple[str, str, str, str, str]:
+    times = sorted(phase.duration_ns for phase in phases)
+    syns = sum(phase.syn_retransmits or 0 for phase in phases)
+    spread = f"median; {duration(times[0])} to {duration(times[-1])}"
+    return (
+        phases[0].name.replace("_", " "),
+        f"{len(phases)} streams",
+        duration(min(phase.start_ns for phase in phases)),
+        duration(median(times)),
+        f"{spread}, {syns_again(syns)}" if syns else spread,
+    )
+
+
+def syns_again(count: int) -> str:
+    return f"{count} SYN retransmission{'s' if count > 1 else ''}"

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from netmeasure.clock import now_ns
-from netmeasure.engine.sockets import Address, address_text
+from netmeasure.engine.sockets import Address
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
 from netmeasure.protocol import ANSWERS, HEADER_BYTES, MAX_HELLO_BYTES, Hello, read_hello
 
@@ -200,7 +200,3 @@ def _stream_socket(door: socket.socket, host: str, peer: tuple[str, int]) -> soc
         sock.close()
         raise
     return sock
-
-
-def peer_name(sock: socket.socket) -> str:
-    return address_text(sock.getpeername())

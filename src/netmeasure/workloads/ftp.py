@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -291,11 +292,7 @@ class FtpClient:
         stream = self._stream
         if not self._protected:
             made.sock.setblocking(True)
-            loop = await stream.receive(made.sock, limit=limit)
-            if loop.reason == "error":
-                raise StreamError(
-                    f"receiving from {stream.remote} failed: {stream.error}", phase="data"
-                )
+            await stream.receive(made.sock, limit=limit)
             return
         reader, writer = await self._protect(made, control)
         try:
@@ -324,19 +321,10 @@ class FtpClient:
             ) from None
 
     async def _through_library(self, reader: asyncio.StreamReader, limit: int | None) -> None:
-        left = limit
         try:
-            while piece := await reader.read(_READ_BYTES):
-                count = len(piece) if left is None else min(left, len(piece))
-                self._stream.count(count)
-                if left is not None:
-                    left -= count
-                    if left == 0:
-                        return
-        except (ssl.SSLError, OSError) as exc:
-            raise StreamError(
-                f"the data connection broke off: {plain_words(exc)}", phase="data"
-            ) from None
+            await self._stream.count_read(partial(reader.read, _READ_BYTES), limit)
+        except OSError as exc:
+            raise _broken(exc) from None
 
     async def _upload(self, control: _Control, phases: PhaseLog, limit: int | None) -> None:
         stream = self._stream
@@ -377,9 +365,7 @@ class FtpClient:
             with suppress(ssl.SSLError):  # a server that answers close_notify with a FIN
                 await writer.wait_closed()
         except OSError as exc:
-            raise StreamError(
-                f"the data connection broke off: {plain_words(exc)}", phase="data"
-            ) from None
+            raise _broken(exc) from None
         finally:
             writer.transport.abort()
 
@@ -390,18 +376,15 @@ class FtpClient:
             self._stream.final_status(int(code))
 
     def _note(self, control: _Control, size: int | None) -> None:
-        tls = control.stream.writer.transport.get_extra_info("ssl_object")
-        cipher = tls.cipher() if tls is not None else None
-        self._stream.transfer = Transfer(
+        transfer = Transfer(
             url=public_url(self._spec.url),
             protocol="FTP",
             server=self._greeting,
-            tls=tls.version() if tls is not None else None,
-            cipher=cipher[0] if cipher else None,
-            tls_resumed=tls.session_reused if tls is not None else None,
             content_bytes=size,
             encoding="identity",
         )
+        tls = control.stream.writer.transport.get_extra_info("ssl_object")
+        self._stream.note_transfer(transfer, tls)
 
 
 def _port(parsed: tuple[str | None, int]) -> int:
@@ -424,5 +407,5 @@ def _refused(step: str, exc: aioftp.StatusCodeError, hint: str | None) -> Measur
     )
 
 
-def _broken(exc: Exception) -> StreamError:
+def _broken(exc: OSError) -> StreamError:
     return StreamError(f"the data connection broke off: {plain_words(exc)}", phase="data")

@@ -10,7 +10,6 @@ import asyncio
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -206,7 +205,9 @@ class HttpClient:
             if leading < (wanted or 0) and open_still and not response.content.is_eof():
                 sock = handover.take_over(transport)
                 with sock:
-                    await self._native(sock, wanted or 0, leading, leading_ns)
+                    await stream.receive(
+                        sock, limit=wanted or 0, leading=leading, leading_ns=leading_ns
+                    )
             else:
                 stream.count(min(leading, wanted or 0))
         else:
@@ -219,25 +220,9 @@ class HttpClient:
         if not stream.stopping:
             stream.completed(started)
 
-    async def _native(self, sock: Any, wanted: int, leading: int, leading_ns: int) -> None:
-        loop = await self._stream.receive(
-            sock, limit=wanted, leading=leading, leading_ns=leading_ns
-        )
-        if loop.reason == "error":
-            raise StreamError(
-                f"receiving from {self._stream.remote} failed: {self._stream.error}", phase="data"
-            )
-
     async def _through_library(self, response: Response, limit: int | None) -> None:
-        left = limit
         try:
-            async for piece in response.content.iter_any():
-                count = len(piece) if left is None else min(left, len(piece))
-                self._stream.count(count)
-                if left is not None:
-                    left -= count
-                    if left == 0:
-                        return
+            await self._stream.count_read(response.content.readany, limit)
         except _BODY_ERRORS as exc:
             raise StreamError(f"{response.url} broke off: {words(exc)}", phase="data") from None
 
@@ -302,20 +287,17 @@ class HttpClient:
         return Hop(url, proxy, made, self._reach.connection, self._tls)
 
     def _note(self, response: Response) -> None:
-        version, tls = response.version, response.tls
-        cipher = tls.cipher() if tls is not None else None
-        self._stream.transfer = Transfer(
+        version = response.version
+        transfer = Transfer(
             url=str(response.url.with_user(None)),
             protocol=f"HTTP/{version.major}.{version.minor}" if version else "HTTP",
             server=response.headers.get("Server"),
-            tls=tls.version() if tls is not None else None,
-            cipher=cipher[0] if cipher else None,
-            tls_resumed=tls.session_reused if tls is not None else None,
             status=response.status,
             content_bytes=response.content_length,
             encoding=_encoding(response.headers),
             redirects=self._redirects,
         )
+        self._stream.note_transfer(transfer, response.tls)
 
 
 def _take(content: aiohttp.StreamReader) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -20,6 +21,7 @@ from netmeasure._fast.worker import Group, Stream, Tally
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets, tcpinfo
 from netmeasure.engine.threads import TrafficThread
+from netmeasure.errors import StreamError
 from netmeasure.result import (
     Role,
     SocketFacts,
@@ -135,6 +137,14 @@ class TransferStream:
         self.library_bytes += count
         self._add(count)
 
+    async def count_read(self, read: Callable[[], Awaitable[bytes]], limit: int | None) -> None:
+        """Count what a library reads, to its end (an empty read), or up to `limit` bytes."""
+        left = limit
+        while left != 0 and (piece := await read()):
+            count = len(piece) if left is None else min(left, len(piece))
+            self.count(count)
+            left = None if left is None else left - count
+
     def count_rest(self, count: int) -> None:
         """The last bytes of a native transfer, completed by a library."""
         self.native_bytes += count
@@ -151,6 +161,18 @@ class TransferStream:
         """When the first body byte of the transfer under way was counted; None: not yet."""
         return self._first_of_transfer_ns
 
+    def note_transfer(self, transfer: Transfer, tls: ssl.SSLObject | None) -> None:
+        """What the transfer under way is; of TLS, what its connection has agreed on."""
+        if tls is not None:
+            cipher = tls.cipher()
+            transfer = msgspec.structs.replace(
+                transfer,
+                tls=tls.version(),
+                cipher=cipher[0] if cipher else None,
+                tls_resumed=tls.session_reused,
+            )
+        self.transfer = transfer
+
     def final_status(self, status: int) -> None:
         if self.transfer is not None:
             self.transfer = msgspec.structs.replace(self.transfer, status=status)
@@ -164,9 +186,9 @@ class TransferStream:
 
     async def receive(
         self, sock: socket.socket, *, limit: int | None, leading: int = 0, leading_ns: int = 0
-    ) -> Stream:
+    ) -> None:
         """Receive the rest of a plain body natively, on a blocking socket: up to `limit` bytes
-        (leading ones included), else to the end of the stream. The ended loop says why it ended."""
+        (leading ones included), else to the end of the stream. StreamError where it breaks."""
         group = Group()
         loop = Receiver(
             group,
@@ -178,7 +200,9 @@ class TransferStream:
             leading_ns=leading_ns,
             width_ns=self.plan.bucket_ns,
         )
-        return await self._run(loop, group, sock)
+        ended = await self._run(loop, group, sock)
+        if ended.reason == "error":
+            raise StreamError(f"receiving from {self.remote} failed: {self.error}", phase="data")
 
     async def send(
         self,
@@ -274,13 +298,8 @@ class TransferStream:
         """A native loop is under way: `stop` ends it in good order."""
         return self._running is not None
 
-    def abort(self) -> None:
-        """Make the thread leave now, also one that is blocked in a system call."""
-        self.stopped.set()
-        self.abort_running()
-
     def abort_running(self) -> None:
-        """As `abort`, for what is under way only."""
+        """Make the thread leave now, also one that is blocked in a system call."""
         if self._running is not None:
             _, group, sock = self._running
             group.abort()
@@ -377,10 +396,6 @@ class TransferWorkload:
     def stop(self) -> None:
         for stream in self.streams:
             stream.stop()
-
-    def abort(self) -> None:
-        for stream in self.streams:
-            stream.abort()
 
     def report(self) -> tuple[StreamReport, ...]:
         """What this end saw. Call when nothing is under way."""

@@ -41,9 +41,6 @@ class Output:
         """An error: a line that begins with the program's name."""
         self._write(self._err, f"{self._time()}iperf3: {sentence}\n")
 
-    def warn(self, sentence: str) -> None:
-        self._write(sys.stderr, f"warning: {sentence}\n")
-
     def _time(self) -> str:
         wanted = self._settings.timestamps
         return "" if wanted is None else time.strftime(wanted)

@@ -107,6 +107,7 @@ def notes(result: nm.Result) -> list[str]:
 # ---- the shape of a result ----------------------------------------------------------------------
 
 
+@pytest.mark.rates
 @each_direction
 def test_a_test_is_complete_and_both_ends_agree(run: RunLoop, direction: str) -> None:
     streams = 3

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 Json = (
     None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 )  # what `write` takes
+Object = dict[str, Json]
 
 _ESCAPES = {
     '"': '\\"',

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from netmeasure.export.iperf3 import cjson
-from netmeasure.export.iperf3.cjson import Json
-from netmeasure.export.iperf3.document_end import end, udp_end
+from netmeasure.export.iperf3.cjson import Json, Object
+from netmeasure.export.iperf3.document_end import end, losses, udp_end
 from netmeasure.export.iperf3.document_start import addresses, peer, test_start
 from netmeasure.export.iperf3.figures import Direction
-from netmeasure.export.iperf3.numbers import share
 from netmeasure.export.iperf3.ours import knowledge
 from netmeasure.export.iperf3.periods import Period
 from netmeasure.export.iperf3.report import Report
@@ -23,8 +22,6 @@ from netmeasure.export.iperf3.settings import File, Settings
 from netmeasure.observe import Control, Opening
 from netmeasure.result import Interval, Result, StreamInterval
 from netmeasure.spec import PeerSpec
-
-Object = dict[str, Json]
 
 
 class JsonReport(Report):
@@ -94,8 +91,7 @@ class JsonReport(Report):
         elif not self._tcp:
             lost = one.lost_packets or 0
             total = max(0, (one.packets or 0) + lost)
-            part["jitter_ms"] = (one.jitter_ns or 0) / 1e6
-            part |= {"lost_packets": lost, "packets": total, "lost_percent": share(lost, total)}
+            part |= losses((one.jitter_ns or 0) / 1e6, lost, total)
         return part | {"omitted": interval.omitted, "sender": sends}
 
     # ---- the end --------------------------------------------------------------------------------

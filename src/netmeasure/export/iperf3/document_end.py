@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from netmeasure.export.iperf3.cjson import Json
+from netmeasure.export.iperf3.cjson import Object
 from netmeasure.export.iperf3.figures import Direction, Ends, cpu_percent
 from netmeasure.export.iperf3.numbers import share
 from netmeasure.export.iperf3.settings import File, Settings
 from netmeasure.result import Result
 
-Object = dict[str, Json]
 Numbers = Mapping[int, int]
 
 
@@ -29,14 +28,14 @@ def end(
     """Of a TCP test."""
     document: Object = {
         "streams": [
-            _stream(numbers[i], ends, _sends(settings, one), settings, file)
+            _stream(numbers[i], ends, settings.sends(one.direction), settings, file)
             for one in directions
             for i, ends in one.streams.items()
         ]
     }
     for index, one in enumerate(directions):
         suffix = "_bidir_reverse" if index else ""
-        sends, ends = _sends(settings, one), one.total
+        sends, ends = settings.sends(one.direction), one.total
         known = {} if not _tells(settings, one) else {"retransmits": ends.retransmits}
         document[f"sum_sent{suffix}"] = _sent(ends) | known | {"sender": sends}
         document[f"sum_received{suffix}"] = _received(ends) | {"sender": sends}
@@ -54,7 +53,12 @@ def udp_end(
     """Of a UDP test."""
     document: Object = {
         "streams": [
-            {"udp": {"socket": numbers[i], **_datagrams(ends, _sends(settings, one), each=True)}}
+            {
+                "udp": {
+                    "socket": numbers[i],
+                    **_datagrams(ends, settings.sends(one.direction), each=True),
+                }
+            }
             for one in directions
             for i, ends in one.streams.items()
         ]
@@ -62,7 +66,7 @@ def udp_end(
     for index, one in enumerate(directions):
         suffix = "_bidir_reverse" if index else ""
         sent, received = _sums(one.total)
-        document[f"sum{suffix}"] = _datagrams(one.total, _sends(settings, one))
+        document[f"sum{suffix}"] = _datagrams(one.total, settings.sends(one.direction))
         document[f"sum_sent{suffix}"] = sent
         document[f"sum_received{suffix}"] = received
     document["cpu_utilization_percent"] = _cpu(settings, result)
@@ -101,14 +105,16 @@ def _stream(number: int, ends: Ends, sends: bool, settings: Settings, file: File
 
 def _tells(settings: Settings, one: Direction) -> bool:
     """Whether the retransmissions are shown: a server has only its own."""
-    return one.total.retransmits is not None and (settings.is_client or _sends(settings, one))
+    return one.total.retransmits is not None and (
+        settings.is_client or settings.sends(one.direction)
+    )
 
 
 def _congestion(settings: Settings, directions: Sequence[Direction]) -> Object:
     """In two-way tests the client tells of what it receives, the server of what it sends: the same
     direction."""
     one = directions[-1]
-    sends = _sends(settings, one)
+    sends = settings.sends(one.direction)
     names: Object = {}
     if one.sender_congestion and (settings.is_client or sends):
         names["sender_tcp_congestion"] = one.sender_congestion
@@ -122,19 +128,19 @@ def _congestion(settings: Settings, directions: Sequence[Direction]) -> Object:
 
 def _datagrams(ends: Ends, sends: bool, *, each: bool = False) -> Object:
     """What was sent, and what became of it."""
-    counts: Object = _sent(ends) | _losses(ends.jitter_ms, ends.lost, ends.sent_packets)
+    counts: Object = _sent(ends) | losses(ends.jitter_ms, ends.lost, ends.sent_packets)
     if each:
         counts["out_of_order"] = ends.out_of_order
     return counts | {"sender": sends}
 
 
 def _sums(ends: Ends) -> tuple[Object, Object]:
-    sent = _sent(ends) | _losses(0.0, 0, ends.sent_packets) | {"sender": True}
-    received = _received(ends) | _losses(ends.jitter_ms, ends.lost, ends.packets)
+    sent = _sent(ends) | losses(0.0, 0, ends.sent_packets) | {"sender": True}
+    received = _received(ends) | losses(ends.jitter_ms, ends.lost, ends.packets)
     return sent, received | {"sender": False}
 
 
-def _losses(jitter_ms: float, lost: int, packets: int) -> Object:
+def losses(jitter_ms: float, lost: int, packets: int) -> Object:
     return {
         "jitter_ms": jitter_ms,
         "lost_packets": lost,
@@ -144,10 +150,6 @@ def _losses(jitter_ms: float, lost: int, packets: int) -> Object:
 
 
 # ---- both ----------------------------------------------------------------------------------------
-
-
-def _sends(settings: Settings, one: Direction) -> bool:
-    return (one.direction == "upload") == settings.is_client
 
 
 def _sent(ends: Ends) -> Object:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from email.utils import formatdate
 
-from netmeasure.export.iperf3.cjson import Json
+from netmeasure.export.iperf3.cjson import Object
 from netmeasure.export.iperf3.report import host_port
 from netmeasure.export.iperf3.settings import Settings
 from netmeasure.observe import Control, Opening
 from netmeasure.result import SocketFacts
 from netmeasure.spec import PeerSpec, TcpSpec, UdpSpec
-
-Object = dict[str, Json]
 
 
 def addresses(ends: Control | SocketFacts, *, both: bool = False) -> Object:

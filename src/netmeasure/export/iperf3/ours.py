@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from netmeasure.export.iperf3.cjson import Json
+from netmeasure.export.iperf3.cjson import Object
 from netmeasure.result import Flow, Phase, Result, Steady
-
-Object = dict[str, Json]
 
 
 def knowledge(result: Result) -> Object:

@@ -135,8 +135,7 @@ class Report(ABC):
     # ---- shared ---------------------------------------------------------------------------------
 
     def _sends(self, way: FlowDirection) -> bool:
-        """Whether this end does, in that direction."""
-        return (way == "upload") == self.settings.is_client
+        return self.settings.sends(way)
 
     @property
     def _two_way(self) -> bool:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from netmeasure.result import FlowDirection
+
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
     """-F: what is read from or written to. `bytes` is the file's size at the end."""
@@ -39,6 +41,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     title: str | None = None
     extra_data: str | None = None
     netmeasure: bool = False
+
+    def sends(self, way: FlowDirection) -> bool:
+        """Whether this end does, in that direction."""
+        return (way == "upload") == self.is_client
 
     @property
     def is_client(self) -> bool:

@@ -14,9 +14,10 @@ from weakref import WeakValueDictionary
 
 from netmeasure.arrivals import Arrival
 from netmeasure.clock import nanoseconds, now_ns, seconds
+from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import UdpDoor, Welcome
-from netmeasure.engine.listeners import listen, listen_hint, reachable
+from netmeasure.engine.listeners import Listening, listen, listen_hint
 from netmeasure.engine.resources import IdleWatch
 from netmeasure.engine.sockets import address_text, receive_exactly
 from netmeasure.engine.sockopts import set_keepalive, watch_peer
@@ -44,11 +45,9 @@ PORT_TRIES = 20
 LINGER_S = 1.0
 #: How long a test that has told everything may keep the next client waiting.
 FAREWELL_S = 0.5
-#: Failures of accept() that pass; after them accepting pauses for a moment.
-_ACCEPT_PAUSE_S = 0.1
 
 
-class Server:
+class Server(Listening):
     """Use as an async context manager; :func:`serve` makes one.
 
     on_result    called in the event loop with the Result of every test that was asked for,
@@ -94,31 +93,15 @@ class Server:
         check_device(device)
         self._idle_since_ns = now_ns()
         self._served = asyncio.Event()
-        self._listeners: list[socket.socket] = []
+        self._listeners = []
+        self._acceptor: Acceptor | None = None
         self._door: UdpDoor | None = None
-        self._accepting = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, Session] = {}
         self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._strangers = 0
-        self._closed = False
         self._accepted = 0
         self._idle = IdleWatch()
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        return int(self._listeners[0].getsockname()[1])
-
-    @property
-    def address(self) -> str:
-        """Where a client on this host reaches the server, as "host:port"."""
-        return reachable(self._listeners[0])
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """All addresses that are listened on."""
-        return tuple(address_text(sock.getsockname()) for sock in self._listeners)
 
     @property
     def active_tests(self) -> int:
@@ -143,7 +126,10 @@ class Server:
 
     async def __aenter__(self) -> Server:
         await self._open()
-        self._accept_on()
+        self._acceptor = Acceptor(
+            self._listeners, self._accept, lambda: self._strangers < MAX_STRANGERS
+        )
+        self._acceptor.on()
         self._tasks.add(asyncio.create_task(self._idle.keep(), name="netmeasure-idle"))
         return self
 
@@ -152,8 +138,8 @@ class Server:
 
     async def close(self) -> None:
         """Stop listening, tell every client, join every thread."""
-        self._closed = True
-        self._accept_off()
+        if self._acceptor is not None:
+            self._acceptor.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -194,59 +180,26 @@ class Server:
 
     # ---- connections ----------------------------------------------------------------------------
 
-    def _accept_on(self) -> None:
-        loop = asyncio.get_running_loop()
-        if not self._accepting:
-            self._accepting = True
-            for listener in self._listeners:
-                loop.add_reader(listener, self._accept, listener)
-
-    def _accept_off(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._accepting:
-            self._accepting = False
-            for listener in self._listeners:
-                loop.remove_reader(listener)
-
-    def _accept(self, listener: socket.socket) -> None:
-        """Take what waits in the backlog. Not by an awaited accept: its cancellation could lose a
-        connection that had just been accepted."""
-        while self._strangers < MAX_STRANGERS:
-            try:
-                sock, peer = listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as exc:
-                if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    # it passes when others close theirs; until then the backlog keeps them
-                    self._accept_off()
-                    asyncio.get_running_loop().call_later(_ACCEPT_PAUSE_S, self._resume)
-                    return
-                continue  # reset while it waited
-            self._strangers += 1
-            self._accepted += 1
-            task = asyncio.create_task(self._greet(sock, address_text(peer), self._accepted))
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._greeted, sock))
-        self._accept_off()
+    def _accept(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        self._strangers += 1
+        self._accepted += 1
+        task = asyncio.create_task(self._greet(sock, address_text(peer), self._accepted))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._greeted, sock))
 
     def _greeted(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():  # perhaps before its first step: then nobody else has the socket
             sock.close()
 
-    def _resume(self) -> None:
-        if not self._closed:
-            self._accept_on()
-
     def _identified(self) -> None:
         """One stranger less: there is room for another."""
         self._strangers -= 1
-        self._resume()
+        if self._acceptor is not None:
+            self._acceptor.on()
 
     async def _greet(self, sock: socket.socket, peer: str, order: int) -> None:
         """Find out what a connection is: the data of a known test, a new client, or nothing."""
-        sock.setblocking(False)
         known = True
         try:
             try:

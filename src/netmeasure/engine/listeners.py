@@ -14,6 +14,27 @@ from netmeasure.spec import Family
 BACKLOG = 1024
 
 
+class Listening:
+    """Where a server can be reached, once it listens."""
+
+    _listeners: list[socket.socket]
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._listeners[0].getsockname()[1])
+
+    @property
+    def address(self) -> str:
+        """Where a client on this host reaches the server, as "host:port"."""
+        return reachable(self._listeners[0])
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All addresses that are listened on."""
+        return tuple(address_text(sock.getsockname()) for sock in self._listeners)
+
+
 async def listen(
     host: str | None,
     port: int,

@@ -1,0 +1,68 @@
+"""Accepting connections by hand: the cancellation of an awaited accept could lose a connection that
+had just been accepted, and the loops' own servers may lose one that comes while they are closed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Sequence
+
+#: Failures of accept() that pass when others close their descriptors, and how long we wait then.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE_S = 0.1
+
+
+class Acceptor:
+    """Gives what waits in the backlog of `listeners` to `take`, with the address that it comes
+    from, from `on` to `off` or while there is `room`; call `on` when there is room again. The
+    listeners are the caller's, each connection `take`'s."""
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        take: Callable[[socket.socket, tuple[str, int]], None],
+        room: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._listeners = tuple(listeners)
+        self._take = take
+        self._room = room
+        self._accepting = False
+        self._closed = False
+
+    def on(self) -> None:
+        if self._closed or self._accepting:
+            return
+        self._accepting = True
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            loop.add_reader(listener, self._accept, listener)
+
+    def off(self) -> None:
+        if not self._accepting:
+            return
+        self._accepting = False
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            loop.remove_reader(listener)
+
+    def close(self) -> None:
+        """Off, for good."""
+        self._closed = True
+        self.off()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while self._room():
+            try:
+                sock, peer = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if exc.errno in _EXHAUSTED:  # until it passes, the backlog keeps them
+                    self.off()
+                    asyncio.get_running_loop().call_later(_PAUSE_S, self.on)
+                    return
+                continue  # reset while it waited
+            sock.setblocking(False)
+            self._take(sock, peer)
+        self.off()

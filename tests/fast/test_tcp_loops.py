@@ -190,6 +190,23 @@ def test_both_ends_count_the_budget(rig: Rig, mode: str, discard: bool, budget: 
 
 
 @pytest.mark.parametrize("mode", ["copy", "sendfile"])
+@pytest.mark.parametrize("rate_bps", [100_000, 20_000_000])
+def test_no_more_is_handed_over_than_a_rate_allows(rig: Rig, rate_bps: int, mode: str) -> None:
+    """A low rate is less than one segment of the loopback in all of the time, a higher one less
+    than its first ten."""
+    duration_ns, ahead_ns, piece = 150 * MILLISECOND_NS, 50 * MILLISECOND_NS, 256
+    pair, group = rig.pair(), rig.group()
+    sender = rig.sender(group, pair.left, mode, duration_ns=duration_ns, rate_bps=rate_bps)
+    receiver = Receiver(rig.group(), pair.right.fileno())
+    rig.start(sender, receiver)
+    group.open()
+    rig.join()
+    assert (sender.reason, receiver.reason) == ("deadline", "eof")
+    assert sender.bytes == receiver.bytes == sender.acked_bytes
+    assert piece <= sender.bytes <= rate_bps * (duration_ns + ahead_ns) / 8e9
+
+
+@pytest.mark.parametrize("mode", ["copy", "sendfile"])
 def test_payload_arrives_as_it_is(rig: Rig, mode: str) -> None:
     """Two blocks and a bit, with a partial send(): nobody reads until it has timed out."""
     pair, group = rig.pair(small=True), rig.group(2 * BLOCK + 100)

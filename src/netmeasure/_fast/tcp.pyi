@@ -14,6 +14,7 @@ class Sender(Stream):
         half_close: bool = True,
         drain_ns: int = ...,
         whole_file: bool = False,
+        rate_bps: float = 0,
         width_ns: int = ...,
         buckets: int = ...,
         sample_every_ns: int = ...,

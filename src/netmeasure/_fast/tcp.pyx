@@ -23,6 +23,13 @@ cdef int64_t SEND_POLL_NS = 10_000_000
 cdef int64_t DRAIN_POLL_NS = 500_000
 # At high rates a look at the acknowledgements after every call would cost some percent of the rate.
 cdef int64_t LOOK_NS = 250_000
+# How much of a rate is handed to the kernel ahead of its time: enough for a thread that is woken late;
+# less in the beginning, where the kernel sends it at once.
+cdef int64_t AHEAD_NS = 50_000_000
+cdef int64_t FIRST_AHEAD_NS = 10_000_000
+# What is handed over at a time, at a rate, is what is due in so long; and at least so much.
+cdef int64_t PIECE_NS = 10_000_000
+cdef double MIN_PIECE_BYTES = 256
 
 
 cdef class Sender(Stream):
@@ -35,6 +42,9 @@ cdef class Sender(Stream):
     whole_file    the source is sent once, from its beginning to its end, which ends the stream
     half_close    end with shutdown(SHUT_WR), so that the receiver sees where the data ends
     drain_ns      how long to wait for the last acknowledgements
+    rate_bps      > 0: never hand over more than this rate allows since the gate's opening. The kernel
+                  is to space it evenly (SO_MAX_PACING_RATE), but lets the first ten segments pass at
+                  once, and takes 64 KiB where it is asked to keep little: seconds of a low rate
 
     The time series counts acknowledged bytes (SIOCOUTQ, tcp(7)), not what fitted into the socket
     buffer, so a sender's series says what was delivered. It starts at the first acknowledgement, as
@@ -45,11 +55,13 @@ cdef class Sender(Stream):
     cdef size_t block_bytes
     cdef int source_fd
     cdef int64_t duration_ns, omit_ns, drain_ns
+    cdef double rate_bps
     cdef bint half_close, whole_file
 
     def __cinit__(self, Group group not None, int fd, *, bytes payload=b"", size_t block_bytes=0,
                   int source_fd=-1, int64_t duration_ns=0, int64_t omit_ns=0,
                   bint half_close=True, int64_t drain_ns=10_000_000_000, bint whole_file=False,
+                  double rate_bps=0,
                   width_ns=None, buckets=None, sample_every_ns=None):
         if source_fd < 0:
             block_bytes = len(payload)
@@ -62,6 +74,7 @@ cdef class Sender(Stream):
         self.half_close = half_close
         self.whole_file = whole_file
         self.drain_ns = drain_ns
+        self.rate_bps = rate_bps
         if source_fd < 0:
             self.block = <char *>PyMem_Malloc(block_bytes)
             if self.block == NULL:
@@ -76,7 +89,7 @@ cdef class Sender(Stream):
         with nogil:
             send_all(&self.own, &self.group.shared, self.fd, self.block, self.block_bytes,
                      self.source_fd, self.whole_file, self.duration_ns, self.omit_ns,
-                     self.half_close, self.drain_ns)
+                     self.half_close, self.drain_ns, self.rate_bps / 8e9)
 
 
 cdef class Receiver(Stream):
@@ -170,11 +183,15 @@ cdef void count_acknowledged(nm_stream *own, int fd, int64_t now, bint closed) n
 
 cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, size_t block_bytes,
                    int source_fd, bint whole_file, int64_t duration_ns, int64_t omit_ns,
-                   bint half_close, int64_t drain_ns) noexcept nogil:
+                   bint half_close, int64_t drain_ns, double bytes_per_ns) noexcept nogil:
     cdef int64_t zero = nm_gate_wait(group)
     cdef int64_t now, before, deadline, give_up
     cdef int64_t waiting
     cdef uint64_t want, done
+    cdef double early
+    cdef int64_t due_ns
+    cdef size_t piece = <size_t>max(PIECE_NS * bytes_per_ns, MIN_PIECE_BYTES)
+    cdef size_t size
     cdef ssize_t n
     cdef off_t offset
     cdef int code
@@ -221,11 +238,23 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd, const char *block, s
             if want == 0:
                 own.reason = NM_BUDGET
                 break
+        size = want - done
+        if bytes_per_ns > 0:
+            size = min(size, piece)
+            due_ns = now - zero + min(AHEAD_NS, FIRST_AHEAD_NS + (now - zero) // 4)
+            early = (own.bytes + size) / bytes_per_ns - <double>due_ns
+            if early > 0:
+                nm_sleep(<int64_t>min(early, <double>SEND_POLL_NS))
+                now = nm_now()
+                count_acknowledged(own, fd, now, False)
+                if now >= own.sample_due_ns:
+                    nm_sample_take(own, fd, now)
+                continue
         if source_fd < 0:
-            n = c_send(fd, block + done, want - done, MSG_NOSIGNAL)
+            n = c_send(fd, block + done, size, MSG_NOSIGNAL)
         else:
             offset = <off_t>(own.bytes if whole_file else done)
-            n = c_sendfile(fd, source_fd, &offset, want - done)
+            n = c_sendfile(fd, source_fd, &offset, size)
         code = errno
         before, now = now, nm_now()
         if n > 0:

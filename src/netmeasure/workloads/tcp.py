@@ -47,6 +47,11 @@ class TcpPlan(Plan, frozen=True, kw_only=True):
     lenient: bool = False
     file: str | None = None
 
+    @property
+    def rate_bps(self) -> int | None:
+        """Of a sender; None: as fast as it goes."""
+        return min((rate for rate in (self.target_bps, self.pacing_bps) if rate), default=None)
+
 
 class TcpWorkload(Workload):
     """The data connections of one TCP test at one end."""
@@ -73,10 +78,9 @@ class TcpWorkload(Workload):
             self._set_congestion(sock, plan.congestion)
         if plan.tos:
             sockopts.set_tos(sock, plan.tos)
-        rates = [rate for rate in (plan.target_bps, plan.pacing_bps) if rate is not None]
-        if role == "sender" and rates:
-            sockopts.set_pacing(sock, min(rates))
-            sockopts.keep_little_unsent(sock, min(rates))
+        if role == "sender" and (rate_bps := plan.rate_bps):
+            sockopts.set_pacing(sock, rate_bps)
+            sockopts.keep_little_unsent(sock, rate_bps)
 
     def _set_congestion(self, sock: socket.socket, name: str) -> None:
         try:
@@ -101,6 +105,7 @@ class TcpWorkload(Workload):
             half_close=plan.half_close,
             drain_ns=plan.drain_ns,
             whole_file=plan.file is not None,
+            rate_bps=plan.rate_bps or 0,
             width_ns=plan.bucket_ns,
         )
 

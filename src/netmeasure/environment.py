@@ -22,6 +22,7 @@ _OPTIONS = {
     "dont_fragment": "DF",
     "multipath": "MPTCP",
 }
+_UNITS = {"window_bytes": "bytes", "pacing_bps": "bit/s"}
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,9 +58,9 @@ def facts(result: Result, direction: FlowDirection) -> Facts:
     receivers = [stream.receiver for stream in streams if stream.receiver is not None]
     return {
         **_asked(result),
-        "block size": _each(report.block_bytes for report in senders or receivers),
+        "block size": _each(_unit(report.block_bytes, "bytes") for report in senders or receivers),
         "datagram size": _each(
-            report.datagrams.datagram_bytes for report in senders if report.datagrams
+            _unit(r.datagrams.datagram_bytes, "bytes") for r in senders if r.datagrams
         ),
         "send mode": _each(report.mode for report in senders),
         "receive mode": _each(report.mode for report in receivers),
@@ -84,14 +85,20 @@ def _asked(result: Result) -> Facts:
         "seconds": spec.limit_s if spec.total_bytes is None else None,
         "bytes": spec.total_bytes,
         "omitted seconds": spec.timing.omit_s,
+        "ends itself": "no" if spec.timing.until is None else f"at +-{100 * spec.timing.until:g} %",
     }
     for name, words in _OPTIONS.items():
         value = getattr(spec.options, name)
-        found[words] = "not set" if value is None else value
+        found[words] = "not set" if value is None else _unit(value, _UNITS.get(name))
     if isinstance(spec, TcpSpec | UdpSpec):
-        found["target bitrate"] = spec.target_bps or "none"
+        found["target bitrate"] = _unit(spec.target_bps, "bit/s") or "none"
+        found["client's CPU pinned"] = "no" if spec.cpu is None else f"CPU {spec.cpu}"
+        found["server's CPU pinned"] = "no" if spec.server_cpu is None else f"CPU {spec.server_cpu}"
+        found["payload"] = "repeating digits" if spec.repeating_payload else "random"
+    if isinstance(spec, TcpSpec):
+        found["file"] = "no" if spec.file is None else "yes"
     if isinstance(spec, UdpSpec):
-        found["target packet rate"] = spec.target_pps or "none"
+        found["target packet rate"] = _unit(spec.target_pps, "packets/s") or "none"
     if isinstance(spec, HttpSpec | FtpSpec):
         found["repeated transfers"] = spec.repeat
         found["kept connections"] = spec.keep_connections
@@ -103,7 +110,7 @@ def _transferred(reports: Sequence[StreamReport]) -> Facts:
     return {
         "protocol": _each(transfer.protocol for transfer in transfers),
         "TLS": _each(transfer.tls or "no" for transfer in transfers),
-        "file size": _each(transfer.content_bytes for transfer in transfers),
+        "file size": _each(_unit(transfer.content_bytes, "bytes") for transfer in transfers),
         "content encoding": _each(transfer.encoding for transfer in transfers),
         "moved by": _each(transfer.drained_by for transfer in transfers),
     }
@@ -144,6 +151,11 @@ def _host(end: str, side: SideReport) -> Facts:
         ),
         f"{end}'s host": host.hostname,
     }
+
+
+def _unit(value: int | None, unit: str | None) -> str | int | None:
+    """All digits of it: two values that differ must not look alike."""
+    return value if value is None or unit is None else f"{value} {unit}"
 
 
 def _each(values: Iterable[str | int | float | None]) -> str | None:

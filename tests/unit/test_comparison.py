@@ -290,7 +290,7 @@ def test_each_fact_that_differs_is_named() -> None:
         "server's kernel": (("6.18",), ("4.15",)),
     }
     assert different(usual, recorded(1e9, block_bytes=1024)) == {
-        "block size": (("131072",), ("1024",))
+        "block size": (("131072 bytes",), ("1024 bytes",))
     }
     assert set(different(usual, recorded(1e9, version="0.0.9"))) == {
         "client's program",
@@ -306,6 +306,11 @@ def test_each_fact_that_differs_is_named() -> None:
         (TcpSpec(timing=Timing(duration_s=60)), {"seconds"}),
         (TcpSpec(timing=Timing(omit_s=2)), {"omitted seconds"}),
         (TcpSpec(target_bps=10**6), {"target bitrate"}),
+        (TcpSpec(timing=Timing(duration_s=10, until=0.02)), {"ends itself"}),
+        (TcpSpec(cpu=1), {"client's CPU pinned"}),
+        (TcpSpec(server_cpu=1), {"server's CPU pinned"}),
+        (TcpSpec(repeating_payload=True), {"payload"}),
+        (TcpSpec(file="/etc/services"), {"file"}),
         (TcpSpec(options=SocketOptions(no_delay=True)), {"TCP_NODELAY"}),
         (TcpSpec(options=SocketOptions(window_bytes=65_536)), {"socket buffers"}),
         (TcpSpec(options=SocketOptions(tos=184)), {"TOS"}),

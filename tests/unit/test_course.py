@@ -111,6 +111,31 @@ def test_the_line_in_the_report() -> None:
     assert limit_rows(Flow(direction="upload", streams=(), intervals=told())) == []
 
 
+@pytest.mark.parametrize(
+    ("rwnd_limited", "rwnd_used", "delay", "words"),
+    [
+        (0.73, 1.0, 0.1, " (for 73 % of the sender's busy time), at this rate it takes 250 KiB"),
+        # rate and window say it, the kernel's accounting does not
+        (0.02, 0.9, 0.1, ", at this rate it takes 250 KiB"),
+        # a large window that is full: of a receiver that does not read
+        (0.73, 1.0, 20.0, " (for 73 % of the sender's busy time)"),
+        (0.73, None, None, " (for 73 % of the sender's busy time)"),
+    ],
+)
+def test_words_for_a_receive_window(
+    rwnd_limited: float, rwnd_used: float | None, delay: float | None, words: str
+) -> None:
+    found = Limits(
+        limited_by="receive_window",
+        rwnd_limited_ratio=rwnd_limited,
+        rwnd_used_ratio=rwnd_used,
+        buffer_delay_ratio=delay,
+        window_needed_bytes=256_000,
+    )
+    ((_, _, said),) = limit_rows(Flow(direction="upload", streams=(), limits=found))
+    assert said == f"the receiver's window{words}"
+
+
 def test_a_sliver_at_the_end_belongs_to_the_last_period() -> None:
     def ends(last_ns: int) -> list[int]:
         whole = curve(SERIES, last_ns)

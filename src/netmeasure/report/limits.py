@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from netmeasure.analysis.verdict import HELD_BACK
 from netmeasure.result import Flow, FlowInterval, Limit, Limits
 from netmeasure.units import duration, size
 
 #: More changes than this are not worth a line: how much of the time each limit had is.
 MAX_SPELLS = 5
+#: A receiver's window of more than twice what its rate needs is not too small.
+SMALL = 0.5
 _NAMES: dict[Limit, str] = {
     "pacing": "the target rate that was asked for",
     "sender_cpu": "the sender's CPU",
@@ -18,7 +21,7 @@ _NAMES: dict[Limit, str] = {
     "send_buffer": "the sender's socket buffer",
     "congestion_window": "the congestion window: no queue stood on the way",
     "link": "a link on the way: data queued at it",
-    "network": "the network: neither end held back",
+    "network": "the network or its hosts: no single limit stands out",
     "application": "the sender, which often had nothing to send",
 }
 _SHORT: dict[Limit, str] = {
@@ -56,15 +59,23 @@ def _words(limits: Limits, limited_by: Limit) -> str:
         "receive_window": limits.rwnd_limited_ratio,
         "send_buffer": limits.sndbuf_limited_ratio,
     }
-    if share := shares.get(limited_by):
-        words[0] += f" ({100 * share:.0f} % of the time)"
+    share = shares.get(limited_by)
+    if share is not None and share >= HELD_BACK:
+        words[0] += f" (for {100 * share:.0f} % of the sender's busy time)"
     if limited_by == "link" and limits.queue_delay_ns:
         words[0] += f" for {duration(limits.queue_delay_ns)}"
     if limits.tcp_efficiency is not None and limits.tcp_efficiency < 1:
         words.append(f"TCP efficiency {100 * limits.tcp_efficiency:.2f} %")
-    if limited_by == "receive_window" and limits.window_needed_bytes is not None:
+    if limited_by == "receive_window" and limits.window_needed_bytes and _is_small(limits):
         words.append(f"at this rate it takes {size(limits.window_needed_bytes)}")
     return ", ".join(words)
+
+
+def _is_small(limits: Limits) -> bool:
+    """Whether the receiver's window is about as large as the rate needs at the least round trip.
+    One that is much larger and fills up all the same is of a receiver that reads slowly."""
+    used, delay = limits.rwnd_used_ratio, limits.buffer_delay_ratio
+    return used is not None and delay is not None and used / (1 + delay) >= SMALL
 
 
 def _course(intervals: Sequence[FlowInterval]) -> str:

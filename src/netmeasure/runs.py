@@ -22,6 +22,7 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     complete             False: it broke off, or was aborted; then it counts for nothing
     verdict, margin      of the steady state; half its interval as a share of the rate
+    ceiling_share        of what the link can carry at most, where the test was told its rate
     from_first_attempt_bps  the average since the first connect attempt: other tools' figure
     ramp_ns, ramp_lost_bytes  before the steady state; how much more that time carries when steady
     *_cpu_s_per_gb       CPU time of that end's traffic threads for each 10^9 bytes delivered
@@ -34,6 +35,7 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str | None = None
     margin: float | None = None
     steady_bps: float | None = None
+    ceiling_share: float | None = None
     from_first_attempt_bps: float | None = None
     set_up_ns: int | None = None
     syn_retransmits: int | None = None
@@ -103,6 +105,7 @@ def figures(result: Result, direction: FlowDirection) -> RunFigures:
         verdict=None if steady is None else steady.verdict,
         margin=None if steady is None else steady.margin,
         steady_bps=rate,
+        ceiling_share=_plausible(flow.ceiling_share),
         from_first_attempt_bps=_plausible(averages.from_first_attempt_bps),
         set_up_ns=_plausible(averages.set_up_ns),
         syn_retransmits=_plausible(result.syn_retransmits),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console
 
+from netmeasure.analysis.ceiling import ceiling
 from netmeasure.comparison import compare
 from netmeasure.errors import ResultFormatError
 from netmeasure.report.compare import render as render_comparison
@@ -31,7 +32,7 @@ from netmeasure.result import (
 )
 from netmeasure.resultset import ResultSet
 from netmeasure.runs import RunFigures, directions, figures, summarise
-from netmeasure.spec import TcpSpec
+from netmeasure.spec import Link, TcpSpec
 from support.recorded import recorded
 
 
@@ -76,6 +77,24 @@ def test_a_single_result_is_a_set_of_one() -> None:
 def test_what_is_no_set_is_refused(data: bytes) -> None:
     with pytest.raises(ResultFormatError):
         ResultSet.from_json(data)
+
+
+def test_the_share_of_the_links_ceiling() -> None:
+    """Of full frames; a run at twice that is of another link."""
+
+    def run(rate_bps: float) -> Result:
+        found = ceiling(Link(rate_bps=10**9), mtu_bytes=1500)
+        result = recorded(rate_bps)
+        return replace(result, flows=(replace(result.flow, ceiling=found),))
+
+    most = run(1e9).flow.ceiling.payload_bps
+    runs = ResultSet(results=(run(most), run(0.98 * most)))
+    assert "of the link's ceiling 99.0 %\n" in shown(runs)
+    assert "more than possible" in shown(ResultSet(results=(run(2 * most),)))
+    assert "ceiling" not in shown(ResultSet(results=(recorded(1e9),)))
+    report = io.StringIO()
+    Console(file=report, width=100).print(render_comparison(compare(runs, runs)))
+    assert report.getvalue().split("ceiling")[1].split()[:4] == ["99.0", "%", "99.0", "%"]
 
 
 SAVED = ResultSet(results=(recorded(1e9), recorded(2e9))).to_json()

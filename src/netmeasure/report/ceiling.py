@@ -60,11 +60,11 @@ def _layers(ceiling: Ceiling) -> Table:
     table.add_column("share", justify="right", no_wrap=True)
     table.add_column("source")
     for layer in ceiling.layers:
-        share = _percent(layer.bytes / ceiling.link_bytes)
+        share = share_percent(layer.bytes / ceiling.link_bytes)
         table.add_row(layer.name, str(layer.bytes), share, layer.source)
     packets = len(ceiling.packet_bytes)
     said = "" if packets == 1 else f"in {packets} packets: {_sizes(ceiling)} bytes"
-    table.add_row("on the link", str(ceiling.link_bytes), _percent(1), said)
+    table.add_row("on the link", str(ceiling.link_bytes), share_percent(1), said)
     return table
 
 
@@ -73,9 +73,9 @@ def _figures(ceiling: Ceiling) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column()
-    share = f"{_percent(ceiling.share)} of the link's rate"
+    share = f"{share_percent(ceiling.share)} of the link's rate"
     if ceiling.payload_bps is None:
-        table.add_row("payload rate", _percent(ceiling.share), "of the link's rate")
+        table.add_row("payload rate", share_percent(ceiling.share), "of the link's rate")
     else:
         table.add_row("payload rate", bitrate(ceiling.payload_bps, FIGURES), share)
         table.add_row("packets", f"{ceiling.packets_per_second:.0f} /s", "on the link")
@@ -111,7 +111,7 @@ def mismatch(ceiling: Ceiling) -> str | None:
     lost = 1 - ceiling.share / ceiling.right_share
     costs = "loses no payload rate"  # packets beyond twice the link's MTU have fewer inner headers
     if lost > 0:
-        costs = f"loses {_percent(lost)} of the payload rate"
+        costs = f"loses {share_percent(lost)} of the payload rate"
         if ceiling.payload_bps is not None and ceiling.link_bps is not None:
             right = bitrate(ceiling.link_bps * ceiling.right_share, FIGURES)
             costs += f" ({bitrate(ceiling.payload_bps, FIGURES)} instead of {right})"
@@ -166,12 +166,20 @@ def share_row(flow: Flow) -> tuple[str, str, str] | None:
     if steady.split()[1] == most.split()[1]:
         steady = steady.split()[0]
     words = f"{steady} of {most}: {conditions(ceiling)}, {_SHORT_FRAMINGS[ceiling.framing]}"
-    if share > TOO_MUCH:
-        words += "; more than possible: the link's rate, MTU or framing is not what was said"
-    return "of the ceiling", _percent(share), words
+    return "of the ceiling", share_percent(share), words + _doubt(share)
 
 
-def _percent(share: float) -> str:
+def share_words(share: float) -> str:
+    """ "99.9 %", and that more than all of it can't be."""
+    return f"{share_percent(share)}{_doubt(share)}"
+
+
+def _doubt(share: float) -> str:
+    words = "; more than possible: the link's rate, MTU or framing is not what was said"
+    return words if share > TOO_MUCH else ""
+
+
+def share_percent(share: float) -> str:
     return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.1f} %"
 
 

@@ -10,9 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from netmeasure.analysis.samples import MAX_RUNS, Estimate
+from netmeasure.analysis.samples import MAX_RUNS, Estimate, mean
 from netmeasure.comparison import MIN_RUNS, Comparison, Component, FlowComparison
 from netmeasure.environment import Difference
+from netmeasure.report.ceiling import share_percent
 from netmeasure.report.runs import FIGURES, mean_words, run_words
 from netmeasure.report.text import spec_words
 from netmeasure.runs import RunFigures
@@ -70,6 +71,10 @@ def _runs(found: Comparison, flow: FlowComparison) -> Table:
         "mean",
         *("" if s.steady_bps is None else mean_words(s.steady_bps) for s in (flow.a, flow.b)),
     )
+    shares = [mean(side.values("ceiling_share")) for side in (flow.a, flow.b)]
+    if any(shares):
+        words = ("unknown" if one is None else share_percent(one.value) for one in shares)
+        table.add_row("ceiling", *words)
     if flow.ratio is not None:
         table.add_row("B/A", "", ratio_words(flow.ratio))
     return table

@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from netmeasure.analysis.samples import Estimate
+from netmeasure.analysis.samples import Estimate, mean
+from netmeasure.report.ceiling import share_words
 from netmeasure.report.text import title
 from netmeasure.result import Result, Spread
 from netmeasure.resultset import ResultSet
@@ -74,6 +75,9 @@ def _together(summary: RunsSummary) -> Iterator[str]:
         if rate.low is not None and rate.high is not None:
             low, high = bitrate(max(rate.low, 0.0), FIGURES), bitrate(rate.high, FIGURES)
             yield f"95 % confidence from the scatter between them: {low} to {high}"
+    share = mean(summary.values("ceiling_share"))
+    if share is not None:
+        yield f"of the link's ceiling {share_words(share.value)}"
     if summary.set_up is not None:
         yield f"set-up {spread_words(summary.set_up)}"
     again = [run.syn_retransmits for run in summary.runs if run.syn_retransmits]

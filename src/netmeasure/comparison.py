@@ -151,13 +151,15 @@ def compare(
     if not 0 < margin < 1:
         raise SpecError(f"margin is {margin:g}: it must be between 0 and 1", hint="0.02 is 2 %")
     a, b = tuple(a), tuple(b)
-    ways = {name: directions(side) for name, side in ((name_a, a), (name_b, b))}
-    for name, found in ways.items():
+    of_a, of_b = directions(a), directions(b)
+    for name, found in ((name_a, of_a), (name_b, of_b)):
         if not found:
             raise ResultFormatError(f"{name}: no run in which anything was measured")
-    common = [way for way in directions(a) if way in directions(b)]
+    common = [way for way in of_a if way in of_b]
     if not common:
-        words = [f"{name} has only the {found[0]}" for name, found in ways.items()]
+        words = [
+            f"{name} has only the {ways[0]}" for name, ways in ((name_a, of_a), (name_b, of_b))
+        ]
         raise ResultFormatError(f"nothing can be compared: {', '.join(words)}")
     return Comparison(
         name_a=name_a,

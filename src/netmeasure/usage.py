@@ -163,12 +163,13 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def own_is_lost(self) -> bool:
-        """Whether `own` is less than what the process alone used, and so is none: others had the
-        CPU before, and gave way."""
+        """Whether `own` is less than what the process alone used, or than its part in softirq, and
+        so is none: others had the CPU before, and gave way."""
         used = self.whole
         if self.own is None or used is None:
             return False
-        return self.own.busy_ratio <= LOST * used.share("process_cpu_ns")
+        least = max(LOST * used.share("process_cpu_ns"), self.own.softirq_ratio)
+        return self.own.busy_ratio <= least
 
     @property
     def whole(self) -> HostUse | None:

@@ -144,9 +144,12 @@ def test_what_a_gigabyte_cost() -> None:
 def test_an_own_share_below_that_of_the_process_is_none() -> None:
     """The host was as busy before: who ran then gave way. 0.2 s of the process in 0.5 s."""
 
-    def side(busy_ratio: float) -> SideReport:
+    def side(busy_ratio: float, softirq_ratio: float = 0.05) -> SideReport:
         own = HostShares(
-            user_ratio=busy_ratio - 0.2, system_ratio=0.0, softirq_ratio=0.2, steal_ratio=0.0
+            user_ratio=busy_ratio - softirq_ratio,
+            system_ratio=0.0,
+            softirq_ratio=softirq_ratio,
+            steal_ratio=0.0,
         )
         streams = (StreamReport(id=1, role="receiver", bytes=500_000_000),)
         return SideReport(streams=streams, resources=resources(own=own))
@@ -157,6 +160,7 @@ def test_an_own_share_below_that_of_the_process_is_none() -> None:
     for busy_ratio in (-0.1, 0.0, 0.5 * process):
         assert side(busy_ratio).own_host_s_per_gb is None
         assert side(busy_ratio).resources.own_is_lost
+    assert side(process, softirq_ratio=1.1 * process).own_host_s_per_gb is None
     assert side(process).own_host_s_per_gb == pytest.approx(side(process).process_s_per_gb)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netmeasure.analysis import course
@@ -172,6 +172,7 @@ def test_intervals_lose_nothing(origin: int, buckets: int, period: int) -> None:
     st.integers(1, 86_400 * SECOND),
     st.integers(1, 128),
 )
+@example(10 * MS, 10_000 * SECOND + 1, 1)
 def test_periods_are_joined_until_they_tell_something(period: int, span: int, streams: int) -> None:
     joined = course.joined_period_ns(period, span, [sender()] * streams)
     assert joined % period == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unicodedata import category
 
 import msgspec
 import pytest
@@ -18,10 +19,13 @@ from dialogue import (
     UDP_SERVER_RESULTS,
     as_3_12,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netmeasure.errors import RemoteProtocolError
 from netmeasure.protocol import (
     COOKIE_BYTES,
+    Announcement,
     Extension,
     Parameters,
     PeerResults,
@@ -482,3 +486,43 @@ def test_a_moment_that_cannot_be_is_refused() -> None:
     report = {"streams": [{"id": 1, "role": "receiver", "last_ns": 2**62}]}
     with pytest.raises(RemoteProtocolError, match="moment"):
         decode_results(netmeasure=report)
+
+
+# ---- a peer's words are shown to people ----------------------------------------------------------
+
+
+def test_names_have_no_control_characters() -> None:
+    """Not on a terminal, and no second line in a log."""
+    evil = "a\n\x1b[2Jb\x7f\x9b"
+    clean = "a\ufffd\ufffd[2Jb\ufffd\ufffd"
+    said = decode_parameters(client_version=evil, netmeasure={"program": evil}, title=evil)
+    assert (said.client_version, said.netmeasure.program) == (clean, clean)
+    assert said.title == evil  # it goes into JSON, as it came
+    told = decode_results(
+        congestion_used=evil,
+        server_output_text="one\n\ttwo\x1b\r\n",
+        server_output_json={"key": evil},
+        netmeasure={"host": {"program": evil}, "streams": []},
+    )
+    assert told.congestion_used == clean
+    assert told.server_output_text == "one\n\ttwo\ufffd\ufffd\n"
+    assert told.server_output_json == {"key": evil}
+    assert told.netmeasure is not None
+    assert told.netmeasure.host.program == clean
+    announced = Announcement.decode(json.dumps({"host": {"version": evil}}).encode())
+    assert announced.host.version == clean
+
+
+@pytest.mark.parametrize("depth", range(100, 1000, 50))
+def test_lists_of_lists(depth: int) -> None:
+    with pytest.raises(RemoteProtocolError):
+        Parameters.decode(b'{"netmeasure":{"program":' + b"[" * depth + b"]" * depth + b"}}")
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_names_are_else_left_alone(name: str) -> None:
+    read = decode_parameters(client_version=name).client_version
+    assert read is not None
+    assert len(read) == len(name)
+    assert all(c == r or r == "\ufffd" for c, r in zip(name, read, strict=True))
+    assert not any(category(c) == "Cc" for c in read)

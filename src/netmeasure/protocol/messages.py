@@ -7,6 +7,7 @@ default; a boolean that is false is false.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -76,8 +77,13 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     @classmethod
     def decode(cls, data: bytes) -> Announcement:
-        return _convert(_object(data, "announcement"), cls, "announcement")
+        return _convert(_known(_object(data, "announcement"), cls), cls, "announcement")
 
+
+#: Not for a terminal: what goes into JSON only, where control characters are escaped.
+_VERBATIM = frozenset(["title", "extra_data", "authtoken", "server_output_json"])
+#: Those of ASCII and their 8-bit counterparts (ECMA-48, C0 and C1).
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _FLAGS_AS_NUMBERS = frozenset(
     {
@@ -220,6 +226,25 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
     return value
 
 
+def _printable(value: Any, keep: str = "") -> Any:
+    """A peer's text without control characters: it is shown on terminals and in logs, line by
+    line. `keep` are those that are harmless where it stands."""
+    if isinstance(value, str):
+        return (
+            value
+            if value.isprintable()
+            else _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else "\ufffd", value)
+        )
+    try:
+        if isinstance(value, list):
+            return [_printable(item) for item in value]
+        if isinstance(value, dict):
+            return {key: _printable(item) for key, item in value.items()}
+    except RecursionError:
+        raise RemoteProtocolError("the peer sent lists of lists without an end") from None
+    return value
+
+
 def _known(wire: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
     """The members that `struct` knows, as iperf3 finds them: case does not matter, and the first of
     two that differ in nothing else wins. Numbers above 2**63 are negative ones that 3.12 printed
@@ -240,6 +265,8 @@ def _known(wire: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]
                 value -= 2**64
             if not -(2**63) <= value < 2**63:
                 raise RemoteProtocolError(f"the peer sent {key!r} with a number beyond 64 bits")
+        if name not in _VERBATIM:
+            value = _printable(value, "\n\t" if name == "server_output_text" else "")
         known[name] = value
     return known
 

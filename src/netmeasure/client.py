@@ -7,7 +7,6 @@ import asyncio
 from msgspec.structs import replace
 
 from netmeasure.errors import SpecError
-from netmeasure.fetch import Fetch
 from netmeasure.observe import Observer
 from netmeasure.peertest import PeerTest
 from netmeasure.result import Result
@@ -47,6 +46,8 @@ def make_run(
         if port is not None:
             raise SpecError("the port of a URL stands in the URL")
         fetch = fetch_spec(target, spec)
+        from netmeasure.fetch import Fetch  # no other test waits for what only URLs need
+
         return Run(fetch, lambda: Fetch(fetch), observer)
     host, number = parse_target(target, port)
     if isinstance(spec, HttpSpec | FtpSpec):

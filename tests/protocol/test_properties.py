@@ -151,7 +151,18 @@ def structs(struct: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     fields = msgspec.structs.fields(struct)
     optional = {field.name: values(field.type) for field in fields if not field.required}
     required = {field.name: values(field.type) for field in fields if field.required}
-    return st.fixed_dictionaries(required, optional=optional).map(lambda given: struct(**given))
+    drawn = st.fixed_dictionaries(required, optional=optional)
+    if "at_ns" in required:
+        drawn = drawn.map(as_columns)
+    return drawn.map(lambda given: struct(**given))
+
+
+def as_columns(fields: dict[str, Any]) -> dict[str, Any]:
+    """One item in every column."""
+    return {
+        name: (value or (0,))[:1] if isinstance(value, tuple) else value
+        for name, value in fields.items()
+    }
 
 
 def exchanged(kind: Kind, phase: Phase, sender: Side, payload: Any) -> Any:

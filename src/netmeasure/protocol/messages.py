@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from netmeasure.errors import RemoteProtocolError
+from netmeasure.protocol.reports import check_report
 from netmeasure.result import Host, SideReport
 
 T = TypeVar("T")
@@ -26,7 +27,6 @@ STREAM_TAG_BYTES = 4
 PROBE = b"netmeasureprobe".ljust(COOKIE_BYTES - 1, b"a") + b"\0"
 COOKIE_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 EXTENSION_VERSION = 1
-MAX_MOMENT_NS = 10 * 86_400 * 10**9  # ten days: no test is that long
 DEFAULT_LENGTH = 128 * 1024  # what iperf3 takes for a TCP client that sends no `len`
 
 
@@ -195,25 +195,8 @@ class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         wire["streams"] = [_known(stream, PeerStream) for stream in streams]
         results = _convert(wire, cls, "results")
         if results.netmeasure is not None:
-            _check_report(results.netmeasure)
+            check_report(results.netmeasure)
         return results
-
-
-def _check_report(report: SideReport) -> None:
-    """What is computed with must be what a clock and a counter can say."""
-    for stream in report.streams:
-        moments = (stream.first_ns, stream.last_ns, stream.counted_from_ns, stream.counted_to_ns)
-        if any(moment is not None and abs(moment) > MAX_MOMENT_NS for moment in moments):
-            raise RemoteProtocolError("the peer's results hold a moment that can't be")
-        series = stream.series
-        if series is not None and not (
-            abs(series.origin_ns) <= MAX_MOMENT_NS
-            and 0 < series.width_ns <= MAX_MOMENT_NS
-            and len(series.bytes) * series.width_ns <= MAX_MOMENT_NS
-            and all(count >= 0 for count in series.bytes)
-            and sum(series.bytes) < 2**63
-        ):
-            raise RemoteProtocolError("the peer's results hold a time series that can't be")
 
 
 def _object(data: bytes, what: str) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""Whether a peer's report is one that a clock and counters can have made.
+
+Types are msgspec's matter. What is checked here is what the analysis relies on: numbers of 64 bits,
+columns that are as long as their moments, moments in their order.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import msgspec
+
+from netmeasure.errors import RemoteProtocolError
+from netmeasure.result import Series, SideReport
+
+MAX_MOMENT_NS = 10 * 86_400 * 10**9  # ten days: no test is that long
+_LOW, _HIGH = -(2**63), 2**63
+
+
+def check_report(report: SideReport) -> None:
+    """Raises RemoteProtocolError for a report that can't be."""
+    _check(report)
+    for stream in report.streams:
+        moments = (stream.first_ns, stream.last_ns, stream.counted_from_ns, stream.counted_to_ns)
+        if any(moment is not None and abs(moment) > MAX_MOMENT_NS for moment in moments):
+            raise RemoteProtocolError("the peer's results hold a moment that can't be")
+        if stream.series is not None:
+            _check_series(stream.series)
+
+
+def _check(value: object) -> None:
+    """A value of any depth."""
+    if isinstance(value, msgspec.Struct):
+        fields = [getattr(value, name) for name in value.__struct_fields__]
+        at_ns = getattr(value, "at_ns", None)
+        if isinstance(at_ns, tuple):
+            _check_columns(at_ns, fields)
+        for field in fields:
+            _check(field)
+    elif isinstance(value, tuple):
+        for item in value:
+            _check(item)
+    elif isinstance(value, int):
+        if not _LOW <= value < _HIGH:
+            raise RemoteProtocolError("the peer's results hold a number beyond 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RemoteProtocolError("the peer's results hold a number that is none")
+
+
+def _check_columns(at_ns: tuple[int, ...], columns: list[object]) -> None:
+    same_length = all(len(c) == len(at_ns) for c in columns if isinstance(c, tuple))
+    if not at_ns or not same_length:
+        raise RemoteProtocolError("the peer's results hold columns of unequal lengths")
+    if any(later < sooner for sooner, later in pairwise(at_ns)) or (
+        max(-at_ns[0], at_ns[-1]) > MAX_MOMENT_NS
+    ):
+        raise RemoteProtocolError("the peer's results hold moments out of their order")
+
+
+def _check_series(series: Series) -> None:
+    if not (
+        abs(series.origin_ns) <= MAX_MOMENT_NS
+        and 0 < series.width_ns <= MAX_MOMENT_NS
+        and len(series.bytes) * series.width_ns <= MAX_MOMENT_NS
+        and all(count >= 0 for count in series.bytes)
+        and sum(series.bytes) < _HIGH
+    ):
+        raise RemoteProtocolError("the peer's results hold a time series that can't be")

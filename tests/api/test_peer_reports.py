@@ -30,6 +30,7 @@ ODD = [0, -1, 1, 2**31, -(2**63), 2**63, 10**30, 1e308, "1", None, [], {}, [1], 
 @pytest.fixture(scope="module", params=KINDS)
 def measured(request: pytest.FixtureRequest) -> nm.Result:
     """A real test between two of ours, whose server's report is then spoilt."""
+
     async def run() -> nm.Result:
         async with nm.serve("127.0.0.1", 0) as server:
             return await nm.measure(server.address, KINDS[request.param])

@@ -75,6 +75,41 @@ def test_text_as_scripts_read_it(port: str) -> None:
     assert "error" not in ran.stdout
 
 
+def test_a_reader_that_leaves_is_no_failure(port: str) -> None:
+    """`iperf3 -c ... | head -1` under `set -o pipefail`."""
+    with started("-c", "127.0.0.1", "-p", port, *SHORT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Connecting to host")
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert process.wait(20) == 0
+
+
+def test_an_error_is_told_where_nobody_reads_the_rest(port: str) -> None:
+    with started("-s", "-p", port, "-V") as process:  # taken; -V has lines before that
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert "unable to start listener" in process.stderr.read()
+        assert process.wait(20) == 1
+
+
+def test_a_disk_that_is_full(port: str) -> None:
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [*OURS, "-c", "127.0.0.1", "-p", port, *SHORT],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+        )
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "iperf3: error - unable to write output: No space left on device\n",
+    )
+
+
 def test_json_as_scripts_read_it(port: str) -> None:
     ran = client("-p", port, *SHORT, "-J", "-P", "2", "-i", "0.5", "-T", "a title")
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -15,15 +15,16 @@ from netmeasure.cli.iperf3.settings import Settings
 class Output:
     """All that a test prints. With --logfile everything goes there, errors, too.
 
-    A reader that has left ends the printing, not the test. Raises OSError where the log file can't
-    be opened.
+    A reader that has left ends the printing, not the test, and is no failure (`| head -1`). Raises
+    OSError where the log file can't be opened.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._out: TextIO = sys.stdout
         self._err: TextIO = sys.stderr
-        self.lost: str | None = None  # why something could not be written
+        self.lost: str | None = None  # why something that was wanted could not be written
+        self._gone: set[TextIO] = set()  # nobody reads these any more, or nothing fits in
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="surrogateescape")  # titles and names as they came
@@ -46,14 +47,17 @@ class Output:
         return "" if wanted is None else time.strftime(wanted)
 
     def _write(self, stream: TextIO, text: str) -> None:
-        if self.lost is not None or not text:
+        if stream in self._gone or not text:
             return
         try:
             stream.write(text)
             stream.flush()
         except OSError as exc:
-            self.lost = exc.strerror or str(exc)
+            self._gone.add(stream)
             if stream is sys.stdout:
                 streams.say_nothing_more()
-            if exc.errno != errno.EPIPE and stream is not sys.stderr:
+            if exc.errno == errno.EPIPE:
+                return
+            self.lost = exc.strerror or str(exc)
+            if stream is not sys.stderr:
                 sys.stderr.write(f"iperf3: error - unable to write output: {self.lost}\n")

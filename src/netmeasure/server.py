@@ -263,8 +263,14 @@ class Server(Listening):
         except BaseException:
             await control.close()
             raise
+        cookie: str = message.payload
+        refusal = None
         if not await self._has_room():
-            self._refuse(f"{peer} was turned away: {len(self._sessions)} tests are running")
+            refusal = f"{len(self._sessions)} tests are running"
+        elif cookie in self._sessions:  # since it was taken for a new client
+            refusal = "another client has the same cookie"
+        if refusal is not None:
+            self._refuse(f"{peer} was turned away: {refusal}")
             with suppress(MeasureError):
                 await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
             await control.close()
@@ -274,7 +280,6 @@ class Server(Listening):
             if self._limits.keepalive is not None:
                 set_keepalive(sock, self._limits.keepalive)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        cookie: str = message.payload
         turn = self._plain_udp_turns.setdefault(control.peer_host, asyncio.Lock())
         baseline = None if self._sessions else self._idle.baseline()
         session = Session(

@@ -1065,3 +1065,30 @@ def test_descriptors_above_1024(run_once: RunLoop, direction: str) -> None:
             it.results.clear()
 
     run_once(main())
+
+
+def test_two_clients_with_one_cookie_that_wait_for_a_place(run_once: RunLoop) -> None:
+    """Each comes before the other has a session: only one of them may get one."""
+
+    async def main() -> None:
+        async with watched(max_tests=2) as it:
+            with Peer(it) as first, Peer(it) as second, Peer(it) as third, Peer(it) as fourth:
+                for peer in (first, second):
+                    await peer.start()
+                    await peer.send(TEST_END)
+                    await peer.give_results(0)
+                    await peer.take_results()
+                # both are about to leave, so these wait for them
+                fourth.cookie = third.cookie
+                for peer in (third, fourth):
+                    await peer.send(peer.cookie + b"\0")
+                await until(lambda: it.server._strangers == 0)
+                for peer in (first, second):
+                    await peer.send(IPERF_DONE)
+                answers = [await read(peer.control, 1) for peer in (third, fourth)]
+                assert sorted(answers) == [PARAM_EXCHANGE, ACCESS_DENIED]
+                assert it.server.active_tests == 1
+            assert "cookie" in await it.told()
+            it.results.clear()
+
+    run_once(main())

@@ -165,6 +165,18 @@ def test_losses_at_the_end_are_losses() -> None:
     assert (of.jitter_ms, of.out_of_order) == (2.0, 1)
 
 
+def test_an_outage_at_the_end_is_time_in_which_nothing_came() -> None:
+    """Half of the datagrams in half of the time are half the rate."""
+    spec = UdpSpec(datagram_bytes=100)
+    counts = Datagrams(packets=50, highest_sequence=50, omitted_highest_sequence=0)
+    out = sender(10_000, 2.0, datagrams=Datagrams(packets=100, datagram_bytes=100))
+    of = ends(out, receiver(5_000, 1.0, datagrams=counts), spec)
+    assert (of.lost, of.received_s) == (50, 2.0)
+    assert of.received_bps == of.sent_bps / 2
+    whole = ends(out, receiver(10_000, 1.9, datagrams=Datagrams(packets=100)), spec)
+    assert (whole.lost, whole.received_s) == (0, 1.9)  # the same in less time: a queue was emptied
+
+
 def test_everything_lost_is_all_of_it() -> None:
     """iperf3 shows 0/0 (0%)."""
     of = datagrams(sent=100, highest=0)

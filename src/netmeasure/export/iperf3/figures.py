@@ -235,8 +235,11 @@ def _udp_ends(spec: UdpSpec, stream: StreamResult, ends: Ends) -> Ends:
     if sent is None:  # an old iperf3 does not say which part was omitted
         sent = (sender.counted_bytes or 0) // size if sender and size else 0
     counted = receiver.counted_bytes if receiver else None
+    # the last ones may be among the lost: they were due, and nothing came for so long
+    waited_s = max(ends.received_s, ends.sent_s) if loss.lost_packets else ends.received_s
     return msgspec.structs.replace(
         ends,
+        received_s=waited_s,
         sent_bytes=sent * size,
         received_bytes=came * size if came is not None else counted or 0,
         sent_packets=sent,

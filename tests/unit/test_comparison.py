@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console
@@ -424,6 +424,7 @@ def odd(figure: float | None) -> Result:
 
 @settings(max_examples=40)
 @given(st.lists(FIGURES, min_size=1, max_size=6), st.lists(FIGURES, min_size=1, max_size=6))
+@example([None, 5e-324], [None])
 def test_any_figures_can_be_compared_and_shown(a: list[Any], b: list[Any]) -> None:
     """No figure of a saved run makes it fail, and no estimate is no number."""
     found = compare([odd(figure) for figure in a], [odd(figure) for figure in b])

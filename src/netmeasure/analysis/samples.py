@@ -68,7 +68,8 @@ def ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estim
     if not a or not b or not any(a):
         return None
     if min(*a, *b) <= 0:
-        means = (math.fsum(b) / len(b)) / (math.fsum(a) / len(a))
+        # not the quotient of two means: that of the smallest floats is 0
+        means = math.fsum(b) / math.fsum(a) * (len(a) / len(b))
         return Estimate(min(means, math.exp(_MAX_EXPONENT)))
     logs = difference(_logs(a), _logs(b), level)
     assert logs is not None

@@ -72,7 +72,7 @@ def steady_so_far(spec: Spec, counted: Sequence[StreamReport], span_ns: int) -> 
     """The steady state of one direction over the first `span_ns` after the omitted time, from the
     reports of one end while the test goes on. None: nothing has come yet."""
     series = analysis.series.total([s.series for s in counted if s.series is not None])
-    found = _split(spec, series, counted, counted, span_ns) if series else None
+    found = _split(spec, series, counted, counted, span_ns, None) if series else None
     return found.steady if found else None
 
 
@@ -94,7 +94,10 @@ def _flow(
     udp = isinstance(spec, UdpSpec)
     counted_by, counted = _counting_side(senders, receivers, udp=udp)
     series = analysis.series.total([s.series for s in counted if s.series is not None])
-    split = _split(spec, series, counted, list(senders.values()), counted_ns) if series else None
+    due_ns = _due_ns(spec, senders, receivers) if isinstance(spec, UdpSpec) else None
+    split = None
+    if series is not None:
+        split = _split(spec, series, counted, list(senders.values()), counted_ns, due_ns)
     if split is not None and counted_ns is not None and spec.timing.until is not None:
         split = split._replace(steady=analysis.sequential.stated(split.steady, spec.timing.until))
     return Flow(
@@ -119,7 +122,10 @@ def _flow(
         steady=split.steady if split else None,
         tail=split.tail if split else None,
         averages=_averages(
-            counted or list(receivers.values()), list(client_streams.values()), client_origin_ns
+            counted or list(receivers.values()),
+            list(client_streams.values()),
+            client_origin_ns,
+            due_ns,
         ),
         sender=_totals(senders.values()),
         receiver=_totals(receivers.values()),
@@ -135,6 +141,7 @@ def _flow(
             spec,
             series,
             counted,
+            due_ns,
             analysis.course.End(list(senders.values()), resources[0]),
             analysis.course.End(list(receivers.values()), resources[1]),
         ),
@@ -151,15 +158,14 @@ def _intervals(
     spec: Spec,
     series: Series | None,
     counted: Sequence[StreamReport],
+    due_ns: int | None,
     sender: analysis.course.End,
     receiver: analysis.course.End,
 ) -> tuple[FlowInterval, ...]:
     """The flow in the course of the run, in reporting periods long enough for a verdict."""
     if series is None:
         return ()
-    transfer = analysis.series.curve(
-        series, max((s.last_ns for s in counted if s.last_ns is not None), default=None)
-    )
+    transfer = _curve(series, counted, due_ns)
     period_ns = analysis.course.joined_period_ns(
         nanoseconds(spec.timing.interval_s), int(transfer.at_ns[-1]), sender.streams
     )
@@ -185,15 +191,44 @@ def _counting_side(
     return "sender", list(senders.values())
 
 
+def _due_ns(
+    spec: UdpSpec, senders: dict[int, StreamReport], receivers: dict[int, StreamReport]
+) -> int | None:
+    """Until when datagrams were due, on the receivers' clock, where the last ones never came; None
+    where they did. An outage at the end is a part of the test, though nothing tells of it there."""
+    due: list[int] = []
+    for number, receiver in receivers.items():
+        sender = senders.get(number)
+        if sender is None or sender.datagrams is None or receiver.datagrams is None:
+            continue
+        if receiver.series is None or receiver.datagrams.highest_sequence is None:
+            continue
+        if sender.datagrams.packets <= receiver.datagrams.highest_sequence:
+            continue
+        if sender.series is not None and sender.last_ns is not None:
+            due.append(receiver.series.origin_ns + sender.last_ns - sender.series.origin_ns)
+        elif spec.limit_s is not None:  # a plain iperf3 has sent for as long as it was told to
+            span_s = spec.timing.omit_s + spec.limit_s
+            due.append(receiver.series.origin_ns + nanoseconds(span_s))
+    return max(due, default=None)
+
+
+def _curve(
+    series: Series, counted: Sequence[StreamReport], due_ns: int | None
+) -> analysis.series.Curve:
+    last = max((s.last_ns for s in counted if s.last_ns is not None), default=None)
+    return analysis.series.waited(analysis.series.curve(series, last), due_ns)
+
+
 def _split(
     spec: Spec,
     series: Series,
     counted: Sequence[StreamReport],
     senders: Sequence[StreamReport],
     span_ns: int | None,
+    due_ns: int | None,
 ) -> analysis.steady.Split | None:
-    last = max((s.last_ns for s in counted if s.last_ns is not None), default=None)
-    transfer = analysis.series.curve(series, last)
+    transfer = _curve(series, counted, due_ns)
     start = series.origin_ns + nanoseconds(spec.timing.omit_s)
     if isinstance(spec, UdpSpec) and not spec.timing.omit_s:
         # the first datagram of each stream stands for no time before it: n of them, n - 1 gaps
@@ -243,17 +278,21 @@ def _averages(
     counted: Sequence[StreamReport],
     client_streams: Sequence[StreamReport],
     client_origin_ns: int | None,
+    due_ns: int | None,
 ) -> Averages:
     delivered = sum(s.delivered_bytes or 0 for s in counted)
     first, last = _span(counted)
     if last is not None:  # of datagrams, the last one stands for the time until the next
-        last = max(last, *(s.counted_to_ns or 0 for s in counted))
+        last = max(last, due_ns or last, *(s.counted_to_ns or 0 for s in counted))
     after_omit = sum(s.counted_bytes or 0 for s in counted)
     windows = [s.counted_ns for s in counted if s.counted_ns]
+    windows += [due_ns - s.counted_from_ns for s in counted if due_ns and s.counted_from_ns]
     from_attempt = set_up = None
     client_first, client_last = _span(client_streams)
     if client_origin_ns is not None and client_first is not None and client_last is not None:
         set_up = client_origin_ns + client_first
+        if due_ns is not None and client_streams[0].role == "receiver":
+            client_last = max(client_last, due_ns)
         from_attempt = client_origin_ns + client_last
     return Averages(
         from_first_attempt_bps=_rate(delivered, from_attempt),

@@ -53,6 +53,15 @@ def curve(series: Series, end_ns: int | None = None) -> Curve:
     return Curve(edges, counts.astype(np.float64))
 
 
+def waited(transfer: Curve, until_ns: int | None) -> Curve:
+    """The same curve, flat up to a later moment: more was due until then, and nothing came."""
+    if until_ns is None or until_ns <= transfer.at_ns[-1]:
+        return transfer
+    return Curve(
+        np.append(transfer.at_ns, np.int64(until_ns)), np.append(transfer.bytes, transfer.total)
+    )
+
+
 def total(parts: Sequence[Series]) -> Series | None:
     """The sum of several series on one grid: earliest origin, coarsest width, at most MAX_BUCKETS
     buckets. None for none.

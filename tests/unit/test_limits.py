@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from netmeasure.analysis.limits import limits
-from netmeasure.result import StreamReport, TcpInfo
+from netmeasure.result import SocketFacts, StreamReport, TcpInfo
 
 SECOND = 1_000_000_000
 
@@ -64,6 +65,26 @@ def test_nothing_is_known() -> None:
 )
 def test_what_the_kernel_accounts_for(figures: dict[str, float], name: str) -> None:
     assert named(stream(tcp_info=info(**figures))) == name
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "name"),
+    [
+        ("192.0.2.1:5001", "192.0.2.2:5201", "link"),
+        ("192.0.2.1:5001", "192.0.2.1:5201", "network"),
+        ("127.0.0.1:5001", "127.0.0.2:5201", "network"),
+        ("[::1]:5001", "[::1]:5201", "network"),
+        ("[2001:db8::1]:5001", "[2001:db8::2]:5201", "link"),
+        (None, None, "link"),
+    ],
+)
+def test_a_host_has_no_link_to_itself(local: str | None, remote: str | None, name: str) -> None:
+    """What looks like a queue there are threads that wait for a CPU."""
+    queued = info(rtt_ns=(5 * 10**6,) * 2, min_rtt_ns=(10**6,) * 2, unsent_bytes=(1000, 1000))
+    sender = msgspec.structs.replace(
+        stream(tcp_info=queued), socket=SocketFacts(local=local, remote=remote)
+    )
+    assert named(sender) == name
 
 
 def test_a_cpu_that_is_used_up_comes_before_windows() -> None:

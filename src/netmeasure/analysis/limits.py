@@ -62,7 +62,15 @@ def limits(
     if goodput_bps is not None and target_bps is not None and senders:
         target = goodput_bps / (target_bps * len(senders))
     figures = replace(figures, target_ratio=target, rate_variation=variation)
-    return replace(figures, limited_by=verdict(figures))
+    named = verdict(figures)
+    if named == "link" and _within_host(senders):
+        named = "network"  # there is none: what stands in a queue there waits for a CPU
+    return replace(figures, limited_by=named)
+
+
+def _within_host(senders: Sequence[StreamReport]) -> bool:
+    """None of their packets leaves the host: they go to itself, by the loopback interface."""
+    return all(report.socket is not None and report.socket.within_host for report in senders)
 
 
 def variation(curve: Curve, start_ns: int, end_ns: int) -> float | None:

@@ -68,6 +68,15 @@ class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
     pmtu_bytes: int | None = None
     tos: int | None = None
 
+    @property
+    def within_host(self) -> bool:
+        """It leads to this host itself, as far as the addresses tell."""
+        here, there = (
+            (self.local or "").rpartition(":")[0],
+            (self.remote or "").rpartition(":")[0],
+        )
+        return bool(there) and (here == there or there.startswith("127.") or there == "[::1]")
+
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     """HTTP and FTP: what a stream transferred, and how. Where repeated, the last one's facts.

@@ -114,6 +114,7 @@ def test_a_line_that_loses_handshake_and_control_messages_too(
     assert others > 0
 
 
+@pytest.mark.rates  # a busy machine sends too few for the fates to show
 @both_ways
 def test_copies_and_overtaking_hide_no_loss(direction: Direction) -> None:
     """iperf3 takes a copy for a datagram that came late, and one loss less is left: fault 2."""
@@ -124,7 +125,7 @@ def test_copies_and_overtaking_hide_no_loss(direction: Direction) -> None:
     truth = way(line, flow).watched
     loss = check_counts(flow, truth)
     for count in (truth.lost_packets, truth.duplicated_packets, truth.reordered_packets):
-        assert count > 25
+        assert count > 50
     if not loss.host_dropped_packets:
         assert loss.duplicate_packets == truth.duplicated_packets
         assert loss.reordered_packets == truth.reordered_packets

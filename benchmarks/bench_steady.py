@@ -27,8 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import stopping
-from benchmarks.recordings import Judgement, Recording, load_all
-from benchmarks.recordings import table as recorded_table
+from benchmarks.recordings import Judgement, Recording, load_all, table as recorded_table
 from benchmarks.steady_cases import CASES, PLATEAU_BPS, Case, Floats
 from netmeasure.analysis.batches import batches
 from netmeasure.analysis.series import Curve

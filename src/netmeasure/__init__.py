@@ -12,203 +12,235 @@ from netmeasure import units
 from netmeasure.version import __version__
 
 if TYPE_CHECKING:
-    from netmeasure.analysis.samples import Estimate
-    from netmeasure.client import Client, connect, measure
-    from netmeasure.comparison import Comparison, Component, FlowComparison, compare
-    from netmeasure.environment import Difference
+    from netmeasure.analysis.samples import (
+        Estimate as Estimate,
+    )
+    from netmeasure.client import (
+        Client as Client,
+        connect as connect,
+        measure as measure,
+    )
+    from netmeasure.comparison.comparison import (
+        Comparison as Comparison,
+        Component as Component,
+        FlowComparison as FlowComparison,
+        compare as compare,
+    )
+    from netmeasure.comparison.differences import (
+        Difference as Difference,
+    )
+    from netmeasure.comparison.runs import (
+        RunFigures as RunFigures,
+        RunsSummary as RunsSummary,
+        summarise as summarise,
+    )
     from netmeasure.errors import (
-        BusyError,
-        ConnectError,
-        ConnectRefusedError,
-        ConnectTimeoutError,
-        FileRefusedError,
-        MeasureError,
-        NameNotFoundError,
-        NetmeasureError,
-        PeerClosedError,
-        PeerRefusedError,
-        PeerTerminatedError,
-        PeerTimeoutError,
-        ProtocolError,
-        RemoteProtocolError,
-        ResultFormatError,
-        ServeError,
-        SocketOptionError,
-        SpecError,
-        StreamError,
-        TlsError,
-        UnreachableError,
+        BusyError as BusyError,
+        ConnectError as ConnectError,
+        ConnectRefusedError as ConnectRefusedError,
+        ConnectTimeoutError as ConnectTimeoutError,
+        FileRefusedError as FileRefusedError,
+        MeasureError as MeasureError,
+        NameNotFoundError as NameNotFoundError,
+        NetmeasureError as NetmeasureError,
+        PeerClosedError as PeerClosedError,
+        PeerRefusedError as PeerRefusedError,
+        PeerTerminatedError as PeerTerminatedError,
+        PeerTimeoutError as PeerTimeoutError,
+        ProtocolError as ProtocolError,
+        RemoteProtocolError as RemoteProtocolError,
+        ResultFormatError as ResultFormatError,
+        ServeError as ServeError,
+        SocketOptionError as SocketOptionError,
+        SpecError as SpecError,
+        StreamError as StreamError,
+        TlsError as TlsError,
+        UnreachableError as UnreachableError,
     )
-    from netmeasure.observe import Control, Observer, Opening, OpenStream
-    from netmeasure.origins.ftp import FtpOrigin, serve_ftp
-    from netmeasure.origins.http import HttpOrigin, serve_http
-    from netmeasure.protocol.auth import Gatekeeper, read_users
-    from netmeasure.repetition import alternate, repeat
+    from netmeasure.measurement.run import (
+        Run as Run,
+    )
+    from netmeasure.observe import (
+        Control as Control,
+        Observer as Observer,
+        Opening as Opening,
+        OpenStream as OpenStream,
+    )
+    from netmeasure.origins.ftp import (
+        FtpOrigin as FtpOrigin,
+        serve_ftp as serve_ftp,
+    )
+    from netmeasure.origins.http import (
+        HttpOrigin as HttpOrigin,
+        serve_http as serve_http,
+    )
+    from netmeasure.peer.server.server import (
+        Server as Server,
+        serve as serve,
+    )
+    from netmeasure.protocol.auth import (
+        Gatekeeper as Gatekeeper,
+        read_users as read_users,
+    )
+    from netmeasure.repetition import (
+        alternate as alternate,
+        repeat as repeat,
+    )
     from netmeasure.result import (
-        AutoStop,
-        Averages,
-        Ceiling,
-        Datagrams,
-        Flow,
-        FlowInterval,
-        Interval,
-        Limits,
-        Look,
-        Loss,
-        NetworkInterface,
-        Phase,
-        Result,
-        Series,
-        SideReport,
-        Steady,
-        StreamInterval,
-        StreamReport,
-        StreamResult,
-        TcpInfo,
-        Totals,
-        Transfer,
+        AutoStop as AutoStop,
+        Averages as Averages,
+        Ceiling as Ceiling,
+        Datagrams as Datagrams,
+        Flow as Flow,
+        FlowInterval as FlowInterval,
+        Interval as Interval,
+        Limits as Limits,
+        Look as Look,
+        Loss as Loss,
+        NetworkInterface as NetworkInterface,
+        Phase as Phase,
+        Result as Result,
+        Series as Series,
+        SideReport as SideReport,
+        Steady as Steady,
+        StreamInterval as StreamInterval,
+        StreamReport as StreamReport,
+        StreamResult as StreamResult,
+        TcpInfo as TcpInfo,
+        Totals as Totals,
+        Transfer as Transfer,
     )
-    from netmeasure.resultset import ResultSet
-    from netmeasure.run import Run
-    from netmeasure.runs import RunFigures, RunsSummary, summarise
-    from netmeasure.server import Server, serve
+    from netmeasure.result.resources import (
+        HostUse as HostUse,
+        Resources as Resources,
+    )
+    from netmeasure.result.resultset import (
+        ResultSet as ResultSet,
+    )
     from netmeasure.spec import (
-        Credentials,
-        Deadlines,
-        FtpSpec,
-        HttpSpec,
-        Link,
-        OriginLimits,
-        ServerLimits,
-        SocketOptions,
-        TcpSpec,
-        Timing,
-        UdpSpec,
+        Credentials as Credentials,
+        Deadlines as Deadlines,
+        FtpSpec as FtpSpec,
+        HttpSpec as HttpSpec,
+        Link as Link,
+        OriginLimits as OriginLimits,
+        ServerLimits as ServerLimits,
+        SocketOptions as SocketOptions,
+        TcpSpec as TcpSpec,
+        Timing as Timing,
+        UdpSpec as UdpSpec,
     )
-    from netmeasure.usage import HostUse, Resources
 
-__all__ = [
-    "AutoStop",
-    "Averages",
-    "BusyError",
-    "Ceiling",
-    "Client",
-    "Comparison",
-    "Component",
-    "ConnectError",
-    "ConnectRefusedError",
-    "ConnectTimeoutError",
-    "Control",
-    "Credentials",
-    "Datagrams",
-    "Deadlines",
-    "Difference",
-    "Estimate",
-    "FileRefusedError",
-    "Flow",
-    "FlowComparison",
-    "FlowInterval",
-    "FtpOrigin",
-    "FtpSpec",
-    "Gatekeeper",
-    "HostUse",
-    "HttpOrigin",
-    "HttpSpec",
-    "Interval",
-    "Limits",
-    "Link",
-    "Look",
-    "Loss",
-    "MeasureError",
-    "NameNotFoundError",
-    "NetmeasureError",
-    "NetworkInterface",
-    "Observer",
-    "OpenStream",
-    "Opening",
-    "OriginLimits",
-    "PeerClosedError",
-    "PeerRefusedError",
-    "PeerTerminatedError",
-    "PeerTimeoutError",
-    "Phase",
-    "ProtocolError",
-    "RemoteProtocolError",
-    "Resources",
-    "Result",
-    "ResultFormatError",
-    "ResultSet",
-    "Run",
-    "RunFigures",
-    "RunsSummary",
-    "Series",
-    "ServeError",
-    "Server",
-    "ServerLimits",
-    "SideReport",
-    "SocketOptionError",
-    "SocketOptions",
-    "SpecError",
-    "Steady",
-    "StreamError",
-    "StreamInterval",
-    "StreamReport",
-    "StreamResult",
-    "TcpInfo",
-    "TcpSpec",
-    "Timing",
-    "TlsError",
-    "Totals",
-    "Transfer",
-    "UdpSpec",
-    "UnreachableError",
-    "__version__",
-    "alternate",
-    "compare",
-    "connect",
-    "measure",
-    "read_users",
-    "repeat",
-    "serve",
-    "serve_ftp",
-    "serve_http",
-    "summarise",
-    "units",
-]
+#: The module that defines each public name. Each is imported at the first use of a name of it.
+_HOMES = {
+    "AutoStop": "netmeasure.result",
+    "Averages": "netmeasure.result",
+    "BusyError": "netmeasure.errors",
+    "Ceiling": "netmeasure.result",
+    "Client": "netmeasure.client",
+    "Comparison": "netmeasure.comparison.comparison",
+    "Component": "netmeasure.comparison.comparison",
+    "ConnectError": "netmeasure.errors",
+    "ConnectRefusedError": "netmeasure.errors",
+    "ConnectTimeoutError": "netmeasure.errors",
+    "Control": "netmeasure.observe",
+    "Credentials": "netmeasure.spec",
+    "Datagrams": "netmeasure.result",
+    "Deadlines": "netmeasure.spec",
+    "Difference": "netmeasure.comparison.differences",
+    "Estimate": "netmeasure.analysis.samples",
+    "FileRefusedError": "netmeasure.errors",
+    "Flow": "netmeasure.result",
+    "FlowComparison": "netmeasure.comparison.comparison",
+    "FlowInterval": "netmeasure.result",
+    "FtpOrigin": "netmeasure.origins.ftp",
+    "FtpSpec": "netmeasure.spec",
+    "Gatekeeper": "netmeasure.protocol.auth",
+    "HostUse": "netmeasure.result.resources",
+    "HttpOrigin": "netmeasure.origins.http",
+    "HttpSpec": "netmeasure.spec",
+    "Interval": "netmeasure.result",
+    "Limits": "netmeasure.result",
+    "Link": "netmeasure.spec",
+    "Look": "netmeasure.result",
+    "Loss": "netmeasure.result",
+    "MeasureError": "netmeasure.errors",
+    "NameNotFoundError": "netmeasure.errors",
+    "NetmeasureError": "netmeasure.errors",
+    "NetworkInterface": "netmeasure.result",
+    "Observer": "netmeasure.observe",
+    "OpenStream": "netmeasure.observe",
+    "Opening": "netmeasure.observe",
+    "OriginLimits": "netmeasure.spec",
+    "PeerClosedError": "netmeasure.errors",
+    "PeerRefusedError": "netmeasure.errors",
+    "PeerTerminatedError": "netmeasure.errors",
+    "PeerTimeoutError": "netmeasure.errors",
+    "Phase": "netmeasure.result",
+    "ProtocolError": "netmeasure.errors",
+    "RemoteProtocolError": "netmeasure.errors",
+    "Resources": "netmeasure.result.resources",
+    "Result": "netmeasure.result",
+    "ResultFormatError": "netmeasure.errors",
+    "ResultSet": "netmeasure.result.resultset",
+    "Run": "netmeasure.measurement.run",
+    "RunFigures": "netmeasure.comparison.runs",
+    "RunsSummary": "netmeasure.comparison.runs",
+    "Series": "netmeasure.result",
+    "ServeError": "netmeasure.errors",
+    "Server": "netmeasure.peer.server.server",
+    "ServerLimits": "netmeasure.spec",
+    "SideReport": "netmeasure.result",
+    "SocketOptionError": "netmeasure.errors",
+    "SocketOptions": "netmeasure.spec",
+    "SpecError": "netmeasure.errors",
+    "Steady": "netmeasure.result",
+    "StreamError": "netmeasure.errors",
+    "StreamInterval": "netmeasure.result",
+    "StreamReport": "netmeasure.result",
+    "StreamResult": "netmeasure.result",
+    "TcpInfo": "netmeasure.result",
+    "TcpSpec": "netmeasure.spec",
+    "Timing": "netmeasure.spec",
+    "TlsError": "netmeasure.errors",
+    "Totals": "netmeasure.result",
+    "Transfer": "netmeasure.result",
+    "UdpSpec": "netmeasure.spec",
+    "UnreachableError": "netmeasure.errors",
+    "alternate": "netmeasure.repetition",
+    "compare": "netmeasure.comparison.comparison",
+    "connect": "netmeasure.client",
+    "measure": "netmeasure.client",
+    "read_users": "netmeasure.protocol.auth",
+    "repeat": "netmeasure.repetition",
+    "serve": "netmeasure.peer.server.server",
+    "serve_ftp": "netmeasure.origins.ftp",
+    "serve_http": "netmeasure.origins.http",
+    "summarise": "netmeasure.comparison.runs",
+}
+#: The names that start tests. With them comes what the end of a test needs (numpy among it), so
+#: that its import delays no event loop that measures.
+_MEASURING = {"Client", "Run", "Server", "alternate", "connect", "measure", "repeat", "serve"}
 
-#: Where the names are, those first that take no time to load.
-_HOMES = (
-    "errors",
-    "spec",
-    "result",
-    "usage",
-    "observe",
-    "analysis.steady",  # what a test needs at its end: loaded before it, not in it
-    "run",
-    "analysis.samples",
-    "client",
-    "server",
-    "protocol.auth",
-    "repetition",
-    "resultset",
-    "runs",
-    "environment",
-    "comparison",
-    "origins.http",
-    "origins.ftp",
-)
+__all__ = ["__version__", "units", *_HOMES]
 
 
 def __getattr__(name: str) -> object:
-    """Each name on its first use: a program that asks for a version, or only for the servers of
-    files, does not wait for numpy and aiohttp."""
-    if name in _HOMES:
-        return import_module(f"{__name__}.{name}")
-    if name in __all__:
-        for home in _HOMES:
-            module = import_module(f"{__name__}.{home}")
-            found = getattr(module, name, None)
-            defined = getattr(found, "__module__", None) or ""
-            if f"{defined}.".startswith(f"{module.__name__}."):  # there, not imported
-                return globals().setdefault(name, found)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import the module of a public name at the name's first use.
+
+    A program that only asks for the version, or only serves files, waits neither for numpy nor for
+    aiohttp.
+    """
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MEASURING:
+        import_module(f"{__name__}.analysis").load()
+    found: object = getattr(import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not, and what the module holds already."""
+    return sorted({*globals(), *__all__})

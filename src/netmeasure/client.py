@@ -7,12 +7,12 @@ import asyncio
 from msgspec.structs import replace
 
 from netmeasure.errors import SpecError
+from netmeasure.measurement.run import Run
 from netmeasure.observe import Observer
-from netmeasure.peertest import PeerTest
+from netmeasure.peer.client.test import PeerTest
 from netmeasure.result import Result
-from netmeasure.run import Run
 from netmeasure.spec import FetchSpec, FtpSpec, HttpSpec, PeerSpec, Spec, TcpSpec
-from netmeasure.target import is_url, parse_target
+from netmeasure.spec.target import is_url, parse_target
 
 
 def fetch_spec(url: str, spec: Spec | None = None) -> FetchSpec:
@@ -46,7 +46,7 @@ def make_run(
         if port is not None:
             raise SpecError("the port of a URL stands in the URL")
         fetch = fetch_spec(target, spec)
-        from netmeasure.fetch import Fetch  # no other test waits for what only URLs need
+        from netmeasure.transfers.fetch import Fetch  # no other test waits for what only URLs need
 
         return Run(fetch, lambda: Fetch(fetch), observer)
     host, number = parse_target(target, port)

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure.client_data import ClientData
-from netmeasure.dialogue import Dialogue
 from netmeasure.engine import sockets
 from netmeasure.engine.control import ControlChannel
+from netmeasure.peer.client.data_phase import ClientData
+from netmeasure.peer.client.dialogue import Dialogue
 from netmeasure.protocol import Message, Phase, Side
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]

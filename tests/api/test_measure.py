@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure.dialogue import Dialogue
 from netmeasure.engine import sockets
+from netmeasure.peer.client.dialogue import Dialogue
 from netmeasure.protocol import Kind, Message
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]

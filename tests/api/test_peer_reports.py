@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from rich.console import Console
 
 import netmeasure as nm
-from netmeasure import assemble, negotiate
 from netmeasure.errors import RemoteProtocolError
+from netmeasure.measurement import roles
+from netmeasure.measurement.flows import build_flows
 from netmeasure.protocol import PeerResults
 from netmeasure.report import text
 
@@ -76,8 +76,8 @@ def wire(report: Any) -> bytes:
 
 def use(result: nm.Result, server: Any) -> None:
     """All that a client does with it."""
-    directions = negotiate.directions(result.spec.direction, result.spec.streams)
-    flows = assemble.flows(result.spec, directions, result.client, server, 0)
+    directions = roles.directions(result.spec.direction, result.spec.streams)
+    flows = build_flows(result.spec, directions, result.client, server, 0)
     made = msgspec.structs.replace(result, flows=flows, server=server)
     assert nm.Result.from_json(made.to_json()).spec == result.spec
     text.print_report(made, Console(file=io.StringIO(), width=120))

@@ -20,8 +20,8 @@ from netmeasure.result import (
     StreamResult,
     TcpInfo,
 )
+from netmeasure.result.resources import Resources
 from netmeasure.spec import PeerSpec, TcpSpec, Timing, UdpSpec
-from netmeasure.usage import Resources
 
 S = 10**9
 

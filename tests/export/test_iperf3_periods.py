@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from netmeasure.export.iperf3.periods import Period, Periods
 from netmeasure.result import FlowDirection, Interval, StreamInterval

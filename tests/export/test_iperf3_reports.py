@@ -6,9 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import settings as quick
-from hypothesis import strategies as st
+from hypothesis import given, settings as quick, strategies as st
 from real import Test, text
 from test_iperf3_documents import run, settings
 

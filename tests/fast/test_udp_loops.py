@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
 from netmeasure._fast.worker import Group

@@ -14,7 +14,7 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.cli.exits import Exit
-from netmeasure.comparison import Comparison
+from netmeasure.comparison.comparison import Comparison
 from netmeasure.repetition import Side, turns
 from netmeasure.report.compare import sentences
 from support.netns import SIDES, Network, ip

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import netmeasure as nm
-from netmeasure.environment import differences
+from netmeasure.comparison.differences import differences
 from support.netns import Network, ip
 
 pytestmark = [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure.dialogue import Dialogue
+from netmeasure.peer.client.dialogue import Dialogue
 from netmeasure.report import text
 from netmeasure.units import bitrate
 from support.netns import Network

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure import assemble
-from netmeasure.analysis.verdict import CPU_BOUND, ON_TARGET
-from netmeasure.negotiate import directions
+from netmeasure.analysis.bottleneck_rules import CPU_BOUND, ON_TARGET
+from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.roles import directions
 from netmeasure.result import Limits
 from support import relay
 from support.elsewhere import loop_on
@@ -171,7 +171,7 @@ def test_a_shaped_link_and_a_target_below_it() -> None:
     spec = saved.spec
     assert isinstance(spec, nm.TcpSpec)
     ways = directions(spec.direction, spec.streams)
-    again = assemble.flows(spec, ways, saved.client, saved.server, None)
+    again = build_flows(spec, ways, saved.client, saved.server, None)
     assert again[0].intervals == flow.intervals
     assert again[0].limits == flow.limits
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from netmeasure.errors import RefusedTestError, SpecError
 from netmeasure.protocol.auth import Gatekeeper, make_token, password_hash, read_users

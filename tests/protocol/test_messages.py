@@ -19,8 +19,7 @@ from dialogue import (
     UDP_SERVER_RESULTS,
     as_3_12,
 )
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from netmeasure.errors import RemoteProtocolError
 from netmeasure.protocol import (

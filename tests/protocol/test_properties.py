@@ -20,8 +20,7 @@ from dialogue import (
     framed,
     outcome,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from netmeasure.errors import RemoteProtocolError
 from netmeasure.protocol import (

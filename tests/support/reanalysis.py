@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import netmeasure as nm
-from netmeasure import assemble
+from netmeasure.measurement.flows import build_flows
 
 
 def again(result: nm.Result) -> tuple[nm.Flow, ...]:
@@ -15,7 +15,7 @@ def again(result: nm.Result) -> tuple[nm.Flow, ...]:
     here = [s.sender if first.direction == "upload" else s.receiver for s in first.streams]
     begins = [report.series.origin_ns for report in here if report and report.series]
     assert result.set_up_ns is not None
-    return assemble.flows(
+    return build_flows(
         result.spec,
         directions,
         result.client,

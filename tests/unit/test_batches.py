@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from netmeasure.analysis.batches import batches, stall_limit_ns, stalls, touched
 from netmeasure.analysis.series import Curve, curve

@@ -11,14 +11,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from msgspec.structs import replace
 from rich.console import Console
 
 from netmeasure.analysis.samples import Estimate
-from netmeasure.comparison import Comparison, FlowComparison, compare
-from netmeasure.environment import differences
+from netmeasure.comparison.comparison import Comparison, FlowComparison, compare
+from netmeasure.comparison.differences import differences
 from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.report.compare import render, sentences, warnings
 from netmeasure.result import ErrorRecord, Result

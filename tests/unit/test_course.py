@@ -5,16 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from netmeasure.analysis import course
+from netmeasure.analysis.bottleneck import limits, variation
 from netmeasure.analysis.columns import Window, covered, grown, indices
-from netmeasure.analysis.limits import limits, variation
 from netmeasure.analysis.series import curve
 from netmeasure.report.limits import limit_rows
 from netmeasure.result import Flow, FlowInterval, Limits, Series, StreamReport, TcpInfo
-from netmeasure.usage import ThreadCpu
+from netmeasure.result.resources import ThreadCpu
 
 MS, SECOND = 1_000_000, 1_000_000_000
 STEPS = 40

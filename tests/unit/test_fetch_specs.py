@@ -8,17 +8,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import netmeasure as nm
 from netmeasure.cli.specs import _byte_range
 from netmeasure.client import fetch_spec
-from netmeasure.fetch import _shares, _without_secrets
 from netmeasure.result import Spread
 from netmeasure.spec import parse_pin
-from netmeasure.target import is_url
-from netmeasure.workloads.reach import MAX_WORDS, plain_words, public_url
+from netmeasure.spec.target import is_url
+from netmeasure.transfers.fetch import _shares, _without_secrets
+from netmeasure.transfers.reach import MAX_WORDS, plain_words, public_url
 
 BYTES = nm.Timing(total_bytes=5)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from netmeasure.analysis.interval import (
+from netmeasure.analysis.confidence import (
     MIN_VALUES,
     QUANTILE,
     TERMS,

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from netmeasure.analysis.limits import limits
+from netmeasure.analysis.bottleneck import limits
 from netmeasure.result import SocketFacts, StreamReport, TcpInfo
 
 SECOND = 1_000_000_000

@@ -12,7 +12,7 @@ from netmeasure.clock import now_ns
 from netmeasure.engine import resources
 from netmeasure.engine.cgroups import Cgroup, Usage
 from netmeasure.engine.resources import IdleWatch, ResourceLog
-from netmeasure.usage import Resources
+from netmeasure.result.resources import Resources
 
 
 def group(tmp_path: Path, listing: str, files: dict[str, str]) -> Usage:

@@ -42,8 +42,8 @@ from netmeasure.result import (
     Totals,
     Transfer,
 )
+from netmeasure.result.resources import HostShares, HostUse, Resources, ThreadCpu
 from netmeasure.spec import Deadlines, Link, SocketOptions, TcpSpec, Timing
-from netmeasure.usage import HostShares, HostUse, Resources, ThreadCpu
 
 HOST = Host(
     program="netmeasure",

@@ -8,13 +8,13 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from msgspec.structs import replace
 from rich.console import Console
 
 from netmeasure.analysis.ceiling import ceiling
-from netmeasure.comparison import compare
+from netmeasure.comparison.comparison import compare
+from netmeasure.comparison.runs import RunFigures, directions, figures, summarise
 from netmeasure.errors import ResultFormatError
 from netmeasure.report.compare import render as render_comparison
 from netmeasure.report.runs import render, run_line
@@ -30,8 +30,7 @@ from netmeasure.result import (
     Stretch,
     Totals,
 )
-from netmeasure.resultset import ResultSet
-from netmeasure.runs import RunFigures, directions, figures, summarise
+from netmeasure.result.resultset import ResultSet
 from netmeasure.spec import Link, TcpSpec
 from support.recorded import recorded
 

@@ -10,8 +10,7 @@ from typing import Literal
 
 import pytest
 from benchmarks.stopping import CAP_S, CASES, ended
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from netmeasure.analysis.sequential import GROWTH, enough, look_times_s, stated
 from netmeasure.result import Steady

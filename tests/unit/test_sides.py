@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from netmeasure.peer.exchange import peer_report
 from netmeasure.protocol import PeerResults, PeerStream
-from netmeasure.sides import peer_report
 
 
 def results(user: float, system: float, end_time: float | None) -> PeerResults:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from netmeasure.result import SideReport, StreamReport, Totals
-from netmeasure.usage import HostShares, HostUse, Resources, own_shares, value_at
+from netmeasure.result.resources import HostShares, HostUse, Resources, own_shares, value_at
 
 MS = 1_000_000
 #: Two CPUs for one second, a sample every 250 ms, with an offset that means nothing.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from netmeasure.analysis.verdict import verdict
+from netmeasure.analysis.bottleneck_rules import verdict
 from netmeasure.result import Limit, Limits
 
 #: A bulk sender on a path without a queue, its congestion window full.

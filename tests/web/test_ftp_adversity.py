@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure import fetch
+from netmeasure.transfers import fetch
 from support import certificates
 from support.ftp import Answer, Ftp, closes, resets, silent
 from support.scripted import GoneError, Peer, Scripted, deaf, nobody

@@ -1,8 +1,8 @@
-"""Arrays in, numbers out: pure functions over recorded series.
+"""Compute figures from recorded series: pure functions, arrays in and numbers out.
 
-Some stand on numpy, which takes longer to load than a server to open its port. Whoever is under way
-uses them as attributes of this package, which load them on their first use; `load` does so before a
-test, so that it does not happen in one.
+Some modules need numpy, which takes longer to load than a server takes to open its port. Code that
+runs during a test uses them as attributes of this package, which imports them at their first use;
+`load` imports them before a test, so that no import delays one.
 """
 
 from importlib import import_module
@@ -10,14 +10,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from netmeasure.analysis import course, limits, sequential, series, steady
+    from netmeasure.analysis import bottleneck, course, sequential, series, steady
 
-_ON_NUMPY = ("course", "limits", "sequential", "series", "steady")
-__all__ = ["course", "limits", "load", "sequential", "series", "steady"]
+_ON_NUMPY = ("bottleneck", "course", "sequential", "series", "steady")
+__all__ = ["bottleneck", "course", "load", "sequential", "series", "steady"]
 
 
 def load() -> None:
-    """Load everything now. May be called in any thread."""
+    """Import the modules that need numpy, now. Any thread may call it."""
     for name in _ON_NUMPY:
         import_module(f"netmeasure.analysis.{name}")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from netmeasure.errors import SpecError
-from netmeasure.headers import (
+from netmeasure.overhead.sizes import (
     CHECK_SEQUENCE,
     ETHERNET,
     FRAGMENT,

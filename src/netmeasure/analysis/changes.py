@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from netmeasure.analysis.interval import MIN_VALUES, correlation_time, long_run_variance
+from netmeasure.analysis.confidence import MIN_VALUES, correlation_time, long_run_variance
 from netmeasure.analysis.series import Floats, Int64s
 
 MAX_CHANGES = 4

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from netmeasure.usage import value_at
+from netmeasure.result.resources import value_at
 
 
 class Window(NamedTuple):

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from netmeasure.analysis.bottleneck import limits, variation
 from netmeasure.analysis.columns import Window
-from netmeasure.analysis.limits import limits, variation
 from netmeasure.analysis.series import Curve
 from netmeasure.result import FlowInterval, StreamReport
-from netmeasure.usage import Resources
+from netmeasure.result.resources import Resources
 
 #: Periods of a long run are joined until there are no more than these; fewer with many streams,
 #: whose columns take their time.

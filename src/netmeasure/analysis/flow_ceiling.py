@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from netmeasure.analysis.ceiling import Traffic, ceiling
 from netmeasure.errors import SpecError
-from netmeasure.headers import IP, TCP, IpVersion
+from netmeasure.overhead.sizes import IP, TCP, IpVersion
 from netmeasure.result import Ceiling, StreamReport
 from netmeasure.spec import Spec, UdpSpec
 

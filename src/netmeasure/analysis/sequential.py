@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from netmeasure.analysis.interval import SAMPLES_B
+from netmeasure.analysis.confidence import SAMPLES_B
 from netmeasure.result import Steady
 
 #: The first look: 250 buckets of 10 ms. Each look comes so much later than the one before it.

@@ -42,7 +42,7 @@ from netmeasure.analysis.changes import (
     flattened,
     slopes,
 )
-from netmeasure.analysis.interval import precision
+from netmeasure.analysis.confidence import precision
 from netmeasure.analysis.series import Curve, Floats
 from netmeasure.analysis.truncation import mser, stepped, truncation
 from netmeasure.result import Steady, Stretch

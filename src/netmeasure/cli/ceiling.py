@@ -5,18 +5,17 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from netmeasure.analysis.ceiling import Traffic
-from netmeasure.analysis.ceiling import ceiling as payload_ceiling
+from netmeasure.analysis.ceiling import Traffic, ceiling as payload_ceiling
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.output import show, write_json
 from netmeasure.cli.specs import Options, link_of
 from netmeasure.engine import sockets
 from netmeasure.engine.path import path_facts
-from netmeasure.headers import is_tunnel, parse_stack
+from netmeasure.overhead.sizes import is_tunnel, parse_stack
 from netmeasure.report.ceiling import mismatch, render
 from netmeasure.result import Ceiling, PathFacts
 from netmeasure.spec import Deadlines, Link
-from netmeasure.target import parse_target
+from netmeasure.spec.target import parse_target
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,12 +10,12 @@ from netmeasure.cli.output import check_writable, deliver
 from netmeasure.cli.specs import Options, test_spec
 from netmeasure.cli.watch import Watch, see_all
 from netmeasure.client import make_run
+from netmeasure.measurement.run import Run
+from netmeasure.peer.server.server import serve
 from netmeasure.repetition import check_times
 from netmeasure.report import runs, text
 from netmeasure.result import Result
-from netmeasure.resultset import ResultSet
-from netmeasure.run import Run
-from netmeasure.server import serve
+from netmeasure.result.resultset import ResultSet
 from netmeasure.spec import ServerLimits
 
 

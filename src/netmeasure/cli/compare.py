@@ -12,14 +12,13 @@ from netmeasure.cli.output import check_writable, deliver
 from netmeasure.cli.specs import Options, test_spec
 from netmeasure.cli.watch import see_all
 from netmeasure.client import make_run
-from netmeasure.comparison import Comparison
-from netmeasure.comparison import compare as compare_runs
+from netmeasure.comparison.comparison import Comparison, compare as compare_runs
 from netmeasure.errors import ResultFormatError, SpecError
+from netmeasure.measurement.run import Run
 from netmeasure.repetition import Side, check_times, turns
 from netmeasure.report.compare import render
 from netmeasure.result import Result
-from netmeasure.resultset import ResultSet
-from netmeasure.run import Run
+from netmeasure.result.resultset import ResultSet
 
 #: Of --fail-below: who writes 95 means 95 %.
 MAX_RATIO = 10.0

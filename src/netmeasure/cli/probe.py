@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from netmeasure.cli.exits import Exit, complain
 from netmeasure.errors import NetmeasureError
 from netmeasure.protocol import PROBE, is_greeting
-from netmeasure.target import parse_target
+from netmeasure.spec.target import parse_target
 
 #: The steps keep the deadline themselves, with better words; only looking up a name does not.
 _GRACE_S = 0.05

@@ -18,8 +18,8 @@ from netmeasure.cli.network import gatekeeper
 from netmeasure.cli.specs import Options, server_limits
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import SpecError
+from netmeasure.peer.server.server import serve
 from netmeasure.result import Result
-from netmeasure.server import serve
 
 if TYPE_CHECKING:
     from netmeasure.origins.ftp import FtpOrigin

@@ -22,7 +22,7 @@ from netmeasure.spec import (
     Timing,
     UdpSpec,
 )
-from netmeasure.target import is_url
+from netmeasure.spec.target import is_url
 
 Options = argparse.Namespace
 _URL_OPTIONS = (

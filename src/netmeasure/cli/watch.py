@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.errors import MeasureError
+from netmeasure.measurement.run import Run
 from netmeasure.repetition import Side, worth_going_on
 from netmeasure.report import runs, text
 from netmeasure.result import Result
-from netmeasure.run import Run
 
 _SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from netmeasure.clock import SECOND_NS, now_ns
 from netmeasure.engine.cgroups import Cgroup
 from netmeasure.engine.tasks import beside
-from netmeasure.usage import HostUse, Resources, own_shares
+from netmeasure.result.resources import HostUse, Resources, own_shares
 
 #: Samples of a run; beyond, every second one is dropped and half as many are taken.
 MAX_SAMPLES = 256

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from netmeasure.headers import TIMESTAMPS
+from netmeasure.overhead.sizes import TIMESTAMPS
 from netmeasure.result import Ceiling, Flow, PathFacts
 from netmeasure.units import bitrate
 

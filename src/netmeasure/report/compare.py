@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from netmeasure.analysis.samples import MAX_RUNS, Estimate, mean
-from netmeasure.comparison import MIN_RUNS, Comparison, Component, FlowComparison
-from netmeasure.environment import Difference
+from netmeasure.comparison.comparison import MIN_RUNS, Comparison, Component, FlowComparison
+from netmeasure.comparison.differences import Difference
+from netmeasure.comparison.runs import RunFigures
 from netmeasure.report.ceiling import share_percent
 from netmeasure.report.runs import FIGURES, mean_words, run_words
 from netmeasure.report.text import spec_words
-from netmeasure.runs import RunFigures
 from netmeasure.units import bitrate, duration, size
 
 #: The words for each component, and how its figure is shown.

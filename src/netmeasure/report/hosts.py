@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from netmeasure.result import Result, SideReport, Totals
+from netmeasure.result.resources import HostUse, Resources
 from netmeasure.units import duration, size
-from netmeasure.usage import HostUse, Resources
 
 
 def cpu_row(role: str, end: str, totals: Totals, span_ns: int | None) -> tuple[str, str, str]:

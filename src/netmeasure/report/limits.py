@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from netmeasure.analysis.verdict import HELD_BACK
+from netmeasure.analysis.bottleneck_rules import HELD_BACK
 from netmeasure.result import Flow, FlowInterval, Limit, Limits
 from netmeasure.units import duration, size
 

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from netmeasure.analysis.samples import Estimate, mean
+from netmeasure.comparison.runs import RunFigures, RunsSummary, directions, summarise
 from netmeasure.report.ceiling import share_words
 from netmeasure.report.text import title
 from netmeasure.result import Result, Spread
-from netmeasure.resultset import ResultSet
-from netmeasure.runs import RunFigures, RunsSummary, directions, summarise
+from netmeasure.result.resultset import ResultSet
 from netmeasure.units import bitrate, duration
 
 #: Rates of runs are told apart by their fourth digit.

@@ -9,9 +9,9 @@ import msgspec
 from netmeasure.result.ceiling import Ceiling
 from netmeasure.result.datagrams import Loss
 from netmeasure.result.limits import Limits
+from netmeasure.result.resources import HostUse
 from netmeasure.result.sides import Role, Series, StreamReport, s_per_gb
 from netmeasure.result.steady import Steady, Stretch
-from netmeasure.usage import HostUse
 
 FlowDirection = Literal["upload", "download"]
 

@@ -21,7 +21,7 @@ Limit = Literal[
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What held a flow back, over its whole transfer or one interval of it, and the figures that
-    say so: `analysis.verdict` has the rules. Ratios are 0 to 1 and more; None: not known.
+    say so: `analysis.bottleneck_rules` has the rules. Ratios are 0 to 1 and more; None: not known.
 
     limited_by       link: data queued on the way. congestion_window: they did not, the path could
                      have carried more than the sender's congestion control let through. network:

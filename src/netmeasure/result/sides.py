@@ -8,8 +8,8 @@ import msgspec
 
 from netmeasure.result.datagrams import Datagrams
 from netmeasure.result.hosts import Host
+from netmeasure.result.resources import Resources, ThreadCpu
 from netmeasure.result.setup import Spread
-from netmeasure.usage import Resources, ThreadCpu
 
 Role = Literal["sender", "receiver"]
 

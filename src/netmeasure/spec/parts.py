@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netmeasure.errors import SpecError
-from netmeasure.headers import MAX_MTU_BYTES, parse_stack
+from netmeasure.overhead.sizes import MAX_MTU_BYTES, parse_stack
 from netmeasure.spec.checked import Checked, check_device, check_keepalive, within
 from netmeasure.spec.words import (
     DEFAULT_CAP_S,

@@ -23,7 +23,7 @@ from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import StreamError
 from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport, TcpInfo
-from netmeasure.usage import ThreadCpu
+from netmeasure.result.resources import ThreadCpu
 
 FINE_BUCKET_NS = MILLISECOND_NS
 BUCKET_NS = 10 * MILLISECOND_NS

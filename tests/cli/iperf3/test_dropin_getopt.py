@@ -6,8 +6,7 @@ import ctypes
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from netmeasure.cli.iperf3.getopt import read
 from netmeasure.cli.iperf3.table import OPTIONS, Option

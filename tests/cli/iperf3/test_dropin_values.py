@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from netmeasure.cli.iperf3 import values
 from netmeasure.errors import SpecError

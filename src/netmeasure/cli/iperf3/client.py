@@ -16,9 +16,9 @@ from netmeasure.cli.iperf3.settings import Settings
 from netmeasure.client import make_run
 from netmeasure.errors import NetmeasureError, SpecError
 from netmeasure.export.iperf3 import Report
+from netmeasure.measurement.run import Run
 from netmeasure.observe import Control, Observer, Opening
 from netmeasure.result import Interval, Result
-from netmeasure.run import Run
 from netmeasure.spec import PeerSpec
 
 #: How long a test that was interrupted may take to end in good order.

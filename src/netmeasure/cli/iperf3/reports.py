@@ -6,8 +6,7 @@ import os
 
 from netmeasure.cli.iperf3 import usage
 from netmeasure.cli.iperf3.settings import Settings
-from netmeasure.export.iperf3 import File, JsonReport, Report, TextReport
-from netmeasure.export.iperf3 import Settings as Style
+from netmeasure.export.iperf3 import File, JsonReport, Report, Settings as Style, TextReport
 
 #: In JSON, where readers split off "iperf " and take the rest for a number.
 VERSION = f"iperf {usage.IMITATED}"

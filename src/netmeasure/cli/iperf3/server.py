@@ -16,8 +16,8 @@ from netmeasure.cli.iperf3.settings import Settings
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import ServeError
 from netmeasure.observe import Control, Observer, Opening
+from netmeasure.peer.server.server import serve
 from netmeasure.result import ErrorRecord, Interval, Result
-from netmeasure.server import serve
 
 _NOT_AUTHORIZED = 142
 

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Literal
 from weakref import WeakValueDictionary
 
-from netmeasure.arrivals import Arrival
 from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.control import ControlChannel
@@ -24,6 +23,8 @@ from netmeasure.engine.sockopts import set_keepalive, watch_peer
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import MeasureError, ServeError
 from netmeasure.observe import Observer
+from netmeasure.peer.server.accept import Arrival
+from netmeasure.peer.server.session import Session
 from netmeasure.protocol import (
     COOKIE_BYTES,
     GREETING,
@@ -35,7 +36,6 @@ from netmeasure.protocol import (
 )
 from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.result import Result
-from netmeasure.session import Session
 from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits, Timing, check_device
 
 #: Connections that have not said yet what they are; more than that wait in the kernel's backlog.

@@ -10,19 +10,20 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from netmeasure import assemble, sides
-from netmeasure.autostop import Watcher, ending_notes
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import PeerTimeoutError, StreamError
-from netmeasure.intervals import IntervalClock
-from netmeasure.negotiate import client_role
+from netmeasure.measurement.autostop import Watcher, ending_notes
+from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.intervals import IntervalClock
+from netmeasure.measurement.roles import client_role
+from netmeasure.measurement.side_report import own_report
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
 from netmeasure.spec import SECRET_HEADERS, FetchSpec, HttpSpec
-from netmeasure.workloads.reach import public_url, tls_context
-from netmeasure.workloads.transfer import TransferPlan, TransferStream, TransferWorkload
+from netmeasure.transfers.reach import public_url, tls_context
+from netmeasure.transfers.transfer import TransferPlan, TransferStream, TransferWorkload
 
 #: The steps of so many transfers of a stream are kept one by one; of all, their distribution.
 LOGGED_TRANSFERS = 20
@@ -196,7 +197,7 @@ class Fetch:
 
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
         """What came of it; call after `leave`."""
-        client = sides.own_report(self._workload, self._resources)
+        client = own_report(self._workload, self._resources)
         streams, origin = client.streams, self._workload.origin_ns
         directions = (self.spec.direction,) * self.spec.streams
         auto_stop = self._watcher.outcome(stopped=self.stop.is_set() or error is not None)
@@ -207,7 +208,7 @@ class Fetch:
             started_at=started_at,
             target=public_url(self.spec.url),
             setup=self._phases.collected(),
-            flows=assemble.flows(
+            flows=build_flows(
                 self.spec,
                 directions,
                 client,
@@ -251,10 +252,10 @@ def _speaker(
     """What makes a stream's client. The libraries are loaded here, and not with the package: they
     take longer to load than everything else, and other kinds of test need none of them."""
     if isinstance(spec, HttpSpec):
-        from netmeasure.workloads.http import HttpClient
+        from netmeasure.transfers.http import HttpClient
 
         return lambda stream: HttpClient(spec, stream, workload, tls)
-    from netmeasure.workloads.ftp import FtpClient
+    from netmeasure.transfers.ftp import FtpClient
 
     return lambda stream: FtpClient(spec, stream, workload, tls)
 

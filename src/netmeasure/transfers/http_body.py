@@ -10,7 +10,7 @@ from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
 
 from netmeasure.engine import handover
-from netmeasure.workloads.transfer import TransferStream, TransferWorkload
+from netmeasure.transfers.transfer import TransferStream, TransferWorkload
 
 #: A chunk of a chunked body as long as a send, so that the native loop sends chunks by itself.
 _CHUNK_END = b"\r\n"

@@ -24,7 +24,7 @@ from netmeasure.errors import (
     RemoteProtocolError,
     TlsError,
 )
-from netmeasure.workloads.reach import plain_words, public_url
+from netmeasure.transfers.reach import plain_words, public_url
 
 PORTS = {"http": 80, "https": 443}
 

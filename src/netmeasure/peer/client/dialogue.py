@@ -13,9 +13,6 @@ from contextlib import suppress
 import msgspec
 from msgspec.structs import replace
 
-from netmeasure import negotiate, sides
-from netmeasure.approach import Approach
-from netmeasure.client_data import ClientData
 from netmeasure.clock import unix_s, wall_now
 from netmeasure.engine import sockets
 from netmeasure.engine.control import ControlChannel
@@ -33,7 +30,15 @@ from netmeasure.errors import (
     RemoteProtocolError,
     StreamError,
 )
+from netmeasure.measurement import roles
+from netmeasure.measurement.side_report import own_report
 from netmeasure.observe import Observer
+from netmeasure.peer.client.connect import Approach
+from netmeasure.peer.client.data_phase import ClientData
+from netmeasure.peer.exchange import wire_results
+from netmeasure.peer.observing import control_seen, opening
+from netmeasure.peer.parameters import client_parameters
+from netmeasure.peer.plans import build_workload, client_plan
 from netmeasure.protocol import (
     Announcement,
     Kind,
@@ -48,7 +53,6 @@ from netmeasure.protocol import (
 from netmeasure.protocol.auth import make_token
 from netmeasure.result import AutoStop, ErrorRecord, FlowDirection, Host, Interval, SideReport
 from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, TcpSpec, UdpSpec
-from netmeasure.witness import control_seen, opening
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import check_file
 
@@ -61,7 +65,7 @@ class Dialogue:
 
     def __init__(self, host: str, port: int, spec: PeerSpec, observer: Observer) -> None:
         self.spec = replace(spec, credentials=None)
-        self.directions = negotiate.directions(spec.direction, spec.streams)
+        self.directions = roles.directions(spec.direction, spec.streams)
         self.announcement: Announcement | None = None
         self.peer_results: PeerResults | None = None
         self.workload: Workload | None = None
@@ -114,8 +118,8 @@ class Dialogue:
         self._control = ControlChannel(await self._approach.control(), Side.CLIENT)
         self.step = "control"
         await self._shake_hands()
-        plan = negotiate.client_plan(self.spec, extended=self.extended)
-        self.workload = negotiate.workload(plan)
+        plan = client_plan(self.spec, extended=self.extended)
+        self.workload = build_workload(plan)
         self.step = "connect"
         await self._open_streams(self.workload)
         self.step = "data"
@@ -140,7 +144,7 @@ class Dialogue:
                 await control.send(Kind.COOKIE, self._cookie, deadline_s=deadline_s)
                 await self._expect(Kind.PARAM_EXCHANGE)
                 self._choose_datagram_size()
-                parameters = negotiate.client_parameters(self.spec, self._token())
+                parameters = client_parameters(self.spec, self._token())
                 await control.send(Kind.PARAMETERS, parameters, deadline_s=deadline_s)
                 self._observer.on_accepted(control_seen(control, self._cookie))
                 message = await self._expect(Kind.EXTENSION, Kind.CREATE_STREAMS)
@@ -208,7 +212,7 @@ class Dialogue:
         sock, syns = await self._approach.stream(
             index, number, lambda: self.control.has_news, extended=self.extended
         )
-        workload.add(number, negotiate.client_role(direction), sock, syns)
+        workload.add(number, roles.client_role(direction), sock, syns)
 
     async def _transfer(self, workload: Workload, emit: Callable[[Interval], None]) -> None:
         workload.begin()
@@ -248,7 +252,7 @@ class Dialogue:
         control, deadlines = self.control, self.spec.deadlines
         drained_s = deadlines.drain_s + deadlines.results_s
         await self._expect(Kind.EXCHANGE_RESULTS, deadline_s=drained_s)
-        mine = sides.wire_results(self.side(), extended=self.extended)
+        mine = wire_results(self.side(), extended=self.extended)
         await control.send(Kind.CLIENT_RESULTS, mine, deadline_s=deadlines.results_s)
         message = await self._expect(Kind.SERVER_RESULTS, deadline_s=drained_s)
         self.peer_results = message.payload
@@ -313,7 +317,7 @@ class Dialogue:
     def side(self) -> SideReport:
         """What this end saw; read once, when the threads have ended."""
         if self._side is None:
-            self._side = sides.own_report(self.workload, self._resources)
+            self._side = own_report(self.workload, self._resources)
         return self._side
 
     def auto_stop(self, error: ErrorRecord | None) -> AutoStop | None:

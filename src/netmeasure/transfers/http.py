@@ -30,11 +30,11 @@ from netmeasure.errors import (
 )
 from netmeasure.result import Transfer
 from netmeasure.spec import SECRET_HEADERS, HttpSpec
+from netmeasure.transfers.http_body import Body
+from netmeasure.transfers.http_hop import PORTS, Hop, Response, origin, words
+from netmeasure.transfers.reach import Reach, public_url
+from netmeasure.transfers.transfer import TransferStream, TransferWorkload
 from netmeasure.version import __version__
-from netmeasure.workloads.http_body import Body
-from netmeasure.workloads.http_hop import PORTS, Hop, Response, origin, words
-from netmeasure.workloads.reach import Reach, public_url
-from netmeasure.workloads.transfer import TransferStream, TransferWorkload
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: What the library says of a body that breaks off, or is not framed as it should be.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from netmeasure import assemble, sides
-from netmeasure.autostop import ending_notes
-from netmeasure.dialogue import Dialogue
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.sockets import address_text
+from netmeasure.measurement.autostop import ending_notes
+from netmeasure.measurement.flows import build_flows
 from netmeasure.observe import Observer
+from netmeasure.peer.client.dialogue import Dialogue
+from netmeasure.peer.exchange import peer_report
 from netmeasure.result import ErrorRecord, Interval, Result, SideReport, StreamReport
 from netmeasure.spec import PeerSpec, UdpSpec
 from netmeasure.workloads.base import Workload
@@ -56,7 +57,7 @@ def _result(
     host: str, port: int, dialogue: Dialogue, started_at: str, error: ErrorRecord | None
 ) -> Result:
     client = dialogue.side()
-    server = sides.peer_report(
+    server = peer_report(
         dialogue.peer_results,
         dialogue.directions,
         "server",
@@ -76,7 +77,7 @@ def _result(
         started_at=started_at,
         target=address_text((host, port)),
         setup=dialogue.phases.collected(),
-        flows=assemble.flows(
+        flows=build_flows(
             dialogue.spec,
             dialogue.directions,
             client,

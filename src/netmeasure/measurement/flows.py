@@ -10,7 +10,7 @@ from netmeasure import analysis
 from netmeasure.analysis import loss
 from netmeasure.analysis.flow_ceiling import flow_ceiling
 from netmeasure.clock import nanoseconds, seconds
-from netmeasure.intervals import edges_ns
+from netmeasure.measurement.intervals import edges_ns
 from netmeasure.protocol import stream_ids
 from netmeasure.result import (
     Averages,
@@ -25,11 +25,11 @@ from netmeasure.result import (
     StreamResult,
     Totals,
 )
+from netmeasure.result.resources import Resources
 from netmeasure.spec import MAX_DURATION_S, Spec, TcpSpec, UdpSpec
-from netmeasure.usage import Resources
 
 
-def flows(
+def build_flows(
     spec: Spec,
     directions: Sequence[FlowDirection],
     client: SideReport,
@@ -130,7 +130,7 @@ def _flow(
         sender=_totals(senders.values()),
         receiver=_totals(receivers.values()),
         loss=loss.combine(spec, senders, receivers) if isinstance(spec, UdpSpec) else None,
-        limits=analysis.limits.limits(
+        limits=analysis.bottleneck.limits(
             list(senders.values()),
             list(receivers.values()),
             split.steady.goodput_bps if split else None,
@@ -151,7 +151,7 @@ def _flow(
 
 def _variation(series: Series, whole: Steady) -> float | None:
     curve = analysis.series.curve(series, whole.end_ns)
-    return analysis.limits.variation(curve, whole.start_ns, whole.end_ns)
+    return analysis.bottleneck.variation(curve, whole.start_ns, whole.end_ns)
 
 
 def _intervals(

@@ -6,13 +6,13 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from netmeasure import negotiate
-from netmeasure.autostop import Watcher
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.tasks import beside, first_of
 from netmeasure.errors import MeasureError, PeerClosedError, PeerTimeoutError, StreamError
-from netmeasure.intervals import IntervalClock
+from netmeasure.measurement import roles
+from netmeasure.measurement.autostop import Watcher
+from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.protocol import Kind, Message
 from netmeasure.result import AutoStop, Interval
 from netmeasure.spec import PeerSpec, UdpSpec
@@ -62,9 +62,7 @@ class ClientData:
         self._bad_news = bad_news
         self._extended = extended
         self._finite = finite
-        self._ticker = IntervalClock(
-            workload, spec.timing, spec.limit_s, emit, negotiate.client_role
-        )
+        self._ticker = IntervalClock(workload, spec.timing, spec.limit_s, emit, roles.client_role)
         self._watcher = Watcher(workload, spec)
 
     async def run(self) -> None:

@@ -11,9 +11,6 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from netmeasure import assemble, negotiate, sides
-from netmeasure.admission import admit
-from netmeasure.arrivals import Arrivals
 from netmeasure.clock import wall_now
 from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
@@ -32,7 +29,18 @@ from netmeasure.errors import (
     SpecError,
     StreamError,
 )
+from netmeasure.measurement import roles
+from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.run import error_record
+from netmeasure.measurement.side_report import own_report
 from netmeasure.observe import Observer
+from netmeasure.peer.exchange import peer_report, wire_results
+from netmeasure.peer.observing import Witness, control_seen, opening
+from netmeasure.peer.parameters import server_spec
+from netmeasure.peer.plans import build_workload, server_plan
+from netmeasure.peer.server.accept import Arrivals
+from netmeasure.peer.server.admission import admit
+from netmeasure.peer.server.data_phase import NO_DATA, ServerData
 from netmeasure.protocol import (
     Announcement,
     Kind,
@@ -44,11 +52,8 @@ from netmeasure.protocol import (
 )
 from netmeasure.protocol.auth import UNAUTHORIZED, Gatekeeper
 from netmeasure.result import FlowDirection, Host, Result, SideReport
-from netmeasure.run import error_record
-from netmeasure.server_data import NO_DATA, ServerData
+from netmeasure.result.resources import HostUse
 from netmeasure.spec import PeerSpec, ServerLimits
-from netmeasure.usage import HostUse
-from netmeasure.witness import Witness, control_seen, opening
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
@@ -177,15 +182,15 @@ class Session:
         parameters: Parameters = message.payload
         try:
             admit(parameters, limits, self._gatekeeper)
-            self._plan = negotiate.server_plan(parameters, limits)
-            self._spec = negotiate.server_spec(parameters, self._plan)
+            self._plan = server_plan(parameters, limits)
+            self._spec = server_spec(parameters, self._plan)
         except SpecError as exc:
             raise RefusedTestError(str(exc), number=_BAD_PARAMETERS) from None
         except RefusedTestError as exc:
             self.unauthorized = exc.number == UNAUTHORIZED
             raise
         self._parameters = parameters
-        self._directions = negotiate.directions(self._spec.direction, parameters.parallel)
+        self._directions = roles.directions(self._spec.direction, parameters.parallel)
         if parameters.netmeasure is not None:
             mine = Announcement(
                 host=this_host(),
@@ -205,7 +210,7 @@ class Session:
     async def _take_streams(self, parameters: Parameters) -> Workload:
         assert self._plan is not None
         limits = self._limits
-        workload = self._workload = negotiate.workload(self._plan)
+        workload = self._workload = build_workload(self._plan)
         arrivals = self._arrivals = Arrivals(self._directions)
         await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
         try:
@@ -220,7 +225,7 @@ class Session:
             ) from None
 
         def add(number: int, direction: FlowDirection, sock: socket.socket) -> None:
-            role = negotiate.server_role(direction)
+            role = roles.server_role(direction)
             syns = None if parameters.udp else tcpinfo.syn_retransmits(sock)
             workload.add(number, role, sock, syns)
 
@@ -268,7 +273,7 @@ class Session:
             raise self._bad_news(message)
         self._client_results = message.payload
         await data.take_rest(message.payload)
-        mine = sides.wire_results(self._report(), extended=self.tags_streams, peer=message.payload)
+        mine = wire_results(self._report(), extended=self.tags_streams, peer=message.payload)
         self._witness.last_interval()
         workload.close()
         if self._parameters is not None and self._parameters.get_server_output:
@@ -328,7 +333,7 @@ class Session:
     def _report(self) -> SideReport:
         """What this end saw; read once, when the threads have ended."""
         if self._side is None:
-            self._side = sides.own_report(self._workload, self._resources, self._most_at_once)
+            self._side = own_report(self._workload, self._resources, self._most_at_once)
         return self._side
 
     def _client_host(self) -> Host:
@@ -346,7 +351,7 @@ class Session:
         server = self._report()
         if self._workload is not None:
             self._workload.close()
-        client = sides.peer_report(
+        client = peer_report(
             self._client_results,
             self._directions,
             "client",
@@ -361,7 +366,7 @@ class Session:
             error=error_record(error),
             started_at=self._started_at,
             target=self.peer,
-            flows=assemble.flows(spec, self._directions, client, server, None),
+            flows=build_flows(spec, self._directions, client, server, None),
             client=client,
             server=server,
             peer_extended=self.tags_streams,

@@ -2,7 +2,7 @@
 
 From TCP_INFO's columns at the sender (tcp(7), include/uapi/linux/tcp.h) and the CPU time of the
 traffic threads at both ends; where a figure is not known on this side or kernel, it is None. Which
-limit they name is for `analysis.verdict` to say.
+limit they name is for `analysis.bottleneck_rules` to say.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from statistics import mean, median
 import numpy as np
 from msgspec.structs import replace
 
+from netmeasure.analysis.bottleneck_rules import verdict
 from netmeasure.analysis.columns import Window, covered, grown, indices
 from netmeasure.analysis.series import Curve
-from netmeasure.analysis.verdict import verdict
 from netmeasure.result import Limits, StreamReport, TcpInfo
 
 #: The rate's variation is that between this many parts of a stretch, none shorter than this.

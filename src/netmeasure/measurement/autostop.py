@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from netmeasure import analysis, assemble
+from netmeasure import analysis
 from netmeasure.clock import nanoseconds, now_ns, seconds
-from netmeasure.negotiate import client_role
+from netmeasure.measurement.flows import steady_so_far
+from netmeasure.measurement.roles import client_role
 from netmeasure.result import AutoStop, Ending, FlowDirection, Look, Role, Steady, StreamReport
 from netmeasure.spec import Spec
 from netmeasure.units import duration
@@ -105,7 +106,7 @@ class Watcher:
             if not self._workload.ids(role):
                 continue
             counted = [report for report in reports if report.role == role]
-            found = assemble.steady_so_far(self._spec, counted, at_ns)
+            found = steady_so_far(self._spec, counted, at_ns)
             history = self._history.setdefault(direction, [])
             history.append(found)
             narrow.append(analysis.sequential.enough(history, target))

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from netmeasure.clock import unix_s
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.tasks import beside
-from netmeasure.intervals import IntervalClock
-from netmeasure.negotiate import server_role
+from netmeasure.measurement.intervals import IntervalClock
+from netmeasure.measurement.roles import server_role
 from netmeasure.observe import Control, Observer, Opening, OpenStream
 from netmeasure.protocol import PeerResults
 from netmeasure.result import ErrorRecord, Host, Result

@@ -6,12 +6,12 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from netmeasure import negotiate
-from netmeasure.admission import BitrateLimit
 from netmeasure.clock import Quiet
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import MeasureError, RefusedTestError
+from netmeasure.peer.parameters import server_time_limit_s
+from netmeasure.peer.server.admission import BitrateLimit
 from netmeasure.protocol import Kind, Message, Parameters, PeerResults
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
@@ -90,7 +90,7 @@ class ServerData:
     async def _time_limit(self) -> None:
         """The watchdog: the client is to say TEST_END when its time is over, or a while later."""
         limits = self._limits
-        time_s = negotiate.server_time_limit_s(self._parameters)
+        time_s = server_time_limit_s(self._parameters)
         if time_s is None:
             await asyncio.Event().wait()
             return

@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from netmeasure.analysis.samples import LEVEL, Estimate, difference, mean, ratio, runs_needed
-from netmeasure.environment import Difference, differences
+from netmeasure.comparison.differences import Difference, differences
+from netmeasure.comparison.runs import RunsSummary, directions, summarise
 from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.result import SCHEMA_VERSION, FlowDirection, Result
-from netmeasure.runs import RunsSummary, directions, summarise
 from netmeasure.spec import DEFAULT_MARGIN, Spec
 
 #: Fewer runs of a side say nothing of how much they scatter.

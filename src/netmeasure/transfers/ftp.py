@@ -34,8 +34,8 @@ from netmeasure.errors import (
 )
 from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
-from netmeasure.workloads.reach import Reach, plain_words, public_url
-from netmeasure.workloads.transfer import TransferStream, TransferWorkload
+from netmeasure.transfers.reach import Reach, plain_words, public_url
+from netmeasure.transfers.transfer import TransferStream, TransferWorkload
 
 _PORTS = {"ftp": 21, "ftps": 990}
 _READ_BYTES = 1 << 20

@@ -1,0 +1,1 @@
+"""What every kind of test shares: life cycle, intervals, automatic end, flows of the result."""

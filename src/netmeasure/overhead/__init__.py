@@ -1,0 +1,1 @@
+"""Header sizes of protocols and encapsulations, and the parser of stacks of them."""

@@ -1,0 +1,1 @@
+"""A test between two ends that speak iperf3's control protocol."""

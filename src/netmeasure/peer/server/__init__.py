@@ -1,0 +1,1 @@
+"""The server: accept clients, admit their tests, run them."""

@@ -116,7 +116,7 @@ def wheels(python: str = "3.11") -> Path:
     """A directory of all that the build asks the package index for, fetched by this machine's pip
     with its own configuration: a build may not reach what this machine reaches."""
     wanted = ROOT / "tools" / "container-wheels.txt"
-    requires = ("setuptools>=68", "cython>=3.1,<4", "wheel")
+    requires = ("setuptools>=77", "cython>=3.1,<4", "wheel")
     key = sha256(f"{wanted.read_text()}{requires}{python}".encode()).hexdigest()[:16]
     path = cache() / f"wheels-{key}"
     with _lock("wheels"):

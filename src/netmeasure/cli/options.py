@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     top = OneLineParser(
         prog="netmeasure",
         description="Measures networks; keeps connection set-up apart from the steady bitrate.",
-        epilog="Both ends may also be iperf3 (3.12 or newer). Exit codes: docs/exit-codes.md.",
+        epilog="Both ends may also be iperf3 (3.12 or newer). Exit codes: docs/reference/exit-codes.md.",
     )
     top.add_argument("--version", action="version", version=f"netmeasure {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -258,7 +258,7 @@ def _add_link_options(parser: argparse.ArgumentParser, why: str) -> None:
         "--encap",
         metavar="LIST",
         help="what packets are wrapped in there, from the inside outwards, such as"
-        " vxlan,esp:aes-gcm-16:transport (docs/ceiling.md has all of them)",
+        " vxlan,esp:aes-gcm-16:transport (docs/reference/ceiling.md has all of them)",
     )
     link.add_argument(
         "--framing",

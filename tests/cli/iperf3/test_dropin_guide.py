@@ -7,7 +7,7 @@ from pathlib import Path
 
 from netmeasure.cli.iperf3.table import OPTIONS
 
-GUIDE = Path(__file__).parents[3] / "docs" / "iperf3-migration.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "how-to" / "replace-iperf3.md"
 
 
 def test_the_guide_lists_every_option() -> None:

@@ -1,2 +1,2 @@
-"""iperf3's command line and manners on netmeasure's engine. `docs/iperf3-migration.md` says what is
+"""iperf3's command line and manners on netmeasure's engine. `docs/how-to/replace-iperf3.md` says what is
 the same, what is better and what is refused."""

@@ -64,7 +64,7 @@ def help_text() -> str:
     lines += [
         "",
         "BYTES, COUNT and RATE take k, m, g or t behind them: powers of 1024, of rates of 1000.",
-        "docs/iperf3-migration.md says what differs from iperf3.",
+        "docs/how-to/replace-iperf3.md says what differs from iperf3.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Exit codes, and errors as one line. `docs/reference/exit-codes.md` lists the same table for users."""
+"""Exit codes, and errors as one line. docs/reference/exit-codes.md has the table for users."""
 
 from __future__ import annotations
 

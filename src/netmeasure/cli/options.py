@@ -25,7 +25,8 @@ def parser() -> argparse.ArgumentParser:
     top = OneLineParser(
         prog="netmeasure",
         description="Measures networks; keeps connection set-up apart from the steady bitrate.",
-        epilog="Both ends may also be iperf3 (3.12 or newer). Exit codes: docs/reference/exit-codes.md.",
+        epilog="Both ends may also be iperf3 (3.12 or newer)."
+        " Exit codes: docs/reference/exit-codes.md.",
     )
     top.add_argument("--version", action="version", version=f"netmeasure {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")

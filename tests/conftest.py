@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import census, containers, iperf3, netns
+from support import census, containers, iperf3, netns, retries
 
 
 async def _look_up() -> None:
@@ -56,23 +55,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                     terminalreporter.write_line(str(figure))
 
 
-RATE_ATTEMPTS = 3
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Tests marked `rates` are tried again where an assertion fails: a thread that others kept from
-    running can't fill a link. A wrong figure is wrong three times."""
-    if pyfuncitem.get_closest_marker("rates") is None:
-        return None
-    names = pyfuncitem._fixtureinfo.argnames
-    arguments = {name: pyfuncitem.funcargs[name] for name in names}
-    for _ in range(RATE_ATTEMPTS - 1):
-        with contextlib.suppress(AssertionError):
-            pyfuncitem.obj(**arguments)
-            return True
-    pyfuncitem.obj(**arguments)
-    return True
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(retries)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,126 @@
+"""Repeat a test marked `rates` that failed while this machine was too busy, and only then.
+
+A thread that others keep from running can't fill a link. Whether others did is measured (see
+`support.busy`), so a test that fails on a calm machine fails at once. A repeated attempt has the
+machine for itself, as far as this run of the tests goes: other workers wait. Every retry, with what
+was measured, is printed at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from support.busy import Watch
+
+ATTEMPTS = 3
+TIMEOUT_S = ATTEMPTS * 120.0
+GATE_S = 60.0
+RETRY = "retry"
+_TESTS = Path(__file__).parents[1]
+
+
+class Gate:
+    """Many may pass at once, or one alone, among the processes that run tests of this folder.
+
+    Whoever wants in holds the entrance while it waits for the room, so that one who wants it alone
+    gets its turn. Directories are locked because that leaves no file behind.
+    """
+
+    def __init__(self) -> None:
+        self._entrance, self._room = _TESTS / "support", _TESTS
+
+    @contextlib.contextmanager
+    def passed(self, *, alone: bool = False) -> Iterator[None]:
+        with _opened(self._entrance) as entrance, _opened(self._room) as room:
+            deadline = time.monotonic() + GATE_S
+            _lock(entrance, fcntl.LOCK_EX, deadline)
+            _lock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, deadline)
+            fcntl.flock(entrance, fcntl.LOCK_UN)
+            yield
+
+
+def _lock(descriptor: int, how: int, deadline: float) -> None:
+    """Lock, or go on without after the deadline: a worker that hangs must not stop the others."""
+    while True:
+        try:
+            return fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("rates") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """Run the phases of one test, several times if need be; report the last attempt."""
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    may_repeat = item.get_closest_marker("rates") is not None
+    retries: list[str] = []
+    while True:
+        with Gate().passed(alone=bool(retries)), Watch() if may_repeat else _nothing() as watch:
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        reason = _failure(reports)
+        if reason is None or watch is None or watch.sign is None or len(retries) + 1 == ATTEMPTS:
+            break
+        retries.append(f"{reason}\n      {watch.sign}")
+        item.user_properties.clear()
+    for report in reports:
+        if report.when == "call":
+            report.user_properties += [(RETRY, retry) for retry in retries]
+            if watch is not None:
+                report.sections.append(("The machine meanwhile", watch.sign or "was not busy"))
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _nothing() -> contextlib.nullcontext[None]:
+    return contextlib.nullcontext()
+
+
+def _failure(reports: list[pytest.TestReport]) -> str | None:
+    """Return why the test itself failed; None if it passed, or if a fixture failed."""
+    if any(report.failed and report.when != "call" for report in reports):
+        return None
+    for report in reports:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            return str(crash.message).splitlines()[0] if crash else "failed"
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many tests were repeated, and for each attempt that failed what was measured."""
+    tried = [
+        (report.nodeid, text)
+        for outcome in ("passed", "failed", "skipped", "xfailed", "xpassed")
+        for report in terminalreporter.getreports(outcome)
+        for name, text in getattr(report, "user_properties", [])
+        if name == RETRY
+    ]
+    terminalreporter.write_line(f"attempts repeated because this machine was busy: {len(tried)}")
+    for nodeid, text in tried:
+        terminalreporter.write_line(f"  {nodeid}: {text}")

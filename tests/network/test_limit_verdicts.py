@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import netmeasure as nm
 from netmeasure.analysis.bottleneck_rules import CPU_BOUND, ON_TARGET
 from netmeasure.measurement.flows import build_flows
 from netmeasure.measurement.roles import directions
+from netmeasure.report.text import print_report
 from netmeasure.result import Limits
 from support import relay
 from support.elsewhere import loop_on
@@ -48,11 +51,8 @@ def measured(
     time_s: float = TIME_S,
     **more: Any,
 ) -> nm.Result:
-    spec = nm.TcpSpec(
-        timing=nm.Timing(duration_s=time_s, interval_s=0.5),
-        options=nm.SocketOptions(congestion=congestion),
-        **more,
-    )
+    more.setdefault("options", nm.SocketOptions(congestion=congestion))
+    spec = nm.TcpSpec(timing=nm.Timing(duration_s=time_s, interval_s=0.5), **more)
 
     async def main(address: str, port: int) -> nm.Result:
         left = [during] if during is not None else []
@@ -71,6 +71,14 @@ def measured(
             there(server.close())
     assert result.complete
     return result
+
+
+def report_text(result: nm.Result) -> str:
+    """The report as a terminal of 200 columns shows it."""
+    console = Console(width=200, file=io.StringIO())
+    print_report(result, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 def limits(result: nm.Result) -> Limits:
@@ -124,9 +132,32 @@ def test_a_target(far: Relay) -> None:
 
 
 @needs_relay
+@pytest.mark.parametrize("congestion", ["cubic", "bbr"])
+def test_a_pacing_rate(far: Relay, congestion: str) -> None:
+    """The kernel paces by order of the user, and no link is the limit."""
+    options = nm.SocketOptions(congestion=congestion, pacing_bps=20_000_000)
+    found = limits(measured(far, options=options))
+    assert found.limited_by == "pacing"
+    assert found.target_is == "pacing_rate"
+    assert found.target_ratio is not None
+    assert found.target_ratio >= ON_TARGET
+
+
+@needs_relay
+@pytest.mark.parametrize("congestion", ["cubic", "bbr"])
+def test_a_policer(congestion: str) -> None:
+    """Packets above a rate are dropped and none is delayed: no queue may be told."""
+    with Relay(delay_ms=0.2, police_bps=50e6, burst_bytes=30_000) as line:
+        result = measured(line, congestion=congestion, time_s=3)
+    found = limits(result)
+    assert found.limited_by == "policer"
+    assert "queued" not in report_text(result)
+
+
+@needs_relay
 def test_losses_keep_the_congestion_window_small() -> None:
     with Relay(delay_ms=10, loss=0.005) as line:
-        result = measured(line)
+        result = measured(line, time_s=3)
     found = limits(result)
     assert found.limited_by == "congestion_window"
     assert found.tcp_efficiency is not None

@@ -5,6 +5,7 @@
  * usage: relay --client PATH --server PATH --device NAME
  *              [--delay-us N] [--rate-bps N] [--queue-bytes N] [--loss P] [--seed N]
  *              [--duplicate P] [--reorder P] [--watch N] [--only-watched] [--gap-from N --gap-to N]
+ *              [--police-bps N --burst-bytes N] [--hole-bytes N] [--hole-way up|down|both]
  *
  *   PATH           a namespace, such as /run/netns/NAME
  *   NAME           the TUN device to make in each; the caller gives it addresses and brings it up
@@ -21,6 +22,11 @@
  *   --only-watched everything else passes whole, and shifts no draw
  *   --gap-from     from this watched datagram of a direction, counted from 1,
  *   --gap-to       to this one all of them are lost, and counted as such
+ *   --police-bps   a policer in each direction: packets that exceed this rate by more than the burst
+ *                  are dropped at once (a token bucket), the others are not delayed
+ *   --burst-bytes  the depth of the policer's bucket
+ *   --hole-bytes   packets that are longer than this vanish without a word; 0: none does
+ *   --hole-way     the direction of the hole, from the client (up), to it (down), or both
  *
  * Prints "ready" when both devices exist. Ends on SIGTERM, SIGINT, or the end of its standard input
  * (the caller died), and then prints one line of JSON with what it did in each direction.
@@ -53,6 +59,8 @@ static const uint64_t ASIDE_NS = 50000000; /* so long a packet waits to be overt
 struct settings {
     const char *client, *server, *device;
     uint64_t delay_ns, rate_bps, queue_bytes, seed, watched_bytes, gap_from, gap_to;
+    uint64_t police_bps, burst_bytes, hole_bytes;
+    bool hole[2]; /* up, down */
     double loss, duplicate, reorder;
     bool only_watched;
 };
@@ -83,6 +91,9 @@ struct direction {
     uint64_t random_state;
     struct packet aside;   /* waits for the next one to overtake it; length 0: none */
     uint64_t watched_seen;
+    double tokens;         /* bytes that the policer lets pass at once */
+    uint64_t policed_ns;   /* when they were counted last; 0: not yet */
+    int number;            /* 0: up, 1: down */
     struct counts counts, watched;
 };
 
@@ -156,6 +167,24 @@ static struct packet copy_of(const unsigned char *bytes, size_t length, bool wat
     return packet;
 }
 
+/* Whether the policer lets a packet pass; its bucket fills up with time and is full at first. */
+static bool conforms(struct direction *way, const struct settings *set, uint64_t bytes)
+{
+    if (!set->police_bps)
+        return true;
+    uint64_t now = now_ns();
+    double filled = way->policed_ns ? (double)(now - way->policed_ns) * set->police_bps / 8e9
+                                    : (double)set->burst_bytes;
+    way->tokens += filled;
+    if (way->tokens > (double)set->burst_bytes)
+        way->tokens = (double)set->burst_bytes;
+    way->policed_ns = now;
+    if (way->tokens < (double)bytes)
+        return false;
+    way->tokens -= (double)bytes;
+    return true;
+}
+
 /* Puts a packet on the line; its bytes are the line's from then on. */
 static void append(struct direction *way, const struct settings *set, struct packet packet)
 {
@@ -194,7 +223,8 @@ static void admit(struct direction *way, const struct settings *set, const unsig
     way->watched_seen += watched;
     bool in_gap = watched && set->gap_from && way->watched_seen >= set->gap_from
                   && way->watched_seen <= set->gap_to;
-    if (fate < set->loss || in_gap) {
+    bool too_long = set->hole_bytes && length > set->hole_bytes && set->hole[way->number];
+    if (fate < set->loss || in_gap || too_long || !conforms(way, set, length)) {
         COUNT(way, lost_packets, watched);
         return;
     }
@@ -319,9 +349,9 @@ static int open_tun(const char *namespace, const char *device)
     return tun;
 }
 
-static struct direction make_direction(int from, int to, uint64_t seed)
+static struct direction make_direction(int from, int to, uint64_t seed, int number)
 {
-    struct direction way = {.from = from, .to = to, .random_state = seed};
+    struct direction way = {.from = from, .to = to, .random_state = seed, .number = number};
     way.slots = calloc(SLOTS, sizeof *way.slots);
     if (!way.slots)
         die("calloc");
@@ -401,9 +431,11 @@ static struct settings parse(int argc, char **argv)
         {"duplicate", required_argument, NULL, 'u'},   {"reorder", required_argument, NULL, 'R'},
         {"watch", required_argument, NULL, 'w'},       {"only-watched", no_argument, NULL, 'o'},
         {"gap-from", required_argument, NULL, 'f'},    {"gap-to", required_argument, NULL, 't'},
+        {"police-bps", required_argument, NULL, 'p'},  {"burst-bytes", required_argument, NULL, 'b'},
+        {"hole-bytes", required_argument, NULL, 'h'},  {"hole-way", required_argument, NULL, 'W'},
         {NULL, 0, NULL, 0},
     };
-    struct settings set = {.seed = 1};
+    struct settings set = {.seed = 1, .hole = {true, true}};
     int letter;
     while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (letter) {
@@ -421,6 +453,13 @@ static struct settings parse(int argc, char **argv)
         case 'o': set.only_watched = true; break;
         case 'f': set.gap_from = whole_number(optarg); break;
         case 't': set.gap_to = whole_number(optarg); break;
+        case 'p': set.police_bps = whole_number(optarg); break;
+        case 'b': set.burst_bytes = whole_number(optarg); break;
+        case 'h': set.hole_bytes = whole_number(optarg); break;
+        case 'W':
+            set.hole[0] = strcmp(optarg, "down") != 0;
+            set.hole[1] = strcmp(optarg, "up") != 0;
+            break;
         default: usage();
         }
     }
@@ -436,8 +475,8 @@ int main(int argc, char **argv)
     prctl(PR_SET_TIMERSLACK, 1UL); /* the usual 50 us would be added to every delay */
     int client = open_tun(set.client, set.device), server = open_tun(set.server, set.device);
     struct direction ways[2] = {
-        make_direction(client, server, set.seed),
-        make_direction(server, client, ~set.seed),
+        make_direction(client, server, set.seed, 0),
+        make_direction(server, client, ~set.seed, 1),
     };
     puts("ready");
     fflush(stdout);

@@ -81,7 +81,8 @@ class Relay(NamespacePair):
     lost, twice, or overtaken by the next. `watch` counts UDP datagrams (over IPv4, whole) with that
     payload apart; with `only_watched` all others pass unharmed, so what fate meets a stream of
     equal datagrams depends on nothing else. Watched datagrams `gap` (first, last; counted from 1)
-    are lost.
+    are lost. `police_bps` with `burst_bytes` is a policer: a token bucket that drops and never
+    delays. Packets of more than `hole_bytes` vanish, on the `hole_way`: "up", "down" or "both".
     `counts`, by direction ("up" is client to server), is there after `stop` or the ``with`` block.
     """
 
@@ -99,6 +100,10 @@ class Relay(NamespacePair):
         watch: int = 0,
         only_watched: bool = False,
         gap: tuple[int, int] = (0, 0),
+        police_bps: float = 0,
+        burst_bytes: int = 0,
+        hole_bytes: int = 0,
+        hole_way: str = "both",
     ) -> None:
         super().__init__()
         self.mtu = mtu
@@ -115,6 +120,10 @@ class Relay(NamespacePair):
             "--watch": watch,
             "--gap-from": gap[0],
             "--gap-to": gap[1],
+            "--police-bps": round(police_bps),
+            "--burst-bytes": burst_bytes,
+            "--hole-bytes": hole_bytes,
+            "--hole-way": hole_way,
         }
         self._only_watched = ["--only-watched"] if only_watched else []
 

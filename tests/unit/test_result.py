@@ -27,6 +27,7 @@ from netmeasure.result import (
     Look,
     Loss,
     NetworkInterface,
+    Pause,
     Phase,
     Result,
     Series,
@@ -190,6 +191,7 @@ LIMITS = Limits(
     **{
         **NUMBERS,
         "limited_by": "receive_window",
+        "target_is": "pacing_rate",
         "queue_delay_ns": 7,
         "window_needed_bytes": 250_000,
     }
@@ -212,6 +214,7 @@ UPLOAD = Flow(
     receiver=msgspec.structs.replace(TOTALS, bytes=980),
     loss=LOSS,
     limits=LIMITS,
+    pauses=(Pause(end="sender", start_ns=3, end_ns=9, cause="starved", wait_ns=5),),
     intervals=(
         FlowInterval(
             start_ns=0,

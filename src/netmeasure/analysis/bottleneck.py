@@ -8,7 +8,9 @@ limit they name is for `analysis.bottleneck_rules` to say.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import mean, median
+from itertools import pairwise
+from statistics import fmean, mean, median, pvariance
+from typing import Literal
 
 import numpy as np
 from msgspec.structs import replace
@@ -16,11 +18,15 @@ from msgspec.structs import replace
 from netmeasure.analysis.bottleneck_rules import verdict
 from netmeasure.analysis.columns import Window, covered, grown, indices
 from netmeasure.analysis.series import Curve
-from netmeasure.result import Limits, StreamReport, TcpInfo
+from netmeasure.result import Limits, Pause, Role, StreamReport, TcpInfo
 
 #: The rate's variation is that between this many parts of a stretch, none shorter than this.
 PARTS = 10
 PART_NS = 50_000_000
+#: The kernel keeps a pacing rate in whole bytes per second: this near, two rates are the same.
+ROUNDED = 0.999
+#: A dispersion is taken from at least so many steps.
+DISPERSED = 6
 
 
 def limits(
@@ -31,9 +37,18 @@ def limits(
     *,
     variation: float | None = None,
     window: Window | None = None,
+    pauses: Sequence[Pause] = (),
 ) -> Limits | None:
-    """The limits of one flow, within a window of each side's own clock (None: of everything);
-    `target_bps` is per stream. None where nothing is known at all."""
+    """Return what held one flow back; None where nothing is known at all.
+
+    Args:
+        senders, receivers: the streams' reports from both ends.
+        goodput_bps: the rate of all streams together over the same stretch.
+        target_bps: what was asked for, per stream; None: nothing.
+        variation: of that rate, see `variation`.
+        window: the stretch, on each end's own clock; None: the whole run.
+        pauses: of both ends, see `analysis.pauses`.
+    """
     infos = [report.tcp_info for report in senders if report.tcp_info is not None]
     # without a window, the start of the connection counts for nothing: a rate needs two samples
     infos = [info for info in infos if covered(info.at_ns, window) > 0]
@@ -53,19 +68,60 @@ def limits(
         pacing_ratio=_over(mean, infos, lambda info: _pacing(info, window)),
         queue_delay_ns=_whole(_over(median, infos, lambda info: _queue(info, window))),
         buffer_delay_ratio=_over(median, infos, lambda info: _buffer_delay(info, window)),
+        retransmit_dispersion=_over(mean, infos, lambda info: _dispersion(info, window)),
         tcp_efficiency=_efficiency(infos, window),
         window_needed_bytes=_window_needed(infos, goodput_bps, len(senders)),
     )
     if figures == Limits():
         return None
+    asked_bps, asked_by = _asked(senders, target_bps)
     target = None
-    if goodput_bps is not None and target_bps is not None and senders:
-        target = goodput_bps / (target_bps * len(senders))
-    figures = replace(figures, target_ratio=target, rate_variation=variation)
+    if goodput_bps is not None and asked_bps is not None and senders:
+        target = goodput_bps / (asked_bps * len(senders))
+    figures = replace(
+        figures,
+        target_ratio=target,
+        target_is=asked_by if target is not None else None,
+        sender_paused_ratio=_paused("sender", senders, pauses, window),
+        receiver_paused_ratio=_paused("receiver", receivers, pauses, window),
+        rate_variation=variation,
+    )
     named = verdict(figures)
     if named == "link" and _within_host(senders):
         named = "network"  # there is none: what stands in a queue there waits for a CPU
     return replace(figures, limited_by=named)
+
+
+def _asked(
+    senders: Sequence[StreamReport], target_bps: int | None
+) -> tuple[int | None, Literal["bitrate", "pacing_rate"] | None]:
+    """Return the lowest rate that a user asked for, of one stream, and by which option.
+
+    The kernel's pacing rate is the target itself where the user named none.
+    """
+    paced = [r.socket.pacing_bps for r in senders if r.socket and r.socket.pacing_bps]
+    pacing_bps = min(paced, default=None)
+    if pacing_bps is not None and (target_bps is None or pacing_bps < ROUNDED * target_bps):
+        return pacing_bps, "pacing_rate"
+    return target_bps, None if target_bps is None else "bitrate"
+
+
+def _paused(
+    end: Role, streams: Sequence[StreamReport], pauses: Sequence[Pause], window: Window | None
+) -> float | None:
+    """Return the share of a stretch in which an end's threads were in a pause."""
+    clocks = [stream.thread.at_ns for stream in streams if stream.thread is not None]
+    if not clocks:
+        return None
+    if window is None:
+        window = Window(min(at[0] for at in clocks), max(at[-1] for at in clocks))
+    span = window.end_ns - window.start_ns
+    stopped = sum(
+        max(0, min(pause.end_ns, window.end_ns) - max(pause.start_ns, window.start_ns))
+        for pause in pauses
+        if pause.end == end
+    )
+    return stopped / span if span > 0 else None
 
 
 def _within_host(senders: Sequence[StreamReport]) -> bool:
@@ -167,6 +223,16 @@ def _buffer_delay(info: TcpInfo, window: Window | None) -> float | None:
     if queue is None or not info.min_rtt_ns or info.min_rtt_ns[-1] <= 0:
         return None
     return queue / info.min_rtt_ns[-1]
+
+
+def _dispersion(info: TcpInfo, window: Window | None) -> float | None:
+    """Return the index of dispersion of the retransmissions per sample; None: too few of either."""
+    column, within = info.retransmits, indices(info.at_ns, window)
+    if column is None or len(within) <= DISPERSED:
+        return None
+    steps = [after - before for before, after in pairwise(column[i] for i in within)]
+    average = fmean(steps)
+    return pvariance(steps) / average if average > 0 else None
 
 
 def _busiest(

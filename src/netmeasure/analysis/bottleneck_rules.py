@@ -30,6 +30,10 @@ QUEUED = 0.25
 #: ...and by so much that hosts that are slow to answer don't explain it, or the rate is flat.
 QUEUE_NS = 1_000_000
 FLAT = 0.05
+#: Losses without a queue at a rate this flat, and so much in clusters, are a policer's.
+POLICED_FLAT = 0.1
+POLICED_LOSS = 0.003
+CLUSTERED = 2.0
 #: A window that is filled to this share is full: rate and round trip are means.
 FULL = 0.8
 #: With data waiting in fewer samples than this, the sender's side is what is slow.
@@ -40,6 +44,10 @@ PACED = 1.25
 
 def verdict(found: Limits) -> Limit | None:
     """The first limit that the figures show; None where they tell nothing."""
+    if _at_least(found.sender_paused_ratio, HELD_BACK):
+        return "sender_paused"
+    if _at_least(found.receiver_paused_ratio, HELD_BACK):
+        return "receiver_paused"
     if _at_least(found.target_ratio, ON_TARGET):
         return "pacing"
     if _sender_bound(found):
@@ -82,6 +90,8 @@ def _of_the_network(found: Limits) -> Limit:
     """The sender was busy all the time, and the kernel says that no end stopped it for long."""
     if found.buffer_delay_ratio is None or found.queue_delay_ns is None:
         return "network"
+    if _policed(found):
+        return "policer"
     if found.buffer_delay_ratio >= QUEUED:
         long = found.queue_delay_ns >= QUEUE_NS
         flat = found.rate_variation is not None and found.rate_variation <= FLAT
@@ -103,7 +113,23 @@ def _of_the_network(found: Limits) -> Limit:
         return "network"
     if found.target_ratio is not None and found.pacing_ratio * found.target_ratio <= 1 / ON_TARGET:
         return "pacing"
+    if _at_least(found.sndbuf_limited_ratio, FILLED):
+        return "send_buffer"  # its own rate is all that congestion control has ever seen
     return "link" if found.pacing_ratio <= PACED else "congestion_window"
+
+
+def _policed(found: Limits) -> bool:
+    """Return whether packets above a rate are dropped and none is delayed.
+
+    Losses by chance keep a rate as low, but they come one by one, and the rate follows them (RFC
+    2475, 2.3.3.4; Flach et al., "An Internet-Wide Analysis of Traffic Policing", SIGCOMM 2016).
+    """
+    if found.tcp_efficiency is None or found.queue_delay_ns is None:
+        return False
+    lossy = 1 - found.tcp_efficiency >= POLICED_LOSS
+    flat = found.rate_variation is not None and found.rate_variation <= POLICED_FLAT
+    queued = found.queue_delay_ns >= QUEUE_NS and _at_least(found.buffer_delay_ratio, QUEUED)
+    return lossy and flat and not queued and _at_least(found.retransmit_dispersion, CLUSTERED)
 
 
 def _asleep(found: Limits) -> float:

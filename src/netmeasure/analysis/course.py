@@ -11,7 +11,7 @@ from typing import NamedTuple
 from netmeasure.analysis.bottleneck import limits, variation
 from netmeasure.analysis.columns import Window
 from netmeasure.analysis.series import Curve
-from netmeasure.result import FlowInterval, StreamReport
+from netmeasure.result import FlowInterval, Pause, StreamReport
 from netmeasure.result.resources import Resources
 
 #: Periods of a long run are joined until there are no more than these; fewer with many streams,
@@ -25,10 +25,11 @@ LEAST_NS = 200_000_000
 
 
 class End(NamedTuple):
-    """One end of a flow: its streams, and what its host used."""
+    """One end of a flow: its streams, what its host used, and when it kept them from running."""
 
     streams: Sequence[StreamReport]
     resources: Resources | None = None
+    pauses: Sequence[Pause] = ()
 
 
 def joined_period_ns(period_ns: int, span_ns: int, senders: Sequence[StreamReport]) -> int:
@@ -91,6 +92,7 @@ def _interval(
         target_bps,
         variation=variation(curve, start, end),
         window=window,
+        pauses=(*sender.pauses, *receiver.pauses),
     )
     return FlowInterval(
         start_ns=start,

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from netmeasure import analysis
 from netmeasure.analysis import loss
 from netmeasure.analysis.flow_ceiling import flow_ceiling
+from netmeasure.analysis.pauses import LEAST_NS as PAUSE_NS, pauses
 from netmeasure.clock import nanoseconds, seconds
 from netmeasure.measurement.intervals import edges_ns
 from netmeasure.protocol import stream_ids
@@ -26,7 +27,10 @@ from netmeasure.result import (
     Totals,
 )
 from netmeasure.result.resources import Resources
-from netmeasure.spec import MAX_DURATION_S, Spec, TcpSpec, UdpSpec
+from netmeasure.spec import MAX_DATAGRAM_BYTES, MAX_DURATION_S, Spec, TcpSpec, UdpSpec
+
+#: At a low rate, a TCP sender hands this much to its kernel at a time; two pieces may go together.
+PIECE_BYTES = 2 * 1460
 
 
 def build_flows(
@@ -94,7 +98,9 @@ def _flow(
     udp = isinstance(spec, UdpSpec)
     counted_by, counted = _counting_side(senders, receivers, udp=udp)
     series = analysis.series.total([s.series for s in counted if s.series is not None])
-    due_ns = _due_ns(spec, senders, receivers) if isinstance(spec, UdpSpec) else None
+    due_ns = _due_ns(spec, senders, receivers)
+    sender_pauses = pauses("sender", list(senders.values()), spacing_ns(spec))
+    receiver_pauses = pauses("receiver", list(receivers.values()))
     split = None
     if series is not None:
         split = _split(spec, series, counted, list(senders.values()), counted_ns, due_ns)
@@ -136,14 +142,16 @@ def _flow(
             split.steady.goodput_bps if split else None,
             spec.target_bps if isinstance(spec, TcpSpec | UdpSpec) else None,
             variation=_variation(series, split.steady) if series and split else None,
+            pauses=(*sender_pauses, *receiver_pauses),
         ),
+        pauses=(*sender_pauses, *receiver_pauses),
         intervals=_intervals(
             spec,
             series,
             counted,
             due_ns,
-            analysis.course.End(list(senders.values()), resources[0]),
-            analysis.course.End(list(receivers.values()), resources[1]),
+            analysis.course.End(list(senders.values()), resources[0], sender_pauses),
+            analysis.course.End(list(receivers.values()), resources[1], receiver_pauses),
         ),
         ceiling=flow_ceiling(spec, senders.values(), receivers.values()),
     )
@@ -192,25 +200,70 @@ def _counting_side(
 
 
 def _due_ns(
-    spec: UdpSpec, senders: dict[int, StreamReport], receivers: dict[int, StreamReport]
+    spec: Spec, senders: dict[int, StreamReport], receivers: dict[int, StreamReport]
 ) -> int | None:
-    """Until when datagrams were due, on the receivers' clock, where the last ones never came; None
-    where they did. An outage at the end is a part of the test, though nothing tells of it there."""
-    due: list[int] = []
-    for number, receiver in receivers.items():
-        sender = senders.get(number)
-        if sender is None or sender.datagrams is None or receiver.datagrams is None:
-            continue
-        if receiver.series is None or receiver.datagrams.highest_sequence is None:
-            continue
-        if sender.datagrams.packets <= receiver.datagrams.highest_sequence:
-            continue
-        if sender.series is not None and sender.last_ns is not None:
-            due.append(receiver.series.origin_ns + sender.last_ns - sender.series.origin_ns)
-        elif spec.limit_s is not None:  # a plain iperf3 has sent for as long as it was told to
-            span_s = spec.timing.omit_s + spec.limit_s
-            due.append(receiver.series.origin_ns + nanoseconds(span_s))
+    """Return until when data were due, on the receivers' clock; None where the last ones came.
+
+    An outage at the end is a part of the test, though no byte tells of it; and so is a sender that
+    stood still until its time was over.
+    """
+    due = [
+        moment
+        for number, receiver in receivers.items()
+        if (sender := senders.get(number)) is not None and receiver.series is not None
+        for moment in (
+            _last_sent_ns(spec, sender, receiver, receiver.series),
+            _planned_end_ns(spec, sender, receiver, receiver.series),
+        )
+        if moment is not None
+    ]
     return max(due, default=None)
+
+
+def _last_sent_ns(
+    spec: Spec, sender: StreamReport, receiver: StreamReport, series: Series
+) -> int | None:
+    """Return when the last datagrams were sent, where they never came."""
+    if not isinstance(spec, UdpSpec) or sender.datagrams is None or receiver.datagrams is None:
+        return None
+    highest = receiver.datagrams.highest_sequence
+    if highest is None or sender.datagrams.packets <= highest:
+        return None
+    if sender.series is not None and sender.last_ns is not None:
+        return series.origin_ns + sender.last_ns - sender.series.origin_ns
+    if spec.limit_s is not None:  # a plain iperf3 has sent for as long as it was told to
+        return series.origin_ns + nanoseconds(spec.timing.omit_s + spec.limit_s)
+    return None
+
+
+def _planned_end_ns(
+    spec: Spec, sender: StreamReport, receiver: StreamReport, series: Series
+) -> int | None:
+    """Return the end of the sender's time, where nothing came for long before it.
+
+    The sender has ended by its own deadline (`end_reason`): it was neither told to stop nor out of
+    bytes, so the time was the test's to the end.
+    """
+    if spec.limit_s is None or sender.end_reason != "deadline" or receiver.last_ns is None:
+        return None
+    planned = series.origin_ns + nanoseconds(spec.timing.omit_s + spec.limit_s)
+    silent_ns = planned - receiver.last_ns
+    return planned if silent_ns > PAUSE_NS + 3 * spacing_ns(spec) else None
+
+
+def spacing_ns(spec: Spec) -> int:
+    """Return the longest time between two sends of a stream that the target rate asks for."""
+    if isinstance(spec, UdpSpec):
+        if spec.target_pps:
+            return 1_000_000_000 // spec.target_pps
+        return _sending_ns(spec.datagram_bytes or MAX_DATAGRAM_BYTES, spec.target_bps)
+    if isinstance(spec, TcpSpec):
+        return _sending_ns(PIECE_BYTES, spec.target_bps or spec.options.pacing_bps)
+    return 0
+
+
+def _sending_ns(size: int, rate_bps: int | None) -> int:
+    return round(size * 8e9 / rate_bps) if rate_bps else 0
 
 
 def _curve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from statistics import median
 
 from rich.console import RenderableType
@@ -164,7 +165,7 @@ def _end_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
     if retransmits is not None:
         rows.append(("retransmits", str(retransmits), f"segments, by the {sending}"))
     reports = [stream.sender for stream in flow.streams if stream.sender]
-    rows += limit_rows(flow)
+    rows += limit_rows(flow) + _pause_rows(flow)
     if words := _tcp_words(reports):
         rows.append(("sender's TCP", "", words))
     span = flow.steady.end_ns if flow.steady else None
@@ -174,6 +175,22 @@ def _end_rows(result: Result, flow: Flow) -> list[tuple[str, str, str]]:
     ):
         if totals.cpu_user_ns is not None and totals.cpu_system_ns is not None and span:
             rows.append(cpu_row(role, end, totals, span))
+    return rows
+
+
+def _pause_rows(flow: Flow) -> list[tuple[str, str, str]]:
+    """When an end's own host kept its traffic threads from running, and why, as far as is known."""
+    causes = {
+        "stopped": "the process was stopped or frozen, its host suspended, or its file blocked",
+        "starved": "others had the CPU, or the control group's quota was used up",
+    }
+    rows = []
+    for (end, cause), group in groupby(flow.pauses, key=lambda pause: (pause.end, pause.cause)):
+        spells = list(group)
+        first, last = spells[0].start_ns / 1e9, spells[-1].end_ns / 1e9
+        times = "" if len(spells) == 1 else f", {len(spells)} times"
+        words = f"{end}'s threads did not run, {first:.2f}-{last:.2f} s{times}: {causes[cause]}"
+        rows.append(("stood still", duration(sum(one.duration_ns for one in spells)), words))
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from netmeasure.analysis.bottleneck_rules import HELD_BACK
+from netmeasure.analysis.bottleneck_rules import HELD_BACK, QUEUED
 from netmeasure.result import Flow, FlowInterval, Limit, Limits
 from netmeasure.units import duration, size
 
@@ -14,23 +14,29 @@ MAX_SPELLS = 5
 #: A receiver's window of more than twice what its rate needs is not too small.
 SMALL = 0.5
 _NAMES: dict[Limit, str] = {
+    "sender_paused": "the sender's host, which did not run the traffic threads",
+    "receiver_paused": "the receiver's host, which did not run the traffic threads",
     "pacing": "the target rate that was asked for",
     "sender_cpu": "the sender's CPU",
     "receiver_cpu": "the receiver's CPU",
     "receive_window": "the receiver's window",
     "send_buffer": "the sender's socket buffer",
     "congestion_window": "the congestion window: no queue stood on the way",
-    "link": "a link on the way: data queued at it",
+    "policer": "a policer on the way: packets above the rate are dropped, none is delayed",
+    "link": "a link on the way",
     "network": "the network or its hosts: no single limit stands out",
     "application": "the sender, which often had nothing to send",
 }
 _SHORT: dict[Limit, str] = {
+    "sender_paused": "sender's host",
+    "receiver_paused": "receiver's host",
     "pacing": "target rate",
     "sender_cpu": "sender's CPU",
     "receiver_cpu": "receiver's CPU",
     "receive_window": "receive window",
     "send_buffer": "send buffer",
     "congestion_window": "congestion window",
+    "policer": "policer",
     "link": "link",
     "network": "network",
     "application": "application",
@@ -62,8 +68,13 @@ def _words(limits: Limits, limited_by: Limit) -> str:
     share = shares.get(limited_by)
     if share is not None and share >= HELD_BACK:
         words[0] += f" (for {100 * share:.0f} % of the sender's busy time)"
-    if limited_by == "link" and limits.queue_delay_ns:
-        words[0] += f" for {duration(limits.queue_delay_ns)}"
+    if limited_by == "pacing" and limits.target_is == "pacing_rate":
+        words[0] = "the pacing rate that was asked for"
+    if limited_by == "link":
+        if limits.queue_delay_ns and (limits.buffer_delay_ratio or 0) >= QUEUED:
+            words[0] += f": data queued at it for {duration(limits.queue_delay_ns)}"
+        else:
+            words[0] += ": TCP paces at the rate that it has found the way to carry"
     if limits.tcp_efficiency is not None and limits.tcp_efficiency < 1:
         words.append(f"TCP efficiency {100 * limits.tcp_efficiency:.2f} %")
     if limited_by == "receive_window" and limits.window_needed_bytes and _is_small(limits):

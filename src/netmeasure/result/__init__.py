@@ -25,6 +25,7 @@ from netmeasure.result.flows import (
 from netmeasure.result.hosts import Host, NetworkInterface, PathFacts
 from netmeasure.result.limits import Limit, Limits
 from netmeasure.result.live import Interval, StreamInterval
+from netmeasure.result.pauses import Pause
 from netmeasure.result.setup import Phase, Spread
 from netmeasure.result.sides import (
     Role,
@@ -58,6 +59,7 @@ __all__ = [
     "Loss",
     "NetworkInterface",
     "PathFacts",
+    "Pause",
     "Phase",
     "Result",
     "Role",

@@ -9,6 +9,7 @@ import msgspec
 from netmeasure.result.ceiling import Ceiling
 from netmeasure.result.datagrams import Loss
 from netmeasure.result.limits import Limits
+from netmeasure.result.pauses import Pause
 from netmeasure.result.resources import HostUse
 from netmeasure.result.sides import Role, Series, StreamReport, s_per_gb
 from netmeasure.result.steady import Steady, Stretch
@@ -79,7 +80,9 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     `counted_by` says which side's series the analysis used, and so whose clock `steady`, `ramp`,
     `tail` and `series` are on: the receiver's bytes where its series is known, else the bytes that
-    the sender saw acknowledged. `ceiling` is there where the spec knows the link's rate.
+    the sender saw acknowledged. `pauses` are the stretches in which an end's own host kept its
+    traffic threads from running, on that end's clock. `ceiling` is there where the spec knows the
+    link's rate.
     """
 
     direction: FlowDirection
@@ -94,6 +97,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     receiver: Totals = Totals()
     loss: Loss | None = None
     limits: Limits | None = None
+    pauses: tuple[Pause, ...] = ()
     intervals: tuple[FlowInterval, ...] = ()
     ceiling: Ceiling | None = None
 

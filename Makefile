@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quicktest lint bench article fuzz annotate debug clean tools
+.PHONY: help install run test quicktest lint bench article fuzz annotate debug dist clean tools
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,8 @@ test: $(STAMP) tools  ## install what the tests need and run everything
 	$(BIN)/python -m pytest $(MANY) -m "not rates"
 	$(BIN)/python -m pytest $(FEW) -m rates
 
-quicktest: $(STAMP)  ## only the tests that need no network namespaces, no iperf3 and no containers
-	$(BIN)/python -m pytest $(MANY) -m "not network and not interop and not containers"
+quicktest: $(STAMP)  ## only the tests that need no network namespaces, iperf3, containers or package index
+	$(BIN)/python -m pytest $(MANY) -m "not network and not interop and not containers and not packaging"
 
 lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -64,6 +64,10 @@ debug: $(STAMP)  ## the test suite on native modules with assertions compiled in
 	NETMEASURE_DEBUG=1 $(BIN)/python setup.py build_ext --inplace --force
 	$(BIN)/python -m pytest
 	$(BIN)/python setup.py build_ext --inplace --force
+
+dist: $(STAMP)  ## make a source distribution and a manylinux wheel in dist/
+	rm -rf dist
+	sh tools/make-dist.sh $(BIN)/python dist
 
 clean:  ## remove what was built
 	rm -rf $(VENV) build dist src/*.egg-info src/netmeasure/_fast/*.c src/netmeasure/_fast/*.so

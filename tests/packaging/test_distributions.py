@@ -53,8 +53,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dist(checkout: Path) -> Path:
     """A directory with both distributions.
 
-    They are built with the tools that are installed here. What pyproject.toml asks for is used where
-    the source distribution is installed.
+    They are built with the tools that are installed here. What pyproject.toml asks for is used
+    where the source distribution is installed.
     """
     directory = checkout.parent / "dist"
     run("sh", "tools/make-dist.sh", sys.executable, directory, "--no-isolation", cwd=checkout)

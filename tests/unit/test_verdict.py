@@ -34,6 +34,8 @@ PACED = {"cwnd_used_ratio": 0.45, "pacing_ratio": 1.0}
 NOTHING_WAITS = {"cwnd_used_ratio": 0.45, "unsent_ratio": 0.0}
 
 STARVED = {"sender_cpu_ratio": 0.5, "sender_wait_ratio": 0.45}
+UNHINDERED = {"cwnd_used_ratio": 0.25, "pacing_ratio": 4.0}
+LATE_ACKS = {"buffer_delay_ratio": 400.0, "queue_delay_ns": 2_000_000}
 SLOW_READER = {"receiver_cpu_ratio": 0.1, "receiver_wait_ratio": 0.85}
 
 
@@ -53,6 +55,15 @@ SLOW_READER = {"receiver_cpu_ratio": 0.1, "receiver_wait_ratio": 0.85}
         (SLOW_READER, "congestion_window"),
         ({**SLOW_READER, "unsent_ratio": 0.1}, "receiver_cpu"),
         ({**SLOW_READER, "unsent_ratio": None}, "congestion_window"),
+        # data wait, and neither a window nor pacing keeps them back: the round trip seems long
+        # because a receiver without a CPU acknowledges late
+        ({**SLOW_READER, **UNHINDERED, **LATE_ACKS}, "receiver_cpu"),
+        ({**SLOW_READER, **UNHINDERED, **LATE_ACKS, "pacing_ratio": 1.1}, "link"),
+        ({**SLOW_READER, **LATE_ACKS}, "link"),
+        ({**UNHINDERED, **LATE_ACKS}, "link"),
+        # nothing in the network explains it; the receiver does
+        ({**SLOW_READER, "buffer_delay_ratio": 8.0, "queue_delay_ns": 400_000}, "receiver_cpu"),
+        ({**SLOW_READER, "buffer_delay_ratio": None}, "receiver_cpu"),
         ({"sender_cpu_ratio": None}, "congestion_window"),
         # what the kernel accounts for
         ({"rwnd_limited_ratio": 0.6}, "receive_window"),

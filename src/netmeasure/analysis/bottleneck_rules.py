@@ -61,7 +61,8 @@ def verdict(found: Limits) -> Limit | None:
     if found.busy_ratio is None:
         return None
     if found.busy_ratio >= BUSY:
-        return _of_the_network(found)
+        named = _of_the_network(found)
+        return "receiver_cpu" if _is_late_receiver(named, found) else named
     return "application" if _asleep(found) >= HELD_BACK else "sender_cpu"
 
 
@@ -80,10 +81,29 @@ def _receiver_bound(found: Limits) -> bool:
     time, too; then data wait at the sender, for another reason than the receiver's window."""
     if _at_least(found.receiver_cpu_ratio, CPU_BOUND):
         return True
-    if not _at_least(_sum(found.receiver_cpu_ratio, found.receiver_wait_ratio), CPU_BOUND):
+    if not _receiver_never_idle(found):
         return False
     full = _at_least(found.rwnd_limited_ratio, FILLED) or _at_least(found.rwnd_used_ratio, FULL)
     return full or (found.unsent_ratio is not None and found.unsent_ratio < WAITING)
+
+
+def _receiver_never_idle(found: Limits) -> bool:
+    """Return whether its thread always ran, or would have if it had had a CPU."""
+    return _at_least(_sum(found.receiver_cpu_ratio, found.receiver_wait_ratio), CPU_BOUND)
+
+
+def _is_late_receiver(named: Limit, found: Limits) -> bool:
+    """Return whether it was a receiver without a CPU that looked like something in the network.
+
+    While it waits for a CPU it may acknowledge late, so the round trip looks like a queue's. But in
+    front of a link that is full, data wait for congestion control's window or its pacing; if they
+    wait for neither, and the receiver is never idle, they wait for the receiver.
+    """
+    if not _receiver_never_idle(found):
+        return False
+    cwnd, pacing = found.cwnd_used_ratio, found.pacing_ratio
+    held_back = cwnd is None or cwnd >= FULL or pacing is None or pacing <= PACED
+    return named == "network" or (named == "link" and not held_back)
 
 
 def _of_the_network(found: Limits) -> Limit:

@@ -175,7 +175,7 @@ def ended(case: Stopping, runs: int, seed: int, target: float = TARGET) -> Ended
 
 
 def stopped(transfer: Curve, target: float) -> tuple[Steady, float]:
-    """What the run knew when it ended, and when that was: as `autostop.Watcher` does."""
+    """What the run knew when it ended, and when that was: as `autostop.AutoStopper` does."""
     looks: list[Steady] = []
     for time_s in look_times_s(CAP_S):
         looks.append(analysed(transfer, time_s))

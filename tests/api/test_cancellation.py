@@ -18,7 +18,7 @@ import netmeasure as nm
 from netmeasure.engine import sockets
 from netmeasure.engine.control import ControlChannel
 from netmeasure.peer.client.data_phase import ClientData
-from netmeasure.peer.client.dialogue import Dialogue
+from netmeasure.peer.client.test import PeerTest
 from netmeasure.protocol import Message, Phase, Side
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -251,9 +251,9 @@ def test_cancelled_while_the_last_data_are_received(
 
 def test_cancelled_twice(run: RunLoop, runs: list[nm.Run], monkeypatch: pytest.MonkeyPatch) -> None:
     leaving, go_on = asyncio.Event(), asyncio.Event()
-    leave = Dialogue.leave
+    leave = PeerTest.leave
 
-    async def slow(self: Dialogue) -> None:
+    async def slow(self: PeerTest) -> None:
         leaving.set()
         await go_on.wait()
         await leave(self)
@@ -263,7 +263,7 @@ def test_cancelled_twice(run: RunLoop, runs: list[nm.Run], monkeypatch: pytest.M
             measuring = asyncio.create_task(nm.measure(server.address, nm.TcpSpec(timing=LONG)))
             await until(lambda: runs and runs[0].transferring)
             await flowing(runs[0])
-            monkeypatch.setattr(Dialogue, "leave", slow)
+            monkeypatch.setattr(PeerTest, "leave", slow)
             measuring.cancel()
             await leaving.wait()
             for _ in range(3):

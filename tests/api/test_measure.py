@@ -13,8 +13,10 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.engine import sockets
-from netmeasure.peer.client.dialogue import Dialogue
+from netmeasure.peer.client.control import ClientControl
+from netmeasure.peer.client.test import PeerTest
 from netmeasure.protocol import Kind, Message
+from netmeasure.workloads.base import Workload
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -548,15 +550,23 @@ def test_a_run_that_is_over_can_be_asked_again(run_once: RunLoop) -> None:
 def test_data_that_is_there_before_the_start_signal_is_in_its_place(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expect = Dialogue._expect
+    transfer, expect = PeerTest._transfer, ClientControl.expect
+    workloads: list[Workload] = []
 
-    async def overtaken(self: Dialogue, *kinds: Kind, **how: Any) -> Message:
+    async def known(
+        self: PeerTest, workload: Workload, emit: Callable[[nm.Interval], None]
+    ) -> None:
+        workloads.append(workload)
+        await transfer(self, workload, emit)
+
+    async def overtaken(self: ClientControl, *kinds: Kind, **how: Any) -> Message:
         message = await expect(self, *kinds, **how)
         if Kind.TEST_RUNNING in kinds:
-            await until(lambda: self.workload.moved_bytes())
+            await until(lambda: workloads[0].moved_bytes())
         return message
 
-    monkeypatch.setattr(Dialogue, "_expect", overtaken)
+    monkeypatch.setattr(PeerTest, "_transfer", known)
+    monkeypatch.setattr(ClientControl, "expect", overtaken)
     timing = {"duration_s": 0.2, "interval_s": 0.05}
     seen, result = run_once(live(spec("download", timing=timing)))
     flow = result.flow

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure.peer.client.dialogue import Dialogue
+from netmeasure.peer.client.test import PeerTest
 from netmeasure.report import text
 from netmeasure.units import bitrate
 from support.netns import Network
@@ -122,13 +122,13 @@ def test_a_data_connection_can_be_late_as_well(
     network: Network, run_once: RunOnce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network goes away once the control connection is up, and comes back later."""
-    open_streams = Dialogue._open_streams
+    open_streams = PeerTest._open_streams
 
-    async def open_streams_late(self: Dialogue, *arguments: Any) -> None:
+    async def open_streams_late(self: PeerTest, *arguments: Any) -> None:
         with network.late(LATE_S):
             await open_streams(self, *arguments)
 
-    monkeypatch.setattr(Dialogue, "_open_streams", open_streams_late)
+    monkeypatch.setattr(PeerTest, "_open_streams", open_streams_late)
     result, took_s = run_once(measured(network, "upload"))
 
     check_late(result, late="stream 1", prompt="control")

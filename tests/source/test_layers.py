@@ -43,8 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     # what every kind of test shares; then the kinds
     "measurement": {"errors", "clock", "units", "spec", "result", "observe"}
     | {"analysis", "protocol", "engine"},
-    "peer": {"version", "clock", "spec", "result", "observe"}
-    | {"protocol", "engine", "workloads", "measurement"},
+    "peer": {"version", "clock", "spec", "result", "observe", "protocol", "engine", "workloads"},
     "peer.client": {"errors", "clock", "spec", "result", "observe"}
     | {"protocol", "engine", "workloads", "measurement", "peer"},
     "peer.server": {"errors", "clock", "spec", "result", "observe"}

@@ -1,4 +1,4 @@
-"""Ends a run when its steady bitrate is known well enough: the looks at a run on its way."""
+"""Ending a run as soon as its steady bitrate is known well enough: the looks at a run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from netmeasure.result import AutoStop, Ending, FlowDirection, Look, Role, Stead
 from netmeasure.spec import Spec
 from netmeasure.units import duration
 
-#: How often it is asked whether the first byte has come.
+#: How often the workload is asked whether the first byte has come.
 POLL_S = 0.02
 #: What may still be on its way into the series when a look is due, beyond the bucket being filled.
 SETTLE_NS = 10_000_000
-#: A run that ends so long before the most it may take did not end because of that.
+#: A run that ends so long before its cap did not end because of it.
 EARLY_END_NS = 500_000_000
 
 
-class Watched(Protocol):
-    """What looks are made at, see `workloads.base.Workload`."""
+class Analysable(Protocol):
+    """What looks analyse, see `workloads.base.Workload`."""
 
     @property
     def first_ns(self) -> int | None: ...
@@ -32,14 +32,14 @@ class Watched(Protocol):
     def so_far(self) -> tuple[StreamReport, ...]: ...
 
 
-class Watcher:
-    """Makes the looks of one run. `outcome` is what came of them; None where none were asked for.
+class AutoStopper:
+    """Looks at one run while it goes on, and ends it when its confidence interval is narrow.
 
     A look analyses what this end has counted up to its moment, exactly as the result would be if
     the run had ended there: at bytes received, or acknowledged where this end sends.
     """
 
-    def __init__(self, workload: Watched, spec: Spec) -> None:
+    def __init__(self, workload: Analysable, spec: Spec) -> None:
         self._workload = workload
         self._spec = spec
         self._history: dict[FlowDirection, list[Steady | None]] = {}
@@ -47,9 +47,9 @@ class Watcher:
         self._enough_ns: int | None = None
         self._over_ns: int | None = None
 
-    async def narrow(self) -> None:
-        """Return when the interval is narrow enough in every direction; never, if nobody asked. Is
-        to be cancelled when the data phase is over."""
+    async def narrow_enough(self) -> None:
+        """Return when the confidence interval is narrow enough in every direction; wait for ever
+        where the specification does not say `until`. Cancel it when the data phase is over."""
         target, limit_s = self._spec.timing.until, self._spec.limit_s
         try:
             if target is not None and limit_s is not None:
@@ -63,14 +63,15 @@ class Watcher:
             self._over_ns = now_ns()
 
     def outcome(self, *, stopped: bool) -> AutoStop | None:
-        """Call when the run is over: `stopped` by the user or an error."""
+        """Return how the run ended, None where the specification does not say `until`. Call when it
+        is over; `stopped` means by the user, or by an error."""
         target, limit_s = self._spec.timing.until, self._spec.limit_s
         if target is None or limit_s is None:
             return None
         cap_ns = nanoseconds(limit_s)
         reason: Ending = "narrow"
         if self._enough_ns is None:
-            # the far end's clock ran from its own first byte
+            # the two ends count from their own first byte, so the cap is met within a margin
             over = self._measured_ns() >= cap_ns - min(cap_ns // 20, EARLY_END_NS)
             reason = "stopped" if stopped else "cap" if over else "ended"
         return AutoStop(
@@ -82,14 +83,14 @@ class Watcher:
         )
 
     def _measured_ns(self) -> int:
-        """How long the data phase was, without the omitted time."""
+        """Return how long the data phase was, without the omitted time."""
         first = self._workload.first_ns
         if first is None or self._over_ns is None:
             return 0
         return self._over_ns - first - nanoseconds(self._spec.timing.omit_s)
 
     async def _reach(self, time_s: float) -> None:
-        """Wait until so much has been measured, and counted."""
+        """Wait until so much time has been measured, and its bytes are in the series."""
         span_ns = nanoseconds(self._spec.timing.omit_s + time_s)
         settle_ns = 2 * self._workload.bucket_ns + SETTLE_NS
         while self._workload.first_ns is None:  # noqa: ASYNC110  (a native thread sets it)
@@ -98,6 +99,7 @@ class Watcher:
         await asyncio.sleep(max(0.0, seconds(left_ns)))
 
     def _look(self, at_ns: int, target: float) -> bool:
+        """Analyse every direction; return whether all are known to `target`."""
         reports = self._workload.so_far()
         directions: tuple[FlowDirection, ...] = ("upload", "download")
         narrow = []
@@ -124,7 +126,7 @@ class Watcher:
 
 
 def ending_notes(auto_stop: AutoStop | None) -> tuple[str, ...]:
-    """Why the run was as long as it was, in a sentence."""
+    """Return the sentence on why the run was as long as it was, if there is one."""
     if auto_stop is None or auto_stop.reason == "stopped":
         return ()
     margin = f"+-{100 * auto_stop.target:g} %"

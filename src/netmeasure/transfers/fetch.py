@@ -15,7 +15,7 @@ from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import PeerTimeoutError, StreamError
-from netmeasure.measurement.autostop import Watcher, ending_notes
+from netmeasure.measurement.autostop import AutoStopper, ending_notes
 from netmeasure.measurement.flows import build_flows
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import client_role
@@ -59,7 +59,7 @@ class Fetch:
         self._client = _speaker(spec, self._workload, tls)
         self._phases = PhaseLog()
         self._ticker: IntervalClock | None = None
-        self._watcher = Watcher(self._workload, spec)
+        self._auto_stop = AutoStopper(self._workload, spec)
         self._resources = ResourceLog()
 
     @property
@@ -87,7 +87,7 @@ class Fetch:
                 self._time_over(),
                 self._stopped(),
                 self._stall(),
-                self._watcher.narrow(),
+                self._auto_stop.narrow_enough(),
             )
             self._workload.stop()
             await self._wind_up(tasks)
@@ -200,7 +200,7 @@ class Fetch:
         client = own_report(self._workload, self._resources)
         streams, origin = client.streams, self._workload.origin_ns
         directions = (self.spec.direction,) * self.spec.streams
-        auto_stop = self._watcher.outcome(stopped=self.stop.is_set() or error is not None)
+        auto_stop = self._auto_stop.outcome(stopped=self.stop.is_set() or error is not None)
         return Result(
             spec=_without_secrets(self.spec),
             complete=error is None,

@@ -1,6 +1,6 @@
-"""The client's way to a server: the control connection first, then one connection per stream.
+"""The connections of a client to a server: first the control connection, then one per stream.
 
-Every step is a phase of set-up, with its own deadline. Sockets are the caller's.
+Every step is a phase of set-up, with its own deadline. The sockets belong to the caller.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from netmeasure.protocol import make_hello, stream_tag
 from netmeasure.spec import PeerSpec, UdpSpec
 
 
-class Approach:
-    """Opens the connections of one test."""
+class Connector:
+    """Opens the connections of one test, and logs the phases of set-up."""
 
     def __init__(self, host: str, port: int, spec: PeerSpec, cookie: str) -> None:
         self.phases = PhaseLog()
@@ -32,17 +32,17 @@ class Approach:
 
     @property
     def address(self) -> sockets.Address:
-        """The server's, once the control connection has found it."""
+        """The server's address, once the control connection is open."""
         if self._address is None:
             raise MeasureError("not connected yet")
         return self._address
 
-    def begin(self) -> None:
-        """The first attempt is now."""
+    def restart(self) -> None:
+        """Count phases from now on: the first attempt to reach the server follows."""
         self.phases = PhaseLog()
 
-    async def control(self) -> socket.socket:
-        """Resolve, and connect to the first address that answers."""
+    async def connect_control(self) -> socket.socket:
+        """Resolve the host, and return a socket connected to the first address that answers."""
         deadlines, options = self._spec.deadlines, self._spec.options
         with self.phases.measure("resolve", "control"):
             addresses = await sockets.resolve(
@@ -57,12 +57,21 @@ class Approach:
         self._address = made.address
         return made.sock
 
-    async def stream(
+    async def open_stream(
         self, index: int, number: int, heard: Callable[[], bool], *, extended: bool
     ) -> tuple[socket.socket, int | None]:
-        """The socket of one stream, and how many SYNs it took beyond the first. `index` counts the
-        streams from 0, `number` is the protocol's. `extended`: the server is netmeasure, too;
-        `heard` tells whether it has gone on meanwhile."""
+        """Return the socket of a stream, and how many SYNs were retransmitted for it.
+
+        Args:
+            index: the stream's place among those of the test, from 0
+            number: the protocol's number of the stream
+            heard: tells whether the server has gone on meanwhile
+            extended: the server is netmeasure as well
+
+        Raises:
+            ConnectError, PeerTimeoutError, StreamError: there is no connection
+            SocketOptionError: this host refuses an option that was asked for
+        """
         if isinstance(self._spec, UdpSpec):
             return await self._greet(index, number, heard, extended=extended), None
         return await self._connect_stream(index, number, extended=extended)
@@ -70,14 +79,14 @@ class Approach:
     async def _greet(
         self, index: int, number: int, heard: Callable[[], bool], *, extended: bool
     ) -> socket.socket:
-        """Open a UDP stream: its socket, and a hello that is repeated until it is answered."""
+        """Open a UDP stream: a socket, and a hello that is repeated until the server answers."""
         name, start = f"stream {number}", now_ns()
         sock = sockets.open_datagram(self.address, self._spec.options, index)
         try:
             hello = make_hello(self._cookie, number, extended=extended)
             made = await greet(sock, self.address, hello, self._spec.deadlines.connect_s)
         except BaseException as exc:
-            # the server may have heard it and go on, which ends this wait: then the stream is good
+            # a server that has heard the hello may go on, which cancels this: the stream is good
             if isinstance(exc, asyncio.CancelledError) and heard():
                 self.phases.add("hello", name, start, now_ns(), detail="answer lost")
                 return sock
@@ -94,10 +103,10 @@ class Approach:
     async def _connect_stream(
         self, index: int, number: int, *, extended: bool
     ) -> tuple[socket.socket, int | None]:
-        """Open a TCP stream: connect, and say to which test it belongs."""
+        """Open a TCP stream: connect, and send the cookie of the test it belongs to."""
         deadlines = self._spec.deadlines
         name = f"stream {number}"
-        made = await self._timed_connect(name, self._reach_again(index))
+        made = await self._timed_connect(name, self._connect_again(index))
         hello = self._cookie.encode() + b"\0"
         if extended:
             hello += stream_tag(number)
@@ -114,12 +123,11 @@ class Approach:
             raise
         return made.sock, made.syn_retransmits
 
-    async def _reach_again(self, index: int) -> sockets.Connected:
+    async def _connect_again(self, index: int) -> sockets.Connected:
+        """Connect to the address that the control connection has reached."""
+        deadline_s = self._spec.deadlines.connect_s
         return await sockets.connect_one(
-            self.address,
-            self._spec.options,
-            self._spec.deadlines.connect_s,
-            port_offset=index,
+            self.address, self._spec.options, deadline_s, port_offset=index
         )
 
     async def _timed_connect(

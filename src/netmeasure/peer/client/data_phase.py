@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable
 
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
-from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.tasks import beside, first_of
-from netmeasure.errors import MeasureError, PeerClosedError, PeerTimeoutError, StreamError
+from netmeasure.errors import PeerClosedError, PeerTimeoutError, StreamError
 from netmeasure.measurement import roles
-from netmeasure.measurement.autostop import Watcher
+from netmeasure.measurement.autostop import AutoStopper
 from netmeasure.measurement.intervals import IntervalClock
-from netmeasure.protocol import Kind, Message
+from netmeasure.peer.client.control import ClientControl
+from netmeasure.protocol import Kind
 from netmeasure.result import AutoStop, Interval
 from netmeasure.spec import PeerSpec, UdpSpec
 from netmeasure.workloads.base import Workload
@@ -35,45 +35,33 @@ LAST_DATAGRAM_S = 1.0
 
 
 class ClientData:
-    """The data phase of a workload that has been started.
-
-    stop      set by the user: the phase ends in good order
-    bad_news  the error that a message stands for which ends the test
-    extended  the server is netmeasure, too
-    finite    the server's data are those of a file, and end where it ends
-    """
+    """The data phase of a workload that has been started. It emits intervals, and ends in good
+    order when `stop` is set by the user."""
 
     def __init__(
         self,
         workload: Workload,
         spec: PeerSpec,
-        control: ControlChannel,
+        control: ClientControl,
         emit: Callable[[Interval], None],
         stop: asyncio.Event,
-        bad_news: Callable[[Message], MeasureError],
-        *,
-        extended: bool,
-        finite: bool,
     ) -> None:
         self._workload = workload
         self._spec = spec
         self._control = control
         self._stop = stop
-        self._bad_news = bad_news
-        self._extended = extended
-        self._finite = finite
         self._ticker = IntervalClock(workload, spec.timing, spec.limit_s, emit, roles.client_role)
-        self._watcher = Watcher(workload, spec)
+        self._auto_stop = AutoStopper(workload, spec)
 
     async def run(self) -> None:
-        """To the last byte."""
+        """Run until everything that ends the phase has happened and the last byte has come."""
         async with beside(self._ticker.run()):
             await first_of(
                 self._control_failure(),
                 self._stream_failure(),
                 self._data_end(),
                 self._stopped(),
-                self._watcher.narrow(),
+                self._auto_stop.narrow_enough(),
                 self._stall(),
                 self._silence(),
             )
@@ -81,14 +69,14 @@ class ClientData:
             await self._workload.join("sender")
             if not self._streams_end and self._workload.ids("sender"):
                 await asyncio.sleep(PLAIN_SERVER_READS_S)
-            await self._control.send(Kind.TEST_END, deadline_s=self._spec.deadlines.handshake_s)
+            await self._control.send(Kind.TEST_END)
             await self._drain_receivers()
 
     async def _data_end(self) -> None:
-        """Return when the test is over by its own terms; not when a stream broke."""
+        """Return when the test is over by its own terms. Wait for ever if a stream broke."""
         await self._all_over()
         if self._workload.failed():
-            await asyncio.Event().wait()  # `_stream_failure` has the word
+            await asyncio.Event().wait()  # `_stream_failure` raises the reason
 
     async def _all_over(self) -> None:
         await self._workload.join("sender")
@@ -97,7 +85,7 @@ class ClientData:
         limit_s = self._spec.limit_s
         if limit_s is not None:
             # A plain server sends until it is told to stop. A netmeasure server's TCP streams end
-            # by themselves; should that go unnoticed, it is told as well.
+            # by themselves; should their end be lost, the server is told as well.
             slack_s = self._spec.deadlines.drain_s if self._streams_end else 0.0
             over = self._time_over(self._spec.timing.omit_s + limit_s + slack_s)
             await first_of(over, self._all_ended(self._spec.timing.omit_s + limit_s))
@@ -106,14 +94,15 @@ class ClientData:
         elif isinstance(self._spec, UdpSpec):
             await self._datagrams_over(self._spec)
         else:
-            # end of stream, or our own count of a plain server
+            # receivers return at the end of their stream, or at the byte limit of a plain server
             await self._workload.join("receiver")
 
     async def _all_ended(self, span_s: float) -> None:
-        """Return when the streams have ended in time; long before it, something broke them."""
+        """Return when all streams have ended. Raise StreamError if that is long before their time:
+        then something broke them."""
         await self._workload.join("receiver")
         elapsed_s = seconds(now_ns() - (self._workload.origin_ns or 0))
-        if self._finite:
+        if self._control.finite:
             return
         if elapsed_s < span_s - EARLY_END_S:
             await asyncio.sleep(REASON_S)
@@ -123,12 +112,12 @@ class ClientData:
 
     @property
     def _streams_end(self) -> bool:
-        """The server's streams say by themselves where their data end (FIN)."""
-        return self._extended and not isinstance(self._spec, UdpSpec)
+        """Whether the server's streams mark the end of their data themselves (FIN)."""
+        return self._control.extended and not isinstance(self._spec, UdpSpec)
 
     async def _datagrams_over(self, spec: UdpSpec) -> None:
-        """Return when all datagrams of a byte limit have come, or when none has come for so long
-        that the rest must be lost."""
+        """Return when all datagrams of a byte limit have come, or none has come for so long that
+        the rest must be lost."""
         size = spec.datagram_bytes or 1
         wanted = -(-(spec.total_bytes or 0) // size)
         gap_s = size * 8 / spec.target_bps if spec.target_bps else 0.0
@@ -154,19 +143,19 @@ class ClientData:
 
     async def _stream_failure(self) -> None:
         error = await self._workload.first_error()
-        await asyncio.sleep(REASON_S)  # a server that ends a test says why: let that be heard first
+        await asyncio.sleep(REASON_S)  # a server that ends a test says why: `_control_failure`
         raise error
 
     async def _control_failure(self) -> None:
         try:
-            message = await self._control.receive(deadline_s=None)
+            message = await self._control.channel.receive(deadline_s=None)
         except PeerClosedError:
             raise PeerClosedError(
                 "the server vanished in the middle of the test",
                 phase="data",
                 hint="it was killed, or the network lost it",
             ) from None
-        raise self._bad_news(message)
+        raise self._control.failure(message)
 
     async def _stall(self) -> None:
         limit_s = self._spec.deadlines.stall_s
@@ -183,7 +172,7 @@ class ClientData:
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
     async def _silence(self) -> None:
-        """Raise when nothing has been received for as long as the user would wait."""
+        """Raise PeerTimeoutError when nothing has been received for as long as the user waits."""
         limit_s = await self._workload.silence(self._spec.deadlines.receive_s)
         raise PeerTimeoutError(
             f"no data were received for {limit_s:g} s",
@@ -193,7 +182,7 @@ class ClientData:
         )
 
     async def _drain_receivers(self) -> None:
-        """Take what is still on its way: to the end of the streams, or until nothing comes."""
+        """Receive what is still on its way, to the end of the streams or until nothing comes."""
         udp = isinstance(self._spec, UdpSpec)
         over = self._quiet() if udp else self._workload.join("receiver")
         await self._workload.drain(over, self._spec.deadlines.drain_s)
@@ -208,9 +197,10 @@ class ClientData:
     # ---- afterwards -----------------------------------------------------------------------------
 
     def last_interval(self) -> None:
-        """Emit what came after the last edge; call when the threads have ended."""
+        """Emit what came after the last edge. Call when the threads have ended."""
         self._ticker.last()
 
     def auto_stop(self, *, stopped: bool) -> AutoStop | None:
-        """How the test ended, where its spec says `until`: `stopped` by the user or an error."""
-        return self._watcher.outcome(stopped=stopped)
+        """Return how a test ended whose specification says `until`, else None. `stopped`: by the
+        user, or an error."""
+        return self._auto_stop.outcome(stopped=stopped)

@@ -1,162 +1,254 @@
-"""A run of iperf3's protocol as `run.Run` drives it: a dialogue, and the Result of it."""
+"""One test against one server, step by step: connect, agree, open streams, transfer, results.
+
+Each step has its deadline and raises a MeasureError that says what the peer did wrong. No step
+cleans up: `measurement.run.Run` drives the test, and calls `leave` and `close` in every case.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
-from netmeasure.engine.phases import PhaseLog
-from netmeasure.engine.sockets import address_text
-from netmeasure.measurement.autostop import ending_notes
-from netmeasure.measurement.flows import build_flows
-from netmeasure.observe import Observer
-from netmeasure.peer.client.dialogue import Dialogue
-from netmeasure.peer.exchange import peer_report
-from netmeasure.result import ErrorRecord, Interval, Result, SideReport, StreamReport
-from netmeasure.spec import PeerSpec, UdpSpec
+from msgspec.structs import replace
+
+from netmeasure.clock import unix_s, wall_now
+from netmeasure.engine import sockets
+from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.resources import ResourceLog
+from netmeasure.engine.tasks import all_of, first_of, one_by_one
+from netmeasure.engine.threads import check_cpu
+from netmeasure.errors import MeasureError, PeerClosedError, PeerTimeoutError
+from netmeasure.measurement import roles
+from netmeasure.measurement.side_report import own_report
+from netmeasure.observe import Observer, Opening
+from netmeasure.peer.client.connect import Connector
+from netmeasure.peer.client.control import ClientControl
+from netmeasure.peer.client.data_phase import ClientData
+from netmeasure.peer.client.outcome import Outcome, build_result
+from netmeasure.peer.client.totals import check_streams, check_total
+from netmeasure.peer.exchange import wire_results
+from netmeasure.peer.observing import control_facts, open_streams
+from netmeasure.peer.parameters import client_parameters
+from netmeasure.peer.plans import build_workload, client_plan
+from netmeasure.protocol import Kind, PeerResults, Side, new_cookie, stream_ids
+from netmeasure.protocol.auth import make_token
+from netmeasure.result import ErrorRecord, FlowDirection, Host, Interval, Result, SideReport
+from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
+from netmeasure.workloads.tcp import check_file
+
+#: iperf3's datagrams where the MSS of the control connection can't be used.
+PLAIN_DATAGRAM_BYTES = 1460
 
 
 class PeerTest:
-    """One test with one server."""
+    """One test against one server: what `measurement.run.Run` drives."""
 
     def __init__(
         self, host: str, port: int, spec: PeerSpec, observer: Observer | None = None
     ) -> None:
-        self._host = host
-        self._port = port
-        self._dialogue = Dialogue(host, port, spec, observer or Observer())
-
-    @property
-    def stop(self) -> asyncio.Event:
-        return self._dialogue.stop
-
-    @property
-    def step(self) -> str:
-        return self._dialogue.step
+        self.stop = asyncio.Event()
+        #: the step that is under way: the phase of an error that does not name its own
+        self.step = "connect"
+        self._target = sockets.address_text((host, port))
+        self._spec = replace(spec, credentials=None)
+        self._credentials = spec.credentials
+        self._directions = roles.directions(spec.direction, spec.streams)
+        self._observer = observer or Observer()
+        self._started_at = wall_now()
+        self._cookie = new_cookie()
+        self._connector = Connector(host, port, self._spec, self._cookie)
+        self._resources = ResourceLog()
+        self._client_control: ClientControl | None = None
+        self._workload: Workload | None = None
+        self._data: ClientData | None = None
+        self._peer_results: PeerResults | None = None
+        self._side: SideReport | None = None
 
     @property
     def transferring(self) -> bool:
-        workload = self._dialogue.workload
-        return workload is not None and workload.origin_ns is not None
+        """Whether the data phase has begun."""
+        return self._workload is not None and self._workload.origin_ns is not None
+
+    @property
+    def _control(self) -> ClientControl:
+        if self._client_control is None:
+            raise MeasureError("not connected yet")
+        return self._client_control
+
+    # ---- the steps ------------------------------------------------------------------------------
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
-        await self._dialogue.run(emit)
+        """Take all steps, and give each interval to `emit` when it is over."""
+        self._check_host()
+        await self._rest()
+        channel = ControlChannel(await self._connector.connect_control(), Side.CLIENT)
+        self._client_control = ClientControl(channel, self._connector.address, self._spec.deadlines)
+        self.step = "control"
+        await self._shake_hands()
+        plan = client_plan(self._spec, extended=self._control.extended)
+        workload = self._workload = build_workload(plan)
+        self.step = "connect"
+        await self._open_streams(workload)
+        self.step = "data"
+        await self._transfer(workload, emit)
+        self.step = "results"
+        await self._exchange_results(workload)
+
+    def _check_host(self) -> None:
+        """Raise SpecError or SocketOptionError if this host can't do what the test needs."""
+        spec = self._spec
+        check_cpu(spec.cpu)
+        if isinstance(spec, TcpSpec) and spec.file is not None:
+            check_file(spec.file, writing=spec.direction == "download")
+
+    async def _rest(self) -> None:
+        """Measure what this host does before the test, where that is asked for."""
+        if baseline_s := self._spec.timing.baseline_s:
+            await first_of(self._resources.rest(baseline_s), self._stopped())
+            self._connector.restart()
+
+    async def _stopped(self) -> None:
+        await self.stop.wait()
+
+    async def _shake_hands(self) -> None:
+        control = self._control
+        with self._connector.phases.measure("control", "control"):
+            await control.introduce(self._cookie)
+            self._choose_datagram_size(control.channel.mss_bytes)
+            await control.propose(client_parameters(self._spec, self._token()))
+            self._observer.on_accepted(control_facts(control.channel, self._cookie))
+            await control.agree()
+
+    def _choose_datagram_size(self, mss_bytes: int | None) -> None:
+        """Choose the size of datagrams where the user has given none: the largest payload that the
+        path's MTU takes whole, or iperf3's default, the MSS of the control connection."""
+        if isinstance(self._spec, UdpSpec) and self._spec.datagram_bytes is None:
+            size = sockets.datagram_room(self._connector.address)
+            if self._spec.size_by_mss:
+                mss = mss_bytes or 0
+                size = mss if 0 < mss <= MAX_DATAGRAM_BYTES else PLAIN_DATAGRAM_BYTES
+            self._spec = replace(self._spec, datagram_bytes=size)
+
+    def _token(self) -> str | None:
+        return make_token(self._credentials, unix_s()) if self._credentials else None
+
+    async def _open_streams(self, workload: Workload) -> None:
+        """Open all data streams: at once where the server is netmeasure, which tells them apart by
+        their numbers; one after the other for iperf3, which goes by the order of acceptance."""
+        numbers = zip(stream_ids(len(self._directions)), self._directions, strict=True)
+        opening = [
+            self._open_stream(workload, index, number, direction)
+            for index, (number, direction) in enumerate(numbers)
+        ]
+        control = self._control
+        steps = all_of(*opening) if control.extended else one_by_one(*opening)
+        if isinstance(self._spec, UdpSpec):
+            # a server that goes on has heard all hellos, even if its last answer was lost
+            await first_of(steps, control.channel.arrives())
+        else:
+            await steps
+
+    async def _open_stream(
+        self, workload: Workload, index: int, number: int, direction: FlowDirection
+    ) -> None:
+        control = self._control
+        sock, syns = await self._connector.open_stream(
+            index, number, lambda: control.channel.has_news, extended=control.extended
+        )
+        workload.add(number, roles.client_role(direction), sock, syns)
+
+    async def _transfer(self, workload: Workload, emit: Callable[[Interval], None]) -> None:
+        control = self._control
+        workload.begin()
+        await control.expect(Kind.TEST_START)
+        await control.expect(Kind.TEST_RUNNING)
+        self._observer.on_opening(self._opening(workload))
+        workload.start()
+        self._data = ClientData(workload, self._spec, control, emit, self.stop)
+        async with self._resources.running():
+            await self._data.run()
+        if error := workload.failed():
+            raise error
+
+    def _opening(self, workload: Workload) -> Opening:
+        control = self._control
+        announced = control.announcement
+        return Opening(
+            end="client",
+            started_at=self._started_at,
+            unix_s=unix_s(),
+            control=control_facts(control.channel, self._cookie),
+            streams=open_streams(workload),
+            spec=self._spec,
+            peer=announced.host if announced else Host(program="iperf3"),
+            extended=control.extended,
+        )
+
+    async def _exchange_results(self, workload: Workload) -> None:
+        control, deadlines = self._control, self._spec.deadlines
+        drained_s = deadlines.drain_s + deadlines.results_s
+        await control.expect(Kind.EXCHANGE_RESULTS, deadline_s=drained_s)
+        mine = wire_results(self._report(), extended=control.extended)
+        await control.send(Kind.CLIENT_RESULTS, mine, deadline_s=deadlines.results_s)
+        message = await control.expect(Kind.SERVER_RESULTS, deadline_s=drained_s)
+        self._peer_results = message.payload
+        await control.expect(Kind.DISPLAY_RESULTS, deadline_s=deadlines.results_s)
+        self._check_totals(workload, message.payload)
+        with suppress(PeerClosedError, PeerTimeoutError):  # nothing is missing without it
+            await control.send(Kind.IPERF_DONE, deadline_s=deadlines.results_s)
+
+    def _check_totals(self, workload: Workload, results: PeerResults) -> None:
+        """Raise StreamError if a TCP stream lost bytes, or a byte limit was not reached."""
+        spec = self._spec
+        if isinstance(spec, UdpSpec):
+            return  # what is missing is lost, and counted as such
+        check_streams(self._report(), results.netmeasure)
+        received = [workload.received(number) for number in workload.ids("receiver")]
+        partial = self.stop.is_set() or self._control.finite or spec.timing.omit_s
+        if received and spec.total_bytes is not None and not partial:
+            check_total("the test", sum(received), spec.total_bytes)
+
+    # ---- after the last step --------------------------------------------------------------------
 
     async def leave(self) -> None:
-        await self._dialogue.leave()
+        """Stop every thread, tell the server if the test was not over, close the connection. The
+        data sockets stay until `close`, so that their figures can still be read."""
+        if self._workload is not None:
+            self._workload.abort()
+            await self._workload.join()
+        if self._data is not None:
+            self._data.last_interval()
+        if self._client_control is not None:
+            await self._client_control.leave()
 
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
-        return _result(self._host, self._port, self._dialogue, started_at, error)
+        """Return the Result of the test, complete without an error. Call after `leave`."""
+        control = self._client_control
+        stopped = self.stop.is_set()
+        cut_short = stopped or error is not None
+        outcome = Outcome(
+            target=self._target,
+            spec=self._spec,
+            directions=self._directions,
+            phases=self._connector.phases,
+            workload=self._workload,
+            client=self._report(),
+            announcement=control.announcement if control else None,
+            peer_results=self._peer_results,
+            auto_stop=self._data.auto_stop(stopped=cut_short) if self._data else None,
+            stopped=stopped,
+        )
+        return build_result(outcome, started_at, error)
 
     def close(self) -> None:
-        self._dialogue.close()
+        """Close the data sockets. Call after `result`."""
+        if self._workload is not None:
+            self._workload.close()
 
-
-def _result(
-    host: str, port: int, dialogue: Dialogue, started_at: str, error: ErrorRecord | None
-) -> Result:
-    client = dialogue.side()
-    server = peer_report(
-        dialogue.peer_results,
-        dialogue.directions,
-        "server",
-        udp=isinstance(dialogue.spec, UdpSpec),
-    )
-    if dialogue.announcement is not None and dialogue.peer_results is None:
-        server = SideReport(host=dialogue.announcement.host)
-    origin_ns = None
-    if dialogue.workload is not None and dialogue.workload.origin_ns is not None:
-        origin_ns = dialogue.workload.origin_ns - dialogue.phases.origin_ns
-        _add_first_bytes(dialogue.phases, client, dialogue.workload)
-    auto_stop = dialogue.auto_stop(error)
-    return Result(
-        spec=dialogue.spec,
-        complete=error is None,
-        error=error,
-        started_at=started_at,
-        target=address_text((host, port)),
-        setup=dialogue.phases.collected(),
-        flows=build_flows(
-            dialogue.spec,
-            dialogue.directions,
-            client,
-            server,
-            origin_ns,
-            counted_ns=auto_stop.counted_ns if auto_stop else None,
-        ),
-        client=client,
-        server=server,
-        peer_extended=dialogue.extended,
-        server_output=dialogue.server_output,
-        auto_stop=auto_stop,
-        notes=(*_notes(dialogue, client), *ending_notes(auto_stop)),
-    )
-
-
-def _add_first_bytes(phases: PhaseLog, client: SideReport, workload: Workload) -> None:
-    """The last phase of set-up: from when all streams were there to the first byte of each."""
-    begun_ns, zero_ns = workload.begun_ns or 0, workload.origin_ns or 0
-    for stream in client.streams:
-        if stream.series is not None:
-            phases.add(
-                "first_byte",
-                f"stream {stream.id}",
-                begun_ns,
-                zero_ns + stream.series.origin_ns,
-                detail=_first(stream),
-            )
-
-
-def _first(stream: StreamReport) -> str:
-    if stream.role == "receiver":
-        return "received"
-    return "acknowledged" if stream.acked_bytes is not None else "sent"
-
-
-def _notes(dialogue: Dialogue, client: SideReport) -> tuple[str, ...]:
-    """What was asked for and could not be had, or could not be learned."""
-    notes: list[str] = []
-    results = dialogue.peer_results
-    if results is not None and not dialogue.extended:
-        notes.append("the server is a plain iperf3: its time series and kernel data are unknown")
-        wanted, used = dialogue.spec.options.congestion, results.congestion_used
-        if wanted and used and wanted != used:
-            notes.append(f"the server used congestion control {used}, not {wanted}")
-    notes += udp_notes(dialogue.spec, client)
-    if dialogue.stop.is_set():
-        notes.append("stopped early by the user")
-    late = [s.id for s in client.streams if s.acked_bytes is not None and s.bytes != s.acked_bytes]
-    if results is not None and late:
-        notes.append(
-            f"not everything sent was acknowledged within {dialogue.spec.deadlines.drain_s:g} s"
-            f" after the end, on streams {late}"
-        )
-    return tuple(notes)
-
-
-def udp_notes(spec: PeerSpec, side: SideReport) -> list[str]:
-    """What a user should know before he believes a UDP test's figures."""
-    if not isinstance(spec, UdpSpec):
-        return []
-    notes: list[str] = []
-    header = 28
-    for stream in side.streams:
-        facts, counts = stream.socket, stream.datagrams
-        if facts is None or counts is None or counts.datagram_bytes is None:
-            continue
-        if facts.remote and facts.remote.startswith("["):
-            header = 48
-        if facts.pmtu_bytes and counts.datagram_bytes + header > facts.pmtu_bytes:
-            notes.append(
-                f"datagrams of {counts.datagram_bytes} bytes are sent in fragments: the path's MTU"
-                f" of {facts.pmtu_bytes} takes {facts.pmtu_bytes - header}"
-            )
-        if counts.offload_error:
-            notes.append(f"no segmentation offload on this path: {counts.offload_error}")
-        if counts.skipped_ns:
-            notes.append(
-                f"stream {stream.id} gave up {counts.skipped_ns / 1e6:.1f} ms of its schedule after"
-                " stalls, rather than send a burst"
-            )
-    return list(dict.fromkeys(notes))
+    def _report(self) -> SideReport:
+        """Return what this end saw. It is read once, when the threads have ended."""
+        if self._side is None:
+            self._side = own_report(self._workload, self._resources)
+        return self._side

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from netmeasure.clock import wall_now
+from netmeasure.clock import unix_s, wall_now
 from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
@@ -33,14 +33,15 @@ from netmeasure.measurement import roles
 from netmeasure.measurement.flows import build_flows
 from netmeasure.measurement.run import error_record
 from netmeasure.measurement.side_report import own_report
-from netmeasure.observe import Observer
+from netmeasure.observe import Observer, Opening
 from netmeasure.peer.exchange import peer_report, wire_results
-from netmeasure.peer.observing import Witness, control_seen, opening
+from netmeasure.peer.observing import control_facts, open_streams
 from netmeasure.peer.parameters import server_spec
 from netmeasure.peer.plans import build_workload, server_plan
 from netmeasure.peer.server.accept import Arrivals
 from netmeasure.peer.server.admission import admit
 from netmeasure.peer.server.data_phase import NO_DATA, ServerData
+from netmeasure.peer.server.notifier import Notifier
 from netmeasure.protocol import (
     Announcement,
     Kind,
@@ -105,7 +106,7 @@ class Session:
         self._side: SideReport | None = None
         self._resources = ResourceLog(baseline)
         self._cookie = cookie
-        self._witness = Witness(observer, interval_s)
+        self._notifier = Notifier(observer, interval_s)
         self._gatekeeper = gatekeeper
         #: the client was refused because of who it is, or is not
         self.unauthorized = False
@@ -148,7 +149,7 @@ class Session:
         """Serve the client to the end; `result` is what came of it."""
         error: BaseException | None = None
         try:
-            self._witness.accepted(control_seen(self._control, self._cookie))
+            self._notifier.accepted(control_facts(self._control, self._cookie))
             parameters = await self._agree()
             async with self._may_open(parameters):
                 workload = await self._take_streams(parameters)
@@ -168,7 +169,7 @@ class Session:
                     error, PeerClosedError | PeerTerminatedError | asyncio.CancelledError
                 ):
                     self.refusal = str(error)
-                self._witness.over(self.result, error_record(error))
+                self._notifier.over(self.result, error_record(error))
 
     async def _agree(self) -> Parameters:
         limits = self._limits
@@ -238,14 +239,15 @@ class Session:
     async def _transfer(self, parameters: Parameters, workload: Workload) -> ServerData:
         limits = self._limits
         assert self._spec is not None
-        self._witness.opened(
-            opening(
-                "server",
-                self._started_at,
-                control_seen(self._control, self._cookie),
-                workload,
-                self._spec,
-                self._client_host(),
+        self._notifier.opened(
+            Opening(
+                end="server",
+                started_at=self._started_at,
+                unix_s=unix_s(),
+                control=control_facts(self._control, self._cookie),
+                streams=open_streams(workload),
+                spec=self._spec,
+                peer=self._client_host(),
                 extended=self.tags_streams,
             )
         )
@@ -256,7 +258,7 @@ class Session:
         data = ServerData(
             workload, parameters, limits, self._control, self._bad_news, self._count_tests
         )
-        async with self._witness.intervals(workload, self._spec.timing.omit_s):
+        async with self._notifier.intervals(workload, self._spec.timing.omit_s):
             await data.run()
         if error := workload.failed():
             raise error
@@ -274,10 +276,10 @@ class Session:
         self._client_results = message.payload
         await data.take_rest(message.payload)
         mine = wire_results(self._report(), extended=self.tags_streams, peer=message.payload)
-        self._witness.last_interval()
+        self._notifier.last_interval()
         workload.close()
         if self._parameters is not None and self._parameters.get_server_output:
-            mine = self._witness.with_output(mine, lambda: self._assemble(None))
+            mine = self._notifier.with_output(mine, lambda: self._assemble(None))
         await control.send(Kind.SERVER_RESULTS, mine, deadline_s=limits.results_s)
         await control.send(Kind.DISPLAY_RESULTS, deadline_s=limits.results_s)
         try:
@@ -309,7 +311,7 @@ class Session:
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
-            self._witness.last_interval()
+            self._notifier.last_interval()
         self._arrivals.close()
         await self._control.close()
 

@@ -1,0 +1,137 @@
+"""The control connection to a server: the handshake, and what the server may say instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from netmeasure.engine.control import ControlChannel
+from netmeasure.engine.sockets import Address
+from netmeasure.errors import (
+    BusyError,
+    MeasureError,
+    PeerClosedError,
+    PeerRefusedError,
+    PeerTerminatedError,
+    PeerTimeoutError,
+    RemoteProtocolError,
+)
+from netmeasure.protocol import (
+    Announcement,
+    Kind,
+    Message,
+    Parameters,
+    Payload,
+    Phase,
+    error_text,
+)
+from netmeasure.spec import Deadlines
+
+#: How long a server may take to receive the news that the client leaves.
+LEAVE_S = 1.0
+
+
+class ClientControl:
+    """Sends a client's messages and waits for the server's, each within its deadline."""
+
+    def __init__(self, channel: ControlChannel, server: Address, deadlines: Deadlines) -> None:
+        self.channel = channel
+        #: what a netmeasure server says of itself; None of a plain iperf3, and before the handshake
+        self.announcement: Announcement | None = None
+        self._server = server
+        self._deadlines = deadlines
+
+    @property
+    def extended(self) -> bool:
+        """Whether the server is netmeasure as well."""
+        return self.announcement is not None
+
+    @property
+    def finite(self) -> bool:
+        """Whether the server sends a file, and its streams end where the file ends."""
+        return self.announcement is not None and self.announcement.finite
+
+    async def send(
+        self, kind: Kind, payload: Payload = None, *, deadline_s: float | None = None
+    ) -> None:
+        """Send a message, by default within the deadline of the handshake."""
+        await self.channel.send(kind, payload, deadline_s=self._within(deadline_s))
+
+    async def expect(self, *kinds: Kind, deadline_s: float | None = None) -> Message:
+        """Return the server's next message, which must be of one of these kinds.
+
+        Raises the error that the message stands for if it is of another kind. The deadline is by
+        default that of the handshake.
+        """
+        message = await self.channel.receive(deadline_s=self._within(deadline_s))
+        if message.kind in kinds:
+            return message
+        raise self.failure(message)
+
+    def failure(self, message: Message) -> MeasureError:
+        """Return the error that a message stands for which ends the test."""
+        if message.kind is Kind.ACCESS_DENIED:
+            return BusyError(
+                f"{self._server} is busy with another test",
+                phase="control",
+                hint="try again later; a netmeasure server runs tests at the same time",
+            )
+        if message.kind is Kind.SERVER_ERROR:
+            return PeerRefusedError(
+                f"the server gave up: {error_text(message.payload)}",
+                number=message.payload.code,
+            )
+        if message.kind is Kind.SERVER_TERMINATE:
+            return PeerTerminatedError("the server was told to terminate")
+        return RemoteProtocolError(f"the server sent {message.kind.name} too early")
+
+    def _within(self, deadline_s: float | None) -> float:
+        return self._deadlines.handshake_s if deadline_s is None else deadline_s
+
+    # ---- the handshake --------------------------------------------------------------------------
+
+    async def introduce(self, cookie: str) -> None:
+        """Send the cookie, and wait until the server asks for the parameters."""
+        with self._handshake():
+            await self.send(Kind.COOKIE, cookie)
+            await self.expect(Kind.PARAM_EXCHANGE)
+
+    async def propose(self, parameters: Parameters) -> None:
+        """Send the parameters of the test."""
+        with self._handshake():
+            await self.send(Kind.PARAMETERS, parameters)
+
+    async def agree(self) -> None:
+        """Wait until the server asks for the data streams; a netmeasure server first announces
+        itself."""
+        with self._handshake():
+            message = await self.expect(Kind.EXTENSION, Kind.CREATE_STREAMS)
+            if message.kind is Kind.EXTENSION:
+                self.announcement = message.payload
+                await self.expect(Kind.CREATE_STREAMS)
+
+    @contextmanager
+    def _handshake(self) -> Iterator[None]:
+        """Explain a failure by what most likely listens there instead of a server."""
+        try:
+            yield
+        except RemoteProtocolError as exc:
+            raise RemoteProtocolError(
+                f"{self._server} is not an iperf3 or netmeasure server: {exc}",
+                phase="control",
+                hint="another service listens on that port",
+            ) from None
+        except (PeerClosedError, PeerTimeoutError) as exc:
+            exc.hint = "it may be busy with another test, or not an iperf3 server"
+            raise
+
+    # ---- the end --------------------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        """Tell the server if the test was not over, and close the connection."""
+        if self.channel.connection.phase not in (Phase.OVER, Phase.START):
+            try:
+                await self.channel.send(Kind.CLIENT_TERMINATE, deadline_s=LEAVE_S)
+            except MeasureError:
+                pass  # the server has gone already
+        await self.channel.close()

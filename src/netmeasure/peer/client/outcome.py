@@ -1,0 +1,162 @@
+"""The Result of a client's test, from everything that the test knows at its end."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from netmeasure.engine.phases import PhaseLog
+from netmeasure.measurement.autostop import ending_notes
+from netmeasure.measurement.flows import build_flows
+from netmeasure.peer.exchange import peer_report
+from netmeasure.protocol import Announcement, PeerResults
+from netmeasure.result import (
+    AutoStop,
+    ErrorRecord,
+    FlowDirection,
+    Result,
+    SideReport,
+    StreamReport,
+)
+from netmeasure.spec import PeerSpec, UdpSpec
+from netmeasure.workloads.base import Workload
+
+#: Headers in front of a datagram's payload: UDP's 8 bytes and those of IP (RFC 768, 791, 8200).
+_HEADERS_V4, _HEADERS_V6 = 28, 48
+
+
+class Outcome(NamedTuple):
+    """What a test knows when its threads have ended and its control connection is closed.
+
+    workload      None where the test did not come to its streams
+    announcement  what a netmeasure server said of itself; None of a plain iperf3
+    peer_results  None where the server has sent none
+    stopped       the user ended the test early
+    """
+
+    target: str
+    spec: PeerSpec
+    directions: tuple[FlowDirection, ...]
+    phases: PhaseLog
+    workload: Workload | None
+    client: SideReport
+    announcement: Announcement | None
+    peer_results: PeerResults | None
+    auto_stop: AutoStop | None
+    stopped: bool
+
+
+def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -> Result:
+    """Return the Result of a test, complete without an error."""
+    workload, phases, auto_stop = outcome.workload, outcome.phases, outcome.auto_stop
+    server = _server_report(outcome)
+    origin_ns = None
+    if workload is not None and workload.origin_ns is not None:
+        origin_ns = workload.origin_ns - phases.origin_ns
+        _add_first_bytes(phases, outcome.client, workload)
+    return Result(
+        spec=outcome.spec,
+        complete=error is None,
+        error=error,
+        started_at=started_at,
+        target=outcome.target,
+        setup=phases.collected(),
+        flows=build_flows(
+            outcome.spec,
+            outcome.directions,
+            outcome.client,
+            server,
+            origin_ns,
+            counted_ns=auto_stop.counted_ns if auto_stop else None,
+        ),
+        client=outcome.client,
+        server=server,
+        peer_extended=outcome.announcement is not None,
+        server_output=_server_output(outcome),
+        auto_stop=auto_stop,
+        notes=(*_notes(outcome), *ending_notes(auto_stop)),
+    )
+
+
+def _server_report(outcome: Outcome) -> SideReport:
+    if outcome.announcement is not None and outcome.peer_results is None:
+        return SideReport(host=outcome.announcement.host)
+    udp = isinstance(outcome.spec, UdpSpec)
+    return peer_report(outcome.peer_results, outcome.directions, "server", udp=udp)
+
+
+def _server_output(outcome: Outcome) -> str | None:
+    """Return what the server printed, where it was asked for that."""
+    results = outcome.peer_results
+    if results is None or not outcome.spec.server_output:
+        return None
+    if results.server_output_json is not None:
+        return msgspec.json.encode(results.server_output_json).decode()
+    return results.server_output_text
+
+
+def _add_first_bytes(phases: PhaseLog, client: SideReport, workload: Workload) -> None:
+    """Add the last phase of set-up: from the moment at which all streams were open to the first
+    byte of each."""
+    begun_ns, zero_ns = workload.begun_ns or 0, workload.origin_ns or 0
+    for stream in client.streams:
+        if stream.series is not None:
+            phases.add(
+                "first_byte",
+                f"stream {stream.id}",
+                begun_ns,
+                zero_ns + stream.series.origin_ns,
+                detail=_counted(stream),
+            )
+
+
+def _counted(stream: StreamReport) -> str:
+    """Return the word for what a stream's bytes were counted by."""
+    if stream.role == "receiver":
+        return "received"
+    return "acknowledged" if stream.acked_bytes is not None else "sent"
+
+
+def _notes(outcome: Outcome) -> tuple[str, ...]:
+    """Return sentences on what was asked for and could not be had, or could not be learned."""
+    notes: list[str] = []
+    spec, streams, results = outcome.spec, outcome.client.streams, outcome.peer_results
+    if results is not None and outcome.announcement is None:
+        notes.append("the server is a plain iperf3: its time series and kernel data are unknown")
+        wanted, used = spec.options.congestion, results.congestion_used
+        if wanted and used and wanted != used:
+            notes.append(f"the server used congestion control {used}, not {wanted}")
+    if isinstance(spec, UdpSpec):
+        notes += dict.fromkeys(note for stream in streams for note in _udp_notes(stream))
+    if outcome.stopped:
+        notes.append("stopped early by the user")
+    late = [s.id for s in streams if s.acked_bytes is not None and s.bytes != s.acked_bytes]
+    if results is not None and late:
+        notes.append(
+            f"not everything sent was acknowledged within {spec.deadlines.drain_s:g} s"
+            f" after the end, on streams {late}"
+        )
+    return tuple(notes)
+
+
+def _udp_notes(stream: StreamReport) -> list[str]:
+    """Return sentences on what bears on the figures of a UDP stream."""
+    facts, counts = stream.socket, stream.datagrams
+    if facts is None or counts is None or counts.datagram_bytes is None:
+        return []
+    notes: list[str] = []
+    header = _HEADERS_V6 if facts.remote and facts.remote.startswith("[") else _HEADERS_V4
+    if facts.pmtu_bytes and counts.datagram_bytes + header > facts.pmtu_bytes:
+        notes.append(
+            f"datagrams of {counts.datagram_bytes} bytes are sent in fragments: the path's MTU"
+            f" of {facts.pmtu_bytes} takes {facts.pmtu_bytes - header}"
+        )
+    if counts.offload_error:
+        notes.append(f"no segmentation offload on this path: {counts.offload_error}")
+    if counts.skipped_ns:
+        notes.append(
+            f"stream {stream.id} gave up {counts.skipped_ns / 1e6:.1f} ms of its schedule after"
+            " stalls, rather than send a burst"
+        )
+    return notes

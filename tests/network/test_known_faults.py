@@ -1,7 +1,4 @@
-"""Faults of iperf3 that give wrong numbers: the situation of each, and that ours are right in it.
-
-The numbers in the names are those of the list in iperf3-facts.md, section 7.1.
-"""
+"""Faults of iperf3 that give wrong numbers: provoke each, and show that netmeasure's are right."""
 
 import asyncio
 import re
@@ -65,7 +62,7 @@ def network() -> Iterator[Network]:
 
 
 @both_ways
-def test_3_a_byte_limited_test_waits_for_the_interval_to_end(
+def test_a_byte_limited_test_waits_for_the_interval_to_end(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
     total = 100_000_000  # 0.84 s
@@ -80,7 +77,7 @@ def test_3_a_byte_limited_test_waits_for_the_interval_to_end(
 
 
 @both_ways
-def test_4_a_byte_limited_test_without_intervals_hangs(
+def test_a_byte_limited_test_without_intervals_hangs(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
     """An interval of 0 is refused; one that never ends does no harm; nor does iperf3's `-i 0`."""
@@ -98,7 +95,7 @@ def test_4_a_byte_limited_test_without_intervals_hangs(
 
 @pytest.mark.interop
 @pytest.mark.parametrize("options", [(), ("-R",)], ids=["upload", "download"])
-def test_4_a_byte_limited_test_of_iperf3_without_intervals_hangs(
+def test_a_byte_limited_test_of_iperf3_without_intervals_hangs(
     options: tuple[str, ...], network: Network, run_once: RunOnce
 ) -> None:
     total = 32 * 131_072
@@ -208,7 +205,7 @@ def check_target(flow: nm.Flow) -> None:
 
 @needs_relay
 @both_ways
-def test_5_the_round_trip_is_counted_as_time_of_the_transfer(
+def test_the_round_trip_is_counted_as_time_of_the_transfer(
     direction: str, far_away: FarAway
 ) -> None:
     check_target(far_away.ours[direction].flow)
@@ -217,7 +214,7 @@ def test_5_the_round_trip_is_counted_as_time_of_the_transfer(
 @needs_relay
 @pytest.mark.interop
 @pytest.mark.parametrize("option", ["", "-R"], ids=["upload", "download"])
-def test_5_the_round_trip_is_counted_when_iperf3_asks_our_server(
+def test_the_round_trip_is_counted_when_iperf3_asks_our_server(
     option: str, far_away: FarAway
 ) -> None:
     end = far_away.iperf3[option]["end"]
@@ -226,7 +223,7 @@ def test_5_the_round_trip_is_counted_when_iperf3_asks_our_server(
 
 
 @needs_relay
-def test_6_the_two_directions_swap_their_durations(far_away: FarAway) -> None:
+def test_the_two_directions_swap_their_durations(far_away: FarAway) -> None:
     result = far_away.ours["both"]
     assert [flow.direction for flow in result.flows] == ["upload", "download"]
     for flow in result.flows:
@@ -235,7 +232,7 @@ def test_6_the_two_directions_swap_their_durations(far_away: FarAway) -> None:
 
 @needs_relay
 @pytest.mark.interop
-def test_6_the_two_directions_of_iperf3_against_our_server(far_away: FarAway) -> None:
+def test_the_two_directions_of_iperf3_against_our_server(far_away: FarAway) -> None:
     """Whatever iperf3 prints of such a test: our server's own result of it is right."""
     (result,) = (
         result
@@ -250,7 +247,7 @@ def test_6_the_two_directions_of_iperf3_against_our_server(far_away: FarAway) ->
 
 @needs_relay
 @pytest.mark.parametrize("direction", ["upload", "download", "both"])
-def test_11_the_omitted_times_of_the_two_ends_are_not_the_same(
+def test_the_omitted_times_of_the_two_ends_are_not_the_same(
     direction: str, far_away: FarAway
 ) -> None:
     for flow in far_away.ours[f"{direction}, omit"].flows:
@@ -263,7 +260,7 @@ def test_11_the_omitted_times_of_the_two_ends_are_not_the_same(
         ), flow.direction
 
 
-def test_11_omitted_bytes_count_toward_the_limit(network: Network, run_once: RunOnce) -> None:
+def test_omitted_bytes_count_toward_the_limit(network: Network, run_once: RunOnce) -> None:
     total = 60_000_000
     timing = nm.Timing(total_bytes=total, omit_s=0.5)
     result, _ = run_once(
@@ -293,7 +290,7 @@ IPERF3_CLIENT = ("iperf3", "-C", "cubic", "-t", "30", "--forceflush")
         ),
     ],
 )
-def test_7_the_summary_is_inflated_when_the_client_dies(
+def test_the_summary_is_inflated_when_the_client_dies(
     program: tuple[str, ...], direction: str, network: Network, run_once: RunOnce
 ) -> None:
     """It dies in the middle of its second interval; bytes and time must end at the same moment."""
@@ -332,7 +329,7 @@ def skip_to(process: subprocess.Popen[bytes], pattern: re.Pattern[bytes]) -> Non
 
 @pytest.mark.interop
 @both_ways
-def test_7_the_summary_is_inflated_when_the_server_dies(
+def test_the_summary_is_inflated_when_the_server_dies(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
     spec = nm.TcpSpec(direction=direction, timing=nm.Timing(duration_s=30), options=CUBIC)
@@ -372,7 +369,7 @@ def slow_network() -> Iterator[Network]:
         yield pair
 
 
-def test_8_the_sender_reports_what_fitted_into_its_buffer(
+def test_the_sender_reports_what_fitted_into_its_buffer(
     slow_network: Network, run_once: RunOnce
 ) -> None:
     """What the sender says of itself, live and in the end, is no more than the link carried."""
@@ -393,7 +390,7 @@ def test_8_the_sender_reports_what_fitted_into_its_buffer(
 
 
 @pytest.mark.interop
-def test_8_our_server_tells_iperf3_what_fitted_into_its_buffer(
+def test_our_server_tells_iperf3_what_fitted_into_its_buffer(
     slow_network: Network, run_once: RunOnce
 ) -> None:
     async def main() -> Any:
@@ -412,7 +409,7 @@ def test_8_our_server_tells_iperf3_what_fitted_into_its_buffer(
 # ---- intervals
 
 
-def test_9_the_intervals_do_not_add_up_to_the_total(run_once: RunOnce) -> None:
+def test_the_intervals_do_not_add_up_to_the_total(run_once: RunOnce) -> None:
     """Short intervals of four fast streams each way: anything that is lost between reading a
     counter and the next reading shows up here."""
     spec = nm.TcpSpec(
@@ -437,7 +434,7 @@ def test_9_the_intervals_do_not_add_up_to_the_total(run_once: RunOnce) -> None:
 
 
 @both_ways
-def test_10_the_interval_after_the_omitted_time_is_wrong(
+def test_the_interval_after_the_omitted_time_is_wrong(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
     """The omitted second is no multiple of the interval: one edge must be where it ends."""
@@ -457,7 +454,7 @@ def test_10_the_interval_after_the_omitted_time_is_wrong(
 
 
 @needs_relay
-def test_17_the_remote_senders_tcp_figures_are_missing(run_once: RunOnce) -> None:
+def test_the_remote_senders_tcp_figures_are_missing(run_once: RunOnce) -> None:
     """In a download the server sends; its kernel's figures come back with the results, and the
     server knows the client's. Losses on the way make sure that there is something to count."""
     spec = nm.TcpSpec(direction="download", timing=nm.Timing(duration_s=1), options=CUBIC)

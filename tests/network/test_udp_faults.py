@@ -1,8 +1,6 @@
-"""Faults of iperf3 with datagrams: the situation of each, and that ours are right in it.
+"""Faults of iperf3 with datagrams: provoke each, and show that netmeasure's figures are right there.
 
-The numbers in the names are those of the list in iperf3-facts.md, section 7.1 and 7.2. Number 2
-(copies hide losses) is in test_udp_loss.py, number 19 (32 bits of sequence number run over) in
-fast/test_udp_loops.py.
+That copies hide losses is in test_udp_loss.py, that sequence numbers of 32 bits wrap in fast/.
 """
 
 from __future__ import annotations
@@ -87,7 +85,7 @@ def spec(direction: Direction = "upload", **more: Any) -> nm.UdpSpec:
 
 @needs_relay
 @pytest.mark.parametrize("direction", ["upload", "download", "both"])
-def test_1_the_loss_of_everything_is_reported_as_none(direction: Direction) -> None:
+def test_the_loss_of_everything_is_reported_as_none(direction: Direction) -> None:
     with Relay(gap=(1, FOREVER), watch=SIZE) as line:
         result = measured(line, spec(direction))
         line.stop()
@@ -102,7 +100,7 @@ def test_1_the_loss_of_everything_is_reported_as_none(direction: Direction) -> N
 
 @needs_relay
 @both_ways
-def test_1_an_outage_up_to_the_end_is_no_loss(direction: Direction) -> None:
+def test_an_outage_up_to_the_end_is_no_loss(direction: Direction) -> None:
     with Relay(gap=(301, FOREVER), watch=SIZE) as line:
         result = measured(line, spec(direction))
         line.stop()
@@ -129,7 +127,7 @@ def test_1_an_outage_up_to_the_end_is_no_loss(direction: Direction) -> None:
 
 @needs_relay
 @pytest.mark.interop
-def test_1_our_server_tells_iperf3_that_everything_was_lost() -> None:
+def test_our_server_tells_iperf3_that_everything_was_lost() -> None:
     words = ("-u", "-b", "8M", "-l", str(SIZE), "-t", "1")
     with Relay(gap=(1, FOREVER), watch=SIZE) as line, serving(line) as (server, ended):
         report = iperf3.client(line.server.address, server.port, *words, network=line)
@@ -146,7 +144,7 @@ def test_1_our_server_tells_iperf3_that_everything_was_lost() -> None:
 @needs_relay
 @pytest.mark.interop
 @both_ways
-def test_1_an_iperf3_server_does_not_hide_from_our_client_that_everything_was_lost(
+def test_an_iperf3_server_does_not_hide_from_our_client_that_everything_was_lost(
     direction: Direction,
 ) -> None:
     with Relay(gap=(1, FOREVER), watch=SIZE) as line:
@@ -175,7 +173,7 @@ def network() -> Iterator[Network]:
         yield pair
 
 
-def test_13_the_datagrams_missed_in_a_stall_are_sent_at_once(network: Network) -> None:
+def test_the_datagrams_missed_in_a_stall_are_sent_at_once(network: Network) -> None:
     """The sender is stopped for a second: 1250 datagrams are due when it goes on. The link would
     lose most of them, and the loss would be the tool's doing."""
     words = ("-u", "-b", "10M", "-l", str(SIZE), "-t", "2", "-i", "0.2", "--json")
@@ -223,7 +221,7 @@ def datagrams_out(network: Network) -> int:
 
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
 @both_ways
-def test_14_low_rates_are_sent_in_trains(direction: Direction, network: Network) -> None:
+def test_low_rates_are_sent_in_trains(direction: Direction, network: Network) -> None:
     """At 2 Mbit/s one datagram leaves every 4 ms, none longer than it should be: with segmentation
     offload, iperf3 sends 65 of them every 260 ms."""
     wanted = spec(direction, target_pps=None, target_bps=2_000_000, timing=nm.Timing(duration_s=1))
@@ -283,7 +281,7 @@ HELLO_BYTES, ANSWER_BYTES = 45, 4
     ],
     ids=["hello", "three-hellos", "answer"],
 )
-def test_25_a_lost_hello_costs_30_s_and_the_test(
+def test_a_lost_hello_costs_30_s_and_the_test(
     lost_bytes: int, lost: int, detail: str | None
 ) -> None:
     """It costs 20 ms, and 20, 40 and 80 ms for three; the answer's loss nothing, for the server
@@ -303,7 +301,7 @@ def test_25_a_lost_hello_costs_30_s_and_the_test(
 
 @needs_relay
 @both_ways
-def test_25_lost_hellos_of_many_streams_do_not_mix_them_up(direction: Direction) -> None:
+def test_lost_hellos_of_many_streams_do_not_mix_them_up(direction: Direction) -> None:
     with Relay(gap=(2, 5), watch=HELLO_BYTES) as line:
         result = measured(line, spec(direction, streams=4, target_pps=500))
     hellos = [phase for phase in result.setup if phase.name == "hello"]
@@ -322,7 +320,7 @@ def test_25_lost_hellos_of_many_streams_do_not_mix_them_up(direction: Direction)
 @needs_relay
 @pytest.mark.interop
 @both_ways
-def test_25_a_lost_hello_to_an_iperf3_server(direction: Direction) -> None:
+def test_a_lost_hello_to_an_iperf3_server(direction: Direction) -> None:
     """The first hello is lost, and the answer to the second."""
     with Relay(gap=(1, 1), watch=ANSWER_BYTES) as line:
         with iperf3.server(line, one_off=True) as server:

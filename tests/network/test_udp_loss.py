@@ -117,7 +117,7 @@ def test_a_line_that_loses_handshake_and_control_messages_too(
 @pytest.mark.rates  # a busy machine sends too few for the fates to show
 @both_ways
 def test_copies_and_overtaking_hide_no_loss(direction: Direction) -> None:
-    """iperf3 takes a copy for a datagram that came late, and one loss less is left: fault 2."""
+    """iperf3 takes a copy for a datagram that came late, and reports one loss too few."""
     fates = {"loss": 0.1, "duplicate": 0.1, "reorder": 0.1}
     with Relay(**fates, seed=5, watch=SIZE, only_watched=True) as line:
         result = measured(line, spec(direction))

@@ -149,10 +149,12 @@ def test_receive(side: Side, phase: Phase, kind: Kind) -> None:
         return  # one JSON object looks like the other that is due
     with pytest.raises(RemoteProtocolError) as caught:
         connection.next_message()
-    assert f"{WIRE[kind][0]:02x}" in str(caught.value)
+    byte = WIRE[kind][:1].hex()
     if (side, phase) == (Side.SERVER, Phase.START):
-        assert "does not speak iperf3's protocol" in str(caught.value)
+        words = f"does not speak iperf3's protocol: it began with {byte}"
+        assert words in str(caught.value)
     else:
+        assert f"sent byte 0x{byte}" in str(caught.value)
         assert phase.value in str(caught.value)
     assert connection.phase is phase
 

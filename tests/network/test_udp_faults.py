@@ -1,4 +1,4 @@
-"""Faults of iperf3 with datagrams: provoke each, and show that netmeasure's figures are right there.
+"""Faults of iperf3 with datagrams: provoke each, and show that netmeasure's figures are right.
 
 That copies hide losses is in test_udp_loss.py, that sequence numbers of 32 bits wrap in fast/.
 """

@@ -1,0 +1,249 @@
+"""Servers that cannot be connected to, and names whose addresses do not all work."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from support.scripted_server import (
+    CREATE_STREAMS,
+    Fake,
+    failure,
+    failure_with,
+    spec,
+)
+
+RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+# ---- no connection at all ---------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def nobody(host: str = "127.0.0.1") -> Iterator[int]:
+    """A port on which nobody listens, and nobody else will."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.bind((host, 0))
+        yield sock.getsockname()[1]
+
+
+@contextlib.contextmanager
+def deaf(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """A port whose backlog is full: the kernel drops the SYNs of whoever comes."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server((host, port), family=family, backlog=0))
+        where = listener.getsockname()
+        for _ in range(3):
+            sock = stack.enter_context(socket.socket(family))
+            sock.setblocking(False)
+            assert sock.connect_ex(where) == errno.EINPROGRESS
+        yield where[1]
+
+
+def test_a_refused_connection(run: RunLoop) -> None:
+    with nobody() as port:
+        error = run(failure(f"127.0.0.1:{port}"))
+    assert type(error) is nm.ConnectRefusedError
+    assert f"127.0.0.1:{port}" in str(error)
+    assert error.phase == "connect"
+    phases = error.result.setup
+    assert [(p.name, p.detail) for p in phases] == [("resolve", None), ("connect", "refused")]
+
+
+def test_a_connection_that_is_not_answered(run: RunLoop) -> None:
+    with deaf() as port:
+        error = run(failure(f"127.0.0.1:{port}"))
+    assert type(error) is nm.ConnectTimeoutError
+    assert "0.3 s" in str(error)
+    last = error.result.setup[-1]
+    assert (last.name, last.detail) == ("connect", "connect_timeout")
+    assert 0.29e9 <= last.duration_ns < 2e9
+
+
+def test_a_stream_that_is_refused(run: RunLoop) -> None:
+    async def script(it: Fake) -> None:
+        await it.welcome()
+        await it.take_json()
+        it.listener.close()
+        await it.say(CREATE_STREAMS)
+        await it.stay()
+
+    error = run(failure_with(script))
+    assert type(error) is nm.ConnectRefusedError
+    last = error.result.setup[-1]
+    assert (last.name, last.connection, last.detail) == ("connect", "stream 1", "refused")
+
+
+def test_a_stream_that_is_not_answered(run: RunLoop) -> None:
+    async def script(it: Fake) -> None:
+        await it.welcome()
+        await it.take_json()
+        it.listener.listen(0)
+        for _ in range(3):
+            sock = socket.socket()
+            it._socks.append(sock)
+            sock.setblocking(False)
+            sock.connect_ex(it.listener.getsockname())
+        await it.say(CREATE_STREAMS)
+        await it.stay()
+
+    error = run(failure_with(script))
+    assert type(error) is nm.ConnectTimeoutError
+    assert error.result.setup[-1].connection == "stream 1"
+
+
+def test_no_route(run: RunLoop) -> None:
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        code = sock.connect_ex(("240.0.0.1", 5201))
+    if code not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        pytest.skip(f"this machine has an answer for 240.0.0.1: {os.strerror(code)}")
+    error = run(failure("240.0.0.1"))
+    assert type(error) is nm.UnreachableError
+    assert "240.0.0.1:5201" in str(error)
+    assert error.result.setup[-1].detail == "unreachable"
+
+
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "a" * 64 + ".example", "a..b", "\u2603"])
+def test_a_name_that_does_not_exist(run: RunLoop, name: str) -> None:
+    error = run(failure(name, spec(deadlines={"resolve_s": 5})))
+    assert type(error) is nm.NameNotFoundError
+    assert repr(name) in str(error)
+    assert error.phase == "resolve"
+    assert [phase.name for phase in error.result.setup] == ["resolve"]
+
+
+def test_a_name_server_that_does_not_answer(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def hangs(*args: Any, **options: Any) -> Any:
+        release.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    async def main() -> nm.MeasureError:
+        try:
+            return await failure("lab1.example", spec(deadlines={"resolve_s": 0.1}))
+        finally:
+            release.set()
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    error = run_once(main())
+    assert type(error) is nm.PeerTimeoutError
+    assert error.phase == "resolve"
+    assert "0.1 s" in str(error)
+
+
+def test_a_name_without_an_address_of_the_wanted_family(run: RunLoop) -> None:
+    error = run(failure("::1", spec(options=nm.SocketOptions(family="ipv4"))))
+    assert type(error) is nm.NameNotFoundError
+    assert "ipv4" in error.hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bind_address": "192.0.2.1"},
+        {"bind_address": "not an address"},
+        {"congestion": "nonesuch"},
+    ],
+    ids=["address-elsewhere", "no-address", "congestion"],
+)
+def test_an_option_that_this_host_does_not_have(run: RunLoop, options: dict[str, Any]) -> None:
+    async def main() -> nm.MeasureError:
+        async with nm.serve("127.0.0.1", 0) as server:
+            return await failure(server.address, spec(options=nm.SocketOptions(**options)))
+
+    error = run(main())
+    assert type(error) is nm.SocketOptionError
+    assert str(next(iter(options.values()))) in str(error)
+    assert error.phase == "connect"
+
+
+def test_a_bound_port_that_is_taken(run: RunLoop) -> None:
+    async def main() -> nm.MeasureError:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            async with nm.serve("127.0.0.1", 0) as server:
+                options = nm.SocketOptions(bind_address="127.0.0.1", bind_port=port)
+                return await failure(server.address, spec(options=options))
+
+    error = run(main())
+    assert type(error) is nm.SocketOptionError
+    assert "can't bind to 127.0.0.1:" in str(error)
+
+
+# ---- some addresses do not work ---------------------------------------------------------------
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What "lab1" resolves to, in this order; the port is that of the query. On plain asyncio."""
+    chosen: list[str] = []
+    resolve = socket.getaddrinfo
+
+    def answer(host: object, port: object, *args: Any, **options: Any) -> Any:
+        if host != "lab1":
+            return resolve(host, port, *args, **options)
+        return [entry for each in chosen for entry in resolve(each, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    return chosen
+
+
+@pytest.mark.parametrize("order", [["::1", "127.0.0.1"], ["127.0.0.1", "::1"]], ids=str)
+@pytest.mark.parametrize("works", ["127.0.0.1", "::1"])
+def test_an_address_that_refuses_does_not_stop_us(
+    run_once: RunLoop, addresses: list[str], order: list[str], works: str
+) -> None:
+    addresses += order
+
+    async def main() -> nm.Result:
+        async with nm.serve(works, 0) as server:
+            return await nm.measure("lab1", spec(duration_s=0.05), port=server.port)
+
+    result = run_once(main())
+    assert result.complete
+    connect = result.setup[1]
+    assert connect.address.startswith(f"[{works}]:" if ":" in works else f"{works}:")
+    assert all(s.socket.remote == connect.address for s in result.client.streams)
+
+
+def test_an_address_that_does_not_answer_costs_a_moment_only(
+    run_once: RunLoop, addresses: list[str]
+) -> None:
+    addresses += ["::1", "127.0.0.1"]
+
+    async def main() -> nm.Result:
+        async with nm.serve("127.0.0.1", 0) as server:
+            with deaf("::1", server.port):
+                wanted = spec(duration_s=0.05, deadlines={"connect_s": 20})
+                return await nm.measure("lab1", wanted, port=server.port)
+
+    result = run_once(main())
+    assert result.complete
+    assert result.setup[1].address.startswith("127.0.0.1:")
+    # RFC 8305 waits a quarter of a second before it tries the next; that is part of set-up
+    assert 0.2e9 < result.set_up_ns < 2e9
+
+
+def test_no_address_that_answers(run_once: RunLoop, addresses: list[str]) -> None:
+    addresses += ["::1", "127.0.0.1"]
+
+    async def main() -> nm.MeasureError:
+        with nobody() as port, deaf("::1", port):
+            return await failure(f"lab1:{port}")
+
+    error = run_once(main())
+    assert isinstance(error, nm.ConnectRefusedError | nm.ConnectTimeoutError)
+    assert 0.29e9 <= error.result.setup[-1].duration_ns < 2e9

@@ -1,0 +1,162 @@
+"""Results of a server that are malformed, or that cannot be true."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from support.scripted_server import (
+    DISPLAY_RESULTS,
+    EXCHANGE_RESULTS,
+    TEST_END,
+    Fake,
+    assert_measured,
+    failure_with,
+    fake,
+    reset,
+    spec,
+)
+
+RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+CPU = dict.fromkeys(("cpu_util_total", "cpu_util_user", "cpu_util_system"), 0.5)
+STREAM = {"id": 1, "bytes": 1, "retransmits": 0, "jitter": 0, "errors": 0, "packets": 0}
+GOOD = {**CPU, "sender_has_retransmits": -1, "streams": [STREAM]}
+BAD_RESULTS: dict[str, object] = {
+    "not-json": b"{bad}",
+    "empty": b"",
+    "not-an-object": [1],
+    "no-streams": {k: v for k, v in GOOD.items() if k != "streams"},
+    "text-for-a-number": {**GOOD, "streams": [{**STREAM, "bytes": "many"}]},
+    "too-deep": b'{"streams":' + b"[" * 50_000,
+    "extension-not-an-object": {**GOOD, "netmeasure": 1},
+}
+
+
+@pytest.mark.parametrize("name", BAD_RESULTS)
+def test_results_that_make_no_sense(run_once: RunLoop, name: str) -> None:
+    async def script(it: Fake) -> None:
+        await it.finish()
+        await it.take_json()
+        await it.say_json(BAD_RESULTS[name])
+        await it.stay()
+
+    error = run_once(failure_with(script, spec(duration_s=0.05)))
+    assert type(error) is nm.RemoteProtocolError
+    assert_measured(error)
+
+
+@pytest.mark.parametrize("ids", [[], [7], [1, 1], [-1]], ids=str)
+def test_results_of_other_streams_than_there_were(run_once: RunLoop, ids: list[int]) -> None:
+    async def script(it: Fake) -> None:
+        await it.finish()
+        await it.take_json()
+        await it.say_json({**GOOD, "streams": [{**STREAM, "id": number} for number in ids]})
+        await it.say(DISPLAY_RESULTS)
+        await it.stay()
+
+    async def main() -> nm.Result:
+        async with fake(script) as it:
+            try:
+                return await nm.measure(it.address, spec(duration_s=0.05))
+            except nm.RemoteProtocolError as exc:  # to say so would be as good
+                result: nm.Result = exc.result
+                return result
+
+    result = run_once(main())
+    assert [stream.id for stream in result.client.streams] == [1]
+    assert result.flow.sender.bytes > 0
+    assert nm.Result.from_json(result.to_json()) == result
+
+
+SERIES = {"origin_ns": 0, "width_ns": 1_000_000, "bytes": [1000, 4000]}
+HOSTILE: dict[str, dict[str, Any]] = {
+    "width-zero": {"series": {**SERIES, "width_ns": 0}},
+    "width-huge": {"series": {**SERIES, "width_ns": 2**62}},
+    "long-ago": {"series": {**SERIES, "origin_ns": -(2**62)}},
+    "far-away": {"series": {**SERIES, "origin_ns": 2**62}},
+    "no-buckets": {"series": {**SERIES, "bytes": []}},
+    "bytes-negative": {"series": {**SERIES, "bytes": [-5]}},
+    "bytes-huge": {"series": {**SERIES, "bytes": [2**63 - 1] * 3}},
+    "total-negative": {"bytes": -1},
+    "last-before-first": {"first_ns": 5, "last_ns": -5},
+    "columns-ragged": {"tcp_info": {"at_ns": [1], "min_rtt_ns": [], "rtt_ns": [1, 2, 3]}},
+    "another-number": {"id": 7},
+    "other-role": {"role": "sender"},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
+    stream = {"id": 1, "role": "receiver", "bytes": 5000, "series": SERIES, **HOSTILE[name]}
+
+    async def script(it: Fake) -> None:
+        await it.start(extended=True)
+        assert await it.take(it.control, 1) == TEST_END
+        await it.say(EXCHANGE_RESULTS)
+        await it.take_json()
+        await it.say_json({**GOOD, "netmeasure": {"streams": [stream]}})
+        await it.say(DISPLAY_RESULTS)
+        await it.stay()
+
+    async def main() -> nm.Result:
+        async with fake(script) as it:
+            try:
+                return await nm.measure(it.address, spec(duration_s=0.05))
+            except nm.MeasureError as exc:  # believed or refused, but never a crash
+                result: nm.Result = exc.result
+                return result
+
+    result = run_once(main())
+    assert result.peer_extended
+    assert result.client.streams[0].acked_bytes > 0
+    assert nm.Result.from_json(result.to_json()) == result
+
+
+def test_a_server_that_received_less_than_was_acknowledged(run_once: RunLoop) -> None:
+    stream = {"id": 1, "role": "receiver", "bytes": 5000, "end_reason": "eof", "series": SERIES}
+
+    async def script(it: Fake) -> None:
+        await it.start(extended=True)
+        assert await it.take(it.control, 1) == TEST_END
+        await it.say(EXCHANGE_RESULTS)
+        await it.take_json()
+        await it.say_json({**GOOD, "netmeasure": {"streams": [stream]}})
+        await it.say(DISPLAY_RESULTS)
+        await it.stay()
+
+    error = run_once(failure_with(script, spec(duration_s=0.05)))
+    assert type(error) is nm.StreamError
+    assert "5000 of" in str(error)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [b"", b"\xfe\0\0\0\x90\0\0\0\x6b", b"\xfe", bytes(1000), b"\x0b"],
+    ids=["nothing", "stale-error", "half-of-it", "zeros", "terminate"],
+)
+@pytest.mark.parametrize("end", ["stays", "closes", "resets"])
+def test_what_comes_after_the_results_is_ignored(run_once: RunLoop, last: bytes, end: str) -> None:
+    async def script(it: Fake) -> None:
+        await it.answer()
+        await it.say(DISPLAY_RESULTS + last)
+        if end == "closes":
+            it.control.shutdown(socket.SHUT_WR)
+        elif end == "resets":
+            reset(it.control)
+        await it.stay()
+
+    async def main() -> nm.Result:
+        async with fake(script) as it:
+            return await nm.measure(it.address, spec(duration_s=0.05))
+
+    result = run_once(main())
+    assert result.complete
+    assert not result.peer_extended
+    assert any("plain iperf3" in note for note in result.notes)
+    assert result.flow.receiver.bytes == result.flow.sender.acked_bytes > 0

@@ -1,4 +1,4 @@
-"""first_of, all_of, uninterrupted: what they return or raise, and that no task outlives them."""
+"""The tools for tasks: what they return or raise, and that no task outlives them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from netmeasure.engine.tasks import all_of, first_of, uninterrupted
+from netmeasure.engine.tasks import all_of, cancel_and_wait, first_of, uninterrupted
+from support.python312 import gather_without_a_turn
 
 Runner = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -76,6 +77,46 @@ async def interrupted(work: Coroutine[Any, Any, Any], *times: int) -> asyncio.Ta
         task.cancel()
     await asyncio.wait([task])
     return task
+
+
+# ---- cancel_and_wait -----------------------------------------------------------------------------
+
+
+def test_cancel_and_wait_returns_when_all_have_ended(run: Runner) -> None:
+    async def main() -> None:
+        slow, quick, broken = (
+            Worker(clean_up=3),
+            Worker("quick").ready(),
+            Worker(KeyError()).ready(),
+        )
+        tasks = [asyncio.create_task(worker.run()) for worker in (slow, quick, broken)]
+        await turns(2)
+        outcomes = await cancel_and_wait(*tasks)
+        assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, str, KeyError]
+        assert slow.ended
+
+    check(run, main)
+
+
+def test_cancel_and_wait_lets_the_callbacks_of_finished_tasks_run(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather_without_a_turn(monkeypatch)
+
+    async def main() -> None:
+        worker = Worker()
+        task = asyncio.create_task(worker.run())
+        known = {task}
+        task.add_done_callback(known.discard)
+        await turns(1)
+        worker.go.set()
+        await turns(1)
+        assert task.done()
+        assert known  # its callback comes in the next turn
+        await cancel_and_wait(task)
+        assert not known
+
+    check(run, main)
 
 
 # ---- first_of ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import socket
 from contextlib import suppress
 
 from netmeasure.engine.sockets import address_text
+from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolError
 from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Payload, Side
 
@@ -140,6 +141,5 @@ class ControlChannel:
 
     async def close(self) -> None:
         """Stop reading and close. The peer sees a FIN after everything that was sent."""
-        self._pump.cancel()
-        await asyncio.gather(self._pump, return_exceptions=True)
+        await cancel_and_wait(self._pump)
         self._sock.close()

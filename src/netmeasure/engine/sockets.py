@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockopts, tcpinfo
+from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.errors import (
     ConnectError,
     ConnectRefusedError,
@@ -312,9 +313,7 @@ async def connect_first(
             if winner is not None:
                 return winner
     finally:
-        for task in tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        for outcome in await cancel_and_wait(*tasks):
             if isinstance(outcome, Connected) and outcome is not winner:
                 outcome.sock.close()
     raise errors[0]

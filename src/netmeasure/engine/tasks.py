@@ -10,6 +10,20 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+async def cancel_and_wait(*tasks: asyncio.Future[T]) -> list[T | BaseException]:
+    """Cancel tasks and return their results or exceptions once their done-callbacks have run.
+
+    Gathering is not enough: since Python 3.12, asyncio.gather returns the results of finished tasks
+    without a turn of the event loop, and only such a turn runs done-callbacks. A loop that gathered
+    until the callbacks had emptied a set would never end.
+    """
+    for task in tasks:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
+    return outcomes
+
+
 async def first_of(*coroutines: Coroutine[Any, Any, T]) -> T:
     """The result (or exception) of whichever ends first; the others are cancelled and awaited."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
@@ -18,9 +32,7 @@ async def first_of(*coroutines: Coroutine[Any, Any, T]) -> T:
         # in the order given, so that the caller decides who wins a tie
         return next(task for task in tasks if task in done).result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(*tasks)
 
 
 @asynccontextmanager
@@ -31,8 +43,7 @@ async def beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await cancel_and_wait(task)
 
 
 async def one_by_one(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
@@ -77,6 +88,4 @@ async def all_of(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
                 raise error
         return [task.result() for task in tasks]
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(*tasks)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from netmeasure.clock import wall_now
-from netmeasure.engine.tasks import uninterrupted
+from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.errors import MeasureError, NetmeasureError
 from netmeasure.observe import Observer
 from netmeasure.result import ErrorRecord, Interval, Result
@@ -102,8 +102,7 @@ class Run:
         """End the run at once, if it is not over; `result` is then incomplete."""
         if self._task is not None and not self._task.done():
             self._aborted = True
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel_and_wait(self._task)
 
     def stop(self) -> None:
         """End the data phase now; what was measured becomes a complete result, with a note."""

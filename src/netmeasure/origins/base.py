@@ -10,7 +10,7 @@ from typing import Self
 
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.listeners import Listening, listen
-from netmeasure.engine.tasks import uninterrupted
+from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.origins.transfers import Transfers
 from netmeasure.spec import Family, OriginLimits
 
@@ -53,10 +53,10 @@ class Origin(Listening, ABC):
         if self._acceptor is not None:
             self._acceptor.close()
         await asyncio.sleep(0)  # every task has begun now, and cleans up behind itself
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # one that ends may have begun another
+            ended = tuple(self._tasks)
+            await cancel_and_wait(*ended)
+            self._tasks.difference_update(ended)
         await self._disconnect()
         for sock in self._listeners:
             sock.close()

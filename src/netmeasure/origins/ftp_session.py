@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-from netmeasure.engine.tasks import uninterrupted
+from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.errors import BusyOriginError
 from netmeasure.origins.catalog import DIRECTORIES, SAMPLES, size_of
 from netmeasure.origins.ftp_ports import DataDoor, PassivePorts
@@ -115,8 +115,7 @@ class FtpSession:
             pass  # the client has gone, or takes no answer; TimeoutError is one, too
         finally:
             if self._reading is not None:
-                self._reading.cancel()
-                await asyncio.gather(self._reading, return_exceptions=True)
+                await cancel_and_wait(self._reading)
             self._close_door()
             if ended:
                 self._writer.close()

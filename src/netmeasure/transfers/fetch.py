@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
-from netmeasure.engine.tasks import first_of
+from netmeasure.engine.tasks import cancel_and_wait, first_of
 from netmeasure.errors import PeerTimeoutError, StreamError
 from netmeasure.measurement.autostop import AutoStopper, ending_notes
 from netmeasure.measurement.flows import build_flows
@@ -92,9 +92,7 @@ class Fetch:
             self._workload.stop()
             await self._wind_up(tasks)
         finally:
-            for task in [*tasks, ticking]:
-                task.cancel()
-            await asyncio.gather(*tasks, ticking, return_exceptions=True)
+            await cancel_and_wait(*tasks, ticking)
 
     async def _all(self, tasks: list[asyncio.Task[None]]) -> None:
         """Return when all streams are done; raise the first error of one."""

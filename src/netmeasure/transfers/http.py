@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 from netmeasure.clock import now_ns
 from netmeasure.engine import handover
 from netmeasure.engine.phases import PhaseLog
-from netmeasure.engine.tasks import first_of
+from netmeasure.engine.tasks import cancel_and_wait, first_of
 from netmeasure.errors import (
     FileRefusedError,
     PeerClosedError,
@@ -263,8 +263,7 @@ class HttpClient:
                 self._stream.completed(started)
             finally:
                 await body.end()
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
+                await cancel_and_wait(asking)
         finally:
             await hop.close()
 

@@ -10,6 +10,7 @@ from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
 
 from netmeasure.engine import handover
+from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.transfers.transfer import TransferStream, TransferWorkload
 
 #: A chunk of a chunked body as long as a send, so that the native loop sends chunks by itself.
@@ -68,8 +69,7 @@ class Body(payload.Payload):
         """Nothing is sent any more when this returns."""
         self._stream.abort_running()
         if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+            await cancel_and_wait(self._sending)
 
     async def _natively(self, transport: Any) -> None:
         stream = self._stream

@@ -20,7 +20,7 @@ from netmeasure.engine.listeners import Listening, listen, listen_hint
 from netmeasure.engine.resources import IdleWatch
 from netmeasure.engine.sockets import address_text, receive_exactly
 from netmeasure.engine.sockopts import set_keepalive, watch_peer
-from netmeasure.engine.tasks import uninterrupted
+from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.errors import MeasureError, ServeError
 from netmeasure.observe import Observer
 from netmeasure.peer.server.accept import Arrival
@@ -140,10 +140,7 @@ class Server(Listening):
         """Stop listening, tell every client, join every thread."""
         if self._acceptor is not None:
             self._acceptor.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(*self._tasks)
         self._close_listeners()
 
     async def _open(self) -> None:

@@ -1,0 +1,56 @@
+"""The close of an embedded server while a client's task ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from netmeasure.origins.base import Origin
+from support.python312 import gather_without_a_turn
+
+Runner = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+class Waiting(Origin):
+    """Serves each client until `end` is set, and then takes `turns` more of the event loop."""
+
+    def __init__(self, turns: int) -> None:
+        super().__init__("127.0.0.1", 0, family="any", limits=None)
+        self.here = asyncio.Event()
+        self.end = asyncio.Event()
+        self._turns = turns
+
+    def _open(self) -> None:
+        pass
+
+    async def _admit(self, sock: socket.socket) -> None:
+        with sock:
+            self.here.set()
+            await self.end.wait()
+            for _ in range(self._turns):
+                await asyncio.sleep(0)
+
+    async def _disconnect(self) -> None:
+        pass
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("turns", range(4))
+def test_close_beside_a_task_that_has_just_ended(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    """With no turns, the task is done and its callbacks have not run when close looks at it."""
+    gather_without_a_turn(monkeypatch)
+
+    async def scenario() -> None:
+        async with Waiting(turns) as origin:
+            with socket.create_connection(("127.0.0.1", origin.port)):
+                await origin.here.wait()
+                origin.end.set()
+                await origin.close()
+
+    run(scenario())

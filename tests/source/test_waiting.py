@@ -1,0 +1,38 @@
+"""How the code may wait: a loop that waits must give the event loop a turn each time round."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("src", "tests", "benchmarks")
+
+
+def gathering_loops(source: str) -> Iterator[int]:
+    """Yield the lines of `while` loops that await asyncio.gather, which since Python 3.12 takes no
+    turn of the event loop when all it was given is done: such a loop may never end."""
+    for loop in ast.walk(ast.parse(source)):
+        if isinstance(loop, ast.While):
+            for node in ast.walk(loop):
+                if isinstance(node, ast.Await) and isinstance(node.value, ast.Call):
+                    called = node.value.func
+                    name = called.attr if isinstance(called, ast.Attribute) else ""
+                    if name == "gather" or (isinstance(called, ast.Name) and called.id == "gather"):
+                        yield loop.lineno
+
+
+def test_no_loop_waits_by_gathering() -> None:
+    loops = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for folder in FOLDERS
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line in gathering_loops(path.read_text())
+    ]
+    assert loops == []
+
+
+def test_the_check_can_fail() -> None:
+    source = "async def f(tasks):\n    while tasks:\n        await asyncio.gather(*tasks)\n"
+    assert list(gathering_loops(source)) == [2]

@@ -12,13 +12,15 @@ from typing import Any, ClassVar
 
 
 class NetmeasureError(Exception):
-    """Base of all exceptions that netmeasure raises on purpose."""
+    """Base of all exceptions that netmeasure raises on purpose. `reason` has the system's own words
+    where a system call failed."""
 
     code: ClassVar[str] = "error"
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, reason: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        self.reason = reason
 
 
 class SpecError(NetmeasureError, ValueError):
@@ -58,8 +60,8 @@ class UnsatisfiableRangeError(ServeError):
 
 
 class MeasureError(NetmeasureError):
-    """A measurement failed or was cut short. `number` is iperf3's of the error, where one end told
-    it to the other."""
+    """A measurement failed or was cut short. `number` is iperf3's number of the error, where one
+    end tells it to the other (`protocol.ErrorCode`)."""
 
     code = "failed"
 
@@ -73,10 +75,11 @@ class MeasureError(NetmeasureError):
         phase: str | None = None,
         hint: str | None = None,
         number: int | None = None,
+        reason: str | None = None,
     ) -> None:
-        super().__init__(message, hint=hint or self.usual_hint)
+        super().__init__(message, hint=hint or self.usual_hint, reason=reason)
         self.phase = phase
-        self.number = number
+        self.number = None if number is None else int(number)
         self.result: Any = None
 
 
@@ -161,10 +164,22 @@ class FileRefusedError(PeerRefusedError):
 
 
 class StreamError(MeasureError):
-    """A data connection failed in the middle of the test."""
+    """A data connection failed in the middle of the test, while `sending` or receiving."""
 
     code = "stream"
     usual_hint = "something on the way or on the peer broke the connection"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: str | None = None,
+        hint: str | None = None,
+        reason: str | None = None,
+        sending: bool = False,
+    ) -> None:
+        super().__init__(message, phase=phase, hint=hint, reason=reason)
+        self.sending = sending
 
 
 class RefusedTestError(MeasureError):

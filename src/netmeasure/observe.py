@@ -1,4 +1,4 @@
-"""A test as it is watched from outside: what a front-end needs before there is a result."""
+"""Observers of a test: what a front-end needs to know before there is a result."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from netmeasure.errors import NetmeasureError
 from netmeasure.result import ErrorRecord, Host, Interval, Result, Role, SocketFacts
 from netmeasure.spec import PeerSpec
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """A control connection, seen from this end. Addresses as in "192.0.2.1:5201"."""
+    """A control connection, seen from this end. Addresses are written as "192.0.2.1:5201"."""
 
     local: str
     remote: str
@@ -29,13 +30,13 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
-    """All streams are open and data are about to flow.
+    """The facts of a test whose streams are all open and whose data are about to flow.
 
-    started_at  when the test began, wall clock (UTC, RFC 3339)
-    unix_s      the wall clock of this moment, seconds since 1970
-    spec        the server's is derived from the client's parameters
-    peer        as far as it has said what it is
-    extended    the other end is netmeasure, too
+    started_at  when the test began, by the wall clock (UTC, RFC 3339)
+    unix_s      this moment by the wall clock, in seconds since 1970
+    spec        at the server, as derived from the client's parameters
+    peer        the other end, as far as it is known
+    extended    the other end is netmeasure as well
     """
 
     end: Literal["client", "server"]
@@ -49,11 +50,14 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observer:
-    """Override what you want to hear of. All methods are called in the event loop and must neither
-    block nor raise. Of a transfer by URL, only `on_interval` and `on_ended` are told."""
+    """Base of observers: override the methods that you need.
+
+    All are called in the event loop, and must neither block nor raise. A transfer by URL calls only
+    `on_interval`, `on_failed` and `on_ended`.
+    """
 
     def on_accepted(self, control: Control) -> None:
-        """Server: a client has said its cookie. Client: the server has got the parameters."""
+        """Server: a client has sent its cookie. Client: the parameters have been sent."""
 
     def on_opening(self, opening: Opening) -> None:
         """Data are about to flow."""
@@ -61,14 +65,20 @@ class Observer:
     def on_interval(self, interval: Interval) -> None:
         """An interval is over, counted at this end."""
 
+    def on_failed(self, error: NetmeasureError) -> None:
+        """The test has failed, or was refused; `on_ended` or `on_refused` follows at once."""
+
     def on_ended(self, result: Result) -> None:
-        """It is over, complete or not; nothing follows."""
+        """The test is over, complete or not. Nothing follows."""
 
     def on_refused(self, error: ErrorRecord) -> None:
-        """Server: it came to no test; nothing follows."""
+        """Server: the client has left, or was refused, before there was a test. Nothing follows."""
 
     def output(self, result: Result) -> str | Mapping[str, Any] | None:
-        """Server: what a client gets that asked for the server's output: text, or an object for
-        JSON. Asked for when everything has been counted and the client's results are here, before
-        the server's are sent; `result` is what will be known if nothing goes wrong any more."""
+        """Server: return what a client gets that asked for the server's output: text, or an object
+        for JSON.
+
+        It is called when everything has been counted and the client's results have come, before the
+        server's are sent. `result` is what the test ends with if no later step fails.
+        """
         return None

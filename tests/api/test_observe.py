@@ -1,4 +1,4 @@
-"""Who watches a test, at either end: what he is told, in which order, and that it adds up."""
+"""Observers at either end: what they are told, in which order, and that it adds up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 class Diary(nm.Observer):
-    """Writes down everything."""
+    """An observer that records every call."""
 
     def __init__(self) -> None:
         self.order: list[str] = []
@@ -26,6 +26,7 @@ class Diary(nm.Observer):
         self.openings: list[nm.Opening] = []
         self.intervals: list[nm.Interval] = []
         self.results: list[nm.Result] = []
+        self.failures: list[nm.NetmeasureError] = []
         self.refusals: list[ErrorRecord] = []
         self.over = asyncio.Event()
 
@@ -40,6 +41,10 @@ class Diary(nm.Observer):
     def on_interval(self, interval: nm.Interval) -> None:
         self.order.append("interval")
         self.intervals.append(interval)
+
+    def on_failed(self, error: nm.NetmeasureError) -> None:
+        self.order.append("failed")
+        self.failures.append(error)
 
     def on_ended(self, result: nm.Result) -> None:
         self.order.append("ended")
@@ -77,10 +82,11 @@ async def both_ends(spec: nm.TcpSpec | nm.UdpSpec, interval_s: float) -> tuple[D
         return mine, theirs
 
 
-def check_order(diary: Diary) -> None:
+def check_order(diary: Diary, *, failed: bool = False) -> None:
+    end = ["failed", "ended"] if failed else ["ended"]
     assert diary.order[:2] == ["accepted", "opening"]
-    assert diary.order[-1] == "ended"
-    assert set(diary.order[2:-1]) == {"interval"}
+    assert diary.order[-len(end) :] == end
+    assert set(diary.order[2 : -len(end)]) == {"interval"}
 
 
 @pytest.mark.parametrize("direction", ["upload", "download", "both"])
@@ -183,7 +189,7 @@ def test_a_test_that_the_client_aborts_is_told_with_its_reason(run: RunLoop) -> 
             return diary
 
     diary = run(main())
-    check_order(diary)
+    check_order(diary, failed=True)
     result = diary.results[0]
     assert not result.complete
     assert result.error is not None
@@ -206,7 +212,8 @@ def test_wrong_parameters_are_refused(run: RunLoop) -> None:
             return diary
 
     diary = run(main())
-    assert diary.order == ["accepted", "refused"]
+    assert diary.order == ["accepted", "failed", "refused"]
+    assert [error.number for error in diary.failures] == [7]
     assert diary.refusals[0].number == 7
 
 
@@ -229,7 +236,8 @@ def test_what_the_server_says_has_its_number(run_once: RunLoop) -> None:
             return diary
 
     diary = run_once(main())
-    assert diary.order == ["ended"]
+    assert diary.order == ["failed", "ended"]
+    assert isinstance(diary.failures[0], nm.PeerRefusedError)
     assert diary.results[0].error is not None
     assert diary.results[0].error.number == 27
 

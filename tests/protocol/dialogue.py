@@ -20,7 +20,7 @@ from netmeasure.protocol import (
     Parameters,
     PeerResults,
     Phase,
-    ServerErrorCode,
+    ServerError,
     Side,
 )
 from netmeasure.result import Host
@@ -98,7 +98,7 @@ PAYLOADS: dict[Kind, Any] = {
     Kind.EXTENSION: ANNOUNCEMENT,
     Kind.CLIENT_RESULTS: PeerResults.decode(TCP_CLIENT_RESULTS),
     Kind.SERVER_RESULTS: PeerResults.decode(TCP_SERVER_RESULTS),
-    Kind.SERVER_ERROR: ServerErrorCode(142, 107),
+    Kind.SERVER_ERROR: ServerError(142, 107),
 }
 WIRE: dict[Kind, bytes] = {
     Kind.COOKIE: COOKIE.encode() + b"\0",

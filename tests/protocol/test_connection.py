@@ -33,7 +33,7 @@ from netmeasure.protocol import (
     NeedData,
     Parameters,
     Phase,
-    ServerErrorCode,
+    ServerError,
     Side,
 )
 
@@ -275,12 +275,12 @@ def test_eof_in_the_middle(before: Phase, kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"\xfe\0\0\0\x8e\0\0\0\x6b", ServerErrorCode(142, 107)),
-        (b"\xfe\0\0\0\x8e\0\0\0\0", ServerErrorCode(142, None)),
-        (b"\xfe\0\0\0\x8e\0\0\0\x6bstale", ServerErrorCode(142, 107)),
+        (b"\xfe\0\0\0\x8e\0\0\0\x6b", ServerError(142, 107)),
+        (b"\xfe\0\0\0\x8e\0\0\0\0", ServerError(142, None)),
+        (b"\xfe\0\0\0\x8e\0\0\0\x6bstale", ServerError(142, 107)),
     ],
 )
-def test_server_error_with_eight_bytes(data: bytes, code: ServerErrorCode) -> None:
+def test_server_error_with_eight_bytes(data: bytes, code: ServerError) -> None:
     connection = end_at(Phase.OFFERED, Side.CLIENT)
     connection.receive_data(data)
     assert connection.next_message() == Message(Kind.SERVER_ERROR, code)
@@ -291,12 +291,12 @@ def test_server_error_with_eight_bytes(data: bytes, code: ServerErrorCode) -> No
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"\xfe\0\0\0\x8e", ServerErrorCode(142, None)),
-        (b"\xfe\0\0\0\x8e\0\0", ServerErrorCode(142, None)),
-        (b"\xfe", ServerErrorCode(None, None)),
+        (b"\xfe\0\0\0\x8e", ServerError(142, None)),
+        (b"\xfe\0\0\0\x8e\0\0", ServerError(142, None)),
+        (b"\xfe", ServerError(None, None)),
     ],
 )
-def test_server_error_cut_short_by_eof(data: bytes, code: ServerErrorCode) -> None:
+def test_server_error_cut_short_by_eof(data: bytes, code: ServerError) -> None:
     connection = end_at(Phase.OFFERED, Side.CLIENT)
     connection.receive_data(data)
     assert isinstance(connection.next_message(), NeedData)
@@ -307,9 +307,7 @@ def test_server_error_cut_short_by_eof(data: bytes, code: ServerErrorCode) -> No
 
 def test_server_error_sent_without_errno() -> None:
     connection = end_at(Phase.OFFERED, Side.SERVER)
-    assert connection.send(Kind.SERVER_ERROR, ServerErrorCode(5, None)) == (
-        b"\xfe\0\0\0\x05\0\0\0\0"
-    )
+    assert connection.send(Kind.SERVER_ERROR, ServerError(5, None)) == (b"\xfe\0\0\0\x05\0\0\0\0")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from netmeasure.protocol import (
     Parameters,
     PeerResults,
     PeerStream,
-    ServerErrorCode,
+    ServerError,
     check_parameters,
     error_text,
     new_cookie,
@@ -458,10 +458,10 @@ def test_cookies() -> None:
 
 
 def test_error_texts() -> None:
-    assert "authorization" in error_text(ServerErrorCode(142, 107))
-    assert "bitrate" in error_text(ServerErrorCode(27, None))
-    assert error_text(ServerErrorCode(999, None)) == "iperf3 error 999"
-    assert error_text(ServerErrorCode(None, None)) == "an error it did not name"
+    assert "authorization" in error_text(ServerError(142, 107))
+    assert "bitrate" in error_text(ServerError(27, None))
+    assert error_text(ServerError(999, None)) == "iperf3 error 999"
+    assert error_text(ServerError(None, None)) == "an error it did not name"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     # what to measure, what was measured, who watches
     "spec": {"errors", "overhead"},
     "result": {"errors", "spec"},
-    "observe": {"spec", "result"},
+    "observe": {"errors", "spec", "result"},
     # figures: arrays in, numbers out
     "analysis": {"errors", "overhead", "spec", "result"},
     "comparison": {"errors", "spec", "result", "analysis"},

@@ -77,6 +77,7 @@ async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s:
         raise ConnectRefusedError(
             f"{address} refused UDP: {exc.strerror}",
             phase="connect",
+            reason=exc.strerror,
             hint="the server's UDP port is the number of its TCP port",
         ) from None
     finally:

@@ -56,9 +56,11 @@ async def listen(
             flags=socket.AI_PASSIVE,
         )
     except (socket.gaierror, OverflowError, UnicodeError) as exc:
+        reason = str(getattr(exc, "strerror", None) or exc)
         raise ServeError(
-            f"can't listen on {where}: {getattr(exc, 'strerror', None) or exc}",
+            f"can't listen on {where}: {reason}",
             hint="bind to an address of this host",
+            reason=reason,
         ) from None
     listeners: list[socket.socket] = []
     failure: OSError | None = None
@@ -73,13 +75,14 @@ async def listen(
                 continue
             for sock in listeners:
                 sock.close()
+            reason = os.strerror(exc.errno or 0)
             raise ServeError(
-                f"can't listen on {where}: {os.strerror(exc.errno or 0)}", hint=listen_hint(exc)
+                f"can't listen on {where}: {reason}", hint=listen_hint(exc), reason=reason
             ) from None
         port = listeners[0].getsockname()[1]  # the second family takes what the first was given
     if not listeners:
-        reason = failure.strerror if failure else "no address"
-        raise ServeError(f"can't listen on {where}: {reason}")
+        reason = (failure.strerror if failure else None) or "no address"
+        raise ServeError(f"can't listen on {where}: {reason}", reason=reason)
     return listeners
 
 

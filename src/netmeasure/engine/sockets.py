@@ -82,6 +82,7 @@ async def resolve(host: str, port: int, family: Family, deadline_s: float) -> li
         raise NameNotFoundError(
             f"can't find host {host!r}: {reason}",
             phase="resolve",
+            reason=reason,
             hint="check the spelling and the name server"
             if family == "any"
             else f"check the name; only {family} addresses were asked for",
@@ -117,6 +118,7 @@ def _open(address: Address, options: SocketOptions, *, port_offset: int | None) 
         raise SocketOptionError(
             f"this kernel has no MPTCP: {exc.strerror}",
             phase="connect",
+            reason=exc.strerror,
             hint="see the sysctl net.mptcp.enabled, or measure with TCP",
         ) from None
     try:
@@ -153,6 +155,7 @@ def _bind(
             raise SocketOptionError(
                 f"can't bind to {address_text((source, port))}: {reason}",
                 phase="connect",
+                reason=reason,
                 hint="bind to an address of this host, and to a free port",
             ) from None
 
@@ -200,10 +203,12 @@ def datagram_room(address: Address) -> int:
 
 
 def _connect_error(exc: OSError, address: Address, deadline_s: float) -> ConnectError:
+    reason = os.strerror(exc.errno) if exc.errno else str(exc)
     if exc.errno == errno.ECONNREFUSED:
         return ConnectRefusedError(
             f"{address} refused the connection",
             phase="connect",
+            reason=reason,
             hint="is a server running there, on that port?",
         )
     if isinstance(exc, TimeoutError) or exc.errno == errno.ETIMEDOUT:
@@ -214,12 +219,12 @@ def _connect_error(exc: OSError, address: Address, deadline_s: float) -> Connect
         )
     if exc.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EADDRNOTAVAIL):
         return UnreachableError(
-            f"no route to {address}: {os.strerror(exc.errno)}",
+            f"no route to {address}: {reason}",
             phase="connect",
+            reason=reason,
             hint="check the routing table and the network's state",
         )
-    reason = os.strerror(exc.errno) if exc.errno else str(exc)
-    return ConnectError(f"can't connect to {address}: {reason}", phase="connect")
+    return ConnectError(f"can't connect to {address}: {reason}", phase="connect", reason=reason)
 
 
 async def _connect(

@@ -9,6 +9,7 @@ import struct
 from contextlib import suppress
 
 from netmeasure.errors import SocketOptionError
+from netmeasure.protocol import ErrorCode
 from netmeasure.spec import SocketOptions
 
 # Missing from Python's socket module: asm-generic/socket.h, linux/in.h, linux/in6.h.
@@ -19,21 +20,16 @@ _FL_A_GET, _FL_F_CREATE, _FL_S_ANY = 0, 1, 255
 #: in6_flowlabel_req: address, label (network order), action, share, flags, expires, linger, pad.
 _FLOW_LABEL_REQUEST = struct.Struct("=16s4sBBHHHI")
 
-# iperf3's numbers
-_NO_DELAY, _MSS, _TOS, _TCLASS, _FLOW_LABEL, _WINDOW = 122, 123, 125, 126, 127, 130
-_CONGESTION, _PACING, _WINDOW_TOO_SMALL, _DEVICE, _DONT_FRAGMENT = 134, 140, 141, 143, 145
-
 
 def _set(
-    sock: socket.socket, level: int, option: int, value: int | bytes, what: str, number: int
+    sock: socket.socket, level: int, option: int, value: int | bytes, what: str, number: ErrorCode
 ) -> None:
     try:
         sock.setsockopt(level, option, value)
     except OSError as exc:
+        reason = os.strerror(exc.errno or 0)
         raise SocketOptionError(
-            f"the kernel refuses {what}: {os.strerror(exc.errno or 0)}",
-            phase="connect",
-            number=number,
+            f"the kernel refuses {what}: {reason}", phase="connect", number=number, reason=reason
         ) from None
 
 
@@ -50,7 +46,7 @@ def set_congestion(sock: socket.socket, name: str) -> None:
             f"congestion control {name!r} is not available on this host",
             phase="connect",
             hint=hint,
-            number=_CONGESTION,
+            number=ErrorCode.CONGESTION,
         ) from None
 
 
@@ -58,7 +54,7 @@ def set_buffers(sock: socket.socket, size_bytes: int) -> None:
     """Send and receive buffer as large as the kernel grants."""
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         what = f"a window of {size_bytes} bytes"
-        _set(sock, socket.SOL_SOCKET, option, size_bytes, what, _WINDOW)
+        _set(sock, socket.SOL_SOCKET, option, size_bytes, what, ErrorCode.WINDOW)
 
 
 def set_window(sock: socket.socket, window_bytes: int) -> None:
@@ -72,7 +68,7 @@ def set_window(sock: socket.socket, window_bytes: int) -> None:
                 f"a window of {window_bytes} bytes can't be had: the kernel grants {granted // 2}",
                 phase="connect",
                 hint=f"ask for less, or raise net.core.{name}",
-                number=_WINDOW_TOO_SMALL,
+                number=ErrorCode.WINDOW_TOO_SMALL,
             )
 
 
@@ -81,7 +77,7 @@ def set_pacing(sock: socket.socket, rate_bps: int) -> None:
     datagrams only below the queueing discipline fq."""
     rate = max(1, rate_bps // 8).to_bytes(8, "little")
     what = f"a pacing rate of {rate_bps} bit/s"
-    _set(sock, socket.SOL_SOCKET, SO_MAX_PACING_RATE, rate, what, _PACING)
+    _set(sock, socket.SOL_SOCKET, SO_MAX_PACING_RATE, rate, what, ErrorCode.PACING)
 
 
 def keep_little_unsent(sock: socket.socket, rate_bps: int) -> None:
@@ -95,9 +91,9 @@ def set_tos(sock: socket.socket, tos: int) -> None:
     """Type of service, or traffic class (ip(7), RFC 3542)."""
     if sock.family == socket.AF_INET6:
         what = f"traffic class {tos}"
-        _set(sock, socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos, what, _TCLASS)
+        _set(sock, socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos, what, ErrorCode.TRAFFIC_CLASS)
     else:
-        _set(sock, socket.IPPROTO_IP, socket.IP_TOS, tos, f"type of service {tos}", _TOS)
+        _set(sock, socket.IPPROTO_IP, socket.IP_TOS, tos, f"type of service {tos}", ErrorCode.TOS)
 
 
 def tos(sock: socket.socket) -> int | None:
@@ -114,13 +110,13 @@ def set_dont_fragment(sock: socket.socket) -> None:
     """DF in every packet of an IPv4 socket, and errors for those that are too large (ip(7))."""
     if sock.family == socket.AF_INET:
         option, what = _IP_MTU_DISCOVER, "don't-fragment"
-        _set(sock, socket.IPPROTO_IP, option, _IP_PMTUDISC_DO, what, _DONT_FRAGMENT)
+        _set(sock, socket.IPPROTO_IP, option, _IP_PMTUDISC_DO, what, ErrorCode.DONT_FRAGMENT)
 
 
 def set_device(sock: socket.socket, name: str) -> None:
     value = name.encode() + b"\0"
     what = f"to bind to interface {name!r}"
-    _set(sock, socket.SOL_SOCKET, socket.SO_BINDTODEVICE, value, what, _DEVICE)
+    _set(sock, socket.SOL_SOCKET, socket.SO_BINDTODEVICE, value, what, ErrorCode.DEVICE)
 
 
 def use_flow_label(sock: socket.socket, label: int, there: str) -> None:
@@ -131,7 +127,7 @@ def use_flow_label(sock: socket.socket, label: int, there: str) -> None:
             "only IPv6 has flow labels",
             phase="connect",
             hint="give an IPv6 address, or ask for IPv6",
-            number=_FLOW_LABEL,
+            number=ErrorCode.FLOW_LABEL,
         )
     address = socket.inet_pton(socket.AF_INET6, there.partition("%")[0])
     network_order = label.to_bytes(4, "big")
@@ -139,15 +135,15 @@ def use_flow_label(sock: socket.socket, label: int, there: str) -> None:
         address, network_order, _FL_A_GET, _FL_S_ANY, _FL_F_CREATE, 0, 0, 0
     )
     what = f"flow label {label}"
-    _set(sock, socket.IPPROTO_IPV6, _IPV6_FLOWLABEL_MGR, request, what, _FLOW_LABEL)
-    _set(sock, socket.IPPROTO_IPV6, _IPV6_FLOWINFO_SEND, 1, what, _FLOW_LABEL)
+    _set(sock, socket.IPPROTO_IPV6, _IPV6_FLOWLABEL_MGR, request, what, ErrorCode.FLOW_LABEL)
+    _set(sock, socket.IPPROTO_IPV6, _IPV6_FLOWINFO_SEND, 1, what, ErrorCode.FLOW_LABEL)
 
 
 def set_tcp_options(sock: socket.socket, options: SocketOptions) -> None:
     """What a client's data connection must have before it connects."""
     if options.mss_bytes is not None:
         what = f"an MSS of {options.mss_bytes} bytes"
-        _set(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG, options.mss_bytes, what, _MSS)
+        _set(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG, options.mss_bytes, what, ErrorCode.MSS)
     if options.window_bytes is not None:
         set_window(sock, options.window_bytes)
     if options.congestion is not None:

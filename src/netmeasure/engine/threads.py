@@ -13,13 +13,10 @@ from contextlib import suppress
 from typing import Protocol
 
 from netmeasure.errors import SocketOptionError
+from netmeasure.protocol import ErrorCode
 
 #: All signals but those that report a bug of the thread itself; handlers run in the main thread.
 _MASKED = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-
-
-#: iperf3's number of a CPU that can't be had.
-NO_AFFINITY = 132
 
 
 def check_cpu(cpu: int | None) -> None:
@@ -30,7 +27,7 @@ def check_cpu(cpu: int | None) -> None:
             f"threads can't run on CPU {cpu} here",
             phase="connect",
             hint=f"this process may use CPUs {', '.join(map(str, sorted(allowed)))}",
-            number=NO_AFFINITY,
+            number=ErrorCode.AFFINITY,
         )
 
 

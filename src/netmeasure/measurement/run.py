@@ -136,6 +136,8 @@ class Run:
                 course.close()
                 if isinstance(error, MeasureError):
                     error.result = self.result
+                if isinstance(error, NetmeasureError):
+                    self._observer.on_failed(error)
                 self._observer.on_ended(self.result)
         return self.result
 

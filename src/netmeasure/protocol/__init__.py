@@ -1,7 +1,10 @@
 """iperf3's control protocol and our extension of it, without any input or output.
 
-`states` holds the one table of what may follow what, `messages` the payloads, `connection` turns
-bytes into messages and back. Sockets, clocks and asyncio are forbidden here (a test holds that).
+`states` holds the one table of what may follow what, `messages` the payloads, `decoding` and
+`reports` read what a peer sends, `ranges` has the values that parameters may have, `error_codes`
+iperf3's error numbers, `auth` its authentication; `datagrams` opens UDP streams. `connection` turns
+bytes into messages and back. No module here may import sockets, clocks or asyncio (a test holds
+that).
 """
 
 from netmeasure.protocol.connection import Closed, Connection, Message, NeedData, Payload
@@ -14,6 +17,7 @@ from netmeasure.protocol.datagrams import (
     make_hello,
     read_hello,
 )
+from netmeasure.protocol.error_codes import ErrorCode
 from netmeasure.protocol.messages import (
     COOKIE_BYTES,
     DEFAULT_LENGTH,
@@ -24,13 +28,13 @@ from netmeasure.protocol.messages import (
     Parameters,
     PeerResults,
     PeerStream,
-    ServerErrorCode,
-    check_parameters,
+    ServerError,
     error_text,
     new_cookie,
     stream_ids,
     stream_tag,
 )
+from netmeasure.protocol.ranges import check_parameters
 from netmeasure.protocol.states import GREETING, Kind, Phase, Side, is_greeting
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "Announcement",
     "Closed",
     "Connection",
+    "ErrorCode",
     "Extension",
     "Hello",
     "Kind",
@@ -56,7 +61,7 @@ __all__ = [
     "PeerResults",
     "PeerStream",
     "Phase",
-    "ServerErrorCode",
+    "ServerError",
     "Side",
     "check_parameters",
     "error_text",

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from netmeasure.errors import RefusedTestError, SpecError
+from netmeasure.protocol.error_codes import ErrorCode
 from netmeasure.spec import Credentials, Padding
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 DEFAULT_SKEW_S = 10.0
 MAX_TOKEN = 4096
-#: iperf3's number of a failed authorization.
-UNAUTHORIZED = 142
 
 
 def make_token(credentials: Credentials, unix_s: float) -> str:
@@ -104,7 +103,7 @@ class Gatekeeper:
 
 def _refused(why: str) -> RefusedTestError:
     """Why is for the server's own log: the client gets the number."""
-    return RefusedTestError(f"authorization failed: {why}", number=UNAUTHORIZED)
+    return RefusedTestError(f"authorization failed: {why}", number=ErrorCode.UNAUTHORIZED)
 
 
 def _parse(text: bytes) -> tuple[str, str, int]:

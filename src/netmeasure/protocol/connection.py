@@ -20,7 +20,7 @@ from netmeasure.protocol.messages import (
     Announcement,
     Parameters,
     PeerResults,
-    ServerErrorCode,
+    ServerError,
 )
 from netmeasure.protocol.states import BYTES, KINDS, Kind, Phase, Side, expected, follow, origin
 
@@ -36,7 +36,7 @@ MAX_BUFFER_BYTES = MAX_JSON_BYTES + MAX_PARAMETER_BYTES
 
 class Message(msgspec.Struct, frozen=True):
     """A message of the peer. Payload: cookie str | Parameters | Announcement | PeerResults |
-    ServerErrorCode | None."""
+    ServerError | None."""
 
     kind: Kind
     payload: Any = None
@@ -61,14 +61,14 @@ _DECODERS: dict[Kind, tuple[int, Callable[[bytes], Any]]] = {
 }
 
 
-Payload = str | Parameters | Announcement | PeerResults | ServerErrorCode | None
+Payload = str | Parameters | Announcement | PeerResults | ServerError | None
 _PAYLOADS: dict[Kind, type] = {
     Kind.COOKIE: str,
     Kind.PARAMETERS: Parameters,
     Kind.EXTENSION: Announcement,
     Kind.CLIENT_RESULTS: PeerResults,
     Kind.SERVER_RESULTS: PeerResults,
-    Kind.SERVER_ERROR: ServerErrorCode,
+    Kind.SERVER_ERROR: ServerError,
 }
 
 
@@ -101,7 +101,7 @@ class Connection:
             if len(payload) != COOKIE_BYTES - 1 or not payload.isascii():
                 raise LocalProtocolError(f"{payload!r} is not a cookie of 36 ASCII characters")
             return payload.encode() + b"\0"
-        if isinstance(payload, ServerErrorCode):
+        if isinstance(payload, ServerError):
             return head + _ERROR.pack(payload.code or 0, payload.errno or 0)
         if payload is None:
             return head
@@ -218,7 +218,7 @@ class Connection:
         ]
         code, errno = (*numbers, None, None)[:2]
         self._buffer.clear()
-        return Message(Kind.SERVER_ERROR, ServerErrorCode(code, errno or None))
+        return Message(Kind.SERVER_ERROR, ServerError(code, errno or None))
 
     def _read_json(self, kind: Kind, start: int) -> Message | None:
         limit, decode = _DECODERS[kind]

@@ -150,7 +150,10 @@ class Workload(ABC):
         except OSError as exc:
             sock.close()
             raise StreamError(
-                f"stream {stream_id} failed before any data: {exc.strerror}", phase="connect"
+                f"stream {stream_id} failed before any data: {exc.strerror}",
+                phase="connect",
+                reason=exc.strerror,
+                sending=True,
             ) from None
         except BaseException:
             sock.close()
@@ -248,10 +251,13 @@ class Workload(ABC):
         """The first stream that an error ended."""
         for stream in self._streams:
             if stream.loop.reason == "error":
-                verb = "sending" if stream.role == "sender" else "receiving"
+                sending = stream.role == "sender"
+                verb = "sending" if sending else "receiving"
                 return StreamError(
                     f"{verb} on stream {stream.id} ({stream.facts.remote}) failed: {stream.error}",
                     phase="data",
+                    reason=stream.error,
+                    sending=sending,
                 )
         return None
 

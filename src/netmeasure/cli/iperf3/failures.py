@@ -1,14 +1,12 @@
-"""What went wrong, in iperf3's words: scripts look for them on standard error and in `error`."""
+"""What iperf3 prints of a failure: scripts look for it on standard error and in `error`."""
 
 from __future__ import annotations
-
-import os
-import socket
 
 from netmeasure.errors import (
     BusyError,
     ConnectError,
     ConnectTimeoutError,
+    MeasureError,
     NameNotFoundError,
     NetmeasureError,
     PeerClosedError,
@@ -20,113 +18,84 @@ from netmeasure.errors import (
     SocketOptionError,
     StreamError,
 )
-from netmeasure.result import ErrorRecord
+from netmeasure.protocol import ErrorCode
 
-_UNABLE = (
-    "unable to connect to server - server may have stopped running or use a different port,"
-    " firewall issue, etc."
-)
-#: As the resolver words it (EAI_NONAME).
-NO_SUCH_HOST = f"{_UNABLE}: Name or service not known"
-_NO_MESSAGE = (
-    "unable to receive control message - port may not be available, the other side may have"
-    " stopped running, etc."
-)
-_UNKNOWN_MESSAGE = "received an unknown control message (ensure other side is iperf3 and not iperf)"
-_CONGESTION = (
-    "unable to set TCP_CONGESTION: Supplied congestion control algorithm not supported on this host"
-)
-
-#: What a SERVER_ERROR of that number stands for, where we say it in other words.
-NUMBERED = {
-    5: "test duration valid values are 0 to 86400 seconds",
-    6: "invalid number of parallel streams (min = 1, max = 128)",
-    7: "block size too large (maximum = 1048576 bytes)",
-    8: "socket buffer size too large (maximum = 536870912 bytes)",
-    10: "TCP MSS too large (maximum = 32767 bytes)",
-    12: "bogus value for --omit (maximum = 600 seconds)",
-    15: "invalid burst count (maximum = 1000)",
-    20: "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)",
-    21: "bad TOS value (must be between 0 and 255 inclusive)",
-    27: "total required bandwidth is larger than server limit",
-    37: "client's requested duration exceeds the server's maximum permitted limit",
-    106: "unable to receive cookie at server: ",
-    114: "unable to receive parameters from client: ",
-    132: "unable to set CPU affinity: ",
-    134: _CONGESTION,
-    141: "socket buffer size not set correctly",
-    142: "test authorization failed",
-    144: "idle timeout for receiving data",
-    160: "server test duration expired - test is terminated by the server",
-    205: "unable to write to stream socket: ",
-    206: "unable to read from stream socket: ",
-}
+#: Of a host name that does not exist, with the resolver's own words (EAI_NONAME).
+NO_SUCH_HOST = f"{ErrorCode.CONNECT.sentence}Name or service not known"
+_NO_ANSWER = f"{ErrorCode.RECEIVE_MESSAGE.sentence}Connection timed out"
+_WINDOWS = (ErrorCode.WINDOW, ErrorCode.WINDOW_TOO_SMALL)
 
 
 def client_sentence(error: NetmeasureError) -> str:
-    """Of a client's failure, without "error - " in front."""
-    reason = _reason(error)
+    """Return the sentence on a client's failure, without "error - " in front."""
     match error:
         case BusyError():
-            return "the server is busy running a test. try again later"
-        case SocketOptionError() if "congestion" in str(error):
-            return _CONGESTION
-        case SocketOptionError() if "window" in str(error):
-            return "socket buffer size not set correctly"
-        case PeerTimeoutError() if error.phase == "data":
-            return NUMBERED[144]
-        case PeerTimeoutError() if error.phase == "connect":
-            return "unable to read from stream socket: Resource temporarily unavailable"
-        case PeerTimeoutError() if error.phase == "resolve":
-            return f"{_UNABLE}: Temporary failure in name resolution"
+            return ErrorCode.BUSY.sentence
+        case SocketOptionError(number=ErrorCode.CONGESTION):
+            return ErrorCode.CONGESTION.sentence
+        case SocketOptionError() if error.number in _WINDOWS:
+            return ErrorCode.WINDOW_TOO_SMALL.sentence
         case PeerTimeoutError():
-            return f"{_NO_MESSAGE}: Connection timed out"
+            return _timeout_sentence(error)
         case ConnectTimeoutError():
-            return f"{_UNABLE}: Connection timed out"
+            return f"{ErrorCode.CONNECT.sentence}Connection timed out"
         case NameNotFoundError() | ConnectError() | SocketOptionError():
-            return f"{_UNABLE}: {reason}"
+            return f"{ErrorCode.CONNECT.sentence}{_reason(error)}"
         case PeerClosedError():
-            return "control socket has closed unexpectedly"
+            return ErrorCode.CONTROL_CLOSED.sentence
         case PeerTerminatedError():
-            return "the server has terminated"
+            return ErrorCode.SERVER_TERMINATED.sentence
         case PeerRefusedError():
-            return NUMBERED.get(error.number or 0, str(error))
+            return _numbered_sentence(error.number) or str(error)
         case ProtocolError():
-            return _UNKNOWN_MESSAGE
+            return ErrorCode.UNKNOWN_MESSAGE.sentence
         case StreamError():
-            return _stream_sentence(str(error))
+            return _stream_sentence(error)
     return str(error)
 
 
-def server_sentence(error: ErrorRecord) -> str:
-    """Of a test that failed on the server: everything behind "iperf3: "."""
-    if error.code == PeerClosedError.code:
-        return "the client has unexpectedly closed the connection"
-    if error.code == PeerTerminatedError.code:
-        return "the client has terminated"
-    if error.code == StreamError.code:
-        return f"error - {_stream_sentence(error.message)}"
-    if error.number is not None:
-        return f"error - {NUMBERED.get(error.number, error.message)}"
-    if error.code == PeerTimeoutError.code:
-        return f"error - {_NO_MESSAGE}: Connection timed out"
-    return f"error - {error.message}"
+def _timeout_sentence(error: PeerTimeoutError) -> str:
+    match error.phase:
+        case "data":
+            return ErrorCode.NO_DATA.sentence
+        case "connect":
+            return f"{ErrorCode.STREAM_READ.sentence}Resource temporarily unavailable"
+        case "resolve":
+            return f"{ErrorCode.CONNECT.sentence}Temporary failure in name resolution"
+    return _NO_ANSWER
+
+
+def server_sentence(error: NetmeasureError) -> str:
+    """Return the sentence on a test that failed at the server: everything behind "iperf3: "."""
+    match error:
+        case PeerClosedError():
+            return "the client has unexpectedly closed the connection"
+        case PeerTerminatedError():
+            return ErrorCode.CLIENT_TERMINATED.sentence
+        case StreamError():
+            return f"error - {_stream_sentence(error)}"
+    if isinstance(error, MeasureError) and error.number is not None:
+        return f"error - {_numbered_sentence(error.number) or error}"
+    if isinstance(error, PeerTimeoutError):
+        return f"error - {_NO_ANSWER}"
+    return f"error - {error}"
 
 
 def listen_sentence(error: ServeError) -> str:
-    return f"error - unable to start listener for connections: {_reason(error)}"
+    """Return the sentence on a server that can't listen."""
+    return f"error - {ErrorCode.LISTEN.sentence}{_reason(error)}"
 
 
-def _stream_sentence(message: str) -> str:
-    verb = "write to" if "send" in message or "before any data" in message else "read from"
-    return f"unable to {verb} stream socket: {message.rpartition(': ')[2]}"
+def _numbered_sentence(number: int | None) -> str:
+    """Return iperf3's sentence on an error number, empty where we say it in other words."""
+    code = ErrorCode.of(number)
+    return code.sentence if code is not None else ""
+
+
+def _stream_sentence(error: StreamError) -> str:
+    code = ErrorCode.STREAM_WRITE if error.sending else ErrorCode.STREAM_READ
+    return f"{code.sentence}{_reason(error)}"
 
 
 def _reason(error: NetmeasureError) -> str:
-    """The system's own words: those of the failed call that the error was made of."""
-    cause = error.__context__
-    if isinstance(cause, socket.gaierror):
-        return str(cause.strerror)
-    if isinstance(cause, OSError) and cause.errno:  # asyncio has words of its own for some
-        return os.strerror(cause.errno)
-    return str(error).rpartition(": ")[2]
+    return error.reason or str(error)

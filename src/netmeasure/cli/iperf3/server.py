@@ -14,12 +14,11 @@ from netmeasure.cli.iperf3.reports import file_of, make_report
 from netmeasure.cli.iperf3.service import Service
 from netmeasure.cli.iperf3.settings import Settings
 from netmeasure.engine.tasks import first_of
-from netmeasure.errors import ServeError
+from netmeasure.errors import NetmeasureError, ServeError
 from netmeasure.observe import Control, Observer, Opening
 from netmeasure.peer.server.server import serve
+from netmeasure.protocol import ErrorCode
 from netmeasure.result import ErrorRecord, Interval, Result
-
-_NOT_AUTHORIZED = 142
 
 
 async def server(settings: Settings, service: Service, output: Output) -> int:
@@ -113,6 +112,7 @@ class _Watch(Observer):
         self._desk = desk
         self._report = make_report(desk.settings)
         self._output = desk.output
+        self._sentence: str | None = None
 
     def on_accepted(self, control: Control) -> None:
         self._output.lines(self._report.accepted(control, time.time()))
@@ -122,6 +122,9 @@ class _Watch(Observer):
 
     def on_interval(self, interval: Interval) -> None:
         self._output.lines(self._report.interval(interval))
+
+    def on_failed(self, error: NetmeasureError) -> None:
+        self._sentence = failures.server_sentence(error)
 
     def on_ended(self, result: Result) -> None:
         self._end(result, result.error)
@@ -134,9 +137,9 @@ class _Watch(Observer):
 
     def _end(self, result: Result | None, error: ErrorRecord | None) -> None:
         desk = self._desk
-        sentence = None if error is None else failures.server_sentence(error)
+        sentence = None if error is None else self._sentence or f"error - {error.message}"
         told = desk.interruption or sentence
         self._output.lines(self._report.ended(result, error=told, file=file_of(desk.settings)))
         if sentence is not None and desk.signal is None and not desk.settings.is_json:
             self._output.complain(sentence)
-        desk.test_over(counts=error is None or error.number != _NOT_AUTHORIZED)
+        desk.test_over(counts=error is None or error.number != ErrorCode.UNAUTHORIZED)

@@ -177,14 +177,11 @@ def _check_client(settings: Settings) -> None:
     length = settings.length or None
     if settings.udp:
         if length is not None and not values.MIN_DATAGRAM <= length <= values.MAX_DATAGRAM:
-            raise SpecError(
-                f"block size invalid (minimum = {values.MIN_DATAGRAM} bytes,"
-                f" maximum = {values.MAX_DATAGRAM} bytes)"
-            )
+            raise values.refused("DATAGRAM_SIZE")
         if settings.file is not None:
             raise SpecError("cannot transfer file using UDP")
     elif length is not None and length > values.MAX_BLOCK:
-        raise SpecError(f"block size too large (maximum = {values.MAX_BLOCK} bytes)")
+        raise values.refused("BLOCK_SIZE")
     if (settings.username is None) != (settings.rsa_public_key_path is None) or not (
         settings.rsa_public_key_path is None or os.access(settings.rsa_public_key_path, os.R_OK)
     ):

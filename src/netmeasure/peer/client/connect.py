@@ -115,8 +115,12 @@ class Connector:
                 await asyncio.get_running_loop().sock_sendall(made.sock, hello)
         except OSError as exc:
             made.sock.close()
+            reason = exc.strerror or "timed out"
             raise StreamError(
-                f"{name} failed before any data: {exc.strerror or 'timed out'}", phase="connect"
+                f"{name} failed before any data: {reason}",
+                phase="connect",
+                reason=reason,
+                sending=True,
             ) from None
         except BaseException:
             made.sock.close()

@@ -13,7 +13,7 @@ from netmeasure.measurement import roles
 from netmeasure.measurement.autostop import AutoStopper
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.peer.client.control import ClientControl
-from netmeasure.protocol import Kind
+from netmeasure.protocol import ErrorCode, Kind
 from netmeasure.result import AutoStop, Interval
 from netmeasure.spec import PeerSpec, UdpSpec
 from netmeasure.workloads.base import Workload
@@ -22,8 +22,6 @@ from netmeasure.workloads.base import Workload
 #: kernel by then; this is the time it gets to read that from its socket buffer.
 PLAIN_SERVER_READS_S = 0.005
 POLL_S = 0.25
-#: iperf3's number of an idle time-out.
-NO_DATA = 144
 #: Streams that end so long before their time did not end by plan.
 EARLY_END_S = 0.5
 #: How long a reason may come behind the break that it explains.
@@ -178,7 +176,7 @@ class ClientData:
             f"no data were received for {limit_s:g} s",
             phase="data",
             hint="the peer is stopped or unreachable",
-            number=NO_DATA,
+            number=ErrorCode.NO_DATA,
         )
 
     async def _drain_receivers(self) -> None:

@@ -22,4 +22,5 @@ def check_streams(client: SideReport, server: SideReport | None) -> None:
 def check_total(what: str, received: int, wanted: int) -> None:
     """Raise StreamError if fewer bytes were received than there had to be."""
     if received < wanted:
-        raise StreamError(f"{what} ended early: {received} of {wanted} bytes were received")
+        reason = f"{received} of {wanted} bytes were received"
+        raise StreamError(f"{what} ended early: {reason}", reason=reason)

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from netmeasure.clock import nanoseconds, now_ns, seconds, unix_s
 from netmeasure.engine.threads import check_cpu
 from netmeasure.errors import RefusedTestError, SocketOptionError
-from netmeasure.protocol import Parameters, check_parameters
+from netmeasure.protocol import ErrorCode, Parameters, check_parameters
 from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.spec import ServerLimits
-
-NOT_SUPPORTED, FILE_WITH_UDP, BITRATE_LIMIT, DURATION_LIMIT = 13, 34, 27, 37
 
 
 def admit(parameters: Parameters, limits: ServerLimits, gatekeeper: Gatekeeper | None) -> None:
@@ -23,11 +21,11 @@ def admit(parameters: Parameters, limits: ServerLimits, gatekeeper: Gatekeeper |
         number, sentence = wrong
         raise RefusedTestError(sentence, number=number)
     if parameters.sctp:
-        raise RefusedTestError("SCTP tests are not supported", number=NOT_SUPPORTED)
+        raise RefusedTestError("SCTP tests are not supported", number=ErrorCode.NOT_SUPPORTED)
     if parameters.mptcp and not limits.multipath:
-        raise RefusedTestError("this server does not speak MPTCP", number=NOT_SUPPORTED)
+        raise RefusedTestError("this server does not speak MPTCP", number=ErrorCode.NOT_SUPPORTED)
     if parameters.udp and limits.file is not None:
-        raise RefusedTestError("a file is not for UDP tests", number=FILE_WITH_UDP)
+        raise RefusedTestError("a file is not for UDP tests", number=ErrorCode.FILE_WITH_UDP)
     _check_limits(parameters, limits)
     try:
         check_cpu(parameters.server_affinity)
@@ -40,7 +38,8 @@ def _check_limits(parameters: Parameters, limits: ServerLimits) -> None:
     if longest_s is not None and (not parameters.time or wanted_s > longest_s):
         wish = f"{wanted_s} s" if parameters.time else "a test without a duration"
         raise RefusedTestError(
-            f"the client asked for {wish}; {longest_s:g} s are allowed", number=DURATION_LIMIT
+            f"the client asked for {wish}; {longest_s:g} s are allowed",
+            number=ErrorCode.DURATION_LIMIT,
         )
     rates = [rate for rate in (parameters.bandwidth, parameters.fqrate) if rate]
     ways = 2 if parameters.bidirectional else 1
@@ -48,7 +47,7 @@ def _check_limits(parameters: Parameters, limits: ServerLimits) -> None:
     if limits.max_bitrate_bps is not None and total_bps > limits.max_bitrate_bps:
         raise RefusedTestError(
             f"the client asked for {total_bps} bit/s; {limits.max_bitrate_bps} are allowed",
-            number=BITRATE_LIMIT,
+            number=ErrorCode.BITRATE_LIMIT,
         )
 
 
@@ -78,5 +77,5 @@ class BitrateLimit:
             raise RefusedTestError(
                 f"{rate_bps:.0f} bit/s moved in the last {seconds(now - since):.1f} s;"
                 f" {self._limit_bps} are allowed",
-                number=BITRATE_LIMIT,
+                number=ErrorCode.BITRATE_LIMIT,
             )

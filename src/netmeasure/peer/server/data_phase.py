@@ -12,7 +12,7 @@ from netmeasure.engine.tasks import first_of
 from netmeasure.errors import MeasureError, RefusedTestError
 from netmeasure.peer.parameters import server_time_limit_s
 from netmeasure.peer.server.admission import BitrateLimit
-from netmeasure.protocol import Kind, Message, Parameters, PeerResults
+from netmeasure.protocol import ErrorCode, Kind, Message, Parameters, PeerResults
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
 
@@ -20,9 +20,6 @@ POLL_S = 0.05
 #: A plain client's streams don't end before the results; without a byte count to go by, they are
 #: taken to be empty when nothing has come for so long.
 QUIET_S = 0.2
-#: iperf3's numbers of an idle time-out, and of a test that goes on for too long.
-NO_DATA = 144
-TOO_LONG = 160
 
 
 class ServerData:
@@ -95,7 +92,9 @@ class ServerData:
             await asyncio.Event().wait()
             return
         await asyncio.sleep(time_s + limits.drain_s + limits.stall_s)
-        raise RefusedTestError(f"the client did not end its test of {time_s:g} s", number=TOO_LONG)
+        raise RefusedTestError(
+            f"the client did not end its test of {time_s:g} s", number=ErrorCode.DURATION_EXPIRED
+        )
 
     async def _stall(self) -> None:
         limit_s = self._limits.stall_s
@@ -108,12 +107,12 @@ class ServerData:
             rate.check()
             still = quiet.since_change(self._workload.moved_bytes())
             if still and not self._workload.ended():
-                raise RefusedTestError(f"no data moved for {limit_s:g} s", number=NO_DATA)
+                raise RefusedTestError(f"no data moved for {limit_s:g} s", number=ErrorCode.NO_DATA)
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
     async def _silence(self) -> None:
         limit_s = await self._workload.silence(self._limits.receive_s)
-        raise RefusedTestError(f"no data were received for {limit_s:g} s", number=NO_DATA)
+        raise RefusedTestError(f"no data were received for {limit_s:g} s", number=ErrorCode.NO_DATA)
 
     async def take_rest(self, results: PeerResults) -> None:
         """Count what a plain client had sent before it said TEST_END and is still on its way; what

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from msgspec.structs import replace
 
 from netmeasure.engine.tasks import beside
+from netmeasure.errors import NetmeasureError
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import server_role
+from netmeasure.measurement.run import error_record
 from netmeasure.observe import Control, Observer, Opening
 from netmeasure.protocol import PeerResults
-from netmeasure.result import ErrorRecord, Result
+from netmeasure.result import Result
 from netmeasure.spec import Timing
 from netmeasure.workloads.base import Workload
 
@@ -65,11 +67,13 @@ class Notifier:
             return replace(mine, server_output_json=dict(output))
         return replace(mine, server_output_text=output)
 
-    def over(self, result: Result | None, error: ErrorRecord | None) -> None:
+    def over(self, result: Result | None, error: BaseException | None) -> None:
         """The test has ended with a result, or was refused."""
         if self._observer is None:
             return
+        if isinstance(error, NetmeasureError):
+            self._observer.on_failed(error)
         if result is not None:
             self._observer.on_ended(result)
-        elif error is not None:
-            self._observer.on_refused(error)
+        elif (record := error_record(error)) is not None:
+            self._observer.on_refused(record)

@@ -162,9 +162,9 @@ class Server(Listening):
                 self._close_listeners()
                 if self._port == 0 and exc.errno == errno.EADDRINUSE and not last:
                     continue
+                reason = os.strerror(exc.errno or 0)
                 raise ServeError(
-                    f"can't listen on {where}/udp: {os.strerror(exc.errno or 0)}",
-                    hint=listen_hint(exc),
+                    f"can't listen on {where}/udp: {reason}", hint=listen_hint(exc), reason=reason
                 ) from None
 
     def _close_listeners(self) -> None:

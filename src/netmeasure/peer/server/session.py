@@ -40,18 +40,19 @@ from netmeasure.peer.parameters import server_spec
 from netmeasure.peer.plans import build_workload, server_plan
 from netmeasure.peer.server.accept import Arrivals
 from netmeasure.peer.server.admission import admit
-from netmeasure.peer.server.data_phase import NO_DATA, ServerData
+from netmeasure.peer.server.data_phase import ServerData
 from netmeasure.peer.server.notifier import Notifier
 from netmeasure.protocol import (
     Announcement,
+    ErrorCode,
     Kind,
     Message,
     Parameters,
     PeerResults,
     Phase,
-    ServerErrorCode,
+    ServerError,
 )
-from netmeasure.protocol.auth import UNAUTHORIZED, Gatekeeper
+from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.result import FlowDirection, Host, Result, SideReport
 from netmeasure.result.resources import HostUse
 from netmeasure.spec import PeerSpec, ServerLimits
@@ -64,9 +65,6 @@ HEARD_S = 0.5
 #: A plain client looks at its control connection between two writes: it must come to that before
 #: its streams break, or it takes the break for the reason.
 LAST_WORD_S = 0.05
-
-_BAD_PARAMETERS = 114
-_STREAM_FAILED = 206
 
 
 class Session:
@@ -169,7 +167,7 @@ class Session:
                     error, PeerClosedError | PeerTerminatedError | asyncio.CancelledError
                 ):
                     self.refusal = str(error)
-                self._notifier.over(self.result, error_record(error))
+                self._notifier.over(self.result, error)
 
     async def _agree(self) -> Parameters:
         limits = self._limits
@@ -177,7 +175,7 @@ class Session:
         try:
             message = await self._receive(limits.handshake_s)
         except RemoteProtocolError as exc:
-            raise RefusedTestError(str(exc), number=_BAD_PARAMETERS) from None
+            raise RefusedTestError(str(exc), number=ErrorCode.RECEIVE_PARAMETERS) from None
         if message.kind is not Kind.PARAMETERS:
             raise self._bad_news(message)
         parameters: Parameters = message.payload
@@ -186,9 +184,9 @@ class Session:
             self._plan = server_plan(parameters, limits)
             self._spec = server_spec(parameters, self._plan)
         except SpecError as exc:
-            raise RefusedTestError(str(exc), number=_BAD_PARAMETERS) from None
+            raise RefusedTestError(str(exc), number=ErrorCode.RECEIVE_PARAMETERS) from None
         except RefusedTestError as exc:
-            self.unauthorized = exc.number == UNAUTHORIZED
+            self.unauthorized = exc.number == ErrorCode.UNAUTHORIZED
             raise
         self._parameters = parameters
         self._directions = roles.directions(self._spec.direction, parameters.parallel)
@@ -222,7 +220,7 @@ class Session:
             raise RefusedTestError(
                 f"the client opened {wanted - arrivals.missing} of {wanted} streams in"
                 f" {limits.streams_s:g} s",
-                number=NO_DATA,
+                number=ErrorCode.NO_DATA,
             ) from None
 
         def add(number: int, direction: FlowDirection, sock: socket.socket) -> None:
@@ -322,10 +320,10 @@ class Session:
                 await asyncio.sleep(LAST_WORD_S)
                 return
             number = error.number if isinstance(error, RefusedTestError) else None
-            if isinstance(error, StreamError):
-                number = _STREAM_FAILED
+            if isinstance(error, StreamError):  # iperf3 says the same of either direction
+                number = ErrorCode.STREAM_READ
             if number is not None:
-                code = ServerErrorCode(number, None)
+                code = ServerError(number, None)
                 await self._control.send(Kind.SERVER_ERROR, code, deadline_s=1.0)
                 if self._workload is not None:
                     await self._control.finish(HEARD_S)

@@ -55,7 +55,7 @@ article: $(STAMP) tools  ## the experiment behind it all: curl, iperf3 and netme
 	$(BIN)/python -m benchmarks.article
 
 fuzz: $(STAMP)  ## a long run of the property tests
-	$(BIN)/python -m pytest tests/protocol tests/fast/test_udp_loops.py --hypothesis-profile=long --timeout=3600
+	$(BIN)/python -m pytest tests/protocol tests/fast/test_udp_accounting.py --hypothesis-profile=long --timeout=3600
 
 annotate:  ## Cython's annotated HTML beside each .pyx
 	NETMEASURE_ANNOTATE=1 $(BIN)/python setup.py build_ext --inplace --force

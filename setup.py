@@ -30,7 +30,7 @@ extensions = [
     Extension(
         f"netmeasure._fast.{source.stem}",
         [str(source)],
-        depends=[str(path) for path in sorted(FAST.glob("*.h"))],
+        depends=[str(path) for path in sorted([*FAST.glob("*.h"), *FAST.glob("*.pxd")])],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         define_macros=macros,

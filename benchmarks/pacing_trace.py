@@ -5,8 +5,10 @@ clock, nanoseconds). For each target rate, netmeasure and iperf3 in turn:
 
     rate error       payload of the whole trace over its time, against the target
     worst 100 ms     the largest deviation of any 100 ms of it
-    largest burst    the longest run of datagrams that follow each other at more than 4 times the
-                     target rate (a kernel-cut train counts whole), as time at the target rate
+    longest train    the longest run of datagrams that follow each other at more than 4 times the
+                     target rate (a kernel-cut train counts whole)
+    policer's burst  the depth that a token bucket, filled at the target rate, must have to let all
+                     datagrams pass; and what the sender said of itself
     gap spread       standard deviation of the time between packets
 
 The host decides on a part of this: a thread that is not run for 4 ms can't send for 4 ms. Needs
@@ -42,7 +44,7 @@ from support import iperf3
 from support.netns import Network, available
 
 #: Small datagrams at the low rate: nine of 1400 bytes in 100 ms are no measure of evenness.
-TARGETS = {1_000_000: 125, 100_000_000: 1400, 1_000_000_000: 1400}
+TARGETS = {1_000_000: 125, 100_000_000: 1400, 300_000_000: 1400, 800_000_000: 1400}
 SLICE_S = 0.1
 _SNAPLEN = 64
 _HAND_OVER_S = 1.0  # tcpdump gets its packets in blocks, at the latest after so long
@@ -56,12 +58,14 @@ class Trace(msgspec.Struct, frozen=True):
     packets: int
     rate_error: float
     worst_slice_error: float
-    largest_burst_bytes: int
+    longest_train_bytes: int
+    policer_burst_bytes: int
+    said_burst_bytes: int | None
     gap_spread_us: float
 
-    @property
-    def largest_burst_ms(self) -> float:
-        return self.largest_burst_bytes * 8e3 / self.target_bps
+    def as_ms(self, size: int) -> float:
+        """Return how long so many bytes take at the target rate."""
+        return size * 8e3 / self.target_bps
 
 
 def read_pcap(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -80,9 +84,28 @@ def read_pcap(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array(times), np.array(sizes)
 
 
+def token_bucket_depth(target_bps: int, times: np.ndarray, sizes: np.ndarray) -> int:
+    """Return the depth (bytes) that a token bucket must have to let every packet pass.
+
+    The bucket is filled at the target rate. What a packet takes out is missing until the rate has
+    put it back; the depth is the most that is ever missing.
+    """
+    taken = np.cumsum(sizes)
+    refilled = (times - times[0]) * (target_bps / 8e9)
+    # missing before the first packet: nothing; the bucket never holds more than its depth
+    level = (taken - sizes) - refilled
+    return int(np.max(taken - refilled - np.minimum.accumulate(level)))
+
+
 def judge(
-    tool: str, target_bps: int, seconds: float, times: np.ndarray, sizes: np.ndarray
+    tool: str,
+    target_bps: int,
+    seconds: float,
+    times: np.ndarray,
+    sizes: np.ndarray,
+    said_burst_bytes: int | None = None,
 ) -> Trace:
+    """Compute the figures of one run from its packets."""
     data = sizes >= TARGETS[target_bps]  # hellos are shorter
     times, sizes = times[data], sizes[data]
     at = times - times[0]
@@ -102,7 +125,9 @@ def judge(
         packets=int(sizes.sum()) // TARGETS[target_bps],
         rate_error=float(sizes[whole].sum() * 8 / seconds / target_bps - 1),
         worst_slice_error=float(np.max(np.abs(per_slice / wanted - 1))),
-        largest_burst_bytes=int(max(run.sum() for run in runs)),
+        longest_train_bytes=int(max(run.sum() for run in runs)),
+        policer_burst_bytes=token_bucket_depth(target_bps, times, sizes),
+        said_burst_bytes=said_burst_bytes,
         gap_spread_us=float(gaps.std() / 1e3),
     )
 
@@ -126,7 +151,8 @@ def tracing(network: Network, into: Path) -> Iterator[None]:
         raise SystemExit(f"the trace has holes: {told.strip()}")
 
 
-def netmeasure(network: Network, target_bps: int, seconds: float) -> None:
+def netmeasure(network: Network, target_bps: int, seconds: float) -> int:
+    """Run a test of ours. Return the largest burst that the sender reports."""
     program = (sys.executable, "-m", "netmeasure")
     server = network.popen(
         "server", (*program, "server", "-p", "0"), stdout=subprocess.PIPE, text=True
@@ -142,15 +168,15 @@ def netmeasure(network: Network, target_bps: int, seconds: float) -> None:
             str(TARGETS[target_bps]),
             "-t",
             str(seconds),
-            "-q",
+            "--json",
         )
         argv = (*program, "client", network.server.address, "-p", port, *options)
-        subprocess.run(
-            network.command("client", argv), check=True, stdout=subprocess.DEVNULL, timeout=60
-        )
+        ran = subprocess.run(network.command("client", argv), check=True, stdout=-1, timeout=60)
     finally:
         server.terminate()
         server.communicate()
+    (stream,) = json.loads(ran.stdout)["flows"][0]["streams"]
+    return int(stream["sender"]["datagrams"]["largest_burst_bytes"])
 
 
 def peer(network: Network, target_bps: int, seconds: float) -> None:
@@ -173,15 +199,16 @@ def measure(network: Network, seconds: float) -> Iterator[Trace]:
         for target_bps in TARGETS:
             for tool, run in (("netmeasure", netmeasure), ("iperf3", peer)):
                 with tracing(network, path):
-                    run(network, target_bps, seconds)
-                yield judge(tool, target_bps, seconds, *read_pcap(path))
+                    said = run(network, target_bps, seconds)
+                yield judge(tool, target_bps, seconds, *read_pcap(path), said)
 
 
 def table(traces: Sequence[Trace]) -> Table:
     drawn = Table(title="from packet traces", title_justify="left")
     for name in ("target Mbit/s", "tool", "datagrams", "of bytes", "rate error", "worst 100 ms"):
         drawn.add_column(name, justify="right")
-    drawn.add_column("largest burst", justify="right")
+    for name in ("longest train", "policer's burst", "said"):
+        drawn.add_column(name, justify="right")
     drawn.add_column("gap spread", justify="right")
     for trace in traces:
         drawn.add_row(
@@ -191,7 +218,14 @@ def table(traces: Sequence[Trace]) -> Table:
             str(TARGETS[trace.target_bps]),
             f"{100 * trace.rate_error:+.3f} %",
             f"{100 * trace.worst_slice_error:.2f} %",
-            f"{trace.largest_burst_bytes} bytes, {trace.largest_burst_ms:.2f} ms of rate",
+            *(
+                "-" if burst is None else f"{burst} bytes, {trace.as_ms(burst):.2f} ms"
+                for burst in (
+                    trace.longest_train_bytes,
+                    trace.policer_burst_bytes,
+                    trace.said_burst_bytes,
+                )
+            ),
             f"{trace.gap_spread_us:.1f} us",
         )
     return drawn

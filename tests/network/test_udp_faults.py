@@ -196,9 +196,9 @@ def test_the_datagrams_missed_in_a_stall_are_sent_at_once(network: Network) -> N
     assert stream.sender is not None
     sent = stream.sender.datagrams
     assert sent is not None
-    # 10 ms at most are repaid, half a millisecond of the rate in one go
+    # 10 ms at most are repaid, which a policer sees as one burst
     assert sent.skipped_ns >= (STOPPED_S - 0.02) * 1e9
-    assert sent.largest_burst_bytes <= SIZE
+    assert 0.009 * 1250 * SIZE <= sent.largest_burst_bytes <= (1 + 0.01 * 1250) * SIZE
     assert sent.packets <= 1250 * (2 - sent.skipped_ns / 1e9) + 2
     assert any("gave up" in note for note in result.notes)
 

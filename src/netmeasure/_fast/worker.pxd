@@ -1,4 +1,6 @@
-from netmeasure._fast.native cimport nm_group, nm_series, nm_stream
+from netmeasure._fast.nm_group cimport nm_group
+from netmeasure._fast.nm_series cimport nm_series
+from netmeasure._fast.nm_stream cimport nm_stream
 
 
 cdef tuple copy_series(nm_series *series)
@@ -6,9 +8,13 @@ cdef tuple copy_series(nm_series *series)
 
 cdef class Group:
     cdef nm_group shared
+    cdef bint made
 
 
 cdef class Stream:
     cdef nm_stream own
     cdef readonly Group group
     cdef readonly int fd
+
+    cdef void enter(self) except *
+    cdef void must_be_quiet(self) except *

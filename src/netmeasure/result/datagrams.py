@@ -33,7 +33,8 @@ class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
     jitter_ns        RFC 3550 6.4.1; `jitter_valid` False: says nothing, datagrams went in trains
     mean_ipdv_ns     mean |delay difference| of neighbours (RFC 3393)
     delay_variation_ns    largest minus smallest one-way delay: needs no synchronised clocks
-    largest_burst_bytes   most payload that left together; None: not paced
+    largest_burst_bytes   largest burst of payload as a policer sees it: the depth that a token
+                     bucket, filled at the target rate, needs to let all pass; None: not paced
     skipped_ns       of the schedule, given up after stalls rather than sent as a burst
     refused_packets  not taken by the sender's kernel at first; sent again under the same number
     offload          sender: UDP_SEGMENT in use; receiver: UDP_GRO

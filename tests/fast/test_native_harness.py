@@ -1,11 +1,11 @@
-"""nm_native.h under its own threads, without Python: native_harness.c compiled in three ways.
+"""Run the native headers under threads of their own, without Python: harness/*.c, built in 3 ways.
 
 What the sanitizer builds cover. ThreadSanitizer does not model `__atomic_thread_fence`, on which
-the series' sequence lock rests (gcc warns, -Wtsan). It reports nothing false for that here, since
-every datum that the lock guards is itself read and written by atomic operations; but for the same
-reason it cannot prove the order that the fences give. So this build says that no shared datum of
-the header is touched by a plain access while another thread may use it; that no reader ever sees
-half a merge is what the harness checks by its invariants, in every build.
+the sequence locks rest (gcc warns, -Wtsan). It reports nothing false for that here, since every
+datum that a lock guards is itself read and written by atomic operations; but for the same reason it
+cannot prove the order that the fences give. So this build says that no thread touches a shared
+datum by a plain access while another thread may use it. That no reader ever sees half an update is
+what the harness checks by its invariants, in every build.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SOURCE = HERE / "native_harness.c"
+SOURCES = sorted((HERE / "harness").glob("*.c"))
 HEADERS = HERE.parents[1] / "src" / "netmeasure" / "_fast"
 
 #: What to add to the command line. The plain build takes no warning.
@@ -27,10 +27,18 @@ BUILDS = {
     "thread": ("-O1", "-fsanitize=thread", "-Wno-tsan"),
     "address": ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
 }
-#: Fewer rounds where each access costs ten times as much.
-SHORT = {"merges": 500, "starts": 2000, "gate": 150, "samples": 500}
-ROUNDS = {"plain": {}, "thread": SHORT, "address": SHORT}
-SCENARIOS = ("merges", "starts", "budget", "gate", "samples")
+#: Rounds per scenario, and fewer where each access costs ten times as much.
+SCENARIOS = {
+    "merges": (5000, 500),
+    "starts": (5000, 1000),
+    "moments": (5000, 500),
+    "budget": (100, 30),
+    "gate": (600, 150),
+    "samples": (5000, 500),
+    "stream": (200, 60),
+    "datagrams": (50_000, 10_000),
+    "pace": (44, 22),
+}
 _PROBE = """
 #include <pthread.h>
 static int n;
@@ -42,21 +50,21 @@ int main(void) {
 """
 
 
-def _compile(source: Path, binary: Path, build: str) -> subprocess.CompletedProcess[str]:
+def _compile(sources: list[Path], binary: Path, build: str) -> subprocess.CompletedProcess[str]:
     gcc = shutil.which("gcc")
     if gcc is None:
         pytest.skip("there is no gcc")
     command = [gcc, "-std=gnu11", "-g", "-pthread", "-Wall", "-Wextra", "-DNETMEASURE_DEBUG"]
-    command += [f"-I{HEADERS}", *BUILDS[build], str(source), "-o", str(binary)]
+    command += [f"-I{HEADERS}", *BUILDS[build], *map(str, sources), "-o", str(binary)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 @functools.cache
 def _why_not(build: str, directory: Path) -> str | None:
-    """Why a program of this build can't be made or run here, seen from one that has no faults."""
+    """Return why a program of this build can't be made or run here; None where it can."""
     source, binary = directory / f"probe-{build}.c", directory / f"probe-{build}"
     source.write_text(_PROBE)
-    made = _compile(source, binary, build)
+    made = _compile([source], binary, build)
     if made.returncode != 0:
         return f"gcc can't link with {BUILDS[build][1]}: {made.stderr.strip().splitlines()[-1]}"
     ran = subprocess.run([binary], capture_output=True, text=True, timeout=60)
@@ -75,14 +83,14 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(request: pytest.FixtureRequest, directory: Path) -> str:
     if reason := _why_not(request.param, directory):
         pytest.skip(reason)
-    made = _compile(SOURCE, directory / request.param, request.param)
+    made = _compile(SOURCES, directory / request.param, request.param)
     assert made.returncode == 0, made.stderr
     return str(request.param)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_invariants_hold_under_threads(build: str, directory: Path, scenario: str) -> None:
-    rounds = ROUNDS[build].get(scenario)
-    command = [str(directory / build), scenario, *([str(rounds)] if rounds else [])]
+    rounds = SCENARIOS[scenario][build != "plain"]
+    command = [str(directory / build), scenario, str(rounds)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stderr) == (0, "")

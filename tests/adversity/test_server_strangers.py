@@ -26,7 +26,7 @@ def test_a_bare_connection_is_worth_no_word(run: RunLoop) -> None:
             for end in (socket.socket.close, reset):
                 with Peer(it) as peer:
                     end(peer.control)
-            await until(lambda: it.server._accepted == 2)
+            await until(lambda: it.server._sessions.accepted == 2)
 
     run(main())
 
@@ -88,7 +88,7 @@ def test_a_client_that_resets_right_after_its_cookie(run: RunLoop) -> None:
                     # all before the server gets to accept it
                     peer.control.send(peer.cookie + b"\0")
                     reset(peer.control)
-            await until(lambda: it.server._accepted == 5)
+            await until(lambda: it.server._sessions.accepted == 5)
             await it.idle()
             it.refusals.clear()
 

@@ -138,7 +138,7 @@ def test_a_stream_that_says_its_number_after_its_test_has_gone(run: RunLoop) -> 
             with Peer(it) as peer:
                 await peer.agree_extended()
                 late = await peer.open_stream()
-                await until(lambda: it.server._accepted == 2)
+                await until(lambda: it.server._sessions.accepted == 2)
                 peer.control.close()
                 await it.failed("peer_closed")
                 await it.idle()

@@ -350,7 +350,7 @@ def test_foreign_datagrams_to_a_socket_of_a_test_do_not_reach_it(run_once: RunLo
 
 def clients_of(it: Watched) -> list[tuple[str, int]]:
     """The addresses of the data sockets of the clients whose tests are under way."""
-    workloads = [session._workload for session in it.server._sessions.values()]
+    workloads = [session._workload for session in it.server._sessions]
     socks = [stream.sock for workload in workloads if workload for stream in workload._streams]
     return [sock.getpeername() for sock in socks if sock.fileno() >= 0]
 
@@ -430,7 +430,7 @@ def test_a_client_that_says_it_sent_less_than_came(run_once: RunLoop) -> None:
 
 
 def moved(it: Watched) -> int:
-    workloads = [session._workload for session in it.server._sessions.values()]
+    workloads = [session._workload for session in it.server._sessions]
     return sum(workload.moved_bytes() for workload in workloads if workload is not None)
 
 

@@ -535,7 +535,7 @@ def test_a_server_that_closes_closes_strangers_too(run: RunLoop) -> None:
                     stack.enter_context(socket.create_connection(where)) for _ in range(2)
                 )
                 half.sendall(b"half a cookie")
-                await until(lambda: server._accepted == 2)
+                await until(lambda: server._sessions.accepted == 2)
             assert await closed_by_the_server(mute)
             assert await closed_by_the_server(half)
         assert refusals == []
@@ -548,7 +548,7 @@ def test_a_connection_that_comes_as_the_server_closes_is_closed(run: RunLoop) ->
         async with nm.serve("127.0.0.1", 0) as server:
             with socket.create_connection(("127.0.0.1", server.port)) as sock:
                 for _ in range(10_000):
-                    if server._accepted:
+                    if server._sessions.accepted:
                         break
                     await asyncio.sleep(0)
                 await server.close()  # in the step after that of the acceptance

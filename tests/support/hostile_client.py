@@ -38,7 +38,7 @@ class Watched:
 
     def moved_bytes(self) -> int:
         """What all the tests that are under way have moved so far."""
-        workloads = [session._workload for session in self.server._sessions.values()]
+        workloads = [session._workload for session in self.server._sessions]
         return sum(workload.moved_bytes() for workload in workloads if workload is not None)
 
     async def idle(self) -> None:

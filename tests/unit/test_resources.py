@@ -11,7 +11,7 @@ import pytest
 from netmeasure.clock import now_ns
 from netmeasure.engine import resources
 from netmeasure.engine.cgroups import Cgroup, Usage
-from netmeasure.engine.resources import IdleWatch, ResourceLog
+from netmeasure.engine.resources import IdleMonitor, ResourceLog
 from netmeasure.result.resources import Resources
 
 
@@ -125,7 +125,7 @@ def test_an_idle_server_remembers_the_last_second_only(monkeypatch: pytest.Monke
     monkeypatch.setattr(resources, "IDLE_EVERY_S", 0.1)
 
     async def main() -> None:
-        watch = IdleWatch()
+        watch = IdleMonitor()
         assert watch.baseline() is None
         task = asyncio.create_task(watch.keep())
         await asyncio.sleep(1)

@@ -119,25 +119,26 @@ class ResourceLog:
         return replace(found, baseline=self._baseline, own=own_shares(found.whole, self._baseline))
 
 
-class IdleWatch:
-    """What a server's host does between tests: a look now and then, and only the last are kept."""
+class IdleMonitor:
+    """Samples what a server's host does between tests, and keeps the last few samples."""
 
     def __init__(self) -> None:
         self._sampler = _Sampler()
         self._samples: deque[_Sample] = deque(maxlen=IDLE_SAMPLES)
 
     async def keep(self) -> None:
-        """Look until cancelled."""
+        """Sample until cancelled."""
         while True:
             self._samples.append(self._sampler.take())
             await asyncio.sleep(IDLE_EVERY_S)
 
     def forget(self) -> None:
-        """The host is not idle: what was seen up to now is no baseline for what comes."""
+        """Drop the samples: the host was not idle, so they are no baseline for the next test."""
         self._samples.clear()
 
     def baseline(self) -> HostUse | None:
-        """The last second or so; None where the host has not been idle for long enough."""
+        """Return what the host did in the last second or so, None if it was not idle for so
+        long."""
         if not self._samples:
             return None
         return self._sampler.resources((*self._samples, self._sampler.take()), 0).whole

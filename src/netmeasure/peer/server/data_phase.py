@@ -9,7 +9,12 @@ from collections.abc import Callable
 from netmeasure.clock import Quiet
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.tasks import first_of
-from netmeasure.errors import MeasureError, RefusedTestError
+from netmeasure.errors import (
+    MeasureError,
+    PeerTerminatedError,
+    RefusedTestError,
+    RemoteProtocolError,
+)
 from netmeasure.peer.parameters import server_time_limit_s
 from netmeasure.peer.server.admission import BitrateLimit
 from netmeasure.protocol import ErrorCode, Kind, Message, Parameters, PeerResults
@@ -22,12 +27,16 @@ POLL_S = 0.05
 QUIET_S = 0.2
 
 
-class ServerData:
-    """The data phase of a workload that has been started.
+def failure(message: Message) -> MeasureError:
+    """Return the error that a client's message stands for which ends the test."""
+    if message.kind in (Kind.CLIENT_TERMINATE, Kind.IPERF_DONE):
+        return PeerTerminatedError("the client ended the test early", phase="data")
+    return RemoteProtocolError(f"the client sent {message.kind.name} too early")
 
-    bad_news  the error that a message stands for which ends the test
-    look      is called now and then while data flow
-    """
+
+class ServerData:
+    """The data phase of a workload that has been started. `tick` is called now and then while data
+    flow."""
 
     def __init__(
         self,
@@ -35,25 +44,23 @@ class ServerData:
         parameters: Parameters,
         limits: ServerLimits,
         control: ControlChannel,
-        bad_news: Callable[[Message], MeasureError],
-        look: Callable[[], None],
+        tick: Callable[[], None],
     ) -> None:
         self._workload = workload
         self._parameters = parameters
         self._limits = limits
         self._control = control
-        self._bad_news = bad_news
-        self._look = look
+        self._tick = tick
         self._extended = parameters.netmeasure is not None
 
     @property
     def _streams_end(self) -> bool:
-        """The client's streams say by themselves where their data end (FIN)."""
+        """Whether the client's streams mark the end of their data themselves (FIN)."""
         return self._extended and not self._parameters.udp
 
     async def run(self) -> None:
-        """Until the client says that it is over; receivers of streams that say where they end are
-        then empty."""
+        """Run until the client says that the test is over. Receivers of streams that mark their end
+        have then read everything."""
         await first_of(
             self._test_end(),
             self._stream_failure(),
@@ -71,21 +78,21 @@ class ServerData:
     async def _test_end(self) -> None:
         message = await self._control.receive(deadline_s=None)
         if message.kind is not Kind.TEST_END:
-            raise self._bad_news(message)
+            raise failure(message)
 
     async def _stream_failure(self) -> None:
         error = await self._workload.first_error()
-        # a client that dies takes its data connections with it: say what really happened
+        # a client that dies takes its data connections with it, so look for that reason first
         try:
             async with asyncio.timeout(POLL_S):
                 message = await self._control.receive(deadline_s=None)
         except TimeoutError:
             raise error from None
         if message.kind is not Kind.TEST_END:
-            raise self._bad_news(message)
+            raise failure(message)
 
     async def _time_limit(self) -> None:
-        """The watchdog: the client is to say TEST_END when its time is over, or a while later."""
+        """Raise RefusedTestError when the client has not ended the test a while after its time."""
         limits = self._limits
         time_s = server_time_limit_s(self._parameters)
         if time_s is None:
@@ -97,13 +104,14 @@ class ServerData:
         )
 
     async def _stall(self) -> None:
+        """Raise RefusedTestError when no data move, or more than the bitrate that is allowed."""
         limit_s = self._limits.stall_s
         if self._parameters.udp and self._parameters.time:
             limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
         quiet = Quiet(limit_s)
         rate = BitrateLimit(self._limits, self._workload.moved_bytes)
         while True:
-            self._look()
+            self._tick()
             rate.check()
             still = quiet.since_change(self._workload.moved_bytes())
             if still and not self._workload.ended():
@@ -111,17 +119,18 @@ class ServerData:
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
     async def _silence(self) -> None:
+        """Raise RefusedTestError when nothing was received for longer than the limits allow."""
         limit_s = await self._workload.silence(self._limits.receive_s)
         raise RefusedTestError(f"no data were received for {limit_s:g} s", number=ErrorCode.NO_DATA)
 
     async def take_rest(self, results: PeerResults) -> None:
-        """Count what a plain client had sent before it said TEST_END and is still on its way; what
-        ends by itself has been taken."""
+        """Receive what a plain client had sent before TEST_END and is still on its way. Streams
+        that mark their end have been read to it."""
         if not self._streams_end:
             await self._workload.drain(self._emptied(results), self._limits.drain_s)
 
     async def _emptied(self, results: PeerResults) -> None:
-        """Return when everything that was sent has come, or when nothing comes any more."""
+        """Return when everything that was sent has come, or nothing has come for a while."""
         udp = self._parameters.udp
         sent = {s.id: s.packets if udp else s.bytes for s in results.streams}
         # iperf3's byte counts leave the omitted time out; those of datagrams never do

@@ -6,115 +6,74 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Literal
 from weakref import WeakValueDictionary
 
-from netmeasure.clock import nanoseconds, now_ns, seconds
+from netmeasure.clock import now_ns, seconds
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.control import ControlChannel
-from netmeasure.engine.hello import UdpDoor, Welcome
+from netmeasure.engine.hello import UdpDoor
 from netmeasure.engine.listeners import Listening, listen, listen_hint
-from netmeasure.engine.resources import IdleWatch
+from netmeasure.engine.resources import IdleMonitor
 from netmeasure.engine.sockets import address_text, receive_exactly
 from netmeasure.engine.sockopts import set_keepalive, watch_peer
 from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.errors import MeasureError, ServeError
-from netmeasure.observe import Observer
 from netmeasure.peer.server.accept import Arrival
-from netmeasure.peer.server.session import Session
+from netmeasure.peer.server.options import ServerOptions, called_with
+from netmeasure.peer.server.session import NewClient, Session, Surroundings
+from netmeasure.peer.server.sessions import Sessions
 from netmeasure.protocol import (
     COOKIE_BYTES,
     GREETING,
     PROBE,
     STREAM_TAG_BYTES,
-    Hello,
     Kind,
     Side,
 )
-from netmeasure.protocol.auth import Gatekeeper
-from netmeasure.result import Result
-from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits, Timing, check_device
+from netmeasure.spec import ServerLimits
 
-#: Connections that have not said yet what they are; more than that wait in the kernel's backlog.
+#: Connections that have not said yet what they are: more than that wait in the kernel's backlog.
 MAX_STRANGERS = 512
 PORT_TRIES = 20
 #: How long a turned-away connection is kept, so that the reason arrives before the close.
 LINGER_S = 1.0
-#: How long a test that has told everything may keep the next client waiting.
-FAREWELL_S = 0.5
 
 
 class Server(Listening):
-    """Use as an async context manager; :func:`serve` makes one.
+    """A measurement server that listens while it is used as an async context manager. :func:`serve`
+    makes one."""
 
-    on_result    called in the event loop with the Result of every test that was asked for,
-                 complete or not
-    on_refusal   called with a sentence for every connection that was turned away or made no sense
-                 (a bare TCP probe is neither)
-    observe      makes an Observer for each client; it sees this end's intervals every `interval_s`
-    gatekeeper   asks every client who it is (iperf3's authentication)
-    one_off      for one client only, whatever comes of its test; who is refused by the gatekeeper
-                 does not count. Then `over` returns
-    idle_s       `over` returns when there was no client for so long
-    device       the network interface that is listened on (SO_BINDTODEVICE, socket(7))
-    """
-
-    def __init__(
-        self,
-        host: str | None = None,
-        port: int = DEFAULT_PORT,
-        *,
-        family: Family = "any",
-        limits: ServerLimits | None = None,
-        on_result: Callable[[Result], None] | None = None,
-        on_refusal: Callable[[str], None] | None = None,
-        observe: Callable[[], Observer] | None = None,
-        interval_s: float = 1.0,
-        gatekeeper: Gatekeeper | None = None,
-        one_off: bool = False,
-        idle_s: float | None = None,
-        device: str | None = None,
-    ) -> None:
-        self._host = host
-        self._port = port
-        self._family = family
-        self._limits = limits or ServerLimits()
-        self._on_result = on_result
-        self._on_refusal = on_refusal
-        self._observe = observe
-        self._interval_s = Timing(interval_s=interval_s).interval_s  # checked
-        self._gatekeeper = gatekeeper
-        self._one_off = one_off
-        self._idle_s = idle_s
-        self._device = device
-        check_device(device)
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._limits = options.limits or ServerLimits()
         self._idle_since_ns = now_ns()
         self._served = asyncio.Event()
         self._listeners = []
         self._acceptor: Acceptor | None = None
         self._door: UdpDoor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sessions: dict[str, Session] = {}
+        self._sessions = Sessions()
         self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._strangers = 0
-        self._accepted = 0
-        self._idle = IdleWatch()
+        self._idle = IdleMonitor()
 
     @property
     def active_tests(self) -> int:
+        """The number of tests that are running."""
         return len(self._sessions)
 
     async def over(self) -> Literal["served", "idle"]:
-        """Return when a one-off server has served its client, or nobody came for `idle_s`; for
-        ever otherwise."""
+        """Return when a one-off server has served its client, or there was no client for `idle_s`.
+        Wait for ever if neither option was given."""
+        idle_s = self._options.idle_s
         while not self._served.is_set():
             wait_s = None
-            if self._idle_s is not None:
+            if idle_s is not None:
                 since_ns = now_ns() if self._sessions else self._idle_since_ns
-                wait_s = self._idle_s - seconds(now_ns() - since_ns)
+                wait_s = idle_s - seconds(now_ns() - since_ns)
                 if wait_s <= 0:
                     return "idle"
             with suppress(TimeoutError):
@@ -144,23 +103,24 @@ class Server(Listening):
         self._close_listeners()
 
     async def _open(self) -> None:
-        """TCP and UDP on the same port. A free port of TCP's (port 0) may be taken in UDP: then
-        another one is tried."""
+        """Listen for TCP and UDP on the same port. With port 0, the free port of TCP may be taken
+        in UDP: then another one is tried."""
+        options = self._options
         for last in (*(False,) * (PORT_TRIES - 1), True):
             self._listeners = await listen(
-                self._host,
-                self._port,
-                self._family,
-                device=self._device,
+                options.host,
+                options.port,
+                options.family,
+                device=options.device,
                 multipath=self._limits.multipath,
             )
             try:
-                self._door = UdpDoor(self._listeners, self._welcome)
+                self._door = UdpDoor(self._listeners, self._sessions.welcome)
                 return
             except OSError as exc:
-                where = address_text((self._host or "*", self.port))
+                where = address_text((options.host or "*", self.port))
                 self._close_listeners()
-                if self._port == 0 and exc.errno == errno.EADDRINUSE and not last:
+                if options.port == 0 and exc.errno == errno.EADDRINUSE and not last:
                     continue
                 reason = os.strerror(exc.errno or 0)
                 raise ServeError(
@@ -179,30 +139,30 @@ class Server(Listening):
 
     def _accept(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         self._strangers += 1
-        self._accepted += 1
-        task = asyncio.create_task(self._greet(sock, address_text(peer), self._accepted))
+        order = self._sessions.next_order()
+        task = asyncio.create_task(self._greet(sock, address_text(peer), order))
         self._tasks.add(task)
         task.add_done_callback(partial(self._greeted, sock))
 
     def _greeted(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled():  # perhaps before its first step: then nobody else has the socket
+        if task.cancelled():  # perhaps before its first step: then it has not closed the socket
             sock.close()
 
     def _identified(self) -> None:
-        """One stranger less: there is room for another."""
+        """Make room for another connection that has not said yet what it is."""
         self._strangers -= 1
         if self._acceptor is not None:
             self._acceptor.on()
 
     async def _greet(self, sock: socket.socket, peer: str, order: int) -> None:
-        """Find out what a connection is: the data of a known test, a new client, or nothing."""
+        """Find out what a connection is: a data stream, a new client, a probe, or nothing."""
         known = True
         try:
             try:
                 async with asyncio.timeout(self._limits.cookie_s):
                     hello = await receive_exactly(sock, COOKIE_BYTES)
-                    session = self._sessions.get(hello[:-1].decode("ascii", "replace"))
+                    session = self._sessions.with_cookie(hello[:-1].decode("ascii", "replace"))
                     if session is not None and await self._data(session, sock, order):
                         return
             except TimeoutError:
@@ -231,24 +191,6 @@ class Server(Listening):
             number = int.from_bytes(await receive_exactly(sock, STREAM_TAG_BYTES), "big")
         return session.arrivals.offer(Arrival(sock, order, number))
 
-    def _welcome(self, hello: Hello, peer: tuple[str, int]) -> Welcome | None:
-        """Which test a UDP hello belongs to: one whose control connection comes from the same
-        address, and, where the hello holds a cookie, that very one."""
-        if hello.cookie is not None:
-            named = self._sessions.get(hello.cookie)
-            candidates = [named] if named is not None else []
-        else:
-            candidates = [s for s in self._sessions.values() if not s.tags_streams]
-        for session in candidates:
-            arrivals = session.arrivals
-            if session.is_udp and session.client_host == peer[0] and arrivals.missing:
-                if arrivals.knows(peer):
-                    return None  # a copy of a hello that was answered a moment ago
-                self._accepted += 1
-                take = partial(_offer, session, self._accepted, hello.number)
-                return Welcome(session.local_host, take)
-        return None
-
     async def _serve(self, sock: socket.socket, peer: str, hello: bytes) -> None:
         control = ControlChannel(sock, Side.SERVER, hello)
         try:
@@ -260,13 +202,8 @@ class Server(Listening):
         except BaseException:
             await control.close()
             raise
-        cookie: str = message.payload
-        refusal = None
-        if not await self._has_room():
-            refusal = f"{len(self._sessions)} tests are running"
-        elif cookie in self._sessions:  # since it was taken for a new client
-            refusal = "another client has the same cookie"
-        if refusal is not None:
+        client = NewClient(control, peer, message.payload)
+        if (refusal := await self._why_not(client)) is not None:
             self._refuse(f"{peer} was turned away: {refusal}")
             with suppress(MeasureError):
                 await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
@@ -277,62 +214,55 @@ class Server(Listening):
             if self._limits.keepalive is not None:
                 set_keepalive(sock, self._limits.keepalive)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        turn = self._plain_udp_turns.setdefault(control.peer_host, asyncio.Lock())
-        baseline = None if self._sessions else self._idle.baseline()
-        session = Session(
-            control,
-            peer,
-            self._limits,
-            lambda: len(self._sessions),
-            turn,
-            cookie,
-            self._observe() if self._observe is not None else None,
-            self._interval_s,
-            baseline,
-            self._gatekeeper,
+        await self._run_session(client)
+
+    async def _why_not(self, client: NewClient) -> str | None:
+        """Return why a client can't be served now, None where it can."""
+        room = await self._sessions.room_for_one_more(self._limits.max_tests)
+        if not room or self._served.is_set():
+            return f"{len(self._sessions)} tests are running"
+        if self._sessions.with_cookie(client.cookie) is not None:
+            return "another client has the same cookie"
+        return None
+
+    async def _run_session(self, client: NewClient) -> None:
+        surroundings = Surroundings(
+            concurrent_tests=lambda: len(self._sessions),
+            plain_udp_turn=self._plain_udp_turns.setdefault(
+                client.control.peer_host, asyncio.Lock()
+            ),
+            baseline=None if self._sessions else self._idle.baseline(),
         )
-        self._sessions[cookie] = session
+        session = Session(client, self._options, self._limits, surroundings)
+        self._sessions.add(client.cookie, session)
         try:
             await session.run()
         finally:
-            del self._sessions[cookie]
-            if not self._sessions:
-                self._idle.forget()
-            self._idle_since_ns = now_ns()
-            if self._one_off and not session.unauthorized:
-                self._served.set()
-            if session.result is None:
-                if session.refusal is not None:
-                    self._refuse(f"{peer}: {session.refusal}")
-            elif self._on_result is not None:
-                self._on_result(session.result)
+            self._sessions.remove(client.cookie)
+            self._session_over(session, client.peer)
 
-    async def _has_room(self) -> bool:
-        """For one more test: now, or as soon as one that has only to say goodbye is gone. Its
-        client may have ended before we hear of it, and another one may have been started since."""
-        give_up = now_ns() + nanoseconds(FAREWELL_S)
-        while len(self._sessions) >= self._limits.max_tests and not self._served.is_set():
-            leaving = any(session.is_leaving for session in self._sessions.values())
-            if not leaving or now_ns() > give_up:
-                return False
-            await asyncio.sleep(0.005)
-        return not self._served.is_set()
+    def _session_over(self, session: Session, peer: str) -> None:
+        if not self._sessions:
+            self._idle.forget()
+        self._idle_since_ns = now_ns()
+        if self._options.one_off and not session.unauthorized:
+            self._served.set()
+        if session.result is None:
+            if session.refusal is not None:
+                self._refuse(f"{peer}: {session.refusal}")
+        elif self._options.on_result is not None:
+            self._options.on_result(session.result)
 
     def _refuse(self, sentence: str) -> None:
-        if self._on_refusal is not None:
-            self._on_refusal(sentence)
+        if self._options.on_refusal is not None:
+            self._options.on_refusal(sentence)
 
 
 async def _answer_probe(sock: socket.socket) -> None:
-    """As a client would be answered, also while there is no room for one; then it is over."""
+    """Answer a probe as a client is answered, also while there is no room for one, and close."""
     with suppress(OSError):
         await asyncio.get_running_loop().sock_sendall(sock, GREETING)
     sock.close()
-
-
-def _offer(session: Session, order: int, number: int | None, sock: socket.socket) -> None:
-    if not session.arrivals.offer(Arrival(sock, order, number)):
-        sock.close()
 
 
 async def _turn_away(sock: socket.socket) -> None:
@@ -347,34 +277,29 @@ async def _turn_away(sock: socket.socket) -> None:
     sock.close()
 
 
-def serve(
-    host: str | None = None,
-    port: int = DEFAULT_PORT,
-    *,
-    family: Family = "any",
-    limits: ServerLimits | None = None,
-    on_result: Callable[[Result], None] | None = None,
-    on_refusal: Callable[[str], None] | None = None,
-    observe: Callable[[], Observer] | None = None,
-    interval_s: float = 1.0,
-    gatekeeper: Gatekeeper | None = None,
-    one_off: bool = False,
-    idle_s: float | None = None,
-    device: str | None = None,
-) -> Server:
-    """A server for `async with`. Port 0 takes a free one (`server.port`); host None is every
-    address. Raises ServeError when it can't listen."""
-    return Server(
-        host,
-        port,
-        family=family,
-        limits=limits,
-        on_result=on_result,
-        on_refusal=on_refusal,
-        observe=observe,
-        interval_s=interval_s,
-        gatekeeper=gatekeeper,
-        one_off=one_off,
-        idle_s=idle_s,
-        device=device,
-    )
+@called_with(ServerOptions)
+def serve(options: ServerOptions) -> Server:
+    """Return a server for `async with`; it listens within the block.
+
+    Args:
+        host: the address to listen on; None is every address of this host
+        port: 0 takes a free one (`server.port`)
+        family: of addresses, "any", "ipv4" or "ipv6"
+        limits: what a client may ask for, and how long the server waits for it
+        on_result: called in the event loop with the Result of every test that was asked for,
+            complete or not
+        on_refusal: called with a sentence for every connection that was turned away or made no
+            sense (a bare TCP probe is neither)
+        observe: makes an Observer for each client, which is told this end's intervals
+        interval_s: the length of these intervals
+        gatekeeper: asks every client for a user and a password (iperf3's authentication)
+        one_off: serve one client only, whether its test succeeds or not; a client that the
+            gatekeeper refuses does not count. `Server.over` returns afterwards
+        idle_s: `Server.over` returns when there was no client for so long
+        device: the network interface to listen on (SO_BINDTODEVICE, socket(7))
+
+    Raises:
+        ServeError: on entering the block, if the server can't listen
+        SpecError: an interval or a device name that can't be
+    """
+    return Server(options)

@@ -1,7 +1,7 @@
-"""The server's part of one test: agree, take the streams in, let them run, exchange results.
+"""The server's part of one test: agree, accept the streams, let them run, exchange results.
 
-A session serves one client and never raises what that client did: a broken, silent or vanished peer
-costs its own session only. The outcome is a Result in every case.
+A session serves one client, and no error of that client leaves it: a broken, silent or vanished
+client ends its own session only. In every case that came to a test there is a Result.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import NamedTuple
 
 from netmeasure.clock import unix_s, wall_now
 from netmeasure.engine import tcpinfo
@@ -24,110 +25,119 @@ from netmeasure.errors import (
     PeerTerminatedError,
     PeerTimeoutError,
     RefusedTestError,
-    RemoteProtocolError,
     SocketOptionError,
-    SpecError,
     StreamError,
 )
 from netmeasure.measurement import roles
-from netmeasure.measurement.flows import build_flows
 from netmeasure.measurement.run import error_record
 from netmeasure.measurement.side_report import own_report
-from netmeasure.observe import Observer, Opening
-from netmeasure.peer.exchange import peer_report, wire_results
+from netmeasure.observe import Opening
+from netmeasure.peer.exchange import wire_results
 from netmeasure.peer.observing import control_facts, open_streams
-from netmeasure.peer.parameters import server_spec
-from netmeasure.peer.plans import build_workload, server_plan
+from netmeasure.peer.plans import build_workload
 from netmeasure.peer.server.accept import Arrivals
-from netmeasure.peer.server.admission import admit
-from netmeasure.peer.server.data_phase import ServerData
+from netmeasure.peer.server.agreement import Agreement, agree
+from netmeasure.peer.server.data_phase import ServerData, failure
 from netmeasure.peer.server.notifier import Notifier
+from netmeasure.peer.server.options import ServerOptions
+from netmeasure.peer.server.outcome import Outcome, build_result
 from netmeasure.protocol import (
     Announcement,
     ErrorCode,
     Kind,
     Message,
-    Parameters,
     PeerResults,
     Phase,
     ServerError,
 )
-from netmeasure.protocol.auth import Gatekeeper
-from netmeasure.result import FlowDirection, Host, Result, SideReport
+from netmeasure.result import FlowDirection, Result, SideReport
 from netmeasure.result.resources import HostUse
-from netmeasure.spec import PeerSpec, ServerLimits
+from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
-from netmeasure.workloads.tcp import TcpPlan
-from netmeasure.workloads.udp import UdpPlan
 
-#: How long a client gets to hear why its streams are going to break.
+#: How long a client is given to read why its streams are going to break.
 HEARD_S = 0.5
-#: A plain client looks at its control connection between two writes: it must come to that before
-#: its streams break, or it takes the break for the reason.
+#: A plain client reads its control connection between two writes. It must come to that before its
+#: streams break, or it reports the break instead of the reason.
 LAST_WORD_S = 0.05
+#: How long a client may take to receive the news that its test is over.
+TELL_S = 1.0
+
+
+class NewClient(NamedTuple):
+    """A client that has sent its cookie on a new control connection. `peer` is its address."""
+
+    control: ControlChannel
+    peer: str
+    cookie: str
+
+
+class Surroundings(NamedTuple):
+    """What a session needs to know of its server.
+
+    concurrent_tests  tells how many tests the server runs
+    plain_udp_turn    is held while a plain iperf3 client at this address opens its UDP streams
+    baseline          what the host did before, None where it was not idle
+    """
+
+    concurrent_tests: Callable[[], int]
+    plain_udp_turn: asyncio.Lock
+    baseline: HostUse | None
 
 
 class Session:
-    """One test on the server. `offer` may be called while `run` is under way."""
+    """One test at the server. `arrivals` takes data connections while `run` is under way."""
 
     def __init__(
         self,
-        control: ControlChannel,
-        peer: str,
+        client: NewClient,
+        options: ServerOptions,
         limits: ServerLimits,
-        concurrency: Callable[[], int],
-        plain_udp_turn: asyncio.Lock,
-        cookie: str,
-        observer: Observer | None = None,
-        interval_s: float = 1.0,
-        baseline: HostUse | None = None,
-        gatekeeper: Gatekeeper | None = None,
+        surroundings: Surroundings,
     ) -> None:
-        self.peer = peer
-        #: None until the end, and where the client left before it asked for a test
+        #: None until the end, and where the client has left before it asked for a test
         self.result: Result | None = None
-        #: why it came to no test, where neither the client just left nor the server ended
+        #: why there was no test, unless the client left by itself or the server ended
         self.refusal: str | None = None
-        self._control = control
+        #: whether the gatekeeper has refused the client
+        self.unauthorized = False
+        self._peer = client.peer
+        self._control = client.control
+        self._cookie = client.cookie
+        self._gatekeeper = options.gatekeeper
         self._limits = limits
-        self._concurrency = concurrency
-        self._plain_udp_turn = plain_udp_turn
-        self._most_at_once = concurrency()
+        self._surroundings = surroundings
+        self._most_at_once = surroundings.concurrent_tests()
         self._started_at = wall_now()
-        self._parameters: Parameters | None = None
-        self._directions: tuple[FlowDirection, ...] = ()
-        self._plan: TcpPlan | UdpPlan | None = None
-        self._spec: PeerSpec | None = None
-        self._workload: Workload | None = None
+        observer = options.observe() if options.observe is not None else None
+        self._notifier = Notifier(observer, options.interval_s)
+        self._resources = ResourceLog(surroundings.baseline)
+        self._agreement: Agreement | None = None
         self._arrivals = Arrivals(())
+        self._workload: Workload | None = None
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
-        self._resources = ResourceLog(baseline)
-        self._cookie = cookie
-        self._notifier = Notifier(observer, interval_s)
-        self._gatekeeper = gatekeeper
-        #: the client was refused because of who it is, or is not
-        self.unauthorized = False
 
     # ---- data connections, from the server's accept loop ----------------------------------------
 
     @property
     def tags_streams(self) -> bool:
-        """This client says with each data connection which stream it is."""
-        return self._parameters is not None and self._parameters.netmeasure is not None
+        """Whether the client is netmeasure: it numbers its data connections."""
+        return self._agreement is not None and self._agreement.extended
 
     @property
     def is_udp(self) -> bool:
-        return self._parameters is not None and self._parameters.udp
+        """Whether the data streams are UDP."""
+        return self._agreement is not None and self._agreement.parameters.udp
 
     @property
     def is_leaving(self) -> bool:
-        """Everything has been said but the goodbye."""
+        """Whether nothing is missing but the client's last message."""
         return self._control.connection.phase in (Phase.DISPLAYING, Phase.OVER)
 
     @property
     def local_host(self) -> str:
-        """The address of this host that the client reached."""
+        """The address of this host that the client has connected to."""
         return self._control.local_host
 
     @property
@@ -137,86 +147,63 @@ class Session:
 
     @property
     def arrivals(self) -> Arrivals:
-        """Where its data connections go; none is missing outside the phase of their creation."""
+        """The data connections so far; none is missing but in the phase of their creation."""
         creating = self._control.connection.phase is Phase.CREATING
         return self._arrivals if creating else Arrivals(())
 
     # ---- order of events ------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Serve the client to the end; `result` is what came of it."""
+        """Serve the client to the end. `result` is set afterwards, or `refusal`."""
         error: BaseException | None = None
         try:
             self._notifier.accepted(control_facts(self._control, self._cookie))
-            parameters = await self._agree()
-            async with self._may_open(parameters):
-                workload = await self._take_streams(parameters)
+            agreed = self._agreement = await agree(self._control, self._limits, self._gatekeeper)
+            await self._announce(agreed)
+            async with self._turn_to_open(agreed):
+                workload = await self._accept_streams(agreed)
             async with self._resources.running():
-                data = await self._transfer(parameters, workload)
-            await self._exchange_results(workload, data)
+                data = await self._transfer(agreed, workload)
+            await self._exchange_results(agreed, workload, data)
         except BaseException as exc:
             error = exc
+            self.unauthorized = getattr(exc, "number", None) == ErrorCode.UNAUTHORIZED
             if not isinstance(exc, NetmeasureError):
                 raise
         finally:
             try:
                 await uninterrupted(self._leave(error))
             finally:
-                self.result = self._assemble(error)
-                if self.result is None and not isinstance(
-                    error, PeerClosedError | PeerTerminatedError | asyncio.CancelledError
-                ):
-                    self.refusal = str(error)
-                self._notifier.over(self.result, error)
+                self._conclude(error)
 
-    async def _agree(self) -> Parameters:
-        limits = self._limits
-        await self._control.send(Kind.PARAM_EXCHANGE, deadline_s=limits.handshake_s)
-        try:
-            message = await self._receive(limits.handshake_s)
-        except RemoteProtocolError as exc:
-            raise RefusedTestError(str(exc), number=ErrorCode.RECEIVE_PARAMETERS) from None
-        if message.kind is not Kind.PARAMETERS:
-            raise self._bad_news(message)
-        parameters: Parameters = message.payload
-        try:
-            admit(parameters, limits, self._gatekeeper)
-            self._plan = server_plan(parameters, limits)
-            self._spec = server_spec(parameters, self._plan)
-        except SpecError as exc:
-            raise RefusedTestError(str(exc), number=ErrorCode.RECEIVE_PARAMETERS) from None
-        except RefusedTestError as exc:
-            self.unauthorized = exc.number == ErrorCode.UNAUTHORIZED
-            raise
-        self._parameters = parameters
-        self._directions = roles.directions(self._spec.direction, parameters.parallel)
-        if parameters.netmeasure is not None:
+    async def _announce(self, agreed: Agreement) -> None:
+        """Tell a netmeasure client what this server is."""
+        if agreed.extended:
             mine = Announcement(
                 host=this_host(),
-                concurrent_tests=self._concurrency(),
-                finite=limits.file is not None,
+                concurrent_tests=self._surroundings.concurrent_tests(),
+                finite=self._limits.file is not None,
             )
-            await self._control.send(Kind.EXTENSION, mine, deadline_s=limits.handshake_s)
-        return parameters
+            await self._control.send(Kind.EXTENSION, mine, deadline_s=self._limits.handshake_s)
 
-    def _may_open(self, parameters: Parameters) -> AbstractAsyncContextManager[object]:
-        """A plain iperf3 client's UDP hello says nothing of its test, so only one test of an
-        address opens its UDP streams at a time; the others wait for CREATE_STREAMS."""
-        if parameters.udp and parameters.netmeasure is None:
-            return self._plain_udp_turn
+    def _turn_to_open(self, agreed: Agreement) -> AbstractAsyncContextManager[object]:
+        """Return what is held while streams are opened. A plain iperf3 client's UDP hello does not
+        name its test, so the tests of one address open their UDP streams in turn; those that wait
+        have not been sent CREATE_STREAMS."""
+        if agreed.parameters.udp and not agreed.extended:
+            return self._surroundings.plain_udp_turn
         return nullcontext()
 
-    async def _take_streams(self, parameters: Parameters) -> Workload:
-        assert self._plan is not None
+    async def _accept_streams(self, agreed: Agreement) -> Workload:
         limits = self._limits
-        workload = self._workload = build_workload(self._plan)
-        arrivals = self._arrivals = Arrivals(self._directions)
+        workload = self._workload = build_workload(agreed.plan)
+        arrivals = self._arrivals = Arrivals(agreed.directions)
         await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
         try:
             async with asyncio.timeout(limits.streams_s):
                 await first_of(arrivals.all(), self._control_failure())
         except TimeoutError:
-            wanted = len(self._directions)
+            wanted = len(agreed.directions)
             raise RefusedTestError(
                 f"the client opened {wanted - arrivals.missing} of {wanted} streams in"
                 f" {limits.streams_s:g} s",
@@ -224,9 +211,8 @@ class Session:
             ) from None
 
         def add(number: int, direction: FlowDirection, sock: socket.socket) -> None:
-            role = roles.server_role(direction)
-            syns = None if parameters.udp else tcpinfo.syn_retransmits(sock)
-            workload.add(number, role, sock, syns)
+            syns = None if agreed.parameters.udp else tcpinfo.syn_retransmits(sock)
+            workload.add(number, roles.server_role(direction), sock, syns)
 
         try:
             arrivals.each(add)
@@ -234,76 +220,71 @@ class Session:
             raise RefusedTestError(str(exc), number=exc.number) from None
         return workload
 
-    async def _transfer(self, parameters: Parameters, workload: Workload) -> ServerData:
-        limits = self._limits
-        assert self._spec is not None
-        self._notifier.opened(
-            Opening(
-                end="server",
-                started_at=self._started_at,
-                unix_s=unix_s(),
-                control=control_facts(self._control, self._cookie),
-                streams=open_streams(workload),
-                spec=self._spec,
-                peer=self._client_host(),
-                extended=self.tags_streams,
-            )
-        )
+    async def _transfer(self, agreed: Agreement, workload: Workload) -> ServerData:
+        deadline_s = self._limits.handshake_s
+        self._notifier.opened(self._opening(agreed, workload))
         workload.begin()
-        await self._control.send(Kind.TEST_START, deadline_s=limits.handshake_s)
+        await self._control.send(Kind.TEST_START, deadline_s=deadline_s)
         workload.start()
-        await self._control.send(Kind.TEST_RUNNING, deadline_s=limits.handshake_s)
+        await self._control.send(Kind.TEST_RUNNING, deadline_s=deadline_s)
         data = ServerData(
-            workload, parameters, limits, self._control, self._bad_news, self._count_tests
+            workload, agreed.parameters, self._limits, self._control, self._count_tests
         )
-        async with self._notifier.intervals(workload, self._spec.timing.omit_s):
+        async with self._notifier.intervals(workload, agreed.spec.timing.omit_s):
             await data.run()
         if error := workload.failed():
             raise error
         return data
 
-    def _count_tests(self) -> None:
-        self._most_at_once = max(self._most_at_once, self._concurrency())
+    def _opening(self, agreed: Agreement, workload: Workload) -> Opening:
+        return Opening(
+            end="server",
+            started_at=self._started_at,
+            unix_s=unix_s(),
+            control=control_facts(self._control, self._cookie),
+            streams=open_streams(workload),
+            spec=agreed.spec,
+            peer=agreed.client_host,
+            extended=agreed.extended,
+        )
 
-    async def _exchange_results(self, workload: Workload, data: ServerData) -> None:
-        control, limits = self._control, self._limits
-        await control.send(Kind.EXCHANGE_RESULTS, deadline_s=limits.results_s)
-        message = await self._receive(limits.results_s)
+    def _count_tests(self) -> None:
+        self._most_at_once = max(self._most_at_once, self._surroundings.concurrent_tests())
+
+    async def _exchange_results(
+        self, agreed: Agreement, workload: Workload, data: ServerData
+    ) -> None:
+        control, deadline_s = self._control, self._limits.results_s
+        await control.send(Kind.EXCHANGE_RESULTS, deadline_s=deadline_s)
+        message = await self._receive(deadline_s)
         if message.kind is not Kind.CLIENT_RESULTS:
-            raise self._bad_news(message)
+            raise failure(message)
         self._client_results = message.payload
         await data.take_rest(message.payload)
-        mine = wire_results(self._report(), extended=self.tags_streams, peer=message.payload)
+        mine = wire_results(self._report(), extended=agreed.extended, peer=message.payload)
         self._notifier.last_interval()
         workload.close()
-        if self._parameters is not None and self._parameters.get_server_output:
-            mine = self._notifier.with_output(mine, lambda: self._assemble(None))
-        await control.send(Kind.SERVER_RESULTS, mine, deadline_s=limits.results_s)
-        await control.send(Kind.DISPLAY_RESULTS, deadline_s=limits.results_s)
+        if agreed.parameters.get_server_output:
+            mine = self._notifier.with_output(mine, lambda: self._build_result(None))
+        await control.send(Kind.SERVER_RESULTS, mine, deadline_s=deadline_s)
+        await control.send(Kind.DISPLAY_RESULTS, deadline_s=deadline_s)
         try:
-            message = await self._receive(limits.results_s)
+            message = await self._receive(deadline_s)
         except (PeerClosedError, PeerTimeoutError):
-            return  # it has everything; that it forgot to say goodbye takes nothing from the result
+            return  # both ends have all results; a last message that is lost changes nothing
         if message.kind is not Kind.IPERF_DONE:
-            raise self._bad_news(message)  # it has found something wrong with the results
-
-    # ---- what the client may do instead ---------------------------------------------------------
+            raise failure(message)  # the client has found something wrong with the results
 
     async def _receive(self, deadline_s: float | None) -> Message:
         return await self._control.receive(deadline_s=deadline_s)
 
     async def _control_failure(self) -> None:
-        raise self._bad_news(await self._receive(None))
-
-    def _bad_news(self, message: Message) -> MeasureError:
-        if message.kind in (Kind.CLIENT_TERMINATE, Kind.IPERF_DONE):
-            return PeerTerminatedError("the client ended the test early", phase="data")
-        return RemoteProtocolError(f"the client sent {message.kind.name} too early")
+        raise failure(await self._receive(None))
 
     # ---- the end --------------------------------------------------------------------------------
 
     async def _leave(self, error: BaseException | None) -> None:
-        """Leave no thread and no socket; tell the client why if it did not go by itself."""
+        """Leave no thread and no socket; tell the client the reason if it has not left itself."""
         if error is not None and self._control.connection.phase is not Phase.OVER:
             await self._tell(error)
         if self._workload is not None:
@@ -314,60 +295,48 @@ class Session:
         await self._control.close()
 
     async def _tell(self, error: BaseException) -> None:
+        """Send the client the reason why its test ends."""
         try:
             if isinstance(error, asyncio.CancelledError):
-                await self._control.send(Kind.SERVER_TERMINATE, deadline_s=1.0)
+                await self._control.send(Kind.SERVER_TERMINATE, deadline_s=TELL_S)
                 await asyncio.sleep(LAST_WORD_S)
-                return
-            number = error.number if isinstance(error, RefusedTestError) else None
-            if isinstance(error, StreamError):  # iperf3 says the same of either direction
-                number = ErrorCode.STREAM_READ
-            if number is not None:
+            elif (number := _wire_number(error)) is not None:
                 code = ServerError(number, None)
-                await self._control.send(Kind.SERVER_ERROR, code, deadline_s=1.0)
+                await self._control.send(Kind.SERVER_ERROR, code, deadline_s=TELL_S)
                 if self._workload is not None:
                     await self._control.finish(HEARD_S)
         except MeasureError:
-            pass  # it is gone: nobody to tell
+            pass  # the client has gone already
+
+    def _conclude(self, error: BaseException | None) -> None:
+        """Set `result` or `refusal`, and notify the observer."""
+        self.result = self._build_result(error)
+        left = isinstance(error, PeerClosedError | PeerTerminatedError | asyncio.CancelledError)
+        if self.result is None and not left:
+            self.refusal = str(error)
+        self._notifier.over(self.result, error)
 
     def _report(self) -> SideReport:
-        """What this end saw; read once, when the threads have ended."""
+        """Return what this end saw. It is read once, when the threads have ended."""
         if self._side is None:
             self._side = own_report(self._workload, self._resources, self._most_at_once)
         return self._side
 
-    def _client_host(self) -> Host:
-        """The client as far as its parameters say what it is."""
-        parameters = self._parameters
-        if parameters is None:
-            return Host()
-        name = "iperf3" if parameters.netmeasure is None else None
-        return Host(program=name, version=parameters.client_version)
-
-    def _assemble(self, error: BaseException | None) -> Result | None:
-        parameters, spec = self._parameters, self._spec
-        if parameters is None or spec is None:
+    def _build_result(self, error: BaseException | None) -> Result | None:
+        """Return the Result of the test, None where the client has not come to a test."""
+        if self._agreement is None:
             return None
         server = self._report()
         if self._workload is not None:
             self._workload.close()
-        client = peer_report(
-            self._client_results,
-            self._directions,
-            "client",
-            parameters.client_version,
-            udp=parameters.udp,
+        outcome = Outcome(
+            self._peer, self._started_at, self._agreement, server, self._client_results
         )
-        if self._client_results is None:
-            client = SideReport(host=self._client_host())
-        return Result(
-            spec=spec,
-            complete=error is None,
-            error=error_record(error),
-            started_at=self._started_at,
-            target=self.peer,
-            flows=build_flows(spec, self._directions, client, server, None),
-            client=client,
-            server=server,
-            peer_extended=self.tags_streams,
-        )
+        return build_result(outcome, error_record(error))
+
+
+def _wire_number(error: BaseException) -> int | None:
+    """Return the number by which a client is told of an error, None where it is not told."""
+    if isinstance(error, StreamError):
+        return ErrorCode.STREAM_READ  # whatever the direction: any number ends the client's test
+    return error.number if isinstance(error, RefusedTestError) else None

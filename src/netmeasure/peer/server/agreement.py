@@ -1,0 +1,64 @@
+"""The agreement of a server with its client: which test they are going to run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from netmeasure.engine.control import ControlChannel
+from netmeasure.errors import RefusedTestError, RemoteProtocolError, SpecError
+from netmeasure.measurement import roles
+from netmeasure.peer.parameters import server_spec
+from netmeasure.peer.plans import server_plan
+from netmeasure.peer.server.admission import admit
+from netmeasure.peer.server.data_phase import failure
+from netmeasure.protocol import ErrorCode, Kind, Parameters
+from netmeasure.protocol.auth import Gatekeeper
+from netmeasure.result import FlowDirection, Host
+from netmeasure.spec import PeerSpec, ServerLimits
+from netmeasure.workloads.tcp import TcpPlan
+from netmeasure.workloads.udp import UdpPlan
+
+
+class Agreement(NamedTuple):
+    """What the two ends are going to do: the client's parameters, and what follows from them."""
+
+    parameters: Parameters
+    plan: TcpPlan | UdpPlan
+    spec: PeerSpec
+    directions: tuple[FlowDirection, ...]
+
+    @property
+    def extended(self) -> bool:
+        """Whether the client is netmeasure as well."""
+        return self.parameters.netmeasure is not None
+
+    @property
+    def client_host(self) -> Host:
+        """The client, as far as its parameters tell."""
+        name = None if self.extended else "iperf3"
+        return Host(program=name, version=self.parameters.client_version)
+
+
+async def agree(
+    control: ControlChannel, limits: ServerLimits, gatekeeper: Gatekeeper | None
+) -> Agreement:
+    """Ask a client for its parameters, and return what follows from them.
+
+    Raises RefusedTestError if this server does not serve such a test, or not to this client, and
+    the error that a message stands for which ends the test.
+    """
+    await control.send(Kind.PARAM_EXCHANGE, deadline_s=limits.handshake_s)
+    try:
+        message = await control.receive(deadline_s=limits.handshake_s)
+    except RemoteProtocolError as exc:
+        raise RefusedTestError(str(exc), number=ErrorCode.RECEIVE_PARAMETERS) from None
+    if message.kind is not Kind.PARAMETERS:
+        raise failure(message)
+    parameters: Parameters = message.payload
+    admit(parameters, limits, gatekeeper)
+    try:
+        plan = server_plan(parameters, limits)
+        spec = server_spec(parameters, plan)
+    except SpecError as exc:
+        raise RefusedTestError(str(exc), number=ErrorCode.RECEIVE_PARAMETERS) from None
+    return Agreement(parameters, plan, spec, roles.directions(spec.direction, parameters.parallel))

@@ -1,0 +1,62 @@
+"""What a server is asked to do: the options of `serve`, in one structure.
+
+Annotations are evaluated here, unlike elsewhere: `serve` takes its signature from them.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from typing import ParamSpec, TypeVar
+
+from netmeasure.observe import Observer
+from netmeasure.protocol.auth import Gatekeeper
+from netmeasure.result import Result
+from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits, Timing, check_device
+
+P = ParamSpec("P")
+Options = TypeVar("Options")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where a server listens, what it allows, and who is told of its tests: see `serve`."""
+
+    host: str | None = None
+    port: int = DEFAULT_PORT
+    _: KW_ONLY
+    family: Family = "any"
+    limits: ServerLimits | None = None
+    on_result: Callable[[Result], None] | None = None
+    on_refusal: Callable[[str], None] | None = None
+    observe: Callable[[], Observer] | None = None
+    interval_s: float = 1.0
+    gatekeeper: Gatekeeper | None = None
+    one_off: bool = False
+    idle_s: float | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise SpecError for an interval or a device that can't be."""
+        Timing(interval_s=self.interval_s)
+        check_device(self.device)
+
+
+def called_with(
+    structure: Callable[P, Options],
+) -> Callable[[Callable[[Options], Made]], Callable[P, Made]]:
+    """Let a function of an option structure be called with the fields of the structure, so that
+    their names, types and defaults stand in one place."""
+
+    def decorate(function: Callable[[Options], Made]) -> Callable[P, Made]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Made:
+            return function(structure(*args, **kwargs))
+
+        made = inspect.signature(function).return_annotation
+        signature = inspect.signature(structure).replace(return_annotation=made)
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        return call
+
+    return decorate

@@ -1,0 +1,46 @@
+"""The Result of a test at the server, from everything that the server knows at its end."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from netmeasure.measurement.flows import build_flows
+from netmeasure.peer.exchange import peer_report
+from netmeasure.peer.server.agreement import Agreement
+from netmeasure.protocol import PeerResults
+from netmeasure.result import ErrorRecord, Result, SideReport
+
+
+class Outcome(NamedTuple):
+    """What a session knows at its end. `client_results` is None where the client has sent none."""
+
+    peer: str
+    started_at: str
+    agreement: Agreement
+    server: SideReport
+    client_results: PeerResults | None
+
+
+def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
+    """Return the Result of a test, complete without an error."""
+    agreed, results = outcome.agreement, outcome.client_results
+    client = SideReport(host=agreed.client_host)
+    if results is not None:
+        client = peer_report(
+            results,
+            agreed.directions,
+            "client",
+            agreed.parameters.client_version,
+            udp=agreed.parameters.udp,
+        )
+    return Result(
+        spec=agreed.spec,
+        complete=error is None,
+        error=error,
+        started_at=outcome.started_at,
+        target=outcome.peer,
+        flows=build_flows(agreed.spec, agreed.directions, client, outcome.server, None),
+        client=client,
+        server=outcome.server,
+        peer_extended=agreed.extended,
+    )

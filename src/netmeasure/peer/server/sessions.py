@@ -1,0 +1,85 @@
+"""The tests that a server runs at the moment, and the data connections that belong to them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from functools import partial
+
+from netmeasure.clock import nanoseconds, now_ns
+from netmeasure.engine.hello import Welcome
+from netmeasure.peer.server.accept import Arrival
+from netmeasure.peer.server.session import Session
+from netmeasure.protocol import Hello
+
+#: How long a test that is over but for the client's last message may keep the next client waiting.
+FAREWELL_S = 0.5
+POLL_S = 0.005
+
+
+class Sessions:
+    """Finds the session of a connection by its client's cookie, or by its client's address."""
+
+    def __init__(self) -> None:
+        self._by_cookie: dict[str, Session] = {}
+        #: how many connections have been accepted
+        self.accepted = 0
+
+    def __len__(self) -> int:
+        return len(self._by_cookie)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._by_cookie.values())
+
+    def with_cookie(self, cookie: str) -> Session | None:
+        """Return the session of a cookie, if there is one."""
+        return self._by_cookie.get(cookie)
+
+    def add(self, cookie: str, session: Session) -> None:
+        """Let connections with this cookie find their session."""
+        self._by_cookie[cookie] = session
+
+    def remove(self, cookie: str) -> None:
+        """Forget a session that is over."""
+        del self._by_cookie[cookie]
+
+    def next_order(self) -> int:
+        """Return the number of the next connection in the order of acceptance."""
+        self.accepted += 1
+        return self.accepted
+
+    async def room_for_one_more(self, most: int) -> bool:
+        """Return whether another test may begin where `most` may run at once.
+
+        A test that only waits for its client's last message is given a moment to end: its client
+        may have left before this end hears of it, and may have been started again since.
+        """
+        give_up = now_ns() + nanoseconds(FAREWELL_S)
+        while len(self) >= most:
+            if now_ns() > give_up or not any(session.is_leaving for session in self):
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
+
+    def welcome(self, hello: Hello, peer: tuple[str, int]) -> Welcome | None:
+        """Return who takes the UDP stream of a hello: a test whose control connection comes from
+        the same address, and the very test of the cookie, where the hello holds one."""
+        if hello.cookie is not None:
+            named = self.with_cookie(hello.cookie)
+            candidates = [named] if named is not None else []
+        else:
+            candidates = [session for session in self if not session.tags_streams]
+        for session in candidates:
+            arrivals = session.arrivals
+            if session.is_udp and session.client_host == peer[0] and arrivals.missing:
+                if arrivals.knows(peer):
+                    return None  # a copy of a hello that was answered a moment ago
+                take = partial(_offer, session, self.next_order(), hello.number)
+                return Welcome(session.local_host, take)
+        return None
+
+
+def _offer(session: Session, order: int, number: int | None, sock: socket.socket) -> None:
+    if not session.arrivals.offer(Arrival(sock, order, number)):
+        sock.close()

@@ -182,6 +182,15 @@ class StreamError(MeasureError):
         self.sending = sending
 
 
+class PathMtuError(MeasureError):
+    """Long packets vanish on the way without a word, and short ones get through (RFC 2923, 2.1)."""
+
+    code = "path_mtu"
+    usual_hint = (
+        "set a smaller MTU or MSS at this end, or let ICMP 'packet too big' pass on the way"
+    )
+
+
 class RefusedTestError(MeasureError):
     """A server ends a client's test and tells it why, with one of iperf3's error numbers."""
 

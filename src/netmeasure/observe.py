@@ -56,6 +56,10 @@ class Observer:
     `on_interval`, `on_failed` and `on_ended`.
     """
 
+    #: Whether `Control.mss_bytes` has to be the path's own. Otherwise the client keeps the packets
+    #: of its control connection so short that they fit into every path.
+    reads_control_mss = False
+
     def on_accepted(self, control: Control) -> None:
         """Server: a client has sent its cookie. Client: the parameters have been sent."""
 

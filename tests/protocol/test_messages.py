@@ -24,6 +24,7 @@ from hypothesis import given, strategies as st
 from netmeasure.errors import RemoteProtocolError
 from netmeasure.protocol import (
     COOKIE_BYTES,
+    MAX_PROBE_ANSWER,
     Announcement,
     Extension,
     Parameters,
@@ -32,7 +33,9 @@ from netmeasure.protocol import (
     ServerError,
     check_parameters,
     error_text,
+    make_probe,
     new_cookie,
+    probe_answer_bytes,
     stream_ids,
 )
 from netmeasure.result import SideReport, StreamReport
@@ -525,3 +528,30 @@ def test_names_are_else_left_alone(name: str) -> None:
     assert len(read) == len(name)
     assert all(c == r or r == "\ufffd" for c, r in zip(name, read, strict=True))
     assert not any(category(c) == "Cc" for c in read)
+
+
+# ---- probes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 37, 1448, MAX_PROBE_ANSWER])
+def test_a_probe_says_how_long_an_answer_it_asks_for(size: int) -> None:
+    assert len(make_probe(size)) == COOKIE_BYTES
+    assert probe_answer_bytes(make_probe(size)) == size
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        b"",
+        b"netmeasureprobe",
+        make_probe(100)[:-1],
+        make_probe(100)[:-1] + b"a",
+        make_probe(100).replace(b"00100", b"00000"),
+        make_probe(100).replace(b"00100", b"00001"),
+        make_probe(100).replace(b"00100", b"%05d" % (MAX_PROBE_ANSWER + 1)),
+        make_probe(100).replace(b"00100", "٠٠١٠٠".encode())[:COOKIE_BYTES],
+        b"a" * 36 + b"\0",
+    ],
+)
+def test_what_is_no_probe(hello: bytes) -> None:
+    assert probe_answer_bytes(hello) is None

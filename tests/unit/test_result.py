@@ -27,6 +27,7 @@ from netmeasure.result import (
     Look,
     Loss,
     NetworkInterface,
+    PathHole,
     Pause,
     Phase,
     Result,
@@ -290,6 +291,7 @@ FULL = Result(
     server=msgspec.structs.replace(SIDE, concurrent_tests=1),
     peer_extended=True,
     server_output="iperf Done.\n",
+    path_hole=PathHole(direction="download", passed_bytes=1300, lost_bytes=1301),
     auto_stop=AutoStop(
         target=0.02,
         reason="narrow",

@@ -125,6 +125,8 @@ def _open(address: Address, options: SocketOptions, *, port_offset: int | None) 
         sock.setblocking(False)
         if port_offset is not None:
             sockopts.set_tcp_options(sock, options)
+        elif options.mss_bytes is not None:
+            sockopts.set_mss(sock, options.mss_bytes)
         sock.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_NODELAY, port_offset is None or options.no_delay
         )
@@ -192,13 +194,16 @@ def open_datagram(address: Address, options: SocketOptions, index: int) -> socke
     return sock
 
 
+def longest_packet(address: Address) -> int:
+    """Return the path's MTU to an address in bytes, as far as the kernel knows it."""
+    with open_datagram(address, SocketOptions(), 0) as sock:
+        return path_mtu(sock) or 1500
+
+
 def datagram_room(address: Address) -> int:
     """The largest UDP payload that the path to an address takes without fragments, as far as the
     kernel knows its MTU (RFC 768, 791, 8200: headers of 8 and 20 or 40 bytes)."""
-    sock = open_datagram(address, SocketOptions(), 0)
-    with sock:
-        mtu = path_mtu(sock) or 1500
-    room = mtu - 8 - (40 if address.family == socket.AF_INET6 else 20)
+    room = longest_packet(address) - 8 - (40 if address.family == socket.AF_INET6 else 20)
     return max(MIN_DATAGRAM_BYTES, min(room, LARGEST_DEFAULT_DATAGRAM))
 
 

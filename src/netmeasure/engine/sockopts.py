@@ -139,11 +139,16 @@ def use_flow_label(sock: socket.socket, label: int, there: str) -> None:
     _set(sock, socket.IPPROTO_IPV6, _IPV6_FLOWINFO_SEND, 1, what, ErrorCode.FLOW_LABEL)
 
 
+def set_mss(sock: socket.socket, mss_bytes: int) -> None:
+    """Limit the segments of both directions, before connect (TCP_MAXSEG, tcp(7))."""
+    what = f"an MSS of {mss_bytes} bytes"
+    _set(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss_bytes, what, ErrorCode.MSS)
+
+
 def set_tcp_options(sock: socket.socket, options: SocketOptions) -> None:
     """What a client's data connection must have before it connects."""
     if options.mss_bytes is not None:
-        what = f"an MSS of {options.mss_bytes} bytes"
-        _set(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG, options.mss_bytes, what, ErrorCode.MSS)
+        set_mss(sock, options.mss_bytes)
     if options.window_bytes is not None:
         set_window(sock, options.window_bytes)
     if options.congestion is not None:

@@ -23,7 +23,11 @@ COOKIE_BYTES = 37
 STREAM_TAG_BYTES = 4
 #: What `netmeasure probe` says instead of a cookie. Our server answers with its first byte and
 #: closes; iperf3 takes it for a client that leaves at once.
-PROBE = b"netmeasureprobe".ljust(COOKIE_BYTES - 1, b"a") + b"\0"
+_PROBE = b"netmeasureprobe"
+PROBE = _PROBE.ljust(COOKIE_BYTES - 1, b"a") + b"\0"
+_SIZE_DIGITS = 5
+#: The longest answer that a probe may ask for: one jumbo frame.
+MAX_PROBE_ANSWER = 9216
 COOKIE_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 EXTENSION_VERSION = 1
 DEFAULT_LENGTH = 128 * 1024  # what iperf3 takes for a TCP client that sends no `len`
@@ -32,6 +36,25 @@ DEFAULT_LENGTH = 128 * 1024  # what iperf3 takes for a TCP client that sends no 
 def new_cookie() -> str:
     """36 random characters of iperf3's alphabet; a NUL follows on the wire."""
     return "".join(secrets.choice(COOKIE_ALPHABET) for _ in range(COOKIE_BYTES - 1))
+
+
+def make_probe(answer_bytes: int) -> bytes:
+    """Return the probe that asks for an answer of so many bytes, 1 to MAX_PROBE_ANSWER."""
+    if answer_bytes == 1:
+        return PROBE
+    sized = _PROBE + b"%0*d" % (_SIZE_DIGITS, answer_bytes)
+    return sized.ljust(COOKIE_BYTES - 1, b"a") + b"\0"
+
+
+def probe_answer_bytes(hello: bytes) -> int | None:
+    """Return how long an answer a probe asks for; None: it is no probe."""
+    if hello == PROBE:
+        return 1
+    digits = hello[len(_PROBE) : len(_PROBE) + _SIZE_DIGITS]
+    if not hello.startswith(_PROBE) or not digits.isdigit():
+        return None
+    size = int(digits)
+    return size if 1 < size <= MAX_PROBE_ANSWER and hello == make_probe(size) else None
 
 
 def stream_ids(count: int) -> Iterator[int]:

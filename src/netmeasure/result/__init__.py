@@ -22,7 +22,7 @@ from netmeasure.result.flows import (
     StreamResult,
     Totals,
 )
-from netmeasure.result.hosts import Host, NetworkInterface, PathFacts
+from netmeasure.result.hosts import Host, NetworkInterface, PathFacts, PathHole
 from netmeasure.result.limits import Limit, Limits
 from netmeasure.result.live import Interval, StreamInterval
 from netmeasure.result.pauses import Pause
@@ -59,6 +59,7 @@ __all__ = [
     "Loss",
     "NetworkInterface",
     "PathFacts",
+    "PathHole",
     "Pause",
     "Phase",
     "Result",

@@ -9,6 +9,7 @@ import msgspec
 from netmeasure.errors import ResultFormatError
 from netmeasure.result.ending import AutoStop
 from netmeasure.result.flows import Flow, Totals
+from netmeasure.result.hosts import PathHole
 from netmeasure.result.setup import Phase
 from netmeasure.result.sides import SideReport
 from netmeasure.result.steady import Steady
@@ -35,6 +36,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     `server_output` is what the server itself printed of the test, where it was asked for that: text
     or, of one that writes JSON, an object as JSON.
     `auto_stop` is there where the spec says `until`.
+    `path_hole` is there where long packets were found to vanish on the way.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -50,6 +52,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     peer_extended: bool = False
     server_output: str | None = None
     auto_stop: AutoStop | None = None
+    path_hole: PathHole | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -36,6 +36,20 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     interfaces: tuple[NetworkInterface, ...] = ()
 
 
+class PathHole(msgspec.Struct, frozen=True, kw_only=True):
+    """A path that drops long packets without a word (a path MTU black hole, RFC 2923, 2.1).
+
+    Lengths are those of whole IP packets, found by trial over TCP.
+
+    passed_bytes  the longest that got through
+    lost_bytes    the shortest that did not
+    """
+
+    direction: Literal["upload", "download"]
+    passed_bytes: int
+    lost_bytes: int
+
+
 class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What this host's kernel knows of the way to another. Unknown is None.
 

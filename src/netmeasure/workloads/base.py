@@ -205,9 +205,14 @@ class Workload(ABC):
         """Nothing moves any more: all threads have ended by plan."""
         return all(stream.thread.done.is_set() for stream in self._streams)
 
-    def moved_bytes(self) -> int:
-        """Everything counted so far, in either direction: it grows as long as data flow."""
-        return sum(stream.counted_bytes for stream in self._streams)
+    def moved_bytes(self, role: Role | None = None) -> int:
+        """Return what was counted so far, by the streams of one role or by all of them."""
+        return sum(s.counted_bytes for s in self._streams if role in (None, s.role))
+
+    def unacknowledged_bytes(self) -> int:
+        """Return what TCP senders have handed to the kernel and the peer's has not acknowledged."""
+        senders = [s.loop for s in self._streams if s.role == "sender"]
+        return sum(loop.bytes - loop.acked_bytes for loop in senders)
 
     def received(self, stream_id: int) -> int:
         """What a stream has received so far, in the unit in which the peer says what it sent:

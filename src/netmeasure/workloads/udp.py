@@ -94,8 +94,8 @@ class UdpWorkload(Workload):
     def finish_senders(self) -> None:
         """UDP has no end of stream to mark."""
 
-    def moved_bytes(self) -> int:
-        return sum(stream.loop.bytes for stream in self._streams)
+    def moved_bytes(self, role: Role | None = None) -> int:
+        return sum(s.loop.bytes for s in self._streams if role in (None, s.role))
 
     def received(self, stream_id: int) -> int:
         """Different datagrams received so far, the omitted ones included."""

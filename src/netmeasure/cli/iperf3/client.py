@@ -92,6 +92,8 @@ def _bracketed(host: str) -> str:
 class _Watch(Observer):
     """Prints what happens."""
 
+    reads_control_mss = True
+
     def __init__(self, report: Report, spec: PeerSpec, output: Output) -> None:
         self._report = report
         self._spec = spec

@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from msgspec.structs import replace
+
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets, sockopts
 from netmeasure.engine.hello import greet
@@ -22,8 +24,17 @@ from netmeasure.spec import PeerSpec, UdpSpec
 class Connector:
     """Opens the connections of one test, and logs the phases of set-up."""
 
-    def __init__(self, host: str, port: int, spec: PeerSpec, cookie: str) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        spec: PeerSpec,
+        cookie: str,
+        *,
+        control_mss_bytes: int | None = None,
+    ) -> None:
         self.phases = PhaseLog()
+        self._control_mss_bytes = control_mss_bytes
         self._spec = spec
         self._host = host
         self._port = port
@@ -43,7 +54,8 @@ class Connector:
 
     async def connect_control(self) -> socket.socket:
         """Resolve the host, and return a socket connected to the first address that answers."""
-        deadlines, options = self._spec.deadlines, self._spec.options
+        deadlines = self._spec.deadlines
+        options = replace(self._spec.options, mss_bytes=self._control_mss_bytes)
         with self.phases.measure("resolve", "control"):
             addresses = await sockets.resolve(
                 self._host, self._port, options.family, deadlines.resolve_s

@@ -13,6 +13,7 @@ from netmeasure.measurement import roles
 from netmeasure.measurement.autostop import AutoStopper
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.peer.client.control import ClientControl
+from netmeasure.peer.client.path_watch import PathWatch
 from netmeasure.protocol import ErrorCode, Kind
 from netmeasure.result import AutoStop, Interval
 from netmeasure.spec import PeerSpec, UdpSpec
@@ -41,12 +42,14 @@ class ClientData:
         workload: Workload,
         spec: PeerSpec,
         control: ClientControl,
+        path: PathWatch,
         emit: Callable[[Interval], None],
         stop: asyncio.Event,
     ) -> None:
         self._workload = workload
         self._spec = spec
         self._control = control
+        self._path = path
         self._stop = stop
         self._ticker = IntervalClock(workload, spec.timing, spec.limit_s, emit, roles.client_role)
         self._auto_stop = AutoStopper(workload, spec)
@@ -62,6 +65,7 @@ class ClientData:
                 self._auto_stop.narrow_enough(),
                 self._stall(),
                 self._silence(),
+                self._path.until_found(self._workload),
             )
             self._workload.stop_senders()
             await self._workload.join("sender")

@@ -9,12 +9,14 @@ import msgspec
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.measurement.autostop import ending_notes
 from netmeasure.measurement.flows import build_flows
+from netmeasure.peer.client.path_watch import hole_words
 from netmeasure.peer.exchange import peer_report
 from netmeasure.protocol import Announcement, PeerResults
 from netmeasure.result import (
     AutoStop,
     ErrorRecord,
     FlowDirection,
+    PathHole,
     Result,
     SideReport,
     StreamReport,
@@ -32,6 +34,7 @@ class Outcome(NamedTuple):
     workload      None where the test did not come to its streams
     announcement  what a netmeasure server said of itself; None of a plain iperf3
     peer_results  None where the server has sent none
+    path_hole     where long packets were found to vanish on the way
     stopped       the user ended the test early
     """
 
@@ -44,6 +47,7 @@ class Outcome(NamedTuple):
     announcement: Announcement | None
     peer_results: PeerResults | None
     auto_stop: AutoStop | None
+    path_hole: PathHole | None
     stopped: bool
 
 
@@ -75,6 +79,7 @@ def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -
         peer_extended=outcome.announcement is not None,
         server_output=_server_output(outcome),
         auto_stop=auto_stop,
+        path_hole=outcome.path_hole,
         notes=(*_notes(outcome), *ending_notes(auto_stop)),
     )
 
@@ -127,6 +132,8 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
         wanted, used = spec.options.congestion, results.congestion_used
         if wanted and used and wanted != used:
             notes.append(f"the server used congestion control {used}, not {wanted}")
+    if outcome.path_hole is not None:
+        notes.append(hole_words(outcome.path_hole))
     if isinstance(spec, UdpSpec):
         notes += dict.fromkeys(note for stream in streams for note in _udp_notes(stream))
     if outcome.stopped:

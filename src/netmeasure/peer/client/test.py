@@ -26,6 +26,7 @@ from netmeasure.peer.client.connect import Connector
 from netmeasure.peer.client.control import ClientControl
 from netmeasure.peer.client.data_phase import ClientData
 from netmeasure.peer.client.outcome import Outcome, build_result
+from netmeasure.peer.client.path_watch import PathWatch
 from netmeasure.peer.client.totals import check_streams, check_total
 from netmeasure.peer.exchange import wire_results
 from netmeasure.peer.observing import control_facts, open_streams
@@ -40,6 +41,9 @@ from netmeasure.workloads.tcp import check_file
 
 #: iperf3's datagrams where the MSS of the control connection can't be used.
 PLAIN_DATAGRAM_BYTES = 1460
+#: The control connection's packets fit into every path (RFC 9293, 3.7.1): where longer ones vanish,
+#: both ends can still say so.
+CONTROL_MSS_BYTES = 536
 
 
 class PeerTest:
@@ -58,7 +62,14 @@ class PeerTest:
         self._observer = observer or Observer()
         self._started_at = wall_now()
         self._cookie = new_cookie()
-        self._connector = Connector(host, port, self._spec, self._cookie)
+        self._connector = Connector(
+            host,
+            port,
+            self._spec,
+            self._cookie,
+            control_mss_bytes=None if self._observer.reads_control_mss else CONTROL_MSS_BYTES,
+        )
+        self._path: PathWatch | None = None
         self._resources = ResourceLog()
         self._client_control: ClientControl | None = None
         self._workload: Workload | None = None
@@ -87,14 +98,24 @@ class PeerTest:
         self._client_control = ClientControl(channel, self._connector.address, self._spec.deadlines)
         self.step = "control"
         await self._shake_hands()
+        path = self._path = PathWatch(
+            self._connector.address, self._spec, extended=self._control.extended
+        )
         plan = client_plan(self._spec, extended=self._control.extended)
         workload = self._workload = build_workload(plan)
         self.step = "connect"
         await self._open_streams(workload)
         self.step = "data"
-        await self._transfer(workload, emit)
+        await self._transfer(workload, path, emit)
         self.step = "results"
-        await self._exchange_results(workload)
+        try:
+            await self._exchange_results(workload)
+        except (PeerClosedError, PeerTimeoutError):
+            if await path.search_all():
+                raise path.error() from None
+            raise
+        for direction in self._without_datagrams(workload):
+            await path.search(direction)
 
     def _check_host(self) -> None:
         """Raise SpecError or SocketOptionError if this host can't do what the test needs."""
@@ -159,14 +180,30 @@ class PeerTest:
         )
         workload.add(number, roles.client_role(direction), sock, syns)
 
-    async def _transfer(self, workload: Workload, emit: Callable[[Interval], None]) -> None:
+    def _without_datagrams(self, workload: Workload) -> list[FlowDirection]:
+        """Return the directions of a UDP test in which no datagram at all has arrived."""
+        results = self._peer_results
+        if results is None or not isinstance(self._spec, UdpSpec):
+            return []
+        found: list[FlowDirection] = []
+        sent = workload.ids("sender")
+        if sent and not any(stream.bytes for stream in results.streams if stream.id in sent):
+            found.append("upload")
+        answering = workload.ids("receiver") and self._control.extended
+        if answering and not workload.moved_bytes("receiver"):
+            found.append("download")
+        return found
+
+    async def _transfer(
+        self, workload: Workload, path: PathWatch, emit: Callable[[Interval], None]
+    ) -> None:
         control = self._control
         workload.begin()
         await control.expect(Kind.TEST_START)
         await control.expect(Kind.TEST_RUNNING)
         self._observer.on_opening(self._opening(workload))
         workload.start()
-        self._data = ClientData(workload, self._spec, control, emit, self.stop)
+        self._data = ClientData(workload, self._spec, control, path, emit, self.stop)
         async with self._resources.running():
             await self._data.run()
         if error := workload.failed():
@@ -238,6 +275,7 @@ class PeerTest:
             announcement=control.announcement if control else None,
             peer_results=self._peer_results,
             auto_stop=self._data.auto_stop(stopped=cut_short) if self._data else None,
+            path_hole=self._path.hole if self._path else None,
             stopped=stopped,
         )
         return build_result(outcome, started_at, error)

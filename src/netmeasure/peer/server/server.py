@@ -28,10 +28,10 @@ from netmeasure.peer.server.sessions import Sessions
 from netmeasure.protocol import (
     COOKIE_BYTES,
     GREETING,
-    PROBE,
     STREAM_TAG_BYTES,
     Kind,
     Side,
+    probe_answer_bytes,
 )
 from netmeasure.spec import ServerLimits
 
@@ -174,8 +174,8 @@ class Server(Listening):
                 self._identified()
             if not known or not hello:
                 sock.close()
-            elif hello == PROBE:
-                await _answer_probe(sock)
+            elif (answer_bytes := probe_answer_bytes(hello)) is not None:
+                await _answer_probe(sock, answer_bytes)
             elif session is not None:
                 self._refuse(f"{peer} opened a data connection that its test does not expect")
                 await _turn_away(sock)
@@ -258,10 +258,19 @@ class Server(Listening):
             self._options.on_refusal(sentence)
 
 
-async def _answer_probe(sock: socket.socket) -> None:
-    """Answer a probe as a client is answered, also while there is no room for one, and close."""
-    with suppress(OSError):
-        await asyncio.get_running_loop().sock_sendall(sock, GREETING)
+async def _answer_probe(sock: socket.socket, answer_bytes: int) -> None:
+    """Answer as a client would be answered, also while there is no room for one.
+
+    A probe of the path asks for an answer that fills a packet (`engine.path_probe`). What does not
+    get through is given up after LINGER_S.
+    """
+    loop = asyncio.get_running_loop()
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_sendall(sock, GREETING.ljust(answer_bytes, b"\0"))
+            if answer_bytes > 1:
+                await loop.sock_recv(sock, 1)  # closing now would drop what was not acknowledged
     sock.close()
 
 

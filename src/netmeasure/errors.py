@@ -1,9 +1,9 @@
-"""Every exception of the package, in one tree. Imports nothing.
+"""Define every exception of the package, in one tree. This module imports nothing of the package.
 
 A measurement that fails raises a :class:`MeasureError`. It says what is wrong (``str(exc)``), what
 the user can do (``hint``), in which phase it happened (``phase``), and carries whatever had been
 measured by then (``result``, a :class:`netmeasure.Result` with ``complete=False``, or None when
-nothing had). ``code`` is a stable word for programs; it is what JSON output and exit codes use.
+nothing had been measured). ``code`` is a stable word for programs: JSON output uses it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ from typing import Any, ClassVar
 
 
 class NetmeasureError(Exception):
-    """Base of all exceptions that netmeasure raises on purpose. `reason` has the system's own words
-    where a system call failed."""
+    """Stand at the base of all exceptions that netmeasure raises on purpose.
+
+    Attributes:
+        code: A word that names the kind of error and never changes, such as "refused".
+        hint: What the user can try, as a clause without a full stop; None: nothing is known.
+        reason: The system's own words where a system call failed, such as "Connection refused".
+    """
 
     code: ClassVar[str] = "error"
 
@@ -24,48 +29,70 @@ class NetmeasureError(Exception):
 
 
 class SpecError(NetmeasureError, ValueError):
-    """A value that a specification, an option or a unit can't have."""
+    """Report a value that a specification, an option or a unit can't have.
+
+    Raised before anything is sent, with the name of the value and the range that it must be in.
+    """
 
     code = "bad_value"
 
 
 class UsageError(NetmeasureError, ValueError):
-    """A command line that can't be read: no such option, or not with or without a value."""
+    """Report a command line that can't be read: an unknown option, or a missing or extra value."""
 
     code = "usage"
 
 
 class ResultFormatError(NetmeasureError, ValueError):
-    """A saved result that can't be read: not JSON, or of an unknown schema version."""
+    """Report a saved result that can't be used.
+
+    The document is not JSON, has an unknown schema version, or holds values that no measurement
+    gives, such as columns of different lengths. Also raised where a result without any measured
+    data is asked for a figure (`Result.flow`), and where two sets of results have no direction in
+    common (`compare`).
+    """
 
     code = "bad_result"
 
 
 class ServeError(NetmeasureError):
-    """The server can't listen."""
+    """Report that a server can't listen: its port is taken, or its address is not this host's."""
 
     code = "serve"
 
 
 class BusyOriginError(ServeError):
-    """An embedded file server has as many transfers as its limits allow; the client is told."""
+    """Report that an embedded file server has as many transfers as its limits allow.
+
+    The server tells its client (HTTP 503, FTP 421) and goes on.
+    """
 
     code = "origin_busy"
 
 
 class UnsatisfiableRangeError(ServeError):
-    """A client of an embedded file server asks for a part that has no byte of the file."""
+    """Report that a client of an embedded file server asks for bytes beyond the end of the file.
+
+    The server answers with HTTP 416 (RFC 9110 section 15.5.17) and goes on.
+    """
 
     code = "unsatisfiable_range"
 
 
 class MeasureError(NetmeasureError):
-    """A measurement failed or was cut short. `number` is iperf3's number of the error, where one
-    end tells it to the other (`protocol.ErrorCode`)."""
+    """Report that a measurement failed or was cut short.
+
+    Attributes:
+        phase: Where it happened, such as "resolve", "connect", "control" or "data"; None: unknown.
+        number: iperf3's number of the error (`protocol.ErrorCode`), where one end told it to the
+            other; None: no number.
+        result: What had been measured by then, a `netmeasure.Result` with `complete=False`; None:
+            nothing.
+    """
 
     code = "failed"
 
-    #: what to try where the place of the failure knows nothing better
+    #: The hint that is given where the failing code knows nothing better.
     usual_hint: ClassVar[str | None] = None
 
     def __init__(
@@ -84,87 +111,121 @@ class MeasureError(NetmeasureError):
 
 
 class NameNotFoundError(MeasureError):
+    """Report that the resolver knows no address of the target's name (getaddrinfo(3))."""
+
     code = "name_not_found"
     usual_hint = "check the spelling and the name server"
 
 
 class ConnectError(MeasureError):
-    """No connection to the peer: see the subclasses for the usual reasons."""
+    """Report that no connection to the peer came about; the subclasses name the usual reasons."""
 
     code = "connect"
     usual_hint = "is the server running and reachable?"
 
 
 class ConnectRefusedError(ConnectError):
+    """Report that the peer's host refused the connection (ECONNREFUSED, connect(2)).
+
+    The host is up, and nothing listens on that port, or a firewall answers in its place.
+    """
+
     code = "refused"
 
 
 class ConnectTimeoutError(ConnectError, TimeoutError):
+    """Report that the peer's host did not answer within `Deadlines.connect_s`.
+
+    Every SYN was lost: the host is down, or a firewall drops them silently.
+    """
+
     code = "connect_timeout"
 
 
 class UnreachableError(ConnectError):
+    """Report that there is no route to the peer (ENETUNREACH, EHOSTUNREACH, connect(2))."""
+
     code = "unreachable"
 
 
 class SocketOptionError(MeasureError):
-    """The kernel refused an option that was asked for (congestion control, MSS, bind address)."""
+    """Report that the kernel refused a socket option or a local address that was asked for.
+
+    Such as an unknown congestion control, an MSS out of range, or an address of another host.
+    """
 
     code = "socket_option"
     usual_hint = "leave the option out, or ask for what this host has"
 
 
 class BusyError(MeasureError):
-    """The server answers that it has no room for another test."""
+    """Report that the server has no room for another test (ACCESS_DENIED of iperf3's protocol)."""
 
     code = "busy"
     usual_hint = "try again later"
 
 
 class PeerTimeoutError(MeasureError, TimeoutError):
-    """The peer did not do its next step in time."""
+    """Report that the peer did not take its next step before the deadline of that step passed.
+
+    `netmeasure.Deadlines` has one deadline for each kind of step.
+    """
 
     code = "peer_timeout"
     usual_hint = "the peer may be overloaded or stopped, or packets are lost on the way"
 
 
 class PeerClosedError(MeasureError):
-    """The peer went away: closed, reset or vanished."""
+    """Report that the peer closed or reset the connection, or vanished, before the test ended."""
 
     code = "peer_closed"
     usual_hint = "it was killed, or the network lost it"
 
 
 class PeerTerminatedError(MeasureError):
-    """The peer was told to end by its own user and said so."""
+    """Report that the peer's own user ended it, and that it said so (iperf3's *_TERMINATE)."""
 
     code = "peer_terminated"
     usual_hint = "its own user ended it"
 
 
 class PeerRefusedError(MeasureError):
-    """The peer reported an error of its own (SERVER_ERROR) instead of going on."""
+    """Report that the peer met an error of its own and said so (iperf3's SERVER_ERROR).
+
+    `number` is the error's number in iperf3's list, where the peer sent one.
+    """
 
     code = "peer_refused"
     usual_hint = "see what the peer itself says"
 
 
 class TlsError(ConnectError):
-    """No TLS with this peer: its certificate, or what it speaks."""
+    """Report that no TLS session came about.
+
+    The certificate is not trusted or is another host's, the two ends have no version or cipher in
+    common, or the peer does not speak TLS on this port.
+    """
 
     code = "tls"
     usual_hint = "give the right CA file, or do not check the certificate"
 
 
 class FileRefusedError(PeerRefusedError):
-    """A server of files answers that it will not give or take this one."""
+    """Report that an HTTP or FTP server refuses this file or this upload.
+
+    The message has the server's status, such as 404 or 550.
+    """
 
     code = "file_refused"
     usual_hint = "check the path, and what the server allows"
 
 
 class StreamError(MeasureError):
-    """A data connection failed in the middle of the test, while `sending` or receiving."""
+    """Report that a data connection failed in the middle of the test.
+
+    Attributes:
+        sending: Whether this end was sending on it.
+    """
 
     code = "stream"
     usual_hint = "something on the way or on the peer broke the connection"
@@ -192,25 +253,28 @@ class PathMtuError(MeasureError):
 
 
 class RefusedTestError(MeasureError):
-    """A server ends a client's test and tells it why, with one of iperf3's error numbers."""
+    """Make a server end a client's test and tell it why, with one of iperf3's error numbers."""
 
     code = "test_refused"
 
 
 class ProtocolError(MeasureError):
-    """Base of breaches of the control protocol."""
+    """Stand at the base of the breaches of iperf3's control protocol."""
 
     code = "protocol"
     usual_hint = "it is no iperf3 or netmeasure, or something on the way changes bytes"
 
 
 class LocalProtocolError(ProtocolError):
-    """Our own code tried a step that the protocol does not allow now: a bug of ours."""
+    """Report that netmeasure itself tried a step that the protocol does not allow now: a bug."""
 
     code = "local_protocol"
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent what the protocol does not allow; the message names state and byte."""
+    """Report that the peer sent what the protocol does not allow now.
+
+    The message names the protocol's state and the byte.
+    """
 
     code = "remote_protocol"

@@ -61,6 +61,8 @@ def test_sizes(text: str, count: int) -> None:
         ("3us", 3000),
         ("7 ns", 7),
         ("2min", 120 * 10**9),
+        ("5m", 300 * 10**9),
+        ("1h", 3600 * 10**9),
         ("0.1", 10**8),
     ],
 )
@@ -87,6 +89,30 @@ def test_ratios(text: str, ratio: float) -> None:
     assert units.parse_ratio(text) == pytest.approx(ratio, abs=1e-12)
     with pytest.raises(SpecError, match="is not a ratio"):
         units.parse_ratio(f"{text}x")
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "unit"),
+    [
+        (units.parse_bitrate, "0.5", "bit/s"),
+        (units.parse_bitrate, "0.0001K", "bit/s"),
+        (units.parse_bitrate, "0." + "0" * 30 + "1 Gbit/s", "bit/s"),
+        (units.parse_size, "0.4", "byte"),
+        (units.parse_size, "0.0001K", "byte"),
+        (units.parse_duration_ns, "0.4ns", "ns"),
+        (units.parse_duration_ns, "0.0000000001", "ns"),
+    ],
+)
+def test_what_rounds_to_nothing_is_refused(parse: object, text: str, unit: str) -> None:
+    """0 stands for "no limit" in many places, and nobody who writes 0.5 means that."""
+    with pytest.raises(SpecError, match="is too small for a ") as caught:
+        parse(text)
+    assert caught.value.hint == f"the least is 1 {unit}"
+
+
+@pytest.mark.parametrize("text", ["0", "0.0", ".0G"])
+def test_nothing_can_be_written(text: str) -> None:
+    assert units.parse_bitrate(text) == 0
 
 
 @pytest.mark.parametrize("text", ["1", "2", "100%", "9" * 400])
@@ -117,7 +143,7 @@ def test_nonsense(parse: object, text: str) -> None:
         (units.parse_size, "1iB"),
         (units.parse_size, "1bit"),
         (units.parse_size, "1s"),
-        (units.parse_duration_ns, "1h"),
+        (units.parse_duration_ns, "1d"),
         (units.parse_duration_ns, "1M"),
     ],
 )

@@ -1,7 +1,7 @@
-"""What came of a measurement: one frozen Result for every kind of test.
+"""Define the result of a measurement: one frozen Result for every kind of test.
 
-Stored are counts and moments (integer ns on a stated clock); rates are computed from them, by the
-analysis (stored, since they are its verdict) or by properties. Unknown is None, never 0.
+Results store counts and moments (integer ns on a stated clock). Rates are computed from them by
+properties, or by the analysis, whose verdicts are stored. Unknown is None, never 0.
 
 Clocks. Every moment is CLOCK_MONOTONIC of the host that took it. Moments of a SideReport count from
 that side's `origin`, the instant at which it was ready for data; moments of a Phase count from the

@@ -1,4 +1,4 @@
-"""The most that a link can carry of a payload."""
+"""Define the payload ceiling of a link: the most that it can carry of a payload."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from netmeasure.spec import Framing
 
 
 class CeilingLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one kind of header takes of a full packet, all fragments together."""
+    """Hold what one kind of header takes of a full packet, over all its fragments.
+
+    Attributes:
+        name: The layer, such as "IPv4 header".
+        bytes: Its size in bytes.
+        source: The document that defines the size, such as "RFC 791 section 3.1".
+    """
 
     name: str
     bytes: int
@@ -18,15 +24,28 @@ class CeilingLayer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
-    """The theoretical payload maximum of a link, from the bytes of a full packet on it.
+    """Hold the theoretical payload maximum of a link, computed from the bytes of a full packet.
 
-    payload_bps     what is left of `link_bps`; None: the link's rate is unknown
-    payload_bytes   of a full packet; `link_bytes` what the link's rate counts for it
-    layers          from the payload outwards; their sum is `link_bytes`
-    mtu_bytes       of the (inner) packets that carry the payload; `link_mtu_bytes` of the link
-    packet_bytes    the IP packets that one of them becomes on the link; more than one: fragments
-    right_*         the largest MTU that needs no fragments, its MSS (without TCP's options, as it
-                    is announced; None for UDP), and the figures of a full packet with it
+    Attributes:
+        link_bps: The link's rate in bit/s; None: unknown.
+        payload_bps: What is left of `link_bps` for the payload; None: the link's rate is unknown.
+        transport: "tcp" or "udp".
+        ip_version: Version of the innermost IP header.
+        timestamps: Whether TCP's timestamps option is counted (RFC 7323).
+        encapsulation: The layers around the packets, from the inside outwards.
+        framing: What the link's rate counts, see `netmeasure.Link`.
+        link_mtu_bytes: The MTU of the link.
+        mtu_bytes: The MTU of the innermost packets, which carry the payload.
+        mss_bytes: The MSS that goes with `mtu_bytes`; None: UDP.
+        payload_bytes: Payload of a full packet.
+        link_bytes: What the link's rate counts for that packet.
+        packet_bytes: The IP packets that the packet becomes on the link; several are fragments.
+        layers: All layers, from the payload outwards; their sum is `link_bytes`.
+        right_mtu_bytes: The largest MTU that needs no fragments.
+        right_mss_bytes: The MSS that goes with it, as it is announced, without TCP's options;
+            None: UDP.
+        right_payload_bytes: Payload of a full packet with the right MTU.
+        right_link_bytes: What the link's rate counts for a full packet with the right MTU.
     """
 
     link_bps: int | None = None
@@ -50,17 +69,17 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def share(self) -> float:
-        """Of the link's rate."""
+        """Return the payload as a share of the link's rate, 0 to 1."""
         return self.payload_bytes / self.link_bytes
 
     @property
     def right_share(self) -> float:
-        """The share with the right MTU."""
+        """Return the payload as a share of the link's rate with the right MTU, 0 to 1."""
         return self.right_payload_bytes / self.right_link_bytes
 
     @property
     def packets_per_second(self) -> float | None:
-        """IP packets on the link, fragments included."""
+        """Return the IP packets per second on the link, fragments included; None: rate unknown."""
         if self.link_bps is None:
             return None
         return self.link_bps / 8 / self.link_bytes * len(self.packet_bytes)

@@ -1,4 +1,4 @@
-"""UDP: what each end counted, and what became of the datagrams between them."""
+"""Define what each end of a UDP test counted, and what was lost between the two ends."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import msgspec
 
 
 class DatagramHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """A UDP receiver's counts in the course of the run, in columns: item i of every list is what
-    held at `at_ns[i]` (from this side's origin), cumulative since the start; the last item is the
-    end. Missing up to then: highest_sequence - packets. `jitter_ns` is RFC 3550's running value."""
+    """Hold a UDP receiver's counts in the course of the run, in columns of equal length.
+
+    Item i of every column is what held at `at_ns[i]`, counted since the start; the last item is the
+    end. The datagrams missing up to that moment are `highest_sequence[i] - packets[i]`.
+
+    Attributes:
+        at_ns: Moments from this side's origin.
+        packets: Datagrams received, each sequence number once.
+        highest_sequence: The highest sequence number received.
+        duplicate_packets: Datagrams received again.
+        reordered_packets: Datagrams that came after one with a higher number (RFC 4737).
+        host_dropped_packets: Datagrams dropped at the receiver's full socket (SO_RXQ_OVFL).
+        jitter_ns: The running jitter of RFC 3550 section 6.4.1; None: not known yet.
+    """
 
     at_ns: tuple[int, ...]
     packets: tuple[int, ...]
@@ -20,24 +31,44 @@ class DatagramHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
-    """UDP: what one side counted on one stream, from its start (the omitted part included).
+    """Hold what one side of a UDP test counted on one stream since its start.
 
-    packets          sender: taken by its kernel. receiver: received, each number once
-    omitted_packets  those of the omitted time; None: it was not over (receiver)
-    lost_packets     missing below the highest number received: highest - packets, never negative
-                     (what was lost at the very end only the sender's count can tell: see Loss)
-    late_packets     older than the window in which new and duplicate can be told apart
-    invalid_packets  too short, too long, or with a number that can't be
-    host_dropped_packets  dropped at the receiver's own full socket (SO_RXQ_OVFL): part of the loss
-                     that is not the network's; a lower bound where trains are coalesced
-    jitter_ns        RFC 3550 6.4.1; `jitter_valid` False: says nothing, datagrams went in trains
-    mean_ipdv_ns     mean |delay difference| of neighbours (RFC 3393)
-    delay_variation_ns    largest minus smallest one-way delay: needs no synchronised clocks
-    largest_burst_bytes   largest burst of payload as a policer sees it: the depth that a token
-                     bucket, filled at the target rate, needs to let all pass; None: not paced
-    skipped_ns       of the schedule, given up after stalls rather than sent as a burst
-    refused_packets  not taken by the sender's kernel at first; sent again under the same number
-    offload          sender: UDP_SEGMENT in use; receiver: UDP_GRO
+    The omitted time is included.
+
+    Attributes:
+        datagram_bytes: Payload of a datagram.
+        packets: Sender: datagrams taken by its kernel. Receiver: datagrams received, each sequence
+            number once.
+        omitted_packets: Those of the omitted time; None: that was not over (receiver).
+        highest_sequence: The highest sequence number received; None: not a receiver.
+        omitted_highest_sequence: The highest one received in the omitted time.
+        lost_packets: Missing below the highest number received: `highest_sequence - packets`, never
+            negative. Only the sender's count tells what was lost at the very end: see `Loss`.
+        duplicate_packets: Datagrams received again.
+        reordered_packets: Datagrams that came after one with a higher number (RFC 4737).
+        late_packets: Datagrams older than the window in which new and duplicate can be told apart.
+        invalid_packets: Datagrams that are too short or too long, or whose number is impossible.
+        host_dropped_packets: Datagrams dropped at the receiver's own full socket (SO_RXQ_OVFL,
+            socket(7)): the part of the loss that is not the network's; a lower bound where the
+            kernel coalesces trains of datagrams.
+        icmp_errors: ICMP errors that the sender's socket reported.
+        jitter_ns: Smoothed interarrival jitter (RFC 3550 section 6.4.1).
+        jitter_valid: False: the jitter says nothing, since datagrams were sent in trains.
+        mean_ipdv_ns: Mean absolute difference of the delays of neighbours (RFC 3393).
+        delay_variation_ns: Largest minus smallest one-way delay; the clocks need not be
+            synchronised.
+        target_bps: The rate that was asked for, in bit/s of payload.
+        largest_burst_bytes: The largest burst of payload as a policer sees it: the depth that a
+            token bucket, filled at the target rate, needs to let all datagrams pass (RFC 2697);
+            None: the sender was not paced.
+        wakeups: How often the paced sender slept and woke up.
+        late_wakeups: How often it woke up later than the schedule allows.
+        skipped_ns: Time of the schedule that was given up after stalls instead of sent as a burst.
+        refused_packets: Datagrams that the sender's kernel refused at first; they were sent again
+            under the same number.
+        offload: Sender: whether UDP_SEGMENT was in use. Receiver: whether UDP_GRO was (udp(7)).
+        offload_error: Why it was not in use although it was asked for.
+        history: A receiver's counts in the course of the run.
     """
 
     datagram_bytes: int | None = None
@@ -68,9 +99,21 @@ class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
-    """UDP: what became of a flow's datagrams after the omitted time, over all streams, from both
-    ends' counts: `sent_packets` = `received_packets` + `lost_packets`, exactly. None: one end's
-    count is not known."""
+    """Hold how many datagrams of a flow were lost, from the counts of both ends.
+
+    Covers all streams after the omitted time. `sent_packets` is exactly `received_packets` plus
+    `lost_packets`. A count is None where one end's count is not known.
+
+    Attributes:
+        sent_packets: Datagrams sent.
+        received_packets: Datagrams received, each sequence number once.
+        lost_packets: Datagrams that never came (RFC 7680); a late one is not lost.
+        duplicate_packets: Datagrams received again.
+        reordered_packets: Datagrams that came after one with a higher number (RFC 4737).
+        host_dropped_packets: The part of the loss at the receiver's own full socket.
+        jitter_ns: Smoothed interarrival jitter (RFC 3550 section 6.4.1), mean over the streams.
+        jitter_valid: False: the jitter says nothing, since datagrams were sent in trains.
+    """
 
     sent_packets: int | None = None
     received_packets: int | None = None
@@ -83,6 +126,7 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def loss_ratio(self) -> float | None:
+        """Return the datagrams lost over those sent, 0 to 1; None: unknown, or none were sent."""
         if self.lost_packets is None or not self.sent_packets:
             return None
         return self.lost_packets / self.sent_packets

@@ -1,4 +1,4 @@
-"""The whole result of a measurement, as objects and as JSON."""
+"""Define the whole result of a measurement, and its form as JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from netmeasure.errors import ResultFormatError
 from netmeasure.result.ending import AutoStop
 from netmeasure.result.flows import Flow, Totals
 from netmeasure.result.hosts import PathHole
+from netmeasure.result.plausible import check_plausible
 from netmeasure.result.setup import Phase
 from netmeasure.result.sides import SideReport
 from netmeasure.result.steady import Steady
@@ -19,8 +20,15 @@ SCHEMA_VERSION = 1
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a result is incomplete. `number` is iperf3's of the error, where one end told it to the
-    other (SERVER_ERROR)."""
+    """Hold why a result is incomplete.
+
+    Attributes:
+        code: The exception's `code`, such as "peer_timeout".
+        message: What went wrong, for people.
+        phase: Where it happened, as in `MeasureError`; None: unknown.
+        hint: What the user can try; None: nothing is known.
+        number: iperf3's number of the error, where one end told it to the other (SERVER_ERROR).
+    """
 
     code: str
     message: str
@@ -30,13 +38,29 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement. `complete` is False when it was cut short; what was measured is still here.
+    """Hold one measurement, complete or not: connection set-up apart from the steady bitrate.
 
-    `notes` are sentences about what was asked for and could not be had, or could not be learned.
-    `server_output` is what the server itself printed of the test, where it was asked for that: text
-    or, of one that writes JSON, an object as JSON.
-    `auto_stop` is there where the spec says `until`.
-    `path_hole` is there where long packets were found to vanish on the way.
+    Counts and moments are stored; rates are computed from them. Times are integer nanoseconds,
+    rates bit/s, unknown is None. docs/reference/results.md says what each number means.
+
+    Attributes:
+        schema_version: The version of the document's format.
+        spec: What was measured.
+        complete: False: the test was cut short; what was measured is still here.
+        error: Why it was cut short; None: complete, or stopped by the user.
+        started_at: Wall-clock time of the first attempt (UTC, RFC 3339).
+        target: The server or the URL.
+        setup: The phases of connection set-up, on the client's clock from its first attempt.
+        flows: One flow for each direction in which anything was measured.
+        client: What the client saw.
+        server: What the server saw, as far as it told.
+        peer_extended: Whether the peer is a netmeasure, which tells more than iperf3's protocol.
+        server_output: What the server printed of the test, where that was asked for: text, or an
+            object as JSON from a server that writes JSON.
+        auto_stop: How the test ended, where the specification has `timing.until`.
+        path_hole: The packet length from which on packets vanish on the path; None: no such
+            length was found.
+        notes: Sentences about what was asked for and not possible, or what could not be learned.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -57,50 +81,57 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def upload(self) -> Flow | None:
+        """Return the flow from the client to the server; None: not measured."""
         return next((flow for flow in self.flows if flow.direction == "upload"), None)
 
     @property
     def download(self) -> Flow | None:
+        """Return the flow from the server to the client; None: not measured."""
         return next((flow for flow in self.flows if flow.direction == "download"), None)
 
     @property
     def flow(self) -> Flow:
-        """The only flow of a one-way test; the upload of a two-way test. ResultFormatError where
-        nothing was measured."""
+        """Return the only flow of a one-way test, or the upload of a two-way test.
+
+        Raises ResultFormatError if nothing was measured.
+        """
         if not self.flows:
             raise ResultFormatError("nothing was measured: the test did not get that far")
         return self.flows[0]
 
     @property
     def steady(self) -> Steady | None:
+        """Return the steady state of `flow`; None: nothing was measured."""
         return self.flows[0].steady if self.flows else None
 
     @property
     def sender(self) -> Totals:
+        """Return the sums over the sending end of `flow`."""
         return self.flows[0].sender if self.flows else Totals()
 
     @property
     def receiver(self) -> Totals:
+        """Return the sums over the receiving end of `flow`."""
         return self.flows[0].receiver if self.flows else Totals()
 
     @property
     def set_up_ns(self) -> int | None:
-        """From the client's first attempt to the first payload byte."""
+        """Return the time from the client's first attempt to the first payload byte of `flow`."""
         return self.flows[0].averages.set_up_ns if self.flows else None
 
     @property
     def syn_retransmits(self) -> int | None:
-        """SYNs sent again, over all connections of the run; None if no connect was measured."""
+        """Return the SYNs sent again, over all connections; None: no connect was measured."""
         known = [p.syn_retransmits for p in self.setup if p.syn_retransmits is not None]
         return sum(known) if known else None
 
     def to_json(self, *, indent: int = 2) -> bytes:
-        """This result as UTF-8 JSON; `from_json` gives an equal one back."""
+        """Return this result as UTF-8 JSON; `from_json` gives an equal one back."""
         return msgspec.json.format(msgspec.json.encode(self), indent=indent)
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Result:
-        """Read a saved result. Raises ResultFormatError."""
+        """Return a saved result. Raises ResultFormatError if the data are no such document."""
         return read_json(data, cls)
 
 
@@ -108,7 +139,11 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def read_json(data: bytes | str, kind: type[T]) -> T:
-    """A saved document of this schema version. Raises ResultFormatError."""
+    """Return a saved document of this schema version.
+
+    Raises ResultFormatError if the data are no JSON, no such document, of another version, or hold
+    values that no measurement gives.
+    """
     try:
         version = msgspec.json.decode(data, type=_Versioned).schema_version
         if version != SCHEMA_VERSION:
@@ -117,10 +152,42 @@ def read_json(data: bytes | str, kind: type[T]) -> T:
                 f" {SCHEMA_VERSION}",
                 hint="read it with the netmeasure that wrote it",
             )
-        return msgspec.json.decode(data, type=kind)
+        document = msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-        raise ResultFormatError(f"not a netmeasure result: {exc}") from None
+        raise _not_a_result(data, exc) from None
+    check_plausible(document)
+    return document
+
+
+def _not_a_result(data: bytes | str, reason: Exception) -> ResultFormatError:
+    """Return the error for what is no result; of iperf3's own JSON it says so."""
+    try:
+        found = msgspec.json.decode(data, type=_Iperf3)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return ResultFormatError(f"not a netmeasure result: {reason}")
+    words = found.start.version or "iperf3's -J"
+    return ResultFormatError(
+        f"a document of iperf3 ({words}), not a netmeasure result",
+        hint="measure with `netmeasure client --json FILE`; it also talks to iperf3 servers",
+    )
 
 
 class _Versioned(msgspec.Struct):
+    """Tell the version of a document before the rest of it is read."""
+
     schema_version: int
+
+
+class _Iperf3Start(msgspec.Struct):
+    """Tell a document of iperf3 by what stands in its member "start"."""
+
+    connected: msgspec.Raw
+    version: str | None = None
+
+
+class _Iperf3(msgspec.Struct):
+    """Tell a document of iperf3 (-J) from a netmeasure result."""
+
+    start: _Iperf3Start
+    intervals: msgspec.Raw
+    end: msgspec.Raw

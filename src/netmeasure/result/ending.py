@@ -1,4 +1,4 @@
-"""How a test ended that was to end by itself."""
+"""Define how a test ended that was to end as soon as its confidence interval was narrow."""
 
 from __future__ import annotations
 
@@ -12,9 +12,20 @@ Ending = Literal["narrow", "cap", "ended", "stopped"]
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What the client knew of one direction while the test went on: its steady state over the first
-    `at_ns` after the omitted time, of the bytes received, or acknowledged where it sends. All but
-    the moment is None where nothing had come yet."""
+    """Hold what the client knew of one direction at one moment while the test went on.
+
+    That is its steady state over the first `at_ns` after the omitted time, from the bytes received,
+    or from the bytes acknowledged where the client sends. All fields but the moment are None while
+    nothing has come yet.
+
+    Attributes:
+        direction: "upload" or "download".
+        at_ns: The moment, from the end of the omitted time.
+        verdict: As in `Steady`.
+        goodput_bps: The steady bitrate so far, in bit/s.
+        margin: Half its confidence interval as a share of it: 0.01 is +-1 %.
+        grade: As in `Steady`.
+    """
 
     direction: FlowDirection
     at_ns: int
@@ -25,13 +36,16 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AutoStop(msgspec.Struct, frozen=True, kw_only=True):
-    """How a test ended that was to end when its interval is narrow (`spec.timing.until`).
+    """Hold how a test ended that had a target precision (`spec.timing.until`).
 
-    reason      narrow: by itself. cap: it went on for all of `cap_ns`. ended: what was transferred
-                came to its end before. stopped: by the user, or an error
-    counted_ns  of a test that ended by itself, the measured time at the look that decided it: the
-                flows' analysis ends there, too, and what came later is their tail
-    looks       all of them, in their order, one per direction
+    Attributes:
+        target: The precision that was asked for, as a share of the steady bitrate.
+        reason: "narrow": the interval was narrow enough. "cap": the test used all of `cap_ns`.
+            "ended": the transfer was complete before. "stopped": by the user, or by an error.
+        cap_ns: The longest measured time that was allowed.
+        counted_ns: Measured time at the look that ended the test; None: no look did. The analysis
+            of the flows ends there, too, and what came later is their tail.
+        looks: All looks in their order, one for each direction.
     """
 
     target: float
@@ -42,5 +56,5 @@ class AutoStop(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def saved_ns(self) -> int:
-        """Against the cap."""
+        """Return how much of `cap_ns` was not needed; 0: the test did not end by itself."""
         return 0 if self.counted_ns is None else self.cap_ns - self.counted_ns

@@ -1,4 +1,4 @@
-"""All data that went in one direction, from both ends."""
+"""Define a flow: all data that went in one direction, as both ends saw them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ FlowDirection = Literal["upload", "download"]
 
 
 class Averages(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures that other tools would have printed for the same transfer, in bit/s.
+    """Hold the figures that other tools would print for the same transfer.
 
-    from_first_attempt_bps  all bytes over the time since the client first tried to connect (curl's)
-    from_first_byte_bps     all bytes over the time from the first to the last byte
-    after_omit_bps          bytes after the omitted time over that time (iperf3's summary)
-    set_up_ns               what the first of these counts and the second does not
+    They stand here so that people see why the tools differ; None: not known.
+
+    Attributes:
+        from_first_attempt_bps: All bytes over the time since the client first tried to connect, in
+            bit/s: curl's speed.
+        from_first_byte_bps: All bytes over the time from the first to the last byte, in bit/s.
+        after_omit_bps: Bytes after the omitted time over that time, in bit/s: iperf3's summary.
+        set_up_ns: Connection set-up: the time that the first of these counts and the second does
+            not.
     """
 
     from_first_attempt_bps: float | None = None
@@ -33,7 +38,15 @@ class Averages(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over the streams of one side of a flow."""
+    """Hold the sums over the streams of one side of a flow; None: not known of every stream.
+
+    Attributes:
+        bytes: Sender: bytes handed to its kernel. Receiver: bytes read.
+        acked_bytes: Bytes that the receiver's kernel acknowledged (sender, TCP).
+        retransmits: TCP segments sent again, SYNs not counted.
+        cpu_user_ns: User time of the traffic threads.
+        cpu_system_ns: System time of the traffic threads.
+    """
 
     bytes: int | None = None
     acked_bytes: int | None = None
@@ -43,7 +56,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def threads_s_per_gb(self) -> float | None:
-        """CPU time of the traffic threads, per 10^9 bytes of payload."""
+        """Return the CPU seconds of the traffic threads per 10^9 bytes of payload."""
         if self.cpu_user_ns is None or self.cpu_system_ns is None:
             return None
         moved = self.bytes if self.acked_bytes is None else self.acked_bytes
@@ -51,12 +64,18 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowInterval(Stretch, frozen=True, kw_only=True):
-    """One reporting period of a flow, or several neighbours of them in a long run: what came, what
-    held it back, what it cost each end.
+    """Hold one reporting period of a flow: the bytes, the bottleneck, and the cost at each end.
 
-    Moments and bytes are of the counting side (`Flow.counted_by`). The other side's figures are of
-    the same stretch counted from its own start signal: half a round trip earlier or later. The
-    first one starts at that signal, or with the first byte where that came before it.
+    In a long run several neighbouring periods are joined to one. Moments and bytes are those of the
+    counting side (`Flow.counted_by`). The other side's figures cover the same stretch counted from
+    its own start signal: half a round trip earlier or later. The first period starts at that
+    signal, or with the first byte where that came before the signal.
+
+    Attributes:
+        omitted: Whether the period lies in the omitted time.
+        limits: The bottleneck of the period; None: not known.
+        sender: What the sender's process and host used; None: not known.
+        receiver: What the receiver's process and host used; None: not known.
     """
 
     omitted: bool = False
@@ -66,8 +85,15 @@ class FlowInterval(Stretch, frozen=True, kw_only=True):
 
 
 class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream from both ends. `steady` is its part of the flow's steady state: over the same
-    stretch of time, with a verdict and an interval of its own."""
+    """Hold one stream as both ends saw it.
+
+    Attributes:
+        id: The stream's number in iperf3's order (1, 3, 4, ...); by URL from 1.
+        sender: The sending end's report; None: that end told nothing.
+        receiver: The receiving end's report; None: that end told nothing.
+        steady: The stream's part of the flow's steady state: over the same stretch of time, with a
+            verdict and a confidence interval of its own.
+    """
 
     id: int
     sender: StreamReport | None = None
@@ -76,13 +102,29 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """All data that went in one direction.
+    """Hold all data that went in one direction.
 
-    `counted_by` says which side's series the analysis used, and so whose clock `steady`, `ramp`,
-    `tail` and `series` are on: the receiver's bytes where its series is known, else the bytes that
-    the sender saw acknowledged. `pauses` are the stretches in which an end's own host kept its
-    traffic threads from running, on that end's clock. `ceiling` is there where the spec knows the
-    link's rate.
+    The analysis uses the receiver's bytes where the receiver's series is known, and else the bytes
+    that the sender saw acknowledged. `counted_by` says which; the moments of `series`, `ramp`,
+    `steady` and `tail` are on that side's clock.
+
+    Attributes:
+        direction: "upload" or "download", seen from the client.
+        streams: The streams in order of creation.
+        counted_by: The side whose series the analysis used; None: neither has one.
+        series: Bytes per time bucket, over all streams.
+        ramp: What came before the steady state; None: nothing was counted.
+        steady: The steady state and its bitrate.
+        tail: What came after the steady state.
+        averages: What other tools would print.
+        sender: Sums over the sending end of all streams.
+        receiver: Sums over the receiving end of all streams.
+        loss: Lost datagrams (UDP); None: TCP.
+        limits: The bottleneck, and the figures that show it.
+        pauses: Stretches in which an end's own host kept its traffic threads from running, on that
+            end's clock.
+        intervals: The course of the flow, in reporting periods.
+        ceiling: The link's payload ceiling, where the specification gives the link's rate.
     """
 
     direction: FlowDirection
@@ -103,12 +145,12 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def delivered_bytes(self) -> int | None:
-        """Bytes known to have reached the receiving side."""
+        """Return the bytes known to have reached the receiving side; None: unknown."""
         return self.sender.acked_bytes if self.receiver.bytes is None else self.receiver.bytes
 
     @property
     def ceiling_share(self) -> float | None:
-        """The steady bitrate over the link's payload ceiling; None where either is unknown."""
+        """Return the steady bitrate over the link's payload ceiling; None: either is unknown."""
         if self.steady is None or self.ceiling is None or not self.ceiling.payload_bps:
             return None
         return self.steady.goodput_bps / self.ceiling.payload_bps

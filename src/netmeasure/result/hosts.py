@@ -1,4 +1,4 @@
-"""The ends of a test and the way between them, as far as they are known."""
+"""Define the two hosts of a test and the path between them, as far as they are known."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import msgspec
 
 
 class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface that data connections went through, as it was at the end of the test.
+    """Hold an interface that data connections used, as it was at the end of the test.
 
-    offloads   what is switched on: rx-checksum, tx-checksum, sg, tso, gso, gro, lro (ethtool(8));
-               None: the kernel does not say
+    Attributes:
+        name: The kernel's name, such as "eth0".
+        mtu_bytes: Its MTU; None: unknown.
+        offloads: The offloads that are on: rx-checksum, tx-checksum, sg, tso, gso, gro, lro
+            (ethtool(8)); None: the kernel does not say.
     """
 
     name: str
@@ -20,9 +23,18 @@ class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """One end of the test. A plain iperf3 peer tells little of this.
+    """Hold what is known of one end's host and program. A plain iperf3 peer tells little of this.
 
-    interfaces  of this end's data connections; none where they are not known
+    Attributes:
+        program: "netmeasure" or "iperf3"; None: unknown.
+        version: The program's version.
+        hostname: The host's own name.
+        system: The operating system, such as "Linux".
+        kernel: The kernel's release.
+        machine: The processor's architecture, such as "x86_64".
+        cpu_count: Logical CPUs of the host.
+        python: The Python that runs netmeasure.
+        interfaces: The interfaces of this end's data connections; empty: unknown.
     """
 
     program: str | None = None
@@ -37,12 +49,14 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PathHole(msgspec.Struct, frozen=True, kw_only=True):
-    """A path that drops long packets without a word (a path MTU black hole, RFC 2923, 2.1).
+    """Hold the length from which on a path drops packets silently: a path MTU black hole.
 
-    Lengths are those of whole IP packets, found by trial over TCP.
+    Lengths are those of whole IP packets, found by trial over TCP (RFC 2923 section 2.1).
 
-    passed_bytes  the longest that got through
-    lost_bytes    the shortest that did not
+    Attributes:
+        direction: "upload" or "download", seen from the client.
+        passed_bytes: The longest packet that got through.
+        lost_bytes: The shortest packet that did not.
     """
 
     direction: Literal["upload", "download"]
@@ -51,12 +65,19 @@ class PathHole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What this host's kernel knows of the way to another. Unknown is None.
+    """Hold what this host's kernel knows of the path to another host. Unknown is None.
 
-    path_mtu_bytes  of the route, or learned from ICMP (ip(7), IP_MTU)
-    interface_kind  as the kernel names it (vxlan, wireguard, vlan...); Ethernet and veth have none
-    speed_bps       the interface's own word; `speed_is_real` False: nothing physical is below it
-                    (a veth says 10 Gbit/s, always)
+    Attributes:
+        address: The other host's address.
+        ip_version: 4 or 6.
+        path_mtu_bytes: The MTU of the route, or the one learned from ICMP (IP_MTU, ip(7)).
+        interface: The interface that the route uses.
+        interface_kind: The interface's kind in the kernel's words, such as vxlan, wireguard or
+            vlan; Ethernet and veth have none.
+        interface_mtu_bytes: The interface's MTU.
+        speed_bps: The rate that the interface claims.
+        speed_is_real: False: the interface is no physical device, so `speed_bps` means nothing (a
+            veth always claims 10 Gbit/s).
     """
 
     address: str

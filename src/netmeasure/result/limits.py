@@ -1,4 +1,4 @@
-"""What held a flow back."""
+"""Define the bottleneck of a flow: what held it back."""
 
 from __future__ import annotations
 
@@ -23,40 +23,44 @@ Limit = Literal[
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What held a flow back, over its whole transfer or one interval of it, and the figures that
-    say so: `analysis.bottleneck_rules` has the rules. Ratios are 0 to 1 and more; None: not known.
+    """Hold the bottleneck of a flow, over its whole transfer or one interval, and the evidence.
 
-    limited_by       link: data queued on the way. congestion_window: they did not, the path could
-                     have carried more than the sender's congestion control let through. network:
-                     one of the two. application: the sender often had nothing to send
-                     sender_paused, receiver_paused: that end's own host kept its traffic threads
-                     from running, see `Flow.pauses`. policer: packets above a rate are dropped, and
-                     none is delayed
-    target_ratio     the rate over the one that was asked for, `target_is` says by which option
-    target_is        bitrate: the target rate. pacing_rate: the lower of the two was
-                     SO_MAX_PACING_RATE, as the sender's kernel has it
-    sender_paused_ratio, receiver_paused_ratio
-                     of the time, that end's traffic threads were in a pause
-    sender_cpu_ratio, receiver_cpu_ratio
-                     of the time, the busiest traffic thread was on a CPU
-    sender_wait_ratio, receiver_wait_ratio
-                     of the time, that thread was ready to run and others had its CPU
-    busy_ratio       of the time the sender had data to send or unacknowledged (TCP_INFO)
-    rwnd_limited_ratio, sndbuf_limited_ratio
-                     of that busy time, stopped by the receiver's window, by its own send buffer
-    cwnd_used_ratio, rwnd_used_ratio
-                     data on the way (rate times round trip) over the congestion window and over the
-                     receiver's
-    unsent_ratio     of the samples, those in which data waited in the sender's socket to be sent
-    pacing_ratio     the congestion control's own pacing rate over the rate
-    queue_delay_ns   how much longer the round trip was under load than at best
-    buffer_delay_ratio  the same as a share of the best (RFC 6349)
-    rate_variation   standard deviation of the rate between parts of the stretch, over its mean
-    retransmit_dispersion
-                     the variance of the retransmissions between two samples over their mean: about
-                     1 where packets are lost by chance one by one, more where they go together
-    tcp_efficiency   bytes sent less those sent again, of those sent (RFC 6349)
-    window_needed_bytes each stream's bandwidth-delay product, at its rate and the least round trip
+    `analysis.bottleneck_rules` has the rules. None: not known.
+
+    Attributes:
+        limited_by: The bottleneck. "pacing": the target rate that was asked for. "link": data
+            queued on the path. "congestion_window": no data queued, and the path could have carried
+            more than the sender's congestion control let through. "network": one of these two.
+            "application": the sender often had nothing to send. "sender_paused" and
+            "receiver_paused": that end's own host kept its traffic threads from running, see
+            `Flow.pauses`. "policer": packets above a rate are dropped, and none is delayed. None:
+            not known.
+        target_ratio: The rate over the one that was asked for.
+        target_is: The option that asked for it. "bitrate": the target rate. "pacing_rate": the
+            lower of the two was SO_MAX_PACING_RATE, as the sender's kernel has it.
+        sender_paused_ratio: Share of the time that the sender's traffic threads were in a pause.
+        receiver_paused_ratio: Share of the time that the receiver's traffic threads were in one.
+        sender_cpu_ratio: Share of the time that the busiest sending thread was on a CPU, 0 to 1.
+        sender_wait_ratio: Share of the time that this thread was ready to run while other threads
+            had its CPU, 0 to 1.
+        receiver_cpu_ratio: The same of the busiest receiving thread, on a CPU.
+        receiver_wait_ratio: The same of the busiest receiving thread, waiting for a CPU.
+        busy_ratio: Share of the time that the sender had data to send or unacknowledged data
+            (tcpi_busy_time, tcp(7)).
+        rwnd_limited_ratio: Share of that busy time that the receiver's window stopped the sender.
+        sndbuf_limited_ratio: Share of that busy time that the sender's own buffer stopped it.
+        cwnd_used_ratio: Data in flight (rate times round trip) over the congestion window.
+        rwnd_used_ratio: Data in flight over the receiver's window.
+        unsent_ratio: Share of the samples in which data waited in the sender's socket.
+        pacing_ratio: The congestion control's own pacing rate over the rate.
+        queue_delay_ns: How much longer the round trip was under load than at its shortest.
+        buffer_delay_ratio: The same as a share of the shortest round trip (RFC 6349).
+        rate_variation: Standard deviation of the rate between parts of the stretch, over its mean.
+        retransmit_dispersion: Variance of the retransmissions between two samples over their mean:
+            about 1 where packets are lost by chance one by one, more where they go together.
+        tcp_efficiency: Bytes sent less those sent again, as a share of all bytes sent (RFC 6349).
+        window_needed_bytes: Bandwidth-delay product of each stream, at its rate and the shortest
+            round trip.
     """
 
     limited_by: Limit | None = None

@@ -1,4 +1,4 @@
-"""What is told while a test goes on."""
+"""Define the intervals that are reported while a test goes on."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from netmeasure.result.steady import Stretch
 
 
 class StreamInterval(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream's part of an Interval. Counts are new ones of the period.
+    """Hold one stream's part of an Interval. Counts are those of the period alone; None: unknown.
 
-    bytes              as in Interval
-    retransmits        segments sent again, SYNs not counted (TCP, where this side sends)
-    cwnd_bytes to reordering_seen
-                       of TCP_INFO, read at the period's end (TCP, where this side sends);
-                       `reordering_seen` counts since the connection's start
-    packets            UDP: sent or received
-    lost_packets, reordered_packets   UDP, where this side receives; a datagram that comes late
-                       after all makes the first negative
-    jitter_ns          the running value (RFC 3550) at the period's end
+    Attributes:
+        id: The stream's number, as in `StreamResult`.
+        bytes: As in `Interval`.
+        retransmits: Segments sent again, SYNs not counted (TCP, where this side sends).
+        cwnd_bytes: Congestion window at the period's end (TCP_INFO, where this side sends).
+        snd_wnd_bytes: The receiver's window at the period's end (TCP_INFO).
+        rtt_ns: Smoothed round trip at the period's end (TCP_INFO, RFC 6298).
+        rttvar_ns: Its variation (TCP_INFO, RFC 6298).
+        pmtu_bytes: Path MTU at the period's end (TCP_INFO).
+        reordering_seen: How often reordering was seen since the connection's start (TCP_INFO).
+        packets: Datagrams sent or received (UDP).
+        lost_packets: Datagrams newly missing (UDP, where this side receives). A datagram that comes
+            late after all is subtracted, which can make the count negative.
+        reordered_packets: Datagrams that came after one with a higher number (UDP, RFC 4737).
+        jitter_ns: Running jitter at the period's end (UDP, RFC 3550 section 6.4.1).
     """
 
     id: int
@@ -39,13 +45,22 @@ class StreamInterval(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Interval(Stretch, frozen=True, kw_only=True):
-    """One live reporting period of one direction. Its ends are read, not assumed.
+    """Hold one live reporting period of one direction. Its ends are read, not assumed.
 
-    Counted at this side: bytes received, or bytes acknowledged where this side sends. Moments count
-    from this side's origin; `retransmits` is of the streams that this side sends on. UDP: `packets`
-    sent or received; `lost_packets` (new ones, less those that came late after all) and `jitter_ns`
-    (RFC 3550, at the interval's end) only where this side receives: the course of the losses at
-    the far side is in the result, as its `DatagramHistory`. `streams` in order of creation.
+    `bytes` are counted at this side: bytes received, or bytes acknowledged where this side sends.
+    Moments count from this side's origin. The course of the losses at the far side is in the
+    result, as its `DatagramHistory`.
+
+    Attributes:
+        direction: "upload" or "download", seen from the client.
+        counted_by: The role of this side: "sender" or "receiver".
+        streams: The streams in order of creation.
+        omitted: Whether the period lies in the omitted time.
+        retransmits: Segments sent again, over the streams that this side sends on (TCP).
+        packets: Datagrams sent or received (UDP).
+        lost_packets: Datagrams newly missing, less those that came late after all (UDP, where this
+            side receives).
+        jitter_ns: Running jitter at the period's end (UDP, where this side receives; RFC 3550).
     """
 
     direction: FlowDirection
@@ -59,4 +74,5 @@ class Interval(Stretch, frozen=True, kw_only=True):
 
     @property
     def stream_bytes(self) -> tuple[int, ...]:
+        """Return the bytes of each stream, in order of creation."""
         return tuple(stream.bytes for stream in self.streams)

@@ -1,4 +1,4 @@
-"""Stretches in which one end of a flow did nothing, though its test was running."""
+"""Define pauses: stretches in which one end of a flow did nothing, though its test was running."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import msgspec
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch in which none of an end's traffic threads ran, on that end's clock.
+    """Hold a stretch in which none of an end's traffic threads ran, on that end's clock.
 
     A traffic thread looks at its socket and its clock at least every 100 ms, also while the network
     keeps it waiting, and notes each look (`ThreadCpu.at_ns`). A longer gap between two looks is the
     work of the thread's own host.
 
-    end      whose threads they were
-    cause    stopped: they were not even ready to run (SIGSTOP, a frozen container, a suspended
-             host, a file that blocks). starved: for most of the time they were ready, and other
-             threads or the control group's quota kept them from a CPU
-    wait_ns  of the time, ready to run without a CPU (/proc/thread-self/schedstat); None: unknown
+    Attributes:
+        end: Whose threads they were: "sender" or "receiver".
+        start_ns: Where the pause starts.
+        end_ns: Where it ends.
+        cause: "stopped": the threads were not even ready to run (SIGSTOP, a frozen container, a
+            suspended host, a file that blocks). "starved": for most of the time they were ready,
+            and other threads or the control group's quota kept them from a CPU.
+        wait_ns: Time ready to run without a CPU (/proc/thread-self/schedstat); None: unknown.
     """
 
     end: Literal["sender", "receiver"]
@@ -29,4 +32,5 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def duration_ns(self) -> int:
+        """Return how long the pause lasts."""
         return self.end_ns - self.start_ns

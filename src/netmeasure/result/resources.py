@@ -1,7 +1,7 @@
-"""What a test used of its hosts: CPU time of threads, processes and hosts, and memory.
+"""Define what a test used of its hosts: CPU time of threads, processes and hosts, and memory.
 
-Stored are counters as they were read and moments (integer ns, CLOCK_MONOTONIC of the host that they
-are of); shares and costs are computed from them. Unknown is None, never 0.
+Counters are stored as they were read, with their moments (integer ns, CLOCK_MONOTONIC of the host
+that they are of); shares and costs are computed from them. Unknown is None, never 0.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import msgspec
 #: The kernel counts CPU time of processes and hosts in steps of 10 ms (USER_HZ, proc(5)): shares of
 #: a shorter span are noise.
 MIN_SPAN_NS = 200_000_000
-#: A run that has less than this of what its own process used is not told from its host's company.
+#: If the host used less than this share of what the process alone used, the run's own part can't be
+#: told from what else ran on the host.
 LOST = 0.9
-#: The counters of processes and hosts in a `Resources`, and those that may be unknown.
+#: The counters of processes and hosts in a `Resources`.
 COUNTERS = (
     "process_user_ns",
     "process_system_ns",
@@ -29,12 +30,16 @@ COUNTERS = (
 
 
 class ThreadCpu(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stream's own thread has used of a CPU, in columns: item i of every list was read by
-    the thread itself at `at_ns[i]`, about every 100 ms and at its end; cumulative since its start.
+    """Hold the CPU time of a stream's own thread, in columns of equal length.
 
-    cpu_ns   on a CPU (CLOCK_THREAD_CPUTIME_ID)
-    wait_ns  ready to run, but kept from a CPU by other threads or by its group's quota (Linux,
-             /proc/thread-self/schedstat); None: this kernel does not say
+    The thread itself reads item i of every column at `at_ns[i]`, about every 100 ms and at its end.
+    The times are cumulative since the thread's start.
+
+    Attributes:
+        at_ns: Moments from this side's origin.
+        cpu_ns: Time on a CPU (CLOCK_THREAD_CPUTIME_ID, clock_gettime(2)).
+        wait_ns: Time ready to run while other threads, or its group's quota, kept it from a CPU
+            (/proc/thread-self/schedstat, Linux); None: this kernel does not say.
     """
 
     at_ns: tuple[int, ...]
@@ -43,12 +48,24 @@ class ThreadCpu(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostUse(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process and its host used over a stretch of `duration_ns`. Host figures are of all its
-    `cpus`, in a container still the host's.
+    """Hold what a process and its host used over a stretch of time.
 
-    host_steal_ns        taken by the hypervisor for others
-    rss_bytes, cgroup_memory_bytes  the most that was seen
-    cgroup_throttled_ns  kept from running by the control group's CPU quota
+    Host figures cover all CPUs, in a container those of the whole host (proc(5), /proc/stat).
+
+    Attributes:
+        duration_ns: The length of the stretch.
+        cpus: The host's logical CPUs.
+        process_user_ns: User time of the process.
+        process_system_ns: System time of the process.
+        host_user_ns: User time of all processes.
+        host_system_ns: System time of all processes.
+        host_softirq_ns: Time in soft interrupts, where the kernel handles received packets.
+        host_steal_ns: Time that the hypervisor gave to other guests.
+        host_idle_ns: Idle time.
+        rss_bytes: The most resident memory of the process.
+        cgroup_memory_bytes: The most memory of the control group; None: there is none.
+        cgroup_throttled_ns: Time that the control group's CPU quota kept it from running; None:
+            there is no group.
     """
 
     duration_ns: int
@@ -66,21 +83,31 @@ class HostUse(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def process_cpu_ns(self) -> int:
+        """Return the CPU time of the process."""
         return self.process_user_ns + self.process_system_ns
 
     @property
     def host_cpu_ns(self) -> int:
-        """Spent by the host on anything; what the hypervisor took is not."""
+        """Return the CPU time of the whole host, without what the hypervisor took."""
         return self.host_user_ns + self.host_system_ns + self.host_softirq_ns
 
     def share(self, counter: str) -> float:
-        """A counter as a share of one CPU."""
+        """Return a counter, such as "host_softirq_ns", as a share of one CPU: 1.0 is one CPU."""
         spent: int = getattr(self, counter)
         return spent / self.duration_ns
 
 
 class HostShares(msgspec.Struct, frozen=True, kw_only=True):
-    """CPU time of a host by mode, over the time: 1.0 is one CPU. A difference may be negative."""
+    """Hold the CPU time of a host by mode, over the time: 1.0 is one CPU.
+
+    As the difference of two stretches a share may be negative.
+
+    Attributes:
+        user_ratio: User time.
+        system_ratio: System time.
+        softirq_ratio: Time in soft interrupts.
+        steal_ratio: Time that the hypervisor gave to other guests.
+    """
 
     user_ratio: float
     system_ratio: float
@@ -89,23 +116,33 @@ class HostShares(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def busy_ratio(self) -> float:
-        """Without what the hypervisor took."""
+        """Return the sum of all modes but the time that the hypervisor took."""
         return self.user_ratio + self.system_ratio + self.softirq_ratio
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run cost one end's host, in columns: item i of every list was read at `at_ns[i]`,
-    about every 250 ms, first and last at the beginning and the end of the data phase. Times are
-    cumulative, to 10 ms (/proc/stat, /proc/self/stat); differences mean something.
+    """Hold what a run used of one end's host, in columns of equal length.
 
-    process_*            of the whole process, whatever else it does
-    host_*               all CPUs of the host by mode; in a container still the host's
-    host_steal_ns        taken by the hypervisor for others
-    rss_bytes            resident memory of the process
-    cgroup_*             of the control group (the container); None where there is none
-    cgroup_throttled_ns  kept from running by the group's CPU quota
-    baseline             the same host just before the test; None: nobody looked
-    own                  the host under load less the baseline: the run's own share
+    Item i of every column was read at `at_ns[i]`, about every 250 ms; the first and the last at the
+    beginning and the end of the data phase. Times are cumulative and exact to 10 ms (/proc/stat,
+    /proc/self/stat, proc(5)): only differences mean something.
+
+    Attributes:
+        at_ns: Moments from this side's origin.
+        cpus: The host's logical CPUs.
+        process_user_ns: User time of the whole process, whatever else it does.
+        process_system_ns: System time of the whole process.
+        host_user_ns: User time on all CPUs; in a container those of the whole host.
+        host_system_ns: System time on all CPUs.
+        host_softirq_ns: Time in soft interrupts on all CPUs.
+        host_steal_ns: Time that the hypervisor gave to other guests.
+        host_idle_ns: Idle time of all CPUs.
+        rss_bytes: Resident memory of the process.
+        cgroup_memory_bytes: Memory of the control group (the container); None: there is none.
+        cgroup_memory_limit_bytes: The group's memory limit; None: there is none.
+        cgroup_throttled_ns: Time that the group's CPU quota kept it from running; None: no group.
+        baseline: The same host just before the test (`Timing.baseline_s`); None: not measured.
+        own: The host under load less the baseline: the run's own share; None: not known.
     """
 
     at_ns: tuple[int, ...]
@@ -125,21 +162,25 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     own: HostShares | None = None
 
     def spent_ns(self, *columns: str) -> int:
-        """How much these cumulative columns grew, first to last sample."""
+        """Return how much these cumulative columns grew from the first to the last sample."""
         return sum(getattr(self, name)[-1] - getattr(self, name)[0] for name in columns)
 
     @property
     def process_cpu_ns(self) -> int:
+        """Return the CPU time of the process."""
         return self.spent_ns("process_user_ns", "process_system_ns")
 
     @property
     def host_cpu_ns(self) -> int:
-        """Spent by the host on anything; what the hypervisor took is not."""
+        """Return the CPU time of the whole host, without what the hypervisor took."""
         return self.spent_ns("host_user_ns", "host_system_ns", "host_softirq_ns")
 
     def over(self, start_ns: int, end_ns: int) -> HostUse | None:
-        """What was used within a stretch, on the clock of `at_ns`; counters are taken to grow
-        evenly between two samples. None where samples cover less than MIN_SPAN_NS of it."""
+        """Return what was used within a stretch, given on the clock of `at_ns`.
+
+        Counters are taken to grow evenly between two samples. None: the samples cover less than
+        MIN_SPAN_NS of the stretch.
+        """
         start_ns, end_ns = max(start_ns, self.at_ns[0]), min(end_ns, self.at_ns[-1])
         if end_ns - start_ns < MIN_SPAN_NS:
             return None
@@ -163,8 +204,11 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def own_is_lost(self) -> bool:
-        """Whether `own` is less than what the process alone used, or than its part in softirq, and
-        so is none: others had the CPU before, and gave way."""
+        """Return whether `own` is too small to be the run's own share.
+
+        It is where the process alone used more, or where `own` has more soft interrupts than time
+        in all: other processes had the CPU before the run, and gave way to it.
+        """
         used = self.whole
         if self.own is None or used is None:
             return False
@@ -173,12 +217,12 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def whole(self) -> HostUse | None:
-        """All of the data phase; None where it is too short for the kernel's clock."""
+        """Return what the whole data phase used; None: it is too short for the kernel's clock."""
         return self.over(self.at_ns[0], self.at_ns[-1])
 
 
 def own_shares(load: HostUse | None, idle: HostUse | None) -> HostShares | None:
-    """Under load less idle, by mode; None where one of the two is not known."""
+    """Return a host's shares under load less those at rest; None: one of the two is unknown."""
     if load is None or idle is None:
         return None
     return HostShares(
@@ -190,8 +234,10 @@ def own_shares(load: HostUse | None, idle: HostUse | None) -> HostShares | None:
 
 
 def value_at(at_ns: Sequence[int], column: Sequence[int], moment_ns: int) -> float:
-    """A column's value at a moment, between two samples on a straight line; before the first and
-    after the last one, theirs."""
+    """Return a column's value at a moment, interpolated linearly between two samples.
+
+    Before the first and after the last sample it is the value of that sample.
+    """
     after = bisect_right(at_ns, moment_ns)
     if after == 0 or after == len(at_ns):
         return column[after - 1 if after else 0]

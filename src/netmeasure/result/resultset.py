@@ -1,4 +1,4 @@
-"""Several results in one document: the runs of one side of a comparison."""
+"""Define a set of results in one document: the runs of one side of a comparison."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Iterator
 
 import msgspec
 
-from netmeasure.result import SCHEMA_VERSION, Result, read_json
+from netmeasure.result.document import SCHEMA_VERSION, Result, read_json
 
 
 class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
-    """Runs of the same test, in the order in which they were made."""
+    """Hold runs of the same test, in the order in which they were made.
+
+    Attributes:
+        schema_version: The version of the document's format.
+        results: The runs.
+    """
 
     schema_version: int = SCHEMA_VERSION
     results: tuple[Result, ...] = ()
@@ -23,20 +28,25 @@ class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Whether every run is."""
+        """Return whether every run is complete."""
         return all(result.complete for result in self.results)
 
     def to_json(self, *, indent: int = 2) -> bytes:
-        """As UTF-8 JSON; `from_json` gives an equal one back."""
+        """Return the set as UTF-8 JSON; `from_json` gives an equal one back."""
         return msgspec.json.format(msgspec.json.encode(self), indent=indent)
 
     @classmethod
     def from_json(cls, data: bytes | str) -> ResultSet:
-        """Read a saved set, or a single saved Result as a set of one. Raises ResultFormatError."""
+        """Return a saved set, or a single saved Result as a set of one.
+
+        Raises ResultFormatError for anything else.
+        """
         if read_json(data, _Shape).results is msgspec.UNSET:
             return cls(results=(Result.from_json(data),))
         return read_json(data, cls)
 
 
 class _Shape(msgspec.Struct):
+    """Tell a saved set from a single saved result."""
+
     results: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

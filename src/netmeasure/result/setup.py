@@ -1,4 +1,4 @@
-"""What came before the data: the phases of set-up, and how they spread over many transfers."""
+"""Define connection set-up: its phases, and how their durations spread over many transfers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ import msgspec
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
-    """A named part of set-up. `start_ns` counts from the client's first attempt.
+    """Hold a named part of connection set-up.
 
-    name            resolve | connect | control | hello | first_byte; by URL: resolve | connect |
-                    tls | request | first_byte | redirect, and of FTP greeting | auth | login |
-                    size | passive | transfer_start | final_reply
-    connection      "control", "stream N"; by FTP "stream N control", "stream N data"
-    syn_retransmits SYNs sent again, from TCP_INFO right after connect (tcpi_total_retrans); None
-                    where there is no connect or the kernel does not say
+    Attributes:
+        name: resolve, connect, control, hello or first_byte. By URL: resolve, connect, tls,
+            request, first_byte or redirect; of FTP also greeting, auth, login, size, passive,
+            transfer_start or final_reply.
+        connection: "control" or "stream N"; by FTP "stream N control" or "stream N data".
+        start_ns: Its start, from the client's first attempt to reach the server.
+        duration_ns: How long it took.
+        side: The end whose clock measured it.
+        syn_retransmits: SYNs sent again (tcpi_total_retrans of TCP_INFO, read right after connect);
+            None: the phase has no connect, or the kernel does not say.
+        address: The address that it is about, such as "192.0.2.1:5201".
+        detail: A remark, such as the TLS version.
     """
 
     name: str
@@ -30,11 +36,20 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def end_ns(self) -> int:
+        """Return the moment at which the phase ended, counted like `start_ns`."""
         return self.start_ns + self.duration_ns
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """A distribution of durations; nearest-rank percentiles."""
+    """Hold a distribution of durations, with nearest-rank percentiles.
+
+    Attributes:
+        count: How many durations there are.
+        min_ns: The shortest.
+        median_ns: The median.
+        p95_ns: The 95th percentile.
+        max_ns: The longest.
+    """
 
     count: int
     min_ns: int
@@ -44,7 +59,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, durations_ns: Sequence[int]) -> Spread | None:
-        """None of nothing."""
+        """Return the distribution of some durations; None: there are none."""
         if not durations_ns:
             return None
         ranked = sorted(durations_ns)

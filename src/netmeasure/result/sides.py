@@ -1,4 +1,4 @@
-"""What one end saw: its streams, their series and sockets, its host."""
+"""Define what one end of a test saw: its streams, their series and sockets, and its host."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ Role = Literal["sender", "receiver"]
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes per time bucket, kept by the thread that counted them. Bucket i covers
-    [origin_ns + i*width_ns, origin_ns + (i+1)*width_ns)."""
+    """Hold the bytes per time bucket, kept by the thread that counted them.
+
+    Bucket i covers the time from `origin_ns + i * width_ns` up to, and without, the start of the
+    next bucket.
+
+    Attributes:
+        origin_ns: Where the first bucket starts, from this side's origin.
+        width_ns: The length of a bucket.
+        bytes: The payload bytes of each bucket.
+    """
 
     origin_ns: int
     width_ns: int
@@ -24,14 +32,37 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total_bytes(self) -> int:
+        """Return the bytes of all buckets."""
         return sum(self.bytes)
 
 
 class TcpInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the kernel says of a connection (TCP_INFO, tcp(7)), in columns: item i of every list
-    was read at `at_ns[i]`. A column is None where this kernel does not supply it. Times spent
-    limited are cumulative; counts are cumulative since the connection's start. `unsent_bytes` are
-    in the sender's buffer and have not been sent for the first time."""
+    """Hold what the kernel says of a TCP connection (TCP_INFO, tcp(7)), in columns of equal length.
+
+    Item i of every column was read at `at_ns[i]`. A column is None where this kernel does not
+    supply it. Counts and times spent limited are cumulative since the connection's start.
+
+    Attributes:
+        at_ns: Moments from this side's origin.
+        retransmits: Segments sent again, SYNs included (tcpi_total_retrans).
+        rtt_ns: Smoothed round trip (RFC 6298).
+        rttvar_ns: Its variation (RFC 6298).
+        min_rtt_ns: The shortest round trip in the kernel's own window.
+        cwnd_bytes: Congestion window (RFC 5681).
+        snd_wnd_bytes: The receiver's window (RFC 9293).
+        unsent_bytes: Bytes in the sender's buffer that have not been sent for the first time.
+        mss_bytes: Maximum segment size for sending.
+        pmtu_bytes: Path MTU.
+        delivery_bps: The kernel's own estimate of the delivery rate, in bit/s.
+        pacing_bps: The congestion control's pacing rate, in bit/s.
+        acked_bytes: Bytes acknowledged (tcpi_bytes_acked).
+        sent_bytes: Bytes sent, those sent again included (tcpi_bytes_sent).
+        retransmitted_bytes: Bytes sent again (tcpi_bytes_retrans).
+        reordering_seen: How often reordering was seen (tcpi_reord_seen).
+        busy_ns: Time with data to send or unacknowledged data (tcpi_busy_time).
+        rwnd_limited_ns: Time stopped by the receiver's window (tcpi_rwnd_limited).
+        sndbuf_limited_ns: Time stopped by the send buffer (tcpi_sndbuf_limited).
+    """
 
     at_ns: tuple[int, ...]
     retransmits: tuple[int, ...] | None = None
@@ -55,7 +86,20 @@ class TcpInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the data socket really got, read back from the kernel on this side."""
+    """Hold what a data socket really has, read back from the kernel on this side; None: unknown.
+
+    Attributes:
+        local: This end's address, such as "192.0.2.1:5201" or "[2001:db8::1]:5201".
+        remote: The other end's address.
+        congestion: The congestion control's name (TCP_CONGESTION).
+        mss_bytes: Maximum segment size (TCP_MAXSEG).
+        sndbuf_bytes: Send buffer (SO_SNDBUF).
+        rcvbuf_bytes: Receive buffer (SO_RCVBUF).
+        no_delay: Whether Nagle's algorithm is off (TCP_NODELAY).
+        pacing_bps: The most that the kernel sends, in bit/s (SO_MAX_PACING_RATE).
+        pmtu_bytes: Path MTU (IP_MTU, IPV6_MTU).
+        tos: Type of service or traffic class (IP_TOS, IPV6_TCLASS).
+    """
 
     local: str | None = None
     remote: str | None = None
@@ -70,7 +114,7 @@ class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def within_host(self) -> bool:
-        """It leads to this host itself, as far as the addresses tell."""
+        """Return whether the socket leads to this host itself, as far as the addresses tell."""
         here, there = (
             (self.local or "").rpartition(":")[0],
             (self.remote or "").rpartition(":")[0],
@@ -79,19 +123,28 @@ class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """HTTP and FTP: what a stream transferred, and how. Where repeated, the last one's facts.
+    """Hold what a stream transferred by HTTP or FTP, and how.
 
-    url            after redirects
-    protocol       "HTTP/1.1", "FTP"; `tls` "TLSv1.3" or None for plain text
-    status         of HTTP, or FTP's final reply
-    content_bytes  the body's length as it was announced, None where it was not
-    encoding       identity, chunked, gzip...: of the body as it came, which is what is counted
-    drained_by     native: the socket was handed to the native loop. library: every byte passed
-                   through Python (TLS, chunked bodies, kept connections, bodies that came whole
-                   with their head). both: some transfers so, some so
-    native_bytes   of them, by native loops
-    transfers      how many there were, complete ones; `redirects` of all of them
-    set_up         from each transfer's first step to its first body byte
+    Where the transfer was repeated, the facts are those of the last one.
+
+    Attributes:
+        url: The URL after all redirects.
+        protocol: Such as "HTTP/1.1" or "FTP".
+        server: What the server calls itself; None: it does not say.
+        tls: The TLS version, such as "TLSv1.3"; None: plain text.
+        cipher: The TLS cipher suite.
+        tls_resumed: Whether the TLS session was resumed (RFC 8446 section 2.2).
+        status: HTTP's status, or FTP's final reply.
+        content_bytes: The body's length as it was announced; None: it was not announced.
+        encoding: The coding of the body as it came, which is what is counted: identity, chunked,
+            gzip and so on.
+        drained_by: What moved the body. "native": the native loop, which got the socket. "library":
+            Python (TLS, chunked bodies, kept connections, and bodies that came with their head).
+            "both": some transfers one way, some the other.
+        native_bytes: The bytes that native loops moved.
+        transfers: The number of complete transfers.
+        redirects: The redirects of all transfers.
+        set_up: How long set-up took, from each transfer's first step to its first body byte.
     """
 
     url: str
@@ -111,16 +164,32 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream as one side saw it. Moments count from this side's origin.
+    """Hold one stream as one side saw it. Moments count from this side's origin; None: unknown.
 
-    bytes       receiver: bytes read. sender: bytes handed to its kernel
-    acked_bytes sender: bytes that the receiver's kernel acknowledged
-    counted_from_ns, counted_to_ns
-                the stretch that `counted_bytes` belongs to: after the omitted time, up to the end
-                of the duration or the last byte
-    mode        how the bytes were moved: copy, sendfile, discard
-    end_reason  deadline | budget | stopped | aborted | eof | error
-    thread      its thread's CPU time in the course of the run; `cpu_*` is the whole of it
+    Attributes:
+        id: The stream's number, as in `StreamResult`.
+        role: This side's role: "sender" or "receiver".
+        bytes: Receiver: bytes read. Sender: bytes handed to its kernel.
+        acked_bytes: Sender: bytes that the receiver's kernel acknowledged.
+        counted_bytes: The bytes of the counted stretch.
+        counted_from_ns: Where that stretch starts: after the omitted time.
+        counted_to_ns: Where it ends: at the end of the duration, or with the last byte.
+        first_ns: When the first byte was counted.
+        last_ns: When the last byte was counted.
+        retransmits: Segments sent again, SYNs not counted.
+        syn_retransmits: SYNs sent again.
+        mode: How the bytes were moved: copy, sendfile or discard.
+        block_bytes: The size of one send or receive call.
+        end_reason: deadline, budget, stopped, aborted, eof or error.
+        error: What went wrong.
+        cpu_user_ns: User time of the stream's thread.
+        cpu_system_ns: System time of the stream's thread.
+        thread: The thread's CPU time in the course of the run.
+        series: Bytes per time bucket.
+        tcp_info: TCP_INFO in the course of the run.
+        datagrams: Counts of a UDP stream.
+        transfer: Facts of an HTTP or FTP stream.
+        socket: The data socket.
     """
 
     id: int
@@ -149,18 +218,31 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def delivered_bytes(self) -> int | None:
-        """Bytes known to have reached the other side."""
+        """Return the bytes known to have reached the other side; None: unknown."""
         return self.bytes if self.role == "receiver" else self.acked_bytes
 
     @property
     def counted_ns(self) -> int | None:
+        """Return how long the counted stretch lasts; None: unknown."""
         if self.counted_from_ns is None or self.counted_to_ns is None:
             return None
         return self.counted_to_ns - self.counted_from_ns
 
 
 class SideReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All streams as one end saw them; the far end's comes with the results of the protocol."""
+    """Hold all streams as one end saw them.
+
+    The far end's report comes with the results message of iperf3's protocol; None: unknown.
+
+    Attributes:
+        host: The end's host and program.
+        streams: The streams in order of creation.
+        duration_ns: How long this end's data phase lasted.
+        cpu_user_ns: User time of the traffic threads, or of an iperf3 process.
+        cpu_system_ns: System time of the traffic threads, or of an iperf3 process.
+        concurrent_tests: Tests that the server ran at the same time.
+        resources: What the test used of the host.
+    """
 
     host: Host = Host()
     streams: tuple[StreamReport, ...] = ()
@@ -172,27 +254,29 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def payload_bytes(self) -> int | None:
-        """Received and acknowledged here, over all streams and both directions."""
+        """Return the bytes received and acknowledged here, over all streams and directions."""
         known = [stream.delivered_bytes for stream in self.streams]
         return sum(n or 0 for n in known) if known and None not in known else None
 
     @property
     def process_s_per_gb(self) -> float | None:
-        """CPU time of the whole process, per 10^9 bytes of payload."""
+        """Return the CPU seconds of the whole process per 10^9 bytes of payload."""
         used = self.resources.whole if self.resources is not None else None
         return s_per_gb(used.process_cpu_ns if used else None, self.payload_bytes)
 
     @property
     def host_s_per_gb(self) -> float | None:
-        """CPU time of the whole host, whoever used it, per 10^9 bytes of payload."""
+        """Return the CPU seconds of the whole host, all processes, per 10^9 bytes of payload."""
         used = self.resources.whole if self.resources is not None else None
         return s_per_gb(used.host_cpu_ns if used else None, self.payload_bytes)
 
     @property
     def own_host_s_per_gb(self) -> float | None:
-        """The run's own share of the host's CPU time (under load less the idle baseline), per 10^9
-        bytes of payload; None without a baseline, and where that share is lost in what else went on
-        (`Resources.own_is_lost`)."""
+        """Return the CPU seconds that the test cost the host per 10^9 bytes of payload.
+
+        That is the host's use under load less its idle baseline. None: there is no baseline, or the
+        difference can't be told from what else ran on the host (`Resources.own_is_lost`).
+        """
         used = self.resources.whole if self.resources is not None else None
         if used is None or self.resources is None or self.resources.own is None:
             return None
@@ -202,5 +286,5 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def s_per_gb(cpu_ns: float | None, count: int | None) -> float | None:
-    """CPU-seconds per 10^9 bytes: ns per byte, which is the same."""
+    """Return CPU seconds per 10^9 bytes, which is the same as ns per byte; None: unknown."""
     return cpu_ns / count if cpu_ns is not None and count else None

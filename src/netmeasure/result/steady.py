@@ -1,4 +1,4 @@
-"""Stretches of a transfer, and the one that counts: its steady state."""
+"""Define stretches of a transfer, and the one whose rate counts: its steady state."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import msgspec
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of a transfer: the ramp before the steady state, the tail after it, a stall or a
-    level within it, a reporting period."""
+    """Hold a stretch of a transfer, such as its ramp, a stall, a level or a reporting period.
+
+    Attributes:
+        start_ns: Its start, on the clock of the counting side.
+        end_ns: Its end, on the same clock.
+        bytes: The payload bytes in it.
+    """
 
     start_ns: int
     end_ns: int
@@ -17,28 +22,40 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def duration_ns(self) -> int:
+        """Return how long the stretch lasts."""
         return self.end_ns - self.start_ns
 
     @property
     def goodput_bps(self) -> float:
-        """0.0 for an empty one."""
+        """Return the rate in bit/s (RFC 2647 section 3.17); 0.0 for an empty stretch."""
         return self.bytes * 8e9 / self.duration_ns if self.duration_ns > 0 else 0.0
 
 
 class Steady(msgspec.Struct, frozen=True, kw_only=True):
-    """The steady state. Moments count from the counting side's origin.
+    """Hold the steady state of a flow or a stream, and its bitrate with a confidence interval.
 
-    verdict               steady | shifted (from one level to another: see `levels`) |
-                          not_steady (no plateau was found) | too_short (too few data to tell). But
-                          for the first, the rate is a best effort
-    goodput_bps           the mean over the whole stretch, with its stalls, and over all levels
-    confidence_interval   (low, high) in bit/s, 95 %, of the mean that this path in this state has;
-                          None: not estimated
-    grade                 of the interval: A (covers the truth as often as it says), B (nearly so),
-                          C (rather too narrow: it says "at least +-"; also of all but `steady`)
-    autocorrelation_ns    the run is worth `duration_ns` / this independent samples
-    stalls                stretches of 0.2 s or longer in which nothing came at all
-    levels                one after the other, where the verdict is `shifted`
+    Moments count from the counting side's origin.
+
+    Attributes:
+        verdict: "steady": one level. "shifted": the rate went from one level to another, see
+            `levels`. "not_steady": no plateau was found. "too_short": too few data to tell. Of all
+            verdicts but the first, the rate is a best effort.
+        start_ns: Where the steady state begins.
+        end_ns: Where it ends.
+        bytes: The payload bytes in it.
+        goodput_bps: The mean rate over the whole stretch in bit/s, stalls and all levels included
+            (RFC 2647 section 3.17).
+        batches: The independent parts that the interval is computed from.
+        batch_ns: The length of one such part.
+        confidence_interval: (low, high) in bit/s: the 95 % confidence interval of the mean rate
+            that this path in this state has; None: not estimated.
+        grade: How well the interval is supported. "A": it covers the truth as often as it says.
+            "B": nearly as often. "C": it is rather too narrow, and says "at least +-"; all verdicts
+            but "steady" have it. None: no interval.
+        autocorrelation_ns: Integrated autocorrelation time: the run is worth `duration_ns` divided
+            by this independent samples; None: not estimated.
+        stalls: Stretches of 0.2 s or longer in which nothing came.
+        levels: The levels in their order, where the verdict is "shifted".
     """
 
     verdict: Literal["steady", "shifted", "not_steady", "too_short"]
@@ -56,21 +73,23 @@ class Steady(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def duration_ns(self) -> int:
+        """Return how long the steady state lasts."""
         return self.end_ns - self.start_ns
 
     @property
     def stalled_ns(self) -> int:
+        """Return how long all stalls last together."""
         return sum(stall.duration_ns for stall in self.stalls)
 
     @property
     def between_stalls_bps(self) -> float:
-        """The rate of the time in which something came."""
+        """Return the rate in bit/s over the time outside of stalls; 0.0: there is no such time."""
         moving_ns = self.duration_ns - self.stalled_ns
         return self.bytes * 8e9 / moving_ns if moving_ns > 0 else 0.0
 
     @property
     def margin(self) -> float | None:
-        """Half the interval's width as a share of the rate: 0.01 is +-1 %."""
+        """Return half the interval's width as a share of the rate: 0.01 is +-1 %; None: unknown."""
         if self.confidence_interval is None or self.goodput_bps <= 0:
             return None
         return (self.confidence_interval[1] - self.goodput_bps) / self.goodput_bps

@@ -1,0 +1,112 @@
+"""Refuse saved documents with values that no measurement gives.
+
+The types of all fields have been checked by then. What is checked here is what every reader relies
+on, and what a file that was edited or damaged may lack: columns of equal length, stretches that do
+not end before they start, lengths that can be divided by, and numbers small enough to compute with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import msgspec
+
+from netmeasure.errors import ResultFormatError
+from netmeasure.result.ceiling import Ceiling
+from netmeasure.result.datagrams import DatagramHistory
+from netmeasure.result.flows import FlowInterval
+from netmeasure.result.pauses import Pause
+from netmeasure.result.resources import HostUse, Resources, ThreadCpu
+from netmeasure.result.sides import Series, TcpInfo
+from netmeasure.result.steady import Steady, Stretch
+
+#: No figure of a measurement is larger, in any of the units that results use.
+MAX_FIGURE = 10**21
+
+
+def check_plausible(document: msgspec.Struct) -> None:
+    """Raise ResultFormatError if a document has a value that no measurement gives.
+
+    The message names the value's place, such as "client.streams[0].tcp_info".
+    """
+    _check(document, "")
+
+
+def _check(value: object, place: str) -> None:
+    """Check a value and all that it holds."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _check(getattr(value, name), f"{place}.{name}" if place else name)
+        rule = _RULES.get(type(value))
+        if rule is not None and (wrong := rule(value)):
+            raise ResultFormatError(f"not a netmeasure result: {place}: {wrong}")
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            _check(item, f"{place}[{number}]")
+    elif isinstance(value, int | float) and not abs(value) <= MAX_FIGURE:  # nor NaN
+        raise ResultFormatError(f"not a netmeasure result: {place} is too large")
+
+
+# ---- rules: each returns what is wrong with a value, or "" --------------------------------------
+
+
+def _columns(value: msgspec.Struct) -> str:
+    """Check that all columns are as long as that of the moments."""
+    columns = {
+        name: column
+        for name in value.__struct_fields__
+        if isinstance(column := getattr(value, name), tuple)
+    }
+    length = len(columns["at_ns"])
+    for name, column in columns.items():
+        if len(column) != length:
+            return f"{name} has {len(column)} items, and at_ns has {length}"
+    return ""
+
+
+def _resources(value: Resources) -> str:
+    if wrong := _columns(value) or _positive(value, "cpus"):
+        return wrong
+    if not value.at_ns:
+        return "it has no samples"
+    return "at_ns goes back in time" if _goes_back(value.at_ns) else ""
+
+
+def _goes_back(moments: Sequence[int]) -> bool:
+    return any(later < earlier for earlier, later in pairwise(moments))
+
+
+def _stretch(value: Stretch | Steady | Pause) -> str:
+    return "it ends before it starts" if value.end_ns < value.start_ns else ""
+
+
+def _ceiling(value: Ceiling) -> str:
+    if not value.packet_bytes:
+        return "it has no packets"
+    return _positive(
+        value, "payload_bytes", "link_bytes", "right_payload_bytes", "right_link_bytes"
+    )
+
+
+def _positive(value: msgspec.Struct, *names: str) -> str:
+    """Check that these fields are above 0."""
+    for name in names:
+        if getattr(value, name) <= 0:
+            return f"{name} is {getattr(value, name)}: it must be above 0"
+    return ""
+
+
+_RULES: dict[type, Callable[..., str]] = {
+    Ceiling: _ceiling,
+    DatagramHistory: _columns,
+    FlowInterval: _stretch,
+    HostUse: lambda value: _positive(value, "duration_ns", "cpus"),
+    Pause: _stretch,
+    Resources: _resources,
+    Series: lambda value: _positive(value, "width_ns"),
+    Steady: _stretch,
+    Stretch: _stretch,
+    TcpInfo: _columns,
+    ThreadCpu: _columns,
+}

@@ -431,7 +431,7 @@ def test_the_row_of_the_report() -> None:
     steady = Steady(
         verdict="steady",
         start_ns=0,
-        end_ns=1,
+        end_ns=10**9,
         bytes=1,
         goodput_bps=0.998 * TEN_GIGABIT * 1448 / 1514,
         batches=40,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,6 +69,15 @@ def test_more() -> None:
     found = compare(runs(scattered(1, 1e9, 0.003, 5)), runs(scattered(2, 1.5e9, 0.003, 5)))
     assert found.verdict == "more"
     assert "% more than A (" in words(found)
+
+
+def test_many_times_as_much() -> None:
+    found = compare(runs(scattered(1, 1e7, 0.01, 5)), runs(scattered(2, 1.12e9, 0.01, 5)))
+    verdict = words(found).partition(". ")[0]
+    times = r"1\d\d\.\d"
+    assert re.match(rf"B carries {times} times what A does \({times} to {times} times,", verdict)
+    assert "%" not in verdict.replace("95 %", "")
+    assert re.search(rf"average with set-up .* x {times} \({times} to", shown(found))
 
 
 def test_equal() -> None:

@@ -1,1 +1,4 @@
-"""Results as text for people. Imports results and units only: a saved result needs no engine."""
+"""Show results as text for people.
+
+These modules import results and units only: no engine is needed to show a saved result.
+"""

@@ -1,4 +1,4 @@
-"""A link's payload ceiling as text: bytes per layer, the rate, and the MTU that would be right."""
+"""Show a link's payload ceiling: bytes of each layer, the rate, and the MTU that would be right."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from netmeasure.overhead.sizes import TIMESTAMPS
+from netmeasure.report.rates import steady_bps
+from netmeasure.report.tables import Row, add_column, add_row, plain_table
 from netmeasure.result import Ceiling, Flow, PathFacts
 from netmeasure.units import bitrate
 
@@ -19,16 +21,19 @@ FRAMINGS = {
 _SHORT_FRAMINGS = {"wire": "on the wire", "frame": "in Ethernet frames", "ip": "in IP packets"}
 #: A measured share above this is no rounding: the link is not what it was said to be.
 TOO_MUCH = 1.005
-#: Ceilings differ by less than one percent.
+#: Significant digits of rates: two ceilings may differ by less than one percent.
 FIGURES = 4
-#: What an MTU that is smaller than need be costs of the payload rate, to be worth a word.
+#: An MTU that is too small is worth a sentence if it costs at least this share of the payload rate.
 WORTH_A_WORD = 1e-3
 
 
 def render(
     ceiling: Ceiling, path: PathFacts | None = None, *, link_mtu_said: bool = True
 ) -> RenderableType:
-    """The whole answer of `netmeasure ceiling`. `link_mtu_said`: the link's MTU is no guess."""
+    """Return the whole answer of `netmeasure ceiling`.
+
+    `link_mtu_said` is False if the link's MTU was not given and is a guess.
+    """
     rate = "a link of unknown rate"
     if ceiling.link_bps is not None:
         rate = bitrate(ceiling.link_bps, FIGURES)
@@ -42,7 +47,7 @@ def render(
     if not link_mtu_said:
         parts.append(
             Text(
-                f"\nThe link's MTU was not given and is taken to be {ceiling.link_mtu_bytes}: say"
+                f"\nThe link's MTU was not given and is taken to be {ceiling.link_mtu_bytes}: give"
                 " --link-mtu to learn whether these packets pass whole."
             )
         )
@@ -54,44 +59,44 @@ def render(
 
 
 def _layers(ceiling: Ceiling) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("bytes", justify="right", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("source")
+    table = plain_table()
+    add_column(table, "layer")
+    add_column(table, "bytes", right=True)
+    add_column(table, "share", right=True)
+    add_column(table, "source", wraps=True)
     for layer in ceiling.layers:
         share = share_percent(layer.bytes / ceiling.link_bytes)
-        table.add_row(layer.name, str(layer.bytes), share, layer.source)
+        add_row(table, layer.name, str(layer.bytes), share, layer.source)
     packets = len(ceiling.packet_bytes)
     said = "" if packets == 1 else f"in {packets} packets: {_sizes(ceiling)} bytes"
-    table.add_row("on the link", str(ceiling.link_bytes), share_percent(1), said)
+    add_row(table, "on the link", str(ceiling.link_bytes), share_percent(1), said)
     return table
 
 
 def _figures(ceiling: Ceiling) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column()
+    table = plain_table(header=False)
+    add_column(table)
+    add_column(table, right=True)
+    add_column(table, wraps=True)
     share = f"{share_percent(ceiling.share)} of the link's rate"
     if ceiling.payload_bps is None:
-        table.add_row("payload rate", share_percent(ceiling.share), "of the link's rate")
+        add_row(table, "payload rate", share_percent(ceiling.share), "of the link's rate")
     else:
-        table.add_row("payload rate", bitrate(ceiling.payload_bps, FIGURES), share)
-        table.add_row("packets", f"{ceiling.packets_per_second:.0f} /s", "on the link")
+        add_row(table, "payload rate", bitrate(ceiling.payload_bps, FIGURES), share)
+        add_row(table, "packets", f"{ceiling.packets_per_second:.0f} /s", "on the link")
     inner = "of the inner packets" if ceiling.encapsulation else "of the packets"
-    table.add_row("MTU", str(ceiling.mtu_bytes), inner)
+    add_row(table, "MTU", str(ceiling.mtu_bytes), inner)
     if ceiling.mss_bytes is not None:
-        table.add_row("MSS", str(ceiling.mss_bytes), "as announced: TCP's options are part of it")
+        add_row(table, "MSS", str(ceiling.mss_bytes), "as announced: TCP's options are part of it")
     words = f"largest that passes a link with an MTU of {ceiling.link_mtu_bytes} whole"
-    table.add_row("right MTU", str(ceiling.right_mtu_bytes), words)
+    add_row(table, "right MTU", str(ceiling.right_mtu_bytes), words)
     if ceiling.right_mss_bytes is not None:
-        table.add_row("right MSS", str(ceiling.right_mss_bytes), "")
+        add_row(table, "right MSS", str(ceiling.right_mss_bytes), "")
     return table
 
 
 def conditions(ceiling: Ceiling) -> str:
-    """ "MTU 1450, IPv4, TCP timestamps, in vxlan": what the ceiling holds for."""
+    """Return what a ceiling holds for, such as "MTU 1450, IPv4, TCP timestamps, in vxlan"."""
     words = [f"MTU {ceiling.mtu_bytes}", f"IPv{ceiling.ip_version}"]
     if ceiling.mss_bytes is None:
         words.append(f"UDP datagrams of {ceiling.payload_bytes} bytes")
@@ -105,8 +110,11 @@ def conditions(ceiling: Ceiling) -> str:
 
 
 def mismatch(ceiling: Ceiling) -> str | None:
-    """One plain sentence on an MTU that does not suit the link: packets too large to pass whole, or
-    so small that it costs something. None when it does."""
+    """Return a sentence on an MTU that does not suit the link; None: it does.
+
+    With too large an MTU packets are fragmented; with too small a one the rate is lower than need
+    be.
+    """
     count, mtu = len(ceiling.packet_bytes), ceiling.mtu_bytes
     lost = 1 - ceiling.share / ceiling.right_share
     costs = "loses no payload rate"  # packets beyond twice the link's MTU have fewer inner headers
@@ -133,7 +141,7 @@ def mismatch(ceiling: Ceiling) -> str | None:
 
 
 def path_lines(path: PathFacts, ceiling: Ceiling) -> list[str]:
-    """What the kernel knows of the path, and how far it can be believed."""
+    """Return lines on what the kernel knows of the path, and how far that can be believed."""
     named = f" ({path.interface_kind})" if path.interface_kind else ""
     way = "unknown interface" if path.interface is None else f"{path.interface}{named}"
     lines = [
@@ -157,12 +165,12 @@ def _speed(path: PathFacts) -> str:
     return f"link rate {bitrate(path.speed_bps)}"
 
 
-def share_row(flow: Flow) -> tuple[str, str, str] | None:
-    """The steady bitrate of a flow beside the ceiling of its link."""
-    ceiling, share = flow.ceiling, flow.ceiling_share
-    if ceiling is None or share is None or flow.steady is None or ceiling.payload_bps is None:
+def share_row(flow: Flow) -> Row | None:
+    """Return a row on a flow's share of its link's ceiling; None: one of the two is unknown."""
+    ceiling, share, steady_rate = flow.ceiling, flow.ceiling_share, steady_bps(flow)
+    if ceiling is None or share is None or steady_rate is None or ceiling.payload_bps is None:
         return None
-    steady, most = (bitrate(bps, FIGURES) for bps in (flow.steady.goodput_bps, ceiling.payload_bps))
+    steady, most = (bitrate(bps, FIGURES) for bps in (steady_rate, ceiling.payload_bps))
     if steady.split()[1] == most.split()[1]:
         steady = steady.split()[0]
     words = f"{steady} of {most}: {conditions(ceiling)}, {_SHORT_FRAMINGS[ceiling.framing]}"
@@ -170,7 +178,7 @@ def share_row(flow: Flow) -> tuple[str, str, str] | None:
 
 
 def share_words(share: float) -> str:
-    """ "99.9 %", and that more than all of it can't be."""
+    """Return a share of the ceiling such as "99.9 %", with a doubt if it is more than possible."""
     return f"{share_percent(share)}{_doubt(share)}"
 
 
@@ -180,6 +188,7 @@ def _doubt(share: float) -> str:
 
 
 def share_percent(share: float) -> str:
+    """Return a share with the digits that ceilings need, such as "94.9 %"."""
     return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.1f} %"
 
 

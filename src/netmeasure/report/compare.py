@@ -1,4 +1,4 @@
-"""A comparison as text: runs in rows, variants in columns; what moved; the verdict in words."""
+"""Show a comparison: the runs in a table, which parts of a run moved, and the verdict in words."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from netmeasure.comparison.differences import Difference
 from netmeasure.comparison.runs import RunFigures
 from netmeasure.report.ceiling import share_percent
 from netmeasure.report.runs import FIGURES, mean_words, run_words
+from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.report.text import spec_words
 from netmeasure.units import bitrate, duration, size
 
@@ -34,12 +35,14 @@ _NOT_IN_TURNS = (
     "note: one side was measured after the other, so what changed meanwhile is part of the"
     " difference (measured in turns, it falls on both)"
 )
+#: A change of at least this factor is said in times, not in percent.
+_TIMES = 2.0
 #: These have a sentence of their own, or follow from those that have.
 _TOLD = ("set_up_ns", "from_first_attempt_bps", "ramp_lost_bytes")
 
 
 def render(found: Comparison) -> RenderableType:
-    """The whole report."""
+    """Return the whole report."""
     tests = dict.fromkeys(spec_words(spec) for spec in (found.spec_a, found.spec_b))
     parts: list[RenderableType] = [Text(f"\n{' against '.join(tests)}", style="bold")]
     for flow in found.flows:
@@ -59,24 +62,26 @@ def render(found: Comparison) -> RenderableType:
 
 
 def _runs(found: Comparison, flow: FlowComparison) -> Table:
-    """As people write such tables by hand."""
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("run", justify="right", no_wrap=True)
+    """Return a table with a row for each run and a column for each side."""
+    table = plain_table()
+    add_column(table, "run", right=True)
     for label, name in (("A", found.name_a), ("B", found.name_b)):
-        table.add_column(name if name == label else f"{label}: {name}", justify="right")
-    table.add_column("")
+        column = name if name == label else f"{label}: {name}"
+        add_column(table, column, right=True, wraps=True)
+    add_column(table, wraps=True)
     for number, (a, b) in enumerate(zip_longest(flow.a.runs, flow.b.runs), 1):
-        table.add_row(str(number), _rate(a), _rate(b), _doubts(a, b))
-    table.add_row(
+        add_row(table, str(number), _rate(a), _rate(b), _doubts(a, b))
+    add_row(
+        table,
         "mean",
         *("" if s.steady_bps is None else mean_words(s.steady_bps) for s in (flow.a, flow.b)),
     )
     shares = [mean(side.values("ceiling_share")) for side in (flow.a, flow.b)]
     if any(shares):
         words = ("unknown" if one is None else share_percent(one.value) for one in shares)
-        table.add_row("ceiling", *words)
+        add_row(table, "ceiling", *words)
     if flow.ratio is not None:
-        table.add_row("B/A", "", ratio_words(flow.ratio))
+        add_row(table, "B/A", "", ratio_words(flow.ratio))
     return table
 
 
@@ -87,6 +92,7 @@ def _rate(run: RunFigures | None) -> str:
 
 
 def _doubts(a: RunFigures | None, b: RunFigures | None) -> str:
+    """Return what speaks against the two runs of a row."""
     of_a, of_b = ("" if run is None else run_words(run) for run in (a, b))
     if of_a == of_b:
         return of_a and f"A, B: {of_a}"
@@ -94,13 +100,15 @@ def _doubts(a: RunFigures | None, b: RunFigures | None) -> str:
 
 
 def _parts(flow: FlowComparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
+    """Return a table of the other parts of a run, such as set-up, and how they moved."""
+    table = plain_table()
     for name in ("", "A", "B", "B against A"):
-        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
-    table.add_column("")
+        add_column(table, name, right=bool(name))
+    add_column(table, wraps=True)
     for one in flow.components:
         name, show = NAMES[one.name]
-        table.add_row(
+        add_row(
+            table,
             name,
             "unknown" if one.a is None else show(one.a.value),
             "unknown" if one.b is None else show(one.b.value),
@@ -129,18 +137,19 @@ def _signed(value: float, show: Callable[[float], str]) -> str:
 
 
 def ratio_words(ratio: Estimate) -> str:
-    """ "0.970 (0.968 to 0.972)"."""
+    """Return a ratio and its interval as text such as "0.970 (0.968 to 0.972)"."""
     digits = 4 if ratio.half is not None and ratio.half < 0.001 else 3
     if ratio.low is None or ratio.high is None:
-        return f"{ratio.value:.{digits}f}"
-    return f"{ratio.value:.{digits}f} ({ratio.low:.{digits}f} to {ratio.high:.{digits}f})"
+        return _bare(ratio.value, digits)
+    low, high = _bare(ratio.low, digits), _bare(ratio.high, digits)
+    return f"{_bare(ratio.value, digits)} ({low} to {high})"
 
 
 # ---- words --------------------------------------------------------------------------------------
 
 
 def sentences(found: Comparison, flow: FlowComparison) -> Iterator[str]:
-    """The verdict."""
+    """Give the sentences of the verdict."""
     yield _steady_sentence(found, flow)
     set_up = flow.component("set_up_ns")
     if set_up is not None and set_up.moved and set_up.change is not None:
@@ -167,6 +176,11 @@ def _steady_sentence(found: Comparison, flow: FlowComparison) -> str:
             f"Can't tell whether B differs from A: {interval} (95 % confidence), so there may be no"
             f" difference, or one of more than {margin}{_more_runs(found, flow)}."
         )
+    if ratio.value >= _TIMES:
+        return (
+            f"B carries {_bare(ratio.value)} times what A does"
+            f" ({_bare(ratio.low)} to {_bare(ratio.high)} times, 95 % confidence)."
+        )
     word, sign = ("less", -1) if flow.verdict == "less" else ("more", 1)
     ends = sorted(sign * (end - 1) for end in (ratio.low, ratio.high))
     return (
@@ -192,10 +206,9 @@ def _set_up_sentence(flow: FlowComparison, change: Estimate) -> str:
         words += f" ({duration(low)} to {duration(high)})"
     average = flow.component("from_first_attempt_bps")
     if average is not None and average.moved and average.change is not None:
-        differs = average.change.value - 1
         words += (
             "; a tool that counts from the first attempt reports"
-            f" {_percent(abs(differs))} {'less' if differs < 0 else 'more'} for B"
+            f" {_factor_words(average.change.value)} for B"
         )
     return f"{words}."
 
@@ -205,12 +218,14 @@ def _moved_words(one: Component) -> str:
     assert one.change is not None
     if one.relative:
         change = one.change.value - 1
+        if one.change.value >= _TIMES:
+            return f"{name} x {_bare(one.change.value)}"
         return f"{name} {'+' if change > 0 else '-'}{_percent(abs(change))}"
     return f"{name} {_signed(one.change.value, show)}"
 
 
 def warnings(flow: FlowComparison) -> Iterator[str]:
-    """Where the two sides differ in more than what is to be compared."""
+    """Give warnings where the two sides differ in more than what is to be compared."""
     loud = [_difference(one) for one in flow.differences if one.matters]
     if loud:
         yield f"WARNING: the runs differ in more than their names: {'; '.join(loud)}."
@@ -222,12 +237,22 @@ def _difference(one: Difference) -> str:
     return f"{one.name} (A {' or '.join(one.a)}, B {' or '.join(one.b)})"
 
 
-def _bare(ratio: float) -> str:
-    return f"{ratio:.3f}"
+def _factor_words(factor: float) -> str:
+    """Return text such as "3 % less" or "12.3 times as much"."""
+    if factor >= _TIMES:
+        return f"{_bare(factor)} times as much"
+    return f"{_percent(abs(factor - 1))} {'less' if factor < 1 else 'more'}"
+
+
+def _bare(ratio: float, digits: int = 3) -> str:
+    """Return a ratio with so many decimals, or from 10 on with four significant digits."""
+    if ratio < 10:
+        return f"{ratio:.{digits}f}"
+    return f"{ratio:.1f}" if ratio < 1000 else f"{ratio:.0f}" if ratio < 1e6 else f"{ratio:.3g}"
 
 
 def _percent(share: float, known_to: Estimate | None = None) -> str:
-    """To a tenth of a percent, or a hundredth where the interval is that narrow."""
+    """Return a share to a tenth of a percent, or a hundredth if its interval is that narrow."""
     fine = known_to is not None and known_to.half is not None and known_to.half < 0.0005
     text = f"{100 * share:.{2 if fine else 1}f}"
     return f"{text.removesuffix('.0')} %"

@@ -1,14 +1,16 @@
-"""What became of datagrams, in rows of a direction."""
+"""Show what became of a flow's datagrams, in rows of its table."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+from netmeasure.report.tables import Row
 from netmeasure.result import Flow, Loss, StreamReport
 from netmeasure.units import duration, size
 
 
-def loss_rows(flow: Flow, loss: Loss) -> list[tuple[str, str, str]]:
+def loss_rows(flow: Flow, loss: Loss) -> list[Row]:
+    """Return the rows about loss, jitter, socket buffers and the sender's pace."""
     ratio = "unknown" if loss.loss_ratio is None else f"{100 * loss.loss_ratio:.3g} %"
     words = [f"{_count(loss.lost_packets)} of {_count(loss.sent_packets)} datagrams"]
     for number, what in (
@@ -22,15 +24,15 @@ def loss_rows(flow: Flow, loss: Loss) -> list[tuple[str, str, str]]:
     if loss.jitter_ns is not None:
         meaning = "RFC 3550" if loss.jitter_valid else "datagrams went in trains: means little"
         rows.append(("jitter", duration(loss.jitter_ns), meaning))
-    rows += _history_rows([stream.receiver for stream in flow.streams if stream.receiver])
+    rows += _worst_period_rows([stream.receiver for stream in flow.streams if stream.receiver])
     rows += _buffer_rows(flow)
     if pace := _pace_words([stream.sender for stream in flow.streams if stream.sender]):
         rows.append(("sender's pace", "", pace))
     return rows
 
 
-def _history_rows(reports: list[StreamReport]) -> list[tuple[str, str, str]]:
-    """Where in the run datagrams were lost: one figure may hide an outage."""
+def _worst_period_rows(reports: list[StreamReport]) -> list[Row]:
+    """Return a row that says when most datagrams were lost: one figure may hide an outage."""
     histories = [r.datagrams.history for r in reports if r.datagrams and r.datagrams.history]
     if len(histories) != 1:
         return []
@@ -48,16 +50,15 @@ def _history_rows(reports: list[StreamReport]) -> list[tuple[str, str, str]]:
     return [("most lost", f"{100 * worst / sent:.3g} %", words)]
 
 
-def _buffer_rows(flow: Flow) -> list[tuple[str, str, str]]:
-    facts = {
-        "sender": [s.sender.socket for s in flow.streams if s.sender and s.sender.socket],
-        "receiver": [s.receiver.socket for s in flow.streams if s.receiver and s.receiver.socket],
-    }
+def _buffer_rows(flow: Flow) -> list[Row]:
+    """Return a row with the smallest socket buffer of each end."""
+    senders = [s.sender.socket for s in flow.streams if s.sender and s.sender.socket]
+    receivers = [s.receiver.socket for s in flow.streams if s.receiver and s.receiver.socket]
     words = [
         f"{role} {size(min(sizes))}"
         for role, sizes in (
-            ("sender", [f.sndbuf_bytes for f in facts["sender"] if f.sndbuf_bytes]),
-            ("receiver", [f.rcvbuf_bytes for f in facts["receiver"] if f.rcvbuf_bytes]),
+            ("sender", [socket.sndbuf_bytes for socket in senders if socket.sndbuf_bytes]),
+            ("receiver", [socket.rcvbuf_bytes for socket in receivers if socket.rcvbuf_bytes]),
         )
         if sizes
     ]
@@ -65,6 +66,7 @@ def _buffer_rows(flow: Flow) -> list[tuple[str, str, str]]:
 
 
 def _pace_words(reports: list[StreamReport]) -> str:
+    """Return how evenly the senders kept their target rate; "" if they were not paced."""
     counts = [report.datagrams for report in reports if report.datagrams]
     bursts = [c.largest_burst_bytes for c in counts if c.largest_burst_bytes is not None]
     if not bursts:

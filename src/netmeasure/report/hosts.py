@@ -1,37 +1,51 @@
-"""What a run used of both hosts, in words."""
+"""Show what a test used of both hosts."""
 
 from __future__ import annotations
 
 from rich.table import Table
 
+from netmeasure.report.rates import MAX_RATIO
+from netmeasure.report.tables import Row, add_column, add_row, plain_table
 from netmeasure.result import Result, SideReport, Totals
 from netmeasure.result.resources import HostUse, Resources
 from netmeasure.units import duration, size
 
 
-def cpu_row(role: str, end: str, totals: Totals, span_ns: int | None) -> tuple[str, str, str]:
-    """The traffic threads of one side of a flow."""
-    spent = (totals.cpu_user_ns or 0) + (totals.cpu_system_ns or 0)
-    share = f"{100 * spent / span_ns:.0f} %" if span_ns else "unknown"
-    words = f"of one CPU, {end}'s threads{_cost(totals.threads_s_per_gb)}"
-    return f"{role}'s CPU", share, words
+def cpu_row(role: str, end: str, totals: Totals, span_ns: int | None, threads: int) -> list[Row]:
+    """Return a row on the traffic threads of one side of a flow; empty: nothing is known.
+
+    Args:
+        role: "sender" or "receiver".
+        end: "client" or "server".
+        totals: The sums over that side's streams.
+        span_ns: How long its threads moved data; None: unknown.
+        threads: How many threads it has.
+    """
+    if totals.cpu_user_ns is None or totals.cpu_system_ns is None or not span_ns or span_ns <= 0:
+        return []
+    share = (totals.cpu_user_ns + totals.cpu_system_ns) / span_ns
+    # no thread has more than one CPU: a larger share was not spent within the span
+    shown = f"{100 * share:.0f} %" if share <= MAX_RATIO * max(1, threads) else "unknown"
+    words = f"of one CPU, {end}'s threads{_cost_words(totals.threads_s_per_gb)}"
+    return [(f"{role}'s CPU", shown, words)]
 
 
 def host_table(result: Result) -> Table:
-    """What the data phase cost each end's host; the end's name on its first line."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
+    """Return a table of what the data phase used of each end's host, up to three lines an end."""
+    table = plain_table(header=False)
+    add_column(table)
+    add_column(table, wraps=True)
     for name, side in (("client", result.client), ("server", result.server)):
         used = side.resources.whole if side.resources is not None else None
         if used is not None and side.resources is not None:
-            words = [_use(used), _own(side.resources), _costs(side)]
+            words = [_use_words(used), _own_words(side.resources), _costs_words(side)]
             for i, text in enumerate(filter(None, words)):
-                table.add_row("" if i else name, text)
+                add_row(table, "" if i else name, text)
     return table
 
 
-def _use(used: HostUse) -> str:
+def _use_words(used: HostUse) -> str:
+    """Return CPU shares of the process and of the host, and memory."""
     words = [
         f"process {100 * used.share('process_cpu_ns'):.0f} % of one CPU",
         f"host {100 * used.share('host_cpu_ns'):.0f} % of {100 * used.cpus} %"
@@ -44,19 +58,20 @@ def _use(used: HostUse) -> str:
     return ", ".join(words)
 
 
-def _own(resources: Resources) -> str:
-    """The run's own share of the host."""
+def _own_words(resources: Resources) -> str:
+    """Return the run's own share of the host; "" without a baseline."""
     if resources.own is None or resources.baseline is None:
         return ""
     rest = f"host {100 * resources.baseline.share('host_cpu_ns'):.0f} % at rest before"
     own = resources.own
     if resources.own_is_lost:
-        return f"{rest}: the run's own share is lost in what else went on"
+        return f"{rest}: the run's own share can't be told from what else ran"
     softirq = max(0.0, own.softirq_ratio)
     return f"{rest}, the run's own share {100 * own.busy_ratio:.0f} % (softirq {100 * softirq:.0f})"
 
 
-def _costs(side: SideReport) -> str:
+def _costs_words(side: SideReport) -> str:
+    """Return CPU seconds per 10^9 bytes of payload; "" if they are not known."""
     costs = {
         "process": side.process_s_per_gb,
         "host": side.host_s_per_gb,
@@ -66,5 +81,5 @@ def _costs(side: SideReport) -> str:
     return f"CPU-s per GB: {', '.join(words)}" if words else ""
 
 
-def _cost(s_per_gb: float | None) -> str:
+def _cost_words(s_per_gb: float | None) -> str:
     return "" if s_per_gb is None else f", {s_per_gb:.3g} CPU-s per GB"

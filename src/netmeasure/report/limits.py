@@ -1,4 +1,4 @@
-"""What held a flow back, in words: over the whole run, and where that changed in its course."""
+"""Show the bottleneck of a flow, over the whole run and where it changed in its course."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from netmeasure.analysis.bottleneck_rules import HELD_BACK, QUEUED
+from netmeasure.report.rates import ratio_words
+from netmeasure.report.tables import Row
 from netmeasure.result import Flow, FlowInterval, Limit, Limits
 from netmeasure.units import duration, size
 
-#: More changes than this are not worth a line: how much of the time each limit had is.
+#: If the bottleneck changed more often than this, the row says how much of the time each one had.
 MAX_SPELLS = 5
-#: A receiver's window of more than twice what its rate needs is not too small.
+#: A receiver's window is too small if the rate uses at least this share of it.
 SMALL = 0.5
 _NAMES: dict[Limit, str] = {
     "sender_paused": "the sender's host, which did not run the traffic threads",
@@ -43,8 +45,8 @@ _SHORT: dict[Limit, str] = {
 }
 
 
-def limit_rows(flow: Flow) -> list[tuple[str, str, str]]:
-    """The run's limit, and a second line where intervals had others."""
+def limit_rows(flow: Flow) -> list[Row]:
+    """Return a row with the run's bottleneck, and one on its course if it changed."""
     if flow.limits is None or flow.limits.limited_by is None:
         return []
     rows = [("limited by", "", _words(flow.limits, flow.limits.limited_by))]
@@ -54,13 +56,15 @@ def limit_rows(flow: Flow) -> list[tuple[str, str, str]]:
 
 
 def _words(limits: Limits, limited_by: Limit) -> str:
+    """Return the bottleneck's name, and the figures that show it."""
     words = [_NAMES[limited_by]]
     if limited_by in ("sender_cpu", "receiver_cpu"):
         end = limited_by.removesuffix("_cpu")
-        ran, waited = (getattr(limits, f"{end}_{what}_ratio") for what in ("cpu", "wait"))
+        ran = ratio_words(getattr(limits, f"{end}_cpu_ratio"))
+        waited = ratio_words(getattr(limits, f"{end}_wait_ratio") or None)
         if ran is not None:
-            others = f", waiting for it {100 * waited:.0f} %" if waited else ""
-            words[0] += f" (on it {100 * ran:.0f} % of the time{others})"
+            others = f", waiting for it {waited}" if waited else ""
+            words[0] += f" (on it {ran} of the time{others})"
     shares = {
         "receive_window": limits.rwnd_limited_ratio,
         "send_buffer": limits.sndbuf_limited_ratio,
@@ -83,14 +87,16 @@ def _words(limits: Limits, limited_by: Limit) -> str:
 
 
 def _is_small(limits: Limits) -> bool:
-    """Whether the receiver's window is about as large as the rate needs at the least round trip.
-    One that is much larger and fills up all the same is of a receiver that reads slowly."""
+    """Return whether the receiver's window is about what the rate needs at the shortest round trip.
+
+    A window that is much larger and fills up all the same belongs to a receiver that reads slowly.
+    """
     used, delay = limits.rwnd_used_ratio, limits.buffer_delay_ratio
     return used is not None and delay is not None and used / (1 + delay) >= SMALL
 
 
 def _course(intervals: Sequence[FlowInterval]) -> str:
-    """ "0-2 s congestion window, 2-10 s link": nothing where there is nothing to tell apart."""
+    """Return text such as "0-2 s congestion window, 2-10 s link"; "": it was one all the time."""
     known = [(i, i.limits.limited_by) for i in intervals if i.limits and i.limits.limited_by]
     spells = [
         (name, [interval for interval, _ in group])
@@ -106,7 +112,7 @@ def _course(intervals: Sequence[FlowInterval]) -> str:
     spent: dict[Limit, int] = {}
     for interval, name in known:
         spent[name] = spent.get(name, 0) + interval.duration_ns
-    whole = sum(spent.values())
+    whole = sum(spent.values()) or 1
     ranked = sorted(spent.items(), key=lambda one: -one[1])
     return "by turns: " + ", ".join(
         f"{_SHORT[name]} {100 * ns / whole:.0f} % of the time" for name, ns in ranked
@@ -114,5 +120,6 @@ def _course(intervals: Sequence[FlowInterval]) -> str:
 
 
 def _moment(ns: int) -> str:
+    """Return a moment in seconds, with three significant digits."""
     ns = max(0, ns)  # first bytes may come before the start signal
     return f"{ns / 1e9:.3g}" if ns < 100e9 else f"{ns / 1e9:.0f}"

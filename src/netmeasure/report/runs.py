@@ -1,4 +1,4 @@
-"""Several runs of the same test: a line for each, then what they say together."""
+"""Show several runs of the same test: a line for each, then their mean and its scatter."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from rich.text import Text
 from netmeasure.analysis.samples import Estimate, mean
 from netmeasure.comparison.runs import RunFigures, RunsSummary, directions, summarise
 from netmeasure.report.ceiling import share_words
+from netmeasure.report.rates import steady_bps
+from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.report.text import title
 from netmeasure.result import Result, Spread
 from netmeasure.result.resultset import ResultSet
 from netmeasure.units import bitrate, duration
 
-#: Rates of runs are told apart by their fourth digit.
+#: Significant digits of a run's rate: runs of the same test often differ in the fourth.
 FIGURES = 4
-#: Fewer runs have no 95th percentile.
+#: From this many runs on a 95th percentile is shown.
 MIN_FOR_PERCENTILES = 20
 
 
 def render(runs: ResultSet) -> RenderableType:
-    """The summary of a repeated test."""
+    """Return the summary of a repeated test."""
     first = runs.results[0]
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     parts: list[RenderableType] = [Text(f"\n{count}: {title(first)}", style="bold")]
@@ -38,12 +40,13 @@ def render(runs: ResultSet) -> RenderableType:
 
 
 def _table(summary: RunsSummary) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
+    table = plain_table()
     for name in ("run", "set-up", "SYNs again", "steady bitrate", "uncertainty"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", justify="left")
+        add_column(table, name, right=True)
+    add_column(table, wraps=True)
     for number, run in enumerate(summary.runs, 1):
-        table.add_row(
+        add_row(
+            table,
             str(number),
             duration(run.set_up_ns),
             "unknown" if run.syn_retransmits is None else str(run.syn_retransmits),
@@ -55,7 +58,7 @@ def _table(summary: RunsSummary) -> Table:
 
 
 def run_words(run: RunFigures) -> str:
-    """What speaks against a run; empty for a good one."""
+    """Return what speaks against a run; "" for a good one."""
     if not run.complete:
         return f"INCOMPLETE, does not count: {run.error or 'it was cut short'}"
     if run.steady_bps is None:
@@ -68,6 +71,7 @@ def run_words(run: RunFigures) -> str:
 
 
 def _together(summary: RunsSummary) -> Iterator[str]:
+    """Give the lines about all runs together."""
     rate = summary.steady_bps
     if rate is not None:
         of = "" if summary.counted == len(summary.runs) else f" of {len(summary.runs)}"
@@ -87,7 +91,7 @@ def _together(summary: RunsSummary) -> Iterator[str]:
 
 
 def mean_words(rate: Estimate) -> str:
-    """ "4.543 Gbit/s +-0.2 %"."""
+    """Return a mean rate and its uncertainty as text such as "4.543 Gbit/s +-0.2 %"."""
     shown = bitrate(rate.value, FIGURES)
     return (
         shown
@@ -97,12 +101,12 @@ def mean_words(rate: Estimate) -> str:
 
 
 def percent(share: float) -> str:
-    """ "3.1 %"."""
+    """Return a share as text such as "3.1 %"."""
     return f"{100 * share:.2g} %" if abs(share) < 0.995 else f"{100 * share:.0f} %"
 
 
 def spread_words(spread: Spread) -> str:
-    """ "1.02 ms (median; 0.98 ms to 3.06 s)"."""
+    """Return a distribution as text such as "1.02 ms (median; 0.98 ms to 3.06 s)"."""
     words = f"median; {duration(spread.min_ns)} to {duration(spread.max_ns)}"
     if spread.count >= MIN_FOR_PERCENTILES:
         words += f", 95 % up to {duration(spread.p95_ns)}"
@@ -110,7 +114,7 @@ def spread_words(spread: Spread) -> str:
 
 
 def notes(results: Iterable[Result]) -> list[str]:
-    """Every note once, with the number of runs that have it where not all do."""
+    """Return every note once, with the number of runs that have it unless all have."""
     runs = list(results)
     counts = Counter(note for result in runs for note in dict.fromkeys(result.notes))
     return [
@@ -120,10 +124,9 @@ def notes(results: Iterable[Result]) -> list[str]:
 
 
 def run_line(label: str, result: Result) -> str:
-    """One finished run in a line, while others are still to come."""
+    """Return a line on one finished run, to be shown while others are still to come."""
     figures = ", ".join(
-        f"{flow.direction} {bitrate(flow.steady.goodput_bps if flow.steady else None, FIGURES)}"
-        for flow in result.flows
+        f"{flow.direction} {bitrate(steady_bps(flow), FIGURES)}" for flow in result.flows
     )
     if not result.complete:
         why = "cut short" if result.error is None else result.error.message

@@ -1,4 +1,4 @@
-"""What came before the data: a line per phase of set-up."""
+"""Show connection set-up: a line for each of its phases."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from statistics import median
 
 from rich.table import Table
 
+from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.result import Phase, Result
 from netmeasure.units import duration
 
-#: More connections than this are shown as a distribution.
+#: If there are more data streams than this, their phases are shown as distributions.
 MAX_ROWS = 4
 
 
 def setup_table(result: Result) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=True, header_style="")
-    for name, justify in (
-        ("phase", "left"),
-        ("connection", "left"),
-        ("from", "right"),
-        ("took", "right"),
-        ("", "left"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    """Return a table of all phases, with the time until the first byte as its last line."""
+    table = plain_table()
+    for name in ("phase", "connection"):
+        add_column(table, name)
+    for name in ("from", "took"):
+        add_column(table, name, right=True)
+    add_column(table)
     for row in _setup_rows(result.setup):
-        table.add_row(*row)
+        add_row(table, *row)
     if result.set_up_ns is not None:
-        table.add_row("total", "", "", duration(result.set_up_ns), "until the first byte")
+        add_row(table, "total", "", "", duration(result.set_up_ns), "until the first byte")
     return table
 
 
 def _setup_rows(phases: Iterable[Phase]) -> list[tuple[str, str, str, str, str]]:
-    # of repeated transfers, the first ones; the distribution of all stands with the direction
+    # repeated transfers are numbered with "#" from the second on; they have a row of their own in
+    # the table of their direction
     phases = [phase for phase in phases if "#" not in phase.connection]
     streams = {p.connection for p in phases if p.connection.startswith("stream")}
     if len(streams) <= MAX_ROWS:
@@ -72,4 +72,5 @@ def _many_row(phases: list[Phase]) -> tuple[str, str, str, str, str]:
 
 
 def syns_again(count: int) -> str:
+    """Return text such as "2 SYN retransmissions"."""
     return f"{count} SYN retransmission{'s' if count > 1 else ''}"

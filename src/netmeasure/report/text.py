@@ -1,4 +1,4 @@
-"""The text report: what set-up cost, what was steady, and what other tools would have printed."""
+"""Show a result as a text report: set-up, the steady bitrate, and what other tools would print."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from rich.text import Text
 from netmeasure.report.ceiling import mismatch
 from netmeasure.report.flow import flow_table
 from netmeasure.report.hosts import host_table
+from netmeasure.report.rates import steady_bps, stretch_bps
 from netmeasure.report.setup import setup_table, syns_again
 from netmeasure.result import Flow, Host, Interval, Result
 from netmeasure.spec import FtpSpec, HttpSpec, Spec, UdpSpec
 from netmeasure.units import bitrate, duration, size
 
-#: Set-up is worth a sentence of its own when it changes the average by more than this share.
+#: If set-up changes the average by more than this share, the report says so in a sentence.
 DISTORTION = 0.02
 
 
 def render(result: Result) -> RenderableType:
-    """The whole report."""
+    """Return the whole report."""
     parts: list[RenderableType] = [Text(title(result), style="bold")]
     if result.setup:
         parts += [Text("\nSet-up"), Padding(setup_table(result), (0, 0, 0, 2))]
@@ -32,16 +33,18 @@ def render(result: Result) -> RenderableType:
 
 
 def print_report(result: Result, console: Console) -> None:
+    """Print the whole report on a console of rich."""
     console.print(render(result), highlight=False)
 
 
 def title(result: Result) -> str:
+    """Return the report's first line: what was measured, and against which server."""
     server = _program(result.server.host) or "server unknown"
     return f"{spec_words(result.spec)}, {result.target} ({server})"
 
 
 def spec_words(spec: Spec) -> str:
-    """What was asked for: "TCP upload, 1 stream, 10.0 s"."""
+    """Return what was asked for as text such as "TCP upload, 1 stream, 10.0 s"."""
     streams = "1 stream" if spec.streams == 1 else f"{spec.streams} streams"
     direction = "both directions" if spec.direction == "both" else spec.direction
     if spec.total_bytes is not None:
@@ -68,6 +71,7 @@ def spec_words(spec: Spec) -> str:
 
 
 def closing_lines(result: Result) -> list[str]:
+    """Return the report's last lines: notes, the error, and what is wrong with set-up or MTU."""
     lines = [f"note: {note}" for note in result.notes]
     if result.error is not None:
         lines.append(f"INCOMPLETE: {result.error.message}")
@@ -78,12 +82,13 @@ def closing_lines(result: Result) -> list[str]:
 
 
 def distortion(result: Result, flow: Flow) -> str | None:
-    """One plain sentence when set-up distorts the average; None when it does not."""
+    """Return a sentence if set-up distorts the average by more than DISTORTION, else None."""
     wrong, right = flow.averages.from_first_attempt_bps, flow.averages.from_first_byte_bps
     if wrong is None or right is None or wrong >= right * (1 - DISTORTION):
         return None
     syns = f" ({syns_again(result.syn_retransmits)})" if result.syn_retransmits else ""
-    carried = flow.steady.goodput_bps if flow.steady else right
+    steady = steady_bps(flow)
+    carried = right if steady is None else steady
     return (
         f"Set-up took {duration(flow.averages.set_up_ns)}{syns}: a tool that counts from the first"
         f" attempt reports {bitrate(wrong)}; the network carried {bitrate(carried)}."
@@ -94,7 +99,11 @@ def distortion(result: Result, flow: Flow) -> str | None:
 
 
 def interval_line(interval: Interval) -> str:
-    """One live interval; numbers stay in their columns."""
+    """Return a line on one live interval, with its numbers in columns of fixed width.
+
+    An interval that is too short for a rate has "-" in its place.
+    """
+    rate = stretch_bps(interval)
     retransmits = "" if interval.retransmits is None else f"  {interval.retransmits:5d} retransmits"
     if interval.packets is not None:
         lost = "" if interval.lost_packets is None else f", {interval.lost_packets} lost"
@@ -103,16 +112,15 @@ def interval_line(interval: Interval) -> str:
         retransmits = f"  {interval.packets:7d} datagrams{lost}"
     return (
         f"  {interval.direction:8s}  {interval.start_ns / 1e9:7.2f} -{interval.end_ns / 1e9:7.2f} s"
-        f"  {size(interval.bytes):>10s}  {bitrate(interval.goodput_bps):>11s}{retransmits}"
+        f"  {size(interval.bytes):>10s}  {'-' if rate is None else bitrate(rate):>11s}{retransmits}"
         f"{'  (omitted)' if interval.omitted else ''}"
     )
 
 
 def server_line(result: Result) -> str:
-    """What a server says of a test that is over."""
+    """Return a server's line on a test that is over."""
     figures = [
-        f"{flow.direction} {bitrate(flow.steady.goodput_bps if flow.steady else None)}"
-        f" ({size(flow.delivered_bytes)})"
+        f"{flow.direction} {bitrate(steady_bps(flow))} ({size(flow.delivered_bytes)})"
         for flow in result.flows
     ]
     client = _program(result.client.host) or "unknown client"

@@ -200,4 +200,4 @@ def test_a_signal_ends_it_with_what_there_is() -> None:
             ran.send_signal(signal.SIGINT)
             output, errors = ran.communicate(timeout=20)
     assert (ran.returncode, errors) == (Exit.INTERRUPTED, "")
-    assert "Too few runs to tell: 1 of A and 2 of B" in output
+    assert "Too few runs to tell: 1 of A and 1 of B count" in output

@@ -104,7 +104,9 @@ def test_a_signal_ends_the_run_and_begins_no_other(
     assert (ran.returncode, errors) == (code, "")
     assert "2 runs: TCP upload" in output
     assert "note (1 of 2 runs): stopped early by the user" in output
-    assert len(ResultSet.from_json(file.read_bytes())) == 2
+    assert "INCOMPLETE, does not count" in output
+    assert "mean of 1 of 2 runs" in output
+    assert [run.complete for run in ResultSet.from_json(file.read_bytes())] == [True, False]
 
 
 def test_a_set_that_can_not_be_saved_is_told_before_the_test(

@@ -23,6 +23,9 @@ from netmeasure.result import Limits, Pause, Role, StreamReport, TcpInfo
 #: The rate's variation is that between this many parts of a stretch, none shorter than this.
 PARTS = 10
 PART_NS = 50_000_000
+#: A thread's times on a CPU and without one may add up to this share of a span, since clocks and
+#: counters are read one after the other.
+MAX_SHARE = 1.2
 #: The kernel keeps a pacing rate in whole bytes per second: this near, two rates are the same.
 ROUNDED = 0.999
 #: A dispersion is taken from at least so many steps.
@@ -254,7 +257,7 @@ def _thread(report: StreamReport, window: Window | None) -> tuple[float, float |
             return None
         waited = grown(thread.at_ns, thread.wait_ns, None) if thread else None
         ran = report.cpu_user_ns + report.cpu_system_ns
-        return ran / span, None if waited is None else waited / span
+        return _shares(ran, waited, span)
     if thread is None:
         return None
     span = covered(thread.at_ns, window)
@@ -262,7 +265,18 @@ def _thread(report: StreamReport, window: Window | None) -> tuple[float, float |
     waited = grown(thread.at_ns, thread.wait_ns, window)
     if span <= 0 or spent is None:
         return None
-    return spent / span, None if waited is None else waited / span
+    return _shares(spent, waited, span)
+
+
+def _shares(ran: float, waited: float | None, span: float) -> tuple[float, float | None] | None:
+    """Return times on a CPU and without one as shares of a span, each at most 1.
+
+    None: together they are clearly more than the span, as of a test that moved bytes for a moment
+    only: then most of the time was spent outside of the span.
+    """
+    if ran + (waited or 0.0) > MAX_SHARE * span:
+        return None
+    return min(1.0, ran / span), None if waited is None else min(1.0, waited / span)
 
 
 def _efficiency(infos: Sequence[TcpInfo], window: Window | None) -> float | None:

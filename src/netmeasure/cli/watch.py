@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.errors import MeasureError
 from netmeasure.measurement.run import Run
@@ -102,10 +104,12 @@ async def see_all(
     with Watch(shows=shows and live) as watch:
         for side in turns:
             failed = await watch.see(run := begin(side))
-            if run.result is not None:
-                results[side].append(run.result)
-                if shows and run.result.flows and watch.unseen is None:
-                    watch.tell(runs.run_line(label(side, len(results[side])), run.result))
+            if (result := run.result) is not None:
+                if watch.interrupted is not None:  # half a run is no run like the others
+                    result = replace(result, complete=False)
+                results[side].append(result)
+                if shows and result.flows and watch.unseen is None:
+                    watch.tell(runs.run_line(label(side, len(results[side])), result))
             if watch.interrupted is not None or watch.unseen is not None:
                 break
             if failed is not None:

@@ -333,6 +333,18 @@ def _averages(
     client_origin_ns: int | None,
     due_ns: int | None,
 ) -> Averages:
+    """Return the figures that other tools would print for one direction.
+
+    All of them end at the same moment, when the last byte had arrived or was due, so that the one
+    that includes set-up can't exceed the others. That moment is on the counting side's clock; seen
+    from the client it is the same time after the client's own start signal.
+
+    Args:
+        counted: The reports of the counting side.
+        client_streams: The client's reports of the same streams.
+        client_origin_ns: The client's start signal, from its first attempt; None: unknown.
+        due_ns: When the last bytes were due that never came; None: all came.
+    """
     delivered = sum(s.delivered_bytes or 0 for s in counted)
     first, last = _span(counted)
     if last is not None:  # of datagrams, the last one stands for the time until the next
@@ -344,9 +356,9 @@ def _averages(
     client_first, client_last = _span(client_streams)
     if client_origin_ns is not None and client_first is not None and client_last is not None:
         set_up = client_origin_ns + client_first
-        if due_ns is not None and client_streams[0].role == "receiver":
-            client_last = max(client_last, due_ns)
-        from_attempt = client_origin_ns + client_last
+        from_attempt = client_origin_ns + max(client_last, client_last if last is None else last)
+        if first is not None and last is not None:  # a first byte may precede the start signal
+            from_attempt = max(from_attempt, last - first)
     return Averages(
         from_first_attempt_bps=_rate(delivered, from_attempt),
         from_first_byte_bps=_rate(

@@ -101,7 +101,9 @@ class IntervalClock:
             self._next(self._edge)
         least = LEAST_LAST_PART * nanoseconds(self._timing.interval_s)
         if self._uncounted():
-            self._read(max(self._since + 1, last), END_OF_TIME_NS)
+            # no shorter than what the series resolves: bytes of a moment have no rate
+            shortest = self._since + self._workload.bucket_ns
+            self._read(max(shortest, last), END_OF_TIME_NS)
         elif (end := int(min(self._end, ended))) - self._since >= least:
             self._read(end, END_OF_TIME_NS)
 

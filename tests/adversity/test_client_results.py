@@ -160,3 +160,54 @@ def test_what_comes_after_the_results_is_ignored(run_once: RunLoop, last: bytes,
     assert not result.peer_extended
     assert any("plain iperf3" in note for note in result.notes)
     assert result.flow.receiver.bytes == result.flow.sender.acked_bytes > 0
+
+
+# ---- counts of a plain server that can't be ------------------------------------------------------
+
+
+def claims(of: Callable[[int], int]) -> Callable[[Fake], Coroutine[Any, Any, None]]:
+    """A server that says it received so many bytes, of those that the client says it sent."""
+
+    async def script(it: Fake) -> None:
+        await it.finish()
+        theirs = await it.take_json()
+        said = {**STREAM, "bytes": of(theirs["streams"][0]["bytes"])}
+        await it.say_json({**GOOD, "streams": [said]})
+        await it.say(DISPLAY_RESULTS)
+        await it.stay()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "of",
+    [lambda _: 2**62, lambda _: 2**61, lambda sent: sent // 2, lambda sent: sent * 2],
+    ids=["2**62", "2**61", "half", "twice"],
+)
+def test_a_count_that_can_not_be_is_not_believed(
+    run_once: RunLoop, of: Callable[[int], int]
+) -> None:
+    """What was acknowledged is known here: it is reported, and a note says why."""
+
+    async def main() -> nm.Result:
+        async with fake(claims(of)) as it:
+            return await nm.measure(it.address, spec(duration_s=1, target_bps=400_000_000))
+
+    result = run_once(main())
+    assert result.complete
+    acked = result.client.streams[0].acked_bytes
+    assert acked is not None
+    assert result.flow.delivered_bytes == acked
+    assert result.flow.receiver.bytes is None
+    (note,) = [note for note in result.notes if "not believed" in note]
+    assert note.startswith("the server says of stream 1 that it received ")
+
+
+def test_a_count_that_can_be_is_believed(run_once: RunLoop) -> None:
+    async def main() -> nm.Result:
+        async with fake(claims(lambda sent: sent - 1000)) as it:
+            return await nm.measure(it.address, spec(duration_s=0.2, target_bps=100_000_000))
+
+    result = run_once(main())
+    assert result.flow.receiver.bytes == result.client.streams[0].acked_bytes - 1000
+    assert not [note for note in result.notes if "not believed" in note]

@@ -11,6 +11,7 @@ from netmeasure.measurement.autostop import ending_notes
 from netmeasure.measurement.flows import build_flows
 from netmeasure.peer.client.path_watch import hole_words
 from netmeasure.peer.exchange import peer_report
+from netmeasure.peer.plausibility import believed
 from netmeasure.protocol import Announcement, PeerResults
 from netmeasure.result import (
     AutoStop,
@@ -54,7 +55,12 @@ class Outcome(NamedTuple):
 def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -> Result:
     """Return the Result of a test, complete without an error."""
     workload, phases, auto_stop = outcome.workload, outcome.phases, outcome.auto_stop
-    server = _server_report(outcome)
+    server, doubts = believed(
+        outcome.client,
+        _server_report(outcome),
+        "server",
+        omitted=bool(outcome.spec.timing.omit_s),
+    )
     origin_ns = None
     if workload is not None and workload.origin_ns is not None:
         origin_ns = workload.origin_ns - phases.origin_ns
@@ -80,7 +86,7 @@ def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -
         server_output=_server_output(outcome),
         auto_stop=auto_stop,
         path_hole=outcome.path_hole,
-        notes=(*_notes(outcome), *ending_notes(auto_stop)),
+        notes=(*_notes(outcome), *doubts, *ending_notes(auto_stop)),
     )
 
 

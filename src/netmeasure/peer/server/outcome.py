@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from netmeasure.measurement.flows import build_flows
 from netmeasure.peer.exchange import peer_report
+from netmeasure.peer.plausibility import believed
 from netmeasure.peer.server.agreement import Agreement
 from netmeasure.protocol import PeerResults
 from netmeasure.result import ErrorRecord, Result, SideReport
@@ -33,6 +34,9 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
             agreed.parameters.client_version,
             udp=agreed.parameters.udp,
         )
+    client, doubts = believed(
+        outcome.server, client, "client", omitted=bool(agreed.spec.timing.omit_s)
+    )
     return Result(
         spec=agreed.spec,
         complete=error is None,
@@ -43,4 +47,5 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
         client=client,
         server=outcome.server,
         peer_extended=agreed.extended,
+        notes=doubts,
     )

@@ -25,7 +25,7 @@ SAMPLES = 256
 def sides(spec: TcpSpec, seed: int = 1997) -> tuple[SideReport, SideReport]:
     """What client and server report of an upload."""
     span_s = spec.limit_s or 0.0
-    times = (np.arange(round(span_s * 1e9 / BUCKET_NS)) + 0.5) * BUCKET_NS / 1e9
+    times = (np.arange(round(span_s * 1e9 / BUCKET_NS), dtype=np.float64) + 0.5) * BUCKET_NS / 1e9
     noise = correlated(np.random.default_rng(seed), spec.streams, len(times), 5)
     rates = slow_start(times, span_s) * np.where(times < span_s / 2, 1, 0.9) * (1 + 0.1 * noise)
     counts = np.maximum(0, rates * (PLATEAU_BPS * BUCKET_NS / 8e9)).round().astype(int)
@@ -60,7 +60,7 @@ def report(number: int, role: Role, row: np.ndarray) -> StreamReport:
 
 def analysed(spec: TcpSpec, client: SideReport, server: SideReport) -> tuple[Flow, ...]:
     numbers = range(1, spec.streams + 1)
-    return build_flows(spec, ("upload",) * spec.streams, client, server, 0, ids=numbers)
+    return build_flows(spec, ["upload"] * spec.streams, client, server, 0, ids=numbers)
 
 
 def main() -> None:

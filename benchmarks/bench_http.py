@@ -9,7 +9,8 @@ client that needs less of it keeps up with a faster server. Needs root (a namesp
 
 from __future__ import annotations
 
-from benchmarks.fetching import compare, servers
+from benchmarks.fetching import compare
+from support import servers
 
 if __name__ == "__main__":
     compare(__doc__, "nginx", servers.nginx)

@@ -30,9 +30,13 @@ SECONDS = 25.0
 RTTS_MS = (2, 20, 50, 150)
 
 FULL = [
-    Path(rtt_ms=rtt, congestion=name, seconds=SECONDS, direction=direction)
+    path
     for rtt in RTTS_MS
-    for name, direction in (("reno", "download"), ("cubic", "upload"), ("bbr", "download"))
+    for path in (
+        Path(rtt_ms=rtt, congestion="reno", seconds=SECONDS, direction="download"),
+        Path(rtt_ms=rtt, congestion="cubic", seconds=SECONDS, direction="upload"),
+        Path(rtt_ms=rtt, congestion="bbr", seconds=SECONDS, direction="download"),
+    )
 ]
 #: Their queue runs empty after a loss, or there are too many losses to fill it.
 NOT_FULL = [

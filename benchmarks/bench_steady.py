@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
 def outcome(case: Case, span_s: float, runs: int, seed: int = SEED) -> Outcome:
     generator = np.random.default_rng([seed, round(span_s), crc32(case.name.encode())])
     bucket_s = 0.001 if span_s <= 5 else 0.01
-    times = (np.arange(round(span_s / bucket_s)) + 0.5) * bucket_s
+    times = (np.arange(round(span_s / bucket_s), dtype=np.float64) + 0.5) * bucket_s
     rates, truth = case.make(generator, runs, times, float(span_s))
     counts = np.maximum(0, rates * (PLATEAU_BPS * bucket_s / 8)).round()
     # what was clipped is part of the truth

@@ -53,7 +53,8 @@ class TcpSample(Sample, frozen=True):
 
 
 def netmeasure(seconds: float, *options: str) -> TcpSample:
-    port, crossed = free_port(), []
+    port = free_port()
+    crossed: list[int] = []
     program = (sys.executable, "-m", "netmeasure")
     with running((*program, "server", "-B", "127.0.0.1", "-p", str(port)), port):
         argv = (*program, "client", f"127.0.0.1:{port}", "--json", "-C", CONGESTION)
@@ -75,7 +76,8 @@ def netmeasure(seconds: float, *options: str) -> TcpSample:
 
 
 def iperf3(seconds: float, *options: str) -> TcpSample:
-    port, crossed = free_port(), []
+    port = free_port()
+    crossed: list[int] = []
     with running(("iperf3", "-s", "-B", "127.0.0.1", "-p", str(port)), port):
         argv = ("iperf3", "-c", "127.0.0.1", "-p", str(port), "-J", "-C", CONGESTION)
         with counted_loopback(crossed):

@@ -134,8 +134,8 @@ def judge(
 
 @contextmanager
 def tracing(network: Network, into: Path) -> Iterator[None]:
-    argv = ("tcpdump", "-i", network.client.device, "-Q", "out", "-n", "-B", "65536")
-    argv += ("-s", str(_SNAPLEN), "--time-stamp-precision=nano", "-w", str(into), "udp")
+    argv = ["tcpdump", "-i", network.client.device, "-Q", "out", "-n", "-B", "65536"]
+    argv += ["-s", str(_SNAPLEN), "--time-stamp-precision=nano", "-w", str(into), "udp"]
     process = network.popen("client", argv, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     while "listening" not in (line := process.stderr.readline()):

@@ -34,7 +34,7 @@ from netmeasure.result import Steady
 CAP_S = 60
 BUCKET_S = 0.01
 TARGET = 0.02
-TIMES = (np.arange(round(CAP_S / BUCKET_S)) + 0.5) * BUCKET_S
+TIMES: Floats = (np.arange(round(CAP_S / BUCKET_S), dtype=np.float64) + 0.5) * BUCKET_S
 
 
 class Stopping(NamedTuple):
@@ -148,6 +148,7 @@ def ended(case: Stopping, runs: int, seed: int, target: float = TARGET) -> Ended
     rates, truth = case.make(generator, runs)
     counts = np.maximum(0, rates * (PLATEAU_BPS * BUCKET_S / 8)).round()
     edges = np.arange(len(TIMES) + 1, dtype=np.int64) * round(BUCKET_S * 1e9)
+    assert isinstance(truth, float)  # these cases have one truth for all runs
     truth_bps = truth * PLATEAU_BPS
     held, bare, full, margins, times = [], [], [], [], []
     for row in counts:

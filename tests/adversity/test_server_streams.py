@@ -22,6 +22,7 @@ from support.hostile_client import (
     until,
     watched,
 )
+from support.optional import known
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -33,7 +34,7 @@ def test_streams_that_are_never_opened(run_once: RunLoop, reverse: bool) -> None
             with Peer(it) as peer:
                 await peer.agree(parallel=2, **({"reverse": True} if reverse else {}))
                 await peer.expect_error(144)
-            assert "0 of 2 streams" in (await it.failed("test_refused")).error.message
+            assert "0 of 2 streams" in known((await it.failed("test_refused")).error).message
 
     run_once(main())
 
@@ -163,8 +164,11 @@ def test_a_data_stream_that_is_reset_is_an_error(run: RunLoop, reverse: bool) ->
                 reset(peer.streams[0])
                 await peer.expect_error(206)
             result = await it.failed("stream")
-            assert "Connection reset" in result.error.message or "pipe" in result.error.message
+            assert (
+                "Connection reset" in known(result.error).message
+                or "pipe" in known(result.error).message
+            )
             assert len(result.flow.streams) == 2
-            assert sum(s.bytes for s in result.server.streams) > 0
+            assert sum(s.bytes or 0 for s in result.server.streams) > 0
 
     run(main())

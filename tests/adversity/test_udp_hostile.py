@@ -606,7 +606,7 @@ def test_no_answer_to_the_hello_is_an_error_with_a_hint(run_once: RunLoop) -> No
                 task = asyncio.create_task(serve())
                 wanted = limited("upload", 10, deadlines=nm.Deadlines(connect_s=0.2))
                 with pytest.raises(nm.PeerTimeoutError, match="UDP hellos") as caught:
-                    await nm.measure(*where[:1], wanted, port=where[1])
+                    await nm.measure(where[0], wanted, port=where[1])
                 await task
         assert "firewall" in (caught.value.hint or "")
         assert caught.value.result is not None
@@ -634,7 +634,7 @@ def test_a_closed_udp_port_is_refused_at_once(run_once: RunLoop) -> None:
 
             task = asyncio.create_task(serve())
             with pytest.raises(nm.ConnectRefusedError, match="refused UDP"):
-                await nm.measure(*where[:1], limited("upload", 10), port=where[1])
+                await nm.measure(where[0], limited("upload", 10), port=where[1])
             await task
 
     run_once(main())

@@ -13,7 +13,7 @@ from support.reanalysis import check
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
 SHORT = nm.Timing(duration_s=0.4)
-SPECS = {
+SPECS: dict[str, nm.TcpSpec | nm.UdpSpec] = {
     "tcp": nm.TcpSpec(timing=SHORT),
     "tcp both ways": nm.TcpSpec(
         direction="both", streams=2, timing=nm.Timing(duration_s=0.4, omit_s=0.1)

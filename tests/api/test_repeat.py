@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_every_run_has_its_own_set_up(run: RunLoop) -> None:
 def test_two_targets_take_turns(run: RunLoop) -> None:
     wide = nm.TcpSpec(timing=SPEC.timing, streams=2)
 
-    async def main() -> list[tuple[str, nm.Result]]:
+    async def main() -> list[tuple[Literal["a", "b"], nm.Result]]:
         async with nm.serve("127.0.0.1", 0) as one, nm.serve("127.0.0.1", 0) as two:
             runs = nm.alternate(one.address, two.address, SPEC, wide, pairs=2)
             found = [pair async for pair in runs]

@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from test_cli import netmeasure, one_line, running, server
 
 from netmeasure import ResultSet
 from netmeasure.cli import main
 from netmeasure.cli.exits import Exit
+from support.program import netmeasure, one_line, running, server
 from support.proxy import Proxy
 
 QUICK = ("-t", "0.2", "-i", "0.1")

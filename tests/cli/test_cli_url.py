@@ -178,6 +178,7 @@ def test_a_wrong_combination_is_refused(words: str) -> None:
     if isinstance(caught.value, SystemExit):
         assert caught.value.code == Exit.USAGE
     else:
+        assert isinstance(caught.value, SpecError)
         assert exit_code(caught.value) == Exit.USAGE
         assert "\n" not in str(caught.value)
 

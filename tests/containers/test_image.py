@@ -88,7 +88,7 @@ def test_nothing_that_builds_is_in_it(images: Images, bridge: Bridge) -> None:
 
 def test_start_to_listening(images: Images, bridge: Bridge, record_property: Any) -> None:
     """From the start of process 1, by the kernel, to the line that says so, by the runtime."""
-    took = []
+    took: list[float] = []
     while len(took) < ATTEMPTS and min(took, default=MAX_START_S + 1) > MAX_START_S:
         server = ready(bridge.start(images.ours))
         lines = containers.podman("logs", "--timestamps", server.name).splitlines()
@@ -101,7 +101,7 @@ def test_start_to_listening(images: Images, bridge: Bridge, record_property: Any
 def test_sigterm_in_the_middle_of_a_test(
     images: Images, bridge: Bridge, record_property: Any
 ) -> None:
-    took = []
+    took: list[float] = []
     while len(took) < ATTEMPTS and min(took, default=MAX_END_S + 1) > MAX_END_S:
         server = ready(bridge.start(images.ours))
         client = bridge.start(images.ours, "client", server.address, "-t", "60", "-i", "0.1")
@@ -126,7 +126,7 @@ def test_probes_and_orphans(images: Images, bridge: Bridge) -> None:
     assert server.run("netmeasure", "probe", "127.0.0.1:9").returncode == Exit.NO_CONNECTION
     get = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/%s').read())"
     for name, answer in (("healthz", b"alive\n"), ("readyz", b"ready\n")):
-        assert server.run("python", "-c", get % name).stdout == f"{answer}\n"
+        assert server.run("python", "-c", get % name).stdout == f"{answer!r}\n"
     assert server.run("sh", "-c", "sleep 60 & echo").returncode == 0
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
     (orphan,) = census.settle(lambda: children.read_text().split(), 10.0)

@@ -129,6 +129,7 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "f.bin").write_bytes(os.urandom(1 << 20))
+        todo: list[tuple[str, list[str], list[str], str | None, str]]
         todo = [(name, c, s, None, folder) for name, (c, s) in MODES.items()]
         todo += [(name, c, s, cut, folder) for name, (c, s, cut) in CUT.items()]
         quiet = [one for one in todo if any(word in one[1] for word in RATE[1:])]

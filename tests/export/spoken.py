@@ -75,7 +75,7 @@ def spec(name: str, end: End, lines: list[str]) -> PeerSpec:
 
 def size(word: str, base: int = 1024) -> int:
     ranks = {"K": 1, "M": 2}
-    return int(word.rstrip("KM")) * base ** ranks.get(word[-1:], 0)
+    return int(int(word.rstrip("KM")) * base ** ranks.get(word[-1:], 0))
 
 
 class Said:
@@ -283,7 +283,7 @@ class Said:
 
 
 def _bytes(row: re.Match[str]) -> int:
-    return round(float(row["bytes"]) * SIZES[row["size"]])
+    return round(float(row["bytes"]) * float(SIZES[row["size"]]))
 
 
 def _side(user: float, system: float) -> SideReport:

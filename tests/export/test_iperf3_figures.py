@@ -34,7 +34,7 @@ def receiver(counted: int, seconds: float, **more: Any) -> StreamReport:
     return StreamReport(id=1, role="receiver", **counting(counted, seconds), **more)
 
 
-def counting(counted: int, seconds: float, start: int = 0) -> dict[str, int]:
+def counting(counted: int, seconds: float, start: int = 0) -> dict[str, Any]:
     end = start + round(seconds * S)
     return {"counted_bytes": counted, "counted_from_ns": start, "counted_to_ns": end}
 
@@ -208,16 +208,11 @@ def side(span_ns: int, tests: int | None = 1) -> SideReport:
             process_user_ns=(0, span_ns // 4),
             process_system_ns=(0, span_ns // 2),
             rss_bytes=(1, 1),
-            **dict.fromkeys(
-                (
-                    "host_user_ns",
-                    "host_system_ns",
-                    "host_softirq_ns",
-                    "host_steal_ns",
-                    "host_idle_ns",
-                ),
-                (0, 0),
-            ),
+            host_user_ns=(0, 0),
+            host_system_ns=(0, 0),
+            host_softirq_ns=(0, 0),
+            host_steal_ns=(0, 0),
+            host_idle_ns=(0, 0),
         ),
     )
 

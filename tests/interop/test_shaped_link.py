@@ -44,7 +44,7 @@ class Case:
     spec: dict[str, Any] = field(default_factory=dict)
     duration_s: float | None = 2
     omit_s: float = 0
-    limit: dict[str, int] = field(default_factory=dict)
+    limit: dict[str, Any] = field(default_factory=dict)
     family: int = 4
 
     @property

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -159,9 +160,20 @@ class FarAway:
         self.ours[name] = await nm.measure(where[0], spec, port=where[1])
 
     async def _measure_iperf3(self, network: Relay, where: tuple[str, int], option: str) -> None:
-        words = ("-C", "cubic", "-b", str(TARGET_BPS), "-l", "8K", "-t", str(FAR_S))
-        arguments = (*where, *words, *filter(None, [option]))
-        self.iperf3[option] = await asyncio.to_thread(iperf3.client, *arguments, network=network)
+        words: tuple[str, ...] = (
+            "-C",
+            "cubic",
+            "-b",
+            str(TARGET_BPS),
+            "-l",
+            "8K",
+            "-t",
+            str(FAR_S),
+        )
+        if option:
+            words = (*words, option)
+        ask = partial(iperf3.client, *where, *words, network=network)
+        self.iperf3[option] = await asyncio.to_thread(ask)
 
 
 def its_route(namespace: str) -> list[str]:

@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support import census, iperf3, netns, relay
 from support.netns import Network
-from support.proxy import Action, Proxy
+from support.proxy import Action, Direction, Proxy
 from support.relay import Relay
 
 pytestmark = [pytest.mark.network, pytest.mark.rates]
@@ -209,7 +210,9 @@ class TestNetwork:
                 assert checked.wait(5)
             left.append(namespace())
 
-        home, entered, left = namespace(), [], []
+        home = namespace()
+        entered: list[Any] = []
+        left: list[Any] = []
         inside, checked = threading.Event(), threading.Event()
         with Network() as network:
             worker = threading.Thread(target=work)
@@ -359,7 +362,7 @@ class TestRelay:
         assert overtaken == up.reordered_packets > 50
 
     def test_it_spares_what_is_not_watched_and_loses_the_gap(self) -> None:
-        harmless = {"loss": 1.0, "duplicate": 0.0, "only_watched": True}
+        harmless: dict[str, Any] = {"loss": 1.0, "duplicate": 0.0, "only_watched": True}
         arrived, lost = datagrams_through(Relay(**harmless, watch=99))
         assert (arrived, lost) == (list(range(500)), 0)
         arrived, lost = datagrams_through(line := Relay(gap=(11, 20), watch=100))
@@ -480,7 +483,7 @@ class TestProxy:
             server.recv(1)
 
     @pytest.mark.parametrize("direction", ["up", "both"])
-    def test_a_stall_is_silence_until_it_ends(self, through: Through, direction: str) -> None:
+    def test_a_stall_is_silence_until_it_ends(self, through: Through, direction: Direction) -> None:
         proxy, client, server = through
         proxy.connection(0).stall(direction)
         client.sendall(b"up")
@@ -551,7 +554,7 @@ class TestProxy:
             with network.enter("client"):
                 proxy = stack.enter_context(Proxy(target.getsockname()))
                 client = stack.enter_context(socket.create_connection(proxy.address, timeout=5))
-            assert target.accept()[0].close() is None
+            target.accept()[0].close()
             assert client.recv(1) == b""
 
     @needs_iperf3

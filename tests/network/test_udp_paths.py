@@ -55,6 +55,7 @@ def test_a_datagram_is_as_long_as_the_path_takes_whole(
     network: Network, direction: str, family: int, header: int
 ) -> None:
     result = measured(network, family, direction, None)
+    assert isinstance(result.spec, nm.UdpSpec)
     assert result.spec.datagram_bytes == MTU - header
     assert result.flow.receiver.bytes == 50 * (MTU - header)
     assert not any("fragments" in note for note in result.notes)

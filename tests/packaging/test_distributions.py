@@ -30,7 +30,7 @@ _BUILT = ("build", "dist", "_build")
 
 def run(*words: str | Path, timeout_s: float = 600, **options: Any) -> str:
     """Return what a command prints; a failure is an error in the command's own words."""
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         words, capture_output=True, text=True, timeout=timeout_s, check=False, **options
     )
     assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}{done.stderr[-3000:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from dialogue import (
@@ -475,7 +476,7 @@ def test_a_breach_stays_a_breach(side: Side, phase: Phase, data: bytes) -> None:
         (Kind.TEST_START, PAYLOADS[Kind.PARAMETERS]),
     ],
 )
-def test_send_refuses_a_wrong_payload(kind: Kind, payload: object) -> None:
+def test_send_refuses_a_wrong_payload(kind: Kind, payload: Any) -> None:
     before = next((phase for phase, _, k, _ in STEPS if k is kind), Phase.RUNNING)
     connection = end_at(before, SENDER[kind])
     with pytest.raises(LocalProtocolError):

@@ -9,13 +9,13 @@ from netmeasure.protocol import ErrorCode, ServerError, error_text
 
 def test_numbers_and_names_are_iperf3s() -> None:
     """Some of the header iperf_api.h of iperf3 3.12 to 3.21, whose numbers have never changed."""
-    assert ErrorCode.STREAMS == 6
-    assert ErrorCode.BITRATE_LIMIT == 27
-    assert ErrorCode.RECEIVE_PARAMETERS == 114
-    assert ErrorCode.CONGESTION == 134
-    assert ErrorCode.UNAUTHORIZED == 142
-    assert ErrorCode.NO_DATA == 144
-    assert ErrorCode.DURATION_EXPIRED == 160
+    assert int(ErrorCode.STREAMS) == 6
+    assert int(ErrorCode.BITRATE_LIMIT) == 27
+    assert int(ErrorCode.RECEIVE_PARAMETERS) == 114
+    assert int(ErrorCode.CONGESTION) == 134
+    assert int(ErrorCode.UNAUTHORIZED) == 142
+    assert int(ErrorCode.NO_DATA) == 144
+    assert int(ErrorCode.DURATION_EXPIRED) == 160
     assert (ErrorCode.STREAM_WRITE, ErrorCode.STREAM_READ) == (205, 206)
 
 

@@ -33,9 +33,10 @@ from netmeasure.protocol import (
     Side,
 )
 from netmeasure.result import Series
+from support.optional import known
 
 #: Twenty times as many in a long run (`make fuzz`) than by default, where it is 100.
-SCALE = settings.default.max_examples // 100
+SCALE = known(settings.default).max_examples // 100
 FUZZ = settings(
     max_examples=300 * SCALE, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

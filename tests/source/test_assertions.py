@@ -31,6 +31,8 @@ def found_by_accident(tree: ast.Module) -> Iterator[tuple[int, str]]:
             continue
         has_folder = any(one.arg.startswith("tmp_path") for one in function.args.args)
         for node in ast.walk(function):
+            if not isinstance(node, ast.expr):
+                continue
             for wanted in map(_text, _looked_for(node)):
                 if wanted is None:
                     continue
@@ -44,7 +46,7 @@ def _is_bare_number(text: str) -> bool:
     return ends and _BARE.fullmatch(text) is not None
 
 
-def _looked_for(node: ast.AST) -> list[ast.expr]:
+def _looked_for(node: ast.expr) -> list[ast.expr]:
     """What an expression looks for in a text."""
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
         return [node.left]

@@ -161,13 +161,13 @@ def images() -> Iterator[Images]:
             debian.result(), f"localhost/{name}/netmeasure:test", f"localhost/{name}{IPERF3}"
         )
         wheels_from = f"wheels={fetched.result()}"
-    common = ("buildah", *_storage(), "build", "--isolation=chroot", "--layers", "-q")
-    common += ("--build-arg", f"BASE={made.base}")
+    common = ["buildah", *_storage(), "build", "--isolation=chroot", "--layers", "-q"]
+    common += ["--build-arg", f"BASE={made.base}"]
     context = cache() / "iperf3"
     context.mkdir(exist_ok=True)
     (context / "Containerfile").write_text(_IPERF3_FILE)
-    ours = ("--ignorefile", str(ROOT / ".containerignore"), "--build-context", wheels_from)
-    ours += ("-t", made.ours, "-f", str(ROOT / "Containerfile"), str(ROOT))
+    ours = ["--ignorefile", str(ROOT / ".containerignore"), "--build-context", wheels_from]
+    ours += ["-t", made.ours, "-f", str(ROOT / "Containerfile"), str(ROOT)]
     try:
         with ThreadPoolExecutor(2) as both:
             builds = [
@@ -259,9 +259,9 @@ class Bridge:
         )
 
     def _options(self, image: str, entry: str | None) -> tuple[str, ...]:
-        options = ("--network", self.name, *LIMITS, *HARDENED)
         # the real one makes a file in /tmp for each stream; ours needs nothing that can be written
-        options += (f"--read-only-tmpfs={str(image.endswith(IPERF3)).lower()}",)
+        writes = f"--read-only-tmpfs={str(image.endswith(IPERF3)).lower()}"
+        options = ("--network", self.name, *LIMITS, *HARDENED, writes)
         return options if entry is None else (*options, "--entrypoint", entry)
 
     def close(self) -> None:

@@ -74,6 +74,8 @@ async def watched(**limits: Any) -> AsyncIterator[Watched]:
         yield it
         await it.idle()
         assert (it.refusals, it.results) == ([], [])
+        # however impatient the server was, the good test may take its time on a busy machine
+        it.server._limits = nm.ServerLimits()
         spec = nm.TcpSpec(direction="both", timing=nm.Timing(total_bytes=100_000))
         good = await nm.measure(it.server.address, spec)
         await until(lambda: it.results)

@@ -80,7 +80,8 @@ def test_batches_hold_every_byte_but_the_last_part() -> None:
 
 
 def approach(constant: float) -> np.ndarray:
-    return 1 - np.exp(-(np.arange(200) + 0.5) / constant)
+    rates: np.ndarray = 1 - np.exp(-(np.arange(200) + 0.5) / constant)
+    return rates
 
 
 def test_the_rest_of_an_exponential_approach_is_cut_off_too() -> None:

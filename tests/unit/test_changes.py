@@ -109,7 +109,7 @@ def test_stairs_and_slopes_are_told_apart() -> None:
     noise = 1 + 0.02 * np.random.default_rng(1).standard_normal(200)
     slope = (1 + 0.5 * run) * noise
     for places in segments(slope, 3, MIN_SEGMENT):
-        assert slopes(slope, places)
+        assert slopes(slope, list(map(int, places)))
     for stairs in ({1.0: 100, 0.9: 100}, {1.0: 60, 1.1: 70, 1.2: 70}):
         rates = noisy(stairs, 0.02)
         assert not slopes(rates, change_points(rates))

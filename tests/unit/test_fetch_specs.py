@@ -116,9 +116,9 @@ def test_urls_and_specifications_must_fit() -> None:
     for url, spec in (("http://h/", nm.FtpSpec()), ("ftp://h/", nm.TcpSpec()), ("x://h/", None)):
         with pytest.raises(nm.SpecError):
             fetch_spec(url, spec)
-    for target, spec, port in (("h", nm.HttpSpec(), None), ("http://h/", None, 80)):
+    for target, other, port in (("h", nm.HttpSpec(), None), ("http://h/", None, 80)):
         with pytest.raises(nm.SpecError):
-            nm.connect(target, port=port).run(spec)
+            nm.connect(target, port=port).run(other)
 
 
 @pytest.mark.parametrize(

@@ -60,11 +60,12 @@ def whole(one: Series, **options: int) -> Split:
 
 def exact_scores(values: list[int]) -> list[Fraction]:
     """MSER's statistic by its definition, in O(n^2) and without rounding."""
-    scores = []
+    scores: list[Fraction] = []
     for cut in range(len(values) // 2 + 1):
         kept = [Fraction(value) for value in values[cut:]]
-        mean = sum(kept) / len(kept)
-        scores.append(sum((value - mean) ** 2 for value in kept) / len(kept) ** 2)
+        mean = sum(kept, Fraction(0)) / len(kept)
+        squares = sum(((value - mean) ** 2 for value in kept), Fraction(0))
+        scores.append(squares / len(kept) ** 2)
     return scores
 
 
@@ -258,7 +259,9 @@ def test_the_interval_of_a_constant_has_no_width() -> None:
 def test_what_is_too_short_has_no_interval() -> None:
     found = whole(series([5] * 30)).steady
     assert found.verdict == "too_short"
-    assert found.confidence_interval is found.grade is found.autocorrelation_ns is None
+    assert found.confidence_interval is None
+    assert found.grade is None
+    assert found.autocorrelation_ns is None
 
 
 @given(one=series_of_any_kind)

@@ -28,17 +28,20 @@ _LAYOUT = (
 )
 
 
+_FIELDS = [(name, kind) for kind, names in _LAYOUT for name in names.split()]
+
+
 class Record(ctypes.Structure):
     """struct tcp_info of Linux 5.4 (include/uapi/linux/tcp.h), laid out by the C compiler's rules:
     a second opinion on the offsets of the module under test."""
 
-    _fields_ = tuple((name, kind) for kind, names in _LAYOUT for name in names.split())
+    _fields_ = _FIELDS
 
 
 def record(**changed: int) -> bytes:
     """A record whose every field has a value of its own: 1001, 1002 and so on."""
     raw = Record()
-    for value, (name, kind) in enumerate(Record._fields_, start=1001):
+    for value, (name, kind) in enumerate(_FIELDS, start=1001):
         setattr(raw, name, value % 256 if kind is _U8 else value)
     for name, value in changed.items():
         setattr(raw, name, value)
@@ -46,7 +49,7 @@ def record(**changed: int) -> bytes:
 
 
 FULL = record()
-VALUES = {name: getattr(Record.from_buffer_copy(FULL), name) for name, _ in Record._fields_}
+VALUES = {name: getattr(Record.from_buffer_copy(FULL), name) for name, _ in _FIELDS}
 #: Which column comes from which field of the kernel, in which unit.
 SOURCES = {
     "retransmits": ("total_retrans", 1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -127,7 +129,7 @@ def test_a_share_is_less_than_the_whole(text: str) -> None:
     "text",
     ["", " ", "G", "-1", "+1", "1e9", "1,5", "0x10", "1 2", "1.2.3", "nan", "inf", "1Q", "１"],
 )
-def test_nonsense(parse: object, text: str) -> None:
+def test_nonsense(parse: Callable[[str], object], text: str) -> None:
     with pytest.raises(SpecError, match="is not a") as caught:
         parse(text)
     assert caught.value.hint
@@ -147,7 +149,7 @@ def test_nonsense(parse: object, text: str) -> None:
         (units.parse_duration_ns, "1M"),
     ],
 )
-def test_units_of_something_else(parse: object, text: str) -> None:
+def test_units_of_something_else(parse: Callable[[str], object], text: str) -> None:
     with pytest.raises(SpecError, match="unknown unit"):
         parse(text)
 
@@ -168,7 +170,7 @@ def test_units_of_something_else(parse: object, text: str) -> None:
         ),
     ],
 )
-def test_too_large(parse: object, text: str) -> None:
+def test_too_large(parse: Callable[[str], object], text: str) -> None:
     with pytest.raises(SpecError, match="too large"):
         parse(text)
 
@@ -185,7 +187,7 @@ def test_whole_numbers_are_exact(number: int) -> None:
 
 @pytest.mark.parametrize("parse", PARSERS)
 @given(text=st.text(max_size=20) | st.from_regex(r"[0-9.]{1,6} ?[KMGTkmbis/]{0,4}", fullmatch=True))
-def test_any_text_is_a_number_or_refused(parse: object, text: str) -> None:
+def test_any_text_is_a_number_or_refused(parse: Callable[[str], object], text: str) -> None:
     try:
         value = parse(text)
     except SpecError:

@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from netmeasure.result import SideReport, StreamReport, Totals
 from netmeasure.result.resources import HostShares, HostUse, Resources, own_shares, value_at
+from support.optional import known
 
 MS = 1_000_000
 #: Two CPUs for one second, a sample every 250 ms, with an offset that means nothing.
@@ -66,9 +67,11 @@ def test_a_stretch_between_samples() -> None:
 
 def test_a_stretch_without_a_sample_in_it() -> None:
     at = (0, 10_000 * MS)
-    columns = {name: (0, 100 * MS) for name in Resources.__struct_fields__ if name.endswith("_ns")}
-    known = {name: columns[name] for name in columns if not name.startswith("cgroup")}
-    found = Resources(**{**known, "at_ns": at}, cpus=1, rss_bytes=(5, 6))
+    columns: dict[str, Any] = {
+        name: (0, 100 * MS) for name in Resources.__struct_fields__ if name.endswith("_ns")
+    }
+    there = {name: columns[name] for name in columns if not name.startswith("cgroup")}
+    found = Resources(**{**there, "at_ns": at}, cpus=1, rss_bytes=(5, 6))
     used = found.over(2000 * MS, 3000 * MS)
     assert used is not None
     assert (used.host_user_ns, used.rss_bytes) == (10 * MS, 5)
@@ -158,7 +161,7 @@ def test_an_own_share_below_that_of_the_process_is_none() -> None:
     process = load.share("process_cpu_ns")
     for busy_ratio in (-0.1, 0.0, 0.5 * process):
         assert side(busy_ratio).own_host_s_per_gb is None
-        assert side(busy_ratio).resources.own_is_lost
+        assert known(side(busy_ratio).resources).own_is_lost
     assert side(process, softirq_ratio=1.1 * process).own_host_s_per_gb is None
     assert side(process).own_host_s_per_gb == pytest.approx(side(process).process_s_per_gb)
 

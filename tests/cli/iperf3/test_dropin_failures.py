@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -305,7 +306,7 @@ def test_what_this_host_does_not_have(end: list[str], option: list[str]) -> None
     assert ours.err.splitlines()[0] == real.err.splitlines()[0]
 
 
-def test_errors_go_to_the_log_file(tmp_path) -> None:
+def test_errors_go_to_the_log_file(tmp_path: Path) -> None:
     logs = [tmp_path / "real", tmp_path / "ours"]
     with nobody() as port:
         for program, log in zip((REAL, OURS), logs, strict=True):

@@ -274,6 +274,7 @@ def test_omitted_time_is_run_kept_and_left_out_of_the_rates(
         assert flow.steady.start_ns >= flow.series.origin_ns + 200_000_000
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("direction", BOTH_WAYS)
 def test_a_byte_limit_does_not_count_omitted_time(run_once: RunLoop, direction: str) -> None:
     timing = {"total_bytes": 2_000_000, "omit_s": 0.2}

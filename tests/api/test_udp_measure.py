@@ -284,6 +284,7 @@ def test_live_intervals_sum_to_the_total(run_once: RunLoop, direction: str) -> N
 # ---- rate, size and offload ---------------------------------------------------------------------
 
 
+@pytest.mark.rates
 def test_the_target_in_datagrams_per_second_is_kept(run_once: RunLoop) -> None:
     mine, theirs = run_once(measured(spec("both", 2, timing={"duration_s": 0.5})))
     for flow in (*mine.flows, *theirs.flows):
@@ -295,6 +296,7 @@ def test_the_target_in_datagrams_per_second_is_kept(run_once: RunLoop) -> None:
             assert sender.datagrams.packets == pytest.approx(due, abs=25)
 
 
+@pytest.mark.rates
 def test_the_target_bitrate_is_kept(run_once: RunLoop) -> None:
     wanted = spec("both", timing={"duration_s": 0.5}, target_pps=None, target_bps=8_000_000)
     mine, _ = run_once(measured(wanted))

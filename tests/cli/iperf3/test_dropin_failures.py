@@ -54,10 +54,6 @@ def same_failure(words: list[str]) -> tuple[str, str]:
     "options",
     [
         ["-c", "127.0.0.1"],
-        ["-c", "nowhere.invalid"],
-        ["-c", ""],
-        ["-c", "http://x"],
-        ["-c", "[::1]"],
         ["-c", "127.0.0.1", "-6"],
         ["-c", "::1", "-4"],
         ["-c", "127.0.0.1", "-B", "192.0.2.1"],
@@ -71,6 +67,17 @@ def test_no_connection(options: list[str]) -> None:
     assert real.startswith(f"{_UNABLE}: ")
     assert ours.startswith(f"{_UNABLE} - server may have stopped running")
     assert ours.rpartition(": ")[2] == real.rpartition(": ")[2]
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "", "http://x", "[::1]"])
+def test_a_name_without_an_address(host: str) -> None:
+    """The real one gives the errno that the resolver's modules left, which differs from host to
+    host, and the resolver's own reason only where they left none."""
+    with nobody() as port:
+        real, ours = same_failure(["-c", host, "-p", str(port)])
+    assert real.startswith(f"{_UNABLE}: ")
+    assert ours.startswith(f"{_UNABLE} - server may have stopped running")
+    assert ours.endswith(": Name or service not known")
 
 
 def test_connect_timeout() -> None:
@@ -286,13 +293,23 @@ def test_a_server_whose_port_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [["-B", "192.0.2.9"], ["-B", "nowhere.invalid"], ["--bind-dev", "nodev"]],
+    [["-B", "192.0.2.9"], ["--bind-dev", "nodev"]],
     ids=" ".join,
 )
 def test_where_a_server_can_not_listen(option: list[str]) -> None:
     with nobody() as port:
         real, ours = both("-s", "-p", str(port), *option)
     assert (real.code, ours) == (1, real)
+
+
+def test_a_name_where_a_server_can_not_listen() -> None:
+    """For the real one's reason, see `test_a_name_without_an_address`."""
+    with nobody() as port:
+        real, ours = both("-s", "-p", str(port), "-B", "nowhere.invalid")
+    assert (ours.code, ours.out) == (real.code, real.out) == (1, "")
+    begins = "iperf3: error - unable to start listener for connections: "
+    assert real.err.startswith(begins)
+    assert ours.err == f"{begins}Name or service not known\niperf3: exiting\n"
 
 
 @pytest.mark.parametrize("end", [["-s"], ["-c", "127.0.0.1"]], ids=["server", "client"])

@@ -16,6 +16,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support import census, containers, iperf3, netns, retries
+from support.tcp_rig import Rig
 
 
 async def _look_up() -> None:
@@ -94,3 +95,11 @@ def run_once() -> RunLoop[Any]:
         return asyncio.run(asyncio.wait_for(coroutine, 60))
 
     return runner
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    """Give sockets and native threads that are closed and joined whatever happens."""
+    rig = Rig()
+    yield rig
+    rig.close()

@@ -106,10 +106,10 @@ def test_impossible_options_are_refused(wrong: Callable[[Group], Stream]) -> Non
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda group: Sender(None, 0, payload=b"x"),
-        lambda group: Receiver(None, 0),
-        lambda group: Sender(group, 0, payload=b"x", durations_ns=5),
-        lambda group: Receiver(group, 0, duration_ns=5),
+        lambda group: Sender(None, 0, payload=b"x"),  # type: ignore[arg-type]
+        lambda group: Receiver(None, 0),  # type: ignore[arg-type]
+        lambda group: Sender(group, 0, payload=b"x", durations_ns=5),  # type: ignore[call-arg]
+        lambda group: Receiver(group, 0, duration_ns=5),  # type: ignore[call-arg]
         lambda group: Group(-1),
     ],
     ids=["sender-group", "receiver-group", "misspelt", "not-a-receivers", "negative"],
@@ -136,7 +136,8 @@ def test_a_loop_runs_once(rig: Rig) -> None:
 def test_samples_are_read_after_the_end(rig: Rig) -> None:
     pair, group = rig.pair(), rig.group()
     receiver = Receiver(group, pair.right.fileno())
-    assert receiver.samples() == receiver.cpu_samples() == []
+    assert receiver.samples() == []
+    assert receiver.cpu_samples() == []
     rig.start(receiver)
     wait_until_running(receiver)
     for read in (receiver.samples, receiver.cpu_samples):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from netmeasure._fast.tcp import Receiver
@@ -53,7 +55,7 @@ def test_leading_bytes_and_read_ones_add_up(rig: Rig) -> None:
     "wrong",
     [{"leading_bytes": 1}, {"leading_bytes": 2, "leading_ns": 5, "limit_bytes": 1}],
 )
-def test_leading_bytes_without_sense_are_refused(rig: Rig, wrong: dict[str, int]) -> None:
+def test_leading_bytes_without_sense_are_refused(rig: Rig, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="leading_bytes"):
         Receiver(rig.group(), rig.pair().right.fileno(), **wrong)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from netmeasure._fast.tcp import Receiver, Sender
@@ -11,7 +13,7 @@ from support.tcp_rig import BLOCK, MIB, Rig
 
 OMIT_NS = 100 * MILLISECOND_NS
 #: The omitted time ends at the edge of a bucket, so no bucket is divided.
-FINE = {"width_ns": MILLISECOND_NS}
+FINE: dict[str, Any] = {"width_ns": MILLISECOND_NS}
 
 
 def counted(stream: Stream) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_bytes_up_to_a_moment_never_shrink(rig: Rig, buckets: int) -> None:
 def test_series_can_be_read_while_it_grows(rig: Rig, buckets: int) -> None:
     """Read as fast as Python can, from this thread, while two others write."""
     pair, group = rig.pair(), rig.group()
-    options = {"width_ns": 10_000, "buckets": buckets}
+    options: dict[str, Any] = {"width_ns": 10_000, "buckets": buckets}
     sender = rig.sender(group, pair.left, duration_ns=200 * MILLISECOND_NS, **options)
     receiver = Receiver(rig.group(), pair.right.fileno(), **options)
     threads = rig.start(sender, receiver)
@@ -164,7 +165,7 @@ def test_a_thread_that_shares_its_cpu_waits_for_it(rig: Rig) -> None:
     """Two transfers on one CPU: their four threads run no longer than there is time, and say of the
     rest that they waited."""
     cpu = {min(os.sched_getaffinity(0))}
-    loops = []
+    loops: list[Sender | Receiver] = []
     for _ in range(2):
         pair = rig.pair()
         group = rig.group()

@@ -9,6 +9,7 @@ from netmeasure._fast.udp import UdpReceiver
 from netmeasure._fast.worker import Group
 from netmeasure.clock import MILLISECOND_NS
 from support.census import settle
+from support.optional import known
 from support.udp_rig import (
     FAR,
     JUMP,
@@ -104,7 +105,7 @@ NUMBERED = st.tuples(STEPS, st.sampled_from([0, 1, 999_999, 1_000_000, 2_500_000
 RAW = st.one_of(st.binary(max_size=20), st.sampled_from([b"9876", b"6789", b""]))
 
 
-@settings(max_examples=3 * settings.default.max_examples)
+@settings(max_examples=3 * known(settings.default).max_examples)
 @given(wide=st.booleans(), plan=st.lists(st.one_of(NUMBERED, RAW), max_size=60))
 @example(wide=False, plan=[(FAR - 1, 0), (1, 0)] * 4)
 def test_any_sequence_is_counted_as_by_a_naive_model(

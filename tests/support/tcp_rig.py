@@ -10,7 +10,7 @@ import struct
 import termios
 import threading
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netmeasure._fast.tcp import Receiver, Sender
 from netmeasure._fast.worker import Group, Stream
@@ -74,7 +74,7 @@ class Rig:
         return self._fds[-1]
 
     def sender(
-        self, group: Group, sock: socket.socket, mode: str = "copy", **options: int
+        self, group: Group, sock: socket.socket, mode: str = "copy", **options: Any
     ) -> Sender:
         block = options.pop("block_bytes", BLOCK)
         payload = (PAYLOAD * (MIB // BLOCK))[:block]
@@ -151,7 +151,7 @@ def wait_until_running(*streams: Stream) -> None:
 
 
 def transfer(
-    rig: Rig, budget: int = 8 * MIB, **options: int
+    rig: Rig, budget: int = 8 * MIB, **options: Any
 ) -> tuple[Group, Sender, Receiver, tuple[int, int]]:
     """One transfer to its end; the last item is the stretch of time in which it was."""
     start = now_ns()

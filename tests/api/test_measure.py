@@ -560,11 +560,9 @@ def test_data_that_is_there_before_the_start_signal_is_in_its_place(
     transfer, expect = PeerTest._transfer, ClientControl.expect
     workloads: list[Workload] = []
 
-    async def known(
-        self: PeerTest, workload: Workload, emit: Callable[[nm.Interval], None]
-    ) -> None:
+    async def noted(self: PeerTest, workload: Workload, *others: Any) -> None:
         workloads.append(workload)
-        await transfer(self, workload, emit)
+        await transfer(self, workload, *others)
 
     async def overtaken(self: ClientControl, *kinds: Kind, **how: Any) -> Message:
         message = await expect(self, *kinds, **how)
@@ -572,7 +570,7 @@ def test_data_that_is_there_before_the_start_signal_is_in_its_place(
             await until(lambda: workloads[0].moved_bytes())
         return message
 
-    monkeypatch.setattr(PeerTest, "_transfer", known)
+    monkeypatch.setattr(PeerTest, "_transfer", noted)
     monkeypatch.setattr(ClientControl, "expect", overtaken)
     timing = {"duration_s": 0.2, "interval_s": 0.05}
     seen, result = run_once(live(spec("download", timing=timing)))

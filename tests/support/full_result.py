@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from netmeasure.result import (
@@ -71,10 +73,10 @@ DATAGRAMS = Datagrams(
     offload=True,
     offload_error="no",
     history=DatagramHistory(
-        **{
-            name: (1, None) if name == "jitter_ns" else (1, 2)
+        **dict[str, Any](
+            (name, (1, None) if name == "jitter_ns" else (1, 2))
             for name in DatagramHistory.__struct_fields__
-        }
+        )
     ),
 )
 TRANSFER = Transfer(
@@ -178,7 +180,7 @@ CEILING = Ceiling(
     right_payload_bytes=1398,
     right_link_bytes=1514,
 )
-NUMBERS = dict.fromkeys(Limits.__struct_fields__, 0.5)
+NUMBERS: dict[str, Any] = dict.fromkeys(Limits.__struct_fields__, 0.5)
 LIMITS = Limits(
     **{
         **NUMBERS,

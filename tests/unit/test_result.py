@@ -169,7 +169,7 @@ def test_figures_of_a_steady_state() -> None:
 
 
 def test_short_cuts_of_an_empty_result() -> None:
-    assert EMPTY.upload is EMPTY.download is EMPTY.steady is None
+    assert [EMPTY.upload, EMPTY.download, EMPTY.steady] == [None] * 3
     assert EMPTY.sender == EMPTY.receiver == Totals()
     assert EMPTY.set_up_ns is EMPTY.syn_retransmits is None
 

@@ -24,13 +24,14 @@ SAVED = json.loads(FULL.to_json())
 
 def show(result: Result) -> str:
     """Render every report that takes a result."""
-    screen = Console(file=io.StringIO(), width=100)
+    paper = io.StringIO()
+    screen = Console(file=paper, width=100)
     text.print_report(result, screen)
     runs = ResultSet(results=(result, result))
     if result.flows:
         screen.print(runs_report.render(runs))
         screen.print(compare_report.render(compare(runs, runs)))
-    return screen.file.getvalue() + text.server_line(result)
+    return paper.getvalue() + text.server_line(result)
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -47,7 +48,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 NUMBERS = st.sampled_from(
     [0, -1, 1, 2**63 - 1, 2**64, 10**400, -(10**40), 0.0, -0.5, 1e300, 5e-324]
 )
-VALUES = NUMBERS | st.sampled_from(
+VALUES: st.SearchStrategy[Any] = NUMBERS | st.sampled_from(
     [None, True, "", "[/b]", "[bold]", "\x1b[2J", "#", [], [0], {}, "sender", "link"]
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -18,6 +19,7 @@ from netmeasure.result import (
     Interval,
     Limits,
     Result,
+    Role,
     Series,
     SideReport,
     StreamInterval,
@@ -34,7 +36,7 @@ SECOND = 1000 * MS
 # ---- averages -----------------------------------------------------------------------------------
 
 
-def stream(role: str, first_ns: int, last_ns: int, **facts: int) -> StreamReport:
+def stream(role: Role, first_ns: int, last_ns: int, **facts: Any) -> StreamReport:
     return StreamReport(
         id=1,
         role=role,
@@ -115,9 +117,9 @@ def test_time_spent_before_the_first_byte_is_no_share_of_the_bytes_time() -> Non
 
 
 def shown(result: Result) -> str:
-    screen = Console(file=io.StringIO(), width=200)
-    print_report(result, screen)
-    return screen.file.getvalue()
+    paper = io.StringIO()
+    print_report(result, Console(file=paper, width=200))
+    return paper.getvalue()
 
 
 def of_a_moment() -> Result:

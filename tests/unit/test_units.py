@@ -105,7 +105,9 @@ def test_ratios(text: str, ratio: float) -> None:
         (units.parse_duration_ns, "0.0000000001", "ns"),
     ],
 )
-def test_what_rounds_to_nothing_is_refused(parse: object, text: str, unit: str) -> None:
+def test_what_rounds_to_nothing_is_refused(
+    parse: Callable[[str], object], text: str, unit: str
+) -> None:
     """0 stands for "no limit" in many places, and nobody who writes 0.5 means that."""
     with pytest.raises(SpecError, match="is too small for a ") as caught:
         parse(text)

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks.steady_cases import PLATEAU_BPS, correlated, slow_start
-from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.result import Flow, Role, Series, SideReport, StreamReport, TcpInfo
 from netmeasure.spec import TcpSpec, Timing
 
@@ -60,7 +60,7 @@ def report(number: int, role: Role, row: np.ndarray) -> StreamReport:
 
 def analysed(spec: TcpSpec, client: SideReport, server: SideReport) -> tuple[Flow, ...]:
     numbers = range(1, spec.streams + 1)
-    return build_flows(spec, ["upload"] * spec.streams, client, server, 0, ids=numbers)
+    return build_flows(Measured(spec, ["upload"] * spec.streams, client, server, 0, ids=numbers))
 
 
 def main() -> None:

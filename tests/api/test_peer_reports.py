@@ -16,7 +16,7 @@ from rich.console import Console
 import netmeasure as nm
 from netmeasure.errors import RemoteProtocolError
 from netmeasure.measurement import roles
-from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.protocol import PeerResults
 from netmeasure.report import text
 
@@ -77,7 +77,7 @@ def wire(report: Any) -> bytes:
 def use(result: nm.Result, server: Any) -> None:
     """All that a client does with it."""
     directions = roles.directions(result.spec.direction, result.spec.streams)
-    flows = build_flows(result.spec, directions, result.client, server, 0)
+    flows = build_flows(Measured(result.spec, directions, result.client, server, 0))
     made = msgspec.structs.replace(result, flows=flows, server=server)
     assert nm.Result.from_json(made.to_json()).spec == result.spec
     text.print_report(made, Console(file=io.StringIO(), width=120))

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import netmeasure as nm
 from netmeasure.analysis.bottleneck_rules import CPU_BOUND, ON_TARGET
-from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.roles import directions
 from netmeasure.report.text import print_report
 from netmeasure.result import Limits
@@ -203,7 +203,7 @@ def test_a_shaped_link_and_a_target_below_it() -> None:
     spec = saved.spec
     assert isinstance(spec, nm.TcpSpec)
     ways = directions(spec.direction, spec.streams)
-    again = build_flows(spec, ways, saved.client, saved.server, None)
+    again = build_flows(Measured(spec, ways, saved.client, saved.server))
     assert again[0].intervals == flow.intervals
     assert again[0].limits == flow.limits
 

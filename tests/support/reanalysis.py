@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import netmeasure as nm
-from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.flows import Measured, build_flows
 
 
 def again(result: nm.Result) -> tuple[nm.Flow, ...]:
@@ -16,13 +16,15 @@ def again(result: nm.Result) -> tuple[nm.Flow, ...]:
     begins = [report.series.origin_ns for report in here if report and report.series]
     assert result.set_up_ns is not None
     return build_flows(
-        result.spec,
-        directions,
-        result.client,
-        result.server,
-        result.set_up_ns - min(begins),
-        ids=ids,
-        counted_ns=result.auto_stop.counted_ns if result.auto_stop else None,
+        Measured(
+            result.spec,
+            directions,
+            result.client,
+            result.server,
+            result.set_up_ns - min(begins),
+            ids=ids,
+            counted_ns=result.auto_stop.counted_ns if result.auto_stop else None,
+        )
     )
 
 

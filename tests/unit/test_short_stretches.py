@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from netmeasure.analysis.bottleneck import limits
-from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.report.text import interval_line, print_report, server_line
 from netmeasure.result import (
@@ -53,13 +53,14 @@ def stream(role: Role, first_ns: int, last_ns: int, **facts: Any) -> StreamRepor
 
 def averages(sent_to_ns: int, first_ns: int, received_to_ns: int, origin_ns: int) -> Averages:
     """Of a UDP upload that the client sends in `sent_to_ns` and that arrives later."""
-    flows = build_flows(
+    measured = Measured(
         UdpSpec(timing=Timing(total_bytes=10**7), datagram_bytes=1000),
         ["upload"],
         SideReport(streams=(stream("sender", 0, sent_to_ns),)),
         SideReport(streams=(stream("receiver", first_ns, received_to_ns),)),
         origin_ns,
     )
+    flows = build_flows(measured)
     return flows[0].averages
 
 

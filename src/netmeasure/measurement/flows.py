@@ -1,8 +1,9 @@
-"""From what the two ends saw to the flows of a Result: pure functions, the same on both ends."""
+"""The flows of a Result from the reports of both ends: pure functions, the same at either end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -33,127 +34,189 @@ from netmeasure.spec import MAX_DATAGRAM_BYTES, MAX_DURATION_S, Spec, TcpSpec, U
 PIECE_BYTES = 2 * 1460
 
 
-def build_flows(
-    spec: Spec,
-    directions: Sequence[FlowDirection],
-    client: SideReport,
-    server: SideReport,
-    client_origin_ns: int | None,
-    *,
-    ids: Sequence[int] | None = None,
-    counted_ns: int | None = None,
-) -> tuple[Flow, ...]:
-    """One Flow for each direction that was measured. `client_origin_ns` is the moment that the
-    client's reports count from, counted from its first attempt; None when that is not known.
-    `ids` are the streams' numbers, in the order of `directions`, where they are not iperf3's.
-    `counted_ns` after the omitted time the steady state ends, where a look has ended the test."""
-    ids = tuple(stream_ids(len(directions))) if ids is None else ids
-    found: list[Flow] = []
-    for direction in dict.fromkeys(directions):
-        wanted = [i for i, d in zip(ids, directions, strict=True) if d == direction]
-        upload = direction == "upload"
-        senders = _pick(client if upload else server, wanted, "sender")
-        receivers = _pick(server if upload else client, wanted, "receiver")
-        if senders or receivers:
-            here, there = (client, server) if upload else (server, client)
-            found.append(
-                _flow(
-                    spec,
-                    direction,
-                    wanted,
-                    senders,
-                    receivers,
-                    senders if upload else receivers,
-                    client_origin_ns,
-                    (here.resources, there.resources),
-                    counted_ns,
-                )
-            )
-    return tuple(found)
+class Measured(NamedTuple):
+    """Everything that the flows of a test are made of.
+
+    client_origin_ns  the moment that the client's reports count from, counted from its first
+                      attempt; None where that is unknown
+    ids               the streams' numbers in the order of `directions`; None: those of iperf3
+    counted_ns        where a look has ended the test, the time after the omitted one at which the
+                      steady state ends
+    """
+
+    spec: Spec
+    directions: Sequence[FlowDirection]
+    client: SideReport
+    server: SideReport
+    client_origin_ns: int | None = None
+    ids: Sequence[int] | None = None
+    counted_ns: int | None = None
+
+
+class _Counted(NamedTuple):
+    """What one direction's bytes were counted by, and the reports of those who sent them."""
+
+    spec: Spec
+    series: Series
+    reports: Sequence[StreamReport]
+    senders: Sequence[StreamReport]
+    due_ns: int | None = None
+
+    @property
+    def curve(self) -> analysis.series.Curve:
+        """The bytes over time, to the moment at which the last ones were due."""
+        last = max((s.last_ns for s in self.reports if s.last_ns is not None), default=None)
+        return analysis.series.waited(analysis.series.curve(self.series, last), self.due_ns)
+
+
+class _Way(NamedTuple):
+    """One direction of a test: its streams by their numbers, at both ends, and both hosts' use."""
+
+    spec: Spec
+    direction: FlowDirection
+    ids: Sequence[int]
+    senders: dict[int, StreamReport]
+    receivers: dict[int, StreamReport]
+    sender_use: Resources | None
+    receiver_use: Resources | None
+
+    @property
+    def client_streams(self) -> Sequence[StreamReport]:
+        """The client's reports."""
+        return list((self.senders if self.direction == "upload" else self.receivers).values())
+
+    @property
+    def target_bps(self) -> int | None:
+        """The bitrate that was asked for, None where none was."""
+        return self.spec.target_bps if isinstance(self.spec, TcpSpec | UdpSpec) else None
+
+    @property
+    def counted_by(self) -> Role:
+        """The end that counts: the receiver, where it has a series. The acknowledged bytes of a TCP
+        sender are the next best; what a UDP sender has sent says nothing of what arrived."""
+        udp = isinstance(self.spec, UdpSpec)
+        if udp or any(stream.series is not None for stream in self.receivers.values()):
+            return "receiver"
+        return "sender"
+
+    @property
+    def counting(self) -> dict[int, StreamReport]:
+        """The reports of the end that counts."""
+        return self.receivers if self.counted_by == "receiver" else self.senders
+
+    def ends(self) -> tuple[analysis.course.End, analysis.course.End]:
+        """Return the sender's end and the receiver's, with the times when their hosts stood
+        still."""
+        senders, receivers = list(self.senders.values()), list(self.receivers.values())
+        pauses_there = pauses("sender", senders, spacing_ns(self.spec))
+        pauses_here = pauses("receiver", receivers)
+        return (
+            analysis.course.End(senders, self.sender_use, pauses_there),
+            analysis.course.End(receivers, self.receiver_use, pauses_here),
+        )
+
+
+def build_flows(measured: Measured) -> tuple[Flow, ...]:
+    """Return one Flow for each direction that was measured."""
+    directions, ids = measured.directions, measured.ids
+    numbers = tuple(stream_ids(len(directions))) if ids is None else ids
+    ways = [
+        _way(measured, way, [i for i, d in zip(numbers, directions, strict=True) if d == way])
+        for way in dict.fromkeys(directions)
+    ]
+    return tuple(_flow(measured, way) for way in ways if way.senders or way.receivers)
 
 
 def steady_so_far(spec: Spec, counted: Sequence[StreamReport], span_ns: int) -> Steady | None:
-    """The steady state of one direction over the first `span_ns` after the omitted time, from the
-    reports of one end while the test goes on. None: nothing has come yet."""
+    """Return the steady state of one direction over the first `span_ns` after the omitted time,
+    from the reports of one end while the test goes on; None if no bytes have come yet."""
     series = analysis.series.total([s.series for s in counted if s.series is not None])
-    found = _split(spec, series, counted, counted, span_ns, None) if series else None
+    found = _split(_Counted(spec, series, counted, counted), span_ns) if series else None
     return found.steady if found else None
+
+
+def _way(measured: Measured, direction: FlowDirection, ids: Sequence[int]) -> _Way:
+    sending, receiving = measured.client, measured.server
+    if direction == "download":
+        sending, receiving = receiving, sending
+    return _Way(
+        spec=measured.spec,
+        direction=direction,
+        ids=ids,
+        senders=_pick(sending, ids, "sender"),
+        receivers=_pick(receiving, ids, "receiver"),
+        sender_use=sending.resources,
+        receiver_use=receiving.resources,
+    )
 
 
 def _pick(side: SideReport, ids: Iterable[int], role: Role) -> dict[int, StreamReport]:
     return {s.id: s for s in side.streams if s.id in ids and s.role == role}
 
 
-def _flow(
-    spec: Spec,
-    direction: FlowDirection,
-    ids: Sequence[int],
-    senders: dict[int, StreamReport],
-    receivers: dict[int, StreamReport],
-    client_streams: dict[int, StreamReport],
-    client_origin_ns: int | None,
-    resources: tuple[Resources | None, Resources | None],
-    counted_ns: int | None,
-) -> Flow:
-    udp = isinstance(spec, UdpSpec)
-    counted_by, counted = _counting_side(senders, receivers, udp=udp)
-    series = analysis.series.total([s.series for s in counted if s.series is not None])
-    due_ns = _due_ns(spec, senders, receivers)
-    sender_pauses = pauses("sender", list(senders.values()), spacing_ns(spec))
-    receiver_pauses = pauses("receiver", list(receivers.values()))
-    split = None
-    if series is not None:
-        split = _split(spec, series, counted, list(senders.values()), counted_ns, due_ns)
-    if split is not None and counted_ns is not None and spec.timing.until is not None:
-        split = split._replace(steady=analysis.sequential.stated(split.steady, spec.timing.until))
+def _flow(measured: Measured, way: _Way) -> Flow:
+    spec = measured.spec
+    due_ns = _due_ns(spec, way.senders, way.receivers)
+    counted = _counted(way, due_ns)
+    split = _stated_split(counted, measured.counted_ns) if counted else None
+    sender, receiver = way.ends()
+    paused = (*sender.pauses, *receiver.pauses)
     return Flow(
-        direction=direction,
-        streams=tuple(
-            StreamResult(
-                id=i,
-                sender=senders.get(i),
-                receiver=receivers.get(i),
-                steady=_part(
-                    spec,
-                    split.steady if split else None,
-                    receivers.get(i) if counted_by == "receiver" else senders.get(i),
-                    senders.get(i),
-                ),
-            )
-            for i in ids
-        ),
-        counted_by=counted_by if series else None,
-        series=series,
+        direction=way.direction,
+        streams=tuple(_stream(way, number, split.steady if split else None) for number in way.ids),
+        counted_by=way.counted_by if counted else None,
+        series=counted.series if counted else None,
         ramp=split.ramp if split else None,
         steady=split.steady if split else None,
         tail=split.tail if split else None,
         averages=_averages(
-            counted or list(receivers.values()),
-            list(client_streams.values()),
-            client_origin_ns,
+            list(way.counting.values()) or list(way.receivers.values()),
+            way.client_streams,
+            measured.client_origin_ns,
             due_ns,
         ),
-        sender=_totals(senders.values()),
-        receiver=_totals(receivers.values()),
-        loss=loss.combine(spec, senders, receivers) if isinstance(spec, UdpSpec) else None,
+        sender=_totals(sender.streams),
+        receiver=_totals(receiver.streams),
+        loss=loss.combine(spec, way.senders, way.receivers) if isinstance(spec, UdpSpec) else None,
         limits=analysis.bottleneck.limits(
-            list(senders.values()),
-            list(receivers.values()),
+            sender.streams,
+            receiver.streams,
             split.steady.goodput_bps if split else None,
-            spec.target_bps if isinstance(spec, TcpSpec | UdpSpec) else None,
-            variation=_variation(series, split.steady) if series and split else None,
-            pauses=(*sender_pauses, *receiver_pauses),
+            way.target_bps,
+            variation=_variation(counted.series, split.steady) if counted and split else None,
+            pauses=paused,
         ),
-        pauses=(*sender_pauses, *receiver_pauses),
-        intervals=_intervals(
-            spec,
-            series,
-            counted,
-            due_ns,
-            analysis.course.End(list(senders.values()), resources[0], sender_pauses),
-            analysis.course.End(list(receivers.values()), resources[1], receiver_pauses),
-        ),
-        ceiling=flow_ceiling(spec, senders.values(), receivers.values()),
+        pauses=paused,
+        intervals=_intervals(counted, sender, receiver, way.target_bps) if counted else (),
+        ceiling=flow_ceiling(spec, way.senders.values(), way.receivers.values()),
+    )
+
+
+def _counted(way: _Way, due_ns: int | None) -> _Counted | None:
+    """Return what a direction was counted by, None where no end has a series."""
+    reports = list(way.counting.values())
+    series = analysis.series.total([s.series for s in reports if s.series is not None])
+    if series is None:
+        return None
+    return _Counted(way.spec, series, reports, list(way.senders.values()), due_ns)
+
+
+def _stated_split(counted: _Counted, counted_ns: int | None) -> analysis.steady.Split | None:
+    """Return the parts of a flow. The steady bitrate of a test that a look has ended is stated with
+    the margin that the look was for."""
+    split, until = _split(counted, counted_ns), counted.spec.timing.until
+    if split is not None and counted_ns is not None and until is not None:
+        return split._replace(steady=analysis.sequential.stated(split.steady, until))
+    return split
+
+
+def _stream(way: _Way, number: int, whole: Steady | None) -> StreamResult:
+    sender = way.senders.get(number)
+    return StreamResult(
+        id=number,
+        sender=sender,
+        receiver=way.receivers.get(number),
+        steady=_part(way.spec, whole, way.counting.get(number), sender),
     )
 
 
@@ -163,40 +226,25 @@ def _variation(series: Series, whole: Steady) -> float | None:
 
 
 def _intervals(
-    spec: Spec,
-    series: Series | None,
-    counted: Sequence[StreamReport],
-    due_ns: int | None,
+    counted: _Counted,
     sender: analysis.course.End,
     receiver: analysis.course.End,
+    target_bps: int | None,
 ) -> tuple[FlowInterval, ...]:
-    """The flow in the course of the run, in reporting periods long enough for a verdict."""
-    if series is None:
-        return ()
-    transfer = _curve(series, counted, due_ns)
+    """Return the flow in reporting periods that are long enough for a verdict."""
+    timing, curve = counted.spec.timing, counted.curve
     period_ns = analysis.course.joined_period_ns(
-        nanoseconds(spec.timing.interval_s), int(transfer.at_ns[-1]), sender.streams
+        nanoseconds(timing.interval_s), int(curve.at_ns[-1]), sender.streams
     )
     period_s = min(seconds(period_ns), float(MAX_DURATION_S))
     return analysis.course.intervals(
-        edges_ns(replace(spec.timing, interval_s=period_s)),
-        transfer,
-        nanoseconds(spec.timing.omit_s),
+        edges_ns(replace(timing, interval_s=period_s)),
+        curve,
+        nanoseconds(timing.omit_s),
         sender,
         receiver,
-        spec.target_bps if isinstance(spec, TcpSpec | UdpSpec) else None,
+        target_bps,
     )
-
-
-def _counting_side(
-    senders: dict[int, StreamReport], receivers: dict[int, StreamReport], *, udp: bool
-) -> tuple[Role, list[StreamReport]]:
-    """The receiver is the truth; a TCP sender's acknowledged bytes are the next best. What a UDP
-    sender has sent says nothing of what arrived."""
-    received = list(receivers.values())
-    if udp or any(stream.series is not None for stream in received):
-        return "receiver", received
-    return "sender", list(senders.values())
 
 
 def _due_ns(
@@ -266,43 +314,30 @@ def _sending_ns(size: int, rate_bps: int | None) -> int:
     return round(size * 8e9 / rate_bps) if rate_bps else 0
 
 
-def _curve(
-    series: Series, counted: Sequence[StreamReport], due_ns: int | None
-) -> analysis.series.Curve:
-    last = max((s.last_ns for s in counted if s.last_ns is not None), default=None)
-    return analysis.series.waited(analysis.series.curve(series, last), due_ns)
-
-
-def _split(
-    spec: Spec,
-    series: Series,
-    counted: Sequence[StreamReport],
-    senders: Sequence[StreamReport],
-    span_ns: int | None,
-    due_ns: int | None,
-) -> analysis.steady.Split | None:
-    transfer = _curve(series, counted, due_ns)
+def _split(counted: _Counted, span_ns: int | None) -> analysis.steady.Split | None:
+    """Return the parts of a flow: ramp, steady state, and the tail after `span_ns`."""
+    spec, series, curve = counted.spec, counted.series, counted.curve
     start = series.origin_ns + nanoseconds(spec.timing.omit_s)
     if isinstance(spec, UdpSpec) and not spec.timing.omit_s:
         # the first datagram of each stream stands for no time before it: n of them, n - 1 gaps
         start += series.width_ns
     if span_ns is None and spec.limit_s is not None:
         span_ns = nanoseconds(spec.limit_s)
-    end = int(transfer.at_ns[-1]) if span_ns is None else start + span_ns
+    end = int(curve.at_ns[-1]) if span_ns is None else start + span_ns
     return analysis.steady.split(
-        transfer,
+        curve,
         start,
         end,
         bucket_ns=series.width_ns,
-        rtt_ns=_base_rtt_ns(senders),
-        grain_bytes=_grain(spec, senders),
+        rtt_ns=_base_rtt_ns(counted.senders),
+        grain_bytes=_grain(spec, counted.senders),
     )
 
 
 def _part(
     spec: Spec, whole: Steady | None, counted: StreamReport | None, sender: StreamReport | None
 ) -> Steady | None:
-    """A stream's part of the steady state of all."""
+    """Return a stream's part of the steady state of all streams."""
     if whole is None or counted is None or counted.series is None or not counted.series.bytes:
         return None
     senders = [sender] if sender else []
@@ -315,7 +350,7 @@ def _part(
 
 
 def _grain(spec: Spec, senders: Sequence[StreamReport]) -> int:
-    """What arrives at once at the least: a datagram, or a segment."""
+    """Return the size of what arrives at once at least: a datagram, or a segment."""
     if isinstance(spec, UdpSpec):
         return spec.datagram_bytes or 0
     sizes = [s.tcp_info.mss_bytes[-1] for s in senders if s.tcp_info and s.tcp_info.mss_bytes]
@@ -370,7 +405,7 @@ def _averages(
 
 
 def _span(streams: Sequence[StreamReport]) -> tuple[int | None, int | None]:
-    """When the first and the last byte were counted (received, or acknowledged)."""
+    """Return when the first and the last byte were counted (received, or acknowledged)."""
     firsts = [s.series.origin_ns for s in streams if s.series is not None]
     lasts = [s.last_ns for s in streams if s.last_ns is not None]
     return min(firsts, default=None), max(lasts, default=None)

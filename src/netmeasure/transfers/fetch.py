@@ -16,7 +16,7 @@ from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import cancel_and_wait, first_of
 from netmeasure.errors import PeerTimeoutError, StreamError
 from netmeasure.measurement.autostop import AutoStopper, ending_notes
-from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import client_role
 from netmeasure.measurement.side_report import own_report
@@ -207,13 +207,15 @@ class Fetch:
             target=public_url(self.spec.url),
             setup=self._phases.collected(),
             flows=build_flows(
-                self.spec,
-                directions,
-                client,
-                SideReport(),
-                None if origin is None else origin - self._phases.origin_ns,
-                ids=[stream.id for stream in self._workload.streams],
-                counted_ns=auto_stop.counted_ns if auto_stop else None,
+                Measured(
+                    self.spec,
+                    directions,
+                    client,
+                    SideReport(),
+                    None if origin is None else origin - self._phases.origin_ns,
+                    ids=[stream.id for stream in self._workload.streams],
+                    counted_ns=auto_stop.counted_ns if auto_stop else None,
+                )
             ),
             client=client,
             server=SideReport(host=Host(program=_server_name(streams))),

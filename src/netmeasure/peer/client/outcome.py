@@ -8,7 +8,7 @@ import msgspec
 
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.measurement.autostop import ending_notes
-from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.peer.client.path_watch import hole_words
 from netmeasure.peer.exchange import peer_report
 from netmeasure.peer.plausibility import believed
@@ -73,12 +73,14 @@ def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -
         target=outcome.target,
         setup=phases.collected(),
         flows=build_flows(
-            outcome.spec,
-            outcome.directions,
-            outcome.client,
-            server,
-            origin_ns,
-            counted_ns=auto_stop.counted_ns if auto_stop else None,
+            Measured(
+                outcome.spec,
+                outcome.directions,
+                outcome.client,
+                server,
+                origin_ns,
+                counted_ns=auto_stop.counted_ns if auto_stop else None,
+            )
         ),
         client=outcome.client,
         server=server,

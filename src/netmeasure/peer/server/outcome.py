@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from netmeasure.measurement.flows import build_flows
+from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.peer.exchange import peer_report
 from netmeasure.peer.plausibility import believed
 from netmeasure.peer.server.agreement import Agreement
@@ -43,7 +43,7 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
         error=error,
         started_at=outcome.started_at,
         target=outcome.peer,
-        flows=build_flows(agreed.spec, agreed.directions, client, outcome.server, None),
+        flows=build_flows(Measured(agreed.spec, agreed.directions, client, outcome.server)),
         client=client,
         server=outcome.server,
         peer_extended=agreed.extended,

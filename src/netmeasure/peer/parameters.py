@@ -1,9 +1,9 @@
-"""From a specification to iperf3's parameters, and from either to what an end has to do."""
+"""iperf3's parameters from a specification, and a specification from parameters."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypedDict
 
 from msgspec.structs import replace
 
@@ -30,8 +30,8 @@ MAX_SEGMENTS = 128
 
 
 def client_parameters(spec: PeerSpec, token: str | None = None) -> Parameters:
-    """What the client asks the server for, in iperf3's words and ours. The datagram size of a UDP
-    specification must be known by now. `token` says who asks (`protocol.auth`)."""
+    """Return what the client asks the server for, by iperf3's names and by ours. The datagram size
+    of a UDP specification must be known by now. `token` proves who asks (`protocol.auth`)."""
     limit_s, options = spec.limit_s, spec.options
     common = Parameters(
         server_affinity=spec.server_cpu,
@@ -87,7 +87,7 @@ def _udp_parameters(spec: UdpSpec, common: Parameters) -> Parameters:
     rate = spec.target_bps
     if spec.target_pps is not None:
         rate = spec.target_pps * size * 8
-    return replace(
+    asked = replace(
         common,
         udp=True,
         len=size,
@@ -101,23 +101,26 @@ def _udp_parameters(spec: UdpSpec, common: Parameters) -> Parameters:
             offload=spec.offload,
             spin_us=spec.spin_us,
         ),
-        **(_offload(size) if spec.ask_offload else {}),
+    )
+    return _with_offload(asked, size) if spec.ask_offload else asked
+
+
+def _with_offload(asked: Parameters, size: int) -> Parameters:
+    """Return the parameters with iperf3's names (3.21) for segmentation offload, and the sizes that
+    its own client asks for."""
+    segments = max(1, min(MAX_SEGMENTS, MAX_DATAGRAM_BYTES // max(1, size)))
+    return replace(
+        asked,
+        gso=1,
+        gso_dg_size=size,
+        gso_bf_size=size * segments,
+        gro=1,
+        gro_bf_size=MAX_DATAGRAM_BYTES,
     )
 
 
-def _offload(size: int) -> dict[str, int]:
-    """iperf3's words (3.21) for segmentation offload, with the sizes that its own client asks."""
-    return {
-        "gso": 1,
-        "gso_dg_size": size,
-        "gso_bf_size": size * max(1, min(MAX_SEGMENTS, MAX_DATAGRAM_BYTES // max(1, size))),
-        "gro": 1,
-        "gro_bf_size": MAX_DATAGRAM_BYTES,
-    }
-
-
 def server_time_limit_s(parameters: Parameters) -> float | None:
-    """How long the data phase can last if the client keeps its word; None: bytes end it."""
+    """Return how long the data phase lasts by the client's parameters, None if bytes end it."""
     extension = parameters.netmeasure
     if extension is not None and extension.duration_ms:
         return (extension.omit_ms + extension.duration_ms) / 1000
@@ -125,29 +128,55 @@ def server_time_limit_s(parameters: Parameters) -> float | None:
 
 
 def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
-    """The client's wishes as a specification, for the server's own result."""
-    extension = parameters.netmeasure
-    seconds: float = parameters.time
-    if extension is not None and extension.duration_ms:
-        seconds = extension.duration_ms / 1000
-    limited = bool(parameters.num or parameters.blockcount)
-    options: dict[str, Any] = {
-        "window_bytes": parameters.window or None,
-        "pacing_bps": parameters.fqrate or None,
-        "tos": parameters.TOS or None,
-        "flow_label": parameters.flowlabel,
-    }
-    direction: Direction = "download" if parameters.reverse else "upload"
-    common: dict[str, Any] = {
-        "direction": "both" if parameters.bidirectional else direction,
-        "streams": parameters.parallel,
-        "timing": Timing(
-            duration_s=None if limited else seconds or None,
-            endless=not limited and not seconds,
-            total_bytes=parameters.num or None,
-            total_blocks=None if parameters.num else parameters.blockcount or None,
-            omit_s=plan.omit_ns / 1e9,
+    """Return the client's parameters as a specification, for the server's own Result."""
+    if isinstance(plan, UdpPlan):
+        return UdpSpec(
+            **_common(parameters, plan),
+            datagram_bytes=plan.datagram_bytes,
+            counters_64bit=plan.counters_64bit,
+            burst_datagrams=plan.burst_datagrams,
+            offload=plan.offload,
+            spin_us=plan.spin_ns // MICROSECOND_NS,
+            options=SocketOptions(
+                **_common_options(parameters), dont_fragment=parameters.dont_fragment
+            ),
+        )
+    return TcpSpec(
+        **_common(parameters, plan),
+        burst_blocks=parameters.burst,
+        block_bytes=plan.block_bytes,
+        send_mode=plan.send_mode,
+        receive_mode=plan.receive_mode,
+        options=SocketOptions(
+            **_common_options(parameters),
+            congestion=parameters.congestion,
+            mss_bytes=parameters.MSS or None,
+            no_delay=parameters.nodelay,
+            multipath=parameters.mptcp,
         ),
+    )
+
+
+class _Common(TypedDict):
+    """What specifications of TCP and UDP have in common, by their fields' names."""
+
+    direction: Direction
+    streams: int
+    timing: Timing
+    title: str | None
+    extra_data: str | None
+    repeating_payload: bool
+    server_cpu: int | None
+    server_output: bool
+    target_bps: int | None
+
+
+def _common(parameters: Parameters, plan: TcpPlan | UdpPlan) -> _Common:
+    one_way: Direction = "download" if parameters.reverse else "upload"
+    return {
+        "direction": "both" if parameters.bidirectional else one_way,
+        "streams": parameters.parallel,
+        "timing": _timing(parameters, plan),
         "title": parameters.title,
         "extra_data": parameters.extra_data,
         "repeating_payload": parameters.repeating_payload,
@@ -155,27 +184,36 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
         "server_output": parameters.get_server_output,
         "target_bps": parameters.bandwidth or None,
     }
-    if isinstance(plan, UdpPlan):
-        return UdpSpec(
-            **common,
-            datagram_bytes=plan.datagram_bytes,
-            counters_64bit=plan.counters_64bit,
-            burst_datagrams=plan.burst_datagrams,
-            offload=plan.offload,
-            spin_us=plan.spin_ns // MICROSECOND_NS,
-            options=SocketOptions(**options, dont_fragment=parameters.dont_fragment),
-        )
-    return TcpSpec(
-        **common,
-        burst_blocks=parameters.burst,
-        block_bytes=plan.block_bytes,
-        send_mode=plan.send_mode,
-        receive_mode=plan.receive_mode,
-        options=SocketOptions(
-            **options,
-            congestion=parameters.congestion,
-            mss_bytes=parameters.MSS or None,
-            no_delay=parameters.nodelay,
-            multipath=parameters.mptcp,
-        ),
+
+
+def _timing(parameters: Parameters, plan: TcpPlan | UdpPlan) -> Timing:
+    extension = parameters.netmeasure
+    duration_s: float = parameters.time
+    if extension is not None and extension.duration_ms:
+        duration_s = extension.duration_ms / 1000
+    limited = bool(parameters.num or parameters.blockcount)
+    return Timing(
+        duration_s=None if limited else duration_s or None,
+        endless=not limited and not duration_s,
+        total_bytes=parameters.num or None,
+        total_blocks=None if parameters.num else parameters.blockcount or None,
+        omit_s=plan.omit_ns / 1e9,
     )
+
+
+class _CommonOptions(TypedDict):
+    """The socket options of TCP and UDP, by the names of SocketOptions."""
+
+    window_bytes: int | None
+    pacing_bps: int | None
+    tos: int | None
+    flow_label: int | None
+
+
+def _common_options(parameters: Parameters) -> _CommonOptions:
+    return {
+        "window_bytes": parameters.window or None,
+        "pacing_bps": parameters.fqrate or None,
+        "tos": parameters.TOS or None,
+        "flow_label": parameters.flowlabel,
+    }

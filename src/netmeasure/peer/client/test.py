@@ -67,7 +67,7 @@ class PeerTest:
             port,
             self._spec,
             self._cookie,
-            control_mss_bytes=None if self._observer.reads_control_mss else CONTROL_MSS_BYTES,
+            control_mss_bytes=_control_mss_bytes(spec, self._observer),
         )
         self._path: PathWatch | None = None
         self._resources = ResourceLog()
@@ -290,3 +290,9 @@ class PeerTest:
         if self._side is None:
             self._side = own_report(self._workload, self._resources)
         return self._side
+
+
+def _control_mss_bytes(spec: PeerSpec, observer: Observer) -> int | None:
+    """Return the MSS of the control connection; None, the path's own, where that is asked for."""
+    by_mss = isinstance(spec, UdpSpec) and spec.size_by_mss
+    return None if by_mss or observer.reads_control_mss else CONTROL_MSS_BYTES

@@ -12,7 +12,7 @@ from netmeasure.observe import Observer
 from netmeasure.peer.client.test import PeerTest
 from netmeasure.result import Result
 from netmeasure.spec import FetchSpec, FtpSpec, HttpSpec, PeerSpec, Spec, TcpSpec
-from netmeasure.spec.target import is_url, parse_target
+from netmeasure.spec.target import check_family, is_url, parse_target
 
 
 def fetch_spec(url: str, spec: Spec | None = None) -> FetchSpec:
@@ -50,6 +50,8 @@ def make_run(
 
         return Run(fetch, lambda: Fetch(fetch), observer)
     host, number = parse_target(target, port)
+    if spec is not None:
+        check_family(host, spec.options.family)
     if isinstance(spec, HttpSpec | FtpSpec):
         raise SpecError(f"{type(spec).__name__} needs a URL, not {target!r}")
     peer: PeerSpec = spec or TcpSpec()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from netmeasure import Result, SocketOptions, SpecError
+from netmeasure.cli import main
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.options import parser
 from netmeasure.cli.specs import server_limits, test_spec
@@ -155,3 +156,17 @@ def test_authentication(tmp_path: Path) -> None:
     unreadable = netmeasure("server", "--auth-key", "/nowhere", "--auth-users", "/nowhere")
     assert unreadable.returncode == Exit.USAGE
     assert "can't read /nowhere" in one_line(unreadable.stderr)
+
+
+@pytest.mark.parametrize("direction", ["upload", "download"])
+def test_a_fifo_is_no_file_to_send_or_write(
+    direction: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To open one would wait for its other end, and streams read at offsets of their own."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    words = ["loopback", "-t", "0.1", "-d", direction, "--file", str(fifo)]
+    assert main(words) == Exit.USAGE
+    verb = "read" if direction == "upload" else "write"
+    said = one_line(capsys.readouterr().err)
+    assert f"can't {verb} {fifo}: it is a FIFO or a socket, not a regular file" in said

@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "units": {"errors"},
     "overhead": {"errors"},
     # what to measure, what was measured, who watches
-    "spec": {"errors", "overhead"},
+    "spec": {"errors", "units", "overhead"},
     "result": {"errors", "spec"},
     "observe": {"errors", "spec", "result"},
     # figures: arrays in, numbers out

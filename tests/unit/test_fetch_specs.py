@@ -216,3 +216,15 @@ def test_words_of_others_are_one_short_line() -> None:
     assert plain_words(ValueError("a\n  b")) == "a b"
     assert plain_words(ValueError()) == "ValueError"
     assert len(plain_words(ValueError("x" * 10_000))) <= MAX_WORDS + 3
+
+
+@pytest.mark.parametrize("kind", ["a", "A", "d"])
+def test_ftp_is_binary(kind: str) -> None:
+    """RFC 1738, 3.2.2: "a" asks for text and "d" for a list; neither is measured."""
+    with pytest.raises(nm.SpecError, match=f"binary here, and the URL asks for ;type={kind}"):
+        nm.FtpSpec(url=f"ftp://lab1/file;type={kind}")
+
+
+def test_the_type_that_is_used_may_be_named() -> None:
+    nm.FtpSpec(url="ftp://lab1/file;type=i")
+    nm.FtpSpec(url="ftp://lab1/file%3Btype=a")

@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from netmeasure.client import make_run
 from netmeasure.errors import SpecError
 from netmeasure.spec import (
     DEFAULT_BLOCK_BYTES,
     MAX_BLOCK_BYTES,
     MAX_COUNT,
     Deadlines,
+    HttpSpec,
     Link,
     ServerLimits,
     SocketOptions,
@@ -20,6 +22,7 @@ from netmeasure.spec import (
     Timing,
     UdpSpec,
 )
+from netmeasure.spec.target import check_family
 
 NAN = float("nan")
 INF = float("inf")
@@ -78,7 +81,7 @@ def test_ranges(
 
 
 def test_the_message_names_value_range_and_unit() -> None:
-    with pytest.raises(SpecError, match=r"^omit is 601: it must be 0 to 600 s$"):
+    with pytest.raises(SpecError, match=r"^omit is 601 s: it must be 0 to 600 s$"):
         Timing(omit_s=601)
     with pytest.raises(SpecError, match=r"^number of streams is 0: it must be 1 to 128$"):
         TcpSpec(streams=0)
@@ -187,3 +190,49 @@ def test_saved_specs_are_checked_too() -> None:
     for text in (b'{"kind":"tcp","streams":0}', b'{"kind":"udp"}', b'{"kind":"tcp","streams":"1"}'):
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(text, type=TcpSpec)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: SocketOptions(window_bytes=10 * 2**30), "is 10.0 GiB: it must be 1 B to 512 MiB"),
+        (
+            lambda: SocketOptions(window_bytes=2**29 + 1),
+            "536870913 bytes: it must be 1 B to",
+        ),
+        (lambda: SocketOptions(mss_bytes=7), "is 7 B: it must be 88 B to 32.0 KiB"),
+        (lambda: SocketOptions(pacing_bps=10**14), "100 Tbit/s: it must be 1.00 bit/s to 10.0 Tb"),
+        (lambda: Timing(duration_s=90_000), "is 90000 s: it must be 0.001 to 86400 s"),
+        (lambda: Timing(total_bytes=10**30), "is 1e+30 bytes: it must be 1 B to 8388608 TiB"),
+    ],
+)
+def test_values_out_of_range_are_told_in_the_units_of_users(make: Any, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        make()
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "family"),
+    [("192.0.2.1", "ipv6"), ("2001:db8::1", "ipv4"), ("fe80::1%eth0", "ipv4"), ("[::1]", "ipv4")],
+)
+def test_an_address_of_the_other_ip_version_is_named(host: str, family: Any) -> None:
+    asked = family.replace("ip", "IP")
+    url_host = host if "." in host else f"[{host.strip('[]')}]"
+    options = SocketOptions(family=family)
+    for make in (
+        lambda: check_family(host, family),
+        lambda: SocketOptions(family=family, bind_address=host),
+        lambda: make_run(host, TcpSpec(options=options)),
+        lambda: HttpSpec(url=f"http://{url_host}/file", options=options),
+    ):
+        with pytest.raises(SpecError, match=f"but only {asked} was asked for") as caught:
+            make()
+        assert "leave out -" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("host", "family"), [("192.0.2.1", "ipv4"), ("::1", "ipv6"), ("lab1", "ipv6"), ("::1", "any")]
+)
+def test_other_hosts_pass(host: str, family: Any) -> None:
+    check_family(host, family)

@@ -15,7 +15,7 @@ from netmeasure.overhead.sizes import is_tunnel, parse_stack
 from netmeasure.report.ceiling import mismatch, render
 from netmeasure.result import Ceiling, PathFacts
 from netmeasure.spec import Deadlines, Link
-from netmeasure.spec.target import parse_target
+from netmeasure.spec.target import check_family, parse_target
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,5 +71,6 @@ def _packet_mtu(path: PathFacts, link: Link) -> int | None:
 
 async def _path(options: Options) -> PathFacts:
     host, port = parse_target(options.target)
+    check_family(host, options.family)
     found = await sockets.resolve(host, port, options.family, Deadlines().resolve_s)
     return path_facts(found[0])

@@ -20,6 +20,7 @@ from netmeasure.engine.tasks import first_of
 from netmeasure.errors import SpecError
 from netmeasure.peer.server.server import serve
 from netmeasure.result import Result
+from netmeasure.spec.target import check_family
 
 if TYPE_CHECKING:
     from netmeasure.origins.ftp import FtpOrigin
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 async def server(options: Options) -> int:
+    check_family(options.bind, options.family)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

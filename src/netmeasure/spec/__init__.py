@@ -1,4 +1,4 @@
-"""What to measure: frozen, validated specifications. A wrong value raises SpecError at once."""
+"""Specify what to measure: frozen, validated structures. A wrong value raises SpecError at once."""
 
 from __future__ import annotations
 

@@ -1,24 +1,60 @@
-"""Values are checked when they are made, however they are made."""
+"""Check values when a specification is made, however it is made."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args, get_origin
 
 import msgspec
 
+from netmeasure import units
 from netmeasure.errors import SpecError
 from netmeasure.spec.words import MAX_DEVICE_NAME
 
+#: How values are shown that users give with a prefix, such as 10G.
+_SHOWN: dict[str, Callable[[float], str]] = {
+    "bytes": units.size,
+    "bit/s": units.bitrate,
+}
+
 
 def within(name: str, value: float | None, low: float, high: float, unit: str) -> None:
+    """Raise SpecError if a value is outside of its range, or not a number.
+
+    Args:
+        name: What the value is, such as "MSS".
+        value: The value; None is never refused.
+        low: The least that it may be.
+        high: The most that it may be.
+        unit: Its unit, such as "bytes"; "": it has none.
+    """
     # `not (low <= value)` also refuses NaN
     if value is not None and not low <= value <= high:
         value = max(min(value, 1e300), -1e300)  # a whole number may be too long to be shown
-        raise SpecError(f"{name} is {value:.12g}: it must be {low:g} to {high:g} {unit}".rstrip())
+        shown = _shown(value, unit)
+        if shown in (_shown(low, unit), _shown(high, unit)):  # it differs in a later digit
+            shown = f"{value:.12g} {unit}".rstrip()
+        raise SpecError(
+            f"{name} is {shown}: it must be {_range(_shown(low, unit), _shown(high, unit))}"
+        )
+
+
+def _shown(value: float, unit: str) -> str:
+    """Return a value with its unit, in the prefix that suits its size."""
+    show = _SHOWN.get(unit)
+    if show is not None and abs(value) < 1e21:
+        return show(value)
+    return f"{value:.12g} {unit}".rstrip()
+
+
+def _range(low: str, high: str) -> str:
+    """Return text such as "1 B to 512 MiB" or "0 to 600 s": a unit in common is said once."""
+    number, _, unit = low.partition(" ")
+    return f"{number} to {high}" if unit and high.endswith(f" {unit}") else f"{low} to {high}"
 
 
 def check_device(name: str | None) -> None:
-    """Raise SpecError for what can't be the name of a network interface."""
+    """Raise SpecError if a text can't be the name of a network interface (netdevice(7))."""
     if name is not None and not (
         0 < len(name.encode()) <= MAX_DEVICE_NAME and not any(c.isspace() or c == "/" for c in name)
     ):
@@ -26,7 +62,7 @@ def check_device(name: str | None) -> None:
 
 
 def check_keepalive(keepalive: tuple[int, int, int] | None) -> None:
-    """Raise SpecError for (idle s, interval s, probes) that the kernel would not take."""
+    """Raise SpecError if the kernel would not take (idle s, interval s, probes); see tcp(7)."""
     if keepalive is not None:
         idle_s, interval_s, probes = keepalive
         within("keepalive's idle time", idle_s, 1, 32_767, "s")
@@ -35,7 +71,7 @@ def check_keepalive(keepalive: tuple[int, int, int] | None) -> None:
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """Checks its fields' types, then their values, however it was made."""
+    """Check the types of a specification's fields, then their values, whenever one is made."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):
@@ -52,4 +88,4 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
         self._check()
 
     def _check(self) -> None:
-        """Raise SpecError for a value out of range."""
+        """Raise SpecError if a value is out of range, or two values do not fit together."""

@@ -1,7 +1,8 @@
-"""Transfers by URL: HTTP and FTP."""
+"""Specify transfers by URL: HTTP and FTP."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import ClassVar
@@ -10,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from netmeasure.errors import SpecError
 from netmeasure.spec.checked import Checked, within
 from netmeasure.spec.parts import Deadlines, Link, SocketOptions, Timing
+from netmeasure.spec.target import check_family
 from netmeasure.spec.words import (
     DEFAULT_BLOCK_BYTES,
     MAX_BLOCK_BYTES,
@@ -21,22 +23,12 @@ from netmeasure.spec.words import (
     SendMode,
 )
 
+#: The transfer type at the end of an FTP URL (RFC 1738 section 3.2.2).
+FTP_TYPE = re.compile(r";type=([a-z])$", re.IGNORECASE)
+
 
 class _FetchSpec(Checked, frozen=True, kw_only=True):
-    """What downloads and uploads by URL have in common.
-
-    url              http, https, ftp or ftps; a user and a password in it win over the fields
-    direction        download, or upload: bytes that mean nothing, to that name
-    timing           duration: ended after so long from the first byte on; bytes: after so many over
-                     all streams; neither: the whole file once. Blocks mean nothing here.
-    repeat           again and again until time or bytes are over, each time with a new connection
-    keep_connections with `repeat`: on the connection that is there, if it can be used again
-    first_byte, last_byte   ask for this part of the file only (inclusive, as HTTP counts)
-    receive_mode     discard: the kernel drops a plain body instead of copying it
-    pins             "HOST:PORT:ADDRESS": connect there instead of looking the name up
-    ca_file          trusted certificates, PEM; None: the system's
-    insecure         TLS without checking the server's certificate
-    """
+    """Hold what transfers by HTTP and FTP have in common."""
 
     url: str = ""
     direction: FetchDirection = "download"
@@ -67,6 +59,7 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
         within("last byte", self.last_byte, self.first_byte or 0, MAX_COUNT, "")
         if self.url:
             _check_url(self.url, self.schemes)
+            check_family(urlsplit(self.url).hostname, self.options.family)
         for pin in self.pins:
             parse_pin(pin)
         timing, upload = self.timing, self.direction == "upload"
@@ -90,24 +83,52 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """The scheme, in capitals."""
+        """Return the URL's scheme in capitals."""
         return self.url.partition(":")[0].upper()
 
     @property
     def limit_s(self) -> float | None:
-        """Seconds to measure after the omitted ones; None where bytes or the file's end decide."""
+        """Return the seconds to measure after the omitted ones; None: bytes or the file end it."""
         return self.timing.given_limit_s
 
     @property
     def total_bytes(self) -> int | None:
+        """Return the byte limit over all streams; None: time or the file's end decides."""
         return self.timing.total_bytes
 
 
 class HttpSpec(_FetchSpec, frozen=True, kw_only=True, tag="http", tag_field="kind"):
-    """A download or an upload (PUT, or `method`) by HTTP/1.1.
+    """Specify a download or an upload by HTTP/1.1 (RFC 9112).
 
-    headers    more of them, "Name: value"
-    proxy      use the proxy that the environment names (http_proxy, https_proxy, no_proxy)
+    Attributes:
+        url: The URL; a user and a password in it win over the fields.
+        direction: "download", or "upload": random bytes to that name.
+        streams: Parallel transfers, 1 to 128.
+        timing: When the transfer ends. A duration counts from the first body byte on; bytes are
+            those of all streams; neither: the whole file once.
+        repeat: Transfer again and again until time or bytes are over, each time with a new
+            connection.
+        keep_connections: With `repeat`: use the same connection again where it can be used.
+        first_byte: The first byte of the file to ask for, from 0 (RFC 9110 section 14.1.2).
+        last_byte: The last byte to ask for, inclusive.
+        receive_mode: "copy", or "discard": the kernel drops a plain body (MSG_TRUNC, tcp(7)).
+        send_mode: "copy", or "sendfile": sendfile(2), without copying.
+        block_bytes: Bytes of one send call, 1 KiB to 1 MiB.
+        user: The user's name.
+        password: The password.
+        pins: Texts "HOST:PORT:ADDRESS": connect to that address instead of looking up the name.
+        ca_file: A file with trusted certificates in PEM; None: the system's.
+        insecure: Use TLS without checking the server's certificate.
+        options: Options of the connections.
+        deadlines: How long each kind of wait may take.
+        link: What is known of the slowest link on the path.
+        method: The request's method; None: GET, or PUT for an upload.
+        headers: More request headers, "Name: value".
+        max_redirects: How many redirects to follow, 0 to 100.
+        proxy: Use the proxy that the environment names (http_proxy, https_proxy, no_proxy).
+
+    Raises:
+        SpecError: A value is out of range, or two of them exclude each other.
     """
 
     method: str | None = None
@@ -129,10 +150,38 @@ class HttpSpec(_FetchSpec, frozen=True, kw_only=True, tag="http", tag_field="kin
 
 
 class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"):
-    """A download (RETR) or an upload (STOR) by FTP, in passive mode; anonymous without a user.
+    """Specify a download (RETR) or an upload (STOR) by FTP (RFC 959), in passive mode.
 
-    ftps: URLs mean TLS from the first byte (port 990); `explicit_tls` asks for it on an ftp: URL
-    after the greeting (RFC 4217). Both protect the data connections as well.
+    Transfers are binary. Without a user the login is anonymous. An ftps: URL means TLS from the
+    first byte (port 990). TLS protects the data connections, too.
+
+    Attributes:
+        url: The URL; a user and a password in it win over the fields.
+        direction: "download", or "upload": random bytes to that name.
+        streams: Parallel transfers, 1 to 128.
+        timing: When the transfer ends. A duration counts from the first body byte on; bytes are
+            those of all streams; neither: the whole file once.
+        repeat: Transfer again and again until time or bytes are over, each time with a new
+            connection.
+        keep_connections: With `repeat`: use the same connection again where it can be used.
+        first_byte: The first byte of the file to ask for, from 0 (RFC 9110 section 14.1.2).
+        last_byte: The last byte to ask for, inclusive.
+        receive_mode: "copy", or "discard": the kernel drops a plain body (MSG_TRUNC, tcp(7)).
+        send_mode: "copy", or "sendfile": sendfile(2), without copying.
+        block_bytes: Bytes of one send call, 1 KiB to 1 MiB.
+        user: The user's name.
+        password: The password.
+        pins: Texts "HOST:PORT:ADDRESS": connect to that address instead of looking up the name.
+        ca_file: A file with trusted certificates in PEM; None: the system's.
+        insecure: Use TLS without checking the server's certificate.
+        options: Options of the connections.
+        deadlines: How long each kind of wait may take.
+        link: What is known of the slowest link on the path.
+        explicit_tls: Ask for TLS after the greeting of an ftp: URL (AUTH TLS, RFC 4217).
+        passive: "epsv" (RFC 2428), "pasv" (RFC 959), or "auto": the first that the server takes.
+
+    Raises:
+        SpecError: A value is out of range, or two of them exclude each other.
     """
 
     explicit_tls: bool = False
@@ -148,9 +197,16 @@ class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"
         # they would be commands of their own
         if any(c in unquote(self.url) for c in "\r\n\0"):
             raise SpecError("a name of FTP has no line breaks", hint="take %0D, %0A and %00 out")
+        asked = FTP_TYPE.search(urlsplit(self.url).path)
+        if asked is not None and asked[1].lower() != "i":
+            raise SpecError(
+                f"FTP transfers are binary here, and the URL asks for {asked[0]}",
+                hint=f"leave out {asked[0]}",
+            )
 
 
 def _check_url(url: str, schemes: Sequence[str]) -> None:
+    """Raise SpecError if a text is not a URL of one of these schemes."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -163,8 +219,10 @@ def _check_url(url: str, schemes: Sequence[str]) -> None:
 
 
 def parse_pin(pin: str) -> tuple[str, int, str]:
-    """("HOST", port, "address") from "HOST:PORT:ADDRESS"; an IPv6 address may stand in brackets.
-    Raises SpecError."""
+    """Return host, port and address of a text "HOST:PORT:ADDRESS".
+
+    An IPv6 address may stand in brackets. Raises SpecError for anything else.
+    """
     host, _, rest = pin.partition(":")
     port, _, address = rest.partition(":")
     try:

@@ -1,4 +1,4 @@
-"""What servers grant."""
+"""Define what servers grant their clients."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ from netmeasure.spec.words import MAX_COUNT, MAX_DURATION_S
 
 
 class ServerLimits(Checked, frozen=True, kw_only=True):
-    """What a server grants, and how long it waits for each step of a client, in seconds.
+    """Set what a server grants its clients, and how long it waits for each of their steps.
 
-    max_bitrate_bps  of all streams of a test in both directions together: as it is asked for, and
-                     as it is on average over `bitrate_over_s`; None: any
-    max_duration_s   of a test, omitted time included; then none without a duration is served
-    receive_s        as in Deadlines
-    keepalive        of control connections, as in SocketOptions
-    multipath        MPTCP is served as well (RFC 8684)
-    file             data are written to it and read from it, see TcpSpec; not by UDP tests
+    Attributes:
+        max_tests: Tests at the same time; further clients are told that the server is busy.
+        max_bitrate_bps: The most bit/s of a test's streams together, in both directions: as it is
+            asked for, and as it is on average over `bitrate_over_s`; None: any.
+        bitrate_over_s: Seconds over which the bitrate is averaged.
+        max_duration_s: The longest test, omitted time included; then a test must have a duration.
+            None: any.
+        receive_s: As in `Deadlines`.
+        keepalive: (idle s, interval s, probes) of control connections, as in `SocketOptions`.
+        multipath: Serve MPTCP as well (RFC 8684).
+        file: A regular file that TCP tests read from and write to, see `TcpSpec`.
+        cookie_s: Seconds to wait for a client's cookie.
+        handshake_s: Seconds to wait for each step of the control protocol.
+        streams_s: Seconds to wait for all data connections.
+        stall_s: Seconds without a byte moving.
+        drain_s: Seconds for the data in flight after the end of the test.
+        results_s: Seconds to wait for the client's results.
+        vanished_s: Seconds without any acknowledgement of sent data (TCP_USER_TIMEOUT, tcp(7)).
+
+    Raises:
+        SpecError: A value is out of range.
     """
 
     max_tests: int = 64
@@ -44,14 +58,19 @@ class ServerLimits(Checked, frozen=True, kw_only=True):
 
 
 class OriginLimits(Checked, frozen=True, kw_only=True):
-    """What an embedded HTTP or FTP server grants, and how long it waits, in seconds.
+    """Set what an embedded HTTP or FTP server grants, and how long it waits.
 
-    max_bytes        the largest file there is
-    max_transfers    bodies on their way at the same time; more are told to come back later
-    max_connections  more are turned away
-    idle_s           for a request or a command
-    stall_s          for the next byte of a body
-    connect_s        for an FTP client's data connection
+    Attributes:
+        max_bytes: The size of the largest file.
+        max_transfers: Bodies in transfer at the same time; further clients are told to come back
+            later.
+        max_connections: Connections at the same time; further ones are closed.
+        idle_s: Seconds to wait for a request or a command.
+        stall_s: Seconds to wait for the next byte of a body.
+        connect_s: Seconds to wait for an FTP client's data connection.
+
+    Raises:
+        SpecError: A value is out of range.
     """
 
     max_bytes: int = 2**50

@@ -1,10 +1,11 @@
-"""What specifications are made of."""
+"""Define the parts that specifications have in common."""
 
 from __future__ import annotations
 
 from netmeasure.errors import SpecError
 from netmeasure.overhead.sizes import MAX_MTU_BYTES, parse_stack
 from netmeasure.spec.checked import Checked, check_device, check_keepalive, within
+from netmeasure.spec.target import check_family
 from netmeasure.spec.words import (
     DEFAULT_CAP_S,
     DEFAULT_DURATION_S,
@@ -26,18 +27,27 @@ from netmeasure.spec.words import (
 
 
 class Timing(Checked, frozen=True, kw_only=True):
-    """When a test ends, and which part of it counts.
+    """Say when a test ends, and which part of it counts.
 
-    One of `duration_s`, `total_bytes`, `total_blocks` ends the test; with none given it is a
-    duration of 10 s, unless it is `endless`: until the user, the end of a file or the peer ends it.
-    The first `omit_s` seconds are run in addition, kept in the series, and left out of every rate
-    and every byte or block limit. `interval_s` is the period of live intervals.
-    `baseline_s` before the first attempt to connect, this host is watched at rest (0: it is not):
-    that is part of no other figure.
+    One of `duration_s`, `total_bytes` and `total_blocks` ends the test. With none of them it lasts
+    10 s, unless it is `endless`.
 
-    `until` ends the test as soon as half the confidence interval of the steady bitrate is narrower
-    than this share of it (0.02: +-2 %), in every direction; `duration_s` is then the most that it
-    takes, 60 s unless given. See `analysis.sequential`.
+    Attributes:
+        duration_s: Seconds to measure, 0.001 to 86400.
+        total_bytes: Bytes per direction.
+        total_blocks: Blocks, or datagrams, per direction.
+        endless: The test goes on until the user, the end of a file or the peer ends it.
+        omit_s: Seconds of warm-up that are run in addition, 0 to 600. They are kept in the series,
+            and left out of every rate and every limit of bytes or blocks.
+        interval_s: The period of live intervals in seconds.
+        baseline_s: Seconds to observe this host at rest before the first attempt to connect, to
+            tell the test's own share of CPU time; 0: do not.
+        until: The test ends as soon as half the confidence interval of the steady bitrate is
+            narrower than this share of it (0.02: +-2 %), in every direction. `duration_s` is then
+            the longest time to measure, 60 s unless given. None: it does not end by itself.
+
+    Raises:
+        SpecError: A value is out of range, or two of them exclude each other.
     """
 
     duration_s: float | None = None
@@ -71,12 +81,12 @@ class Timing(Checked, frozen=True, kw_only=True):
 
     @property
     def given_limit_s(self) -> float | None:
-        """The duration that was asked for, or the cap of `until`; None: neither was."""
+        """Return the duration that was asked for, or the cap of `until`; None: neither was."""
         return DEFAULT_CAP_S if self.until and self.duration_s is None else self.duration_s
 
     @property
     def limit_s(self) -> float | None:
-        """Seconds to measure after the omitted ones; None where something else ends the test."""
+        """Return the seconds to measure after the omitted ones; None: something else ends it."""
         if self.total_bytes is None and self.total_blocks is None and not self.endless:
             limit_s = self.given_limit_s
             return DEFAULT_DURATION_S if limit_s is None else limit_s
@@ -84,22 +94,31 @@ class Timing(Checked, frozen=True, kw_only=True):
 
 
 class SocketOptions(Checked, frozen=True, kw_only=True):
-    """Options of the data connections; None leaves the kernel's own choice.
+    """Set options of the data connections; None leaves the kernel's own choice.
 
-    window_bytes   sets SO_SNDBUF and SO_RCVBUF on both ends and so switches the kernel's
-                   autotuning off (tcp(7))
-    pacing_bps     the most that is sent, per stream and at both ends: of TCP by the kernel
-                   (SO_MAX_PACING_RATE), of UDP by our own schedule
-    tos            type of service or traffic class of what is sent, at both ends: 4 times the DSCP
-                   (RFC 2474), plus the ECN bits
-    flow_label     of IPv6 packets that the client sends (RFC 6437)
-    dont_fragment  UDP over IPv4: DF is set, datagrams that are too large are errors
-    multipath      MPTCP instead of TCP (RFC 8684), control connection included
-    bind_address   the client's own address, bind_port that of its first stream; stream i has
-                   port + i
-    bind_device    the client's connections use this interface only (SO_BINDTODEVICE, socket(7))
-    keepalive      of the control connection: (idle s, interval s, probes); None: as the deadlines
-                   need it
+    Attributes:
+        congestion: Congestion control at both ends (TCP_CONGESTION, tcp(7)).
+        mss_bytes: Maximum segment size, 88 to 32767 (TCP_MAXSEG, tcp(7)).
+        no_delay: Switch Nagle's algorithm off (TCP_NODELAY, tcp(7)).
+        window_bytes: Socket buffers at both ends (SO_SNDBUF, SO_RCVBUF, socket(7)). This switches
+            the kernel's autotuning off.
+        pacing_bps: The most that each stream sends, in bit/s, at both ends: with TCP kept by the
+            kernel (SO_MAX_PACING_RATE, socket(7)), with UDP by the sender's schedule.
+        tos: Type of service or traffic class of all that is sent, at both ends: 4 times the DSCP
+            (RFC 2474) plus the ECN bits.
+        flow_label: Flow label of the IPv6 packets that the client sends (RFC 6437).
+        dont_fragment: UDP over IPv4: set DF, so that datagrams that are too large are errors.
+        multipath: Use MPTCP instead of TCP (RFC 8684), on the control connection, too.
+        bind_address: The client's own address.
+        bind_port: The local port of the first stream; stream i has `bind_port` + i.
+        bind_device: The only interface that the client's connections use (SO_BINDTODEVICE,
+            socket(7)).
+        keepalive: (idle s, interval s, probes) of the control connection (tcp(7)); None: as the
+            deadlines need it.
+        family: "ipv4", "ipv6" or "any".
+
+    Raises:
+        SpecError: A value is out of range, or does not fit the IP version.
     """
 
     congestion: str | None = None
@@ -130,12 +149,26 @@ class SocketOptions(Checked, frozen=True, kw_only=True):
             raise SpecError("only IPv6 has flow labels", hint="ask for IPv6")
         if self.congestion is not None and not 0 < len(self.congestion.encode()) < 16:
             raise SpecError(f"{self.congestion!r} is not the name of a congestion control")
+        check_family(self.bind_address, self.family)
 
 
 class Deadlines(Checked, frozen=True, kw_only=True):
-    """How long each kind of wait may take, in seconds. Every wait has one of these. `receive_s`:
-    where this end receives, also datagrams, the test is given up when none has come for so long;
-    None: only `stall_s` counts, and that no datagrams come is a result."""
+    """Set how long each kind of wait may take, in seconds. Every wait has one of these.
+
+    Attributes:
+        resolve_s: To look up a name.
+        connect_s: To connect.
+        handshake_s: For each step of the control protocol, of TLS or of FTP's login.
+        stall_s: Without a byte moving during the test.
+        vanished_s: Without any acknowledgement of sent data (TCP_USER_TIMEOUT, tcp(7)).
+        drain_s: For the data in flight after the end of the test.
+        results_s: For the results of the other end.
+        receive_s: Without data where this end receives, datagrams included; None: only `stall_s`
+            counts, and that no datagram comes is a result.
+
+    Raises:
+        SpecError: A value is not within 0.01 to 86400 s.
+    """
 
     resolve_s: float = 10.0
     connect_s: float = 30.0
@@ -152,15 +185,22 @@ class Deadlines(Checked, frozen=True, kw_only=True):
 
 
 class Link(Checked, frozen=True, kw_only=True):
-    """What is known of the slowest link on the way. It changes nothing of a test: the result says
-    which share of the link's payload ceiling the steady bitrate is.
+    """Say what is known of the slowest link on the path.
 
-    rate_bps       None: unknown
-    mtu_bytes      the largest IP packet that it takes; None: as large as the path's packets need
-    encapsulation  around the packets when they pass this link, from the inside outwards, such as
-                   "vxlan,esp:aes-gcm-16" (`headers.parse_stack`)
-    framing        what the rate counts. wire: an Ethernet port's, with preamble, check sequence and
-                   gap. frame: from the Ethernet header on, as tc's tbf does. ip: IP packets
+    It changes nothing of a test: the result says which share of the link's payload ceiling the
+    steady bitrate reaches.
+
+    Attributes:
+        rate_bps: Its rate in bit/s; None: unknown.
+        mtu_bytes: The largest IP packet that it takes; None: as large as the path's packets are.
+        encapsulation: The layers around the packets on this link, from the inside outwards, such as
+            "vxlan,esp:aes-gcm-16" (docs/reference/ceiling.md has all of them).
+        framing: What the rate counts. "wire": the bits of an Ethernet port, with preamble, check
+            sequence and gap. "frame": frames from the Ethernet header on, as tc-tbf(8) counts.
+            "ip": IP packets.
+
+    Raises:
+        SpecError: A value is out of range, or the encapsulation can't be read.
     """
 
     rate_bps: int | None = None
@@ -175,8 +215,17 @@ class Link(Checked, frozen=True, kw_only=True):
 
 
 class Credentials(Checked, frozen=True, kw_only=True):
-    """Who the client is, for a server that asks (iperf3's authentication). The server's public RSA
-    key in PEM; `padding` pkcs1 is what iperf3 before 3.17 takes. Never part of a result."""
+    """Authenticate the client to a server that asks for it, in iperf3's way. Never saved.
+
+    Attributes:
+        user: The user's name, without blanks.
+        password: The password, without blanks.
+        public_key: The server's public RSA key in PEM.
+        padding: "oaep", or "pkcs1" as iperf3 before 3.17 needs it.
+
+    Raises:
+        SpecError: A text is empty or has blanks, or the key is too long.
+    """
 
     user: str
     password: str
@@ -189,8 +238,8 @@ class Credentials(Checked, frozen=True, kw_only=True):
         for text in (self.user, self.password):
             if any(c.isspace() for c in text):
                 raise SpecError(
-                    "a user or password can't hold blanks",
-                    hint="iperf3's protocol ends them there",
+                    "a user or password can't have blanks",
+                    hint="iperf3's protocol separates fields by them",
                 )
         within("public key", len(self.public_key), 1, MAX_PEM, "bytes")
 

@@ -1,4 +1,4 @@
-"""Tests with a server: TCP and UDP."""
+"""Specify tests with a server: TCP and UDP."""
 
 from __future__ import annotations
 
@@ -23,14 +23,7 @@ from netmeasure.spec.words import (
 
 
 class _PeerSpec(Checked, frozen=True, kw_only=True):
-    """What tests with a server have in common. `direction` is seen from the client.
-
-    title, extra_data   texts for the results of both ends
-    repeating_payload   the digits 0 to 9 again and again instead of random bytes
-    cpu, server_cpu     the traffic threads of this end, or of the server, run on this CPU only
-    server_output       ask the server for its own output (iperf3's --get-server-output)
-    credentials         for a server that wants to know who asks
-    """
+    """Hold what tests with a server have in common."""
 
     direction: Direction = "upload"
     streams: int = 1
@@ -56,22 +49,42 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
 
     @property
     def limit_s(self) -> float | None:
-        """Seconds to measure after the omitted ones; None where something else ends the test."""
+        """Return the seconds to measure after the omitted ones; None: something else ends it."""
         return self.timing.limit_s
 
 
 class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
-    """A UDP test at a set rate.
+    """Specify a UDP test at a set rate.
 
-    datagram_bytes  payload of a datagram; None: what the path's MTU takes without fragments
-    size_by_mss     None then means iperf3's default: the MSS of the control connection
-    counters_64bit  numbers of datagrams have 64 bits; iperf3's default is 32
-    target_bps      payload bits per second and stream; None: as fast as possible
-    target_pps      instead of target_bps: datagrams per second and stream
-    burst_datagrams sent back to back at each step of the pacing; None: as few as the rate allows
-    offload         let the kernel cut and join datagrams (UDP_SEGMENT, UDP_GRO) where it can
-    ask_offload     ask an iperf3 server (3.21 or newer) for that, too
-    spin_us         the sender stays awake so long before each send: more exact, more CPU
+    Attributes:
+        direction: "upload", "download" or "both", seen from the client.
+        streams: Parallel streams in each direction, 1 to 128.
+        timing: When the test ends, and which part of it counts.
+        title: A text for the results of both ends.
+        extra_data: Another text for the results of both ends.
+        repeating_payload: Send the digits 0 to 9 again and again instead of random bytes.
+        cpu: The only CPU that this end's traffic threads run on; None: any.
+        server_cpu: The only CPU that the server's traffic threads run on; None: any.
+        server_output: Ask the server for its own output (iperf3's --get-server-output).
+        credentials: For a server that authenticates its clients.
+        options: Options of the data sockets.
+        deadlines: How long each kind of wait may take.
+        link: What is known of the slowest link on the path.
+        datagram_bytes: Payload of a datagram, 16 to 65507; None: what the path's MTU takes without
+            fragments.
+        size_by_mss: Make None mean iperf3's default: the MSS of the control connection.
+        counters_64bit: Use 64-bit sequence numbers; iperf3's default is 32 bits.
+        target_bps: Payload bit/s of each stream; None: as fast as possible.
+        target_pps: Datagrams per second of each stream, instead of `target_bps`.
+        burst_datagrams: Datagrams sent back to back at each step of the pacing; None: as few as the
+            rate allows.
+        offload: Let the kernel split and join datagrams where it can (UDP_SEGMENT, UDP_GRO,
+            udp(7)).
+        ask_offload: Ask an iperf3 server (3.21 or newer) for that, too.
+        spin_us: Microseconds that the sender stays awake before each send: more exact, more CPU.
+
+    Raises:
+        SpecError: A value is out of range, or two of them exclude each other.
     """
 
     datagram_bytes: int | None = None
@@ -106,21 +119,44 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
 
     @property
     def total_bytes(self) -> int | None:
-        """The byte limit per direction, given in bytes or datagrams; None when time ends the test,
-        and for datagrams whose size is not known yet."""
+        """Return the byte limit per direction, given in bytes or datagrams.
+
+        None: time ends the test, or the datagrams' size is not known yet.
+        """
         if self.timing.total_blocks is not None:
             return self.timing.total_blocks * self.datagram_bytes if self.datagram_bytes else None
         return self.timing.total_bytes
 
 
 class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
-    """A bulk TCP test.
+    """Specify a bulk TCP test.
 
-    target_bps    per stream; None: as fast as possible
-    burst_blocks  blocks that an iperf3 server sends back to back at a set rate; a netmeasure's
-                  rate is paced by its kernel, which sends no bursts
-    file          each stream this end sends on sends the file, and the test is over at its end at
-                  the latest; each that it receives on writes what comes to it
+    Attributes:
+        direction: "upload", "download" or "both", seen from the client.
+        streams: Parallel streams in each direction, 1 to 128.
+        timing: When the test ends, and which part of it counts.
+        title: A text for the results of both ends.
+        extra_data: Another text for the results of both ends.
+        repeating_payload: Send the digits 0 to 9 again and again instead of random bytes.
+        cpu: The only CPU that this end's traffic threads run on; None: any.
+        server_cpu: The only CPU that the server's traffic threads run on; None: any.
+        server_output: Ask the server for its own output (iperf3's --get-server-output).
+        credentials: For a server that authenticates its clients.
+        options: Options of the data sockets.
+        deadlines: How long each kind of wait may take.
+        link: What is known of the slowest link on the path.
+        block_bytes: Bytes of one send call, up to 1 MiB.
+        target_bps: Bit/s of each stream; None: as fast as possible.
+        burst_blocks: Blocks that an iperf3 server sends back to back at a set rate. A netmeasure
+            leaves the pacing to its kernel, which sends no bursts.
+        send_mode: "copy": send(2) from memory. "sendfile": sendfile(2), without copying.
+        receive_mode: "copy": recv(2) to memory. "discard": the kernel drops the payload (MSG_TRUNC,
+            tcp(7)).
+        file: A regular file. Each stream that this end sends on sends it, and the test is over at
+            its end at the latest; each stream that this end receives on writes to it.
+
+    Raises:
+        SpecError: A value is out of range, or two of them exclude each other.
     """
 
     block_bytes: int = DEFAULT_BLOCK_BYTES
@@ -144,7 +180,7 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
 
     @property
     def total_bytes(self) -> int | None:
-        """The byte limit per direction, given in bytes or blocks; None when time ends the test."""
+        """Return the byte limit per direction, given in bytes or blocks; None: time ends it."""
         if self.timing.total_blocks is not None:
             return self.timing.total_blocks * self.block_bytes
         return self.timing.total_bytes

@@ -1,15 +1,22 @@
-"""Where a test goes: a host, with or without its port, or a URL."""
+"""Read the target of a test: a host, with or without its port, or a URL."""
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from netmeasure.errors import SpecError
-from netmeasure.spec import DEFAULT_PORT
+from netmeasure.spec.words import DEFAULT_PORT, Family
 
 
 def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
-    """("host", port) from "host", "host:port", "192.0.2.1", "2001:db8::1", "[2001:db8::1]:5201".
+    """Return host and port of a target.
 
-    `port` is used where the text names none (default 5201). Raises SpecError.
+    Args:
+        target: "host", "host:port", "192.0.2.1", "2001:db8::1" or "[2001:db8::1]:5201".
+        port: The port if the target names none; None: 5201.
+
+    Raises:
+        SpecError: The target is none of these, or a port is out of range.
     """
     if port is not None and not 1 <= port <= 65_535:
         raise SpecError(f"{port} is not a port: it must be 1 to 65535")
@@ -31,5 +38,21 @@ def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
 
 
 def is_url(target: str) -> bool:
-    """Whether a target is a URL, not a host."""
+    """Return whether a target is a URL, not a host."""
     return "://" in target
+
+
+def check_family(host: str | None, family: Family) -> None:
+    """Raise SpecError if a host is a literal address of the IP version that was not asked for."""
+    if host is None or family == "any":
+        return
+    try:
+        version = ip_address(host.partition("%")[0].strip("[]")).version
+    except ValueError:
+        return  # a name
+    asked = 4 if family == "ipv4" else 6
+    if version != asked:
+        raise SpecError(
+            f"{host} is an IPv{version} address, but only IPv{asked} was asked for",
+            hint=f"ask for IPv{version} or any (leave out -{asked}), or give an IPv{asked} address",
+        )

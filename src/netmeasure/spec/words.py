@@ -1,4 +1,4 @@
-"""The words and the bounds of specifications."""
+"""Define the words and the bounds of specifications."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PassiveMode = Literal["auto", "epsv", "pasv"]
 Framing = Literal["wire", "frame", "ip"]
 
 DEFAULT_PORT = 5201
-#: Bitrates that differ by less are the same, unless told.
+#: Bitrates that differ by less than this share count as the same, unless the user says otherwise.
 DEFAULT_MARGIN = 0.02
 DEFAULT_DURATION_S = 10.0
-#: The most that a test takes which ends by itself (`Timing.until`).
+#: The longest measured time of a test that ends by itself (`Timing.until`), unless given.
 DEFAULT_CAP_S = 60.0
 MIN_UNTIL, MAX_UNTIL = 0.001, 0.5
 DEFAULT_BLOCK_BYTES = 512 * 1024
@@ -29,7 +29,7 @@ MIN_BASELINE_S = 0.2
 MAX_WINDOW_BYTES = 512 * 1024 * 1024
 MAX_MSS_BYTES = 32_767
 MAX_COUNT = 2**63 - 1
-DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's: a test that nobody thought about must not hurt
+DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's: too little to harm a network by mistake
 MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES = 16, 65_507
 MAX_BURST = 1000
 MAX_SPIN_US = 1000
@@ -38,5 +38,5 @@ MAX_FLOW_LABEL = 0xFFFFF
 MAX_DEVICE_NAME = 15  # IFNAMSIZ - 1
 MAX_TEXT = 4096  # an iperf3 server refuses parameters of more than 8192 bytes
 MAX_PEM = 16_384
-#: What these headers say is for one server, and for no file.
+#: HTTP headers whose values are secrets: they are never saved with a result.
 SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")

@@ -34,6 +34,7 @@ from netmeasure.errors import (
 )
 from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
+from netmeasure.spec.fetch import FTP_TYPE
 from netmeasure.transfers.reach import Reach, plain_words, public_url
 from netmeasure.transfers.transfer import TransferStream, TransferWorkload
 
@@ -87,7 +88,7 @@ class FtpClient:
         self._host = parts.hostname or ""
         self._port = parts.port or _PORTS[parts.scheme]
         self._implicit = parts.scheme == "ftps"
-        self._path = unquote(parts.path).removeprefix("/") or "/"
+        self._path = unquote(FTP_TYPE.sub("", parts.path)).removeprefix("/") or "/"
         self._user = unquote(parts.username or "") or spec.user or "anonymous"
         self._password = unquote(parts.password or "") or spec.password or "netmeasure@"
         self._control: _Control | None = None

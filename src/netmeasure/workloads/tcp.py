@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -22,12 +24,25 @@ RECEIVE_BYTES = 128 * 1024
 
 
 def check_file(path: str, *, writing: bool) -> None:
-    """Raise SpecError, before a test begins, where a file can't be sent or written."""
+    """Raise SpecError, before a test begins, if a file can't be sent or written."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT if writing else os.O_RDONLY, 0o666))
+        os.close(_open_file(path, os.O_WRONLY | os.O_CREAT if writing else os.O_RDONLY))
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or str(exc)
         raise SpecError(f"can't {'write' if writing else 'read'} {path}: {reason}") from None
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a file to send it or to write to it.
+
+    Raises OSError, also for a FIFO or a socket: each stream reads the file at offsets of its own,
+    and to open a FIFO would wait for its other end.
+    """
+    with suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            raise OSError(errno.ESPIPE, "it is a FIFO or a socket, not a regular file")
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
 
 
 class TcpPlan(Plan, frozen=True, kw_only=True):
@@ -113,7 +128,7 @@ class TcpWorkload(Workload):
         """What sendfile() sends from: the file, or memory that holds one block."""
         plan = self.plan
         if plan.file is not None:
-            return os.open(plan.file, os.O_RDONLY | os.O_CLOEXEC)
+            return _open_file(plan.file, os.O_RDONLY)
         descriptor = os.memfd_create("netmeasure-payload", os.MFD_CLOEXEC)
         os.write(descriptor, plan.payload(plan.block_bytes))
         return descriptor
@@ -122,8 +137,8 @@ class TcpWorkload(Workload):
         """Where a receiver writes to: every stream from the beginning of the file."""
         if self.plan.file is None:
             return -1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._sink_fds.append(os.open(self.plan.file, flags, 0o666))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        self._sink_fds.append(_open_file(self.plan.file, flags))
         return self._sink_fds[-1]
 
     def _receiver(self, sock: socket.socket) -> Receiver:

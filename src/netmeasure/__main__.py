@@ -1,3 +1,5 @@
+"""Run the program: `python -m netmeasure`."""
+
 import sys
 
 from netmeasure.cli import main

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from netmeasure.analysis.ceiling import Traffic, ceiling, fragment_sizes, right_mtu
 from netmeasure.analysis.flow_ceiling import flow_ceiling
 from netmeasure.errors import SpecError
-from netmeasure.overhead.sizes import IpVersion, Packet, parse_stack, wrapped
+from netmeasure.overhead.encapsulation import Packet, parse_stack, wrapped
+from netmeasure.overhead.sizes import IpVersion
 from netmeasure.report.ceiling import conditions, mismatch, share_row
 from netmeasure.result import Ceiling, Flow, SocketFacts, Steady, StreamReport, TcpInfo
 from netmeasure.spec import HttpSpec, Link, TcpSpec, UdpSpec

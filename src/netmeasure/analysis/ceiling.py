@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from netmeasure.errors import SpecError
+from netmeasure.overhead.encapsulation import Encapsulation, Packet, is_tunnel, parse_stack, wrapped
 from netmeasure.overhead.sizes import (
     CHECK_SEQUENCE,
     ETHERNET,
@@ -28,14 +29,9 @@ from netmeasure.overhead.sizes import (
     TCP,
     TIMESTAMPS,
     UDP,
-    Encapsulation,
     Header,
     IpVersion,
-    Packet,
-    is_tunnel,
-    parse_stack,
     sack,
-    wrapped,
 )
 from netmeasure.result import Ceiling, CeilingLayer
 from netmeasure.spec import Framing, Link

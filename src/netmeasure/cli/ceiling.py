@@ -11,7 +11,7 @@ from netmeasure.cli.output import show, write_json
 from netmeasure.cli.specs import Options, link_of
 from netmeasure.engine import sockets
 from netmeasure.engine.path import path_facts
-from netmeasure.overhead.sizes import is_tunnel, parse_stack
+from netmeasure.overhead.encapsulation import is_tunnel, parse_stack
 from netmeasure.report.ceiling import mismatch, render
 from netmeasure.result import Ceiling, PathFacts
 from netmeasure.spec import Deadlines, Link

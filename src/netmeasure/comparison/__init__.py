@@ -1,1 +1,1 @@
-"""Compare two sets of runs: their figures, the ratio with its interval, what differed."""
+"""Compare two sets of runs of the same test."""

@@ -1,4 +1,4 @@
-"""compare(): two sets of runs of the same test, their ratio, and which part of a run moved."""
+"""Compare two sets of runs of the same test: their ratio, and which part of a run moved."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.result import SCHEMA_VERSION, FlowDirection, Result
 from netmeasure.spec import DEFAULT_MARGIN, Spec
 
-#: Fewer runs of a side say nothing of how much they scatter.
+#: From this many runs of each side on, their scatter is known well enough for a verdict.
 MIN_RUNS = 3
 
 Verdict = Literal["less", "more", "equal", "unclear", "too_few"]
 
 
 class Part(NamedTuple):
-    """What may move. As a ratio, or as a difference; a change below `least` of the figure itself,
-    and below `floor` in its own unit, is no matter."""
+    """Say how a figure of a run is compared.
+
+    Attributes:
+        name: The field of `RunFigures`.
+        relative: Whether the change is the ratio B / A or the difference B - A.
+        least: The least change that matters, as a share of the figure.
+        floor: The least difference that matters, in the figure's own unit.
+    """
 
     name: str
     relative: bool
@@ -43,14 +49,17 @@ PARTS = (
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure of `RunFigures` on both sides.
+    """Hold one figure of the runs of both sides, and how it changed.
 
-    a, b       means over the runs that count and have it
-    relative   True: `change` is B / A; False: it is B - A, in the figure's unit
-    change     its interval is wider than 95 %, so that those of all components together hold as
-               often as that (Bonferroni)
-    moved      the interval excludes that nothing changed, and the change is large enough to
-               matter; None: too few runs to tell
+    Attributes:
+        name: The field of `RunFigures`, such as "set_up_ns".
+        relative: True: `change` is B / A. False: it is B - A, in the figure's unit.
+        a: The mean over the runs of A that count and have the figure; None: no run has.
+        b: The same of B.
+        change: The change with its confidence interval. The level is above 95 %, so that the
+            intervals of all components hold together in 95 % (Bonferroni's correction).
+        moved: Whether the interval excludes "no change" and the change is large enough to matter;
+            None: too few runs to tell.
     """
 
     name: str
@@ -62,13 +71,21 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The runs of both sides in one direction.
+    """Hold the comparison of the runs of both sides in one direction.
 
-    ratio        of the steady bitrates, B / A: geometric means, 95 % by Welch's t on logarithms
-    verdict      less, more: B than A. equal: the interval lies within the margin around 1, also
-                 where it excludes 1. unclear: it holds 1, and values beyond the margin. too_few
-    runs_needed  of each side for an interval of half the margin, if runs scatter as these; None:
-                 can't be told, or is out of reach
+    Attributes:
+        direction: "upload" or "download", seen from the client.
+        a: The runs of A.
+        b: The runs of B.
+        ratio: The steady bitrates, B / A: a ratio of geometric means with its 95 % confidence
+            interval (Welch's t on the logarithms, Biometrika 34 (1947) 28); None: no run has one.
+        verdict: "less" or "more": B carries less or more than A. "equal": the interval lies within
+            the margin around 1, even if it excludes 1. "unclear": the interval holds 1 and values
+            beyond the margin. "too_few": fewer than 3 runs of a side count.
+        runs_needed: Runs of each side that would give an interval of half the margin, if they
+            scatter as these do; None: it can't be told, or is more than 1000.
+        components: The other figures of the runs.
+        differences: Facts that are not the same in all runs.
     """
 
     direction: FlowDirection
@@ -81,13 +98,16 @@ class FlowComparison(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...]
 
     def component(self, name: str) -> Component | None:
-        """By the name of its figure; None where neither side has it."""
+        """Return the component of a figure such as "set_up_ns"; None: neither side has it."""
         return next((one for one in self.components if one.name == name), None)
 
     def is_below(self, limit: float) -> bool | None:
-        """Whether B carries less than `limit` times what A does, by the best estimate, and that it
-        carries less at all (or less than `limit`, where that is above 1) is beyond doubt. None: the
-        estimate is below, but not beyond doubt, or there is none."""
+        """Return whether B surely carries less than `limit` times what A does.
+
+        True: the best estimate of the ratio is below `limit`, and the confidence interval shows
+        that B carries less at all (or less than `limit`, if that is above 1). False: the estimate
+        is not below `limit`. None: the interval is too wide to tell, or there is no ratio.
+        """
         if self.verdict == "too_few" or self.ratio is None:
             return None
         if self.ratio.value >= limit:
@@ -97,11 +117,18 @@ class FlowComparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of comparing B with A, one for each direction that both have.
+    """Hold the comparison of two sets of runs, B with A.
 
-    spec_a, spec_b  of the first run of each
-    in_turns   False: one side was measured after the other, so what changed meanwhile on the way
-               is part of the difference; None: not known
+    Attributes:
+        schema_version: The version of the document's format.
+        name_a: What A is called.
+        name_b: What B is called.
+        spec_a: The specification of A's first run.
+        spec_b: The specification of B's first run.
+        margin: Bitrates that differ by no more than this share count as equal.
+        in_turns: Whether A and B were measured in turns. False: one after the other, so that what
+            changed on the path meanwhile is part of the difference. None: not known.
+        flows: The comparison of each direction that both sides have.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -115,23 +142,29 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def flow(self) -> FlowComparison:
-        """The only direction; of tests in both, the upload."""
+        """Return the comparison of the only direction, or of the upload of two-way tests."""
         return self.flows[0]
 
     @property
     def ratio(self) -> Estimate | None:
+        """Return the ratio of `flow`."""
         return self.flow.ratio
 
     @property
     def verdict(self) -> Verdict:
+        """Return the verdict of `flow`."""
         return self.flow.verdict
 
     def is_below(self, limit: float) -> bool | None:
-        """Whether any direction is; None where none surely is, but one may be."""
+        """Return whether B is below in any direction, as `FlowComparison.is_below` says.
+
+        None: B is surely below in no direction, but may be in one.
+        """
         found = [flow.is_below(limit) for flow in self.flows]
         return True if True in found else None if None in found else False
 
     def to_json(self, *, indent: int = 2) -> bytes:
+        """Return the comparison as UTF-8 JSON."""
         return msgspec.json.format(msgspec.json.encode(self), indent=indent)
 
 
@@ -143,10 +176,18 @@ def compare(
     name_b: str = "B",
     margin: float = DEFAULT_MARGIN,
 ) -> Comparison:
-    """Compare B with A: sets of results, or lists. Runs that broke off are shown and do not count.
+    """Compare B with A. Runs that broke off are shown and do not count.
 
-    `margin`: bitrates that differ by no more are the same. Raises ResultFormatError where the two
-    have nothing in common, and SpecError.
+    Args:
+        a: The runs of A, such as a `ResultSet` or a list of results.
+        b: The runs of B.
+        name_a: What to call A.
+        name_b: What to call B.
+        margin: Bitrates that differ by no more than this share count as equal.
+
+    Raises:
+        SpecError: The margin is not between 0 and 1.
+        ResultFormatError: A side has no measured run, or the two have no direction in common.
     """
     if not 0 < margin < 1:
         raise SpecError(f"margin is {margin:g}: it must be between 0 and 1", hint="0.02 is 2 %")

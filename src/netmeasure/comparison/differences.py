@@ -1,4 +1,4 @@
-"""What two sets of runs should have in common, and where they differ."""
+"""Find facts in which two sets of runs differ although they should have them in common."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from netmeasure.result import FlowDirection, Result, SideReport, StreamReport
 from netmeasure.spec import FtpSpec, HttpSpec, TcpSpec, UdpSpec
 
 Facts = dict[str, str | int | float | bool | None]
-#: These tell who measured; that they differ may be the very thing that is compared.
+#: Facts that say who measured: the difference may be just what is compared.
 WHO = frozenset({"client's host", "server's host"})
-#: Options of sockets that change figures, and that no socket is asked for afterwards.
+#: Socket options that change figures and are not read back from the sockets.
 _OPTIONS = {
     "no_delay": "TCP_NODELAY",
     "window_bytes": "socket buffers",
@@ -26,9 +26,13 @@ _UNITS = {"window_bytes": "bytes", "pacing_bps": "bit/s"}
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """A fact that is not the same in all runs, with its values on each side.
+    """Hold a fact that is not the same in all runs, with its values on each side.
 
-    matters   False: it says who measured, and need not change a figure
+    Attributes:
+        name: The fact, such as "congestion control".
+        a: Its distinct values in the runs of A, as text.
+        b: Its distinct values in the runs of B.
+        matters: Whether it may change a figure. False: it only says who measured.
     """
 
     name: str
@@ -40,7 +44,10 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 def differences(
     a: Iterable[Result], b: Iterable[Result], direction: FlowDirection
 ) -> tuple[Difference, ...]:
-    """All of them, what was asked for first. What is unknown on one side is no difference."""
+    """Return all differences in one direction, what was asked for first.
+
+    What is unknown on one side is no difference.
+    """
     of_a, of_b = ([facts(result, direction) for result in side] for side in (a, b))
     names = dict.fromkeys(name for one in (*of_a, *of_b) for name in one)
     found = (
@@ -51,7 +58,7 @@ def differences(
 
 
 def facts(result: Result, direction: FlowDirection) -> Facts:
-    """What may change the figures of a run without being what was to be measured."""
+    """Return what may change a run's figures without being what was to be measured."""
     flow = next((flow for flow in result.flows if flow.direction == direction), None)
     streams = () if flow is None else flow.streams
     senders = [stream.sender for stream in streams if stream.sender is not None]
@@ -154,12 +161,12 @@ def _host(end: str, side: SideReport) -> Facts:
 
 
 def _unit(value: int | None, unit: str | None) -> str | int | None:
-    """All digits of it: two values that differ must not look alike."""
+    """Return a value with all its digits and its unit: values that differ must not look alike."""
     return value if value is None or unit is None else f"{value} {unit}"
 
 
 def _each(values: Iterable[str | int | float | None]) -> str | None:
-    """The distinct values of a run's streams."""
+    """Return the distinct values of a run's streams as text; None: all are unknown."""
     known = dict.fromkeys(_text(value) for value in values if value is not None)
     return ", ".join(sorted(known)) or None
 

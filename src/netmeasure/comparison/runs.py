@@ -1,4 +1,4 @@
-"""What comparisons need of each run, and what several runs of the same test say together."""
+"""Extract what comparisons need of each run, and summarise several runs of the same test."""
 
 from __future__ import annotations
 
@@ -11,23 +11,33 @@ from netmeasure.analysis.samples import Estimate, mean
 from netmeasure.result import Flow, FlowDirection, Loss, Result, Spread, Stretch, Totals
 
 GB = 10**9
-#: What lies beyond this, in any unit, comes from no measurement.
+#: No figure of a measurement is larger, in any of the units that results use.
 MAX_FIGURE = 1e21
 
 Number = TypeVar("Number", int, float)
 
 
 class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One run in one direction. None: not known.
+    """Hold the figures of one run in one direction. None: not known.
 
-    complete             False: it broke off, or was aborted; then it counts for nothing
-    verdict, margin      of the steady state; half its interval as a share of the rate
-    ceiling_share        of what the link can carry at most, where the test was told its rate
-    from_first_attempt_bps  the average since the first connect attempt: other tools' figure
-    ramp_ns, ramp_lost_bytes  before the steady state; how much more that time carries when steady
-    *_cpu_s_per_gb       CPU time of that end's traffic threads for each 10^9 bytes delivered
-    retransmits_per_gb   segments
-    loss_ratio           datagrams lost of those sent
+    Attributes:
+        complete: False: the run broke off or was stopped early, and does not count.
+        error: Why it broke off.
+        verdict: The verdict on its steady state.
+        margin: Half the confidence interval of its steady bitrate, as a share of it.
+        steady_bps: Its steady bitrate in bit/s.
+        ceiling_share: The steady bitrate over the link's payload ceiling, where the specification
+            has the link's rate.
+        from_first_attempt_bps: The average since the first connect attempt, in bit/s, which other
+            tools print.
+        set_up_ns: Connection set-up.
+        syn_retransmits: SYNs sent again.
+        ramp_ns: The time before the steady state.
+        ramp_lost_bytes: How much more the ramp's time carries in the steady state.
+        sender_cpu_s_per_gb: CPU seconds of the sending threads per 10^9 bytes delivered.
+        receiver_cpu_s_per_gb: CPU seconds of the receiving threads per 10^9 bytes delivered.
+        retransmits_per_gb: Segments sent again per 10^9 bytes delivered.
+        loss_ratio: Datagrams lost of those sent, 0 to 1.
     """
 
     complete: bool
@@ -48,15 +58,19 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> bool:
-        """Whether its rate is one of those that count."""
+        """Return whether the run counts: it is complete and its steady bitrate is known."""
         return self.complete and self.steady_bps is not None
 
 
 class RunsSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Runs of the same test in one direction.
+    """Hold the summary of runs of the same test in one direction.
 
-    steady_bps   the mean of the runs that count, and its interval from the scatter between runs
-    set_up       the distribution of set-up, over all runs that got that far
+    Attributes:
+        direction: "upload" or "download", seen from the client.
+        runs: The figures of each run.
+        steady_bps: The mean steady bitrate of the runs that count, in bit/s, with its 95 %
+            confidence interval from the scatter between runs; None: no run counts.
+        set_up: The distribution of set-up, over all runs that got that far.
     """
 
     direction: FlowDirection
@@ -66,22 +80,22 @@ class RunsSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counted(self) -> int:
-        """How many of them count."""
+        """Return how many runs count."""
         return sum(run.counts for run in self.runs)
 
     def values(self, name: str) -> list[float]:
-        """A figure of each run that counts and has it."""
+        """Return a figure, such as "set_up_ns", of each run that counts and has it."""
         found = (getattr(run, name) for run in self.runs if run.counts)
         return [float(value) for value in found if value is not None]
 
 
 def directions(results: Iterable[Result]) -> list[FlowDirection]:
-    """The directions in which anything was measured, in the order of their first appearance."""
+    """Return the directions in which anything was measured, in order of first appearance."""
     return list(dict.fromkeys(flow.direction for result in results for flow in result.flows))
 
 
 def summarise(results: Iterable[Result], direction: FlowDirection) -> RunsSummary:
-    """What these runs say together of one direction; one that broke off is among them."""
+    """Return the summary of some results in one direction; runs that broke off do not count."""
     runs = tuple(figures(result, direction) for result in results)
     summary = RunsSummary(
         direction=direction,
@@ -92,7 +106,7 @@ def summarise(results: Iterable[Result], direction: FlowDirection) -> RunsSummar
 
 
 def figures(result: Result, direction: FlowDirection) -> RunFigures:
-    """What comparisons need of one run."""
+    """Return the figures of one result in one direction."""
     error = None if result.error is None else result.error.message
     flow = next((flow for flow in result.flows if flow.direction == direction), None)
     if flow is None:
@@ -141,5 +155,5 @@ def _loss_ratio(loss: Loss) -> float | None:
 
 
 def _plausible(value: Number | None) -> Number | None:
-    """A saved document may hold any number; what can't have been measured is not known."""
+    """Return a number of a saved document, or None if no measurement gives it."""
     return value if value is not None and 0 <= value <= MAX_FIGURE else None

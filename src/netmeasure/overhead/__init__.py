@@ -1,1 +1,1 @@
-"""Header sizes of protocols and encapsulations, and the parser of stacks of them."""
+"""Know the sizes of all headers, and how encapsulations put them around packets."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from netmeasure.errors import SpecError
-from netmeasure.overhead.sizes import MAX_MTU_BYTES, parse_stack
+from netmeasure.overhead.encapsulation import parse_stack
+from netmeasure.overhead.sizes import MAX_MTU_BYTES
 from netmeasure.spec.checked import Checked, check_device, check_keepalive, within
 from netmeasure.spec.target import check_family
 from netmeasure.spec.words import (

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 import netmeasure as nm
-from netmeasure.repetition import Side, turns
+from netmeasure.repetition import Alternative, turns
 from netmeasure.report.compare import render
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -31,7 +31,7 @@ async def compared(network: Network, pairs: int, seconds: float) -> nm.Compariso
     spec = nm.TcpSpec(
         timing=nm.Timing(duration_s=seconds), options=nm.SocketOptions(congestion="cubic")
     )
-    runs: dict[Side, list[nm.Result]] = {"a": [], "b": []}
+    runs: dict[Alternative, list[nm.Result]] = {"a": [], "b": []}
     with network.enter("server"):
         server = await nm.serve(None, 0).__aenter__()
     with network.enter("client"):

@@ -14,7 +14,7 @@ from netmeasure.errors import MeasureError, SpecError
 from netmeasure.result import Result
 from netmeasure.spec import Spec
 
-Side = Literal["a", "b"]
+Alternative = Literal["a", "b"]
 MAX_TIMES = 10_000
 
 
@@ -44,18 +44,18 @@ async def alternate(
     *,
     pairs: int = 5,
     port: int | None = None,
-) -> AsyncGenerator[tuple[Side, Result], None]:
+) -> AsyncGenerator[tuple[Alternative, Result], None]:
     """Measure two targets (or one, by two specifications) in turns: A B B A and so on, each of them
     `pairs` times. `spec_b` is `spec` unless given. Otherwise as `repeat`."""
     check_times(pairs)
     sides = {"a": (a, spec), "b": (b, spec if spec_b is None else spec_b)}
-    before: dict[Side, list[Result]] = {"a": [], "b": []}
+    before: dict[Alternative, list[Result]] = {"a": [], "b": []}
     for side in turns(pairs):
         before[side].append(await _measured(*sides[side], port, before[side]))
         yield side, before[side][-1]
 
 
-def turns(pairs: int) -> Iterator[Side]:
+def turns(pairs: int) -> Iterator[Alternative]:
     """Whose turn it is: a b, b a, a b and so on."""
     for pair in range(pairs):
         yield from ("b", "a") if pair % 2 else ("a", "b")

@@ -19,7 +19,7 @@ from netmeasure.engine import sockets
 from netmeasure.engine.control import ControlChannel
 from netmeasure.peer.client.data_phase import ClientData
 from netmeasure.peer.client.test import PeerTest
-from netmeasure.protocol import Message, Phase, Side
+from netmeasure.protocol import Message, Side, State
 from support.optional import known
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -28,14 +28,14 @@ DIRECTIONS = ("upload", "download", "both")
 LONG = nm.Timing(duration_s=60, interval_s=0.02)
 #: Where the client waits for a message of the server.
 WAITS = (
-    Phase.IDENTIFIED,
-    Phase.OFFERED,
-    Phase.CREATING,
-    Phase.STARTING,
-    Phase.RUNNING,
-    Phase.ENDING,
-    Phase.ANSWERING,
-    Phase.ANSWERED,
+    State.IDENTIFIED,
+    State.OFFERED,
+    State.CREATING,
+    State.STARTING,
+    State.RUNNING,
+    State.ENDING,
+    State.ANSWERING,
+    State.ANSWERED,
 )
 
 
@@ -137,24 +137,24 @@ async def cancelled_at(gate: Gate, direction: str = "both", streams: int = 2) ->
 
 @pytest.mark.parametrize("phase", WAITS, ids=lambda phase: phase.name)
 def test_cancelled_while_it_waits_for_the_server(
-    run: RunLoop, runs: list[nm.Run], monkeypatch: pytest.MonkeyPatch, phase: Phase
+    run: RunLoop, runs: list[nm.Run], monkeypatch: pytest.MonkeyPatch, phase: State
 ) -> None:
     gate = Gate()
     receive = ControlChannel.receive
 
     async def stuck(self: ControlChannel, *, deadline_s: float | None) -> Message:
-        if self.connection.side is Side.CLIENT and self.connection.phase is phase:
+        if self.connection.side is Side.CLIENT and self.connection.state is phase:
             await gate.stay()
         return await receive(self, deadline_s=deadline_s)
 
     monkeypatch.setattr(ControlChannel, "receive", stuck)
     theirs = run(cancelled_at(gate))
     assert_cut_short(runs[0].result, "cancelled")
-    if phase is Phase.IDENTIFIED:
+    if phase is State.IDENTIFIED:
         assert theirs is None
     else:
         assert_cut_short(theirs, "peer_terminated")
-    if phase in (Phase.ENDING, Phase.ANSWERING, Phase.ANSWERED):
+    if phase in (State.ENDING, State.ANSWERING, State.ANSWERED):
         assert_measured(runs[0].result)
 
 
@@ -491,7 +491,7 @@ def test_a_server_closed_while_results_are_exchanged(
 
     async def stuck(self: ControlChannel, *, deadline_s: float | None) -> Message:
         # the server waits for the client's results, and the client for those of the server
-        if self.connection.side is Side.SERVER and self.connection.phase is Phase.EXCHANGING:
+        if self.connection.side is Side.SERVER and self.connection.state is State.EXCHANGING:
             await gate.stay()
         return await receive(self, deadline_s=deadline_s)
 

@@ -43,7 +43,7 @@ def ends(
     sent: StreamReport | None,
     received: StreamReport | None,
     spec: PeerSpec | None = None,
-    seen: figures.Watched | None = None,
+    seen: figures.Observed | None = None,
 ) -> figures.Ends:
     stream = StreamResult(id=1, sender=sent, receiver=received)
     result = Result(
@@ -53,7 +53,7 @@ def ends(
         target="",
         flows=(Flow(direction="upload", streams=(stream,)),),
     )
-    found = figures.direction(result, "upload", [1], seen or figures.Watched())
+    found = figures.direction(result, "upload", [1], seen or figures.Observed())
     assert found.total == figures.total([found.streams[1]])
     return found.streams[1]
 
@@ -99,7 +99,7 @@ def test_nothing_at_all() -> None:
 
 
 def test_retransmissions_of_the_omitted_time_are_left_out() -> None:
-    seen = figures.Watched()
+    seen = figures.Observed()
     for omitted, count in ((True, 5), (False, 2)):
         stream = StreamInterval(id=1, bytes=1, retransmits=count, cwnd_bytes=count)
         seen.add(interval(stream, omitted))
@@ -247,5 +247,5 @@ def test_the_names_of_congestion_controls_are_each_sides() -> None:
         target="",
         flows=(Flow(direction=way, streams=(stream,)),),
     )
-    found = figures.direction(result, way, [1], figures.Watched())
+    found = figures.direction(result, way, [1], figures.Observed())
     assert (found.sender_congestion, found.receiver_congestion) == ("cubic", "bbr")

@@ -15,7 +15,7 @@ import pytest
 import netmeasure as nm
 from netmeasure.cli.exits import Exit
 from netmeasure.comparison.comparison import Comparison
-from netmeasure.repetition import Side, turns
+from netmeasure.repetition import Alternative, turns
 from netmeasure.report.compare import sentences
 from support.netns import SIDES, Network, ip
 from support.optional import known
@@ -123,8 +123,8 @@ def test_a_late_network_carries_the_same(network: Network, run_once: RunOnce) ->
         options=nm.SocketOptions(congestion="cubic", window_bytes=4_000_000),
     )
 
-    async def measured() -> dict[Side, list[nm.Result]]:
-        runs: dict[Side, list[nm.Result]] = {"a": [], "b": []}
+    async def measured() -> dict[Alternative, list[nm.Result]]:
+        runs: dict[Alternative, list[nm.Result]] = {"a": [], "b": []}
         with network.enter("server"):
             server = await nm.serve(None, 0).__aenter__()
         with network.enter("client"):

@@ -19,9 +19,9 @@ from netmeasure.protocol import (
     NeedData,
     Parameters,
     PeerResults,
-    Phase,
     ServerError,
     Side,
+    State,
 )
 from netmeasure.result import Host
 
@@ -123,20 +123,20 @@ WIRE: dict[Kind, bytes] = {
 JSON_KINDS = frozenset({Kind.PARAMETERS, Kind.CLIENT_RESULTS, Kind.SERVER_RESULTS})
 
 #: The regular dialogue with the extension; the plain one leaves EXTENSION out.
-STEPS: tuple[tuple[Phase, Side, Kind, Phase], ...] = (
-    (Phase.START, Side.CLIENT, Kind.COOKIE, Phase.IDENTIFIED),
-    (Phase.IDENTIFIED, Side.SERVER, Kind.PARAM_EXCHANGE, Phase.ASKED),
-    (Phase.ASKED, Side.CLIENT, Kind.PARAMETERS, Phase.OFFERED),
-    (Phase.OFFERED, Side.SERVER, Kind.EXTENSION, Phase.EXTENDED),
-    (Phase.EXTENDED, Side.SERVER, Kind.CREATE_STREAMS, Phase.CREATING),
-    (Phase.CREATING, Side.SERVER, Kind.TEST_START, Phase.STARTING),
-    (Phase.STARTING, Side.SERVER, Kind.TEST_RUNNING, Phase.RUNNING),
-    (Phase.RUNNING, Side.CLIENT, Kind.TEST_END, Phase.ENDING),
-    (Phase.ENDING, Side.SERVER, Kind.EXCHANGE_RESULTS, Phase.EXCHANGING),
-    (Phase.EXCHANGING, Side.CLIENT, Kind.CLIENT_RESULTS, Phase.ANSWERING),
-    (Phase.ANSWERING, Side.SERVER, Kind.SERVER_RESULTS, Phase.ANSWERED),
-    (Phase.ANSWERED, Side.SERVER, Kind.DISPLAY_RESULTS, Phase.DISPLAYING),
-    (Phase.DISPLAYING, Side.CLIENT, Kind.IPERF_DONE, Phase.OVER),
+STEPS: tuple[tuple[State, Side, Kind, State], ...] = (
+    (State.START, Side.CLIENT, Kind.COOKIE, State.IDENTIFIED),
+    (State.IDENTIFIED, Side.SERVER, Kind.PARAM_EXCHANGE, State.ASKED),
+    (State.ASKED, Side.CLIENT, Kind.PARAMETERS, State.OFFERED),
+    (State.OFFERED, Side.SERVER, Kind.EXTENSION, State.EXTENDED),
+    (State.EXTENDED, Side.SERVER, Kind.CREATE_STREAMS, State.CREATING),
+    (State.CREATING, Side.SERVER, Kind.TEST_START, State.STARTING),
+    (State.STARTING, Side.SERVER, Kind.TEST_RUNNING, State.RUNNING),
+    (State.RUNNING, Side.CLIENT, Kind.TEST_END, State.ENDING),
+    (State.ENDING, Side.SERVER, Kind.EXCHANGE_RESULTS, State.EXCHANGING),
+    (State.EXCHANGING, Side.CLIENT, Kind.CLIENT_RESULTS, State.ANSWERING),
+    (State.ANSWERING, Side.SERVER, Kind.SERVER_RESULTS, State.ANSWERED),
+    (State.ANSWERED, Side.SERVER, Kind.DISPLAY_RESULTS, State.DISPLAYING),
+    (State.DISPLAYING, Side.CLIENT, Kind.IPERF_DONE, State.OVER),
 )
 EXTENDED_DIALOGUE = tuple((side, kind) for _, side, kind, _ in STEPS)
 PLAIN_DIALOGUE = tuple(step for step in EXTENDED_DIALOGUE if step[1] is not Kind.EXTENSION)
@@ -151,15 +151,15 @@ INTERRUPTIONS: dict[Kind, Side] = {
 SENDER: dict[Kind, Side] = {kind: side for _, side, kind, _ in STEPS} | INTERRUPTIONS
 
 
-def leads_to(phase: Phase, kind: Kind) -> Phase | None:
+def leads_to(state: State, kind: Kind) -> State | None:
     """The test's own idea of what may follow what."""
-    if phase is Phase.OVER:
+    if state is State.OVER:
         return None
-    if kind in INTERRUPTIONS and (phase, SENDER[kind]) != (Phase.START, Side.CLIENT):
-        return Phase.OVER
-    if (phase, kind) == (Phase.OFFERED, Kind.CREATE_STREAMS):
-        return Phase.CREATING
-    return {(before, k): after for before, _, k, after in STEPS}.get((phase, kind))
+    if kind in INTERRUPTIONS and (state, SENDER[kind]) != (State.START, Side.CLIENT):
+        return State.OVER
+    if (state, kind) == (State.OFFERED, Kind.CREATE_STREAMS):
+        return State.CREATING
+    return {(before, k): after for before, _, k, after in STEPS}.get((state, kind))
 
 
 def drain(connection: Connection) -> Iterator[Message]:
@@ -168,26 +168,26 @@ def drain(connection: Connection) -> Iterator[Message]:
         yield message
 
 
-def end_at(phase: Phase, side: Side) -> Connection:
-    """One end that has come to `phase` by the extended dialogue."""
+def end_at(state: State, side: Side) -> Connection:
+    """One end that has come to `state` by the extended dialogue."""
     connection = Connection(side)
     for before, sender, kind, _ in STEPS:
-        if before is phase:
+        if before is state:
             return connection
         if sender is side:
             connection.send(kind, PAYLOADS.get(kind))
         else:
             connection.receive_data(WIRE[kind])
             assert [message.kind for message in drain(connection)] == [kind]
-    assert connection.phase is phase
+    assert connection.state is state
     return connection
 
 
 def outcome(
-    side: Side, phase: Phase, chunks: Iterable[bytes], *, eof: bool = True
-) -> tuple[list[Message], str, Phase]:
-    """The messages that `chunks` make, how it ended, and in which phase."""
-    connection = end_at(phase, side)
+    side: Side, state: State, chunks: Iterable[bytes], *, eof: bool = True
+) -> tuple[list[Message], str, State]:
+    """The messages that `chunks` make, how it ended, and in which state."""
+    connection = end_at(state, side)
     messages: list[Message] = []
     ended = NeedData.__name__
     for chunk in (*chunks, *([b""] if eof else [])):
@@ -202,7 +202,7 @@ def outcome(
         assert isinstance(answer, NeedData | Closed)
         ended = type(answer).__name__
         assert_bounded(connection)
-    return messages, ended, connection.phase
+    return messages, ended, connection.state
 
 
 def assert_bounded(connection: Connection) -> None:
@@ -210,7 +210,7 @@ def assert_bounded(connection: Connection) -> None:
     held = connection.trailing_data
     if len(held) < 37:
         return
-    assert connection.phase not in (Phase.START, Phase.OVER)
+    assert connection.state not in (State.START, State.OVER)
     start = {0: 0, 0x40: 1}[held[0]]
     announced = int.from_bytes(held[start : start + 4], "big")
     assert 0 < announced < 2**24

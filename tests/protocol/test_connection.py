@@ -1,4 +1,4 @@
-"""The control connection's machine: every phase with every event, for both ends."""
+"""The control connection's machine: every state with every event, for both ends."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ from netmeasure.protocol import (
     Message,
     NeedData,
     Parameters,
-    Phase,
     ServerError,
     Side,
+    State,
 )
 
 DIALOGUES = pytest.mark.parametrize(
     "dialogue", [PLAIN_DIALOGUE, EXTENDED_DIALOGUE], ids=["plain", "extended"]
 )
 BOTH_SIDES = pytest.mark.parametrize("side", Side, ids=lambda side: side.value)
-EVERY_PHASE = pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.name)
+EVERY_STATE = pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 EVERY_KIND = pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.name)
 REGULAR_STEPS = pytest.mark.parametrize(
     ("before", "sender", "kind", "after"), STEPS, ids=[kind.name for _, _, kind, _ in STEPS]
 )
 
 
-def ignores_everything(side: Side, phase: Phase) -> bool:
-    return phase is Phase.OVER or (side is Side.CLIENT and phase is Phase.DISPLAYING)
+def ignores_everything(side: Side, state: State) -> bool:
+    return state is State.OVER or (side is Side.CLIENT and state is State.DISPLAYING)
 
 
 def without_nulls(members: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in members.items() if value is not None}
 
 
-def json_due(phase: Phase) -> Kind | None:
-    return next((k for before, _, k, _ in STEPS if before is phase and k in JSON_KINDS), None)
+def json_due(state: State) -> Kind | None:
+    return next((k for before, _, k, _ in STEPS if before is state and k in JSON_KINDS), None)
 
 
-def test_steps_cover_every_phase_and_kind() -> None:
-    assert {before for before, *_ in STEPS} == set(Phase) - {Phase.OVER}
+def test_steps_cover_every_state_and_kind() -> None:
+    assert {before for before, *_ in STEPS} == set(State) - {State.OVER}
     assert set(SENDER) == set(WIRE) == set(Kind)
 
 
@@ -74,8 +74,8 @@ def test_dialogue_step_by_step(dialogue: tuple[tuple[Side, Kind], ...]) -> None:
         ends[side.other].receive_data(data)
         assert ends[side.other].next_message() == Message(kind, PAYLOADS.get(kind))
         assert isinstance(ends[side.other].next_message(), NeedData)
-        assert ends[Side.CLIENT].phase is ends[Side.SERVER].phase
-    assert ends[Side.CLIENT].phase is Phase.OVER
+        assert ends[Side.CLIENT].state is ends[Side.SERVER].state
+    assert ends[Side.CLIENT].state is State.OVER
 
 
 @DIALOGUES
@@ -99,7 +99,7 @@ def test_dialogue_in_pieces(dialogue: tuple[tuple[Side, Kind], ...], piece: int)
 
 @EVERY_KIND
 def test_sent_bytes(kind: Kind) -> None:
-    before = next((phase for phase, _, k, _ in STEPS if k is kind), Phase.RUNNING)
+    before = next((state for state, _, k, _ in STEPS if k is kind), State.RUNNING)
     data = end_at(before, SENDER[kind]).send(kind, PAYLOADS.get(kind))
     if kind in JSON_KINDS or kind is Kind.EXTENSION:
         head = b"\x40" if kind is Kind.EXTENSION else b""
@@ -113,66 +113,66 @@ def test_sent_bytes(kind: Kind) -> None:
 
 
 @BOTH_SIDES
-@EVERY_PHASE
+@EVERY_STATE
 @EVERY_KIND
-def test_send(side: Side, phase: Phase, kind: Kind) -> None:
-    connection = end_at(phase, side)
-    after = leads_to(phase, kind)
+def test_send(side: Side, state: State, kind: Kind) -> None:
+    connection = end_at(state, side)
+    after = leads_to(state, kind)
     if SENDER[kind] is side and after is not None:
         connection.send(kind, PAYLOADS.get(kind))
-        assert connection.phase is after
+        assert connection.state is after
         return
     with pytest.raises(LocalProtocolError) as caught:
         connection.send(kind, PAYLOADS.get(kind))
-    for word in (side.value, kind.name, phase.value):
+    for word in (side.value, kind.name, state.value):
         assert word in str(caught.value)
-    assert connection.phase is phase
+    assert connection.state is state
 
 
 @BOTH_SIDES
-@EVERY_PHASE
+@EVERY_STATE
 @EVERY_KIND
-def test_receive(side: Side, phase: Phase, kind: Kind) -> None:
-    connection = end_at(phase, side)
+def test_receive(side: Side, state: State, kind: Kind) -> None:
+    connection = end_at(state, side)
     connection.receive_data(WIRE[kind])
-    after = leads_to(phase, kind)
-    if ignores_everything(side, phase):
+    after = leads_to(state, kind)
+    if ignores_everything(side, state):
         assert isinstance(connection.next_message(), NeedData)
-        assert connection.phase is phase
+        assert connection.state is state
         assert connection.trailing_data == b""
         return
     if SENDER[kind] is not side and after is not None:
         assert connection.next_message() == Message(kind, PAYLOADS.get(kind))
-        assert connection.phase is after
+        assert connection.state is after
         return
-    due = json_due(phase)
+    due = json_due(state)
     if kind in JSON_KINDS and due is not None and SENDER[due] is not side:
         return  # one JSON object looks like the other that is due
     with pytest.raises(RemoteProtocolError) as caught:
         connection.next_message()
     byte = WIRE[kind][:1].hex()
-    if (side, phase) == (Side.SERVER, Phase.START):
+    if (side, state) == (Side.SERVER, State.START):
         words = f"does not speak iperf3's protocol: it began with {byte}"
         assert words in str(caught.value)
     else:
         assert f"sent byte 0x{byte}" in str(caught.value)
-        assert phase.value in str(caught.value)
-    assert connection.phase is phase
+        assert state.value in str(caught.value)
+    assert connection.state is state
 
 
 @pytest.mark.parametrize(
-    ("side", "phase"),
+    ("side", "state"),
     [
-        (side, phase)
+        (side, state)
         for side in Side
-        for phase in Phase
-        if not ignores_everything(side, phase) and (side, phase) != (Side.SERVER, Phase.START)
+        for state in State
+        if not ignores_everything(side, state) and (side, state) != (Side.SERVER, State.START)
     ],
 )
-def test_bytes_that_no_message_starts_with(side: Side, phase: Phase) -> None:
+def test_bytes_that_no_message_starts_with(side: Side, state: State) -> None:
     known = {data[0] for data in WIRE.values()}
     for byte in set(range(256)) - known:
-        connection = end_at(phase, side)
+        connection = end_at(state, side)
         connection.receive_data(bytes([byte]))
         with pytest.raises(RemoteProtocolError, match=f"0x{byte:02x} "):
             connection.next_message()
@@ -180,11 +180,11 @@ def test_bytes_that_no_message_starts_with(side: Side, phase: Phase) -> None:
 
 @BOTH_SIDES
 def test_the_message_names_what_was_due(side: Side) -> None:
-    phase, due = {
-        Side.CLIENT: (Phase.OFFERED, "EXTENSION or CREATE_STREAMS was due"),
-        Side.SERVER: (Phase.OFFERED, "nothing was due"),
+    state, due = {
+        Side.CLIENT: (State.OFFERED, "EXTENSION or CREATE_STREAMS was due"),
+        Side.SERVER: (State.OFFERED, "nothing was due"),
     }[side]
-    connection = end_at(phase, side)
+    connection = end_at(state, side)
     connection.receive_data(b"\x01" if side is Side.CLIENT else b"\x04")
     with pytest.raises(RemoteProtocolError, match=due):
         connection.next_message()
@@ -193,11 +193,11 @@ def test_the_message_names_what_was_due(side: Side) -> None:
 @pytest.mark.parametrize("kind", INTERRUPTIONS, ids=lambda kind: kind.name)
 def test_an_interruption_ends_both(kind: Kind) -> None:
     side = INTERRUPTIONS[kind]
-    for phase in set(Phase) - {Phase.START, Phase.DISPLAYING, Phase.OVER}:
-        ours, theirs = end_at(phase, side), end_at(phase, side.other)
+    for state in set(State) - {State.START, State.DISPLAYING, State.OVER}:
+        ours, theirs = end_at(state, side), end_at(state, side.other)
         theirs.receive_data(ours.send(kind, PAYLOADS.get(kind)) + b"more")
         assert [message.kind for message in drain(theirs)] == [kind]
-        assert ours.phase is theirs.phase is Phase.OVER
+        assert ours.state is theirs.state is State.OVER
         assert theirs.trailing_data == b""
 
 
@@ -205,30 +205,30 @@ def test_an_interruption_ends_both(kind: Kind) -> None:
 
 
 @REGULAR_STEPS
-def test_delivery_byte_by_byte(before: Phase, sender: Side, kind: Kind, after: Phase) -> None:
+def test_delivery_byte_by_byte(before: State, sender: Side, kind: Kind, after: State) -> None:
     connection = end_at(before, sender.other)
     *head, last = (WIRE[kind][at : at + 1] for at in range(len(WIRE[kind])))
     for byte in head:
         connection.receive_data(byte)
         assert isinstance(connection.next_message(), NeedData)
-        assert connection.phase is before
+        assert connection.state is before
     connection.receive_data(last)
     assert connection.next_message() == Message(kind, PAYLOADS.get(kind))
-    assert connection.phase is after
+    assert connection.state is after
 
 
 @REGULAR_STEPS
-def test_delivery_with_trailing_data(before: Phase, sender: Side, kind: Kind, after: Phase) -> None:
+def test_delivery_with_trailing_data(before: State, sender: Side, kind: Kind, after: State) -> None:
     connection = end_at(before, sender.other)
     connection.receive_data(WIRE[kind] + b"\x07tail")
     assert connection.next_message() == Message(kind, PAYLOADS.get(kind))
-    assert connection.phase is after
+    assert connection.state is after
     assert connection.trailing_data == b"\x07tail"
 
 
 @BOTH_SIDES
 def test_nothing_is_kept_when_it_is_over(side: Side) -> None:
-    connection = end_at(Phase.OVER, side)
+    connection = end_at(State.OVER, side)
     connection.receive_data(b"x" * 100_000)
     assert connection.trailing_data == b""
     assert isinstance(connection.next_message(), NeedData)
@@ -240,26 +240,26 @@ def test_nothing_is_kept_when_it_is_over(side: Side) -> None:
 
 
 @BOTH_SIDES
-@EVERY_PHASE
-def test_eof_between_messages(side: Side, phase: Phase) -> None:
-    connection = end_at(phase, side)
+@EVERY_STATE
+def test_eof_between_messages(side: Side, state: State) -> None:
+    connection = end_at(state, side)
     connection.receive_data(b"")
     for _ in range(2):
         assert isinstance(connection.next_message(), Closed)
-    assert connection.phase is phase
+    assert connection.state is state
 
 
 @REGULAR_STEPS
-def test_eof_after_a_message(before: Phase, sender: Side, kind: Kind, after: Phase) -> None:
-    messages, ended, phase = outcome(sender.other, before, [WIRE[kind]])
+def test_eof_after_a_message(before: State, sender: Side, kind: Kind, after: State) -> None:
+    messages, ended, state = outcome(sender.other, before, [WIRE[kind]])
     assert [message.kind for message in messages] == [kind]
-    assert (ended, phase) == ("Closed", after)
+    assert (ended, state) == ("Closed", after)
 
 
 @pytest.mark.parametrize(
     ("before", "kind"), [(before, kind) for before, _, kind, _ in STEPS if len(WIRE[kind]) > 1]
 )
-def test_eof_in_the_middle(before: Phase, kind: Kind) -> None:
+def test_eof_in_the_middle(before: State, kind: Kind) -> None:
     for cut in {1, 2, 4, 5, 6, len(WIRE[kind]) - 1}:
         connection = end_at(before, SENDER[kind].other)
         connection.receive_data(WIRE[kind][:cut])
@@ -282,10 +282,10 @@ def test_eof_in_the_middle(before: Phase, kind: Kind) -> None:
     ],
 )
 def test_server_error_with_eight_bytes(data: bytes, code: ServerError) -> None:
-    connection = end_at(Phase.OFFERED, Side.CLIENT)
+    connection = end_at(State.OFFERED, Side.CLIENT)
     connection.receive_data(data)
     assert connection.next_message() == Message(Kind.SERVER_ERROR, code)
-    assert connection.phase is Phase.OVER
+    assert connection.state is State.OVER
     assert isinstance(connection.next_message(), NeedData)
 
 
@@ -298,7 +298,7 @@ def test_server_error_with_eight_bytes(data: bytes, code: ServerError) -> None:
     ],
 )
 def test_server_error_cut_short_by_eof(data: bytes, code: ServerError) -> None:
-    connection = end_at(Phase.OFFERED, Side.CLIENT)
+    connection = end_at(State.OFFERED, Side.CLIENT)
     connection.receive_data(data)
     assert isinstance(connection.next_message(), NeedData)
     connection.receive_data(b"")
@@ -307,7 +307,7 @@ def test_server_error_cut_short_by_eof(data: bytes, code: ServerError) -> None:
 
 
 def test_server_error_sent_without_errno() -> None:
-    connection = end_at(Phase.OFFERED, Side.SERVER)
+    connection = end_at(State.OFFERED, Side.SERVER)
     assert connection.send(Kind.SERVER_ERROR, ServerError(5, None)) == (b"\xfe\0\0\0\x05\0\0\0\0")
 
 
@@ -315,7 +315,7 @@ def test_server_error_sent_without_errno() -> None:
     "stale", [WIRE[Kind.SERVER_ERROR], b"\xfe\0", b"\x09", b"\0\0\0\x02{}", b"\x77" * 50]
 )
 def test_a_client_ignores_what_follows_display_results(stale: bytes) -> None:
-    connection = end_at(Phase.ANSWERED, Side.CLIENT)
+    connection = end_at(State.ANSWERED, Side.CLIENT)
     connection.receive_data(b"\x0e" + stale)
     assert [message.kind for message in drain(connection)] == [Kind.DISPLAY_RESULTS]
     connection.receive_data(stale)
@@ -328,20 +328,20 @@ def test_a_client_ignores_what_follows_display_results(stale: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "phase", "kind"),
+    ("side", "state", "kind"),
     [
-        (Side.SERVER, Phase.ASKED, Kind.CLIENT_TERMINATE),
-        (Side.SERVER, Phase.ASKED, Kind.IPERF_DONE),
-        (Side.SERVER, Phase.EXCHANGING, Kind.CLIENT_TERMINATE),
-        (Side.CLIENT, Phase.ANSWERING, Kind.SERVER_ERROR),
-        (Side.CLIENT, Phase.ANSWERING, Kind.SERVER_TERMINATE),
-        (Side.CLIENT, Phase.START, Kind.ACCESS_DENIED),
+        (Side.SERVER, State.ASKED, Kind.CLIENT_TERMINATE),
+        (Side.SERVER, State.ASKED, Kind.IPERF_DONE),
+        (Side.SERVER, State.EXCHANGING, Kind.CLIENT_TERMINATE),
+        (Side.CLIENT, State.ANSWERING, Kind.SERVER_ERROR),
+        (Side.CLIENT, State.ANSWERING, Kind.SERVER_TERMINATE),
+        (Side.CLIENT, State.START, Kind.ACCESS_DENIED),
     ],
 )
-def test_a_state_where_something_else_was_due(side: Side, phase: Phase, kind: Kind) -> None:
-    messages, ended, after = outcome(side, phase, [WIRE[kind]])
+def test_a_state_where_something_else_was_due(side: Side, state: State, kind: Kind) -> None:
+    messages, ended, after = outcome(side, state, [WIRE[kind]])
     assert messages == [Message(kind, PAYLOADS.get(kind))]
-    assert (ended, after) == ("Closed", Phase.OVER)
+    assert (ended, after) == ("Closed", State.OVER)
 
 
 # ---- nonsense -----------------------------------------------------------------------------------
@@ -366,34 +366,34 @@ def test_no_cookie(data: bytes, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "phase", "head", "length"),
+    ("side", "state", "head", "length"),
     [
-        (Side.SERVER, Phase.ASKED, b"", 0),
-        (Side.SERVER, Phase.ASKED, b"", 64 * 1024 + 1),
-        (Side.SERVER, Phase.ASKED, b"", 2**24 - 1),
-        (Side.CLIENT, Phase.OFFERED, b"\x40", 0),
-        (Side.CLIENT, Phase.OFFERED, b"\x40", 64 * 1024 + 1),
-        (Side.CLIENT, Phase.OFFERED, b"\x40", 2**32 - 1),
-        (Side.SERVER, Phase.EXCHANGING, b"", 0),
-        (Side.CLIENT, Phase.ANSWERING, b"", 0),
+        (Side.SERVER, State.ASKED, b"", 0),
+        (Side.SERVER, State.ASKED, b"", 64 * 1024 + 1),
+        (Side.SERVER, State.ASKED, b"", 2**24 - 1),
+        (Side.CLIENT, State.OFFERED, b"\x40", 0),
+        (Side.CLIENT, State.OFFERED, b"\x40", 64 * 1024 + 1),
+        (Side.CLIENT, State.OFFERED, b"\x40", 2**32 - 1),
+        (Side.SERVER, State.EXCHANGING, b"", 0),
+        (Side.CLIENT, State.ANSWERING, b"", 0),
     ],
 )
-def test_impossible_lengths(side: Side, phase: Phase, head: bytes, length: int) -> None:
-    connection = end_at(phase, side)
+def test_impossible_lengths(side: Side, state: State, head: bytes, length: int) -> None:
+    connection = end_at(state, side)
     connection.receive_data(head + length.to_bytes(4, "big"))
     with pytest.raises(RemoteProtocolError, match=f"of {length} bytes") as caught:
         connection.next_message()
-    assert phase.value in str(caught.value)
+    assert state.value in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("side", "phase"), [(Side.SERVER, Phase.EXCHANGING), (Side.CLIENT, Phase.ANSWERING)]
+    ("side", "state"), [(Side.SERVER, State.EXCHANGING), (Side.CLIENT, State.ANSWERING)]
 )
-def test_the_length_of_results(side: Side, phase: Phase) -> None:
-    connection = end_at(phase, side)
+def test_the_length_of_results(side: Side, state: State) -> None:
+    connection = end_at(state, side)
     connection.receive_data((2**24 - 1).to_bytes(4, "big"))
     assert isinstance(connection.next_message(), NeedData)
-    connection = end_at(phase, side)
+    connection = end_at(state, side)
     connection.receive_data((2**24).to_bytes(4, "big"))
     with pytest.raises(RemoteProtocolError, match="byte 0x01"):
         connection.next_message()
@@ -401,18 +401,18 @@ def test_the_length_of_results(side: Side, phase: Phase) -> None:
 
 def test_the_largest_parameters() -> None:
     messages, ended, _ = outcome(
-        Side.SERVER, Phase.ASKED, [framed(TCP_PARAMETERS.ljust(64 * 1024))], eof=False
+        Side.SERVER, State.ASKED, [framed(TCP_PARAMETERS.ljust(64 * 1024))], eof=False
     )
     assert messages == [Message(Kind.PARAMETERS, PAYLOADS[Kind.PARAMETERS])]
     assert ended == "NeedData"
 
 
 def test_too_large_to_send() -> None:
-    connection = end_at(Phase.ASKED, Side.CLIENT)
+    connection = end_at(State.ASKED, Side.CLIENT)
     huge = Parameters(omit=0, time=1, num=0, blockcount=0, parallel=1, title="x" * 65_536)
     with pytest.raises(LocalProtocolError, match=r"PARAMETERS of .* at most 65536"):
         connection.send(Kind.PARAMETERS, huge)
-    assert connection.phase is Phase.ASKED
+    assert connection.state is State.ASKED
     assert connection.send(Kind.PARAMETERS, PAYLOADS[Kind.PARAMETERS]).startswith(b"\0\0")
 
 
@@ -421,42 +421,42 @@ def test_too_large_to_send() -> None:
     [b"{", b"[]", b"7", b'"x"', b"{]", b"\xff\xfe", b'{"host":{"program":"\xff"}}', b"[" * 60_000],
 )
 @pytest.mark.parametrize(
-    ("side", "phase", "head"),
+    ("side", "state", "head"),
     [
-        (Side.SERVER, Phase.ASKED, b""),
-        (Side.CLIENT, Phase.OFFERED, b"\x40"),
-        (Side.SERVER, Phase.EXCHANGING, b""),
-        (Side.CLIENT, Phase.ANSWERING, b""),
+        (Side.SERVER, State.ASKED, b""),
+        (Side.CLIENT, State.OFFERED, b"\x40"),
+        (Side.SERVER, State.EXCHANGING, b""),
+        (Side.CLIENT, State.ANSWERING, b""),
     ],
     ids=["parameters", "extension", "client results", "server results"],
 )
-def test_json_that_is_none(side: Side, phase: Phase, head: bytes, text: bytes) -> None:
-    connection = end_at(phase, side)
+def test_json_that_is_none(side: Side, state: State, head: bytes, text: bytes) -> None:
+    connection = end_at(state, side)
     connection.receive_data(head + framed(text))
     with pytest.raises(RemoteProtocolError):
         connection.next_message()
-    assert connection.phase is phase
+    assert connection.state is state
 
 
 @pytest.mark.parametrize(
-    ("side", "phase", "data"),
+    ("side", "state", "data"),
     [
-        (Side.CLIENT, Phase.OFFERED, b"\x07"),
-        (Side.SERVER, Phase.ASKED, b"\0\0\0\0"),
+        (Side.CLIENT, State.OFFERED, b"\x07"),
+        (Side.SERVER, State.ASKED, b"\0\0\0\0"),
         pytest.param(
             Side.SERVER,
-            Phase.ASKED,
+            State.ASKED,
             framed(b"{]") + framed(TCP_PARAMETERS),
         ),
         pytest.param(
             Side.SERVER,
-            Phase.EXCHANGING,
+            State.EXCHANGING,
             framed(b"{}") + framed(TCP_CLIENT_RESULTS),
         ),
     ],
 )
-def test_a_breach_stays_a_breach(side: Side, phase: Phase, data: bytes) -> None:
-    connection = end_at(phase, side)
+def test_a_breach_stays_a_breach(side: Side, state: State, data: bytes) -> None:
+    connection = end_at(state, side)
     connection.receive_data(data)
     for _ in range(2):
         with pytest.raises(RemoteProtocolError):
@@ -477,17 +477,17 @@ def test_a_breach_stays_a_breach(side: Side, phase: Phase, data: bytes) -> None:
     ],
 )
 def test_send_refuses_a_wrong_payload(kind: Kind, payload: Any) -> None:
-    before = next((phase for phase, _, k, _ in STEPS if k is kind), Phase.RUNNING)
+    before = next((state for state, _, k, _ in STEPS if k is kind), State.RUNNING)
     connection = end_at(before, SENDER[kind])
     with pytest.raises(LocalProtocolError):
         connection.send(kind, payload)
-    assert connection.phase is before
+    assert connection.state is before
 
 
 @pytest.mark.parametrize("text", [b"{]", b'{"time":"x"}'])
 def test_json_errors_name_the_state(text: bytes) -> None:
-    connection = end_at(Phase.ASKED, Side.SERVER)
+    connection = end_at(State.ASKED, Side.SERVER)
     connection.receive_data(framed(text))
     with pytest.raises(RemoteProtocolError) as caught:
         connection.next_message()
-    assert Phase.ASKED.value in str(caught.value)
+    assert State.ASKED.value in str(caught.value)

@@ -29,8 +29,8 @@ from netmeasure.protocol import (
     Message,
     Parameters,
     PeerResults,
-    Phase,
     Side,
+    State,
 )
 from netmeasure.result import Series
 from support.optional import known
@@ -67,7 +67,7 @@ PIECES = st.one_of(
 )
 DATA = st.lists(PIECES, max_size=5).map(b"".join)
 SIDES = st.sampled_from(Side)
-PHASES = st.sampled_from(Phase)
+PHASES = st.sampled_from(State)
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -76,10 +76,10 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
     return [piece for piece in pieces if piece]  # b"" would be the end of file
 
 
-def answer(side: Side, phase: Phase, chunks: list[bytes], eof: bool) -> object:
+def answer(side: Side, state: State, chunks: list[bytes], eof: bool) -> object:
     """The outcome, or that it was refused; anything else than a refusal is a failure."""
     try:
-        return outcome(side, phase, chunks, eof=eof)
+        return outcome(side, state, chunks, eof=eof)
     except RemoteProtocolError:
         return RemoteProtocolError
 
@@ -87,22 +87,22 @@ def answer(side: Side, phase: Phase, chunks: list[bytes], eof: bool) -> object:
 @FUZZ
 @given(SIDES, PHASES, DATA, st.lists(st.integers(0, 2**16), max_size=6), st.booleans())
 def test_any_bytes_in_any_pieces(
-    side: Side, phase: Phase, data: bytes, cuts: list[int], eof: bool
+    side: Side, state: State, data: bytes, cuts: list[int], eof: bool
 ) -> None:
-    assert answer(side, phase, split(data, cuts), eof) == answer(side, phase, split(data, []), eof)
+    assert answer(side, state, split(data, cuts), eof) == answer(side, state, split(data, []), eof)
 
 
 @FUZZ
 @given(SIDES, PHASES, st.binary(max_size=80), st.booleans())
-def test_any_bytes_byte_by_byte(side: Side, phase: Phase, data: bytes, eof: bool) -> None:
+def test_any_bytes_byte_by_byte(side: Side, state: State, data: bytes, eof: bool) -> None:
     single = [bytes([byte]) for byte in data]
-    assert answer(side, phase, single, eof) == answer(side, phase, split(data, []), eof)
+    assert answer(side, state, single, eof) == answer(side, state, split(data, []), eof)
 
 
 @FUZZ
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=36, max_size=36))
 def test_any_printable_cookie(cookie: str) -> None:
-    assert outcome(Side.SERVER, Phase.START, [cookie.encode() + b"\0"])[0] == [
+    assert outcome(Side.SERVER, State.START, [cookie.encode() + b"\0"])[0] == [
         Message(Kind.COOKIE, cookie)
     ]
 
@@ -165,9 +165,9 @@ def as_columns(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def exchanged(kind: Kind, phase: Phase, sender: Side, payload: Any) -> Any:
-    receiver = end_at(phase, sender.other)
-    receiver.receive_data(end_at(phase, sender).send(kind, payload))
+def exchanged(kind: Kind, state: State, sender: Side, payload: Any) -> Any:
+    receiver = end_at(state, sender.other)
+    receiver.receive_data(end_at(state, sender).send(kind, payload))
     (message,) = drain(receiver)
     assert message.kind is kind
     return message.payload
@@ -176,32 +176,32 @@ def exchanged(kind: Kind, phase: Phase, sender: Side, payload: Any) -> Any:
 @ROUNDTRIP
 @given(structs(Parameters))
 def test_parameters_roundtrip(sent: Parameters) -> None:
-    assert exchanged(Kind.PARAMETERS, Phase.ASKED, Side.CLIENT, sent) == sent
+    assert exchanged(Kind.PARAMETERS, State.ASKED, Side.CLIENT, sent) == sent
     assert b":false" not in sent.encode().partition(b'"netmeasure"')[0]
 
 
 @ROUNDTRIP
 @given(structs(Announcement))
 def test_announcement_roundtrip(sent: Announcement) -> None:
-    assert exchanged(Kind.EXTENSION, Phase.OFFERED, Side.SERVER, sent) == sent
+    assert exchanged(Kind.EXTENSION, State.OFFERED, Side.SERVER, sent) == sent
 
 
 @ROUNDTRIP
 @given(structs(PeerResults))
 def test_results_roundtrip(sent: PeerResults) -> None:
-    assert exchanged(Kind.CLIENT_RESULTS, Phase.EXCHANGING, Side.CLIENT, sent) == sent
-    assert exchanged(Kind.SERVER_RESULTS, Phase.ANSWERING, Side.SERVER, sent) == sent
+    assert exchanged(Kind.CLIENT_RESULTS, State.EXCHANGING, Side.CLIENT, sent) == sent
+    assert exchanged(Kind.SERVER_RESULTS, State.ANSWERING, Side.SERVER, sent) == sent
 
 
 # ---- mutated captures ---------------------------------------------------------------------------
 
 TARGETS = st.sampled_from(
-    [(Side.SERVER, Phase.ASKED, capture) for capture in PARAMETER_CAPTURES]
+    [(Side.SERVER, State.ASKED, capture) for capture in PARAMETER_CAPTURES]
     + [
-        (side, phase, variant)
-        for side, phase in (
-            (Side.SERVER, Phase.EXCHANGING),
-            (Side.CLIENT, Phase.ANSWERING),
+        (side, state, variant)
+        for side, state in (
+            (Side.SERVER, State.EXCHANGING),
+            (Side.CLIENT, State.ANSWERING),
         )
         for capture in RESULT_CAPTURES
         for variant in (capture, as_3_12(capture))
@@ -229,16 +229,16 @@ def mutated(data: bytes, mutations: list[tuple[str, int, bytes]]) -> bytes:
 
 @FUZZ
 @given(TARGETS, MUTATIONS)
-def test_mutated_text(target: tuple[Side, Phase, bytes], mutations: Any) -> None:
-    side, phase, capture = target
-    answer(side, phase, [framed(mutated(capture, mutations))], True)
-    answer(side, phase, [mutated(framed(capture), mutations)], True)
+def test_mutated_text(target: tuple[Side, State, bytes], mutations: Any) -> None:
+    side, state, capture = target
+    answer(side, state, [framed(mutated(capture, mutations))], True)
+    answer(side, state, [mutated(framed(capture), mutations)], True)
 
 
 @FUZZ
 @given(TARGETS, st.data())
-def test_mutated_members(target: tuple[Side, Phase, bytes], data: st.DataObject) -> None:
-    side, phase, capture = target
+def test_mutated_members(target: tuple[Side, State, bytes], data: st.DataObject) -> None:
+    side, state, capture = target
     members = json.loads(capture)
     place = members
     if "streams" in members and data.draw(st.booleans()):
@@ -246,19 +246,19 @@ def test_mutated_members(target: tuple[Side, Phase, bytes], data: st.DataObject)
     keys = st.sampled_from([*sorted(place), "netmeasure"]) | st.text(max_size=4)
     for key in data.draw(st.lists(keys, min_size=1, max_size=3)):
         place[key] = data.draw(JSON_VALUES)
-    answer(side, phase, [framed(json.dumps(members).encode())], True)
+    answer(side, state, [framed(json.dumps(members).encode())], True)
 
 
 @FUZZ
 @given(MUTATIONS)
 def test_mutated_announcement_and_error(mutations: Any) -> None:
     for kind in (Kind.EXTENSION, Kind.SERVER_ERROR):
-        answer(Side.CLIENT, Phase.OFFERED, [mutated(WIRE[kind], mutations)], True)
+        answer(Side.CLIENT, State.OFFERED, [mutated(WIRE[kind], mutations)], True)
     text = WIRE[Kind.EXTENSION][5:]
-    answer(Side.CLIENT, Phase.OFFERED, [b"\x40" + framed(mutated(text, mutations))], True)
+    answer(Side.CLIENT, State.OFFERED, [b"\x40" + framed(mutated(text, mutations))], True)
 
 
 @FUZZ
 @given(MUTATIONS)
 def test_mutated_cookie(mutations: Any) -> None:
-    answer(Side.SERVER, Phase.START, [mutated(COOKIE.encode() + b"\0", mutations)], True)
+    answer(Side.SERVER, State.START, [mutated(COOKIE.encode() + b"\0", mutations)], True)

@@ -8,7 +8,7 @@ from netmeasure import analysis
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.cli.output import check_writable, deliver
 from netmeasure.cli.specs import Options, test_spec
-from netmeasure.cli.watch import Watch, see_all
+from netmeasure.cli.watch import LiveView, see_all
 from netmeasure.client import make_run
 from netmeasure.measurement.run import Run
 from netmeasure.peer.server.server import serve
@@ -38,7 +38,7 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
     if options.repeat is not None:
         return await _repeat(begin, options)
     run = begin()
-    with Watch(shows=not options.quiet and options.json != "-") as watch:
+    with LiveView(shows=not options.quiet and options.json != "-") as watch:
         error = await watch.see(run)
     if run.result is not None:
         _deliver(run.result, options, watch.unseen)

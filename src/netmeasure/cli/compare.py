@@ -15,7 +15,7 @@ from netmeasure.client import make_run
 from netmeasure.comparison.comparison import Comparison, compare as compare_runs
 from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.measurement.run import Run
-from netmeasure.repetition import Side, check_times, turns
+from netmeasure.repetition import Alternative, check_times, turns
 from netmeasure.report.compare import render
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
@@ -105,7 +105,7 @@ async def _measure(options: Options) -> int:
     if len(ways) > 1:
         raise SpecError(f"one target would {' and the other '.join(ways)}", hint="choose with -d")
 
-    def begin(side: Side) -> Run:
+    def begin(side: Alternative) -> Run:
         number = "ab".index(side)
         return make_run(targets[number], specs[number], port=options.port)
 

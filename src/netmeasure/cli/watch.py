@@ -12,14 +12,14 @@ from msgspec.structs import replace
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.errors import MeasureError
 from netmeasure.measurement.run import Run
-from netmeasure.repetition import Side, worth_going_on
+from netmeasure.repetition import Alternative, worth_going_on
 from netmeasure.report import runs, text
 from netmeasure.result import Result
 
 _SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
-class Watch:
+class LiveView:
     """Sees runs through, one after the other, and shows their intervals.
 
     A signal ends the run that is on its way and lets it report; the second one does not wait for
@@ -35,7 +35,7 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> LiveView:
         for number in _SIGNALS:
             self._loop.add_signal_handler(number, self._on_signal, number)
         return self
@@ -80,7 +80,7 @@ class Seen(NamedTuple):
     """Runs of one or two sides; `measured`: anything at all. And the exit code that they earned;
     `unseen`: the output went away meanwhile."""
 
-    results: dict[Side, list[Result]]
+    results: dict[Alternative, list[Result]]
     measured: bool
     interrupted: bool
     unseen: OSError | None
@@ -88,20 +88,20 @@ class Seen(NamedTuple):
 
 
 async def see_all(
-    turns: Iterable[Side],
-    begin: Callable[[Side], Run],
+    turns: Iterable[Alternative],
+    begin: Callable[[Alternative], Run],
     *,
     shows: bool,
     live: bool,
-    label: Callable[[Side, int], str],
+    label: Callable[[Alternative, int], str],
 ) -> Seen:
     """See run after run through, until a signal, or until it makes no sense to go on.
 
     Each has a line (`shows`), its intervals before that (`live`); errors are told when they happen.
     """
-    results: dict[Side, list[Result]] = {"a": [], "b": []}
+    results: dict[Alternative, list[Result]] = {"a": [], "b": []}
     error: MeasureError | None = None
-    with Watch(shows=shows and live) as watch:
+    with LiveView(shows=shows and live) as watch:
         for side in turns:
             failed = await watch.see(run := begin(side))
             if (result := run.result) is not None:

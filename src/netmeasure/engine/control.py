@@ -97,7 +97,7 @@ class ControlChannel:
         except TimeoutError:
             raise PeerTimeoutError(
                 f"the {self._peer} was silent for {deadline_s:g} s in state"
-                f" {self.connection.phase.value}",
+                f" {self.connection.state.value}",
                 phase="control",
                 hint="the server may be overloaded or stopped, or packets are lost on the way",
             ) from None
@@ -128,7 +128,7 @@ class ControlChannel:
         how = f" ({exc.strerror or exc})" if exc else ""
         return PeerClosedError(
             f"the {self._peer} closed the control connection{how} in state"
-            f" {self.connection.phase.value}",
+            f" {self.connection.state.value}",
             phase="control",
         )
 

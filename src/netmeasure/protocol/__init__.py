@@ -38,7 +38,7 @@ from netmeasure.protocol.messages import (
     stream_tag,
 )
 from netmeasure.protocol.ranges import check_parameters
-from netmeasure.protocol.states import GREETING, Kind, Phase, Side, is_greeting
+from netmeasure.protocol.states import GREETING, Kind, Side, State, is_greeting
 
 __all__ = [
     "ANSWER",
@@ -64,9 +64,9 @@ __all__ = [
     "Payload",
     "PeerResults",
     "PeerStream",
-    "Phase",
     "ServerError",
     "Side",
+    "State",
     "check_parameters",
     "error_text",
     "is_greeting",

@@ -22,7 +22,7 @@ from netmeasure.protocol.messages import (
     PeerResults,
     ServerError,
 )
-from netmeasure.protocol.states import BYTES, KINDS, Kind, Phase, Side, expected, follow, origin
+from netmeasure.protocol.states import BYTES, KINDS, Kind, Side, State, expected, follow, origin
 
 _LENGTH = struct.Struct(">I")
 _ERROR = struct.Struct(">ii")
@@ -77,7 +77,7 @@ class Connection:
 
     def __init__(self, side: Side) -> None:
         self.side = side
-        self.phase = Phase.START
+        self.state = State.START
         self._buffer = bytearray()
         self._eof = False
         self._breach: RemoteProtocolError | None = None
@@ -85,12 +85,12 @@ class Connection:
     # ---- sending ----------------------------------------------------------------------------
 
     def send(self, kind: Kind, payload: Payload = None) -> bytes:
-        """The bytes of `kind`, and the phase moves on."""
-        after = follow(self.phase, kind)
+        """The bytes of `kind`, and move on to the next state."""
+        after = follow(self.state, kind)
         if origin(kind) is not self.side or after is None:
             raise LocalProtocolError(f"a {self.side.value} can't send {kind.name} in {self._where}")
         data = self._encode(kind, payload)
-        self.phase = after
+        self.state = after
         return data
 
     def _encode(self, kind: Kind, payload: Payload) -> bytes:
@@ -117,7 +117,7 @@ class Connection:
         """Take bytes from the peer; b"" means that it closed."""
         if not data:
             self._eof = True
-        elif self.phase is not Phase.OVER:
+        elif self.state is not State.OVER:
             self._buffer += data
             if len(self._buffer) > MAX_BUFFER_BYTES:
                 raise RemoteProtocolError(f"the {self._peer} sent too much in {self._where}")
@@ -138,7 +138,7 @@ class Connection:
             raise
 
     def _next(self) -> Message | NeedData | Closed:
-        if self.phase is Phase.OVER or self._gone:
+        if self.state is State.OVER or self._gone:
             self._buffer.clear()
             return Closed() if self._eof else NeedData()
         message = self._read()
@@ -151,13 +151,13 @@ class Connection:
                     f" {self._where}, after {bytes(self._buffer[:16]).hex(' ')}"
                 )
             return Closed()
-        self.phase = follow(self.phase, message.kind) or self.phase  # _read gives what may follow
+        self.state = follow(self.state, message.kind) or self.state  # _read gives what may follow
         return message
 
     @property
     def _gone(self) -> bool:
         # what an iperf3 server says after DISPLAY_RESULTS (a stale SERVER_ERROR) has no meaning
-        return self.side is Side.CLIENT and self.phase is Phase.DISPLAYING
+        return self.side is Side.CLIENT and self.state is State.DISPLAYING
 
     @property
     def _peer(self) -> str:
@@ -165,10 +165,10 @@ class Connection:
 
     @property
     def _where(self) -> str:
-        return f"state {self.phase.value}"
+        return f"state {self.state.value}"
 
     def _read(self) -> Message | None:
-        due = expected(self.phase, self.side.other)
+        due = expected(self.state, self.side.other)
         if due == (Kind.COOKIE,):
             return self._read_cookie()
         if not self._buffer:
@@ -194,7 +194,7 @@ class Connection:
     def _read_state(self, due: tuple[Kind, ...]) -> Message | None:
         byte = self._buffer[0]
         kind = KINDS.get(byte)
-        if kind is None or origin(kind) is self.side or follow(self.phase, kind) is None:
+        if kind is None or origin(kind) is self.side or follow(self.state, kind) is None:
             name = f" ({kind.name})" if kind else ""
             wanted = " or ".join(k.name for k in due) or "nothing"
             raise RemoteProtocolError(

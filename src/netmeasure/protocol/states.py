@@ -1,7 +1,7 @@
 """What may follow what on the control connection.
 
 Two rules. (1) This file does not know which role we play: every kind of message has one origin, and
-the table says which phase it leads to, for both ends alike. (2) A move that is not in the table is
+the table says which state it leads to, for both ends alike. (2) A move that is not in the table is
 an error; the few messages that may come at any time are listed apart.
 
 Byte values: iperf3's. 0x40 is ours, and is only ever sent to a client that announced itself as
@@ -44,7 +44,7 @@ class Kind(Enum):
     SERVER_ERROR = "SERVER_ERROR"
 
 
-class Phase(Enum):
+class State(Enum):
     """Where the conversation stands; the value is how error messages call it."""
 
     START = "start (cookie expected)"
@@ -63,7 +63,7 @@ class Phase(Enum):
     OVER = "over"
 
 
-#: The byte of every message that starts with one; the others are told by the phase.
+#: The byte of every message that starts with one; the others are told apart by the state.
 BYTES: dict[Kind, int] = {
     Kind.TEST_START: 1,
     Kind.TEST_RUNNING: 2,
@@ -94,21 +94,21 @@ FROM_CLIENT = frozenset(
     }
 )
 
-TRANSITIONS: dict[Phase, dict[Kind, Phase]] = {
-    Phase.START: {Kind.COOKIE: Phase.IDENTIFIED},
-    Phase.IDENTIFIED: {Kind.PARAM_EXCHANGE: Phase.ASKED},
-    Phase.ASKED: {Kind.PARAMETERS: Phase.OFFERED},
-    Phase.OFFERED: {Kind.EXTENSION: Phase.EXTENDED, Kind.CREATE_STREAMS: Phase.CREATING},
-    Phase.EXTENDED: {Kind.CREATE_STREAMS: Phase.CREATING},
-    Phase.CREATING: {Kind.TEST_START: Phase.STARTING},
-    Phase.STARTING: {Kind.TEST_RUNNING: Phase.RUNNING},
-    Phase.RUNNING: {Kind.TEST_END: Phase.ENDING},
-    Phase.ENDING: {Kind.EXCHANGE_RESULTS: Phase.EXCHANGING},
-    Phase.EXCHANGING: {Kind.CLIENT_RESULTS: Phase.ANSWERING},
-    Phase.ANSWERING: {Kind.SERVER_RESULTS: Phase.ANSWERED},
-    Phase.ANSWERED: {Kind.DISPLAY_RESULTS: Phase.DISPLAYING},
-    Phase.DISPLAYING: {Kind.IPERF_DONE: Phase.OVER},
-    Phase.OVER: {},
+TRANSITIONS: dict[State, dict[Kind, State]] = {
+    State.START: {Kind.COOKIE: State.IDENTIFIED},
+    State.IDENTIFIED: {Kind.PARAM_EXCHANGE: State.ASKED},
+    State.ASKED: {Kind.PARAMETERS: State.OFFERED},
+    State.OFFERED: {Kind.EXTENSION: State.EXTENDED, Kind.CREATE_STREAMS: State.CREATING},
+    State.EXTENDED: {Kind.CREATE_STREAMS: State.CREATING},
+    State.CREATING: {Kind.TEST_START: State.STARTING},
+    State.STARTING: {Kind.TEST_RUNNING: State.RUNNING},
+    State.RUNNING: {Kind.TEST_END: State.ENDING},
+    State.ENDING: {Kind.EXCHANGE_RESULTS: State.EXCHANGING},
+    State.EXCHANGING: {Kind.CLIENT_RESULTS: State.ANSWERING},
+    State.ANSWERING: {Kind.SERVER_RESULTS: State.ANSWERED},
+    State.ANSWERED: {Kind.DISPLAY_RESULTS: State.DISPLAYING},
+    State.DISPLAYING: {Kind.IPERF_DONE: State.OVER},
+    State.OVER: {},
 }
 
 #: Messages that end the conversation wherever it stands (IPERF_DONE: an iperf3 client says so when
@@ -128,18 +128,18 @@ def origin(kind: Kind) -> Side:
     return Side.CLIENT if kind in FROM_CLIENT else Side.SERVER
 
 
-def follow(phase: Phase, kind: Kind) -> Phase | None:
-    """The phase that `kind` leads to, or None where it is not allowed."""
-    if phase is Phase.OVER:
+def follow(state: State, kind: Kind) -> State | None:
+    """Return the state that `kind` leads to, None where it is not allowed."""
+    if state is State.OVER:
         return None
-    if kind in AT_ANY_TIME and not (phase is Phase.START and origin(kind) is Side.CLIENT):
-        return Phase.OVER
-    return TRANSITIONS[phase].get(kind)
+    if kind in AT_ANY_TIME and not (state is State.START and origin(kind) is Side.CLIENT):
+        return State.OVER
+    return TRANSITIONS[state].get(kind)
 
 
-def expected(phase: Phase, sender: Side) -> tuple[Kind, ...]:
+def expected(state: State, sender: Side) -> tuple[Kind, ...]:
     """What `sender` may send now as the regular next step, leaving aside AT_ANY_TIME."""
-    return tuple(kind for kind in TRANSITIONS[phase] if origin(kind) is sender)
+    return tuple(kind for kind in TRANSITIONS[state] if origin(kind) is sender)
 
 
 def is_greeting(byte: bytes) -> bool:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from netmeasure.cli.iperf3 import daemon, program, usage
+from netmeasure.cli.iperf3.command_line import parse
 from netmeasure.cli.iperf3.service import service
-from netmeasure.cli.iperf3.settings import parse
 from netmeasure.cli.iperf3.specs import client_spec
 from netmeasure.cli.iperf3.table import OPTIONS
 from netmeasure.errors import SpecError, UsageError

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from netmeasure.cli.iperf3 import failures, interruption, reports
+from netmeasure.cli.iperf3.command_line import CommandLine
 from netmeasure.cli.iperf3.output import Output
-from netmeasure.cli.iperf3.settings import Settings
 from netmeasure.client import make_run
 from netmeasure.errors import NetmeasureError, SpecError
 from netmeasure.export.iperf3 import Report
@@ -27,14 +27,14 @@ GRACE_S = 2.0
 SAME_S = 0.5
 
 
-async def client(settings: Settings, spec: PeerSpec, output: Output) -> int:
+async def client(settings: CommandLine, spec: PeerSpec, output: Output) -> int:
     """Run the test; returns the exit code."""
     assert settings.client is not None
     report = reports.make_report(settings)
-    watch = _Watch(report, spec, output)
+    printer = _Printer(report, spec, output)
     output.lines(report.greeting())
     try:
-        run = make_run(_bracketed(settings.client.host), spec, port=settings.port, observer=watch)
+        run = make_run(_bracketed(settings.client.host), spec, port=settings.port, observer=printer)
     except SpecError:  # a word that can't be a host; iperf3 has it looked up
         _end(settings, report, output, None, f"error - {failures.NO_SUCH_HOST}")
         return 1
@@ -57,7 +57,11 @@ async def client(settings: Settings, spec: PeerSpec, output: Output) -> int:
 
 
 def _end(
-    settings: Settings, report: Report, output: Output, result: Result | None, sentence: str | None
+    settings: CommandLine,
+    report: Report,
+    output: Output,
+    result: Result | None,
+    sentence: str | None,
 ) -> None:
     """The last lines, and what went wrong; JSON has a place for that, and no prefix for errors."""
     output.lines(
@@ -89,7 +93,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-class _Watch(Observer):
+class _Printer(Observer):
     """Prints what happens."""
 
     reads_control_mss = True

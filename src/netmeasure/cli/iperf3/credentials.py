@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from netmeasure.cli.iperf3.settings import Settings
+from netmeasure.cli.iperf3.command_line import CommandLine
 from netmeasure.errors import SpecError
 from netmeasure.protocol.auth import Gatekeeper, make_token, read_users
 from netmeasure.spec import Credentials, Padding
@@ -17,7 +17,7 @@ _CLIENT = "you must specify a username, password, and path to a valid RSA public
 _SERVER = "you must specify a path to a valid RSA private key and a user credential file"
 
 
-def credentials(settings: Settings) -> Credentials | None:
+def credentials(settings: CommandLine) -> Credentials | None:
     """Of the client, if it gives any. Raises SpecError."""
     if settings.username is None or settings.rsa_public_key_path is None:
         return None
@@ -38,7 +38,7 @@ def credentials(settings: Settings) -> Credentials | None:
     return mine
 
 
-def gatekeeper(settings: Settings) -> Gatekeeper | None:
+def gatekeeper(settings: CommandLine) -> Gatekeeper | None:
     """Of a server that asks its clients who they are. Raises SpecError."""
     if settings.rsa_private_key_path is None or settings.authorized_users_path is None:
         return None
@@ -55,7 +55,7 @@ def gatekeeper(settings: Settings) -> Gatekeeper | None:
         raise SpecError(f"{_SERVER} ({exc})") from None
 
 
-def _padding(settings: Settings) -> Padding:
+def _padding(settings: CommandLine) -> Padding:
     return "pkcs1" if settings.use_pkcs1_padding else "oaep"
 
 

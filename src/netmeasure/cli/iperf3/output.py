@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from netmeasure.cli import streams
-from netmeasure.cli.iperf3.settings import Settings
+from netmeasure.cli.iperf3.command_line import CommandLine
 
 
 class Output:
@@ -19,7 +19,7 @@ class Output:
     OSError where the log file can't be opened.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CommandLine) -> None:
         self._settings = settings
         self._out: TextIO = sys.stdout
         self._err: TextIO = sys.stderr

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from netmeasure.cli import signals, streams
 from netmeasure.cli.iperf3 import daemon, interruption, usage
+from netmeasure.cli.iperf3.command_line import CommandLine, parse
 from netmeasure.cli.iperf3.output import Output
-from netmeasure.cli.iperf3.settings import Settings, parse
 from netmeasure.errors import NetmeasureError, SpecError, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _refuse(sentence: str) -> int:
     return FAILED
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: CommandLine) -> int:
     _watch_signals(settings)
     from netmeasure.cli.iperf3.service import service  # with these comes the engine
     from netmeasure.cli.iperf3.specs import client_spec
@@ -85,7 +85,7 @@ def _run(settings: Settings) -> int:
     return FAILED if output.lost else code
 
 
-def _watch_signals(settings: Settings) -> None:
+def _watch_signals(settings: CommandLine) -> None:
     """Until the event loop does it: a script may end a server that it has only just started."""
     end = "server" if settings.server else "client"
 
@@ -97,14 +97,14 @@ def _watch_signals(settings: Settings) -> None:
         signal.signal(number, leave)
 
 
-def _leave(settings: Settings, sentence: str) -> int:
+def _leave(settings: CommandLine, sentence: str) -> int:
     sys.stderr.write(f"iperf3: {sentence}\n")
     if settings.server:
         sys.stderr.write("iperf3: exiting\n")
     return FAILED
 
 
-def _measure(settings: Settings, work: PeerSpec | Service, output: Output) -> int:
+def _measure(settings: CommandLine, work: PeerSpec | Service, output: Output) -> int:
     import uvloop
 
     from netmeasure.cli.iperf3.service import Service

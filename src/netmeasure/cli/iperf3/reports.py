@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 
 from netmeasure.cli.iperf3 import usage
-from netmeasure.cli.iperf3.settings import Settings
-from netmeasure.export.iperf3 import File, JsonReport, Report, Settings as Style, TextReport
+from netmeasure.cli.iperf3.command_line import CommandLine
+from netmeasure.export.iperf3 import File, JsonReport, Report, Settings, TextReport
 
 #: In JSON, where readers split off "iperf " and take the rest for a number.
 VERSION = f"iperf {usage.IMITATED}"
 
 
-def file_of(settings: Settings) -> File | None:
+def file_of(settings: CommandLine) -> File | None:
     """-F's, as it is now."""
     if settings.file is None:
         return None
@@ -22,8 +22,8 @@ def file_of(settings: Settings) -> File | None:
         return File(name=settings.file, bytes=0)
 
 
-def make_report(settings: Settings) -> Report:
-    style = Style(
+def make_report(settings: CommandLine) -> Report:
+    style = Settings(
         end="server" if settings.server else "client",
         version=VERSION,
         system=usage.system_line(),

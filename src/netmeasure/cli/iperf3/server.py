@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from netmeasure.cli.iperf3 import failures, interruption, specs
+from netmeasure.cli.iperf3.command_line import CommandLine
 from netmeasure.cli.iperf3.output import Output
 from netmeasure.cli.iperf3.reports import file_of, make_report
 from netmeasure.cli.iperf3.service import Service
-from netmeasure.cli.iperf3.settings import Settings
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import NetmeasureError, ServeError
 from netmeasure.observe import Control, Observer, Opening
@@ -21,7 +21,7 @@ from netmeasure.protocol import ErrorCode
 from netmeasure.result import ErrorRecord, Interval, Result
 
 
-async def server(settings: Settings, service: Service, output: Output) -> int:
+async def server(settings: CommandLine, service: Service, output: Output) -> int:
     """Serve until a signal, or one test; returns the exit code."""
     desk = _Desk(settings, output)
     loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ async def server(settings: Settings, service: Service, output: Output) -> int:
 class _Desk:
     """What lies between the tests: banners, the count, and the signal that ends it."""
 
-    def __init__(self, settings: Settings, output: Output) -> None:
+    def __init__(self, settings: CommandLine, output: Output) -> None:
         self.interrupted = asyncio.Event()
         self.signal: signal.Signals | None = None
         self.settings = settings
@@ -70,7 +70,7 @@ class _Desk:
             self.output.lines(report.greeting() + report.banner(self._number))
 
     def next_test(self) -> Observer:
-        return _Watch(self)
+        return _Printer(self)
 
     def test_over(self, *, counts: bool) -> None:
         if self.signal is not None:
@@ -105,7 +105,7 @@ class _Desk:
             self.output.lines(make_report(self.settings).ended(None, error=sentence))
 
 
-class _Watch(Observer):
+class _Printer(Observer):
     """Prints one test."""
 
     def __init__(self, desk: _Desk) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from netmeasure.cli.iperf3 import specs
+from netmeasure.cli.iperf3.command_line import CommandLine
 from netmeasure.cli.iperf3.credentials import gatekeeper
-from netmeasure.cli.iperf3.settings import Settings
 from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.spec import ServerLimits, check_device
 
@@ -16,7 +16,7 @@ class Service(NamedTuple):
     gatekeeper: Gatekeeper | None
 
 
-def service(settings: Settings) -> Service:
+def service(settings: CommandLine) -> Service:
     """One test at a time, as iperf3. Raises SpecError."""
     specs.refuse_sctp(settings)
     check_device(settings.device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from netmeasure.cli.iperf3.command_line import DEFAULT_RECEIVE_TIMEOUT_MS, CommandLine
 from netmeasure.cli.iperf3.credentials import credentials
-from netmeasure.cli.iperf3.settings import DEFAULT_RECEIVE_TIMEOUT_MS, Settings
 from netmeasure.cli.iperf3.values import Keepalive
 from netmeasure.errors import SpecError
 from netmeasure.spec import (
@@ -33,19 +33,19 @@ PATIENCE_S = 120.0
 KEEPALIVE = (7200, 75, 9)
 
 
-def client_spec(settings: Settings) -> PeerSpec:
+def client_spec(settings: CommandLine) -> PeerSpec:
     """What to measure. Raises SpecError where netmeasure has no such thing."""
     refuse_sctp(settings)
     return _udp_spec(settings) if settings.udp else _tcp_spec(settings)
 
 
-def refuse_sctp(settings: Settings) -> None:
+def refuse_sctp(settings: CommandLine) -> None:
     for name in ("sctp", "nstreams", "xbind"):
         if getattr(settings, name):
             raise SpecError(f"SCTP (--{name}) is not supported by netmeasure")
 
 
-def family(settings: Settings) -> Family:
+def family(settings: CommandLine) -> Family:
     return "ipv4" if settings.ipv4 else "ipv6" if settings.ipv6 else "any"
 
 
@@ -59,21 +59,21 @@ def keepalive(asked: Keepalive | None) -> tuple[int, int, int] | None:
     return idle_s, interval_s, probes
 
 
-def receive_s(settings: Settings) -> float:
+def receive_s(settings: CommandLine) -> float:
     """The patience of an end that receives nothing."""
     return (settings.rcv_timeout or DEFAULT_RECEIVE_TIMEOUT_MS) / 1000
 
 
-def vanished_s(settings: Settings) -> float:
+def vanished_s(settings: CommandLine) -> float:
     """The patience with a peer that acknowledges nothing."""
     return settings.snd_timeout / 1000 if settings.snd_timeout else PATIENCE_S
 
 
-def _direction(settings: Settings) -> Direction:
+def _direction(settings: CommandLine) -> Direction:
     return "both" if settings.bidir else "download" if settings.reverse else "upload"
 
 
-def _tcp_spec(settings: Settings) -> TcpSpec:
+def _tcp_spec(settings: CommandLine) -> TcpSpec:
     rate = settings.bitrate
     return TcpSpec(
         **_common(settings),
@@ -93,7 +93,7 @@ def _tcp_spec(settings: Settings) -> TcpSpec:
     )
 
 
-def _udp_spec(settings: Settings) -> UdpSpec:
+def _udp_spec(settings: CommandLine) -> UdpSpec:
     rate = settings.bitrate
     return UdpSpec(
         **_common(settings),
@@ -107,7 +107,7 @@ def _udp_spec(settings: Settings) -> UdpSpec:
     )
 
 
-def _common(settings: Settings) -> dict[str, Any]:
+def _common(settings: CommandLine) -> dict[str, Any]:
     default_s = UDP_CONNECT_S if settings.udp else CONNECT_S
     return {
         "direction": _direction(settings),
@@ -128,7 +128,7 @@ def _common(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _timing(settings: Settings) -> Timing:
+def _timing(settings: CommandLine) -> Timing:
     """-t 0 is for as long as it takes somebody to interrupt it; a file that is sent is sent once,
     if nothing else was asked for."""
     asked = settings.time is not None or settings.bytes or settings.blockcount
@@ -150,7 +150,7 @@ def _timing(settings: Settings) -> Timing:
     )
 
 
-def _file_bytes(settings: Settings) -> int:
+def _file_bytes(settings: CommandLine) -> int:
     """Of -F, which must be there, or to be made where the client receives."""
     path = settings.file or ""
     try:
@@ -161,7 +161,7 @@ def _file_bytes(settings: Settings) -> int:
         raise SpecError(f"can't open {path}: {exc.strerror}") from None
 
 
-def _options(settings: Settings, **more: Any) -> SocketOptions:
+def _options(settings: CommandLine, **more: Any) -> SocketOptions:
     return SocketOptions(
         **more,
         window_bytes=settings.window or None,

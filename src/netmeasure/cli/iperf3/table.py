@@ -18,7 +18,7 @@ Role = Literal["client", "server", "both"]
 class Option(NamedTuple):
     """longs    its names, the proper one first
     short       its letter, if any
-    field       where Settings keeps its value
+    field       where CommandLine keeps its value
     convert     from the word to the value; None for a flag, which is True
     shown       the value in the usage text; with "[" in front it is optional
     role        for which role it is meant; the other one refuses it

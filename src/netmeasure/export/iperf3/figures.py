@@ -73,7 +73,7 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
         return self.received_bytes * 8 / self.received_s if self.received_s > 0 else 0.0
 
 
-class Watched:
+class Observed:
     """What the intervals told of each stream that this end sends on, for the end of the test."""
 
     def __init__(self) -> None:
@@ -99,7 +99,9 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
     receiver_congestion: str | None = None
 
 
-def direction(result: Result, which: FlowDirection, ids: Sequence[int], seen: Watched) -> Direction:
+def direction(
+    result: Result, which: FlowDirection, ids: Sequence[int], seen: Observed
+) -> Direction:
     """Of the streams with these ids; what was not measured is 0."""
     flow = result.upload if which == "upload" else result.download
     found = {stream.id: stream for stream in flow.streams} if flow else {}
@@ -153,7 +155,7 @@ def cpu_percent(side: SideReport) -> tuple[float, float, float]:
 # ---- one stream ----------------------------------------------------------------------------------
 
 
-def _ends(result: Result, stream: StreamResult, seen: Watched) -> Ends:
+def _ends(result: Result, stream: StreamResult, seen: Observed) -> Ends:
     times = [_seconds(stream.sender), _seconds(stream.receiver)]
     known = [time for time in times if time is not None]
     fallback = known[0] if known else 0.0
@@ -170,7 +172,7 @@ def _seconds(report: StreamReport | None) -> float | None:
     return report.counted_ns / 1e9
 
 
-def _tcp_ends(result: Result, stream: StreamResult, ends: Ends, seen: Watched) -> Ends:
+def _tcp_ends(result: Result, stream: StreamResult, ends: Ends, seen: Observed) -> Ends:
     sender, receiver = stream.sender, stream.receiver
     acknowledged = (sender.counted_bytes if sender else None) or 0
     received = receiver.counted_bytes if receiver else None

@@ -43,7 +43,7 @@ class Report(ABC):
         self.settings = settings
         self._opening: Opening | None = None
         self._periods = Periods(1)
-        self._seen = figures.Watched()
+        self._seen = figures.Observed()
         self._numbers: dict[int, int] = {}
         self._ids: dict[FlowDirection, list[int]] = {}
 

@@ -22,7 +22,7 @@ from netmeasure.protocol import (
     Message,
     Parameters,
     Payload,
-    Phase,
+    State,
     error_text,
 )
 from netmeasure.spec import Deadlines
@@ -129,7 +129,7 @@ class ClientControl:
 
     async def leave(self) -> None:
         """Tell the server if the test was not over, and close the connection."""
-        if self.channel.connection.phase not in (Phase.OVER, Phase.START):
+        if self.channel.connection.state not in (State.OVER, State.START):
             try:
                 await self.channel.send(Kind.CLIENT_TERMINATE, deadline_s=LEAVE_S)
             except MeasureError:

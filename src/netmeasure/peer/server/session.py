@@ -47,8 +47,8 @@ from netmeasure.protocol import (
     Kind,
     Message,
     PeerResults,
-    Phase,
     ServerError,
+    State,
 )
 from netmeasure.result import FlowDirection, Result, SideReport
 from netmeasure.result.resources import HostUse
@@ -133,7 +133,7 @@ class Session:
     @property
     def is_leaving(self) -> bool:
         """Whether nothing is missing but the client's last message."""
-        return self._control.connection.phase in (Phase.DISPLAYING, Phase.OVER)
+        return self._control.connection.state in (State.DISPLAYING, State.OVER)
 
     @property
     def local_host(self) -> str:
@@ -148,7 +148,7 @@ class Session:
     @property
     def arrivals(self) -> Arrivals:
         """The data connections so far; none is missing but in the phase of their creation."""
-        creating = self._control.connection.phase is Phase.CREATING
+        creating = self._control.connection.state is State.CREATING
         return self._arrivals if creating else Arrivals(())
 
     # ---- order of events ------------------------------------------------------------------------
@@ -285,7 +285,7 @@ class Session:
 
     async def _leave(self, error: BaseException | None) -> None:
         """Leave no thread and no socket; tell the client the reason if it has not left itself."""
-        if error is not None and self._control.connection.phase is not Phase.OVER:
+        if error is not None and self._control.connection.state is not State.OVER:
             await self._tell(error)
         if self._workload is not None:
             self._workload.abort()

@@ -15,7 +15,7 @@ DEFAULT_PORT = 5201
 DEFAULT_RECEIVE_TIMEOUT_MS = 120_000
 
 
-class Settings:
+class CommandLine:
     """Named as the options are; None where an option was not given."""
 
     def __init__(self) -> None:
@@ -108,12 +108,12 @@ class Settings:
         return self.bind_dev or next((place.device for place in places if place), None)
 
 
-def parse(words: Sequence[str]) -> Settings:
+def parse(words: Sequence[str]) -> CommandLine:
     """The settings of a command line. Where -h or -v was met they end there, unchecked.
 
     Raises UsageError and SpecError.
     """
-    settings = Settings()
+    settings = CommandLine()
     given: list[Option] = []
     for option, value in read(words, OPTIONS):
         given.append(option)
@@ -137,7 +137,7 @@ def parse(words: Sequence[str]) -> Settings:
     return settings
 
 
-def _check(settings: Settings, given: Sequence[Option]) -> None:
+def _check(settings: CommandLine, given: Sequence[Option]) -> None:
     if not settings.server and settings.client is None:
         raise SpecError("must either be a client (-c) or server (-s)")
     roles = {option.role for option in given}
@@ -150,7 +150,7 @@ def _check(settings: Settings, given: Sequence[Option]) -> None:
         _check_client(settings)
 
 
-def _check_server(settings: Settings) -> None:
+def _check_server(settings: CommandLine) -> None:
     if settings.affinity is not None and settings.affinity.server is not None:
         raise SpecError("some option you are trying to set is client only")
     key, users = settings.rsa_private_key_path, settings.authorized_users_path
@@ -166,7 +166,7 @@ def _check_server(settings: Settings) -> None:
         )
 
 
-def _check_client(settings: Settings) -> None:
+def _check_client(settings: CommandLine) -> None:
     if settings.reverse and settings.bidir:
         raise SpecError("cannot be both reverse and bidirectional")
     if settings.rcv_timeout is not None and not (settings.reverse or settings.bidir):

@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quicktest lint bench article fuzz annotate debug dist clean tools
+.PHONY: help install run test quicktest lint bench article fuzz asan tsan annotate debug dist clean tools
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,13 +54,25 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 article: $(STAMP) tools  ## the experiment behind it all: curl, iperf3 and netmeasure on a late network
 	$(BIN)/python -m benchmarks.article
 
-fuzz: $(STAMP)  ## a long run of the property tests
+# executions of each target; what is wanted before a release: NATIVE_RUNS=10000000 PYTHON_RUNS=1000000
+NATIVE_RUNS ?= 1000000
+PYTHON_RUNS ?= 100000
+fuzz: $(STAMP) tools  ## fuzz the parsers of bytes from strangers, then the property tests, for long
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[fuzz]' || \
+		echo "without atheris the Python targets get random inputs"
+	$(BIN)/python -m fuzz --native $(NATIVE_RUNS) --python $(PYTHON_RUNS)
 	$(BIN)/python -m pytest tests/protocol tests/fast/test_udp_accounting.py --hypothesis-profile=long --timeout=3600
+
+asan: $(STAMP)  ## the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(BIN)/python tools/sanitized.py address,undefined
+
+tsan: $(STAMP)  ## the native tests under ThreadSanitizer
+	$(BIN)/python tools/sanitized.py thread
 
 annotate:  ## Cython's annotated HTML beside each .pyx
 	NETMEASURE_ANNOTATE=1 $(BIN)/python setup.py build_ext --inplace --force
 
-debug: $(STAMP)  ## the test suite on native modules with assertions compiled in
+debug: $(STAMP)  ## the whole test suite on native modules with assertions compiled in
 	NETMEASURE_DEBUG=1 $(BIN)/python setup.py build_ext --inplace --force
 	$(BIN)/python -m pytest
 	$(BIN)/python setup.py build_ext --inplace --force

@@ -20,24 +20,29 @@ typedef struct {
     uint64_t datagrams;
 } nm_burst;
 
+/* Returns the bytes that the rate puts back into the bucket in a span, which is not negative. */
+static inline unsigned __int128 nm_burst_refill(const nm_rate *r, uint64_t datagram_bytes,
+                                                int64_t span_ns) {
+    unsigned __int128 scaled = (unsigned __int128)(uint64_t)span_ns * r->denominator;
+    return scaled / r->numerator * datagram_bytes +
+           scaled % r->numerator * datagram_bytes / r->numerator;
+}
+
 /* Notes that n datagrams left at a moment; moments before the last one are taken as that one. */
 static inline void nm_burst_add(nm_burst *b, const nm_rate *r, uint64_t datagram_bytes, int64_t at,
                                 uint64_t n) {
-    int64_t full_ns = nm_add_ns(b->since_ns, nm_rate_span(r, b->datagrams));
-    unsigned __int128 refilled;
-    uint64_t sent, back;
+    int64_t span_ns = at > b->since_ns ? at - b->since_ns : 0;
+    unsigned __int128 back = nm_burst_refill(r, datagram_bytes, span_ns), missing;
     if (n == 0) return;
-    if (b->datagrams == 0 || at >= full_ns) {
+    if (back >= (unsigned __int128)b->datagrams * datagram_bytes) { /* full, or the first */
         b->since_ns = at;
         b->datagrams = 0;
+        back = 0;
     }
-    if (at < b->since_ns) at = b->since_ns;
     b->datagrams += n;
-    refilled = (unsigned __int128)(uint64_t)(at - b->since_ns) * r->denominator;
-    back = (uint64_t)(refilled / r->numerator) * datagram_bytes +
-           (uint64_t)(refilled % r->numerator * datagram_bytes / r->numerator);
-    sent = b->datagrams * datagram_bytes;
-    if (sent > back && sent - back > b->largest_bytes) NM_STORE(&b->largest_bytes, sent - back);
+    missing = (unsigned __int128)b->datagrams * datagram_bytes - back;
+    if (missing > b->largest_bytes)
+        NM_STORE(&b->largest_bytes, missing < UINT64_MAX ? (uint64_t)missing : UINT64_MAX);
 }
 
 #endif

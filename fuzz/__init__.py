@@ -1,0 +1,1 @@
+"""Fuzz whatever reads bytes of strangers: `python -m fuzz`, or `make fuzz`."""

@@ -28,7 +28,7 @@ from netmeasure.protocol.connection import Closed, Connection, NeedData
 from netmeasure.protocol.datagrams import make_hello, read_hello
 from netmeasure.protocol.messages import Announcement, Parameters, PeerResults
 from netmeasure.protocol.ranges import check_parameters
-from netmeasure.protocol.states import Phase, Side
+from netmeasure.protocol.states import Side, State
 from netmeasure.report.text import print_report
 from netmeasure.result import Result
 from netmeasure.transfers.ftp import _port
@@ -73,13 +73,13 @@ def _framed(text: bytes) -> bytes:
 # ---- the control protocol ------------------------------------------------------------------------
 
 _SIDES = tuple(Side)
-_PHASES = tuple(Phase)
+_STATES = tuple(State)
 
 
-def _answers(side: Side, phase: Phase, pieces: list[bytes], eof: bool) -> list[object]:
+def _answers(side: Side, state: State, pieces: list[bytes], eof: bool) -> list[object]:
     """Return what an end makes of these pieces: its messages, and at last a refusal if there is."""
     end = Connection(side)
-    end.phase = phase
+    end.state = state
     said: list[object] = []
     try:
         for piece in [*pieces, *([b""] if eof else [])]:
@@ -92,31 +92,31 @@ def _answers(side: Side, phase: Phase, pieces: list[bytes], eof: bool) -> list[o
     return said
 
 
-def _said(to: Side, phase: Phase, body: bytes) -> bytes:
-    """Return the input that makes an end in a phase receive a body in pieces of 8 bytes."""
-    return bytes([_SIDES.index(to), _PHASES.index(phase), 0, 7]) + body
+def _said(to: Side, state: State, body: bytes) -> bytes:
+    """Return the input that makes an end in a state receive a body in pieces of 8 bytes."""
+    return bytes([_SIDES.index(to), _STATES.index(state), 0, 7]) + body
 
 
 @target(
-    _said(Side.SERVER, Phase.START, _COOKIE),
-    _said(Side.SERVER, Phase.ASKED, _framed(_PARAMETERS)),
-    _said(Side.SERVER, Phase.EXCHANGING, _framed(_RESULTS)),
-    _said(Side.CLIENT, Phase.ANSWERING, _framed(_RESULTS)),
-    _said(Side.CLIENT, Phase.OFFERED, b"\x40" + _framed(_ANNOUNCEMENT)),
-    _said(Side.CLIENT, Phase.OFFERED, b"\xfe\0\0\0\x79\0\0\0\0"),
+    _said(Side.SERVER, State.START, _COOKIE),
+    _said(Side.SERVER, State.ASKED, _framed(_PARAMETERS)),
+    _said(Side.SERVER, State.EXCHANGING, _framed(_RESULTS)),
+    _said(Side.CLIENT, State.ANSWERING, _framed(_RESULTS)),
+    _said(Side.CLIENT, State.OFFERED, b"\x40" + _framed(_ANNOUNCEMENT)),
+    _said(Side.CLIENT, State.OFFERED, b"\xfe\0\0\0\x79\0\0\0\0"),
 )
 def control_connection(data: bytes) -> None:
     """Whatever a peer sends in whatever state, an end answers or refuses by RemoteProtocolError,
     and it does the same however the bytes are cut into pieces."""
     if len(data) < 4:
         return
-    side, phase = _SIDES[data[0] % len(_SIDES)], _PHASES[data[1] % len(_PHASES)]
+    side, state = _SIDES[data[0] % len(_SIDES)], _STATES[data[1] % len(_STATES)]
     eof, cut, body = bool(data[2] & 1), data[3], data[4:]
-    whole = _answers(side, phase, [body] if body else [], eof)
+    whole = _answers(side, state, [body] if body else [], eof)
     step = cut % 16 + 1
     pieces = [body[at : at + step] for at in range(0, len(body), step)]
     if len(body) <= 4096:
-        assert _answers(side, phase, pieces, eof) == whole
+        assert _answers(side, state, pieces, eof) == whole
 
 
 @target(_PARAMETERS)

@@ -1,4 +1,4 @@
-"""measure() and connect(): the two ways to run a test against a server."""
+"""The two ways to run a test against a server: measure() and connect()."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from netmeasure.spec.target import check_family, is_url, parse_target
 
 
 def fetch_spec(url: str, spec: Spec | None = None) -> FetchSpec:
-    """The specification with its URL; a plain one by default. Raises SpecError."""
+    """Return the specification with its URL, the plain one of its scheme by default. Raise
+    SpecError if the two do not fit together."""
     scheme = url.partition("://")[0].lower()
     kind: type[FetchSpec]
     if scheme in HttpSpec.schemes:
@@ -40,8 +41,8 @@ def make_run(
     port: int | None = None,
     observer: Observer | None = None,
 ) -> Run:
-    """The run of a specification against a target: "host", "host:port", or a URL. Raises SpecError
-    for what does not fit together."""
+    """Return the run of a specification against a target: "host", "host:port", or a URL. Raise
+    SpecError if the two do not fit together."""
     if is_url(target):
         if port is not None:
             raise SpecError("the port of a URL stands in the URL")
@@ -76,15 +77,16 @@ class Client:
         await asyncio.gather(*(run.abort() for run in self._runs))
 
     def run(self, spec: Spec | None = None, *, observer: Observer | None = None) -> Run:
-        """A run to be used with `async with`; it starts there."""
+        """Return a run for `async with`, which starts it."""
         run = make_run(self.target, spec, port=self.port, observer=observer)
         self._runs.append(run)
         return run
 
 
 def connect(target: str, *, port: int | None = None) -> Client:
-    """A client of the server at `target` ("host", "host:port", a URL). Each run makes connections
-    of its own, so set-up is measured every time. Raises SpecError."""
+    """Return a client of the server at `target`: "host", "host:port", or a URL. Each run opens
+    connections of its own, so set-up is measured every time. Raise SpecError if it is none
+    of these."""
     if is_url(target):
         fetch_spec(target)
     else:

@@ -56,19 +56,19 @@ async def alternate(
 
 
 def turns(pairs: int) -> Iterator[Alternative]:
-    """Whose turn it is: a b, b a, a b and so on."""
+    """Return whose turn it is, for so many pairs: a b, b a, a b and so on."""
     for pair in range(pairs):
         yield from ("b", "a") if pair % 2 else ("a", "b")
 
 
 def worth_going_on(results: Sequence[Result]) -> bool:
-    """Whether another run makes sense: not where the first one, or two in succession, measured
-    nothing. The target is wrong then, or gone."""
+    """Return whether another run makes sense. It does not where the first run, or two in
+    succession, measured nothing: the target is wrong then, or gone."""
     return any(result.flows for result in results[-2:])
 
 
 def check_times(times: int) -> None:
-    """Raises SpecError."""
+    """Raise SpecError if a number of runs is not within 1 to MAX_TIMES."""
     if not 1 <= times <= MAX_TIMES:
         raise SpecError(f"{times} runs: it must be 1 to {MAX_TIMES}")
 

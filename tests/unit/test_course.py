@@ -11,7 +11,7 @@ from netmeasure.analysis import course
 from netmeasure.analysis.bottleneck import limits, variation
 from netmeasure.analysis.columns import Window, covered, grown, indices
 from netmeasure.analysis.series import curve
-from netmeasure.report.limits import limit_rows
+from netmeasure.report.bottleneck import limit_rows
 from netmeasure.result import Flow, FlowInterval, Limits, Series, StreamReport, TcpInfo
 from netmeasure.result.resources import ThreadCpu
 

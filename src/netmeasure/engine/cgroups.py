@@ -70,7 +70,7 @@ class Cgroup:
 
 
 def _first(root: Path, path: str) -> Path:
-    """The group's folder; within a container of its own namespace that is the root."""
+    """Return the group's folder: the root within a container that has a namespace of its own."""
     there = root / path.lstrip("/")
     return there if there.is_dir() else root
 

@@ -47,7 +47,7 @@ class ControlChannel:
 
     @property
     def mss_bytes(self) -> int | None:
-        """What the kernel takes for a segment of this connection."""
+        """The largest segment of this connection, None if the kernel does not tell."""
         try:
             return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         except OSError:
@@ -55,7 +55,7 @@ class ControlChannel:
 
     @property
     def has_news(self) -> bool:
-        """A message has arrived and waits for `receive`."""
+        """Whether a message has arrived and waits for `receive`."""
         return self._ahead is not None
 
     async def arrives(self) -> None:
@@ -77,7 +77,8 @@ class ControlChannel:
             self._news.set()
 
     async def send(self, kind: Kind, payload: Payload = None, *, deadline_s: float) -> None:
-        """Send one message. PeerClosedError, PeerTimeoutError, LocalProtocolError."""
+        """Send one message. Raise PeerClosedError, PeerTimeoutError or LocalProtocolError if it
+        can't be sent."""
         data = self.connection.send(kind, payload)
         try:
             async with asyncio.timeout(deadline_s):
@@ -90,7 +91,8 @@ class ControlChannel:
             raise self._closed(exc) from None
 
     async def receive(self, *, deadline_s: float | None) -> Message:
-        """The peer's next message. PeerClosedError, PeerTimeoutError, RemoteProtocolError."""
+        """Return the peer's next message. Raise PeerClosedError, PeerTimeoutError or
+        RemoteProtocolError if there is none."""
         try:
             async with asyncio.timeout(deadline_s):
                 return await self._next()
@@ -133,7 +135,8 @@ class ControlChannel:
         )
 
     async def finish(self, deadline_s: float) -> None:
-        """Say that nothing follows, and wait until the peer has closed; no longer than that."""
+        """Close the connection for sending, and wait until the peer has closed it, for `deadline_s`
+        at most."""
         with suppress(OSError, TimeoutError):
             self._sock.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(deadline_s):

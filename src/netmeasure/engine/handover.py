@@ -12,14 +12,15 @@ import socket
 
 
 def share(transport: asyncio.Transport) -> socket.socket:
-    """A second descriptor of a plain transport's socket. The two share O_NONBLOCK, which belongs
-    to the open file: it stays set, for the transport goes on using its own."""
+    """Return a second descriptor of a plain transport's socket. The two share O_NONBLOCK, which
+    belongs to the open file: it stays set, because the transport goes on using its own."""
     return socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
 
 
 def take_over(transport: asyncio.Transport) -> socket.socket:
-    """As `share`, but blocking, and the transport never reads again: close it afterwards. The
-    caller has emptied what the transport had read already, with no await since."""
+    """Return a second descriptor, as `share` does, but a blocking one, and let the transport never
+    read again: close it afterwards. The caller has taken what the transport had read already, with
+    no await since."""
     transport.pause_reading()
     sock = share(transport)
     sock.setblocking(True)
@@ -35,4 +36,4 @@ class Opened(socket.socket):
         return cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
 
     def connect(self, address: object, /) -> None:
-        """Nothing: it is."""
+        """Do nothing: the socket is connected."""

@@ -29,7 +29,8 @@ _IFREQ = struct.Struct("16sP16x")
 
 
 def this_host(streams: Iterable[StreamReport] = ()) -> Host:
-    """`streams`: those of this end, for the interfaces that they went through."""
+    """Return the facts of this machine, and of the interfaces that `streams` of this end went
+    through."""
     return Host(
         program="netmeasure",
         version=__version__,
@@ -46,8 +47,8 @@ def this_host(streams: Iterable[StreamReport] = ()) -> Host:
 
 
 def _interfaces(sockets: Iterable[str]) -> tuple[NetworkInterface, ...]:
-    """Those that have the addresses of these "address:port"s. None of them where the calling thread
-    is in another network namespace than the sockets."""
+    """Return the interfaces that have the addresses of these "address:port"s. There is none where
+    the calling thread is in another network namespace than the sockets."""
     addresses = {name.rpartition(":")[0].strip("[]").partition("%")[0] for name in sockets}
     if not addresses:
         return ()
@@ -73,7 +74,8 @@ def _mtu(sock: socket.socket, name: str) -> int | None:
 
 
 def _offloads(sock: socket.socket, name: str) -> tuple[str, ...] | None:
-    """What is switched on, by ethtool's short names; None where the kernel does not say."""
+    """Return the offloads that are on, by ethtool's short names; None where the kernel does not
+    tell."""
     try:
         on = [flag for flag, command in _SWITCHES.items() if _ethtool(sock, name, command)]
         if _ethtool(sock, name, _GFLAGS) & _LRO:
@@ -84,7 +86,7 @@ def _offloads(sock: socket.socket, name: str) -> tuple[str, ...] | None:
 
 
 def _ethtool(sock: socket.socket, name: str, command: int) -> int:
-    """struct ethtool_value: the command, and the kernel's answer in its place for data."""
+    """Return the kernel's answer to a command (struct ethtool_value)."""
     value = array.array("I", (command, 0))
     fcntl.ioctl(sock, _SIOCETHTOOL, _IFREQ.pack(name.encode(), value.buffer_info()[0]))
     return value[1]

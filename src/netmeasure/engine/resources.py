@@ -64,7 +64,7 @@ class _Sampler:
         )
 
     def resources(self, samples: Sequence[_Sample], origin_ns: int) -> Resources:
-        """In columns, moments counted from `origin_ns`."""
+        """Return the samples in columns, with moments counted from `origin_ns`."""
         columns = dict(zip(_Sample._fields, zip(*samples, strict=True), strict=True))
         columns["at_ns"] = tuple(at - origin_ns for at in columns["at_ns"])
         for name in ("cgroup_memory_bytes", "cgroup_throttled_ns"):
@@ -85,7 +85,7 @@ class ResourceLog:
         self._baseline = baseline
 
     async def rest(self, duration_s: float) -> None:
-        """Look what the host does when it has not been asked for anything yet: the baseline."""
+        """Sample what the host does before the test asks for anything: the baseline."""
         before = self._sampler.take()
         await asyncio.sleep(duration_s)
         self._baseline = self._sampler.resources((before, self._sampler.take()), 0).whole
@@ -112,7 +112,8 @@ class ResourceLog:
         self._samples.append(self._sampler.take())
 
     def collected(self, origin_ns: int) -> Resources | None:
-        """In columns, moments counted from `origin_ns`; None when nothing was sampled."""
+        """Return the samples in columns, with moments counted from `origin_ns`; None if there are
+        none."""
         if not self._samples:
             return None
         found = self._sampler.resources(self._samples, origin_ns)

@@ -22,8 +22,8 @@ _COUNTS = ("bytes", "retransmits", "packets", "lost_packets", "reordered_packets
 
 
 def edges_ns(timing: Timing) -> Iterator[int]:
-    """The ends of the intervals, in ns after the start. One edge is the end of the omitted time,
-    so that no interval is half omitted; from there the periods count anew."""
+    """Return the ends of the intervals, in ns after the start. One edge is the end of the omitted
+    time, so that no interval is half omitted; the periods count anew from there."""
     period, omit = nanoseconds(timing.interval_s), nanoseconds(timing.omit_s)
     yield from range(period, omit, period)
     edge = omit if omit else period
@@ -91,7 +91,8 @@ class IntervalClock:
             self._ended = now_ns()
 
     def last(self) -> None:
-        """Emit what came after the last edge; call when the threads have ended. Once only."""
+        """Emit what came after the last edge. Call it when the threads have ended; further calls do
+        nothing."""
         if self._over:
             return
         self._over = True
@@ -108,7 +109,7 @@ class IntervalClock:
             self._read(end, END_OF_TIME_NS)
 
     def _uncounted(self) -> bool:
-        """Whether anything was counted that no interval has."""
+        """Return whether anything was counted that is in no interval yet."""
         return any(
             sum(level.bytes for level in self._workload.levels(role, END_OF_TIME_NS))
             > sum(level.bytes for level in self._seen.get(direction, ()))
@@ -150,13 +151,13 @@ class IntervalClock:
 
 
 def _zero(level: StreamInterval) -> StreamInterval:
-    """What had been counted before the start: nothing of what can be counted at all."""
+    """Return the level before the start: 0 of each count that this stream has."""
     counts = {name: None if getattr(level, name) is None else 0 for name in _COUNTS}
     return replace(level, **counts)
 
 
 def _since(before: StreamInterval, level: StreamInterval) -> StreamInterval:
-    """What is new. Losses go down where datagrams turned up late after all."""
+    """Return what is new since `before`. Losses go down where datagrams have arrived late."""
     new = {name: _difference(getattr(before, name), getattr(level, name)) for name in _COUNTS}
     return replace(level, **new | {"bytes": max(0, level.bytes - before.bytes)})
 

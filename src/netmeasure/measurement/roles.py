@@ -1,4 +1,4 @@
-"""Who sends and who receives on each stream, by the direction of a test."""
+"""The roles of both ends on each stream, by the direction of a test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from netmeasure.spec import Direction
 
 
 def directions(direction: Direction, streams: int) -> tuple[FlowDirection, ...]:
-    """The direction of each stream in order of creation: those that the client sends on first."""
+    """Return the direction of each stream in order of creation: first those that the client sends
+    on."""
     up: list[FlowDirection] = ["upload"] * streams
     down: list[FlowDirection] = ["download"] * streams
     if direction == "both":
@@ -16,8 +17,10 @@ def directions(direction: Direction, streams: int) -> tuple[FlowDirection, ...]:
 
 
 def client_role(direction: FlowDirection) -> Role:
+    """Return the client's role in a direction."""
     return "sender" if direction == "upload" else "receiver"
 
 
 def server_role(direction: FlowDirection) -> Role:
+    """Return the server's role in a direction."""
     return "receiver" if direction == "upload" else "sender"

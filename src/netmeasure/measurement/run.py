@@ -1,4 +1,4 @@
-"""A measurement as its user holds it: start, live intervals, early stop, abort, result."""
+"""A measurement that is under way: start, live intervals, early stop, abort, result."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from netmeasure.spec import Spec
 
 
 class Course(Protocol):
-    """What a Run drives: one measurement, of any kind, from its first step to its Result."""
+    """What a Run drives: one measurement of any kind, from its first step to its Result."""
 
     @property
     def stop(self) -> asyncio.Event:
-        """Set it, and the data phase ends in good order."""
+        """An event that ends the data phase in good order when it is set."""
         ...
 
     @property
     def step(self) -> str:
-        """Where it stands: the phase of an error that does not name its own."""
+        """The step that is under way: the phase of an error that does not name its own."""
         ...
 
     @property
     def transferring(self) -> bool: ...
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
-        """All steps; raises a MeasureError at the first that fails."""
+        """Take all steps. Raise a MeasureError at the first that fails."""
 
     async def leave(self) -> None:
         """Stop every thread, close what is not needed for the result."""
@@ -85,7 +85,7 @@ class Run:
         await self.wait()
 
     async def wait(self) -> Result:
-        """The result, once there is one. Raises the MeasureError of a run that failed."""
+        """Return the result when the run is over. Raise the MeasureError of a run that failed."""
         if self._task is None:
             raise MeasureError("the run has not been started", hint="use `async with`")
         if self._aborted:
@@ -99,13 +99,13 @@ class Run:
             raise
 
     async def abort(self) -> None:
-        """End the run at once, if it is not over; `result` is then incomplete."""
+        """End the run at once if it is not over. `result` is incomplete then."""
         if self._task is not None and not self._task.done():
             self._aborted = True
             await cancel_and_wait(self._task)
 
     def stop(self) -> None:
-        """End the data phase now; what was measured becomes a complete result, with a note."""
+        """End the data phase now. What was measured becomes a complete result, with a note."""
         self._stop_asked = True
         if self._course is not None:
             self._course.stop.set()
@@ -147,7 +147,7 @@ class Run:
 
 
 def error_record(error: BaseException | None) -> ErrorRecord | None:
-    """An exception as it stands in a Result."""
+    """Return an exception as it stands in a Result."""
     if error is None:
         return None
     if isinstance(error, NetmeasureError):

@@ -1,5 +1,6 @@
-"""What each end saw, as a SideReport: this one's from its threads, the far one's from what it says,
-and ours in the words that it understands."""
+"""The exchange of results: this end's report as the peer reads it, and the peer's as a
+SideReport.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +31,13 @@ MAX_CPU_PERCENT = 1_000_000
 def wire_results(
     side: SideReport, *, extended: bool, peer: PeerResults | None = None
 ) -> PeerResults:
-    """This end's report in iperf3's words, and whole under our own key for a netmeasure peer.
+    """Return this end's report by iperf3's names, and whole under our own key for a netmeasure
+    peer.
 
-    `bytes` is what arrived: for a sender the acknowledged bytes, since what fitted into a socket
-    buffer is not transferred; `end_time` is the time in which it did. Of datagrams, a receiver that
-    has the sender's results (`peer`) says as `packets` how many were sent: so the other end shows
-    losses at the end, and those of everything, too.
+    `bytes` is what arrived: of a sender the acknowledged bytes, since what is still in a socket
+    buffer is not transferred. `end_time` is the time in which it arrived. A receiver of datagrams
+    that has the sender's results (`peer`) gives as `packets` how many were sent, so that the other
+    end shows losses at the end as well, also of all datagrams.
     """
     wall_ns = side.duration_ns or 0
     user, system = (
@@ -90,7 +92,7 @@ def _wire_stream(stream: StreamReport, sent: int | None) -> PeerStream:
 
 
 def _slim(side: SideReport) -> SideReport:
-    """Keep a report of very many streams below the protocol's size limit."""
+    """Return a report of very many streams with coarser series, below the protocol's size limit."""
     points = sum(len(s.series.bytes) for s in side.streams if s.series)
     if points <= MAX_WIRE_POINTS:
         return side
@@ -115,8 +117,9 @@ def peer_report(
     *,
     udp: bool = False,
 ) -> SideReport:
-    """The far end's report: its own where it is netmeasure, else what iperf3's results tell. Of an
-    iperf3, processor time is of its whole process, and all streams have one congestion control."""
+    """Return the peer's report: its own where it is netmeasure, else what iperf3's results tell.
+    The CPU time of an iperf3 is that of its whole process, and all its streams have one congestion
+    control."""
     if results is None:
         return SideReport()
     if results.netmeasure is not None:
@@ -142,13 +145,13 @@ def peer_report(
 
 
 def _share_ns(percent: float, wall_s: float) -> int | None:
-    """Of all processors of a host, no more than so many."""
+    """Return a CPU share as time, None where no host has that many CPUs."""
     known = wall_s > 0 and 0 <= percent <= MAX_CPU_PERCENT
     return nanoseconds(wall_s * percent / 100) if known else None
 
 
 def _believable(seconds: float) -> bool:
-    """Whether a clock can have said that."""
+    """Return whether a clock can have given that time."""
     return 0 <= seconds <= MAX_SECONDS
 
 
@@ -173,9 +176,9 @@ def _from_wire(stream: PeerStream, role: Role, *, udp: bool) -> StreamReport:
 
 
 def _datagrams_from_wire(stream: PeerStream, role: Role) -> Datagrams:
-    """iperf3 says the highest number and how many below it are missing (duplicates it takes for
-    late ones, so it may miss fewer than were lost); versions before 3.14 say nothing of the omitted
-    part."""
+    """Return the counts of datagrams. iperf3 tells the highest number and how many below it are
+    missing. It takes duplicates for late ones, so it may miss fewer than were lost. Versions before
+    3.14 do not tell the omitted part."""
     if role == "sender":
         return Datagrams(packets=stream.packets, omitted_packets=stream.omitted_packets)
     omitted = None

@@ -30,7 +30,9 @@ MAX_TOKEN = 4096
 
 
 def make_token(credentials: Credentials, unix_s: float) -> str:
-    """The token of a client at a time (seconds since 1970). SpecError for a bad key."""
+    """Return the token of a client at a time (seconds since 1970). Raise SpecError for a bad
+    key.
+    """
     key = _public_key(credentials.public_key)
     text = f"user: {credentials.user}\npwd:  {credentials.password}\nts:   {int(unix_s)}"
     try:
@@ -43,13 +45,14 @@ def make_token(credentials: Credentials, unix_s: float) -> str:
 
 
 def password_hash(user: str, password: str) -> str:
-    """What a users file holds of a password: SHA-256 of "{user}password", in hexadecimal."""
+    """Return what a users file holds of a password: SHA-256 of "{user}password", in hexadecimal."""
     return hashlib.sha256(f"{{{user}}}{password}".encode()).hexdigest()
 
 
 def read_users(text: str) -> dict[str, str]:
-    """User to hash, from the lines "user,hash" of a users file; lines that begin with # and those
-    without a comma mean nothing, and the first of a user counts, as iperf3 has it."""
+    """Return the hash of each user, from the lines "user,hash" of a users file. As in iperf3, lines
+    that begin with # and those without a comma mean nothing, and the first line of a user counts.
+    """
     users: dict[str, str] = {}
     for line in text.splitlines():
         user, comma, digest = line.partition(",")
@@ -81,7 +84,8 @@ class Gatekeeper:
         self._padding = padding
 
     def check(self, token: str | None, unix_s: float) -> str:
-        """The user whose token it is. RefusedTestError says why nobody's."""
+        """Return the user of a token. Raise RefusedTestError if it is not that of a known user, or
+        too old."""
         if token is None:
             raise _refused("the client did not say who it is")
         user, password, stamp = _parse(self._open(token))
@@ -102,12 +106,13 @@ class Gatekeeper:
 
 
 def _refused(why: str) -> RefusedTestError:
-    """Why is for the server's own log: the client gets the number."""
+    """Return the refusal of a client. The reason is for the server's own log: the client gets the
+    number only."""
     return RefusedTestError(f"authorization failed: {why}", number=ErrorCode.UNAUTHORIZED)
 
 
 def _parse(text: bytes) -> tuple[str, str, int]:
-    """User, password and time of a token's three lines."""
+    """Return user, password and time from a token's three lines."""
     try:
         words = text.decode().split()
     except UnicodeDecodeError:

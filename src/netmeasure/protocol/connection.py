@@ -85,7 +85,7 @@ class Connection:
     # ---- sending ----------------------------------------------------------------------------
 
     def send(self, kind: Kind, payload: Payload = None) -> bytes:
-        """The bytes of `kind`, and move on to the next state."""
+        """Return the bytes of a message, and move on to the next state."""
         after = follow(self.state, kind)
         if origin(kind) is not self.side or after is None:
             raise LocalProtocolError(f"a {self.side.value} can't send {kind.name} in {self._where}")
@@ -114,7 +114,7 @@ class Connection:
     # ---- receiving ----------------------------------------------------------------------------
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the peer; b"" means that it closed."""
+        """Take bytes from the peer. b"" means that the peer has closed the connection."""
         if not data:
             self._eof = True
         elif self.state is not State.OVER:
@@ -128,7 +128,8 @@ class Connection:
         return bytes(self._buffer)
 
     def next_message(self) -> Message | NeedData | Closed:
-        """The next complete message of the peer. After a breach there is no next: it is final."""
+        """Return the next complete message of the peer. A breach of the protocol is final: it is
+        raised again."""
         if self._breach is not None:
             raise self._breach
         try:

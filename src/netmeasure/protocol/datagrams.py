@@ -35,7 +35,7 @@ def make_hello(cookie: str, number: int, *, extended: bool) -> bytes:
 
 
 def read_hello(data: bytes) -> Hello | None:
-    """None for a datagram that is no hello."""
+    """Return the hello that a datagram holds, None if it holds none."""
     if data == HELLO or data in _LEGACY:
         return Hello(_LEGACY.get(data, ANSWER))
     if len(data) != MAX_HELLO_BYTES or not data.startswith(HELLO):

@@ -34,7 +34,7 @@ DEFAULT_LENGTH = 128 * 1024  # what iperf3 takes for a TCP client that sends no 
 
 
 def new_cookie() -> str:
-    """36 random characters of iperf3's alphabet; a NUL follows on the wire."""
+    """Return 36 random characters of iperf3's alphabet. A NUL follows on the wire."""
     return "".join(secrets.choice(COOKIE_ALPHABET) for _ in range(COOKIE_BYTES - 1))
 
 
@@ -58,13 +58,13 @@ def probe_answer_bytes(hello: bytes) -> int | None:
 
 
 def stream_ids(count: int) -> Iterator[int]:
-    """iperf3's numbers of streams in order of creation: 1, 3, 4, 5 ... (2 is skipped)."""
+    """Return iperf3's numbers of streams in order of creation: 1, 3, 4, 5 ... (2 is skipped)."""
     return (index + 1 if index == 0 else index + 2 for index in range(count))
 
 
 def stream_tag(stream_id: int) -> bytes:
-    """What a netmeasure client sends to a netmeasure server after the cookie of a data connection:
-    the stream's number, so that the streams can be opened all at once and still not be mixed up."""
+    """Return what follows the cookie on a data connection between two netmeasure ends: the stream's
+    number, so that all streams can be opened at once without being mixed up."""
     return stream_id.to_bytes(STREAM_TAG_BYTES, "big")
 
 
@@ -160,13 +160,13 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     netmeasure: Extension | None = None
 
     def encode(self) -> bytes:
-        """JSON as iperf3 writes it: some of its flags are the number 1."""
+        """Return JSON as iperf3 writes it: some of its flags are the number 1."""
         members = msgspec.to_builtins(self)
         return msgspec.json.encode(members | dict.fromkeys(members.keys() & _FLAGS_AS_NUMBERS, 1))
 
     @classmethod
     def decode(cls, data: bytes) -> Parameters:
-        """Read a client's parameters; missing keys get iperf3's own defaults."""
+        """Return a client's parameters from JSON. Missing keys get iperf3's own defaults."""
         wire = {"omit": 0, "time": 10, "num": 0, "blockcount": 0, "parallel": 1}
         wire |= known_members(json_object(data, "parameters"), cls)
         return convert(wire, cls, "parameters")

@@ -19,7 +19,7 @@ _LOW, _HIGH = -(2**63), 2**63
 
 
 def check_report(report: SideReport) -> None:
-    """Raises RemoteProtocolError for a report that can't be."""
+    """Raise RemoteProtocolError if no clock and no counters can have made a report."""
     _check(report)
     for stream in report.streams:
         moments = (stream.first_ns, stream.last_ns, stream.counted_from_ns, stream.counted_to_ns)
@@ -30,7 +30,7 @@ def check_report(report: SideReport) -> None:
 
 
 def _check(value: object) -> None:
-    """A value of any depth."""
+    """Raise RemoteProtocolError if a value, or one that it holds, can't be."""
     if isinstance(value, msgspec.Struct):
         fields = [getattr(value, name) for name in value.__struct_fields__]
         at_ns = getattr(value, "at_ns", None)

@@ -1,11 +1,11 @@
-"""What may follow what on the control connection.
+"""The states of the control connection, and the messages that lead from one to the next.
 
-Two rules. (1) This file does not know which role we play: every kind of message has one origin, and
-the table says which state it leads to, for both ends alike. (2) A move that is not in the table is
-an error; the few messages that may come at any time are listed apart.
+Both ends use the same table: every kind of message has one origin, and the table says which state
+it leads to. A move that is not in the table is an error; the few messages that may come at any time
+are listed apart.
 
-Byte values: iperf3's. 0x40 is ours, and is only ever sent to a client that announced itself as
-netmeasure in its parameters.
+The byte values are iperf3's. 0x40 is ours, and is sent only to a client that has announced itself
+as netmeasure in its parameters.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from enum import Enum
 
 
 class Side(Enum):
+    """The two ends of a control connection."""
+
     CLIENT = "client"
     SERVER = "server"
 
     @property
     def other(self) -> Side:
+        """The end at the other side."""
         return Side.SERVER if self is Side.CLIENT else Side.CLIENT
 
 
 class Kind(Enum):
-    """Every message there is."""
+    """The kinds of message on the control connection."""
 
     COOKIE = "cookie"
     PARAM_EXCHANGE = "PARAM_EXCHANGE"
@@ -45,7 +48,7 @@ class Kind(Enum):
 
 
 class State(Enum):
-    """Where the conversation stands; the value is how error messages call it."""
+    """The states of the conversation. The value is the name in error messages."""
 
     START = "start (cookie expected)"
     IDENTIFIED = "identified (PARAM_EXCHANGE expected)"
@@ -125,6 +128,7 @@ AT_ANY_TIME = frozenset(
 
 
 def origin(kind: Kind) -> Side:
+    """Return the end that sends messages of a kind."""
     return Side.CLIENT if kind in FROM_CLIENT else Side.SERVER
 
 
@@ -138,10 +142,11 @@ def follow(state: State, kind: Kind) -> State | None:
 
 
 def expected(state: State, sender: Side) -> tuple[Kind, ...]:
-    """What `sender` may send now as the regular next step, leaving aside AT_ANY_TIME."""
+    """Return what `sender` may send as the regular next step, leaving AT_ANY_TIME aside."""
     return tuple(kind for kind in TRANSITIONS[state] if origin(kind) is sender)
 
 
 def is_greeting(byte: bytes) -> bool:
-    """Whether a first byte is what a server says to a cookie, with room for a test or without."""
+    """Return whether a first byte is a server's answer to a cookie, with room for a test or
+    without."""
     return byte in (GREETING, bytes([BYTES[Kind.ACCESS_DENIED]]))

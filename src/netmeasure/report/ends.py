@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from statistics import median
 
+from netmeasure.report.bottleneck import limit_rows
 from netmeasure.report.hosts import cpu_row
-from netmeasure.report.limits import limit_rows
 from netmeasure.report.tables import Row
 from netmeasure.result import Flow, StreamReport
 from netmeasure.units import duration, size

@@ -10,6 +10,7 @@ client's first attempt to reach the server. Moments of two hosts are never subtr
 
 from __future__ import annotations
 
+from netmeasure.result.bottleneck import Limit, Limits
 from netmeasure.result.ceiling import Ceiling, CeilingLayer
 from netmeasure.result.datagrams import DatagramHistory, Datagrams, Loss
 from netmeasure.result.document import SCHEMA_VERSION, ErrorRecord, Result, read_json
@@ -23,7 +24,6 @@ from netmeasure.result.flows import (
     Totals,
 )
 from netmeasure.result.hosts import Host, NetworkInterface, PathFacts, PathHole
-from netmeasure.result.limits import Limit, Limits
 from netmeasure.result.live import Interval, StreamInterval
 from netmeasure.result.pauses import Pause
 from netmeasure.result.setup import Phase, Spread

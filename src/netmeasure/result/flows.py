@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from netmeasure.result.bottleneck import Limits
 from netmeasure.result.ceiling import Ceiling
 from netmeasure.result.datagrams import Loss
-from netmeasure.result.limits import Limits
 from netmeasure.result.pauses import Pause
 from netmeasure.result.resources import HostUse
 from netmeasure.result.sides import Role, Series, StreamReport, s_per_gb

@@ -1,4 +1,4 @@
-"""The data connections of one test as they arrive at the server, until all are there."""
+"""The data connections of one test as they arrive at the server, until all are open."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ class Arrivals:
         return len(self._directions) - len(self._here)
 
     def knows(self, peer: tuple[object, ...]) -> bool:
-        """A stream from this very address and port is here already."""
+        """Return whether a stream from this address and port has arrived already."""
         return any(arrival.sock.getpeername()[:2] == peer[:2] for arrival in self._here)
 
     def offer(self, arrival: Arrival) -> bool:
-        """Take a connection; False, and it stays the caller's, if it is none that is missing."""
+        """Take a connection over and return True; return False, and leave it to the caller, if no
+        such connection is missing."""
         known = set(self._numbers) - {a.number for a in self._here}
         if not self.missing or (arrival.number is not None and arrival.number not in known):
             return False
@@ -51,7 +52,7 @@ class Arrivals:
         return True
 
     async def all(self) -> None:
-        """Wait until none is missing."""
+        """Wait until no connection is missing."""
         while self.missing:
             self._news.clear()
             await self._news.wait()
@@ -65,7 +66,8 @@ class Arrivals:
             take(number, direction, arrival.sock)
 
     def _in_order(self) -> Iterator[tuple[int, FlowDirection, Arrival]]:
-        """By the number the client gave, or else, as iperf3 does, by the order of acceptance."""
+        """Return the connections by the number that the client gave, or else, as in iperf3, by the
+        order of acceptance."""
         ordered = sorted(self._here, key=lambda arrival: (arrival.number or 0, arrival.order))
         return zip(self._numbers, self._directions, ordered, strict=True)
 
@@ -75,7 +77,7 @@ class Arrivals:
         self._keepers.clear()
 
     def close(self) -> None:
-        """Close what nobody has taken over, and take nothing any more."""
+        """Close the connections that `each` has not given away, and accept no others."""
         self._directions = ()
         self._dismiss_keepers()
         for arrival in self._here:

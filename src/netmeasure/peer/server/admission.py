@@ -1,4 +1,5 @@
-"""What a server looks at before it serves a test. Each refusal has iperf3's number."""
+"""The checks of a server before it serves a test, and while it does. Each refusal has iperf3's
+number."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from netmeasure.spec import ServerLimits
 
 
 def admit(parameters: Parameters, limits: ServerLimits, gatekeeper: Gatekeeper | None) -> None:
-    """Raise RefusedTestError for what this server does not serve, or not to this client."""
+    """Raise RefusedTestError if this server does not serve such a test, or not to this client."""
     if gatekeeper is not None:
         gatekeeper.check(parameters.authtoken, unix_s())
     if (wrong := check_parameters(parameters)) is not None:
@@ -52,8 +53,8 @@ def _check_limits(parameters: Parameters, limits: ServerLimits) -> None:
 
 
 class BitrateLimit:
-    """Tells when a test moves more than it may, on average over the last so many seconds. `moved`
-    says how many bytes have been moved since the start."""
+    """Tells when a test moves more than it may, on average over the last `bitrate_over_s`. `moved`
+    returns how many bytes have been moved since the start."""
 
     def __init__(self, limits: ServerLimits, moved: Callable[[], int]) -> None:
         self._limit_bps = limits.max_bitrate_bps
@@ -62,7 +63,7 @@ class BitrateLimit:
         self._seen = deque([(now_ns(), 0)])
 
     def check(self) -> None:
-        """Raise RefusedTestError. Call it several times in `bitrate_over_s`."""
+        """Raise RefusedTestError above the limit. Call it several times in `bitrate_over_s`."""
         if self._limit_bps is None:
             return
         now, moved = now_ns(), self._moved()

@@ -38,7 +38,7 @@ class ServerOptions:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise SpecError for an interval or a device that can't be."""
+        """Raise SpecError if the interval or the device's name is not valid."""
         Timing(interval_s=self.interval_s)
         check_device(self.device)
 

@@ -309,6 +309,6 @@ def serve(options: ServerOptions) -> Server:
 
     Raises:
         ServeError: on entering the block, if the server can't listen
-        SpecError: an interval or a device name that can't be
+        SpecError: the interval or the device's name is not valid
     """
     return Server(options)

@@ -47,7 +47,7 @@ class Acceptor:
             loop.remove_reader(listener)
 
     def close(self) -> None:
-        """Off, for good."""
+        """Stop accepting for good."""
         self._closed = True
         self.off()
 

@@ -1,5 +1,5 @@
-"""Options of sockets. What the kernel refuses is a SocketOptionError that says what was asked for,
-with iperf3's number of it for a client at the other end."""
+"""The options of sockets. An option that the kernel refuses raises a SocketOptionError, which says
+what was asked for and has iperf3's number of it for a client at the other end."""
 
 from __future__ import annotations
 
@@ -58,8 +58,9 @@ def set_buffers(sock: socket.socket, size_bytes: int) -> None:
 
 
 def set_window(sock: socket.socket, window_bytes: int) -> None:
-    """As set_buffers, and an error where the kernel grants less (it cuts without a word). It says
-    twice of what it granted, since it counts its own overhead (socket(7))."""
+    """Set both buffers, and raise SocketOptionError if the kernel grants less, which it does
+    silently. The kernel reports twice what it has granted, since it counts its own overhead
+    (socket(7))."""
     set_buffers(sock, window_bytes)
     for option, name in ((socket.SO_SNDBUF, "wmem_max"), (socket.SO_RCVBUF, "rmem_max")):
         granted = sock.getsockopt(socket.SOL_SOCKET, option)
@@ -81,14 +82,14 @@ def set_pacing(sock: socket.socket, rate_bps: int) -> None:
 
 
 def keep_little_unsent(sock: socket.socket, rate_bps: int) -> None:
-    """At most 50 ms of a rate unsent in the buffer: enough for a thread that is woken late, and
-    little to wait for at the end."""
+    """Limit the unsent data in the buffer to 50 ms of a rate: enough for a thread that is woken
+    late, and little to wait for at the end."""
     unsent = min(max(rate_bps // 8 // 20, 16_384), 2**31 - 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
 
 
 def set_tos(sock: socket.socket, tos: int) -> None:
-    """Type of service, or traffic class (ip(7), RFC 3542)."""
+    """Set the type of service, or the traffic class of IPv6 (ip(7), RFC 3542)."""
     if sock.family == socket.AF_INET6:
         what = f"traffic class {tos}"
         _set(sock, socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos, what, ErrorCode.TRAFFIC_CLASS)
@@ -97,7 +98,7 @@ def set_tos(sock: socket.socket, tos: int) -> None:
 
 
 def tos(sock: socket.socket) -> int | None:
-    """What set_tos has set."""
+    """Return the type of service or traffic class, None if the kernel does not tell."""
     try:
         if sock.family == socket.AF_INET6:
             return sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
@@ -107,7 +108,8 @@ def tos(sock: socket.socket) -> int | None:
 
 
 def set_dont_fragment(sock: socket.socket) -> None:
-    """DF in every packet of an IPv4 socket, and errors for those that are too large (ip(7))."""
+    """Set DF in every packet of an IPv4 socket, so that those which are too large are errors
+    (ip(7))."""
     if sock.family == socket.AF_INET:
         option, what = _IP_MTU_DISCOVER, "don't-fragment"
         _set(sock, socket.IPPROTO_IP, option, _IP_PMTUDISC_DO, what, ErrorCode.DONT_FRAGMENT)
@@ -146,7 +148,7 @@ def set_mss(sock: socket.socket, mss_bytes: int) -> None:
 
 
 def set_tcp_options(sock: socket.socket, options: SocketOptions) -> None:
-    """What a client's data connection must have before it connects."""
+    """Set what a client's data connection must have before it connects."""
     if options.mss_bytes is not None:
         set_mss(sock, options.mss_bytes)
     if options.window_bytes is not None:
@@ -160,7 +162,7 @@ def set_tcp_options(sock: socket.socket, options: SocketOptions) -> None:
 
 
 def watch_peer(sock: socket.socket, give_up_s: float) -> None:
-    """Notice a peer that vanished without a word: keepalive while idle, TCP_USER_TIMEOUT while
+    """Detect a peer that has vanished silently: by keepalive while idle, by TCP_USER_TIMEOUT while
     data wait for acknowledgement (tcp(7)). The connection fails after about `give_up_s`."""
     probes = 3
     step = max(1, round(give_up_s / (probes + 1)))
@@ -170,7 +172,7 @@ def watch_peer(sock: socket.socket, give_up_s: float) -> None:
 
 
 def set_keepalive(sock: socket.socket, keepalive: tuple[int, int, int]) -> None:
-    """(idle s, interval s, probes)."""
+    """Set TCP keepalive: (idle s, interval s, probes)."""
     idle_s, interval_s, probes = keepalive
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)

@@ -1,4 +1,4 @@
-"""Small tools for asyncio tasks that own threads."""
+"""Helpers for asyncio tasks that own threads and sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ async def cancel_and_wait(*tasks: asyncio.Future[T]) -> list[T | BaseException]:
 
 
 async def first_of(*coroutines: Coroutine[Any, Any, T]) -> T:
-    """The result (or exception) of whichever ends first; the others are cancelled and awaited."""
+    """Return the result, or raise the exception, of the coroutine that ends first. The others are
+    cancelled and awaited."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -37,8 +38,8 @@ async def first_of(*coroutines: Coroutine[Any, Any, T]) -> T:
 
 @asynccontextmanager
 async def beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs beside the block, which its own end or failure does not touch; cancelled and awaited
-    when the block is left."""
+    """Run a coroutine beside the block, and cancel and await it when the block is left. Its own end
+    or failure does not touch the block."""
     task = asyncio.create_task(coroutine)
     try:
         yield
@@ -47,7 +48,8 @@ async def beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def one_by_one(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
-    """All results, each awaited before the next one starts; at a failure the rest never starts."""
+    """Return all results, each awaited before the next coroutine starts. After a failure the rest
+    never starts."""
     waiting = list(coroutines)
     try:
         return [await waiting.pop(0) for _ in coroutines]
@@ -57,9 +59,10 @@ async def one_by_one(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
 
 
 async def uninterrupted(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await to the end even if the caller is cancelled meanwhile; then the cancellation goes on.
+    """Await a coroutine to its end even if the caller is cancelled meanwhile, and raise the
+    cancellation afterwards.
 
-    For cleaning up: joining threads and closing sockets must not be left half done.
+    It is for cleaning up: joining threads and closing sockets must not be left half done.
     """
     task = asyncio.ensure_future(coroutine)
     cancelled: asyncio.CancelledError | None = None
@@ -78,7 +81,8 @@ async def uninterrupted(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def all_of(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
-    """All results; at the first failure the others are cancelled, awaited, and it is raised."""
+    """Return all results. At the first failure the other coroutines are cancelled and awaited, and
+    it is raised."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

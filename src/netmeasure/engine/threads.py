@@ -63,7 +63,7 @@ class TrafficThread:
                 pass  # the loop was closed under a run that nobody awaited to its end
 
     async def join(self) -> None:
-        """Wait for the end. Whoever calls this has told the thread to end."""
+        """Wait for the end of a thread that was told to end, or ends by plan."""
         if self._thread.ident is not None:
             await self.done.wait()
             self._thread.join()

@@ -17,6 +17,7 @@ from netmeasure.cli.iperf3.service import service
 from netmeasure.cli.iperf3.specs import client_spec
 from netmeasure.cli.iperf3.table import OPTIONS
 from netmeasure.errors import SpecError, UsageError
+from support.program import netmeasure
 
 Refused = Callable[[list[str]], str]
 
@@ -203,3 +204,14 @@ def test_version_is_read_by_version_parsers() -> None:
     assert rest.startswith("(netmeasure ")
     assert Path("/proc/sys/kernel/hostname").read_text().strip() in system
     assert features.startswith("Optional features available: ")
+
+
+@pytest.mark.parametrize(
+    "words", ["-6 -c 127.0.0.1", "-4 -c ::1", "-6 -c ::1 -B 127.0.0.1", "-4 -c 127.0.0.1 -B ::1"]
+)
+def test_an_address_of_the_other_ip_version_fails_as_in_iperf3(words: str) -> None:
+    ran = netmeasure("iperf3", *words.split(), "-p", "9")
+    assert ran.returncode == 1
+    said = ran.stderr
+    assert said.startswith("iperf3: error - unable to connect to server")
+    assert said.endswith(": Address family for hostname not supported\n")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, strategies as st
 
-from netmeasure.cli.iperf3 import values
+from netmeasure.cli.iperf3 import c_numbers, values
 from netmeasure.errors import SpecError
 
 _PIECES = [
@@ -44,7 +44,7 @@ _NUMBERISH = st.one_of(
 @given(_NUMBERISH)
 def test_atoi_is_c(word: str) -> None:
     c_atoi = ctypes.CDLL(None).atoi
-    ours = values.atoi(word)
+    ours = c_numbers.atoi(word)
     if abs(ours) < 2**31 - 1:  # beyond it C leaves open what comes
         assert ours == c_atoi(word.encode())
 
@@ -56,7 +56,7 @@ def test_strtol_is_c(word: str) -> None:
     end = ctypes.c_char_p()
     text = ctypes.create_string_buffer(word.encode())  # `end` points into it
     number = strtol(text, ctypes.byref(end), 0)
-    assert values.strtol(word) == (number, (end.value or b"").decode())
+    assert c_numbers.strtol(word) == (number, (end.value or b"").decode())
 
 
 @given(_NUMBERISH)
@@ -66,7 +66,7 @@ def test_strtod_is_c(word: str) -> None:
     end = ctypes.c_char_p()
     text = ctypes.create_string_buffer(word.encode())  # `end` points into it
     number = strtod(text, ctypes.byref(end))
-    ours, rest = values.strtod(word)
+    ours, rest = c_numbers.strtod(word)
     if "(" in word:
         return  # nan(...): no number of ours
     assert rest.encode() == end.value

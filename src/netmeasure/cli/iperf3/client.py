@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from netmeasure.cli.iperf3 import failures, interruption, reports
+from netmeasure.cli.iperf3 import failures, interruption, reports, specs
 from netmeasure.cli.iperf3.command_line import CommandLine
 from netmeasure.cli.iperf3.output import Output
 from netmeasure.client import make_run
@@ -28,11 +28,14 @@ SAME_S = 0.5
 
 
 async def client(settings: CommandLine, spec: PeerSpec, output: Output) -> int:
-    """Run the test; returns the exit code."""
+    """Run the test and print its report; return the exit code."""
     assert settings.client is not None
     report = reports.make_report(settings)
-    printer = _Printer(report, spec, output)
+    printer = _TestPrinter(report, spec, output)
     output.lines(report.greeting())
+    if specs.has_wrong_family(settings):
+        _end(settings, report, output, None, f"error - {failures.WRONG_FAMILY}")
+        return 1
     try:
         run = make_run(_bracketed(settings.client.host), spec, port=settings.port, observer=printer)
     except SpecError:  # a word that can't be a host; iperf3 has it looked up
@@ -63,7 +66,7 @@ def _end(
     result: Result | None,
     sentence: str | None,
 ) -> None:
-    """The last lines, and what went wrong; JSON has a place for that, and no prefix for errors."""
+    """Print the last lines, and the error: in JSON as a member of the document, without prefix."""
     output.lines(
         report.ended(
             result,
@@ -77,7 +80,7 @@ def _end(
 
 
 def _server_output(result: Result | None) -> str | Mapping[str, Any] | None:
-    """What --get-server-output brought: text, or the document of a server with -J."""
+    """Return what --get-server-output gave: text, or the document of a server with -J."""
     said = result.server_output if result is not None else None
     if said is None or not said.startswith("{"):
         return said
@@ -89,12 +92,12 @@ def _server_output(result: Result | None) -> str | Mapping[str, Any] | None:
 
 
 def _bracketed(host: str) -> str:
-    """So that an IPv6 address is taken for no "host:port"."""
+    """Return a host with brackets if it is an IPv6 address, so that it is no "host:port"."""
     return f"[{host}]" if ":" in host else host
 
 
-class _Printer(Observer):
-    """Prints what happens."""
+class _TestPrinter(Observer):
+    """Print each event of the client's test."""
 
     reads_control_mss = True
 
@@ -114,8 +117,10 @@ class _Printer(Observer):
 
 
 class _Interruption:
-    """SIGINT, SIGTERM and SIGHUP end the test and let it tell what it measured; another one later,
-    or a server that does not play along, ends it at once."""
+    """End the test on SIGINT, SIGTERM and SIGHUP, and let it report what it measured.
+
+    Another signal later, or a server that does not end the test with the client, ends it at once.
+    """
 
     def __init__(self, run: Run) -> None:
         self.signal: signal.Signals | None = None
@@ -129,7 +134,7 @@ class _Interruption:
             self._loop.add_signal_handler(number, self._on_signal, number)
 
     def too_late(self) -> None:
-        """The test is over: from now on signals change nothing."""
+        """Ignore signals from now on, since the test is over."""
         self._over = True
         if self._grace is not None:
             self._grace.cancel()

@@ -1,4 +1,4 @@
-"""What a command line asks for: every option's value, checked as iperf3 checks it."""
+"""Hold the values of all options of a command line, checked as iperf3 checks them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_RECEIVE_TIMEOUT_MS = 120_000
 
 
 class CommandLine:
-    """Named as the options are; None where an option was not given."""
+    """Hold the values of all options, named as the options are; None: not given."""
 
     def __init__(self) -> None:
         # what to be and to do
@@ -99,17 +99,18 @@ class CommandLine:
 
     @property
     def is_json(self) -> bool:
+        """Return whether the output is JSON: a document, or a line for each event."""
         return self.json or self.json_stream
 
     @property
     def device(self) -> str | None:
-        """The interface to use, named in one of three places; the last word has none."""
+        """Return the interface to use, from --bind-dev, or behind % in -B or -c."""
         places = (self.bind, self.client)
         return self.bind_dev or next((place.device for place in places if place), None)
 
 
 def parse(words: Sequence[str]) -> CommandLine:
-    """The settings of a command line. Where -h or -v was met they end there, unchecked.
+    """Return the settings of a command line. With -h or -v they end there, unchecked.
 
     Raises UsageError and SpecError.
     """

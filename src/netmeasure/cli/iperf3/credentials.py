@@ -1,5 +1,4 @@
-"""Who a client is, and who a server lets in: keys and users from files, the password from where
-iperf3 looks for it."""
+"""Read what authentication takes: keys and users from files, the password where iperf3 looks."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ _SERVER = "you must specify a path to a valid RSA private key and a user credent
 
 
 def credentials(settings: CommandLine) -> Credentials | None:
-    """Of the client, if it gives any. Raises SpecError."""
+    """Return the client's credentials; None: it has none. Raises SpecError."""
     if settings.username is None or settings.rsa_public_key_path is None:
         return None
     password = os.environ.get(PASSWORD_VARIABLE)
@@ -30,7 +29,7 @@ def credentials(settings: CommandLine) -> Credentials | None:
             public_key=key,
             padding=_padding(settings),
         )
-        make_token(mine, 0)  # or a bad key would be found when the server waits
+        make_token(mine, 0)  # find a bad key before the test, not while the server waits
     except OSError:
         raise SpecError(_CLIENT) from None
     except SpecError as exc:
@@ -39,7 +38,7 @@ def credentials(settings: CommandLine) -> Credentials | None:
 
 
 def gatekeeper(settings: CommandLine) -> Gatekeeper | None:
-    """Of a server that asks its clients who they are. Raises SpecError."""
+    """Return what lets clients in; None: the server lets everybody in. Raises SpecError."""
     if settings.rsa_private_key_path is None or settings.authorized_users_path is None:
         return None
     try:
@@ -60,7 +59,7 @@ def _padding(settings: CommandLine) -> Padding:
 
 
 def _ask() -> str:
-    """From the terminal, unseen; or the next line of standard input."""
+    """Read the password from the terminal without showing it, or from standard input."""
     if sys.stdin is not None and sys.stdin.isatty():
         from getpass import getpass
 

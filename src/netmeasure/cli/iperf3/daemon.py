@@ -1,4 +1,4 @@
-"""What a server does to its own process: the background, the pid file, the name, the CPU."""
+"""Change a server's own process: its background, its pid file and its name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from contextlib import contextmanager, suppress
 
 
 def detach() -> None:
-    """Go on in the background: a session of its own, the caller's pipes let go. Returns in the
-    surviving process only; the directory stays. Before there are threads or an event loop."""
+    """Go on in the background: in a session of its own, without the caller's pipes.
+
+    Returns in the surviving process only; the working directory stays. Must be called before there
+    are threads or an event loop.
+    """
     if os.fork() > 0:
         os._exit(0)
     os.setsid()
@@ -23,7 +26,7 @@ def detach() -> None:
 
 
 def another_lives(path: str | None) -> bool:
-    """The pid file is there and names a process that lives."""
+    """Return whether the pid file exists and names a process that runs."""
     if path is None:
         return False
     with suppress(OSError, ValueError, OverflowError), open(path) as file:
@@ -44,7 +47,7 @@ def _lives(number: int) -> bool:
 
 @contextmanager
 def pid_file(path: str | None) -> Iterator[None]:
-    """This process's number in a file, as long as the block lasts. Raises OSError."""
+    """Keep this process's number in a file while the block runs. Raises OSError."""
     if path is None:
         yield
         return
@@ -59,7 +62,9 @@ def pid_file(path: str | None) -> Iterator[None]:
 
 
 def rename() -> None:
-    """The name by which pgrep, killall and ss know this process. Where the kernel ran a script
-    `iperf3` it has that name; behind `python -m netmeasure` it would be python."""
+    """Set the name by which pgrep, killall and ss know this process.
+
+    A script called `iperf3` has that name already; with `python -m netmeasure` it would be python.
+    """
     with suppress(OSError), open("/proc/self/comm", "w") as file:
         file.write("iperf3")

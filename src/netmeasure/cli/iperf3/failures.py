@@ -22,6 +22,8 @@ from netmeasure.protocol import ErrorCode
 
 #: Of a host name that does not exist, with the resolver's own words (EAI_NONAME).
 NO_SUCH_HOST = f"{ErrorCode.CONNECT.sentence}Name or service not known"
+#: Of an address of the IP version that was not asked for, with the resolver's own words.
+WRONG_FAMILY = f"{ErrorCode.CONNECT.sentence}Address family for hostname not supported"
 _NO_ANSWER = f"{ErrorCode.RECEIVE_MESSAGE.sentence}Connection timed out"
 _WINDOWS = (ErrorCode.WINDOW, ErrorCode.WINDOW_TOO_SMALL)
 

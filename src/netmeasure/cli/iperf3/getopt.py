@@ -1,9 +1,9 @@
-"""A command line as GNU getopt_long(3) reads it, one option at a time.
+"""Read a command line as GNU getopt_long(3) does, one option at a time.
 
-Options and operands in any order, clusters (`-uR`), glued values (`-t5`), `--name=value`,
-unambiguous abbreviations, optional values only behind `=`, and the first bad word ends it: what
-stands before has been acted on by then. The standard library's `getopt.gnu_getopt` reads the whole
-line first and knows no optional values.
+It takes options and operands in any order, clusters (`-uR`), glued values (`-t5`), `--name=value`,
+unambiguous abbreviations, and optional values only after `=`. The first bad word ends the reading;
+the options before it have taken effect by then. The standard library's `getopt.gnu_getopt` reads
+the whole line first and has no optional values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Argument = Literal["none", "required", "optional"]
 
 
 class Named(Protocol):
-    """What this module has to know of an option."""
+    """Describe what this module needs of an option."""
 
     @property
     def longs(self) -> tuple[str, ...]: ...
@@ -30,7 +30,7 @@ class Named(Protocol):
 
     @property
     def newer(self) -> bool:
-        """It makes no abbreviation ambiguous that was good without it."""
+        """Return whether the option must not make an abbreviation of older ones ambiguous."""
         ...
 
 
@@ -38,7 +38,7 @@ T = TypeVar("T", bound=Named)
 
 
 def read(words: Sequence[str], options: Sequence[T]) -> Iterator[tuple[T, str | None]]:
-    """The options and their values in the order in which they stand. Raises UsageError."""
+    """Give the options and their values in the order of the words. Raises UsageError."""
     rest = iter(words)
     for word in rest:
         if word == "--":

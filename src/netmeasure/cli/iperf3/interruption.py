@@ -1,4 +1,4 @@
-"""Signals that end a test, and what is said of them."""
+"""Name the signals that end a test, and word the sentence about them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def sentence(end: str, number: signal.Signals) -> str:
-    """`end` is "client" or "server"."""
+    """Return the sentence on a signal that ended this end: "client" or "server"."""
     words = signal.strsignal(number)
     return f"interrupt - the {end} has terminated by signal {words}({number.value})"

@@ -1,4 +1,4 @@
-"""Where iperf3's lines go: standard output and error or the log file, each line flushed at once."""
+"""Write iperf3's lines to standard output and error or to the log file, and flush each at once."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from netmeasure.cli.iperf3.command_line import CommandLine
 
 
 class Output:
-    """All that a test prints. With --logfile everything goes there, errors, too.
+    """Write all that a test prints. With --logfile everything goes there, errors, too.
 
-    A reader that has left ends the printing, not the test, and is no failure (`| head -1`). Raises
-    OSError where the log file can't be opened.
+    If the reader closes the pipe (`| head -1`), printing ends, the test goes on, and that is no
+    failure. Raises OSError if the log file can't be opened.
+
+    Attributes:
+        lost: Why something could not be written; None: all was written.
     """
 
     def __init__(self, settings: CommandLine) -> None:
         self._settings = settings
         self._out: TextIO = sys.stdout
         self._err: TextIO = sys.stderr
-        self.lost: str | None = None  # why something that was wanted could not be written
-        self._gone: set[TextIO] = set()  # nobody reads these any more, or nothing fits in
+        self.lost: str | None = None
+        self._gone: set[TextIO] = set()  # streams whose reader has left, or that are full
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="surrogateescape")  # titles and names as they came
@@ -34,12 +37,12 @@ class Output:
             )
 
     def lines(self, lines: Sequence[str]) -> None:
-        """Of a report; text has the time in front, if that was asked for."""
+        """Write the lines of a report; --timestamps puts the time in front of lines of text."""
         stamp = "" if self._settings.is_json else self._time()
         self._write(self._out, "".join(f"{stamp}{line}\n" for line in lines))
 
     def complain(self, sentence: str) -> None:
-        """An error: a line that begins with the program's name."""
+        """Write an error: a line that begins with the program's name."""
         self._write(self._err, f"{self._time()}iperf3: {sentence}\n")
 
     def _time(self) -> str:

@@ -1,4 +1,4 @@
-"""iperf3's command line from its first word to the exit code."""
+"""Run iperf3's command line, from its first word to the exit code."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ OK, FAILED = 0, 1
 
 
 def script() -> int:
-    """The installed command `netmeasure-iperf3`, under whatever name it is linked."""
+    """Run the installed command `netmeasure-iperf3`, under any name that is linked to it."""
     with signals.handled(["iperf3"]):
         streams.open_all()
         return main(sys.argv[1:])
 
 
 def main(words: Sequence[str]) -> int:
-    """Everything behind the program's name; returns the exit code."""
+    """Run the program with the words after its name; return the exit code."""
     daemon.rename()
     try:
         settings = parse(words)
@@ -86,7 +86,7 @@ def _run(settings: CommandLine) -> int:
 
 
 def _watch_signals(settings: CommandLine) -> None:
-    """Until the event loop does it: a script may end a server that it has only just started."""
+    """Handle signals until the event loop does: a script may end a server that just started."""
     end = "server" if settings.server else "client"
 
     def leave(number: int, _: object) -> None:

@@ -1,4 +1,4 @@
-"""Which of iperf3's reports the options ask for."""
+"""Make the iperf3 report that the options ask for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from netmeasure.cli.iperf3 import usage
 from netmeasure.cli.iperf3.command_line import CommandLine
 from netmeasure.export.iperf3 import File, JsonReport, Report, Settings, TextReport
 
-#: In JSON, where readers split off "iperf " and take the rest for a number.
+#: The version in JSON: readers split off "iperf " and read the rest as a number.
 VERSION = f"iperf {usage.IMITATED}"
 
 
 def file_of(settings: CommandLine) -> File | None:
-    """-F's, as it is now."""
+    """Return -F's file with its present size; None: there is no -F."""
     if settings.file is None:
         return None
     try:
         return File(name=settings.file, bytes=os.stat(settings.file).st_size)
-    except OSError:  # it never came to a test that would have made it
+    except OSError:  # no test ran that would have made it
         return File(name=settings.file, bytes=0)
 
 
 def make_report(settings: CommandLine) -> Report:
+    """Return a new report for one test, as text or JSON."""
     style = Settings(
         end="server" if settings.server else "client",
         version=VERSION,

@@ -1,4 +1,4 @@
-"""iperf3's server: a banner, one test at a time, its report, and the next banner."""
+"""Serve as iperf3's server does: a banner, one test at a time, its report, the next banner."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from netmeasure.result import ErrorRecord, Interval, Result
 
 
 async def server(settings: CommandLine, service: Service, output: Output) -> int:
-    """Serve until a signal, or one test; returns the exit code."""
-    desk = _Desk(settings, output)
+    """Serve until a signal, or with -1 for one test; return the exit code."""
+    banners = _Banners(settings, output)
     loop = asyncio.get_running_loop()
     for number in interruption.SIGNALS:
-        loop.add_signal_handler(number, desk.interrupt, number)
+        loop.add_signal_handler(number, banners.interrupt, number)
     running = serve(
         settings.bind.host or None if settings.bind else None,
         settings.port,
@@ -37,22 +37,22 @@ async def server(settings: CommandLine, service: Service, output: Output) -> int
         one_off=settings.one_off,
         # otherwise there would be nothing to end: a listener of ours can't get stuck
         idle_s=settings.idle_timeout if settings.one_off else None,
-        observe=desk.next_test,
+        observe=banners.next_test,
         interval_s=settings.interval or 1.0,
     )
     try:
         async with running:
-            desk.open()
-            await first_of(running.over(), desk.interrupted.wait())
+            banners.open()
+            await first_of(running.over(), banners.interrupted.wait())
     except ServeError as exc:
-        desk.fail(failures.listen_sentence(exc))
+        banners.fail(failures.listen_sentence(exc))
         return 1
-    desk.close()
+    banners.close()
     return 0
 
 
-class _Desk:
-    """What lies between the tests: banners, the count, and the signal that ends it."""
+class _Banners:
+    """Print what stands between the tests, count them, and keep the signal that ends the server."""
 
     def __init__(self, settings: CommandLine, output: Output) -> None:
         self.interrupted = asyncio.Event()
@@ -63,14 +63,14 @@ class _Desk:
         self._told = False
 
     def open(self) -> None:
-        """The next client may come."""
+        """Print the banner for the next client."""
         self._number += 1
         if not self.settings.is_json:
             report = make_report(self.settings)
             self.output.lines(report.greeting() + report.banner(self._number))
 
     def next_test(self) -> Observer:
-        return _Printer(self)
+        return _TestPrinter(self)
 
     def test_over(self, *, counts: bool) -> None:
         if self.signal is not None:
@@ -87,7 +87,7 @@ class _Desk:
         return None if self.signal is None else interruption.sentence("server", self.signal)
 
     def fail(self, sentence: str) -> None:
-        """It can't serve at all."""
+        """Print why the server can't serve at all."""
         if self.settings.is_json:
             self.output.lines(make_report(self.settings).ended(None, error=sentence))
         else:
@@ -95,7 +95,7 @@ class _Desk:
             self.output.complain("exiting")
 
     def close(self) -> None:
-        """After a signal: say so, unless the document of a test that it ended has."""
+        """Print the signal that ended the server, unless a test's document already has it."""
         sentence = self.interruption
         if sentence is None:
             return
@@ -105,13 +105,13 @@ class _Desk:
             self.output.lines(make_report(self.settings).ended(None, error=sentence))
 
 
-class _Printer(Observer):
-    """Prints one test."""
+class _TestPrinter(Observer):
+    """Print each event of one test."""
 
-    def __init__(self, desk: _Desk) -> None:
-        self._desk = desk
-        self._report = make_report(desk.settings)
-        self._output = desk.output
+    def __init__(self, banners: _Banners) -> None:
+        self._banners = banners
+        self._report = make_report(banners.settings)
+        self._output = banners.output
         self._sentence: str | None = None
 
     def on_accepted(self, control: Control) -> None:
@@ -136,10 +136,10 @@ class _Printer(Observer):
         return self._report.output(result)
 
     def _end(self, result: Result | None, error: ErrorRecord | None) -> None:
-        desk = self._desk
+        banners = self._banners
         sentence = None if error is None else self._sentence or f"error - {error.message}"
-        told = desk.interruption or sentence
-        self._output.lines(self._report.ended(result, error=told, file=file_of(desk.settings)))
-        if sentence is not None and desk.signal is None and not desk.settings.is_json:
+        told = banners.interruption or sentence
+        self._output.lines(self._report.ended(result, error=told, file=file_of(banners.settings)))
+        if sentence is not None and banners.signal is None and not banners.settings.is_json:
             self._output.complain(sentence)
-        desk.test_over(counts=error is None or error.number != ErrorCode.UNAUTHORIZED)
+        banners.test_over(counts=error is None or error.number != ErrorCode.UNAUTHORIZED)

@@ -1,4 +1,4 @@
-"""What the options of a server ask for."""
+"""Convert the options of a server to what it grants."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from netmeasure.spec import ServerLimits, check_device
 
 
 class Service(NamedTuple):
+    """Hold what a server grants, and what lets clients in."""
+
     limits: ServerLimits
     gatekeeper: Gatekeeper | None
 
 
 def service(settings: CommandLine) -> Service:
-    """One test at a time, as iperf3. Raises SpecError."""
+    """Return what a server grants: one test at a time, as iperf3's. Raises SpecError."""
     specs.refuse_sctp(settings)
     check_device(settings.device)
     limit = settings.server_bitrate_limit

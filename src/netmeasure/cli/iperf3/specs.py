@@ -1,4 +1,4 @@
-"""From iperf3's options to netmeasure's own specification of a test."""
+"""Convert iperf3's options to netmeasure's own specification of a test."""
 
 from __future__ import annotations
 
@@ -20,37 +20,53 @@ from netmeasure.spec import (
     Timing,
     UdpSpec,
 )
+from netmeasure.spec.target import check_family
 
-#: iperf3's, where -l is not given; netmeasure's own is larger.
+#: iperf3's block size where -l is not given; netmeasure's own is larger.
 BLOCK_BYTES = 128 * 1024
-#: The system's own patience with a connection that nobody answers (tcp(7), tcp_syn_retries: 6).
+#: How long the system waits for an answer to its SYNs (tcp(7), tcp_syn_retries: 6).
 CONNECT_S = 130.0
-#: Of UDP, where also the opening datagrams are given up after so long, as iperf3 does.
+#: The same for UDP tests, where iperf3 gives up its opening datagrams after so long.
 UDP_CONNECT_S = 30.0
-#: iperf3 sits out an outage of the network for as long as TCP does; so does this, within reason.
+#: iperf3 waits through an outage of the network for as long as TCP does; this is a bound for it.
 PATIENCE_S = 120.0
-#: Linux's, where --cntl-ka leaves one out (tcp(7)): seconds, seconds, probes.
+#: Linux's keepalive where --cntl-ka leaves a number out (tcp(7)): seconds, seconds, probes.
 KEEPALIVE = (7200, 75, 9)
 
 
 def client_spec(settings: CommandLine) -> PeerSpec:
-    """What to measure. Raises SpecError where netmeasure has no such thing."""
+    """Return what to measure. Raises SpecError if netmeasure has no such test."""
     refuse_sctp(settings)
     return _udp_spec(settings) if settings.udp else _tcp_spec(settings)
 
 
 def refuse_sctp(settings: CommandLine) -> None:
+    """Raise SpecError for the options of SCTP."""
     for name in ("sctp", "nstreams", "xbind"):
         if getattr(settings, name):
             raise SpecError(f"SCTP (--{name}) is not supported by netmeasure")
 
 
+def has_wrong_family(settings: CommandLine) -> bool:
+    """Return whether -c or -B has an address of the IP version that -4 or -6 excludes.
+
+    iperf3 finds that when it resolves the address, and ends as for a host without a connection.
+    """
+    try:
+        for place in (settings.client, settings.bind):
+            check_family(place.host if place else None, family(settings))
+    except SpecError:
+        return True
+    return False
+
+
 def family(settings: CommandLine) -> Family:
+    """Return the IP version that -4 or -6 asks for."""
     return "ipv4" if settings.ipv4 else "ipv6" if settings.ipv6 else "any"
 
 
 def keepalive(asked: Keepalive | None) -> tuple[int, int, int] | None:
-    """None, our own, where no number was given: it is on in any case."""
+    """Return keepalive's numbers; None: netmeasure's own, which are always in use."""
     if asked is None or not any(asked):
         return None
     idle_s, interval_s, probes = (
@@ -60,12 +76,12 @@ def keepalive(asked: Keepalive | None) -> tuple[int, int, int] | None:
 
 
 def receive_s(settings: CommandLine) -> float:
-    """The patience of an end that receives nothing."""
+    """Return how long an end that receives nothing waits, in seconds."""
     return (settings.rcv_timeout or DEFAULT_RECEIVE_TIMEOUT_MS) / 1000
 
 
 def vanished_s(settings: CommandLine) -> float:
-    """The patience with a peer that acknowledges nothing."""
+    """Return how long an end waits for a peer that acknowledges nothing, in seconds."""
     return settings.snd_timeout / 1000 if settings.snd_timeout else PATIENCE_S
 
 
@@ -129,8 +145,7 @@ def _common(settings: CommandLine) -> dict[str, Any]:
 
 
 def _timing(settings: CommandLine) -> Timing:
-    """-t 0 is for as long as it takes somebody to interrupt it; a file that is sent is sent once,
-    if nothing else was asked for."""
+    """Return when the test ends: with -t 0 by interruption, with -F at the end of the file."""
     asked = settings.time is not None or settings.bytes or settings.blockcount
     total_bytes = settings.bytes or None
     if settings.file is not None:
@@ -151,7 +166,7 @@ def _timing(settings: CommandLine) -> Timing:
 
 
 def _file_bytes(settings: CommandLine) -> int:
-    """Of -F, which must be there, or to be made where the client receives."""
+    """Return the size of -F's file, which need not exist yet where the client receives."""
     path = settings.file or ""
     try:
         return os.stat(path).st_size
@@ -168,9 +183,16 @@ def _options(settings: CommandLine, **more: Any) -> SocketOptions:
         pacing_bps=settings.fq_rate or None,
         tos=settings.tos or None,
         flow_label=settings.flowlabel,
-        bind_address=settings.bind.host or None if settings.bind else None,
+        bind_address=_bind_address(settings),
         bind_port=settings.cport,
         bind_device=settings.device,
         keepalive=keepalive(settings.cntl_ka),
         family=family(settings),
     )
+
+
+def _bind_address(settings: CommandLine) -> str | None:
+    """Return -B's address, unless the test can't start since it has the wrong IP version."""
+    if settings.bind is None or has_wrong_family(settings):
+        return None
+    return settings.bind.host or None

@@ -1,7 +1,7 @@
-"""iperf3's options as data: the parser and the usage text go by this table, and a test holds the
-migration guide against it.
+"""List iperf3's options: the parser and the usage text are made from this table.
 
-Their order is that of iperf3's own list, since getopt names them in it where a word is ambiguous.
+A test compares the migration guide with it. The order is that of iperf3's own list, since getopt
+names options in that order where a word is ambiguous.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ Role = Literal["client", "server", "both"]
 
 
 class Option(NamedTuple):
-    """longs    its names, the proper one first
-    short       its letter, if any
-    field       where CommandLine keeps its value
-    convert     from the word to the value; None for a flag, which is True
-    shown       the value in the usage text; with "[" in front it is optional
-    role        for which role it is meant; the other one refuses it
-    newer       3.12 does not have it
+    """Describe one option.
+
+    Attributes:
+        longs: Its names, the usual one first.
+        short: Its letter; "": it has none.
+        field: The attribute of CommandLine that keeps its value.
+        convert: Converts the word to the value; None: a flag, whose value is True.
+        shown: The value in the usage text; with "[" in front it is optional; "": a flag.
+        role: The role that takes it; the other one refuses it.
+        help: Its line in the usage text.
+        newer: Whether iperf3 3.12 does not have it.
     """
 
     longs: tuple[str, ...]

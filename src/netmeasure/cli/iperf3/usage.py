@@ -1,4 +1,4 @@
-"""What -h and -v say, and the hint behind a wrong command line."""
+"""Word what -h and -v print, and the hint after a wrong command line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from netmeasure.cli.iperf3.table import OPTIONS, Option
 from netmeasure.version import __version__
 
-#: The iperf3 whose command line, output and manners these are. Programs that drive iperf3 decide by
-#: this number what they may ask for, so it is the first word that looks like a version.
+#: The version of iperf3 that is imitated. Programs that drive iperf3 decide by this number what
+#: they may ask for, so it is the first word that looks like a version.
 IMITATED = "3.21"
 VERSION_LINE = f"iperf {IMITATED} (netmeasure {__version__})"
 _AUTHENTICATION = "authentication"
@@ -38,23 +38,24 @@ _INDENT = 34
 
 
 def system_line() -> str:
-    """uname's words: system, host, release, version, machine."""
+    """Return the words of uname(1): system, host, release, version, machine."""
     return " ".join(os.uname())
 
 
 def features() -> list[str]:
-    """In iperf3's words; to authenticate takes a package that is not always there."""
+    """Return the optional features in iperf3's words; authentication needs an extra package."""
     missing = set() if find_spec("cryptography") else {_AUTHENTICATION}
     return [feature for feature in _FEATURES if feature not in missing]
 
 
 def version_text() -> str:
-    """Three lines."""
+    """Return the three lines of -v."""
     listed = ", ".join(features())
     return f"{VERSION_LINE}\n{system_line()}\nOptional features available: {listed}\n"
 
 
 def help_text() -> str:
+    """Return the text of -h."""
     lines = SHORT_USAGE.splitlines()[:2]
     for role, heading in _HEADINGS.items():
         lines += ["", f"{heading}:"]

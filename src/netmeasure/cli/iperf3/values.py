@@ -1,26 +1,23 @@
-"""The values of options as C's library reads them for iperf3: leading characters count, the rest is
-dropped; units are one letter. Each function takes the word and gives the value, or raises
-SpecError with iperf3's sentence."""
+"""Convert the values of iperf3's options.
+
+Each function takes the word and returns the value, or raises SpecError with iperf3's sentence.
+"""
 
 from __future__ import annotations
 
-import math
 import re
 from typing import NamedTuple
 
+from netmeasure.cli.iperf3.c_numbers import (
+    atof,
+    atoi,
+    starts_with_integer,
+    strtol,
+    with_unit,
+)
 from netmeasure.errors import SpecError
 
-_INTEGER = re.compile(r"[ \t-\r]*([+-]?[0-9]+)")
-_BASE_0 = re.compile(r"[ \t-\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
-_HEX_FLOAT = r"0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?"
-_DECIMAL = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_REAL = re.compile(
-    rf"[ \t-\r]*([+-]?)(?:({_HEX_FLOAT})|({_DECIMAL})|(infinity|inf|nan))", re.IGNORECASE
-)
 _LINK_LOCAL = re.compile(r"(?:fe[89ab][0-9a-f]|ff[0-9a-f]{2}):", re.IGNORECASE)
-_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
-_INT_MAX = 2**31 - 1
-_LONG_MAX = 2**63 - 1
 
 FORMATS = "kmgtKMGT"
 MAX_TIME_S = 86_400
@@ -43,64 +40,18 @@ def refused(name: str) -> SpecError:
     return SpecError(ErrorCode[name].sentence)
 
 
-def atoi(word: str) -> int:
-    """atoi(3): decimal digits at the start, 0 without any. Too large is as large as a C int is."""
-    found = _INTEGER.match(word)
-    return max(-_INT_MAX - 1, min(_INT_MAX, int(found[1]))) if found else 0
-
-
-def strtol(word: str) -> tuple[int, str]:
-    """strtol(3) with base 0: the number (0x: hexadecimal, 0: octal) and what stands behind it."""
-    found = _BASE_0.match(word)
-    if not found:
-        return 0, word
-    digits = found[2]
-    if digits[:2] in ("0x", "0X"):
-        number = int(digits, 16)
-    else:
-        number = int(digits, 8 if digits.startswith("0") else 10)
-    number = -number if found[1] == "-" else number
-    return max(-_LONG_MAX - 1, min(_LONG_MAX, number)), word[found.end() :]
-
-
-def strtod(word: str) -> tuple[float | None, str]:
-    """strtod(3): the number and what stands behind it; None where there is no number."""
-    found = _REAL.match(word)
-    if not found:
-        return None, word
-    sign, hexadecimal, decimal, name = found.groups()
-    try:
-        number = float.fromhex(hexadecimal) if hexadecimal else float(decimal or name)
-    except OverflowError:
-        number = math.inf
-    return -number if sign == "-" else number, word[found.end() :]
-
-
-def atof(word: str) -> float:
-    """atof(3): 0 where there is no number."""
-    return strtod(word)[0] or 0.0
-
-
-def _with_unit(word: str, base: int) -> int:
-    number, rest = strtod(word)
-    power = _POWERS.get(rest[:1].lower()) if rest else 0
-    if number is None or power is None or not math.isfinite(number) or number < 0:
-        raise SpecError(f"invalid unit value or suffix: '{word}'")
-    return min(_LONG_MAX, int(number * base**power))
-
-
 def u1024(word: str) -> int:
-    """A size or a count: a number and k, m, g or t, powers of 1024; the fraction is dropped."""
-    return _with_unit(word, 1024)
+    """Return a size or a count: a number with k, m, g or t, powers of 1024."""
+    return with_unit(word, 1024)
 
 
 def u1000(word: str) -> int:
-    """A rate: a number and k, m, g or t, powers of 1000."""
-    return _with_unit(word, 1000)
+    """Return a rate: a number with k, m, g or t, powers of 1000."""
+    return with_unit(word, 1000)
 
 
 def text(word: str) -> str:
-    """A word that goes to the peer or to the kernel: bytes that are no UTF-8 are replaced."""
+    """Return a word for the peer or the kernel, with what is no UTF-8 replaced."""
     return word.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -175,7 +126,7 @@ class Bitrate(NamedTuple):
 
 
 def bitrate(word: str) -> Bitrate:
-    """RATE[/BURST]: bits per second, 0 for no limit, and blocks that are sent at a time."""
+    """Return the value of RATE[/BURST]: bit/s, 0 for no limit, and blocks sent at a time."""
     rate, slash, count = word.partition("/")
     burst = atoi(count) if slash else None
     if burst is not None and not 1 <= burst <= MAX_BURST:
@@ -189,7 +140,7 @@ class RateLimit(NamedTuple):
 
 
 def rate_limit(word: str) -> RateLimit:
-    """RATE[/SECONDS]: of all streams of a test, as a mean over so many seconds."""
+    """Return the value of RATE[/SECONDS]: bit/s of a test's streams, averaged over so long."""
     rate, slash, text = word.partition("/")
     seconds = atof(text) if slash else 5.0
     if seconds != 0 and not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
@@ -205,9 +156,9 @@ class Affinity(NamedTuple):
 
 
 def affinity(word: str) -> Affinity:
-    """CPU[,CPU]: of this process, and of the server's during this test."""
+    """Return the value of CPU[,CPU]: for this process, and for the server during this test."""
     here, comma, there = word.partition(",")
-    if not _INTEGER.match(here):
+    if not starts_with_integer(here):
         raise refused("AFFINITY")
     chosen = Affinity(atoi(here), atoi(there) if comma else None)
     if not all(cpu is None or 0 <= cpu <= MAX_CPU for cpu in chosen):
@@ -233,7 +184,7 @@ _CODE_POINTS = (
 
 
 def dscp(word: str) -> int:
-    """A differentiated-services code point by number or name, as the whole octet."""
+    """Return a differentiated-services code point, by number or name, as the whole octet."""
     if word.lower() in _CODE_POINTS:
         return _CODE_POINTS[word.lower()]
     number, rest = strtol(word)
@@ -286,7 +237,7 @@ def debug_level(word: str | None) -> int:
 
 
 class Keepalive(NamedTuple):
-    """Seconds, seconds and a count; None: the system's."""
+    """Hold keepalive's numbers; None: the system's own."""
 
     idle_s: int | None
     interval_s: int | None
@@ -294,7 +245,7 @@ class Keepalive(NamedTuple):
 
 
 def keepalive(word: str | None) -> Keepalive:
-    """[IDLE][/[INTERVAL][/COUNT]]; 0 and nothing leave the system's own."""
+    """Return the value of [IDLE][/[INTERVAL][/COUNT]]; 0 or nothing leaves the system's own."""
     parts = [atoi(part) or None for part in (word or "").split("/", 2)]
     chosen = Keepalive(*parts, *(None,) * (3 - len(parts)))
     idle, period, probes = chosen
@@ -313,7 +264,7 @@ class Place(NamedTuple):
 
 
 def place(word: str) -> Place:
-    """HOST[%DEVICE]; behind a link-local address of IPv6 the device is part of the address."""
+    """Return the value of HOST[%DEVICE]; link-local IPv6 addresses keep their scope."""
     host, percent, device = text(word).partition("%")
     if not percent or _LINK_LOCAL.match(host):
         return Place(text(word), None)

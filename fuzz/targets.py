@@ -259,7 +259,7 @@ _CAUGHT = (aioftp.StatusCodeError, ConnectionError, ValueError, IndexError, Unic
 )
 def ftp_reply(data: bytes) -> None:
     """A server's reply is a code with text, a port or a size, or raises what a step of a transfer
-    turns into an error with the phase's name."""
+    turns into an error with the state's name."""
     client = _Client()
     client.stream = _Lines(data)
     reading = client.parse_response()

@@ -117,7 +117,7 @@ def test_no_such_name() -> None:
     ("answer", "words"),
     [
         (b"", "closed without an answer"),
-        (b"SSH-2.0-x", "no measurement server"),
+        (b"SSH-2.0-x", "something else than a measurement server"),
         (None, "no answer in 0.2 s"),
     ],
 )

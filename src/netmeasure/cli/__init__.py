@@ -1,5 +1,7 @@
-"""The command line: `python -m netmeasure`. The only place that prints, exits, handles signals and
-chooses an event loop."""
+"""Offer the command line: `python -m netmeasure`.
+
+This is the only package that prints, exits, handles signals and chooses an event loop.
+"""
 
 from netmeasure.cli.main import main
 

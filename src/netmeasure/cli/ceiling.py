@@ -1,4 +1,4 @@
-"""`netmeasure ceiling`: what a link can carry at most, without a test."""
+"""Run `netmeasure ceiling`: print what a link can carry at most, without a test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from netmeasure.spec.target import check_family, parse_target
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints."""
+    """Hold what `--json` prints."""
 
     ceiling: Ceiling
     share: float
@@ -29,6 +29,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def ceiling(options: Options) -> int:
+    """Print the payload ceiling; return the exit code."""
     link, mtu, path = link_of(options), options.mtu, None
     version = 6 if options.family == "ipv6" else 4
     if options.target is not None:
@@ -61,8 +62,11 @@ async def ceiling(options: Options) -> int:
 
 
 def _packet_mtu(path: PathFacts, link: Link) -> int | None:
-    """Of the packets as they leave this host. Without a tunnel a link further on takes no more than
-    its own, and path MTU discovery will find that out (RFC 1191, RFC 8201)."""
+    """Return the MTU of packets as they leave this host; None: unknown.
+
+    Without a tunnel it is no more than the link's own, which path MTU discovery finds (RFC 1191,
+    RFC 8201).
+    """
     known = path.path_mtu_bytes
     if known is None or link.mtu_bytes is None or is_tunnel(parse_stack(link.encapsulation)):
         return known

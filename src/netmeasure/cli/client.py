@@ -1,4 +1,4 @@
-"""`netmeasure client` and `netmeasure loopback`: tests as they go, then the report."""
+"""Run `netmeasure client` and `netmeasure loopback`: show the test live, then its report."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from netmeasure.spec import ServerLimits
 
 
 async def client(options: Options) -> int:
+    """Measure against a server or a URL; return the exit code."""
     spec = test_spec(options)
     return await _measure(lambda: make_run(options.target, spec, port=options.port), options)
 
 
 async def loopback(options: Options) -> int:
+    """Measure against a server of this process's own; return the exit code."""
     spec = test_spec(options)
     address = "::1" if options.family == "ipv6" else "127.0.0.1"
     limits = ServerLimits(multipath=options.mptcp)
@@ -34,7 +36,7 @@ async def loopback(options: Options) -> int:
 
 async def _measure(begin: Callable[[], Run], options: Options) -> int:
     check_writable(options.json)
-    analysis.load()  # now, and not while something is measured
+    analysis.load()  # before the test: loading would delay the event loop that measures
     if options.repeat is not None:
         return await _repeat(begin, options)
     run = begin()

@@ -1,5 +1,4 @@
-"""netmeasure's own commands: parse, choose, run on uvloop, turn errors into one line and an exit
-code."""
+"""Run netmeasure's own commands on uvloop, and turn errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from netmeasure.errors import NetmeasureError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; return the exit code."""
     try:
         chosen = options.parser().parse_args(argv)
     except SystemExit as exc:  # argparse has said why
@@ -28,9 +27,9 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:  # before the command had its own handlers
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        streams.say_nothing_more()  # whoever read our output has left
+        streams.say_nothing_more()  # the reader of the output has left
         return Exit.FAILED
-    except OSError as exc:  # a full disk under our own output: the library's errors are not these
+    except OSError as exc:  # of the output, such as a full disk: the library has errors of its own
         streams.say_nothing_more()
         complain(NetmeasureError(f"can't write the output: {exc.strerror}"))
         return Exit.FAILED

@@ -1,4 +1,4 @@
-"""`netmeasure compare`: saved runs, or two targets measured in turns."""
+"""Run `netmeasure compare`: compare saved runs, or measure two targets in turns."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from netmeasure.report.compare import render
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
 
-#: Of --fail-below: who writes 95 means 95 %.
+#: The largest ratio of --fail-below: a user who writes 95 means 95 %.
 MAX_RATIO = 10.0
 _OF_SAVED_RUNS = {"command", "side", "against", "json", "margin", "fail_below"}
 
 
 async def compare(options: Options) -> int:
+    """Compare, print and save; return the exit code."""
     if options.fail_below is not None and not 0 < options.fail_below <= MAX_RATIO:
         raise SpecError(
             f"{options.fail_below:g} is not a ratio to fail below", hint="write 95% or 0.95"
@@ -54,7 +55,7 @@ def _read(options: Options) -> int:
 
 
 def _refuse_test_options(options: Options) -> None:
-    """They say how to measure; on saved runs they would be ignored in silence."""
+    """Raise SpecError for options that say how to measure: saved runs would ignore them."""
     usual = vars(parser().parse_args(["compare", "any"]))
     for name in usual:
         if name not in _OF_SAVED_RUNS and getattr(options, name) != usual[name]:
@@ -66,7 +67,7 @@ def _refuse_test_options(options: Options) -> None:
 
 
 def read_results(files: Sequence[str]) -> list[Result]:
-    """All runs of one side. Raises ResultFormatError with the name of the file."""
+    """Return all runs of one side. Raises ResultFormatError with the name of the file."""
     found: list[Result] = []
     for file in files:
         try:
@@ -82,7 +83,7 @@ def read_results(files: Sequence[str]) -> list[Result]:
 
 
 def _names(a: Sequence[str], b: Sequence[str]) -> tuple[str, str]:
-    """Of the columns: file names without folder and ending, where they tell the two apart."""
+    """Return the names of the columns: the files' names, as short as they still differ."""
     short_a, short_b = Path(a[0]).stem, Path(b[0]).stem
     if short_a == short_b:
         short_a, short_b = a[0], b[0]
@@ -109,7 +110,7 @@ async def _measure(options: Options) -> int:
         number = "ab".index(side)
         return make_run(targets[number], specs[number], port=options.port)
 
-    begin("b")  # what is wrong with it should not come to light after the first run of A
+    begin("b")  # a mistake in B must be found before the first run of A
     shows = options.json != "-"
     seen = await see_all(
         turns(options.pairs),
@@ -144,7 +145,7 @@ def _refuse_files(targets: Sequence[str]) -> None:
 def conclude(
     found: Comparison, options: Options, runs: Sequence[tuple[bytes, str | None]] = ()
 ) -> Exit:
-    """Show and save it, and the runs; the exit code of --fail-below."""
+    """Show and save the comparison and the runs; return the exit code of --fail-below."""
     report = render(found) if options.json != "-" else None
     deliver(report, [*runs, (found.to_json(), options.json)])
     if options.fail_below is None:

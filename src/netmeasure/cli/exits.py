@@ -1,4 +1,4 @@
-"""Exit codes, and errors as one line. docs/reference/exit-codes.md has the table for users."""
+"""Define exit codes, and print errors as one line. docs/reference/exit-codes.md is for users."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from netmeasure.errors import (
 
 
 class Exit(IntEnum):
+    """Name the exit codes."""
+
     OK = 0  # the test is complete
     FAILED = 1  # something else went wrong
     USAGE = 2  # a wrong option or value; nothing was started
@@ -37,6 +39,7 @@ class Exit(IntEnum):
 
 
 def exit_code(error: NetmeasureError) -> Exit:
+    """Return the exit code for an error that ended a command."""
     if isinstance(error, SpecError | ResultFormatError):
         return Exit.USAGE
     if isinstance(error, ServeError):
@@ -59,6 +62,6 @@ def exit_code(error: NetmeasureError) -> Exit:
 
 
 def complain(error: NetmeasureError) -> None:
-    """What is wrong and what to do, in one line on stderr."""
+    """Print what is wrong and what to do, in one line on standard error."""
     hint = f" ({error.hint})" if error.hint else ""
     sys.stderr.write(f"netmeasure: {error}{hint}\n")

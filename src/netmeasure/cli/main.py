@@ -1,6 +1,6 @@
-"""The program's two command lines: netmeasure's own, and iperf3's behind the word `iperf3`.
+"""Choose between the program's two command lines: its own, and iperf3's after the word `iperf3`.
 
-Neither is imported before it is known which it is: scripts ask `iperf3 -v` and wait for the answer.
+Only the chosen one is imported: scripts run `iperf3 -v` and wait for the answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from netmeasure.cli import signals, streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The whole program; returns the exit code."""
+    """Run the whole program; return the exit code."""
     words = sys.argv[1:] if argv is None else argv
     with signals.handled(words):
         streams.open_all()

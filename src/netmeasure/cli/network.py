@@ -1,5 +1,4 @@
-"""Options of what the packets look like, where they come from, and who may measure: of the test
-commands and of the server, with what they mean."""
+"""Define the options about packets, local addresses and authentication, and what they mean."""
 
 from __future__ import annotations
 
@@ -15,62 +14,81 @@ from netmeasure.spec import Credentials, Padding
 if TYPE_CHECKING:
     from netmeasure.protocol.auth import Gatekeeper
 
-#: Where the password comes from: an option would show it to every user of the host.
+#: The environment variable with the password: an option would show it to all users of the host.
 PASSWORD = "NETMEASURE_PASSWORD"
 
 
 def add_packet_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a test's packets, traffic threads and texts."""
     sock = parser.add_argument_group("packets")
     mark = sock.add_mutually_exclusive_group()
     mark.add_argument("--tos", type=number, metavar="N", help="type of service, traffic class")
     mark.add_argument("--dscp", type=dscp, metavar="NAME|N", help="such as ef, af41, cs1, 46")
     sock.add_argument(
-        "--pacing-rate", type=bitrate, metavar="RATE", help="the most a stream sends, both ends"
+        "--pacing-rate",
+        type=bitrate,
+        metavar="RATE",
+        help="the most that a stream sends, at both ends",
     )
-    sock.add_argument("--flow-label", type=number, metavar="N", help="IPv6: of what is sent here")
-    sock.add_argument("--dont-fragment", action="store_true", help="UDP over IPv4: set DF")
-    sock.add_argument("--mptcp", action="store_true", help="multipath TCP, if both ends have it")
-    sock.add_argument("--bind-dev", metavar="NAME", help="use this network interface only")
-    sock.add_argument("--repeating-payload", action="store_true", help="digits, not random bytes")
-    sock.add_argument("--file", help="TCP: send it, to its end at most; or write what comes to it")
     sock.add_argument(
-        "--cpu", type=cpus, metavar="N[,M]", help="traffic threads run on CPU N, the server's on M"
+        "--flow-label", type=number, metavar="N", help="IPv6: flow label of what this end sends"
+    )
+    sock.add_argument("--dont-fragment", action="store_true", help="UDP over IPv4: set the DF bit")
+    sock.add_argument("--mptcp", action="store_true", help="multipath TCP, if both ends support it")
+    sock.add_argument("--bind-dev", metavar="NAME", help="use this network interface only")
+    sock.add_argument(
+        "--repeating-payload", action="store_true", help="send digits, not random bytes"
+    )
+    sock.add_argument("--file", help="TCP: send this file once at most, or write to it")
+    sock.add_argument(
+        "--cpu",
+        type=cpus,
+        metavar="N[,M]",
+        help="run traffic threads on CPU N, the server's on CPU M",
     )
     sock.add_argument("--title", metavar="TEXT", help="kept in the results of both ends")
 
 
 def add_client_auth(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a client that authenticates itself."""
     auth = parser.add_argument_group(
-        "authentication", f"for a server that asks; the password comes from {PASSWORD}"
+        "authentication",
+        f"for a server that asks for it; the password is in the environment variable {PASSWORD}",
     )
-    auth.add_argument("--auth-user", metavar="NAME")
+    auth.add_argument("--auth-user", metavar="NAME", help="the user's name")
     auth.add_argument("--auth-key", metavar="FILE", help="the server's public RSA key (PEM)")
     _add_padding(auth)
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what a server grants, and to whom."""
     parser.add_argument("--bind-dev", metavar="NAME", help="listen on this network interface only")
     parser.add_argument("--mptcp", action="store_true", help="serve multipath TCP as well")
     parser.add_argument("--one-off", action="store_true", help="end after one client's test")
     parser.add_argument(
-        "--idle-timeout", type=seconds, metavar="S", help="end when no client came for so long"
+        "--idle-timeout", type=seconds, metavar="S", help="end if no client comes for so long"
     )
     parser.add_argument(
-        "--max-bitrate", type=bitrate, metavar="RATE", help="of a test's streams together"
+        "--max-bitrate",
+        type=bitrate,
+        metavar="RATE",
+        help="the most that a test's streams may send together",
     )
-    parser.add_argument("--max-time", type=seconds, metavar="S", help="of a test")
-    auth = parser.add_argument_group("authentication", "without these, everybody is served")
+    parser.add_argument("--max-time", type=seconds, metavar="S", help="the longest test")
+    auth = parser.add_argument_group(
+        "authentication", "without these options, every client is served"
+    )
     auth.add_argument("--auth-key", metavar="FILE", help="this server's private RSA key (PEM)")
-    auth.add_argument("--auth-users", metavar="FILE", help="lines of user,hash as iperf3 has them")
+    auth.add_argument("--auth-users", metavar="FILE", help="users, in lines USER,HASH as in iperf3")
     _add_padding(auth)
 
 
 def _add_padding(group: Any) -> None:
-    group.add_argument("--auth-pkcs1", action="store_true", help="as iperf3 before 3.17 has it")
+    group.add_argument("--auth-pkcs1", action="store_true", help="pad as iperf3 before 3.17")
 
 
 def socket_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What they say of sockets, as fields of SocketOptions."""
+    """Return the fields of SocketOptions that these options set."""
     return {
         "tos": options.tos if options.dscp is None else options.dscp * 4,
         "pacing_bps": options.pacing_rate,
@@ -82,7 +100,7 @@ def socket_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def peer_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What they say of tests with a server, as fields of TcpSpec and UdpSpec."""
+    """Return the fields of TcpSpec and UdpSpec that these options set."""
     cpu, server_cpu = options.cpu or (None, None)
     return {
         "repeating_payload": options.repeating_payload,
@@ -94,10 +112,10 @@ def peer_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def refuse_for_urls(options: argparse.Namespace) -> None:
-    """Raise SpecError for options of tests with a server."""
+    """Raise SpecError for options that transfers by URL do not have."""
     for name in ("repeating_payload", "cpu", "title", "file", "auth_user", "auth_key"):
         if getattr(options, name, None):
-            raise SpecError(f"--{name.replace('_', '-')} is no option of transfers by URL")
+            raise SpecError(f"--{name.replace('_', '-')} is not an option of transfers by URL")
 
 
 def _credentials(options: argparse.Namespace) -> Credentials | None:
@@ -115,7 +133,7 @@ def _credentials(options: argparse.Namespace) -> Credentials | None:
 
 
 def gatekeeper(options: argparse.Namespace) -> Gatekeeper | None:
-    """Who lets clients in; None: everybody comes in. Raises SpecError."""
+    """Return what lets clients in; None: the server lets all in. Raises SpecError."""
     if options.auth_key is None and options.auth_users is None:
         return None
     if options.auth_key is None or options.auth_users is None:

@@ -1,4 +1,4 @@
-"""Where reports and JSON go."""
+"""Write reports and JSON to standard output and to files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from rich.console import Console, RenderableType
 
 from netmeasure.errors import NetmeasureError, SpecError
 
-#: Without a terminal a report is this wide, wherever it goes.
+#: The width of a report that does not go to a terminal.
 PLAIN_WIDTH = 120
 
 
 def console() -> Console:
+    """Return a console as wide as the terminal, or PLAIN_WIDTH without one."""
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def check_writable(path: str | None) -> None:
-    """Before the test, not after it, is the time to say that the result can't be saved."""
+    """Raise SpecError, before the test, if its result can't be saved to this file."""
     if path in (None, "-"):
         return
     try:
@@ -31,8 +32,10 @@ def check_writable(path: str | None) -> None:
 
 
 def show(report: RenderableType) -> None:
-    """On standard output. Lines end with their last word: rich fills tables up with spaces, which
-    would wrap in a narrower window, such as a pager's."""
+    """Print a report, without blanks at the ends of lines.
+
+    rich fills up tables with blanks, which would wrap in a narrower window, such as a pager's.
+    """
     screen = console()
     with screen.capture() as shown:
         screen.print(report, highlight=False)
@@ -45,9 +48,17 @@ def deliver(
     documents: Sequence[tuple[bytes, str | None]],
     unseen: OSError | None = None,
 ) -> None:
-    """Show a report and save each document that has a path. What can't be delivered does not keep
-    the rest from it, and is raised in the end; so is `unseen`, of what should have been shown
-    before: then nobody sees the report either."""
+    """Print a report and save documents. If one fails, the rest is still delivered.
+
+    Args:
+        report: The report; None: print nothing.
+        documents: Pairs of JSON and the path to save it to; None: do not save it.
+        unseen: The error of an earlier output to the same place; then the report is not printed.
+
+    Raises:
+        OSError: `unseen`, or the error of printing the report.
+        NetmeasureError: A document can't be saved.
+    """
     with ExitStack() as saving:  # last in, first out
         for data, path in reversed(documents):
             if path is not None:
@@ -59,7 +70,7 @@ def deliver(
 
 
 def write_json(data: bytes, path: str) -> None:
-    """To a file, or to standard output for "-"."""
+    """Write JSON to a file, or to standard output for "-"."""
     if path == "-":
         sys.stdout.write(data.decode() + "\n")
         return

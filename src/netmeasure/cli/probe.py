@@ -1,5 +1,7 @@
-"""`netmeasure probe`: does a server answer? Made to be run every few seconds: it loads next to
-nothing, starts no test, and a netmeasure server does not even mention it.
+"""Run `netmeasure probe`: tell whether a server answers.
+
+It is made to be run every few seconds: it loads few modules and starts no test, and a netmeasure
+server prints nothing about it.
 """
 
 from __future__ import annotations
@@ -15,17 +17,17 @@ from netmeasure.errors import NetmeasureError
 from netmeasure.protocol import PROBE, is_greeting
 from netmeasure.spec.target import parse_target
 
-#: The steps keep the deadline themselves, with better words; only looking up a name does not.
+#: Time for the thread to report its own timeout, which names the step; a look-up has no timeout.
 _GRACE_S = 0.05
 
 
 def probe(options: argparse.Namespace) -> int:
-    """Connect, say a cookie that asks for nothing, and wait for the first byte of an answer."""
+    """Send a cookie that asks for no test and wait for an answer; return the exit code."""
     host, port = parse_target(options.target)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     start = time.monotonic()
     answers: SimpleQueue[tuple[Exit, str]] = SimpleQueue()
-    # in a thread, since looking up a name knows no deadline; whoever gives up just leaves it there
+    # in a thread, since looking up a name has no deadline; after the timeout it is left behind
     threading.Thread(
         target=lambda: answers.put(_ask(host, port, options.timeout, tcp=options.tcp)), daemon=True
     ).start()
@@ -41,7 +43,7 @@ def probe(options: argparse.Namespace) -> int:
 
 
 def _ask(host: str, port: int, timeout_s: float, *, tcp: bool) -> tuple[Exit, str]:
-    """What is there, in words."""
+    """Return the exit code, and what was found as text."""
     deadline = time.monotonic() + timeout_s
     try:
         sock = socket.create_connection((host, port), timeout_s)
@@ -63,5 +65,5 @@ def _ask(host: str, port: int, timeout_s: float, *, tcp: bool) -> tuple[Exit, st
     if not answer:
         return Exit.NOT_A_SERVER, "the connection was closed without an answer"
     if not is_greeting(answer):
-        return Exit.NOT_A_SERVER, "what answers there is no measurement server"
+        return Exit.NOT_A_SERVER, "something else than a measurement server answers there"
     return Exit.OK, "answers"

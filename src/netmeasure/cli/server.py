@@ -1,4 +1,4 @@
-"""`netmeasure server`: serves until SIGINT or SIGTERM, says a line for each test."""
+"""Run `netmeasure server`: serve until SIGINT or SIGTERM, and print a line for each test."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 async def server(options: Options) -> int:
+    """Serve tests and files; return the exit code."""
     check_family(options.bind, options.family)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -40,7 +41,7 @@ async def server(options: Options) -> int:
         line = msgspec.json.encode(result).decode() if options.json else server_line(result)
         try:
             print(line, flush=True)
-        except BrokenPipeError:  # the reader has left: a server without an audience goes on
+        except BrokenPipeError:  # the reader has left; the server goes on
             pass
 
     def refuse(sentence: str) -> None:
@@ -61,7 +62,8 @@ async def server(options: Options) -> int:
         device=options.bind_dev,
     )
     async with AsyncExitStack() as running:
-        # entered first and left last: it says "not ready" as long as anything else is not there
+        # the HTTP server is entered first and left last: it answers "not ready" while the others
+        # are not running
         for _, origin in origins:
             await running.enter_async_context(origin)
         await running.enter_async_context(tests)
@@ -78,8 +80,10 @@ async def server(options: Options) -> int:
 
 
 def _load_the_rest() -> None:
-    """What the first result will need. The port is open by now; loading this would have kept it
-    closed for twice as long."""
+    """Load what the first result needs, now that the port is open.
+
+    To load it before would delay the opening to twice the time.
+    """
     analysis.load()
     import_module("netmeasure.report.text")
 
@@ -87,7 +91,7 @@ def _load_the_rest() -> None:
 def _origins(
     options: Options, ready: Callable[[], bool]
 ) -> list[tuple[str, HttpOrigin | FtpOrigin]]:
-    """The embedded servers that were asked for, imported only then. Raises SpecError."""
+    """Return the embedded file servers that were asked for, with names. Raises SpecError."""
     found: list[tuple[str, HttpOrigin | FtpOrigin]] = []
     if options.passive_ports is not None and options.ftp is None:
         raise SpecError("--passive-ports is an option of the FTP server", hint="add --ftp")

@@ -1,7 +1,7 @@
-"""Signals before a command has handlers of its own, and the duties of process 1 of a container.
+"""Handle signals before a command does, and do the duties of process 1 of a container.
 
 The kernel drops SIGTERM and SIGINT for process 1 while it has no handler for them: a container that
-is stopped while it starts would wait to be killed. So there is one before anything else is loaded.
+is stopped while it starts would wait to be killed. So a handler is set before anything is loaded.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 @contextmanager
 def handled(words: Sequence[str]) -> Iterator[None]:
-    """While a command has no handlers yet, SIGINT and SIGTERM end the process at once, which has
-    begun nothing by then. A server that is told to end has done what it was to do: exit code 0,
-    which iperf3 has for its clients as well.
+    """End the process at once on SIGINT and SIGTERM while the block runs.
+
+    A command that has begun a test has handlers of its own. The exit code is 0 for a server, which
+    is always ended by a signal, and for iperf3, which has 0 for its clients as well.
     """
     fine = words[:1] in (["server"], ["iperf3"])
 
@@ -28,7 +29,7 @@ def handled(words: Sequence[str]) -> Iterator[None]:
 
     before = {number: signal.signal(number, end) for number in _CODES}
     if os.getpid() == 1:
-        # orphans of the whole container are our children: the kernel is to bury them
+        # orphans of the whole container become our children: let the kernel reap them
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Parsed options to specifications; the library's own validation has the last word."""
+"""Convert parsed options to specifications, which check their values themselves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _URL_OPTIONS = (
 
 
 def test_spec(options: Options) -> Spec:
-    """The specification that the options stand for. Raises SpecError."""
+    """Return the specification that the options stand for. Raises SpecError."""
     target = getattr(options, "target", "")
     if is_url(target):
         return _fetch_spec(target, options)
@@ -53,7 +53,7 @@ def test_spec(options: Options) -> Spec:
 
 
 def link_of(options: Options) -> Link:
-    """What the options say of the link. Raises SpecError."""
+    """Return what the options say of the link. Raises SpecError."""
     return Link(
         rate_bps=options.link_rate,
         mtu_bytes=options.link_mtu,
@@ -63,7 +63,7 @@ def link_of(options: Options) -> Link:
 
 
 def _link(options: Options) -> Link | None:
-    """Of a test: without a rate there is no ceiling."""
+    """Return the link of a test; None: its rate was not given, so that it has no ceiling."""
     if getattr(options, "link_rate", None) is not None:
         return link_of(options)
     for name in ("link_mtu", "encap", "framing"):
@@ -147,7 +147,7 @@ def _fetch_spec(url: str, options: Options) -> Spec:
     }
     for name, option in given.items():
         if getattr(options, name):
-            raise SpecError(f"{option} is no option of transfers by URL")
+            raise SpecError(f"{option} is not an option of transfers by URL")
     if options.direction == "both":
         raise SpecError("a transfer by URL goes one way", hint="use -d download or -d upload")
     network.refuse_for_urls(options)
@@ -162,7 +162,7 @@ def _fetch_spec(url: str, options: Options) -> Spec:
         "last_byte": last,
         "receive_mode": options.receive_mode,
         "send_mode": options.send_mode,
-        "block_bytes": options.block_size or DEFAULT_BLOCK_BYTES,
+        "block_bytes": DEFAULT_BLOCK_BYTES if options.block_size is None else options.block_size,
         "user": user or None,
         "password": password or None,
         "pins": tuple(options.resolve),

@@ -1,4 +1,4 @@
-"""Standard input, output and error as the program needs them, whatever its caller made of them."""
+"""Make standard input, output and error usable, whatever the program's caller did to them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import sys
 
 
 def open_all() -> None:
-    """A caller may have closed 0, 1 or 2; the next descriptor opened would then be taken for it."""
+    """Open descriptors 0, 1 and 2 if the caller closed them.
+
+    Otherwise the next file that is opened would be taken for one of them.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -18,5 +21,5 @@ def open_all() -> None:
 
 
 def say_nothing_more() -> None:
-    """Send what is still buffered to nowhere, or Python would try it again at exit."""
+    """Discard what is still buffered for standard output: Python would write it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What options take, as argparse types: refusals carry the library's own words, in one line."""
+"""Convert the values of options, as argparse types; refusals are the library's own sentences."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ T = TypeVar("T")
 
 
 class OneLineParser(argparse.ArgumentParser):
+    """Refuse a wrong command line in one line."""
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"netmeasure: {message} (see {self.prog} --help)\n")
 
 
 def _value(parse: Callable[[str], T], name: str) -> Callable[[str], T]:
-    """An argparse type whose refusals carry the library's own words."""
+    """Return an argparse type that refuses values with the library's own sentence and hint."""
 
     def convert(text: str) -> T:
         try:
@@ -54,14 +56,14 @@ def port_range(text: str) -> tuple[int, int]:
 
 
 def number(text: str) -> int:
-    """Decimal, or hexadecimal after 0x."""
+    """Return a whole number, decimal or, after 0x, hexadecimal."""
     try:
         return int(text, 16 if text.lower().startswith("0x") else 10)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
-#: RFC 2474, 2597, 3246, 5865, 8622.
+#: Differentiated-services code points by name: RFC 2474, 2597, 3246, 5865, 8622.
 _DSCP = {
     **{f"cs{n}": 8 * n for n in range(8)},
     **{f"af{n}{drop}": 8 * n + 2 * drop for n in range(1, 5) for drop in range(1, 4)},
@@ -81,7 +83,7 @@ def dscp(text: str) -> int:
 
 
 def cpus(text: str) -> tuple[int | None, int | None]:
-    """Of this end and of the server: "1", "1,2", ",2"."""
+    """Return the CPUs of this end and of the server in "1", "1,2" or ",2"; None: not given."""
     here, _, there = text.partition(",")
     if not (here or there) or not all(c.isascii() and c.isdigit() for c in here + there):
         raise argparse.ArgumentTypeError(f"{text!r} is not a CPU, such as 1, or two, such as 1,2")

@@ -1,4 +1,4 @@
-"""Runs on the screen, live; SIGINT and SIGTERM."""
+"""Show runs live on the screen, and end them on SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ _SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class LiveView:
-    """Sees runs through, one after the other, and shows their intervals.
+    """Follow runs to their end, one after the other, and print their intervals.
 
-    A signal ends the run that is on its way and lets it report; the second one does not wait for
-    that. `interrupted` is then the exit code, and no other run should begin. Nor should it when the
-    output is gone (`unseen`), but what was measured can still be saved.
+    The first signal ends the current run and lets it report; the second one aborts it.
+
+    Attributes:
+        interrupted: The exit code for the signal; None: there was none. No other run should begin.
+        unseen: The error of printing; None: all was printed. No other run should begin, but what
+            was measured can still be saved.
     """
 
     def __init__(self, *, shows: bool) -> None:
@@ -45,7 +48,7 @@ class LiveView:
             self._loop.remove_signal_handler(number)
 
     async def see(self, run: Run) -> MeasureError | None:
-        """The error of a run that failed; its result is `run.result` in any case."""
+        """Follow a run to its end; return its error or None. The result is `run.result`."""
         self._run = run
         try:
             async with run:
@@ -54,7 +57,7 @@ class LiveView:
                         print(text.interval_line(interval), flush=True)
         except MeasureError as exc:
             return exc
-        except OSError as exc:  # of our own output: the library's errors are not these
+        except OSError as exc:  # of printing: the library has errors of its own
             self.unseen = exc
         except asyncio.CancelledError:
             if self.interrupted is None:
@@ -62,6 +65,7 @@ class LiveView:
         return None
 
     def tell(self, line: str) -> None:
+        """Print a line."""
         try:
             print(line, flush=True)
         except OSError as exc:
@@ -77,8 +81,15 @@ class LiveView:
 
 
 class Seen(NamedTuple):
-    """Runs of one or two sides; `measured`: anything at all. And the exit code that they earned;
-    `unseen`: the output went away meanwhile."""
+    """Hold the results of the runs of one or two sides, and the exit code for them.
+
+    Attributes:
+        results: The results of each side.
+        measured: Whether anything was measured.
+        interrupted: Whether a signal ended the runs.
+        unseen: The error of printing; None: all was printed.
+        code: The exit code.
+    """
 
     results: dict[Alternative, list[Result]]
     measured: bool
@@ -95,9 +106,16 @@ async def see_all(
     live: bool,
     label: Callable[[Alternative, int], str],
 ) -> Seen:
-    """See run after run through, until a signal, or until it makes no sense to go on.
+    """Follow run after run, until a signal or until another run makes no sense.
 
-    Each has a line (`shows`), its intervals before that (`live`); errors are told when they happen.
+    Errors are printed when they happen.
+
+    Args:
+        turns: The side of each run.
+        begin: Makes a run of a side.
+        shows: Whether to print a line for each run.
+        live: Whether to print its intervals before that, too.
+        label: Returns the beginning of the line for a run: its side and its number, from 1.
     """
     results: dict[Alternative, list[Result]] = {"a": [], "b": []}
     error: MeasureError | None = None

@@ -1,0 +1,215 @@
+"""Define the options of all commands that measure: the test, URLs, the link, the output."""
+
+from __future__ import annotations
+
+import argparse
+from typing import get_args
+
+from netmeasure.cli.network import add_packet_options
+from netmeasure.cli.values import bitrate, byte_size, count, port_number, seconds, share
+from netmeasure.spec import Deadlines, Framing
+
+
+def add_test_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a test: its end, its rate, its sockets and its deadlines."""
+    test = parser.add_argument_group("test")
+    test.add_argument(
+        "-d",
+        "--direction",
+        choices=("upload", "download", "both"),
+        help="direction of the data, seen from this end (default upload, by URL download)",
+    )
+    test.add_argument("-u", "--udp", action="store_true", help="UDP instead of TCP")
+    test.add_argument(
+        "-P", "--streams", type=count, default=1, metavar="N", help="parallel streams (default 1)"
+    )
+    end = test.add_mutually_exclusive_group()
+    end.add_argument(
+        "-t",
+        "--time",
+        type=seconds,
+        metavar="S",
+        help="duration, such as 10, 500ms, 5m (default 10 s)",
+    )
+    end.add_argument("-n", "--bytes", type=byte_size, metavar="SIZE", help="bytes per direction")
+    end.add_argument("--endless", action="store_true", help="go on until it is interrupted")
+    end.add_argument("-k", "--blocks", type=count, metavar="N", help="blocks per direction")
+    test.add_argument(
+        "--until",
+        type=share,
+        metavar="SHARE",
+        help="end as soon as the steady bitrate is known to +- this share, such as 2%%; -t is then"
+        " the longest time (default 60 s)",
+    )
+    test.add_argument(
+        "-O",
+        "--omit",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="warm-up that is run in addition and counts for nothing (default none)",
+    )
+    test.add_argument(
+        "-i",
+        "--interval",
+        type=seconds,
+        default=1.0,
+        metavar="S",
+        help="time between live intervals (default 1 s)",
+    )
+    test.add_argument(
+        "--baseline",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="observe this host at rest for so long before the test, to tell the test's own share"
+        " of its CPU time (default: do not)",
+    )
+    rate = test.add_mutually_exclusive_group()
+    rate.add_argument(
+        "-b",
+        "--bitrate",
+        type=bitrate,
+        metavar="RATE",
+        help="target per stream; 0: as fast as possible (default: TCP 0, UDP 1 Mbit/s)",
+    )
+    rate.add_argument(
+        "--packet-rate", type=count, metavar="N", help="UDP: target per stream in datagrams/s"
+    )
+    test.add_argument("--burst", type=count, metavar="N", help="UDP: datagrams sent back to back")
+    test.add_argument(
+        "--spin",
+        type=count,
+        default=0,
+        metavar="US",
+        help="UDP: the sender stays awake so many microseconds before each send",
+    )
+    test.add_argument(
+        "--no-offload", action="store_true", help="UDP: no segmentation by the kernel (GSO, GRO)"
+    )
+    test.add_argument(
+        "-l",
+        "--block-size",
+        type=byte_size,
+        metavar="SIZE",
+        help="bytes of one send (default 512 KiB), or payload of a datagram (default: what the"
+        " path's MTU takes)",
+    )
+    test.add_argument(
+        "--send-mode",
+        choices=("copy", "sendfile"),
+        default="copy",
+        help="sendfile: send without copying (default copy)",
+    )
+    test.add_argument(
+        "--receive-mode",
+        choices=("copy", "discard"),
+        default="copy",
+        help="discard: the kernel drops the payload instead of copying it",
+    )
+    sock = parser.add_argument_group("data connections")
+    sock.add_argument("-C", "--congestion", metavar="NAME", help="congestion control, both ends")
+    sock.add_argument("-M", "--mss", type=byte_size, metavar="BYTES", help="maximum segment size")
+    sock.add_argument("-N", "--no-delay", action="store_true", help="no Nagle's algorithm")
+    sock.add_argument("-w", "--window", type=byte_size, metavar="SIZE", help="socket buffers")
+    sock.add_argument("-B", "--bind", metavar="ADDRESS", help="this end's own address")
+    sock.add_argument(
+        "--bind-port", type=port_number, metavar="PORT", help="local port of the first stream"
+    )
+    family = sock.add_mutually_exclusive_group()
+    family.add_argument(
+        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 only"
+    )
+    family.add_argument("-6", dest="family", action="store_const", const="ipv6", help="IPv6 only")
+    add_packet_options(parser)
+    defaults = Deadlines()
+    wait = parser.add_argument_group("deadlines")
+    wait.add_argument(
+        "--connect-timeout",
+        type=seconds,
+        default=defaults.connect_s,
+        metavar="S",
+        help="default %(default)g s",
+    )
+    wait.add_argument(
+        "--stall-timeout",
+        type=seconds,
+        default=defaults.stall_s,
+        metavar="S",
+        help="give up when no byte moves for so long (default %(default)g s)",
+    )
+
+
+def add_url_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of transfers by URL."""
+    url = parser.add_argument_group("transfers by URL")
+    url.add_argument(
+        "--again",
+        action="store_true",
+        help="again and again until -t or -n, on new connections",
+    )
+    url.add_argument("--keep", action="store_true", help="with --again: keep the connection")
+    url.add_argument("--range", metavar="FIRST-LAST", help="only these bytes of the file")
+    url.add_argument(
+        "-H",
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME: VALUE",
+        help="one more request header",
+    )
+    url.add_argument("--method", metavar="NAME", help="of HTTP (default GET, for uploads PUT)")
+    url.add_argument("--user", metavar="NAME[:PASSWORD]", help="to log in")
+    url.add_argument(
+        "--resolve",
+        action="append",
+        default=[],
+        metavar="HOST:PORT:ADDRESS",
+        help="connect to this address instead of looking the name up",
+    )
+    url.add_argument("--ca-file", metavar="FILE", help="trusted certificates (PEM)")
+    url.add_argument("--insecure", action="store_true", help="do not check the certificate")
+    url.add_argument("--explicit-tls", action="store_true", help="ftp: AUTH TLS")
+    url.add_argument(
+        "--passive",
+        choices=("auto", "epsv", "pasv"),
+        default="auto",
+        help="ftp: command for data connections (default auto: the first that the server takes)",
+    )
+    url.add_argument(
+        "--proxy", action="store_true", help="http: use the proxy that the environment names"
+    )
+
+
+def add_link_options(parser: argparse.ArgumentParser, why: str) -> None:
+    """Add the options about the slowest link; `why` says what they are good for."""
+    link = parser.add_argument_group("the slowest link on the way", why)
+    link.add_argument("--link-rate", type=bitrate, metavar="RATE", help="such as 1G")
+    link.add_argument(
+        "--link-mtu", type=byte_size, metavar="BYTES", help="the largest IP packet that it takes"
+    )
+    link.add_argument(
+        "--encap",
+        metavar="LIST",
+        help="what packets are wrapped in there, from the inside outwards, such as"
+        " vxlan,esp:aes-gcm-16:transport (docs/reference/ceiling.md has all of them)",
+    )
+    link.add_argument(
+        "--framing",
+        choices=get_args(Framing),
+        help="what the rate counts: a port's bits with preamble and gap (wire, the default), frames"
+        " as tc's tbf counts them (frame), IP packets (ip)",
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options about JSON and live intervals."""
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="the result as JSON, to standard output (then nothing else goes there) or a file",
+    )
+    output.add_argument("-q", "--quiet", action="store_true", help="no live intervals")

@@ -1,1 +1,1 @@
-"""A measurement in the words of other tools."""
+"""Write tests and results in the formats of other tools."""

@@ -1,4 +1,4 @@
-"""A test in iperf3's own words, text and JSON, line by line as it happens.
+"""Report a test as iperf3 does, as text and as JSON, line by line as it happens.
 
 Which iperf3: the columns of the text and its words are those of 3.12 to 3.21, which hardly differ;
 the JSON keys are 3.21's, a superset of 3.12's.

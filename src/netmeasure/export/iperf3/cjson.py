@@ -1,5 +1,7 @@
-"""JSON as cJSON 1.7 lays it out, which iperf3 writes with: tabs, `"key":<TAB>value`, arrays of
-objects as `[{ ... }, {`, an empty object on two lines. Scripts match these lines.
+"""Write JSON in the layout of cJSON 1.7, which iperf3 uses: scripts match its lines.
+
+It indents with tabs, separates key and value as `"key":<TAB>value`, writes arrays of objects as
+`[{ ... }, {`, and an empty object on two lines.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 
 
 def pretty(value: Json) -> str:
-    """Many lines, no newline at the end."""
+    """Return a value as JSON of many lines, without a newline at the end."""
     return _pretty(value, 0)
 
 
 def compact(value: Json) -> str:
-    """One line without blanks."""
+    """Return a value as JSON on one line without blanks."""
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{_string(k)}:{compact(v)}" for k, v in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -66,9 +68,11 @@ def _scalar(value: object) -> str:
 
 
 def number(value: float) -> str:
-    """With 15 digits or, where these lose something, 17; what is no number is null. Unlike cJSON, a
-    real that happens to be whole keeps a point ("2.0"): iperf3's clock readings never are whole, so
-    readers may rely on a real there. Zero is "0", as iperf3 has it in every document."""
+    """Return a real number with 15 digits, or with 17 if 15 lose precision; "null" for NaN.
+
+    Unlike in cJSON, a real that happens to be whole keeps a point ("2.0"): iperf3's clock readings
+    never are whole, so readers may rely on a real there. Zero is "0", as in iperf3's documents.
+    """
     if not math.isfinite(value):
         return "null"
     if value == 0:

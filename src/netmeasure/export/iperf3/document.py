@@ -1,4 +1,4 @@
-"""iperf3's JSON: one document per test, or a line per event (--json-stream).
+"""Report a test as iperf3's JSON: one document per test, or a line per event (--json-stream).
 
 The key tree is that of iperf3 3.21, which adds to 3.12's: `start.timestamp.timemillisecs`,
 `start.fq_rate`, `test_start.{bidir,fqrate,interval,gso,gro}`, `reorder`. No key comes twice (iperf3
@@ -25,9 +25,10 @@ from netmeasure.spec import PeerSpec
 
 
 class JsonReport(Report):
-    """See :mod:`netmeasure.export.iperf3.report`. The document comes with `ended`.
+    """Report a test as JSON, see :mod:`netmeasure.export.iperf3.report`.
 
-    `stream`: a line per event instead, each as it happens; `full`: then the document as well.
+    The document comes with `ended`. With `stream` there is a line for each event instead, as it
+    happens; with `full` the document comes as well.
     """
 
     def __init__(self, settings: Settings, *, stream: bool = False, full: bool = False) -> None:
@@ -75,7 +76,7 @@ class JsonReport(Report):
         return self._event("interval", whole)
 
     def _part(self, interval: Interval, stream: StreamInterval | None) -> Object:
-        """A stream's part of an interval, or the sum."""
+        """Return a stream's part of an interval; without a stream, the sum."""
         one: Interval | StreamInterval = interval if stream is None else stream
         start_s, end_s = self._seconds(interval)
         seconds = interval.duration_ns / 1e9
@@ -134,6 +135,7 @@ class JsonReport(Report):
 
 
 def span(start_s: float, end_s: float, count: int, bits_per_second: float) -> Object:
+    """Return the members about the time, the bytes and the rate of an interval."""
     return {
         "start": round(start_s, 6),
         "end": round(end_s, 6),

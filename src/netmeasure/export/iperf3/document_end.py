@@ -1,8 +1,8 @@
-"""The member "end" of iperf3's document.
+"""Build the member "end" of iperf3's document.
 
-`sender` says whether this process is the sending side, whatever the object describes; only the sums
-of datagrams sent and received are always true and false. What a server knows of its client is in
-the places where iperf3's server, which asks too early, has zeros.
+`sender` says whether this process is the sending side, whatever the object describes; only in the
+sums of datagrams sent and received it is always true and false. iperf3's server reads its client's
+figures too early and writes zeros; here they are the client's figures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def end(
     numbers: Numbers,
     file: File | None,
 ) -> Object:
-    """Of a TCP test."""
+    """Return the member "end" of a TCP test."""
     document: Object = {
         "streams": [
             _stream(numbers[i], ends, settings.sends(one.direction), settings, file)
@@ -50,7 +50,7 @@ def udp_end(
     numbers: Numbers,
     file: File | None,
 ) -> Object:
-    """Of a UDP test."""
+    """Return the member "end" of a UDP test."""
     document: Object = {
         "streams": [
             {
@@ -104,15 +104,17 @@ def _stream(number: int, ends: Ends, sends: bool, settings: Settings, file: File
 
 
 def _tells(settings: Settings, one: Direction) -> bool:
-    """Whether the retransmissions are shown: a server has only its own."""
+    """Return whether the retransmissions are shown: a server shows only its own."""
     return one.total.retransmits is not None and (
         settings.is_client or settings.sends(one.direction)
     )
 
 
 def _congestion(settings: Settings, directions: Sequence[Direction]) -> Object:
-    """In two-way tests the client tells of what it receives, the server of what it sends: the same
-    direction."""
+    """Return the names of the congestion controls.
+
+    Of a two-way test they are those of the download, at both ends.
+    """
     one = directions[-1]
     sends = settings.sends(one.direction)
     names: Object = {}
@@ -127,7 +129,7 @@ def _congestion(settings: Settings, directions: Sequence[Direction]) -> Object:
 
 
 def _datagrams(ends: Ends, sends: bool, *, each: bool = False) -> Object:
-    """What was sent, and what became of it."""
+    """Return what was sent, and how much of it was lost."""
     counts: Object = _sent(ends) | losses(ends.jitter_ms, ends.lost, ends.sent_packets)
     if each:
         counts["out_of_order"] = ends.out_of_order
@@ -141,6 +143,7 @@ def _sums(ends: Ends) -> tuple[Object, Object]:
 
 
 def losses(jitter_ms: float, lost: int, packets: int) -> Object:
+    """Return the members about jitter and lost datagrams."""
     return {
         "jitter_ms": jitter_ms,
         "lost_packets": lost,

@@ -1,4 +1,4 @@
-"""The member "start" of iperf3's document, as it grows."""
+"""Build the member "start" of iperf3's document, event by event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netmeasure.spec import PeerSpec, TcpSpec, UdpSpec
 
 
 def addresses(ends: Control | SocketFacts, *, both: bool = False) -> Object:
-    """Of a data connection's two ends, or where a control connection came from."""
+    """Return both ends of a data connection, or the remote end of a control connection."""
     local_host, local_port = host_port(ends.local)
     remote_host, remote_port = host_port(ends.remote)
     if not both:
@@ -27,7 +27,10 @@ def addresses(ends: Control | SocketFacts, *, both: bool = False) -> Object:
 
 
 def peer(name: str, host: Object, control: Control, spec: PeerSpec | None, unix_s: float) -> Object:
-    """What is known once the two ends have met. A server learns the rest with the parameters."""
+    """Return the members known when the control connection is open.
+
+    A server learns the rest with the client's parameters; its `spec` is None until then.
+    """
     known: Object = {
         "timestamp": {
             "time": formatdate(unix_s, usegmt=True),
@@ -49,6 +52,7 @@ def _asked_for(control: Control, spec: PeerSpec) -> Object:
 
 
 def test_start(opening: Opening, settings: Settings) -> Object:
+    """Return the members known when all streams are open."""
     spec = opening.spec
     socket = opening.streams[0].socket if opening.streams else SocketFacts()
     timing = spec.timing
@@ -77,21 +81,25 @@ def test_start(opening: Opening, settings: Settings) -> Object:
 
 
 def whole(value: float) -> int | float:
-    """As an integer where it is one: what was typed, not measured."""
+    """Return a number that was typed, not measured, as an integer if it is whole."""
     return int(value) if value == int(value) else value
 
 
 def block_bytes(spec: PeerSpec) -> int:
+    """Return the size of a block or datagram; 0: not known yet."""
     return spec.datagram_bytes or 0 if isinstance(spec, UdpSpec) else spec.block_bytes
 
 
 def tos(spec: PeerSpec) -> int:
+    """Return the type of service; 0: none was asked for."""
     return spec.options.tos or 0
 
 
 def fq_rate(spec: PeerSpec) -> int:
+    """Return the pacing rate in bit/s; 0: none was asked for."""
     return spec.options.pacing_bps or 0
 
 
 def offload(spec: PeerSpec) -> bool:
+    """Return whether the kernel may split and join datagrams."""
     return isinstance(spec, UdpSpec) and spec.offload

@@ -1,16 +1,16 @@
-"""The numbers of iperf3's summary, from a Result: what its rows and its document both show.
+"""Compute the numbers of iperf3's summary from a Result, for its rows and its document.
 
-Where iperf3's own number is wrong, ours is right in the same place:
+Where iperf3's own number is wrong, the right one stands in the same place:
 
-- bytes are those of the counted stretch (after the omitted time), over the time of the side that
+- Bytes are those of the counted stretch (after the omitted time), over the time of the side that
   counted them: the receiver's over the receiver's, also in two-way tests. A TCP sender's are those
   that were acknowledged, so that the intervals add up to the total; never less than what arrived.
-- datagrams lost are those that were sent and did not come, up to the last one, and of everything.
-- round trips and windows at the end are of all samples taken in the counted stretch, on whichever
-  side sent, if it told them.
+- Datagrams lost are all that were sent and did not come, up to the last one.
+- Round trips and windows at the end cover all samples taken in the counted stretch, on the side
+  that sent, if they are known here.
 
-What is not known of the far side is 0, as iperf3 shows it, but for TCP, where more is known: what
-was acknowledged has arrived, and what has arrived was sent.
+What is not known of the far side is 0, as iperf3 shows it. With TCP more is known: what was
+acknowledged has arrived, and what has arrived was sent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MIN_TICKS_NS = 200_000_000
 
 
 class Peaks(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a TCP sender's samples in the counted stretch; 0 where there are none."""
+    """Hold extremes of a TCP sender's samples in the counted stretch; 0: there are none."""
 
     cwnd_bytes: int = 0
     snd_wnd_bytes: int = 0
@@ -49,8 +49,11 @@ class Peaks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ends(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream, or all of a direction, at the end. `retransmits` None: not known. `packets` were
-    sent, `lost` of them did not come; where the receiver is not known, 0 of both."""
+    """Hold the final figures of a stream, or of all streams of a direction.
+
+    `packets` were sent, and `lost` of them did not come; both are 0 if the receiver's counts are
+    not known. `retransmits` is None if it is not known.
+    """
 
     sent_bytes: int = 0
     sent_s: float = 0.0
@@ -66,21 +69,24 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sent_bps(self) -> float:
+        """Return the sending rate in bit/s; 0.0: the time is not known."""
         return self.sent_bytes * 8 / self.sent_s if self.sent_s > 0 else 0.0
 
     @property
     def received_bps(self) -> float:
+        """Return the receiving rate in bit/s; 0.0: the time is not known."""
         return self.received_bytes * 8 / self.received_s if self.received_s > 0 else 0.0
 
 
 class Observed:
-    """What the intervals told of each stream that this end sends on, for the end of the test."""
+    """Keep what the end needs of the intervals, for each stream that this end sends on."""
 
     def __init__(self) -> None:
         self.omitted_retransmits: dict[int, int] = {}
         self.samples: dict[int, list[StreamInterval]] = {}
 
     def add(self, interval: Interval) -> None:
+        """Keep what the end needs of an interval."""
         for stream in interval.streams:
             if stream.retransmits is not None and interval.omitted:
                 known = self.omitted_retransmits.get(stream.id, 0)
@@ -90,7 +96,7 @@ class Observed:
 
 
 class Direction(msgspec.Struct, frozen=True, kw_only=True):
-    """One direction at the end, its streams in order of creation (by iperf3's stream id)."""
+    """Hold the final figures of one direction, by stream id in order of creation."""
 
     direction: FlowDirection
     streams: Mapping[int, Ends]
@@ -102,7 +108,14 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
 def direction(
     result: Result, which: FlowDirection, ids: Sequence[int], seen: Observed
 ) -> Direction:
-    """Of the streams with these ids; what was not measured is 0."""
+    """Return the final figures of the streams with these ids; what was not measured is 0.
+
+    Args:
+        result: The result of the test.
+        which: The direction.
+        ids: The streams' ids in order of creation.
+        seen: What the intervals showed.
+    """
     flow = result.upload if which == "upload" else result.download
     found = {stream.id: stream for stream in flow.streams} if flow else {}
     streams = [found.get(i, StreamResult(id=i)) for i in ids]
@@ -117,7 +130,7 @@ def direction(
 
 
 def total(ends: Iterable[Ends]) -> Ends:
-    """The sum over streams: times are the longest, jitter is the mean, as iperf3's."""
+    """Return the sum over streams; times are the longest and jitter is the mean, as in iperf3."""
     parts = list(ends)
     known = [part.retransmits for part in parts if part.retransmits is not None]
     return Ends(
@@ -135,9 +148,12 @@ def total(ends: Iterable[Ends]) -> Ends:
 
 
 def cpu_percent(side: SideReport) -> tuple[float, float, float]:
-    """Total, user, system: of the whole process while data flowed, which is nearest to what iperf3
-    means, where this process had one test only and long enough for the kernel's ticks; else of
-    the threads that moved the data. Unknown: 0."""
+    """Return the CPU time of one end in percent: total, user, system; 0: unknown.
+
+    It is that of the whole process while data flowed, as in iperf3, if this process had one test
+    only, which lasted long enough for the kernel's ticks. Otherwise it is that of the threads that
+    moved the data.
+    """
     seen = side.resources
     if seen is not None and side.concurrent_tests in (None, 0, 1) and len(seen.at_ns) > 1:
         span = seen.at_ns[-1] - seen.at_ns[0]
@@ -187,7 +203,10 @@ def _tcp_ends(result: Result, stream: StreamResult, ends: Ends, seen: Observed) 
 
 
 def _retransmits(sender: StreamReport | None, omitted: int | None) -> int | None:
-    """Those after the omitted time: by the intervals, which they complete, or by TCP_INFO."""
+    """Return the retransmissions after the omitted time.
+
+    Those of the omitted time are known from the intervals, so that both add up, or from TCP_INFO.
+    """
     if sender is None or sender.retransmits is None:
         return None
     if omitted is None:
@@ -200,8 +219,10 @@ def _retransmits(sender: StreamReport | None, omitted: int | None) -> int | None
 
 
 def _peaks(sender: StreamReport | None, samples: Sequence[StreamInterval]) -> Peaks:
-    """By TCP_INFO, which is read more often than intervals end, and by the intervals, so that none
-    of them shows more than the end does."""
+    """Return the extremes of TCP_INFO's samples, which are more than intervals, and of intervals.
+
+    With both, no interval shows more than the end does.
+    """
     columns: dict[str, list[int]] = {
         name: [value for s in samples if (value := getattr(s, name)) is not None]
         for name in ("cwnd_bytes", "snd_wnd_bytes", "rtt_ns", "reordering_seen")

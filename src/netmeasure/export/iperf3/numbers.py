@@ -1,4 +1,4 @@
-"""How iperf3 writes numbers into its text: three significant digits and a unit.
+"""Format numbers as iperf3's text does: three significant digits and a unit.
 
 Sizes are binary with iperf3's words (a "KByte" is 1024 bytes), bit rates decimal. `unit` is the
 letter of -f: `k m g t` bits, `K M G T` bytes, `a` bits in the unit that fits.
@@ -13,12 +13,12 @@ UNITS = "kmgtKMGTa"
 
 
 def size(count: float) -> str:
-    """ "1.69 GByte", of bytes; the rows add the plural's s."""
+    """Return a number of bytes such as "1.69 GByte"; the rows add the plural's s."""
     return _adaptive(count, 1024, BYTES)
 
 
 def bitrate(bits_per_second: float, unit: str = "a") -> str:
-    """ "14.5 Gbit" of bits per second, or in the unit asked for; the rows add "s/sec"."""
+    """Return bit/s such as "14.5 Gbit", or in the unit asked for; the rows add "s/sec"."""
     if unit == "a":
         return _adaptive(bits_per_second, 1000, BITS)
     if unit in "kmgt":
@@ -29,12 +29,12 @@ def bitrate(bits_per_second: float, unit: str = "a") -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """ "0", "3.3", "1e+02": two significant digits, as C's %.2g writes them."""
+    """Return a percentage such as "0", "3.3" or "1e+02": two digits, as C's %.2g writes them."""
     return f"{100 * part / whole if whole else 0.0:.2g}"
 
 
 def share(part: float, whole: float) -> float:
-    """In percent; 0 of nothing."""
+    """Return a part in percent of the whole; 0.0 if the whole is 0."""
     return 100 * part / whole if whole else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What netmeasure knows and iperf3 has no place for: the member "netmeasure" of the document."""
+"""Build the member "netmeasure" of iperf3's document: what iperf3 itself does not measure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from netmeasure.result import Flow, Phase, Result, Steady
 
 
 def knowledge(result: Result) -> Object:
-    """set_up_seconds   from the client's first attempt to the first payload byte
-    set_up             its phases, seconds from that attempt
-    flows              per direction: the steady state with its interval, grade and verdict; what
-                       other tools would have printed; what limited it; losses
-    complete, notes    as in the Result
+    """Return the member "netmeasure". All rates are bit/s; what is not known is null.
 
-    All rates are bits per second; what is not known is null.
+    set_up_seconds: from the client's first attempt to the first payload byte.
+    set_up: its phases, in seconds from that attempt.
+    flows: for each direction the steady state with its confidence interval, grade and verdict; the
+    averages that other tools print; the bottleneck; losses.
+    complete, notes: as in the Result.
     """
     set_up_ns = result.set_up_ns
     return {

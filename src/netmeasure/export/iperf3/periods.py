@@ -1,4 +1,4 @@
-"""Intervals as iperf3 reports them: both directions of a period together, or all of it in one."""
+"""Group intervals as iperf3 reports them: by period, both directions together."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from msgspec.structs import replace
 
 from netmeasure.result import FlowDirection, Interval, StreamInterval
 
-#: One period: the upload first, as iperf3 has it on both ends.
+#: The intervals of one period: the upload first, as iperf3 has it at both ends.
 Period = tuple[Interval, ...]
 
 
 class Periods:
-    """Give it intervals as they come; it gives periods back when they are whole.
+    """Group intervals into periods.
 
-    With `whole` (iperf3's -i 0) the period is everything after the omitted time, and comes at the
-    end.
+    With `whole` (iperf3's -i 0) there is one period for all of the time after the omitted part.
     """
 
     def __init__(self, directions: int, *, whole: bool = False) -> None:
@@ -25,6 +24,7 @@ class Periods:
         self._waiting: dict[FlowDirection, Interval] = {}
 
     def add(self, interval: Interval) -> list[Period]:
+        """Take the next interval, and return the periods that are complete with it."""
         if self._whole:
             if not interval.omitted:
                 so_far = self._waiting.get(interval.direction)
@@ -35,7 +35,7 @@ class Periods:
         return ready + self.rest() if len(self._waiting) == self._directions else ready
 
     def rest(self) -> list[Period]:
-        """What has been waiting, at the end."""
+        """Return the period that is not complete yet, at the end of the test."""
         order: tuple[FlowDirection, ...] = ("upload", "download")
         period = tuple(self._waiting[d] for d in order if d in self._waiting)
         self._waiting.clear()
@@ -43,7 +43,7 @@ class Periods:
 
 
 def join(first: Interval, second: Interval) -> Interval:
-    """Two intervals that follow each other, of one direction, as one."""
+    """Return two adjacent intervals of one direction as one."""
     return replace(
         second,
         start_ns=first.start_ns,

@@ -1,4 +1,4 @@
-"""What the output depends on besides the test itself: how the program was called."""
+"""Define what the output depends on besides the test: how the program was called."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from netmeasure.result import FlowDirection
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
-    """-F: what is read from or written to. `bytes` is the file's size at the end."""
+    """Hold -F's file, which is sent or written; `bytes` is its size at the end."""
 
     name: str
     bytes: int
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    end            which end this process is
-    version        what --version says first, such as "iperf 3.21"
-    system         as uname says: system, node, release, version, machine
-    host, port     the server as it was typed (client); the port listened on (server)
-    interval_s     of -i; 0: one row at the end
-    unit           of -f: one of `numbers.UNITS`
-    verbose        -V
-    title          -T: in front of each line at the client, and in the JSON document
-    extra_data     of --extra-data, for the JSON document; a server has both from its client
-    netmeasure     add what we know more, under the key "netmeasure" of the JSON document
+    """Hold how the program was called, as far as it shows in the output.
+
+    Attributes:
+        end: Which end this process is.
+        version: What --version prints first, such as "iperf 3.21".
+        system: The words of uname(1): system, node, release, version, machine.
+        host: The server as it was typed (client).
+        port: The server's port (client), or the port listened on (server).
+        interval_s: Seconds of -i; 0: one row at the end.
+        unit: The letter of -f, one of `numbers.UNITS`.
+        verbose: Whether -V was given.
+        title: The text of -T, in front of each line at the client and in the JSON document.
+        extra_data: The text of --extra-data, for the JSON document. A server has both texts from
+            its client.
+        netmeasure: Whether to add the key "netmeasure" to the JSON document.
     """
 
     end: Literal["client", "server"]
@@ -43,9 +47,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     netmeasure: bool = False
 
     def sends(self, way: FlowDirection) -> bool:
-        """Whether this end does, in that direction."""
+        """Return whether this end sends in a direction."""
         return (way == "upload") == self.is_client
 
     @property
     def is_client(self) -> bool:
+        """Return whether this process is the client."""
         return self.end == "client"

@@ -1,4 +1,4 @@
-"""iperf3's text report, line by line."""
+"""Report a test as iperf3's text, line by line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netmeasure.spec import PeerSpec, TcpSpec, UdpSpec
 
 
 class TextReport(Report):
-    """See :mod:`netmeasure.export.iperf3.report`."""
+    """Report a test as text, see :mod:`netmeasure.export.iperf3.report`."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -37,7 +37,7 @@ class TextReport(Report):
         return [rows.RULE, listening, rows.RULE]
 
     def connected(self, control: Control, spec: PeerSpec, unix_s: float) -> list[str]:
-        """Of UDP with a datagram size that is still to be found, -V's lines wait for it."""
+        """Return the lines; with -V and UDP they wait until the datagrams' size is known."""
         self._control = control
         if self.settings.verbose and isinstance(spec, UdpSpec) and spec.datagram_bytes is None:
             self._held = control, spec, unix_s
@@ -59,7 +59,7 @@ class TextReport(Report):
         return lines
 
     def _release(self, found_bytes: int | None) -> list[str]:
-        """The lines that have waited."""
+        """Return the lines that have waited for the datagrams' size."""
         if self._held is None:
             return []
         held, self._held = self._held, None
@@ -105,7 +105,7 @@ class TextReport(Report):
     # ---- intervals ------------------------------------------------------------------------------
 
     def _passed(self, interval: Interval) -> list[str]:
-        """With -i 0, the end of the omitted time is told instead of shown."""
+        """Return a line at the end of the omitted time, with -i 0 and -V."""
         assert self._opening is not None
         over = interval.end_ns >= round(self._opening.spec.timing.omit_s * 1e9)
         if self.settings.interval_s or not (interval.omitted and over and self.settings.verbose):
@@ -139,8 +139,11 @@ class TextReport(Report):
         return rows.header(columns, roles=self._two_way)
 
     def _is_all(self, interval: Interval) -> bool:
-        """A client's only interval comes with the results, so iperf3's header names the columns of
-        the far side's retransmissions, though the rows have none."""
+        """Return whether a receiving client's first interval is the whole test.
+
+        It comes with the results then, so iperf3's header names the columns of the far side's
+        retransmissions, though the rows have none.
+        """
         assert self._opening is not None
         timing = self._opening.spec.timing
         if not self.settings.is_client or not self.settings.interval_s:
@@ -153,7 +156,7 @@ class TextReport(Report):
         return interval.duration_ns < round(self.settings.interval_s * 0.9e9)
 
     def _row(self, interval: Interval, stream: StreamInterval | None) -> str:
-        """Of a stream, or of all."""
+        """Return the row of a stream, or of the sum of all."""
         start_s, end_s = self._seconds(interval)
         one: Interval | StreamInterval = interval if stream is None else stream
         row = rows.Row(
@@ -220,7 +223,7 @@ class TextReport(Report):
         return lines
 
     def _pair(self, one: Direction, number: int | None, ends: Ends, file: File | None) -> list[str]:
-        """The sender's row and the receiver's; a server has its own only."""
+        """Return the sender's row and the receiver's; a server shows only its own."""
         sends = self._sends(one.direction)
         role = self._role(one.direction)
         lines: list[str] = []
@@ -273,7 +276,7 @@ class TextReport(Report):
         return rows.udp_received(row, self.settings.unit, ends.jitter_ms, ends.lost, ends.packets)
 
     def _closing(self, result: Result, one: Direction) -> list[str]:
-        """-V: processor time where this end sends, and congestion controls."""
+        """Return -V's lines on CPU time, where this end sends, and on congestion controls."""
         lines: list[str] = []
         sends, client = self._sends(one.direction), self.settings.is_client
         if sends:
@@ -305,6 +308,7 @@ class TextReport(Report):
 
 
 def starting(spec: PeerSpec) -> str:
+    """Return -V's line on the test that begins."""
     timing = spec.timing
     udp = isinstance(spec, UdpSpec)
     if timing.total_bytes is not None:
@@ -321,7 +325,7 @@ def starting(spec: PeerSpec) -> str:
 
 
 def server_lines(output: str | Mapping[str, Json] | None) -> list[str]:
-    """--get-server-output: what the server said, text or JSON."""
+    """Return the lines of --get-server-output: the server's own text or JSON."""
     if output is None:
         return []
     if isinstance(output, str):

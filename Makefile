@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quicktest lint bench article fuzz asan tsan annotate debug dist clean tools
+.PHONY: help install run test quicktest lint bench article fuzz asan tsan docs annotate debug dist clean tools
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ asan: $(STAMP)  ## the native tests under AddressSanitizer and UndefinedBehavior
 tsan: $(STAMP)  ## the native tests under ThreadSanitizer
 	$(BIN)/python tools/sanitized.py thread
 
+docs: $(STAMP)  ## build the documentation into docs/_build/index.html; a warning is an error
+	$(BIN)/python -m tools.draw_layers
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs docs/_build
+
 annotate:  ## Cython's annotated HTML beside each .pyx
 	NETMEASURE_ANNOTATE=1 $(BIN)/python setup.py build_ext --inplace --force
 
@@ -82,4 +86,4 @@ dist: $(STAMP)  ## make a source distribution and a manylinux wheel in dist/
 	sh tools/make-dist.sh $(BIN)/python dist
 
 clean:  ## remove what was built
-	rm -rf $(VENV) build dist src/*.egg-info src/netmeasure/_fast/*.c src/netmeasure/_fast/*.so
+	rm -rf $(VENV) build dist docs/_build src/*.egg-info src/netmeasure/_fast/*.c src/netmeasure/_fast/*.so

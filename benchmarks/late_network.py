@@ -1,15 +1,19 @@
-"""What does a network that comes up late do to each figure?
+"""Show what a network that comes up late does to each figure of a report.
 
-Two namespaces joined by a link of 1 Gbit/s; the first 2.5 s of it swallow every packet. Prints the
-report of the same test on time and late. Needs root (network namespaces).
+Two namespaces are joined by a link of 1 Gbit/s. The same test runs twice: on the link as it is, and
+while the link swallows every packet of the first 2.5 s. Needs root (network namespaces).
 
     python -m benchmarks.late_network
+    python -m benchmarks.late_network --svg FILE    # draw the second report, as a terminal shows it
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
+import io
+import re
 import sys
 from pathlib import Path
 
@@ -23,30 +27,52 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.netns import Network, available
 
 RATE, LATE_S, SECONDS = "1gbit", 2.5, 2.0
+WIDTH = 110
 
 
-async def show(network: Network, console: Console) -> None:
+async def measured(network: Network, lateness_s: float) -> nm.Result:
+    """Return the result of one test on a network that is late by so much."""
     spec = nm.TcpSpec(
         timing=nm.Timing(duration_s=SECONDS), options=nm.SocketOptions(congestion="cubic")
     )
     with network.enter("server"):
         server = await nm.serve(None, 0).__aenter__()
-    with network.enter("client"):
-        for name, lateness in (("on time", 0.0), ("late", LATE_S)):
-            late = network.late(lateness) if lateness else contextlib.nullcontext()
-            with late:
-                result = await nm.measure(network.server.address, spec, port=server.port)
-            console.rule(f"network {name}", align="left")
-            print_report(result, console)
-    await server.close()
+    late = network.late(lateness_s) if lateness_s else contextlib.nullcontext()
+    try:
+        with network.enter("client"), late:
+            return await nm.measure(network.server.address, spec, port=server.port)
+    finally:
+        await server.close()
+
+
+def picture(result: nm.Result) -> str:
+    """Return the report as SVG, without the web font that rich names: a file is seen off line."""
+    console = Console(width=WIDTH, record=True, file=io.StringIO(), force_terminal=True)
+    print_report(result, console)
+    drawn = console.export_svg(
+        title="netmeasure client 10.77.0.2 -t 2 -C cubic", unique_id="report"
+    )
+    drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
+    return drawn.replace("Fira Code, monospace", "ui-monospace, monospace")
 
 
 def main() -> None:
+    """Run the tests and print or draw their reports."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--svg", metavar="FILE", type=Path, help="draw the late test's report")
+    svg = parser.parse_args().svg
     if reason := available():
         raise SystemExit(f"can't run: {reason}")
     with Network() as network:
         network.shape(RATE)
-        asyncio.run(show(network, Console(width=110)))
+        if svg is not None:
+            svg.write_text(picture(asyncio.run(measured(network, LATE_S))))
+            return
+        console = Console(width=WIDTH)
+        for name, lateness_s in (("on time", 0.0), ("late", LATE_S)):
+            result = asyncio.run(measured(network, lateness_s))
+            console.rule(f"network {name}", align="left")
+            print_report(result, console)
 
 
 if __name__ == "__main__":

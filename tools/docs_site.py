@@ -47,7 +47,7 @@ def cli() -> str:
     """Return the reference of netmeasure's own commands as Markdown."""
     top = options.parser()
     parts = [f"```text\n{_usage(top)}\n```", *_tables(top)]
-    for name, summary, parser in _commands(top):
+    for name, summary, parser in commands(top):
         parts += [f"## netmeasure {name}", f"{_sentence(summary)}"]
         if name == "iperf3":
             parts.append("Its options are in a [table of their own](iperf3-options.md).")
@@ -56,7 +56,7 @@ def cli() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _commands(top: argparse.ArgumentParser) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+def commands(top: argparse.ArgumentParser) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
     """Yield name, summary and parser of each command."""
     for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):

@@ -11,7 +11,15 @@ TEXTS = {".py", ".pyx", ".pxd", ".pyi", ".h", ".md", ".sh", ".toml", ".yaml", ".
 #: Documents and sources of Python; headers are the kernel's more often than ours.
 _NAMED = re.compile(r"(?<![\w./*{}-])[\w-][\w./-]*\.(?:md|py|pyx|pyi)\b")
 #: Files of others, and those that a test makes.
-ELSEWHERE = {"numpy/_core/tests/_natype.py", "test_it.py", "conftest.py", "careless.pyx"}
+ELSEWHERE = {
+    "numpy/_core/tests/_natype.py",
+    "careless.pyx",
+    "conftest.py",
+    "first.py",
+    "nowhere.md",
+    "page.md",
+    "test_it.py",
+}
 
 
 def texts() -> list[Path]:

@@ -29,6 +29,7 @@ from netmeasure.cli.iperf3.table import OPTIONS, Option
 
 if TYPE_CHECKING:
     from docutils.nodes import Element, document
+    from sphinx.addnodes import pending_xref
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
@@ -272,7 +273,7 @@ def _field_lines(name: str) -> list[str]:
 def field_text(owner: type, field: str) -> str:
     """Return the text of a field from the docstring of its class, or of a base of it."""
     for base in owner.__mro__:
-        text = parse_docstring(inspect.getdoc(base).splitlines() if base.__doc__ else []).fields
+        text = parse_docstring(inspect.cleandoc(base.__doc__ or "").splitlines()).fields
         if field in text:
             return text[field].rstrip(".") + "."
     return ""
@@ -390,7 +391,9 @@ def _check_reference(_app: Sphinx, env: BuildEnvironment) -> None:
         logger.warning("%s has no docstring", path)
 
 
-def _resolve(app: Sphinx, env: BuildEnvironment, node: Element, content: Element) -> Element | None:
+def _resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element
+) -> Element | None:
     """Refer to the public name of a type that the code knows by its module's."""
     if node.get("refdomain") != "py":
         return None

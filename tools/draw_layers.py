@@ -9,13 +9,16 @@ leads to the same place, the arrow is left out.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-FILE = Path(__file__).parents[1] / "docs" / "explanation" / "layers.svg"
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "tests" / "source" / "test_layers.py"
+FILE = ROOT / "docs" / "explanation" / "layers.svg"
 
 Table = Mapping[str, set[str]]
 
@@ -194,7 +197,8 @@ def drawing(table: Table) -> str:
 
 def main() -> None:
     """Write the drawing of today's table to its file."""
-    from tests.source.test_layers import ALLOWED
+    sys.path.insert(0, str(TABLE.parent))
+    from test_layers import ALLOWED
 
     FILE.write_text(drawing(ALLOWED))
 

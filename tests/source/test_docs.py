@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.source.test_layers import ALLOWED
+from test_layers import ALLOWED
 from tools import docs_site, draw_layers
 
 import netmeasure

@@ -57,6 +57,7 @@ class Outcome(NamedTuple):
     doubled_half_width: float
     graded: dict[str, float]
     graded_coverage: float | None
+    covered: dict[str, float | None]
     verdicts: dict[str, float]
 
 
@@ -95,11 +96,19 @@ def outcome(case: Case, span_s: float, runs: int, seed: int = SEED) -> Outcome:
         doubled_half_width=100 * float(np.median(doubled)),
         graded={g: _percent(np.array([s.grade == g for s in found])) for g in "ABC"},
         graded_coverage=_percent(np.abs(errors[good]) <= halves[good]) if good.any() else None,
+        covered={
+            grade: _covered(errors, halves, np.array([one.grade == grade for one in found]))
+            for grade in "ABC"
+        },
         verdicts={
             verdict: _percent(np.array([s.verdict == verdict for s in found]))
             for verdict in ("steady", "shifted", "not_steady")
         },
     )
+
+
+def _covered(errors: Floats, halves: Floats, chosen: np.ndarray) -> float | None:
+    return _percent(np.abs(errors[chosen]) <= halves[chosen]) if chosen.any() else None
 
 
 def _steady(transfer: Curve, bucket_ns: int) -> Steady:
@@ -159,7 +168,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
             f"{one.plain_bias:+.2f}",
             f"{one.coverage:.1f}",
             f"{one.half_width:.2f}",
-            "-" if one.graded_coverage is None else f"{one.graded_coverage:.1f}",
+            "/".join("-" if s is None else f"{s:.0f}" for s in one.covered.values()),
             "/".join(f"{share:.0f}" for share in one.graded.values()),
             f"{one.naive_coverage:.1f}",
             f"{one.doubled_coverage:.1f}",

@@ -82,6 +82,16 @@ def ramped(name: str, shape: Callable[[Floats, float], Floats]) -> Case:
     return Case(name, make, 200, ramp=True)
 
 
+def bursting() -> Case:
+    """A level of its own: the mean is that of both."""
+
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        shape = burst(times, span)
+        return shape * (1 + noise(200)(generator, runs, times, span)), float(shape.mean())
+
+    return Case("policer's burst", make, 200, shift=True)
+
+
 def one_stall(generator: Generator, runs: int, times: Floats, span: float) -> Made:
     """A slow start, then 0.3 s of nothing, somewhere between 30 and 90 % of the run."""
     rates = slow_start(times, span) * (1 + noise(200)(generator, runs, times, span))
@@ -148,10 +158,130 @@ def paced(generator: Generator, runs: int, times: Floats, span: float) -> Made:
     return 1 + 0.15 * (steps[:, 1:] - 0.6 * steps[:, :-1]), 1.0
 
 
+def slow_approach(share: float, deviation: float) -> Case:
+    """An exponential approach whose time constant is this share of the run."""
+
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        shape = 1 - np.exp(-times / (share * span))
+        return shape * (1 + noise(200, deviation)(generator, runs, times, span)), 1.0
+
+    name = f"approach of {100 * share:g} %, {100 * deviation:g} %"
+    return Case(name, make, 200)
+
+
+def overshoot(size: float, share: float, deviation: float) -> Case:
+    """A slow start, then more than the plateau, which goes away exponentially."""
+
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        shape = slow_start(times, span) * (1 + size * np.exp(-times / (share * span)))
+        return shape * (1 + noise(200, deviation)(generator, runs, times, span)), 1.0
+
+    name = f"overshoot of {100 * size:g} % for {100 * share:g} %, {100 * deviation:g} %"
+    return Case(name, make, 200)
+
+
+def lognormal(sigma: float, lengths: float) -> Case:
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        logs = sigma * correlated(generator, runs, len(times), len(times) / lengths)
+        return np.exp(logs - sigma**2 / 2), 1.0
+
+    return Case(f"lognormal {sigma:g}, {lengths:g} tau", make, lengths)
+
+
+def student_t(lengths: float, deviation: float = 0.1) -> Case:
+    """Student's t with three degrees of freedom, through a correlated normal's quantiles."""
+
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        normal = correlated(generator, runs, len(times), len(times) / lengths)
+        quantiles = np.sign(normal) * t3_quantile(0.5 + 0.5 * erf(np.abs(normal) / np.sqrt(2)))
+        return 1 + deviation * quantiles, 1.0
+
+    return Case(f"t(3), {lengths:g} tau", make, lengths)
+
+
+def erf(x: Floats) -> Floats:
+    """Abramowitz and Stegun 7.1.26: to 1.5e-7."""
+    t = 1 / (1 + 0.3275911 * x)
+    series = 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
+    total = np.zeros_like(t)
+    for factor in reversed(series):
+        total = (total + factor) * t
+    return np.asarray(1 - total * np.exp(-(x**2)))
+
+
+def _t3_table() -> tuple[Floats, Floats]:
+    t = np.concatenate(([0.0], np.geomspace(1e-4, 200, 4000)))
+    x = t / np.sqrt(3)
+    return 0.5 + (x / (1 + x**2) + np.arctan(x)) / np.pi, t
+
+
+_T3 = _t3_table()
+
+
+def t3_quantile(probability: Floats) -> Floats:
+    return np.asarray(np.interp(probability, *_T3))
+
+
+def probe_rtt(every_s: float = 10.0, lasting_s: float = 0.2) -> Case:
+    """bbr's: next to nothing for 0.2 s every 10 s, at a phase that nobody knows."""
+
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        phase = generator.uniform(0, every_s, (runs, 1))
+        dip = (times + phase) % every_s < lasting_s
+        rates = 1 + noise(1000, 0.02)(generator, runs, times, span)
+        return np.where(dip, 0.05, 1.0) * rates, 1 - 0.95 * lasting_s / every_s
+
+    return Case(f"dips of {lasting_s:g} s every {every_s:g} s", make, 1000, rare=True)
+
+
+def rare_outages(every: float, lasting_s: float) -> Case:
+    """Nothing for a while, so many times in a run in the mean, at random."""
+
+    def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
+        rates = 1 + noise(1000, 0.03)(generator, runs, times, span)
+        width = max(1, round(lasting_s * len(times) / span))
+        share = every / len(times)
+        begins = generator.random((runs, len(times) + width)) < share
+        sums = np.cumsum(np.pad(begins, ((0, 0), (1, 0))), axis=1)
+        silent = sums[:, width : width + len(times)] > sums[:, : len(times)]
+        return np.where(silent, 0, rates), (1 - share) ** width
+
+    return Case(f"{every:g} outages of {lasting_s:g} s", make, 1000, rare=True)
+
+
+#: The families that the method was tuned on, and those that it was not.
+FAMILIES = [
+    *(slow_approach(share, 0.1) for share in (0.03, 0.1, 0.2, 0.3)),
+    slow_approach(0.15, 0.03),
+    overshoot(0.5, 0.05, 0.05),
+    overshoot(0.2, 0.1, 0.1),
+    lognormal(0.3, 100),
+    lognormal(0.7, 400),
+    student_t(30),
+    student_t(100),
+    student_t(1000),
+    probe_rtt(),
+    rare_outages(3, 0.2),
+    rare_outages(15, 0.05),
+]
+HELD_OUT = [
+    *(slow_approach(share, 0.05) for share in (0.05, 0.12, 0.25)),
+    slow_approach(0.15, 0.15),
+    overshoot(0.35, 0.08, 0.03),
+    overshoot(1.0, 0.03, 0.1),
+    lognormal(0.5, 200),
+    lognormal(1.0, 1000),
+    student_t(60),
+    student_t(300),
+    probe_rtt(5.0, 0.3),
+    rare_outages(5, 0.5),
+    rare_outages(40, 0.03),
+]
+
 CASES = [
     ramped("slow start", slow_start),
     ramped("slow ramp", slow_ramp),
-    ramped("policer's burst", burst),
+    bursting(),
     Case("slow start, one stall", one_stall, 200, ramp=True, rare=True),
     plateau(1000),
     plateau(100),

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from netmeasure.analysis.batches import batches, stall_limit_ns, stalls, touched
 from netmeasure.analysis.series import Curve, curve
-from netmeasure.analysis.truncation import interruptions, mser, settled, stepped, truncation
+from netmeasure.analysis.truncation import mser, truncation
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS
 from netmeasure.result import Series, Stretch
 
@@ -84,74 +84,87 @@ def approach(constant: float) -> np.ndarray:
     return rates
 
 
+def noisy(rates: np.ndarray, deviation: float = 0.01, seed: int = 0) -> np.ndarray:
+    return rates + deviation * np.random.default_rng(seed).standard_normal(len(rates))
+
+
 def test_the_rest_of_an_exponential_approach_is_cut_off_too() -> None:
-    rates = approach(20) + 0.05 * np.random.default_rng(0).standard_normal(200)
-    raw = mser(rates)
-    cut = settled(rates, raw)
-    assert raw < cut <= 100
+    rates = noisy(approach(20), 0.05)
+    found = truncation(rates, NOTHING)
+    proposed = mser(rates)
+    assert proposed < found.cut <= 100
     clean = approach(20)
-    assert 1 - clean[cut:].mean() < 0.005 < 1 - clean[raw:].mean()
+    assert 1 - clean[found.cut :].mean() < 0.005 < 1 - clean[proposed:].mean()
 
 
-@pytest.mark.parametrize("level", [0.0, 0.5, 1.5])
-def test_nothing_more_is_cut_off_a_step(level: float) -> None:
-    rates = np.concatenate([np.full(60, level), np.ones(140)])
-    assert settled(rates, 60) == 60
-    assert stepped(rates, 60)
+def test_an_approach_that_is_too_slow_has_no_plateau() -> None:
+    assert truncation(noisy(approach(20)), NOTHING).found
+    assert not truncation(noisy(approach(60)), NOTHING).found
 
 
-@given(st.lists(st.integers(0, 10**11), min_size=2, max_size=80), st.floats(0, 0.5))
-def test_no_counts_make_it_cut_less_or_more_than_half(values: list[int], part: float) -> None:
+@pytest.mark.parametrize("level", [0.5, 0.8, 1.5])
+def test_a_level_is_no_ramp(level: float) -> None:
+    rates = noisy(np.concatenate([np.full(60, level), np.ones(140)]))
+    found = truncation(rates, NOTHING)
+    assert found.cut == 0
+    assert found.left is not None
+    assert 60 - 32 <= found.left <= 60
+    assert found.doubtful
+
+
+@pytest.mark.parametrize(("slow_start", "cut"), [(0, 0), (10, 0), (20, 20)])
+def test_a_low_rate_is_a_ramp_as_long_as_slow_start_may_last(slow_start: int, cut: int) -> None:
+    rates = noisy(np.concatenate([np.full(20, 0.1), np.ones(180)]))
+    assert truncation(rates, NOTHING, slow_start).cut == cut
+
+
+@given(st.lists(st.integers(0, 10**11), min_size=2, max_size=80), st.integers(0, 20))
+def test_no_counts_make_it_cut_more_than_half(values: list[int], slow_start: int) -> None:
     rates = np.array(values, dtype=float)
-    cut = int(part * len(rates))
-    assert cut <= settled(rates, cut) <= max(cut, len(rates) // 2)
-    assert stepped(rates, cut) in (True, False)
-
-
-def test_an_approach_is_no_step() -> None:
-    assert not stepped(approach(20), 50)
-    assert not stepped(approach(20), 2)
+    stalled = rates == 0
+    found = truncation(rates, stalled, slow_start)
+    assert 0 <= found.cut < len(rates)
+    moving = int((~stalled).sum())
+    assert int((~stalled[: found.cut]).sum()) <= moving // 2
 
 
 def test_a_stall_is_no_ramp() -> None:
-    rates = np.ones(200) + 0.01 * np.random.default_rng(0).standard_normal(200)
-    rates[:6] = 0.3
+    rates = noisy(np.ones(200))
+    rates[:6] = 0.2
     rates[60:80] = 0
-    silent = rates == 0
-    assert truncation(rates, NOTHING).raw >= 80
-    assert 6 <= truncation(rates, silent).raw < 20
-    assert truncation(rates, silent).found
+    assert mser(rates) >= 80
+    for stalled in (NOTHING, rates == 0):
+        found = truncation(rates, stalled, 10)
+        assert found.found
+        assert 4 <= found.cut < 20
 
 
 def test_a_short_departure_from_the_plateau_is_no_ramp() -> None:
     """MSER would leave out everything up to it."""
-    rates = np.ones(200) + 0.01 * np.random.default_rng(0).standard_normal(200)
-    rates[:6] = 0.3
+    rates = noisy(np.ones(200))
+    rates[:6] = 0.2
     rates[80:85] = 0.5
     assert mser(rates) >= 85
-    found = truncation(rates, NOTHING)
-    assert 6 <= found.raw < 20
-    assert list(np.flatnonzero(found.blind)) == [80, 81, 82, 83, 84]
+    assert 4 <= truncation(rates, NOTHING, 10).cut < 20
 
 
-def test_a_departure_that_lasts_is_a_level() -> None:
-    rates = np.ones(200) + 0.01 * np.random.default_rng(0).standard_normal(200)
-    rates[60:80] = 0.5
-    assert truncation(rates, NOTHING).cut >= 80
+def test_the_catching_up_after_a_gap_is_not_counted_without_the_gap() -> None:
+    rates = noisy(np.ones(200))
+    rates[:10] = [0.1, 0.2, 0.4, 0.8, 1.0, 0.3, 0.0, 1.5, 2.2, 1.0]
+    rates[40:44] = [0.4, 0.0, 1.4, 2.2]
+    assert truncation(rates, NOTHING).cut in (4, 9, 10)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_ramp_is_nowhere_an_interruption(seed: int) -> None:
-    """Before its values there are none of the plateau's level."""
-    noise = 0.05 * np.random.default_rng(seed).standard_normal(200)
-    assert not interruptions(approach(20) + noise, 90)[:40].any()
-    steps = np.repeat([0.2, 0.5, 0.8, 1.0], [20, 20, 20, 140])
-    assert not interruptions(steps + noise, 60).any()
+def test_an_approach_is_nowhere_a_departure(seed: int) -> None:
+    found = truncation(noisy(approach(20), 0.03, seed), NOTHING)
+    assert found.left is None
+    assert found.cut > 40
 
 
 def test_a_stall_before_the_plateau_goes_with_the_ramp() -> None:
     rates = np.ones(200)
-    rates[:20] = 0.3
+    rates[:20] = np.linspace(0.01, 0.3, 20)
     rates[20:30] = 0
     assert truncation(rates, rates == 0).cut == 30
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings, strategies as st
 
 from netmeasure.analysis.changes import (
     MAX_CHANGES,
+    MIN_LEVEL,
     MIN_SEGMENT,
     change_points,
+    changed,
     drifts,
-    flattened,
     segments,
     slopes,
 )
@@ -115,10 +116,11 @@ def test_stairs_and_slopes_are_told_apart() -> None:
         assert not slopes(rates, change_points(rates))
 
 
-def test_flattened_levels_have_the_first_ones_median() -> None:
-    rates = noisy({3.0: 50, 2.0: 70, 4.0: 80}, 0.01)
-    flat = flattened(rates, [50, 120])
-    assert flat[:50].tolist() == rates[:50].tolist()
-    assert flat[50:120].mean() == pytest.approx(np.median(rates[:50]))
-    assert flat[120:].std() == pytest.approx(rates[120:].std())
-    assert flattened(rates, []).tolist() == rates.tolist()
+def test_a_short_first_level_is_one_where_its_end_is_known() -> None:
+    rates = noisy({1.5: 7, 1.0: 193}, 0.02)
+    assert 7 not in change_points(rates)
+    assert changed(rates, 7)
+    assert not changed(rates, 100)
+    assert not changed(rates, MIN_LEVEL - 1)
+    assert not changed(noisy({1.0: 200}, 0.02), 7)
+    assert not changed(np.zeros(50), 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from scipy import stats
 
 from netmeasure.analysis.confidence import (
     MIN_VALUES,
@@ -58,19 +59,20 @@ def test_a_cosine_is_one_coefficient() -> None:
     assert long_run_variance(5 + beyond) == pytest.approx(0, abs=1e-12)
 
 
-def test_half_width_is_by_its_formula() -> None:
-    rates = process(0.3, 100, 1)
+@pytest.mark.parametrize("phi", [-0.4, 0.0, 0.3, 0.8])
+def test_half_width_is_by_its_formula(phi: float) -> None:
+    rates = process(phi, 100, 1)
     found = precision(rates)
     assert found is not None
-    assert found.half == pytest.approx(QUANTILE * np.sqrt(long_run_variance(rates) / 100))
+    variance, correlation = long_run_variance(rates), correlation_time(rates)
+    if correlation > 1.5:
+        variance = max(variance, 0.8 * correlation * float(rates.var(ddof=1)))
+    expected = QUANTILE * np.sqrt(variance / 100) * (1 + 6 * correlation / 100)
+    assert found.half == pytest.approx(expected)
 
 
-def test_the_quantile() -> None:
-    """Student's t with eight degrees of freedom has an elementary distribution function."""
-    assert TERMS == 8
-    t = QUANTILE / np.sqrt(8 + QUANTILE**2)  # the sine of arctan(x/sqrt(8))
-    c = 1 - t**2
-    assert t * (1 + c / 2 + 3 * c**2 / 8 + 5 * c**3 / 16) == pytest.approx(0.95, abs=1e-9)
+def test_the_quantile_is_scipys() -> None:
+    assert stats.t.ppf(0.975, TERMS) == pytest.approx(QUANTILE, abs=1e-9)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e10, 0.1])

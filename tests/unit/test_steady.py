@@ -222,10 +222,20 @@ def test_a_rate_that_changes_its_level_is_shifted(level: float, at: float) -> No
     assert all_bytes(found) == one.total_bytes
 
 
-def test_an_early_level_is_a_ramp() -> None:
+def test_an_early_level_is_a_level() -> None:
+    """A policer's burst, of the length of a tenth of the run."""
     found = whole(series(np.where(RUN < 0.1, 1.5e6, 1e6)))
-    assert found.steady.verdict == "steady"
-    assert found.ramp.duration_ns == SECOND_NS
+    assert found.steady.verdict == "shifted"
+    assert found.ramp.duration_ns == 0
+    assert [level.goodput_bps for level in found.steady.levels] == pytest.approx([1.2e9, 8e8])
+
+
+def test_a_low_level_at_the_start_is_one_where_slow_start_is_known_to_be_over() -> None:
+    one = series(np.where(RUN < 0.1, 1e5, 1e6))
+    assert whole(one).ramp.duration_ns == SECOND_NS
+    assert whole(one, rtt_ns=100 * MILLISECOND_NS).ramp.duration_ns == SECOND_NS
+    found = whole(one, rtt_ns=10 * MILLISECOND_NS)
+    assert (found.steady.verdict, found.ramp.duration_ns) == ("shifted", 0)
 
 
 def test_a_stall_is_counted_and_named() -> None:

@@ -29,6 +29,8 @@ ERRORS_PER_CHANGE = 1.0
 MIN_EFFECT = 0.0025
 #: A level lasts for so many batches at least.
 MIN_SEGMENT = 12
+#: Unless it is known where it ends.
+MIN_LEVEL = 4
 #: A change of the rate that is too much for a steady one, within a stretch without change points.
 MAX_DRIFT = 0.05
 DRIFT_ERRORS = 4.0
@@ -84,11 +86,12 @@ def change_points(rates: Floats) -> tuple[int, ...]:
     return taken
 
 
-def flattened(rates: Floats, changes: Sequence[int]) -> Floats:
-    """The rates with every level brought to the median of the first, which holds the ramp."""
-    parts = np.split(rates, changes)
-    level = float(np.median(parts[0]))
-    return np.concatenate([parts[0], *(part + (level - part.mean()) for part in parts[1:])])
+def changed(rates: Floats, place: int) -> bool:
+    """Return whether the rate went to another level at `place`, however near to the ends."""
+    mean = float(rates.mean())
+    if mean <= 0 or not MIN_LEVEL <= place <= len(rates) - MIN_LEVEL:
+        return False
+    return _significant(rates / mean, np.array([place], dtype=np.int64))
 
 
 def _significant(rates: Floats, places: Int64s) -> bool:

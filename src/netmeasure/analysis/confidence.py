@@ -25,6 +25,13 @@ TERMS = 8
 #: Student's t, 97.5 %, TERMS degrees of freedom.
 QUANTILE = 2.306004135
 MIN_VALUES = 2 * TERMS
+#: The estimate from autocorrelations counts where it is larger: a run whose correlation is taken to
+#: be short gets a good grade, and in such runs the cosines' estimate is too small as well.
+CORRELATION_SHARE = 0.8
+#: Below this correlation time, in batches, neighbours may as well make up for each other.
+CORRELATED = 1.5
+#: The fewer independent samples, the less is known of their number: so much wider is the interval.
+WIDENING = 6.0
 #: Independent samples that the rates are worth, for a grade of A and of B.
 SAMPLES_A, SAMPLES_B = 50, 30
 #: Where outliers make up the scatter (a kurtosis above 5; 3 is normal), there must be so many
@@ -104,9 +111,13 @@ def precision(rates: Floats) -> Precision | None:
         return None
     correlation = correlation_time(rates)
     samples = n / correlation
+    variance = long_run_variance(rates)
+    if correlation > CORRELATED:
+        variance = max(variance, CORRELATION_SHARE * correlation * float(rates.var(ddof=1)))
+    half = QUANTILE * float(np.sqrt(variance / n)) * (1 + WIDENING / samples)
     grade: Grade = "A" if samples >= SAMPLES_A else "B" if samples >= SAMPLES_B else "C"
     events = contributors(rates)
     scattered = float(rates.std()) > SMALL_SCATTER * float(rates.mean())
     if scattered and OUTLYING * events < n and events < MIN_EVENTS * correlation:
         grade = "C"
-    return Precision(QUANTILE * float(np.sqrt(long_run_variance(rates) / n)), correlation, grade)
+    return Precision(half, correlation, grade)

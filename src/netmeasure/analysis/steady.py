@@ -36,22 +36,27 @@ from netmeasure.analysis.batches import (
 from netmeasure.analysis.changes import (
     MAX_CHANGES,
     MIN_CHANGE,
-    MIN_SEGMENT,
     change_points,
+    changed,
     drifts,
-    flattened,
     slopes,
 )
-from netmeasure.analysis.confidence import precision
+from netmeasure.analysis.confidence import MIN_EVENTS, Grade, precision
 from netmeasure.analysis.series import Curve, Floats
-from netmeasure.analysis.truncation import mser, stepped, truncation
+from netmeasure.analysis.truncation import mser, truncation
 from netmeasure.result import Steady, Stretch
 
 __all__ = ["MAX_BATCHES", "MIN_BATCHES", "Split", "batch_width_ns", "mser", "split", "within"]
 
 MIN_BATCHES = 20
-#: A change of level within the first quarter of the time is taken for a part of the ramp.
-RAMP_SHARE = 4
+#: How long the steady stretch must be for a grade of A and of B: what happens every few seconds is
+#: missing from shorter ones.
+LEAST_A_NS, LEAST_B_NS = 8_000_000_000, 3_000_000_000
+
+#: In so many round trips a slow start gets from ten segments to any window there is; where no round
+#: trip is known, it may last for a tenth of the time.
+SLOW_START_ROUND_TRIPS = 16
+SLOW_START_SHARE = 10
 
 Verdict = Literal["steady", "shifted", "not_steady", "too_short"]
 
@@ -87,13 +92,14 @@ def split(
     width = batch_width_ns(end_ns - start_ns, bucket_ns, rtt_ns)
     width = max(width, round(min(end_ns - start_ns, GRAINS_PER_BATCH * gap_ns)))
     whole = batches(transfer, start_ns, end_ns, width)
-    cut, verdict = _cut(transfer, whole, limit_ns)
+    found = _find(transfer, whole, limit_ns, _slow_start(whole, rtt_ns))
+    cut, verdict = found.cut, found.verdict
     if verdict != "too_short":
         end_ns = int(whole.edges_ns[-1])
     first = int(whole.edges_ns[cut])
     return Split(
         ramp=_stretch(transfer, start_ns, first),
-        steady=_steady(transfer, verdict, whole.since(cut), end_ns, limit_ns),
+        steady=_steady(transfer, found, whole.since(cut), end_ns, limit_ns, grain_bytes),
         tail=_stretch(transfer, end_ns, int(transfer.at_ns[-1])),
     )
 
@@ -105,63 +111,79 @@ def within(
     streams add up to the whole's, but a verdict, an interval and stalls of its own."""
     parts = batches(transfer, whole.start_ns, whole.end_ns, whole.batch_ns)
     limit_ns = stall_limit_ns(_gap_ns(transfer, whole.start_ns, whole.end_ns, grain_bytes), rtt_ns)
-    verdict: Verdict = whole.verdict
-    if verdict in ("steady", "shifted"):
-        moving = ~touched(parts.edges_ns, _stalls(transfer, parts, limit_ns))
-        few = int(moving.sum()) < MIN_BATCHES
-        verdict = "not_steady" if few else _verdict(parts.rates[moving])
-    return _steady(transfer, verdict, parts, whole.end_ns, limit_ns)
+    found = _Found(0, whole.verdict)
+    if whole.verdict in ("steady", "shifted"):
+        places = np.flatnonzero(~touched(parts.edges_ns, _stalls(transfer, parts, limit_ns)))
+        found = _Found(0, "not_steady")
+        if len(places) >= MIN_BATCHES:
+            verdict, changes = _verdict(parts.rates[places])
+            found = _Found(0, verdict, tuple(int(place) for place in places[list(changes)]))
+    return _steady(transfer, found, parts, whole.end_ns, limit_ns, grain_bytes)
 
 
-def _cut(transfer: Curve, whole: Batches, limit_ns: int) -> tuple[int, Verdict]:
-    """(how many batches are the ramp, the verdict on the others)."""
+class _Found(NamedTuple):
+    """The ramp is the first `cut` batches. `changes` are the batches after it at which another
+    level begins; `doubtful` keeps the grade down."""
+
+    cut: int
+    verdict: Verdict
+    changes: tuple[int, ...] = ()
+    doubtful: bool = False
+
+
+def _slow_start(whole: Batches, rtt_ns: int | None) -> int:
+    """How many batches slow start may last."""
+    if rtt_ns is None:
+        return len(whole.rates) // SLOW_START_SHARE
+    return -(-SLOW_START_ROUND_TRIPS * rtt_ns // whole.width_ns)
+
+
+def _find(transfer: Curve, whole: Batches, limit_ns: int, slow_start: int) -> _Found:
     rates = whole.rates
     if len(rates) < 2 * MIN_BATCHES:  # a cut in the first half must leave enough of them
-        return 0, "too_short"
+        return _Found(0, "too_short")
     stalled = touched(whole.edges_ns, _stalls(transfer, whole, limit_ns))
     if int((~stalled).sum()) < 2 * MIN_BATCHES:  # hardly anything but stalls
-        return 0, "not_steady"
-    cut, raw, found, blind = truncation(rates, stalled)
-    verdict = _verdict(rates[cut:][~blind[cut:]]) if found else "not_steady"
-    places = np.flatnonzero(~stalled)
-    later = len(places) // RAMP_SHARE
-    if verdict == "steady" and not (raw > places[later] and stepped(rates, raw)):
-        return cut, verdict
-    # a change of level draws MSER to itself: look for the ramp with all levels made equal
-    since = max(0, later - MIN_SEGMENT)
-    changes = [since + change for change in change_points(rates[places[since:]])]
-    if changes:
-        flat = rates.copy()
-        flat[places] = flattened(rates[places], changes)
-        other = truncation(flat, stalled)
-        rest = rates[other.cut :][~other.blind[other.cut :]]
-        if other.found and _verdict(rest) == "shifted":
-            return other.cut, "shifted"
-    return cut, verdict
+        return _Found(0, "not_steady")
+    cut, found, doubtful, left = truncation(rates, stalled, slow_start)
+    if not found:
+        return _Found(cut, "not_steady", doubtful=True)
+    places = np.flatnonzero(~stalled[cut:])
+    known = () if left is None else (int(np.searchsorted(places, left - cut)),)
+    verdict, changes = _verdict(rates[cut:][places], known)
+    return _Found(cut, verdict, tuple(int(place) for place in places[list(changes)]), doubtful)
 
 
-def _verdict(rates: Floats) -> Verdict:
-    changes = change_points(rates)
+def _verdict(rates: Floats, known: tuple[int, ...] = ()) -> tuple[Verdict, tuple[int, ...]]:
+    """Return the verdict, and where levels begin. `known`: where a first level, maybe a short one,
+    ended."""
+    changes = change_points(rates) or tuple(place for place in known if changed(rates, place))
     if not changes:
-        return "not_steady" if drifts(rates) else "steady"
+        return ("not_steady" if drifts(rates) else "steady"), ()
     if len(changes) == MAX_CHANGES or slopes(rates, changes):  # it never stays anywhere
-        return "not_steady"
+        return "not_steady", ()
     parts = np.split(rates, changes)
-    return "not_steady" if any(drifts(part, MIN_CHANGE) for part in parts) else "shifted"
+    drifting = any(drifts(part, MIN_CHANGE) for part in parts)
+    return ("not_steady", ()) if drifting else ("shifted", changes)
 
 
 def _steady(
-    transfer: Curve, verdict: Verdict, parts: Batches, end_ns: int, limit_ns: int
+    transfer: Curve,
+    judged: _Found,
+    parts: Batches,
+    end_ns: int,
+    limit_ns: int,
+    grain_bytes: int,
 ) -> Steady:
     start_ns = int(parts.edges_ns[0])
     count = transfer.between(start_ns, end_ns)
     goodput = count * 8e9 / (end_ns - start_ns)
     known = None
-    if verdict != "too_short":
+    if judged.verdict != "too_short":
         goodput = float(parts.rates.mean())
         known = precision(parts.rates)
     found = Steady(
-        verdict=verdict,
+        verdict=judged.verdict,
         start_ns=start_ns,
         end_ns=end_ns,
         bytes=count,
@@ -172,19 +194,41 @@ def _steady(
     )
     if known is None:
         return found
+    half = max(known.half, _resolution(transfer, start_ns, end_ns, grain_bytes))
     return replace(
         found,
-        confidence_interval=(max(0.0, goodput - known.half), goodput + known.half),
-        grade=known.grade if verdict == "steady" else "C",
+        confidence_interval=(max(0.0, goodput - half), goodput + half),
+        grade=_grade(found, known.grade, judged.doubtful),
         autocorrelation_ns=round(known.correlation * parts.width_ns),
-        levels=_levels(transfer, parts, found.stalls) if verdict == "shifted" else (),
+        levels=_levels(transfer, parts, judged.changes),
     )
 
 
-def _levels(transfer: Curve, parts: Batches, silent: tuple[Stretch, ...]) -> tuple[Stretch, ...]:
+def _resolution(transfer: Curve, start_ns: int, end_ns: int, grain_bytes: int) -> float:
+    """Return in bit/s what the rate may be off by because of how it was counted: at either end one
+    segment or datagram, and where the end lies within a bucket, what came on one side of it."""
+    unsure = 2.0 * grain_bytes
+    for moment in (start_ns, end_ns):
+        after = int(np.searchsorted(transfer.at_ns, moment, side="right"))
+        if 0 < after < len(transfer.at_ns):
+            low, high = (float(transfer.bytes[place]) for place in (after - 1, after))
+            at = float(transfer.until(moment))
+            unsure += min(at - low, high - at)
+    return unsure * 8e9 / (end_ns - start_ns)
+
+
+def _grade(found: Steady, grade: Grade, doubtful: bool) -> Grade:
+    """The interval's grade, lowered for what a mean of these rates can't know."""
+    few_stalls = 0 < len(found.stalls) < MIN_EVENTS
+    if found.verdict != "steady" or doubtful or few_stalls or found.duration_ns < LEAST_B_NS:
+        return "C"
+    return "B" if grade == "A" and found.duration_ns < LEAST_A_NS else grade
+
+
+def _levels(transfer: Curve, parts: Batches, changes: tuple[int, ...]) -> tuple[Stretch, ...]:
     """The stretches of each level, stalls included."""
-    places = np.flatnonzero(~touched(parts.edges_ns, silent))
-    changes = places[list(change_points(parts.rates[places]))]
+    if not changes:
+        return ()
     edges = [int(parts.edges_ns[i]) for i in (0, *changes, len(parts.rates))]
     return tuple(_stretch(transfer, a, b) for a, b in pairwise(edges))
 

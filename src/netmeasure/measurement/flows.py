@@ -68,6 +68,12 @@ class _Counted(NamedTuple):
         last = max((s.last_ns for s in self.reports if s.last_ns is not None), default=None)
         return analysis.series.waited(analysis.series.curve(self.series, last), self.due_ns)
 
+    @property
+    def last_ns(self) -> int | None:
+        """When the last bytes came, or were due."""
+        moments = [s.last_ns for s in self.reports if s.last_ns is not None]
+        return max((*moments, self.due_ns or 0)) if moments else None
+
 
 class _Way(NamedTuple):
     """One direction of a test: its streams by their numbers, at both ends, and both hosts' use."""
@@ -324,13 +330,15 @@ def _split(counted: _Counted, span_ns: int | None) -> analysis.steady.Split | No
     if span_ns is None and spec.limit_s is not None:
         span_ns = nanoseconds(spec.limit_s)
     end = int(curve.at_ns[-1]) if span_ns is None else start + span_ns
+    if counted.last_ns is not None and min(end, counted.last_ns) - start < series.width_ns:
+        return None  # what came within a bucket has no rate
     return analysis.steady.split(
         curve,
         start,
         end,
         bucket_ns=series.width_ns,
-        rtt_ns=_base_rtt_ns(counted.senders),
-        grain_bytes=_grain(spec, counted.senders),
+        rtt_ns=_base_rtt_ns(counted.senders, counted.reports),
+        grain_bytes=_grain(spec, counted.senders, counted.reports),
     )
 
 
@@ -344,22 +352,30 @@ def _part(
     return analysis.steady.within(
         analysis.series.curve(counted.series, counted.last_ns),
         whole,
-        rtt_ns=_base_rtt_ns(senders),
-        grain_bytes=_grain(spec, senders),
+        rtt_ns=_base_rtt_ns(senders, [counted]),
+        grain_bytes=_grain(spec, senders, [counted]),
     )
 
 
-def _grain(spec: Spec, senders: Sequence[StreamReport]) -> int:
-    """Return the size of what arrives at once at least: a datagram, or a segment."""
+def _grain(spec: Spec, senders: Sequence[StreamReport], counting: Sequence[StreamReport]) -> int:
+    """Return the least number of bytes that arrive together: a datagram, or a segment."""
     if isinstance(spec, UdpSpec):
         return spec.datagram_bytes or 0
-    sizes = [s.tcp_info.mss_bytes[-1] for s in senders if s.tcp_info and s.tcp_info.mss_bytes]
-    return max(sizes, default=0)
+    for reports in (senders, counting):
+        sizes = [s.tcp_info.mss_bytes[-1] for s in reports if s.tcp_info and s.tcp_info.mss_bytes]
+        if sizes:
+            return max(sizes)
+    return 0
 
 
-def _base_rtt_ns(senders: Sequence[StreamReport]) -> int | None:
-    known = [s.tcp_info.min_rtt_ns[-1] for s in senders if s.tcp_info and s.tcp_info.min_rtt_ns]
-    return min(known, default=None)
+def _base_rtt_ns(senders: Sequence[StreamReport], counting: Sequence[StreamReport]) -> int | None:
+    """Return the path's least round-trip time: of the senders where they tell it, else of the end
+    that counted the bytes, which knows it from the handshake at the least."""
+    for reports in (senders, counting):
+        times = [s.tcp_info.min_rtt_ns[-1] for s in reports if s.tcp_info and s.tcp_info.min_rtt_ns]
+        if times := [time for time in times if time > 0]:
+            return min(times)
+    return None
 
 
 def _averages(

@@ -1,0 +1,104 @@
+"""Fit two shapes to the beginning of a series: a gradual approach, and a level that is left.
+
+An approach nears its plateau exponentially: plateau + distance * exp(-t / time constant). A level
+lasts for some batches and then goes over to another one, at once or in a straight line. Which of
+them leaves the smaller sum of squares tells a ramp from a step. Both fits are linear regressions on
+a grid of shapes, so no iteration can fail to converge.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from netmeasure.analysis.series import Floats
+
+#: Time constants that are tried: from one batch to two thirds of the series.
+TIME_CONSTANTS = 24
+#: Ends of a first level that are tried, and the lengths of a transition, in batches.
+LEVEL_ENDS = 12
+TRANSITIONS = (1, 4, 10, 20, 40, 80)
+#: The slowest approach that fits nearly as well is at most so many steps of the grid away.
+MAX_STEPS = 3
+
+
+class Approach(NamedTuple):
+    """The exponential approach that fits best. Times are in batches.
+
+    `squares` is the sum of squares that it leaves over, `gain` what a constant leaves more, and
+    `slowest` the longest time constant that fits nearly as well.
+    """
+
+    distance: float
+    squares: float
+    gain: float
+    slowest: float
+
+    def remainder(self, cut: int, n: int) -> float:
+        """Return by how much, at most, the approach changes the mean of the batches from `cut`."""
+        tau = self.slowest
+        return abs(self.distance) * tau * float(np.exp(-cut / tau) - np.exp(-n / tau)) / (n - cut)
+
+
+def approach(rates: Floats, tolerance: float = 0.0) -> Approach:
+    """Return the exponential approach that fits best. An approach fits nearly as well if it leaves
+    at most `tolerance` more of the sum of squares."""
+    taus, weights, norms = _approaches(len(rates))
+    centred = rates - rates.mean()
+    distances = weights @ centred
+    power = float((centred**2).sum())
+    squares = power - distances**2 * norms
+    best = int(np.argmin(squares))
+    slowest = int(np.flatnonzero(squares <= squares[best] + tolerance)[-1])
+    return Approach(
+        distance=float(distances[best]),
+        squares=float(squares[best]),
+        gain=power - float(squares[best]),
+        slowest=float(taus[min(slowest, best + MAX_STEPS)]),
+    )
+
+
+@lru_cache(maxsize=64)
+def _approaches(n: int) -> tuple[Floats, Floats, Floats]:
+    """Return the time constants, and for each the row that gives the distance, and its norm."""
+    taus = np.geomspace(1.0, max(2.0, n / 1.5), TIME_CONSTANTS)
+    shapes = np.exp(-(np.arange(n) + 0.5) / taus[:, None])
+    shapes -= shapes.mean(axis=1)[:, None]
+    norms = np.maximum((shapes**2).sum(axis=1), 1e-30)
+    return taus, shapes / norms[:, None], norms
+
+
+class FirstLevel(NamedTuple):
+    """A level of `length` batches that is then left, and the sum of squares left over."""
+
+    length: int
+    squares: float
+
+
+def first_level(rates: Floats, shortest: int, longest: int) -> FirstLevel:
+    """Return the first level of `shortest` to `longest` batches that fits best. Where there is no
+    room for one, it is the whole series."""
+    n = len(rates)
+    centred = rates - rates.mean()
+    power = float((centred**2).sum())
+    longest = min(longest, n - 2)
+    if longest < shortest:
+        return FirstLevel(n, power)
+    lengths, shapes = _levels(n, shortest, longest)
+    explained = (shapes @ centred) ** 2
+    best = int(np.argmax(explained))
+    return FirstLevel(int(lengths[best]), power - float(explained[best]))
+
+
+@lru_cache(maxsize=64)
+def _levels(n: int, shortest: int, longest: int) -> tuple[Floats, Floats]:
+    """Return the lengths of the first level, and for each a row of norm 1."""
+    ends = np.unique(np.linspace(shortest, longest, LEVEL_ENDS).astype(int))
+    lengths, transitions = (grid.ravel() for grid in np.meshgrid(ends, TRANSITIONS))
+    at = np.arange(n) + 0.5
+    shapes = np.clip((at - lengths[:, None]) / transitions[:, None], 0, 1)
+    shapes -= shapes.mean(axis=1)[:, None]
+    norms = np.sqrt((shapes**2).sum(axis=1))
+    return lengths, np.asarray(shapes / np.maximum(norms, 1e-9)[:, None])

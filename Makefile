@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quicktest lint bench article fuzz asan tsan docs annotate debug dist clean tools
+.PHONY: help install run test quicktest coverage lint bench article fuzz asan tsan docs annotate debug dist clean tools
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,9 +30,15 @@ run: $(STAMP)  ## measure this machine's loopback on an embedded server
 tools:  # what the tests use besides Python; needs root, tests skip what is missing
 	@sh tools/install-debian.sh test
 
-test: $(STAMP) tools  ## install what the tests need and run everything
-	$(BIN)/python -m pytest $(MANY) -m "not rates"
+test: $(STAMP) tools  ## install what the tests need and run everything; measures branch coverage
+	$(BIN)/python -m pytest $(MANY) -m "not rates" --cov --cov-report=
+	@# rates are held without the tracer, which takes a quarter of the CPU time
 	$(BIN)/python -m pytest $(FEW) -m rates
+	@printf 'branch coverage of netmeasure, without the tests of rates: %s %%\n' \
+		"$$($(BIN)/coverage report --format=total)"
+
+coverage: $(STAMP)  ## what the last `make test` did not reach, line by line
+	$(BIN)/coverage report --show-missing --skip-covered
 
 quicktest: $(STAMP)  ## only the tests that need no network namespaces, iperf3, containers or package index
 	$(BIN)/python -m pytest $(MANY) -m "not network and not interop and not containers and not packaging"

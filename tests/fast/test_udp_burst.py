@@ -48,6 +48,7 @@ def sending_socket() -> Iterator[tuple[netns.Network, socket.socket]]:
 
 
 @pytest.mark.network
+@pytest.mark.rates
 @pytest.mark.parametrize(
     ("bps", "segments"), [(100_000_000, 1), (300_000_000, 64), (800_000_000, 1)]
 )

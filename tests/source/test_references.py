@@ -40,3 +40,9 @@ def test_every_named_file_is_there() -> None:
         if not any(one.endswith("/" + name.removeprefix("../").lstrip("/")) for one in known)
     ]
     assert not missing, "\n".join(missing)
+
+
+def test_the_readme_of_the_tests_has_every_folder() -> None:
+    text = (ROOT / "tests" / "README.md").read_text()
+    folders = [path.name for path in (ROOT / "tests").iterdir() if path.is_dir()]
+    assert [name for name in folders if name[0] not in "._" and f"| `{name}/` |" not in text] == []

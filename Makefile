@@ -57,7 +57,7 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	$(BIN)/python -m benchmarks.bench_paths
 	$(BIN)/python -m benchmarks.bench_analysis
 
-article: $(STAMP) tools  ## the experiment behind it all: curl, iperf3 and netmeasure on a late network
+article: $(STAMP) tools  ## measure a network that comes up late with curl, iperf3 and netmeasure
 	$(BIN)/python -m benchmarks.article
 
 # executions of each target; what is wanted before a release: NATIVE_RUNS=10000000 PYTHON_RUNS=1000000

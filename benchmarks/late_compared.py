@@ -1,4 +1,4 @@
-"""Does a network that comes up late carry less? The question of the article, asked in turns.
+"""Compare a network that comes up late with itself on time, in turns: does it carry less?
 
 Two namespaces joined by a link of 1 Gbit/s. For A it is there; for B the first 2.5 s swallow every
 packet. Needs root (network namespaces).

@@ -1,4 +1,4 @@
-"""What iperf3 prints of a failure: scripts look for it on standard error and in `error`."""
+"""Word failures as iperf3 does: scripts look for its words on standard error and in `error`."""
 
 from __future__ import annotations
 

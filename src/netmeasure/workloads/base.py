@@ -13,6 +13,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -71,26 +72,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return (DIGITS * (size // len(DIGITS) + 1))[:size] if self.repeating else os.urandom(size)
 
 
+@dataclass(frozen=True, eq=False)
 class DataStream:
     """One data connection: its socket, its native loop, its thread."""
 
-    def __init__(
-        self,
-        stream_id: int,
-        role: Role,
-        sock: socket.socket,
-        loop: Stream,
-        syn_retransmits: int | None,
-        facts: SocketFacts,
-        cpu: int | None = None,
-    ) -> None:
-        self.id = stream_id
-        self.role = role
-        self.sock = sock
-        self.loop = loop
-        self.syn_retransmits = syn_retransmits
-        self.thread = TrafficThread(loop, f"netmeasure-{role}-{stream_id}", cpu)
-        self.facts = facts
+    id: int
+    role: Role
+    sock: socket.socket
+    loop: Stream
+    thread: TrafficThread
+    facts: SocketFacts
+    syn_retransmits: int | None
 
     @property
     def counted_bytes(self) -> int:
@@ -99,6 +91,7 @@ class DataStream:
 
     @property
     def error(self) -> str | None:
+        """The system's words for the error that ended the stream, None if none did."""
         return os.strerror(self.loop.errno) if self.loop.errno else None
 
 
@@ -145,7 +138,13 @@ class Workload(ABC):
         try:
             loop = self._make_ready(sock, role)
             stream = DataStream(
-                stream_id, role, sock, loop, syn_retransmits, self._facts(sock), self.plan.cpu
+                id=stream_id,
+                role=role,
+                sock=sock,
+                loop=loop,
+                thread=TrafficThread(loop, f"netmeasure-{role}-{stream_id}", self.plan.cpu),
+                facts=self._facts(sock),
+                syn_retransmits=syn_retransmits,
             )
         except OSError as exc:
             sock.close()

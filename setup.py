@@ -23,7 +23,7 @@ if DEBUG:
     compile_args = ["-O1", "-g", *compile_args[1:]]
     macros.append(("NETMEASURE_DEBUG", "1"))
 if SANITIZE:
-    compile_args.append(f"-fsanitize={SANITIZE}")
+    compile_args += [f"-fsanitize={SANITIZE}", *(["-Wno-tsan"] if SANITIZE == "thread" else [])]
     link_args.append(f"-fsanitize={SANITIZE}")
 
 extensions = [

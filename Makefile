@@ -92,4 +92,4 @@ dist: $(STAMP)  ## make a source distribution and a manylinux wheel in dist/
 	sh tools/make-dist.sh $(BIN)/python dist
 
 clean:  ## remove what was built
-	rm -rf $(VENV) build dist docs/_build src/*.egg-info src/netmeasure/_fast/*.c src/netmeasure/_fast/*.so
+	rm -rf $(VENV) build dist docs/_build src/*.egg-info src/netmeasure/_fast/*.c src/netmeasure/_fast/*.so src/netmeasure/_fast/*.html

@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 
 FAST = Path("src/netmeasure/_fast")
 DEBUG = os.environ.get("NETMEASURE_DEBUG") == "1"
+ANNOTATE = os.environ.get("NETMEASURE_ANNOTATE") == "1"
 SANITIZE = os.environ.get("NETMEASURE_SANITIZE", "")
 
 compile_args = ["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-sign-compare"]
@@ -41,7 +42,8 @@ extensions = [
 setup(
     ext_modules=cythonize(
         extensions,
-        annotate=os.environ.get("NETMEASURE_ANNOTATE") == "1",
+        annotate=ANNOTATE,
+        force=ANNOTATE,  # else nothing is written where the .c files are up to date
         show_all_warnings=False,
         compiler_directives={
             "language_level": "3str",

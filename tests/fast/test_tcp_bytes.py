@@ -58,7 +58,7 @@ def test_no_more_is_handed_over_than_a_rate_allows(rig: Rig, rate_bps: int, mode
 
 @pytest.mark.parametrize("mode", ["copy", "sendfile"])
 def test_payload_arrives_as_it_is(rig: Rig, mode: str) -> None:
-    """Two blocks and a bit, with a partial send(): nobody reads until it has timed out."""
+    """Two blocks and a bit, with a partial send(): the peer reads only after it timed out."""
     pair, group = rig.pair(small=True), rig.group(2 * BLOCK + 100)
     sender = rig.sender(group, pair.left, mode)
     rig.start(sender)

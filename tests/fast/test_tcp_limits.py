@@ -17,7 +17,7 @@ from support.tcp_rig import (
 
 
 def test_a_limit_is_read_exactly(rig: Rig) -> None:
-    """What lies behind it stays in the socket, for somebody else."""
+    """Bytes beyond the limit stay in the socket."""
     pair = rig.pair()
     receiver = Receiver(rig.group(), pair.right.fileno(), buffer_bytes=4096, limit_bytes=10_000)
     pair.left.sendall(PAYLOAD[:10_007])

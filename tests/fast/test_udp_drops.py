@@ -38,7 +38,7 @@ def test_drops_without_any_later_datagram() -> None:
         receiving.stop()
         receiver.run()
     counts = receiver.snapshot()
-    assert counts.lost_packets == 0  # nobody but the sender knows how many there were
+    assert counts.lost_packets == 0  # only the sender knows how many there were
     assert counts.host_dropped_packets == 500 - counts.received_packets > 0
 
 

@@ -45,7 +45,7 @@ def test_nothing_is_sent_after_the_deadline() -> None:
     attempts(once)
 
 
-def test_a_port_where_nobody_listens_ends_nothing() -> None:
+def test_a_closed_port_does_not_end_the_sender() -> None:
     """Every ICMP message makes one call fail; sendmmsg hides all but those of its first message."""
     with pair() as (near, far):
         address = far.getsockname()
@@ -128,7 +128,7 @@ def test_shutdown_wakes_an_aborted_receiver_at_once() -> None:
     attempts(once)
 
 
-def test_a_socket_shut_down_by_somebody_else_does_not_spin() -> None:
+def test_a_receiver_does_not_spin_on_a_socket_that_was_shut_down() -> None:
     with pair() as (_, far):
         group = Group()
         receiver = UdpReceiver(group, far.fileno(), datagram_bytes=1000)

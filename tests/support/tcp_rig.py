@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 UNREAD = 100_000
 PAYLOAD = bytes(range(256)) * (BLOCK // 256)
 FIELDS_SINCE_LINUX_4_1 = 136  # TCP_INFO up to tcpi_segs_out; every kernel in use returns more
-#: Longer than anything here takes on a busy machine; whoever waits so long has found a fault.
+#: Longer than anything here takes on a busy machine: a wait of this length is a fault.
 PATIENCE_S = 20.0
 
 

@@ -1,7 +1,7 @@
 /* Pacing: an absolute schedule. Datagram k is due k intervals after the schedule's zero. It is
  * computed from k each time, so no rounding adds up however long the run.
  *
- * Who wakes up late sends what is due, but never more than half a millisecond of rate together, and
+ * A sender that wakes up late sends what is due, but at most half a millisecond of rate together, and
  * repays the rest of the backlog at no more than twice the rate. What is too far behind is given up
  * by moving the zero: a stall never turns into a burst at line rate.
  */

@@ -49,7 +49,8 @@ static inline int nm_stream_enter(nm_stream *s) {
                                        __ATOMIC_RELAXED);
 }
 
-/* Publishes all that the thread has written: whoever sees nm_stream_ended() may read the samples. */
+/* Publishes all that the thread has written: a thread that sees nm_stream_quiet() may
+ * read the samples. */
 static inline void nm_stream_leave(nm_stream *s) {
     int64_t user_ns, system_ns;
     if (nm_thread_cpu(&user_ns, &system_ns) == 0) {

@@ -88,7 +88,7 @@ static inline void nm_udp_reuse(struct msghdr *m) {
  * the kernel. */
 static inline int nm_udp_receiver_allocate(nm_udp_receiver *r, const nm_udp_receive_options *o) {
     uint32_t i;
-    /* a coalesced train that does not fit is lost without a word, so there is room for the longest */
+    /* a coalesced train that does not fit is lost without notice, so there is room for the longest */
     r->buffer_bytes = r->coalescing ? 65536 : (o->datagram_bytes + 63) / 64 * 64;
     r->batch = NM_UDP_RECEIVE_BYTES / r->buffer_bytes;
     if (r->batch > NM_UDP_BATCH) r->batch = NM_UDP_BATCH;

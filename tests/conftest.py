@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import hypothesis
 import numpy  # noqa: F401  (it starts threads when it is imported, and keeps them)
@@ -15,7 +15,9 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import census, containers, iperf3, netns, retries
+from netmeasure.measurement.run import Run
+from netmeasure.peer.server.session import Session
+from support import census, containers, held, iperf3, netns, retries
 from support.tcp_rig import Rig
 
 
@@ -85,6 +87,31 @@ def run(request: pytest.FixtureRequest) -> RunLoop[Any]:
             return loop.run(asyncio.wait_for(coroutine, 60))
 
     return runner
+
+
+class _Held:
+    """Stands for the attribute `result` of what measures, and notes what can't be in a result."""
+
+    found: ClassVar[list[str]] = []
+
+    def __get__(self, owner: Any, _: type) -> Any:
+        return self if owner is None else owner.__dict__.get("result")
+
+    def __set__(self, owner: Any, result: Any) -> None:
+        owner.__dict__["result"] = result
+        if result is not None:
+            self.found.extend(held.violations(result))
+
+
+Run.result = Session.result = _Held()  # type: ignore[assignment]
+
+
+@pytest.fixture(autouse=True)
+def _results_hold() -> Iterator[None]:
+    """No result that is measured in this process has a figure that can't be."""
+    _Held.found.clear()
+    yield
+    assert _Held.found == []
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ def make_run(
         fetch = fetch_spec(target, spec)
         from netmeasure.transfers.fetch import Fetch  # no other test waits for what only URLs need
 
+        Fetch.load(fetch)
         return Run(fetch, lambda: Fetch(fetch), observer)
     host, number = parse_target(target, port)
     if spec is not None:

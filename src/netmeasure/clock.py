@@ -25,6 +25,11 @@ def unix_s() -> float:
     return time.time()
 
 
+def unix_ns() -> int:
+    """Return the wall clock in ns since 1970, to tell the age of the kernel's time stamps."""
+    return time.time_ns()
+
+
 def seconds(nanoseconds: float) -> float:
     return nanoseconds / SECOND_NS
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from support.held import steps, told
+from support.optional import known
 from support.scripted_server import (
     CREATE_STREAMS,
     Fake,
@@ -119,7 +121,7 @@ def test_a_name_that_does_not_exist(run: RunLoop, name: str) -> None:
     assert type(error) is nm.NameNotFoundError
     assert repr(name) in str(error)
     assert error.phase == "resolve"
-    assert [phase.name for phase in error.result.setup] == ["resolve"]
+    assert steps(error.result) == ["resolve"]
 
 
 def test_a_name_server_that_does_not_answer(
@@ -214,7 +216,7 @@ def test_an_address_that_refuses_does_not_stop_us(
 
     result = run_once(main())
     assert result.complete
-    connect = result.setup[1]
+    connect = [p for p in result.setup if (p.name, p.connection) == ("connect", "control")][-1]
     assert connect.address.startswith(f"[{works}]:" if ":" in works else f"{works}:")
     assert all(s.socket.remote == connect.address for s in result.client.streams)
 
@@ -232,7 +234,11 @@ def test_an_address_that_does_not_answer_costs_a_moment_only(
 
     result = run_once(main())
     assert result.complete
-    assert result.setup[1].address.startswith("127.0.0.1:")
+    tried, connect = [phase for phase in told(result) if phase.connection == "control"][1:3]
+    assert (tried.name, tried.decides) == ("connect", True)
+    assert known(tried.address).startswith("[::1]:")
+    assert "no answer yet" in known(tried.detail)
+    assert known(connect.address).startswith("127.0.0.1:")
     # RFC 8305 waits a quarter of a second before it tries the next; that is part of set-up
     assert 0.2e9 < result.set_up_ns < 2e9
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from support.held import steps
 from support.scripted_server import (
     ACCESS_DENIED,
     TEST_RUNNING,
@@ -49,7 +50,7 @@ def test_what_is_not_an_iperf3_server(run: RunLoop, name: str) -> None:
     assert type(error) is nm.RemoteProtocolError
     assert re.search(r"127\.0\.0\.1:\d+ is not an iperf3 or netmeasure server", str(error))
     assert error.result.flows == ()
-    assert [phase.name for phase in error.result.setup] == ["resolve", "connect", "control"]
+    assert steps(error.result) == ["resolve", "connect", "control"]
     assert error.result.setup[-1].detail
 
 

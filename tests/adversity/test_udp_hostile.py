@@ -19,6 +19,7 @@ import pytest
 import netmeasure as nm
 from netmeasure.protocol import make_hello
 from support import iperf3
+from support.held import steps
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -610,7 +611,7 @@ def test_no_answer_to_the_hello_is_an_error_with_a_hint(run_once: RunLoop) -> No
                 await task
         assert "firewall" in (caught.value.hint or "")
         assert caught.value.result is not None
-        assert [p.name for p in caught.value.result.setup][-1] == "hello"
+        assert steps(caught.value.result)[-1] == "hello"
 
     run_once(main())
 

@@ -17,6 +17,7 @@ from netmeasure.peer.client.control import ClientControl
 from netmeasure.peer.client.test import PeerTest
 from netmeasure.protocol import Kind, Message
 from netmeasure.workloads.base import Workload
+from support.held import steps, told
 from support.optional import known
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -129,19 +130,20 @@ def test_set_up_is_kept_in_phases_and_in_their_order(
     mine, theirs = run_once(measured(spec(direction, streams, duration_s=0.1)))
     count = streams * len(ways(direction))
     numbers = [1, *range(3, count + 2)]
-    names = [phase.name for phase in mine.setup]
+    assert steps(mine).count("start") == (direction != "download")
+    phases = [phase for phase in told(mine) if phase.name != "start"]
+    names = [phase.name for phase in phases]
     assert names == ["resolve", "connect", "control", *["connect"] * count, *["first_byte"] * count]
-    assert [phase.connection for phase in mine.setup[:3]] == ["control"] * 3
-    opened, first_bytes = mine.setup[3 : 3 + count], mine.setup[3 + count :]
+    assert [phase.connection for phase in phases[:3]] == ["control"] * 3
+    opened, first_bytes = phases[3 : 3 + count], phases[3 + count :]
     assert {p.connection for p in opened} == {f"stream {n}" for n in numbers}
     assert {p.connection for p in first_bytes} == {f"stream {n}" for n in numbers}
 
-    assert mine.setup[0].start_ns >= 0
-    for before, after in zip(mine.setup[:3], mine.setup[1:4], strict=True):
+    for before, after in itertools.pairwise(phases[:4]):
         assert before.duration_ns > 0
         assert before.end_ns <= after.start_ns
     assert max(p.end_ns for p in opened) <= min(p.start_ns for p in first_bytes)
-    for phase in mine.setup:
+    for phase in phases:
         assert phase.side == "client"
         if phase.name == "connect":
             assert phase.syn_retransmits == 0
@@ -155,7 +157,9 @@ def test_set_up_is_kept_in_phases_and_in_their_order(
     for flow in mine.flows:
         ids = {f"stream {stream.id}" for stream in flow.streams}
         first = min(p.end_ns for p in first_bytes if p.connection in ids)
-        assert flow.averages.set_up_ns == first
+        # a receiving thread counts bytes later than the kernel has them
+        assert flow.averages.set_up_ns is not None
+        assert flow.averages.set_up_ns >= first
     assert theirs.setup == ()
 
 
@@ -575,9 +579,10 @@ def test_data_that_is_there_before_the_start_signal_is_in_its_place(
     timing = {"duration_s": 0.2, "interval_s": 0.05}
     seen, result = run_once(live(spec("download", timing=timing)))
     flow = result.flow
-    first_byte = result.setup[-1]
+    first_byte = told(result)[-1]
     assert first_byte.name == "first_byte"
-    assert first_byte.end_ns == flow.averages.set_up_ns
+    assert flow.averages.set_up_ns is not None
+    assert first_byte.end_ns <= flow.averages.set_up_ns
     assert first_byte.duration_ns >= 0
     assert seen[0].start_ns == 0
     assert sum(interval.bytes for interval in seen) == flow.receiver.bytes

@@ -124,7 +124,7 @@ def open_path() -> Iterator[Relay]:
 @pytest.mark.parametrize("direction", ["upload", "download"])
 def test_a_path_with_losses_has_no_hole(open_path: Relay, direction: FlowDirection) -> None:
     async def search(port: int) -> nm.PathHole | None:
-        (address,) = await sockets.resolve(open_path.server.address, port, "any", 5)
+        (address,) = (await sockets.resolve(open_path.server.address, port, "any", 5)).addresses
         return await path_probe.find_hole(address, SocketOptions(), direction, 1500)
 
     with loop_on(open_path, "server") as there, loop_on(open_path, "client") as here:
@@ -144,7 +144,7 @@ def test_a_host_that_is_gone_is_no_hole() -> None:
         host, port = listener.sockets[0].getsockname()
         listener.close()
         await listener.wait_closed()
-        (address,) = await sockets.resolve(host, port, "any", 5)
+        (address,) = (await sockets.resolve(host, port, "any", 5)).addresses
         return await path_probe.find_hole(address, SocketOptions(), "upload", 1500)
 
     assert asyncio.run(search()) is None

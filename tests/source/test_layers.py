@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "protocol": {"errors", "spec", "result"},
     "_fast": set(),
     # sockets, threads, kernel figures; then the data streams of one kind of test at one end
-    "engine": {"errors", "version", "clock", "spec", "result", "protocol"},
+    "engine": {"errors", "version", "clock", "spec", "result", "protocol", "_fast"},
     "workloads": {"errors", "clock", "spec", "result", "analysis", "protocol", "_fast", "engine"},
     # what every kind of test shares; then the kinds
     "measurement": {"errors", "clock", "units", "spec", "result", "observe"}

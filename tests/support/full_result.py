@@ -257,6 +257,7 @@ SPEC = TcpSpec(
     deadlines=Deadlines(**{name: 1.5 + i for i, name in enumerate(Deadlines.__struct_fields__)}),
 )
 CONNECT = Phase(
+    decides=True,
     name="connect",
     connection="stream 1",
     start_ns=100,

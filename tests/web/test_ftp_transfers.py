@@ -11,6 +11,7 @@ import pytest
 import netmeasure as nm
 from support import certificates, servers
 from support.ftp import Ftp
+from support.held import steps
 from support.optional import known
 from support.scripted import Peer
 from support.web import send_body
@@ -136,7 +137,7 @@ def test_a_file_of_some_size(run: RunLoop, size: int) -> None:
         "SIZE a b/c",
         "RETR a b/c",
     ]
-    names = [phase.name for phase in result.setup]
+    names = steps(result)
     assert names == [*LOG_IN, *FETCH, *(["first_byte"] if size else []), "final_reply"]
     assert transfer(result).server == "scripted server"
 
@@ -354,7 +355,7 @@ def test_tls(run: RunLoop, size: int, how: str) -> None:
     assert transfer(result).tls == "TLSv1.3"
     assert "PROT P" in server.commands
     assert server.did("AUTH") == (how == "explicit")
-    assert "tls" in [phase.name for phase in result.setup]
+    assert "tls" in steps(result)
     # servers insist on it: who comes for the data must be who logged in
     assert server.resumed == [True]
 

@@ -12,6 +12,7 @@ import pytest
 
 import netmeasure as nm
 from support import certificates
+from support.held import steps
 from support.scripted import Peer, Scripted, deaf, nobody
 from support.web import Web, head, request, send_body
 
@@ -76,7 +77,7 @@ def test_a_name_that_does_not_exist(run: RunLoop, name: str) -> None:
     error = run(failure(f"http://{name}/"))
     assert type(error) is nm.NameNotFoundError
     assert error.phase == "resolve"
-    assert [phase.name for phase in error.result.setup] == ["resolve"]
+    assert steps(error.result) == ["resolve"]
 
 
 def test_a_refused_connection(run: RunLoop) -> None:
@@ -104,7 +105,7 @@ def test_a_redirect_to_nobody(run: RunLoop) -> None:
     with nobody() as port:
         error = failed(run, script)
     assert type(error) is nm.ConnectRefusedError
-    assert "redirect" in [phase.name for phase in error.result.setup]
+    assert "redirect" in steps(error.result)
 
 
 # ---- no answer, or a strange one --------------------------------------------------------------
@@ -245,7 +246,7 @@ def test_a_connection_that_ends_within_the_body(
     assert error.phase == "data"
     assert error.hint
     assert received(error) == size
-    assert [p.name for p in error.result.setup][-1] == "first_byte"
+    assert steps(error.result)[-1] == "first_byte"
 
 
 def test_a_body_shorter_than_announced_in_one_piece_with_its_end(run_once: RunLoop) -> None:
@@ -382,7 +383,7 @@ def test_a_certificate_that_is_not_good(run: RunLoop, kind: str, words: str) -> 
         assert words in str(error)
         assert error.hint
         assert not error.result.flows
-        assert [phase.name for phase in error.result.setup][:2] == ["resolve", "connect"]
+        assert steps(error.result)[:2] == ["resolve", "connect"]
         # and it is the certificate that was the matter
         result = run(nm.measure(web.url(), spec(PATIENT, insecure=True)))
     assert result.complete

@@ -24,6 +24,7 @@ from netmeasure._fast.syscalls cimport (
     EAGAIN, EINTR, EIO, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SHUT_WR, SO_RCVTIMEO, SO_SNDTIMEO,
     c_recv, c_send, c_sendfile, c_shutdown, c_write, errno,
 )
+from netmeasure._fast.nm_watch cimport nm_await_bytes, nm_stamp_arrivals
 from netmeasure._fast.worker cimport Group, Stream
 
 # A blocked call looks at the flags this often (ns). shutdown() wakes it at once.
@@ -181,6 +182,7 @@ cdef class Receiver(Stream):
 
     cdef char *buffer
     cdef ReceiveOptions options
+    cdef int64_t arrived
 
     def __cinit__(self, Group group not None, int fd, *, size_t buffer_bytes=131072,
                   bint discard=False, int64_t omit_ns=0, uint64_t limit_bytes=0, int sink_fd=-1,
@@ -205,10 +207,18 @@ cdef class Receiver(Stream):
     def __dealloc__(self):
         PyMem_Free(self.buffer)
 
+    @property
+    def arrived_ns(self):
+        """When the first bytes reached this host, from the kernel's own time stamp: not later than
+        `first_ns`, which is when this thread had read them. None: none have, or not to this loop."""
+        return self.arrived or None
+
     def run(self):
         """Receive. It blocks its thread and holds no GIL."""
         self.enter()
         with nogil:
+            if self.options.leading_bytes == 0:
+                self.arrived = first_arrival(&self.group.shared, self.fd)
             receive_all(&self.own, &self.group.shared, self.fd, &self.options)
             nm_stream_leave(&self.own)
 
@@ -456,6 +466,17 @@ cdef void drain(Sending *s) noexcept nogil:
 
 
 # ---- the receiver's loop -------------------------------------------------------------------------
+
+
+cdef int64_t first_arrival(nm_group *group, int fd) noexcept nogil:
+    """When the first bytes came, after waiting for them; 0: the group was told to end, or the stream
+    has ended."""
+    cdef int64_t at = 0
+    nm_stamp_arrivals(fd, 1)
+    while at == 0 and not nm_stopping(group) and not nm_aborting(group):
+        at = nm_await_bytes(fd, <int>(POLL_NS // 1000000))
+    nm_stamp_arrivals(fd, 0)
+    return max(at, 0)
 
 
 cdef void receive_all(nm_stream *own, nm_group *group, int fd,

@@ -77,4 +77,4 @@ async def _path(options: Options) -> PathFacts:
     host, port = parse_target(options.target)
     check_family(host, options.family)
     found = await sockets.resolve(host, port, options.family, Deadlines().resolve_s)
-    return path_facts(found[0])
+    return path_facts(found.addresses[0])

@@ -97,7 +97,11 @@ def _common(options: Options) -> dict[str, Any]:
             **network.socket_options(options),
             family=options.family,
         ),
-        "deadlines": Deadlines(connect_s=options.connect_timeout, stall_s=options.stall_timeout),
+        "deadlines": Deadlines(
+            resolve_s=options.connect_timeout,
+            connect_s=options.connect_timeout,
+            stall_s=options.stall_timeout,
+        ),
     }
 
 

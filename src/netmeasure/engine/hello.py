@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from netmeasure.clock import now_ns
+from netmeasure.clock import SECOND_NS, now_ns, unix_ns
 from netmeasure.engine.sockets import Address
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
 from netmeasure.protocol import ANSWERS, HEADER_BYTES, MAX_HELLO_BYTES, Hello, read_hello
@@ -22,6 +23,9 @@ from netmeasure.protocol import ANSWERS, HEADER_BYTES, MAX_HELLO_BYTES, Hello, r
 FIRST_REPEAT_S, LAST_REPEAT_S = 0.02, 1.0
 #: Room for the largest hello and one byte more, so that longer datagrams are seen to be longer.
 _ROOM = MAX_HELLO_BYTES + 1
+_SO_TIMESTAMPNS = 35  # asm-generic/socket.h; missing from Python's socket module
+_STAMP = struct.Struct("=qq")  # struct timespec
+_ANCILLARY_BYTES = 128
 
 
 class Greeted(NamedTuple):
@@ -39,16 +43,17 @@ async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s:
     the server has gone on. They stay in the socket, for they count.
     """
     loop = asyncio.get_running_loop()
-    answered: asyncio.Future[None] = loop.create_future()
+    answered: asyncio.Future[int] = loop.create_future()
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
     def readable() -> None:
         try:
             while not answered.done():  # what comes behind the answer is data: not ours to take
-                begins = sock.recv(_ROOM, socket.MSG_PEEK)
+                begins, came_ns = _peek(sock)
                 if len(begins) < HEADER_BYTES:
                     sock.recv(_ROOM)
                 if begins in ANSWERS or len(begins) >= HEADER_BYTES:
-                    answered.set_result(None)
+                    answered.set_result(came_ns)
         except BlockingIOError:
             pass
         except OSError as exc:
@@ -64,8 +69,7 @@ async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s:
                     sock.send(hello)
                 done, _ = await asyncio.wait([answered], timeout=pause)
                 if done:
-                    answered.result()
-                    return Greeted(start, now_ns(), repeats)
+                    return Greeted(start, max(start, answered.result()), repeats)
                 repeats, pause = repeats + 1, min(pause * 2, LAST_REPEAT_S)
     except TimeoutError:
         raise PeerTimeoutError(
@@ -82,8 +86,23 @@ async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s:
         ) from None
     finally:
         loop.remove_reader(sock)
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
         if answered.done() and not answered.cancelled():
             answered.exception()  # seen, whoever won
+
+
+def _peek(sock: socket.socket) -> tuple[bytes, int]:
+    """Return the next datagram, which stays in the socket, and when the kernel had it: the event
+    loop may be late."""
+    begins, ancillary, _, _ = sock.recvmsg(_ROOM, _ANCILLARY_BYTES, socket.MSG_PEEK)
+    now = now_ns()
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) >= _STAMP.size:
+            whole_s, rest_ns = _STAMP.unpack_from(data)
+            age_ns = unix_ns() - whole_s * SECOND_NS - rest_ns
+            return begins, now - max(0, age_ns)  # the wall clock may have been set meanwhile
+    return begins, now
 
 
 class Welcome(NamedTuple):

@@ -7,7 +7,8 @@ import errno
 import os
 import socket
 
-from netmeasure.engine.sockets import FAMILIES, address_text, stream_protocol
+from netmeasure.engine.names import FAMILIES
+from netmeasure.engine.sockets import address_text, stream_protocol
 from netmeasure.errors import ServeError
 from netmeasure.spec import Family
 

@@ -1,28 +1,87 @@
-"""The set-up phases of a run, each with its own clock, all counted from the first attempt."""
+"""The set-up phases of a run, all counted from the first attempt.
+
+On the way that decides when the first payload byte comes, phases follow each other without gap and
+without overlap. What lies between two of them is this host's doing, and a phase of its own, "host":
+the event loop was busy or blocked, or its thread waited for a CPU.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from netmeasure.clock import now_ns
+from msgspec.structs import replace
+
+from netmeasure.clock import MILLISECOND_NS, now_ns
+from netmeasure.engine.sockets import Address, Connected, Found
+from netmeasure.engine.watch import NOTED_NS, Watch, Watched, arrival, kept_waiting, stretches
+from netmeasure.errors import ConnectError
 from netmeasure.result import Phase
+
+HOST = "host"
+#: The scheduler's account of the event loop's thread is read no more often than this.
+LOOK_NS = MILLISECOND_NS // 2
+WAITED, BUSY, BLOCKED = "waited for a CPU", "event loop busy", "event loop blocked"
+
+
+class LoopAccount:
+    """What the scheduler says of the event loop's thread: CPU time, and time without a CPU."""
+
+    def __init__(self) -> None:
+        self._path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+        self._looks: list[tuple[int, int, int]] = []
+
+    def look(self) -> None:
+        """Read the account, unless that has just been done."""
+        now = now_ns()
+        if self._looks and now - self._looks[-1][0] < LOOK_NS:
+            return
+        try:
+            with open(self._path, "rb", buffering=0) as account:
+                ran, waited = account.read(64).split()[:2]
+        except (OSError, ValueError):
+            return  # this kernel keeps none
+        self._looks.append((now, int(ran), int(waited)))
+
+    def cause(self, start_ns: int, end_ns: int) -> str | None:
+        """Say what kept the event loop from its work between two moments."""
+        before = next((one for one in reversed(self._looks) if one[0] <= start_ns), None)
+        after = next((one for one in self._looks if one[0] >= end_ns - LOOK_NS), None)
+        if before is None or after is None or after[0] <= before[0]:
+            return None
+        half = (end_ns - start_ns) / 2
+        if after[2] - before[2] >= half:
+            return WAITED
+        return BUSY if after[1] - before[1] >= half else BLOCKED
 
 
 class PhaseLog:
-    """Collects phases. `origin_ns` is the client's first attempt to reach the server."""
+    """Collects phases. `origin_ns` is the client's first attempt to reach the server. Without a
+    `watch`, moments at which bytes came are those at which the program noticed."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch | None = None) -> None:
+        self._watch = watch
         self.origin_ns = now_ns()
         self._phases: list[Phase] = []
         self._suffix = ""
+        self._loop = LoopAccount()
+        self._loop.look()
 
     def repeated(self, number: int) -> PhaseLog:
-        """The same log for the steps of transfer `number` of a stream: connections are marked."""
+        """Return the same log for the steps of transfer `number` of a stream, whose connections are
+        marked with it."""
         view = copy.copy(self)
         view._suffix = f" #{number}"
         return view
+
+    def watch(self, sock: socket.socket) -> Watched | None:
+        """Watch a connected TCP socket, for phases that end with bytes of the peer; call `remove`
+        when payload is to flow, and before the connection is closed. None: it can't be."""
+        return self._watch.add(sock) if self._watch is not None else None
 
     def add(
         self,
@@ -36,6 +95,7 @@ class PhaseLog:
         detail: str | None = None,
     ) -> None:
         """Record a phase from its two moments on CLOCK_MONOTONIC."""
+        self._loop.look()
         self._phases.append(
             Phase(
                 name=name,
@@ -48,16 +108,177 @@ class PhaseLog:
             )
         )
 
+    def add_answered(
+        self,
+        name: str,
+        connection: str,
+        start_ns: int,
+        noticed_ns: int,
+        watched: Watched | None,
+        *,
+        detail: str | None = None,
+    ) -> None:
+        """Record a phase that ended with bytes of the peer, which the program noticed at a moment:
+        it ends when they arrived, and stretches in which earlier ones waited are cut out of it."""
+        seen = stretches(watched)
+        end = arrival(seen, start_ns, noticed_ns)
+        at = start_ns
+        for arrived, taken in kept_waiting(seen, start_ns, end):
+            self.add(name, connection, at, arrived, detail=detail)
+            at = taken
+        self.add(name, connection, at, end, detail=detail)
+
+    def add_connected(self, connection: str, made: Connected) -> None:
+        """Record a connect, and what was tried at other addresses before it."""
+        for one in made.before:
+            self.add(
+                "connect",
+                connection,
+                one.start_ns,
+                one.end_ns,
+                address=str(one.address),
+                detail=one.outcome,
+            )
+        self.add(
+            "connect",
+            connection,
+            made.start_ns,
+            made.end_ns,
+            syn_retransmits=made.syn_retransmits,
+            address=str(made.address),
+        )
+
+    async def connected(
+        self, connection: str, connecting: Coroutine[Any, Any, Connected]
+    ) -> Connected:
+        """Connect, and record that, also where it fails: then `detail` is the error's code."""
+        start = now_ns()
+        self._loop.look()
+        try:
+            made = await connecting
+        except ConnectError as exc:
+            self.add("connect", connection, start, now_ns(), detail=exc.code)
+            raise
+        self.add_connected(connection, made)
+        return made
+
+    async def looked_up(
+        self, connection: str, looking: Coroutine[Any, Any, Found]
+    ) -> list[Address]:
+        """Look a host up, and record that, also where it fails: then `detail` names the error."""
+        start = now_ns()
+        self._loop.look()
+        try:
+            found = await looking
+        except BaseException as exc:
+            self.add("resolve", connection, start, now_ns(), detail=type(exc).__name__)
+            raise
+        self.add("resolve", connection, found.start_ns, found.end_ns, detail=found.detail)
+        return found.addresses
+
     @contextmanager
-    def measure(self, name: str, connection: str) -> Iterator[None]:
+    def measure(self, name: str, connection: str, watched: Watched | None = None) -> Iterator[None]:
         """Record the body as a phase, also when it fails: then `detail` names the error."""
         start = now_ns()
+        self._loop.look()
         try:
             yield
         except BaseException as exc:
             self.add(name, connection, start, now_ns(), detail=type(exc).__name__)
             raise
-        self.add(name, connection, start, now_ns())
+        self.add_answered(name, connection, start, now_ns(), watched)
 
-    def collected(self) -> tuple[Phase, ...]:
-        return tuple(sorted(self._phases, key=lambda phase: phase.start_ns))
+    def collected(
+        self,
+        first_byte_ns: int | None = None,
+        connection: str | None = None,
+        *,
+        by_thread: bool = False,
+    ) -> tuple[Phase, ...]:
+        """Return all phases in the order of their starts. With the moment of the first payload
+        byte, counted from the first attempt, those that decided on it are marked, and what this
+        host took between them is added. `connection`: only its phases and its parts' decide.
+        `by_thread`: a native thread that was ready counted the first byte."""
+        phases = _joined(sorted(self._phases, key=lambda phase: phase.start_ns))
+        if first_byte_ns is None:
+            return tuple(phases)
+        way = deciding_way(_of(phases, connection), first_byte_ns)
+        rest = [phase for phase in phases if not any(phase is step for step in way)]
+        filled = self._filled(way, first_byte_ns, by_thread=by_thread)
+        return tuple(sorted([*rest, *filled], key=lambda phase: phase.start_ns))
+
+    def _filled(self, way: Sequence[Phase], first_byte_ns: int, *, by_thread: bool) -> list[Phase]:
+        """Return the steps of the way and, between them, what this host took."""
+        found: list[Phase] = []
+        at = 0
+        ends = [step.start_ns for step in way] + [first_byte_ns]
+        for index, end in enumerate(ends):
+            if end > at:
+                nearest = way[min(index, len(way) - 1)] if way else None
+                found.append(
+                    Phase(
+                        name=HOST,
+                        connection=nearest.connection if nearest else "",
+                        start_ns=at,
+                        duration_ns=end - at,
+                        decides=True,
+                        detail=self._cause(at, end, by_thread=by_thread and index == len(way)),
+                    )
+                )
+            if index < len(way):
+                found.append(replace(way[index], decides=True))
+                at = way[index].end_ns
+        return found
+
+    def _cause(self, start_ns: int, end_ns: int, *, by_thread: bool) -> str | None:
+        if end_ns - start_ns < NOTED_NS:
+            return None
+        if by_thread:
+            return WAITED
+        return self._loop.cause(start_ns + self.origin_ns, end_ns + self.origin_ns)
+
+
+def deciding_way(phases: Sequence[Phase], first_byte_ns: int) -> list[Phase]:
+    """Return, in order, the phases that the first payload byte waited for: going back in time,
+    before each step the one that ended last."""
+    way: list[Phase] = []
+    at = first_byte_ns
+    # the later start first, so that of two that end together the shorter one is taken
+    for phase in sorted(phases, key=lambda p: (p.end_ns, p.start_ns), reverse=True):
+        if phase.end_ns <= at and phase.start_ns >= 0:
+            way.append(phase)
+            at = phase.start_ns
+    return way[::-1]
+
+
+def _of(phases: Sequence[Phase], connection: str | None) -> list[Phase]:
+    if connection is None:
+        return list(phases)
+    return [p for p in phases if p.connection == connection or _part_of(p.connection, connection)]
+
+
+def _part_of(name: str, connection: str) -> bool:
+    return name.startswith(f"{connection} ") and "#" not in name
+
+
+def _joined(phases: Sequence[Phase]) -> list[Phase]:
+    """Join steps of one name that follow each other on a connection with no pause worth a phase."""
+    found: list[Phase] = []
+    last: dict[str, int] = {}
+    for phase in phases:
+        index = last.get(phase.connection)
+        before = found[index] if index is not None else None
+        if (
+            before is not None
+            and index is not None
+            and before.name == phase.name
+            and before.detail in (None, phase.detail)
+            and before.syn_retransmits is None
+            and 0 <= phase.start_ns - before.end_ns < NOTED_NS
+        ):
+            joined_ns = phase.end_ns - before.start_ns
+            found[index] = replace(before, duration_ns=joined_ns, detail=phase.detail)
+            continue
+        last[phase.connection] = len(found)
+        found.append(phase)
+    return found

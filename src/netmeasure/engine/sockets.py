@@ -13,26 +13,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from netmeasure.clock import now_ns
-from netmeasure.engine import sockopts, tcpinfo
+from netmeasure.engine import names, sockopts, tcpinfo
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.errors import (
     ConnectError,
     ConnectRefusedError,
     ConnectTimeoutError,
-    NameNotFoundError,
-    PeerTimeoutError,
     SocketOptionError,
     UnreachableError,
 )
 from netmeasure.spec import MIN_DATAGRAM_BYTES, Family, SocketOptions
 
-FAMILIES: dict[Family, int] = {
-    "any": socket.AF_UNSPEC,
-    "ipv4": socket.AF_INET,
-    "ipv6": socket.AF_INET6,
-}
 #: RFC 8305 section 5: the next address is tried when the one before has not answered for so long.
 HAPPY_EYEBALLS_DELAY_S = 0.25
+#: connect() of a non-blocking socket takes less CPU time than this.
+PREEMPTED_NS = 500_000
+NO_ANSWER_YET = "no answer yet: the next address was tried"
 #: What a jumbo frame takes; only loopback has a larger MTU, and means nothing by it.
 LARGEST_DEFAULT_DATAGRAM = 9000 - 28
 _IP_MTU, _IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; missing from Python's socket module
@@ -53,41 +49,43 @@ def address_text(sockaddr: Sequence[object]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class Attempt(NamedTuple):
+    """A connect that led nowhere: to which address, from when to when, and how it ended."""
+
+    address: Address
+    start_ns: int
+    end_ns: int
+    outcome: str
+
+
 class Connected(NamedTuple):
-    """A connected, non-blocking socket, and what connecting cost (CLOCK_MONOTONIC ns)."""
+    """A connected, non-blocking socket, and what connecting cost (CLOCK_MONOTONIC ns). `end_ns` is
+    when the kernel had the answer, which is earlier than the event loop's turn. `before`: what was
+    tried at other addresses until this connect began."""
 
     sock: socket.socket
     address: Address
     start_ns: int
     end_ns: int
     syn_retransmits: int | None
+    before: tuple[Attempt, ...] = ()
 
 
-async def resolve(host: str, port: int, family: Family, deadline_s: float) -> list[Address]:
-    """The addresses of `host` in the system's order. NameNotFoundError, PeerTimeoutError."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(deadline_s):
-            found = await loop.getaddrinfo(
-                host, port, family=FAMILIES[family], type=socket.SOCK_STREAM
-            )
-    except TimeoutError:
-        raise PeerTimeoutError(
-            f"looking up {host!r} took more than {deadline_s:g} s",
-            phase="resolve",
-            hint="check the name server, or give an address",
-        ) from None
-    except (socket.gaierror, UnicodeError) as exc:
-        reason = getattr(exc, "strerror", None) or "not a valid host name"
-        raise NameNotFoundError(
-            f"can't find host {host!r}: {reason}",
-            phase="resolve",
-            reason=reason,
-            hint="check the spelling and the name server"
-            if family == "any"
-            else f"check the name; only {family} addresses were asked for",
-        ) from None
-    return [Address(entry[0], entry[4]) for entry in found]  # type: ignore[arg-type]
+class Found(NamedTuple):
+    """The addresses of a host, and what looking them up cost (CLOCK_MONOTONIC ns)."""
+
+    addresses: list[Address]
+    start_ns: int
+    end_ns: int
+    detail: str | None = None
+
+
+async def resolve(host: str, port: int, family: Family, deadline_s: float) -> Found:
+    """Look the addresses of `host` up, in the system's order. Raises NameNotFoundError,
+    PeerTimeoutError."""
+    found = await names.look_up(host, port, family, deadline_s)
+    addresses = [Address(entry[0], entry[4]) for entry in found.entries]
+    return Found(addresses, found.start_ns, found.end_ns, found.detail)
 
 
 def path_mtu(sock: socket.socket) -> int | None:
@@ -234,14 +232,15 @@ def _connect_error(exc: OSError, address: Address, deadline_s: float) -> Connect
 
 async def _connect(
     sock: socket.socket, destination: tuple[str, int] | tuple[str, int, int, int]
-) -> None:
-    """As the loop's sock_connect, which does not know MPTCP, and may lose a flow label."""
+) -> int:
+    """Connect as the loop's sock_connect does, which does not know MPTCP and may lose a flow label.
+    Return the moment by which the first SYN had been sent."""
     loop = asyncio.get_running_loop()
     try:
         sock.connect(destination)
-        return
+        return now_ns()
     except BlockingIOError:
-        pass
+        sent = now_ns()
     writable = asyncio.Event()
     loop.add_writer(sock, writable.set)
     try:
@@ -253,6 +252,7 @@ async def _connect(
     # it next will see
     if code not in (0, errno.ECONNRESET):
         raise OSError(code, os.strerror(code))
+    return sent
 
 
 async def connect_one(
@@ -264,15 +264,17 @@ async def connect_one(
     try:
         destination = _destination(sock, address, options, port_offset)
         async with asyncio.timeout(deadline_s):
-            await _connect(sock, destination)
-        end = now_ns()
+            sent = await _connect(sock, destination)
+        if sent - start > PREEMPTED_NS:
+            sent = start  # other threads ran after the SYN had been sent: its answer woke them
+        end, syns = tcpinfo.connected_at(sock, sent, now_ns())
     except OSError as exc:  # TimeoutError is one
         sock.close()
         raise _connect_error(exc, address, deadline_s) from None
     except BaseException:
         sock.close()
         raise
-    return Connected(sock, address, start, end, tcpinfo.syn_retransmits(sock))
+    return Connected(sock, address, start, end, syns)
 
 
 def _interleave(addresses: Sequence[Address]) -> list[Address]:
@@ -298,13 +300,18 @@ async def connect_first(
     """
     errors: list[ConnectError | SocketOptionError] = []
     tasks: set[asyncio.Task[Connected]] = set()
+    begun: dict[asyncio.Task[Connected], tuple[Address, int]] = {}
+    failed: list[Attempt] = []
     waiting = _interleave(addresses)
     winner: Connected | None = None
     try:
         while waiting or tasks:
             if waiting:
-                attempt = connect_one(waiting.pop(0), options, deadline_s, port_offset=port_offset)
-                tasks.add(asyncio.create_task(attempt))
+                address = waiting.pop(0)
+                attempt = connect_one(address, options, deadline_s, port_offset=port_offset)
+                task = asyncio.create_task(attempt)
+                begun[task] = (address, now_ns())
+                tasks.add(task)
             done, tasks = await asyncio.wait(
                 tasks,
                 timeout=HAPPY_EYEBALLS_DELAY_S if waiting else None,
@@ -318,15 +325,30 @@ async def connect_first(
                     task.result().sock.close()
                 elif isinstance(failure, ConnectError | SocketOptionError):
                     errors.append(failure)
+                    failed.append(Attempt(*begun[task], now_ns(), failure.code))
                 else:
                     raise failure
             if winner is not None:
-                return winner
+                open_still = [Attempt(*begun[task], now_ns(), NO_ANSWER_YET) for task in tasks]
+                return winner._replace(before=_before(winner, [*failed, *open_still]))
     finally:
+        sock = winner.sock if winner is not None else None
         for outcome in await cancel_and_wait(*tasks):
-            if isinstance(outcome, Connected) and outcome is not winner:
+            if isinstance(outcome, Connected) and outcome.sock is not sock:
                 outcome.sock.close()
     raise errors[0]
+
+
+def _before(winner: Connected, others: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """Return what was tried until the winner's connect began, one after the other."""
+    found: list[Attempt] = []
+    tried = sorted(
+        (one for one in others if one.start_ns < winner.start_ns), key=lambda one: one.start_ns
+    )
+    for index, one in enumerate(tried):
+        later = tried[index + 1].start_ns if index + 1 < len(tried) else winner.start_ns
+        found.append(one._replace(end_ns=min(one.end_ns, later)))
+    return tuple(found)
 
 
 async def receive_exactly(sock: socket.socket, count: int) -> bytes:

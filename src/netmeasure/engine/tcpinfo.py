@@ -10,11 +10,15 @@ import socket
 import struct
 from collections.abc import Sequence
 
+from netmeasure.clock import MILLISECOND_NS
 from netmeasure.result import TcpInfo
 
 _BUFFER_BYTES = 512
+#: The longest period of the kernel's clock that is in use (CONFIG_HZ=100): ages count in it.
+_TICK_MS = 10
 _FIELDS: dict[str, tuple[int, str]] = {
     "snd_mss": (16, "I"),
+    "last_ack_recv": (56, "I"),
     "pmtu": (60, "I"),
     "rtt_us": (68, "I"),
     "rttvar_us": (72, "I"),
@@ -72,6 +76,24 @@ def syn_retransmits(sock: socket.socket) -> int | None:
     """SYNs (or, on the accepting side, SYN-ACKs) sent again. Only right directly after connect or
     accept, before any data could be retransmitted."""
     return field(read(sock), "total_retrans")
+
+
+def connected_at(sock: socket.socket, sent_ns: int, noticed_ns: int) -> tuple[int, int | None]:
+    """Return when the kernel of a socket that has just connected had the answer to its SYN, and how
+    many SYNs it sent again. Call before anything is sent on it.
+
+    The event loop may have noticed long after that, at `noticed_ns`. A SYN that was not repeated
+    had its answer after the first round-trip time; else the kernel remembers when the last answer
+    came, in units of its clock tick.
+    """
+    raw = read(sock)
+    again, rtt_us = field(raw, "total_retrans"), field(raw, "rtt_us")
+    if again == 0 and rtt_us:
+        return min(noticed_ns, sent_ns + rtt_us * 1000), again
+    since_ms = field(raw, "last_ack_recv")
+    if again and since_ms is not None and since_ms >= 2 * _TICK_MS:
+        return max(sent_ns, noticed_ns - since_ms * MILLISECOND_NS), again
+    return noticed_ns, again
 
 
 def decode(samples: Sequence[tuple[int, bytes]], origin_ns: int) -> TcpInfo | None:

@@ -9,11 +9,15 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+from netmeasure.engine.tasks import uninterrupted
 from netmeasure.errors import SocketOptionError
 from netmeasure.protocol import ErrorCode
+
+T = TypeVar("T")
 
 #: All signals but those that report a bug of the thread itself; handlers run in the main thread.
 _MASKED = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
@@ -29,6 +33,34 @@ def check_cpu(cpu: int | None) -> None:
             hint=f"this process may use CPUs {', '.join(map(str, sorted(allowed)))}",
             number=ErrorCode.AFFINITY,
         )
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Return what a computation gives that takes too long for the event loop, on which handshakes
+    of other tests wait. It runs to its end also where the caller is cancelled meanwhile."""
+    thread = _Computing(work)
+    try:
+        runner = TrafficThread(thread, "netmeasure-compute")
+        runner.start()
+    except RuntimeError:  # no thread is left: then the others have to wait
+        return work()
+    await uninterrupted(runner.join())
+    if thread.error is not None:
+        raise thread.error
+    return thread.result
+
+
+class _Computing(Generic[T]):
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self.result: T
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.result = self._work()
+        except BaseException as exc:
+            self.error = exc
 
 
 class Runnable(Protocol):

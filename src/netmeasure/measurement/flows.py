@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -243,8 +244,13 @@ def _intervals(
         nanoseconds(timing.interval_s), int(curve.at_ns[-1]), sender.streams
     )
     period_s = min(seconds(period_ns), float(MAX_DURATION_S))
+    first_ns, last_ns = int(curve.at_ns[0]), int(curve.at_ns[-1])
+    shortest_ns = counted.series.width_ns  # bytes of less than a bucket have no rate
+    if last_ns - min(0, first_ns) < shortest_ns:
+        return ()
+    edges = edges_ns(replace(timing, interval_s=period_s))
     return analysis.course.intervals(
-        edges_ns(replace(timing, interval_s=period_s)),
+        takewhile(lambda edge_ns: edge_ns <= last_ns - shortest_ns, edges),
         curve,
         nanoseconds(timing.omit_s),
         sender,
@@ -332,6 +338,9 @@ def _split(counted: _Counted, span_ns: int | None) -> analysis.steady.Split | No
     end = int(curve.at_ns[-1]) if span_ns is None else start + span_ns
     if counted.last_ns is not None and min(end, counted.last_ns) - start < series.width_ns:
         return None  # what came within a bucket has no rate
+    lasted_ns = min(end, int(curve.at_ns[-1])) - max(start, int(curve.at_ns[0]))
+    if lasted_ns < series.width_ns:
+        return None  # bytes of less than a bucket have no rate
     return analysis.steady.split(
         curve,
         start,

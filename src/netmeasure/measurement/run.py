@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from netmeasure.clock import wall_now
+from netmeasure.engine import loading
 from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
+from netmeasure.engine.threads import in_thread
 from netmeasure.errors import MeasureError, NetmeasureError
 from netmeasure.observe import Observer
 from netmeasure.result import ErrorRecord, Interval, Result
@@ -122,6 +124,7 @@ class Run:
             course.stop.set()
         error: BaseException | None = None
         try:
+            await loading.settled()
             await course.run(self._emit)
         except BaseException as exc:
             error = exc
@@ -132,7 +135,10 @@ class Run:
             try:
                 await uninterrupted(course.leave())
             finally:
-                self.result = course.result(started_at, error_record(error))
+                record = error_record(error)
+                self.result = await uninterrupted(
+                    in_thread(lambda: course.result(started_at, record))
+                )
                 course.close()
                 if isinstance(error, MeasureError):
                     error.result = self.result

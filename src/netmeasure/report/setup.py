@@ -13,6 +13,8 @@ from netmeasure.units import duration
 
 #: If there are more data streams than this, their phases are shown as distributions.
 MAX_ROWS = 4
+#: This host's own steps have a row each if they take longer than this; the others share one.
+LONG_NS = 1_000_000
 
 
 def setup_table(result: Result) -> Table:
@@ -26,7 +28,10 @@ def setup_table(result: Result) -> Table:
     for row in _setup_rows(result.setup):
         add_row(table, *row)
     if result.set_up_ns is not None:
-        add_row(table, "total", "", "", duration(result.set_up_ns), "until the first byte")
+        words = "until the first byte"
+        if result.set_up_host_ns:
+            words += f"; {duration(result.set_up_host_ns)} of it this host's"
+        add_row(table, "total", "", "", duration(result.set_up_ns), words)
     return table
 
 
@@ -34,6 +39,21 @@ def _setup_rows(phases: Iterable[Phase]) -> list[tuple[str, str, str, str, str]]
     # repeated transfers are numbered with "#" from the second on; they have a row of their own in
     # the table of their direction
     phases = [phase for phase in phases if "#" not in phase.connection]
+    short = [phase for phase in phases if _is_short(phase)]
+    phases = [phase for phase in phases if not _is_short(phase)]
+    return _rows(phases) + ([_short_row(short)] if short else [])
+
+
+def _is_short(phase: Phase) -> bool:
+    return phase.name == "host" and phase.duration_ns < LONG_NS
+
+
+def _short_row(phases: list[Phase]) -> tuple[str, str, str, str, str]:
+    total = duration(sum(phase.duration_ns for phase in phases))
+    return ("host", "", "", total, f"between the others, in {len(phases)} short steps")
+
+
+def _rows(phases: list[Phase]) -> list[tuple[str, str, str, str, str]]:
     streams = {p.connection for p in phases if p.connection.startswith("stream")}
     if len(streams) <= MAX_ROWS:
         return [_phase_row(phase) for phase in phases]

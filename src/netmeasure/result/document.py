@@ -120,6 +120,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.flows[0].averages.set_up_ns if self.flows else None
 
     @property
+    def set_up_host_ns(self) -> int | None:
+        """Return what of the set-up time this host took, and neither the network nor the server:
+        the event loop was busy or blocked, or a thread waited for a CPU. None if it is unknown."""
+        way = [phase for phase in self.setup if phase.decides]
+        return sum(p.duration_ns for p in way if p.name == "host") if way else None
+
+    @property
     def syn_retransmits(self) -> int | None:
         """Return the SYNs sent again, over all connections; None: no connect was measured."""
         known = [p.syn_retransmits for p in self.setup if p.syn_retransmits is not None]

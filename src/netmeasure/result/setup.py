@@ -11,10 +11,15 @@ import msgspec
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a named part of connection set-up.
 
+    The phases that decide follow each other without gap and without overlap, from the first attempt
+    to the first payload byte. Moments of the network are the kernel's, or a native thread's; what
+    this host took before it went on is a phase of its own, "host".
+
     Attributes:
-        name: resolve, connect, control, hello or first_byte. By URL: resolve, connect, tls,
-            request, first_byte or redirect; of FTP also greeting, auth, login, size, passive,
-            transfer_start or final_reply.
+        name: resolve, connect, control, hello, start or first_byte. By URL: resolve, connect,
+            proxy, tls, request, first_byte (of the answer), first_body_byte (what the server kept
+            back after its head) or redirect; of FTP also greeting, auth, login, type, size,
+            passive, transfer_start or final_reply. Between any of them: host.
         connection: "control" or "stream N"; by FTP "stream N control" or "stream N data".
         start_ns: Its start, from the client's first attempt to reach the server.
         duration_ns: How long it took.
@@ -22,7 +27,8 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
         syn_retransmits: SYNs sent again (tcpi_total_retrans of TCP_INFO, read right after connect);
             None: the phase has no connect, or the kernel does not say.
         address: The address that it is about, such as "192.0.2.1:5201".
-        detail: A remark, such as the TLS version.
+        detail: A remark, such as why a look-up waited, or what kept this host.
+        decides: Whether the first payload byte of the run waited for it.
     """
 
     name: str
@@ -33,6 +39,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     syn_retransmits: int | None = None
     address: str | None = None
     detail: str | None = None
+    decides: bool = False
 
     @property
     def end_ns(self) -> int:

@@ -171,7 +171,7 @@ class Deadlines(Checked, frozen=True, kw_only=True):
         SpecError: A value is not within 0.01 to 86400 s.
     """
 
-    resolve_s: float = 10.0
+    resolve_s: float = 30.0
     connect_s: float = 30.0
     handshake_s: float = 15.0
     stall_s: float = 30.0

@@ -11,9 +11,12 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
+from netmeasure.engine import loading
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import cancel_and_wait, first_of
+from netmeasure.engine.threads import in_thread
+from netmeasure.engine.watch import Watch
 from netmeasure.errors import PeerTimeoutError, StreamError
 from netmeasure.measurement.autostop import AutoStopper, ending_notes
 from netmeasure.measurement.flows import Measured, build_flows
@@ -41,8 +44,6 @@ class Fetch:
         self.spec = spec
         self.stop = asyncio.Event()
         self.step = "connect"
-        # reading certificates takes its time, and is no part of anybody's set-up
-        tls = tls_context(spec) if _wants_tls(spec) else None
         span_s = (spec.limit_s or 0.0) + spec.timing.omit_s if spec.limit_s else 0.0
         self._workload = TransferWorkload(
             TransferPlan(
@@ -56,11 +57,17 @@ class Fetch:
             "receiver" if spec.direction == "download" else "sender",
             spec.streams,
         )
-        self._client = _speaker(spec, self._workload, tls)
+        self._client: Callable[[TransferStream], _Client] | None = None
         self._phases = PhaseLog()
+        self._watch = Watch()
         self._ticker: IntervalClock | None = None
         self._auto_stop = AutoStopper(self._workload, spec)
         self._resources = ResourceLog()
+
+    @staticmethod
+    def load(spec: FetchSpec) -> None:
+        """Start to load the library that a specification needs."""
+        loading.begin(_module(spec))
 
     @property
     def transferring(self) -> bool:
@@ -68,10 +75,14 @@ class Fetch:
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """All transfers, until their own end, the time, the limit or the user ends them."""
+        # reading certificates takes its time, and is no part of a set-up: of this run or another's
+        tls = await in_thread(lambda: tls_context(self.spec)) if _wants_tls(self.spec) else None
+        self._client = _speaker(self.spec, self._workload, tls)
         if self.spec.timing.baseline_s:
             await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
         async with self._resources.running():
-            self._phases = PhaseLog()  # the first attempt is now
+            self._watch.start()
+            self._phases = PhaseLog(self._watch)  # the first attempt is now
             await self._transfer_all(emit)
 
     async def _transfer_all(self, emit: Callable[[Interval], None]) -> None:
@@ -115,6 +126,7 @@ class Fetch:
 
     async def _stream(self, stream: TransferStream, share: int | None) -> None:
         """One stream's transfers."""
+        assert self._client is not None
         client = self._client(stream)
         left, number = share, 0
         try:
@@ -186,7 +198,8 @@ class Fetch:
         await ticker.run()
 
     async def leave(self) -> None:
-        """Emit the last interval. Every thread has been joined by `run`."""
+        """Emit the last interval. Every traffic thread has been joined by `run`."""
+        await self._watch.close()
         if self._ticker is not None:
             self._ticker.last()
 
@@ -199,24 +212,27 @@ class Fetch:
         streams, origin = client.streams, self._workload.origin_ns
         directions = (self.spec.direction,) * self.spec.streams
         auto_stop = self._auto_stop.outcome(stopped=self.stop.is_set() or error is not None)
+        flows = build_flows(
+            Measured(
+                self.spec,
+                directions,
+                client,
+                SideReport(),
+                None if origin is None else origin - self._phases.origin_ns,
+                ids=[stream.id for stream in self._workload.streams],
+                counted_ns=auto_stop.counted_ns if auto_stop else None,
+            )
+        )
         return Result(
             spec=_without_secrets(self.spec),
             complete=error is None,
             error=error,
             started_at=started_at,
             target=public_url(self.spec.url),
-            setup=self._phases.collected(),
-            flows=build_flows(
-                Measured(
-                    self.spec,
-                    directions,
-                    client,
-                    SideReport(),
-                    None if origin is None else origin - self._phases.origin_ns,
-                    ids=[stream.id for stream in self._workload.streams],
-                    counted_ns=auto_stop.counted_ns if auto_stop else None,
-                )
+            setup=self._phases.collected(
+                flows[0].averages.set_up_ns if flows else None, _first_stream(streams)
             ),
+            flows=flows,
             client=client,
             server=SideReport(host=Host(program=_server_name(streams))),
             auto_stop=auto_stop,
@@ -249,8 +265,8 @@ class _Client(Protocol):
 def _speaker(
     spec: FetchSpec, workload: TransferWorkload, tls: ssl.SSLContext | None
 ) -> Callable[[TransferStream], _Client]:
-    """What makes a stream's client. The libraries are loaded here, and not with the package: they
-    take longer to load than everything else, and other kinds of test need none of them."""
+    """Return what makes a stream's client. Its library has been loaded meanwhile (`Fetch.load`) and
+    not with the package, for other kinds of test do not need it."""
     if isinstance(spec, HttpSpec):
         from netmeasure.transfers.http import HttpClient
 
@@ -258,6 +274,11 @@ def _speaker(
     from netmeasure.transfers.ftp import FtpClient
 
     return lambda stream: FtpClient(spec, stream, workload, tls)
+
+
+def _module(spec: FetchSpec) -> str:
+    """Return the name of the module that speaks the protocol of a specification."""
+    return f"{__package__}.{'http' if isinstance(spec, HttpSpec) else 'ftp'}"
 
 
 def _wants_tls(spec: FetchSpec) -> bool:
@@ -269,6 +290,12 @@ def _shares(total: int | None, streams: int) -> list[int | None]:
     if total is None:
         return [None] * streams
     return [total // streams + (index < total % streams) for index in range(streams)]
+
+
+def _first_stream(streams: tuple[StreamReport, ...]) -> str | None:
+    """Return the name of the stream whose first byte was the run's first."""
+    begun = [(s.series.origin_ns, s.id) for s in streams if s.series is not None]
+    return f"stream {min(begun)[1]}" if begun else None
 
 
 def _server_name(streams: tuple[StreamReport, ...]) -> str | None:

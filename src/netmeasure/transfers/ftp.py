@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,8 +19,10 @@ import aioftp
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets
+from netmeasure.engine.payload import random_bytes
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.tasks import first_of
+from netmeasure.engine.watch import Watched
 from netmeasure.errors import (
     FileRefusedError,
     MeasureError,
@@ -35,7 +37,7 @@ from netmeasure.errors import (
 from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
 from netmeasure.spec.fetch import FTP_TYPE
-from netmeasure.transfers.reach import Reach, plain_words, public_url
+from netmeasure.transfers.reach import Reach, Reached, plain_words, public_url
 from netmeasure.transfers.transfer import TransferStream, TransferWorkload
 
 _PORTS = {"ftp": 21, "ftps": 990}
@@ -97,12 +99,14 @@ class FtpClient:
         self._data_name = f"{self._reach.connection} data"
         self._greeting: str | None = None
         self._passive = spec.passive
+        self._watched: Watched | None = None
 
     async def transfer(self, phases: PhaseLog, limit: int | None) -> int:
         """One transfer, of at most `limit` bytes, its steps told to `phases`. Returns the bytes.
         Raises MeasureError."""
         started = now_ns()
         before = self._stream.moved_bytes
+        self._stream.begin_transfer()
         keep = False
         try:
             control = self._control or await self._log_in(phases)
@@ -119,8 +123,14 @@ class FtpClient:
                 await self.close()
         return self._stream.moved_bytes - before
 
+    def _unwatch(self) -> None:
+        """Stop looking at the control connection: payload flows, and every look costs."""
+        if self._watched is not None:
+            self._watched.remove()
+
     async def close(self) -> None:
         """Close the control connection, without a word: what it was in may not be over."""
+        self._unwatch()
         control, self._control = self._control, None
         if control is not None:
             with suppress(ConnectionError):  # it never came to a connection
@@ -130,7 +140,8 @@ class FtpClient:
     # ---- the control connection -----------------------------------------------------------------
 
     async def _log_in(self, phases: PhaseLog) -> _Control:
-        made = await self._reach.connect(self._host, self._port, phases, self._name)
+        reached = await self._reach.connect(self._host, self._port, phases, self._name)
+        made, self._watched = reached.made, reached.watched
         self._address = made.address
         control = self._control = _Control(made, self._tls if self._implicit else None)
         if self._implicit:
@@ -149,12 +160,13 @@ class FtpClient:
                 await control.stream.start_tls(self._tls, self._host)
         async with self._step("login", phases, hint="check user and password"):
             code, _ = await control.command(f"USER {self._user}", ("230", "33x"))
-            if code.matches("33x"):
+        if code.matches("33x"):
+            async with self._step("login", phases, hint="check user and password"):
                 await control.command(f"PASS {self._password}", ("230", "202"))
         if self._protected:
-            async with self._step("auth", phases, hint="this server does not protect data"):
-                await control.command("PBSZ 0", "200")
-                await control.command("PROT P", "200")
+            for command in ("PBSZ 0", "PROT P"):
+                async with self._step("auth", phases, hint="this server does not protect data"):
+                    await control.command(command, "200")
         async with self._step("type", phases):
             await control.command("TYPE I", "200")
         return control
@@ -169,7 +181,7 @@ class FtpClient:
     ) -> AsyncIterator[None]:
         """A phase on the control connection, with its deadline; errors in our own words."""
         deadline_s, where = self._spec.deadlines.handshake_s, f"{self._host}:{self._port}"
-        with phases.measure(name, self._name):
+        with phases.measure(name, self._name, self._watched):
             try:
                 async with asyncio.timeout(deadline_s):
                     yield
@@ -196,7 +208,7 @@ class FtpClient:
 
     # ---- the data connection --------------------------------------------------------------------
 
-    async def _data_connection(self, control: _Control, phases: PhaseLog) -> sockets.Connected:
+    async def _data_connection(self, control: _Control, phases: PhaseLog) -> Reached:
         assert self._address is not None
         port = None
         if self._passive != "pasv":
@@ -216,11 +228,13 @@ class FtpClient:
                 port = _port(control.parse_pasv_response(lines[-1]))
         host, _, *rest = self._address.sockaddr
         there: Any = (host, port, *rest)
-        made = await self._reach.connect_again(
+        reached = await self._reach.connect_again(
             sockets.Address(self._address.family, there), phases, self._data_name
         )
-        self._stream.note_socket(made.sock, made.syn_retransmits)
-        return made
+        if not self._protected:
+            reached.unwatch()  # the native loop sees when its bytes come
+        self._stream.note_socket(reached.made.sock, reached.made.syn_retransmits)
+        return reached
 
     async def _size(self, control: _Control, phases: PhaseLog) -> int | None:
         """What the server says the file's length is; None where it does not say."""
@@ -236,8 +250,8 @@ class FtpClient:
         server's last word is still to come, or never will."""
         spec, stream = self._spec, self._stream
         size = await self._size(control, phases)
-        made = await self._data_connection(control, phases)
-        with made.sock:
+        reached = await self._data_connection(control, phases)
+        with reached:
             first = spec.first_byte or 0
             if spec.last_byte is not None:
                 part = spec.last_byte - first + 1
@@ -252,9 +266,8 @@ class FtpClient:
                 await control.command(f"RETR {self._path}", "1xx")
             self._note(control, size)
             self._workload.begin(self._stream)
-            began, before = now_ns(), stream.moved_bytes
-            await self._drain(made, control, limit)
-            self._first_byte(phases, began)
+            before = stream.moved_bytes
+            await self._drain(reached, control, limit, phases)
             got = stream.moved_bytes - before
         # the data connection is closed first: a server may wait for that with its last word
         if stream.stopping:
@@ -284,25 +297,38 @@ class FtpClient:
             pass
         return ""
 
-    def _first_byte(self, phases: PhaseLog, began_ns: int) -> None:
-        first = self._stream.first_of_transfer_ns
-        if first is not None:
-            phases.add("first_byte", self._data_name, began_ns, max(began_ns, first))
+    @contextmanager
+    def _first_byte(self, phases: PhaseLog, detail: str | None = None) -> Iterator[None]:
+        """Record the wait for the first byte of the block, also where that fails later on."""
+        began_ns = now_ns()
+        self._unwatch()
+        try:
+            yield
+        finally:
+            first_ns = self._stream.arrived_of_transfer_ns
+            if first_ns is not None:
+                end_ns = max(began_ns, first_ns)
+                phases.add("first_byte", self._data_name, began_ns, end_ns, detail=detail)
 
-    async def _drain(self, made: sockets.Connected, control: _Control, limit: int | None) -> None:
+    async def _drain(
+        self, reached: Reached, control: _Control, limit: int | None, phases: PhaseLog
+    ) -> None:
         stream = self._stream
         if not self._protected:
-            made.sock.setblocking(True)
-            await stream.receive(made.sock, limit=limit)
+            reached.made.sock.setblocking(True)
+            with self._first_byte(phases):
+                await stream.receive(reached.made.sock, limit=limit)
             return
-        reader, writer = await self._protect(made, control)
+        reader, writer = await self._protect(reached, control, phases)
         try:
-            await first_of(self._through_library(reader, limit), stream.stopped.wait())
+            stream.expect(reached.watched, now_ns())
+            with self._first_byte(phases):
+                await first_of(self._through_library(reader, limit), stream.stopped.wait())
         finally:
             writer.transport.abort()
 
     async def _protect(
-        self, made: sockets.Connected, control: _Control
+        self, reached: Reached, control: _Control, phases: PhaseLog
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """TLS on the data connection, in the control connection's session: servers insist on it."""
         session = control.stream.writer.transport.get_extra_info("ssl_object")
@@ -310,10 +336,14 @@ class FtpClient:
             ssl.PROTOCOL_TLS_CLIENT, context=session.context, session=session.session
         )
         try:
-            async with asyncio.timeout(self._spec.deadlines.handshake_s):
-                return await asyncio.open_connection(
-                    sock=made.sock, ssl=context, server_hostname=self._host, limit=_READ_BYTES
-                )
+            with phases.measure("tls", self._data_name, reached.watched):
+                async with asyncio.timeout(self._spec.deadlines.handshake_s):
+                    return await asyncio.open_connection(
+                        sock=reached.made.sock,
+                        ssl=context,
+                        server_hostname=self._host,
+                        limit=_READ_BYTES,
+                    )
         except TimeoutError:
             raise PeerTimeoutError("no TLS on the data connection in time", phase="tls") from None
         except (ssl.SSLError, OSError) as exc:
@@ -329,17 +359,18 @@ class FtpClient:
 
     async def _upload(self, control: _Control, phases: PhaseLog, limit: int | None) -> None:
         stream = self._stream
-        made = await self._data_connection(control, phases)
-        with made.sock:
+        reached = await self._data_connection(control, phases)
+        with reached:
             async with self._step("transfer_start", phases):
                 await control.command(f"STOR {self._path}", "1xx")
             self._note(control, None)
             self._workload.begin(self._stream)
             if self._protected:
-                await self._send_through_library(made, control, limit)
+                await self._send_through_library(reached, control, limit, phases)
             else:
-                made.sock.setblocking(True)
-                loop = await stream.send(made.sock, limit=limit, half_close=True)
+                reached.made.sock.setblocking(True)
+                with self._first_byte(phases, "acknowledged"):
+                    loop = await stream.send(reached.made.sock, limit=limit, half_close=True)
                 if loop.reason == "error":
                     failure = f"sending to {stream.remote} failed: {stream.error}"
                     reason = await self._reason(control, phases)
@@ -347,21 +378,22 @@ class FtpClient:
         await self._final_reply(control, phases)
 
     async def _send_through_library(
-        self, made: sockets.Connected, control: _Control, limit: int | None
+        self, reached: Reached, control: _Control, limit: int | None, phases: PhaseLog
     ) -> None:
         stream = self._stream
-        block = bytes(stream.plan.block_bytes)
-        _, writer = await self._protect(made, control)
+        block = random_bytes(stream.plan.block_bytes)
+        _, writer = await self._protect(reached, control, phases)
         # asyncio's TLS pauses at a limit, not above it: with 0 it would never go on
         writer.transport.set_write_buffer_limits(1, 0)
         left = limit
         try:
-            while not stream.stopping and left != 0:
-                piece = block if left is None else block[: min(left, len(block))]
-                writer.write(piece)
-                await writer.drain()
-                stream.count(len(piece))
-                left = None if left is None else left - len(piece)
+            with self._first_byte(phases, "sent"):
+                while not stream.stopping and left != 0:
+                    piece = block if left is None else block[: min(left, len(block))]
+                    writer.write(piece)
+                    await writer.drain()
+                    stream.count(len(piece))
+                    left = None if left is None else left - len(piece)
             writer.close()
             with suppress(ssl.SSLError):  # a server that answers close_notify with a FIN
                 await writer.wait_closed()

@@ -64,6 +64,7 @@ class HttpClient:
         the bytes of the body. Raises MeasureError."""
         started = now_ns()
         before = self._stream.moved_bytes
+        self._stream.begin_transfer()
         if self._spec.direction == "upload":
             await self._upload(phases, limit)
         else:
@@ -81,9 +82,8 @@ class HttpClient:
     async def _download(self, phases: PhaseLog, limit: int | None, started: int) -> None:
         url = self._spec.url
         for _ in range(self._spec.max_redirects + 1):
-            hop_started = now_ns()
             hop = await self._hop(url, phases)
-            keep = False
+            keep, moved = False, None
             try:
                 try:
                     response = await self._get(hop, phases)
@@ -96,10 +96,11 @@ class HttpClient:
                     response = await self._get(hop, phases)
                 location = response.headers.get("Location")
                 if response.status in _REDIRECTS and location is not None:
-                    url = self._redirected(url, location, response.status, phases, hop_started)
+                    url = self._redirected(url, location)
+                    moved = (hop.answered_ns, f"{response.status} to {public_url(url)}")
                     continue
                 self._check_status(response, "GET")
-                await self._body(hop, response, limit, started)
+                await self._body(hop, response, limit, started, phases)
                 keep = self._spec.keep_connections and not self._stream.stopping
                 return
             finally:
@@ -107,15 +108,18 @@ class HttpClient:
                     self._kept = hop
                 else:
                     await hop.close()
+                if moved is not None:
+                    noticed_ns, detail = moved
+                    connection = self._reach.connection
+                    phases.add("redirect", connection, noticed_ns, now_ns(), detail=detail)
         raise RemoteProtocolError(
             f"more than {self._spec.max_redirects} redirects, the last to {public_url(url)}",
             phase="request",
             hint="the server sends its clients in a circle, or give the last URL",
         )
 
-    def _redirected(
-        self, url: str, location: str, status: int, phases: PhaseLog, started: int
-    ) -> str:
+    def _redirected(self, url: str, location: str) -> str:
+        """Return where a redirect leads. Raises RemoteProtocolError for what is no URL of HTTP."""
         try:
             target = urljoin(url, location)
             good = origin(target)[0] in PORTS and urlsplit(target).hostname
@@ -128,8 +132,6 @@ class HttpClient:
                 phase="request",
             )
         self._redirects += 1
-        detail = f"{status} to {shown}"
-        phases.add("redirect", self._reach.connection, started, now_ns(), detail=detail)
         return target
 
     async def _get(self, hop: Hop, phases: PhaseLog) -> Response:
@@ -185,8 +187,28 @@ class HttpClient:
                 hint="ask for the whole file",
             )
 
-    async def _body(self, hop: Hop, response: Response, limit: int | None, started: int) -> None:
+    async def _body(
+        self,
+        hop: Hop,
+        response: Response,
+        limit: int | None,
+        started: int,
+        phases: PhaseLog,
+    ) -> None:
         """Drain the body: natively where its end is known and nothing has to be taken apart."""
+        came = response.content.total_bytes > 0  # some of it, with the head
+        if not came:
+            self._stream.expect(hop.watched, hop.sent_ns)
+        try:
+            await self._drain(hop, response, limit, started)
+        finally:
+            hop.unwatch()
+            first_ns = self._stream.arrived_of_transfer_ns
+            if not came and first_ns is not None and first_ns > hop.answered_ns:
+                name = self._reach.connection
+                phases.add("first_body_byte", name, hop.answered_ns, first_ns)
+
+    async def _drain(self, hop: Hop, response: Response, limit: int | None, started: int) -> None:
         stream = self._stream
         transport = hop.transport(response)
         self._note(response)
@@ -203,6 +225,7 @@ class HttpClient:
             leading, leading_ns = _take(response.content), now_ns()
             open_still = transport is not None and not transport.is_closing()
             if leading < (wanted or 0) and open_still and not response.content.is_eof():
+                hop.unwatch()
                 sock = handover.take_over(transport)
                 with sock:
                     await stream.receive(
@@ -256,6 +279,7 @@ class HttpClient:
                         f"no answer to the upload in {self._spec.deadlines.handshake_s:g} s",
                         phase="results",
                     ) from None
+                self._tell_first_byte(hop, phases)
                 sent_ns = min(self._stream.loop.last_ns or answered_ns, answered_ns)
                 phases.add("final_reply", self._reach.connection, sent_ns, answered_ns)
                 self._note(response)
@@ -266,6 +290,19 @@ class HttpClient:
                 await cancel_and_wait(asking)
         finally:
             await hop.close()
+
+    def _tell_first_byte(self, hop: Hop, phases: PhaseLog) -> None:
+        """Record how long the first byte of an upload was on its way."""
+        first_ns = self._stream.first_of_transfer_ns
+        if first_ns is not None:
+            by_library = hop.url.startswith("https:")
+            phases.add(
+                "first_byte",
+                self._reach.connection,
+                hop.sent_ns,
+                max(hop.sent_ns, first_ns),
+                detail="sent" if by_library else "acknowledged",
+            )
 
     # ---- connections ----------------------------------------------------------------------------
 
@@ -279,11 +316,11 @@ class HttpClient:
         parts = urlsplit(url)
         proxy = _proxy_for(url) if self._spec.proxy else None
         where = urlsplit(proxy) if proxy else parts
-        made = await self._reach.connect(
+        reached = await self._reach.connect(
             where.hostname or "", where.port or PORTS.get(where.scheme, 80), phases
         )
-        self._stream.note_socket(made.sock, made.syn_retransmits)
-        return Hop(url, proxy, made, self._reach.connection, self._tls)
+        self._stream.note_socket(reached.made.sock, reached.made.syn_retransmits)
+        return Hop(url, proxy, reached, self._reach.connection, self._tls)
 
     def _note(self, response: Response) -> None:
         version = response.version

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
 
 from netmeasure.engine import handover
+from netmeasure.engine.payload import random_bytes
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.transfers.transfer import TransferStream, TransferWorkload
 
@@ -92,7 +92,7 @@ class Body(payload.Payload):
 
     async def _through_library(self, writer: AbstractStreamWriter) -> None:
         size = self._stream.plan.block_bytes
-        block = os.urandom(size)
+        block = random_bytes(size)
         left = self._limit
         while not self._stream.stopping and left != 0:
             piece = block if left is None else block[: min(left, size)]
@@ -107,4 +107,4 @@ def _chunk(size: int) -> tuple[bytes, int]:
     """A chunk of a chunked body (RFC 9112 7.1) that takes `size` bytes with its frame, or a few
     less; and how many of them are data."""
     data = size - len(f"{size:x}") - 2 * len(_CHUNK_END)
-    return f"{data:x}".encode() + _CHUNK_END + os.urandom(data) + _CHUNK_END, data
+    return f"{data:x}".encode() + _CHUNK_END + random_bytes(data) + _CHUNK_END, data

@@ -17,6 +17,7 @@ from aiohttp.connector import Connection
 from netmeasure.clock import now_ns
 from netmeasure.engine import handover, sockets
 from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.watch import Watched, stretches
 from netmeasure.errors import (
     MeasureError,
     PeerClosedError,
@@ -24,7 +25,7 @@ from netmeasure.errors import (
     RemoteProtocolError,
     TlsError,
 )
-from netmeasure.transfers.reach import plain_words, public_url
+from netmeasure.transfers.reach import Reached, plain_words, public_url
 
 PORTS = {"http": 80, "https": 443}
 
@@ -36,17 +37,21 @@ class Hop:
         self,
         url: str,
         proxy: str | None,
-        made: sockets.Connected,
+        reached: Reached,
         connection: str,
         tls: ssl.SSLContext | None,
     ) -> None:
         self.url = url
         self._url = public_url(url)  # the library would make credentials of its own of the rest
         self._proxy = proxy
+        made = reached.made
         self._made = made
+        self._reached = reached
         self._connection = connection
         self._ready_ns = made.end_ns
-        self._sent_ns = made.end_ns
+        #: when the request was sent, and when its answer was noticed
+        self.sent_ns = made.end_ns
+        self.answered_ns = made.end_ns
         self._fresh: handover.Opened | None = handover.Opened.from_socket(made.sock)
         connector = aiohttp.TCPConnector(
             resolver=_Known(made.address),
@@ -85,7 +90,7 @@ class Hop:
             self._ready = True
 
         async def sent(*_: object) -> None:
-            self._sent_ns = now_ns()
+            self.sent_ns = now_ns()
 
         trace.on_connection_create_end.append(connected)
         trace.on_request_headers_sent.append(sent)
@@ -111,16 +116,34 @@ class Hop:
                 proxy=self._proxy,
                 allow_redirects=False,
             )
-        answered, name = now_ns(), self._connection
-        if fresh and self._ready_ns > began and urlsplit(self._url).scheme == "https":
-            phases.add("tls", name, began, self._ready_ns)
-        since = max(began, self._ready_ns) if fresh else began
-        phases.add("request", name, since, max(since, self._sent_ns))
-        if body is None:
-            phases.add("first_byte", name, max(since, self._sent_ns), answered)
+        self.answered_ns = now_ns()
+        self._tell(phases, began, fresh=fresh, answers=body is None)
         assert isinstance(response, Response)
         self._response = response
         return response
+
+    def _tell(self, phases: PhaseLog, began: int, *, fresh: bool, answers: bool) -> None:
+        """Record the steps of a request; `answers`: its answer is what set-up waits for."""
+        name, watched = self._connection, self._reached.watched
+        since = max(began, self._ready_ns) if fresh else began
+        if fresh and self._ready_ns > began and urlsplit(self._url).scheme == "https":
+            if self._proxy is not None and (seen := stretches(watched)):
+                phases.add("proxy", name, began, max(began, seen[0].arrived_ns))
+                began = max(began, seen[0].taken_ns or seen[0].arrived_ns)
+            phases.add_answered("tls", name, began, self._ready_ns, watched)
+        self.sent_ns = max(since, self.sent_ns)
+        phases.add("request", name, since, self.sent_ns)
+        if answers:
+            phases.add_answered("first_byte", name, self.sent_ns, self.answered_ns, watched)
+
+    @property
+    def watched(self) -> Watched | None:
+        """What is seen of the connection until its payload flows."""
+        return self._reached.watched
+
+    def unwatch(self) -> None:
+        """Stop looking at the connection."""
+        self._reached.unwatch()
 
     @property
     def _step(self) -> str:
@@ -163,6 +186,8 @@ class Hop:
         return connection.transport if connection is not None else None
 
     async def close(self) -> None:
+        """Close the connection at once."""
+        self.unwatch()
         if self._response is not None:
             transport = self.transport(self._response)
             if transport is not None:

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import socket
 import ssl
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from netmeasure.clock import now_ns
 from netmeasure.engine import sockets, sockopts
 from netmeasure.engine.phases import PhaseLog
-from netmeasure.errors import ConnectError, TlsError
+from netmeasure.engine.watch import Watched
+from netmeasure.errors import TlsError
 from netmeasure.spec import FetchSpec, parse_pin
 
 #: Characters of a library's message that are passed on.
 MAX_WORDS = 160
+
+
+class Reached(NamedTuple):
+    """A new connection, and what is seen of it until its payload flows."""
+
+    made: sockets.Connected
+    watched: Watched | None
+
+    def unwatch(self) -> None:
+        """Stop looking at the connection; calling it again does nothing."""
+        if self.watched is not None:
+            self.watched.remove()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self.unwatch()
+        self.made.sock.close()
 
 
 class Reach:
@@ -27,53 +46,35 @@ class Reach:
 
     async def connect(
         self, host: str, port: int, phases: PhaseLog, connection: str | None = None
-    ) -> sockets.Connected:
-        """Look the name up (or take its pin), connect to the first address that answers, watch it.
-        Raises MeasureError."""
+    ) -> Reached:
+        """Look the name up (or take its pin), and connect to the first address that answers. Raises
+        MeasureError."""
         spec, name = self._spec, connection or self.connection
         pinned = self._pins.get((host.lower(), port))
-        with phases.measure("resolve", name):
-            addresses = await sockets.resolve(
-                pinned or host, port, spec.options.family, spec.deadlines.resolve_s
-            )
-        start = now_ns()
-        try:
-            made = await sockets.connect_first(
-                addresses, spec.options, spec.deadlines.connect_s, port_offset=self._index
-            )
-        except ConnectError as exc:
-            phases.add("connect", name, start, now_ns(), detail=exc.code)
-            raise
-        self._told(made, name, phases)
-        return made
+        addresses = await phases.looked_up(
+            name,
+            sockets.resolve(pinned or host, port, spec.options.family, spec.deadlines.resolve_s),
+        )
+        connecting = sockets.connect_first(
+            addresses, spec.options, spec.deadlines.connect_s, port_offset=self._index
+        )
+        return self._ready(await phases.connected(name, connecting), phases)
 
     async def connect_again(
         self, address: sockets.Address, phases: PhaseLog, connection: str
-    ) -> sockets.Connected:
-        """Connect to one known address."""
-        start = now_ns()
-        try:
-            made = await sockets.connect_one(
-                address, self._spec.options, self._spec.deadlines.connect_s
-            )
-        except ConnectError as exc:
-            phases.add("connect", connection, start, now_ns(), detail=exc.code)
-            raise
-        self._told(made, connection, phases)
-        return made
+    ) -> Reached:
+        """Connect to one known address. Raises MeasureError."""
+        connecting = sockets.connect_one(
+            address, self._spec.options, self._spec.deadlines.connect_s
+        )
+        return self._ready(await phases.connected(connection, connecting), phases)
 
-    def _told(self, made: sockets.Connected, connection: str, phases: PhaseLog) -> None:
+    def _ready(self, made: sockets.Connected, phases: PhaseLog) -> Reached:
+        watched = phases.watch(made.sock)
         sockopts.watch_peer(made.sock, self._spec.deadlines.vanished_s)
         # a request must not wait for the acknowledgement of the one before (Nagle)
         made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        phases.add(
-            "connect",
-            connection,
-            made.start_ns,
-            made.end_ns,
-            syn_retransmits=made.syn_retransmits,
-            address=str(made.address),
-        )
+        return Reached(made, watched)
 
 
 def tls_context(spec: FetchSpec) -> ssl.SSLContext:

@@ -20,7 +20,9 @@ from netmeasure._fast.tcp import Receiver, Sender
 from netmeasure._fast.worker import Group, Stream, Tally
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets, tcpinfo
+from netmeasure.engine.payload import random_bytes
 from netmeasure.engine.threads import TrafficThread
+from netmeasure.engine.watch import Watched, arrival, stretches
 from netmeasure.errors import StreamError
 from netmeasure.result import (
     Role,
@@ -83,6 +85,8 @@ class TransferStream:
         self._samples: list[tuple[int, bytes]] = []
         self._running: tuple[Stream, Group, socket.socket] | None = None
         self._first_of_transfer_ns: int | None = None
+        self._arrived_of_transfer_ns: int | None = None
+        self._expected: tuple[Watched | None, int] = (None, 0)
 
     @property
     def stopping(self) -> bool:
@@ -154,7 +158,29 @@ class TransferStream:
         if count:
             moment = now_ns()
             self.loop.add(count, moment)
-            self._first_of_transfer_ns = self._first_of_transfer_ns or moment
+            if self._first_of_transfer_ns is None:
+                self._first_of_transfer_ns = moment
+                self._arrived_of_transfer_ns = self._arrived(moment)
+
+    def expect(self, watched: Watched | None, since_ns: int) -> None:
+        """Note that the first byte of the transfer under way comes later than `since_ns`, on a
+        socket that is watched until it is counted."""
+        self._expected = (watched, since_ns)
+
+    def _arrived(self, counted_ns: int) -> int:
+        watched, since_ns = self._expected
+        self._expected = (None, 0)
+        if watched is None:
+            return counted_ns
+        seen = stretches(watched)
+        watched.remove()
+        return arrival(seen, since_ns, counted_ns)
+
+    @property
+    def arrived_of_transfer_ns(self) -> int | None:
+        """When the first body byte of the transfer under way reached this host, or was
+        acknowledged; None: not yet."""
+        return self._arrived_of_transfer_ns
 
     @property
     def first_of_transfer_ns(self) -> int | None:
@@ -183,6 +209,10 @@ class TransferStream:
         self.set_ups_ns.append(first - started_ns)
         self.in_body = False
         self._first_of_transfer_ns = None
+
+    def begin_transfer(self) -> None:
+        """Forget the moments of the transfer before."""
+        self._first_of_transfer_ns = self._arrived_of_transfer_ns = None
 
     async def receive(
         self, sock: socket.socket, *, limit: int | None, leading: int = 0, leading_ns: int = 0
@@ -218,7 +248,7 @@ class TransferStream:
         group = Group(limit or 0)
         size = len(block) or self.plan.block_bytes
         source_fd = -1
-        payload = block or os.urandom(size)
+        payload = block or random_bytes(size)
         if self.plan.send_mode == "sendfile":
             source_fd = os.memfd_create("netmeasure-payload", os.MFD_CLOEXEC)
         try:
@@ -259,9 +289,17 @@ class TransferStream:
             before = self.loop.bytes
             self.loop.absorb(loop, payload, whole)
             self.native_bytes += self.loop.bytes - before
-            self._first_of_transfer_ns = self._first_of_transfer_ns or loop.first_ns
+            self._note_first(loop)
             self._keep(loop.samples())
         return loop
+
+    def _note_first(self, loop: Stream) -> None:
+        """Take over when a native loop's first byte came, if it is the transfer's first."""
+        first_ns = loop.series()[0]
+        if self._first_of_transfer_ns is None and first_ns is not None:
+            arrived_ns = loop.arrived_ns if isinstance(loop, Receiver) else None
+            self._first_of_transfer_ns = first_ns
+            self._arrived_of_transfer_ns = min(arrived_ns or first_ns, first_ns)
 
     def _keep(self, samples: Sequence[tuple[int, bytes]]) -> None:
         self._samples += samples

@@ -19,8 +19,10 @@ from typing import Protocol
 import msgspec
 
 from netmeasure import analysis
+from netmeasure._fast.tcp import Receiver
 from netmeasure._fast.worker import Group, Stream
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
+from netmeasure.engine.payload import random_bytes
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import StreamError
 from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport, TcpInfo
@@ -69,7 +71,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def payload(self, size: int) -> bytes:
         """What a stream sends, again and again."""
-        return (DIGITS * (size // len(DIGITS) + 1))[:size] if self.repeating else os.urandom(size)
+        return (DIGITS * (size // len(DIGITS) + 1))[:size] if self.repeating else random_bytes(size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +219,12 @@ class Workload(ABC):
         """What a stream has received so far, in the unit in which the peer says what it sent:
         bytes, or datagrams for UDP."""
         return next(s.loop.bytes for s in self._streams if s.id == stream_id)
+
+    def arrived_ns(self, stream_id: int) -> int | None:
+        """Return when the first bytes of a stream reached this host, as the kernel says; None where
+        this end sends, nothing came, or the kernel does not say."""
+        loop = next(s.loop for s in self._streams if s.id == stream_id)
+        return loop.arrived_ns if isinstance(loop, Receiver) else None
 
     def ids(self, role: Role) -> tuple[int, ...]:
         return tuple(stream.id for stream in self._streams if stream.role == role)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from msgspec.structs import replace
 
@@ -16,7 +16,8 @@ from netmeasure.clock import now_ns
 from netmeasure.engine import sockets, sockopts
 from netmeasure.engine.hello import greet
 from netmeasure.engine.phases import PhaseLog
-from netmeasure.errors import ConnectError, MeasureError, StreamError
+from netmeasure.engine.watch import Watch, Watched
+from netmeasure.errors import MeasureError, StreamError
 from netmeasure.protocol import make_hello, stream_tag
 from netmeasure.spec import PeerSpec, UdpSpec
 
@@ -35,6 +36,8 @@ class Connector:
     ) -> None:
         self.phases = PhaseLog()
         self._control_mss_bytes = control_mss_bytes
+        self._watch = Watch()
+        self._watched: Watched | None = None
         self._spec = spec
         self._host = host
         self._port = port
@@ -48,26 +51,46 @@ class Connector:
             raise MeasureError("not connected yet")
         return self._address
 
-    def restart(self) -> None:
-        """Count phases from now on: the first attempt to reach the server follows."""
-        self.phases = PhaseLog()
+    def begin(self) -> None:
+        """Start the clock of set-up: the first attempt to reach the server follows."""
+        self._watch.start()
+        self.phases = PhaseLog(self._watch)
 
     async def connect_control(self) -> socket.socket:
         """Resolve the host, and return a socket connected to the first address that answers."""
         deadlines = self._spec.deadlines
         options = replace(self._spec.options, mss_bytes=self._control_mss_bytes)
-        with self.phases.measure("resolve", "control"):
-            addresses = await sockets.resolve(
-                self._host, self._port, options.family, deadlines.resolve_s
-            )
-        made = await self._timed_connect(
+        addresses = await self.phases.looked_up(
+            "control",
+            sockets.resolve(self._host, self._port, options.family, deadlines.resolve_s),
+        )
+        made = await self.phases.connected(
             "control", sockets.connect_first(addresses, options, deadlines.connect_s)
         )
+        self._watched = self.phases.watch(made.sock)
         sockopts.watch_peer(made.sock, deadlines.vanished_s)
         if options.keepalive is not None:
             sockopts.set_keepalive(made.sock, options.keepalive)
         self._address = made.address
         return made.sock
+
+    def answered(self, name: str) -> AbstractContextManager[None]:
+        """Record a phase of the control connection that ends with a message of the server."""
+        return self.phases.measure(name, "control", self._watched)
+
+    def add_start(self, begun_ns: int) -> None:
+        """Record how long the senders waited until the server started the test, just now."""
+        self.phases.add_answered("start", "control", begun_ns, now_ns(), self._watched)
+
+    def end_set_up(self) -> None:
+        """Stop watching the control connection: payload flows, and time stamps cost CPU time."""
+        if self._watched is not None:
+            self._watched.remove()
+
+    async def leave(self) -> None:
+        """End the watching thread."""
+        self.end_set_up()
+        await self._watch.close()
 
     async def open_stream(
         self, index: int, number: int, heard: Callable[[], bool], *, extended: bool
@@ -118,7 +141,7 @@ class Connector:
         """Open a TCP stream: connect, and send the cookie of the test it belongs to."""
         deadlines = self._spec.deadlines
         name = f"stream {number}"
-        made = await self._timed_connect(name, self._connect_again(index))
+        made = await self.phases.connected(name, self._connect_again(index))
         hello = self._cookie.encode() + b"\0"
         if extended:
             hello += stream_tag(number)
@@ -145,22 +168,3 @@ class Connector:
         return await sockets.connect_one(
             self.address, self._spec.options, deadline_s, port_offset=index
         )
-
-    async def _timed_connect(
-        self, connection: str, connecting: Coroutine[Any, Any, sockets.Connected]
-    ) -> sockets.Connected:
-        start = now_ns()
-        try:
-            made = await connecting
-        except ConnectError as exc:
-            self.phases.add("connect", connection, start, now_ns(), detail=exc.code)
-            raise
-        self.phases.add(
-            "connect",
-            connection,
-            made.start_ns,
-            made.end_ns,
-            syn_retransmits=made.syn_retransmits,
-            address=str(made.address),
-        )
-        return made

@@ -65,23 +65,24 @@ def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -
     if workload is not None and workload.origin_ns is not None:
         origin_ns = workload.origin_ns - phases.origin_ns
         _add_first_bytes(phases, outcome.client, workload)
+    flows = build_flows(
+        Measured(
+            outcome.spec,
+            outcome.directions,
+            outcome.client,
+            server,
+            origin_ns,
+            counted_ns=auto_stop.counted_ns if auto_stop else None,
+        )
+    )
     return Result(
         spec=outcome.spec,
         complete=error is None,
         error=error,
         started_at=started_at,
         target=outcome.target,
-        setup=phases.collected(),
-        flows=build_flows(
-            Measured(
-                outcome.spec,
-                outcome.directions,
-                outcome.client,
-                server,
-                origin_ns,
-                counted_ns=auto_stop.counted_ns if auto_stop else None,
-            )
-        ),
+        setup=phases.collected(flows[0].averages.set_up_ns if flows else None, by_thread=True),
+        flows=flows,
         client=outcome.client,
         server=server,
         peer_extended=outcome.announcement is not None,
@@ -110,16 +111,19 @@ def _server_output(outcome: Outcome) -> str | None:
 
 
 def _add_first_bytes(phases: PhaseLog, client: SideReport, workload: Workload) -> None:
-    """Add the last phase of set-up: from the moment at which all streams were open to the first
-    byte of each."""
+    """Add the last phase of set-up: to the first byte of each stream, for a receiver from the
+    moment at which all streams were open, for a sender from when it was let go."""
     begun_ns, zero_ns = workload.begun_ns or 0, workload.origin_ns or 0
     for stream in client.streams:
         if stream.series is not None:
+            counted_ns = zero_ns + stream.series.origin_ns
+            start_ns = begun_ns if stream.role == "receiver" else zero_ns
+            arrived_ns = workload.arrived_ns(stream.id) or counted_ns
             phases.add(
                 "first_byte",
                 f"stream {stream.id}",
-                begun_ns,
-                zero_ns + stream.series.origin_ns,
+                start_ns,
+                max(start_ns, min(arrived_ns, counted_ns)),
                 detail=_counted(stream),
             )
 

@@ -17,7 +17,7 @@ from netmeasure.engine import sockets
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import all_of, first_of, one_by_one
-from netmeasure.engine.threads import check_cpu
+from netmeasure.engine.threads import check_cpu, in_thread
 from netmeasure.errors import MeasureError, PeerClosedError, PeerTimeoutError
 from netmeasure.measurement import roles
 from netmeasure.measurement.side_report import own_report
@@ -94,6 +94,7 @@ class PeerTest:
         """Take all steps, and give each interval to `emit` when it is over."""
         self._check_host()
         await self._rest()
+        self._connector.begin()
         channel = ControlChannel(await self._connector.connect_control(), Side.CLIENT)
         self._client_control = ClientControl(channel, self._connector.address, self._spec.deadlines)
         self.step = "control"
@@ -128,15 +129,15 @@ class PeerTest:
         """Measure what this host does before the test, where that is asked for."""
         if baseline_s := self._spec.timing.baseline_s:
             await first_of(self._resources.rest(baseline_s), self._stopped())
-            self._connector.restart()
 
     async def _stopped(self) -> None:
         await self.stop.wait()
 
     async def _shake_hands(self) -> None:
         control = self._control
-        with self._connector.phases.measure("control", "control"):
+        with self._connector.answered("control"):
             await control.introduce(self._cookie)
+        with self._connector.answered("control"):
             self._choose_datagram_size(control.channel.mss_bytes)
             await control.propose(client_parameters(self._spec, self._token()))
             self._observer.on_accepted(control_facts(control.channel, self._cookie))
@@ -201,8 +202,11 @@ class PeerTest:
         workload.begin()
         await control.expect(Kind.TEST_START)
         await control.expect(Kind.TEST_RUNNING)
+        if workload.ids("sender"):
+            self._connector.add_start(workload.begun_ns or 0)
         self._observer.on_opening(self._opening(workload))
         workload.start()
+        self._connector.end_set_up()
         self._data = ClientData(workload, self._spec, control, path, emit, self.stop)
         async with self._resources.running():
             await self._data.run()
@@ -227,7 +231,7 @@ class PeerTest:
         control, deadlines = self._control, self._spec.deadlines
         drained_s = deadlines.drain_s + deadlines.results_s
         await control.expect(Kind.EXCHANGE_RESULTS, deadline_s=drained_s)
-        mine = wire_results(self._report(), extended=control.extended)
+        mine = await in_thread(lambda: wire_results(self._report(), extended=control.extended))
         await control.send(Kind.CLIENT_RESULTS, mine, deadline_s=deadlines.results_s)
         message = await control.expect(Kind.SERVER_RESULTS, deadline_s=drained_s)
         self._peer_results = message.payload
@@ -257,8 +261,10 @@ class PeerTest:
             await self._workload.join()
         if self._data is not None:
             self._data.last_interval()
+        self._connector.end_set_up()  # the control connection is open until it is not watched
         if self._client_control is not None:
-            await self._client_control.leave()
+            await self._client_control.leave()  # at once: the server has seen the streams break
+        await self._connector.leave()
 
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
         """Return the Result of the test, complete without an error. Call after `leave`."""

@@ -18,6 +18,7 @@ from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import first_of, uninterrupted
+from netmeasure.engine.threads import in_thread
 from netmeasure.errors import (
     MeasureError,
     NetmeasureError,
@@ -174,7 +175,7 @@ class Session:
             try:
                 await uninterrupted(self._leave(error))
             finally:
-                self._conclude(error)
+                await uninterrupted(self._conclude(error))
 
     async def _announce(self, agreed: Agreement) -> None:
         """Tell a netmeasure client what this server is."""
@@ -261,7 +262,12 @@ class Session:
             raise failure(message)
         self._client_results = message.payload
         await data.take_rest(message.payload)
-        mine = wire_results(self._report(), extended=agreed.extended, peer=message.payload)
+        mine = await first_of(
+            self._no_results(),  # first: what has been received counts
+            in_thread(
+                lambda: wire_results(self._report(), extended=agreed.extended, peer=message.payload)
+            ),
+        )
         self._notifier.last_interval()
         workload.close()
         if agreed.parameters.get_server_output:
@@ -277,6 +283,10 @@ class Session:
 
     async def _receive(self, deadline_s: float | None) -> Message:
         return await self._control.receive(deadline_s=deadline_s)
+
+    async def _no_results(self) -> PeerResults:
+        """Raise what a client's message stands for that comes before the server's results."""
+        raise failure(await self._receive(None))
 
     async def _control_failure(self) -> None:
         raise failure(await self._receive(None))
@@ -308,9 +318,9 @@ class Session:
         except MeasureError:
             pass  # the client has gone already
 
-    def _conclude(self, error: BaseException | None) -> None:
+    async def _conclude(self, error: BaseException | None) -> None:
         """Set `result` or `refusal`, and notify the observer."""
-        self.result = self._build_result(error)
+        self.result = await in_thread(lambda: self._build_result(error))
         left = isinstance(error, PeerClosedError | PeerTerminatedError | asyncio.CancelledError)
         if self.result is None and not left:
             self.refusal = str(error)

@@ -1,0 +1,164 @@
+"""Looks host names up, and asks again while the user's deadline lasts.
+
+An address is no question to anybody and is read on the spot. A name is looked up by the system's
+resolver (getaddrinfo(3)) in a thread of its own: that may wait for seconds, can't be interrupted,
+and notes its start and end where a busy event loop does not move them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from netmeasure.clock import now_ns, seconds
+from netmeasure.errors import NameNotFoundError, PeerTimeoutError
+from netmeasure.spec import Family
+
+FAMILIES: dict[Family, int] = {
+    "any": socket.AF_UNSPEC,
+    "ipv4": socket.AF_INET,
+    "ipv6": socket.AF_INET6,
+}
+#: A resolver that fails at once, as without a network, is asked again after these pauses.
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
+#: One that only ever fails at once is believed after so long: its answer costs no time, so it does
+#: not come from the network.
+AT_ONCE_S, BELIEVED_AFTER_S = 1.0, 3.0
+#: How long the resolver waits for an answer before it asks again, unless told (resolv.conf(5)).
+RETRY_STEP_S = 5.0
+_CONFIGURATION = Path("/etc/resolv.conf")
+
+#: (family, type, protocol, canonical name, socket address), as getaddrinfo gives them
+Entry = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
+
+
+class LookedUp(NamedTuple):
+    """The addresses of a name, and what they cost (CLOCK_MONOTONIC ns). `detail` explains it."""
+
+    entries: list[Entry]
+    start_ns: int
+    end_ns: int
+    detail: str | None = None
+
+
+async def look_up(host: str, port: int, family: Family, deadline_s: float) -> LookedUp:
+    """Return the addresses of `host` in the system's order. Raises NameNotFoundError, or
+    PeerTimeoutError when the deadline is over."""
+    start = now_ns()
+    try:
+        if _is_address(host):
+            entries = _ask(host, port, family)
+            return LookedUp(entries, start, now_ns())
+        async with asyncio.timeout(deadline_s):
+            return await _ask_until_answered(host, port, family)
+    except TimeoutError:
+        raise PeerTimeoutError(
+            f"looking up {host!r} took more than {deadline_s:g} s",
+            phase="resolve",
+            hint="check the name server, or give an address",
+        ) from None
+    except (socket.gaierror, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", None) or "not a valid host name"
+        raise NameNotFoundError(
+            f"can't find host {host!r}: {reason}",
+            phase="resolve",
+            reason=reason,
+            hint="check the spelling and the name server"
+            if family == "any"
+            else f"check the name; only {family} addresses were asked for",
+        ) from None
+
+
+async def _ask_until_answered(host: str, port: int, family: Family) -> LookedUp:
+    """Ask again where the resolver gives up for the time being (EAI_AGAIN)."""
+    pauses, start = _pauses(), now_ns()
+    for asked in range(1, 1_000_000):
+        began = now_ns()
+        answer, ended = await _in_thread(lambda: _ask(host, port, family))
+        if not isinstance(answer, Exception):
+            return LookedUp(answer, start, ended, _explained(ended - began, asked))
+        if not _is_temporary(answer):
+            raise answer
+        if seconds(ended - began) < AT_ONCE_S:
+            if seconds(ended - start) > BELIEVED_AFTER_S:
+                raise answer
+            await asyncio.sleep(next(pauses))
+    raise AssertionError("the deadline ends this")
+
+
+def _ask(host: str, port: int, family: Family) -> list[Entry]:
+    return socket.getaddrinfo(  # type: ignore[return-value]
+        host, port, family=FAMILIES[family], type=socket.SOCK_STREAM
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_temporary(error: Exception) -> bool:
+    return isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+
+
+def _pauses() -> Iterator[float]:
+    pause = FIRST_PAUSE_S
+    while True:
+        yield pause
+        pause = min(2 * pause, LAST_PAUSE_S)
+
+
+def _explained(took_ns: int, asked: int) -> str | None:
+    """Say what a look-up waited for: the resolver's own retry step, or answers that never came."""
+    parts = []
+    if asked > 1:
+        parts.append(f"asked {asked} times: the resolver had no answer before")
+    step_s = retry_step_s()
+    if seconds(took_ns) >= step_s:
+        parts.append(f"a query was lost: the resolver asks again after {step_s:g} s")
+    return "; ".join(parts) or None
+
+
+def retry_step_s() -> float:
+    """Return how long this host's resolver waits before it asks again."""
+    with suppress(OSError, ValueError):
+        for line in _CONFIGURATION.read_text().splitlines():
+            words = line.split()
+            if words[:1] == ["options"]:
+                for word in words[1:]:
+                    if word.startswith("timeout:"):
+                        return float(word.partition(":")[2])
+    return RETRY_STEP_S
+
+
+async def _in_thread(ask: Callable[[], list[Entry]]) -> tuple[list[Entry] | Exception, int]:
+    """Return the answer, or the exception, and when it came. The thread outlives a caller that does
+    not wait for it: no system call ends a look-up."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[tuple[list[Entry] | Exception, int]] = loop.create_future()
+
+    def tell(outcome: list[Entry] | Exception, at_ns: int) -> None:
+        if not told.done():
+            told.set_result((outcome, at_ns))
+
+    def run() -> None:
+        outcome: list[Entry] | Exception
+        try:
+            outcome = ask()
+        except Exception as exc:  # it is raised again by whoever waits
+            outcome = exc
+        ended = now_ns()
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(tell, outcome, ended)
+
+    threading.Thread(target=run, name="netmeasure-resolve", daemon=True).start()
+    return await told

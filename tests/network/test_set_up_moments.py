@@ -1,0 +1,128 @@
+"""The moments of set-up beside tcpdump, on a busy host: what is its own is called its own."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+import netmeasure as nm
+from support.scripted import Peer, Scripted
+from support.web import head
+
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed"),
+]
+
+BLOCKED_S = 0.3
+#: The server answers after the first pause, and sends its body after the second one.
+HEAD_S, BODY_S = 0.4, 0.9
+#: What the kernel's moments may miss tcpdump's by: so much, or this part of a phase.
+SLACK_S, SLACK = 0.002, 0.02
+
+RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+class Packet(NamedTuple):
+    """A line of tcpdump."""
+
+    at_s: float
+    to_server: bool
+    flags: str
+    length: int
+
+
+@contextlib.contextmanager
+def watched(port: int) -> Iterator[list[Packet]]:
+    """Collect the packets of a port on the loopback interface; the list is full afterwards."""
+    argv = ["tcpdump", "-i", "lo", "-tt", "-n", "-l", "--immediate-mode", f"tcp port {port}"]
+    packets: list[Packet] = []
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as dump:
+        assert dump.stdout is not None
+        assert dump.stderr is not None
+        assert any("listening on" in line for line in dump.stderr), "tcpdump does not start"
+        try:
+            yield packets
+            time.sleep(0.2)
+        finally:
+            dump.terminate()
+            line = re.compile(r"([\d.]+) IP .* > \S+\.(\d+): Flags \[(\S+)\].* length (\d+)")
+            for found in map(line.match, dump.stdout):
+                if found is not None:
+                    at, to, flags, length = found.groups()
+                    packets.append(Packet(float(at), int(to) == port, flags, int(length)))
+
+
+async def blocking() -> None:
+    """Block the event loop again and again, as a careless program does."""
+    while True:
+        time.sleep(BLOCKED_S)  # noqa: ASYNC251  (that is the point)
+        await asyncio.sleep(0.02)
+
+
+@contextlib.contextmanager
+def hogs(count: int) -> Iterator[None]:
+    """Keep as many CPUs busy."""
+    argv = [sys.executable, "-c", "while True: pass"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            process = stack.enter_context(subprocess.Popen(argv))
+            stack.callback(process.kill)
+        yield
+
+
+def slow_answer(peer: Peer) -> None:
+    """Answer a request late, and keep the body back."""
+    peer.read_until(b"\r\n\r\n")
+    time.sleep(HEAD_S)
+    peer.send(head("200 OK", "Content-Length: 5"))
+    time.sleep(BODY_S)
+    peer.send(b"hello")
+
+
+def phase(result: nm.Result, name: str) -> nm.Phase:
+    (found,) = (p for p in result.setup if p.name == name)
+    return found
+
+
+def near(duration_ns: int, wanted_s: float) -> bool:
+    return abs(duration_ns / 1e9 - wanted_s) <= max(SLACK_S, SLACK * wanted_s)
+
+
+@pytest.mark.parametrize("busy", ["blocked", "hogs"])
+def test_http_moments_are_those_of_tcpdump(run_once: RunOnce, busy: str) -> None:
+    async def main(url: str) -> nm.Result:
+        blocker = asyncio.create_task(blocking()) if busy == "blocked" else None
+        try:
+            return await nm.measure(url)
+        finally:
+            if blocker is not None:
+                blocker.cancel()
+
+    with (
+        Scripted(slow_answer) as server,
+        watched(server.port) as packets,
+        hogs(2 if busy == "hogs" else 0),
+    ):
+        result = run_once(main(server.url("/a")))
+    syn = next(p for p in packets if p.flags == "S" and p.to_server)
+    answer = next(p for p in packets if p.flags == "S.")
+    request = next(p for p in packets if p.length and p.to_server)
+    came = [p for p in packets if p.length and not p.to_server]
+    told = [(p.name, p.start_ns / 1e6, p.duration_ns / 1e6, p.detail) for p in result.setup]
+    assert near(phase(result, "connect").duration_ns, answer.at_s - syn.at_s), told
+    assert near(phase(result, "first_byte").duration_ns, came[0].at_s - request.at_s), told
+    origin_s = syn.at_s - phase(result, "connect").start_ns / 1e9
+    body = phase(result, "first_body_byte")
+    assert abs(origin_s + body.end_ns / 1e9 - came[1].at_s) <= 2 * SLACK_S, told
+    if busy == "blocked":
+        late = [p for p in result.setup if p.name == "host" and p.duration_ns > 1e8]
+        assert {p.detail for p in late} <= {"event loop blocked", "waited for a CPU"}, told
+        assert sum(p.duration_ns for p in late) > BLOCKED_S * 1e9 / 2, told

@@ -1,0 +1,135 @@
+"""What every measured result must satisfy, whatever the test that made it looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import netmeasure as nm
+
+#: A set-up's phases may miss it by so much: 1 ms, or 1 %.
+SLACK_NS, SLACK = 1_000_000, 0.01
+#: Floating point: two divisions of the same integers.
+ROUNDING = 1e-9
+
+
+def violations(result: nm.Result, link_bps: float | None = None) -> list[str]:
+    """Return a sentence for each figure of a result that can't be; `link_bps`, where it is
+    known, is the most that any byte count over any time may come to."""
+    return [*_set_up(result), *_rates(result, link_bps), *_ratios(result), *_intervals(result)]
+
+
+def _set_up(result: nm.Result) -> Iterator[str]:
+    for phase in result.setup:
+        if phase.duration_ns < 0 or phase.start_ns < 0:
+            yield f"{phase.name} of {phase.connection} begins or lasts less than 0: {phase}"
+    whole_ns = result.set_up_ns
+    way = [phase for phase in result.setup if phase.decides]
+    if whole_ns is None:
+        if way:
+            yield "phases decide on a first byte that never came"
+        return
+    if not result.setup:
+        return  # the server's view: set-up is the client's
+    slack_ns = max(SLACK_NS, SLACK * whole_ns)
+    at = 0
+    for phase in way:
+        if phase.start_ns != at:
+            yield f"{phase.name} begins at {phase.start_ns} ns, the one before it ends at {at} ns"
+        at = phase.end_ns
+    if abs(at - whole_ns) > slack_ns:
+        yield f"the phases of set-up end at {at} ns, set-up at {whole_ns} ns"
+
+
+def _rates(result: nm.Result, link_bps: float | None) -> Iterator[str]:
+    for flow in result.flows:
+        mean = flow.averages
+        rates = {
+            "from_first_attempt_bps": mean.from_first_attempt_bps,
+            "from_first_byte_bps": mean.from_first_byte_bps,
+            "after_omit_bps": mean.after_omit_bps,
+            "steady": flow.steady.goodput_bps if flow.steady else None,
+        }
+        for name, rate in rates.items():
+            if rate is None:
+                continue
+            if not 0 <= rate < float("inf"):
+                yield f"{flow.direction} {name} is {rate}"
+            if link_bps is not None and rate > link_bps * (1 + SLACK):
+                yield f"{flow.direction} {name} is {rate}, the link carries {link_bps}"
+        whole, without = mean.from_first_attempt_bps, mean.from_first_byte_bps
+        if whole is not None and without is not None and whole > without * (1 + ROUNDING):
+            yield f"{flow.direction}: {whole} bit/s with set-up, {without} without"
+
+
+def _ratios(result: nm.Result) -> Iterator[str]:
+    for flow in result.flows:
+        if flow.loss is not None:
+            yield from _ratio(f"{flow.direction} loss", flow.loss.loss_ratio)
+        for name in _PARTS if flow.limits is not None else ():
+            yield from _ratio(f"{flow.direction} {name}", getattr(flow.limits, name))
+        for stream in flow.streams:
+            if stream.sender is not None and stream.sender.thread is not None:
+                yield from _cpu(stream.sender)
+            if stream.receiver is not None and stream.receiver.thread is not None:
+                yield from _cpu(stream.receiver)
+
+
+def _cpu(report: nm.StreamReport) -> Iterator[str]:
+    thread = report.thread
+    if thread is None or len(thread.at_ns) < 2:
+        return
+    spent_ns = thread.cpu_ns[-1] - thread.cpu_ns[0]
+    lasted_ns = thread.at_ns[-1] - thread.at_ns[0]
+    if spent_ns > lasted_ns + 20 * SLACK_NS:  # two looks are not one: a tick lies between them
+        yield f"stream {report.id} used {spent_ns} ns of CPU in {lasted_ns} ns"
+
+
+#: Of `result.Limits`: parts of a time, or of the samples.
+_PARTS = (
+    "sender_cpu_ratio",
+    "sender_wait_ratio",
+    "receiver_cpu_ratio",
+    "receiver_wait_ratio",
+    "busy_ratio",
+    "rwnd_limited_ratio",
+    "sndbuf_limited_ratio",
+    "unsent_ratio",
+)
+
+
+def _ratio(what: str, ratio: float | None) -> Iterator[str]:
+    if ratio is not None and not 0 <= ratio <= 1:
+        yield f"{what} is {ratio}"
+
+
+def _intervals(result: nm.Result) -> Iterator[str]:
+    for flow in result.flows:
+        width_ns = flow.series.width_ns if flow.series else 0
+        for interval in flow.intervals:
+            if interval.end_ns - interval.start_ns < width_ns:
+                yield (
+                    f"{flow.direction}: {interval.start_ns} to {interval.end_ns} ns is an interval"
+                    f" shorter than a bucket of {width_ns} ns"
+                )
+        if flow.steady is not None and flow.steady.end_ns - flow.steady.start_ns < width_ns:
+            yield f"{flow.direction}: steady for less than a bucket: {flow.steady}"
+
+
+def told(result: nm.Result) -> list[nm.Phase]:
+    """Return the phases of set-up in their order, without what depends on timing: what this host
+    took between them, the wait for a body that came later than its head, a step's second part."""
+    phases: list[nm.Phase] = []
+    for phase in result.setup:
+        again = phases and (phases[-1].name, phases[-1].connection) == (
+            phase.name,
+            phase.connection,
+        )
+        if phase.name in ("host", "first_body_byte") or (again and phase.name != "connect"):
+            continue
+        phases.append(phase)
+    return phases
+
+
+def steps(result: nm.Result) -> list[str]:
+    """Return the names of `told`."""
+    return [phase.name for phase in told(result)]

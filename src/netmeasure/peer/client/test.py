@@ -204,9 +204,9 @@ class PeerTest:
         await control.expect(Kind.TEST_RUNNING)
         if workload.ids("sender"):
             self._connector.add_start(workload.begun_ns or 0)
+        self._connector.end_set_up()
         self._observer.on_opening(self._opening(workload))
         workload.start()
-        self._connector.end_set_up()
         self._data = ClientData(workload, self._spec, control, path, emit, self.stop)
         async with self._resources.running():
             await self._data.run()

@@ -22,13 +22,13 @@ def add_packet_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a test's packets, traffic threads and texts."""
     sock = parser.add_argument_group("packets")
     mark = sock.add_mutually_exclusive_group()
-    mark.add_argument("--tos", type=number, metavar="N", help="type of service, traffic class")
-    mark.add_argument("--dscp", type=dscp, metavar="NAME|N", help="such as ef, af41, cs1, 46")
+    mark.add_argument("--tos", type=number, metavar="N", help="type of service or traffic class")
+    mark.add_argument("--dscp", type=dscp, metavar="NAME|N", help="DSCP, such as ef, af41, cs1, 46")
     sock.add_argument(
         "--pacing-rate",
         type=bitrate,
         metavar="RATE",
-        help="the most that a stream sends, at both ends",
+        help="pacing rate of each stream, at both ends",
     )
     sock.add_argument(
         "--flow-label", type=number, metavar="N", help="IPv6: flow label of what this end sends"
@@ -39,14 +39,14 @@ def add_packet_options(parser: argparse.ArgumentParser) -> None:
     sock.add_argument(
         "--repeating-payload", action="store_true", help="send digits, not random bytes"
     )
-    sock.add_argument("--file", help="TCP: send this file once at most, or write to it")
+    sock.add_argument("--file", help="TCP: send FILE once, or write what is received to it")
     sock.add_argument(
         "--cpu",
         type=cpus,
         metavar="N[,M]",
         help="run traffic threads on CPU N, the server's on CPU M",
     )
-    sock.add_argument("--title", metavar="TEXT", help="kept in the results of both ends")
+    sock.add_argument("--title", metavar="TEXT", help="text to store in the results of both ends")
 
 
 def add_client_auth(parser: argparse.ArgumentParser) -> None:
@@ -66,15 +66,15 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mptcp", action="store_true", help="serve multipath TCP as well")
     parser.add_argument("--one-off", action="store_true", help="end after one client's test")
     parser.add_argument(
-        "--idle-timeout", type=seconds, metavar="S", help="end if no client comes for so long"
+        "--idle-timeout", type=seconds, metavar="S", help="end if no client connects for S"
     )
     parser.add_argument(
         "--max-bitrate",
         type=bitrate,
         metavar="RATE",
-        help="the most that a test's streams may send together",
+        help="highest bitrate of a test, all its streams together",
     )
-    parser.add_argument("--max-time", type=seconds, metavar="S", help="the longest test")
+    parser.add_argument("--max-time", type=seconds, metavar="S", help="longest duration of a test")
     auth = parser.add_argument_group(
         "authentication", "without these options, every client is served"
     )
@@ -84,7 +84,9 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_padding(group: Any) -> None:
-    group.add_argument("--auth-pkcs1", action="store_true", help="pad as iperf3 before 3.17")
+    group.add_argument(
+        "--auth-pkcs1", action="store_true", help="use PKCS #1 v1.5 padding, as iperf3 before 3.17"
+    )
 
 
 def socket_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     client = commands.add_parser("client", help="run a test against a server")
     client.add_argument(
-        "target", metavar="HOST[:PORT] | URL", help="the server; or an http, https, ftp or ftps URL"
+        "target", metavar="HOST[:PORT] | URL", help="server, or an http, https, ftp or ftps URL"
     )
     add_test_options(client)
     _add_repeat_option(client)
@@ -45,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     add_client_auth(client)
     add_url_options(client)
     add_link_options(client, "the report then says how much of its payload ceiling was reached")
-    client.add_argument("-p", "--port", type=port_number, help=f"default {DEFAULT_PORT}")
+    client.add_argument(
+        "-p", "--port", type=port_number, help=f"the server's port (default {DEFAULT_PORT})"
+    )
     loopback = commands.add_parser(
         "loopback", help="measure this machine's loopback, on a server of its own"
     )
@@ -60,14 +62,14 @@ def parser() -> argparse.ArgumentParser:
         "ceiling", help="compute the payload maximum of a link from rate, MTU and encapsulation"
     )
     _add_ceiling_options(ceiling)
-    probe = commands.add_parser("probe", help="tell whether a server answers, for liveness checks")
+    probe = commands.add_parser("probe", help="check whether a server answers (liveness check)")
     _add_probe_options(probe)
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
     _add_server_options(server)
     # `main` never lets this parser see its options
     commands.add_parser(
         "iperf3",
-        help="take iperf3's command line and print its output: see iperf3 --help",
+        help="accept iperf3's options and print iperf3's output: see netmeasure iperf3 --help",
         add_help=False,
     )
     return top
@@ -93,7 +95,7 @@ def _add_compare_options(parser: argparse.ArgumentParser) -> None:
         "--against",
         nargs="+",
         metavar="FILE",
-        help="the files of B, where a side has several; all before are then A's",
+        help="files of side B, if a side has several; the files before this option are side A's",
     )
     parser.add_argument(
         "--margin",
@@ -106,14 +108,26 @@ def _add_compare_options(parser: argparse.ArgumentParser) -> None:
         "--fail-below",
         type=ratio,
         metavar="RATIO",
-        help="exit with 8 where B carries less than so much of A, such as 95%% or 0.95; with 9"
-        " where the runs can't tell",
+        help="exit with code 8 if B's bitrate is less than this share of A's (95%% or 0.95), with"
+        " code 9 if the runs do not suffice to decide",
     )
     turns = parser.add_argument_group("to measure")
-    turns.add_argument("--measure", action="store_true", help="A and B in turns: A B B A A B ...")
-    turns.add_argument("--pairs", type=count, default=5, metavar="N", help="default %(default)s")
-    turns.add_argument("--save", nargs=2, metavar=("FILE-A", "FILE-B"), help="the runs, as JSON")
-    turns.add_argument("-p", "--port", type=port_number, help=f"of both; default {DEFAULT_PORT}")
+    turns.add_argument(
+        "--measure", action="store_true", help="measure A and B in turns: A B B A A B ..."
+    )
+    turns.add_argument(
+        "--pairs",
+        type=count,
+        default=5,
+        metavar="N",
+        help="runs of each side (default %(default)s)",
+    )
+    turns.add_argument(
+        "--save", nargs=2, metavar=("FILE-A", "FILE-B"), help="save the runs of each side as JSON"
+    )
+    turns.add_argument(
+        "-p", "--port", type=port_number, help=f"port of both servers (default {DEFAULT_PORT})"
+    )
     add_test_options(parser)
     add_url_options(parser)
     add_link_options(parser, "the runs then say how much of its payload ceiling was reached")
@@ -127,13 +141,13 @@ def _add_ceiling_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST[:PORT]",
         help="take MTU, IP version and link rate from the path to it, where the kernel knows them",
     )
-    add_link_options(parser, "what is not given is asked of the path, or the usual")
+    add_link_options(parser, "defaults come from the path to HOST, if one is given")
     inner = parser.add_argument_group("packets")
     inner.add_argument(
         "--mtu",
         type=byte_size,
         metavar="BYTES",
-        help="of the packets before they are wrapped (default: as large as fits)",
+        help="size of the IP packets before encapsulation (default: the largest that fits)",
     )
     inner.add_argument("-u", "--udp", action="store_true", help="UDP instead of TCP")
     inner.add_argument("--no-timestamps", action="store_true", help="TCP without timestamps")
@@ -145,12 +159,16 @@ def _add_ceiling_options(parser: argparse.ArgumentParser) -> None:
         "--payload",
         type=byte_size,
         metavar="BYTES",
-        help="of a packet (default: all it takes)",
+        help="payload of a packet (default: the most that fits)",
     )
     family = inner.add_mutually_exclusive_group()
-    family.add_argument("-4", dest="family", action="store_const", const="ipv4", default="any")
-    family.add_argument("-6", dest="family", action="store_const", const="ipv6")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    family.add_argument(
+        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 packets"
+    )
+    family.add_argument(
+        "-6", dest="family", action="store_const", const="ipv6", help="IPv6 packets"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_probe_options(parser: argparse.ArgumentParser) -> None:
@@ -159,43 +177,58 @@ def _add_probe_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="127.0.0.1",
         metavar="HOST[:PORT]",
-        help=f"default %(default)s:{DEFAULT_PORT}",
+        help=f"server to check (default %(default)s:{DEFAULT_PORT})",
     )
     parser.add_argument(
         "--tcp",
         action="store_true",
-        help="only connect (an iperf3 server serves one test at a time, and prints a line for each"
-        " probe)",
+        help="only connect, and send nothing: for iperf3 servers, which print a line for each"
+        " probe and serve one test at a time",
     )
     parser.add_argument(
-        "--timeout", type=seconds, default=1.0, metavar="S", help="for all of it (default 1 s)"
+        "--timeout", type=seconds, default=1.0, metavar="S", help="time limit (default 1 s)"
     )
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
     defaults = ServerLimits()
-    parser.add_argument("-p", "--port", type=port_number, default=DEFAULT_PORT, help="0: any free")
-    parser.add_argument("-B", "--bind", metavar="ADDRESS", help="default: every address")
+    parser.add_argument(
+        "-p",
+        "--port",
+        type=port_number,
+        default=DEFAULT_PORT,
+        help="port to listen on, 0 for any free one (default %(default)s)",
+    )
+    parser.add_argument(
+        "-B", "--bind", metavar="ADDRESS", help="address to listen on (default: all addresses)"
+    )
     family = parser.add_mutually_exclusive_group()
-    family.add_argument("-4", dest="family", action="store_const", const="ipv4", default="any")
-    family.add_argument("-6", dest="family", action="store_const", const="ipv6")
+    family.add_argument(
+        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 only"
+    )
+    family.add_argument("-6", dest="family", action="store_const", const="ipv6", help="IPv6 only")
     parser.add_argument(
         "--max-tests",
         type=count,
         default=defaults.max_tests,
         metavar="N",
-        help="tests at the same time; more are told that the server is busy (default %(default)s)",
+        help="most tests at the same time; further clients are refused as busy (default"
+        " %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="each result as a line of JSON")
+    parser.add_argument("--json", action="store_true", help="print each result as a line of JSON")
     add_server_options(parser)
     files = parser.add_argument_group(
         "synthetic files", "served beside the tests: a name is a size, such as /10G.dat"
     )
-    files.add_argument("--http", type=port_number, metavar="PORT", help="0: any free")
-    files.add_argument("--ftp", type=port_number, metavar="PORT", help="0: any free")
+    files.add_argument(
+        "--http", type=port_number, metavar="PORT", help="serve HTTP on PORT; 0: any free one"
+    )
+    files.add_argument(
+        "--ftp", type=port_number, metavar="PORT", help="serve FTP on PORT; 0: any free one"
+    )
     files.add_argument(
         "--passive-ports",
         type=port_range,
         metavar="LOW-HIGH",
-        help="of FTP's data connections (default: any free)",
+        help="ports of FTP's data connections (default: any free ones)",
     )

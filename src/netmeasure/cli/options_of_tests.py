@@ -17,7 +17,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         "-d",
         "--direction",
         choices=("upload", "download", "both"),
-        help="direction of the data, seen from this end (default upload, by URL download)",
+        help="direction of the data, seen from this end (default: upload; with a URL: download)",
     )
     test.add_argument("-u", "--udp", action="store_true", help="UDP instead of TCP")
     test.add_argument(
@@ -31,9 +31,13 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="duration, such as 10, 500ms, 5m (default 10 s)",
     )
-    end.add_argument("-n", "--bytes", type=byte_size, metavar="SIZE", help="bytes per direction")
-    end.add_argument("--endless", action="store_true", help="go on until it is interrupted")
-    end.add_argument("-k", "--blocks", type=count, metavar="N", help="blocks per direction")
+    end.add_argument(
+        "-n", "--bytes", type=byte_size, metavar="SIZE", help="end after SIZE bytes per direction"
+    )
+    end.add_argument("--endless", action="store_true", help="run until interrupted")
+    end.add_argument(
+        "-k", "--blocks", type=count, metavar="N", help="end after N blocks per direction"
+    )
     test.add_argument(
         "--until",
         type=share,
@@ -47,7 +51,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=0.0,
         metavar="S",
-        help="warm-up that is run in addition and counts for nothing (default none)",
+        help="warm-up before the test, excluded from its figures (default: none)",
     )
     test.add_argument(
         "-i",
@@ -62,8 +66,8 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=0.0,
         metavar="S",
-        help="observe this host at rest for so long before the test, to tell the test's own share"
-        " of its CPU time (default: do not)",
+        help="measure the idle host's CPU load for S before the test, to tell the test's share of"
+        " the CPU time (default: off)",
     )
     rate = test.add_mutually_exclusive_group()
     rate.add_argument(
@@ -71,10 +75,10 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         "--bitrate",
         type=bitrate,
         metavar="RATE",
-        help="target per stream; 0: as fast as possible (default: TCP 0, UDP 1 Mbit/s)",
+        help="target rate per stream; 0: as fast as possible (default: TCP 0, UDP 1 Mbit/s)",
     )
     rate.add_argument(
-        "--packet-rate", type=count, metavar="N", help="UDP: target per stream in datagrams/s"
+        "--packet-rate", type=count, metavar="N", help="UDP: target rate per stream in datagrams/s"
     )
     test.add_argument("--burst", type=count, metavar="N", help="UDP: datagrams sent back to back")
     test.add_argument(
@@ -82,7 +86,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=0,
         metavar="US",
-        help="UDP: the sender stays awake so many microseconds before each send",
+        help="UDP: the sender busy-waits for US microseconds before each send (default 0)",
     )
     test.add_argument(
         "--no-offload", action="store_true", help="UDP: no segmentation by the kernel (GSO, GRO)"
@@ -92,27 +96,35 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         "--block-size",
         type=byte_size,
         metavar="SIZE",
-        help="bytes of one send (default 512 KiB), or payload of a datagram (default: what the"
-        " path's MTU takes)",
+        help="TCP: bytes of one send (default 512 KiB); UDP: payload of a datagram (default: the"
+        " most that the path's MTU takes)",
     )
     test.add_argument(
         "--send-mode",
         choices=("copy", "sendfile"),
         default="copy",
-        help="sendfile: send without copying (default copy)",
+        help="TCP: send by copying or by sendfile(2) (default copy)",
     )
     test.add_argument(
         "--receive-mode",
         choices=("copy", "discard"),
         default="copy",
-        help="discard: the kernel drops the payload instead of copying it",
+        help="TCP: copy the payload, or let the kernel discard it (default copy)",
     )
     sock = parser.add_argument_group("data connections")
-    sock.add_argument("-C", "--congestion", metavar="NAME", help="congestion control, both ends")
-    sock.add_argument("-M", "--mss", type=byte_size, metavar="BYTES", help="maximum segment size")
-    sock.add_argument("-N", "--no-delay", action="store_true", help="no Nagle's algorithm")
-    sock.add_argument("-w", "--window", type=byte_size, metavar="SIZE", help="socket buffers")
-    sock.add_argument("-B", "--bind", metavar="ADDRESS", help="this end's own address")
+    sock.add_argument(
+        "-C", "--congestion", metavar="NAME", help="TCP: congestion control of both ends"
+    )
+    sock.add_argument(
+        "-M", "--mss", type=byte_size, metavar="BYTES", help="TCP: maximum segment size"
+    )
+    sock.add_argument(
+        "-N", "--no-delay", action="store_true", help="TCP: disable Nagle's algorithm"
+    )
+    sock.add_argument(
+        "-w", "--window", type=byte_size, metavar="SIZE", help="size of the socket buffers"
+    )
+    sock.add_argument("-B", "--bind", metavar="ADDRESS", help="local address of the connections")
     sock.add_argument(
         "--bind-port", type=port_number, metavar="PORT", help="local port of the first stream"
     )
@@ -129,14 +141,14 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=defaults.connect_s,
         metavar="S",
-        help="default %(default)g s",
+        help="time limit to connect (default %(default)g s)",
     )
     wait.add_argument(
         "--stall-timeout",
         type=seconds,
         default=defaults.stall_s,
         metavar="S",
-        help="give up when no byte moves for so long (default %(default)g s)",
+        help="end the test with an error when no byte moves for S (default %(default)g s)",
     )
 
 
@@ -146,20 +158,22 @@ def add_url_options(parser: argparse.ArgumentParser) -> None:
     url.add_argument(
         "--again",
         action="store_true",
-        help="again and again until -t or -n, on new connections",
+        help="repeat the transfer until -t or -n, each time on a new connection",
     )
-    url.add_argument("--keep", action="store_true", help="with --again: keep the connection")
-    url.add_argument("--range", metavar="FIRST-LAST", help="only these bytes of the file")
+    url.add_argument("--keep", action="store_true", help="with --again: reuse the connection")
+    url.add_argument("--range", metavar="FIRST-LAST", help="transfer only these bytes of the file")
     url.add_argument(
         "-H",
         "--header",
         action="append",
         default=[],
         metavar="NAME: VALUE",
-        help="one more request header",
+        help="http: add a request header; may be given several times",
     )
-    url.add_argument("--method", metavar="NAME", help="of HTTP (default GET, for uploads PUT)")
-    url.add_argument("--user", metavar="NAME[:PASSWORD]", help="to log in")
+    url.add_argument(
+        "--method", metavar="NAME", help="http: request method (default GET, for uploads PUT)"
+    )
+    url.add_argument("--user", metavar="NAME[:PASSWORD]", help="user and password to log in with")
     url.add_argument(
         "--resolve",
         action="append",
@@ -167,38 +181,40 @@ def add_url_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT:ADDRESS",
         help="connect to this address instead of looking the name up",
     )
-    url.add_argument("--ca-file", metavar="FILE", help="trusted certificates (PEM)")
-    url.add_argument("--insecure", action="store_true", help="do not check the certificate")
-    url.add_argument("--explicit-tls", action="store_true", help="ftp: AUTH TLS")
+    url.add_argument("--ca-file", metavar="FILE", help="trust the CA certificates in FILE (PEM)")
+    url.add_argument(
+        "--insecure", action="store_true", help="do not verify the server's certificate"
+    )
+    url.add_argument("--explicit-tls", action="store_true", help="ftp: use explicit TLS (AUTH TLS)")
     url.add_argument(
         "--passive",
         choices=("auto", "epsv", "pasv"),
         default="auto",
-        help="ftp: command for data connections (default auto: the first that the server takes)",
+        help="ftp: command for data connections (default auto: the first one accepted)",
     )
     url.add_argument(
-        "--proxy", action="store_true", help="http: use the proxy that the environment names"
+        "--proxy", action="store_true", help="http: use the proxy in the environment (http_proxy)"
     )
 
 
 def add_link_options(parser: argparse.ArgumentParser, why: str) -> None:
-    """Add the options about the slowest link; `why` says what they are good for."""
+    """Add the options about the slowest link; `why` describes their purpose to the user."""
     link = parser.add_argument_group("the slowest link on the way", why)
-    link.add_argument("--link-rate", type=bitrate, metavar="RATE", help="such as 1G")
+    link.add_argument("--link-rate", type=bitrate, metavar="RATE", help="bitrate, such as 1G")
     link.add_argument(
-        "--link-mtu", type=byte_size, metavar="BYTES", help="the largest IP packet that it takes"
+        "--link-mtu", type=byte_size, metavar="BYTES", help="MTU: the largest IP packet it carries"
     )
     link.add_argument(
         "--encap",
         metavar="LIST",
-        help="what packets are wrapped in there, from the inside outwards, such as"
-        " vxlan,esp:aes-gcm-16:transport (docs/reference/ceiling.md has all of them)",
+        help="encapsulations on this link, the innermost first, such as"
+        " vxlan,esp:aes-gcm-16:transport (docs/reference/ceiling.md lists all)",
     )
     link.add_argument(
         "--framing",
         choices=get_args(Framing),
-        help="what the rate counts: a port's bits with preamble and gap (wire, the default), frames"
-        " as tc's tbf counts them (frame), IP packets (ip)",
+        help="what --link-rate counts: frames with preamble and gap (wire, the default), frames as"
+        " tc's tbf counts them (frame), IP packets (ip)",
     )
 
 
@@ -210,6 +226,6 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="-",
         metavar="FILE",
-        help="the result as JSON, to standard output (then nothing else goes there) or a file",
+        help="write the result as JSON to FILE, or to standard output instead of the report",
     )
-    output.add_argument("-q", "--quiet", action="store_true", help="no live intervals")
+    output.add_argument("-q", "--quiet", action="store_true", help="show no live intervals")

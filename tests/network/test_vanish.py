@@ -145,6 +145,6 @@ def test_an_iperf3_client_that_vanishes_in_a_download_frees_its_slot(
 
 
 def wait_for_interval(process: subprocess.Popen[bytes]) -> None:
-    """Wait until iperf3 prints its first interval: data flow."""
+    """Wait until iperf3 prints its first interval, which ends late on a busy machine."""
     assert process.stdout is not None
-    assert any(b"0.00-0.50" in line for line in process.stdout), "it ended before that"
+    assert any(b"]   0.00-" in line for line in process.stdout), "it ended before that"

@@ -1,4 +1,4 @@
-"""The two ways to run a test against a server: measure() and connect()."""
+"""Run tests against a server: measure() for one, connect() for several."""
 
 from __future__ import annotations
 

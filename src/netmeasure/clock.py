@@ -1,4 +1,5 @@
-"""The two clocks of a run: CLOCK_MONOTONIC for every figure, the wall clock for its date only."""
+"""Read the two clocks of a run: CLOCK_MONOTONIC for every figure, the wall clock for its date
+only."""
 
 from __future__ import annotations
 

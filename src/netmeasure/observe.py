@@ -1,4 +1,4 @@
-"""Observers of a test: what a front-end needs to know before there is a result."""
+"""Define the observers of a test, which tell a front-end of it before there is a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""repeat() and alternate(): whole measurements one after the other, each with a set-up of its own.
+"""Repeat whole measurements, each with a set-up of its own: repeat() one, alternate() two in turns.
 
 The spread between runs is often larger than any interval within one, and drifts: two targets are
 measured in the order A B B A A B B A, so that what drifts steadily falls on both alike.

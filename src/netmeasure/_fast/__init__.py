@@ -1,1 +1,1 @@
-"""Native traffic generators: loops that hold no GIL and touch no Python object."""
+"""Send and receive test traffic in native loops, which hold no GIL and touch no Python object."""

@@ -1,4 +1,4 @@
-"""A transfer cut into equal stretches of time, and where nothing came at all."""
+"""Cut a transfer into batches of equal time, and find its stalls."""
 
 from __future__ import annotations
 

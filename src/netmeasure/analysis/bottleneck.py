@@ -1,4 +1,4 @@
-"""The figures that say what held a flow back, over its whole transfer or a part of it.
+"""Compute the figures that show what limited a flow, over its whole transfer or a part of it.
 
 From TCP_INFO's columns at the sender (tcp(7), include/uapi/linux/tcp.h) and the CPU time of the
 traffic threads at both ends; where a figure is not known on this side or kernel, it is None. Which

@@ -1,5 +1,5 @@
-"""Which limit the figures name. Only figures that stand in the Limits are used, so whoever reads a
-saved result can follow.
+"""Name the limit of a flow by its figures. Only figures that stand in the Limits are used, so a
+reader of a saved result can repeat the decision.
 
 What the sender's own side does comes first, since it hides what lies behind it. Then the kernel's
 accounting (tcp_chrono: Yan and Cheng, "tcp: instrument how long TCP is busy sending", Linux 4.10,

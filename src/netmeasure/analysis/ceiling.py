@@ -1,4 +1,5 @@
-"""The theoretical payload maximum of a link: what the headers of a full packet leave of its rate.
+"""Compute the theoretical payload maximum of a link: what the headers of a full packet leave of its
+rate.
 
     payload rate = link rate * payload of a full packet / bytes that the link counts for it
 

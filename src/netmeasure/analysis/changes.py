@@ -1,4 +1,4 @@
-"""Whether the rate kept its level: change points, and drift.
+"""Find changes of the rate's level: change points, and drift.
 
 For one change, two, and so on, the best places are those that leave the least sum of squares, found
 exactly by dynamic programming (segment neighbourhood: Auger and Lawrence, Bull. Math. Biology 51

@@ -1,4 +1,4 @@
-"""Stretches of columns: how much a counter grew within one, which samples lie in it."""
+"""Look up stretches of time in columns: a counter's growth, and the samples that lie within."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How well a mean of autocorrelated rates is known: a 95 % confidence interval, and its grade.
+"""Estimate how well a mean of autocorrelated rates is known: its 95 % confidence interval, and its
+grade.
 
 The rates of neighbouring batches resemble each other, so the textbook's s/sqrt(n) is far too small.
 What counts is the long-run variance: the spectrum at frequency zero. It is the mean of the squares

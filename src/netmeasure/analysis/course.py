@@ -1,6 +1,5 @@
-"""A flow in the course of its run: each reporting period with what came, what held it back and
-what it cost either end. Pure functions of the recorded columns: a saved result gives the same.
-"""
+"""Split a flow into reporting periods, each with its bytes, its limit and its cost at either end.
+Pure functions of the recorded columns: a saved result gives the same."""
 
 from __future__ import annotations
 

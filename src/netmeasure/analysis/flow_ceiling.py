@@ -1,5 +1,5 @@
-"""The ceiling of the link that a flow passed: what its sockets say of MTU and MSS, put together
-with what the spec says of the link."""
+"""Compute the ceiling of a flow's link, from its sockets' MTU and MSS and the link in its
+specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of the datagrams: both ends' counts put together."""
+"""Compute the loss of datagrams from the counts of both ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means of a few independent values, such as the rates of several runs, and what differs.
+"""Compute means of a few independent values, such as the rates of several runs, and their ratio.
 
 Between runs the runs' own means are the sample, whatever was known within each of them; ratios are
 of geometric means, from the logarithms, with Welch's t. Kalibera and Jones, "Rigorous benchmarking

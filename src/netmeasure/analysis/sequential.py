@@ -1,4 +1,4 @@
-"""When a run that goes on may end, and what its interval is worth then.
+"""Decide when a running test may end, and which interval it may claim then.
 
 Looks at growing times, each by the whole analysis of what has come so far. The run may end when
 IN_A_ROW looks in a row find one level, known well enough, to within the target. This is the

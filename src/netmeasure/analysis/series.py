@@ -1,4 +1,4 @@
-"""Arithmetic on time series of bytes: totals over streams, bytes within any stretch of time.
+"""Compute with time series of bytes: totals over streams, bytes within any stretch of time.
 
 A series is treated as its cumulative curve, linear within a bucket: so streams with different
 origins or widths add up, and any stretch can be asked for. Nothing is ever counted twice or lost:

@@ -1,4 +1,4 @@
-"""Where the transfer is steady, at which rate, and how well that is known.
+"""Find the steady state of a transfer: where it is, its rate, and how well that is known.
 
 The series is the receiver's (or the sender's acknowledged bytes); it starts with the first payload
 byte, so set-up is never in it. Then, each step in a module of its own:

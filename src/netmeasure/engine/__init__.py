@@ -1,1 +1,1 @@
-"""Between asyncio and the native loops: sockets, threads, set-up phases, kernel figures."""
+"""Connect asyncio to the native loops: sockets, threads, set-up phases, figures of the kernel."""

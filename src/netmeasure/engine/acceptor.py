@@ -1,5 +1,6 @@
-"""Accepting connections by hand: the cancellation of an awaited accept could lose a connection that
-had just been accepted, and the loops' own servers may lose one that comes while they are closed."""
+"""Accept connections without asyncio's servers: the cancellation of an awaited accept could lose a
+connection that had just been accepted, and the loops' own servers may lose one that comes while
+they are closed."""
 
 from __future__ import annotations
 

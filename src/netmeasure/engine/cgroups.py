@@ -1,4 +1,4 @@
-"""What the control group of this process says of memory and CPU: a container's own limits.
+"""Read the memory and CPU limits of this process's control group, such as a container's.
 
 Linux, cgroups(7): version 2, or the memory and cpu controllers of version 1. What is not there (no
 container, a hidden hierarchy) is None.

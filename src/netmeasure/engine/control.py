@@ -1,4 +1,4 @@
-"""The control connection: the sans-IO machine of `protocol` on a socket, with deadlines."""
+"""Run the control connection: `protocol`'s state machine on a socket, with deadlines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking a socket over from an asyncio transport, to give it to a native loop.
+"""Take a socket over from an asyncio transport, to give it to a native loop.
 
 The transport stays its owner and closes it; the native loop gets a descriptor of its own for the
 same connection.

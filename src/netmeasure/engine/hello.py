@@ -1,5 +1,5 @@
-"""UDP streams come to be: the client repeats its hello until it is answered, the server gives each
-stream a socket of its own that hears and speaks to that client only.
+"""Open UDP streams: the client repeats its hello until it is answered; the server gives each stream
+its own socket, connected to that client only.
 
 The server answers nobody who has not proven his address on a control connection: it can't be made
 to send datagrams to a third party.

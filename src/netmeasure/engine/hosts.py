@@ -1,4 +1,4 @@
-"""Facts about this machine that belong beside every figure."""
+"""Describe this machine: the facts that are stored beside every figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Listening sockets: one per address family, on the same port, with errors that say what to do."""
+"""Open listening sockets: one per address family, on the same port, with errors that say what to
+do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to another host as this host's kernel knows it: no packet is sent."""
+"""Ask this host's kernel for the path to another host: no packet is sent."""
 
 from __future__ import annotations
 

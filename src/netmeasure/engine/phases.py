@@ -1,4 +1,4 @@
-"""The set-up phases of a run, all counted from the first attempt.
+"""Time the set-up phases of a run, all counted from the first attempt.
 
 On the way that decides when the first payload byte comes, phases follow each other without gap and
 without overlap. What lies between two of them is this host's doing, and a phase of its own, "host":

@@ -1,4 +1,4 @@
-"""What a run costs its host: samples of process and host figures while it goes on, and before."""
+"""Sample what a run costs its host: process and host figures, before and during the run."""
 
 from __future__ import annotations
 

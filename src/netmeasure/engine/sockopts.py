@@ -1,5 +1,5 @@
-"""The options of sockets. An option that the kernel refuses raises a SocketOptionError, which says
-what was asked for and has iperf3's number of it for a client at the other end."""
+"""Set the options of sockets. An option that the kernel refuses raises a SocketOptionError, with
+the value and with iperf3's error number for the client at the other end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Helpers for asyncio tasks that own threads and sockets."""
+"""Cancel and join asyncio tasks that own threads and sockets."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""TCP_INFO, decoded by our own table so that neither glibc's nor the build host's idea of the
-struct limits us. A field that lies beyond what the kernel returned is unknown (None), not 0.
+"""Decode TCP_INFO, SYN retransmissions included, by our own table: it depends neither on glibc's
+struct nor on the build host's. A field that lies beyond what the kernel returned is unknown (None),
+not 0.
 
 Layout: struct tcp_info of Linux's include/uapi/linux/tcp.h (fields are only ever appended).
 """

@@ -1,4 +1,5 @@
-"""One dedicated thread per stream, its end told to the event loop, always joined.
+"""Run each stream in a thread of its own, which reports its end to the event loop and is always
+joined.
 
 Never the loop's default executor: a blocked receiver must not starve anybody's DNS look-ups.
 """

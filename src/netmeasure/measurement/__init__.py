@@ -1,1 +1,2 @@
-"""What every kind of test shares: life cycle, intervals, automatic end, flows of the result."""
+"""Run and join what every kind of test shares: life cycle, intervals, automatic end, flows of the
+result."""

@@ -1,4 +1,4 @@
-"""Ending a run as soon as its steady bitrate is known well enough: the looks at a run."""
+"""End a run as soon as its steady bitrate is known well enough: the looks at a run."""
 
 from __future__ import annotations
 

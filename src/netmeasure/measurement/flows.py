@@ -1,4 +1,5 @@
-"""The flows of a Result from the reports of both ends: pure functions, the same at either end."""
+"""Build the flows of a Result from the reports of both ends: pure functions, the same at either
+end."""
 
 from __future__ import annotations
 

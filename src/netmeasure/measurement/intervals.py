@@ -1,4 +1,5 @@
-"""Live intervals: read from the series at their edges, whenever the event loop gets to it."""
+"""Emit live intervals, read from the series at their edges: a late event loop does not shift
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The roles of both ends on each stream, by the direction of a test."""
+"""Assign the roles of both ends on each stream, by the direction of a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A measurement that is under way: start, live intervals, early stop, abort, result."""
+"""Drive a measurement: start, live intervals, early stop, abort, result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of this end on its part of a test."""
+"""Make the report of this end on its part of a test."""
 
 from __future__ import annotations
 

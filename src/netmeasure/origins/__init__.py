@@ -1,1 +1,1 @@
-"""Embedded HTTP and FTP servers of synthetic files: something to download from, or upload to."""
+"""Serve synthetic files by HTTP and FTP: embedded servers to download from, or to upload to."""

@@ -1,4 +1,4 @@
-"""What the embedded servers have in common: an address, limits, a beginning and an end."""
+"""Define what the embedded servers have in common: an address, limits, a beginning and an end."""
 
 from __future__ import annotations
 

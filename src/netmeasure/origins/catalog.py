@@ -1,4 +1,4 @@
-"""The names that the embedded servers know: a name is a size, "/10G.dat" or "/bytes/1500".
+"""Read the names of the embedded servers' files: a name is a size, "/10G.dat" or "/bytes/1500".
 
 Sizes are written as everywhere (:func:`netmeasure.units.parse_size`): K, M, G and KiB, MiB, GiB are
 binary, KB, MB, GB decimal. One ending of letters (".dat", ".bin") may follow and means nothing.

@@ -1,4 +1,4 @@
-"""What the files hold: one block of random bytes, again and again, without a disk.
+"""Make the content of the files: one block of random bytes, again and again, without a disk.
 
 A byte depends on its offset only, so ranges and resumed downloads fit together, and every file is
 the beginning of every larger one.

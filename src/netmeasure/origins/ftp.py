@@ -1,4 +1,4 @@
-"""An embedded FTP server of synthetic files (RFC 959, 2389, 2428, 3659), passive mode only."""
+"""Serve synthetic files by FTP (RFC 959, 2389, 2428, 3659), passive mode only."""
 
 from __future__ import annotations
 

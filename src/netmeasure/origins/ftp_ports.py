@@ -1,4 +1,4 @@
-"""Passive mode: a port for one data connection, of a range or any free one."""
+"""Open FTP's passive ports: one for each data connection, of a range or any free one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One FTP client: its commands in their order, and at most one transfer at a time."""
+"""Serve one FTP client: its commands in their order, and at most one transfer at a time."""
 
 from __future__ import annotations
 

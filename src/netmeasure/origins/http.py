@@ -1,4 +1,4 @@
-"""An embedded HTTP server of synthetic files. aiohttp talks, native threads send large bodies."""
+"""Serve synthetic files by HTTP: aiohttp reads requests, native threads send large bodies."""
 
 from __future__ import annotations
 

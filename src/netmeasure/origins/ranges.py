@@ -1,4 +1,4 @@
-"""The Range header (RFC 9110, section 14): one range of bytes, or the whole."""
+"""Read the Range header (RFC 9110, section 14): one range of bytes, or the whole."""
 
 from __future__ import annotations
 

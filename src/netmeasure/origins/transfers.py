@@ -1,4 +1,4 @@
-"""Bodies between the native loops and a socket: counted, watched, and ended at shutdown.
+"""Move bodies between the native loops and a socket: counted, watched, and ended at shutdown.
 
 No byte of such a body passes through Python. The socket may be a duplicate of one that an asyncio
 transport owns: O_NONBLOCK belongs to the open file, which both share, so it is put back before the

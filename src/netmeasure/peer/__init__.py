@@ -1,1 +1,1 @@
-"""A test between two ends that speak iperf3's control protocol."""
+"""Run tests between two ends that speak iperf3's control protocol."""

@@ -1,6 +1,5 @@
-"""The exchange of results: this end's report as the peer reads it, and the peer's as a
-SideReport.
-"""
+"""Convert reports for the exchange of results: this end's to the protocol's, the peer's to a
+SideReport."""
 
 from __future__ import annotations
 

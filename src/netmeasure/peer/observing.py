@@ -1,4 +1,4 @@
-"""What an observer of a test is told about its connections, at either end."""
+"""Describe a test's connections to its observer, at either end."""
 
 from __future__ import annotations
 

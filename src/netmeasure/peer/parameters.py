@@ -1,4 +1,4 @@
-"""iperf3's parameters from a specification, and a specification from parameters."""
+"""Convert a specification to iperf3's parameters, and parameters to a specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans for the workload of one end of a test, from its specification or its parameters."""
+"""Make plans for the workload of one end of a test, from its specification or its parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""iperf3's control protocol and our extension of it, without any input or output.
+"""Implement iperf3's control protocol and our extension of it, without any input or output.
 
 `states` holds the one table of what may follow what, `messages` the payloads, `decoding` and
 `reports` read what a peer sends, `ranges` has the values that parameters may have, `error_codes`

@@ -1,4 +1,4 @@
-"""iperf3's authentication: tokens, who may use a server, and what the two say of each other.
+"""Authenticate clients as iperf3 does: make tokens, and check them against a server's users.
 
 A token is a user, a password and the time, encrypted with the server's public RSA key. It proves
 that its sender knew the password at that time, and no more: it is not bound to a connection, so who

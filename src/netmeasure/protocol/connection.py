@@ -1,4 +1,4 @@
-"""One end of a control connection as a machine of bytes: no socket, no clock.
+"""Model one end of a control connection as a machine of bytes: no socket, no clock.
 
 Feed it with `receive_data` (b"" is end of file), take messages out with `next_message` until it
 answers NeedData, and make the bytes of your own messages with `send`. It refuses every step that

@@ -1,4 +1,4 @@
-"""The opening of a UDP stream: a hello from the client's socket, an answer from the server's.
+"""Encode what opens a UDP stream: a hello from the client's socket, an answer from the server's.
 
 iperf3's hello is four bytes and says nothing of the test it belongs to. Between two netmeasure ends
 the cookie and the stream's number follow it, so tests of clients behind one address do not mix.

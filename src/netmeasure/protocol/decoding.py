@@ -1,4 +1,4 @@
-"""Decoding JSON from a peer as iperf3 does, and bringing its text into a form that is safe to show.
+"""Decode a peer's JSON as iperf3 does, and make its text safe to show.
 
 Reading is strict where iperf3 is silent: a text where a number belongs is an error and no default,
 a boolean that is false is false.

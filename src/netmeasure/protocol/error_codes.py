@@ -1,4 +1,4 @@
-"""iperf3's error numbers, with what each means in our words and in iperf3's own."""
+"""List iperf3's error numbers, with what each means in our words and in iperf3's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The payloads of the control protocol: wire keys on one side, typed structs on the other.
+"""Define the payloads of the control protocol: wire keys on one side, typed structs on the other.
 
 iperf3's own words (reverse, bidirectional, len, bandwidth) live here and in the iperf3 front-end
 only. Reading is strict where iperf3 is silent: a text where a number belongs is an error, not a

@@ -1,4 +1,5 @@
-"""The values that a client's parameters may have, and iperf3's error for each that is not one."""
+"""Define the values that a client's parameters may have, and iperf3's error for each that is not
+one."""
 
 from __future__ import annotations
 

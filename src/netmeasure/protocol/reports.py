@@ -1,4 +1,4 @@
-"""Whether a peer's report is one that a clock and counters can have made.
+"""Check that a peer's report could come from a clock and counters.
 
 Types are msgspec's matter. What is checked here is what the analysis relies on: numbers of 64 bits,
 columns that are as long as their moments, moments in their order.

@@ -1,4 +1,4 @@
-"""The states of the control connection, and the messages that lead from one to the next.
+"""Define the states of the control connection, and the messages that lead from one to the next.
 
 Both ends use the same table: every kind of message has one origin, and the table says which state
 it leads to. A move that is not in the table is an error; the few messages that may come at any time

@@ -1,1 +1,1 @@
-"""Downloads and uploads by URL, over HTTP and FTP."""
+"""Measure downloads and uploads by URL, over HTTP and FTP."""

@@ -1,4 +1,4 @@
-"""The client's part of a transfer by URL: streams, repeats, limits, and the Result of it all."""
+"""Run a measurement by URL: its streams, repeats and limits, and its Result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""FTP transfers: aioftp speaks on the control connection; data connections are our own sockets.
+"""Transfer files by FTP: aioftp handles the control connection; data connections are our own
+sockets.
 
 Each step has its own clock: resolve, connect, greeting, AUTH, login, SIZE, EPSV or PASV, connect of
 the data connection, the mark that the transfer starts, the first byte, and the final reply after

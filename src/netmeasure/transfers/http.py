@@ -1,4 +1,5 @@
-"""HTTP/1.1 transfers: aiohttp speaks, our own connect and the native loops measure.
+"""Transfer files by HTTP/1.1: aiohttp handles the protocol, our own connect and the native loops
+measure.
 
 Each step has its own clock: resolve, connect (with its SYNs), TLS, request, first byte of the
 answer. Redirects are followed here, so that each hop's steps are seen.

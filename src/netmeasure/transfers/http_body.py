@@ -1,4 +1,4 @@
-"""The body of an HTTP upload: the native loop sends it on the transport's own connection."""
+"""Send the body of an HTTP upload by the native loop, on the transport's own connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One HTTP connection: opened by us, spoken on by an aiohttp session of its own, steps timed."""
+"""Open one HTTP connection ourselves, and give it to an aiohttp session of its own, each step
+timed."""
 
 from __future__ import annotations
 

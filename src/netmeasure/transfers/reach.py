@@ -1,4 +1,4 @@
-"""From a URL's host to a connected socket, each step timed: what HTTP and FTP have in common."""
+"""Connect to a URL's host, each step timed: the part that HTTP and FTP have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transfers by URL: each stream moves one body after the other and counts them in one series.
+"""Move and count the bodies of transfers by URL: a stream moves one after the other, in one series.
 
 Plain bodies go through the native loops of the TCP tests, all others through a library that tells
 how many bytes came; the counts, the series and the report are the same.

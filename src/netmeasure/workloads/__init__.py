@@ -1,1 +1,2 @@
-"""One class per kind of test, with the same verbs: add, begin, start, stop, abort, join, report."""
+"""Carry the data streams of a test, one class per kind, with the same verbs: add, begin, start,
+stop, abort, join, report."""

@@ -1,4 +1,4 @@
-"""The data streams of one test at one end: what all kinds of test have in common.
+"""Define what the data streams of all kinds of test have in common, at one end.
 
 A kind of test says how a socket is made ready, which native loop runs on it, and what its report
 holds; starting, stopping, counting and joining are the same for all.

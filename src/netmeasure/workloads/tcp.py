@@ -1,4 +1,4 @@
-"""Bulk TCP: streams that send as fast as they may, or receive to the end of the stream."""
+"""Send bulk data by TCP as fast as allowed, or receive it to the end of the stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UDP: streams of numbered datagrams at a set rate, and their exact accounting."""
+"""Send numbered datagrams by UDP at a set rate, and receive and count them."""
 
 from __future__ import annotations
 

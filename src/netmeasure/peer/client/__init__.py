@@ -1,1 +1,1 @@
-"""The client's end of a test with a server."""
+"""Run the client's end of a test with a server."""

@@ -1,4 +1,4 @@
-"""The connections of a client to a server: first the control connection, then one per stream.
+"""Open the connections of a client to a server: first the control connection, then one per stream.
 
 Every step is a phase of set-up, with its own deadline. The sockets belong to the caller.
 """

@@ -1,4 +1,4 @@
-"""The control connection to a server: the handshake, and what the server may say instead."""
+"""Talk to a server on the control connection: the handshake, and the errors that may answer it."""
 
 from __future__ import annotations
 

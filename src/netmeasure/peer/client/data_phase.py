@@ -1,4 +1,4 @@
-"""The client's data phase: everything that can end it, and the last bytes after its end."""
+"""Run the client's data phase: wait for whichever event ends it, then for the last bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Result of a client's test, from everything that the test knows at its end."""
+"""Build the Result of a client's test, from everything that the test knows at its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One test against one server, step by step: connect, agree, open streams, transfer, results.
+"""Run one test against one server, step by step: connect, agree, open streams, transfer, results.
 
 Each step has its deadline and raises a MeasureError that says what the peer did wrong. No step
 cleans up: `measurement.run.Run` drives the test, and calls `leave` and `close` in every case.

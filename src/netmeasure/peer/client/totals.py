@@ -1,4 +1,4 @@
-"""The check that a TCP test has delivered every byte that it sent or was asked for."""
+"""Check that a TCP test has delivered every byte that it sent or was asked for."""
 
 from __future__ import annotations
 

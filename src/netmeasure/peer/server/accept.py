@@ -1,4 +1,4 @@
-"""The data connections of one test as they arrive at the server, until all are open."""
+"""Collect the data connections of one test at the server, until all are open."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The checks of a server before it serves a test, and while it does. Each refusal has iperf3's
-number."""
+"""Check a client's parameters, its authentication, and its bitrate while the test runs. Each
+refusal has iperf3's number. (`server` limits the number of tests.)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agreement of a server with its client: which test they are going to run."""
+"""Agree with the client on the test: read its parameters and decide what both ends will run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's data phase: everything that can end it, and what comes after its end."""
+"""Run the server's data phase: wait for whichever event ends it, then for the last bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notifications for the observer of one test at the server."""
+"""Notify the observer of one test at the server."""
 
 from __future__ import annotations
 

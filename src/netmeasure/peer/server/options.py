@@ -1,4 +1,4 @@
-"""What a server is asked to do: the options of `serve`, in one structure.
+"""Define the options of `serve`, in one structure.
 
 Annotations are evaluated here, unlike elsewhere: `serve` takes its signature from them.
 """

@@ -1,4 +1,4 @@
-"""The Result of a test at the server, from everything that the server knows at its end."""
+"""Build the Result of a test at the server, from everything that the server knows at its end."""
 
 from __future__ import annotations
 

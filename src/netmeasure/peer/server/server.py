@@ -1,4 +1,4 @@
-"""A measurement server: many tests at the same time on one port, netmeasure or iperf3 clients."""
+"""Serve many tests at the same time on one port, for netmeasure and iperf3 clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's part of one test: agree, accept the streams, let them run, exchange results.
+"""Run the server's part of one test: agree, accept the streams, let them run, exchange results.
 
 A session serves one client, and no error of that client leaves it: a broken, silent or vanished
 client ends its own session only. In every case that came to a test there is a Result.

@@ -1,4 +1,5 @@
-"""The tests that a server runs at the moment, and the data connections that belong to them."""
+"""Keep the tests that a server runs at the moment, limit their number, and find the test of each
+data connection."""
 
 from __future__ import annotations
 

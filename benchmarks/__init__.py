@@ -1,1 +1,1 @@
-"""Figures that anyone can reproduce: opponents are measured alternately, in one run."""
+"""Measure reproducible figures: the tools compared are measured alternately, in one run."""

@@ -223,7 +223,7 @@ def t3_quantile(probability: Floats) -> Floats:
 
 
 def probe_rtt(every_s: float = 10.0, lasting_s: float = 0.2) -> Case:
-    """bbr's: next to nothing for 0.2 s every 10 s, at a phase that nobody knows."""
+    """bbr's: next to nothing for 0.2 s every 10 s, at an unknown phase."""
 
     def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
         phase = generator.uniform(0, every_s, (runs, 1))

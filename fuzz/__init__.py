@@ -1,1 +1,1 @@
-"""Fuzz whatever reads bytes of strangers: `python -m fuzz`, or `make fuzz`."""
+"""Fuzz all parsers of bytes from untrusted peers: `python -m fuzz`, or `make fuzz`."""

@@ -1,4 +1,4 @@
-"""Fuzz the native and the Python parsers of bytes from strangers, one target after the other.
+"""Fuzz the native and the Python parsers of bytes from untrusted peers, one target after the other.
 
     python -m fuzz [--native RUNS] [--python RUNS] [TARGET ...]
 

@@ -45,7 +45,7 @@ def build(name: str, into: Path, *, guided: bool) -> Path | str:
 
 
 def run(program: Path, runs: int, corpus: Path, *, guided: bool) -> tuple[int, str]:
-    """Run a target. Return its exit status and what it said."""
+    """Run a target. Return its exit status and its output."""
     command = [str(program), str(runs)]
     if guided:
         corpus.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-/* Whatever datagrams arrive, in whatever trains, each is booked in exactly one count, no count shrinks,
+/* Whatever datagrams arrive, in whatever trains, each is counted in exactly one counter, no count shrinks,
  * and no more datagrams are received than the highest number says. */
 #include "input.h"
 

@@ -16,7 +16,7 @@ class NetmeasureError(Exception):
 
     Attributes:
         code: A word that names the kind of error and never changes, such as "refused".
-        hint: What the user can try, as a clause without a full stop; None: nothing is known.
+        hint: What the user can try, as a clause without a full stop; None: no advice.
         reason: The system's own words where a system call failed, such as "Connection refused".
     """
 
@@ -183,14 +183,14 @@ class PeerClosedError(MeasureError):
 
 
 class PeerTerminatedError(MeasureError):
-    """Report that the peer's own user ended it, and that it said so (iperf3's *_TERMINATE)."""
+    """Report that the user at the other end ended the test (iperf3's *_TERMINATE)."""
 
     code = "peer_terminated"
     usual_hint = "its own user ended it"
 
 
 class PeerRefusedError(MeasureError):
-    """Report that the peer met an error of its own and said so (iperf3's SERVER_ERROR).
+    """Report that the peer met an error of its own and sent its number (iperf3's SERVER_ERROR).
 
     `number` is the error's number in iperf3's list, where the peer sent one.
     """

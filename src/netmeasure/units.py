@@ -59,7 +59,7 @@ def _exact(number: Decimal, factor: int, text: str, what: str, unit: str = "") -
 
 
 def parse_bitrate(text: str) -> int:
-    """Return the bits per second that "950M", "1.5G", "200 Mbit/s" or "64000" stand for.
+    """Return the bits per second of a text such as "950M", "1.5G", "200 Mbit/s" or "64000".
 
     Raises SpecError for anything else, and for a rate above 0 that rounds to 0.
     """
@@ -71,7 +71,7 @@ def parse_bitrate(text: str) -> int:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that "128K" (= 128 KiB), "1MiB", "1MB" (= 10**6) or "1500" stand for.
+    """Return the bytes of a text: "128K" (= 128 KiB), "1MiB", "1MB" (= 10**6) or "1500".
 
     Raises SpecError for anything else.
     """
@@ -89,7 +89,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_count(text: str) -> int:
-    """Return the whole number that "16", "1K" (= 1000) or "2M" stand for.
+    """Return the whole number of a text such as "16", "1K" (= 1000) or "2M".
 
     Raises SpecError for anything else.
     """
@@ -103,7 +103,7 @@ def parse_count(text: str) -> int:
 
 
 def parse_share(text: str) -> float:
-    """Return the share of a whole, 0 or more and less than 1, that "2%" or "0.02" stand for.
+    """Return the share of a whole, from 0 to less than 1, of a text such as "2%" or "0.02".
 
     Raises SpecError for anything else.
     """
@@ -114,7 +114,7 @@ def parse_share(text: str) -> float:
 
 
 def parse_ratio(text: str) -> float:
-    """Return the ratio of two rates that "95%" or "0.95" stand for.
+    """Return the ratio of two rates of a text such as "95%" or "0.95".
 
     Raises SpecError for anything else.
     """
@@ -131,7 +131,7 @@ def _ratio(text: str, what: str, example: str) -> float:
 
 
 def parse_duration_ns(text: str) -> int:
-    """Return the nanoseconds that "10" (seconds), "1.5s", "250ms", "2m" or "1h" stand for.
+    """Return the nanoseconds of a text: "10" (seconds), "1.5s", "250ms", "2m" or "1h".
 
     Minutes are written m or min, and never M, which is mega elsewhere. Raises SpecError for
     anything else.

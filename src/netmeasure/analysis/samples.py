@@ -14,9 +14,9 @@ from functools import lru_cache
 import msgspec
 import numpy as np
 
-#: What an interval covers unless told.
+#: The default coverage of an interval.
 LEVEL = 0.95
-#: More runs than this nobody makes: the scatter is too large for the precision that is wanted.
+#: More runs are not practicable: the scatter is too large for the precision that is wanted.
 MAX_RUNS = 1000
 _MAX_EXPONENT = 700.0  # of e, within a float
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
@@ -81,7 +81,7 @@ def ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estim
 def runs_needed(a: Sequence[float], b: Sequence[float], margin: float) -> int | None:
     """How many runs of each side a ratio known to +-`margin` takes, if they scatter as these do.
 
-    None where that can't be told from these, or is more than MAX_RUNS.
+    None where these do not suffice to estimate it, or it is more than MAX_RUNS.
     """
     if len(a) < 2 or len(b) < 2 or min(*a, *b) <= 0:
         return None

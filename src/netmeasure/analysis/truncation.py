@@ -16,7 +16,7 @@ to leave out is a ramp only where no level had been reached and left within it:
 
 Where a level had been reached, the ramp ends where it was. A gradual approach is cut off further
 than MSER does, until what is left of it is small beside the interval's width.
-`python -m benchmarks.bench_steady` has what comes of it.
+`python -m benchmarks.bench_steady` measures how well it works.
 """
 
 from __future__ import annotations

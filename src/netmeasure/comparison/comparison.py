@@ -83,7 +83,7 @@ class FlowComparison(msgspec.Struct, frozen=True, kw_only=True):
             the margin around 1, even if it excludes 1. "unclear": the interval holds 1 and values
             beyond the margin. "too_few": fewer than 3 runs of a side count.
         runs_needed: Runs of each side that would give an interval of half the margin, if they
-            scatter as these do; None: it can't be told, or is more than 1000.
+            scatter as these do; None: it can't be estimated, or is more than 1000.
         components: The other figures of the runs.
         differences: Facts that are not the same in all runs.
     """

@@ -1,8 +1,8 @@
 """Open UDP streams: the client repeats its hello until it is answered; the server gives each stream
 its own socket, connected to that client only.
 
-The server answers nobody who has not proven his address on a control connection: it can't be made
-to send datagrams to a third party.
+The server answers only clients that have proven their address on a control connection, so it can't
+be made to send datagrams to a third party.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ANCILLARY_BYTES = 128
 
 
 class Greeted(NamedTuple):
-    """What opening a stream cost; `repeats` hellos were sent in vain."""
+    """Hold what opening a stream cost; `repeats` hellos had no answer."""
 
     start_ns: int
     end_ns: int
@@ -89,7 +89,7 @@ async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s:
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
         if answered.done() and not answered.cancelled():
-            answered.exception()  # seen, whoever won
+            answered.exception()  # mark as retrieved, whichever event came first
 
 
 def _peek(sock: socket.socket) -> tuple[bytes, int]:

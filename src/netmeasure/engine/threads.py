@@ -1,7 +1,7 @@
 """Run each stream in a thread of its own, which reports its end to the event loop and is always
 joined.
 
-Never the loop's default executor: a blocked receiver must not starve anybody's DNS look-ups.
+The loop's default executor is not used: a blocked receiver would delay DNS look-ups.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class TrafficThread:
             try:
                 self._loop.call_soon_threadsafe(self.done.set)
             except RuntimeError:
-                pass  # the loop was closed under a run that nobody awaited to its end
+                pass  # the loop was closed before the run was awaited to its end
 
     async def join(self) -> None:
         """Wait for the end of a thread that was told to end, or ends by plan."""

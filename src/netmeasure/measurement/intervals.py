@@ -16,7 +16,7 @@ from netmeasure.spec import Timing
 
 #: Later than everything that was counted.
 END_OF_TIME_NS = 2**62
-#: A last interval without any data is told if it is at least this part of a period.
+#: A last interval without any data is reported if it is at least this part of a period.
 LEAST_LAST_PART = 0.1
 #: Of a StreamInterval, what counts since the start: an interval has the difference.
 _COUNTS = ("bytes", "retransmits", "packets", "lost_packets", "reordered_packets")

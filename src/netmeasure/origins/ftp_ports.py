@@ -55,7 +55,7 @@ class DataDoor:
             sock, peer = self._listener.accept()
         except OSError:  # reset while it waited
             return
-        if peer[0] != self._peer_host:  # somebody else's, who guessed the port
+        if peer[0] != self._peer_host:  # another host's, which guessed the port
             sock.close()
             return
         self._sock = sock

@@ -28,7 +28,7 @@ Command = Callable[[str], Coroutine[Any, Any, None]]
 
 
 class _Bye(Exception):  # noqa: N818  (no error)
-    """The session is at its end; everything has been said."""
+    """End the session: the last reply has been sent."""
 
 
 class _RefusedError(Exception):

@@ -21,10 +21,10 @@ from netmeasure.spec import Family, OriginLimits
 
 #: Up to this size a body goes out together with its header; a thread would cost more than it saves.
 SMALL_BYTES = 256 * 1024
-#: How long a request body that nobody wanted is read, so that the answer arrives before the close.
+#: How long an unwanted request body is read, so that the answer arrives before the close.
 LINGER_S = 1.0
 _SHUTDOWN_S = 0.1
-#: Clients that misbehave are not worth a traceback on somebody's standard error.
+#: A misbehaving client must not cause a traceback on standard error.
 _SILENT = logging.Logger("netmeasure.origins.http", logging.CRITICAL + 1)
 
 
@@ -253,7 +253,7 @@ def _abort(request: web.BaseRequest) -> None:
 
 async def _flush(request: web.BaseRequest, transport: asyncio.Transport) -> None:
     """Wait until the transport has given everything to the kernel: what it still held would arrive
-    in the middle of a body that somebody else sends."""
+    in the middle of a body that the native loop sends."""
     transport.set_write_buffer_limits(0)
     await request.writer.drain()
     if transport.is_closing() or transport.get_write_buffer_size():

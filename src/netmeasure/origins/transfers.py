@@ -24,7 +24,7 @@ from netmeasure.spec import OriginLimits
 
 #: A transfer that moves nothing is looked at so many times before it is given up.
 _LOOKS = 4
-#: Nobody reads the series of these streams: as few buckets as there can be.
+#: The series of these streams are not read: the least number of buckets.
 _BUCKETS = 2
 
 End = Literal["complete", "stalled", "failed"]

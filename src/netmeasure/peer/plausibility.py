@@ -1,6 +1,6 @@
 """Hold what the far end says it counted against what this end knows.
 
-A peer is a stranger: what it claims beyond what can be is not used, and a note says so.
+A peer is not trusted: counts that are impossible are not used, and a note reports them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ FRAMINGS = {
     "ip": "counted as IP packets",
 }
 _SHORT_FRAMINGS = {"wire": "on the wire", "frame": "in Ethernet frames", "ip": "in IP packets"}
-#: A measured share above this is no rounding: the link is not what it was said to be.
+#: A measured share above this is no rounding error: the link's options must be wrong.
 TOO_MUCH = 1.005
 #: Significant digits of rates: two ceilings may differ by less than one percent.
 FIGURES = 4
@@ -183,7 +183,7 @@ def share_words(share: float) -> str:
 
 
 def _doubt(share: float) -> str:
-    words = "; more than possible: the link's rate, MTU or framing is not what was said"
+    words = "; more than possible: the link's rate, MTU or framing differs from the options"
     return words if share > TOO_MUCH else ""
 
 

@@ -35,7 +35,7 @@ _NOT_IN_TURNS = (
     "note: one side was measured after the other, so what changed meanwhile is part of the"
     " difference (measured in turns, it falls on both)"
 )
-#: A change of at least this factor is said in times, not in percent.
+#: A change of at least this factor is shown as a factor, a smaller one in percent.
 _TIMES = 2.0
 #: These have a sentence of their own, or follow from those that have.
 _TOLD = ("set_up_ns", "from_first_attempt_bps", "ramp_lost_bytes")

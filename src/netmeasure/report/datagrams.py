@@ -1,4 +1,4 @@
-"""Show what became of a flow's datagrams, in rows of its table."""
+"""Show a flow's datagrams, lost, late or received, in rows of its table."""
 
 from __future__ import annotations
 

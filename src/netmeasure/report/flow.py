@@ -59,7 +59,7 @@ def _steady_rows(result: Result, flow: Flow) -> list[Row]:
     if (share := share_row(flow)) is not None:
         rows.append(share)
     elif result.spec.link is not None and steady is not None:
-        words = "the path's MTU is not known, or does not fit what was said of the link"
+        words = "the path's MTU is not known, or contradicts the link's options"
         rows.append(("of the ceiling", "unknown", words))
     if ramp is not None and ramp.duration_ns:
         words = "" if stretch_bps(ramp) is None else f"at {stretch_words(ramp)}"

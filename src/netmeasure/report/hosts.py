@@ -65,7 +65,7 @@ def _own_words(resources: Resources) -> str:
     rest = f"host {100 * resources.baseline.share('host_cpu_ns'):.0f} % at rest before"
     own = resources.own
     if resources.own_is_lost:
-        return f"{rest}: the run's own share can't be told from what else ran"
+        return f"{rest}: the test's share can't be separated from other load"
     softirq = max(0.0, own.softirq_ratio)
     return f"{rest}, the run's own share {100 * own.busy_ratio:.0f} % (softirq {100 * softirq:.0f})"
 

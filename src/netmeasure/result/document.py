@@ -26,7 +26,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
         code: The exception's `code`, such as "peer_timeout".
         message: What went wrong, for people.
         phase: Where it happened, as in `MeasureError`; None: unknown.
-        hint: What the user can try; None: nothing is known.
+        hint: What the user can try; None: no advice.
         number: iperf3's number of the error, where one end told it to the other (SERVER_ERROR).
     """
 
@@ -53,7 +53,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         setup: The phases of connection set-up, on the client's clock from its first attempt.
         flows: One flow for each direction in which anything was measured.
         client: What the client saw.
-        server: What the server saw, as far as it told.
+        server: What the server saw, as far as it reported.
         peer_extended: Whether the peer is a netmeasure, which tells more than iperf3's protocol.
         server_output: What the server printed of the test, where that was asked for: text, or an
             object as JSON from a server that writes JSON.

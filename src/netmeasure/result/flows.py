@@ -89,8 +89,8 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: The stream's number in iperf3's order (1, 3, 4, ...); by URL from 1.
-        sender: The sending end's report; None: that end told nothing.
-        receiver: The receiving end's report; None: that end told nothing.
+        sender: The sending end's report; None: it sent none.
+        receiver: The receiving end's report; None: it sent none.
         steady: The stream's part of the flow's steady state: over the same stretch of time, with a
             verdict and a confidence interval of its own.
     """

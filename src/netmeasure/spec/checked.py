@@ -48,7 +48,7 @@ def _shown(value: float, unit: str) -> str:
 
 
 def _range(low: str, high: str) -> str:
-    """Return text such as "1 B to 512 MiB" or "0 to 600 s": a unit in common is said once."""
+    """Return text such as "1 B to 512 MiB" or "0 to 600 s": a common unit is written once."""
     number, _, unit = low.partition(" ")
     return f"{number} to {high}" if unit and high.endswith(f" {unit}") else f"{low} to {high}"
 

@@ -10,7 +10,7 @@ class ServerLimits(Checked, frozen=True, kw_only=True):
     """Set what a server grants its clients, and how long it waits for each of their steps.
 
     Attributes:
-        max_tests: Tests at the same time; further clients are told that the server is busy.
+        max_tests: Tests at the same time; further clients are refused as busy.
         max_bitrate_bps: The most bit/s of a test's streams together, in both directions: as it is
             asked for, and as it is on average over `bitrate_over_s`; None: any.
         bitrate_over_s: Seconds over which the bitrate is averaged.

@@ -207,7 +207,7 @@ class Fetch:
         """Every socket is closed by its stream."""
 
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
-        """What came of it; call after `leave`."""
+        """Return the Result; call after `leave`."""
         client = own_report(self._workload, self._resources)
         streams, origin = client.streams, self._workload.origin_ns
         directions = (self.spec.direction,) * self.spec.streams

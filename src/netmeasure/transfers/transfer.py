@@ -359,7 +359,7 @@ class TransferStream:
             block_bytes=self.plan.block_bytes if sends else None,
             tcp_info=info,
             transfer=self._facts(),
-            # what Python spent on bytes is nobody's thread: no figure is better than half of one
+            # Python's own time belongs to no traffic thread: no figure is better than half of one
             cpu_user_ns=None if self.library_bytes else plain.cpu_user_ns,
             cpu_system_ns=None if self.library_bytes else plain.cpu_system_ns,
             thread=None if self.library_bytes else plain.thread,

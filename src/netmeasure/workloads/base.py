@@ -340,7 +340,7 @@ class Workload(ABC):
         return start - origin_ns, end - origin_ns
 
     def close(self) -> None:
-        """Close the sockets. Only after join: a closed number could be somebody else's."""
+        """Close the sockets. Only after join: the number of a closed one may be in use again."""
         for stream in self._streams:
             stream.sock.close()
 

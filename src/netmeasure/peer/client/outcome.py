@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     """What a test knows when its threads have ended and its control connection is closed.
 
     workload      None where the test did not come to its streams
-    announcement  what a netmeasure server said of itself; None of a plain iperf3
+    announcement  a netmeasure server's facts about itself; None of a plain iperf3
     peer_results  None where the server has sent none
     path_hole     where long packets were found to vanish on the way
     stopped       the user ended the test early

@@ -21,7 +21,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Where a server listens, what it allows, and who is told of its tests: see `serve`."""
+    """Hold where a server listens, what it allows, and who observes its tests: see `serve`."""
 
     host: str | None = None
     port: int = DEFAULT_PORT

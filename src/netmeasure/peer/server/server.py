@@ -169,7 +169,7 @@ class Server(Listening):
                 known = False
                 self._refuse(f"{peer} did not say what it wants in {self._limits.cookie_s:g} s")
             except OSError:
-                known = False  # reset before it said anything: as good as a probe
+                known = False  # reset before it sent anything: like a probe
             finally:
                 self._identified()
             if not known or not hello:
@@ -299,7 +299,7 @@ def serve(options: ServerOptions) -> Server:
             complete or not
         on_refusal: called with a sentence for every connection that was turned away or made no
             sense (a bare TCP probe is neither)
-        observe: makes an Observer for each client, which is told this end's intervals
+        observe: makes an Observer for each client, which receives this end's intervals
         interval_s: the length of these intervals
         gatekeeper: asks every client for a user and a password (iperf3's authentication)
         one_off: serve one client only, whether its test succeeds or not; a client that the

@@ -17,12 +17,13 @@ def now_ns() -> int:
 
 
 def wall_now() -> str:
-    """The date and time (UTC, RFC 3339, ms), to say when a run was; never used in arithmetic."""
+    """Return the date and time (UTC, RFC 3339, ms), to say when a run was; never used in
+    arithmetic."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def unix_s() -> float:
-    """The wall clock as seconds since 1970; never used in arithmetic."""
+    """Return the wall clock as seconds since 1970; never used in arithmetic."""
     return time.time()
 
 

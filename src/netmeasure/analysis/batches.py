@@ -39,7 +39,7 @@ def batch_width_ns(span_ns: int, bucket_ns: int, rtt_ns: int | None = None) -> i
 
 
 def batches(transfer: Curve, start_ns: int, end_ns: int, width_ns: int) -> Batches:
-    """The whole batches from `start_ns` on; a partial one at the end is left out."""
+    """Return the whole batches from `start_ns` on; a partial one at the end is left out."""
     count = max(0, (end_ns - start_ns) // width_ns)
     edges = start_ns + width_ns * np.arange(count + 1, dtype=np.int64)
     return Batches(edges, np.diff(transfer.until(edges)) * (8e9 / width_ns), width_ns)
@@ -54,8 +54,9 @@ def stall_limit_ns(gap_ns: float, rtt_ns: int | None = None) -> int:
 
 
 def stalls(transfer: Curve, start_ns: int, end_ns: int, limit_ns: int) -> tuple[Stretch, ...]:
-    """The stretches within [start_ns, end_ns] in which nothing came, `limit_ns` long at the least.
-    Their ends are those of the series' buckets: the true ones lie up to a bucket further out."""
+    """Return the stretches within [start_ns, end_ns] in which nothing came, `limit_ns` long at the
+    least. Their ends are those of the series' buckets: the true ones lie up to a bucket further
+    out."""
     silent = np.diff(transfer.bytes) == 0
     turns = np.diff(np.concatenate(([False], silent, [False])).astype(np.int8))
     since = np.maximum(transfer.at_ns[np.flatnonzero(turns == 1)], start_ns)
@@ -68,7 +69,7 @@ def stalls(transfer: Curve, start_ns: int, end_ns: int, limit_ns: int) -> tuple[
 
 
 def touched(edges_ns: Int64s, stretches: tuple[Stretch, ...]) -> Bools:
-    """Which batches hold a part of any of the stretches."""
+    """Return which batches hold a part of any of the stretches."""
     found = np.zeros(max(0, len(edges_ns) - 1), dtype=np.bool_)
     for one in stretches:
         found |= (edges_ns[:-1] < one.end_ns) & (edges_ns[1:] > one.start_ns)

@@ -133,8 +133,8 @@ def _within_host(senders: Sequence[StreamReport]) -> bool:
 
 
 def variation(curve: Curve, start_ns: int, end_ns: int) -> float | None:
-    """The standard deviation of the rate between parts of a stretch, as a share of its mean; None
-    where it is too short or nothing came."""
+    """Return the standard deviation of the rate between parts of a stretch, as a share of its mean;
+    None where it is too short or nothing came."""
     parts = min(PARTS, (end_ns - start_ns) // PART_NS)
     if parts < PARTS // 2:
         return None
@@ -163,7 +163,7 @@ def _busy(info: TcpInfo, window: Window | None) -> float | None:
 
 
 def _stopped(info: TcpInfo, column: Sequence[int] | None, window: Window | None) -> float | None:
-    """The share of the busy time that another such counter has."""
+    """Return the share of the busy time that another such counter has."""
     busy = grown(info.at_ns, info.busy_ns, window)
     stopped = grown(info.at_ns, column, window)
     return min(1.0, stopped / busy) if busy and stopped is not None else None
@@ -196,7 +196,7 @@ def _used(info: TcpInfo, column: Sequence[int] | None, window: Window | None) ->
 
 
 def _unsent(info: TcpInfo, window: Window | None) -> float | None:
-    """How often at least a segment waited to be sent."""
+    """Return how often at least a segment waited to be sent."""
     unsent, mss = info.unsent_bytes, info.mss_bytes
     within = indices(info.at_ns, window)
     if unsent is None or mss is None or not within:
@@ -213,7 +213,7 @@ def _pacing(info: TcpInfo, window: Window | None) -> float | None:
 
 
 def _queue(info: TcpInfo, window: Window | None) -> float | None:
-    """How much longer the round trip is than the least of the whole run, in ns."""
+    """Return how much longer the round trip is than the least of the whole run, in ns."""
     within = indices(info.at_ns, window)
     if not info.rtt_ns or not info.min_rtt_ns or not within:
         return None
@@ -247,7 +247,7 @@ def _busiest(
 
 
 def _thread(report: StreamReport, window: Window | None) -> tuple[float, float | None] | None:
-    """One thread's time over the time in which it moved bytes."""
+    """Return one thread's time over the time in which it moved bytes."""
     first, last, thread = report.first_ns, report.last_ns, report.thread
     if first is None or last is None:
         return None
@@ -293,8 +293,8 @@ def _efficiency(infos: Sequence[TcpInfo], window: Window | None) -> float | None
 
 
 def _window_needed(infos: Sequence[TcpInfo], goodput_bps: float | None, streams: int) -> int | None:
-    """The bandwidth-delay product of each stream (RFC 6349 3.3.1), from the rate that it had and
-    the least round trip: with a smaller window it would have been slower."""
+    """Return the bandwidth-delay product of each stream (RFC 6349 3.3.1), from the rate that it had
+    and the least round trip: with a smaller window it would have been slower."""
     least = [info.min_rtt_ns[-1] for info in infos if info.min_rtt_ns]
     if not least or goodput_bps is None or not streams:
         return None

@@ -43,7 +43,7 @@ PACED = 1.25
 
 
 def verdict(found: Limits) -> Limit | None:
-    """The first limit that the figures show; None where they tell nothing."""
+    """Return the first limit that the figures show; None where they tell nothing."""
     if _at_least(found.sender_paused_ratio, HELD_BACK):
         return "sender_paused"
     if _at_least(found.receiver_paused_ratio, HELD_BACK):
@@ -153,7 +153,7 @@ def _policed(found: Limits) -> bool:
 
 
 def _asleep(found: Limits) -> float:
-    """The share of the time in which the sender's thread wanted no CPU."""
+    """Return the share of the time in which the sender's thread wanted no CPU."""
     return 1 - (_sum(found.sender_cpu_ratio, found.sender_wait_ratio) or 0.0)
 
 

@@ -77,9 +77,10 @@ def ceiling(
     mtu_bytes: int | None = None,
     payload_bytes: int | None = None,
 ) -> Ceiling:
-    """The ceiling of `link` for packets of at most `mtu_bytes` (None: as large as fit without
-    fragments) that carry `payload_bytes` (None: as many as fit). A link whose MTU is not known is
-    taken to have 1500, or, if `mtu_bytes` is given, what its packets need. Raises SpecError."""
+    """Return the ceiling of `link` for packets of at most `mtu_bytes` (None: as large as fit
+    without fragments) that carry `payload_bytes` (None: as many as fit). A link whose MTU is not
+    known is taken to have 1500, or, if `mtu_bytes` is given, what its packets need. Raises
+    SpecError."""
     stack = parse_stack(link.encapsulation)
     headers = traffic.headers()
     overhead = sum(header.bytes for header in headers)
@@ -132,8 +133,8 @@ def ceiling(
 
 
 def right_mtu(link_mtu: int, version: IpVersion, stack: tuple[Encapsulation, ...]) -> int:
-    """The largest packet that passes the link whole, encapsulation included. Raises SpecError when
-    none does."""
+    """Return the largest packet that passes the link whole, encapsulation included. Raises
+    SpecError when none does."""
     mtu = link_mtu
     # by steps of 1: with padding, one byte less may be many bytes less on the link
     while mtu >= MIN_MTU_BYTES[version] and _grown(mtu, version, stack) > link_mtu:
@@ -147,8 +148,8 @@ def right_mtu(link_mtu: int, version: IpVersion, stack: tuple[Encapsulation, ...
 
 
 def fragment_sizes(packet_bytes: int, mtu_bytes: int, version: IpVersion) -> tuple[int, ...]:
-    """The IP packets that one of `packet_bytes` becomes on a link (RFC 791 section 3.2, RFC 8200
-    section 4.5): all but the last carry a multiple of 8 bytes."""
+    """Return the IP packets that one of `packet_bytes` becomes on a link (RFC 791 section 3.2, RFC
+    8200 section 4.5): all but the last carry a multiple of 8 bytes."""
     if packet_bytes <= mtu_bytes:
         return (packet_bytes,)
     header = IP[version].bytes + (FRAGMENT.bytes if version == 6 else 0)
@@ -190,7 +191,8 @@ class _Laid(NamedTuple):
     version: IpVersion
 
     def lay(self, payload: int, mtu: int) -> tuple[tuple[int, ...], tuple[CeilingLayer, ...]]:
-        """The sizes of the IP packets on the link, and the layers, of one packet's payload."""
+        """Return the sizes of the IP packets on the link, and the layers, of one packet's
+        payload."""
         size = payload + sum(header.bytes for header in self.headers)
         packet = wrapped(Packet(size, mtu, self.version), self.stack)
         sizes = fragment_sizes(packet.bytes, self.link_mtu, packet.version)

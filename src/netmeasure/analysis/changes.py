@@ -73,7 +73,7 @@ def segments(rates: Floats, most: int, least: int) -> list[Int64s]:
 
 
 def change_points(rates: Floats) -> tuple[int, ...]:
-    """Indices at which the rate went to another level, and stayed there for a while."""
+    """Return the indices at which the rate went to another level, and stayed there for a while."""
     n = len(rates)
     mean = float(rates.mean()) if n else 0.0
     if mean <= 0:
@@ -95,7 +95,7 @@ def changed(rates: Floats, place: int) -> bool:
 
 
 def _significant(rates: Floats, places: Int64s) -> bool:
-    """Whether each of these changes is."""
+    """Return whether each of these changes is."""
     parts = np.split(rates, places)
     means = np.array([part.mean() for part in parts])
     medians = np.array([np.median(part) for part in parts])
@@ -118,9 +118,9 @@ def _noise(rest: Floats) -> float:
 
 
 def drifts(rates: Floats, limit: float = MAX_DRIFT) -> bool:
-    """Whether the second half differs from the first by more than `limit` of the mean and by more
-    than four standard errors, or creeps. Too few values never do. The error is that of the noise
-    around a straight line in each half, so a drift does not hide itself in it."""
+    """Return whether the second half differs from the first by more than `limit` of the mean and by
+    more than four standard errors, or creeps. Too few values never do. The error is that of the
+    noise around a straight line in each half, so a drift does not hide itself in it."""
     if len(rates) < MIN_VALUES:
         return False
     halves = np.array_split(rates, 2)
@@ -131,8 +131,8 @@ def drifts(rates: Floats, limit: float = MAX_DRIFT) -> bool:
 
 
 def _creeps(rates: Floats) -> bool:
-    """Whether it goes one way all the time: each quarter goes on from the last one. Medians, and
-    noise without outliers, or a single short outage would hide it."""
+    """Return whether it goes one way all the time: each quarter goes on from the last one. Medians,
+    and noise without outliers, or a single short outage would hide it."""
     steps = np.diff([np.median(quarter) for quarter in np.array_split(rates, 4)])
     if not (np.all(steps > 0) or np.all(steps < 0)):
         return False
@@ -146,8 +146,8 @@ def _creeps(rates: Floats) -> bool:
 
 
 def slopes(rates: Floats, places: Sequence[int]) -> bool:
-    """Whether a straight line fits better than the levels that begin at `places`: then these are no
-    levels, but the stairs that a slope was taken for."""
+    """Return whether a straight line fits better than the levels that begin at `places`: then these
+    are no levels, but the stairs that a slope was taken for."""
     left = sum(float(((part - part.mean()) ** 2).sum()) for part in np.split(rates, places))
     return float((_detrended(rates) ** 2).sum()) < left
 

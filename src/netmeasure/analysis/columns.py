@@ -20,8 +20,9 @@ class Window(NamedTuple):
 def grown(
     at_ns: Sequence[int], column: Sequence[int] | None, window: Window | None
 ) -> float | None:
-    """How much a counter grew within a window (None: from its first to its last sample), evenly
-    between two samples. None where it is not known, or is no counter of one thing: it fell."""
+    """Return how much a counter grew within a window (None: from its first to its last sample),
+    evenly between two samples. None where it is not known, or is no counter of one thing: it
+    fell."""
     if column is None or len(column) < 2:
         return None
     within = column if window is None else [column[i] for i in indices(at_ns, window)]
@@ -34,14 +35,14 @@ def grown(
 
 
 def covered(at_ns: Sequence[int], window: Window | None) -> int:
-    """How much of a window lies between the first and the last sample, in ns."""
+    """Return how much of a window lies between the first and the last sample, in ns."""
     if window is None:
         return at_ns[-1] - at_ns[0]
     return max(0, min(window.end_ns, at_ns[-1]) - max(window.start_ns, at_ns[0]))
 
 
 def indices(at_ns: Sequence[int], window: Window | None) -> range:
-    """The samples within a window; without one, all of them."""
+    """Return the samples within a window; without one, all of them."""
     if window is None:
         return range(len(at_ns))
     return range(bisect_right(at_ns, window.start_ns), bisect_right(at_ns, window.end_ns))

@@ -56,7 +56,7 @@ class Precision(NamedTuple):
 
 
 def long_run_variance(rates: Floats) -> float:
-    """The variance of the mean, times n. 0 for fewer than MIN_VALUES values."""
+    """Return the variance of the mean, times n. 0 for fewer than MIN_VALUES values."""
     n = len(rates)
     if n < MIN_VALUES:
         return 0.0
@@ -73,7 +73,7 @@ def _cosines(n: int) -> Floats:
 
 
 def correlation_time(rates: Floats) -> float:
-    """The integrated autocorrelation time 1 + 2 sum(rho_k), in batches, at least 1: pairs of
+    """Return the integrated autocorrelation time 1 + 2 sum(rho_k), in batches, at least 1: pairs of
     autocorrelations are added up while they decrease and are positive (initial monotone sequence;
     Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7 (1992) 473)."""
     n = len(rates)
@@ -91,8 +91,8 @@ def correlation_time(rates: Floats) -> float:
 
 
 def contributors(rates: Floats) -> float:
-    """How many values the scatter comes from: (sum d^2)^2 / sum d^4 of the deviations d from the
-    median. One for a single outlier, n/3 for normal noise, n for a coin's; n without any."""
+    """Return how many values the scatter comes from: (sum d^2)^2 / sum d^4 of the deviations d from
+    the median. One for a single outlier, n/3 for normal noise, n for a coin's; n without any."""
     squares = (rates - np.median(rates)) ** 2 if len(rates) else rates
     if not len(rates) or squares.max() <= 0:
         return float(len(rates))

@@ -32,7 +32,7 @@ class End(NamedTuple):
 
 
 def joined_period_ns(period_ns: int, span_ns: int, senders: Sequence[StreamReport]) -> int:
-    """The shortest multiple of a reporting period that a verdict can be given for."""
+    """Return the shortest multiple of a reporting period that a verdict can be given for."""
     most = max(10, min(MAX_INTERVALS, MAX_STREAM_INTERVALS // max(1, len(senders))))
     least = max(LEAST_NS, SAMPLES * _spacing_ns(senders), -(-span_ns // most))
     return period_ns * -(-least // period_ns)

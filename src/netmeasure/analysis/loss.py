@@ -13,7 +13,7 @@ def combine(
     senders: Mapping[int, StreamReport],
     receivers: Mapping[int, StreamReport],
 ) -> Loss:
-    """The loss of a flow after its omitted time.
+    """Return the loss of a flow after its omitted time.
 
     The omitted part is cut where the receiver saw its end: at the highest number it had received
     then. What was sent after that number and did not come is lost, up to the very last one, since

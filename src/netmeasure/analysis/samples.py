@@ -31,11 +31,12 @@ class Estimate(msgspec.Struct, frozen=True):
 
     @property
     def half(self) -> float | None:
-        """Half the width of the interval."""
+        """Return half the width of the interval."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     def holds(self, value: float) -> bool:
-        """Whether the interval has this value in it; without an interval everything is possible."""
+        """Return whether the interval has this value in it; without an interval everything is
+        possible."""
         return self.low is None or self.high is None or self.low <= value <= self.high
 
 
@@ -51,7 +52,7 @@ def mean(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
 
 
 def difference(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estimate | None:
-    """The mean of `b` less the mean of `a`, with Welch's t. None where either is empty."""
+    """Return the mean of `b` less the mean of `a`, with Welch's t. None where either is empty."""
     if not a or not b:
         return None
     middle = math.fsum(b) / len(b) - math.fsum(a) / len(a)
@@ -60,7 +61,7 @@ def difference(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> 
 
 
 def ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estimate | None:
-    """The geometric mean of `b` over that of `a`, with Welch's t on the logarithms.
+    """Return the geometric mean of `b` over that of `a`, with Welch's t on the logarithms.
 
     Where a value is 0 there is no logarithm: then it is the ratio of the arithmetic means, without
     an interval. None where either is empty, or all of `a` is 0.
@@ -79,7 +80,8 @@ def ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estim
 
 
 def runs_needed(a: Sequence[float], b: Sequence[float], margin: float) -> int | None:
-    """How many runs of each side a ratio known to +-`margin` takes, if they scatter as these do.
+    """Return how many runs of each side a ratio known to +-`margin` takes, if they scatter as these
+    do.
 
     None where these do not suffice to estimate it, or it is more than MAX_RUNS.
     """
@@ -102,8 +104,8 @@ def runs_needed(a: Sequence[float], b: Sequence[float], margin: float) -> int | 
 
 @lru_cache(maxsize=4096)
 def t_quantile(level: float, freedom: float) -> float:
-    """The t that Student's distribution with `freedom` (1 or more) degrees of freedom is within +-t
-    of with probability `level`.
+    """Return the t that Student's distribution with `freedom` (1 or more) degrees of freedom is
+    within +-t of with probability `level`.
 
     With t = sqrt(freedom) tan(angle) the distribution is an integral of cos(angle)^(freedom - 1)
     (Abramowitz and Stegun 26.7), smooth enough for Gauss's rule; the angle is found by halving.
@@ -122,7 +124,7 @@ def t_quantile(level: float, freedom: float) -> float:
 
 
 def _half(a: Sequence[float], b: Sequence[float], level: float) -> float | None:
-    """Half the width of Welch's interval of a difference of means."""
+    """Return half the width of Welch's interval of a difference of means."""
     if len(a) < 2 or len(b) < 2:
         return None
     of_a, of_b = _variance(a) / len(a), _variance(b) / len(b)

@@ -45,14 +45,15 @@ def look_times_s(cap_s: float) -> Iterator[float]:
 
 
 def enough(looks: Sequence[Steady | None], target: float) -> bool:
-    """Whether the looks at one direction so far, the oldest first, say that it is known to +-
-    `target` (a share of the rate). None is a look that found nothing yet."""
+    """Return whether the looks at one direction so far, the oldest first, say that it is known to
+    +- `target` (a share of the rate). None is a look that found nothing yet."""
     last = looks[-IN_A_ROW:]
     return len(last) == IN_A_ROW and all(found and narrow(found, target) for found in last)
 
 
 def narrow(found: Steady, target: float) -> bool:
-    """Whether this is one level, known to +- `target` from 30 independent samples or more."""
+    """Return whether this is one level, known to +- `target` from 30 independent samples or
+    more."""
     if found.verdict != "steady" or found.margin is None:
         return False
     if found.autocorrelation_ns and found.duration_ns < SAMPLES_B * found.autocorrelation_ns:
@@ -61,8 +62,9 @@ def narrow(found: Steady, target: float) -> bool:
 
 
 def stated(found: Steady, target: float) -> Steady:
-    """The steady state of a run that a look has ended, with the interval that may be claimed: not
-    less than the target, and no doubts about it where it is far enough from what was found."""
+    """Return the steady state of a run that a look has ended, with the interval that may be
+    claimed: not less than the target, and no doubts about it where it is far enough from what was
+    found."""
     if found.margin is None:
         return found
     rate, margin = found.goodput_bps, max(found.margin, target)

@@ -33,19 +33,19 @@ class Curve(NamedTuple):
         return float(self.bytes[-1])
 
     def until(self, moment_ns: float | Int64s | Floats) -> Floats:
-        """Bytes counted up to each moment; flat before the start and after the end."""
+        """Return the bytes counted up to each moment; flat before the start and after the end."""
         return np.asarray(np.interp(moment_ns, self.at_ns, self.bytes), dtype=np.float64)
 
     def between(self, start_ns: int, end_ns: int) -> int:
-        """Bytes within a stretch. Both ends are rounded to whole bytes, so stretches that adjoin
-        add up exactly."""
+        """Return the bytes within a stretch. Both ends are rounded to whole bytes, so stretches
+        that adjoin add up exactly."""
         first, last = np.round(self.until(np.array([start_ns, end_ns], dtype=np.int64)))
         return int(last - first)
 
 
 def curve(series: Series, end_ns: int | None = None) -> Curve:
-    """The cumulative curve of one series. `end_ns` is when the last byte came: the last bucket,
-    which is only partly over by then, is taken to end there."""
+    """Return the cumulative curve of one series. `end_ns` is when the last byte came: the last
+    bucket, which is only partly over by then, is taken to end there."""
     edges = series.origin_ns + series.width_ns * np.arange(len(series.bytes) + 1, dtype=np.int64)
     if end_ns is not None and len(edges) > 1 and edges[-2] < end_ns < edges[-1]:
         edges[-1] = end_ns
@@ -63,8 +63,8 @@ def waited(transfer: Curve, until_ns: int | None) -> Curve:
 
 
 def total(parts: Sequence[Series]) -> Series | None:
-    """The sum of several series on one grid: earliest origin, coarsest width, at most MAX_BUCKETS
-    buckets. None for none.
+    """Return the sum of several series on one grid: earliest origin, coarsest width, at most
+    MAX_BUCKETS buckets. None for none.
 
     Buckets stay whole bytes and their sum is the sum of the parts, exactly.
     """

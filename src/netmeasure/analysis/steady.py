@@ -107,8 +107,8 @@ def split(
 def within(
     transfer: Curve, whole: Steady, *, rtt_ns: int | None = None, grain_bytes: int = 0
 ) -> Steady:
-    """One stream's part of the steady state of all: the same batches, so that the bytes of all
-    streams add up to the whole's, but a verdict, an interval and stalls of its own."""
+    """Return one stream's part of the steady state of all: the same batches, so that the bytes of
+    all streams add up to the whole's, but a verdict, an interval and stalls of its own."""
     parts = batches(transfer, whole.start_ns, whole.end_ns, whole.batch_ns)
     limit_ns = stall_limit_ns(_gap_ns(transfer, whole.start_ns, whole.end_ns, grain_bytes), rtt_ns)
     found = _Found(0, whole.verdict)
@@ -132,7 +132,7 @@ class _Found(NamedTuple):
 
 
 def _slow_start(whole: Batches, rtt_ns: int | None) -> int:
-    """How many batches slow start may last."""
+    """Return how many batches slow start may last."""
     if rtt_ns is None:
         return len(whole.rates) // SLOW_START_SHARE
     return -(-SLOW_START_ROUND_TRIPS * rtt_ns // whole.width_ns)
@@ -218,7 +218,7 @@ def _resolution(transfer: Curve, start_ns: int, end_ns: int, grain_bytes: int) -
 
 
 def _grade(found: Steady, grade: Grade, doubtful: bool) -> Grade:
-    """The interval's grade, lowered for what a mean of these rates can't know."""
+    """Return the interval's grade, lowered for what a mean of these rates can't know."""
     few_stalls = 0 < len(found.stalls) < MIN_EVENTS
     if found.verdict != "steady" or doubtful or few_stalls or found.duration_ns < LEAST_B_NS:
         return "C"
@@ -226,7 +226,7 @@ def _grade(found: Steady, grade: Grade, doubtful: bool) -> Grade:
 
 
 def _levels(transfer: Curve, parts: Batches, changes: tuple[int, ...]) -> tuple[Stretch, ...]:
-    """The stretches of each level, stalls included."""
+    """Return the stretches of each level, stalls included."""
     if not changes:
         return ()
     edges = [int(parts.edges_ns[i]) for i in (0, *changes, len(parts.rates))]
@@ -238,7 +238,7 @@ def _stalls(transfer: Curve, parts: Batches, limit_ns: int) -> tuple[Stretch, ..
 
 
 def _gap_ns(transfer: Curve, start_ns: int, end_ns: int, grain_bytes: int) -> float:
-    """The mean time between two of what comes at once; no more than the whole."""
+    """Return the mean time between two of what comes at once; no more than the whole."""
     count = transfer.between(start_ns, end_ns)
     span = float(end_ns - start_ns)
     return min(span, span * grain_bytes / count) if count else 0.0

@@ -34,7 +34,7 @@ class ControlChannel:
 
     @property
     def local_host(self) -> str:
-        """The address of this end, as text."""
+        """Return the address of this end, as text."""
         return str(self._sock.getsockname()[0])
 
     @property
@@ -47,7 +47,7 @@ class ControlChannel:
 
     @property
     def mss_bytes(self) -> int | None:
-        """The largest segment of this connection, None if the kernel does not tell."""
+        """Return the largest segment of this connection, None if the kernel does not tell."""
         try:
             return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         except OSError:
@@ -55,7 +55,7 @@ class ControlChannel:
 
     @property
     def has_news(self) -> bool:
-        """Whether a message has arrived and waits for `receive`."""
+        """Return whether a message has arrived and waits for `receive`."""
         return self._ahead is not None
 
     async def arrives(self) -> None:

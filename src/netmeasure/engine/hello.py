@@ -186,7 +186,7 @@ class Doorkeeper:
 
 
 def _device(sock: socket.socket) -> bytes:
-    """The interface that a socket is bound to, empty if to none."""
+    """Return the interface that a socket is bound to, empty if to none."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
 
 

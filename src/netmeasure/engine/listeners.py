@@ -23,17 +23,17 @@ class Listening:
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """Return the port that is listened on."""
         return int(self._listeners[0].getsockname()[1])
 
     @property
     def address(self) -> str:
-        """Where a client on this host reaches the server, as "host:port"."""
+        """Return where a client on this host reaches the server, as "host:port"."""
         return reachable(self._listeners[0])
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """All addresses that are listened on."""
+        """Return all addresses that are listened on."""
         return tuple(address_text(sock.getsockname()) for sock in self._listeners)
 
 
@@ -114,7 +114,7 @@ def open_listener(
 
 
 def reachable(sock: socket.socket) -> str:
-    """Where a client on this host reaches a listener, as "host:port"."""
+    """Return where a client on this host reaches a listener, as "host:port"."""
     host, port = sock.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"

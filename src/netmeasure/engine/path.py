@@ -21,7 +21,8 @@ _MAX_DEPTH = 8
 
 
 def path_facts(address: Address) -> PathFacts:
-    """What the kernel knows of the path to an address. Raises ConnectError where there is none."""
+    """Return what the kernel knows of the path to an address. Raises ConnectError where there is
+    none."""
     with open_datagram(address, SocketOptions(), 0) as sock:
         mtu = path_mtu(sock)
     name = _outgoing_interface(address)
@@ -100,8 +101,8 @@ def _kind(device: Path) -> str | None:
 
 
 def _is_physical(device: Path, depth: int = 0) -> bool:
-    """Whether there is a device of some bus below, or only such among the lower links (bonds,
-    VLANs, bridges)."""
+    """Return whether there is a device of some bus below, or only such among the lower links
+    (bonds, VLANs, bridges)."""
     if (device / "device").exists():
         return True
     lower = list(device.glob("lower_*"))

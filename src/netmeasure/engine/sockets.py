@@ -89,7 +89,7 @@ async def resolve(host: str, port: int, family: Family, deadline_s: float) -> Fo
 
 
 def path_mtu(sock: socket.socket) -> int | None:
-    """The MTU that the kernel knows for a connected socket's path (ip(7), IP_MTU)."""
+    """Return the MTU that the kernel knows for a connected socket's path (ip(7), IP_MTU)."""
     level, option = (socket.IPPROTO_IP, _IP_MTU)
     if sock.family == socket.AF_INET6:
         level, option = socket.IPPROTO_IPV6, _IPV6_MTU
@@ -100,7 +100,7 @@ def path_mtu(sock: socket.socket) -> int | None:
 
 
 def stream_protocol(*, multipath: bool) -> int:
-    """The protocol number of TCP sockets."""
+    """Return the protocol number of TCP sockets."""
     return _IPPROTO_MPTCP if multipath else socket.IPPROTO_TCP
 
 
@@ -163,7 +163,8 @@ def _bind(
 def _destination(
     sock: socket.socket, address: Address, options: SocketOptions, port_offset: int | None
 ) -> tuple[str, int] | tuple[str, int, int, int]:
-    """What to connect a socket to: with the flow label, where a data stream is to have one."""
+    """Return what to connect a socket to: with the flow label, where a data stream is to have
+    one."""
     label = options.flow_label
     if label is None or port_offset is None:
         return address.sockaddr
@@ -199,8 +200,8 @@ def longest_packet(address: Address) -> int:
 
 
 def datagram_room(address: Address) -> int:
-    """The largest UDP payload that the path to an address takes without fragments, as far as the
-    kernel knows its MTU (RFC 768, 791, 8200: headers of 8 and 20 or 40 bytes)."""
+    """Return the largest UDP payload that the path to an address takes without fragments, as far as
+    the kernel knows its MTU (RFC 768, 791, 8200: headers of 8 and 20 or 40 bytes)."""
     room = longest_packet(address) - 8 - (40 if address.family == socket.AF_INET6 else 20)
     return max(MIN_DATAGRAM_BYTES, min(room, LARGEST_DEFAULT_DATAGRAM))
 

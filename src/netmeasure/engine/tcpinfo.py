@@ -43,7 +43,7 @@ _NONE = {"pacing_rate": 2**64 - 1, "min_rtt_us": 2**32 - 1}
 
 
 def field(raw: bytes, name: str) -> int | None:
-    """One field of a raw TCP_INFO record, None where the record is too short for it."""
+    """Return one field of a raw TCP_INFO record, None where the record is too short for it."""
     offset, code = _FIELDS[name]
     if offset + struct.calcsize(code) > len(raw):
         return None
@@ -52,7 +52,7 @@ def field(raw: bytes, name: str) -> int | None:
 
 
 def read(sock: socket.socket) -> bytes:
-    """The raw record of a socket; empty where the system has none (not an error)."""
+    """Return the raw record of a socket; empty where the system has none (not an error)."""
     try:
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BUFFER_BYTES)
     except OSError:
@@ -60,7 +60,7 @@ def read(sock: socket.socket) -> bytes:
 
 
 def state(raw: bytes) -> dict[str, int | None]:
-    """The sender's state in a raw record, by the names of result.StreamInterval."""
+    """Return the sender's state in a raw record, by the names of result.StreamInterval."""
     mss, cwnd = field(raw, "snd_mss"), field(raw, "snd_cwnd")
     rtt, rttvar = field(raw, "rtt_us"), field(raw, "rttvar_us")
     return {

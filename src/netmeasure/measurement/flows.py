@@ -66,13 +66,13 @@ class _Counted(NamedTuple):
 
     @property
     def curve(self) -> analysis.series.Curve:
-        """The bytes over time, to the moment at which the last ones were due."""
+        """Return the bytes over time, to the moment at which the last ones were due."""
         last = max((s.last_ns for s in self.reports if s.last_ns is not None), default=None)
         return analysis.series.waited(analysis.series.curve(self.series, last), self.due_ns)
 
     @property
     def last_ns(self) -> int | None:
-        """When the last bytes came, or were due."""
+        """Return when the last bytes came, or were due."""
         moments = [s.last_ns for s in self.reports if s.last_ns is not None]
         return max((*moments, self.due_ns or 0)) if moments else None
 
@@ -90,18 +90,19 @@ class _Way(NamedTuple):
 
     @property
     def client_streams(self) -> Sequence[StreamReport]:
-        """The client's reports."""
+        """Return the client's reports."""
         return list((self.senders if self.direction == "upload" else self.receivers).values())
 
     @property
     def target_bps(self) -> int | None:
-        """The bitrate that was asked for, None where none was."""
+        """Return the bitrate that was asked for, None where none was."""
         return self.spec.target_bps if isinstance(self.spec, TcpSpec | UdpSpec) else None
 
     @property
     def counted_by(self) -> Role:
-        """The end that counts: the receiver, where it has a series. The acknowledged bytes of a TCP
-        sender are the next best; what a UDP sender has sent says nothing of what arrived."""
+        """Return the end that counts: the receiver, where it has a series. The acknowledged bytes
+        of a TCP sender are the next best; what a UDP sender has sent says nothing of what
+        arrived."""
         udp = isinstance(self.spec, UdpSpec)
         if udp or any(stream.series is not None for stream in self.receivers.values()):
             return "receiver"
@@ -109,7 +110,7 @@ class _Way(NamedTuple):
 
     @property
     def counting(self) -> dict[int, StreamReport]:
-        """The reports of the end that counts."""
+        """Return the reports of the end that counts."""
         return self.receivers if self.counted_by == "receiver" else self.senders
 
     def ends(self) -> tuple[analysis.course.End, analysis.course.End]:

@@ -22,8 +22,8 @@ _NUMBER = re.compile(rf"/{BYTES}/([0-9]{{1,20}})")
 
 
 def size_of(path: str, max_bytes: int) -> int | None:
-    """The size in bytes of the file that an absolute path names; None: there is no such file, or
-    it would be larger than `max_bytes`."""
+    """Return the size in bytes of the file that an absolute path names; None: there is no such
+    file, or it would be larger than `max_bytes`."""
     named = _NUMBER.fullmatch(path) or _NAME.fullmatch(path)
     if named is None:
         return None

@@ -25,5 +25,5 @@ class Content:
         return self._twice[start : start + min(length, BLOCK_BYTES)]
 
     def cycle(self, offset: int) -> bytes:
-        """One block that gives the content from `offset` on when it is repeated."""
+        """Return one block that gives the content from `offset` on when it is repeated."""
         return bytes(self.view(offset, BLOCK_BYTES))

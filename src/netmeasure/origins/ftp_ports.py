@@ -24,7 +24,8 @@ class PassivePorts:
         self._next = 0
 
     def open(self, family: int, local: Sequence[object]) -> socket.socket | None:
-        """A listener on the address of `local`, a socket's name; None when all ports are taken."""
+        """Return a listener on the address of `local`, a socket's name; None when all ports are
+        taken."""
         ports: Sequence[int] = (0,) if self._ports is None else self._ports
         for _ in ports:
             port = ports[self._next % len(ports)]
@@ -63,7 +64,8 @@ class DataDoor:
         self._arrived.set()
 
     async def connection(self, deadline_s: float) -> socket.socket:
-        """The connection, which is the caller's from now on. TimeoutError when none comes."""
+        """Return the connection, which is the caller's from now on. TimeoutError when none
+        comes."""
         async with asyncio.timeout(deadline_s):
             await self._arrived.wait()
         sock, self._sock = self._sock, None

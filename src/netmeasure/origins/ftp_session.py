@@ -146,7 +146,7 @@ class FtpSession:
         return self._reading
 
     async def _command(self) -> str | None:
-        """The next line; None when there is none."""
+        """Return the next line; None when there is none."""
         reading = self._read()
         await asyncio.wait({reading}, timeout=self._limits.idle_s)
         if not reading.done():
@@ -381,7 +381,7 @@ def _long(name: str, size: int) -> str:
 
 
 def _text(line: bytes) -> str:
-    """A command line without its end and without the Telnet controls before an ABOR."""
+    """Return a command line without its end and without the Telnet controls before an ABOR."""
     return line.lstrip(bytes(range(0xF0, 0x100))).decode(errors="replace").strip("\r\n")
 
 

@@ -124,7 +124,7 @@ class Connection:
 
     @property
     def trailing_data(self) -> bytes:
-        """Bytes received and not yet used."""
+        """Return the bytes received and not yet used."""
         return bytes(self._buffer)
 
     def next_message(self) -> Message | NeedData | Closed:

@@ -21,7 +21,7 @@ class Side(Enum):
 
     @property
     def other(self) -> Side:
-        """The end at the other side."""
+        """Return the end at the other side."""
         return Side.SERVER if self is Side.CLIENT else Side.CLIENT
 
 

@@ -286,7 +286,7 @@ def _wants_tls(spec: FetchSpec) -> bool:
 
 
 def _shares(total: int | None, streams: int) -> list[int | None]:
-    """What each stream is to move, so that the sum is exact."""
+    """Return what each stream is to move, so that the sum is exact."""
     if total is None:
         return [None] * streams
     return [total // streams + (index < total % streams) for index in range(streams)]

@@ -238,7 +238,7 @@ class FtpClient:
         return reached
 
     async def _size(self, control: _Control, phases: PhaseLog) -> int | None:
-        """What the server says the file's length is; None where it does not say."""
+        """Return what the server says the file's length is; None where it does not say."""
         try:
             async with self._step("size", phases):
                 _, lines = await control.command(f"SIZE {self._path}", "213")
@@ -247,8 +247,8 @@ class FtpClient:
             return None  # the transfer itself will tell what is wrong
 
     async def _download(self, control: _Control, phases: PhaseLog, limit: int | None) -> bool:
-        """Whether the control connection is good for another transfer: after a part of a file the
-        server's last word is still to come, or never will."""
+        """Return whether the control connection is good for another transfer: after a part of a
+        file the server's last word is still to come, or never will."""
         spec, stream = self._spec, self._stream
         size = await self._size(control, phases)
         reached = await self._data_connection(control, phases)
@@ -289,7 +289,7 @@ class FtpClient:
         return True
 
     async def _reason(self, control: _Control, phases: PhaseLog) -> str:
-        """What the server says of a transfer that broke off, if anything."""
+        """Return what the server says of a transfer that broke off, if anything."""
         try:
             await self._final_reply(control, phases)
         except FileRefusedError as exc:
@@ -422,7 +422,7 @@ class FtpClient:
 
 
 def _port(parsed: tuple[str | None, int]) -> int:
-    """The port that a server names. Raises ValueError for what is none."""
+    """Return the port that a server names. Raises ValueError for what is none."""
     if not 0 < parsed[1] < 65_536:
         raise ValueError(f"{parsed[1]} is not a port")
     return parsed[1]

@@ -338,7 +338,8 @@ class HttpClient:
 
 
 def _take(content: aiohttp.StreamReader) -> int:
-    """How much the library has read of a body already; from now on it holds nothing of it."""
+    """Return how much the library has read of a body already; from now on it holds nothing of
+    it."""
     try:
         return len(content.read_nowait(-1))
     except _BODY_ERRORS:  # it broke off meanwhile
@@ -351,7 +352,7 @@ def _encoding(headers: Mapping[str, str]) -> str:
 
 
 def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for a URL."""
+    """Return the proxy that the environment names for a URL."""
     parts = urlsplit(url)
     if proxy_bypass(parts.netloc):
         return None

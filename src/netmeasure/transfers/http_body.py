@@ -104,7 +104,7 @@ class Body(payload.Payload):
 
 
 def _chunk(size: int) -> tuple[bytes, int]:
-    """A chunk of a chunked body (RFC 9112 7.1) that takes `size` bytes with its frame, or a few
-    less; and how many of them are data."""
+    """Return a chunk of a chunked body (RFC 9112 7.1) that takes `size` bytes with its frame, or a
+    few less; and how many of them are data."""
     data = size - len(f"{size:x}") - 2 * len(_CHUNK_END)
     return f"{data:x}".encode() + _CHUNK_END + random_bytes(data) + _CHUNK_END, data

@@ -139,7 +139,7 @@ class Hop:
 
     @property
     def watched(self) -> Watched | None:
-        """What is seen of the connection until its payload flows."""
+        """Return what is seen of the connection until its payload flows."""
         return self._reached.watched
 
     def unwatch(self) -> None:
@@ -148,7 +148,7 @@ class Hop:
 
     @property
     def _step(self) -> str:
-        """What the server has not done yet."""
+        """Return what the server has not done yet."""
         return "request" if self._ready or self.url.startswith("http:") else "tls"
 
     @asynccontextmanager
@@ -181,8 +181,8 @@ class Hop:
             _other(exc, where)
 
     def transport(self, response: aiohttp.ClientResponse) -> Any:
-        """The transport under a response whose body is still to come; None where the body came
-        whole with its head."""
+        """Return the transport under a response whose body is still to come; None where the body
+        came whole with its head."""
         connection = response.connection
         return connection.transport if connection is not None else None
 

@@ -78,7 +78,8 @@ class Reach:
 
 
 def tls_context(spec: FetchSpec) -> ssl.SSLContext:
-    """What TLS connections of a run are made with. Raises TlsError for a CA file that is none."""
+    """Return what TLS connections of a run are made with. Raises TlsError for a CA file that is
+    none."""
     try:
         context = ssl.create_default_context(cafile=spec.ca_file)
     except (OSError, ssl.SSLError) as exc:
@@ -96,8 +97,8 @@ def public_url(url: str) -> str:
 
 
 def plain_words(exc: BaseException) -> str:
-    """What an exception of a library says, in one line, and not all that a server may have made
-    it say; of a certificate, what is wrong with it."""
+    """Return what an exception of a library says, in one line, and not all that a server may have
+    made it say; of a certificate, what is wrong with it."""
     verify = getattr(exc, "verify_message", None)
     text = verify or getattr(exc, "strerror", None) or getattr(exc, "message", None) or str(exc)
     words = " ".join(str(text).split()) or type(exc).__name__

@@ -125,7 +125,7 @@ class TransferStream:
         return running if running is not None else self.loop.last_ns
 
     def so_far(self, origin_ns: int) -> StreamReport:
-        """What an analysis needs, while the transfer goes on."""
+        """Return what an analysis needs, while the transfer goes on."""
         parts, info = [self.loop.series()], None
         if self._running is not None:
             loop, _, sock = self._running
@@ -178,13 +178,13 @@ class TransferStream:
 
     @property
     def arrived_of_transfer_ns(self) -> int | None:
-        """When the first body byte of the transfer under way reached this host, or was
+        """Return when the first body byte of the transfer under way reached this host, or was
         acknowledged; None: not yet."""
         return self._arrived_of_transfer_ns
 
     @property
     def first_of_transfer_ns(self) -> int | None:
-        """When the first body byte of the transfer under way was counted; None: not yet."""
+        """Return when the first body byte of the transfer under way was counted; None: not yet."""
         return self._first_of_transfer_ns
 
     def note_transfer(self, transfer: Transfer, tls: ssl.SSLObject | None) -> None:
@@ -421,7 +421,7 @@ class TransferWorkload:
         return tuple(stream.id for stream in self.streams if stream.role == role)
 
     def levels(self, role: Role, until_ns: int) -> tuple[StreamInterval, ...]:
-        """What each stream of a role had counted at a moment."""
+        """Return what each stream of a role had counted at a moment."""
         return tuple(
             StreamInterval(id=s.id, bytes=s.counted_until(until_ns))
             for s in self.streams
@@ -436,7 +436,7 @@ class TransferWorkload:
             stream.stop()
 
     def report(self) -> tuple[StreamReport, ...]:
-        """What this end saw. Call when nothing is under way."""
+        """Return what this end saw. Call when nothing is under way."""
         if self.origin_ns is None:
             return ()
         found = stretch((stream.loop for stream in self.streams), self.plan.omit_ns)

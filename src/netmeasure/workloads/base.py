@@ -70,7 +70,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return BUCKET_NS if self.duration_ns > FINE_UP_TO_NS else FINE_BUCKET_NS
 
     def payload(self, size: int) -> bytes:
-        """What a stream sends, again and again."""
+        """Return what a stream sends, again and again."""
         return (DIGITS * (size // len(DIGITS) + 1))[:size] if self.repeating else random_bytes(size)
 
 
@@ -88,12 +88,12 @@ class DataStream:
 
     @property
     def counted_bytes(self) -> int:
-        """Bytes known to have arrived, so far."""
+        """Return the bytes known to have arrived, so far."""
         return self.loop.acked_bytes if self.role == "sender" else self.loop.bytes
 
     @property
     def error(self) -> str | None:
-        """The system's words for the error that ended the stream, None if none did."""
+        """Return the system's words for the error that ended the stream, None if none did."""
         return os.strerror(self.loop.errno) if self.loop.errno else None
 
 
@@ -175,7 +175,7 @@ class Workload(ABC):
 
     @property
     def first_ns(self) -> int | None:
-        """When the first bytes were received, or sent where this end only sends."""
+        """Return when the first bytes were received, or sent where this end only sends."""
         roles: tuple[Role, ...] = ("receiver", "sender")
         for role in roles:
             moments = [s.loop.first_ns for s in self._streams if s.role == role]
@@ -186,7 +186,7 @@ class Workload(ABC):
 
     @property
     def last_ns(self) -> int | None:
-        """When the last bytes were counted, on any stream."""
+        """Return when the last bytes were counted, on any stream."""
         known = [s.loop.last_ns for s in self._streams if s.loop.last_ns is not None]
         return max(known, default=None)
 
@@ -216,8 +216,8 @@ class Workload(ABC):
         return sum(loop.bytes - loop.acked_bytes for loop in senders)
 
     def received(self, stream_id: int) -> int:
-        """What a stream has received so far, in the unit in which the peer says what it sent:
-        bytes, or datagrams for UDP."""
+        """Return what a stream has received so far, in the unit in which the peer says what it
+        sent: bytes, or datagrams for UDP."""
         return next(s.loop.bytes for s in self._streams if s.id == stream_id)
 
     def arrived_ns(self, stream_id: int) -> int | None:
@@ -234,13 +234,13 @@ class Workload(ABC):
         return tuple((stream.id, stream.role, stream.facts) for stream in self._streams)
 
     def levels(self, role: Role, until_ns: int) -> tuple[StreamInterval, ...]:
-        """What each stream of a role had counted, from its start to a moment (CLOCK_MONOTONIC).
-        Bytes and datagrams are read from the series: so an interval's end does not depend on when
-        somebody looks. The rest is what holds now."""
+        """Return what each stream of a role had counted, from its start to a moment
+        (CLOCK_MONOTONIC). Bytes and datagrams are read from the series: so an interval's end does
+        not depend on when somebody looks. The rest is what holds now."""
         return tuple(self._level(s, until_ns) for s in self._streams if s.role == role)
 
     def so_far(self) -> tuple[StreamReport, ...]:
-        """What an analysis needs of each stream, while the threads go on counting."""
+        """Return what an analysis needs of each stream, while the threads go on counting."""
         origin = self.origin_ns or 0
         return tuple(
             StreamReport(
@@ -260,7 +260,7 @@ class Workload(ABC):
         return StreamInterval(id=stream.id, bytes=stream.loop.counted_until(until_ns))
 
     def failed(self) -> StreamError | None:
-        """The first stream that an error ended."""
+        """Return the first stream that an error ended."""
         for stream in self._streams:
             if stream.loop.reason == "error":
                 sending = stream.role == "sender"
@@ -320,7 +320,7 @@ class Workload(ABC):
         return await asyncio.Future()
 
     def report(self) -> tuple[StreamReport, ...]:
-        """What this end saw. Call after join."""
+        """Return what this end saw. Call after join."""
         origin = self.origin_ns
         if origin is None:
             return ()
@@ -346,8 +346,8 @@ class Workload(ABC):
 
 
 def stretch(loops: Iterable[Stream], omit_ns: int) -> tuple[int, int] | None:
-    """The stretch that counts, common to all streams of a role so that their sums are sums: from
-    the first byte plus the omitted time to the last byte (CLOCK_MONOTONIC, ns)."""
+    """Return the stretch that counts, common to all streams of a role so that their sums are sums:
+    from the first byte plus the omitted time to the last byte (CLOCK_MONOTONIC, ns)."""
     moments = [(loop.series()[0], loop.last_ns) for loop in loops]
     starts = [start for start, _ in moments if start is not None]
     ends = [end for _, end in moments if end is not None]
@@ -375,7 +375,7 @@ class Reported(Protocol):
 
 
 def relative(series: tuple[int | None, int, list[int]], origin_ns: int) -> Series | None:
-    """A native loop's series, counted from `origin_ns`. None: it has not begun."""
+    """Return a native loop's series, counted from `origin_ns`. None: it has not begun."""
     begin, width, counts = series
     if begin is None:
         return None
@@ -383,7 +383,7 @@ def relative(series: tuple[int | None, int, list[int]], origin_ns: int) -> Serie
 
 
 def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
-    """What all kinds of stream tell; moments count from `origin_ns`."""
+    """Return what all kinds of stream tell; moments count from `origin_ns`."""
     loop = stream.loop
     series = relative(loop.series(), origin_ns)
     counted = None
@@ -412,7 +412,7 @@ def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | No
 
 
 def thread_cpu(loop: Stream, origin_ns: int) -> ThreadCpu | None:
-    """The CPU time of a loop's threads, in columns; None of a loop that never ran."""
+    """Return the CPU time of a loop's threads, in columns; None of a loop that never ran."""
     if not (samples := loop.cpu_samples()):
         return None
     at_ns, cpu_ns, wait_ns = zip(*samples, strict=True)

@@ -125,7 +125,7 @@ class TcpWorkload(Workload):
         )
 
     def _source(self) -> int:
-        """What sendfile() sends from: the file, or memory that holds one block."""
+        """Return what sendfile() sends from: the file, or memory that holds one block."""
         plan = self.plan
         if plan.file is not None:
             return _open_file(plan.file, os.O_RDONLY)
@@ -134,7 +134,7 @@ class TcpWorkload(Workload):
         return descriptor
 
     def _sink(self) -> int:
-        """Where a receiver writes to: every stream from the beginning of the file."""
+        """Return where a receiver writes to: every stream from the beginning of the file."""
         if self.plan.file is None:
             return -1
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC

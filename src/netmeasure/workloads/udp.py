@@ -131,8 +131,8 @@ class UdpWorkload(Workload):
 
 
 def _with_last_gap(report: StreamReport, datagram_bytes: int) -> int | None:
-    """The end of the counted stretch, one mean gap after the last datagram: n datagrams span n - 1
-    gaps, and a rate from these alone would be too high by one part in n."""
+    """Return the end of the counted stretch, one mean gap after the last datagram: n datagrams span
+    n - 1 gaps, and a rate from these alone would be too high by one part in n."""
     span, count = report.counted_ns, (report.counted_bytes or 0) // datagram_bytes
     if report.counted_to_ns is None or span is None or count < 2:
         return report.counted_to_ns

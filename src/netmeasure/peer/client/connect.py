@@ -46,7 +46,7 @@ class Connector:
 
     @property
     def address(self) -> sockets.Address:
-        """The server's address, once the control connection is open."""
+        """Return the server's address, once the control connection is open."""
         if self._address is None:
             raise MeasureError("not connected yet")
         return self._address

@@ -43,12 +43,12 @@ class ClientControl:
 
     @property
     def extended(self) -> bool:
-        """Whether the server is netmeasure as well."""
+        """Return whether the server is netmeasure as well."""
         return self.announcement is not None
 
     @property
     def finite(self) -> bool:
-        """Whether the server sends a file, and its streams end where the file ends."""
+        """Return whether the server sends a file, and its streams end where the file ends."""
         return self.announcement is not None and self.announcement.finite
 
     async def send(

@@ -114,7 +114,7 @@ class ClientData:
 
     @property
     def _streams_end(self) -> bool:
-        """Whether the server's streams mark the end of their data themselves (FIN)."""
+        """Return whether the server's streams mark the end of their data themselves (FIN)."""
         return self._control.extended and not isinstance(self._spec, UdpSpec)
 
     async def _datagrams_over(self, spec: UdpSpec) -> None:

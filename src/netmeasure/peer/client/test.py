@@ -79,7 +79,7 @@ class PeerTest:
 
     @property
     def transferring(self) -> bool:
-        """Whether the data phase has begun."""
+        """Return whether the data phase has begun."""
         return self._workload is not None and self._workload.origin_ns is not None
 
     @property

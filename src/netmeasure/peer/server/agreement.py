@@ -29,7 +29,7 @@ class Agreement(NamedTuple):
 
     @property
     def extended(self) -> bool:
-        """Whether the client is netmeasure as well."""
+        """Return whether the client is netmeasure as well."""
         return self.parameters.netmeasure is not None
 
     @property

@@ -55,7 +55,7 @@ class ServerData:
 
     @property
     def _streams_end(self) -> bool:
-        """Whether the client's streams mark the end of their data themselves (FIN)."""
+        """Return whether the client's streams mark the end of their data themselves (FIN)."""
         return self._extended and not self._parameters.udp
 
     async def run(self) -> None:

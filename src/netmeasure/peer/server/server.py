@@ -62,7 +62,7 @@ class Server(Listening):
 
     @property
     def active_tests(self) -> int:
-        """The number of tests that are running."""
+        """Return the number of tests that are running."""
         return len(self._sessions)
 
     async def over(self) -> Literal["served", "idle"]:

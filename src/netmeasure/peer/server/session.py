@@ -123,32 +123,33 @@ class Session:
 
     @property
     def tags_streams(self) -> bool:
-        """Whether the client is netmeasure: it numbers its data connections."""
+        """Return whether the client is netmeasure: it numbers its data connections."""
         return self._agreement is not None and self._agreement.extended
 
     @property
     def is_udp(self) -> bool:
-        """Whether the data streams are UDP."""
+        """Return whether the data streams are UDP."""
         return self._agreement is not None and self._agreement.parameters.udp
 
     @property
     def is_leaving(self) -> bool:
-        """Whether nothing is missing but the client's last message."""
+        """Return whether nothing is missing but the client's last message."""
         return self._control.connection.state in (State.DISPLAYING, State.OVER)
 
     @property
     def local_host(self) -> str:
-        """The address of this host that the client has connected to."""
+        """Return the address of this host that the client has connected to."""
         return self._control.local_host
 
     @property
     def client_host(self) -> str:
-        """The address that the client has proven to have."""
+        """Return the address that the client has proven to have."""
         return self._control.peer_host
 
     @property
     def arrivals(self) -> Arrivals:
-        """The data connections so far; none is missing but in the phase of their creation."""
+        """Return the data connections so far; none is missing but in the phase of their
+        creation."""
         creating = self._control.connection.state is State.CREATING
         return self._arrivals if creating else Arrivals(())
 

@@ -61,7 +61,7 @@ def make_run(
 
 
 class Client:
-    """Runs tests against one server, one after the other or several at once.
+    """Run tests against one server, one after the other or several at once.
 
     Leaving the `async with` block aborts what is still running.
     """

@@ -41,7 +41,7 @@ def nanoseconds(duration_s: float) -> int:
 
 
 class Quiet:
-    """Tells when a growing count has stood still for a while."""
+    """Notice when a growing count has stood still for a while."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 
 class NetmeasureError(Exception):
-    """Stand at the base of all exceptions that netmeasure raises on purpose.
+    """Serve as the base of all exceptions that netmeasure raises on purpose.
 
     Attributes:
         code: A word that names the kind of error and never changes, such as "refused".
@@ -244,7 +244,8 @@ class StreamError(MeasureError):
 
 
 class PathMtuError(MeasureError):
-    """Long packets vanish on the way without a word, and short ones get through (RFC 2923, 2.1)."""
+    """Report that the path drops long packets without an ICMP message, while short ones get through
+    (RFC 2923, 2.1)."""
 
     code = "path_mtu"
     usual_hint = (
@@ -259,7 +260,7 @@ class RefusedTestError(MeasureError):
 
 
 class ProtocolError(MeasureError):
-    """Stand at the base of the breaches of iperf3's control protocol."""
+    """Serve as the base of violations of iperf3's control protocol."""
 
     code = "protocol"
     usual_hint = "it is no iperf3 or netmeasure, or something on the way changes bytes"

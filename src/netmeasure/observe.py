@@ -13,7 +13,8 @@ from netmeasure.spec import PeerSpec
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """A control connection, seen from this end. Addresses are written as "192.0.2.1:5201"."""
+    """Describe a control connection, seen from this end. Addresses are written as
+    "192.0.2.1:5201"."""
 
     local: str
     remote: str
@@ -22,7 +23,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenStream(msgspec.Struct, frozen=True, kw_only=True):
-    """A data stream before its first byte; `role` is this end's."""
+    """Describe a data stream before its first byte; `role` is this end's."""
 
     id: int
     role: Role
@@ -30,7 +31,7 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts of a test whose streams are all open and whose data are about to flow.
+    """Describe a test whose streams are all open and whose data are about to flow.
 
     started_at  when the test began, by the wall clock (UTC, RFC 3339)
     unix_s      this moment by the wall clock, in seconds since 1970
@@ -50,7 +51,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observer:
-    """Base of observers: override the methods that you need.
+    """Follow a test: override the methods that you need.
 
     All are called in the event loop, and must neither block nor raise. A transfer by URL calls only
     `on_interval`, `on_failed` and `on_ended`.

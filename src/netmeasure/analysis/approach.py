@@ -25,7 +25,7 @@ MAX_STEPS = 3
 
 
 class Approach(NamedTuple):
-    """The exponential approach that fits best. Times are in batches.
+    """Hold the exponential approach that fits best. Times are in batches.
 
     `squares` is the sum of squares that it leaves over, `gain` what a constant leaves more, and
     `slowest` the longest time constant that fits nearly as well.
@@ -71,7 +71,7 @@ def _approaches(n: int) -> tuple[Floats, Floats, Floats]:
 
 
 class FirstLevel(NamedTuple):
-    """A level of `length` batches that is then left, and the sum of squares left over."""
+    """Hold a level of `length` batches that is then left, and the sum of squares left over."""
 
     length: int
     squares: float

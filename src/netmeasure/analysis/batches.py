@@ -23,7 +23,7 @@ Bools = NDArray[np.bool_]
 
 
 class Batches(NamedTuple):
-    """Rates in bit/s of stretches of equal width; `edges_ns` has one item more."""
+    """Hold the rates in bit/s of stretches of equal width; `edges_ns` has one item more."""
 
     edges_ns: Int64s
     rates: Floats

@@ -41,7 +41,7 @@ DEFAULT_MTU_BYTES = 1500  # IEEE 802.3 clause 3.2.7: maxBasicDataSize
 
 
 class Traffic(NamedTuple):
-    """What travels in the (inner) packets.
+    """Describe the payload and headers of the (inner) packets.
 
     timestamps   TCP's, in every segment; Linux has them on (ip-sysctl, tcp_timestamps)
     sack_blocks  in every segment: none unless data and losses go both ways
@@ -182,7 +182,7 @@ def _check_outer(link_mtu: int, stack: tuple[Encapsulation, ...]) -> None:
 
 
 class _Laid(NamedTuple):
-    """Packets laid out on a link."""
+    """Hold packets as they are laid out on a link."""
 
     framing: Framing
     link_mtu: int

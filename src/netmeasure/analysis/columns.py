@@ -11,7 +11,7 @@ from netmeasure.result.resources import value_at
 
 
 class Window(NamedTuple):
-    """A stretch of time, on the clock of the columns that it is applied to."""
+    """Hold a stretch of time, on the clock of the columns that it is applied to."""
 
     start_ns: int
     end_ns: int

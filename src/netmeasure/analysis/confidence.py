@@ -47,8 +47,9 @@ Grade = Literal["A", "B", "C"]
 
 
 class Precision(NamedTuple):
-    """`half` is half the interval's width; `correlation` the integrated autocorrelation time in
-    batches (1: independent), so n / correlation is what the rates are worth."""
+    """Hold how well a mean is known: `half` is half the interval's width; `correlation` the
+    integrated autocorrelation time in batches (1: independent), so n / correlation is what the
+    rates are worth."""
 
     half: float
     correlation: float

@@ -24,7 +24,8 @@ LEAST_NS = 200_000_000
 
 
 class End(NamedTuple):
-    """One end of a flow: its streams, what its host used, and when it kept them from running."""
+    """Describe one end of a flow: its streams, what its host used, and when it kept them from
+    running."""
 
     streams: Sequence[StreamReport]
     resources: Resources | None = None

@@ -78,7 +78,7 @@ def first_departure(rates: Floats, cut: int, slow_start: int = 0) -> int | None:
 
 
 class _Scan:
-    """The moving sums of a series, and the noise of its plateau."""
+    """Hold the moving sums of a series, and the noise of its plateau."""
 
     def __init__(self, rates: Floats, cut: int) -> None:
         self._count = len(rates)

@@ -23,7 +23,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A value and its confidence interval; `low` and `high` are None where there is none."""
+    """Hold a value and its confidence interval; `low` and `high` are None where there is none."""
 
     value: float
     low: float | None = None

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 class Curve(NamedTuple):
-    """Cumulative bytes at moments in ns; both ascending, same length, bytes start at 0."""
+    """Hold cumulative bytes at moments in ns; both ascending, same length, bytes start at 0."""
 
     at_ns: Int64s
     bytes: Floats

@@ -62,7 +62,7 @@ Verdict = Literal["steady", "shifted", "not_steady", "too_short"]
 
 
 class Split(NamedTuple):
-    """A transfer taken apart. ramp + steady + tail hold every byte from `start_ns` on."""
+    """Hold the parts of a transfer: ramp + steady + tail hold every byte from `start_ns` on."""
 
     ramp: Stretch
     steady: Steady
@@ -122,8 +122,8 @@ def within(
 
 
 class _Found(NamedTuple):
-    """The ramp is the first `cut` batches. `changes` are the batches after it at which another
-    level begins; `doubtful` keeps the grade down."""
+    """Hold what the search found: the ramp is the first `cut` batches. `changes` are the batches
+    after it at which another level begins; `doubtful` keeps the grade down."""
 
     cut: int
     verdict: Verdict

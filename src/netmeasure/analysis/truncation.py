@@ -89,7 +89,7 @@ def mser(rates: Floats, precision: float = 0.0, slack: float = 0.0, most: int | 
 
 
 class Truncation(NamedTuple):
-    """Where the ramp ends.
+    """Hold where the ramp ends.
 
     cut       the first `cut` batches are the ramp
     found     whether a plateau follows

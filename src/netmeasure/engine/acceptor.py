@@ -15,9 +15,9 @@ _PAUSE_S = 0.1
 
 
 class Acceptor:
-    """Gives what waits in the backlog of `listeners` to `take`, with the address that it comes
-    from, from `on` to `off` or while there is `room`; call `on` when there is room again. The
-    listeners are the caller's, each connection `take`'s."""
+    """Accept the connections of `listeners` and pass each with its peer's address to `take`, from
+    `on` to `off` or while there is `room`; call `on` when there is room again. The listeners are
+    the caller's, each connection `take`'s."""
 
     def __init__(
         self,

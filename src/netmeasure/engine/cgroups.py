@@ -21,7 +21,7 @@ class Usage(NamedTuple):
 
 
 class Cgroup:
-    """The files of one process's groups; found once, read often."""
+    """Read the files of one process's control groups; they are found once."""
 
     def __init__(
         self, listing: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")

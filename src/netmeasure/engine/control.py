@@ -15,8 +15,8 @@ _RECEIVE_BYTES = 64 * 1024
 
 
 class ControlChannel:
-    """Sends and receives messages. A pump task reads, so that `receive` may be cancelled at any
-    time without losing a byte; it lives until `close`."""
+    """Send and receive messages. A pump task reads, so that `receive` may be cancelled at any time
+    without losing a byte; it lives until `close`."""
 
     def __init__(self, sock: socket.socket, side: Side, received: bytes = b"") -> None:
         self.connection = Connection(side)

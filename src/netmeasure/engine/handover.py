@@ -28,8 +28,8 @@ def take_over(transport: asyncio.Transport) -> socket.socket:
 
 
 class Opened(socket.socket):
-    """A socket that is connected already, for libraries that insist on connecting it themselves:
-    so the time of the connect, its SYNs and its options are ours."""
+    """Pass a connected socket to a library that insists on connecting it itself: so the time of the
+    connect, its SYNs and its options are ours."""
 
     @classmethod
     def from_socket(cls, sock: socket.socket) -> Opened:

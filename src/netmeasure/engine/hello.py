@@ -106,15 +106,16 @@ def _peek(sock: socket.socket) -> tuple[bytes, int]:
 
 
 class Welcome(NamedTuple):
-    """A hello that is wanted: the local address that its test's control connection is on (answers
-    must come from there, also where this host has many), and who takes the stream's socket."""
+    """Describe a hello that is expected: the local address that its test's control connection is on
+    (answers must come from there, also where this host has many), and who takes the stream's
+    socket."""
 
     local_host: str
     take: Callable[[socket.socket], None]
 
 
 class UdpDoor:
-    """The server's unconnected UDP sockets, on the addresses and the port of its TCP listeners.
+    """Own the server's unconnected UDP sockets, on the addresses and the port of its TCP listeners.
 
     `accept` is asked with a hello and its sender's address; it refuses by returning None.
     """
@@ -163,7 +164,7 @@ class UdpDoor:
 
 
 class Doorkeeper:
-    """Answers hellos that are repeated on a stream's own socket, until the test begins there."""
+    """Answer hellos that are repeated on a stream's own socket, until the test begins there."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

@@ -17,7 +17,7 @@ BACKLOG = 1024
 
 
 class Listening:
-    """Where a server can be reached, once it listens."""
+    """Hold where a server can be reached, once it listens."""
 
     _listeners: list[socket.socket]
 

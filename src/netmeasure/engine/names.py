@@ -39,7 +39,8 @@ Entry = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
 
 class LookedUp(NamedTuple):
-    """The addresses of a name, and what they cost (CLOCK_MONOTONIC ns). `detail` explains it."""
+    """Hold the addresses of a name, and the time of the look-up (CLOCK_MONOTONIC ns). `detail`
+    explains it."""
 
     entries: list[Entry]
     start_ns: int

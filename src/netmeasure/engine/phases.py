@@ -29,7 +29,7 @@ WAITED, BUSY, BLOCKED = "waited for a CPU", "event loop busy", "event loop block
 
 
 class LoopAccount:
-    """What the scheduler says of the event loop's thread: CPU time, and time without a CPU."""
+    """Read the scheduler's account of the event loop's thread: CPU time, and time without a CPU."""
 
     def __init__(self) -> None:
         self._path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
@@ -60,7 +60,7 @@ class LoopAccount:
 
 
 class PhaseLog:
-    """Collects phases. `origin_ns` is the client's first attempt to reach the server. Without a
+    """Collect phases. `origin_ns` is the client's first attempt to reach the server. Without a
     `watch`, moments at which bytes came are those at which the program noticed."""
 
     def __init__(self, watch: Watch | None = None) -> None:

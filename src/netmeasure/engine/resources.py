@@ -75,8 +75,8 @@ class _Sampler:
 
 
 class ResourceLog:
-    """Samples while `running`; `collected` tells them. One of it belongs to one run: figures of the
-    process are of everything that it does meanwhile, other runs included."""
+    """Sample while `running`; `collected` returns the samples. Each log belongs to one run, but
+    figures of the process include all that it does meanwhile, such as other runs."""
 
     def __init__(self, baseline: HostUse | None = None) -> None:
         self._sampler = _Sampler()
@@ -121,7 +121,7 @@ class ResourceLog:
 
 
 class IdleMonitor:
-    """Samples what a server's host does between tests, and keeps the last few samples."""
+    """Sample what a server's host does between tests, and keep the last few samples."""
 
     def __init__(self) -> None:
         self._sampler = _Sampler()

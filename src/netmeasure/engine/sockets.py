@@ -50,7 +50,7 @@ def address_text(sockaddr: Sequence[object]) -> str:
 
 
 class Attempt(NamedTuple):
-    """A connect that led nowhere: to which address, from when to when, and how it ended."""
+    """Describe a failed connect: to which address, from when to when, and how it ended."""
 
     address: Address
     start_ns: int
@@ -59,9 +59,9 @@ class Attempt(NamedTuple):
 
 
 class Connected(NamedTuple):
-    """A connected, non-blocking socket, and what connecting cost (CLOCK_MONOTONIC ns). `end_ns` is
-    when the kernel had the answer, which is earlier than the event loop's turn. `before`: what was
-    tried at other addresses until this connect began."""
+    """Hold a connected, non-blocking socket, and the time of the connect (CLOCK_MONOTONIC ns).
+    `end_ns` is when the kernel had the answer, which is earlier than the event loop's turn.
+    `before`: what was tried at other addresses until this connect began."""
 
     sock: socket.socket
     address: Address
@@ -72,7 +72,7 @@ class Connected(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The addresses of a host, and what looking them up cost (CLOCK_MONOTONIC ns)."""
+    """Hold the addresses of a host, and the time of the look-up (CLOCK_MONOTONIC ns)."""
 
     addresses: list[Address]
     start_ns: int

@@ -69,7 +69,7 @@ class Runnable(Protocol):
 
 
 class TrafficThread:
-    """Runs `work.run()` in a thread, on `cpu` only if one is given (`check_cpu` says whether it can
+    """Run `work.run()` in a thread, on `cpu` only if one is given (`check_cpu` says whether it can
     be had). `done` is set, in the event loop, once it has returned."""
 
     def __init__(self, work: Runnable, name: str, cpu: int | None = None) -> None:

@@ -21,14 +21,14 @@ NOTED_NS = MILLISECOND_NS
 
 
 class Stretch(NamedTuple):
-    """How long bytes were there before the program read them; None: they still are."""
+    """Hold how long bytes were there before the program read them; None: they still are."""
 
     arrived_ns: int
     taken_ns: int | None
 
 
 class Watch:
-    """Watches the sockets of one run from `start` to `close`."""
+    """Watch the sockets of one run from `start` to `close`."""
 
     def __init__(self) -> None:
         self._watcher: Watcher | None = None

@@ -22,7 +22,7 @@ EARLY_END_NS = 500_000_000
 
 
 class Analysable(Protocol):
-    """What looks analyse, see `workloads.base.Workload`."""
+    """Provide what looks analyse, see `workloads.base.Workload`."""
 
     @property
     def first_ns(self) -> int | None: ...
@@ -33,7 +33,7 @@ class Analysable(Protocol):
 
 
 class AutoStopper:
-    """Looks at one run while it goes on, and ends it when its confidence interval is narrow.
+    """Analyse one run while it goes on, and end it when its confidence interval is narrow.
 
     A look analyses what this end has counted up to its moment, exactly as the result would be if
     the run had ended there: at bytes received, or acknowledged where this end sends.

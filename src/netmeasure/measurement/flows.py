@@ -37,7 +37,7 @@ PIECE_BYTES = 2 * 1460
 
 
 class Measured(NamedTuple):
-    """Everything that the flows of a test are made of.
+    """Hold everything that the flows of a test are made of.
 
     client_origin_ns  the moment that the client's reports count from, counted from its first
                       attempt; None where that is unknown
@@ -56,7 +56,7 @@ class Measured(NamedTuple):
 
 
 class _Counted(NamedTuple):
-    """What one direction's bytes were counted by, and the reports of those who sent them."""
+    """Hold the reports of the end that counted one direction's bytes, and those of its senders."""
 
     spec: Spec
     series: Series
@@ -78,7 +78,8 @@ class _Counted(NamedTuple):
 
 
 class _Way(NamedTuple):
-    """One direction of a test: its streams by their numbers, at both ends, and both hosts' use."""
+    """Hold one direction of a test: its streams by their numbers, at both ends, and both hosts'
+    use."""
 
     spec: Spec
     direction: FlowDirection

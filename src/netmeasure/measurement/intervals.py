@@ -34,7 +34,7 @@ def edges_ns(timing: Timing) -> Iterator[int]:
 
 
 class Counting(Protocol):
-    """What intervals are read from, see `workloads.base.Workload`."""
+    """Provide what intervals are read from, see `workloads.base.Workload`."""
 
     @property
     def origin_ns(self) -> int | None: ...
@@ -47,7 +47,7 @@ class Counting(Protocol):
 
 
 class IntervalClock:
-    """Emits an Interval per direction at each edge, counted at this end of `workload`; `role_of`
+    """Emit an Interval per direction at each edge, counted at this end of `workload`; `role_of`
     says which part this end has in a direction.
 
     With a `limit_s`, the last interval ends with the last byte of the test, though that comes a

@@ -17,7 +17,8 @@ from netmeasure.spec import Spec
 
 
 class Course(Protocol):
-    """What a Run drives: one measurement of any kind, from its first step to its Result."""
+    """Carry out what a Run drives: one measurement of any kind, from its first step to its
+    Result."""
 
     @property
     def stop(self) -> asyncio.Event:
@@ -44,7 +45,8 @@ class Course(Protocol):
 
 
 class Run:
-    """A measurement on its way. Use as an async context manager and iterate for live intervals::
+    """Control a measurement that is under way. Use as an async context manager and iterate for live
+    intervals::
 
         async with client.run(spec) as run:
             async for interval in run:

@@ -13,7 +13,7 @@ from netmeasure.result import (
 
 
 class Reporting(Protocol):
-    """What a report is made of, see `workloads.base.Workload`. All threads have ended."""
+    """Provide what a report is made of, see `workloads.base.Workload`. All threads have ended."""
 
     @property
     def origin_ns(self) -> int | None: ...

@@ -16,7 +16,8 @@ from netmeasure.spec import Family, OriginLimits
 
 
 class Origin(Listening, ABC):
-    """Use as an async context manager; raises ServeError when it can't listen."""
+    """Serve while used as an async context manager, which raises ServeError when it can't
+    listen."""
 
     def __init__(
         self, host: str | None, port: int, *, family: Family, limits: OriginLimits | None

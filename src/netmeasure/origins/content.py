@@ -13,7 +13,8 @@ _SEED = 0
 
 
 class Content:
-    """Made once per server. The same in every process, so that a test can know it."""
+    """Hold the content of the files, made once per server. It is the same in every process, so that
+    a test can know it."""
 
     def __init__(self) -> None:
         block = random.Random(_SEED).randbytes(BLOCK_BYTES)

@@ -15,8 +15,8 @@ from netmeasure.spec import Family, OriginLimits
 
 
 class FtpOrigin(Origin):
-    """RETR of any name in :mod:`netmeasure.origins.catalog`; STOR to any name: the data are counted
-    and thrown away."""
+    """Serve RETR of any name in :mod:`netmeasure.origins.catalog`, and STOR to any name: the data
+    are counted and discarded."""
 
     def __init__(
         self,

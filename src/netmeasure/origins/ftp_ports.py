@@ -12,7 +12,7 @@ from netmeasure.errors import SpecError
 
 
 class PassivePorts:
-    """Hands out listeners, each on a port of its own; with a range, on its ports in turn."""
+    """Open listeners, each on a port of its own; with a range, on its ports in turn."""
 
     def __init__(self, bounds: tuple[int, int] | None) -> None:
         """`bounds` are the lowest and the highest port. SpecError if they make no sense."""
@@ -39,7 +39,7 @@ class PassivePorts:
 
 
 class DataDoor:
-    """Waits for one connection from the host that the control connection comes from."""
+    """Wait for one connection from the host that the control connection comes from."""
 
     def __init__(self, listener: socket.socket, peer_host: str) -> None:
         self.port = int(listener.getsockname()[1])

@@ -32,7 +32,7 @@ class _Bye(Exception):  # noqa: N818  (no error)
 
 
 class _RefusedError(Exception):
-    """A command can't be obeyed: its reply."""
+    """Refuse a command with a reply."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)

@@ -29,9 +29,9 @@ _SILENT = logging.Logger("netmeasure.origins.http", logging.CRITICAL + 1)
 
 
 class HttpOrigin(Origin):
-    """GET and HEAD, also of a range, of any name in :mod:`netmeasure.origins.catalog`; PUT and POST
-    to anywhere: the body is counted and thrown away. /healthz answers as long as anything does, and
-    /readyz as `ready` says: no name of a file is like these."""
+    """Serve GET and HEAD, also of a range, of any name in :mod:`netmeasure.origins.catalog`, and
+    PUT and POST to any name: the body is counted and discarded. /healthz answers while the server
+    runs, /readyz as `ready` decides; no file has these names."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class HttpOrigin(Origin):
 
 
 class _BodyCutShortError(Exception):
-    """The client left, or stalled, before the end of a body."""
+    """Report that the client left, or stalled, before the end of a body."""
 
 
 def _text(status: int, text: str, kind: str = "text/plain") -> web.Response:

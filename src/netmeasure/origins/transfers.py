@@ -31,7 +31,7 @@ End = Literal["complete", "stalled", "failed"]
 
 
 class Transfers:
-    """The transfers of one server. All of them end when their tasks are cancelled."""
+    """Keep the transfers of one server. All of them end when their tasks are cancelled."""
 
     def __init__(self, limits: OriginLimits) -> None:
         self._limits = limits

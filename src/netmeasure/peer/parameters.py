@@ -158,7 +158,7 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
 
 
 class _Common(TypedDict):
-    """What specifications of TCP and UDP have in common, by their fields' names."""
+    """Hold what specifications of TCP and UDP have in common, by their fields' names."""
 
     direction: Direction
     streams: int
@@ -202,7 +202,7 @@ def _timing(parameters: Parameters, plan: TcpPlan | UdpPlan) -> Timing:
 
 
 class _CommonOptions(TypedDict):
-    """The socket options of TCP and UDP, by the names of SocketOptions."""
+    """Hold the socket options of TCP and UDP, by the names of SocketOptions."""
 
     window_bytes: int | None
     pacing_bps: int | None

@@ -17,7 +17,7 @@ PLAIN_DRAIN_NS = 100 * MILLISECOND_NS
 
 
 class _ClientPart(TypedDict):
-    """What a client's plans of TCP and UDP have in common, by the names of `Plan`."""
+    """Hold what a client's plans of TCP and UDP have in common, by the names of `Plan`."""
 
     duration_ns: int
     omit_ns: int
@@ -29,7 +29,7 @@ class _ClientPart(TypedDict):
 
 
 class _ServerPart(_ClientPart):
-    """What a server's plans of TCP and UDP have in common."""
+    """Hold what a server's plans of TCP and UDP have in common."""
 
     sender_window_ns: int
     window_bytes: int | None
@@ -37,7 +37,7 @@ class _ServerPart(_ClientPart):
 
 
 class _UdpRates(TypedDict):
-    """What a sender of datagrams keeps: bits per second, or datagrams per second."""
+    """Hold the rate that a sender of datagrams keeps: bits per second, or datagrams per second."""
 
     target_bps: int | None
     target_pps: int | None

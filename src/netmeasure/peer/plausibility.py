@@ -19,7 +19,7 @@ UNSENT_BYTES = 2**28
 
 
 class Believed(NamedTuple):
-    """A far end's report without the counts that can't be, and a note for each of those."""
+    """Hold the far end's report without impossible counts, and a note for each of those."""
 
     report: SideReport
     notes: tuple[str, ...]

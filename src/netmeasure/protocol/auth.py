@@ -62,7 +62,7 @@ def read_users(text: str) -> dict[str, str]:
 
 
 class Gatekeeper:
-    """Lets clients in that show a token of a known user.
+    """Admit clients whose token belongs to a known user.
 
     private_key   the server's, PEM without a passphrase
     users         as `read_users` gives them

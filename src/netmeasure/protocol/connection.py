@@ -35,7 +35,7 @@ MAX_BUFFER_BYTES = MAX_JSON_BYTES + MAX_PARAMETER_BYTES
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message of the peer. Payload: cookie str | Parameters | Announcement | PeerResults |
+    """Hold a message of the peer. Payload: cookie str | Parameters | Announcement | PeerResults |
     ServerError | None."""
 
     kind: Kind
@@ -43,11 +43,11 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class NeedData:
-    """More bytes are needed before there is a next message."""
+    """Ask for more bytes: the next message is not complete yet."""
 
 
 class Closed:
-    """The peer has closed the connection between two messages."""
+    """Report that the peer has closed the connection between two messages."""
 
 
 _DECODERS: dict[Kind, tuple[int, Callable[[bytes], Any]]] = {
@@ -73,7 +73,7 @@ _PAYLOADS: dict[Kind, type] = {
 
 
 class Connection:
-    """The control protocol as `side` sees it."""
+    """Follow the control protocol as `side` sees it."""
 
     def __init__(self, side: Side) -> None:
         self.side = side

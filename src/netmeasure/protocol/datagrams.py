@@ -21,7 +21,7 @@ MAX_HELLO_BYTES = len(HELLO) + COOKIE_BYTES + STREAM_TAG_BYTES
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """A hello as it was received; `cookie` and `number` are None in a plain one."""
+    """Hold a hello as it was received; `cookie` and `number` are None in a plain one."""
 
     answer: bytes
     cookie: str | None = None

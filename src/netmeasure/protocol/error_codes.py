@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ErrorCode(IntEnum):
-    """iperf3's number of an error, as SERVER_ERROR carries it.
+    """List iperf3's error numbers, as SERVER_ERROR carries them.
 
     description  what happened, as a client of a server that reports it says it
     sentence     what iperf3 prints; it ends with ": " where iperf3 appends the system's reason, and

@@ -69,7 +69,7 @@ def stream_tag(stream_id: int) -> bytes:
 
 
 class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a netmeasure client adds to its parameters, under the key `netmeasure`.
+    """Hold what a netmeasure client adds to its parameters, under the key `netmeasure`.
 
     Kept small: a 3.21 server refuses parameters above 8192 bytes. Both ends ignore keys they do not
     know, and `version` only changes when old meanings do.
@@ -86,7 +86,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A netmeasure server's answer, sent after the byte 0x40 to a client that announced itself."""
+    """Hold a netmeasure server's answer, sent after the byte 0x40 to a client that announced
+    itself."""
 
     version: int = EXTENSION_VERSION
     host: Host = Host()
@@ -116,8 +117,8 @@ _FLAGS_AS_NUMBERS = frozenset(
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The client's parameters, by iperf3's own names. Fields without a default are always sent;
-    booleans only as true, since iperf3 takes the presence of the key for a yes."""
+    """Hold the client's parameters, by iperf3's own names. Fields without a default are always
+    sent; booleans only if true, since iperf3 reads any value of the key as true."""
 
     tcp: bool = False
     udp: bool = False
@@ -173,8 +174,8 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PeerStream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One stream in the result exchange. `jitter` and the times are in seconds; -1 retransmits
-    stands for "this end can't know"."""
+    """Describe one stream in the result exchange. `jitter` and the times are in seconds; -1
+    retransmits means unknown."""
 
     id: int
     bytes: int
@@ -189,7 +190,7 @@ class PeerStream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What each end tells the other at the end; percentages are of one CPU."""
+    """Hold what the ends exchange after the test; percentages are of one CPU."""
 
     cpu_util_total: float
     cpu_util_user: float
@@ -218,7 +219,8 @@ class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ServerError(msgspec.Struct, frozen=True):
-    """A SERVER_ERROR: iperf3's number of the error, and an errno where the server has sent one."""
+    """Hold a SERVER_ERROR: iperf3's number of the error, and an errno where the server has sent
+    one."""
 
     code: int | None
     errno: int | None

@@ -14,7 +14,7 @@ from enum import Enum
 
 
 class Side(Enum):
-    """The two ends of a control connection."""
+    """Name the two ends of a control connection."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -26,7 +26,7 @@ class Side(Enum):
 
 
 class Kind(Enum):
-    """The kinds of message on the control connection."""
+    """List the kinds of message on the control connection."""
 
     COOKIE = "cookie"
     PARAM_EXCHANGE = "PARAM_EXCHANGE"
@@ -48,7 +48,7 @@ class Kind(Enum):
 
 
 class State(Enum):
-    """The states of the conversation. The value is the name in error messages."""
+    """List the states of the conversation. The value is the name in error messages."""
 
     START = "start (cookie expected)"
     IDENTIFIED = "identified (PARAM_EXCHANGE expected)"

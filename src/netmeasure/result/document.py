@@ -180,20 +180,20 @@ def _not_a_result(data: bytes | str, reason: Exception) -> ResultFormatError:
 
 
 class _Versioned(msgspec.Struct):
-    """Tell the version of a document before the rest of it is read."""
+    """Read the version of a document before the rest of it is read."""
 
     schema_version: int
 
 
 class _Iperf3Start(msgspec.Struct):
-    """Tell a document of iperf3 by what stands in its member "start"."""
+    """Recognise a document of iperf3 by its member "start"."""
 
     connected: msgspec.Raw
     version: str | None = None
 
 
 class _Iperf3(msgspec.Struct):
-    """Tell a document of iperf3 (-J) from a netmeasure result."""
+    """Distinguish a document of iperf3 (-J) from a netmeasure result."""
 
     start: _Iperf3Start
     intervals: msgspec.Raw

@@ -47,6 +47,6 @@ class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Shape(msgspec.Struct):
-    """Tell a saved set from a single saved result."""
+    """Distinguish a saved set from a single saved result."""
 
     results: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

@@ -38,7 +38,7 @@ STOP_S = 5.0
 
 
 class Fetch:
-    """One run of an HttpSpec or FtpSpec: `run`, then `leave`, then `result`."""
+    """Carry out one run of an HttpSpec or FtpSpec: `run`, then `leave`, then `result`."""
 
     def __init__(self, spec: FetchSpec) -> None:
         self.spec = spec
@@ -256,7 +256,7 @@ class Fetch:
 
 
 class _Client(Protocol):
-    """The transfers of one stream, one after the other."""
+    """Make the transfers of one stream, one after the other."""
 
     async def transfer(self, phases: PhaseLog, limit: int | None) -> int: ...
     async def close(self) -> None: ...

@@ -46,7 +46,7 @@ _READ_BYTES = 1 << 20
 
 
 class _Control(aioftp.Client):
-    """aioftp's client on a connection that we have opened."""
+    """Run aioftp's client on a connection that we have opened."""
 
     def __init__(self, made: sockets.Connected, tls: ssl.SSLContext | None, **options: Any) -> None:
         super().__init__(**options)
@@ -73,7 +73,7 @@ class _Control(aioftp.Client):
 
 
 class FtpClient:
-    """The transfers of one stream, one after the other; the control connection can be kept."""
+    """Make the transfers of one stream, one after the other; the control connection can be kept."""
 
     def __init__(
         self,

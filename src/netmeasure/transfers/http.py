@@ -43,7 +43,7 @@ _BODY_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 class HttpClient:
-    """The transfers of one stream, one after the other."""
+    """Make the transfers of one stream, one after the other."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ _CHUNK_END = b"\r\n"
 
 
 class Body(payload.Payload):
-    """A body that the native loop sends, on the transport's own connection."""
+    """Send a body by the native loop, on the transport's own connection."""
 
     def __init__(
         self, stream: TransferStream, workload: TransferWorkload, limit: int | None

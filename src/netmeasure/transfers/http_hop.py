@@ -32,7 +32,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 class Hop:
-    """One connection, opened by us and spoken on by a session of its own."""
+    """Keep one connection that we opened, with the aiohttp session that uses it."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ def _other(exc: Exception, where: str) -> NoReturn:
 
 
 class Response(aiohttp.ClientResponse):
-    """An answer that knows the TLS it came by, also when its connection is closed again."""
+    """Keep an answer's TLS parameters, also after its connection was closed."""
 
     tls: ssl.SSLObject | None = None
 
@@ -222,7 +222,7 @@ class Response(aiohttp.ClientResponse):
 
 
 class _Known(AbstractResolver):
-    """A resolver that knows one answer: the address that we are connected to."""
+    """Resolve every name to one address: the one that we are connected to."""
 
     def __init__(self, address: sockets.Address) -> None:
         self._address = address

@@ -18,7 +18,7 @@ MAX_WORDS = 160
 
 
 class Reached(NamedTuple):
-    """A new connection, and what is seen of it until its payload flows."""
+    """Hold a new connection, and what is seen of it until its payload flows."""
 
     made: sockets.Connected
     watched: Watched | None
@@ -36,7 +36,7 @@ class Reached(NamedTuple):
 
 
 class Reach:
-    """Connects for stream number `index`, as its specification wants it."""
+    """Connect for stream number `index`, as its specification requires."""
 
     def __init__(self, spec: FetchSpec, index: int) -> None:
         self.connection = f"stream {index + 1}"

@@ -49,7 +49,8 @@ MAX_SAMPLES = 256
 
 
 class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What all streams of a run share. `span_ns`: how long it is to last, 0 where bytes decide."""
+    """Hold what all streams of a run share. `span_ns`: how long it is to last, 0 where bytes
+    decide."""
 
     span_ns: int = 0
     omit_ns: int = 0
@@ -64,7 +65,8 @@ class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferStream:
-    """One stream: a native loop at a time, and a tally of all that is over."""
+    """Move the bodies of one stream: one native loop at a time, and a tally of those that have
+    ended."""
 
     def __init__(self, stream_id: int, role: Role, plan: TransferPlan) -> None:
         self.id = stream_id
@@ -386,7 +388,7 @@ class TransferStream:
 
 
 class TransferWorkload:
-    """All streams of a run by URL. `origin_ns`: when the first body was about to come or go."""
+    """Own all streams of a run by URL. `origin_ns`: when the first body was about to come or go."""
 
     def __init__(self, plan: TransferPlan, role: Role, streams: int) -> None:
         self.plan = plan

@@ -39,7 +39,8 @@ DIGITS = b"0123456789"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What this end does with its streams; both ends derive theirs from the same parameters.
+    """Describe what this end does with its streams; both ends derive theirs from the same
+    parameters.
 
     duration_ns       senders stop this long after the start, omit included; 0: something else ends
     sender_window_ns  what a sender counts ends so long after the omitted time: a plain iperf3
@@ -76,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, eq=False)
 class DataStream:
-    """One data connection: its socket, its native loop, its thread."""
+    """Hold one data connection: its socket, its native loop, its thread."""
 
     id: int
     role: Role
@@ -98,8 +99,8 @@ class DataStream:
 
 
 class Workload(ABC):
-    """Owns the data sockets it is given. Verbs in their order: add, begin, start, then one of
-    stop or abort, join, report, close."""
+    """Own the data sockets it is given. Verbs in their order: add, begin, start, then one of stop
+    or abort, join, report, close."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -358,7 +359,7 @@ def stretch(loops: Iterable[Stream], omit_ns: int) -> tuple[int, int] | None:
 
 
 class Reported(Protocol):
-    """What a report needs of a stream. `loop` has ended."""
+    """Hold what a report needs of a stream. `loop` has ended."""
 
     @property
     def id(self) -> int: ...

@@ -46,7 +46,7 @@ def _open_file(path: str, flags: int) -> int:
 
 
 class TcpPlan(Plan, frozen=True, kw_only=True):
-    """As Plan.
+    """Describe what this end does with its TCP streams, see Plan.
 
     half_close  senders end with FIN; both ends are netmeasure, so the far one waits for it
     lenient     a congestion control that this host lacks is left out, as an iperf3 server does
@@ -69,7 +69,7 @@ class TcpPlan(Plan, frozen=True, kw_only=True):
 
 
 class TcpWorkload(Workload):
-    """The data connections of one TCP test at one end."""
+    """Own the data connections of one TCP test at one end."""
 
     plan: TcpPlan
 

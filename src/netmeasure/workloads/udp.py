@@ -27,7 +27,8 @@ _MANY_SEGMENTS = 64
 
 
 class UdpPlan(Plan, frozen=True, kw_only=True):
-    """As Plan; `target_pps` instead of `target_bps` where the rate is in datagrams per second."""
+    """Describe what this end does with its UDP streams, see Plan; `target_pps` instead of
+    `target_bps` where the rate is in datagrams per second."""
 
     datagram_bytes: int
     counters_64bit: bool = True
@@ -39,7 +40,7 @@ class UdpPlan(Plan, frozen=True, kw_only=True):
 
 
 class UdpWorkload(Workload):
-    """The UDP streams of one test at one end."""
+    """Own the UDP streams of one test at one end."""
 
     plan: UdpPlan
 

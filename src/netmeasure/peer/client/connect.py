@@ -23,7 +23,7 @@ from netmeasure.spec import PeerSpec, UdpSpec
 
 
 class Connector:
-    """Opens the connections of one test, and logs the phases of set-up."""
+    """Open the connections of one test, and log the phases of set-up."""
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ LEAVE_S = 1.0
 
 
 class ClientControl:
-    """Sends a client's messages and waits for the server's, each within its deadline."""
+    """Send a client's messages and wait for the server's, each within its deadline."""
 
     def __init__(self, channel: ControlChannel, server: Address, deadlines: Deadlines) -> None:
         self.channel = channel

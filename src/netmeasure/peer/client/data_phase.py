@@ -34,8 +34,8 @@ LAST_DATAGRAM_S = 1.0
 
 
 class ClientData:
-    """The data phase of a workload that has been started. It emits intervals, and ends in good
-    order when `stop` is set by the user."""
+    """Run the client's data phase on a workload that has been started. It emits intervals, and ends
+    in good order when `stop` is set by the user."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ _HEADERS_V4, _HEADERS_V6 = 28, 48
 
 
 class Outcome(NamedTuple):
-    """What a test knows when its threads have ended and its control connection is closed.
+    """Hold what a test knows when its threads have ended and its control connection is closed.
 
     workload      None where the test did not come to its streams
     announcement  a netmeasure server's facts about itself; None of a plain iperf3

@@ -22,7 +22,7 @@ _POLL_S = 0.1
 
 
 class PathWatch:
-    """Looks for a path MTU black hole while nothing moves in a direction; `hole` is what was found.
+    """Look for a path MTU black hole while nothing moves in a direction; `hole` is what was found.
 
     address        the server's
     extended       the server is netmeasure, too, and answers probes of the way back

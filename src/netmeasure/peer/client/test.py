@@ -47,7 +47,7 @@ CONTROL_MSS_BYTES = 536
 
 
 class PeerTest:
-    """One test against one server: what `measurement.run.Run` drives."""
+    """Run one test against one server: what `measurement.run.Run` drives."""
 
     def __init__(
         self, host: str, port: int, spec: PeerSpec, observer: Observer | None = None

@@ -13,8 +13,8 @@ from netmeasure.result import FlowDirection
 
 
 class Arrival(NamedTuple):
-    """A data connection that belongs to a test. `order` is that of acceptance; `number` is set
-    where the client said which stream it is."""
+    """Describe a data connection that belongs to a test. `order` is that of acceptance; `number` is
+    set where the client said which stream it is."""
 
     sock: socket.socket
     order: int
@@ -22,7 +22,7 @@ class Arrival(NamedTuple):
 
 
 class Arrivals:
-    """Owns what has arrived until it is taken over with `each`."""
+    """Own the connections that have arrived until `each` hands them over."""
 
     def __init__(self, directions: Sequence[FlowDirection]) -> None:
         self._directions = tuple(directions)

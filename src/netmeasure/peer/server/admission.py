@@ -53,8 +53,8 @@ def _check_limits(parameters: Parameters, limits: ServerLimits) -> None:
 
 
 class BitrateLimit:
-    """Tells when a test moves more than it may, on average over the last `bitrate_over_s`. `moved`
-    returns how many bytes have been moved since the start."""
+    """Check whether a test moves more than it may, on average over the last `bitrate_over_s`.
+    `moved` returns how many bytes have been moved since the start."""
 
     def __init__(self, limits: ServerLimits, moved: Callable[[], int]) -> None:
         self._limit_bps = limits.max_bitrate_bps

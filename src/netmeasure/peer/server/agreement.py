@@ -20,7 +20,8 @@ from netmeasure.workloads.udp import UdpPlan
 
 
 class Agreement(NamedTuple):
-    """What the two ends are going to do: the client's parameters, and what follows from them."""
+    """Hold what the two ends have agreed on: the client's parameters, and what follows from
+    them."""
 
     parameters: Parameters
     plan: TcpPlan | UdpPlan

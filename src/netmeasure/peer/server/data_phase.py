@@ -35,8 +35,8 @@ def failure(message: Message) -> MeasureError:
 
 
 class ServerData:
-    """The data phase of a workload that has been started. `tick` is called now and then while data
-    flow."""
+    """Run the server's data phase on a workload that has been started. `tick` is called now and
+    then while data flow."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from netmeasure.workloads.base import Workload
 
 
 class Notifier:
-    """Calls the observer of a test, with intervals of `interval_s`; without one, does nothing."""
+    """Call the observer of a test, with intervals of `interval_s`; without one, do nothing."""
 
     def __init__(self, observer: Observer | None, interval_s: float) -> None:
         self._observer = observer

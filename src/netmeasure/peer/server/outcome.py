@@ -13,7 +13,8 @@ from netmeasure.result import ErrorRecord, Result, SideReport
 
 
 class Outcome(NamedTuple):
-    """What a session knows at its end. `client_results` is None where the client has sent none."""
+    """Hold what a session knows at its end. `client_results` is None where the client has sent
+    none."""
 
     peer: str
     started_at: str

@@ -43,8 +43,7 @@ LINGER_S = 1.0
 
 
 class Server(Listening):
-    """A measurement server that listens while it is used as an async context manager. :func:`serve`
-    makes one."""
+    """Serve tests while used as an async context manager. :func:`serve` makes one."""
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options

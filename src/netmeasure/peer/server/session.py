@@ -66,7 +66,8 @@ TELL_S = 1.0
 
 
 class NewClient(NamedTuple):
-    """A client that has sent its cookie on a new control connection. `peer` is its address."""
+    """Describe a client that has sent its cookie on a new control connection. `peer` is its
+    address."""
 
     control: ControlChannel
     peer: str
@@ -74,7 +75,7 @@ class NewClient(NamedTuple):
 
 
 class Surroundings(NamedTuple):
-    """What a session needs to know of its server.
+    """Hold what a session needs to know of its server.
 
     concurrent_tests  tells how many tests the server runs
     plain_udp_turn    is held while a plain iperf3 client at this address opens its UDP streams
@@ -87,7 +88,7 @@ class Surroundings(NamedTuple):
 
 
 class Session:
-    """One test at the server. `arrivals` takes data connections while `run` is under way."""
+    """Run one test at the server. `arrivals` takes data connections while `run` is under way."""
 
     def __init__(
         self,

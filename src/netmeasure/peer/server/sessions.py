@@ -20,7 +20,7 @@ POLL_S = 0.005
 
 
 class Sessions:
-    """Finds the session of a connection by its client's cookie, or by its client's address."""
+    """Find the session of a connection by its client's cookie, or by its client's address."""
 
     def __init__(self) -> None:
         self._by_cookie: dict[str, Session] = {}

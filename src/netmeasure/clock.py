@@ -12,7 +12,7 @@ MICROSECOND_NS = 1_000
 
 
 def now_ns() -> int:
-    """CLOCK_MONOTONIC in ns: the same clock that the traffic threads read."""
+    """Return CLOCK_MONOTONIC in ns: the same clock that the traffic threads read."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 

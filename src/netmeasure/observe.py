@@ -62,22 +62,25 @@ class Observer:
     reads_control_mss = False
 
     def on_accepted(self, control: Control) -> None:
-        """Server: a client has sent its cookie. Client: the parameters have been sent."""
+        """React to a new test. Server: a client has sent its cookie. Client: the parameters have
+        been sent."""
 
     def on_opening(self, opening: Opening) -> None:
-        """Data are about to flow."""
+        """React to the opened streams: data are about to flow."""
 
     def on_interval(self, interval: Interval) -> None:
-        """An interval is over, counted at this end."""
+        """React to an interval, counted at this end."""
 
     def on_failed(self, error: NetmeasureError) -> None:
-        """The test has failed, or was refused; `on_ended` or `on_refused` follows at once."""
+        """React to a test that failed or was refused; `on_ended` or `on_refused` follows at
+        once."""
 
     def on_ended(self, result: Result) -> None:
-        """The test is over, complete or not. Nothing follows."""
+        """React to the end of the test, complete or not. No call follows."""
 
     def on_refused(self, error: ErrorRecord) -> None:
-        """Server: the client has left, or was refused, before there was a test. Nothing follows."""
+        """React, at a server, to a client that left or was refused before its test. No call
+        follows."""
 
     def output(self, result: Result) -> str | Mapping[str, Any] | None:
         """Server: return what a client gets that asked for the server's output: text, or an object

@@ -34,7 +34,7 @@ class Batches(NamedTuple):
 
 
 def batch_width_ns(span_ns: int, bucket_ns: int, rtt_ns: int | None = None) -> int:
-    """Width of a batch: at least a bucket, a 200th of the span, one round trip, 1 ms."""
+    """Return the width of a batch: at least a bucket, a 200th of the span, one round trip, 1 ms."""
     return max(bucket_ns, -(-span_ns // MAX_BATCHES), rtt_ns or 0, MIN_BATCH_NS)
 
 
@@ -46,8 +46,8 @@ def batches(transfer: Curve, start_ns: int, end_ns: int, width_ns: int) -> Batch
 
 
 def stall_limit_ns(gap_ns: float, rtt_ns: int | None = None) -> int:
-    """How long nothing must come to be a stall: 200 ms, three round trips, and ten times the mean
-    `gap_ns` between two datagrams, whichever is longest."""
+    """Return the shortest gap without data that counts as a stall: 200 ms, three round trips, and
+    ten times the mean `gap_ns` between two datagrams, whichever is longest."""
     return max(
         MIN_STALL_NS, ROUND_TRIPS_PER_STALL * (rtt_ns or 0), round(GRAINS_PER_BATCH * gap_ns)
     )

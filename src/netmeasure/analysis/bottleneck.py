@@ -128,7 +128,7 @@ def _paused(
 
 
 def _within_host(senders: Sequence[StreamReport]) -> bool:
-    """None of their packets leaves the host: they go to itself, by the loopback interface."""
+    """Return whether all packets stay within the host, by the loopback interface."""
     return all(report.socket is not None and report.socket.within_host for report in senders)
 
 
@@ -148,7 +148,7 @@ def _over(
     infos: Sequence[TcpInfo],
     figure: Callable[[TcpInfo], float | None],
 ) -> float | None:
-    """A figure of the streams for which it is known."""
+    """Compute a figure of the streams for which it is known."""
     known = [value for info in infos if (value := figure(info)) is not None]
     return combine(known) if known else None
 
@@ -170,7 +170,7 @@ def _stopped(info: TcpInfo, column: Sequence[int] | None, window: Window | None)
 
 
 def _rates(info: TcpInfo, window: Window | None) -> list[tuple[int, float]]:
-    """(sample, bytes per ns acknowledged since the one before) of the samples within."""
+    """Yield (sample, bytes per ns acknowledged since the one before) for the samples within."""
     acked, at = info.acked_bytes, info.at_ns
     if acked is None:
         return []

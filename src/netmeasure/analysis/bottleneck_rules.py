@@ -43,7 +43,7 @@ PACED = 1.25
 
 
 def verdict(found: Limits) -> Limit | None:
-    """Return the first limit that the figures show; None where they tell nothing."""
+    """Return the first limit that the figures show, None if they show none."""
     if _at_least(found.sender_paused_ratio, HELD_BACK):
         return "sender_paused"
     if _at_least(found.receiver_paused_ratio, HELD_BACK):
@@ -107,7 +107,8 @@ def _is_late_receiver(named: Limit, found: Limits) -> bool:
 
 
 def _of_the_network(found: Limits) -> Limit:
-    """The sender was busy all the time, and the kernel says that no end stopped it for long."""
+    """Return the network's limit: the sender was busy all the time, and by the kernel's account
+    neither end stopped it for long."""
     if found.buffer_delay_ratio is None or found.queue_delay_ns is None:
         return "network"
     if _policed(found):

@@ -53,7 +53,7 @@ class Traffic(NamedTuple):
     sack_blocks: int = 0
 
     def headers(self) -> tuple[Header, ...]:
-        """From the payload outwards. Raises SpecError."""
+        """Return the headers from the payload outwards. Raises SpecError."""
         if self.transport == "udp":
             if self.sack_blocks:
                 raise SpecError("SACK is an option of TCP, not of UDP")

@@ -112,7 +112,7 @@ def _significant(rates: Floats, places: Int64s) -> bool:
 
 
 def _noise(rest: Floats) -> float:
-    """The long-run variance of what is left over. The fit has taken its share of the lowest
+    """Return the long-run variance of the residuals. The fit has taken its share of the lowest
     frequencies, so that of the autocorrelation time counts where it is larger."""
     return max(long_run_variance(rest), float(rest.var()) * correlation_time(rest))
 
@@ -153,7 +153,7 @@ def slopes(rates: Floats, places: Sequence[int]) -> bool:
 
 
 def _detrended(rates: Floats) -> Floats:
-    """What a straight line leaves over."""
+    """Return the residuals of a straight line."""
     at = np.arange(len(rates)) - (len(rates) - 1) / 2
     slope = float((at * rates).sum()) / float((at**2).sum())
     return np.asarray(rates - rates.mean() - slope * at, dtype=np.float64)

@@ -67,7 +67,7 @@ def long_run_variance(rates: Floats) -> float:
 
 @lru_cache(maxsize=256)
 def _cosines(n: int) -> Floats:
-    """Rows that are orthonormal, and orthogonal to the mean."""
+    """Return rows that are orthonormal, and orthogonal to the mean."""
     angles = np.pi * (np.arange(n) + 0.5) / n
     rows = np.sqrt(2 / n) * np.cos(np.outer(np.arange(1, TERMS + 1), angles))
     return np.asarray(rows, dtype=np.float64)
@@ -102,7 +102,7 @@ def contributors(rates: Floats) -> float:
 
 
 def precision(rates: Floats) -> Precision | None:
-    """None for fewer than MIN_VALUES values.
+    """Return how well the mean is known, None for fewer than MIN_VALUES values.
 
     A  the interval covers the truth in 95 % of all runs, as it says
     B  nearly so: the run is worth 30 to 50 independent samples

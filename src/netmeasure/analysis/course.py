@@ -52,9 +52,9 @@ def intervals(
     receiver: End,
     target_bps: int | None,
 ) -> tuple[FlowInterval, ...]:
-    """One for each period between two edges, from the start signal to the last byte; the first one
-    has what came before the signal, too. `edges_ns` are the periods' ends after 0, on the clock of
-    `curve`."""
+    """Return one interval for each period between two edges, from the start signal to the last
+    byte; the first one has what came before the signal, too. `edges_ns` are the periods' ends after
+    0, on the clock of `curve`."""
     first, last = min(0, int(curve.at_ns[0])), int(curve.at_ns[-1])
     return tuple(
         _interval(Window(start, end), curve, omit_ns, sender, receiver, target_bps)
@@ -63,8 +63,8 @@ def intervals(
 
 
 def _spans(edges_ns: Iterable[int], start_ns: int, end_ns: int) -> Iterator[tuple[int, int]]:
-    """Pairs of neighbouring edges. What is left after the last one and shorter than half of a
-    period belongs to the period before it: no sliver after the end of the time."""
+    """Return pairs of neighbouring edges. What is left after the last one and shorter than half of
+    a period belongs to the period before it: no sliver after the end of the time."""
     edges = [start_ns]
     for edge in edges_ns:
         if edge >= end_ns:

@@ -18,8 +18,9 @@ T = TypeVar("T")
 def flow_ceiling(
     spec: Spec, senders: Iterable[StreamReport], receivers: Iterable[StreamReport]
 ) -> Ceiling | None:
-    """None where the link's rate or the path's MTU is not known, or where the two ends' facts
-    contradict what the spec says of the link. The sender's word goes before the receiver's."""
+    """Return the ceiling of a flow's link, None where the link's rate or the path's MTU is not
+    known, or where the two ends' facts contradict what the spec says of the link. The sender's word
+    goes before the receiver's."""
     if spec.link is None or spec.link.rate_bps is None:
         return None
     senders = list(senders)

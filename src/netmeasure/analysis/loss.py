@@ -70,7 +70,7 @@ def _counts(report: StreamReport | None) -> Datagrams | None:
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
-    """None if any is unknown."""
+    """Return the sum, None if any is unknown."""
     known = list(numbers)
     if not known or None in known:
         return None

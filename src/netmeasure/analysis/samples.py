@@ -41,7 +41,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def mean(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
-    """The arithmetic mean, with Student's t. None of nothing."""
+    """Return the arithmetic mean, with Student's t; None for no values."""
     if not values:
         return None
     middle = math.fsum(values) / len(values)

@@ -37,7 +37,7 @@ DOUBT = 2.0
 
 
 def look_times_s(cap_s: float) -> Iterator[float]:
-    """When to look, in seconds of measured time, all before the cap."""
+    """Yield when to look, in seconds of measured time, all before the cap."""
     time_s = FIRST_LOOK_S
     while time_s < cap_s:
         yield time_s

@@ -54,7 +54,8 @@ def curve(series: Series, end_ns: int | None = None) -> Curve:
 
 
 def waited(transfer: Curve, until_ns: int | None) -> Curve:
-    """The same curve, flat up to a later moment: more was due until then, and nothing came."""
+    """Return the same curve, flat up to a later moment: more was due until then, and nothing
+    came."""
     if until_ns is None or until_ns <= transfer.at_ns[-1]:
         return transfer
     return Curve(

@@ -45,8 +45,8 @@ async def listen(
     device: str | None = None,
     multipath: bool = False,
 ) -> list[socket.socket]:
-    """Non-blocking listeners on every address of `host` (None: of this machine); port 0 takes a
-    free one, the same for all. ServeError when there is none to be had."""
+    """Open non-blocking listeners on every address of `host` (None: of this machine); port 0 takes
+    a free one, the same for all. ServeError when there is none to be had."""
     loop = asyncio.get_running_loop()
     where = address_text((host or "*", port))
     try:
@@ -96,7 +96,7 @@ def open_listener(
     device: str | None = None,
     multipath: bool = False,
 ) -> socket.socket:
-    """One non-blocking listener. OSError as the kernel gives it."""
+    """Open one non-blocking listener. Raises OSError as the kernel gives it."""
     sock = socket.socket(family, socket.SOCK_STREAM, stream_protocol(multipath=multipath))
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -41,7 +41,8 @@ def path_facts(address: Address) -> PathFacts:
 
 
 def _outgoing_interface(address: Address) -> str | None:
-    """By the routing table's own answer (rtnetlink(7)): rules, marks and caches included."""
+    """Return the outgoing interface by the routing table's own answer (rtnetlink(7)): rules, marks
+    and caches included."""
     packed = socket.inet_pton(address.family, str(address.sockaddr[0]).partition("%")[0])
     attribute = struct.pack(_RTATTR, 4 + len(packed), _RTA_DST) + packed
     if len(address.sockaddr) == 4 and address.sockaddr[3]:  # a link-local address names its link
@@ -58,7 +59,7 @@ def _outgoing_interface(address: Address) -> str | None:
 
 
 def _interface_index(answer: bytes) -> int | None:
-    """RTA_OIF of a route message."""
+    """Return RTA_OIF of a route message."""
     length, kind, *_ = _NLMSGHDR.unpack_from(answer)
     offset = _NLMSGHDR.size + _RTMSG.size
     while kind == _RTM_NEWROUTE and offset + 4 <= min(length, len(answer)):
@@ -70,7 +71,8 @@ def _interface_index(answer: bytes) -> int | None:
 
 
 def _device(name: str) -> Path | None:
-    """Its directory in sysfs; None where sysfs shows another network namespace than ours."""
+    """Return the interface's directory in sysfs; None where sysfs shows another network namespace
+    than ours."""
     device = _DEVICES / name
     try:
         ours = _number(device / "ifindex") == socket.if_nametoindex(name)
@@ -87,7 +89,8 @@ def _number(file: Path) -> int | None:
 
 
 def _speed_bps(device: Path) -> int | None:
-    """The kernel's word in Mbit/s; -1 is its "unknown", as is 2**32 - 1 of old drivers."""
+    """Return the interface's speed. The kernel gives Mbit/s; -1 and, by old drivers, 2**32 - 1 mean
+    unknown."""
     speed = _number(device / "speed")
     return speed * 10**6 if speed is not None and 0 < speed < 2**31 else None
 

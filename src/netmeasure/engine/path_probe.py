@@ -95,7 +95,8 @@ async def _through(
 
 
 def _with_shorter(found: Iterable[int], sizes: Sequence[int]) -> list[int]:
-    """A length passes when a longer one does: a single loss is not a hole."""
+    """Add the shorter lengths. A length passes when a longer one does: a single loss is not a
+    hole."""
     longest = max(found, default=0)
     return [size for size in sizes if size <= longest]
 

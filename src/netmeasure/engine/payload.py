@@ -1,4 +1,4 @@
-"""What tests send: random bytes, drawn once for the whole process.
+"""Make what tests send: random bytes, drawn once for the whole process.
 
 Drawing a block takes about a millisecond of CPU time. Drawn for each stream, that would fall
 between its connect and its first byte, and into the handshakes of the process's other tests.

@@ -105,8 +105,8 @@ def stream_protocol(*, multipath: bool) -> int:
 
 
 def _open(address: Address, options: SocketOptions, *, port_offset: int | None) -> socket.socket:
-    """A non-blocking socket with everything that must be set before connect. `port_offset` is the
-    data stream's number; None for the control connection, which never takes the bound port."""
+    """Open a non-blocking socket with everything that must be set before connect. `port_offset` is
+    the data stream's number; None for the control connection, which never takes the bound port."""
     try:
         protocol = stream_protocol(multipath=options.multipath)
         sock = socket.socket(address.family, socket.SOCK_STREAM, protocol)
@@ -174,7 +174,7 @@ def _destination(
 
 
 def open_datagram(address: Address, options: SocketOptions, index: int) -> socket.socket:
-    """A connected, non-blocking UDP socket for stream number `index`."""
+    """Open a connected, non-blocking UDP socket for stream number `index`."""
     sock = socket.socket(address.family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
@@ -279,7 +279,8 @@ async def connect_one(
 
 
 def _interleave(addresses: Sequence[Address]) -> list[Address]:
-    """RFC 8305 section 4: families take turns, the system's first choice stays first."""
+    """Order addresses by RFC 8305 section 4: families take turns, the system's first choice stays
+    first."""
     first = [a for a in addresses if a.family == addresses[0].family]
     other = [a for a in addresses if a.family != addresses[0].family]
     mixed: list[Address] = []

@@ -74,8 +74,8 @@ def state(raw: bytes) -> dict[str, int | None]:
 
 
 def syn_retransmits(sock: socket.socket) -> int | None:
-    """SYNs (or, on the accepting side, SYN-ACKs) sent again. Only right directly after connect or
-    accept, before any data could be retransmitted."""
+    """Return the number of SYNs (or, on the accepting side, SYN-ACKs) sent again. Only right
+    directly after connect or accept, before any data could be retransmitted."""
     return field(read(sock), "total_retrans")
 
 
@@ -98,7 +98,8 @@ def connected_at(sock: socket.socket, sent_ns: int, noticed_ns: int) -> tuple[in
 
 
 def decode(samples: Sequence[tuple[int, bytes]], origin_ns: int) -> TcpInfo | None:
-    """Columns from [(CLOCK_MONOTONIC ns, raw record)]; moments become relative to `origin_ns`."""
+    """Return columns from [(CLOCK_MONOTONIC ns, raw record)]; moments become relative to
+    `origin_ns`."""
     samples = [(at, raw) for at, raw in samples if raw]
     if not samples:
         return None

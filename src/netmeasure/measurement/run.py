@@ -22,12 +22,12 @@ class Course(Protocol):
 
     @property
     def stop(self) -> asyncio.Event:
-        """An event that ends the data phase in good order when it is set."""
+        """Return an event that ends the data phase in good order when it is set."""
         ...
 
     @property
     def step(self) -> str:
-        """The step that is under way: the phase of an error that does not name its own."""
+        """Return the step that is under way: the phase of an error that does not name its own."""
         ...
 
     @property
@@ -116,7 +116,7 @@ class Run:
 
     @property
     def transferring(self) -> bool:
-        """The data phase has begun: `stop` can end it in good order."""
+        """Return whether the data phase has begun, so that `stop` can end it in good order."""
         return self._course is not None and self._course.transferring
 
     async def _drive(self) -> Result:

@@ -21,7 +21,7 @@ class Content:
         self._twice = memoryview(block + block)
 
     def view(self, offset: int, length: int) -> memoryview:
-        """Up to one block from `offset` on, without a copy."""
+        """Return up to one block from `offset` on, without a copy."""
         start = offset % BLOCK_BYTES
         return self._twice[start : start + min(length, BLOCK_BYTES)]
 

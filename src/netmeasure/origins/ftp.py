@@ -43,7 +43,7 @@ class FtpOrigin(Origin):
         self._sessions = 0
 
     def _open(self) -> None:
-        """Nothing is needed."""
+        """Do nothing: there is nothing to open."""
 
     async def _admit(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ class FtpOrigin(Origin):
             self._sessions -= 1
 
     async def _disconnect(self) -> None:
-        """The sessions were tasks, and have closed theirs."""
+        """Do nothing: the sessions, which are tasks, have closed their connections."""
 
 
 def serve_ftp(
@@ -80,8 +80,8 @@ def serve_ftp(
     passive_address: str | None = None,
     users: Mapping[str, str] | None = None,
 ) -> FtpOrigin:
-    """An FTP server for `async with`: `origin.address`, `origin.port`. Port 0 takes a free one;
-    host None is every address. Raises ServeError when it can't listen.
+    """Return an FTP server for `async with`: `origin.address`, `origin.port`. Port 0 takes a free
+    one; host None is every address. Raises ServeError when it can't listen.
 
     passive_ports    lowest and highest port of data connections; None: any free one
     passive_address  the IPv4 address that the answer to PASV names, for clients on the far side of

@@ -130,7 +130,7 @@ class FtpSession:
         self._writer.transport.set_write_buffer_limits(0)  # drain() waits for all of it
 
     async def _reply(self, code: int, text: str, *lines: str) -> None:
-        """One line, or `text`, `lines` and an end as a reply of several (RFC 959, 4.2)."""
+        """Send one line, or `text`, `lines` and an end as a reply of several (RFC 959, 4.2)."""
         reply = f"{code} {text}\r\n"
         if lines:
             reply = f"{code}-{text}\r\n" + "".join(f" {line}\r\n" for line in lines)
@@ -140,7 +140,7 @@ class FtpSession:
             await self._writer.drain()
 
     def _read(self) -> asyncio.Task[bytes]:
-        """The reading of the next command, which may have begun during a transfer."""
+        """Return the task that reads the next command, which may have begun during a transfer."""
         if self._reading is None:
             self._reading = asyncio.create_task(self._reader.readline())
         return self._reading
@@ -376,7 +376,7 @@ class FtpSession:
 
 
 def _long(name: str, size: int) -> str:
-    """As `ls -l` writes it: there is no other standard that all clients know."""
+    """Format a line of LIST as `ls -l` does: there is no other standard that all clients know."""
     return f"-r--r--r-- 1 ftp ftp {size:>14} Jan  1  2024 {name}"
 
 
@@ -386,7 +386,7 @@ def _text(line: bytes) -> str:
 
 
 def _is_to_end(reading: asyncio.Task[bytes]) -> bool:
-    """What was read while a transfer goes on ends it: ABOR, or the client has gone."""
+    """Return whether what was read ends the transfer: ABOR, or the client has gone."""
     if reading.exception() is not None:
         return True
     line = reading.result()

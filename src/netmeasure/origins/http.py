@@ -184,7 +184,7 @@ class HttpOrigin(Origin):
                 transport.resume_reading()
 
     async def _write(self, response: web.StreamResponse, offset: int, length: int) -> None:
-        """The way for TLS: through aiohttp, block by block."""
+        """Send a body over TLS: through aiohttp, block by block."""
         sent = 0
         while sent < length:
             view = self._transfers.content.view(offset + sent, min(length - sent, BLOCK_BYTES))
@@ -207,7 +207,7 @@ class HttpOrigin(Origin):
         return await self._whole(request, response)
 
     async def _read(self, request: web.BaseRequest) -> int:
-        """The way for TLS, for chunked and for small bodies: through aiohttp."""
+        """Read a body that is small, chunked or comes over TLS: through aiohttp."""
         count = 0
         while True:
             async with asyncio.timeout(self._limits.stall_s):
@@ -217,8 +217,8 @@ class HttpOrigin(Origin):
             count += len(data)
 
     async def _receive(self, request: web.BaseRequest, length: int) -> int:
-        """A plain body of known length. aiohttp never hears of what is received here, so the
-        connection can't be used again."""
+        """Receive a plain body of known length. aiohttp never hears of what is received here, so
+        the connection can't be used again."""
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
@@ -270,7 +270,7 @@ def serve_http(
     tls: ssl.SSLContext | None = None,
     ready: Callable[[], bool] | None = None,
 ) -> HttpOrigin:
-    """An HTTP server for `async with`: `origin.address`, `origin.port`. Port 0 takes a free one;
-    host None is every address. `ready` decides between 200 and 503 for GET /readyz. Raises
+    """Return an HTTP server for `async with`: `origin.address`, `origin.port`. Port 0 takes a free
+    one; host None is every address. `ready` decides between 200 and 503 for GET /readyz. Raises
     ServeError when it can't listen."""
     return HttpOrigin(host, port, family=family, limits=limits, tls=tls, ready=ready)

@@ -40,7 +40,7 @@ class Transfers:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Counts as one transfer while it is held. BusyOriginError when there are too many."""
+        """Hold a place for one transfer. Raises BusyOriginError when there are too many."""
         if self._running >= self._limits.max_transfers:
             raise BusyOriginError(f"{self._running} transfers are going on")
         self._running += 1

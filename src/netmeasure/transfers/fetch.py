@@ -74,7 +74,7 @@ class Fetch:
         return self._workload.first_ns is not None
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
-        """All transfers, until their own end, the time, the limit or the user ends them."""
+        """Run all transfers, until their own end, the time, the limit or the user ends them."""
         # reading certificates takes its time, and is no part of a set-up: of this run or another's
         tls = await in_thread(lambda: tls_context(self.spec)) if _wants_tls(self.spec) else None
         self._client = _speaker(self.spec, self._workload, tls)
@@ -113,7 +113,8 @@ class Fetch:
                 task.result()
 
     async def _wind_up(self, tasks: list[asyncio.Task[None]]) -> None:
-        """The run is over: native loops end in good order, other waits have lost their point."""
+        """Wind up the run: let native loops end in good order, and cancel downloads that have
+        none."""
         for task, stream in zip(tasks, self._workload.streams, strict=True):
             if not stream.draining and self.spec.direction == "download":
                 task.cancel()
@@ -125,7 +126,7 @@ class Fetch:
                 raise error
 
     async def _stream(self, stream: TransferStream, share: int | None) -> None:
-        """One stream's transfers."""
+        """Run one stream's transfers."""
         assert self._client is not None
         client = self._client(stream)
         left, number = share, 0
@@ -204,7 +205,7 @@ class Fetch:
             self._ticker.last()
 
     def close(self) -> None:
-        """Every socket is closed by its stream."""
+        """Do nothing: every socket is closed by its stream."""
 
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
         """Return the Result; call after `leave`."""
@@ -303,7 +304,7 @@ def _server_name(streams: tuple[StreamReport, ...]) -> str | None:
 
 
 def _without_secrets(spec: FetchSpec) -> FetchSpec:
-    """As it may be kept in a file."""
+    """Return the specification without secrets, fit to be saved."""
     clean = replace(spec, url=public_url(spec.url), password=None)
     if isinstance(clean, HttpSpec):
         headers = tuple(

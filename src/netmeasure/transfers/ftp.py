@@ -66,7 +66,8 @@ class _Control(aioftp.Client):
         await aioftp.BaseClient.connect(self, host, port)
 
     def check_codes(self, expected_codes: Any, received_code: aioftp.Code, info: list[str]) -> None:
-        """As the library, which takes a part of a code for all that begin like it."""
+        """Check reply codes as the library does, which takes a part of a code for all that begin
+        like it."""
         if len(received_code) != 3:
             raise ValueError(f"{received_code!r} is not a reply")
         super().check_codes(expected_codes, received_code, info)
@@ -103,8 +104,8 @@ class FtpClient:
         self._watched: Watched | None = None
 
     async def transfer(self, phases: PhaseLog, limit: int | None) -> int:
-        """One transfer, of at most `limit` bytes, its steps told to `phases`. Returns the bytes.
-        Raises MeasureError."""
+        """Make one transfer of at most `limit` bytes, and log its steps in `phases`. Returns the
+        bytes. Raises MeasureError."""
         started = now_ns()
         before = self._stream.moved_bytes
         self._stream.begin_transfer()
@@ -180,7 +181,7 @@ class FtpClient:
     async def _step(
         self, name: str, phases: PhaseLog, hint: str | None = None
     ) -> AsyncIterator[None]:
-        """A phase on the control connection, with its deadline; errors in our own words."""
+        """Log a phase on the control connection, with its deadline; errors in our own words."""
         deadline_s, where = self._spec.deadlines.handshake_s, f"{self._host}:{self._port}"
         with phases.measure(name, self._name, self._watched):
             try:
@@ -331,7 +332,8 @@ class FtpClient:
     async def _protect(
         self, reached: Reached, control: _Control, phases: PhaseLog
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """TLS on the data connection, in the control connection's session: servers insist on it."""
+        """Start TLS on the data connection, in the control connection's session: servers insist on
+        it."""
         session = control.stream.writer.transport.get_extra_info("ssl_object")
         context = aioftp.common.SSLSessionBoundContext(
             ssl.PROTOCOL_TLS_CLIENT, context=session.context, session=session.session

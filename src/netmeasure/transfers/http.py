@@ -61,8 +61,8 @@ class HttpClient:
         self._redirects = 0
 
     async def transfer(self, phases: PhaseLog, limit: int | None) -> int:
-        """One transfer, of at most `limit` bytes of its body, its steps told to `phases`. Returns
-        the bytes of the body. Raises MeasureError."""
+        """Make one transfer of at most `limit` bytes of its body, and log its steps in `phases`.
+        Returns the bytes of the body. Raises MeasureError."""
         started = now_ns()
         before = self._stream.moved_bytes
         self._stream.begin_transfer()
@@ -145,8 +145,8 @@ class HttpClient:
         )
 
     def _headers(self, url: str) -> CIMultiDict[str]:
-        """What the user wants to be said; secrets are for the server that they were given for, and
-        not for whom it redirects us to."""
+        """Return the user's request headers. Secrets go to the server that they were given for
+        only, and not to one that it redirects to."""
         headers = CIMultiDict(
             {"User-Agent": f"netmeasure/{__version__}", "Accept-Encoding": "identity"}
         )
@@ -308,7 +308,7 @@ class HttpClient:
     # ---- connections ----------------------------------------------------------------------------
 
     async def _hop(self, url: str, phases: PhaseLog) -> Hop:
-        """A connection to the server of `url`: the kept one, or a new one."""
+        """Return a connection to the server of `url`: the kept one, or a new one."""
         if self._kept is not None and self._kept.serves(url):
             kept, self._kept = self._kept, None
             kept.reused = True
@@ -338,8 +338,7 @@ class HttpClient:
 
 
 def _take(content: aiohttp.StreamReader) -> int:
-    """Return how much the library has read of a body already; from now on it holds nothing of
-    it."""
+    """Take from the library what it has read of a body already, and return its size."""
     try:
         return len(content.read_nowait(-1))
     except _BODY_ERRORS:  # it broke off meanwhile

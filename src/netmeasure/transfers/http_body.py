@@ -66,7 +66,7 @@ class Body(payload.Payload):
                 self.over.set()
 
     async def end(self) -> None:
-        """Nothing is sent any more when this returns."""
+        """End the body: nothing is sent any more when this returns."""
         self._stream.abort_running()
         if self._sending is not None:
             await cancel_and_wait(self._sending)

@@ -201,7 +201,7 @@ class Hop:
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port: whom a URL is about. Raises ValueError for what is none."""
+    """Return the origin of a URL: scheme, host and port. Raises ValueError if it is not a URL."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
 
@@ -240,11 +240,11 @@ class _Known(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """It holds nothing."""
+        """Do nothing: there is nothing to close."""
 
 
 def words(exc: BaseException) -> str:
-    """What an exception of others says, in one line."""
+    """Return the message of a library's exception, in one line."""
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         exc = exc.certificate_error
     return plain_words(exc)

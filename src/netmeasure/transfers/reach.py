@@ -91,7 +91,7 @@ def tls_context(spec: FetchSpec) -> ssl.SSLContext:
 
 
 def public_url(url: str) -> str:
-    """Without user and password: as it may be shown, and kept in a file."""
+    """Return a URL without user and password, fit to be shown and saved."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 

@@ -104,7 +104,7 @@ class TransferStream:
 
     @property
     def moved_bytes(self) -> int:
-        """Received, or acknowledged where this stream sends."""
+        """Return the bytes received, or acknowledged where this stream sends."""
         current = self._running[0] if self._running else None
         if self.role == "sender":
             return self.loop.acked_bytes + (current.acked_bytes if current else 0)
@@ -139,7 +139,7 @@ class TransferStream:
         )
 
     def count(self, count: int) -> None:
-        """Bytes that a library has just received, or sent and flushed."""
+        """Count bytes that a library has just received, or sent and flushed."""
         self.library_bytes += count
         self._add(count)
 
@@ -152,7 +152,7 @@ class TransferStream:
             left = None if left is None else left - count
 
     def count_rest(self, count: int) -> None:
-        """The last bytes of a native transfer, completed by a library."""
+        """Count the last bytes of a native transfer, completed by a library."""
         self.native_bytes += count
         self._add(count)
 
@@ -190,7 +190,7 @@ class TransferStream:
         return self._first_of_transfer_ns
 
     def note_transfer(self, transfer: Transfer, tls: ssl.SSLObject | None) -> None:
-        """What the transfer under way is; of TLS, what its connection has agreed on."""
+        """Note what the transfer under way is; of TLS, what its connection has agreed on."""
         if tls is not None:
             cipher = tls.cipher()
             transfer = msgspec.structs.replace(
@@ -206,7 +206,7 @@ class TransferStream:
             self.transfer = msgspec.structs.replace(self.transfer, status=status)
 
     def completed(self, started_ns: int) -> None:
-        """A transfer is over whose first step was at `started_ns`."""
+        """Note the end of a transfer whose first step was at `started_ns`."""
         first = self._first_of_transfer_ns or now_ns()  # a body may be empty
         self.set_ups_ns.append(first - started_ns)
         self.in_body = False
@@ -309,7 +309,7 @@ class TransferStream:
             self._samples = self._samples[::2]
 
     def note_socket(self, sock: socket.socket, syn_retransmits: int | None) -> None:
-        """What the socket of the body really got, while it is open."""
+        """Note what the socket of the body really got, while it is open."""
         congestion = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
         remote = None
         with suppress(OSError):  # it has been reset already: the next step will say so
@@ -335,7 +335,7 @@ class TransferStream:
 
     @property
     def draining(self) -> bool:
-        """A native loop is under way: `stop` ends it in good order."""
+        """Return whether a native loop is running, which `stop` ends in good order."""
         return self._running is not None
 
     def abort_running(self) -> None:
@@ -401,7 +401,7 @@ class TransferWorkload:
         return self.plan.bucket_ns
 
     def begin(self, stream: TransferStream) -> None:
-        """A body is about to come or go on a stream."""
+        """Note that a body is about to come or go on a stream."""
         stream.in_body = True
         if self.origin_ns is None:
             self.origin_ns = now_ns()

@@ -163,7 +163,7 @@ class Workload(ABC):
         bisect.insort(self._streams, stream, key=lambda stream: stream.id)
 
     def begin(self) -> None:
-        """All streams are there: from now on data can come. Senders wait for `start`."""
+        """Note that all streams are open: from now on data can come. Senders wait for `start`."""
         self.begun_ns = now_ns()
         for stream in self._streams:
             stream.thread.start()
@@ -204,7 +204,7 @@ class Workload(ABC):
                 return limit_s
 
     def ended(self) -> bool:
-        """Nothing moves any more: all threads have ended by plan."""
+        """Return whether all threads have ended by plan."""
         return all(stream.thread.done.is_set() for stream in self._streams)
 
     def moved_bytes(self, role: Role | None = None) -> int:
@@ -231,7 +231,7 @@ class Workload(ABC):
         return tuple(stream.id for stream in self._streams if stream.role == role)
 
     def opened(self) -> tuple[tuple[int, Role, SocketFacts], ...]:
-        """(number, role, socket) of every stream, in order of creation."""
+        """Return (number, role, socket) of every stream, in order of creation."""
         return tuple((stream.id, stream.role, stream.facts) for stream in self._streams)
 
     def levels(self, role: Role, until_ns: int) -> tuple[StreamInterval, ...]:
@@ -254,7 +254,7 @@ class Workload(ABC):
         )
 
     def _path(self, sock: socket.socket, origin_ns: int) -> TcpInfo | None:
-        """The kernel's word at this moment; None: it has none."""
+        """Return the kernel's TCP_INFO at this moment, None if there is none."""
         return None
 
     def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
@@ -277,11 +277,11 @@ class Workload(ABC):
     # ---- the end ------------------------------------------------------------------------------
 
     def stop_senders(self) -> None:
-        """Senders finish their call, say FIN if planned, and wait for the acknowledgements."""
+        """Let senders finish their call, send FIN if planned, and wait for the acknowledgements."""
         self._senders.stop()
 
     def stop_receivers(self) -> None:
-        """Receivers take what has already arrived, and end."""
+        """Let receivers read what has already arrived, and end."""
         self._receivers.stop()
 
     def abort(self) -> None:

@@ -64,7 +64,7 @@ class TcpPlan(Plan, frozen=True, kw_only=True):
 
     @property
     def rate_bps(self) -> int | None:
-        """Of a sender; None: as fast as it goes."""
+        """Return the rate of a sender; None: as fast as possible."""
         return min((rate for rate in (self.target_bps, self.pacing_bps) if rate), default=None)
 
 

@@ -93,13 +93,13 @@ class UdpWorkload(Workload):
         )
 
     def finish_senders(self) -> None:
-        """UDP has no end of stream to mark."""
+        """Do nothing: UDP has no end of stream to mark."""
 
     def moved_bytes(self, role: Role | None = None) -> int:
         return sum(s.loop.bytes for s in self._streams if role in (None, s.role))
 
     def received(self, stream_id: int) -> int:
-        """Different datagrams received so far, the omitted ones included."""
+        """Return the number of different datagrams received so far, the omitted ones included."""
         return next(_packets(s) for s in self._streams if s.id == stream_id)
 
     def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
@@ -208,7 +208,7 @@ def _history(loop: UdpReceiver, origin_ns: int) -> DatagramHistory | None:
 
 
 def _omitted(counts: UdpCounts | None, plan: UdpPlan, name: str) -> int | None:
-    """0 where nothing was to be omitted; None where the omitted time was not over."""
+    """Return 0 where nothing was to be omitted; None where the omitted time was not over."""
     if not plan.omit_ns:
         return 0
     return None if counts is None else int(getattr(counts, name))

@@ -35,7 +35,7 @@ class Agreement(NamedTuple):
 
     @property
     def client_host(self) -> Host:
-        """The client, as far as its parameters tell."""
+        """Return what the client's parameters tell of its host."""
         name = None if self.extended else "iperf3"
         return Host(program=name, version=self.parameters.client_version)
 

@@ -28,12 +28,12 @@ class Notifier:
         self._ticker: IntervalClock | None = None
 
     def accepted(self, control: Control) -> None:
-        """A client has sent its cookie."""
+        """Notify that a client has sent its cookie."""
         if self._observer is not None:
             self._observer.on_accepted(control)
 
     def opened(self, opening: Opening) -> None:
-        """All streams are open."""
+        """Notify that all streams are open."""
         if self._observer is not None:
             self._observer.on_opening(opening)
 
@@ -51,7 +51,7 @@ class Notifier:
             yield
 
     def last_interval(self) -> None:
-        """Emit the last interval. Call once everything has been counted, before the sockets are
+        """Emit the last interval. Call it once everything has been counted, before the sockets are
         closed."""
         if self._ticker is not None:
             self._ticker.last()
@@ -68,7 +68,7 @@ class Notifier:
         return replace(mine, server_output_text=output)
 
     def over(self, result: Result | None, error: BaseException | None) -> None:
-        """The test has ended with a result, or was refused."""
+        """Notify that the test has ended with a result, or was refused."""
         if self._observer is None:
             return
         if isinstance(error, NetmeasureError):

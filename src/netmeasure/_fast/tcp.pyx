@@ -217,9 +217,7 @@ cdef class Receiver(Stream):
         """Receive. It blocks its thread and holds no GIL."""
         self.enter()
         with nogil:
-            if self.options.leading_bytes == 0:
-                self.arrived = first_arrival(&self.group.shared, self.fd)
-            receive_all(&self.own, &self.group.shared, self.fd, &self.options)
+            receive_all(&self.own, &self.group.shared, self.fd, &self.options, &self.arrived)
             nm_stream_leave(&self.own)
 
 
@@ -469,18 +467,18 @@ cdef void drain(Sending *s) noexcept nogil:
 
 
 cdef int64_t first_arrival(nm_group *group, int fd) noexcept nogil:
-    """When the first bytes came, after waiting for them; 0: the group was told to end, or the stream
-    has ended."""
+    """Wait for the first bytes and return when they came; 0 where the stream has ended, or the group
+    was told to end or has received all that it was to receive."""
     cdef int64_t at = 0
     nm_stamp_arrivals(fd, 1)
-    while at == 0 and not nm_stopping(group) and not nm_aborting(group):
+    while at == 0 and not nm_stopping(group) and not nm_aborting(group) and nm_budget_left(group):
         at = nm_await_bytes(fd, <int>(POLL_NS // 1000000))
     nm_stamp_arrivals(fd, 0)
     return max(at, 0)
 
 
-cdef void receive_all(nm_stream *own, nm_group *group, int fd,
-                      const ReceiveOptions *options) noexcept nogil:
+cdef void receive_all(nm_stream *own, nm_group *group, int fd, const ReceiveOptions *options,
+                      int64_t *arrived) noexcept nogil:
     """Receive until something sets another reason than NM_RUNNING."""
     cdef Receiving r
     cdef ssize_t n
@@ -488,6 +486,8 @@ cdef void receive_all(nm_stream *own, nm_group *group, int fd,
     memset(&r, 0, sizeof(r))
     r.own, r.group, r.fd, r.options = own, group, fd, options
     begin_receiving(&r)
+    if own.reason == NM_RUNNING and options.leading_bytes == 0:
+        arrived[0] = first_arrival(group, fd)
     while own.reason == NM_RUNNING:
         want = room(&r)
         if want == 0:

@@ -31,7 +31,7 @@ RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @contextlib.contextmanager
 def nobody(host: str = "127.0.0.1") -> Iterator[int]:
-    """A port on which nobody listens, and nobody else will."""
+    """Reserve a port without listening on it."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
         sock.bind((host, 0))
         yield sock.getsockname()[1]
@@ -39,7 +39,7 @@ def nobody(host: str = "127.0.0.1") -> Iterator[int]:
 
 @contextlib.contextmanager
 def deaf(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """A port whose backlog is full: the kernel drops the SYNs of whoever comes."""
+    """Hold a port whose backlog is full: the kernel drops all further SYNs."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((host, port), family=family, backlog=0))

@@ -1,5 +1,5 @@
-"""Datagrams that nobody asked for, at the server's port and at the sockets of a test that is under
-way: they change a counter, and never a result."""
+"""Unexpected datagrams, at the server's port and at the sockets of a test that is under way: they
+change a counter, and never a result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ both_ways = pytest.mark.parametrize("direction", BOTH_WAYS)
 
 
 class Watched:
-    """A server, and everything that it has told."""
+    """Hold a server and every event that it has reported."""
 
     def __init__(self, **limits: Any) -> None:
         self.results: asyncio.Queue[nm.Result] = asyncio.Queue()
@@ -77,7 +77,7 @@ async def watched(**limits: Any) -> AsyncIterator[Watched]:
 
 
 async def until(check: Callable[[], object], limit_s: float = 5) -> None:
-    """Wait for something that nobody announces."""
+    """Wait for a condition that no event announces."""
     for _ in range(round(limit_s * 1000)):
         if check():
             return
@@ -255,7 +255,8 @@ def test_the_port_answers_nobody_without_a_test(run: RunLoop) -> None:
 
 
 def test_the_port_answers_only_the_address_that_has_a_test(run: RunLoop) -> None:
-    """Also while it waits for hellos of somebody else, and to a hello that holds his cookie."""
+    """This holds also while it waits for another client's hellos, and for a hello with that
+    client's cookie."""
 
     async def main() -> None:
         async with watched() as it:

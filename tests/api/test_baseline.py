@@ -87,7 +87,8 @@ while time.monotonic() < end: pass
 
 @pytest.mark.rates
 def test_what_others_do_on_a_host_is_not_the_runs_own_share(run_once: RunOnce) -> None:
-    """Somebody burns one CPU, before the test and during it; the test itself needs very little."""
+    """Another process burns one CPU, before the test and during it; the test itself needs very
+    little."""
     timing = nm.Timing(duration_s=1.5, baseline_s=1.0)
 
     async def main() -> Result:

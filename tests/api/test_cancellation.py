@@ -74,7 +74,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[nm.Run]:
 
 
 async def until(check: Callable[[], object]) -> None:
-    """Wait for something that nobody announces."""
+    """Wait for a condition that no event announces."""
     for _ in range(5000):
         if check():
             return

@@ -63,7 +63,7 @@ async def measured(wanted: nm.TcpSpec, host: str = "127.0.0.1") -> tuple[nm.Resu
 
 
 async def until(check: Callable[[], object]) -> None:
-    """Wait for something that nobody announces."""
+    """Wait for a condition that no event announces."""
     for _ in range(5000):
         if check():
             return

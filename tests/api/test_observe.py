@@ -1,4 +1,4 @@
-"""Observers at either end: what they are told, in which order, and that it adds up."""
+"""Observers at either end: which calls they get, in which order, and that the figures add up."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MODULES_OF_A_PROBE = {"asyncio", "uvloop", "numpy", "rich", "aiohttp", "psutil",
 
 @contextlib.contextmanager
 def listener(answer: bytes | None = None, *, backlog: int = 8) -> Iterator[str]:
-    """Somebody who accepts nobody, or answers the first connection with some bytes and closes."""
+    """Listen without accepting, or answer the first connection with some bytes and close it."""
     with socket.create_server(("127.0.0.1", 0), backlog=backlog) as sock:
 
         def serve() -> None:

@@ -1,4 +1,4 @@
-"""UDP by the program: what a user's options come to, and how wrong ones are told."""
+"""UDP by the program: the effect of options, and the messages for wrong ones."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_a_sender_at_full_speed_meets_a_budget_above_what_is_on_its_way(rig: Rig
 
 @pytest.mark.parametrize("budget", [1, 1000, BLOCK])
 def test_a_receiver_reads_no_more_than_its_budget(rig: Rig, budget: int) -> None:
-    """The peer sends without an end, as a plain iperf3 does until it is told."""
+    """The peer sends without an end, as a plain iperf3 does until TEST_END."""
     pair, sending, receiving = rig.pair(), rig.group(), rig.group(budget)
     receiver = Receiver(receiving, pair.right.fileno(), omit_ns=OMIT_NS, **FINE)
     (thread,) = rig.start(receiver)

@@ -199,8 +199,7 @@ def test_dont_fragment_is_set_at_both_ends(run_once: RunOnce) -> None:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody uses. Below those that the kernel gives to
-    whoever asks for any."""
+    """Return the first of so many unused ports in a row, below the kernel's ephemeral ports."""
     for first in range(20_000, 30_000, 10):
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
             for number in range(first, first + count):

@@ -245,7 +245,7 @@ def test_the_two_directions_swap_their_durations(far_away: FarAway) -> None:
 @needs_relay
 @pytest.mark.interop
 def test_the_two_directions_of_iperf3_against_our_server(far_away: FarAway) -> None:
-    """Whatever iperf3 prints of such a test: our server's own result of it is right."""
+    """Our server's result is right, even where iperf3's own output of such a test is wrong."""
     (result,) = (
         result
         for result in far_away.on_the_server

@@ -147,7 +147,7 @@ def test_a_pacing_rate(far: Relay, congestion: str) -> None:
 @needs_relay
 @pytest.mark.parametrize("congestion", ["cubic", "bbr"])
 def test_a_policer(congestion: str) -> None:
-    """Packets above a rate are dropped and none is delayed: no queue may be told."""
+    """Packets above a rate are dropped and none is delayed: no queue may be reported."""
     with Relay(delay_ms=0.2, police_bps=50e6, burst_bytes=30_000) as line:
         result = measured(line, congestion=congestion, time_s=3)
     found = limits(result)
@@ -175,8 +175,8 @@ def test_a_slow_link_far_away(congestion: str) -> None:
 
 
 def test_a_shaped_link_and_a_target_below_it() -> None:
-    """First the target is the limit, then the link becomes slower than that: each interval tells.
-    Whoever reads the saved result comes to the same."""
+    """First the target is the limit, then the link becomes slower than that: each interval shows
+    it, also when computed again from the saved result."""
     with Network() as network:
         network.shape("100mbit", burst="32k", latency="30ms")
 
@@ -220,7 +220,7 @@ while time.monotonic() < end: pass
 
 @contextlib.contextmanager
 def burning(cpu: int) -> Iterator[None]:
-    """Somebody else on a CPU, who never sleeps; gone in any case after 20 s."""
+    """Run another program on a CPU that never sleeps; it ends after 20 s in any case."""
     child = subprocess.Popen([sys.executable, "-c", _BURN, str(cpu)])
     try:
         yield

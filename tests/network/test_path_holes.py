@@ -1,4 +1,5 @@
-"""Paths that drop long packets without a word: found to the byte, named, and told apart."""
+"""Paths that drop long packets without an ICMP message: found to the byte, named, and
+distinguished."""
 
 from __future__ import annotations
 

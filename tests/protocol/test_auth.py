@@ -1,4 +1,4 @@
-"""iperf3's authentication without a network: tokens, users, and what lets nobody in."""
+"""iperf3's authentication without a network: tokens, users, and what is refused."""
 
 from __future__ import annotations
 

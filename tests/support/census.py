@@ -84,7 +84,7 @@ def _fds() -> dict[int, str]:
 
 
 def _children() -> dict[int, str]:
-    """Children, zombies included: one that nobody waited for is a leak as well."""
+    """Return the children, zombies included: one that was not waited for is a leak as well."""
     found = {}
     for pid in _pids_of_children():
         # "pid (name) state ppid ...", where the name may itself hold blanks and brackets

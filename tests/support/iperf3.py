@@ -83,7 +83,7 @@ def _start(
     options: Sequence[str],
     log: IO[bytes],
 ) -> Server:
-    """Start on some free port; again on another if somebody else was faster to take it."""
+    """Start on some free port, and on another if another process took the first one."""
     running = None
     for _ in range(_ATTEMPTS):
         _empty(log)
@@ -121,7 +121,7 @@ def _launch(
 
 
 def free_port(network: NamespacePair | None = None, side: str = "server") -> int:
-    """One that nobody has at the moment; somebody else may be faster to take it."""
+    """Return a port that is free at the moment; another process may still take it."""
     with network.enter(side) if network else contextlib.nullcontext():
         probe = socket.socket()
     with probe:

@@ -53,7 +53,7 @@ def _program() -> Path:
 
 @dataclass(frozen=True)
 class Fates:
-    """What became of packets that the relay had read."""
+    """Count what the relay did with the packets it read."""
 
     forwarded_packets: int  # copies included
     forwarded_bytes: int
@@ -66,7 +66,7 @@ class Fates:
 
 @dataclass(frozen=True)
 class Counts(Fates):
-    """What became of the packets that entered one direction of the line."""
+    """Count the packets that entered one direction of the line, by what happened to them."""
 
     watched: Fates  # of these, the watched datagrams
     held_packets: int  # still under way at the end
@@ -187,6 +187,6 @@ class Relay(NamespacePair):
 
 
 def _device_drops(side: Side) -> int:
-    """Packets that the TUN device dropped because nobody had read the earlier ones yet."""
+    """Return the packets that the TUN device dropped because its queue was full."""
     shown = json.loads(ip("-n", side.namespace, "-json", "-statistics", "link", "show", _DEVICE))
     return int(shown[0]["stats64"]["tx"]["dropped"])

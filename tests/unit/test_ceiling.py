@@ -184,7 +184,7 @@ def test_the_mtu_that_the_article_recommends_passes_whole() -> None:
 
 
 def test_an_mtu_that_is_far_too_small_for_the_link() -> None:
-    """What some overlays have where nobody chose: 1376 bytes on a link that takes 9000."""
+    """The default of some overlays: 1376 bytes on a link that takes 9000."""
     found = ceiling(link(9000, WEAVE), mtu_bytes=1376)
     # 1376 + 30 and a trailer of 2 are padded to 1408; IV 8, ESP 8, ICV 16, IP 20, frame 38
     assert found.link_bytes == 1376 + 30 + 2 + 32 + 20 + 38

@@ -105,7 +105,7 @@ def test_the_target_is_per_stream() -> None:
 
 
 def test_cpu_alone_does_not_name_the_network() -> None:
-    """Without the kernel's accounting nobody knows whether the sender was idle."""
+    """Without the kernel's accounting it is unknown whether the sender was idle."""
     found = limits([stream(cpu=0.5)], [], 1e8, None)
     assert found is not None
     assert found.limited_by is None

@@ -226,7 +226,7 @@ def test_all_of_raises_the_first_failure_and_cancels_the_rest(run: Runner) -> No
 def test_all_of_raises_one_of_two_failures_quietly(
     run: Runner, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """asyncio would log an exception that nobody took."""
+    """asyncio would log an exception that was never retrieved."""
 
     async def main() -> None:
         workers = [Worker(KeyError(0)).ready(), Worker(KeyError(1)).ready()]

@@ -108,7 +108,7 @@ def test_ratios(text: str, ratio: float) -> None:
 def test_what_rounds_to_nothing_is_refused(
     parse: Callable[[str], object], text: str, unit: str
 ) -> None:
-    """0 stands for "no limit" in many places, and nobody who writes 0.5 means that."""
+    """0 means "no limit" in many places, which 0.5 must not become."""
     with pytest.raises(SpecError, match="is too small for a ") as caught:
         parse(text)
     assert caught.value.hint == f"the least is 1 {unit}"

@@ -294,8 +294,7 @@ def test_a_data_connection_that_stalls(run: RunLoop) -> None:
 
 
 def test_a_data_connection_that_is_reset(run: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known of the transfer is told of a broken one as well, and no byte is said to have
-    come another way than it did."""
+    """A broken transfer is reported as well, and each of its bytes by the way it really came."""
     monkeypatch.setattr(fetch, "NOTED_BYTES", 0)
     error = failed(run, Ftp(1_000_000, data=breaks))
     assert type(error) is nm.StreamError

@@ -1,4 +1,5 @@
-"""Transfers by HTTP against servers of our own: every byte is counted once, whoever drained it."""
+"""Transfers by HTTP against servers of our own: every byte is counted once, by the native loop or
+by the library."""
 
 from __future__ import annotations
 
@@ -208,8 +209,8 @@ def test_an_answer_without_a_body(run: RunLoop) -> None:
 
 
 def test_a_body_longer_than_announced(run_once: RunLoop) -> None:
-    """What follows the announced bytes belongs to nobody: it is not counted, and if the library
-    sees it, the server is told to be at fault."""
+    """Bytes after the announced length are not counted. If the library sees them, the error names
+    the server."""
     opening = head("200 OK", "Content-Length: 1000")
     for pieces in ([b"x" * 5000], [b"x" * 1000, b"y" * 4000], [b"x" * 999, b"y", b"z" * 4000]):
         for answer in ([opening, *pieces], [opening + pieces[0], *pieces[1:]]):
@@ -304,7 +305,7 @@ def test_a_redirect_that_does_not_say_where_to(run: RunLoop) -> None:
 
 
 def test_credentials_do_not_follow_to_another_server(run_once: RunLoop) -> None:
-    """Somebody else's server must not learn the password because the first one sent us there."""
+    """A redirect to another server must not give that server the password."""
     secrets = ("Authorization: Bearer secret", "Cookie: secret")
     for options in ({"user": "anna", "password": "secret"}, {"headers": secrets}):
         with Web(10) as there:

@@ -45,7 +45,7 @@ def make_run(
     SpecError if the two do not fit together."""
     if is_url(target):
         if port is not None:
-            raise SpecError("the port of a URL stands in the URL")
+            raise SpecError("a port does not fit a URL target", hint="write the port in the URL")
         fetch = fetch_spec(target, spec)
         from netmeasure.transfers.fetch import Fetch  # no other test waits for what only URLs need
 

@@ -176,7 +176,7 @@ static inline void nm_udp_count(nm_udp_account *a, const unsigned char *p, uint6
     }
 }
 
-/* Gives up the number that is still held back at the end. */
+/* Counts as implausible the number that is still unconfirmed at the end. */
 static inline void nm_udp_account_close(nm_udp_account *a) {
     if (a->suspect) a->now.implausible++;
     a->suspect = 0;

@@ -73,9 +73,9 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
         if self.repeat and self.limit_s is None and timing.total_bytes is None:
             raise SpecError("to repeat needs an end", hint="give a time or bytes")
         if timing.omit_s and timing.total_bytes is not None:
-            raise SpecError("time can't be omitted from a transfer that bytes end")
+            raise SpecError("time can't be omitted from a transfer of a number of bytes")
         if self.keep_connections and not self.repeat:
-            raise SpecError("connections are kept only where the transfer is repeated")
+            raise SpecError("a connection can be kept only if the transfer is repeated")
         if upload and self.limit_s is None and timing.total_bytes is None:
             raise SpecError("an upload needs an end", hint="give a time or bytes")
         if upload and (self.repeat or self.first_byte is not None or self.last_byte is not None):
@@ -193,10 +193,12 @@ class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"
         super()._check()
         for text in (self.user, self.password):
             if text is not None and any(c in text for c in "\r\n\0"):
-                raise SpecError("a user or password of FTP has no line breaks")
+                raise SpecError("an FTP user or password can't contain line breaks")
         # they would be commands of their own
         if any(c in unquote(self.url) for c in "\r\n\0"):
-            raise SpecError("a name of FTP has no line breaks", hint="take %0D, %0A and %00 out")
+            raise SpecError(
+                "an FTP file name can't contain line breaks", hint="remove %0D, %0A and %00"
+            )
         asked = FTP_TYPE.search(urlsplit(self.url).path)
         if asked is not None and asked[1].lower() != "i":
             raise SpecError(

@@ -176,7 +176,7 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
         if self.file is not None and self.direction == "both":
             raise SpecError("one file can't be sent and written at the same time")
         if self.file is not None and self.receive_mode == "discard":
-            raise SpecError("what is discarded can't be written to a file")
+            raise SpecError("a file can't be written with receive mode discard", hint="use copy")
 
     @property
     def total_bytes(self) -> int | None:

@@ -262,7 +262,7 @@ class FtpClient:
             if wanted is not None and limit is not None:
                 wanted = min(wanted, limit)
             if first:
-                async with self._step("transfer_start", phases, hint="no REST here"):
+                async with self._step("transfer_start", phases, hint="the server has no REST"):
                     await control.command(f"REST {first}", "350")
             async with self._step("transfer_start", phases):
                 await control.command(f"RETR {self._path}", "1xx")

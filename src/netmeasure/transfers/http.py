@@ -116,7 +116,7 @@ class HttpClient:
         raise RemoteProtocolError(
             f"more than {self._spec.max_redirects} redirects, the last to {public_url(url)}",
             phase="request",
-            hint="the server sends its clients in a circle, or give the last URL",
+            hint="if the redirects form no loop, give the last URL",
         )
 
     def _redirected(self, url: str, location: str) -> str:

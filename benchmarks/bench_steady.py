@@ -223,8 +223,8 @@ def grades_page(outcomes: Sequence[Outcome], held_out: Sequence[str]) -> str:
 
 
 def events_table(found: Sequence[Told]) -> Table:
-    drawn = Table(title="events told, of all runs", title_justify="left", box=None)
-    for name in ("event", "runs", "told %", "misleading"):
+    drawn = Table(title="events found, of all runs", title_justify="left", box=None)
+    for name in ("event", "runs", "found %", "misleading"):
         drawn.add_column(name, justify="left" if name == "event" else "right", no_wrap=True)
     for one in found:
         told_share = f"{100 * one.told / one.runs:.1f}"
@@ -254,7 +254,7 @@ def main() -> None:
         Console(width=160).print(events_table(found), highlight=False)
         weak = [one for one in found if one.told < 0.97 * one.runs or one.misleading]
         if weak:
-            raise SystemExit(f"{len(weak)} of {len(found)} kinds of events are not told in 97 %")
+            raise SystemExit(f"{len(weak)} of {len(found)} kinds of events are not found in 97 %")
         return
     runs, spans = (50, SPANS_S[:2]) if chosen.quick else (chosen.runs, SPANS_S)
     outcomes = [outcome(case, span, runs) for case in CASES for span in spans]

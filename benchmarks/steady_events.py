@@ -2,7 +2,7 @@
 
 Every cell is one kind of event at one place: runs of 4 to 60 s, an outage of 0.2 to 2 s or a step
 to 0.3 to 2 times, at 10 to 80 % of the run, a recovery of 0 to 2 s, and a scatter of 1 to 15 % that
-stays or changes with the event. An event is told when the verdict is not `steady`, when a stall is
+stays or changes with the event. An event is found when the verdict is not `steady`, when a stall is
 reported in it, or when the steady stretch began before it, so that it is part of the mean.
 """
 
@@ -49,7 +49,7 @@ class Cell(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Of all runs of a cell: how many were told of, and how many were not and yet got an A."""
+    """Count the runs of a cell whose event was found, and those without that got an A."""
 
     cell: Cell
     runs: int

@@ -84,7 +84,7 @@ class MeasureError(NetmeasureError):
 
     Attributes:
         phase: Where it happened, such as "resolve", "connect", "control" or "data"; None: unknown.
-        number: iperf3's number of the error (`protocol.ErrorCode`), where one end told it to the
+        number: iperf3's number of the error (`protocol.ErrorCode`), where one end sent it to the
             other; None: no number.
         result: What had been measured by then, a `netmeasure.Result` with `complete=False`; None:
             nothing.

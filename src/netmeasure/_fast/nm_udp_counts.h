@@ -15,7 +15,7 @@ typedef struct {
     uint64_t bytes;        /* payload of those */
     uint64_t duplicates;   /* inside the window */
     uint64_t reordered;    /* of `received`: came after a higher number had (RFC 4737) */
-    uint64_t late;         /* older than the window: late or a duplicate, which can't be told */
+    uint64_t late;         /* older than the window: late or duplicate, which is unknown */
     uint64_t malformed;    /* shorter than a header, or microseconds above 999999 */
     uint64_t implausible;  /* a sequence number that can't be */
     uint64_t handshakes;   /* hellos and answers that came again */

@@ -282,7 +282,7 @@ cdef class UdpReceiver(Stream):
         datagram_bytes: largest expected payload.
         counters_64bit: sequence numbers of 64 bits.
         coalesce: let the kernel hand over trains in one piece (UDP_GRO).
-        window: how many numbers below the highest can still be told to be new or duplicate; a power
+        window: how many numbers below the highest can be recognised as new or duplicate; a power
             of two, at least 64.
         omit_ns: what comes earlier than this after the first datagram of the group's streams is the
             omitted part, and does not count against the group's budget.

@@ -141,7 +141,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=defaults.connect_s,
         metavar="S",
-        help="time limit to connect (default %(default)g s)",
+        help="time limit of the name look-up, and of the connect (default %(default)g s)",
     )
     wait.add_argument(
         "--stall-timeout",

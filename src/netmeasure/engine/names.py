@@ -30,7 +30,7 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
 #: One that only ever fails at once is believed after so long: its answer costs no time, so it does
 #: not come from the network.
 AT_ONCE_S, BELIEVED_AFTER_S = 1.0, 3.0
-#: How long the resolver waits for an answer before it asks again, unless told (resolv.conf(5)).
+#: How long the resolver waits for an answer before it asks again, by default (resolv.conf(5)).
 RETRY_STEP_S = 5.0
 _CONFIGURATION = Path("/etc/resolv.conf")
 
@@ -155,10 +155,10 @@ async def _in_thread(ask: Callable[[], list[Entry]]) -> tuple[list[Entry] | Exce
         outcome: list[Entry] | Exception
         try:
             outcome = ask()
-        except Exception as exc:  # it is raised again by whoever waits
+        except Exception as exc:  # `await` raises it again
             outcome = exc
         ended = now_ns()
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
+        with suppress(RuntimeError):  # the loop is closed: no task waits
             loop.call_soon_threadsafe(tell, outcome, ended)
 
     threading.Thread(target=run, name="netmeasure-resolve", daemon=True).start()

@@ -96,7 +96,7 @@ class TrafficThread:
                 pass  # the loop was closed before the run was awaited to its end
 
     async def join(self) -> None:
-        """Wait for the end of a thread that was told to end, or ends by plan."""
+        """Wait for the end of a thread that was asked to end, or ends by plan."""
         if self._thread.ident is not None:
             await self.done.wait()
             self._thread.join()

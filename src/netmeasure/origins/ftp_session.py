@@ -98,7 +98,7 @@ class FtpSession:
     # ---- the conversation -----------------------------------------------------------------------
 
     async def run(self, *, crowded: bool) -> None:
-        """Serve the client until it leaves, or is told to. Raises nothing but CancelledError."""
+        """Serve the client until it leaves or the server ends it. Raises only CancelledError."""
         ended = False
         try:
             self._set_up()

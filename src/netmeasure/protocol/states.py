@@ -66,7 +66,7 @@ class State(Enum):
     OVER = "over"
 
 
-#: The byte of every message that starts with one; the others are told apart by the state.
+#: The byte of every message that starts with one; the state distinguishes the others.
 BYTES: dict[Kind, int] = {
     Kind.TEST_START: 1,
     Kind.TEST_RUNNING: 2,

@@ -46,7 +46,7 @@ class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
             negative. Only the sender's count tells what was lost at the very end: see `Loss`.
         duplicate_packets: Datagrams received again.
         reordered_packets: Datagrams that came after one with a higher number (RFC 4737).
-        late_packets: Datagrams older than the window in which new and duplicate can be told apart.
+        late_packets: Datagrams older than the window: new or duplicate is unknown.
         invalid_packets: Datagrams that are too short or too long, or whose number is impossible.
         host_dropped_packets: Datagrams dropped at the receiver's own full socket (SO_RXQ_OVFL,
             socket(7)): the part of the loss that is not the network's; a lower bound where the

@@ -27,7 +27,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
         message: What went wrong, for people.
         phase: Where it happened, as in `MeasureError`; None: unknown.
         hint: What the user can try; None: no advice.
-        number: iperf3's number of the error, where one end told it to the other (SERVER_ERROR).
+        number: iperf3's number of the error, where one end sent it to the other (SERVER_ERROR).
     """
 
     code: str

@@ -15,7 +15,7 @@ import msgspec
 #: a shorter span are noise.
 MIN_SPAN_NS = 200_000_000
 #: If the host used less than this share of what the process alone used, the run's own part can't be
-#: told from what else ran on the host.
+#: separated from other load of the host.
 LOST = 0.9
 #: The counters of processes and hosts in a `Resources`.
 COUNTERS = (

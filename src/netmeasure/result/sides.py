@@ -275,7 +275,7 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
         """Return the CPU seconds that the test cost the host per 10^9 bytes of payload.
 
         That is the host's use under load less its idle baseline. None: there is no baseline, or the
-        difference can't be told from what else ran on the host (`Resources.own_is_lost`).
+        difference can't be separated from other load of the host (`Resources.own_is_lost`).
         """
         used = self.resources.whole if self.resources is not None else None
         if used is None or self.resources is None or self.resources.own is None:

@@ -62,7 +62,7 @@ class OriginLimits(Checked, frozen=True, kw_only=True):
 
     Attributes:
         max_bytes: The size of the largest file.
-        max_transfers: Bodies in transfer at the same time; further clients are told to come back
+        max_transfers: Bodies in transfer at the same time; further clients are asked to come back
             later.
         max_connections: Connections at the same time; further ones are closed.
         idle_s: Seconds to wait for a request or a command.

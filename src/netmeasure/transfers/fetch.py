@@ -33,7 +33,7 @@ LOGGED_TRANSFERS = 20
 #: Bytes that passed through Python are worth a note from here on.
 NOTED_BYTES = 10 * 1024 * 1024
 POLL_S = 0.25
-#: How long a stream that was told to stop may take over it.
+#: How long a stream may take to stop.
 STOP_S = 5.0
 
 

@@ -237,7 +237,7 @@ class Workload(ABC):
     def levels(self, role: Role, until_ns: int) -> tuple[StreamInterval, ...]:
         """Return what each stream of a role had counted, from its start to a moment
         (CLOCK_MONOTONIC). Bytes and datagrams are read from the series: so an interval's end does
-        not depend on when somebody looks. The rest is what holds now."""
+        not depend on the time of the call. The rest is what holds now."""
         return tuple(self._level(s, until_ns) for s in self._streams if s.role == role)
 
     def so_far(self) -> tuple[StreamReport, ...]:
@@ -293,7 +293,7 @@ class Workload(ABC):
                 stream.sock.shutdown(socket.SHUT_RDWR)
 
     async def join(self, role: Role | None = None) -> None:
-        """Wait until the threads (of one role) have ended; they were told to, or end by plan."""
+        """Wait until the threads (of one role) have ended; they were asked to, or end by plan."""
         for stream in self._streams:
             if role is None or stream.role == role:
                 await stream.thread.join()

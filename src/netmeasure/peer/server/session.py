@@ -348,7 +348,7 @@ class Session:
 
 
 def _wire_number(error: BaseException) -> int | None:
-    """Return the number by which a client is told of an error, None where it is not told."""
+    """Return the number of the error that is sent to the client, None where none is sent."""
     if isinstance(error, StreamError):
         return ErrorCode.STREAM_READ  # whatever the direction: any number ends the client's test
     return error.number if isinstance(error, RefusedTestError) else None

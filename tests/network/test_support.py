@@ -370,6 +370,30 @@ class TestRelay:
         assert line.counts["up"].watched.lost_packets == lost == 10
         assert line.counts["up"].watched.forwarded_packets == 490
 
+    def test_it_obeys_orders_while_packets_pass(self) -> None:
+        with Relay(rate_bps=100_000, queue_bytes=100_000) as line, ExitStack() as stack:
+            ends = {}
+            for name in ("server", "client"):
+                with line.enter(name):
+                    end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                ends[name] = stack.enter_context(end)
+                end.bind((line.sides[name].address, 0))
+                end.settimeout(5)
+            there = ends["server"].getsockname()
+            line.cut()
+            ends["client"].sendto(b"lost", there)
+            time.sleep(0.1)  # the relay tells of a loss at its end only
+            line.mend()
+            start = time.monotonic()
+            for _ in range(20):  # of 1028 bytes: 1.6 s at the first rate
+                ends["client"].sendto(bytes(1000), there)
+            line.change_rate(10_000_000)
+            received = [ends["server"].recv(2000) for _ in range(20)]
+            assert time.monotonic() - start < 1.0
+            assert received == [bytes(1000)] * 20
+            with pytest.raises(OSError, match="did not obey"):
+                line._order("rate fast")
+
 
 def datagrams_through(line: Relay) -> tuple[list[int], int]:
     """Send 500 numbered datagrams up the line: the numbers that arrived, and the relay's losses."""

@@ -28,8 +28,15 @@
  *   --hole-bytes   packets that are longer than this vanish without a word; 0: none does
  *   --hole-way     the direction of the hole, from the client (up), to it (down), or both
  *
- * Prints "ready" when both devices exist. Ends on SIGTERM, SIGINT, or the end of its standard input
- * (the caller died), and then prints one line of JSON with what it did in each direction.
+ * Lines on its standard input change the line from that moment on, in both directions:
+ *
+ *   rate N         N bits of IP packets per second, also for what waits for the line; 0: no limit
+ *   cut            every packet that comes is lost; what was sent before still arrives
+ *   mend           the end of a cut
+ *
+ * Prints "ready" when both devices exist, and "done" or "unknown" after each of those lines. Ends on
+ * SIGTERM, SIGINT, or the end of its standard input (the caller died), and then prints one line of
+ * JSON with what it did in each direction.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -51,7 +58,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 1 << 17, BATCH = 64, LARGEST_PACKET = 65536 };
+enum { SLOTS = 1 << 17, BATCH = 64, LARGEST_PACKET = 65536, LONGEST_ORDER = 64 };
 
 static const uint64_t NS_PER_S = 1000000000;
 static const uint64_t ASIDE_NS = 50000000; /* so long a packet waits to be overtaken */
@@ -62,7 +69,7 @@ struct settings {
     uint64_t police_bps, burst_bytes, hole_bytes;
     bool hole[2]; /* up, down */
     double loss, duplicate, reorder;
-    bool only_watched;
+    bool only_watched, cut;
 };
 
 struct packet {
@@ -224,7 +231,7 @@ static void admit(struct direction *way, const struct settings *set, const unsig
     bool in_gap = watched && set->gap_from && way->watched_seen >= set->gap_from
                   && way->watched_seen <= set->gap_to;
     bool too_long = set->hole_bytes && length > set->hole_bytes && set->hole[way->number];
-    if (fate < set->loss || in_gap || too_long || !conforms(way, set, length)) {
+    if (set->cut || fate < set->loss || in_gap || too_long || !conforms(way, set, length)) {
         COUNT(way, lost_packets, watched);
         return;
     }
@@ -290,6 +297,63 @@ static uint64_t next_due_ns(const struct direction ways[2])
     return next;
 }
 
+/* ---- orders, while packets pass ----------------------------------------------------------------- */
+
+/* What waits for the line is sent at the new rate: its remaining time is scaled. A delay stays. */
+static void change_rate(struct direction ways[2], struct settings *set, uint64_t rate_bps)
+{
+    uint64_t now = now_ns();
+    double scale = rate_bps ? (double)set->rate_bps / (double)rate_bps : 0;
+    for (int i = 0; i < 2; i++) {
+        struct direction *way = &ways[i];
+        for (size_t n = 0; n < way->held; n++) {
+            struct packet *packet = &way->slots[(way->first + n) % SLOTS];
+            uint64_t sent_ns = packet->due_ns - set->delay_ns;
+            if (sent_ns > now)
+                packet->due_ns = now + (uint64_t)((double)(sent_ns - now) * scale) + set->delay_ns;
+        }
+        if (way->line_free_ns > now)
+            way->line_free_ns = now + (uint64_t)((double)(way->line_free_ns - now) * scale);
+    }
+    set->rate_bps = rate_bps;
+}
+
+static void obey(struct direction ways[2], struct settings *set, const char *order)
+{
+    uint64_t rate_bps;
+    char more;
+    bool known = true;
+    if (strcmp(order, "cut") == 0 || strcmp(order, "mend") == 0) {
+        set->cut = *order == 'c';
+    } else if (sscanf(order, "rate %" SCNu64 "%c", &rate_bps, &more) == 1) {
+        change_rate(ways, set, rate_bps);
+    } else {
+        known = false;
+    }
+    puts(known ? "done" : "unknown");
+    fflush(stdout);
+}
+
+/* Obeys each whole line of the standard input; returns whether more may come. */
+static bool take_orders(struct direction ways[2], struct settings *set)
+{
+    static char order[LONGEST_ORDER];
+    static size_t length;
+    ssize_t got = read(STDIN_FILENO, order + length, sizeof order - 1 - length);
+    if (got <= 0) /* the end, or an order that is too long */
+        return false;
+    length += (size_t)got;
+    order[length] = 0;
+    char *end;
+    while ((end = strchr(order, '\n')) != NULL) {
+        *end = 0;
+        obey(ways, set, order);
+        length -= (size_t)(end + 1 - order);
+        memmove(order, end + 1, length + 1);
+    }
+    return true;
+}
+
 /* ---- the loop ---------------------------------------------------------------------------------- */
 
 /* Wait for a packet to arrive or to be due. Signals are open only here, so none can be missed. */
@@ -310,7 +374,7 @@ static void wait_for_work(struct pollfd polled[3], uint64_t due_ns, const sigset
     }
 }
 
-static void run(struct direction ways[2], const struct settings *set, const sigset_t *signals)
+static void run(struct direction ways[2], struct settings *set, const sigset_t *signals)
 {
     struct pollfd polled[3] = {
         {.fd = ways[0].from, .events = POLLIN},
@@ -326,7 +390,7 @@ static void run(struct direction ways[2], const struct settings *set, const sigs
                 return; /* the namespace is gone, and the device with it */
             let_out(&ways[i], set, now_ns());
         }
-        if (polled[2].revents)
+        if (polled[2].revents && !take_orders(ways, set))
             return;
     }
 }

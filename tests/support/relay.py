@@ -160,6 +160,29 @@ class Relay(NamespacePair):
         if self._process.stdout.readline() != "ready\n":
             raise OSError(f"the relay did not start: {self._process.communicate()[1]}")
 
+    def cut(self) -> None:
+        """Lose every packet that comes from now on, in both directions, until `mend`."""
+        self._order("cut")
+
+    def mend(self) -> None:
+        """End a `cut`."""
+        self._order("mend")
+
+    def change_rate(self, rate_bps: float) -> None:
+        """Give the line another rate, in both directions, also for what waits for it."""
+        self._order(f"rate {round(rate_bps)}")
+
+    def _order(self, order: str) -> None:
+        """Return when the relay has obeyed; call it from one thread at a time."""
+        process = self._process
+        assert process is not None, "the relay is not running"
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{order}\n")
+        process.stdin.flush()
+        if process.stdout.readline() != "done\n":
+            raise OSError(f"the relay did not obey: {order}")
+
     def stop(self) -> None:
         """End the relay and collect its `counts`; from then on the line carries nothing."""
         process, self._process = self._process, None

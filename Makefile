@@ -55,6 +55,7 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	$(BIN)/python -m benchmarks.bench_origins
 	$(BIN)/python -m benchmarks.bench_steady
 	$(BIN)/python -m benchmarks.bench_paths
+	$(BIN)/python -m benchmarks.bench_events
 	$(BIN)/python -m benchmarks.bench_analysis
 
 article: $(STAMP) tools  ## measure a network that comes up late with curl, iperf3 and netmeasure

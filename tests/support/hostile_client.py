@@ -36,9 +36,13 @@ class Watched:
             on_refusal=self.refusals.append,
         )
 
-    def moved_bytes(self) -> int:
-        """What all the tests that are under way have moved so far."""
-        workloads = [session._workload for session in self.server._sessions]
+    def moved_bytes(self, cookie: str | None = None) -> int:
+        """Return what the test with a cookie has moved so far; None: all that are under way."""
+        sessions = [*self.server._sessions]
+        if cookie is not None:
+            found = self.server._sessions.with_cookie(cookie)
+            sessions = [] if found is None else [found]
+        workloads = [session._workload for session in sessions]
         return sum(workload.moved_bytes() for workload in workloads if workload is not None)
 
     async def idle(self) -> None:
@@ -176,9 +180,10 @@ class Peer:
 
     async def send_data(self, count: int = 5000) -> None:
         """Data on the first stream, and wait until the server's thread has counted them."""
-        before = self._watched.moved_bytes()
+        cookie = self.cookie.decode()
+        before = self._watched.moved_bytes(cookie)
         await asyncio.get_running_loop().sock_sendall(self.streams[0], bytes(count))
-        await until(lambda: self._watched.moved_bytes() == before + count)
+        await until(lambda: self._watched.moved_bytes(cookie) == before + count)
 
     async def give_results(self, count: int = 5000) -> None:
         await self.expect(EXCHANGE_RESULTS)

@@ -290,6 +290,7 @@ def endless(peer: Peer) -> None:
     send_body(peer, 1 << 50)
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("streams", [1, 2])
 def test_a_time_ends_an_endless_file(run: RunLoop, streams: int) -> None:
     with Ftp(1 << 50, data=endless) as server:

@@ -94,8 +94,13 @@ class PhaseLog:
         address: str | None = None,
         detail: str | None = None,
     ) -> None:
-        """Record a phase from its two moments on CLOCK_MONOTONIC."""
+        """Record a phase from its two moments on CLOCK_MONOTONIC.
+
+        A kernel's time stamp may show that a phase had ended before the program began to wait for
+        it: then it took no time.
+        """
         self._loop.look()
+        start_ns = min(start_ns, end_ns)
         self._phases.append(
             Phase(
                 name=name,

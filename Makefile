@@ -7,14 +7,16 @@ CPUS   := $(shell nproc 2>/dev/null || echo 2)
 # most tests wait more than they compute; those that hold rates (marker `rates`) need the CPUs more
 MANY   := -n $(shell expr $(CPUS) + 1) --dist loadfile
 FEW    := -n $(CPUS) --dist loadfile
+# without network namespaces, iperf3, containers, other systems or a package index
+QUICK  := not network and not interop and not containers and not packaging and not debian13
 STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quicktest coverage lint bench article fuzz asan tsan docs annotate debug dist clean tools
+.PHONY: help install run test quicktest test-debian13 coverage lint bench article fuzz asan tsan docs annotate debug dist clean tools
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml setup.py $(NATIVE)
 	@PYTHON=$(PYTHON) sh tools/install-debian.sh build
@@ -41,7 +43,10 @@ coverage: $(STAMP)  ## what the last `make test` did not reach, line by line
 	$(BIN)/coverage report --show-missing --skip-covered
 
 quicktest: $(STAMP)  ## only the tests that need no network namespaces, iperf3, containers or package index
-	$(BIN)/python -m pytest $(MANY) -m "not network and not interop and not containers and not packaging"
+	$(BIN)/python -m pytest $(MANY) -m "$(QUICK)"
+
+test-debian13: $(STAMP) tools  ## quicktest and iperf3's shapes on Debian 13 (FRESH=1: system made anew)
+	cd tests && $(abspath $(BIN))/python -m support.debian13 $(if $(FRESH),--fresh) "$(QUICK)"
 
 lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from netmeasure.measurement.run import Run
 from netmeasure.peer.server.session import Session
-from support import census, containers, held, iperf3, netns, retries
+from support import census, containers, debian13, held, iperf3, netns, retries
 from support.tcp_rig import Rig
 
 
@@ -42,6 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "network": netns.available(),
         "interop": iperf3.available(),
         "containers": containers.available(),
+        "debian13": debian13.available(),
     }
     for item in items:
         for marker, reason in reasons.items():

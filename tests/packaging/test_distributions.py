@@ -18,14 +18,12 @@ from typing import Any
 import pytest
 
 from netmeasure.version import __version__
+from support.checkout import copy_checkout
 
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 STEM = f"netmeasure-{__version__}"
-#: What tools leave in a checkout, and git does not know.
-_LEFT_BEHIND = (".*_cache", ".git", ".hypothesis", ".venv", "__pycache__", "*.egg-info", "*.so")
-_BUILT = ("build", "dist", "_build")
 
 
 def run(*words: str | Path, timeout_s: float = 600, **options: Any) -> str:
@@ -40,13 +38,7 @@ def run(*words: str | Path, timeout_s: float = 600, **options: Any) -> str:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project without anything that was built in it."""
-    copy = tmp_path_factory.mktemp("packaging") / "checkout"
-    shutil.copytree(
-        ROOT, copy, ignore=shutil.ignore_patterns(*_LEFT_BEHIND, *_BUILT), symlinks=True
-    )
-    for generated in (copy / "src/netmeasure/_fast").glob("*.c"):
-        generated.unlink()
-    return copy
+    return copy_checkout(tmp_path_factory.mktemp("packaging") / "checkout")
 
 
 @pytest.fixture(scope="module")

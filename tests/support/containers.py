@@ -6,7 +6,6 @@ process (``nm<pid>-<random>``) and removed with it, or, should it be killed, by 
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -19,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from support import debian
+from support.debian import BUILD_S, ROOT, run
+
 SUITE = "bookworm"
 TOOLS = ("podman", "buildah", "runc", "debootstrap", "iptables")
 _NAME = re.compile(r"nm(\d+)-[0-9a-f]{8}")
@@ -29,7 +29,6 @@ _NAME = re.compile(r"nm(\d+)-[0-9a-f]{8}")
 LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
 #: How everything here runs: as nobody in particular, on a read-only system, with no privilege.
 HARDENED = ("--user=1000", "--read-only", "--cap-drop=all")
-_BUILD_S = 400
 IPERF3 = "/iperf3:test"
 _IPERF3_FILE = """ARG BASE
 FROM ${BASE}
@@ -47,10 +46,7 @@ def available() -> str | None:
 
 
 def cache() -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = home / "netmeasure-tests" / "containers"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return debian.cache("containers")
 
 
 def _storage() -> tuple[str, ...]:
@@ -58,16 +54,6 @@ def _storage() -> tuple[str, ...]:
     # what is mounted is of one storage; the path is short, for sockets lie below it
     key = sha256(root.encode()).hexdigest()[:8]
     return ("--root", root, "--runroot", f"/run/netmeasure-tests-{key}")
-
-
-def run(*words: str, timeout: float = 60, **keywords: Any) -> subprocess.CompletedProcess[str]:
-    """A tool whose failure is an error, in its own words."""
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=timeout, check=False, **keywords
-    )
-    if done.returncode != 0:
-        raise OSError(f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done
 
 
 def podman(*words: str) -> str:
@@ -84,60 +70,23 @@ def _podman(*words: str) -> tuple[str, ...]:
 def base() -> str:
     """The name of an image of Debian's minimal system, made if it is not there."""
     name = f"localhost/netmeasure-tests-base:{SUITE}"
-    with _lock("base"):
+    with debian.lock(cache() / "base.lock"):
         if subprocess.run(_podman("image", "exists", name), check=False).returncode == 0:
             return name
-        # in memory, which is twice as fast, and in a mount namespace, which leaves nothing
-        script = (
-            "set -e; mount -t tmpfs -o mode=755,size=2g tmpfs /mnt;"
-            f" debootstrap --variant=minbase {SUITE} /mnt >&2;"
-            " rm -rf /mnt/var/cache/apt/archives/*.deb /mnt/var/lib/apt/lists/*;"
-            ' tar -C /mnt --exclude="./dev/*" -c .'
-        )
         archive = cache() / "base.tar"
         try:
-            with archive.open("wb") as file:
-                made = subprocess.run(
-                    ("unshare", "--mount", "sh", "-c", script),
-                    stdout=file,
-                    stderr=subprocess.PIPE,
-                    timeout=_BUILD_S,
-                    check=False,
-                )
-            if made.returncode != 0:
-                raise OSError(f"debootstrap: {made.stderr[-2000:].decode()}")
+            debian.bootstrap(SUITE, archive)
             run(*_podman("import", "-q", str(archive), name), timeout=120)
         finally:
             archive.unlink(missing_ok=True)
     return name
 
 
-def wheels(python: str = "3.11") -> Path:
-    """A directory of all that the build asks the package index for, fetched by this machine's pip
-    with its own configuration: a build may not reach what this machine reaches."""
-    wanted = ROOT / "tools" / "container-wheels.txt"
-    requires = ("setuptools>=77", "cython>=3.1,<4", "wheel")
-    key = sha256(f"{wanted.read_text()}{requires}{python}".encode()).hexdigest()[:16]
-    path = cache() / f"wheels-{key}"
-    with _lock("wheels"):
-        if not path.exists():
-            part = path.with_suffix(".part")
-            shutil.rmtree(part, ignore_errors=True)
-            run(
-                *("python3", "-m", "pip", "download", "-q", "--only-binary", ":all:"),
-                *("--python-version", python, "-d", str(part), "-r", str(wanted), *requires),
-                timeout=_BUILD_S,
-            )
-            part.rename(path)
-    return path
-
-
-@contextlib.contextmanager
-def _lock(name: str) -> Iterator[None]:
-    """One run at a time fills the cache."""
-    with (cache() / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def wheels() -> Path:
+    """A directory of all that the build asks the package index for."""
+    lines = (ROOT / "tools" / "container-wheels.txt").read_text().splitlines()
+    wanted = [line for line in lines if not line.startswith("#")]
+    return debian.wheels(cache(), "3.11", [*wanted, "setuptools>=77", "cython>=3.1,<4", "wheel"])
 
 
 @dataclass(frozen=True)
@@ -171,7 +120,7 @@ def images() -> Iterator[Images]:
     try:
         with ThreadPoolExecutor(2) as both:
             builds = [
-                both.submit(run, *common, *words, timeout=_BUILD_S)
+                both.submit(run, *common, *words, timeout=BUILD_S)
                 for words in (ours, ("-t", made.iperf3, str(context)))
             ]
         for build in builds:

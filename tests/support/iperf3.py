@@ -29,6 +29,13 @@ def available() -> str | None:
     return None if shutil.which("iperf3") else "iperf3 is not installed"
 
 
+def version() -> tuple[int, int]:
+    """Return the real one's version, such as (3, 18)."""
+    printed = subprocess.run([*REAL, "--version"], capture_output=True, text=True, check=True)
+    major, minor = printed.stdout.split()[1].split(".")[:2]
+    return int(major), int(minor.rstrip("+abcdefghijklmnopqrstuvwxyz"))
+
+
 @dataclass
 class Server:
     """A running `iperf3 -s`."""

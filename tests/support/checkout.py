@@ -1,0 +1,18 @@
+"""Copies of the project as it is in this checkout."""
+
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+#: What tools leave in a checkout, and git does not know.
+_LEFT_BEHIND = (".*_cache", ".git", ".hypothesis", ".venv", "__pycache__", "*.egg-info", "*.so")
+_BUILT = ("build", "dist", "_build")
+
+
+def copy_checkout(directory: Path) -> Path:
+    """Copy the project into a new directory, without anything that was built in it; return that."""
+    ignored = shutil.ignore_patterns(*_LEFT_BEHIND, *_BUILT)
+    shutil.copytree(ROOT, directory, ignore=ignored, symlinks=True)
+    for generated in (directory / "src/netmeasure/_fast").glob("*.c"):
+        generated.unlink()
+    return directory

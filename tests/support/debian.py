@@ -1,0 +1,82 @@
+"""What tests need to install Debian and Python packages apart from this machine's own: a cache in
+the user's home, minimal Debian systems by debootstrap, and wheels for another Python."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+#: For debootstrap, pip and builds: what they do takes a minute on a machine that is not busy.
+BUILD_S = 900
+
+
+def cache(name: str) -> Path:
+    """Return a directory that outlives test runs, made if it is not there."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = home / "netmeasure-tests" / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a lock file: one run at a time fills a part of the cache."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run(*words: str, timeout: float = 60, **keywords: Any) -> subprocess.CompletedProcess[str]:
+    """Run a tool; its failure is an error, in its own words."""
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=timeout, check=False, **keywords
+    )
+    if done.returncode != 0:
+        raise OSError(f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done
+
+
+def bootstrap(suite: str, archive: Path, packages: Sequence[str] = ()) -> None:
+    """Write a tar file of a minimal Debian system with some packages more."""
+    include = f"--include={','.join(packages)}" if packages else ""
+    # in memory, which is twice as fast, and in a mount namespace, which leaves nothing
+    script = (
+        "set -e; mount -t tmpfs -o mode=755,size=4g tmpfs /mnt;"
+        f" debootstrap --variant=minbase {include} {suite} /mnt >&2;"
+        " rm -rf /mnt/var/cache/apt/archives/*.deb /mnt/var/lib/apt/lists/*;"
+        ' tar -C /mnt --exclude="./dev/*" -c .'
+    )
+    with archive.open("wb") as file:
+        made = subprocess.run(
+            ("unshare", "--mount", "sh", "-c", script),
+            stdout=file,
+            stderr=subprocess.PIPE,
+            timeout=BUILD_S,
+            check=False,
+        )
+    if made.returncode != 0:
+        raise OSError(f"debootstrap: {made.stderr[-2000:].decode()}")
+
+
+def wheels(directory: Path, python: str, requirements: Sequence[str]) -> Path:
+    """Return a directory of the wheels that `requirements` ask for, fetched by this machine's pip
+    with its own configuration: what is installed there may not reach what this machine reaches."""
+    key = sha256(f"{python}{requirements}".encode()).hexdigest()[:16]
+    path = directory / f"wheels-{key}"
+    with lock(directory / "wheels.lock"):
+        if not path.exists():
+            part = path.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            run(
+                *("python3", "-m", "pip", "download", "-q", "--only-binary", ":all:"),
+                *("--python-version", python, "-d", str(part), *requirements),
+                timeout=BUILD_S,
+            )
+            part.rename(path)
+    return path

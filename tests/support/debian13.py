@@ -121,11 +121,13 @@ def requirements() -> list[str]:
     """Return what the project's wheel, its tests and the wheel's build ask for."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = settings["project"]
-    return [
-        *settings["build-system"]["requires"],
-        *project["dependencies"],
-        *project["optional-dependencies"]["test"],
-    ]
+    extras = project["optional-dependencies"]
+    own = re.compile(rf"{project['name']}\[(\w+)\]")
+    wanted = [*settings["build-system"]["requires"], *project["dependencies"], *extras["test"]]
+    for line in wanted:  # and what is added meanwhile: an extra may ask for another one
+        if found := own.fullmatch(line):
+            wanted.extend(extras[found[1]])
+    return sorted({line for line in wanted if not own.fullmatch(line)})
 
 
 @contextlib.contextmanager

@@ -451,11 +451,11 @@ cdef void drain(Sending *s) noexcept nogil:
         c_shutdown(s.fd, SHUT_WR)  # fails where the connection is gone: nm_gone() says so below
     while not nm_aborting(s.group) and s.now < give_up:
         s.now = nm_now()
+        code = nm_gone(s.fd)  # first: one that ends well before the next line has nothing waiting
         waiting = nm_unacknowledged(s.fd)
         look(s, s.options.half_close)
         if waiting <= 0:
             return
-        code = nm_gone(s.fd)
         if code:  # no acknowledgement can come any more
             if s.own.reason != NM_STOPPED and not nm_aborting(s.group):
                 nm_stream_failed(s.own, code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import io
 import json
 from collections.abc import Iterator
@@ -52,6 +53,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def put(report: Any, path: tuple[Any, ...], change: Any) -> None:
     *way, last = path
+    change = copy.deepcopy(change)  # a second change may be made within the first one
     for key in way:
         report = report[key]
     if change == "shorter" and isinstance(report[last], list):

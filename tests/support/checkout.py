@@ -5,7 +5,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 #: What tools leave in a checkout, and git does not know.
-_LEFT_BEHIND = (".*_cache", ".git", ".hypothesis", ".venv", "__pycache__", "*.egg-info", "*.so")
+_LEFT_BEHIND = (
+    *(".*_cache", ".coverage*", ".git", ".hypothesis", ".venv"),
+    *("__pycache__", "*.egg-info", "*.so"),
+)
 _BUILT = ("build", "dist", "_build")
 
 

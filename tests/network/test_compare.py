@@ -119,7 +119,7 @@ def test_a_late_network_carries_the_same(network: Network, run_once: RunOnce) ->
     """The article's case: every run of B finds a network that swallows its first SYN."""
     shape(network, network.client.device, RATE)
     spec = nm.TcpSpec(
-        timing=nm.Timing(duration_s=0.4),
+        timing=nm.Timing(duration_s=1.0),
         options=nm.SocketOptions(congestion="cubic", window_bytes=4_000_000),
     )
 
@@ -141,7 +141,9 @@ def test_a_late_network_carries_the_same(network: Network, run_once: RunOnce) ->
     set_up = known(found.flow.component("set_up_ns"))
     assert set_up.moved
     assert known(set_up.change).value / 1e9 == pytest.approx(CONNECT_S, abs=0.2)
-    assert known(known(found.flow.component("from_first_attempt_bps")).change).value < 0.5
+    # data take 1 s, and about 0.3 s more for what waits in the socket: set-up is 1 s of 2.3
+    average = known(found.flow.component("from_first_attempt_bps"))
+    assert known(average.change).value == pytest.approx(1.3 / 2.3, abs=0.05)
     said = " ".join(sentences(found, found.flow))
     assert said.startswith("The network carries the same, within 2 %")
     assert "Getting connected took 1.0" in said

@@ -12,7 +12,7 @@ from netmeasure.analysis.bottleneck import limits, variation
 from netmeasure.analysis.columns import Window, covered, grown, indices
 from netmeasure.analysis.series import curve
 from netmeasure.report.bottleneck import limit_rows
-from netmeasure.result import Flow, FlowInterval, Limits, Series, StreamReport, TcpInfo
+from netmeasure.result import Flow, FlowInterval, Limits, Series, StreamReport, Stretch, TcpInfo
 from netmeasure.result.resources import ThreadCpu
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -219,9 +219,32 @@ def test_an_interval_without_samples_says_nothing() -> None:
 
 
 def test_the_variation_of_a_rate() -> None:
-    assert variation(curve(SERIES), 0, 4 * SECOND) == pytest.approx(0.0, abs=1e-9)
+    plain = variation(curve(SERIES), 0, 4 * SECOND)
+    assert plain is not None
+    assert plain.ratio == pytest.approx(0.0, abs=1e-9)
+    assert plain.part_ns == 400 * MS
     assert variation(curve(SERIES), 0, 100 * MS) is None
     halves = Series(origin_ns=0, width_ns=10 * MS, bytes=(1,) * 100 + (3,) * 100)
-    assert variation(curve(halves), 0, 2 * SECOND) == pytest.approx(0.5)
+    changed = variation(curve(halves), 0, 2 * SECOND)
+    assert changed is not None
+    assert changed.ratio == pytest.approx(0.5)
     nothing = Series(origin_ns=0, width_ns=10 * MS, bytes=(0,) * 200)
     assert variation(curve(nothing), 0, 2 * SECOND) is None
+
+
+def test_stalls_are_no_variation_of_a_rate() -> None:
+    counts = [7] * 200
+    counts[0:20] = [0] * 20
+    counts[90:130] = [0] * 40
+    series = Series(origin_ns=0, width_ns=10 * MS, bytes=tuple(counts))
+    stalls = [
+        Stretch(start_ns=0, end_ns=200 * MS, bytes=0),
+        Stretch(start_ns=900 * MS, end_ns=1300 * MS, bytes=0),
+    ]
+    found = variation(curve(series), 0, 2 * SECOND, stalls)
+    assert found is not None
+    assert found.ratio == pytest.approx(0.0, abs=1e-9)
+    assert found.part_ns == 140 * MS
+    with_them = variation(curve(series), 0, 2 * SECOND)
+    assert with_them is not None
+    assert with_them.ratio > 0.3

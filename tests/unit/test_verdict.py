@@ -33,6 +33,23 @@ PACED = {"cwnd_used_ratio": 0.45, "pacing_ratio": 1.0}
 #: All that the socket holds is on its way.
 NOTHING_WAITS = {"cwnd_used_ratio": 0.45, "unsent_ratio": 0.0}
 
+#: Lost by a policer: as flat a rate would be rare if chance had lost them.
+POLICED = {
+    "rate_variation": 0.05,
+    "retransmit_dispersion": 4.0,
+    "retransmits_per_part": 40.0,
+    "tcp_efficiency": 0.97,
+}
+
+#: A flat rate and a short delay, while every tenth segment is lost and none in clusters.
+DROPPING = {
+    "buffer_delay_ratio": 0.6,
+    "queue_delay_ns": 300_000,
+    "rate_variation": 0.01,
+    "retransmit_dispersion": 0.7,
+    "tcp_efficiency": 0.9,
+}
+
 STARVED = {"sender_cpu_ratio": 0.5, "sender_wait_ratio": 0.45}
 UNHINDERED = {"cwnd_used_ratio": 0.25, "pacing_ratio": 4.0}
 LATE_ACKS = {"buffer_delay_ratio": 400.0, "queue_delay_ns": 2_000_000}
@@ -81,6 +98,17 @@ SLOW_READER = {"receiver_cpu_ratio": 0.1, "receiver_wait_ratio": 0.85}
         ({"cwnd_used_ratio": 0.4, "rwnd_used_ratio": 0.95}, "receive_window"),
         ({"cwnd_used_ratio": 0.85, "rwnd_used_ratio": 0.95}, "receive_window"),
         ({"cwnd_used_ratio": 0.95, "rwnd_used_ratio": None}, "congestion_window"),
+        # losses in clusters at a rate that the losses do not move
+        (POLICED, "policer"),
+        ({**POLICED, "retransmits_per_part": None}, "policer"),
+        ({**POLICED, "retransmit_dispersion": 1.0}, "congestion_window"),
+        ({**POLICED, "rate_variation": 0.2}, "congestion_window"),
+        ({**POLICED, "retransmits_per_part": 400.0}, "congestion_window"),
+        ({**POLICED, "retransmits_per_part": 400.0, "tcp_efficiency": 0.7}, "policer"),
+        ({**POLICED, "tcp_efficiency": 0.999}, "congestion_window"),
+        ({**POLICED, "buffer_delay_ratio": 0.5, "queue_delay_ns": 10_000_000}, "link"),
+        ({**DROPPING, "tcp_efficiency": 0.97}, "link"),
+        (DROPPING, "network"),
         # no window is full
         (PACED, "link"),
         ({**PACED, "pacing_ratio": 2.8}, "congestion_window"),

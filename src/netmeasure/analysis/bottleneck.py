@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from statistics import fmean, mean, median, pvariance
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from netmeasure.analysis.bottleneck_rules import verdict
 from netmeasure.analysis.columns import Window, covered, grown, indices
 from netmeasure.analysis.series import Curve
-from netmeasure.result import Limits, Pause, Role, StreamReport, TcpInfo
+from netmeasure.result import Limits, Pause, Role, StreamReport, Stretch, TcpInfo
 
 #: The rate's variation is that between this many parts of a stretch, none shorter than this.
 PARTS = 10
@@ -32,13 +32,25 @@ ROUNDED = 0.999
 DISPERSED = 6
 
 
+class Variation(NamedTuple):
+    """Hold how a rate varied between equal parts of a stretch.
+
+    Attributes:
+        ratio: Standard deviation of the parts' rates over their mean.
+        part_ns: How long each part was, stalls left out.
+    """
+
+    ratio: float
+    part_ns: int
+
+
 def limits(
     senders: Sequence[StreamReport],
     receivers: Sequence[StreamReport],
     goodput_bps: float | None,
     target_bps: int | None,
     *,
-    variation: float | None = None,
+    variation: Variation | None = None,
     window: Window | None = None,
     pauses: Sequence[Pause] = (),
 ) -> Limits | None:
@@ -72,6 +84,7 @@ def limits(
         queue_delay_ns=_whole(_over(median, infos, lambda info: _queue(info, window))),
         buffer_delay_ratio=_over(median, infos, lambda info: _buffer_delay(info, window)),
         retransmit_dispersion=_over(mean, infos, lambda info: _dispersion(info, window)),
+        retransmits_per_part=_retransmits(infos, variation, window),
         tcp_efficiency=_efficiency(infos, window),
         window_needed_bytes=_window_needed(infos, goodput_bps, len(senders)),
     )
@@ -87,7 +100,7 @@ def limits(
         target_is=asked_by if target is not None else None,
         sender_paused_ratio=_paused("sender", senders, pauses, window),
         receiver_paused_ratio=_paused("receiver", receivers, pauses, window),
-        rate_variation=variation,
+        rate_variation=variation.ratio if variation is not None else None,
     )
     named = verdict(figures)
     if named == "link" and _within_host(senders):
@@ -132,15 +145,27 @@ def _within_host(senders: Sequence[StreamReport]) -> bool:
     return all(report.socket is not None and report.socket.within_host for report in senders)
 
 
-def variation(curve: Curve, start_ns: int, end_ns: int) -> float | None:
-    """Return the standard deviation of the rate between parts of a stretch, as a share of its mean;
-    None where it is too short or nothing came."""
-    parts = min(PARTS, (end_ns - start_ns) // PART_NS)
+def variation(
+    curve: Curve, start_ns: int, end_ns: int, stalls: Sequence[Stretch] = ()
+) -> Variation | None:
+    """Return how much the rate varies between equal parts of a stretch without its stalls; None
+    where that is too short or nothing came."""
+    starts = np.array([start_ns, *(stall.end_ns for stall in stalls)], dtype=np.int64)
+    ends = np.array([*(stall.start_ns for stall in stalls), end_ns], dtype=np.int64)
+    moving = np.concatenate(([0], np.cumsum(np.maximum(ends - starts, 0))))
+    parts = min(PARTS, int(moving[-1]) // PART_NS)
     if parts < PARTS // 2:
         return None
-    counts = np.diff(curve.until(np.linspace(start_ns, end_ns, parts + 1)))
+    # the bytes that had come after so much time in motion: those before each run and those in it
+    edges = np.linspace(0, moving[-1], parts + 1)
+    run = np.clip(np.searchsorted(moving, edges, side="right") - 1, 0, len(starts) - 1)
+    in_runs = np.concatenate(([0.0], np.cumsum(curve.until(ends) - curve.until(starts))))
+    came = in_runs[run] + curve.until(starts[run] + edges - moving[run]) - curve.until(starts[run])
+    counts = np.diff(came)
     average = float(np.mean(counts))
-    return float(np.std(counts)) / average if average > 0 else None
+    if average <= 0:
+        return None
+    return Variation(float(np.std(counts)) / average, int(moving[-1]) // parts)
 
 
 def _over(
@@ -236,6 +261,21 @@ def _dispersion(info: TcpInfo, window: Window | None) -> float | None:
     steps = [after - before for before, after in pairwise(column[i] for i in within)]
     average = fmean(steps)
     return pvariance(steps) / average if average > 0 else None
+
+
+def _retransmits(
+    infos: Sequence[TcpInfo], variation: Variation | None, window: Window | None
+) -> float | None:
+    """Return the segments sent again in the time of one part of a variation; None: not known."""
+    if variation is None or not infos:
+        return None
+    per_ns = 0.0
+    for info in infos:
+        count = grown(info.at_ns, info.retransmits, window)
+        if count is None:
+            return None
+        per_ns += count / covered(info.at_ns, window)
+    return per_ns * variation.part_ns
 
 
 def _busiest(

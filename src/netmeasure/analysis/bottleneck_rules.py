@@ -30,10 +30,16 @@ QUEUED = 0.25
 #: ...and by so much that hosts that are slow to answer don't explain it, or the rate is flat.
 QUEUE_NS = 1_000_000
 FLAT = 0.05
-#: Losses without a queue at a rate this flat, and so much in clusters, are a policer's.
-POLICED_FLAT = 0.1
+#: A short queue is none that is known if so much is lost in front of it: a policer may drop it.
+DROPPED = 0.05
+#: Losses without a queue at a rate this flat, and so much in clusters, are a policer's...
+POLICED_FLAT = 0.15
 POLICED_LOSS = 0.003
 CLUSTERED = 2.0
+#: ...unless the rate varies as it does when losses come by chance: this much, and this much more
+#: for each share of lost segments, times the inverse root of the clusters in a part.
+BY_CHANCE = 0.2
+BY_CHANCE_PER_LOSS = 1.5
 #: A window that is filled to this share is full: rate and round trip are means.
 FULL = 0.8
 #: With data waiting in fewer samples than this, the sender's side is what is slow.
@@ -116,7 +122,8 @@ def _of_the_network(found: Limits) -> Limit:
     if found.buffer_delay_ratio >= QUEUED:
         long = found.queue_delay_ns >= QUEUE_NS
         flat = found.rate_variation is not None and found.rate_variation <= FLAT
-        return "link" if long or flat else "network"
+        kept = found.tcp_efficiency is None or 1 - found.tcp_efficiency < DROPPED
+        return "link" if long or (flat and kept) else "network"
     cwnd, rwnd = found.cwnd_used_ratio, found.rwnd_used_ratio
     if _at_least(cwnd, FULL) and (rwnd is None or cwnd is None or cwnd >= rwnd):
         return "congestion_window"
@@ -142,15 +149,23 @@ def _of_the_network(found: Limits) -> Limit:
 def _policed(found: Limits) -> bool:
     """Return whether packets above a rate are dropped and none is delayed.
 
-    Losses by chance keep a rate as low, but they come one by one, and the rate follows them (RFC
-    2475, 2.3.3.4; Flach et al., "An Internet-Wide Analysis of Traffic Policing", SIGCOMM 2016).
+    Losses by chance keep a rate as low, but the rate follows them, while a token bucket keeps it
+    (RFC 2475, 2.3.3.4; Flach et al., "An Internet-Wide Analysis of Traffic Policing", SIGCOMM
+    2016). They come one by one, or in clusters where time-outs follow. Each cluster moves the rate,
+    so between long parts with many of them it varies by the inverse root of their number.
     """
     if found.tcp_efficiency is None or found.queue_delay_ns is None:
         return False
     lossy = 1 - found.tcp_efficiency >= POLICED_LOSS
-    flat = found.rate_variation is not None and found.rate_variation <= POLICED_FLAT
+    if found.rate_variation is None or found.retransmit_dispersion is None:
+        return False
+    flat = found.rate_variation <= POLICED_FLAT
+    if found.retransmits_per_part is not None and found.retransmit_dispersion > 0:
+        clusters = found.retransmits_per_part / found.retransmit_dispersion
+        by_chance = BY_CHANCE + BY_CHANCE_PER_LOSS * (1 - found.tcp_efficiency)
+        flat = flat and found.rate_variation * clusters**0.5 <= by_chance
     queued = found.queue_delay_ns >= QUEUE_NS and _at_least(found.buffer_delay_ratio, QUEUED)
-    return lossy and flat and not queued and _at_least(found.retransmit_dispersion, CLUSTERED)
+    return lossy and flat and not queued and found.retransmit_dispersion >= CLUSTERED
 
 
 def _asleep(found: Limits) -> float:

@@ -230,9 +230,9 @@ def _stream(way: _Way, number: int, whole: Steady | None) -> StreamResult:
     )
 
 
-def _variation(series: Series, whole: Steady) -> float | None:
+def _variation(series: Series, whole: Steady) -> analysis.bottleneck.Variation | None:
     curve = analysis.series.curve(series, whole.end_ns)
-    return analysis.bottleneck.variation(curve, whole.start_ns, whole.end_ns)
+    return analysis.bottleneck.variation(curve, whole.start_ns, whole.end_ns, whole.stalls)
 
 
 def _intervals(

@@ -55,9 +55,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         pacing_ratio: The congestion control's own pacing rate over the rate.
         queue_delay_ns: How much longer the round trip was under load than at its shortest.
         buffer_delay_ratio: The same as a share of the shortest round trip (RFC 6349).
-        rate_variation: Standard deviation of the rate between parts of the stretch, over its mean.
+        rate_variation: Standard deviation of the rate between up to ten equal parts of the stretch,
+            stalls left out, over its mean.
         retransmit_dispersion: Variance of the retransmissions between two samples over their mean:
             about 1 where packets are lost by chance one by one, more where they go together.
+        retransmits_per_part: Segments sent again, in the mean, in the time of one of the parts
+            between which `rate_variation` is taken.
         tcp_efficiency: Bytes sent less those sent again, as a share of all bytes sent (RFC 6349).
         window_needed_bytes: Bandwidth-delay product of each stream, at its rate and the shortest
             round trip.
@@ -83,5 +86,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     buffer_delay_ratio: float | None = None
     rate_variation: float | None = None
     retransmit_dispersion: float | None = None
+    retransmits_per_part: float | None = None
     tcp_efficiency: float | None = None
     window_needed_bytes: int | None = None

@@ -83,6 +83,13 @@ if TYPE_CHECKING:
         Gatekeeper as Gatekeeper,
         read_users as read_users,
     )
+    from netmeasure.readiness.ready import (
+        ready as ready,
+    )
+    from netmeasure.readiness.report import (
+        Readiness as Readiness,
+        Wait as Wait,
+    )
     from netmeasure.repetition import (
         alternate as alternate,
         repeat as repeat,
@@ -184,6 +191,7 @@ _HOMES = {
     "PeerTimeoutError": "netmeasure.errors",
     "Phase": "netmeasure.result",
     "ProtocolError": "netmeasure.errors",
+    "Readiness": "netmeasure.readiness.report",
     "RemoteProtocolError": "netmeasure.errors",
     "Resources": "netmeasure.result.resources",
     "Result": "netmeasure.result",
@@ -213,11 +221,13 @@ _HOMES = {
     "Transfer": "netmeasure.result",
     "UdpSpec": "netmeasure.spec",
     "UnreachableError": "netmeasure.errors",
+    "Wait": "netmeasure.readiness.report",
     "alternate": "netmeasure.repetition",
     "compare": "netmeasure.comparison.comparison",
     "connect": "netmeasure.client",
     "measure": "netmeasure.client",
     "read_users": "netmeasure.protocol.auth",
+    "ready": "netmeasure.readiness.ready",
     "repeat": "netmeasure.repetition",
     "serve": "netmeasure.peer.server.server",
     "serve_ftp": "netmeasure.origins.ftp",

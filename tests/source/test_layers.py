@@ -51,17 +51,19 @@ ALLOWED: dict[str, set[str]] = {
     "transfers": {"errors", "version", "clock", "spec", "result"}
     | {"analysis", "_fast", "engine", "workloads", "measurement"},
     "origins": {"errors", "clock", "units", "spec", "_fast", "engine"},
+    "readiness": {"errors", "clock", "spec", "engine"},
     # what a user calls
     "client": {"errors", "spec", "result", "observe", "measurement", "peer.client", "transfers"},
     "repetition": {"errors", "spec", "result", "client"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
-    | {"comparison", "protocol", "measurement", "peer.server", "origins", "client", "repetition"},
+    | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "client"}
+    | {"repetition"},
     # results in words and in other tools' formats: no engine
     "report": {"units", "overhead", "spec", "result", "analysis", "comparison"},
     "export": {"spec", "result", "observe", "analysis"},
     # the programs
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
-    | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins"}
+    | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
     | {"client", "repetition", "report", "export"},
     "__main__": {"cli"},
 }

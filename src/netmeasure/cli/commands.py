@@ -51,6 +51,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.server import server
 
         return server
+    if command == "ready":
+        from netmeasure.cli.ready import ready
+
+        return ready
     if command == "ceiling":
         from netmeasure.cli.ceiling import ceiling
 

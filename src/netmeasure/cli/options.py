@@ -64,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
     _add_ceiling_options(ceiling)
     probe = commands.add_parser("probe", help="check whether a server answers (liveness check)")
     _add_probe_options(probe)
+    ready = commands.add_parser(
+        "ready", help="wait until targets can be reached, and tell what was in the way"
+    )
+    _add_ready_options(ready)
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
     _add_server_options(server)
     # `main` never lets this parser see its options
@@ -187,6 +191,50 @@ def _add_probe_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout", type=seconds, default=1.0, metavar="S", help="time limit (default 1 s)"
+    )
+
+
+def _add_ready_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        nargs="+",
+        metavar="HOST[:PORT] | URL",
+        help=f"what to wait for (port {DEFAULT_PORT} without one); tcp, tls, http, https, ftp URLs",
+    )
+    parser.add_argument(
+        "--denied",
+        action="store_true",
+        help="wait until no connection gets through any more, such as for a network policy",
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, default=60.0, metavar="S", help="time limit (default 60 s)"
+    )
+    parser.add_argument(
+        "--every",
+        type=seconds,
+        default=0.01,
+        metavar="S",
+        help="time between two attempts at a target (default 10 ms)",
+    )
+    parser.add_argument(
+        "--attempt-timeout",
+        type=seconds,
+        default=1.0,
+        metavar="S",
+        help="give up an attempt after so long without an answer (default 1 s)",
+    )
+    family = parser.add_mutually_exclusive_group()
+    family.add_argument(
+        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 only"
+    )
+    family.add_argument("-6", dest="family", action="store_const", const="ipv6", help="IPv6 only")
+    parser.add_argument("--ca-file", metavar="FILE", help="trusted certificates, in PEM")
+    parser.add_argument(
+        "--insecure", action="store_true", help="use TLS without checking certificates"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="print nothing; the exit code tells"
     )
 
 

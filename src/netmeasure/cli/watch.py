@@ -16,7 +16,7 @@ from netmeasure.repetition import Alternative, worth_going_on
 from netmeasure.report import runs, text
 from netmeasure.result import Result
 
-_SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class LiveView:
@@ -39,12 +39,12 @@ class LiveView:
         self._task = asyncio.current_task()
 
     def __enter__(self) -> LiveView:
-        for number in _SIGNALS:
+        for number in SIGNALS:
             self._loop.add_signal_handler(number, self._on_signal, number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in _SIGNALS:
+        for number in SIGNALS:
             self._loop.remove_signal_handler(number)
 
     async def see(self, run: Run) -> MeasureError | None:
@@ -73,7 +73,7 @@ class LiveView:
 
     def _on_signal(self, number: signal.Signals) -> None:
         again = self.interrupted is not None
-        self.interrupted = self.interrupted or _SIGNALS[number]
+        self.interrupted = self.interrupted or SIGNALS[number]
         if self._run is not None and self._run.transferring and not again:
             self._run.stop()
         elif self._task is not None:

@@ -1,0 +1,116 @@
+"""Put the outcomes of overlapping attempts together: what was in the way, from when to when."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from netmeasure.readiness.report import Cause, Wait
+
+Met = tuple[Cause, str | None]
+#: An answer is late, compared with the quickest, from so many times its time on...
+LATE_TIMES = 2
+#: ...and so much more, which a busy host may take.
+LATE_NS = 20_000_000
+
+
+class Outcome(NamedTuple):
+    """Hold how an attempt ended.
+
+    Attributes:
+        met: What it met; None: it got through, or says nothing.
+        answered_ns: How long the peer took to answer; None: no answer of the peer ended it.
+        silence: What it had met until then.
+    """
+
+    met: Met | None
+    answered_ns: int | None = None
+    silence: Met = ("no_answer", None)
+
+
+class Course:
+    """Keep outcomes in the order in which the attempts began, neighbours with the same one as one.
+
+    Attempts end in any order. And the answer to one may be to a SYN that was kept, or sent again,
+    until the path was there: what was in the way when the attempt began is another thing, and only
+    the quickest answer shows it. So outcomes are judged some time after the attempts began.
+
+    Args:
+        hold_ns: That time.
+    """
+
+    def __init__(self, hold_ns: int) -> None:
+        self._hold_ns = hold_ns
+        self._begun: deque[tuple[int, int]] = deque()
+        self._ended: dict[int, Outcome] = {}
+        self._stretches: list[tuple[int, Met]] = []
+        self._quickest_ns: int | None = None
+        self._through_ns = -1
+        self._next = 0
+
+    def begin(self, start_ns: int) -> int:
+        """Note that an attempt began; return its number."""
+        number, self._next = self._next, self._next + 1
+        self._begun.append((number, start_ns))
+        return number
+
+    def end(self, number: int, outcome: Outcome) -> None:
+        """Note how an attempt ended."""
+        self._ended[number] = outcome
+        if outcome.answered_ns is not None:
+            quickest_ns = self._quickest_ns
+            if quickest_ns is None or outcome.answered_ns < quickest_ns:
+                self._quickest_ns = outcome.answered_ns
+
+    def judge(self, now_ns: int) -> None:
+        """Take the outcomes of the attempts that began long enough ago, up to one that goes on."""
+        while self._begun:
+            number, start_ns = self._begun[0]
+            if number not in self._ended or start_ns > now_ns - self._hold_ns:
+                return
+            self._begun.popleft()
+            self._add(start_ns, self._ended.pop(number))
+
+    def _add(self, start_ns: int, outcome: Outcome) -> None:
+        met = outcome.met
+        quickest_ns, took_ns = self._quickest_ns, outcome.answered_ns
+        if quickest_ns is not None and took_ns is not None:
+            late = took_ns > LATE_TIMES * quickest_ns + LATE_NS
+            met = outcome.silence if late else met
+        if met is None or start_ns <= self._through_ns:
+            return
+        if not self._stretches or self._stretches[-1][1] != met:
+            self._stretches.append((start_ns, met))
+
+    @property
+    def since_ns(self) -> int | None:
+        """When the first attempt began that is part of a stretch; None: there is none."""
+        return self._stretches[0][0] if self._stretches else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no attempt has met anything yet."""
+        return not self._stretches and all(each.met is None for each in self._ended.values())
+
+    @property
+    def judged_ns(self) -> int | None:
+        """When the first attempt began that is not judged yet; None: all are."""
+        return self._begun[0][1] if self._begun else None
+
+    def waits(self, end_ns: int) -> tuple[Wait, ...]:
+        """Return the stretches up to a moment, once all attempts have ended."""
+        while self._begun:
+            number, start_ns = self._begun.popleft()
+            self._add(start_ns, self._ended.pop(number))
+        before = [(start, met) for start, met in self._stretches if start < end_ns]
+        ends = [*(start for start, _ in before), end_ns][1:]
+        return tuple(
+            Wait(cause=cause, detail=detail, start_ns=start, end_ns=end)
+            for (start, (cause, detail)), end in zip(before, ends, strict=True)
+        )
+
+    def forget(self, until_ns: int) -> None:
+        """Forget what attempts met that began up to a moment: one of them got through, so nothing
+        was denied then."""
+        self._through_ns = max(self._through_ns, until_ns)
+        self._stretches = [s for s in self._stretches if s[0] > self._through_ns]

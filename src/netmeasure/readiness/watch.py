@@ -1,0 +1,327 @@
+"""Watch many targets at once, in one thread: start attempts, and note what becomes of them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Literal, NamedTuple
+
+from netmeasure.clock import nanoseconds, now_ns
+from netmeasure.errors import NetmeasureError
+from netmeasure.readiness.attempt import Attempt
+from netmeasure.readiness.course import Course, Outcome
+from netmeasure.readiness.names import Entries, LookUp, is_address
+from netmeasure.readiness.neighbours import Neighbours, read_neighbours
+from netmeasure.readiness.report import Readiness
+from netmeasure.readiness.target import Target
+
+#: So many descriptors are left to the rest of the program.
+SPARE_DESCRIPTORS = 64
+#: All names together have so many look-ups under way.
+MOST_LOOK_UPS = 512
+#: The kernel's table of neighbours is read this often while connections are awaited.
+NEIGHBOURS_NS = 50_000_000
+#: Something is denied once nothing has got through for so long.
+DENIED_NS = 500_000_000
+#: A resolver that waits asks again after so long, by default (resolv.conf(5)).
+LOOK_UP_NS = 5_000_000_000
+_NAME_SILENCE = Outcome(("name_no_answer", None))
+
+
+class Plan(NamedTuple):
+    """Hold what is wanted, and how often it is tried."""
+
+    wanted: Literal["allowed", "denied"]
+    timeout_ns: int
+    every_ns: int
+    attempt_ns: int
+    family: int
+    tls: ssl.SSLContext | None
+
+
+class Watch:
+    """Watch targets until each is as wanted, or the time is over, or `stop` is called.
+
+    Args:
+        targets: at most as many as there are descriptors.
+        plan: what is wanted.
+
+    Attributes:
+        found: What was found out, one for each target, once `run` has returned.
+    """
+
+    def __init__(self, targets: Sequence[Target], plan: Plan) -> None:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        in_use = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        free = soft - in_use - SPARE_DESCRIPTORS
+        if free < len(targets):
+            raise NetmeasureError(
+                f"{len(targets)} targets need more file descriptors than the {max(free, 0)} left",
+                hint="raise the limit (ulimit -n), or watch fewer at a time",
+            )
+        share = free // len(targets)
+        every_ns = max(plan.every_ns, -(-plan.attempt_ns // share))
+        self.found: list[Readiness] = []
+        self._plan = plan._replace(every_ns=every_ns)
+        self._stopped = threading.Event()
+        self._waking = threading.Lock()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll = select.epoll()
+        self._origin_ns = now_ns()
+        self._watched = [
+            _Watched(target, self._origin_ns + every_ns * number // len(targets), plan.attempt_ns)
+            for number, target in enumerate(targets)
+        ]
+        names = sum(not watched.is_address for watched in self._watched)
+        self._look_up_every_ns = max(every_ns, names * LOOK_UP_NS // MOST_LOOK_UPS)
+        self._at: dict[int, tuple[_Watched, Attempt]] = {}
+
+    def stop(self) -> None:
+        """Make `run` return soon; from any thread."""
+        self._stopped.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._waking:  # a look-up may end after the watch has
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
+
+    def run(self) -> None:
+        """Watch until the end."""
+        try:
+            self._epoll.register(self._wake_fd, select.EPOLLIN)
+            self._loop(self._origin_ns + self._plan.timeout_ns)
+        finally:
+            for watched in self._watched:
+                self._finish(watched)
+            self.found = [self._report(watched) for watched in self._watched]
+            self._epoll.close()
+            with self._waking:
+                os.close(self._wake_fd)
+                self._wake_fd = -1
+
+    def _loop(self, deadline_ns: int) -> None:
+        neighbours_ns = 0
+        while not self._stopped.is_set():
+            going_on = [watched for watched in self._watched if not watched.reached]
+            now = now_ns()
+            if not going_on or now >= deadline_ns:
+                return
+            for watched in going_on:
+                if watched.looked_up:
+                    self._take_names(watched)
+                if now >= watched.due_ns:
+                    self._begin(watched, now)
+                self._expire(watched, now)
+            if now >= neighbours_ns:
+                self._note_neighbours(read_neighbours())
+                neighbours_ns = now + NEIGHBOURS_NS
+            due = min(watched.due_ns for watched in going_on)
+            wait_s = max(0, min(due, deadline_ns) - now_ns()) / 1e9
+            for fd, _ in self._epoll.poll(wait_s):
+                if fd == self._wake_fd:
+                    os.eventfd_read(fd)
+                elif fd in self._at:
+                    self._step(fd)
+
+    # ---- attempts
+
+    def _begin(self, watched: _Watched, now: int) -> None:
+        step = self._plan.every_ns if watched.entries else self._look_up_every_ns
+        watched.due_ns = max(watched.due_ns + step, now)
+        self._take_names(watched)
+        if not watched.entries:
+            self._look_up(watched)
+            return
+        tls = self._plan.tls if watched.target.asks in ("tls", "https") else None
+        for entry in watched.entries:
+            attempt = Attempt(watched.target, entry, tls)
+            number = watched.course.begin(attempt.start_ns - self._origin_ns)
+            watched.attempts += 1
+            watched.open.append((number, attempt))
+            if attempt.sock is not None and not attempt.is_over:
+                self._at[attempt.sock.fileno()] = (watched, attempt)
+                self._epoll.register(attempt.sock.fileno(), select.EPOLLOUT)
+        self._settle(watched)
+
+    def _step(self, fd: int) -> None:
+        watched, attempt = self._at[fd]
+        events = attempt.step()
+        if attempt.is_over:
+            self._settle(watched)
+        else:
+            self._epoll.modify(fd, events)
+
+    def _expire(self, watched: _Watched, now: int) -> None:
+        old_ns = now - self._plan.attempt_ns
+        if any(attempt.start_ns < old_ns for _, attempt in watched.open):
+            for _, attempt in watched.open:
+                if attempt.start_ns < old_ns:
+                    attempt.give_up()
+            self._settle(watched)
+
+    def _settle(self, watched: _Watched) -> None:
+        """Take the outcomes of attempts that are over."""
+        still: deque[tuple[int, Attempt]] = deque()
+        for number, attempt in watched.open:
+            if not attempt.is_over:
+                still.append((number, attempt))
+                continue
+            if attempt.through:
+                watched.note_through(attempt, self._origin_ns)
+                if self._plan.wanted == "denied":
+                    watched.course.forget(attempt.start_ns - self._origin_ns)
+            watched.course.end(number, attempt.outcome)
+            self._close(attempt)
+        watched.open = still
+        watched.course.judge(now_ns() - self._origin_ns)
+        if self._plan.wanted == "denied":
+            since, known = watched.course.since_ns, watched.course.judged_ns
+            if since is not None and known is not None and known - since >= DENIED_NS:
+                watched.at_ns, watched.reached = since, True
+        elif watched.first is not None:
+            watched.at_ns, watched.reached = watched.through_ns, True
+        if watched.reached:
+            self._finish(watched)
+
+    def _finish(self, watched: _Watched) -> None:
+        """End what is still open. What a later attempt has overtaken had no answer; of others that
+        is not known, unless nothing else is."""
+        winner = watched.first.start_ns if watched.first is not None else None
+        nothing_known = watched.course.is_empty and winner is None
+        for number, attempt in watched.open:
+            if nothing_known or (winner is not None and attempt.start_ns < winner):
+                attempt.give_up()
+            watched.course.end(number, attempt.outcome)
+            self._close(attempt)
+        watched.open.clear()
+        for number in watched.looking_up.values():
+            watched.course.end(number, _NAME_SILENCE if nothing_known else Outcome(None))
+        watched.looking_up.clear()
+
+    def _close(self, attempt: Attempt) -> None:
+        if attempt.sock is not None:
+            if self._at.pop(attempt.sock.fileno(), None) is not None:
+                with suppress(OSError):
+                    self._epoll.unregister(attempt.sock.fileno())
+            attempt.close()
+
+    def _note_neighbours(self, neighbours: Neighbours) -> None:
+        if not neighbours.unresolved:
+            return
+        for watched in self._watched:
+            for _, attempt in watched.open:
+                if not attempt.connected and not attempt.sought:
+                    attempt.sought = neighbours.is_sought(attempt.host)
+
+    # ---- names
+
+    def _look_up(self, watched: _Watched) -> None:
+        target = watched.target
+        if watched.is_address:
+            found = socket.getaddrinfo(
+                target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
+            watched.entries = tuple((entry[0], entry[4]) for entry in found)
+            watched.due_ns = now_ns()
+            return
+        if sum(len(each.looking_up) for each in self._watched) >= MOST_LOOK_UPS:
+            return
+        number = watched.course.begin(now_ns() - self._origin_ns)
+        watched.attempts += 1
+        try:
+            look_up = LookUp(
+                target.host, target.port, self._plan.family, lambda done: self._tell(watched, done)
+            )
+        except RuntimeError:  # no thread is left: another time
+            watched.course.end(number, Outcome(None))
+            return
+        watched.looking_up[look_up] = number
+
+    def _tell(self, watched: _Watched, look_up: LookUp) -> None:
+        """Note a look-up that has ended; in its thread."""
+        watched.looked_up.append(look_up)
+        if look_up.entries:
+            watched.due_ns = 0
+        self._wake()
+
+    def _take_names(self, watched: _Watched) -> None:
+        while watched.looked_up:
+            look_up = watched.looked_up.popleft()
+            number = watched.looking_up.pop(look_up, None)
+            if number is None:
+                watched.looked_up.append(look_up)  # it ended before it was noted
+                break
+            watched.course.end(number, Outcome(look_up.met))
+            if look_up.entries and not watched.entries:
+                watched.entries = look_up.entries
+        if watched.entries:
+            for number in watched.looking_up.values():
+                watched.course.end(number, _NAME_SILENCE)
+            watched.looking_up.clear()
+            watched.looked_up.clear()
+            watched.due_ns = now_ns() + self._plan.every_ns
+
+    # ---- the end
+
+    def _report(self, watched: _Watched) -> Readiness:
+        end_ns = watched.at_ns
+        if end_ns is None or self._plan.wanted == "denied":
+            end_ns = now_ns() - self._origin_ns
+        first = watched.first
+        return Readiness(
+            target=watched.target.text,
+            wanted=self._plan.wanted,
+            reached=watched.reached,
+            at_ns=watched.at_ns,
+            grain_ns=self._plan.every_ns,
+            address=first.host if first is not None else None,
+            connect_ns=first.connect_ns if first is not None else None,
+            waits=watched.course.waits(end_ns),
+            attempts=watched.attempts,
+        )
+
+
+class _Watched:
+    """Hold one target's attempts and look-ups."""
+
+    def __init__(self, target: Target, due_ns: int, hold_ns: int) -> None:
+        self.target = target
+        self.is_address = is_address(target.host)
+        self.due_ns = due_ns
+        self.course = Course(hold_ns)
+        self.open: deque[tuple[int, Attempt]] = deque()
+        self.entries: Entries = ()
+        self.looking_up: dict[LookUp, int] = {}
+        self.looked_up: deque[LookUp] = deque()
+        self.attempts = 0
+        self.first: Attempt | None = None
+        self.through_ns: int | None = None
+        self.at_ns: int | None = None
+        self.reached = False
+
+    def note_through(self, attempt: Attempt, origin_ns: int) -> None:
+        assert attempt.usable_ns is not None
+        usable_ns = attempt.usable_ns - origin_ns
+        if self.first is None or self.through_ns is None or usable_ns < self.through_ns:
+            self.first, self.through_ns = attempt, usable_ns
+
+
+def plan(
+    wanted: Literal["allowed", "denied"],
+    timeout_s: float,
+    every_s: float,
+    attempt_s: float,
+    family: int,
+    tls: ssl.SSLContext | None,
+) -> Plan:
+    """Return a plan from times in seconds."""
+    times = (nanoseconds(timeout_s), nanoseconds(every_s), nanoseconds(attempt_s))
+    return Plan(wanted, *times, family, tls)

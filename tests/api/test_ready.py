@@ -1,0 +1,174 @@
+"""Waiting for targets on loopback: listeners, TLS and HTTP servers that come late."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from support import certificates
+
+RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
+LATE_S = 0.3
+
+
+def bound() -> tuple[socket.socket, int]:
+    """A port that nothing listens on yet, and that no other program gets."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock, sock.getsockname()[1]
+
+
+async def found_once_listening(**more: Any) -> nm.Readiness:
+    sock, port = bound()
+    with sock:
+        asyncio.get_running_loop().call_later(LATE_S, sock.listen, 1000)
+        (found,) = await nm.ready(f"127.0.0.1:{port}", timeout_s=20, **more)
+    return found
+
+
+def test_a_listener_that_comes_late(run: RunOnce) -> None:
+    found = run(found_once_listening())
+    assert found.reached
+    assert found.at_ns > 0
+    assert [(wait.cause, wait.end_ns) for wait in found.waits] == [("refused", found.at_ns)]
+    assert found.address == "127.0.0.1"
+    assert found.connect_ns is not None
+
+
+def test_the_time_is_over(run: RunOnce) -> None:
+    sock, port = bound()
+    with sock:
+        (found,) = run(nm.ready(f"127.0.0.1:{port}", timeout_s=0.2))
+    assert (found.reached, found.at_ns, found.address) == (False, None, None)
+    assert [wait.cause for wait in found.waits] == ["refused"]
+    assert found.waits[0].end_ns >= 200_000_000
+
+
+async def http_after(good_after: int) -> tuple[nm.Readiness, list[bytes]]:
+    """A server that has a 503 for the first requests."""
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            status = b"200 OK" if len(requests) > good_after else b"503 Busy"
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        (found,) = await nm.ready(f"http://127.0.0.1:{port}/health", timeout_s=20)
+        return found, requests
+
+
+def test_http_counts_from_a_good_status_on(run: RunOnce) -> None:
+    found, requests = run(http_after(3))
+    assert found.reached
+    assert [(wait.cause, wait.detail) for wait in found.waits] == [("http", "status 503")]
+    assert requests[0].startswith(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+async def tls_found(context: ssl.SSLContext, **more: Any) -> nm.Readiness:
+    server = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        (found,) = await nm.ready(f"tls://127.0.0.1:{port}", **more)
+        return found
+
+
+@pytest.mark.skipif(certificates.available() is not None, reason=str(certificates.available()))
+def test_tls(run: RunOnce) -> None:
+    there = certificates.certificate()
+    trusted = run(tls_found(there.server(), ca_file=str(there.pem), timeout_s=20))
+    assert trusted.reached
+    unknown = run(tls_found(there.server(), timeout_s=0.3))
+    assert not unknown.reached
+    assert unknown.waits[0].cause == "tls"
+    assert "certificate" in (unknown.waits[0].detail or "")
+    assert run(tls_found(there.server(), insecure=True, timeout_s=20)).reached
+
+
+def test_a_cancelled_wait_leaves_nothing(run: RunOnce) -> None:
+    async def main() -> None:
+        sock, port = bound()
+        with sock:
+            task = asyncio.create_task(nm.ready(f"127.0.0.1:{port}"))
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(main())
+
+
+def test_what_is_denied_from_the_start(run: RunOnce) -> None:
+    sock, port = bound()
+    with sock:
+        (found,) = run(nm.ready(f"127.0.0.1:{port}", wanted="denied", timeout_s=20, attempt_s=0.1))
+    assert found.reached
+    assert found.at_ns == found.waits[0].start_ns
+    assert [wait.cause for wait in found.waits] == ["refused"]
+
+
+@pytest.mark.parametrize("more", [{"timeout_s": 0}, {"every_s": -1}, {"attempt_s": float("nan")}])
+def test_impossible_times(run: RunOnce, more: dict[str, Any]) -> None:
+    with pytest.raises(nm.SpecError):
+        run(nm.ready("127.0.0.1:1", **more))
+
+
+def test_no_target(run: RunOnce) -> None:
+    with pytest.raises(nm.SpecError):
+        run(nm.ready())
+
+
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "netmeasure", "ready", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_program_tells_in_a_line_and_by_its_code() -> None:
+    sock, port = bound()
+    with sock:
+        refused = program(f"127.0.0.1:{port}", "--timeout", "200ms")
+        assert (refused.returncode, refused.stderr) == (3, "")
+        assert refused.stdout.startswith(f"127.0.0.1:{port}: not usable (0.")
+        assert refused.stdout.endswith(" s refused)\n")
+        sock.listen(1000)
+        reached = program(f"127.0.0.1:{port}", "--json")
+    assert (reached.returncode, reached.stderr) == (0, "")
+    document = json.loads(reached.stdout)
+    assert document["schema_version"] == 1
+    (found,) = document["targets"]
+    assert (found["reached"], found["waits"]) == (True, [])
+
+
+def test_a_wrong_target_is_one_line() -> None:
+    wrong = program("gopher://there")
+    assert wrong.returncode == 2
+    assert wrong.stderr.splitlines() == [
+        "netmeasure: can't wait for gopher:// (the schemes are tcp, tls, http, https, ftp, ftps)"
+    ]
+
+
+def test_a_name_that_does_not_exist() -> None:
+    """In a process of its own: look-ups that hang can't be ended, and would outlive the test."""
+    missing = program("nothing.invalid:80", "--timeout", "300ms", "--json")
+    assert missing.returncode == 3
+    (found,) = json.loads(missing.stdout)["targets"]
+    assert not found["reached"]
+    assert found["waits"]
+    assert {wait["cause"] for wait in found["waits"]} <= {"name_not_found", "name_no_answer"}

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
@@ -20,6 +20,8 @@ from netmeasure.protocol import ErrorCode
 
 T = TypeVar("T")
 
+#: So many threads are started or joined on the event loop; a thread for that would cost more.
+FEW = 4
 #: All signals but those that report a bug of the thread itself; handlers run in the main thread.
 _MASKED = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
@@ -95,8 +97,49 @@ class TrafficThread:
             except RuntimeError:
                 pass  # the loop was closed before the run was awaited to its end
 
+    @property
+    def started(self) -> bool:
+        return self._thread.ident is not None
+
     async def join(self) -> None:
         """Wait for the end of a thread that was asked to end, or ends by plan."""
-        if self._thread.ident is not None:
+        if self.started:
             await self.done.wait()
-            self._thread.join()
+            self.join_now()
+
+    def join_now(self) -> None:
+        """Join a thread that is `done`: it has a few instructions to go, and needs a CPU for
+        them."""
+        self._thread.join()
+
+
+async def start_all(threads: Sequence[TrafficThread]) -> None:
+    """Start threads: many of them from a thread, since each start waits until the new thread
+    runs."""
+
+    def start() -> None:
+        for thread in threads:
+            thread.start()
+
+    await _beside_loop(len(threads), start)
+
+
+async def join_all(threads: Sequence[TrafficThread]) -> None:
+    """Wait for the end of threads that were asked to end, or end by plan."""
+    started = [thread for thread in threads if thread.started]
+    for thread in started:
+        await thread.done.wait()
+
+    def join() -> None:
+        for thread in started:
+            thread.join_now()
+
+    await _beside_loop(len(started), join)
+
+
+async def _beside_loop(count: int, work: Callable[[], None]) -> None:
+    """Do something with so many threads: on the event loop only where they are few."""
+    if count <= FEW:
+        work()
+    else:
+        await in_thread(work)

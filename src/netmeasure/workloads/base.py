@@ -23,7 +23,7 @@ from netmeasure._fast.tcp import Receiver
 from netmeasure._fast.worker import Group, Stream
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
 from netmeasure.engine.payload import random_bytes
-from netmeasure.engine.threads import TrafficThread
+from netmeasure.engine.threads import TrafficThread, join_all, start_all
 from netmeasure.errors import StreamError
 from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport, TcpInfo
 from netmeasure.result.resources import ThreadCpu
@@ -162,11 +162,10 @@ class Workload(ABC):
             raise
         bisect.insort(self._streams, stream, key=lambda stream: stream.id)
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Note that all streams are open: from now on data can come. Senders wait for `start`."""
         self.begun_ns = now_ns()
-        for stream in self._streams:
-            stream.thread.start()
+        await start_all([stream.thread for stream in self._streams])
 
     def start(self) -> None:
         """Let the senders go, all at once. This moment is the side's origin."""
@@ -294,9 +293,7 @@ class Workload(ABC):
 
     async def join(self, role: Role | None = None) -> None:
         """Wait until the threads (of one role) have ended; they were asked to, or end by plan."""
-        for stream in self._streams:
-            if role is None or stream.role == role:
-                await stream.thread.join()
+        await join_all([s.thread for s in self._streams if role in (None, s.role)])
 
     async def drain(self, over: Awaitable[None], limit_s: float) -> None:
         """Let receivers take what is on its way until `over` returns, or for so long; then they

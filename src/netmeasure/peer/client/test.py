@@ -199,7 +199,7 @@ class PeerTest:
         self, workload: Workload, path: PathWatch, emit: Callable[[Interval], None]
     ) -> None:
         control = self._control
-        workload.begin()
+        await workload.begin()
         await control.expect(Kind.TEST_START)
         await control.expect(Kind.TEST_RUNNING)
         if workload.ids("sender"):

@@ -28,12 +28,13 @@ class Arrivals:
         self._directions = tuple(directions)
         self._numbers = tuple(stream_ids(len(directions)))
         self._here: list[Arrival] = []
+        self._given = 0
         self._keepers: list[Doorkeeper] = []
         self._news = asyncio.Event()
 
     @property
     def missing(self) -> int:
-        return len(self._directions) - len(self._here)
+        return len(self._directions) - len(self._here) - self._given
 
     def knows(self, peer: tuple[object, ...]) -> bool:
         """Return whether a stream from this address and port has arrived already."""
@@ -57,13 +58,15 @@ class Arrivals:
             self._news.clear()
             await self._news.wait()
 
-    def each(self, take: Callable[[int, FlowDirection, socket.socket], None]) -> None:
+    async def each(self, take: Callable[[int, FlowDirection, socket.socket], None]) -> None:
         """Give every connection, with its stream's number and direction, to `take`, which owns it
-        from then on, also when it fails."""
+        from then on, also when it fails. Between two of them other tests have their turn."""
         self._dismiss_keepers()
         for number, direction, arrival in self._in_order():
             self._here.remove(arrival)
+            self._given += 1
             take(number, direction, arrival.sock)
+            await asyncio.sleep(0)
 
     def _in_order(self) -> Iterator[tuple[int, FlowDirection, Arrival]]:
         """Return the connections by the number that the client gave, or else, as in iperf3, by the
@@ -78,7 +81,7 @@ class Arrivals:
 
     def close(self) -> None:
         """Close the connections that `each` has not given away, and accept no others."""
-        self._directions = ()
+        self._directions, self._given = (), 0
         self._dismiss_keepers()
         for arrival in self._here:
             arrival.sock.close()

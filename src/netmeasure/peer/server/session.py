@@ -218,7 +218,7 @@ class Session:
             workload.add(number, roles.server_role(direction), sock, syns)
 
         try:
-            arrivals.each(add)
+            await arrivals.each(add)
         except SocketOptionError as exc:
             raise RefusedTestError(str(exc), number=exc.number) from None
         return workload
@@ -226,7 +226,7 @@ class Session:
     async def _transfer(self, agreed: Agreement, workload: Workload) -> ServerData:
         deadline_s = self._limits.handshake_s
         self._notifier.opened(self._opening(agreed, workload))
-        workload.begin()
+        await workload.begin()
         await self._control.send(Kind.TEST_START, deadline_s=deadline_s)
         workload.start()
         await self._control.send(Kind.TEST_RUNNING, deadline_s=deadline_s)

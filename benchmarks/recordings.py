@@ -157,6 +157,16 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         limit = FULL * self.path.payload_bps
         return all(self.kernel_bps(int(a), int(b)) >= limit for a, b in pairwise(edges))
 
+    def filled_ns(self) -> int | None:
+        """Return from when on the path was full, to a hundredth of the time; None: it never was.
+
+        The analysis has no part in it.
+        """
+        start = self.series.origin_ns
+        end = min(self.last_ns, start + round(self.path.seconds * 1e9))
+        moments = map(int, np.linspace(start, end, 101)[:-10])
+        return next((moment for moment in moments if self.full(moment, end)), None)
+
     def compact(self) -> Recording:
         """With at most MAX_BUCKETS buckets in each series."""
         return replace(self, series=_merged(self.series), kernel=_merged(self.kernel))

@@ -1,6 +1,9 @@
 """Command lines of iperf3, run by the real one and by ours, self against self and crosswise: what
 they print has the same shape, on the same stream, and they end with the same code.
 
+Ours is a fork of a process that has imported it (`support.warm`): as processes of their own, all of
+these would import it 270 times.
+
 The shape is that of iperf3 3.12. Keys that only later versions print may be there as well. In what
 else 3.18 differs, `DIFFERENT_SINCE_316` has.
 """
@@ -10,14 +13,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
 
-from support import iperf3, pairs, shapes
-from support.pairs import OURS, REAL, Outcome, Pair
+from support import iperf3, pairs, shapes, warm
+from support.pairs import REAL, WARM, Outcome, Pair
 
 pytestmark = pytest.mark.interop
 
@@ -25,6 +28,12 @@ pytestmark = pytest.mark.interop
 LATER = frozenset(
     ["timemillisecs", "fq_rate", "bidir", "fqrate", "interval", "gso", "gro", "reorder"]
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> Iterator[None]:
+    with warm.imported():
+        yield
 
 
 class Case(NamedTuple):
@@ -151,7 +160,7 @@ class Four(NamedTuple):
 def four(case: Case) -> Four:
     """All at the same time: each has a port of its own."""
     client, server = shlex.split(case.client), shlex.split(case.server)
-    programs = [(REAL, REAL), (OURS, OURS), (OURS, REAL), (REAL, OURS)]
+    programs = [(REAL, REAL), (WARM, WARM), (WARM, REAL), (REAL, WARM)]
     with ThreadPoolExecutor(len(programs)) as pool:
         runs = [pool.submit(pairs.run, *pair, client, server, case.host) for pair in programs]
         return Four(*(one.result() for one in runs))

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from support import census
 from support.netns import NamespacePair
@@ -56,12 +56,31 @@ class Server:
 
         Read from /proc and not tried with a connection, which iperf3 would take for a client.
         """
-        census.settle(lambda: self.process.poll() is not None or self._listens(), deadline_s)
-        return self._listens()
+        return wait_listening(self.process, self.port, deadline_s)
 
-    def _listens(self) -> bool:
-        sockets = {f"socket:[{inode}]" for inode in _listeners(self.process.pid, self.port)}
-        return bool(sockets) and not sockets.isdisjoint(_open_files(self.process.pid))
+
+class _Process(Protocol):
+    """What is asked of a process here: `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+
+def wait_listening(process: _Process, port: int, deadline_s: float = 10.0) -> bool:
+    """Wait until a process accepts connections on a port; return whether it does."""
+
+    def listens() -> bool:
+        sockets = {f"socket:[{inode}]" for inode in _listeners(process.pid, port)}
+        return bool(sockets) and not sockets.isdisjoint(_open_files(process.pid))
+
+    def known() -> str | None:
+        if process.poll() is not None:
+            return "ended"
+        return "listens" if listens() else None
+
+    return census.settle(known, deadline_s) == "listens"
 
 
 @contextlib.contextmanager

@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from support import iperf3
+from support import iperf3, warm
 
 REAL, OURS = iperf3.REAL, iperf3.OURS
+#: Ours, within `warm.imported()`.
+WARM = ("warm",)
 DEADLINE_S = 40.0
 END_S = 10.0
 _ATTEMPTS = 5
+
+
+Running = subprocess.Popen[bytes] | warm.Process
 
 
 class Outcome(NamedTuple):
@@ -72,41 +77,49 @@ def _run(
             for word in options
         ]
 
-    with (folder / "out").open("w+b") as out, (folder / "err").open("w+b") as err:
-        process = subprocess.Popen(
-            [*server, "-s", "-1", "-p", str(port), *filled(server_options)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            cwd=folder,
+    serving = _start(
+        server, ["-s", "-1", "-p", str(port), *filled(server_options)], folder, "server"
+    )
+    try:
+        if not iperf3.wait_listening(serving, port, DEADLINE_S):
+            raise _TakenError((folder / "server.err").read_text())
+        asking = _start(
+            client, ["-c", host, "-p", str(port), *filled(client_options)], folder, "client"
         )
         try:
-            if not iperf3.Server(port, process, out).wait_listening(DEADLINE_S):
-                raise _TakenError((folder / "err").read_text())
-            ended = subprocess.run(
-                [*client, "-c", host, "-p", str(port), *filled(client_options)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=DEADLINE_S,
-                cwd=folder,
-                check=False,
-            )
-            code = _ended(process)
+            asking.wait(DEADLINE_S)
+            told = _outcome(folder, "client", asking.returncode)
         finally:
-            process.kill()
-            process.wait()
-    return Pair(
-        Outcome(ended.stdout + _text(folder / "client.log"), ended.stderr, ended.returncode),
-        Outcome(
-            (folder / "out").read_text() + _text(folder / "server.log"),
-            (folder / "err").read_text(),
-            code,
-        ),
-    )
+            _close(asking)
+        return Pair(told, _outcome(folder, "server", _ended(serving)))
+    finally:
+        _close(serving)
 
 
-def _ended(process: subprocess.Popen[bytes]) -> int | None:
+def _start(program: Sequence[str], words: list[str], folder: Path, end: str) -> Running:
+    """Start a program whose output goes to files that are named after its end of the test."""
+    out, errors = folder / f"{end}.out", folder / f"{end}.err"
+    if program is WARM:
+        return warm.Process(words, folder, out, errors)
+    with out.open("wb") as stdout, errors.open("wb") as stderr:
+        return subprocess.Popen(
+            [*program, *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=folder
+        )
+
+
+def _close(process: Running) -> None:
+    process.kill()
+    process.wait()
+    if isinstance(process, warm.Process):
+        process.close()
+
+
+def _outcome(folder: Path, end: str, code: int | None) -> Outcome:
+    printed = _text(folder / f"{end}.out") + _text(folder / f"{end}.log")
+    return Outcome(printed, _text(folder / f"{end}.err"), code)
+
+
+def _ended(process: Running) -> int | None:
     """The exit code; None where it went on, though its one test was over."""
     try:
         return process.wait(END_S)

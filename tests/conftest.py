@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -17,8 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from netmeasure.measurement.run import Run
 from netmeasure.peer.server.session import Session
-from support import census, containers, debian13, held, iperf3, netns, retries
+from support import census, containers, debian13, held, iperf3, netns, retries, schedule
 from support.tcp_rig import Rig
+
+_COMMAND_LINE = Path(__file__).parent / "cli"
 
 
 async def _look_up() -> None:
@@ -61,6 +64,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(retries)
+    config.pluginmanager.register(schedule)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let coverage into the programs that the tests of the command line start, and no others.
+
+    Compilers, pip, Sphinx and the programs at the ends of a link would only be slower with it.
+    """
+    if item.path.is_relative_to(_COMMAND_LINE):
+        return (yield)
+    asked_for = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_")}
+    for name in asked_for:
+        del os.environ[name]
+    try:
+        return (yield)
+    finally:
+        os.environ.update(asked_for)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -25,6 +25,8 @@ from support.program import PROGRAM, netmeasure, one_line, running, server
 from support.proxy import Proxy
 
 SHORT = ("-t", "0.3")
+#: At a rate that leaves CPU time to the rest of the test.
+LONG = ("-t", "30", "-b", "200M")
 
 
 # ---- a test that goes well ----------------------------------------------------------------------
@@ -186,7 +188,7 @@ def test_not_a_server() -> None:
 
 def test_busy_and_the_next_test_is_served() -> None:
     with server("--max-tests", "1") as (_, address):
-        with running("client", address, "-t", "30", "-i", "0.1") as first:
+        with running("client", address, *LONG, "-i", "0.1") as first:
             assert first.stdout is not None
             assert "upload" in first.stdout.readline()
             ran = netmeasure("client", address, *SHORT)
@@ -205,7 +207,7 @@ def test_two_servers_want_one_port() -> None:
 
 
 def test_a_server_that_is_killed() -> None:
-    with server() as (process, address), running("client", address, "-t", "30", "-i", "0.1") as ran:
+    with server() as (process, address), running("client", address, *LONG, "-i", "0.1") as ran:
         assert ran.stdout is not None
         assert "upload" in ran.stdout.readline()
         process.kill()
@@ -224,7 +226,7 @@ def test_a_server_that_is_killed() -> None:
     [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)],
 )
 def test_a_signal_ends_the_test_and_reports_it(number: signal.Signals, code: Exit) -> None:
-    with running("loopback", "-t", "30", "-i", "0.1") as ran:
+    with running("loopback", *LONG, "-i", "0.1") as ran:
         assert ran.stdout is not None
         assert "upload" in ran.stdout.readline()
         ran.send_signal(number)
@@ -253,7 +255,7 @@ def test_a_server_ends_in_good_order_in_mid_test(number: signal.Signals) -> None
     with running("server", "-B", "127.0.0.1", "-p", "0") as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[-1]
-        with running("client", address, "-t", "30", "-i", "0.1") as client:
+        with running("client", address, *LONG, "-i", "0.1") as client:
             assert client.stdout is not None
             assert "upload" in client.stdout.readline()
             process.send_signal(number)
@@ -309,7 +311,7 @@ def test_the_second_signal_does_not_wait_for_the_results() -> None:
         host, port = address.split(":")
         with Proxy((host, int(port))) as proxy:
             target = "{}:{}".format(*proxy.address)
-            with running("client", target, "-t", "30", "-i", "0.1") as ran:
+            with running("client", target, *LONG, "-i", "0.1") as ran:
                 assert ran.stdout is not None
                 assert "upload" in ran.stdout.readline()
                 control = proxy.connection(0)
@@ -367,7 +369,7 @@ def test_the_json_is_saved_though_the_report_can_not_be_shown(
 
 def test_a_reader_who_leaves_does_not_take_the_json_with_him(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
-    words = ("loopback", "-t", "30", "-i", "0.1", "--repeat", "3", "--json", str(file))
+    words = ("loopback", *LONG, "-i", "0.1", "--repeat", "3", "--json", str(file))
     with running(*words) as ran:
         assert ran.stdout is not None
         assert "upload" in ran.stdout.readline()

@@ -119,7 +119,9 @@ def test_two_links_of_the_same_rate_are_equal(network: Network, tmp_path: Path) 
 
 def whole_s(result: nm.Result) -> float:
     """Return how long it took from the first attempt to the last byte."""
-    return result.flow.receiver.bytes * 8 / known(result.flow.averages.from_first_attempt_bps)
+    return (
+        known(result.flow.receiver.bytes) * 8 / known(result.flow.averages.from_first_attempt_bps)
+    )
 
 
 def test_a_late_network_carries_the_same(network: Network, run_once: RunOnce) -> None:

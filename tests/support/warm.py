@@ -32,16 +32,10 @@ _IMPORTED = (
 
 @contextlib.contextmanager
 def imported() -> Iterator[None]:
-    """Keep a process that has imported the program; forks can't save coverage, so without it."""
+    """Keep a process that has imported the program."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_IMPORTED))
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-    for name in kept:
-        del os.environ[name]
-    try:
-        forkserver.ensure_running()
-    finally:
-        os.environ.update(kept)
+    forkserver.ensure_running()
     try:
         yield
     finally:
@@ -56,6 +50,7 @@ class Process:
         context = multiprocessing.get_context("forkserver")
         self._process = context.Process(target=_run, args=(list(words), folder, out, errors))
         self._process.start()
+        assert self._process.pid is not None
         self.pid = self._process.pid
         self.returncode: int | None = None
 

@@ -1,0 +1,31 @@
+"""The order of the tests names files that are there, and keeps the tests of each together."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from support import schedule
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", [*schedule.FIRST, *schedule.APART])
+def test_what_is_named_is_there(name: str) -> None:
+    assert (ROOT / name).exists()
+
+
+def test_long_files_are_first_and_tests_apart_last() -> None:
+    ids = [f"{name}::test" for name in ("tests/unit/test_a.py", *schedule.APART, *schedule.FIRST)]
+    ordered = sorted(ids, key=schedule.place)
+    assert ordered[: len(schedule.FIRST)] == [f"{name}::test" for name in schedule.FIRST]
+    assert ordered[len(schedule.FIRST)] == "tests/unit/test_a.py::test"
+    assert ordered[-len(schedule.APART) :] == [f"{name}::test" for name in schedule.APART]
+
+
+def test_the_tests_of_a_file_follow_each_other(request: pytest.FixtureRequest) -> None:
+    """A fixture of a module would be made again for each piece of it."""
+    files = [file for file, _ in groupby(schedule.file_of(i.nodeid) for i in request.session.items)]
+    assert len(files) == len(set(files))

@@ -22,11 +22,11 @@ def by_coverage(name: str, runs: int) -> None:
 
     with atheris.instrument_imports(include=["netmeasure", "aioftp"]):
         from fuzz import targets
-    function = targets.TARGETS[name]
+    function, seeds = targets.TARGETS[name], targets.seeds(name)
     with tempfile.TemporaryDirectory() as corpus:
-        for number, seed in enumerate(targets.seeds(name)):
+        for number, seed in enumerate(seeds):
             Path(corpus, f"seed{number}").write_bytes(seed)
-        longest = max(LONGEST, *map(len, targets.seeds(name)))
+        longest = max(LONGEST, *map(len, seeds))  # a longer one is cut, which spoils it
         options = [
             f"-runs={runs}",
             f"-max_len={longest}",

@@ -44,7 +44,8 @@ PACKAGES = (
 ENVIRONMENT = "/opt/netmeasure"
 PROJECT = "/srv/netmeasure"
 _RUN = re.compile(r"nm(\d+)-[0-9a-f]{8}")
-#: Its arguments: the system, the run's layer, the directory to start in, and the command.
+#: Its arguments: the system, the run's layer, the directory to start in, and the command. The shell
+#: stays: as process 1 it must take leave of what daemons leave behind, which a command does not.
 _ENTER = """set -e
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
 mount -t proc proc "$2/root/proc"
@@ -52,7 +53,7 @@ mount --rbind /sys "$2/root/sys"
 mount --rbind /dev "$2/root/dev"
 mount -t tmpfs tmpfs "$2/root/tmp"
 root=$2/root directory=$3; shift 3
-exec chroot "$root" sh -c 'cd "$0" && exec "$@"' "$directory" "$@"
+chroot "$root" sh -c 'cd "$0" && exec "$@"' "$directory" "$@" && exit 0 || exit $?
 """
 
 

@@ -21,6 +21,9 @@ from netmeasure.protocol import ANSWERS, HEADER_BYTES, MAX_HELLO_BYTES, Hello, r
 
 #: A lost hello costs this long at first; the pause doubles up to the second figure.
 FIRST_REPEAT_S, LAST_REPEAT_S = 0.02, 1.0
+#: iperf3 counts every hello after the first as data: a packet number of billions, which spoils all
+#: its counts. So an answer gets as long as TCP gives a SYN's (RFC 6298), or so many round trips.
+PLAIN_REPEAT_S, PLAIN_REPEAT_RTTS = 1.0, 3
 #: Room for the largest hello and one byte more, so that longer datagrams are seen to be longer.
 _ROOM = MAX_HELLO_BYTES + 1
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; missing from Python's socket module
@@ -36,9 +39,22 @@ class Greeted(NamedTuple):
     repeats: int
 
 
-async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s: float) -> Greeted:
+def plain_repeat_s(round_trip_ns: int) -> float:
+    """Return for how long to wait for a plain iperf3's answer before saying hello again."""
+    return max(PLAIN_REPEAT_S, PLAIN_REPEAT_RTTS * round_trip_ns / SECOND_NS)
+
+
+async def greet(
+    sock: socket.socket,
+    address: Address,
+    hello: bytes,
+    deadline_s: float,
+    *,
+    repeat_s: float = FIRST_REPEAT_S,
+) -> Greeted:
     """Say hello on a connected, non-blocking socket until the server answers.
 
+    `repeat_s`: when to say it again; the pause doubles from then on, up to LAST_REPEAT_S.
     Raises ConnectRefusedError, PeerTimeoutError. Data are as good as an answer: it was lost, and
     the server has gone on. They stay in the socket, for they count.
     """
@@ -60,7 +76,7 @@ async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s:
             if not answered.done():
                 answered.set_exception(exc)
 
-    start, repeats, pause = now_ns(), 0, FIRST_REPEAT_S
+    start, repeats, pause = now_ns(), 0, repeat_s
     loop.add_reader(sock, readable)
     try:
         async with asyncio.timeout(deadline_s):
@@ -70,7 +86,7 @@ async def greet(sock: socket.socket, address: Address, hello: bytes, deadline_s:
                 done, _ = await asyncio.wait([answered], timeout=pause)
                 if done:
                     return Greeted(start, max(start, answered.result()), repeats)
-                repeats, pause = repeats + 1, min(pause * 2, LAST_REPEAT_S)
+                repeats, pause = repeats + 1, min(pause * 2, max(repeat_s, LAST_REPEAT_S))
     except TimeoutError:
         raise PeerTimeoutError(
             f"no answer to {repeats} UDP hellos from {address} in {deadline_s:g} s",

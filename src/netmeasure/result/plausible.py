@@ -37,15 +37,24 @@ def _check(value: object, place: str) -> None:
     """Check a value and all that it holds."""
     if isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
-            _check(getattr(value, name), f"{place}.{name}" if place else name)
+            if not _is_sound(item := getattr(value, name)):
+                _check(item, f"{place}.{name}" if place else name)
         rule = _RULES.get(type(value))
         if rule is not None and (wrong := rule(value)):
             raise ResultFormatError(f"not a netmeasure result: {place}: {wrong}")
     elif isinstance(value, tuple):
         for number, item in enumerate(value):
-            _check(item, f"{place}[{number}]")
-    elif isinstance(value, int | float) and not abs(value) <= MAX_FIGURE:  # nor NaN
+            if not _is_sound(item):
+                _check(item, f"{place}[{number}]")
+    elif isinstance(value, int | float):
         raise ResultFormatError(f"not a netmeasure result: {place} is too large")
+
+
+def _is_sound(value: object) -> bool:
+    """Return whether a value is no figure that is too large, and holds no others: most are so."""
+    if isinstance(value, int | float):
+        return abs(value) <= MAX_FIGURE  # NaN is not
+    return value is None or isinstance(value, str)
 
 
 # ---- rules: each returns what is wrong with a value, or "" --------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Literal, get_args, get_origin
 
 import msgspec
@@ -70,11 +71,15 @@ def check_keepalive(keepalive: tuple[int, int, int] | None) -> None:
         within("keepalive's number of probes", probes, 1, 127, "")
 
 
+#: The fields of a kind of structure: msgspec evaluates all annotations again at every call.
+_fields = cache(msgspec.structs.fields)
+
+
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """Check the types of a specification's fields, then their values, whenever one is made."""
 
     def __post_init__(self) -> None:
-        for field in msgspec.structs.fields(type(self)):
+        for field in _fields(type(self)):
             value = getattr(self, field.name)
             try:
                 msgspec.convert(value, field.type)

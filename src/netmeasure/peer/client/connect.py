@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets, sockopts
-from netmeasure.engine.hello import greet
+from netmeasure.engine.hello import FIRST_REPEAT_S, greet, plain_repeat_s
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.watch import Watch, Watched
 from netmeasure.errors import MeasureError, StreamError
@@ -43,6 +43,7 @@ class Connector:
         self._port = port
         self._cookie = cookie
         self._address: sockets.Address | None = None
+        self._round_trip_ns = 0
 
     @property
     def address(self) -> sockets.Address:
@@ -71,7 +72,7 @@ class Connector:
         sockopts.watch_peer(made.sock, deadlines.vanished_s)
         if options.keepalive is not None:
             sockopts.set_keepalive(made.sock, options.keepalive)
-        self._address = made.address
+        self._address, self._round_trip_ns = made.address, made.end_ns - made.start_ns
         return made.sock
 
     def answered(self, name: str) -> AbstractContextManager[None]:
@@ -119,7 +120,9 @@ class Connector:
         sock = sockets.open_datagram(self.address, self._spec.options, index)
         try:
             hello = make_hello(self._cookie, number, extended=extended)
-            made = await greet(sock, self.address, hello, self._spec.deadlines.connect_s)
+            repeat_s = FIRST_REPEAT_S if extended else plain_repeat_s(self._round_trip_ns)
+            deadline_s = self._spec.deadlines.connect_s
+            made = await greet(sock, self.address, hello, deadline_s, repeat_s=repeat_s)
         except BaseException as exc:
             # a server that has heard the hello may go on, which cancels this: the stream is good
             if isinstance(exc, asyncio.CancelledError) and heard():

@@ -647,3 +647,28 @@ def test_128_streams(run_once: RunLoop, direction: str) -> None:
     assert mine.flow.receiver.bytes == mine.flow.sender.bytes > 0
     for stream in mine.flow.streams:
         assert stream.receiver.bytes == stream.sender.bytes
+
+
+# ---- what is too short for a rate ---------------------------------------------------------------
+
+
+ONE_BLOCK = nm.Timing(total_blocks=1)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [nm.TcpSpec(timing=ONE_BLOCK, block_bytes=1), nm.UdpSpec(timing=ONE_BLOCK)],
+    ids=["tcp", "udp"],
+)
+def test_a_moment_has_no_rate(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) -> None:
+    """All bytes come at once: neither a steady bitrate nor an average says anything."""
+
+    async def main() -> nm.Result:
+        async with nm.serve("127.0.0.1", 0) as server:
+            return await nm.measure(server.address, spec)
+
+    flow = run(main()).flow
+    assert flow.steady is None
+    assert flow.no_steady == "too_short"
+    assert flow.averages.from_first_attempt_bps is None
+    assert flow.averages.from_first_byte_bps is None

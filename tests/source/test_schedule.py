@@ -18,10 +18,12 @@ def test_what_is_named_is_there(name: str) -> None:
 
 
 def test_long_files_are_first_and_tests_apart_last() -> None:
-    ids = [f"{name}::test" for name in ("tests/unit/test_a.py", *schedule.APART, *schedule.FIRST)]
+    ids = [
+        f"{name}::test" for name in ("tests/unit/test_units.py", *schedule.APART, *schedule.FIRST)
+    ]
     ordered = sorted(ids, key=schedule.place)
     assert ordered[: len(schedule.FIRST)] == [f"{name}::test" for name in schedule.FIRST]
-    assert ordered[len(schedule.FIRST)] == "tests/unit/test_a.py::test"
+    assert ordered[len(schedule.FIRST)] == "tests/unit/test_units.py::test"
     assert ordered[-len(schedule.APART) :] == [f"{name}::test" for name in schedule.APART]
 
 

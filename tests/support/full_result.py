@@ -197,6 +197,7 @@ UPLOAD = Flow(
     series=SERIES,
     ramp=Stretch(start_ns=1, end_ns=200, bytes=100),
     steady=STEADY,
+    no_steady="too_short",
     tail=Stretch(start_ns=1000, end_ns=1101, bytes=100),
     averages=Averages(
         from_first_attempt_bps=1.5,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -30,7 +30,15 @@ from netmeasure.result import (
     Totals,
 )
 from netmeasure.result.resources import Resources
-from netmeasure.spec import MAX_DATAGRAM_BYTES, MAX_DURATION_S, Spec, TcpSpec, UdpSpec
+from netmeasure.result.steady import LEAST_STRETCH_NS
+from netmeasure.spec import (
+    MAX_DATAGRAM_BYTES,
+    MAX_DURATION_S,
+    FetchSpec,
+    Spec,
+    TcpSpec,
+    UdpSpec,
+)
 
 #: At a low rate, a TCP sender hands this much to its kernel at a time; two pieces may go together.
 PIECE_BYTES = 2 * 1460
@@ -178,12 +186,14 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         series=counted.series if counted else None,
         ramp=split.ramp if split else None,
         steady=split.steady if split else None,
+        no_steady=None if split else _no_steady(way),
         tail=split.tail if split else None,
         averages=_averages(
             list(way.counting.values()) or list(way.receivers.values()),
             way.client_streams,
             measured.client_origin_ns,
             due_ns,
+            by_url=isinstance(spec, FetchSpec),
         ),
         sender=_totals(sender.streams),
         receiver=_totals(receiver.streams),
@@ -209,6 +219,15 @@ def _counted(way: _Way, due_ns: int | None) -> _Counted | None:
     if series is None:
         return None
     return _Counted(way.spec, series, reports, list(way.senders.values()), due_ns)
+
+
+def _no_steady(way: _Way) -> Literal["no_bytes", "too_short", "no_series"]:
+    """Return why a flow has no steady state."""
+    reports = [*way.senders.values(), *way.receivers.values()]
+    if not any(report.delivered_bytes for report in reports):
+        return "no_bytes"
+    known = any(report.series is not None for report in way.counting.values())
+    return "too_short" if known else "no_series"
 
 
 def _stated_split(counted: _Counted, counted_ns: int | None) -> analysis.steady.Split | None:
@@ -339,11 +358,11 @@ def _split(counted: _Counted, span_ns: int | None) -> analysis.steady.Split | No
     if span_ns is None and spec.limit_s is not None:
         span_ns = nanoseconds(spec.limit_s)
     end = int(curve.at_ns[-1]) if span_ns is None else start + span_ns
-    if counted.last_ns is not None and min(end, counted.last_ns) - start < series.width_ns:
-        return None  # what came within a bucket has no rate
-    lasted_ns = min(end, int(curve.at_ns[-1])) - max(start, int(curve.at_ns[0]))
-    if lasted_ns < series.width_ns:
-        return None  # bytes of less than a bucket have no rate
+    least_ns = max(series.width_ns, LEAST_STRETCH_NS)  # bytes of a moment have no rate
+    if counted.last_ns is not None and min(end, counted.last_ns) - start < least_ns:
+        return None
+    if min(end, int(curve.at_ns[-1])) - max(start, int(curve.at_ns[0])) < least_ns:
+        return None
     return analysis.steady.split(
         curve,
         start,
@@ -395,6 +414,8 @@ def _averages(
     client_streams: Sequence[StreamReport],
     client_origin_ns: int | None,
     due_ns: int | None,
+    *,
+    by_url: bool,
 ) -> Averages:
     """Return the figures that other tools would print for one direction.
 
@@ -407,6 +428,8 @@ def _averages(
         client_streams: The client's reports of the same streams.
         client_origin_ns: The client's start signal, from its first attempt; None: unknown.
         due_ns: When the last bytes were due that never came; None: all came.
+        by_url: A downloader gives the time of a whole transfer, also where all bytes came at once.
+            Of a test with a server, a moment with some bytes says nothing of a rate.
     """
     delivered = sum(s.delivered_bytes or 0 for s in counted)
     first, last = _span(counted)
@@ -422,11 +445,11 @@ def _averages(
         from_attempt = client_origin_ns + max(client_last, client_last if last is None else last)
         if first is not None and last is not None:  # a first byte may precede the start signal
             from_attempt = max(from_attempt, last - first)
+    from_byte = _rate(delivered, None if first is None or last is None else last - first)
+    whole = _rate(delivered, from_attempt, 1) if by_url or from_byte is not None else None
     return Averages(
-        from_first_attempt_bps=_rate(delivered, from_attempt),
-        from_first_byte_bps=_rate(
-            delivered, None if first is None or last is None else last - first
-        ),
+        from_first_attempt_bps=whole,
+        from_first_byte_bps=from_byte,
         after_omit_bps=_rate(after_omit, max(windows, default=None)),
         set_up_ns=set_up,
     )
@@ -439,8 +462,8 @@ def _span(streams: Sequence[StreamReport]) -> tuple[int | None, int | None]:
     return min(firsts, default=None), max(lasts, default=None)
 
 
-def _rate(count: int, span_ns: int | None) -> float | None:
-    return count * 8e9 / span_ns if span_ns and span_ns > 0 else None
+def _rate(count: int, span_ns: int | None, least_ns: int = LEAST_STRETCH_NS) -> float | None:
+    return count * 8e9 / span_ns if span_ns is not None and span_ns >= least_ns else None
 
 
 def _totals(streams: Iterable[StreamReport]) -> Totals:

@@ -23,6 +23,13 @@ GRADES = {
     "C": "grade C: weak, the true margin may be wider",
 }
 
+#: The words for each reason why there is no steady state.
+NO_STEADY = {
+    "no_bytes": "no bytes came",
+    "too_short": "too short: all bytes came within a moment",
+    "no_series": "neither end knows when the bytes came",
+}
+
 
 def flow_table(result: Result, flow: Flow) -> RenderableType:
     """Return the table of one direction."""
@@ -53,6 +60,8 @@ def _steady_rows(result: Result, flow: Flow) -> list[Row]:
     steady, ramp = flow.steady, flow.ramp
     if steady is not None:
         rows.append(("steady bitrate", bitrate(steady_bps(flow)), _steady_words(flow, steady)))
+    elif flow.no_steady is not None:
+        rows.append(("steady bitrate", "unknown", NO_STEADY[flow.no_steady]))
     if steady is not None and steady_bps(flow) is not None:
         rows += _uncertainty_rows(steady) + _level_rows(steady) + _stall_rows(steady)
         rows += _stream_rows(flow)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from netmeasure.result import Flow, Interval, Stretch
+from netmeasure.result.steady import LEAST_STRETCH_NS
 from netmeasure.units import bitrate
 
-#: Two of the finest time buckets of a series: within less, a rate says more about when the counting
-#: thread was woken than about the network.
-MIN_STRETCH_NS = 2_000_000
 #: Shares of time may come out this much above 1, since their parts are read one after the other.
 MAX_RATIO = 1.05
 
 
 def stretch_bps(stretch: Stretch | Interval) -> float | None:
     """Return the rate of a stretch in bit/s; None: the stretch is too short for one."""
-    return stretch.goodput_bps if stretch.duration_ns >= MIN_STRETCH_NS else None
+    return stretch.goodput_bps if stretch.duration_ns >= LEAST_STRETCH_NS else None
 
 
 def steady_bps(flow: Flow) -> float | None:
     """Return the steady bitrate of a flow in bit/s; None: unknown, or from too short a stretch."""
     steady = flow.steady
-    if steady is None or steady.duration_ns < MIN_STRETCH_NS:
+    if steady is None or steady.duration_ns < LEAST_STRETCH_NS:
         return None
     return steady.goodput_bps
 

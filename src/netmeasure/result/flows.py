@@ -115,6 +115,9 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
         series: Bytes per time bucket, over all streams.
         ramp: What came before the steady state; None: nothing was counted.
         steady: The steady state and its bitrate.
+        no_steady: Why there is none. "no_bytes": none were counted. "too_short": they came within a
+            moment, which has no rate. "no_series": neither end knows when they came. None: there is
+            one.
         tail: What came after the steady state.
         averages: What other tools would print.
         sender: Sums over the sending end of all streams.
@@ -133,6 +136,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     series: Series | None = None
     ramp: Stretch | None = None
     steady: Steady | None = None
+    no_steady: Literal["no_bytes", "too_short", "no_series"] | None = None
     tail: Stretch | None = None
     averages: Averages = Averages()
     sender: Totals = Totals()

@@ -35,7 +35,7 @@ T = TypeVar("T")
 RunLoop = Callable[[Coroutine[Any, Any, T]], T]
 
 hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None)
-hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("default")
 
 

@@ -467,7 +467,7 @@ def test_a_silent_client_is_told_and_closed(run: RunLoop, words: str) -> None:
     def client(address: str) -> None:
         with Client(address) as ftp:
             ftp.say(words)
-            assert ftp.answer().startswith("421 nothing heard")
+            assert ftp.answer().startswith("421 no command")
             assert ftp.rest() == 0
 
     async def scenario() -> None:

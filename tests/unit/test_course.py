@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from netmeasure.analysis import course
-from netmeasure.analysis.bottleneck import limits, variation
+from netmeasure.analysis.bottleneck import End, Rate, limits, variation
 from netmeasure.analysis.columns import Window, covered, grown, indices
 from netmeasure.analysis.series import curve
 from netmeasure.report.bottleneck import limit_rows
@@ -63,8 +63,8 @@ SERIES = Series(origin_ns=0, width_ns=10 * MS, bytes=(RATE // 100,) * 400)
 
 def told() -> tuple[FlowInterval, ...]:
     edges = [i * SECOND for i in range(1, 10)]
-    end = course.End([sender()])
-    return course.intervals(edges, curve(SERIES), SECOND, end, course.End([]), None)
+    end = End([sender()])
+    return course.intervals(edges, curve(SERIES), SECOND, end, End([]), None)
 
 
 def test_each_period_has_a_verdict_of_its_own() -> None:
@@ -139,15 +139,13 @@ def test_a_sliver_at_the_end_belongs_to_the_last_period() -> None:
     def ends(last_ns: int) -> list[int]:
         whole = curve(SERIES, last_ns)
         found = course.intervals(
-            [1500 * MS, 3000 * MS, 4500 * MS], whole, 0, course.End([]), course.End([]), None
+            [1500 * MS, 3000 * MS, 4500 * MS], whole, 0, End([]), End([]), None
         )
         return [interval.end_ns for interval in found]
 
     assert ends(4 * SECOND) == [1500 * MS, 3000 * MS, 4 * SECOND]
     short = Series(origin_ns=0, width_ns=10 * MS, bytes=(7,) * 310)
-    found = course.intervals(
-        [1500 * MS, 3000 * MS], curve(short), 0, course.End([]), course.End([]), None
-    )
+    found = course.intervals([1500 * MS, 3000 * MS], curve(short), 0, End([]), End([]), None)
     assert [interval.end_ns for interval in found] == [1500 * MS, 3100 * MS]
     assert sum(interval.bytes for interval in found) == 7 * 310
 
@@ -157,7 +155,7 @@ def test_intervals_lose_nothing(origin: int, buckets: int, period: int) -> None:
     """Of a download, the first bytes may come before the client has read the start signal; of a
     short one, all of them."""
     series = Series(origin_ns=origin, width_ns=10 * MS, bytes=(7,) * buckets)
-    none = course.End([])
+    none = End([])
     found = course.intervals(range(period, SECOND, period), curve(series), 0, none, none, None)
     assert sum(interval.bytes for interval in found) == 7 * buckets
     assert all(before.end_ns == after.start_ns for before, after in pairwise(found))
@@ -215,7 +213,7 @@ def test_a_counter_that_falls_is_of_several_connections() -> None:
 
 def test_an_interval_without_samples_says_nothing() -> None:
     late = Window(10 * SECOND, 11 * SECOND)
-    assert limits([sender()], [], None, None, window=late) is None
+    assert limits(End([sender()]), End([]), Rate(None, None), late) is None
 
 
 def test_the_variation_of_a_rate() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from netmeasure.analysis.bottleneck import limits
+from netmeasure.analysis.bottleneck import End, Rate, limits
 from netmeasure.result import SocketFacts, StreamReport, TcpInfo
 
 SECOND = 1_000_000_000
@@ -42,14 +42,14 @@ def stream(
 def named(
     sender: StreamReport, receiver: StreamReport | None = None, target: int | None = None
 ) -> Any:
-    found = limits([sender], [receiver] if receiver else [], 1e8, target)
+    found = limits(End([sender]), End([receiver] if receiver else []), Rate(1e8, target))
     assert found is not None
     return found.limited_by
 
 
 def test_nothing_is_known() -> None:
-    assert limits([], [], None, None) is None
-    assert limits([stream(cpu=None)], [], 1e8, None) is None
+    assert limits(End([]), End([]), Rate(None, None)) is None
+    assert limits(End([stream(cpu=None)]), End([]), Rate(1e8, None)) is None
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,14 @@ def test_a_target_that_is_met_is_the_limit() -> None:
 
 
 def test_the_target_is_per_stream() -> None:
-    found = limits([stream(), stream()], [], 1e8, 50_000_000)
+    found = limits(End([stream(), stream()]), End([]), Rate(1e8, 50_000_000))
     assert found is not None
     assert found.limited_by == "pacing"
 
 
 def test_cpu_alone_does_not_name_the_network() -> None:
     """Without the kernel's accounting it is unknown whether the sender was idle."""
-    found = limits([stream(cpu=0.5)], [], 1e8, None)
+    found = limits(End([stream(cpu=0.5)]), End([]), Rate(1e8, None))
     assert found is not None
     assert found.limited_by is None
     assert found.sender_cpu_ratio == pytest.approx(0.5)
@@ -120,7 +120,7 @@ def test_the_figures_of_rfc_6349() -> None:
         sent_bytes=(0, 1000),
         retransmitted_bytes=(0, 10),
     )
-    found = limits([stream(tcp_info=told)], [], 1e8, None)
+    found = limits(End([stream(tcp_info=told)]), End([]), Rate(1e8, None))
     assert found is not None
     assert found.tcp_efficiency == pytest.approx(0.99)
     assert found.buffer_delay_ratio == pytest.approx(0.5)
@@ -128,6 +128,6 @@ def test_the_figures_of_rfc_6349() -> None:
 
 
 def test_a_column_that_is_missing_is_no_zero() -> None:
-    found = limits([stream(tcp_info=TcpInfo(at_ns=(0, SECOND)))], [], 1e8, None)
+    found = limits(End([stream(tcp_info=TcpInfo(at_ns=(0, SECOND)))]), End([]), Rate(1e8, None))
     assert found is not None
     assert (found.busy_ratio, found.tcp_efficiency, found.window_needed_bytes) == (None, None, None)

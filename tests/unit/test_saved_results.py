@@ -103,6 +103,11 @@ def changed(path: str, value: Any) -> str:
         ("flows.0.streams.0.sender.thread.cpu_ns", [1, 2, 3], "cpu_ns has 3 items"),
         ("flows.0.ceiling.packet_bytes", [], "flows[0].ceiling: it has no packets"),
         ("flows.0.ceiling.link_bytes", 0, "flows[0].ceiling: link_bytes is 0"),
+        (
+            "flows.0.limits.buffer_delay_ratio",
+            -1,
+            "flows[0].limits: buffer_delay_ratio is -1.0: it can't be below 0",
+        ),
         ("flows.0.ramp.end_ns", -1, "flows[0].ramp: it ends before it starts"),
         ("flows.0.series.width_ns", 0, "flows[0].series: width_ns is 0"),
         ("flows.0.averages.after_omit_bps", 1e300, "flows[0].averages.after_omit_bps is too large"),

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from msgspec.structs import replace
 from rich.console import Console
 
-from netmeasure.analysis.bottleneck import limits
+from netmeasure.analysis.bottleneck import End, Rate, limits
 from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.report.text import interval_line, print_report, server_line
@@ -97,7 +97,7 @@ def busy(ran_ns: int, span_ns: int) -> Limits | None:
         cpu_user_ns=ran_ns // 2,
         cpu_system_ns=ran_ns - ran_ns // 2,
     )
-    return limits([report], [], 1e6, None)
+    return limits(End([report]), End([]), Rate(1e6, None))
 
 
 def test_a_thread_has_one_cpu_at_most() -> None:

@@ -19,6 +19,7 @@ from netmeasure.analysis.bottleneck_rules import verdict
 from netmeasure.analysis.columns import Window, covered, grown, indices
 from netmeasure.analysis.series import Curve
 from netmeasure.result import Limits, Pause, Role, StreamReport, Stretch, TcpInfo
+from netmeasure.result.resources import Resources
 
 #: The rate's variation is that between this many parts of a stretch, none shorter than this.
 PARTS = 10
@@ -44,26 +45,42 @@ class Variation(NamedTuple):
     part_ns: int
 
 
-def limits(
-    senders: Sequence[StreamReport],
-    receivers: Sequence[StreamReport],
-    goodput_bps: float | None,
-    target_bps: int | None,
-    *,
-    variation: Variation | None = None,
-    window: Window | None = None,
-    pauses: Sequence[Pause] = (),
-) -> Limits | None:
-    """Return what held one flow back; None where nothing is known at all.
+class End(NamedTuple):
+    """Describe one end of a flow.
+
+    streams    the reports of the streams at this end
+    resources  what the host of this end used
+    pauses     when that host kept the traffic threads from running, see `analysis.pauses`
+    """
+
+    streams: Sequence[StreamReport]
+    resources: Resources | None = None
+    pauses: Sequence[Pause] = ()
+
+
+class Rate(NamedTuple):
+    """Describe the rate of a flow over a stretch of time.
+
+    goodput_bps  of all streams together; None if it is unknown
+    target_bps   the rate that the user asked for, per stream; None if there is no such rate
+    variation    how much the goodput varied, see `variation`
+    """
+
+    goodput_bps: float | None
+    target_bps: int | None
+    variation: Variation | None = None
+
+
+def limits(sender: End, receiver: End, rate: Rate, window: Window | None = None) -> Limits | None:
+    """Return the figures that show what limited a flow; None if no figure is known.
 
     Args:
-        senders, receivers: the streams' reports from both ends.
-        goodput_bps: the rate of all streams together over the same stretch.
-        target_bps: what was asked for, per stream; None: nothing.
-        variation: of that rate, see `variation`.
-        window: the stretch, on each end's own clock; None: the whole run.
-        pauses: of both ends, see `analysis.pauses`.
+        sender: The sending end.
+        receiver: The receiving end.
+        rate: The rate of the flow over the same stretch.
+        window: The stretch, on each end's own clock; None for the whole run.
     """
+    senders, receivers = sender.streams, receiver.streams
     infos = [report.tcp_info for report in senders if report.tcp_info is not None]
     # without a window, the start of the connection counts for nothing: a rate needs two samples
     infos = [info for info in infos if covered(info.at_ns, window) > 0]
@@ -84,23 +101,24 @@ def limits(
         queue_delay_ns=_whole(_over(median, infos, lambda info: _queue(info, window))),
         buffer_delay_ratio=_over(median, infos, lambda info: _buffer_delay(info, window)),
         retransmit_dispersion=_over(mean, infos, lambda info: _dispersion(info, window)),
-        retransmits_per_part=_retransmits(infos, variation, window),
+        retransmits_per_part=_retransmits(infos, rate.variation, window),
         tcp_efficiency=_efficiency(infos, window),
-        window_needed_bytes=_window_needed(infos, goodput_bps, len(senders)),
+        window_needed_bytes=_window_needed(infos, rate.goodput_bps, len(senders)),
     )
     if figures == Limits():
         return None
-    asked_bps, asked_by = _asked(senders, target_bps)
+    asked_bps, asked_by = _asked(senders, rate.target_bps)
     target = None
-    if goodput_bps is not None and asked_bps is not None and senders:
-        target = goodput_bps / (asked_bps * len(senders))
+    if rate.goodput_bps is not None and asked_bps is not None and senders:
+        target = rate.goodput_bps / (asked_bps * len(senders))
+    pauses = (*sender.pauses, *receiver.pauses)
     figures = replace(
         figures,
         target_ratio=target,
         target_is=asked_by if target is not None else None,
         sender_paused_ratio=_paused("sender", senders, pauses, window),
         receiver_paused_ratio=_paused("receiver", receivers, pauses, window),
-        rate_variation=variation.ratio if variation is not None else None,
+        rate_variation=rate.variation.ratio if rate.variation is not None else None,
     )
     named = verdict(figures)
     if named == "link" and _within_host(senders):

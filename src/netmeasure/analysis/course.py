@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
-from netmeasure.analysis.bottleneck import limits, variation
+from netmeasure.analysis.bottleneck import End, Rate, limits, variation
 from netmeasure.analysis.columns import Window
 from netmeasure.analysis.series import Curve
-from netmeasure.result import FlowInterval, Pause, StreamReport
-from netmeasure.result.resources import Resources
+from netmeasure.result import FlowInterval, StreamReport
 
 #: Periods of a long run are joined until there are no more than these; fewer with many streams,
 #: whose columns take their time.
@@ -21,15 +19,6 @@ MAX_STREAM_INTERVALS = 2000
 #: joined until there are so many in one.
 SAMPLES = 3
 LEAST_NS = 200_000_000
-
-
-class End(NamedTuple):
-    """Describe one end of a flow: its streams, what its host used, and when it kept them from
-    running."""
-
-    streams: Sequence[StreamReport]
-    resources: Resources | None = None
-    pauses: Sequence[Pause] = ()
 
 
 def joined_period_ns(period_ns: int, span_ns: int, senders: Sequence[StreamReport]) -> int:
@@ -85,21 +74,13 @@ def _interval(
 ) -> FlowInterval:
     start, end = window
     count = curve.between(start, end)
-    found = limits(
-        sender.streams,
-        receiver.streams,
-        count * 8e9 / (end - start),
-        target_bps,
-        variation=variation(curve, start, end),
-        window=window,
-        pauses=(*sender.pauses, *receiver.pauses),
-    )
+    rate = Rate(count * 8e9 / (end - start), target_bps, variation(curve, start, end))
     return FlowInterval(
         start_ns=start,
         end_ns=end,
         bytes=count,
         omitted=end <= omit_ns,
-        limits=found,
+        limits=limits(sender, receiver, rate, window),
         sender=sender.resources.over(start, end) if sender.resources else None,
         receiver=receiver.resources.over(start, end) if receiver.resources else None,
     )

@@ -90,7 +90,6 @@ class PhaseLog:
         start_ns: int,
         end_ns: int,
         *,
-        syn_retransmits: int | None = None,
         address: str | None = None,
         detail: str | None = None,
     ) -> None:
@@ -99,18 +98,17 @@ class PhaseLog:
         A kernel's time stamp may show that a phase had ended before the program began to wait for
         it: then it took no time.
         """
+        phase = self._timed(name, connection, start_ns, end_ns)
+        self._phases.append(replace(phase, address=address, detail=detail))
+
+    def _timed(self, name: str, connection: str, start_ns: int, end_ns: int) -> Phase:
         self._loop.look()
         start_ns = min(start_ns, end_ns)
-        self._phases.append(
-            Phase(
-                name=name,
-                connection=connection + self._suffix,
-                start_ns=start_ns - self.origin_ns,
-                duration_ns=end_ns - start_ns,
-                syn_retransmits=syn_retransmits,
-                address=address,
-                detail=detail,
-            )
+        return Phase(
+            name=name,
+            connection=connection + self._suffix,
+            start_ns=start_ns - self.origin_ns,
+            duration_ns=end_ns - start_ns,
         )
 
     def add_answered(
@@ -134,23 +132,15 @@ class PhaseLog:
         self.add(name, connection, at, end, detail=detail)
 
     def add_connected(self, connection: str, made: Connected) -> None:
-        """Record a connect, and what was tried at other addresses before it."""
+        """Record a connect, and the attempts at other addresses before it."""
         for one in made.before:
+            address, outcome = str(one.address), one.outcome
             self.add(
-                "connect",
-                connection,
-                one.start_ns,
-                one.end_ns,
-                address=str(one.address),
-                detail=one.outcome,
+                "connect", connection, one.start_ns, one.end_ns, address=address, detail=outcome
             )
-        self.add(
-            "connect",
-            connection,
-            made.start_ns,
-            made.end_ns,
-            syn_retransmits=made.syn_retransmits,
-            address=str(made.address),
+        phase = self._timed("connect", connection, made.start_ns, made.end_ns)
+        self._phases.append(
+            replace(phase, syn_retransmits=made.syn_retransmits, address=str(made.address))
         )
 
     async def connected(

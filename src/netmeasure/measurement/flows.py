@@ -1,5 +1,7 @@
-"""Build the flows of a Result from the reports of both ends: pure functions, the same at either
-end."""
+"""Build the flows of a Result from the reports of both ends.
+
+These are pure functions, and both ends use the same ones.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,13 @@ from msgspec.structs import replace
 from netmeasure import analysis
 from netmeasure.analysis import loss
 from netmeasure.analysis.flow_ceiling import flow_ceiling
-from netmeasure.analysis.pauses import LEAST_NS as PAUSE_NS, pauses
+from netmeasure.analysis.pauses import pauses
 from netmeasure.clock import nanoseconds, seconds
+from netmeasure.measurement.averages import averages
+from netmeasure.measurement.due import due_ns, spacing_ns
 from netmeasure.measurement.intervals import edges_ns
 from netmeasure.protocol import stream_ids
 from netmeasure.result import (
-    Averages,
     Flow,
     FlowDirection,
     FlowInterval,
@@ -31,27 +34,17 @@ from netmeasure.result import (
 )
 from netmeasure.result.resources import Resources
 from netmeasure.result.steady import LEAST_STRETCH_NS
-from netmeasure.spec import (
-    MAX_DATAGRAM_BYTES,
-    MAX_DURATION_S,
-    FetchSpec,
-    Spec,
-    TcpSpec,
-    UdpSpec,
-)
-
-#: At a low rate, a TCP sender hands this much to its kernel at a time; two pieces may go together.
-PIECE_BYTES = 2 * 1460
+from netmeasure.spec import MAX_DURATION_S, FetchSpec, Spec, TcpSpec, UdpSpec
 
 
 class Measured(NamedTuple):
     """Hold everything that the flows of a test are made of.
 
-    client_origin_ns  the moment that the client's reports count from, counted from its first
-                      attempt; None where that is unknown
+    client_origin_ns  from the client's first attempt to the zero of its reports' times; None if it
+                      is unknown
     ids               the streams' numbers in the order of `directions`; None: those of iperf3
-    counted_ns        where a look has ended the test, the time after the omitted one at which the
-                      steady state ends
+    counted_ns        if `--until` ended the test, the end of the steady state, counted from the end
+                      of the omitted time
     """
 
     spec: Spec
@@ -74,20 +67,20 @@ class _Counted(NamedTuple):
 
     @property
     def curve(self) -> analysis.series.Curve:
-        """Return the bytes over time, to the moment at which the last ones were due."""
+        """Return the bytes over time, up to the moment when the last ones were due."""
         last = max((s.last_ns for s in self.reports if s.last_ns is not None), default=None)
         return analysis.series.waited(analysis.series.curve(self.series, last), self.due_ns)
 
     @property
     def last_ns(self) -> int | None:
-        """Return when the last bytes came, or were due."""
+        """Return when the last bytes arrived or were due."""
         moments = [s.last_ns for s in self.reports if s.last_ns is not None]
         return max((*moments, self.due_ns or 0)) if moments else None
 
 
 class _Way(NamedTuple):
-    """Hold one direction of a test: its streams by their numbers, at both ends, and both hosts'
-    use."""
+    """Hold one direction of a test: the streams of both ends by number, and what both hosts
+    used."""
 
     spec: Spec
     direction: FlowDirection
@@ -104,14 +97,16 @@ class _Way(NamedTuple):
 
     @property
     def target_bps(self) -> int | None:
-        """Return the bitrate that was asked for, None where none was."""
+        """Return the bitrate that the user asked for, per stream; None if there is none."""
         return self.spec.target_bps if isinstance(self.spec, TcpSpec | UdpSpec) else None
 
     @property
     def counted_by(self) -> Role:
-        """Return the end that counts: the receiver, where it has a series. The acknowledged bytes
-        of a TCP sender are the next best; what a UDP sender has sent says nothing of what
-        arrived."""
+        """Return the end whose counts are used: the receiver, if it has a series.
+
+        Else it is the sender for TCP, with the bytes that were acknowledged. What a UDP sender has
+        sent does not tell what arrived.
+        """
         udp = isinstance(self.spec, UdpSpec)
         if udp or any(stream.series is not None for stream in self.receivers.values()):
             return "receiver"
@@ -119,18 +114,17 @@ class _Way(NamedTuple):
 
     @property
     def counting(self) -> dict[int, StreamReport]:
-        """Return the reports of the end that counts."""
+        """Return the reports of the end whose counts are used."""
         return self.receivers if self.counted_by == "receiver" else self.senders
 
-    def ends(self) -> tuple[analysis.course.End, analysis.course.End]:
-        """Return the sender's end and the receiver's, with the times when their hosts stood
-        still."""
+    def ends(self) -> tuple[analysis.bottleneck.End, analysis.bottleneck.End]:
+        """Return both ends, the sender first, with the times when their hosts stood still."""
         senders, receivers = list(self.senders.values()), list(self.receivers.values())
         pauses_there = pauses("sender", senders, spacing_ns(self.spec))
         pauses_here = pauses("receiver", receivers)
         return (
-            analysis.course.End(senders, self.sender_use, pauses_there),
-            analysis.course.End(receivers, self.receiver_use, pauses_here),
+            analysis.bottleneck.End(senders, self.sender_use, pauses_there),
+            analysis.bottleneck.End(receivers, self.receiver_use, pauses_here),
         )
 
 
@@ -174,11 +168,10 @@ def _pick(side: SideReport, ids: Iterable[int], role: Role) -> dict[int, StreamR
 
 def _flow(measured: Measured, way: _Way) -> Flow:
     spec = measured.spec
-    due_ns = _due_ns(spec, way.senders, way.receivers)
-    counted = _counted(way, due_ns)
+    due = due_ns(spec, way.senders, way.receivers)
+    counted = _counted(way, due)
     split = _stated_split(counted, measured.counted_ns) if counted else None
     sender, receiver = way.ends()
-    paused = (*sender.pauses, *receiver.pauses)
     return Flow(
         direction=way.direction,
         streams=tuple(_stream(way, number, split.steady if split else None) for number in way.ids),
@@ -188,32 +181,26 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         steady=split.steady if split else None,
         no_steady=None if split else _no_steady(way),
         tail=split.tail if split else None,
-        averages=_averages(
+        averages=averages(
             list(way.counting.values()) or list(way.receivers.values()),
             way.client_streams,
             measured.client_origin_ns,
-            due_ns,
+            due,
             by_url=isinstance(spec, FetchSpec),
         ),
         sender=_totals(sender.streams),
         receiver=_totals(receiver.streams),
         loss=loss.combine(spec, way.senders, way.receivers) if isinstance(spec, UdpSpec) else None,
-        limits=analysis.bottleneck.limits(
-            sender.streams,
-            receiver.streams,
-            split.steady.goodput_bps if split else None,
-            way.target_bps,
-            variation=_variation(counted.series, split.steady) if counted and split else None,
-            pauses=paused,
-        ),
-        pauses=paused,
+        limits=analysis.bottleneck.limits(sender, receiver, _steady_rate(way, counted, split)),
+        pauses=(*sender.pauses, *receiver.pauses),
         intervals=_intervals(counted, sender, receiver, way.target_bps) if counted else (),
         ceiling=flow_ceiling(spec, way.senders.values(), way.receivers.values()),
     )
 
 
 def _counted(way: _Way, due_ns: int | None) -> _Counted | None:
-    """Return what a direction was counted by, None where no end has a series."""
+    """Return the reports that a direction's figures come from; None if neither end has a
+    series."""
     reports = list(way.counting.values())
     series = analysis.series.total([s.series for s in reports if s.series is not None])
     if series is None:
@@ -231,8 +218,8 @@ def _no_steady(way: _Way) -> Literal["no_bytes", "too_short", "no_series"]:
 
 
 def _stated_split(counted: _Counted, counted_ns: int | None) -> analysis.steady.Split | None:
-    """Return the parts of a flow. The steady bitrate of a test that a look has ended is stated with
-    the margin that the look was for."""
+    """Return the parts of a flow. If `--until` ended the test, the steady bitrate is stated with
+    the margin that was asked for."""
     split, until = _split(counted, counted_ns), counted.spec.timing.until
     if split is not None and counted_ns is not None and until is not None:
         return split._replace(steady=analysis.sequential.stated(split.steady, until))
@@ -249,18 +236,25 @@ def _stream(way: _Way, number: int, whole: Steady | None) -> StreamResult:
     )
 
 
-def _variation(series: Series, whole: Steady) -> analysis.bottleneck.Variation | None:
-    curve = analysis.series.curve(series, whole.end_ns)
-    return analysis.bottleneck.variation(curve, whole.start_ns, whole.end_ns, whole.stalls)
+def _steady_rate(
+    way: _Way, counted: _Counted | None, split: analysis.steady.Split | None
+) -> analysis.bottleneck.Rate:
+    """Return the rate of the steady state, beside the rate that the user asked for."""
+    if counted is None or split is None:
+        return analysis.bottleneck.Rate(None, way.target_bps)
+    steady = split.steady
+    curve = analysis.series.curve(counted.series, steady.end_ns)
+    varied = analysis.bottleneck.variation(curve, steady.start_ns, steady.end_ns, steady.stalls)
+    return analysis.bottleneck.Rate(steady.goodput_bps, way.target_bps, varied)
 
 
 def _intervals(
     counted: _Counted,
-    sender: analysis.course.End,
-    receiver: analysis.course.End,
+    sender: analysis.bottleneck.End,
+    receiver: analysis.bottleneck.End,
     target_bps: int | None,
 ) -> tuple[FlowInterval, ...]:
-    """Return the flow in reporting periods that are long enough for a verdict."""
+    """Return the flow in reporting periods that are long enough to find a bottleneck in."""
     timing, curve = counted.spec.timing, counted.curve
     period_ns = analysis.course.joined_period_ns(
         nanoseconds(timing.interval_s), int(curve.at_ns[-1]), sender.streams
@@ -281,79 +275,12 @@ def _intervals(
     )
 
 
-def _due_ns(
-    spec: Spec, senders: dict[int, StreamReport], receivers: dict[int, StreamReport]
-) -> int | None:
-    """Return until when data were due, on the receivers' clock; None where the last ones came.
-
-    An outage at the end is a part of the test, though no byte tells of it; and so is a sender that
-    stood still until its time was over.
-    """
-    due = [
-        moment
-        for number, receiver in receivers.items()
-        if (sender := senders.get(number)) is not None and receiver.series is not None
-        for moment in (
-            _last_sent_ns(spec, sender, receiver, receiver.series),
-            _planned_end_ns(spec, sender, receiver, receiver.series),
-        )
-        if moment is not None
-    ]
-    return max(due, default=None)
-
-
-def _last_sent_ns(
-    spec: Spec, sender: StreamReport, receiver: StreamReport, series: Series
-) -> int | None:
-    """Return when the last datagrams were sent, where they never came."""
-    if not isinstance(spec, UdpSpec) or sender.datagrams is None or receiver.datagrams is None:
-        return None
-    highest = receiver.datagrams.highest_sequence
-    if highest is None or sender.datagrams.packets <= highest:
-        return None
-    if sender.series is not None and sender.last_ns is not None:
-        return series.origin_ns + sender.last_ns - sender.series.origin_ns
-    if spec.limit_s is not None:  # a plain iperf3 has sent for as long as it was told to
-        return series.origin_ns + nanoseconds(spec.timing.omit_s + spec.limit_s)
-    return None
-
-
-def _planned_end_ns(
-    spec: Spec, sender: StreamReport, receiver: StreamReport, series: Series
-) -> int | None:
-    """Return the end of the sender's time, where nothing came for long before it.
-
-    The sender has ended by its own deadline (`end_reason`): it was neither told to stop nor out of
-    bytes, so the time was the test's to the end.
-    """
-    if spec.limit_s is None or sender.end_reason != "deadline" or receiver.last_ns is None:
-        return None
-    planned = series.origin_ns + nanoseconds(spec.timing.omit_s + spec.limit_s)
-    silent_ns = planned - receiver.last_ns
-    return planned if silent_ns > PAUSE_NS + 3 * spacing_ns(spec) else None
-
-
-def spacing_ns(spec: Spec) -> int:
-    """Return the longest time between two sends of a stream that the target rate asks for."""
-    if isinstance(spec, UdpSpec):
-        if spec.target_pps:
-            return 1_000_000_000 // spec.target_pps
-        return _sending_ns(spec.datagram_bytes or MAX_DATAGRAM_BYTES, spec.target_bps)
-    if isinstance(spec, TcpSpec):
-        return _sending_ns(PIECE_BYTES, spec.target_bps or spec.options.pacing_bps)
-    return 0
-
-
-def _sending_ns(size: int, rate_bps: int | None) -> int:
-    return round(size * 8e9 / rate_bps) if rate_bps else 0
-
-
 def _split(counted: _Counted, span_ns: int | None) -> analysis.steady.Split | None:
     """Return the parts of a flow: ramp, steady state, and the tail after `span_ns`."""
     spec, series, curve = counted.spec, counted.series, counted.curve
     start = series.origin_ns + nanoseconds(spec.timing.omit_s)
     if isinstance(spec, UdpSpec) and not spec.timing.omit_s:
-        # the first datagram of each stream stands for no time before it: n of them, n - 1 gaps
+        # n datagrams span n - 1 gaps, so the bytes of the first one have no time
         start += series.width_ns
     if span_ns is None and spec.limit_s is not None:
         span_ns = nanoseconds(spec.limit_s)
@@ -400,70 +327,15 @@ def _grain(spec: Spec, senders: Sequence[StreamReport], counting: Sequence[Strea
 
 
 def _base_rtt_ns(senders: Sequence[StreamReport], counting: Sequence[StreamReport]) -> int | None:
-    """Return the path's least round-trip time: of the senders where they tell it, else of the end
-    that counted the bytes, which knows it from the handshake at the least."""
+    """Return the least round-trip time of the path, from the senders if they report it.
+
+    Else it comes from the end that counted the bytes, which knows at least that of the handshake.
+    """
     for reports in (senders, counting):
         times = [s.tcp_info.min_rtt_ns[-1] for s in reports if s.tcp_info and s.tcp_info.min_rtt_ns]
         if times := [time for time in times if time > 0]:
             return min(times)
     return None
-
-
-def _averages(
-    counted: Sequence[StreamReport],
-    client_streams: Sequence[StreamReport],
-    client_origin_ns: int | None,
-    due_ns: int | None,
-    *,
-    by_url: bool,
-) -> Averages:
-    """Return the figures that other tools would print for one direction.
-
-    All of them end at the same moment, when the last byte had arrived or was due, so that the one
-    that includes set-up can't exceed the others. That moment is on the counting side's clock; seen
-    from the client it is the same time after the client's own start signal.
-
-    Args:
-        counted: The reports of the counting side.
-        client_streams: The client's reports of the same streams.
-        client_origin_ns: The client's start signal, from its first attempt; None: unknown.
-        due_ns: When the last bytes were due that never came; None: all came.
-        by_url: A downloader gives the time of a whole transfer, also where all bytes came at once.
-            Of a test with a server, a moment with some bytes says nothing of a rate.
-    """
-    delivered = sum(s.delivered_bytes or 0 for s in counted)
-    first, last = _span(counted)
-    if last is not None:  # of datagrams, the last one stands for the time until the next
-        last = max(last, due_ns or last, *(s.counted_to_ns or 0 for s in counted))
-    after_omit = sum(s.counted_bytes or 0 for s in counted)
-    windows = [s.counted_ns for s in counted if s.counted_ns]
-    windows += [due_ns - s.counted_from_ns for s in counted if due_ns and s.counted_from_ns]
-    from_attempt = set_up = None
-    client_first, client_last = _span(client_streams)
-    if client_origin_ns is not None and client_first is not None and client_last is not None:
-        set_up = client_origin_ns + client_first
-        from_attempt = client_origin_ns + max(client_last, client_last if last is None else last)
-        if first is not None and last is not None:  # a first byte may precede the start signal
-            from_attempt = max(from_attempt, last - first)
-    from_byte = _rate(delivered, None if first is None or last is None else last - first)
-    whole = _rate(delivered, from_attempt, 1) if by_url or from_byte is not None else None
-    return Averages(
-        from_first_attempt_bps=whole,
-        from_first_byte_bps=from_byte,
-        after_omit_bps=_rate(after_omit, max(windows, default=None)),
-        set_up_ns=set_up,
-    )
-
-
-def _span(streams: Sequence[StreamReport]) -> tuple[int | None, int | None]:
-    """Return when the first and the last byte were counted (received, or acknowledged)."""
-    firsts = [s.series.origin_ns for s in streams if s.series is not None]
-    lasts = [s.last_ns for s in streams if s.last_ns is not None]
-    return min(firsts, default=None), max(lasts, default=None)
-
-
-def _rate(count: int, span_ns: int | None, least_ns: int = LEAST_STRETCH_NS) -> float | None:
-    return count * 8e9 / span_ns if span_ns is not None and span_ns >= least_ns else None
 
 
 def _totals(streams: Iterable[StreamReport]) -> Totals:

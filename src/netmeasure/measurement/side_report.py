@@ -1,4 +1,4 @@
-"""Make the report of this end on its part of a test."""
+"""Make the side report: what this end saw of a test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netmeasure.result import (
 
 
 class Reporting(Protocol):
-    """Provide what a report is made of, see `workloads.base.Workload`. All threads have ended."""
+    """Provide the streams of a report, see `workloads.base.Workload`. All threads have ended."""
 
     @property
     def origin_ns(self) -> int | None: ...
@@ -23,8 +23,8 @@ class Reporting(Protocol):
 def own_report(
     workload: Reporting | None, resources: ResourceLog, concurrent_tests: int | None = None
 ) -> SideReport:
-    """Return what this end saw of its streams, and of its host. There are no streams where the test
-    did not come to them."""
+    """Return what this end saw of its streams and its host. There are no streams if the test failed
+    before it opened them."""
     streams = workload.report() if workload is not None else ()
     origin_ns = workload.origin_ns if workload is not None else None
     spent = [s for s in streams if s.cpu_user_ns is not None]

@@ -1,4 +1,4 @@
-"""Define what the embedded servers have in common: an address, limits, a beginning and an end."""
+"""Define what the embedded servers share: address, limits, start and shutdown."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from netmeasure.spec import Family, OriginLimits
 
 
 class Origin(Listening, ABC):
-    """Serve while used as an async context manager, which raises ServeError when it can't
-    listen."""
+    """Serve clients while it is used as an async context manager. Entering it raises ServeError if
+    it can't listen."""
 
     def __init__(
         self, host: str | None, port: int, *, family: Family, limits: OriginLimits | None
@@ -29,7 +29,7 @@ class Origin(Listening, ABC):
         self._transfers = Transfers(self._limits)
         self._listeners = []
         self._acceptor: Acceptor | None = None
-        #: what serves a client at the moment; cancelled, and awaited, at the end
+        #: the tasks that serve clients now; close() cancels and awaits them
         self._tasks: set[asyncio.Task[object]] = set()
         self._closed = False
 
@@ -49,12 +49,16 @@ class Origin(Listening, ABC):
         await uninterrupted(self.close())
 
     async def close(self) -> None:
-        """Stop listening, end what is going on, join every thread. Takes well below a second."""
+        """Stop listening, end all sessions and transfers, and join every thread.
+
+        This takes well below a second.
+        """
         self._closed = True
         if self._acceptor is not None:
             self._acceptor.close()
-        await asyncio.sleep(0)  # every task has begun now, and cleans up behind itself
-        while self._tasks:  # one that ends may have begun another
+        # let every task begin, so that it closes its socket when it is cancelled
+        await asyncio.sleep(0)
+        while self._tasks:  # a task may start another one while it ends
             ended = tuple(self._tasks)
             await cancel_and_wait(*ended)
             self._tasks.difference_update(ended)
@@ -74,17 +78,17 @@ class Origin(Listening, ABC):
     async def _admitted(self, sock: socket.socket) -> None:
         try:
             await self._admit(sock)
-        except OSError:  # it has gone, or TLS failed
+        except OSError:  # the client has closed, or TLS failed
             sock.close()
 
     @abstractmethod
     def _open(self) -> None:
-        """Get ready for the first client."""
+        """Prepare for the first client."""
 
     @abstractmethod
     async def _admit(self, sock: socket.socket) -> None:
-        """Serve a client, or begin to. The socket is this method's."""
+        """Serve a client, or start to serve it. This method has to close the socket."""
 
     @abstractmethod
     async def _disconnect(self) -> None:
-        """Close what connections are left; no task serves them any more."""
+        """Close the remaining connections, whose tasks have ended."""

@@ -1,7 +1,7 @@
 """Read the names of the embedded servers' files: a name is a size, "/10G.dat" or "/bytes/1500".
 
-Sizes are written as everywhere (:func:`netmeasure.units.parse_size`): K, M, G and KiB, MiB, GiB are
-binary, KB, MB, GB decimal. One ending of letters (".dat", ".bin") may follow and means nothing.
+Sizes have the syntax of :func:`netmeasure.units.parse_size`: K, M, G and KiB, MiB, GiB are binary,
+KB, MB, GB are decimal. One extension (".dat", ".bin") may follow and is ignored.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from netmeasure.errors import SpecError
 from netmeasure.units import parse_size
 
-#: What a listing shows, of the endless number of names.
+#: The names that a listing shows; every other size is a name, too.
 SAMPLES = ("0", "1K.dat", "64K.dat", "1M.dat", "10M.dat", "100M.dat", "400M.dat", "1G.dat")
-#: Every name is there once more below this one, as a plain number of bytes.
+#: The directory in which a name is a number of bytes.
 BYTES = "bytes"
 DIRECTORIES = ("/", f"/{BYTES}")
 
@@ -22,8 +22,8 @@ _NUMBER = re.compile(rf"/{BYTES}/([0-9]{{1,20}})")
 
 
 def size_of(path: str, max_bytes: int) -> int | None:
-    """Return the size in bytes of the file that an absolute path names; None: there is no such
-    file, or it would be larger than `max_bytes`."""
+    """Return the size in bytes of the file at an absolute path; None if there is no such file, or
+    it would be larger than `max_bytes`."""
     named = _NUMBER.fullmatch(path) or _NAME.fullmatch(path)
     if named is None:
         return None

@@ -1,7 +1,7 @@
-"""Make the content of the files: one block of random bytes, again and again, without a disk.
+"""Make the content of the files: one block of random bytes, repeated, without a disk.
 
-A byte depends on its offset only, so ranges and resumed downloads fit together, and every file is
-the beginning of every larger one.
+A byte depends only on its offset. So ranges and resumed downloads fit together, and a small file is
+the beginning of a larger one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ _SEED = 0
 
 
 class Content:
-    """Hold the content of the files, made once per server. It is the same in every process, so that
-    a test can know it."""
+    """Hold the content of the files, made once per server.
+
+    It is the same in every process, so that a test can compare it.
+    """
 
     def __init__(self) -> None:
         block = random.Random(_SEED).randbytes(BLOCK_BYTES)

@@ -1,4 +1,4 @@
-"""Open FTP's passive ports: one for each data connection, of a range or any free one."""
+"""Listen for the data connections of FTP's passive mode, each on its own port."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from netmeasure.errors import SpecError
 
 
 class PassivePorts:
-    """Open listeners, each on a port of its own; with a range, on its ports in turn."""
+    """Open listeners on the ports of a range in turn, or on any free ports."""
 
     def __init__(self, bounds: tuple[int, int] | None) -> None:
-        """`bounds` are the lowest and the highest port. SpecError if they make no sense."""
+        """Take the lowest and the highest port. Raises SpecError if they form no range."""
         if bounds is not None and not 1 <= bounds[0] <= bounds[1] <= 65_535:
             raise SpecError(
                 f"passive ports are {bounds[0]}-{bounds[1]}: it must be a range within 1-65535"
@@ -24,8 +24,8 @@ class PassivePorts:
         self._next = 0
 
     def open(self, family: int, local: Sequence[object]) -> socket.socket | None:
-        """Return a listener on the address of `local`, a socket's name; None when all ports are
-        taken."""
+        """Return a listener on the address of `local`, a socket's name; None if no port is
+        free."""
         ports: Sequence[int] = (0,) if self._ports is None else self._ports
         for _ in ports:
             port = ports[self._next % len(ports)]
@@ -38,8 +38,8 @@ class PassivePorts:
         return None
 
 
-class DataDoor:
-    """Wait for one connection from the host that the control connection comes from."""
+class DataListener:
+    """Accept one data connection, from the host of the control connection."""
 
     def __init__(self, listener: socket.socket, peer_host: str) -> None:
         self.port = int(listener.getsockname()[1])
@@ -47,16 +47,16 @@ class DataDoor:
         self._peer_host = peer_host
         self._sock: socket.socket | None = None
         self._arrived = asyncio.Event()
-        # not by an awaited accept: its cancellation could lose what had just been accepted
+        # a cancelled `await sock_accept()` could lose a connection that has just been accepted
         asyncio.get_running_loop().add_reader(listener, self._accept)
 
     def _accept(self) -> None:
         assert self._listener is not None
         try:
             sock, peer = self._listener.accept()
-        except OSError:  # reset while it waited
+        except OSError:  # the client reset the connection before it was accepted
             return
-        if peer[0] != self._peer_host:  # another host's, which guessed the port
+        if peer[0] != self._peer_host:  # another host has guessed the port
             sock.close()
             return
         self._sock = sock
@@ -64,8 +64,8 @@ class DataDoor:
         self._arrived.set()
 
     async def connection(self, deadline_s: float) -> socket.socket:
-        """Return the connection, which is the caller's from now on. TimeoutError when none
-        comes."""
+        """Return the connection, which the caller has to close. Raises TimeoutError if none comes
+        in time."""
         async with asyncio.timeout(deadline_s):
             await self._arrived.wait()
         sock, self._sock = self._sock, None

@@ -1,4 +1,4 @@
-"""Serve one FTP client: its commands in their order, and at most one transfer at a time."""
+"""Serve one FTP client: its commands in order, and at most one transfer at a time."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import posixpath
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.errors import BusyOriginError
 from netmeasure.origins.catalog import DIRECTORIES, SAMPLES, size_of
-from netmeasure.origins.ftp_ports import DataDoor, PassivePorts
+from netmeasure.origins.ftp_ports import DataListener, PassivePorts
 from netmeasure.origins.transfers import Transfers
 from netmeasure.spec import OriginLimits
 
 LINE_BYTES = 4096
 _FEATURES = ("EPSV", "REST STREAM", "SIZE", "TVFS", "UTF8")
-#: What a client may say before it has logged in.
-_FOR_STRANGERS = frozenset({"USER", "PASS", "QUIT", "FEAT", "OPTS", "NOOP", "SYST", "AUTH"})
-#: RFC 2428: the protocols of EPSV.
+#: The commands that need no login.
+_WITHOUT_LOGIN = frozenset({"USER", "PASS", "QUIT", "FEAT", "OPTS", "NOOP", "SYST", "AUTH"})
+#: The network protocols of EPSV (RFC 2428).
 _EPSV_FAMILY = {"1": socket.AF_INET, "2": socket.AF_INET6}
 
 Command = Callable[[str], Coroutine[Any, Any, None]]
 
 
-class _Bye(Exception):  # noqa: N818  (no error)
+class _EndOfSession(Exception):  # noqa: N818  (no error)
     """End the session: the last reply has been sent."""
 
 
@@ -39,30 +39,32 @@ class _RefusedError(Exception):
         self.code = code
 
 
+class Shared(NamedTuple):
+    """Hold what all sessions of a server share."""
+
+    limits: OriginLimits
+    transfers: Transfers
+    ports: PassivePorts
+    passive_address: str | None
+    users: Mapping[str, str] | None
+
+
 class FtpSession:
+    """Serve one client on its control connection."""
+
     def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        *,
-        limits: OriginLimits,
-        transfers: Transfers,
-        ports: PassivePorts,
-        passive_address: str | None,
-        users: Mapping[str, str] | None,
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, shared: Shared
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._limits = limits
-        self._transfers = transfers
-        self._ports = ports
-        self._passive_address = passive_address
-        self._users = users
+        self._shared = shared
+        self._limits = shared.limits
+        self._transfers = shared.transfers
         self._local = writer.get_extra_info("sockname")
         peer = writer.get_extra_info("peername")
-        self._peer_host: str = peer[0] if peer else ""  # none if it has gone already
+        self._peer_host: str = peer[0] if peer else ""  # empty if the client has already closed
         self._reading: asyncio.Task[bytes] | None = None
-        self._door: DataDoor | None = None
+        self._listener: DataListener | None = None
         self._user: str | None = None
         self._logged_in = False
         self._directory = "/"
@@ -87,7 +89,7 @@ class FtpSession:
             "REST": self._restart_at,
             "EPSV": self._extended_passive,
             "PASV": self._passive,
-            "ABOR": self._always(226, "nothing is going on any more"),
+            "ABOR": self._always(226, "no transfer is running"),
             "RETR": self._retrieve,
             "STOR": self._store,
             "APPE": self._store,
@@ -95,7 +97,7 @@ class FtpSession:
             "NLST": self._name_list,
         }
 
-    # ---- the conversation -----------------------------------------------------------------------
+    # ---- the control connection -----------------------------------------------------------------
 
     async def run(self, *, crowded: bool) -> None:
         """Serve the client until it leaves or the server ends it. Raises only CancelledError."""
@@ -109,14 +111,14 @@ class FtpSession:
                 while (line := await self._command()) is not None:
                     await self._obey(line)
             ended = True
-        except _Bye:
+        except _EndOfSession:
             ended = True
         except OSError:
-            pass  # the client has gone, or takes no answer; TimeoutError is one, too
+            pass  # the client has closed or does not read the reply (TimeoutError is an OSError)
         finally:
             if self._reading is not None:
                 await cancel_and_wait(self._reading)
-            self._close_door()
+            self._stop_listening()
             if ended:
                 self._writer.close()
             else:
@@ -124,13 +126,13 @@ class FtpSession:
 
     def _set_up(self) -> None:
         sock = self._writer.get_extra_info("socket")
-        # ABOR comes as urgent data, which would otherwise lack its last byte
+        # clients send ABOR as urgent data, of which recv() would otherwise skip the last byte
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._writer.transport.set_write_buffer_limits(0)  # drain() waits for all of it
+        self._writer.transport.set_write_buffer_limits(0)  # drain() waits until all is sent
 
     async def _reply(self, code: int, text: str, *lines: str) -> None:
-        """Send one line, or `text`, `lines` and an end as a reply of several (RFC 959, 4.2)."""
+        """Send a reply of one line, or one of several that begins with `text` (RFC 959, 4.2)."""
         reply = f"{code} {text}\r\n"
         if lines:
             reply = f"{code}-{text}\r\n" + "".join(f" {line}\r\n" for line in lines)
@@ -146,17 +148,17 @@ class FtpSession:
         return self._reading
 
     async def _command(self) -> str | None:
-        """Return the next line; None when there is none."""
+        """Return the next command line; None if the client closed or sent none in time."""
         reading = self._read()
         await asyncio.wait({reading}, timeout=self._limits.idle_s)
         if not reading.done():
-            await self._reply(421, f"nothing heard for {self._limits.idle_s:g} s")
+            await self._reply(421, f"no command for {self._limits.idle_s:g} s")
             return None
         self._reading = None
         try:
             line = reading.result()
         except ValueError:
-            await self._reply(500, "a command is not that long")
+            await self._reply(500, f"the command has more than {LINE_BYTES} bytes")
             return None
         return _text(line) if line.endswith(b"\n") else None
 
@@ -166,8 +168,8 @@ class FtpSession:
         command = self._commands.get(name)
         try:
             if command is None:
-                raise _RefusedError(502, "not known here")
-            if not self._logged_in and name not in _FOR_STRANGERS:
+                raise _RefusedError(502, "unknown command")
+            if not self._logged_in and name not in _WITHOUT_LOGIN:
                 raise _RefusedError(530, "log in first")
             await command(rest)
         except _RefusedError as refusal:
@@ -175,7 +177,7 @@ class FtpSession:
         except BusyOriginError:
             await self._reply(450, "too many transfers, try again later")
         if name not in ("REST", "TYPE", "MODE", "STRU", "PASV", "EPSV", "NOOP", "SIZE"):
-            self._restart = 0  # it is for the transfer that follows, and for no other
+            self._restart = 0  # REST counts only for the next transfer
 
     # ---- simple commands ------------------------------------------------------------------------
 
@@ -195,24 +197,27 @@ class FtpSession:
 
     async def _user_name(self, name: str) -> None:
         self._user, self._logged_in = name, False
-        await self._reply(331, "any password will do" if self._users is None else "password?")
+        await self._reply(
+            331, "any password will do" if self._shared.users is None else "password?"
+        )
 
     async def _password(self, password: str) -> None:
         if self._user is None:
             raise _RefusedError(503, "USER first")
-        if self._users is not None and self._users.get(self._user) != password:
+        users = self._shared.users
+        if users is not None and users.get(self._user) != password:
             raise _RefusedError(530, "wrong name or password")
         self._logged_in = True
         await self._reply(230, "welcome")
 
     async def _quit(self, _: str) -> None:
         await self._reply(221, "goodbye")
-        raise _Bye
+        raise _EndOfSession
 
     async def _options(self, option: str) -> None:
         if option.upper() != "UTF8 ON":
             raise _RefusedError(501, "no such option")
-        await self._reply(200, "always")
+        await self._reply(200, "UTF-8 is always on")
 
     async def _features(self, _: str) -> None:
         await self._reply(211, "features", *_FEATURES)
@@ -255,63 +260,63 @@ class FtpSession:
 
     async def _extended_passive(self, protocol: str) -> None:
         family = self._family()
-        if protocol.upper() == "ALL":  # RFC 2428, 4: a promise of the client's
+        if protocol.upper() == "ALL":  # the client will use EPSV only (RFC 2428, 4)
             await self._reply(200, "done")
             return
         if protocol and _EPSV_FAMILY.get(protocol) != family:
-            mine = next(number for number, kind in _EPSV_FAMILY.items() if kind == family)
-            raise _RefusedError(522, f"only this protocol: ({mine})")
-        port = self._open_door()
-        await self._reply(229, f"connect to (|||{port}|)")
+            ours = next(number for number, kind in _EPSV_FAMILY.items() if kind == family)
+            raise _RefusedError(522, f"use protocol ({ours})")
+        port = self._listen()
+        await self._reply(229, f"entering extended passive mode (|||{port}|)")
 
     async def _passive(self, _: str) -> None:
         if self._family() != socket.AF_INET:
             raise _RefusedError(425, "PASV is for IPv4, use EPSV")
-        port = self._open_door()
-        host = self._passive_address or self._local[0]
+        port = self._listen()
+        host = self._shared.passive_address or self._local[0]
         numbers = (*ipaddress.IPv4Address(host).packed, port >> 8, port & 0xFF)
-        await self._reply(227, f"connect to ({','.join(map(str, numbers))})")
+        await self._reply(227, f"entering passive mode ({','.join(map(str, numbers))})")
 
     def _family(self) -> int:
         return int(self._writer.get_extra_info("socket").family)
 
-    def _open_door(self) -> int:
-        self._close_door()
+    def _listen(self) -> int:
+        self._stop_listening()
         try:
-            listener = self._ports.open(self._family(), self._local)
+            sock = self._shared.ports.open(self._family(), self._local)
         except OSError:
-            listener = None
-        if listener is None:
+            sock = None
+        if sock is None:
             raise _RefusedError(425, "no port is free")
-        self._door = DataDoor(listener, self._peer_host)
-        return self._door.port
+        self._listener = DataListener(sock, self._peer_host)
+        return self._listener.port
 
-    def _close_door(self) -> None:
-        if self._door is not None:
-            self._door.close()
-            self._door = None
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     async def _data_connection(self) -> socket.socket:
-        door = self._door
-        if door is None:
+        listener = self._listener
+        if listener is None:
             raise _RefusedError(425, "PASV or EPSV first")
         try:
-            return await door.connection(self._limits.connect_s)
+            return await listener.connection(self._limits.connect_s)
         except TimeoutError:
             raise _RefusedError(425, "no data connection came") from None
         finally:
-            self._close_door()
+            self._stop_listening()
 
     # ---- transfers ------------------------------------------------------------------------------
 
     async def _abortable(self, transfer: Coroutine[Any, Any, None]) -> None:
-        """Let a transfer go on until its end, ABOR, or the end of the control connection. Any other
-        command has to wait."""
+        """Run a transfer until its end, ABOR, or the end of the control connection. Any other
+        command waits until the transfer has ended."""
         task = asyncio.create_task(transfer)
         reading = self._read()
         try:
             await asyncio.wait({task, reading}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and not _is_to_end(reading):
+            if not task.done() and not _must_end(reading):
                 await asyncio.wait({task})
         finally:
             task.cancel()
@@ -342,11 +347,11 @@ class FtpSession:
 
     async def _receive(self) -> None:
         with await self._data_connection() as sock:
-            await self._reply(150, "go on")
+            await self._reply(150, "ready to receive")
             end, count = await self._transfers.receive(sock)
         if end != "complete":
             raise _RefusedError(426, f"the transfer {end} after {count} bytes")
-        await self._reply(226, f"{count} bytes received and thrown away")
+        await self._reply(226, f"{count} bytes received and discarded")
 
     async def _list(self, options: str) -> None:
         await self._abortable(self._send_listing(self._listed(options), _long))
@@ -355,7 +360,7 @@ class FtpSession:
         await self._abortable(self._send_listing(self._listed(options), lambda name, _: name))
 
     def _listed(self, options: str) -> dict[str, int]:
-        """Names and sizes that LIST and NLST show; what begins with a dash is meant for ls(1)."""
+        """Return names and sizes for LIST and NLST. Words with a dash are options of ls(1)."""
         name = " ".join(word for word in options.split() if not word.startswith("-"))
         path = self._path(name)
         if path == "/":
@@ -365,7 +370,7 @@ class FtpSession:
     async def _send_listing(self, files: dict[str, int], line: Callable[[str, int], str]) -> None:
         text = "".join(f"{line(name, size)}\r\n" for name, size in files.items())
         with await self._data_connection() as sock:
-            await self._reply(150, "here it comes")
+            await self._reply(150, "sending the listing")
             sock.setblocking(False)
             try:
                 async with asyncio.timeout(self._limits.stall_s):
@@ -376,17 +381,17 @@ class FtpSession:
 
 
 def _long(name: str, size: int) -> str:
-    """Format a line of LIST as `ls -l` does: there is no other standard that all clients know."""
+    """Format a line of LIST as `ls -l` does, which is the format that all clients know."""
     return f"-r--r--r-- 1 ftp ftp {size:>14} Jan  1  2024 {name}"
 
 
 def _text(line: bytes) -> str:
-    """Return a command line without its end and without the Telnet controls before an ABOR."""
+    """Return a command line without its line end and the Telnet controls before an ABOR."""
     return line.lstrip(bytes(range(0xF0, 0x100))).decode(errors="replace").strip("\r\n")
 
 
-def _is_to_end(reading: asyncio.Task[bytes]) -> bool:
-    """Return whether what was read ends the transfer: ABOR, or the client has gone."""
+def _must_end(reading: asyncio.Task[bytes]) -> bool:
+    """Return whether the transfer must end: the client has sent ABOR or closed."""
     if reading.exception() is not None:
         return True
     line = reading.result()

@@ -21,7 +21,7 @@ from netmeasure.spec import Family, OriginLimits
 
 #: Up to this size a body goes out together with its header; a thread would cost more than it saves.
 SMALL_BYTES = 256 * 1024
-#: How long an unwanted request body is read, so that the answer arrives before the close.
+#: How long the body of a refused request is read, so that the answer arrives before the close.
 LINGER_S = 1.0
 _SHUTDOWN_S = 0.1
 #: A misbehaving client must not cause a traceback on standard error.
@@ -29,9 +29,9 @@ _SILENT = logging.Logger("netmeasure.origins.http", logging.CRITICAL + 1)
 
 
 class HttpOrigin(Origin):
-    """Serve GET and HEAD, also of a range, of any name in :mod:`netmeasure.origins.catalog`, and
-    PUT and POST to any name: the body is counted and discarded. /healthz answers while the server
-    runs, /readyz as `ready` decides; no file has these names."""
+    """Serve GET and HEAD of any name in :mod:`netmeasure.origins.catalog`, also of a range, and PUT
+    and POST to any name. Uploaded bodies are counted and discarded. GET /healthz returns 200 while
+    the server runs, GET /readyz returns 200 or 503 as `ready` decides."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class HttpOrigin(Origin):
         self._tls = tls
         self._ready = ready
 
-    # ---- life -----------------------------------------------------------------------------------
+    # ---- clients --------------------------------------------------------------------------------
 
     def _open(self) -> None:
         self._web = web.Server(
@@ -56,7 +56,7 @@ class HttpOrigin(Origin):
             logger=_SILENT,
             keepalive_timeout=self._limits.idle_s,
             lingering_time=LINGER_S,
-            auto_decompress=False,  # bytes are counted as they came
+            auto_decompress=False,  # count the bytes on the wire
         )
 
     async def _admit(self, sock: socket.socket) -> None:
@@ -74,7 +74,7 @@ class HttpOrigin(Origin):
     async def _disconnect(self) -> None:
         for connection in self._web.connections:
             if connection.transport is not None:
-                connection.transport.abort()  # a close would wait for a client that does not read
+                connection.transport.abort()  # close() would wait for a client that does not read
         await self._web.shutdown(_SHUTDOWN_S)
 
     # ---- requests -------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class HttpOrigin(Origin):
                 raise _BodyCutShortError
             return await self._answer(request)
         except (OSError, _BodyCutShortError):  # ConnectionError and TimeoutError are OSErrors
-            _abort(request)  # a body can't be ended any other way before its length is reached
+            _abort(request)  # HTTP has no other way to end a body before its announced length
             response = web.StreamResponse()
             response.force_close()
             return response
@@ -126,7 +126,7 @@ class HttpOrigin(Origin):
             return await self._whole(request, _text(404, reason))
         headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         status, offset, length = 200, 0, size
-        # If-Range names a version of the file; we give none out, so it can't be the right one
+        # If-Range names a version of the file; this server names none, so none can match
         if "If-Range" not in request.headers:
             try:
                 part = parse_range(request.headers.get("Range"), size)
@@ -152,7 +152,7 @@ class HttpOrigin(Origin):
     async def _whole(
         self, request: web.BaseRequest, response: web.StreamResponse
     ) -> web.StreamResponse:
-        """Send a response that aiohttp has all of, within the stall deadline."""
+        """Send a response whose body aiohttp holds, within the stall deadline."""
         async with asyncio.timeout(self._limits.stall_s):
             await response.prepare(request)
             await response.write_eof()
@@ -175,7 +175,7 @@ class HttpOrigin(Origin):
             return
         with share(transport) as sock:
             reading = transport.is_reading()
-            # a transport that reads would meet a blocking socket
+            # the native loop makes the socket blocking, so the transport must not read from it
             transport.pause_reading()
             end = await self._transfers.send(sock, offset, length, close=False)
             if end != "complete":
@@ -184,7 +184,7 @@ class HttpOrigin(Origin):
                 transport.resume_reading()
 
     async def _write(self, response: web.StreamResponse, offset: int, length: int) -> None:
-        """Send a body over TLS: through aiohttp, block by block."""
+        """Send a body over TLS, block by block through aiohttp."""
         sent = 0
         while sent < length:
             view = self._transfers.content.view(offset + sent, min(length - sent, BLOCK_BYTES))
@@ -195,7 +195,7 @@ class HttpOrigin(Origin):
     async def _upload(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # that was not the response
+            request.writer.output_size = 0  # aiohttp must not take the 100 for the response
         length = request.content_length
         if self._tls is None and length is not None and length > SMALL_BYTES:
             count, keep = await self._receive(request, length), False
@@ -207,7 +207,7 @@ class HttpOrigin(Origin):
         return await self._whole(request, response)
 
     async def _read(self, request: web.BaseRequest) -> int:
-        """Read a body that is small, chunked or comes over TLS: through aiohttp."""
+        """Read a body through aiohttp: a small one, a chunked one, or one over TLS."""
         count = 0
         while True:
             async with asyncio.timeout(self._limits.stall_s):
@@ -217,8 +217,8 @@ class HttpOrigin(Origin):
             count += len(data)
 
     async def _receive(self, request: web.BaseRequest, length: int) -> int:
-        """Receive a plain body of known length. aiohttp never hears of what is received here, so
-        the connection can't be used again."""
+        """Receive a plain body of known length by the native loop. aiohttp does not see it, so the
+        connection can't be used again."""
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
@@ -239,7 +239,7 @@ class HttpOrigin(Origin):
 
 
 class _BodyCutShortError(Exception):
-    """Report that the client left, or stalled, before the end of a body."""
+    """Report that the client closed or stalled before the end of a body."""
 
 
 def _text(status: int, text: str, kind: str = "text/plain") -> web.Response:
@@ -252,8 +252,8 @@ def _abort(request: web.BaseRequest) -> None:
 
 
 async def _flush(request: web.BaseRequest, transport: asyncio.Transport) -> None:
-    """Wait until the transport has given everything to the kernel: what it still held would arrive
-    in the middle of a body that the native loop sends."""
+    """Wait until the kernel has all bytes of the transport. Bytes that it still held would arrive
+    in the middle of the body that the native loop sends."""
     transport.set_write_buffer_limits(0)
     await request.writer.drain()
     if transport.is_closing() or transport.get_write_buffer_size():
@@ -270,7 +270,13 @@ def serve_http(
     tls: ssl.SSLContext | None = None,
     ready: Callable[[], bool] | None = None,
 ) -> HttpOrigin:
-    """Return an HTTP server for `async with`: `origin.address`, `origin.port`. Port 0 takes a free
-    one; host None is every address. `ready` decides between 200 and 503 for GET /readyz. Raises
-    ServeError when it can't listen."""
+    """Return an HTTP server for `async with`; its address is in `origin.address` and `origin.port`.
+
+    The server raises ServeError when it can't listen.
+
+    host   the address to listen on; None: all addresses
+    port   the port to listen on; 0: a free one
+    tls    the context for HTTPS; None: plain HTTP
+    ready  decides between 200 and 503 for GET /readyz; None: always 200
+    """
     return HttpOrigin(host, port, family=family, limits=limits, tls=tls, ready=ready)

@@ -1,4 +1,4 @@
-"""Read the Range header (RFC 9110, section 14): one range of bytes, or the whole."""
+"""Read the Range header of HTTP (RFC 9110, section 14): one range of bytes, or the whole file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ _RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,19})-([0-9]{0,19})\s*", re.IGNORECASE
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """(offset, length) that a Range header asks for; None for the whole, which is also the answer
-    to several ranges and to what can't be understood, as the standard allows. A range without a
-    byte of the file is an UnsatisfiableRangeError: status 416."""
+    """Return the offset and length that a Range header asks for; None for the whole file.
+
+    Several ranges and a header that can't be parsed also mean the whole file, as the standard
+    allows. Raises UnsatisfiableRangeError, which becomes status 416, if no byte of the file is in
+    the range.
+    """
     match = _RANGE.fullmatch(header) if header is not None else None
     if match is None or match[1] == match[2] == "":
         return None
     if match[1] == "":  # the last bytes
         length = min(int(match[2]), size)
         if length == 0:
-            raise UnsatisfiableRangeError("the last 0 bytes are none")
+            raise UnsatisfiableRangeError("the range has no bytes")
         return size - length, length
     first = int(match[1])
     last = int(match[2]) if match[2] else size - 1

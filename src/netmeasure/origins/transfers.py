@@ -1,8 +1,7 @@
-"""Move bodies between the native loops and a socket: counted, watched, and ended at shutdown.
+"""Send and receive the bodies of the embedded servers by native loops.
 
-No byte of such a body passes through Python. The socket may be a duplicate of one that an asyncio
-transport owns: O_NONBLOCK belongs to the open file, which both share, so it is put back before the
-transport may read or write again.
+Such a body does not pass through Python. The socket may be a duplicate of one that an asyncio
+transport owns. The two share O_NONBLOCK, so it is set again before the transport may read or write.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from netmeasure.errors import BusyOriginError
 from netmeasure.origins.content import Content
 from netmeasure.spec import OriginLimits
 
-#: A transfer that moves nothing is looked at so many times before it is given up.
+#: A transfer has stalled when so many looks in a row have found no new bytes.
 _LOOKS = 4
-#: The series of these streams are not read: the least number of buckets.
+#: The least number of buckets, since the series of these streams is not used.
 _BUCKETS = 2
 
 End = Literal["complete", "stalled", "failed"]
 
 
 class Transfers:
-    """Keep the transfers of one server. All of them end when their tasks are cancelled."""
+    """Run the transfers of one server. A transfer ends when its task is cancelled."""
 
     def __init__(self, limits: OriginLimits) -> None:
         self._limits = limits
@@ -40,9 +39,9 @@ class Transfers:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold a place for one transfer. Raises BusyOriginError when there are too many."""
+        """Count one transfer as running. Raises BusyOriginError if the limit is reached."""
         if self._running >= self._limits.max_transfers:
-            raise BusyOriginError(f"{self._running} transfers are going on")
+            raise BusyOriginError(f"{self._running} transfers are running, which is the limit")
         self._running += 1
         try:
             yield
@@ -50,9 +49,9 @@ class Transfers:
             self._running -= 1
 
     async def send(self, sock: socket.socket, offset: int, length: int, *, close: bool) -> End:
-        """Send that part of the content. With `close` the end of the data is marked by a FIN, and
-        waited for until the peer has it all."""
-        if length == 0:  # a budget of 0 would be none at all
+        """Send a part of the content. With `close`, send a FIN at its end, and wait until the peer
+        has acknowledged everything."""
+        if length == 0:  # for the native sender, 0 means no limit
             if close:
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_WR)
@@ -63,7 +62,7 @@ class Transfers:
             sock.fileno(),
             payload=self.content.cycle(offset),
             half_close=close,
-            # longer than the stall deadline, which ends it first
+            # longer than the stall deadline, so that the latter decides
             drain_ns=round(2 * self._limits.stall_s * SECOND_NS) if close else 0,
             buckets=_BUCKETS,
         )
@@ -71,8 +70,8 @@ class Transfers:
         return "failed" if end == "complete" and sender.bytes != length else end
 
     async def receive(self, sock: socket.socket, limit_bytes: int = 0) -> tuple[End, int]:
-        """Read to the end of the stream, or exactly so many bytes, and throw them away; how many
-        that were."""
+        """Receive and discard bytes to the end of the stream, or exactly `limit_bytes`. Return how
+        the transfer ended and the number of bytes."""
         group = Group()
         receiver = Receiver(group, sock.fileno(), limit_bytes=limit_bytes, buckets=_BUCKETS)
         end = await self._run(group, receiver, sock)
@@ -87,14 +86,14 @@ class Transfers:
         try:
             try:
                 thread.start()
-            except RuntimeError:  # as many threads as the system allows
+            except RuntimeError:  # the system allows no more threads
                 return "failed"
             group.open()
             ended = await self._watch(thread, loop)
         finally:
             if not ended:
                 group.abort()
-                with suppress(OSError):  # not connected any more: then nothing blocks on it
+                with suppress(OSError):  # already disconnected: then no thread blocks on it
                     sock.shutdown(socket.SHUT_RDWR)
             await uninterrupted(thread.join())
             with suppress(OSError):
@@ -104,7 +103,7 @@ class Transfers:
         return "failed" if loop.reason == "error" else "complete"
 
     async def _watch(self, thread: TrafficThread, loop: Stream) -> bool:
-        """Wait for the end; False when nothing has moved for the stall deadline."""
+        """Wait for the end of a transfer. Return False if no bytes moved for the stall deadline."""
         moved, quiet = -1, 0
         while quiet < _LOOKS:
             with suppress(TimeoutError):

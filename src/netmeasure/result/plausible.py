@@ -13,6 +13,7 @@ from itertools import pairwise
 import msgspec
 
 from netmeasure.errors import ResultFormatError
+from netmeasure.result.bottleneck import Limits
 from netmeasure.result.ceiling import Ceiling
 from netmeasure.result.datagrams import DatagramHistory
 from netmeasure.result.flows import FlowInterval
@@ -98,6 +99,15 @@ def _ceiling(value: Ceiling) -> str:
     )
 
 
+def _limits(value: Limits) -> str:
+    """Check that no figure is below 0: they are shares of time, delays and amounts."""
+    for name in value.__struct_fields__:
+        figure = getattr(value, name)
+        if isinstance(figure, int | float) and figure < 0:
+            return f"{name} is {figure}: it can't be below 0"
+    return ""
+
+
 def _positive(value: msgspec.Struct, *names: str) -> str:
     """Check that these fields are above 0."""
     for name in names:
@@ -111,6 +121,7 @@ _RULES: dict[type, Callable[..., str]] = {
     DatagramHistory: _columns,
     FlowInterval: _stretch,
     HostUse: lambda value: _positive(value, "duration_ns", "cpus"),
+    Limits: _limits,
     Pause: _stretch,
     Resources: _resources,
     Series: lambda value: _positive(value, "width_ns"),

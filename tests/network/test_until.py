@@ -91,8 +91,9 @@ def test_a_clean_link_is_known_within_five_seconds(
     truth_bps = network.payload_ceiling_bps(RATE)
     begin = time.monotonic()
     result = measured(here, network, nm.TcpSpec(timing=UNTIL, options=CUBIC), server.port)
-    assert time.monotonic() - begin < 5
-    check_ended_itself(result, truth_bps)
+    took_s = time.monotonic() - begin
+    check_ended_itself(result, truth_bps)  # it counted less than five seconds
+    assert took_s < CAP_S
     assert holds(result.steady, truth_bps)
     assert {stream.sender.end_reason for stream in result.flow.streams if stream.sender} == {
         "stopped"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 import netmeasure as nm
+from netmeasure.protocol import Connection, Kind, PeerResults, Side, connection
 from support.hostile_client import (
     EXCHANGE_RESULTS,
     IPERF_DONE,
@@ -25,6 +29,7 @@ from support.hostile_client import (
     results,
     watched,
 )
+from support.optional import known
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -151,3 +156,82 @@ def test_the_server_closes_at_once_after_iperf_done(run: RunLoop) -> None:
             it.results.clear()
 
     run(main())
+
+
+def test_a_message_that_is_longer_than_its_test_can_give(run: RunLoop) -> None:
+    """It is refused by its announced length, and nothing of it is kept."""
+
+    async def main() -> None:
+        async with watched() as it:
+            with Peer(it) as peer:
+                await after_test_end(peer)
+                await peer.send((2**24 - 1).to_bytes(4, "big") + b'{"a":[')
+                await peer.expect_end()
+            result = await it.failed("remote_protocol")
+            assert "announced client results of 16777215 bytes" in known(result.error).message
+
+    run(main())
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["good", "nonsense"])
+def test_a_large_message_is_decoded_beside_the_event_loop(
+    run: RunLoop, monkeypatch: pytest.MonkeyPatch, good: bool
+) -> None:
+    threads: list[threading.Thread] = []
+    decode = PeerResults.decode
+
+    def noted(data: bytes) -> PeerResults:
+        threads.append(threading.current_thread())
+        return decode(data)
+
+    monkeypatch.setitem(connection._DECODERS, Kind.CLIENT_RESULTS, noted)
+    told = framed(results(5000))[4:] if good else b'{"streams":['
+    told = len(told.ljust(300_000)).to_bytes(4, "big") + told.ljust(300_000)
+
+    async def main() -> None:
+        async with watched() as it:
+            with Peer(it) as peer:
+                await after_test_end(peer)
+                await peer.send(told)
+                if good:
+                    assert (await peer.take_results())["streams"][0]["bytes"] == 5000
+                    await peer.send(IPERF_DONE)
+                await peer.expect_end()
+            await it.idle()
+            assert [result.complete for result in it.results] == [good]
+            it.results.clear()
+
+    run(main())
+    assert threads[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize("nonsense", [b"{bad}", b'{"streams":['.ljust(400_000)], ids=["S", "L"])
+def test_a_session_is_given_back_when_its_client_is_gone(
+    run: RunLoop, monkeypatch: pytest.MonkeyPatch, nonsense: bytes
+) -> None:
+    """No reference keeps it: neither an exception's traceback nor a circle of its parts."""
+    seen: list[weakref.ref[Connection]] = []
+    start = Connection.__init__
+
+    def noted(self: Connection, side: Side) -> None:
+        seen.append(weakref.ref(self))
+        start(self, side)
+
+    async def main() -> None:
+        async with watched() as it:
+            with monkeypatch.context() as patch, Peer(it) as peer:
+                patch.setattr(Connection, "__init__", noted)
+                await after_test_end(peer)
+                await peer.send(framed(nonsense))
+                await peer.expect_end()
+            await it.failed("remote_protocol")
+            for _ in range(5):  # the done-callbacks of the session's tasks
+                await asyncio.sleep(0)
+            assert [ref() for ref in seen] == [None]
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from dialogue import (
     COOKIE,
@@ -36,6 +37,7 @@ from netmeasure.protocol import (
     ServerError,
     Side,
     State,
+    results_limit_bytes,
 )
 
 DIALOGUES = pytest.mark.parametrize(
@@ -390,13 +392,52 @@ def test_impossible_lengths(side: Side, state: State, head: bytes, length: int) 
     ("side", "state"), [(Side.SERVER, State.EXCHANGING), (Side.CLIENT, State.ANSWERING)]
 )
 def test_the_length_of_results(side: Side, state: State) -> None:
-    connection = end_at(state, side)
-    connection.receive_data((2**24 - 1).to_bytes(4, "big"))
-    assert isinstance(connection.next_message(), NeedData)
+    """It follows from the streams that were agreed on: one of them here."""
+    limit = results_limit_bytes(1)
+    for length, fits in ((limit, True), (limit + 1, False), (2**24 - 1, False)):
+        connection = end_at(state, side)
+        connection.receive_data(length.to_bytes(4, "big"))
+        if fits:
+            assert isinstance(connection.next_message(), NeedData)
+        else:
+            with pytest.raises(RemoteProtocolError, match=f"of {length} bytes.* 1 to {limit} "):
+                connection.next_message()
     connection = end_at(state, side)
     connection.receive_data((2**24).to_bytes(4, "big"))
     with pytest.raises(RemoteProtocolError, match="byte 0x01"):
         connection.next_message()
+
+
+def test_more_streams_may_say_more() -> None:
+    sizes = [results_limit_bytes(streams) for streams in (1, 2, 8, 64, 128, 256)]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 4 * 2**20
+
+
+@pytest.mark.parametrize(("output", "length"), [(True, 2**24 - 1), (False, results_limit_bytes(1))])
+def test_a_server_may_say_much_where_its_output_was_asked_for(output: bool, length: int) -> None:
+    connection = end_at(State.ASKED, Side.CLIENT)
+    asked = PAYLOADS[Kind.PARAMETERS]
+    connection.send(Kind.PARAMETERS, msgspec.structs.replace(asked, get_server_output=output))
+    assert isinstance(asked, Parameters)
+    connection.state = State.ANSWERING
+    connection.receive_data(length.to_bytes(4, "big"))
+    assert isinstance(connection.next_message(), NeedData)
+    connection = end_at(State.ASKED, Side.CLIENT)
+    connection.send(Kind.PARAMETERS, msgspec.structs.replace(asked, get_server_output=output))
+    connection.state = State.ANSWERING
+    connection.receive_data((length + 1).to_bytes(4, "big"))
+    with pytest.raises(RemoteProtocolError):
+        connection.next_message()
+
+
+def test_no_more_is_kept_than_is_due() -> None:
+    """A peer may be a step ahead, and not megabytes."""
+    connection = end_at(State.RUNNING, Side.SERVER)
+    for _ in range(32):
+        connection.receive_data(bytes(4096))
+    with pytest.raises(RemoteProtocolError, match="too much"):
+        connection.receive_data(bytes(64 * 1024 + 1))
 
 
 def test_the_largest_parameters() -> None:
@@ -418,7 +459,7 @@ def test_too_large_to_send() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"{", b"[]", b"7", b'"x"', b"{]", b"\xff\xfe", b'{"host":{"program":"\xff"}}', b"[" * 60_000],
+    [b"{", b"[]", b"7", b'"x"', b"{]", b"\xff\xfe", b'{"host":{"program":\xff}}', b"[" * 60_000],
 )
 @pytest.mark.parametrize(
     ("side", "state", "head"),

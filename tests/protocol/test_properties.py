@@ -123,11 +123,12 @@ def values(wanted: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(arguments)
     if origin is tuple:
         return st.lists(values(arguments[0]), max_size=2).map(tuple)
-    if origin is dict:
-        return st.dictionaries(st.text(max_size=4), st.integers(0, 9) | st.text(max_size=4))
     if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
         return structs(wanted)
     return {
+        msgspec.Raw: st.dictionaries(st.text(max_size=4), st.integers(0, 9)).map(
+            lambda value: msgspec.Raw(msgspec.json.encode(value))
+        ),
         int: st.integers(-(2**49), 2**49),
         float: st.floats(allow_nan=False, allow_infinity=False),
         bool: st.booleans(),

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "clock": set(),
     "units": {"errors"},
     "overhead": {"errors"},
+    "text": set(),
     # what to measure, what was measured, who watches
     "spec": {"errors", "units", "overhead"},
     "result": {"errors", "spec"},
@@ -35,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {"errors", "overhead", "spec", "result"},
     "comparison": {"errors", "spec", "result", "analysis"},
     # the protocol without sockets, the native loops without Python objects
-    "protocol": {"errors", "spec", "result"},
+    "protocol": {"errors", "text", "spec", "result"},
     "_fast": set(),
     # sockets, threads, kernel figures; then the data streams of one kind of test at one end
     "engine": {"errors", "version", "clock", "spec", "result", "protocol", "_fast"},

@@ -10,8 +10,6 @@ from contextlib import AsyncExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from netmeasure import analysis
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.network import gatekeeper
@@ -20,6 +18,7 @@ from netmeasure.engine.tasks import first_of
 from netmeasure.errors import SpecError
 from netmeasure.peer.server.server import serve
 from netmeasure.result import Result
+from netmeasure.result.document import encode_json
 from netmeasure.spec.target import check_family
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ async def server(options: Options) -> int:
     def report(result: Result) -> None:
         from netmeasure.report.text import server_line
 
-        line = msgspec.json.encode(result).decode() if options.json else server_line(result)
+        line = encode_json(result).decode() if options.json else server_line(result)
         try:
             print(line, flush=True)
         except BrokenPipeError:  # the reader has left; the server goes on

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from netmeasure.engine.sockets import address_text
 from netmeasure.engine.tasks import cancel_and_wait
+from netmeasure.engine.threads import in_thread
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolError
 from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Payload, Side
 
 _RECEIVE_BYTES = 64 * 1024
+#: Longer messages are decoded beside the event loop.
+LARGE_BYTES = 64 * 1024
 
 
 class ControlChannel:
     """Send and receive messages. A pump task reads, so that `receive` may be cancelled at any time
     without losing a byte; it lives until `close`."""
 
-    def __init__(self, sock: socket.socket, side: Side, received: bytes = b"") -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        side: Side,
+        received: bytes = b"",
+        room: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
+        """Take over a connected socket; `received` has been read from it already.
+
+        `room` waits until this process has memory for a large message of so many bytes, which stays
+        unread until then.
+        """
         self.connection = Connection(side)
+        self._room = room
+        self._decoding: asyncio.Task[Message | NeedData | Closed] | None = None
         self._sock = sock
         self._news = asyncio.Event()
         self._failure: Exception | None = None
@@ -30,7 +47,9 @@ class ControlChannel:
             self.peer_host = ""  # it has gone already, as the first receive will say
         if received:
             self.connection.receive_data(received)
-        self._pump = asyncio.create_task(self._read(), name="netmeasure-control")
+        self._pump: asyncio.Task[None] | None = asyncio.create_task(
+            self._read(), name="netmeasure-control"
+        )
 
     @property
     def local_host(self) -> str:
@@ -65,13 +84,20 @@ class ControlChannel:
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
+        has_room = self._room is None
         try:
             while True:
                 data = await loop.sock_recv(self._sock, _RECEIVE_BYTES)
+                if self._decoding is not None:  # a thread is using the connection
+                    await asyncio.wait([self._decoding])
                 self.connection.receive_data(data)
                 self._news.set()
                 if not data:
                     return
+                size = self.connection.announced_bytes
+                if not has_room and size > LARGE_BYTES and self._room is not None:
+                    await self._room(size)
+                    has_room = True
         except (OSError, RemoteProtocolError) as exc:
             self._failure = exc
             self._news.set()
@@ -110,7 +136,7 @@ class ControlChannel:
             return ahead
         while True:
             self._news.clear()
-            message = self.connection.next_message()
+            message = await self._next_of_connection()
             if isinstance(message, Message):
                 return message
             if isinstance(message, Closed):
@@ -121,6 +147,17 @@ class ControlChannel:
                 raise self._closed(self._failure)
             assert isinstance(message, NeedData)
             await self._news.wait()
+
+    async def _next_of_connection(self) -> Message | NeedData | Closed:
+        """Return what the connection's `next_message` does. A large message is decoded in a thread;
+        who is cancelled meanwhile finds it decoded the next time."""
+        if self._decoding is None:
+            if self.connection.waiting_bytes <= LARGE_BYTES:
+                return self.connection.next_message()
+            self._decoding = asyncio.create_task(in_thread(self.connection.next_message))
+        await asyncio.wait([self._decoding])
+        decoded, self._decoding = self._decoding, None
+        return decoded.result()
 
     @property
     def _peer(self) -> str:
@@ -137,6 +174,8 @@ class ControlChannel:
     async def finish(self, deadline_s: float) -> None:
         """Close the connection for sending, and wait until the peer has closed it, for `deadline_s`
         at most."""
+        if self._pump is None:
+            return
         with suppress(OSError, TimeoutError):
             self._sock.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(deadline_s):
@@ -144,5 +183,12 @@ class ControlChannel:
 
     async def close(self) -> None:
         """Stop reading and close. The peer sees a FIN after everything that was sent."""
-        await cancel_and_wait(self._pump)
+        pump, self._pump = self._pump, None  # its exception's frames refer to this channel
+        if pump is not None:
+            await cancel_and_wait(pump)
+        if self._decoding is not None:
+            await asyncio.wait([self._decoding])
+            with suppress(RemoteProtocolError):
+                self._decoding.result()
+        self._failure = None  # its traceback holds the connection's buffers
         self._sock.close()

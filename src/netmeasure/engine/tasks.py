@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -93,3 +94,14 @@ async def all_of(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
         return [task.result() for task in tasks]
     finally:
         await cancel_and_wait(*tasks)
+
+
+def drop_frames(error: BaseException | None) -> None:
+    """Let go of all that the frames in an exception's traceback refer to, such as a peer's message.
+
+    A frame that holds its own exception is a cycle, which stays in memory until the collector runs.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__context__

@@ -4,23 +4,28 @@ SideReport."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from netmeasure.clock import nanoseconds
-from netmeasure.protocol import PeerResults, PeerStream, stream_ids
+from netmeasure.protocol import PeerResults, PeerStream, results_limit_bytes, stream_ids
 from netmeasure.result import (
     Datagrams,
     FlowDirection,
     Host,
     Role,
+    Series,
     SideReport,
     SocketFacts,
     StreamReport,
 )
 
-#: A full series of every stream is sent up to this many points in all; coarser ones beyond.
-MAX_WIRE_POINTS = 200_000
+#: Full columns of every stream are sent up to this many numbers in all; coarser ones beyond.
+MAX_WIRE_NUMBERS = 200_000
+#: What each stream takes besides, in iperf3's own part of the results.
+_PLAIN_STREAM_BYTES = 512
 #: No test takes longer (30 years).
 MAX_SECONDS = 1e9
 #: More than this of one CPU is no use of any host.
@@ -91,21 +96,53 @@ def _wire_stream(stream: StreamReport, sent: int | None) -> PeerStream:
 
 
 def _slim(side: SideReport) -> SideReport:
-    """Return a report of very many streams with coarser series, below the protocol's size limit."""
-    points = sum(len(s.series.bytes) for s in side.streams if s.series)
-    if points <= MAX_WIRE_POINTS:
-        return side
-    factor = -(-points // MAX_WIRE_POINTS)
-    return replace(side, streams=tuple(_coarser(stream, factor) for stream in side.streams))
+    """Return a report with coarser columns where there are so many streams that it would exceed
+    what the protocol accepts."""
+    limit_bytes = results_limit_bytes(len(side.streams)) - len(side.streams) * _PLAIN_STREAM_BYTES
+    factor = -(-_numbers(side) // MAX_WIRE_NUMBERS) or 1
+    slim: SideReport = _coarser(side, factor)
+    while len(msgspec.json.encode(slim)) > limit_bytes and factor < MAX_WIRE_NUMBERS:
+        factor *= 2
+        slim = _coarser(side, factor)
+    return slim
 
 
-def _coarser(stream: StreamReport, factor: int) -> StreamReport:
-    if stream.series is None:
-        return stream
-    counts = stream.series.bytes
-    merged = tuple(sum(counts[i : i + factor]) for i in range(0, len(counts), factor))
-    series = replace(stream.series, width_ns=stream.series.width_ns * factor, bytes=merged)
-    return replace(stream, series=series)
+def _numbers(value: object) -> int:
+    """Return how many numbers the columns in a value hold."""
+    if isinstance(value, msgspec.Struct):
+        return sum(_numbers(getattr(value, name)) for name in value.__struct_fields__)
+    if isinstance(value, tuple):
+        held = isinstance(value[0], msgspec.Struct) if value else False
+        return sum(map(_numbers, value)) if held else len(value)
+    return 0
+
+
+def _coarser(value: Any, factor: int) -> Any:
+    """Return a report, or a part of it, with a series of wider buckets, and in other columns each
+    `factor`th item and the last one: these are counts since the start, or moments."""
+    if factor == 1:
+        return value
+    if isinstance(value, Series):
+        counts = value.bytes
+        merged = tuple(sum(counts[i : i + factor]) for i in range(0, len(counts), factor))
+        return replace(value, width_ns=value.width_ns * factor, bytes=merged)
+    if isinstance(value, msgspec.Struct):
+        thin = (lambda part: _thinned(part, factor)) if hasattr(value, "at_ns") else None
+        changes = {}
+        for name in value.__struct_fields__:
+            part = getattr(value, name)
+            changes[name] = thin(part) if thin is not None else _coarser(part, factor)
+        return replace(value, **changes)
+    if isinstance(value, tuple):
+        return tuple(_coarser(part, factor) for part in value)
+    return value
+
+
+def _thinned(column: Any, factor: int) -> Any:
+    if not isinstance(column, tuple) or len(column) <= factor:
+        return column
+    kept = column[::factor]
+    return kept if (len(column) - 1) % factor == 0 else (*kept, column[-1])
 
 
 def peer_report(

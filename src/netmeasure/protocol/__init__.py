@@ -34,6 +34,7 @@ from netmeasure.protocol.messages import (
     make_probe,
     new_cookie,
     probe_answer_bytes,
+    results_limit_bytes,
     stream_ids,
     stream_tag,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "new_cookie",
     "probe_answer_bytes",
     "read_hello",
+    "results_limit_bytes",
     "stream_ids",
     "stream_tag",
 ]

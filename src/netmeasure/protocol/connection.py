@@ -21,6 +21,7 @@ from netmeasure.protocol.messages import (
     Parameters,
     PeerResults,
     ServerError,
+    results_limit_bytes,
 )
 from netmeasure.protocol.states import BYTES, KINDS, Kind, Side, State, expected, follow, origin
 
@@ -31,7 +32,8 @@ _ERROR = struct.Struct(">ii")
 #: SERVER_ERROR or CLIENT_TERMINATE where JSON was due is understood, not taken for a length.
 MAX_JSON_BYTES = 2**24 - 1
 MAX_PARAMETER_BYTES = 64 * 1024
-MAX_BUFFER_BYTES = MAX_JSON_BYTES + MAX_PARAMETER_BYTES
+#: What may come ahead of the step that it belongs to.
+MAX_AHEAD_BYTES = 128 * 1024
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -50,14 +52,11 @@ class Closed:
     """Report that the peer has closed the connection between two messages."""
 
 
-_DECODERS: dict[Kind, tuple[int, Callable[[bytes], Any]]] = {
-    Kind.PARAMETERS: (MAX_PARAMETER_BYTES, Parameters.decode),
-    Kind.EXTENSION: (
-        MAX_PARAMETER_BYTES,
-        Announcement.decode,
-    ),
-    Kind.CLIENT_RESULTS: (MAX_JSON_BYTES, PeerResults.decode),
-    Kind.SERVER_RESULTS: (MAX_JSON_BYTES, PeerResults.decode),
+_DECODERS: dict[Kind, Callable[[bytes], Any]] = {
+    Kind.PARAMETERS: Parameters.decode,
+    Kind.EXTENSION: Announcement.decode,
+    Kind.CLIENT_RESULTS: PeerResults.decode,
+    Kind.SERVER_RESULTS: PeerResults.decode,
 }
 
 
@@ -80,7 +79,8 @@ class Connection:
         self.state = State.START
         self._buffer = bytearray()
         self._eof = False
-        self._breach: RemoteProtocolError | None = None
+        self._breach: str | None = None
+        self._parameters: Parameters | None = None
 
     # ---- sending ----------------------------------------------------------------------------
 
@@ -91,6 +91,7 @@ class Connection:
             raise LocalProtocolError(f"a {self.side.value} can't send {kind.name} in {self._where}")
         data = self._encode(kind, payload)
         self.state = after
+        self._note(payload)
         return data
 
     def _encode(self, kind: Kind, payload: Payload) -> bytes:
@@ -106,10 +107,45 @@ class Connection:
         if payload is None:
             return head
         text = payload.encode()
-        limit = _DECODERS[kind][0]
+        limit = self._limit(kind)
         if len(text) > limit:
             raise LocalProtocolError(f"{kind.name} of {len(text)} bytes: at most {limit} are sent")
         return head + _LENGTH.pack(len(text)) + text
+
+    # ---- what the two ends have agreed on -------------------------------------------------------
+
+    def _note(self, payload: Payload) -> None:
+        """Remember the parameters, from which the size of the results follows."""
+        if isinstance(payload, Parameters):
+            self._parameters = payload
+
+    def _limit(self, kind: Kind) -> int:
+        """Return the largest size of a message's JSON. Before the parameters, no results are due:
+        then any size is good (a fuzzer starts there)."""
+        if kind not in (Kind.CLIENT_RESULTS, Kind.SERVER_RESULTS):
+            return MAX_PARAMETER_BYTES
+        asked = self._parameters
+        if asked is None or (asked.get_server_output and kind is Kind.SERVER_RESULTS):
+            return MAX_JSON_BYTES  # what a server prints grows with the test's duration
+        return results_limit_bytes(asked.streams)
+
+    @property
+    def announced_bytes(self) -> int:
+        """Return the size of the JSON message that is arriving now, 0 while none is or its size is
+        unknown."""
+        if not self._buffer or self._buffer[0] != 0 or len(self._buffer) < _LENGTH.size:
+            return 0
+        kinds = [kind for kind in expected(self.state, self.side.other) if kind not in BYTES]
+        if not kinds or kinds[0] is Kind.COOKIE:
+            return 0
+        return int.from_bytes(self._buffer[: _LENGTH.size], "big")
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return the size of the JSON message that has arrived and is decoded next, 0 if there is
+        none."""
+        size = self.announced_bytes
+        return size if len(self._buffer) >= size + _LENGTH.size else 0
 
     # ---- receiving ----------------------------------------------------------------------------
 
@@ -119,8 +155,13 @@ class Connection:
             self._eof = True
         elif self.state is not State.OVER:
             self._buffer += data
-            if len(self._buffer) > MAX_BUFFER_BYTES:
+            if len(self._buffer) > self._room():
                 raise RemoteProtocolError(f"the {self._peer} sent too much in {self._where}")
+
+    def _room(self) -> int:
+        """Return how much may wait in the buffer: the message that is due, and a little ahead."""
+        due = expected(self.state, self.side.other)
+        return max((self._limit(kind) for kind in due), default=0) + MAX_AHEAD_BYTES
 
     @property
     def trailing_data(self) -> bytes:
@@ -131,11 +172,12 @@ class Connection:
         """Return the next complete message of the peer. A breach of the protocol is final: it is
         raised again."""
         if self._breach is not None:
-            raise self._breach
+            raise RemoteProtocolError(self._breach)
         try:
             return self._next()
         except RemoteProtocolError as exc:
-            self._breach = exc
+            self._breach = str(exc)
+            self._buffer.clear()
             raise
 
     def _next(self) -> Message | NeedData | Closed:
@@ -222,7 +264,7 @@ class Connection:
         return Message(Kind.SERVER_ERROR, ServerError(code, errno or None))
 
     def _read_json(self, kind: Kind, start: int) -> Message | None:
-        limit, decode = _DECODERS[kind]
+        limit = self._limit(kind)
         body = start + _LENGTH.size
         if len(self._buffer) < body:
             return None
@@ -234,9 +276,11 @@ class Connection:
             )
         if len(self._buffer) < body + length:
             return None
-        text = bytes(self._buffer[body : body + length])
+        text = bytes(memoryview(self._buffer)[body : body + length])
         del self._buffer[: body + length]
         try:
-            return Message(kind, decode(text))
+            payload = _DECODERS[kind](text)
         except RemoteProtocolError as exc:
             raise RemoteProtocolError(f"{exc}, in {self._where}") from None
+        self._note(payload)
+        return Message(kind, payload)

@@ -1,104 +1,222 @@
-"""Decode a peer's JSON as iperf3 does, and make its text safe to show.
+"""Decode a peer's JSON straight into typed values, as iperf3 reads it.
 
-Reading is strict where iperf3 is silent: a text where a number belongs is an error and no default,
-a boolean that is false is false.
+No object is made of what nobody asked for: members that a structure does not have are skipped as
+bytes. Reading is strict where iperf3 is silent: a text where a number belongs is an error and no
+default, a boolean that is false is false.
 """
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from operator import is_
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from netmeasure.errors import RemoteProtocolError
+from netmeasure.text import printable
 
 T = TypeVar("T")
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 #: Members that are only written to JSON, where control characters are escaped, and to no terminal.
-_VERBATIM = frozenset(["title", "extra_data", "authtoken", "server_output_json"])
+_VERBATIM = frozenset(["title", "extra_data", "authtoken"])
 #: The one text of several lines.
 _SEVERAL_LINES = "server_output_text"
-#: Control characters of ASCII and their 8-bit counterparts (ECMA-48, C0 and C1).
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: iperf3 finds keys whatever their case. So do we in messages up to this length, which is that of
+#: its results of 256 streams; longer ones come from netmeasure, and every key of them would cost
+#: memory.
+MAX_ANY_CASE_BYTES = 128 * 1024
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def json_object(data: bytes, what: str) -> dict[str, Any]:
-    """Return a JSON object as a dictionary. Raise RemoteProtocolError if `data` hold anything else;
-    `what` names them in the message."""
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise RemoteProtocolError(f"the peer's {what} are not JSON: {exc}") from None
-    if not isinstance(value, dict):
-        raise RemoteProtocolError(f"the peer's {what} are not a JSON object")
-    return value
+class Members(Mapping[str, bytes]):
+    """Hold the members of a JSON object that a structure has, each as its JSON."""
+
+    def __init__(self, data: bytes, struct: type[msgspec.Struct], what: str) -> None:
+        """Raise RemoteProtocolError if `data` are no JSON object; `what` names them there."""
+        try:
+            self._raw = _any_case(data, struct) if _is_short(data) else _exact(data, struct)
+        except _NOT_JSON as exc:
+            raise RemoteProtocolError(f"the peer's {what} are not JSON: {exc}") from None
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._raw[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
 
 
-def known_members(wire: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the members that `struct` has, found as iperf3 finds them.
+def _is_short(data: bytes) -> bool:
+    return len(data) <= MAX_ANY_CASE_BYTES
 
-    The case of a key does not matter; of two keys that differ only in case, the first one counts.
-    """
+
+def _any_case(data: bytes, struct: type[msgspec.Struct]) -> dict[str, bytes]:
+    """Return the members found as iperf3 finds them: the case of a key does not matter, and of two
+    keys that differ only in case the first one counts."""
     names = {name.lower(): name for name in struct.__struct_fields__}
-    types = _field_types(struct)
-    known: dict[str, Any] = {}
-    for key, value in wire.items():
+    known: dict[str, bytes] = {}
+    for key, value in msgspec.json.decode(data, type=dict[str, msgspec.Raw]).items():
         name = names.get(key.lower())
-        if name is None or name in known:
-            continue
-        value = _number(key, value, types[name])
-        if name not in _VERBATIM:
-            value = _printable(value, "\n\t" if name == _SEVERAL_LINES else "")
-        known[name] = value
+        if name is not None:
+            known.setdefault(name, bytes(value))
     return known
 
 
-def convert(wire: dict[str, Any], struct: type[T], what: str) -> T:
-    """Return the struct that has these members. Raise RemoteProtocolError if one is not valid."""
-    try:
-        return msgspec.convert(wire, struct)
-    except (msgspec.ValidationError, RecursionError, OverflowError) as exc:
-        raise RemoteProtocolError(f"the peer's {what} are not valid: {exc}") from None
+def _exact(data: bytes, struct: type[msgspec.Struct]) -> dict[str, bytes]:
+    members = msgspec.json.decode(data, type=_raw_members(struct))
+    return {
+        name: bytes(value)
+        for name in struct.__struct_fields__
+        if (value := getattr(members, name)) is not msgspec.UNSET
+    }
 
 
 @cache
-def _field_types(struct: type[msgspec.Struct]) -> dict[str, tuple[object, ...]]:
-    """Return the types that each field of a struct may have: for `int | None`, int and NoneType."""
-    return {name: get_args(hint) or (hint,) for name, hint in get_type_hints(struct).items()}
+def _raw_members(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """Return a structure with the same members, each of which stays JSON."""
+    raw = msgspec.Raw | msgspec.UnsetType
+    fields = [(name, raw, msgspec.UNSET) for name in struct.__struct_fields__]
+    return msgspec.defstruct(f"Raw{struct.__name__}", fields)
 
 
-def _number(key: str, value: Any, types: tuple[object, ...]) -> Any:
-    """Return a number in the form that its field needs, and anything else as it is.
+def read(
+    members: Mapping[str, bytes],
+    struct: type[Struct],
+    what: str,
+    **given: object,
+) -> Struct:
+    """Return the structure that has these members, but for those that are `given`.
+
+    Raise RemoteProtocolError if one is missing or not valid.
+    """
+    types = _field_types(struct)
+    values = dict(given)
+    for name, raw in members.items():
+        if name not in values:
+            values[name] = _value(name, raw, types[name], what)
+    for field in msgspec.structs.fields(struct):
+        if field.required and field.encode_name not in values:
+            missing = f"Object missing required field `{field.encode_name}`"
+            raise RemoteProtocolError(f"the peer's {what} are not valid: {missing}")
+    return struct(**values)
+
+
+def read_object(data: bytes, struct: type[Struct], what: str) -> Struct:
+    """Return the structure that a JSON object holds. Raise RemoteProtocolError if it is not
+    valid."""
+    return read(Members(data, struct, what), struct, what)
+
+
+def read_list(data: bytes, struct: type[Struct], what: str, wrong: str) -> tuple[Struct, ...]:
+    """Return the structures that a list of JSON objects holds. Raise RemoteProtocolError: with
+    `wrong` if it is no such list, or else if one of them is not valid."""
+    if not _is_short(data):
+        raise RemoteProtocolError(f"{wrong}: {len(data)} bytes are no list of streams")
+    try:
+        items = msgspec.json.decode(data, type=list[msgspec.Raw])
+        members = [Members(bytes(item), struct, what) for item in items]
+    except (*_NOT_JSON, RemoteProtocolError):
+        raise RemoteProtocolError(wrong) from None
+    return tuple(read(each, struct, what) for each in members)
+
+
+@cache
+def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the type of each field of a structure."""
+    return get_type_hints(struct)
+
+
+def _value(name: str, raw: bytes, kind: Any, what: str) -> Any:
+    """Return a member's value."""
+    options = _options(kind)
+    if msgspec.Raw in options:
+        return None if raw == b"null" else _object(name, raw, what)
+    numeric = bool in options or int in options
+    try:
+        # a whole number may have a decimal point, and a flag may be a number
+        value = msgspec.json.decode(raw, type=kind | int | float if numeric else kind)
+    except (*_NOT_JSON, OverflowError) as exc:
+        value = _odd_text(raw) if str in options else None
+        if value is None:
+            raise RemoteProtocolError(_invalid(what, exc, name)) from None
+    if numeric:
+        return _number(name, value, options, what)
+    if isinstance(value, str):
+        keep = "\n\t" if name == _SEVERAL_LINES else ""
+        return value if name in _VERBATIM else printable(value, keep)
+    return cleaned(value)
+
+
+def _object(name: str, raw: bytes, what: str) -> msgspec.Raw:
+    """Return an object as its JSON, which has been found to be well-formed."""
+    if not raw.startswith(b"{"):
+        raise RemoteProtocolError(_invalid(what, "Expected `object`", name))
+    return msgspec.Raw(raw)
+
+
+def _odd_text(raw: bytes) -> str | None:
+    """Return a text that is not UTF-8, with each odd byte as a lone surrogate (PEP 383); None: it
+    is none. iperf3 sends titles and names as they are."""
+    with suppress(ValueError, RecursionError):
+        value = json.loads(raw.decode("utf-8", "surrogateescape"), strict=False)
+        return value if isinstance(value, str) else None
+    return None
+
+
+def cleaned(value: T) -> T:
+    """Return a value of a peer with all the texts in it printable (`text.printable`)."""
+    if isinstance(value, str):
+        return printable(value)  # type: ignore[return-value]
+    if isinstance(value, msgspec.Struct):
+        changes = {}
+        for name in value.__struct_fields__:
+            old = getattr(value, name)
+            if (new := cleaned(old)) is not old:
+                changes[name] = new
+        return msgspec.structs.replace(value, **changes) if changes else value
+    if isinstance(value, tuple) and value and isinstance(value[0], str | msgspec.Struct):
+        items = tuple(map(cleaned, value))
+        same = all(map(is_, items, value))
+        return value if same else items  # type: ignore[return-value]
+    return value
+
+
+@cache
+def _options(kind: Any) -> tuple[object, ...]:
+    """Return the types that a field may have: for `int | None`, int and NoneType."""
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _number(name: str, value: Any, types: tuple[object, ...], what: str) -> Any:
+    """Return a number in the form that its field needs.
 
     A whole number with a decimal point is an integer. iperf3 3.12 prints negative numbers unsigned,
     which makes them larger than 2**63; larger ones have no meaning.
     """
-    if isinstance(value, float) and value.is_integer() and float not in types:
+    if value is None:
+        return value
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        if types == (bool,):
-            value = value != 0
-        elif 2**63 <= value < 2**64:
+    if bool in types:
+        if isinstance(value, bool | int):
+            return bool(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        if 2**63 <= value < 2**64:
             value -= 2**64
         if not -(2**63) <= value < 2**63:
-            raise RemoteProtocolError(f"the peer sent {key!r} with a number beyond 64 bits")
-    return value
+            raise RemoteProtocolError(f"the peer sent {name!r} with a number beyond 64 bits")
+        return value
+    got = f"Expected `int`, got `{type(value).__name__}`"
+    raise RemoteProtocolError(_invalid(what, got, name))
 
 
-def _printable(value: Any, keep: str = "") -> Any:
-    """Return a peer's text with control characters replaced but for those in `keep`, and a list or
-    an object with all its texts treated so: terminals and logs show them line by line."""
-    if isinstance(value, str):
-        if value.isprintable():
-            return value
-        return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else "\ufffd", value)
-    try:
-        if isinstance(value, list):
-            return [_printable(item) for item in value]
-        if isinstance(value, dict):
-            return {key: _printable(item) for key, item in value.items()}
-    except RecursionError:
-        raise RemoteProtocolError("the peer sent lists of lists without an end") from None
-    return value
+def _invalid(what: str, why: object, name: str) -> str:
+    return f"the peer's {what} are not valid: {why} - at `$.{name}`"

@@ -7,14 +7,13 @@ default; a boolean that is false is false.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
-from netmeasure.errors import RemoteProtocolError
-from netmeasure.protocol.decoding import convert, json_object, known_members
+from netmeasure.protocol.decoding import Members, read, read_list, read_object
 from netmeasure.protocol.error_codes import ErrorCode
 from netmeasure.protocol.reports import check_report
 from netmeasure.result import Host, SideReport
@@ -100,7 +99,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     @classmethod
     def decode(cls, data: bytes) -> Announcement:
-        return convert(known_members(json_object(data, "announcement"), cls), cls, "announcement")
+        return read_object(data, cls, "announcement")
 
 
 #: Flags that iperf3 writes as the number 1.
@@ -114,6 +113,10 @@ _FLAGS_AS_NUMBERS = frozenset(
         "skip_rx_copy",
     }
 )
+
+
+#: What iperf3 takes for parameters that a client does not send.
+_DEFAULTS = {"omit": 0, "time": 10, "num": 0, "blockcount": 0, "parallel": 1}
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -160,17 +163,27 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     client_version: str | None = None
     netmeasure: Extension | None = None
 
+    @property
+    def streams(self) -> int:
+        """Return the number of data streams, in both directions together."""
+        return self.parallel * (2 if self.bidirectional else 1)
+
     def encode(self) -> bytes:
         """Return JSON as iperf3 writes it: some of its flags are the number 1."""
         members = msgspec.to_builtins(self)
-        return msgspec.json.encode(members | dict.fromkeys(members.keys() & _FLAGS_AS_NUMBERS, 1))
+        members |= dict.fromkeys(members.keys() & _FLAGS_AS_NUMBERS, 1)
+        try:
+            return msgspec.json.encode(members)
+        except UnicodeEncodeError:  # a title that is not UTF-8 goes out byte by byte, as iperf3's
+            text = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
+            return text.encode("utf-8", "surrogateescape")
 
     @classmethod
     def decode(cls, data: bytes) -> Parameters:
         """Return a client's parameters from JSON. Missing keys get iperf3's own defaults."""
-        wire = {"omit": 0, "time": 10, "num": 0, "blockcount": 0, "parallel": 1}
-        wire |= known_members(json_object(data, "parameters"), cls)
-        return convert(wire, cls, "parameters")
+        members = Members(data, cls, "parameters")
+        missing = {name: value for name, value in _DEFAULTS.items() if name not in members}
+        return read(members, cls, "parameters", **missing)
 
 
 class PeerStream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -198,7 +211,8 @@ class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     sender_has_retransmits: int
     congestion_used: str | None = None
     server_output_text: str | None = None
-    server_output_json: dict[str, Any] | None = None
+    #: an object of any size, which stays JSON
+    server_output_json: msgspec.Raw | None = None
     streams: tuple[PeerStream, ...]
     netmeasure: SideReport | None = None
 
@@ -207,15 +221,30 @@ class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     @classmethod
     def decode(cls, data: bytes) -> PeerResults:
-        wire = known_members(json_object(data, "results"), cls)
-        streams = wire.get("streams")
-        if not isinstance(streams, list) or not all(isinstance(s, dict) for s in streams):
-            raise RemoteProtocolError("the peer's results hold no list of streams")
-        wire["streams"] = [known_members(stream, PeerStream) for stream in streams]
-        results = convert(wire, cls, "results")
+        members = Members(data, cls, "results")
+        streams = read_list(
+            members.get("streams", b""),
+            PeerStream,
+            "results",
+            "the peer's results hold no list of streams",
+        )
+        results = read(members, cls, "results", streams=streams)
         if results.netmeasure is not None:
             check_report(results.netmeasure)
         return results
+
+
+#: The largest results of a test: of its first stream, of each further one, and of any number. A
+#: stream's series, kernel figures and CPU times are columns of bounded length.
+_FIRST_STREAM_BYTES = 512 * 1024
+_NEXT_STREAM_BYTES = 64 * 1024
+MAX_RESULTS_BYTES = 4 * 2**20
+
+
+def results_limit_bytes(streams: int) -> int:
+    """Return the largest size of the results that an end sends after a test of so many streams."""
+    wanted = _FIRST_STREAM_BYTES + _NEXT_STREAM_BYTES * max(0, streams - 1)
+    return min(wanted, MAX_RESULTS_BYTES)
 
 
 class ServerError(msgspec.Struct, frozen=True):

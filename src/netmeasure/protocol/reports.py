@@ -15,12 +15,19 @@ from netmeasure.errors import RemoteProtocolError
 from netmeasure.result import Series, SideReport
 
 MAX_MOMENT_NS = 10 * 86_400 * 10**9  # ten days: no test is that long
+#: 128 in each direction.
+MAX_STREAMS = 256
+#: A report holds no more numbers in its columns; each costs memory (`peer.exchange` keeps to it).
+MAX_NUMBERS = 400_000
 _LOW, _HIGH = -(2**63), 2**63
 
 
 def check_report(report: SideReport) -> None:
     """Raise RemoteProtocolError if no clock and no counters can have made a report."""
-    _check(report)
+    if len(report.streams) > MAX_STREAMS:
+        raise RemoteProtocolError(f"the peer's results hold {len(report.streams)} streams")
+    if _check(report) > MAX_NUMBERS:
+        raise RemoteProtocolError(f"the peer's results hold more than {MAX_NUMBERS} numbers")
     for stream in report.streams:
         moments = (stream.first_ns, stream.last_ns, stream.counted_from_ns, stream.counted_to_ns)
         if any(moment is not None and abs(moment) > MAX_MOMENT_NS for moment in moments):
@@ -29,23 +36,29 @@ def check_report(report: SideReport) -> None:
             _check_series(stream.series)
 
 
-def _check(value: object) -> None:
-    """Raise RemoteProtocolError if a value, or one that it holds, can't be."""
+def _check(value: object) -> int:
+    """Raise RemoteProtocolError if a value, or one that it holds, can't be. Return how many numbers
+    its columns hold."""
     if isinstance(value, msgspec.Struct):
         fields = [getattr(value, name) for name in value.__struct_fields__]
         at_ns = getattr(value, "at_ns", None)
         if isinstance(at_ns, tuple):
             _check_columns(at_ns, fields)
-        for field in fields:
-            _check(field)
-    elif isinstance(value, tuple):
-        for item in value:
-            _check(item)
-    elif isinstance(value, int):
+        return sum(map(_check, fields))
+    if isinstance(value, tuple):
+        if value and isinstance(value[0], msgspec.Struct):
+            return sum(map(_check, value))
+        numbers = [number for number in value if isinstance(number, int)]
+        if numbers:
+            _check(min(numbers))
+            _check(max(numbers))
+        return len(value)
+    if isinstance(value, int):
         if not _LOW <= value < _HIGH:
             raise RemoteProtocolError("the peer's results hold a number beyond 64 bits")
     elif isinstance(value, float) and not math.isfinite(value):
         raise RemoteProtocolError("the peer's results hold a number that is none")
+    return 0
 
 
 def _check_columns(at_ns: tuple[int, ...], columns: list[object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -134,7 +134,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self, *, indent: int = 2) -> bytes:
         """Return this result as UTF-8 JSON; `from_json` gives an equal one back."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=indent)
+        return msgspec.json.format(encode_json(self), indent=indent)
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Result:
@@ -143,6 +143,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+def encode_json(document: msgspec.Struct) -> bytes:
+    """Return a document as UTF-8 JSON. An odd byte of a title or name that is not UTF-8 is written
+    as "\\xe9": JSON can't hold it."""
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_storable(msgspec.to_builtins(document)))
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {key: _storable(item) for key, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(data: bytes | str, kind: type[T]) -> T:

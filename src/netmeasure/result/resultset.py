@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from netmeasure.result.document import SCHEMA_VERSION, Result, read_json
+from netmeasure.result.document import SCHEMA_VERSION, Result, encode_json, read_json
 
 
 class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self, *, indent: int = 2) -> bytes:
         """Return the set as UTF-8 JSON; `from_json` gives an equal one back."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=indent)
+        return msgspec.json.format(encode_json(self), indent=indent)
 
     @classmethod
     def from_json(cls, data: bytes | str) -> ResultSet:

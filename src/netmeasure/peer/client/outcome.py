@@ -106,7 +106,8 @@ def _server_output(outcome: Outcome) -> str | None:
     if results is None or not outcome.spec.server_output:
         return None
     if results.server_output_json is not None:
-        return msgspec.json.encode(results.server_output_json).decode()
+        compact = msgspec.json.format(bytes(results.server_output_json), indent=-1)
+        return compact.decode(errors="replace")
     return results.server_output_text
 
 

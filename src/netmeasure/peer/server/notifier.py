@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
 from msgspec.structs import replace
 
 from netmeasure.engine.tasks import beside
@@ -64,7 +65,7 @@ class Notifier:
             return mine
         output = self._observer.output(known)
         if isinstance(output, Mapping):
-            return replace(mine, server_output_json=dict(output))
+            return replace(mine, server_output_json=msgspec.Raw(msgspec.json.encode(output)))
         return replace(mine, server_output_text=output)
 
     def over(self, result: Result | None, error: BaseException | None) -> None:

@@ -19,7 +19,7 @@ from netmeasure.engine.listeners import Listening, listen, listen_hint
 from netmeasure.engine.resources import IdleMonitor
 from netmeasure.engine.sockets import address_text, receive_exactly
 from netmeasure.engine.sockopts import set_keepalive, watch_peer
-from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
+from netmeasure.engine.tasks import cancel_and_wait, drop_frames, uninterrupted
 from netmeasure.errors import MeasureError, ServeError
 from netmeasure.peer.server.accept import Arrival
 from netmeasure.peer.server.options import ServerOptions, called_with
@@ -197,6 +197,7 @@ class Server(Listening):
         except MeasureError as exc:
             self._refuse(f"{peer}: {exc}")
             await control.close()
+            drop_frames(exc)
             return
         except BaseException:
             await control.close()

@@ -17,7 +17,7 @@ from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.resources import ResourceLog
-from netmeasure.engine.tasks import first_of, uninterrupted
+from netmeasure.engine.tasks import drop_frames, first_of, uninterrupted
 from netmeasure.engine.threads import in_thread
 from netmeasure.errors import (
     MeasureError,
@@ -178,6 +178,8 @@ class Session:
                 await uninterrupted(self._leave(error))
             finally:
                 await uninterrupted(self._conclude(error))
+                if isinstance(error, NetmeasureError):
+                    drop_frames(error)
 
     async def _announce(self, agreed: Agreement) -> None:
         """Tell a netmeasure client what this server is."""

@@ -1,0 +1,51 @@
+"""Make the text of others safe to show, to log and to store: the one place where that is done.
+
+What a peer says (iperf3, HTTP, FTP, files) may hold escape sequences of terminals, line breaks that
+forge a line of a log, characters that turn the direction of writing around, or megabytes.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: A sentence of ours quotes at most so many characters of a peer's.
+QUOTED_CHARACTERS = 200
+#: Control characters of ASCII and their 8-bit counterparts (ECMA-48, C0 and C1), line and paragraph
+#: separators, what turns the direction of writing around (Unicode, UAX 9), and lone surrogates,
+#: which no UTF-8 can hold.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
+#: Longer texts are cleaned in pieces, between which other threads may run.
+_PIECE = 1 << 16
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return a text with each character replaced that acts on terminals or logs, but for those in
+    `keep`."""
+    if text.isascii() and text.isprintable():
+        return text
+    if len(text) > _PIECE:
+        pieces = (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
+        return "".join(printable(piece, keep) for piece in pieces)
+    return _pattern(keep).sub(_REPLACEMENT, text)
+
+
+def _pattern(keep: str) -> re.Pattern[str]:
+    return re.compile(f"(?![{re.escape(keep)}]){_UNPRINTABLE.pattern}") if keep else _UNPRINTABLE
+
+
+def decoded(data: bytes) -> str:
+    """Return bytes of a peer as text: UTF-8, or where they are no UTF-8, ISO 8859-1, in which every
+    byte is a character (RFC 9110 section 5.5 recommends it for HTTP)."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("iso8859-1")
+
+
+def quoted(text: str | bytes, most: int = QUOTED_CHARACTERS) -> str:
+    """Return a peer's text for a sentence of ours: on one line, printable, and shortened."""
+    if isinstance(text, bytes):
+        text = decoded(text[: 4 * most + 4])
+    line = " ".join(printable(text[: 2 * most], "\n\t\r").split())
+    return line if len(line) <= most else line[: most - 3] + "..."

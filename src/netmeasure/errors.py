@@ -158,6 +158,19 @@ class SocketOptionError(MeasureError):
     usual_hint = "leave the option out, or ask for what this host has"
 
 
+class HostLimitError(MeasureError):
+    """Report that this host lacks what a test takes: descriptors, threads or memory.
+
+    The limits of the process (ulimit), of its control group (cgroup) or of the whole host are
+    reached.
+    """
+
+    code = "host_limit"
+    usual_hint = (
+        "use fewer streams, or raise the limits: see ulimit -a and the control group's files"
+    )
+
+
 class BusyError(MeasureError):
     """Report that the server has no room for another test (ACCESS_DENIED of iperf3's protocol)."""
 

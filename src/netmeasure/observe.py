@@ -65,6 +65,10 @@ class Observer:
         """React to a new test. Server: a client has sent its cookie. Client: the parameters have
         been sent."""
 
+    def on_queued(self, position: int) -> None:
+        """React, at a client, to its place in the queue of a full server; 1 is next. It is called
+        each time the server reports it."""
+
     def on_opening(self, opening: Opening) -> None:
         """React to the opened streams: data are about to flow."""
 

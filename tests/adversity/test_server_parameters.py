@@ -29,7 +29,7 @@ WRONG: dict[str, tuple[object, int]] = {
     "empty": (struct.pack(">I", 0), 114),
     "not-a-length": (b"\x7f\xff\xff\xff", 114),
     "not-json": (framed(b'{"tcp":tru'), 114),
-    "not-utf-8": (framed(b'{"title":"\xff\xfe"}'), 114),
+    "not-utf-8": (framed(b'{"title":\xff\xfe}'), 114),
     "not-an-object": (framed([1, 2]), 114),
     "too-deep": (framed(b"[" * 50_000), 114),
     "text-for-a-number": ({"time": "1"}, 114),

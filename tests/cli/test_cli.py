@@ -191,9 +191,14 @@ def test_busy_and_the_next_test_is_served() -> None:
         with running("client", address, *LONG, "-i", "0.1") as first:
             assert first.stdout is not None
             assert "upload" in first.stdout.readline()
-            ran = netmeasure("client", address, *SHORT)
+            ran = netmeasure("client", address, *SHORT, "--queue-timeout", "0")
             assert ran.returncode == Exit.BUSY
             assert "busy" in one_line(ran.stderr)
+            ran = netmeasure("client", address, *SHORT, "--queue-timeout", "0.5")
+            assert ran.returncode == Exit.BUSY
+            told, refused = ran.stderr.splitlines()
+            assert told == "netmeasure: the server is full: number 1 in its queue"
+            assert "number 1 in its queue after 0.5 s" in refused
             first.send_signal(signal.SIGINT)
             first.communicate(timeout=10)
         assert netmeasure("client", address, *SHORT).returncode == Exit.OK

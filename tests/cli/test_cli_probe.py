@@ -57,9 +57,12 @@ def test_probes_are_answered_while_all_places_are_taken() -> None:
         host, _, port = address.partition(":")
         with socket.create_connection((host, int(port))) as control:
             control.sendall(b"a" * 36 + b"\0")
-            assert control.recv(1) == b"\x09"  # the one place is this connection's
+            assert control.recv(1) == b"\x09"
+            control.sendall(b"\0\0\0\x02{}")
+            assert control.recv(1) == b"\x0a"  # the one place is this connection's
             assert netmeasure("probe", address).returncode == Exit.OK
-            assert netmeasure("client", address).returncode == Exit.BUSY
+            ran = netmeasure("client", address, "--queue-timeout", "0")
+            assert ran.returncode == Exit.BUSY
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=10)
         assert one_line(errors).endswith("was turned away: 1 tests are running\n")

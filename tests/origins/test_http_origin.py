@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
@@ -379,6 +380,26 @@ def test_a_client_that_stalls_is_given_up(run: RunLoop) -> None:
                 assert transfer_threads()
                 await over()
                 assert 0 < await beside(raw.rest) < GIB
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_upload_that_trickles_is_given_up(run: RunLoop, chunked: bool) -> None:
+    """A byte now and then is no transfer, and keeps no slot."""
+    framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1000000"
+    limits = nm.OriginLimits(stall_s=0.4, idle_s=0.4)
+
+    async def scenario() -> None:
+        async with nm.serve_http(HOST, limits=limits) as origin:
+            with RawClient(origin.address) as raw:
+                await beside(raw.say, f"PUT /x HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n")
+                with contextlib.suppress(OSError):
+                    for _ in range(400):
+                        await beside(raw.say, "1\r\nx\r\n" if chunked else "x")
+                        await asyncio.sleep(0.02)
+                    raise AssertionError("it was not given up")
+            await over()
 
     run(scenario())
 

@@ -19,6 +19,7 @@ from netmeasure.protocol import (
     NeedData,
     Parameters,
     PeerResults,
+    QueuePlace,
     ServerError,
     Side,
     State,
@@ -96,6 +97,7 @@ PAYLOADS: dict[Kind, Any] = {
     Kind.COOKIE: COOKIE,
     Kind.PARAMETERS: Parameters.decode(TCP_PARAMETERS),
     Kind.EXTENSION: ANNOUNCEMENT,
+    Kind.QUEUED: QueuePlace(3),
     Kind.CLIENT_RESULTS: PeerResults.decode(TCP_CLIENT_RESULTS),
     Kind.SERVER_RESULTS: PeerResults.decode(TCP_SERVER_RESULTS),
     Kind.SERVER_ERROR: ServerError(142, 107),
@@ -106,6 +108,7 @@ WIRE: dict[Kind, bytes] = {
     Kind.PARAMETERS: framed(TCP_PARAMETERS),
     Kind.EXTENSION: b"\x40"
     + framed(b'{"host":{"hostname":"lab1","cpu_count":2,"interfaces":[]},"concurrent_tests":3}'),
+    Kind.QUEUED: b"\x41\0\0\0\3",
     Kind.CREATE_STREAMS: b"\x0a",
     Kind.TEST_START: b"\x01",
     Kind.TEST_RUNNING: b"\x02",
@@ -122,11 +125,12 @@ WIRE: dict[Kind, bytes] = {
 }
 JSON_KINDS = frozenset({Kind.PARAMETERS, Kind.CLIENT_RESULTS, Kind.SERVER_RESULTS})
 
-#: The regular dialogue with the extension; the plain one leaves EXTENSION out.
+#: The regular dialogue with the extension; the plain one leaves QUEUED and EXTENSION out.
 STEPS: tuple[tuple[State, Side, Kind, State], ...] = (
     (State.START, Side.CLIENT, Kind.COOKIE, State.IDENTIFIED),
     (State.IDENTIFIED, Side.SERVER, Kind.PARAM_EXCHANGE, State.ASKED),
     (State.ASKED, Side.CLIENT, Kind.PARAMETERS, State.OFFERED),
+    (State.OFFERED, Side.SERVER, Kind.QUEUED, State.OFFERED),
     (State.OFFERED, Side.SERVER, Kind.EXTENSION, State.EXTENDED),
     (State.EXTENDED, Side.SERVER, Kind.CREATE_STREAMS, State.CREATING),
     (State.CREATING, Side.SERVER, Kind.TEST_START, State.STARTING),
@@ -139,7 +143,8 @@ STEPS: tuple[tuple[State, Side, Kind, State], ...] = (
     (State.DISPLAYING, Side.CLIENT, Kind.IPERF_DONE, State.OVER),
 )
 EXTENDED_DIALOGUE = tuple((side, kind) for _, side, kind, _ in STEPS)
-PLAIN_DIALOGUE = tuple(step for step in EXTENDED_DIALOGUE if step[1] is not Kind.EXTENSION)
+_OURS = (Kind.QUEUED, Kind.EXTENSION)
+PLAIN_DIALOGUE = tuple(step for step in EXTENDED_DIALOGUE if step[1] not in _OURS)
 
 INTERRUPTIONS: dict[Kind, Side] = {
     Kind.IPERF_DONE: Side.CLIENT,

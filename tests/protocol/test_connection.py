@@ -183,7 +183,7 @@ def test_bytes_that_no_message_starts_with(side: Side, state: State) -> None:
 @BOTH_SIDES
 def test_the_message_names_what_was_due(side: Side) -> None:
     state, due = {
-        Side.CLIENT: (State.OFFERED, "EXTENSION or CREATE_STREAMS was due"),
+        Side.CLIENT: (State.OFFERED, "QUEUED or EXTENSION or CREATE_STREAMS was due"),
         Side.SERVER: (State.OFFERED, "nothing was due"),
     }[side]
     connection = end_at(state, side)
@@ -262,7 +262,7 @@ def test_eof_after_a_message(before: State, sender: Side, kind: Kind, after: Sta
     ("before", "kind"), [(before, kind) for before, _, kind, _ in STEPS if len(WIRE[kind]) > 1]
 )
 def test_eof_in_the_middle(before: State, kind: Kind) -> None:
-    for cut in {1, 2, 4, 5, 6, len(WIRE[kind]) - 1}:
+    for cut in {min(cut, len(WIRE[kind]) - 1) for cut in (1, 2, 4, 5, 6, 10**9)}:
         connection = end_at(before, SENDER[kind].other)
         connection.receive_data(WIRE[kind][:cut])
         connection.receive_data(b"")

@@ -31,6 +31,7 @@ from netmeasure.protocol import (
     PeerResults,
     PeerStream,
     ServerError,
+    can_wait,
     check_parameters,
     error_text,
     make_probe,
@@ -455,8 +456,9 @@ def test_stream_ids() -> None:
 
 
 def test_cookies() -> None:
-    cookies = {new_cookie() for _ in range(50)}
+    cookies = {new_cookie(waits=bool(number % 2)) for number in range(50)}
     assert len(cookies) == 50
+    assert sum(map(can_wait, cookies)) == 25
     assert {len(cookie) for cookie in cookies} == {COOKIE_BYTES - 1} == {len(COOKIE)}
     assert set("".join(cookies)) <= set("abcdefghijklmnopqrstuvwxyz234567")
 

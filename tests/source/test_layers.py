@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"protocol", "engine", "workloads", "measurement", "peer"},
     "peer.server": {"errors", "clock", "spec", "result", "observe"}
     | {"protocol", "engine", "workloads", "measurement", "peer"},
-    "transfers": {"errors", "version", "clock", "spec", "result"}
+    "transfers": {"errors", "text", "version", "clock", "spec", "result"}
     | {"analysis", "_fast", "engine", "workloads", "measurement"},
     "origins": {"errors", "clock", "units", "spec", "_fast", "engine"},
     "readiness": {"errors", "clock", "spec", "engine"},

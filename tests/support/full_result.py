@@ -233,6 +233,7 @@ SPEC = TcpSpec(
     cpu=1,
     server_cpu=2,
     server_output=True,
+    exclusive=True,
     burst_blocks=3,
     file="/tmp/data",
     timing=Timing(duration_s=2.5, omit_s=0.5, interval_s=0.1, baseline_s=1.0, until=0.02),

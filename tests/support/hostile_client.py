@@ -46,8 +46,8 @@ class Watched:
         return sum(workload.moved_bytes() for workload in workloads if workload is not None)
 
     async def idle(self) -> None:
-        """Wait until no test is left; its result has been told by then."""
-        await until(lambda: self.server.active_tests == 0)
+        """Wait until no client is left; its result or refusal has been told by then."""
+        await until(lambda: len(self.server._sessions) == 0)
 
     async def told(self) -> str:
         """The one refusal that comes."""

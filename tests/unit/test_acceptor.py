@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import socket
@@ -44,9 +45,9 @@ class Doorway:
         self.room = 100
         self.taken: list[tuple[str, int]] = []
         self.news = asyncio.Event()
-        listener = stack.enter_context(open_listener(socket.AF_INET, ("127.0.0.1", 0)))
-        self._where = listener.getsockname()
-        self.acceptor = Acceptor([listener], self._take, lambda: self.room > 0)
+        self.listener = stack.enter_context(open_listener(socket.AF_INET, ("127.0.0.1", 0)))
+        self._where = self.listener.getsockname()
+        self.acceptor = Acceptor([self.listener], self._take, lambda: self.room > 0)
         stack.callback(self.acceptor.close)
 
     def come(self) -> tuple[str, int]:
@@ -96,6 +97,38 @@ def test_without_descriptors_clients_wait_in_the_backlog(run: Runner) -> None:
                 assert door.taken == []
             await door.until(1)
             assert door.taken == [client]
+
+    run(main())
+
+
+def test_an_unexpected_failure_does_not_keep_the_loop_busy(run: Runner) -> None:
+    """Such as a filter of system calls that says ENOSYS, or a socket that is none any more."""
+
+    class Refusing:
+        def __init__(self, listener: socket.socket) -> None:
+            self._listener = listener
+            self.asked = 0
+
+        def fileno(self) -> int:
+            return self._listener.fileno()
+
+        def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+            self.asked += 1
+            if self.asked <= 2:
+                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+            return self._listener.accept()
+
+    async def main() -> None:
+        with ExitStack() as stack:
+            door = Doorway(stack)
+            refusing = Refusing(door.listener)
+            door.acceptor = Acceptor([refusing], door._take)  # type: ignore[list-item]
+            stack.callback(door.acceptor.close)
+            client = door.come()
+            door.acceptor.on()
+            await door.until(1)
+            assert door.taken == [client]
+            assert refusing.asked <= 4
 
     run(main())
 

@@ -156,6 +156,24 @@ def test_a_reply_of_lines_without_an_end(run: RunLoop) -> None:
     assert error.phase == "greeting"
 
 
+def test_replies_of_many_lines_are_not_kept_until_the_deadline(run: RunLoop) -> None:
+    def floods(peer: Peer) -> None:
+        while True:
+            peer.send(b"220-more\r\n" * 100)
+
+    patient = {**SHORT, "handshake_s": 10.0}
+    error = failed(run, Ftp(1000, answers={"greeting": floods}), spec(patient))
+    assert type(error) is nm.RemoteProtocolError
+    assert "a reply of more than 1000 lines" in str(error)
+
+
+def test_what_a_server_says_is_cleaned(run_once: RunLoop) -> None:
+    evil = "530 \x1b[2Jno\x9b" + "x" * 4000
+    error = failed(run_once, Ftp(1000, answers={"USER": evil}), spec(SHORT))
+    assert "530 \ufffd[2Jno\ufffdxxx" in str(error)
+    assert len(str(error)) < 300
+
+
 def test_a_server_of_http(run: RunLoop) -> None:
     def script(peer: Peer) -> None:
         peer.receive()

@@ -146,6 +146,44 @@ def test_a_server_that_does_not_answer(run: RunLoop, script: Callable[[Peer], No
     assert not error.result.flows
 
 
+def test_interim_answers_without_an_end(run: RunLoop) -> None:
+    """They are not kept until the deadline."""
+
+    def floods(peer: Peer) -> None:
+        request(peer)
+        while True:
+            peer.send(head("100 Continue") * 100)
+
+    error = failed(run, floods, spec(PATIENT))
+    assert type(error) is nm.RemoteProtocolError
+    assert "100 interim answers (1xx) and no final one" in str(error)
+
+
+def test_what_a_server_calls_itself_is_cleaned(run_once: RunLoop) -> None:
+    """Status phrase and Server header: no escape sequence, no megabyte."""
+    evil = b"Not\x1b[2J\xc2\x9b31mFound\xff" + b"x" * 4000
+
+    def refuses(peer: Peer) -> None:
+        request(peer)
+        peer.send(b"HTTP/1.1 404 " + evil + b"\r\nContent-Length: 0\r\n\r\n")
+        peer.finish()
+
+    def serves(peer: Peer) -> None:
+        request(peer)
+        peer.send(b"HTTP/1.1 200 OK\r\nServer: " + evil + b"\r\nContent-Length: 5\r\n\r\nhello")
+        peer.finish()
+
+    message = str(failed(run_once, refuses))
+    assert ": 404 Not\ufffd[2J" in message
+    with Scripted(serves) as server:
+        result = run_once(nm.measure(server.url(), spec(PATIENT)))
+    named = result.client.streams[0].transfer.server
+    for said in (message, named):
+        assert not set(said) & set("\x1b\x9b\udcff")
+        assert len(said) < 300
+    assert named.endswith("xxx...")
+
+
 @pytest.mark.parametrize(
     "garbage",
     [

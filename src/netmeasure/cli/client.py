@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
 
 from netmeasure import analysis
 from netmeasure.cli.exits import Exit, complain, exit_code
@@ -11,6 +13,7 @@ from netmeasure.cli.specs import Options, test_spec
 from netmeasure.cli.watch import LiveView, see_all
 from netmeasure.client import make_run
 from netmeasure.measurement.run import Run
+from netmeasure.observe import Observer
 from netmeasure.peer.server.server import serve
 from netmeasure.repetition import check_times
 from netmeasure.report import runs, text
@@ -22,7 +25,20 @@ from netmeasure.spec import ServerLimits
 async def client(options: Options) -> int:
     """Measure against a server or a URL; return the exit code."""
     spec = test_spec(options)
-    return await _measure(lambda: make_run(options.target, spec, port=options.port), options)
+    begin = partial(make_run, options.target, spec, port=options.port)
+    return await _measure(lambda: begin(observer=_Queue()), options)
+
+
+class _Queue(Observer):
+    """Print a client's place in the queue of a full server, each time it changes."""
+
+    def __init__(self) -> None:
+        self._position = 0
+
+    def on_queued(self, position: int) -> None:
+        if position != self._position:
+            self._position = position
+            sys.stderr.write(f"netmeasure: the server is full: number {position} in its queue\n")
 
 
 async def loopback(options: Options) -> int:

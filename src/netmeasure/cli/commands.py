@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from netmeasure.cli import options, streams
 from netmeasure.cli.exits import Exit, complain, exit_code
-from netmeasure.errors import NetmeasureError
+from netmeasure.errors import HostLimitError, NetmeasureError
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
     try:
-        chosen = options.parser().parse_args(argv)
+        chosen = options.parser(list(argv)).parse_args(argv)
+    except NetmeasureError as exc:
+        complain(exc)
+        return exit_code(exc)
     except SystemExit as exc:  # argparse has said why
         return exc.code if isinstance(exc.code, int) else Exit.USAGE
     try:
@@ -30,6 +36,9 @@ def main(argv: Sequence[str]) -> int:
         streams.say_nothing_more()  # the reader of the output has left
         return Exit.FAILED
     except OSError as exc:  # of the output, such as a full disk: the library has errors of its own
+        if exc.errno in _EXHAUSTED:
+            complain(HostLimitError(f"this host has no descriptors left: {exc.strerror}"))
+            return Exit.HOST_LIMIT
         streams.say_nothing_more()
         complain(NetmeasureError(f"can't write the output: {exc.strerror}"))
         return Exit.FAILED

@@ -9,6 +9,7 @@ from netmeasure.errors import (
     BusyError,
     ConnectError,
     FileRefusedError,
+    HostLimitError,
     MeasureError,
     NameNotFoundError,
     NetmeasureError,
@@ -34,6 +35,7 @@ class Exit(IntEnum):
     CANT_LISTEN = 7  # the server can't have its port
     BELOW = 8  # compare --fail-below: B carries too little
     CANT_TELL = 9  # compare --fail-below: too few runs, or they scatter too much
+    HOST_LIMIT = 10  # this host has no descriptors, threads or memory left for the test
     INTERRUPTED = 130  # SIGINT; what was measured was printed
     TERMINATED = 143  # SIGTERM; what was measured was printed
 
@@ -44,6 +46,8 @@ def exit_code(error: NetmeasureError) -> Exit:
         return Exit.USAGE
     if isinstance(error, ServeError):
         return Exit.CANT_LISTEN
+    if isinstance(error, HostLimitError):
+        return Exit.HOST_LIMIT
     if isinstance(error, BusyError):
         return Exit.BUSY
     if isinstance(error, FileRefusedError):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netmeasure.cli.values import bitrate, cpus, dscp, number, seconds
+from netmeasure.cli.values import bitrate, byte_size, count, cpus, dscp, networks, number, seconds
 from netmeasure.errors import SpecError
 from netmeasure.spec import Credentials, Padding
+from netmeasure.spec.words import MAX_STREAMS
 
 if TYPE_CHECKING:
     from netmeasure.protocol.auth import Gatekeeper
@@ -46,6 +49,11 @@ def add_packet_options(parser: argparse.ArgumentParser) -> None:
         metavar="N[,M]",
         help="run traffic threads on CPU N, the server's on CPU M",
     )
+    sock.add_argument(
+        "--exclusive",
+        action="store_true",
+        help="wait until no other test runs on the server, and let none run beside this one",
+    )
     sock.add_argument("--title", metavar="TEXT", help="text to store in the results of both ends")
 
 
@@ -75,6 +83,42 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         help="highest bitrate of a test, all its streams together",
     )
     parser.add_argument("--max-time", type=seconds, metavar="S", help="longest duration of a test")
+    parser.add_argument(
+        "--max-total-bitrate",
+        type=bitrate,
+        metavar="RATE",
+        help="highest bitrate of all tests together; each must then ask for one",
+    )
+    parser.add_argument(
+        "--max-bytes", type=byte_size, metavar="BYTES", help="most bytes that a test moves"
+    )
+    parser.add_argument(
+        "--max-streams",
+        type=count,
+        default=MAX_STREAMS,
+        metavar="N",
+        help="most streams of a test in each direction (default %(default)s)",
+    )
+    parser.add_argument(
+        "--allow",
+        type=networks,
+        default=(),
+        metavar="NETWORKS",
+        help="serve only clients of these networks, such as 192.0.2.0/24,2001:db8::/32",
+    )
+    parser.add_argument(
+        "--deny",
+        type=networks,
+        default=(),
+        metavar="NETWORKS",
+        help="serve no clients of these networks, also where --allow has them",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file with the values of these options, by their names; the environment"
+        " (NETMEASURE_MAX_TESTS and so on) and options go first",
+    )
     auth = parser.add_argument_group(
         "authentication", "without these options, every client is served"
     )
@@ -109,13 +153,14 @@ def peer_options(options: argparse.Namespace) -> dict[str, Any]:
         "cpu": cpu,
         "server_cpu": server_cpu,
         "title": options.title,
+        "exclusive": options.exclusive,
         "credentials": _credentials(options),
     }
 
 
 def refuse_for_urls(options: argparse.Namespace) -> None:
     """Raise SpecError for options that transfers by URL do not have."""
-    for name in ("repeating_payload", "cpu", "title", "file", "auth_user", "auth_key"):
+    for name in ("exclusive", "repeating_payload", "cpu", "title", "file", "auth_user", "auth_key"):
         if getattr(options, name, None):
             raise SpecError(f"--{name.replace('_', '-')} is not an option of transfers by URL")
 
@@ -146,7 +191,20 @@ def gatekeeper(options: argparse.Namespace) -> Gatekeeper | None:
         users = read_users(_read(options.auth_users).decode())
     except UnicodeDecodeError:
         raise SpecError(f"{options.auth_users} is not UTF-8") from None
+    for path in (options.auth_key, options.auth_users):
+        _warn_if_others_read(path)
     return Gatekeeper(_read(options.auth_key), users, padding=_padding(options))
+
+
+def _warn_if_others_read(path: str) -> None:
+    """Print a warning if every user of this host can read a secret file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # reading it says why
+    if mode & stat.S_IROTH:
+        warning = f"every user of this host can read {path} (change it: chmod o-rwx)"
+        sys.stderr.write(f"netmeasure: warning: {warning}\n")
 
 
 def _padding(options: argparse.Namespace) -> Padding:

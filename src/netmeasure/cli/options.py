@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from netmeasure.cli.network import add_client_auth, add_server_options
 from netmeasure.cli.options_of_tests import (
@@ -11,6 +12,7 @@ from netmeasure.cli.options_of_tests import (
     add_test_options,
     add_url_options,
 )
+from netmeasure.cli.settings import use_settings
 from netmeasure.cli.values import (
     OneLineParser,
     byte_size,
@@ -25,8 +27,9 @@ from netmeasure.spec import DEFAULT_MARGIN, DEFAULT_PORT, ServerLimits
 from netmeasure.version import __version__
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line, but for iperf3's."""
+def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, but for iperf3's. Where `argv` starts a server,
+    its settings are the defaults (`settings`)."""
     top = OneLineParser(
         prog="netmeasure",
         description="Measures networks; keeps connection set-up apart from the steady bitrate.",
@@ -70,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
     _add_ready_options(ready)
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
     _add_server_options(server)
+    if argv[:1] == ["server"]:
+        use_settings(server, argv[1:])
     # `main` never lets this parser see its options
     commands.add_parser(
         "iperf3",
@@ -260,8 +265,15 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=defaults.max_tests,
         metavar="N",
-        help="most tests at the same time; further clients are refused as busy (default"
-        " %(default)s)",
+        help="most tests at the same time; further netmeasure clients wait, others are refused as"
+        " busy (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max-tests-per-address",
+        type=count,
+        metavar="N",
+        help="most tests at the same time from one IPv4 address or IPv6 /64 (default: half of"
+        " --max-tests, at least 4)",
     )
     parser.add_argument("--json", action="store_true", help="print each result as a line of JSON")
     add_server_options(parser)

@@ -144,6 +144,13 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         help="time limit of the name look-up, and of the connect (default %(default)g s)",
     )
     wait.add_argument(
+        "--queue-timeout",
+        type=seconds,
+        default=defaults.queue_s,
+        metavar="S",
+        help="time limit in the queue of a full server, 0 not to wait (default %(default)g s)",
+    )
+    wait.add_argument(
         "--stall-timeout",
         type=seconds,
         default=defaults.stall_s,

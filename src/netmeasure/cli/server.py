@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from netmeasure import analysis
 from netmeasure.cli.exits import Exit
+from netmeasure.cli.log import EventLog
 from netmeasure.cli.network import gatekeeper
 from netmeasure.cli.specs import Options, server_limits
 from netmeasure.engine.tasks import first_of
@@ -43,9 +44,7 @@ async def server(options: Options) -> int:
         except BrokenPipeError:  # the reader has left; the server goes on
             pass
 
-    def refuse(sentence: str) -> None:
-        print(f"netmeasure: {sentence}", file=sys.stderr, flush=True)
-
+    log = EventLog(as_json=options.json)
     ready = asyncio.Event()
     origins = _origins(options, ready.is_set)
     tests = serve(
@@ -54,13 +53,14 @@ async def server(options: Options) -> int:
         family=options.family,
         limits=server_limits(options),
         on_result=report,
-        on_refusal=refuse,
+        on_refusal=log.refused,
         gatekeeper=gatekeeper(options),
         one_off=options.one_off,
         idle_s=options.idle_timeout,
         device=options.bind_dev,
     )
     async with AsyncExitStack() as running:
+        running.callback(log.close)
         # the HTTP server is entered first and left last: it answers "not ready" while the others
         # are not running
         for _, origin in origins:

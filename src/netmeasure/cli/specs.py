@@ -100,6 +100,7 @@ def _common(options: Options) -> dict[str, Any]:
         "deadlines": Deadlines(
             resolve_s=options.connect_timeout,
             connect_s=options.connect_timeout,
+            queue_s=options.queue_timeout,
             stall_s=options.stall_timeout,
         ),
     }
@@ -197,6 +198,12 @@ def _byte_range(text: str | None) -> tuple[int | None, int | None]:
 def server_limits(options: Options) -> ServerLimits:
     return ServerLimits(
         max_tests=options.max_tests,
+        max_tests_per_address=options.max_tests_per_address,
+        max_streams=options.max_streams,
+        max_bytes=options.max_bytes,
+        max_total_bitrate_bps=options.max_total_bitrate,
+        allow=options.allow,
+        deny=options.deny,
         max_bitrate_bps=options.max_bitrate,
         max_duration_s=options.max_time,
         multipath=options.mptcp,

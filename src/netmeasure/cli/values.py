@@ -55,6 +55,11 @@ def port_range(text: str) -> tuple[int, int]:
     return ports
 
 
+def networks(text: str) -> tuple[str, ...]:
+    """Return networks that are separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def number(text: str) -> int:
     """Return a whole number, decimal or, after 0x, hexadecimal."""
     try:

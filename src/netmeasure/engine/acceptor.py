@@ -9,25 +9,43 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 
-#: Failures of accept() that pass when others close their descriptors, and how long we wait then.
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+#: Failures of accept() that belong to the one connection that is lost (accept(2)).
+_OF_ONE = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENOPROTOOPT,
+        errno.EPERM,
+        errno.EPROTO,
+    }
+)
+#: How long we wait after another one: descriptors or memory may be back then. Whatever it is, it
+#: must not keep the event loop busy.
 _PAUSE_S = 0.1
 
 
 class Acceptor:
     """Accept the connections of `listeners` and pass each with its peer's address to `take`, from
     `on` to `off` or while there is `room`; call `on` when there is room again. The listeners are
-    the caller's, each connection `take`'s."""
+    the caller's, each connection `take`'s. `trouble` hears of each failure that is not one
+    connection's own."""
 
     def __init__(
         self,
         listeners: Sequence[socket.socket],
         take: Callable[[socket.socket, tuple[str, int]], None],
         room: Callable[[], bool] = lambda: True,
+        trouble: Callable[[OSError], None] = lambda _: None,
     ) -> None:
         self._listeners = tuple(listeners)
         self._take = take
         self._room = room
+        self._trouble = trouble
         self._accepting = False
         self._closed = False
 
@@ -59,11 +77,12 @@ class Acceptor:
             except BlockingIOError:
                 return
             except OSError as exc:
-                if exc.errno in _EXHAUSTED:  # until it passes, the backlog keeps them
-                    self.off()
-                    asyncio.get_running_loop().call_later(_PAUSE_S, self.on)
-                    return
-                continue  # reset while it waited
+                if exc.errno in _OF_ONE:
+                    continue
+                self._trouble(exc)
+                self.off()  # until it passes, the backlog keeps them
+                asyncio.get_running_loop().call_later(_PAUSE_S, self.on)
+                return
             sock.setblocking(False)
             self._take(sock, peer)
         self.off()

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from netmeasure.clock import SECOND_NS, now_ns, unix_ns
 from netmeasure.engine.sockets import Address
+from netmeasure.engine.sockopts import known_bytes, try_set
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
 from netmeasure.protocol import ANSWERS, HEADER_BYTES, MAX_HELLO_BYTES, Hello, read_hello
 
@@ -60,7 +61,7 @@ async def greet(
     """
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[int] = loop.create_future()
-    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    try_set(sock, socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
     def readable() -> None:
         try:
@@ -102,8 +103,7 @@ async def greet(
         ) from None
     finally:
         loop.remove_reader(sock)
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
+        try_set(sock, socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
         if answered.done() and not answered.cancelled():
             answered.exception()  # mark as retrieved, whichever event came first
 
@@ -123,11 +123,12 @@ def _peek(sock: socket.socket) -> tuple[bytes, int]:
 
 class Welcome(NamedTuple):
     """Describe a hello that is expected: the local address that its test's control connection is on
-    (answers must come from there, also where this host has many), and who takes the stream's
-    socket."""
+    (answers must come from there, also where this host has many), who takes the stream's socket,
+    and who hears that this host can't have one."""
 
     local_host: str
     take: Callable[[socket.socket], None]
+    fail: Callable[[OSError], None]
 
 
 class UdpDoor:
@@ -166,10 +167,14 @@ class UdpDoor:
             if hello is None or welcome is None:
                 self.ignored += 1
                 continue
-            with suppress(OSError):
+            try:
                 sock = _stream_socket(door, welcome.local_host, peer)
+            except OSError as exc:
+                welcome.fail(exc)
+                continue
+            with suppress(OSError):  # the client repeats its hello
                 sock.send(hello.answer)
-                welcome.take(sock)
+            welcome.take(sock)
 
     def close(self) -> None:
         loop = asyncio.get_running_loop()
@@ -204,7 +209,7 @@ class Doorkeeper:
 
 def _device(sock: socket.socket) -> bytes:
     """Return the interface that a socket is bound to, empty if to none."""
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+    return known_bytes(sock, socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) or b""
 
 
 def _bound(family: int, sockaddr: tuple[object, ...], device: bytes) -> socket.socket:
@@ -213,7 +218,7 @@ def _bound(family: int, sockaddr: tuple[object, ...], device: bytes) -> socket.s
         if device:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
         # every stream's socket is bound to the same port
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try_set(sock, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(sockaddr)

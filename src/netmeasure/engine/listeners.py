@@ -10,6 +10,7 @@ import socket
 
 from netmeasure.engine.names import FAMILIES
 from netmeasure.engine.sockets import address_text, stream_protocol
+from netmeasure.engine.sockopts import try_set
 from netmeasure.errors import ServeError
 from netmeasure.spec import Family
 
@@ -99,7 +100,7 @@ def open_listener(
     """Open one non-blocking listener. Raises OSError as the kernel gives it."""
     sock = socket.socket(family, socket.SOCK_STREAM, stream_protocol(multipath=multipath))
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try_set(sock, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if device is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
         if family == socket.AF_INET6:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netmeasure.clock import now_ns, seconds
-from netmeasure.errors import NameNotFoundError, PeerTimeoutError
+from netmeasure.errors import HostLimitError, NameNotFoundError, PeerTimeoutError
 from netmeasure.spec import Family
 
 FAMILIES: dict[Family, int] = {
@@ -161,5 +161,8 @@ async def _in_thread(ask: Callable[[], list[Entry]]) -> tuple[list[Entry] | Exce
         with suppress(RuntimeError):  # the loop is closed: no task waits
             loop.call_soon_threadsafe(tell, outcome, ended)
 
-    threading.Thread(target=run, name="netmeasure-resolve", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="netmeasure-resolve", daemon=True).start()
+    except RuntimeError as exc:
+        raise HostLimitError(f"this host has no threads left: {exc}", phase="resolve") from None
     return await told

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from netmeasure.clock import seconds
+from netmeasure.engine import sockopts
 from netmeasure.engine.sockets import Address, connect_one
 from netmeasure.engine.tasks import all_of
 from netmeasure.errors import MeasureError
@@ -115,7 +116,7 @@ async def _passes(
     except MeasureError:
         return False
     with made.sock as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sockopts.set_no_delay(sock, asked=False)
         if not _uses_timestamps(sock):
             payload = mss
         try:
@@ -155,7 +156,7 @@ async def _answered(sock: socket.socket, payload: int) -> bool:
 
 def _uses_timestamps(sock: socket.socket) -> bool:
     """Return whether each segment carries a time stamp (tcpi_options, linux/tcp.h)."""
-    head = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _OPTIONS_AT + 1)
+    head = sockopts.known_bytes(sock, socket.IPPROTO_TCP, socket.TCP_INFO, _OPTIONS_AT + 1) or b""
     return len(head) > _OPTIONS_AT and bool(head[_OPTIONS_AT] & _TCPI_OPT_TIMESTAMPS)
 
 

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from netmeasure.clock import now_ns
@@ -19,9 +20,11 @@ from netmeasure.errors import (
     ConnectError,
     ConnectRefusedError,
     ConnectTimeoutError,
+    HostLimitError,
     SocketOptionError,
     UnreachableError,
 )
+from netmeasure.protocol import ErrorCode
 from netmeasure.spec import MIN_DATAGRAM_BYTES, Family, SocketOptions
 
 #: RFC 8305 section 5: the next address is tried when the one before has not answered for so long.
@@ -104,6 +107,31 @@ def stream_protocol(*, multipath: bool) -> int:
     return _IPPROTO_MPTCP if multipath else socket.IPPROTO_TCP
 
 
+#: Errors of this host, whatever the peer does: no descriptor, no memory.
+_EXHAUSTED = {
+    errno.EMFILE: "file descriptors: raise `ulimit -n`, or use fewer streams",
+    errno.ENFILE: "file descriptors of the whole host: see the sysctl fs.file-max",
+    errno.ENOBUFS: "memory for sockets: see the sysctl net.core, or use fewer streams",
+    errno.ENOMEM: "memory for sockets: use fewer streams",
+}
+
+
+def host_limit(exc: OSError, phase: str) -> HostLimitError | None:
+    """Return the error for a socket that this host has no room for; None: it is another error."""
+    lacks = _EXHAUSTED.get(exc.errno or 0)
+    if lacks is None:
+        return None
+    what, _, hint = lacks.partition(": ")
+    reason = os.strerror(exc.errno or 0)
+    return HostLimitError(
+        f"this host has no {what} left: {reason}",
+        phase=phase,
+        hint=hint,
+        reason=reason,
+        number=ErrorCode.STREAM_ACCEPT,
+    )
+
+
 def _open(address: Address, options: SocketOptions, *, port_offset: int | None) -> socket.socket:
     """Open a non-blocking socket with everything that must be set before connect. `port_offset` is
     the data stream's number; None for the control connection, which never takes the bound port."""
@@ -111,6 +139,8 @@ def _open(address: Address, options: SocketOptions, *, port_offset: int | None) 
         protocol = stream_protocol(multipath=options.multipath)
         sock = socket.socket(address.family, socket.SOCK_STREAM, protocol)
     except OSError as exc:
+        if (limit := host_limit(exc, "connect")) is not None:
+            raise limit from None
         if not options.multipath:
             raise
         raise SocketOptionError(
@@ -124,10 +154,10 @@ def _open(address: Address, options: SocketOptions, *, port_offset: int | None) 
         if port_offset is not None:
             sockopts.set_tcp_options(sock, options)
         elif options.mss_bytes is not None:
-            sockopts.set_mss(sock, options.mss_bytes)
-        sock.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, port_offset is None or options.no_delay
-        )
+            with suppress(SocketOptionError):  # of the control connection: nobody asked for it
+                sockopts.set_mss(sock, options.mss_bytes)
+        if port_offset is None or options.no_delay:
+            sockopts.set_no_delay(sock, asked=port_offset is not None)
         _bind(sock, address, options, port_offset)
     except BaseException:
         sock.close()
@@ -144,7 +174,7 @@ def _bind(
     port = 0
     if port_offset is not None and options.bind_port is not None:
         port = options.bind_port + port_offset
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sockopts.try_set(sock, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if options.bind_address is not None or port:
         wildcard = "::" if address.family == socket.AF_INET6 else "0.0.0.0"
         source = options.bind_address or wildcard
@@ -175,7 +205,10 @@ def _destination(
 
 def open_datagram(address: Address, options: SocketOptions, index: int) -> socket.socket:
     """Open a connected, non-blocking UDP socket for stream number `index`."""
-    sock = socket.socket(address.family, socket.SOCK_DGRAM)
+    try:
+        sock = socket.socket(address.family, socket.SOCK_DGRAM)
+    except OSError as exc:
+        raise host_limit(exc, "connect") or _connect_error(exc, address, 0.0) from None
     try:
         sock.setblocking(False)
         _bind(sock, address, options, index)
@@ -260,7 +293,10 @@ async def connect_one(
     address: Address, options: SocketOptions, deadline_s: float, *, port_offset: int | None = None
 ) -> Connected:
     """Connect to one address; a ConnectError says why not."""
-    sock = _open(address, options, port_offset=port_offset)
+    try:
+        sock = _open(address, options, port_offset=port_offset)
+    except OSError as exc:
+        raise _connect_error(exc, address, deadline_s) from None
     start = now_ns()
     try:
         destination = _destination(sock, address, options, port_offset)
@@ -300,7 +336,7 @@ async def connect_first(
 
     Raises the first error when all addresses fail.
     """
-    errors: list[ConnectError | SocketOptionError] = []
+    errors: list[ConnectError | SocketOptionError | HostLimitError] = []
     tasks: set[asyncio.Task[Connected]] = set()
     begun: dict[asyncio.Task[Connected], tuple[Address, int]] = {}
     failed: list[Attempt] = []
@@ -325,7 +361,7 @@ async def connect_first(
                     winner = task.result()
                 elif failure is None:
                     task.result().sock.close()
-                elif isinstance(failure, ConnectError | SocketOptionError):
+                elif isinstance(failure, ConnectError | SocketOptionError | HostLimitError):
                     errors.append(failure)
                     failed.append(Attempt(*begun[task], now_ns(), failure.code))
                 else:

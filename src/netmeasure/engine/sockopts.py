@@ -33,6 +33,58 @@ def _set(
         ) from None
 
 
+def try_set(sock: socket.socket, level: int, option: int, value: int) -> None:
+    """Set an option that a test can do without: sandboxes such as gVisor refuse some of them."""
+    with suppress(OSError):
+        sock.setsockopt(level, option, value)
+
+
+def known(sock: socket.socket, level: int, option: int) -> int | None:
+    """Return the value of an option, None where the kernel does not tell."""
+    try:
+        return sock.getsockopt(level, option)
+    except OSError:
+        return None
+
+
+def known_bytes(sock: socket.socket, level: int, option: int, size: int) -> bytes | None:
+    """Return the value of an option that is no number, None where the kernel does not tell."""
+    try:
+        return sock.getsockopt(level, option, size)
+    except OSError:
+        return None
+
+
+def set_no_delay(sock: socket.socket, *, asked: bool) -> None:
+    """Switch Nagle's algorithm off. Raise SocketOptionError where the user `asked` for it."""
+    if asked:
+        what = "to send small segments at once"
+        _set(sock, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1, what, ErrorCode.NO_DELAY)
+    else:
+        try_set(sock, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def congestion(sock: socket.socket) -> str | None:
+    """Return the name of the congestion control, None where the kernel does not tell."""
+    name = known_bytes(sock, socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    return None if name is None else name.split(b"\0")[0].decode()
+
+
+def pacing_bps(sock: socket.socket) -> int | None:
+    """Return the most that the kernel sends in bit/s, None where there is no limit or the kernel
+    does not tell."""
+    rate = int.from_bytes(
+        known_bytes(sock, socket.SOL_SOCKET, SO_MAX_PACING_RATE, 8) or b"", "little"
+    )
+    return None if rate in (0, 2**32 - 1, 2**64 - 1) else rate * 8
+
+
+def no_delay(sock: socket.socket) -> bool | None:
+    """Return whether Nagle's algorithm is off, None where the kernel does not tell."""
+    value = known(sock, socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    return None if value is None else bool(value)
+
+
 def set_congestion(sock: socket.socket, name: str) -> None:
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
@@ -63,8 +115,8 @@ def set_window(sock: socket.socket, window_bytes: int) -> None:
     (socket(7))."""
     set_buffers(sock, window_bytes)
     for option, name in ((socket.SO_SNDBUF, "wmem_max"), (socket.SO_RCVBUF, "rmem_max")):
-        granted = sock.getsockopt(socket.SOL_SOCKET, option)
-        if granted < window_bytes:
+        granted = known(sock, socket.SOL_SOCKET, option)
+        if granted is not None and granted < window_bytes:
             raise SocketOptionError(
                 f"a window of {window_bytes} bytes can't be had: the kernel grants {granted // 2}",
                 phase="connect",
@@ -85,7 +137,7 @@ def keep_little_unsent(sock: socket.socket, rate_bps: int) -> None:
     """Limit the unsent data in the buffer to 50 ms of a rate: enough for a thread that is woken
     late, and little to wait for at the end."""
     unsent = min(max(rate_bps // 8 // 20, 16_384), 2**31 - 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
+    try_set(sock, socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
 
 
 def set_tos(sock: socket.socket, tos: int) -> None:
@@ -166,15 +218,20 @@ def watch_peer(sock: socket.socket, give_up_s: float) -> None:
     data wait for acknowledgement (tcp(7)). The connection fails after about `give_up_s`."""
     probes = 3
     step = max(1, round(give_up_s / (probes + 1)))
-    set_keepalive(sock, (step, step, probes))
-    with suppress(OSError):  # MPTCP has none: there keepalive has to do
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(give_up_s * 1000))
+    with suppress(SocketOptionError):
+        set_keepalive(sock, (step, step, probes))
+    # MPTCP has none: there keepalive has to do
+    try_set(sock, socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(give_up_s * 1000))
 
 
 def set_keepalive(sock: socket.socket, keepalive: tuple[int, int, int]) -> None:
-    """Set TCP keepalive: (idle s, interval s, probes)."""
+    """Set TCP keepalive: (idle s, interval s, probes). Raise SocketOptionError if the kernel
+    refuses it."""
     idle_s, interval_s, probes = keepalive
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval_s)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+    for level, option, value in (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval_s),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes),
+    ):
+        _set(sock, level, option, value, "TCP keepalive", ErrorCode.NOT_SUPPORTED)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from netmeasure.engine.tasks import uninterrupted
-from netmeasure.errors import SocketOptionError
+from netmeasure.errors import HostLimitError, SocketOptionError
 from netmeasure.protocol import ErrorCode
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ async def in_thread(work: Callable[[], T]) -> T:
     try:
         runner = TrafficThread(thread, "netmeasure-compute")
         runner.start()
-    except RuntimeError:  # no thread is left: then the others have to wait
+    except HostLimitError:  # no thread is left: then the others have to wait
         return work()
     await uninterrupted(runner.join())
     if thread.error is not None:
@@ -82,7 +82,17 @@ class TrafficThread:
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Start the thread. Raise HostLimitError if this host has none left."""
+        try:
+            self._thread.start()
+        except RuntimeError as exc:
+            raise HostLimitError(
+                f"this host has no threads left: {exc}",
+                phase="connect",
+                hint="use fewer streams, or raise `ulimit -u` and the control group's pids.max",
+                reason=str(exc),
+                number=ErrorCode.STREAM_ACCEPT,
+            ) from None
 
     def _main(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)

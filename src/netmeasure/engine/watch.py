@@ -13,6 +13,7 @@ from typing import NamedTuple
 from netmeasure._fast.watch import Watched as Watched, Watcher
 from netmeasure.clock import MILLISECOND_NS
 from netmeasure.engine.threads import TrafficThread
+from netmeasure.errors import HostLimitError
 
 #: Two stretches of waiting bytes that follow so closely are one: the program reads piece by piece.
 CONTINUOUS_NS = MILLISECOND_NS // 2
@@ -40,7 +41,7 @@ class Watch:
             watcher = Watcher()
             thread = TrafficThread(watcher, "netmeasure-watch")
             thread.start()
-        except (OSError, RuntimeError):
+        except (OSError, HostLimitError):
             return
         self._watcher, self._thread = watcher, thread
 

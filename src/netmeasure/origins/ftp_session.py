@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from netmeasure.engine.sockopts import try_set
 from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.errors import BusyOriginError
 from netmeasure.origins.catalog import DIRECTORIES, SAMPLES, size_of
@@ -127,8 +128,8 @@ class FtpSession:
     def _set_up(self) -> None:
         sock = self._writer.get_extra_info("socket")
         # clients send ABOR as urgent data, of which recv() would otherwise skip the last byte
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try_set(sock, socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        try_set(sock, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._writer.transport.set_write_buffer_limits(0)  # drain() waits until all is sent
 
     async def _reply(self, code: int, text: str, *lines: str) -> None:

@@ -17,6 +17,7 @@ from netmeasure.origins.base import Origin
 from netmeasure.origins.catalog import SAMPLES, size_of
 from netmeasure.origins.content import BLOCK_BYTES
 from netmeasure.origins.ranges import parse_range
+from netmeasure.origins.transfers import MIN_BYTES_PER_S
 from netmeasure.spec import Family, OriginLimits
 
 #: Up to this size a body goes out together with its header; a thread would cost more than it saves.
@@ -208,13 +209,15 @@ class HttpOrigin(Origin):
 
     async def _read(self, request: web.BaseRequest) -> int:
         """Read a body through aiohttp: a small one, a chunked one, or one over TLS."""
-        count = 0
+        count, stall_s = 0, self._limits.stall_s
         while True:
-            async with asyncio.timeout(self._limits.stall_s):
-                data = await request.content.readany()
-            if not data:
-                return count
-            count += len(data)
+            begun = count
+            async with asyncio.timeout(stall_s):
+                while count - begun < MIN_BYTES_PER_S * stall_s:
+                    data = await request.content.readany()
+                    if not data:
+                        return count
+                    count += len(data)
 
     async def _receive(self, request: web.BaseRequest, length: int) -> int:
         """Receive a plain body of known length by the native loop. aiohttp does not see it, so the

@@ -17,12 +17,14 @@ from netmeasure._fast.worker import Group, Stream
 from netmeasure.clock import SECOND_NS
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.engine.threads import TrafficThread
-from netmeasure.errors import BusyOriginError
+from netmeasure.errors import BusyOriginError, HostLimitError
 from netmeasure.origins.content import Content
 from netmeasure.spec import OriginLimits
 
 #: A transfer has stalled when so many looks in a row have found no new bytes.
 _LOOKS = 4
+#: A peer that moves less than that keeps a slot for nothing.
+MIN_BYTES_PER_S = 100
 #: The least number of buckets, since the series of these streams is not used.
 _BUCKETS = 2
 
@@ -86,7 +88,7 @@ class Transfers:
         try:
             try:
                 thread.start()
-            except RuntimeError:  # the system allows no more threads
+            except HostLimitError:  # the system allows no more threads
                 return "failed"
             group.open()
             ended = await self._watch(thread, loop)
@@ -103,14 +105,16 @@ class Transfers:
         return "failed" if loop.reason == "error" else "complete"
 
     async def _watch(self, thread: TrafficThread, loop: Stream) -> bool:
-        """Wait for the end of a transfer. Return False if no bytes moved for the stall deadline."""
+        """Wait for the end of a transfer. Return False if none or next to none of its bytes moved
+        for the stall deadline."""
         moved, quiet = -1, 0
+        least = max(1, round(MIN_BYTES_PER_S * self._limits.stall_s / _LOOKS))
         while quiet < _LOOKS:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.stall_s / _LOOKS):
                     await thread.done.wait()
                 return True
             now = loop.bytes + loop.acked_bytes
-            quiet = quiet + 1 if now == moved else 0
+            quiet = quiet + 1 if moved >= 0 and now - moved < least else 0
             moved = now
         return False

@@ -57,6 +57,8 @@ def client_parameters(spec: PeerSpec, token: str | None = None) -> Parameters:
             program=CLIENT_VERSION,
             duration_ms=0 if limit_s is None else round(limit_s * 1000),
             omit_ms=round(spec.timing.omit_s * 1000),
+            waits=spec.deadlines.queue_s > 0,
+            exclusive=spec.exclusive,
         ),
     )
     if isinstance(spec, UdpSpec):
@@ -168,6 +170,7 @@ class _Common(TypedDict):
     repeating_payload: bool
     server_cpu: int | None
     server_output: bool
+    exclusive: bool
     target_bps: int | None
 
 
@@ -182,6 +185,7 @@ def _common(parameters: Parameters, plan: TcpPlan | UdpPlan) -> _Common:
         "repeating_payload": parameters.repeating_payload,
         "server_cpu": parameters.server_affinity,
         "server_output": parameters.get_server_output,
+        "exclusive": parameters.netmeasure is not None and parameters.netmeasure.exclusive,
         "target_bps": parameters.bandwidth or None,
     }
 

@@ -1,9 +1,10 @@
 """Authenticate clients as iperf3 does: make tokens, and check them against a server's users.
 
 A token is a user, a password and the time, encrypted with the server's public RSA key. It proves
-that its sender knew the password at that time, and no more: it is not bound to a connection, so who
-hears it can use it again until it is too old (`Gatekeeper.skew_s`), and nothing else of a test is
-encrypted. Passwords are never part of a message of ours.
+that its sender knew the password at that time, and no more: it is not bound to a connection, and
+nothing else of a test is encrypted. A server takes each token once, so who hears one can only use
+it at another server of the same key, until it is too old (`Gatekeeper.skew_s`). Passwords are never
+part of a message of ours.
 
 The `cryptography` package is imported when it is needed: ``pip install netmeasure[auth]``.
 """
@@ -14,6 +15,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -82,27 +84,46 @@ class Gatekeeper:
         self._users = dict(users)
         self._skew_s = skew_s
         self._padding = padding
+        #: digests of the tokens that were good, with their times; older ones are refused by age
+        self._used: OrderedDict[bytes, float] = OrderedDict()
 
     def check(self, token: str | None, unix_s: float) -> str:
         """Return the user of a token. Raise RefusedTestError if it is not that of a known user, or
         too old."""
         if token is None:
             raise _refused("the client did not say who it is")
-        user, password, stamp = _parse(self._open(token))
+        sealed = _sealed(token)
+        user, password, stamp = _parse(self._open(sealed))
         if abs(unix_s - stamp) > self._skew_s:
             raise _refused(f"the token is {unix_s - stamp:+.0f} s old: compare the clocks")
         # an unknown user takes as long as a wrong password
         known = self._users.get(user, "")
         if not hmac.compare_digest(password_hash(user, password).encode(), known.encode()):
             raise _refused("unknown user or wrong password")
+        self._use(hashlib.sha256(sealed).digest(), unix_s)
         return user
 
-    def _open(self, token: str) -> bytes:
+    def _use(self, digest: bytes, unix_s: float) -> None:
+        """Raise RefusedTestError if a token has been used. A client seals each with random bytes,
+        so no two are equal."""
+        while self._used and next(iter(self._used.values())) < unix_s - 2 * self._skew_s:
+            self._used.popitem(last=False)
+        if digest in self._used:
+            raise _refused("the token has been used before: it was overheard, or sent twice")
+        self._used[digest] = unix_s
+
+    def _open(self, sealed: bytes) -> bytes:
         try:
-            sealed = base64.b64decode(token[:MAX_TOKEN].replace("\n", ""), validate=True)
             return self._key.decrypt(sealed, _padding(self._padding))
-        except (ValueError, binascii.Error):
+        except ValueError:
             raise _refused("the token is not for this server's key") from None
+
+
+def _sealed(token: str) -> bytes:
+    try:
+        return base64.b64decode(token[:MAX_TOKEN].replace("\n", ""), validate=True)
+    except (ValueError, binascii.Error):
+        raise _refused("the token is not for this server's key") from None
 
 
 def _refused(why: str) -> RefusedTestError:

@@ -20,6 +20,7 @@ from netmeasure.protocol.messages import (
     Announcement,
     Parameters,
     PeerResults,
+    QueuePlace,
     ServerError,
     results_limit_bytes,
 )
@@ -37,8 +38,8 @@ MAX_AHEAD_BYTES = 128 * 1024
 
 
 class Message(msgspec.Struct, frozen=True):
-    """Hold a message of the peer. Payload: cookie str | Parameters | Announcement | PeerResults |
-    ServerError | None."""
+    """Hold a message of the peer. Payload: cookie str | Parameters | Announcement | QueuePlace |
+    PeerResults | ServerError | None."""
 
     kind: Kind
     payload: Any = None
@@ -60,11 +61,12 @@ _DECODERS: dict[Kind, Callable[[bytes], Any]] = {
 }
 
 
-Payload = str | Parameters | Announcement | PeerResults | ServerError | None
+Payload = str | Parameters | Announcement | QueuePlace | PeerResults | ServerError | None
 _PAYLOADS: dict[Kind, type] = {
     Kind.COOKIE: str,
     Kind.PARAMETERS: Parameters,
     Kind.EXTENSION: Announcement,
+    Kind.QUEUED: QueuePlace,
     Kind.CLIENT_RESULTS: PeerResults,
     Kind.SERVER_RESULTS: PeerResults,
     Kind.SERVER_ERROR: ServerError,
@@ -104,6 +106,8 @@ class Connection:
             return payload.encode() + b"\0"
         if isinstance(payload, ServerError):
             return head + _ERROR.pack(payload.code or 0, payload.errno or 0)
+        if isinstance(payload, QueuePlace):
+            return head + _LENGTH.pack(payload.position)
         if payload is None:
             return head
         text = payload.encode()
@@ -247,8 +251,18 @@ class Connection:
             return self._read_json(kind, 1)
         if kind is Kind.SERVER_ERROR:
             return self._read_server_error()
+        if kind is Kind.QUEUED:
+            return self._read_place()
         del self._buffer[:1]
         return Message(kind)
+
+    def _read_place(self) -> Message | None:
+        end = 1 + _LENGTH.size
+        if len(self._buffer) < end:
+            return None
+        (position,) = _LENGTH.unpack(self._buffer[1:end])
+        del self._buffer[:end]
+        return Message(Kind.QUEUED, QueuePlace(position))
 
     def _read_server_error(self) -> Message | None:
         # 3.12 sometimes closes after the first of the two numbers

@@ -159,6 +159,11 @@ class ErrorCode(IntEnum):
         "the test took longer than the server allows",
         "server test duration expired - test is terminated by the server",
     )
+    STREAM_ACCEPT = (
+        204,
+        "the server's host lacks what another data connection takes",
+        "unable to accept stream connection: ",
+    )
     STREAM_WRITE = (
         205,
         "the server could not write to a data connection",

@@ -32,9 +32,22 @@ EXTENSION_VERSION = 1
 DEFAULT_LENGTH = 128 * 1024  # what iperf3 takes for a TCP client that sends no `len`
 
 
-def new_cookie() -> str:
-    """Return 36 random characters of iperf3's alphabet. A NUL follows on the wire."""
-    return "".join(secrets.choice(COOKIE_ALPHABET) for _ in range(COOKIE_BYTES - 1))
+#: How the cookie of a client begins that can wait for its turn: a server that is full must know
+#: that before it asks for the parameters, and turns others away at once. 130 bits stay random.
+_CAN_WAIT = "netmeasure"
+
+
+def new_cookie(*, waits: bool = False) -> str:
+    """Return 36 characters of iperf3's alphabet, random but for the beginning where the client can
+    wait for its turn. A NUL follows on the wire."""
+    begin = _CAN_WAIT if waits else ""
+    count = COOKIE_BYTES - 1 - len(begin)
+    return begin + "".join(secrets.choice(COOKIE_ALPHABET) for _ in range(count))
+
+
+def can_wait(cookie: str) -> bool:
+    """Return whether the client of a cookie can wait until a full server has room for it."""
+    return cookie.startswith(_CAN_WAIT)
 
 
 def make_probe(answer_bytes: int) -> bytes:
@@ -82,6 +95,16 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target_pps: int | None = None
     offload: bool = False
     spin_us: int = 0
+    #: the client understands QUEUED
+    waits: bool = False
+    #: no other test may run beside this one
+    exclusive: bool = False
+
+
+class QueuePlace(msgspec.Struct, frozen=True):
+    """Hold a waiting client's place in the queue of a full server; 1 is next."""
+
+    position: int
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,8 +4,9 @@ Both ends use the same table: every kind of message has one origin, and the tabl
 it leads to. A move that is not in the table is an error; the few messages that may come at any time
 are listed apart.
 
-The byte values are iperf3's. 0x40 is ours, and is sent only to a client that has announced itself
-as netmeasure in its parameters.
+The byte values are iperf3's. 0x40 and 0x41 are ours: 0x40 is sent only to a client that has
+announced itself as netmeasure in its parameters, and 0x41 only if it has said there that it can
+wait.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Kind(Enum):
     PARAM_EXCHANGE = "PARAM_EXCHANGE"
     PARAMETERS = "parameters"
     EXTENSION = "EXTENSION"
+    QUEUED = "QUEUED"
     CREATE_STREAMS = "CREATE_STREAMS"
     TEST_START = "TEST_START"
     TEST_RUNNING = "TEST_RUNNING"
@@ -79,6 +81,7 @@ BYTES: dict[Kind, int] = {
     Kind.DISPLAY_RESULTS: 14,
     Kind.IPERF_DONE: 16,
     Kind.EXTENSION: 0x40,
+    Kind.QUEUED: 0x41,
     Kind.ACCESS_DENIED: 0xFF,
     Kind.SERVER_ERROR: 0xFE,
 }
@@ -101,7 +104,11 @@ TRANSITIONS: dict[State, dict[Kind, State]] = {
     State.START: {Kind.COOKIE: State.IDENTIFIED},
     State.IDENTIFIED: {Kind.PARAM_EXCHANGE: State.ASKED},
     State.ASKED: {Kind.PARAMETERS: State.OFFERED},
-    State.OFFERED: {Kind.EXTENSION: State.EXTENDED, Kind.CREATE_STREAMS: State.CREATING},
+    State.OFFERED: {
+        Kind.QUEUED: State.OFFERED,
+        Kind.EXTENSION: State.EXTENDED,
+        Kind.CREATE_STREAMS: State.CREATING,
+    },
     State.EXTENDED: {Kind.CREATE_STREAMS: State.CREATING},
     State.CREATING: {Kind.TEST_START: State.STARTING},
     State.STARTING: {Kind.TEST_RUNNING: State.RUNNING},

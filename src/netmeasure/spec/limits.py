@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import ipaddress
+from functools import lru_cache
+
+from netmeasure.errors import SpecError
 from netmeasure.spec.checked import Checked, check_keepalive, within
-from netmeasure.spec.words import MAX_COUNT, MAX_DURATION_S
+from netmeasure.spec.words import MAX_COUNT, MAX_DURATION_S, MAX_STREAMS
+
+
+@lru_cache(maxsize=1024)
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the network that a text names. Raise SpecError if it names none."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError as exc:
+        raise SpecError(f"{exc}", hint="write networks as 192.0.2.0/24 or 2001:db8::/32") from None
 
 
 class ServerLimits(Checked, frozen=True, kw_only=True):
     """Set what a server grants its clients, and how long it waits for each of their steps.
 
     Attributes:
-        max_tests: Tests at the same time; further clients are refused as busy.
+        max_tests: Tests at the same time; further netmeasure clients wait in a queue, and others
+            are refused as busy.
+        max_tests_per_address: Tests at the same time from one IPv4 address or IPv6 /64; None: half
+            of `max_tests`, but at least 4.
+        max_streams: Streams of a test in each direction.
+        max_bytes: The largest byte budget of a test, and the most that it moves; None: any.
+        max_total_bitrate_bps: The most bit/s that the tests asked for together, where each has a
+            bitrate; then a test must have one. None: any.
+        allow: Networks whose clients are served, such as "192.0.2.0/24"; empty: all.
+        deny: Networks whose clients are not served, also where `allow` has them.
         max_bitrate_bps: The most bit/s of a test's streams together, in both directions: as it is
             asked for, and as it is on average over `bitrate_over_s`; None: any.
         bitrate_over_s: Seconds over which the bitrate is averaged.
@@ -33,6 +55,12 @@ class ServerLimits(Checked, frozen=True, kw_only=True):
     """
 
     max_tests: int = 64
+    max_tests_per_address: int | None = None
+    max_streams: int = MAX_STREAMS
+    max_bytes: int | None = None
+    max_total_bitrate_bps: int | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
     max_bitrate_bps: int | None = None
     bitrate_over_s: float = 5.0
     max_duration_s: float | None = None
@@ -52,9 +80,34 @@ class ServerLimits(Checked, frozen=True, kw_only=True):
         for name in self.__struct_fields__:
             if name.endswith("_s"):
                 within(name, getattr(self, name), 0.01, MAX_DURATION_S, "s")
+        within("max_streams", self.max_streams, 1, MAX_STREAMS, "")
+        within("max_bytes", self.max_bytes, 1, MAX_COUNT, "bytes")
+        within("total bitrate limit", self.max_total_bitrate_bps, 1, 10**15, "bit/s")
+        for text in (*self.allow, *self.deny):
+            _network(text)
+        within("max_tests_per_address", self.max_tests_per_address, 1, 100_000, "")
         within("max_tests", self.max_tests, 1, 100_000, "")
         within("bitrate limit", self.max_bitrate_bps, 1, 10**15, "bit/s")
         check_keepalive(self.keepalive)
+
+    def serves(self, host: str) -> bool:
+        """Return whether clients of an address are served."""
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return not self.allow
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if any(address in _network(text) for text in self.deny):
+            return False
+        return not self.allow or any(address in _network(text) for text in self.allow)
+
+    @property
+    def tests_per_address(self) -> int:
+        """Return how many tests may run at the same time from one address."""
+        if self.max_tests_per_address is not None:
+            return self.max_tests_per_address
+        return min(self.max_tests, max(4, self.max_tests // 2))
 
 
 class OriginLimits(Checked, frozen=True, kw_only=True):

@@ -159,6 +159,7 @@ class Deadlines(Checked, frozen=True, kw_only=True):
     Attributes:
         resolve_s: To look up a name.
         connect_s: To connect.
+        queue_s: In the queue of a server that is full; 0: do not wait.
         handshake_s: For each step of the control protocol, of TLS or of FTP's login.
         stall_s: Without a byte moving during the test.
         vanished_s: Without any acknowledgement of sent data (TCP_USER_TIMEOUT, tcp(7)).
@@ -173,6 +174,7 @@ class Deadlines(Checked, frozen=True, kw_only=True):
 
     resolve_s: float = 30.0
     connect_s: float = 30.0
+    queue_s: float = 60.0
     handshake_s: float = 15.0
     stall_s: float = 30.0
     vanished_s: float = 20.0
@@ -182,7 +184,8 @@ class Deadlines(Checked, frozen=True, kw_only=True):
 
     def _check(self) -> None:
         for name in self.__struct_fields__:
-            within(name, getattr(self, name), 0.01, MAX_DURATION_S, "s")
+            least = 0 if name == "queue_s" else 0.01
+            within(name, getattr(self, name), least, MAX_DURATION_S, "s")
 
 
 class Link(Checked, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
     cpu: int | None = None
     server_cpu: int | None = None
     server_output: bool = False
+    exclusive: bool = False
     credentials: Credentials | None = None
     options: SocketOptions = SocketOptions()
     deadlines: Deadlines = Deadlines()
@@ -66,6 +67,8 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
         cpu: The only CPU that this end's traffic threads run on; None: any.
         server_cpu: The only CPU that the server's traffic threads run on; None: any.
         server_output: Ask the server for its own output (iperf3's --get-server-output).
+        exclusive: Wait until no other test runs on the server, and let none run beside this one;
+            only a netmeasure server can do that.
         credentials: For a server that authenticates its clients.
         options: Options of the data sockets.
         deadlines: How long each kind of wait may take.
@@ -141,6 +144,8 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
         cpu: The only CPU that this end's traffic threads run on; None: any.
         server_cpu: The only CPU that the server's traffic threads run on; None: any.
         server_output: Ask the server for its own output (iperf3's --get-server-output).
+        exclusive: Wait until no other test runs on the server, and let none run beside this one;
+            only a netmeasure server can do that.
         credentials: For a server that authenticates its clients.
         options: Options of the data sockets.
         deadlines: How long each kind of wait may take.

@@ -38,11 +38,14 @@ from netmeasure.errors import (
 from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
 from netmeasure.spec.fetch import FTP_TYPE
+from netmeasure.text import quoted
 from netmeasure.transfers.reach import Reach, Reached, plain_words, public_url
 from netmeasure.transfers.transfer import TransferStream, TransferWorkload
 
 _PORTS = {"ftp": 21, "ftps": 990}
 _READ_BYTES = 1 << 20
+#: A reply may have several lines (RFC 959 section 4.2), such as a greeting; no honest one has more.
+MAX_REPLY_LINES = 1000
 
 
 class _Control(aioftp.Client):
@@ -52,6 +55,7 @@ class _Control(aioftp.Client):
         super().__init__(**options)
         self._made = made
         self._from_the_start = tls
+        self._lines = 0
 
     async def _open_connection(
         self, host: str, port: int
@@ -64,6 +68,17 @@ class _Control(aioftp.Client):
     async def take(self, host: str, port: int) -> None:
         """Take the connection over, without a word: `connect` would wait for the greeting, too."""
         await aioftp.BaseClient.connect(self, host, port)
+
+    async def parse_response(self) -> tuple[aioftp.Code, list[str]]:
+        """Read a reply, of at most MAX_REPLY_LINES lines."""
+        self._lines = 0
+        return await super().parse_response()
+
+    async def parse_line(self) -> tuple[aioftp.Code, str]:
+        self._lines += 1
+        if self._lines > MAX_REPLY_LINES:
+            raise ValueError(f"a reply of more than {MAX_REPLY_LINES} lines")
+        return await super().parse_line()
 
     def check_codes(self, expected_codes: Any, received_code: aioftp.Code, info: list[str]) -> None:
         """Check reply codes as the library does, which takes a part of a code for all that begin
@@ -433,9 +448,9 @@ def _port(parsed: tuple[str | None, int]) -> int:
 def _refused(step: str, exc: aioftp.StatusCodeError, hint: str | None) -> MeasureError:
     codes = exc.received_codes
     code = codes[-1] if isinstance(codes, tuple) else codes
-    said = " ".join(" ".join(map(str, exc.info)).split()) if exc.info else ""
+    said = quoted(" ".join(map(str, exc.info or ())))
     if not str(code).isdigit():
-        return RemoteProtocolError(f"no answer of FTP: {code}{said}", phase=step)
+        return RemoteProtocolError(f"no answer of FTP: {quoted(str(code))}{said}", phase=step)
     return FileRefusedError(
         f"the server refused the {step.replace('_', ' ')}: {code} {said}".rstrip(),
         phase=step,

@@ -31,6 +31,7 @@ from netmeasure.errors import (
 )
 from netmeasure.result import Transfer
 from netmeasure.spec import SECRET_HEADERS, HttpSpec
+from netmeasure.text import quoted
 from netmeasure.transfers.http_body import Body
 from netmeasure.transfers.http_hop import PORTS, Hop, Response, origin, words
 from netmeasure.transfers.reach import Reach, public_url
@@ -176,8 +177,9 @@ class HttpClient:
     def _check_status(self, response: aiohttp.ClientResponse, method: str) -> None:
         wants_part = self._spec.first_byte is not None or self._spec.last_byte is not None
         if response.status >= 300 or response.status < 200:
+            said = f"{response.status} {quoted(response.reason or '')}".rstrip()
             raise FileRefusedError(
-                f"{method} {response.url}: {response.status} {response.reason or ''}".rstrip(),
+                f"{method} {response.url}: {said}",
                 phase="request",
                 hint=_status_hint(response.status),
             )
@@ -328,7 +330,7 @@ class HttpClient:
         transfer = Transfer(
             url=str(response.url.with_user(None)),
             protocol=f"HTTP/{version.major}.{version.minor}" if version else "HTTP",
-            server=response.headers.get("Server"),
+            server=quoted(response.headers.get("Server", "")) or None,
             status=response.status,
             content_bytes=response.content_length,
             encoding=_encoding(response.headers),

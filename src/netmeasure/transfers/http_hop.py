@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import payload
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http_parser import RawResponseMessage
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import handover, sockets
@@ -29,6 +31,8 @@ from netmeasure.errors import (
 from netmeasure.transfers.reach import Reached, plain_words, public_url
 
 PORTS = {"http": 80, "https": 443}
+#: Answers before the one that counts, such as 100 Continue and 103 Early Hints.
+MAX_INTERIM = 100
 
 
 class Hop:
@@ -218,7 +222,27 @@ class Response(aiohttp.ClientResponse):
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         if connection.transport is not None:
             self.tls = connection.transport.get_extra_info("ssl_object")
+        if connection.protocol is not None:
+            _bound_interim(connection.protocol)
         return await super().start(connection)
+
+
+def _bound_interim(protocol: ResponseHandler) -> None:
+    """Let a server send at most MAX_INTERIM answers before the one that counts, such as 100
+    Continue: the library takes any number of them."""
+    read, count = protocol.read, 0
+
+    async def bounded() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+        nonlocal count
+        count += 1
+        if count > MAX_INTERIM:
+            raise RemoteProtocolError(
+                f"the server sent {MAX_INTERIM} interim answers (1xx) and no final one",
+                phase="request",
+            )
+        return await read()
+
+    protocol.read = bounded  # type: ignore[method-assign]
 
 
 class _Known(AbstractResolver):

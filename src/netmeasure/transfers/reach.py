@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -12,9 +11,7 @@ from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.watch import Watched
 from netmeasure.errors import TlsError
 from netmeasure.spec import FetchSpec, parse_pin
-
-#: Characters of a library's message that are passed on.
-MAX_WORDS = 160
+from netmeasure.text import quoted
 
 
 class Reached(NamedTuple):
@@ -73,7 +70,7 @@ class Reach:
         watched = phases.watch(made.sock)
         sockopts.watch_peer(made.sock, self._spec.deadlines.vanished_s)
         # a request must not wait for the acknowledgement of the one before (Nagle)
-        made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sockopts.set_no_delay(made.sock, asked=False)
         return Reached(made, watched)
 
 
@@ -101,5 +98,4 @@ def plain_words(exc: BaseException) -> str:
     made it say; of a certificate, what is wrong with it."""
     verify = getattr(exc, "verify_message", None)
     text = verify or getattr(exc, "strerror", None) or getattr(exc, "message", None) or str(exc)
-    words = " ".join(str(text).split()) or type(exc).__name__
-    return words if len(words) <= MAX_WORDS else f"{words[:MAX_WORDS]}..."
+    return quoted(str(text)) or type(exc).__name__

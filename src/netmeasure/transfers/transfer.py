@@ -19,7 +19,7 @@ from netmeasure import analysis
 from netmeasure._fast.tcp import Receiver, Sender
 from netmeasure._fast.worker import Group, Stream, Tally
 from netmeasure.clock import now_ns
-from netmeasure.engine import sockets, tcpinfo
+from netmeasure.engine import sockets, sockopts, tcpinfo
 from netmeasure.engine.payload import random_bytes
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.engine.watch import Watched, arrival, stretches
@@ -310,18 +310,17 @@ class TransferStream:
 
     def note_socket(self, sock: socket.socket, syn_retransmits: int | None) -> None:
         """Note what the socket of the body really got, while it is open."""
-        congestion = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
         remote = None
         with suppress(OSError):  # it has been reset already: the next step will say so
             remote = sockets.address_text(sock.getpeername())
         self.facts = SocketFacts(
             local=sockets.address_text(sock.getsockname()),
             remote=remote,
-            congestion=congestion.split(b"\0")[0].decode(),
-            mss_bytes=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG),
-            sndbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
-            rcvbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
-            no_delay=bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)),
+            congestion=sockopts.congestion(sock),
+            mss_bytes=sockopts.known(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+            sndbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_SNDBUF),
+            rcvbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF),
+            no_delay=sockopts.no_delay(sock),
             pmtu_bytes=sockets.path_mtu(sock),
         )
         if syn_retransmits is not None:

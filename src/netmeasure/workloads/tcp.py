@@ -85,7 +85,9 @@ class TcpWorkload(Workload):
     def _configure(self, sock: socket.socket, role: Role) -> None:
         plan = self.plan
         sock.setblocking(True)  # the native loops block, with time-outs
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, plan.no_delay)
+        # the client's socket has it already, and the server's inherits nothing
+        if plan.no_delay:
+            sockopts.set_no_delay(sock, asked=True)
         sockopts.watch_peer(sock, plan.give_up_s)
         if plan.window_bytes is not None:
             sockopts.set_window(sock, plan.window_bytes)
@@ -94,7 +96,11 @@ class TcpWorkload(Workload):
         if plan.tos:
             sockopts.set_tos(sock, plan.tos)
         if role == "sender" and (rate_bps := plan.rate_bps):
-            sockopts.set_pacing(sock, rate_bps)
+            try:
+                sockopts.set_pacing(sock, rate_bps)
+            except SocketOptionError:
+                if plan.pacing_bps is not None:  # it was asked for; the sender paces itself, too
+                    raise
             sockopts.keep_little_unsent(sock, rate_bps)
 
     def _set_congestion(self, sock: socket.socket, name: str) -> None:
@@ -174,20 +180,16 @@ class TcpWorkload(Workload):
                     stream.sock.shutdown(socket.SHUT_WR)
 
     def _facts(self, sock: socket.socket) -> SocketFacts:
-        congestion = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
-        pacing = int.from_bytes(
-            sock.getsockopt(socket.SOL_SOCKET, sockopts.SO_MAX_PACING_RATE, 8), "little"
-        )
         return SocketFacts(
             local=sockets.address_text(sock.getsockname()),
             remote=sockets.address_text(sock.getpeername()),
-            congestion=congestion.split(b"\0")[0].decode(),
-            mss_bytes=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG),
-            sndbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
-            rcvbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
-            no_delay=bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)),
+            congestion=sockopts.congestion(sock),
+            mss_bytes=sockopts.known(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+            sndbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_SNDBUF),
+            rcvbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF),
+            no_delay=sockopts.no_delay(sock),
             tos=sockopts.tos(sock),
-            pacing_bps=None if pacing in (2**32 - 1, 2**64 - 1) else pacing * 8,
+            pacing_bps=sockopts.pacing_bps(sock),
         )
 
     def _complete(self, stream: DataStream, report: StreamReport) -> StreamReport:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 
 from msgspec.structs import replace
 
 from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
 from netmeasure.engine import sockets, sockopts
+from netmeasure.errors import SocketOptionError
 from netmeasure.protocol import ANSWER
 from netmeasure.result import (
     DatagramHistory,
@@ -48,7 +50,8 @@ class UdpWorkload(Workload):
         plan = self.plan
         sock.setblocking(True)  # the native loops block, with time-outs
         if plan.window_bytes is None:
-            sockopts.set_buffers(sock, BUFFER_BYTES)
+            with suppress(SocketOptionError):  # the kernel's own are good, too
+                sockopts.set_buffers(sock, BUFFER_BYTES)
         else:
             sockopts.set_window(sock, plan.window_bytes)
         if plan.tos:
@@ -86,8 +89,8 @@ class UdpWorkload(Workload):
         return SocketFacts(
             local=sockets.address_text(sock.getsockname()),
             remote=sockets.address_text(sock.getpeername()),
-            sndbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
-            rcvbuf_bytes=sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
+            sndbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_SNDBUF),
+            rcvbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF),
             pmtu_bytes=sockets.path_mtu(sock),
             tos=sockopts.tos(sock),
         )

@@ -140,6 +140,7 @@ def _common(settings: CommandLine) -> dict[str, Any]:
             stall_s=max(PATIENCE_S, receive_s(settings)),
             vanished_s=vanished_s(settings),
             receive_s=receive_s(settings),
+            queue_s=0,  # a server that is full is an error at once
         ),
     }
 

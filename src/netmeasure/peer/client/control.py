@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.sockets import Address
 from netmeasure.errors import (
@@ -34,8 +35,16 @@ LEAVE_S = 1.0
 class ClientControl:
     """Send a client's messages and wait for the server's, each within its deadline."""
 
-    def __init__(self, channel: ControlChannel, server: Address, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        channel: ControlChannel,
+        server: Address,
+        deadlines: Deadlines,
+        on_queued: Callable[[int], None],
+    ) -> None:
         self.channel = channel
+        #: called with the client's place in the queue of a full server
+        self.on_queued = on_queued
         #: what a netmeasure server says of itself; None of a plain iperf3, and before the handshake
         self.announcement: Announcement | None = None
         self._server = server
@@ -105,10 +114,35 @@ class ClientControl:
         """Wait until the server asks for the data streams; a netmeasure server first announces
         itself."""
         with self._handshake():
-            message = await self.expect(Kind.EXTENSION, Kind.CREATE_STREAMS)
+            message = await self._turn()
             if message.kind is Kind.EXTENSION:
                 self.announcement = message.payload
                 await self.expect(Kind.CREATE_STREAMS)
+
+    async def _turn(self) -> Message:
+        """Return the server's answer to the parameters; a server that is full keeps the client in a
+        queue first. Raise BusyError if that takes longer than the user waits."""
+        kinds = (Kind.EXTENSION, Kind.CREATE_STREAMS, Kind.QUEUED)
+        message = await self.expect(*kinds)
+        end_ns = now_ns() + nanoseconds(self._deadlines.queue_s)
+        while message.kind is Kind.QUEUED:
+            self.on_queued(message.payload.position)
+            left_s = seconds(end_ns - now_ns())
+            try:
+                if left_s <= 0:
+                    raise PeerTimeoutError("the time in the queue is over", phase="control")
+                deadline_s = min(left_s, self._deadlines.handshake_s)
+                message = await self.expect(*kinds, deadline_s=deadline_s)
+            except PeerTimeoutError:
+                if left_s > self._deadlines.handshake_s:
+                    raise  # the server keeps silent
+                raise BusyError(
+                    f"{self._server} has no place yet: number {message.payload.position} in its"
+                    f" queue after {self._deadlines.queue_s:g} s",
+                    phase="control",
+                    hint="try again later, or wait longer in the queue",
+                ) from None
+        return message
 
     @contextmanager
     def _handshake(self) -> Iterator[None]:

@@ -149,6 +149,11 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
         notes.append(hole_words(outcome.path_hole))
     if isinstance(spec, UdpSpec):
         notes += dict.fromkeys(note for stream in streams for note in _udp_notes(stream))
+    theirs = results.netmeasure if results is not None else None
+    others = (theirs.concurrent_tests or 1) - 1 if theirs is not None else 0
+    if others > 0:
+        tests = "1 other test" if others == 1 else f"up to {others} other tests"
+        notes.append(f"{tests} ran on the server at the same time")
     if outcome.stopped:
         notes.append("stopped early by the user")
     late = [s.id for s in streams if s.acked_bytes is not None and s.bytes != s.acked_bytes]

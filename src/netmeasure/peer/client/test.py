@@ -61,7 +61,7 @@ class PeerTest:
         self._directions = roles.directions(spec.direction, spec.streams)
         self._observer = observer or Observer()
         self._started_at = wall_now()
-        self._cookie = new_cookie()
+        self._cookie = new_cookie(waits=spec.deadlines.queue_s > 0)
         self._connector = Connector(
             host,
             port,
@@ -96,7 +96,9 @@ class PeerTest:
         await self._rest()
         self._connector.begin()
         channel = ControlChannel(await self._connector.connect_control(), Side.CLIENT)
-        self._client_control = ClientControl(channel, self._connector.address, self._spec.deadlines)
+        self._client_control = ClientControl(
+            channel, self._connector.address, self._spec.deadlines, self._observer.on_queued
+        )
         self.step = "control"
         await self._shake_hands()
         path = self._path = PathWatch(

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from netmeasure.engine.hello import Doorkeeper
-from netmeasure.protocol import stream_ids
+from netmeasure.errors import RefusedTestError
+from netmeasure.protocol import ErrorCode, stream_ids
 from netmeasure.result import FlowDirection
 
 
@@ -31,6 +32,7 @@ class Arrivals:
         self._given = 0
         self._keepers: list[Doorkeeper] = []
         self._news = asyncio.Event()
+        self._error: OSError | None = None
 
     @property
     def missing(self) -> int:
@@ -52,9 +54,22 @@ class Arrivals:
         self._news.set()
         return True
 
+    def fail(self, error: OSError) -> None:
+        """Note that this host can't have the socket of a stream: `all` raises that."""
+        self._error = error
+        self._news.set()
+
     async def all(self) -> None:
-        """Wait until no connection is missing."""
+        """Wait until no connection is missing. Raise RefusedTestError if this host lacks what it
+        takes."""
         while self.missing:
+            if self._error is not None:
+                reason = self._error.strerror or str(self._error)
+                raise RefusedTestError(
+                    f"this host can't open a socket for the client's stream: {reason}",
+                    number=ErrorCode.STREAM_ACCEPT,
+                    reason=reason,
+                )
             self._news.clear()
             await self._news.wait()
 

@@ -7,17 +7,22 @@ from collections import deque
 from collections.abc import Callable
 
 from netmeasure.clock import nanoseconds, now_ns, seconds, unix_s
+from netmeasure.engine.limits import descriptors_left
 from netmeasure.engine.threads import check_cpu
 from netmeasure.errors import RefusedTestError, SocketOptionError
-from netmeasure.protocol import ErrorCode, Parameters, check_parameters
+from netmeasure.peer.server.shares import LoginBrake
+from netmeasure.protocol import DEFAULT_LENGTH, ErrorCode, Parameters, check_parameters
 from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.spec import ServerLimits
 
+#: Descriptors besides those of the streams: a source, the next connections.
+SPARE_DESCRIPTORS = 4
 
-def admit(parameters: Parameters, limits: ServerLimits, gatekeeper: Gatekeeper | None) -> None:
+
+def admit(parameters: Parameters, limits: ServerLimits, login: Login | None) -> None:
     """Raise RefusedTestError if this server does not serve such a test, or not to this client."""
-    if gatekeeper is not None:
-        gatekeeper.check(parameters.authtoken, unix_s())
+    if login is not None:
+        login.check(parameters.authtoken)
     if (wrong := check_parameters(parameters)) is not None:
         number, sentence = wrong
         raise RefusedTestError(sentence, number=number)
@@ -28,10 +33,22 @@ def admit(parameters: Parameters, limits: ServerLimits, gatekeeper: Gatekeeper |
     if parameters.udp and limits.file is not None:
         raise RefusedTestError("a file is not for UDP tests", number=ErrorCode.FILE_WITH_UDP)
     _check_limits(parameters, limits)
+    check_descriptors(parameters)
     try:
         check_cpu(parameters.server_affinity)
     except SocketOptionError as exc:
         raise RefusedTestError(str(exc), number=exc.number) from None
+
+
+def check_descriptors(parameters: Parameters) -> None:
+    """Raise RefusedTestError if this process can't have a socket for each stream of a test."""
+    left = descriptors_left()
+    needed = parameters.streams + SPARE_DESCRIPTORS
+    if left is not None and left < needed:
+        raise RefusedTestError(
+            f"the test needs {needed} file descriptors, and {left} are left (ulimit -n)",
+            number=ErrorCode.STREAM_ACCEPT,
+        )
 
 
 def _check_limits(parameters: Parameters, limits: ServerLimits) -> None:
@@ -42,14 +59,58 @@ def _check_limits(parameters: Parameters, limits: ServerLimits) -> None:
             f"the client asked for {wish}; {longest_s:g} s are allowed",
             number=ErrorCode.DURATION_LIMIT,
         )
-    rates = [rate for rate in (parameters.bandwidth, parameters.fqrate) if rate]
-    ways = 2 if parameters.bidirectional else 1
-    total_bps = max(rates, default=0) * parameters.parallel * ways
+    if parameters.parallel > limits.max_streams:
+        raise RefusedTestError(
+            f"the client asked for {parameters.parallel} streams; {limits.max_streams} are allowed",
+            number=ErrorCode.STREAMS,
+        )
+    asked_bytes = parameters.num or parameters.blockcount * (parameters.len or DEFAULT_LENGTH)
+    if limits.max_bytes is not None and asked_bytes > limits.max_bytes:
+        raise RefusedTestError(
+            f"the client asked for {asked_bytes} bytes; {limits.max_bytes} are allowed",
+            number=ErrorCode.BITRATE_LIMIT,
+        )
+    total_bps = asked_bps(parameters)
+    most_bps = limits.max_total_bitrate_bps
+    if most_bps is not None and not 0 < total_bps <= most_bps:
+        asked = f"{total_bps} bit/s" if total_bps else "a test without a bitrate"
+        raise RefusedTestError(
+            f"the client asked for {asked}; all tests together may have {most_bps} bit/s",
+            number=ErrorCode.BITRATE_LIMIT,
+        )
     if limits.max_bitrate_bps is not None and total_bps > limits.max_bitrate_bps:
         raise RefusedTestError(
             f"the client asked for {total_bps} bit/s; {limits.max_bitrate_bps} are allowed",
             number=ErrorCode.BITRATE_LIMIT,
         )
+
+
+def asked_bps(parameters: Parameters) -> int:
+    """Return the bit/s that a test asks for, of all streams together; 0: it does not say."""
+    rates = [rate for rate in (parameters.bandwidth, parameters.fqrate) if rate]
+    return max(rates, default=0) * parameters.streams
+
+
+class Login:
+    """Check the tokens of one client, and none of a network that has failed too often."""
+
+    def __init__(self, gatekeeper: Gatekeeper, brake: LoginBrake, network: str) -> None:
+        self._gatekeeper = gatekeeper
+        self._brake = brake
+        self._network = network
+
+    def check(self, token: str | None) -> None:
+        """Raise RefusedTestError if the token is not that of a known user."""
+        if self._brake.holds(self._network):
+            raise RefusedTestError(
+                "authorization failed: too many failed logins from its address",
+                number=ErrorCode.UNAUTHORIZED,
+            )
+        try:
+            self._gatekeeper.check(token, unix_s())
+        except RefusedTestError:
+            self._brake.note(self._network)
+            raise
 
 
 class BitrateLimit:
@@ -58,12 +119,18 @@ class BitrateLimit:
 
     def __init__(self, limits: ServerLimits, moved: Callable[[], int]) -> None:
         self._limit_bps = limits.max_bitrate_bps
+        self._most_bytes = limits.max_bytes
         self._over_ns = nanoseconds(limits.bitrate_over_s)
         self._moved = moved
         self._seen = deque([(now_ns(), 0)])
 
     def check(self) -> None:
-        """Raise RefusedTestError above the limit. Call it several times in `bitrate_over_s`."""
+        """Raise RefusedTestError above the limit, or if more bytes have been moved than a test may.
+        Call it several times in `bitrate_over_s`."""
+        if self._most_bytes is not None and self._moved() > self._most_bytes:
+            raise RefusedTestError(
+                f"more than {self._most_bytes} bytes were moved", number=ErrorCode.BITRATE_LIMIT
+            )
         if self._limit_bps is None:
             return
         now, moved = now_ns(), self._moved()

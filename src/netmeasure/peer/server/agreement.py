@@ -9,10 +9,9 @@ from netmeasure.errors import RefusedTestError, RemoteProtocolError, SpecError
 from netmeasure.measurement import roles
 from netmeasure.peer.parameters import server_spec
 from netmeasure.peer.plans import server_plan
-from netmeasure.peer.server.admission import admit
+from netmeasure.peer.server.admission import Login, admit
 from netmeasure.peer.server.data_phase import failure
 from netmeasure.protocol import ErrorCode, Kind, Parameters
-from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.result import FlowDirection, Host
 from netmeasure.spec import PeerSpec, ServerLimits
 from netmeasure.workloads.tcp import TcpPlan
@@ -40,9 +39,7 @@ class Agreement(NamedTuple):
         return Host(program=name, version=self.parameters.client_version)
 
 
-async def agree(
-    control: ControlChannel, limits: ServerLimits, gatekeeper: Gatekeeper | None
-) -> Agreement:
+async def agree(control: ControlChannel, limits: ServerLimits, login: Login | None) -> Agreement:
     """Ask a client for its parameters, and return what follows from them.
 
     Raises RefusedTestError if this server does not serve such a test, or not to this client, and
@@ -56,7 +53,7 @@ async def agree(
     if message.kind is not Kind.PARAMETERS:
         raise failure(message)
     parameters: Parameters = message.payload
-    admit(parameters, limits, gatekeeper)
+    admit(parameters, limits, login)
     try:
         plan = server_plan(parameters, limits)
         spec = server_spec(parameters, plan)

@@ -18,25 +18,31 @@ from netmeasure.engine.hello import UdpDoor
 from netmeasure.engine.listeners import Listening, listen, listen_hint
 from netmeasure.engine.resources import IdleMonitor
 from netmeasure.engine.sockets import address_text, receive_exactly
-from netmeasure.engine.sockopts import set_keepalive, watch_peer
+from netmeasure.engine.sockopts import set_keepalive, set_no_delay, watch_peer
 from netmeasure.engine.tasks import cancel_and_wait, drop_frames, uninterrupted
-from netmeasure.errors import MeasureError, ServeError
+from netmeasure.errors import MeasureError, ServeError, SocketOptionError
 from netmeasure.peer.server.accept import Arrival
 from netmeasure.peer.server.options import ServerOptions, called_with
+from netmeasure.peer.server.places import Places
 from netmeasure.peer.server.session import NewClient, Session, Surroundings
 from netmeasure.peer.server.sessions import Sessions
+from netmeasure.peer.server.shares import Crowd, LoginBrake, Memory, network_of
 from netmeasure.protocol import (
     COOKIE_BYTES,
     GREETING,
     STREAM_TAG_BYTES,
     Kind,
     Side,
+    can_wait,
     probe_answer_bytes,
 )
 from netmeasure.spec import ServerLimits
 
-#: Connections that have not said yet what they are: more than that wait in the kernel's backlog.
-MAX_STRANGERS = 512
+#: Connections that have not said yet what they are, and clients that have not said yet what they
+#: want. Of more, the oldest one of the network that has the most is closed.
+MAX_STRANGERS, MAX_HANDSHAKES = 512, 256
+#: Memory for large messages of clients that are on their way or in use, in all and per network.
+MESSAGES_BYTES, MESSAGES_BYTES_EACH = 16 * 2**20, 4 * 2**20
 PORT_TRIES = 20
 #: How long a turned-away connection is kept, so that the reason arrives before the close.
 LINGER_S = 1.0
@@ -56,13 +62,18 @@ class Server(Listening):
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = Sessions()
         self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._strangers = 0
+        self._strangers: Crowd[asyncio.Task[None]] = Crowd(MAX_STRANGERS)
+        self._handshakes: Crowd[asyncio.Task[None]] = Crowd(MAX_HANDSHAKES)
+        self._places = Places(self._limits)
+        self._memory = Memory(MESSAGES_BYTES, MESSAGES_BYTES_EACH)
+        self._brake = LoginBrake()
+        self._accept_errno: int | None = None
         self._idle = IdleMonitor()
 
     @property
     def active_tests(self) -> int:
         """Return the number of tests that are running."""
-        return len(self._sessions)
+        return self._places.running
 
     async def over(self) -> Literal["served", "idle"]:
         """Return when a one-off server has served its client, or there was no client for `idle_s`.
@@ -84,9 +95,7 @@ class Server(Listening):
 
     async def __aenter__(self) -> Server:
         await self._open()
-        self._acceptor = Acceptor(
-            self._listeners, self._accept, lambda: self._strangers < MAX_STRANGERS
-        )
+        self._acceptor = Acceptor(self._listeners, self._accept, trouble=self._cant_accept)
         self._acceptor.on()
         self._tasks.add(asyncio.create_task(self._idle.keep(), name="netmeasure-idle"))
         return self
@@ -137,10 +146,14 @@ class Server(Listening):
     # ---- connections ----------------------------------------------------------------------------
 
     def _accept(self, sock: socket.socket, peer: tuple[str, int]) -> None:
-        self._strangers += 1
-        order = self._sessions.next_order()
-        task = asyncio.create_task(self._greet(sock, address_text(peer), order))
+        if not self._limits.serves(peer[0]):
+            sock.close()
+            self._refuse(f"{address_text(peer)}: clients of this network are not served")
+            return
+        order, network = self._sessions.next_order(), network_of(peer[0])
+        task = asyncio.create_task(self._greet(sock, peer, order))
         self._tasks.add(task)
+        self._make_room(self._strangers, network, task)
         task.add_done_callback(partial(self._greeted, sock))
 
     def _greeted(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
@@ -148,15 +161,27 @@ class Server(Listening):
         if task.cancelled():  # perhaps before its first step: then it has not closed the socket
             sock.close()
 
-    def _identified(self) -> None:
-        """Make room for another connection that has not said yet what it is."""
-        self._strangers -= 1
-        if self._acceptor is not None:
-            self._acceptor.on()
+    def _cant_accept(self, error: OSError) -> None:
+        """Say once what keeps clients waiting, and again when another reason does."""
+        if error.errno != self._accept_errno:
+            self._accept_errno = error.errno
+            reason = os.strerror(error.errno or 0)
+            self._refuse(f"clients have to wait, for none can be accepted: {reason}")
 
-    async def _greet(self, sock: socket.socket, peer: str, order: int) -> None:
+    def _make_room(
+        self, crowd: Crowd[asyncio.Task[None]], network: str, task: asyncio.Task[None]
+    ) -> None:
+        """Let a connection into a crowd, and close the one that has to go for it."""
+        gone = crowd.add(network, task)
+        if gone is not None:
+            gone.cancel()
+            self._refuse("too many connections that say nothing: the oldest ones are closed")
+
+    async def _greet(self, sock: socket.socket, address: tuple[str, int], order: int) -> None:
         """Find out what a connection is: a data stream, a new client, a probe, or nothing."""
-        known = True
+        known, peer, network = True, address_text(address), network_of(address[0])
+        me = asyncio.current_task()
+        assert me is not None
         try:
             try:
                 async with asyncio.timeout(self._limits.cookie_s):
@@ -170,7 +195,7 @@ class Server(Listening):
             except OSError:
                 known = False  # reset before it sent anything: like a probe
             finally:
-                self._identified()
+                self._strangers.remove(network, me)
             if not known or not hello:
                 sock.close()
             elif (answer_bytes := probe_answer_bytes(hello)) is not None:
@@ -179,7 +204,7 @@ class Server(Listening):
                 self._refuse(f"{peer} opened a data connection that its test does not expect")
                 await _turn_away(sock)
             else:
-                await self._serve(sock, peer, hello)
+                await self._serve(sock, peer, network, hello)
         except BaseException:
             sock.close()
             raise
@@ -190,8 +215,29 @@ class Server(Listening):
             number = int.from_bytes(await receive_exactly(sock, STREAM_TAG_BYTES), "big")
         return session.arrivals.offer(Arrival(sock, order, number))
 
-    async def _serve(self, sock: socket.socket, peer: str, hello: bytes) -> None:
-        control = ControlChannel(sock, Side.SERVER, hello)
+    async def _serve(self, sock: socket.socket, peer: str, network: str, hello: bytes) -> None:
+        taken = 0
+
+        async def room(size: int) -> None:
+            nonlocal taken
+            await self._memory.take(network, size)
+            taken += size
+
+        me = asyncio.current_task()
+        assert me is not None
+        self._make_room(self._handshakes, network, me)
+        try:
+            await self._serve_client(
+                sock, peer, network, ControlChannel(sock, Side.SERVER, hello, room)
+            )
+        finally:
+            self._handshakes.remove(network, me)
+            if taken:
+                self._memory.give_back(network, taken)
+
+    async def _serve_client(
+        self, sock: socket.socket, peer: str, network: str, control: ControlChannel
+    ) -> None:
         try:
             message = await control.receive(deadline_s=self._limits.cookie_s)
         except MeasureError as exc:
@@ -202,32 +248,43 @@ class Server(Listening):
         except BaseException:
             await control.close()
             raise
-        client = NewClient(control, peer, message.payload)
+        client = NewClient(control, peer, message.payload, network)
         if (refusal := await self._why_not(client)) is not None:
             self._refuse(f"{peer} was turned away: {refusal}")
             with suppress(MeasureError):
                 await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
             await control.close()
             return
-        with suppress(OSError):  # reset meanwhile, as the session's first step will find
+        # reset meanwhile, as the session's first step will find
+        with suppress(OSError, SocketOptionError):
             watch_peer(sock, self._limits.vanished_s)
             if self._limits.keepalive is not None:
                 set_keepalive(sock, self._limits.keepalive)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            set_no_delay(sock, asked=False)
         await self._run_session(client)
 
     async def _why_not(self, client: NewClient) -> str | None:
         """Return why a client can't be served now, None where it can."""
-        room = await self._sessions.room_for_one_more(self._limits.max_tests)
-        if not room or self._served.is_set():
-            return f"{len(self._sessions)} tests are running"
+        if self._served.is_set():
+            return "the server has served its one client"
+        if not can_wait(client.cookie):
+            full = await self._why_full(client.network)
+            if full is not None:
+                return full
         if self._sessions.with_cookie(client.cookie) is not None:
             return "another client has the same cookie"
         return None
 
+    async def _why_full(self, network: str) -> str | None:
+        return await self._sessions.why_full(partial(self._places.why_full, network))
+
     async def _run_session(self, client: NewClient) -> None:
         surroundings = Surroundings(
-            concurrent_tests=lambda: len(self._sessions),
+            network=client.network,
+            places=self._places,
+            why_full=partial(self._why_full, client.network),
+            accepted=partial(self._accepted, client.network),
+            brake=self._brake,
             plain_udp_turn=self._plain_udp_turns.setdefault(
                 client.control.peer_host, asyncio.Lock()
             ),
@@ -240,6 +297,12 @@ class Server(Listening):
         finally:
             self._sessions.remove(client.cookie)
             self._session_over(session, client.peer)
+
+    def _accepted(self, network: str) -> None:
+        """Count the client of this task no more among those that have not said what they want."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._handshakes.remove(network, task)
 
     def _session_over(self, session: Session, peer: str) -> None:
         if not self._sessions:
@@ -267,7 +330,7 @@ async def _answer_probe(sock: socket.socket, answer_bytes: int) -> None:
     loop = asyncio.get_running_loop()
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(LINGER_S):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            set_no_delay(sock, asked=False)
             await loop.sock_sendall(sock, GREETING.ljust(answer_bytes, b"\0"))
             if answer_bytes > 1:
                 await loop.sock_recv(sock, 1)  # closing now would drop what was not acknowledged

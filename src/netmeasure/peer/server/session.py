@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import drop_frames, first_of, uninterrupted
 from netmeasure.engine.threads import in_thread
 from netmeasure.errors import (
+    HostLimitError,
     MeasureError,
     NetmeasureError,
     PeerClosedError,
@@ -37,17 +38,21 @@ from netmeasure.peer.exchange import wire_results
 from netmeasure.peer.observing import control_facts, open_streams
 from netmeasure.peer.plans import build_workload
 from netmeasure.peer.server.accept import Arrivals
+from netmeasure.peer.server.admission import Login, asked_bps
 from netmeasure.peer.server.agreement import Agreement, agree
 from netmeasure.peer.server.data_phase import ServerData, failure
 from netmeasure.peer.server.notifier import Notifier
 from netmeasure.peer.server.options import ServerOptions
 from netmeasure.peer.server.outcome import Outcome, build_result
+from netmeasure.peer.server.places import Places, Wish
+from netmeasure.peer.server.shares import LoginBrake
 from netmeasure.protocol import (
     Announcement,
     ErrorCode,
     Kind,
     Message,
     PeerResults,
+    QueuePlace,
     ServerError,
     State,
 )
@@ -67,22 +72,31 @@ TELL_S = 1.0
 
 class NewClient(NamedTuple):
     """Describe a client that has sent its cookie on a new control connection. `peer` is its
-    address."""
+    address, `network` what its shares are counted by."""
 
     control: ControlChannel
     peer: str
     cookie: str
+    network: str
 
 
 class Surroundings(NamedTuple):
     """Hold what a session needs to know of its server.
 
-    concurrent_tests  tells how many tests the server runs
+    network           what the client's shares are counted by (`shares.network_of`)
+    places            the tests that the server runs
+    why_full          tells why no test of this client may begin now, after a moment
+    accepted          is called when the client's parameters have been accepted
+    brake             counts failed logins
     plain_udp_turn    is held while a plain iperf3 client at this address opens its UDP streams
     baseline          what the host did before, None where it was not idle
     """
 
-    concurrent_tests: Callable[[], int]
+    network: str
+    places: Places
+    why_full: Callable[[], Awaitable[str | None]]
+    accepted: Callable[[], None]
+    brake: LoginBrake
     plain_udp_turn: asyncio.Lock
     baseline: HostUse | None
 
@@ -106,10 +120,15 @@ class Session:
         self._peer = client.peer
         self._control = client.control
         self._cookie = client.cookie
-        self._gatekeeper = options.gatekeeper
+        self._login = (
+            Login(options.gatekeeper, surroundings.brake, surroundings.network)
+            if options.gatekeeper is not None
+            else None
+        )
         self._limits = limits
         self._surroundings = surroundings
-        self._most_at_once = surroundings.concurrent_tests()
+        self._most_at_once = 0
+        self._wish: Wish | None = None
         self._started_at = wall_now()
         observer = options.observe() if options.observe is not None else None
         self._notifier = Notifier(observer, options.interval_s)
@@ -161,7 +180,10 @@ class Session:
         error: BaseException | None = None
         try:
             self._notifier.accepted(control_facts(self._control, self._cookie))
-            agreed = self._agreement = await agree(self._control, self._limits, self._gatekeeper)
+            agreed = await agree(self._control, self._limits, self._login)
+            await self._take_place(agreed)
+            self._agreement = agreed
+            self._count_tests()
             await self._announce(agreed)
             async with self._turn_to_open(agreed):
                 workload = await self._accept_streams(agreed)
@@ -178,15 +200,42 @@ class Session:
                 await uninterrupted(self._leave(error))
             finally:
                 await uninterrupted(self._conclude(error))
+                if self._wish is not None:
+                    self._surroundings.places.give_back(self._wish)
                 if isinstance(error, NetmeasureError):
                     drop_frames(error)
+
+    async def _take_place(self, agreed: Agreement) -> None:
+        """Take a place among the server's tests. A netmeasure client may wait for it.
+
+        Raises RefusedTestError if there is none and the client can't wait, or the queue is full.
+        """
+        around, extension = self._surroundings, agreed.parameters.netmeasure
+        around.accepted()
+        exclusive = extension is not None and extension.exclusive
+        wish = Wish(around.network, exclusive, asked_bps(agreed.parameters))
+        if not around.places.try_take(wish):
+            if extension is not None and extension.waits:
+                turn = around.places.wait(wish, self._tell_position)
+                await first_of(turn, self._control_failure())
+            elif (reason := await around.why_full()) is not None:
+                raise RefusedTestError(reason, number=ErrorCode.BUSY)
+            elif not around.places.try_take(wish):
+                raise RefusedTestError(
+                    "the tests that are running use the total bitrate", number=ErrorCode.BUSY
+                )
+        self._wish = wish
+
+    async def _tell_position(self, position: int) -> None:
+        place = QueuePlace(position)
+        await self._control.send(Kind.QUEUED, place, deadline_s=self._limits.handshake_s)
 
     async def _announce(self, agreed: Agreement) -> None:
         """Tell a netmeasure client what this server is."""
         if agreed.extended:
             mine = Announcement(
                 host=this_host(),
-                concurrent_tests=self._surroundings.concurrent_tests(),
+                concurrent_tests=self._surroundings.places.running,
                 finite=self._limits.file is not None,
             )
             await self._control.send(Kind.EXTENSION, mine, deadline_s=self._limits.handshake_s)
@@ -254,7 +303,7 @@ class Session:
         )
 
     def _count_tests(self) -> None:
-        self._most_at_once = max(self._most_at_once, self._surroundings.concurrent_tests())
+        self._most_at_once = max(self._most_at_once, self._surroundings.places.running)
 
     async def _exchange_results(
         self, agreed: Agreement, workload: Workload, data: ServerData
@@ -314,7 +363,10 @@ class Session:
             if isinstance(error, asyncio.CancelledError):
                 await self._control.send(Kind.SERVER_TERMINATE, deadline_s=TELL_S)
                 await asyncio.sleep(LAST_WORD_S)
-            elif (number := _wire_number(error)) is not None:
+            elif (number := _wire_number(error)) == ErrorCode.BUSY:
+                await self._control.send(Kind.ACCESS_DENIED, deadline_s=TELL_S)
+                await self._control.finish(HEARD_S)
+            elif number is not None:
                 code = ServerError(number, None)
                 await self._control.send(Kind.SERVER_ERROR, code, deadline_s=TELL_S)
                 if self._workload is not None:
@@ -353,4 +405,4 @@ def _wire_number(error: BaseException) -> int | None:
     """Return the number of the error that is sent to the client, None where none is sent."""
     if isinstance(error, StreamError):
         return ErrorCode.STREAM_READ  # whatever the direction: any number ends the client's test
-    return error.number if isinstance(error, RefusedTestError) else None
+    return error.number if isinstance(error, RefusedTestError | HostLimitError) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from netmeasure.clock import nanoseconds, now_ns
@@ -50,18 +50,18 @@ class Sessions:
         self.accepted += 1
         return self.accepted
 
-    async def room_for_one_more(self, most: int) -> bool:
-        """Return whether another test may begin where `most` may run at once.
+    async def why_full(self, why: Callable[[], str | None]) -> str | None:
+        """Return what `why` does: the reason why no test may begin now, None where one may.
 
         A test that only waits for its client's last message is given a moment to end: its client
         may have left before this end hears of it, and may have been started again since.
         """
         give_up = now_ns() + nanoseconds(FAREWELL_S)
-        while len(self) >= most:
+        while (reason := why()) is not None:
             if now_ns() > give_up or not any(session.is_leaving for session in self):
-                return False
+                return reason
             await asyncio.sleep(POLL_S)
-        return True
+        return None
 
     def welcome(self, hello: Hello, peer: tuple[str, int]) -> Welcome | None:
         """Return who takes the UDP stream of a hello: a test whose control connection comes from
@@ -77,7 +77,7 @@ class Sessions:
                 if arrivals.knows(peer):
                     return None  # a copy of a hello that was answered a moment ago
                 take = partial(_offer, session, self.next_order(), hello.number)
-                return Welcome(session.local_host, take)
+                return Welcome(session.local_host, take, arrivals.fail)
         return None
 
 

@@ -1,0 +1,90 @@
+"""Take the values of a server's options from a TOML file and from the environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from netmeasure.errors import SpecError
+
+PREFIX = "NETMEASURE_"
+#: Where to listen, limits, and files of secrets, never secrets themselves.
+SETTINGS = (
+    "port",
+    "bind",
+    "max_tests",
+    "max_tests_per_address",
+    "max_streams",
+    "max_time",
+    "max_bytes",
+    "max_bitrate",
+    "max_total_bitrate",
+    "allow",
+    "deny",
+    "idle_timeout",
+    "auth_key",
+    "auth_users",
+)
+#: Kubernetes sets NETMEASURE_PORT to "tcp://..." in all containers beside a Service of our name.
+_NOT_OF_ENVIRONMENT = {"port"}
+
+
+def use_settings(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str],
+    environment: Mapping[str, str] = os.environ,
+) -> None:
+    """Make the values of the file and of the environment the defaults of a server's options.
+
+    An option on the command line goes before the environment, and that before the file. Raise
+    SpecError if a value is not good, with its place.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    path = _config_path(argv) or environment.get(f"{PREFIX}CONFIG")
+    if path:
+        found |= _of_file(path)
+    for name in sorted(set(SETTINGS) - _NOT_OF_ENVIRONMENT):
+        value = environment.get(PREFIX + name.upper())
+        if value is not None:
+            found[name] = (value, PREFIX + name.upper())
+    types = {action.dest: action.type for action in parser._actions}
+    for name, (text, place) in found.items():
+        convert: Any = types[name] or str
+        try:
+            parser.set_defaults(**{name: convert(text)})
+        except (argparse.ArgumentTypeError, ValueError) as exc:
+            raise SpecError(f"{place}: {exc}") from None
+
+
+def _config_path(argv: Sequence[str]) -> str | None:
+    """Return the file that --config names, before the other options are read."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--config")
+    try:
+        path: str | None = early.parse_known_args(argv)[0].config
+    except SystemExit:  # it lacks its value, as the whole parser says
+        return None
+    return path
+
+
+def _of_file(path: str) -> dict[str, tuple[str, str]]:
+    try:
+        values = tomllib.loads(Path(path).read_text())
+    except (OSError, ValueError) as exc:
+        raise SpecError(f"can't read {path}: {getattr(exc, 'strerror', None) or exc}") from None
+    found: dict[str, tuple[str, str]] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in SETTINGS:
+            known = ", ".join(sorted(SETTINGS))
+            raise SpecError(f"{path}: {key!r} is not a setting", hint=f"settings: {known}")
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            value = ",".join(value)
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise SpecError(f"{path}: {key} must be a number or a text")
+        found[name] = (str(value), f"{path}: {key}")
+    return found

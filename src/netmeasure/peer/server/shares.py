@@ -1,0 +1,156 @@
+"""Share what a server has among the addresses of its clients, so that no address takes it all."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter, OrderedDict, deque
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import Generic, NamedTuple, TypeVar
+
+from netmeasure.clock import nanoseconds, now_ns
+
+T = TypeVar("T", bound=Hashable)
+#: An IPv6 host has all of such a network, and may take any address of it (RFC 4291 section 2.5.4).
+_IPV6_PREFIX = 64
+
+
+@lru_cache(maxsize=4096)
+def network_of(host: str) -> str:
+    """Return what shares are counted by: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
+
+
+class Crowd(Generic[T]):
+    """Keep the connections of one kind, up to `most`. A newcomer always comes in: where there are
+    too many, the oldest of the network that has the most has to go."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._members: dict[str, OrderedDict[T, None]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, network: str, member: T) -> T | None:
+        """Add a member; return the one that has to go for it, which has been removed."""
+        self._members.setdefault(network, OrderedDict())[member] = None
+        self._count += 1
+        if self._count <= self._most:
+            return None
+        largest = max(self._members, key=lambda name: len(self._members[name]))
+        gone = next(iter(self._members[largest]))
+        self.remove(largest, gone)
+        return gone
+
+    def remove(self, network: str, member: T) -> bool:
+        """Remove a member; return whether it was there."""
+        here = self._members.get(network)
+        if here is None or member not in here:
+            return False
+        del here[member]
+        self._count -= 1
+        if not here:
+            del self._members[network]
+        return True
+
+
+class Memory:
+    """Share memory for large messages: `most` bytes in all, and `each` for a network.
+
+    Who wants more than is free waits in turn; a turn that only its own network's share keeps
+    waiting lets the next one pass.
+    """
+
+    def __init__(self, most: int, each: int) -> None:
+        self._most = most
+        self._each = each
+        self._used: Counter[str] = Counter()
+        self._waiting: deque[tuple[str, int, asyncio.Future[None]]] = deque()
+
+    async def take(self, network: str, size: int) -> None:
+        """Wait until so many bytes are free, and take them."""
+        if not self._waiting and self._fits(network, size):
+            self._used[network] += size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (network, size, turn)
+        self._waiting.append(entry)
+        self._next()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back(network, size)
+            else:
+                self._waiting.remove(entry)
+                self._next()
+            raise
+
+    def give_back(self, network: str, size: int) -> None:
+        """Give bytes back that were taken."""
+        self._used[network] -= size
+        if self._used[network] <= 0:
+            del self._used[network]
+        self._next()
+
+    def _fits(self, network: str, size: int) -> bool:
+        mine = self._used[network]
+        return self._used.total() + size <= self._most and (not mine or mine + size <= self._each)
+
+    def _next(self) -> None:
+        for entry in tuple(self._waiting):
+            network, size, turn = entry
+            if turn.done():
+                continue  # cancelled just now
+            if self._used.total() + size > self._most:
+                return
+            if self._fits(network, size):
+                self._waiting.remove(entry)
+                self._used[network] += size
+                turn.set_result(None)
+
+
+class Failures(NamedTuple):
+    """Hold how often a network has failed, since its first failure."""
+
+    times: int
+    since_ns: int
+
+
+class LoginBrake:
+    """Count the failed logins of each network, and tell which have failed too often: more than
+    `most` times within `within_s`. At most `networks` are remembered, the latest ones."""
+
+    def __init__(self, most: int = 5, within_s: float = 60.0, networks: int = 10_000) -> None:
+        self._most = most
+        self._within_ns = nanoseconds(within_s)
+        self._networks = networks
+        self._failed: OrderedDict[str, Failures] = OrderedDict()
+
+    def holds(self, network: str) -> bool:
+        """Return whether a network has failed too often, and has to wait."""
+        failed = self._failed.get(network)
+        if failed is None:
+            return False
+        if now_ns() - failed.since_ns > self._within_ns:
+            del self._failed[network]
+            return False
+        return failed.times >= self._most
+
+    def note(self, network: str) -> None:
+        """Count a failed login."""
+        before = self._failed.pop(network, Failures(0, now_ns()))
+        self._failed[network] = Failures(before.times + 1, before.since_ns)
+        if len(self._failed) > self._networks:
+            self._failed.popitem(last=False)

@@ -81,6 +81,7 @@ RESERVED: dict[str, tuple[str, ...]] = {
     "psutil": ("engine.hosts", "engine.resources"),
     "rich": ("report", "cli"),
     "cryptography": ("protocol.auth",),
+    "prometheus_client": ("cli.metrics",),
 }
 #: Modules that a layer must not import at all: what is sans-IO has no socket, no clock, no thread.
 FORBIDDEN: dict[str, set[str]] = {

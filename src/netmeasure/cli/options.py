@@ -276,6 +276,12 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         " --max-tests, at least 4)",
     )
     parser.add_argument("--json", action="store_true", help="print each result as a line of JSON")
+    parser.add_argument(
+        "--metrics",
+        type=port_number,
+        metavar="PORT",
+        help="serve statistics for Prometheus on PORT, as /metrics; 0: any free one",
+    )
     add_server_options(parser)
     files = parser.add_argument_group(
         "synthetic files", "served beside the tests: a name is a size, such as /10G.dat"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from netmeasure import analysis
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.log import EventLog
+from netmeasure.cli.metrics import served_metrics
 from netmeasure.cli.network import gatekeeper
 from netmeasure.cli.specs import Options, server_limits
 from netmeasure.engine.tasks import first_of
@@ -66,8 +67,15 @@ async def server(options: Options) -> int:
         for _, origin in origins:
             await running.enter_async_context(origin)
         await running.enter_async_context(tests)
+        metrics = None
+        if options.metrics is not None:
+            port = options.metrics
+            served = served_metrics(lambda: tests.statistics, options.bind, port)
+            metrics = running.enter_context(served)
         if not options.json:
             print(f"listening on {', '.join(tests.addresses)}")
+            if metrics is not None:
+                print(f"serving metrics on port {metrics}")
             for name, origin in origins:
                 print(f"serving {name} on {', '.join(origin.addresses)}")
             sys.stdout.flush()

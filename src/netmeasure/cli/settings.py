@@ -26,6 +26,7 @@ SETTINGS = (
     "allow",
     "deny",
     "idle_timeout",
+    "metrics",
     "auth_key",
     "auth_users",
 )

@@ -27,6 +27,7 @@ from netmeasure.peer.server.places import Places
 from netmeasure.peer.server.session import NewClient, Session, Surroundings
 from netmeasure.peer.server.sessions import Sessions
 from netmeasure.peer.server.shares import Crowd, LoginBrake, Memory, network_of
+from netmeasure.peer.server.statistics import ServerStatistics
 from netmeasure.protocol import (
     COOKIE_BYTES,
     GREETING,
@@ -68,12 +69,22 @@ class Server(Listening):
         self._memory = Memory(MESSAGES_BYTES, MESSAGES_BYTES_EACH)
         self._brake = LoginBrake()
         self._accept_errno: int | None = None
+        self._counts = ServerStatistics()
         self._idle = IdleMonitor()
 
     @property
     def active_tests(self) -> int:
         """Return the number of tests that are running."""
         return self._places.running
+
+    @property
+    def statistics(self) -> ServerStatistics:
+        """Return what the server has done since its start."""
+        counts = self._counts
+        counts.active, counts.waiting = self._places.running, self._places.waiting
+        counts.strangers = len(self._strangers)
+        counts.started = counts.finished + counts.failed.total() + counts.active
+        return counts
 
     async def over(self) -> Literal["served", "idle"]:
         """Return when a one-off server has served its client, or there was no client for `idle_s`.
@@ -148,7 +159,7 @@ class Server(Listening):
     def _accept(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         if not self._limits.serves(peer[0]):
             sock.close()
-            self._refuse(f"{address_text(peer)}: clients of this network are not served")
+            self._refuse(f"{address_text(peer)}: clients of this network are not served", "network")
             return
         order, network = self._sessions.next_order(), network_of(peer[0])
         task = asyncio.create_task(self._greet(sock, peer, order))
@@ -166,7 +177,7 @@ class Server(Listening):
         if error.errno != self._accept_errno:
             self._accept_errno = error.errno
             reason = os.strerror(error.errno or 0)
-            self._refuse(f"clients have to wait, for none can be accepted: {reason}")
+            self._refuse(f"clients have to wait, for none can be accepted: {reason}", "host_limit")
 
     def _make_room(
         self, crowd: Crowd[asyncio.Task[None]], network: str, task: asyncio.Task[None]
@@ -175,7 +186,9 @@ class Server(Listening):
         gone = crowd.add(network, task)
         if gone is not None:
             gone.cancel()
-            self._refuse("too many connections that say nothing: the oldest ones are closed")
+            self._refuse(
+                "too many connections that say nothing: the oldest ones are closed", "crowd"
+            )
 
     async def _greet(self, sock: socket.socket, address: tuple[str, int], order: int) -> None:
         """Find out what a connection is: a data stream, a new client, a probe, or nothing."""
@@ -226,17 +239,17 @@ class Server(Listening):
         me = asyncio.current_task()
         assert me is not None
         self._make_room(self._handshakes, network, me)
+        since_ns = now_ns()
+        control = ControlChannel(sock, Side.SERVER, hello, room)
         try:
-            await self._serve_client(
-                sock, peer, network, ControlChannel(sock, Side.SERVER, hello, room)
-            )
+            await self._serve_client(sock, peer, network, since_ns, control)
         finally:
             self._handshakes.remove(network, me)
             if taken:
                 self._memory.give_back(network, taken)
 
     async def _serve_client(
-        self, sock: socket.socket, peer: str, network: str, control: ControlChannel
+        self, sock: socket.socket, peer: str, network: str, since_ns: int, control: ControlChannel
     ) -> None:
         try:
             message = await control.receive(deadline_s=self._limits.cookie_s)
@@ -248,9 +261,9 @@ class Server(Listening):
         except BaseException:
             await control.close()
             raise
-        client = NewClient(control, peer, message.payload, network)
+        client = NewClient(control, peer, message.payload, network, since_ns)
         if (refusal := await self._why_not(client)) is not None:
-            self._refuse(f"{peer} was turned away: {refusal}")
+            self._refuse(f"{peer} was turned away: {refusal}", "busy")
             with suppress(MeasureError):
                 await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
             await control.close()
@@ -283,7 +296,7 @@ class Server(Listening):
             network=client.network,
             places=self._places,
             why_full=partial(self._why_full, client.network),
-            accepted=partial(self._accepted, client.network),
+            accepted=partial(self._accepted, client.network, client.since_ns),
             brake=self._brake,
             plain_udp_turn=self._plain_udp_turns.setdefault(
                 client.control.peer_host, asyncio.Lock()
@@ -298,8 +311,10 @@ class Server(Listening):
             self._sessions.remove(client.cookie)
             self._session_over(session, client.peer)
 
-    def _accepted(self, network: str) -> None:
+    def _accepted(self, network: str, since_ns: int) -> None:
         """Count the client of this task no more among those that have not said what they want."""
+        self._counts.handshakes += 1
+        self._counts.handshake_ns += now_ns() - since_ns
         task = asyncio.current_task()
         assert task is not None
         self._handshakes.remove(network, task)
@@ -310,13 +325,25 @@ class Server(Listening):
         self._idle_since_ns = now_ns()
         if self._options.one_off and not session.unauthorized:
             self._served.set()
+        self._count(session)
         if session.result is None:
             if session.refusal is not None:
-                self._refuse(f"{peer}: {session.refusal}")
+                self._refuse(f"{peer}: {session.refusal}", session.reason)
         elif self._options.on_result is not None:
             self._options.on_result(session.result)
 
-    def _refuse(self, sentence: str) -> None:
+    def _count(self, session: Session) -> None:
+        counts, result = self._counts, session.result
+        if result is None:
+            return
+        counts.payload_bytes += sum(flow.receiver.bytes or 0 for flow in result.flows)
+        if result.error is None:
+            counts.finished += 1
+        else:
+            counts.failed[result.error.code] += 1
+
+    def _refuse(self, sentence: str, reason: str = "nonsense") -> None:
+        self._counts.refused[reason] += 1
         if self._options.on_refusal is not None:
             self._options.on_refusal(sentence)
 

@@ -72,12 +72,14 @@ TELL_S = 1.0
 
 class NewClient(NamedTuple):
     """Describe a client that has sent its cookie on a new control connection. `peer` is its
-    address, `network` what its shares are counted by."""
+    address, `network` what its shares are counted by, `since_ns` when its cookie came
+    (CLOCK_MONOTONIC)."""
 
     control: ControlChannel
     peer: str
     cookie: str
     network: str
+    since_ns: int
 
 
 class Surroundings(NamedTuple):
@@ -115,6 +117,8 @@ class Session:
         self.result: Result | None = None
         #: why there was no test, unless the client left by itself or the server ended
         self.refusal: str | None = None
+        #: that reason in a word, for statistics
+        self.reason = ""
         #: whether the gatekeeper has refused the client
         self.unauthorized = False
         self._peer = client.peer
@@ -380,6 +384,8 @@ class Session:
         left = isinstance(error, PeerClosedError | PeerTerminatedError | asyncio.CancelledError)
         if self.result is None and not left:
             self.refusal = str(error)
+            known = ErrorCode.of(getattr(error, "number", None))
+            self.reason = (known.name if known else getattr(error, "code", "nonsense")).lower()
         self._notifier.over(self.result, error)
 
     def _report(self) -> SideReport:

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         Server as Server,
         serve as serve,
     )
+    from netmeasure.peer.server.statistics import ServerStatistics as ServerStatistics
     from netmeasure.protocol.auth import (
         Gatekeeper as Gatekeeper,
         read_users as read_users,
@@ -206,6 +207,7 @@ _HOMES = {
     "ServeError": "netmeasure.errors",
     "Server": "netmeasure.peer.server.server",
     "ServerLimits": "netmeasure.spec",
+    "ServerStatistics": "netmeasure.peer.server.statistics",
     "SideReport": "netmeasure.result",
     "SocketOptionError": "netmeasure.errors",
     "SocketOptions": "netmeasure.spec",

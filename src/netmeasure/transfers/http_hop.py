@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -222,12 +222,15 @@ class Response(aiohttp.ClientResponse):
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         if connection.transport is not None:
             self.tls = connection.transport.get_extra_info("ssl_object")
-        if connection.protocol is not None:
-            _bound_interim(connection.protocol)
-        return await super().start(connection)
+        protocol = connection.protocol
+        if protocol is None:
+            return await super().start(connection)
+        with _few_interim(protocol):
+            return await super().start(connection)
 
 
-def _bound_interim(protocol: ResponseHandler) -> None:
+@contextmanager
+def _few_interim(protocol: ResponseHandler) -> Iterator[None]:
     """Let a server send at most MAX_INTERIM answers before the one that counts, such as 100
     Continue: the library takes any number of them."""
     read, count = protocol.read, 0
@@ -243,6 +246,10 @@ def _bound_interim(protocol: ResponseHandler) -> None:
         return await read()
 
     protocol.read = bounded  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del protocol.read  # a kept connection begins to count again
 
 
 class _Known(AbstractResolver):

@@ -22,6 +22,8 @@ from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
 
 POLL_S = 0.05
+#: How long a client's reason may come behind the break of its streams.
+REASON_S = 0.2
 #: A plain client's streams don't end before the results; without a byte count to go by, they are
 #: taken to be empty when nothing has come for so long.
 QUIET_S = 0.2
@@ -84,7 +86,7 @@ class ServerData:
         error = await self._workload.first_error()
         # a client that dies takes its data connections with it, so look for that reason first
         try:
-            async with asyncio.timeout(POLL_S):
+            async with asyncio.timeout(REASON_S):
                 message = await self._control.receive(deadline_s=None)
         except TimeoutError:
             raise error from None

@@ -286,8 +286,9 @@ def test_every_module_is_reached_from_the_package_or_the_program() -> None:
 def test_what_others_provide_is_declared() -> None:
     """Each module of others is the standard library's or among the dependencies of the project."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["auth"]]
-    declared = {re.split(r"[^\w-]", dependency)[0] for dependency in wanted}
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["auth"], *extras["metrics"]]
+    declared = {re.split(r"[^\w-]", name)[0].replace("-", "_") for name in wanted}
     provided = declared | set(sys.stdlib_module_names) | {"libc", "cpython", "posix"}
     used = {
         target.split(".")[0]

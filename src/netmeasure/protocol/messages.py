@@ -15,7 +15,7 @@ import msgspec
 
 from netmeasure.protocol.decoding import Members, read, read_list, read_object
 from netmeasure.protocol.error_codes import ErrorCode
-from netmeasure.protocol.reports import check_report
+from netmeasure.protocol.reports import check_object_count, check_report
 from netmeasure.result import Host, SideReport
 
 COOKIE_BYTES = 37
@@ -251,6 +251,7 @@ class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             "results",
             "the peer's results hold no list of streams",
         )
+        check_object_count(members.get("netmeasure", b""))
         results = read(members, cls, "results", streams=streams)
         if results.netmeasure is not None:
             check_report(results.netmeasure)

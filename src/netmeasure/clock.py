@@ -1,5 +1,4 @@
-"""Read the two clocks of a run: CLOCK_MONOTONIC for every figure, the wall clock for its date
-only."""
+"""Read the two clocks of a run: CLOCK_MONOTONIC for figures, the wall clock only for dates."""
 
 from __future__ import annotations
 
@@ -12,23 +11,22 @@ MICROSECOND_NS = 1_000
 
 
 def now_ns() -> int:
-    """Return CLOCK_MONOTONIC in ns: the same clock that the traffic threads read."""
+    """Return CLOCK_MONOTONIC in ns, which is the clock of the traffic threads, too."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 def wall_now() -> str:
-    """Return the date and time (UTC, RFC 3339, ms), to say when a run was; never used in
-    arithmetic."""
+    """Return the date and time of a run (UTC, RFC 3339, ms), which are for display only."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def unix_s() -> float:
-    """Return the wall clock as seconds since 1970; never used in arithmetic."""
+    """Return the wall clock as seconds since 1970, which is for display only."""
     return time.time()
 
 
 def unix_ns() -> int:
-    """Return the wall clock in ns since 1970, to tell the age of the kernel's time stamps."""
+    """Return the wall clock in ns since 1970, to compute the age of the kernel's time stamps."""
     return time.time_ns()
 
 
@@ -49,7 +47,7 @@ class Quiet:
         self._since_ns = now_ns()
 
     def since_change(self, count: int) -> bool:
-        """Look at the count: True once it has been the same for the limit."""
+        """Take the present count, and return whether it has been the same for the limit."""
         if count != self._seen:
             self._seen, self._since_ns = count, now_ns()
         return seconds(now_ns() - self._since_ns) > self._limit_s

@@ -192,7 +192,7 @@ class PeerClosedError(MeasureError):
     """Report that the peer closed or reset the connection, or vanished, before the test ended."""
 
     code = "peer_closed"
-    usual_hint = "it was killed, or the network lost it"
+    usual_hint = "its process was killed, or the path to it broke: check both, then repeat"
 
 
 class PeerTerminatedError(MeasureError):

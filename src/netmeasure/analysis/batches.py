@@ -12,10 +12,10 @@ from netmeasure.result import Stretch
 
 MAX_BATCHES = 200
 MIN_BATCH_NS = 1_000_000
-#: A batch holds so many of what comes at once (datagrams) at the least, or its rate would only
-#: tell on which side of an edge one of them fell.
+#: The least number of datagrams in a batch. With fewer, its rate depends mostly on which side of an
+#: edge one datagram falls.
 GRAINS_PER_BATCH = 10
-#: Nothing for so long is a stall (RFC 6298: the usual least retransmission time-out of TCP).
+#: A gap of this length is a stall (the usual least retransmission time-out of TCP, RFC 6298).
 MIN_STALL_NS = 200_000_000
 ROUND_TRIPS_PER_STALL = 3
 
@@ -54,9 +54,10 @@ def stall_limit_ns(gap_ns: float, rtt_ns: int | None = None) -> int:
 
 
 def stalls(transfer: Curve, start_ns: int, end_ns: int, limit_ns: int) -> tuple[Stretch, ...]:
-    """Return the stretches within [start_ns, end_ns] in which nothing came, `limit_ns` long at the
-    least. Their ends are those of the series' buckets: the true ones lie up to a bucket further
-    out."""
+    """Return the stretches of at least `limit_ns` within [start_ns, end_ns] without any bytes.
+
+    Their ends are ends of buckets; the true ones lie up to a bucket further out.
+    """
     silent = np.diff(transfer.bytes) == 0
     turns = np.diff(np.concatenate(([False], silent, [False])).astype(np.int8))
     since = np.maximum(transfer.at_ns[np.flatnonzero(turns == 1)], start_ns)
@@ -69,7 +70,7 @@ def stalls(transfer: Curve, start_ns: int, end_ns: int, limit_ns: int) -> tuple[
 
 
 def touched(edges_ns: Int64s, stretches: tuple[Stretch, ...]) -> Bools:
-    """Return which batches hold a part of any of the stretches."""
+    """Return which batches overlap any of the stretches."""
     found = np.zeros(max(0, len(edges_ns) - 1), dtype=np.bool_)
     for one in stretches:
         found |= (edges_ns[:-1] < one.end_ns) & (edges_ns[1:] > one.start_ns)

@@ -1,13 +1,14 @@
 """Find changes of the rate's level: change points, and drift.
 
-For one change, two, and so on, the best places are those that leave the least sum of squares, found
-exactly by dynamic programming (segment neighbourhood: Auger and Lawrence, Bull. Math. Biology 51
-(1989) 39; Bai and Perron, J. Applied Econometrics 18 (2003) 1). The most changes are taken of which
-every one is large and significant against the long-run variance of what the levels leave over: with
-the plain variance every autocorrelated series falls apart into levels.
+For each number of changes, dynamic programming finds the places with the least sum of squares
+(segment neighbourhood: Auger and Lawrence, Bull. Math. Biology 51 (1989) 39; Bai and Perron, J.
+Applied Econometrics 18 (2003) 1). The largest number is taken for which every change is large and
+significant against the long-run variance of the residuals. The plain variance would split every
+autocorrelated series into levels.
 
-PELT (Killick, Fearnhead and Eckley, JASA 107 (2012) 1590) needs the long-run variance beforehand;
-from first differences, the one estimate that shifts leave alone, it is too noisy with 200 batches.
+PELT (Killick, Fearnhead and Eckley, JASA 107 (2012) 1590) needs the long-run variance beforehand.
+Only an estimate from first differences is unaffected by shifts, and it is too noisy with 200
+batches.
 """
 
 from __future__ import annotations
@@ -20,32 +21,34 @@ from netmeasure.analysis.confidence import MIN_VALUES, correlation_time, long_ru
 from netmeasure.analysis.series import Floats, Int64s
 
 MAX_CHANGES = 4
-#: A change of the level is one of 2 % at least, and of so many standard errors, more of them where
-#: more changes have been fitted to the noise.
+#: A change of the level has at least 2 % and this many standard errors. Each further change that is
+#: fitted raises the second limit, since it may be fitted to noise.
 MIN_CHANGE = 0.02
 MIN_ERRORS = 6.0
 ERRORS_PER_CHANGE = 1.0
-#: And so much of the mean depends on it: 0.25 % is 5 % for a 20th of the time.
+#: It also moves the mean of the stretch by this share: 0.25 % is 5 % for a 20th of the time.
 MIN_EFFECT = 0.0025
-#: A level lasts for so many batches at least.
+#: The least number of batches in a level.
 MIN_SEGMENT = 12
-#: Unless it is known where it ends.
+#: The least number of batches in a level whose end is known.
 MIN_LEVEL = 4
-#: A change of the rate that is too much for a steady one, within a stretch without change points.
+#: In a stretch without change points, a rate that changes by more than this share is not steady.
 MAX_DRIFT = 0.05
 DRIFT_ERRORS = 4.0
-#: And less is too much where it goes one way all the time: a sender that still gains (reno adds one
-#: segment in a round trip) moves by a few percent in the whole run, and is far from where it goes.
+#: The limit for a rate that rises (or falls) all the time. A sender that still grows its window
+#: (reno adds one segment in a round trip) may gain a few percent in a run and be far from its end.
 MAX_CREEP = 0.01
-#: Of median deviations, which makes four standard ones: what lies further out is cut down to it.
+#: Residuals are cut to this many median deviations, which are four standard deviations.
 OUTLYING = 6.0
-#: Of a median against a mean's, for normal noise.
+#: The standard error of a median over that of a mean, for normal noise.
 MEDIANS_ERROR = 1.25
 
 
 def segments(rates: Floats, most: int, least: int) -> list[Int64s]:
-    """For 1, 2, ... `most` changes (as far as there is room): where the best levels, `least` long
-    or longer, begin. O(most * n^2)."""
+    """Return where the best levels begin, for 1, 2, ... `most` changes if there is room for them.
+
+    Each level has `least` rates or more. The time is O(most * n^2).
+    """
     n = len(rates)
     most = min(most, n // least - 1)
     if most < 1:
@@ -73,7 +76,7 @@ def segments(rates: Floats, most: int, least: int) -> list[Int64s]:
 
 
 def change_points(rates: Floats) -> tuple[int, ...]:
-    """Return the indices at which the rate went to another level, and stayed there for a while."""
+    """Return the indices at which the rate changed to another level and stayed there."""
     n = len(rates)
     mean = float(rates.mean()) if n else 0.0
     if mean <= 0:
@@ -87,7 +90,7 @@ def change_points(rates: Floats) -> tuple[int, ...]:
 
 
 def changed(rates: Floats, place: int) -> bool:
-    """Return whether the rate went to another level at `place`, however near to the ends."""
+    """Return whether the rate changed to another level at `place`, also near to an end."""
     mean = float(rates.mean())
     if mean <= 0 or not MIN_LEVEL <= place <= len(rates) - MIN_LEVEL:
         return False
@@ -95,7 +98,7 @@ def changed(rates: Floats, place: int) -> bool:
 
 
 def _significant(rates: Floats, places: Int64s) -> bool:
-    """Return whether each of these changes is."""
+    """Return whether every one of these changes is significant."""
     parts = np.split(rates, places)
     means = np.array([part.mean() for part in parts])
     medians = np.array([np.median(part) for part in parts])
@@ -106,21 +109,24 @@ def _significant(rates: Floats, places: Int64s) -> bool:
     limit = np.maximum(limit, MIN_CHANGE)
     limit = np.maximum(limit, MIN_EFFECT * len(rates) / np.minimum(sizes[1:], sizes[:-1]))
     change = np.diff(means)
-    # a few short outages lower a mean, but most of the time the level is what it was
+    # a few short outages lower the mean of a part and leave its median: that is no other level
     same = np.diff(medians) * np.sign(change) < np.abs(change) / 2
     return bool(np.all((np.abs(change) >= limit) & ~same))
 
 
 def _noise(rest: Floats) -> float:
-    """Return the long-run variance of the residuals. The fit has taken its share of the lowest
-    frequencies, so that of the autocorrelation time counts where it is larger."""
+    """Return the long-run variance of the residuals, or the estimate from their autocorrelation
+    time if that is larger: the fit has removed a part of the lowest frequencies."""
     return max(long_run_variance(rest), float(rest.var()) * correlation_time(rest))
 
 
 def drifts(rates: Floats, limit: float = MAX_DRIFT) -> bool:
-    """Return whether the second half differs from the first by more than `limit` of the mean and by
-    more than four standard errors, or creeps. Too few values never do. The error is that of the
-    noise around a straight line in each half, so a drift does not hide itself in it."""
+    """Return whether the rate drifts: its halves differ, or it rises or falls all the time.
+
+    The halves differ by more than `limit` of the mean and more than four standard errors. The error
+    is that of the noise around a straight line in each half, so that the drift is no part of it.
+    Too few values show no drift.
+    """
     if len(rates) < MIN_VALUES:
         return False
     halves = np.array_split(rates, 2)
@@ -131,8 +137,10 @@ def drifts(rates: Floats, limit: float = MAX_DRIFT) -> bool:
 
 
 def _creeps(rates: Floats) -> bool:
-    """Return whether it goes one way all the time: each quarter goes on from the last one. Medians,
-    and noise without outliers, or a single short outage would hide it."""
+    """Return whether the rate rises (or falls) from each quarter to the next one.
+
+    Medians and noise without outliers are used, so that one short outage does not hide it.
+    """
     steps = np.diff([np.median(quarter) for quarter in np.array_split(rates, 4)])
     if not (np.all(steps > 0) or np.all(steps < 0)):
         return False
@@ -146,8 +154,8 @@ def _creeps(rates: Floats) -> bool:
 
 
 def slopes(rates: Floats, places: Sequence[int]) -> bool:
-    """Return whether a straight line fits better than the levels that begin at `places`: then these
-    are no levels, but the stairs that a slope was taken for."""
+    """Return whether a straight line fits better than the levels that begin at `places`. Then the
+    rate has a slope, and the levels are an artefact."""
     left = sum(float(((part - part.mean()) ** 2).sum()) for part in np.split(rates, places))
     return float((_detrended(rates) ** 2).sum()) < left
 

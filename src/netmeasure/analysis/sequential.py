@@ -1,20 +1,19 @@
-"""Decide when a running test may end, and which interval it may claim then.
+"""Decide when a test with `--until` may end, and which confidence interval it may state.
 
-Looks at growing times, each by the whole analysis of what has come so far. The run may end when
-IN_A_ROW looks in a row find one level, known well enough, to within the target. This is the
-fixed-width rule of Chow and Robbins (Ann. Math. Statistics 36 (1965) 457), as it is used for
-simulations (Glynn and Whitt, Ann. Applied Probability 2 (1992) 180). It is valid in the limit of
-small targets only. Before that, a run ends when its interval happens to look narrow, and
-that interval holds the truth too rarely. Three things amend that:
+At growing times, a look analyses all data that have come so far. The test may end when IN_A_ROW
+looks in a row find one level whose margin is within the target. This is the fixed-width rule of
+Chow and Robbins (Ann. Math. Statistics 36 (1965) 457), as it is used for simulations (Glynn and
+Whitt, Ann. Applied Probability 2 (1992) 180). The rule is exact only in the limit of small targets.
+With larger ones, a test ends when its interval happens to be narrow, and such an interval contains
+the true rate too rarely. Three measures correct this:
 
-- two looks in a row, since a narrow look is mostly an accident where the one before it was not;
-- looks far apart in time, so that the second one has news to tell;
-- `stated`: what a run that ended itself claims is the target, as the fixed-width rule does, and not
-  the narrower interval that it happened to find. This also makes up for most of what is too rare to
-  have been seen in so short a run.
+- Two looks in a row are needed. A single narrow interval is mostly an accident.
+- Looks are far apart in time, so that the second one has enough new data.
+- `stated` widens the interval to the target, as the fixed-width rule does. This also covers most of
+  the events that are too rare to occur in a short test.
 
-Where a few events make up the scatter, the margin counts double: to pass over such runs altogether
-would be to prefer the ones in which the event did not happen.
+If a few events make up the scatter, the margin counts double. To refuse such tests would prefer
+those in which the event happened not to occur.
 
 `python -m benchmarks.bench_steady` has coverage and time used, series by series.
 """
@@ -28,16 +27,16 @@ from msgspec.structs import replace
 from netmeasure.analysis.confidence import SAMPLES_B
 from netmeasure.result import Steady
 
-#: The first look: 250 buckets of 10 ms. Each look comes so much later than the one before it.
+#: The first look has 250 buckets of 10 ms. GROWTH is the time of each look over that of the last.
 FIRST_LOOK_S = 2.5
 GROWTH = 1.4
 IN_A_ROW = 2
-#: What the margin of a grade C counts for, where it stands for a few events.
+#: The factor on the margin of a grade C, whose scatter may come from a few events.
 DOUBT = 2.0
 
 
 def look_times_s(cap_s: float) -> Iterator[float]:
-    """Yield when to look, in seconds of measured time, all before the cap."""
+    """Yield the times of the looks before the cap, in seconds of measured time."""
     time_s = FIRST_LOOK_S
     while time_s < cap_s:
         yield time_s
@@ -45,8 +44,10 @@ def look_times_s(cap_s: float) -> Iterator[float]:
 
 
 def enough(looks: Sequence[Steady | None], target: float) -> bool:
-    """Return whether the looks at one direction so far, the oldest first, say that it is known to
-    +- `target` (a share of the rate). None is a look that found nothing yet."""
+    """Return whether the last looks at one direction know its rate to +- `target`, a share of it.
+
+    The oldest look comes first. None is a look that found no steady state.
+    """
     last = looks[-IN_A_ROW:]
     return len(last) == IN_A_ROW and all(found and narrow(found, target) for found in last)
 
@@ -62,9 +63,11 @@ def narrow(found: Steady, target: float) -> bool:
 
 
 def stated(found: Steady, target: float) -> Steady:
-    """Return the steady state of a run that a look has ended, with the interval that may be
-    claimed: not less than the target, and no doubts about it where it is far enough from what was
-    found."""
+    """Return the steady state of a test that a look has ended, with the interval to be stated.
+
+    The interval is at least as wide as the target. A grade C becomes B if twice its margin is still
+    within the target.
+    """
     if found.margin is None:
         return found
     rate, margin = found.goodput_bps, max(found.margin, target)

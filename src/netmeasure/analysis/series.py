@@ -1,8 +1,8 @@
 """Compute with time series of bytes: totals over streams, bytes within any stretch of time.
 
-A series is treated as its cumulative curve, linear within a bucket: so streams with different
-origins or widths add up, and any stretch can be asked for. Nothing is ever counted twice or lost:
-the last point of the curve is the total.
+A series is treated as its cumulative curve, which is linear within a bucket. So streams with
+different origins or widths can be added, and the bytes of any stretch can be computed. Every byte
+counts once: the last point of the curve is the total.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from netmeasure.result import Series
 
-#: Streams whose origins lie far apart are added up on a coarser grid, not on an endless one.
+#: Streams whose origins lie far apart are added on a coarser grid, so that memory is bounded.
 MAX_BUCKETS = 1_000_000
 
 Int64s = NDArray[np.int64]
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 class Curve(NamedTuple):
-    """Hold cumulative bytes at moments in ns; both ascending, same length, bytes start at 0."""
+    """Hold cumulative bytes, which start at 0, at ascending moments in ns."""
 
     at_ns: Int64s
     bytes: Floats
@@ -33,19 +33,21 @@ class Curve(NamedTuple):
         return float(self.bytes[-1])
 
     def until(self, moment_ns: float | Int64s | Floats) -> Floats:
-        """Return the bytes counted up to each moment; flat before the start and after the end."""
+        """Return the bytes counted up to each moment, which may lie outside the curve."""
         return np.asarray(np.interp(moment_ns, self.at_ns, self.bytes), dtype=np.float64)
 
     def between(self, start_ns: int, end_ns: int) -> int:
-        """Return the bytes within a stretch. Both ends are rounded to whole bytes, so stretches
-        that adjoin add up exactly."""
+        """Return the bytes within a stretch. Both ends are rounded to whole bytes, so that the
+        bytes of adjoining stretches add up exactly."""
         first, last = np.round(self.until(np.array([start_ns, end_ns], dtype=np.int64)))
         return int(last - first)
 
 
 def curve(series: Series, end_ns: int | None = None) -> Curve:
-    """Return the cumulative curve of one series. `end_ns` is when the last byte came: the last
-    bucket, which is only partly over by then, is taken to end there."""
+    """Return the cumulative curve of one series.
+
+    `end_ns` is when the last byte came. The last bucket ends there, since it was not yet full.
+    """
     edges = series.origin_ns + series.width_ns * np.arange(len(series.bytes) + 1, dtype=np.int64)
     if end_ns is not None and len(edges) > 1 and edges[-2] < end_ns < edges[-1]:
         edges[-1] = end_ns
@@ -54,8 +56,8 @@ def curve(series: Series, end_ns: int | None = None) -> Curve:
 
 
 def waited(transfer: Curve, until_ns: int | None) -> Curve:
-    """Return the same curve, flat up to a later moment: more was due until then, and nothing
-    came."""
+    """Return the curve continued without bytes up to a later moment, until which data were
+    due."""
     if until_ns is None or until_ns <= transfer.at_ns[-1]:
         return transfer
     return Curve(
@@ -64,10 +66,10 @@ def waited(transfer: Curve, until_ns: int | None) -> Curve:
 
 
 def total(parts: Sequence[Series]) -> Series | None:
-    """Return the sum of several series on one grid: earliest origin, coarsest width, at most
-    MAX_BUCKETS buckets. None for none.
+    """Return the sum of several series on one grid; None if none of them has bytes.
 
-    Buckets stay whole bytes and their sum is the sum of the parts, exactly.
+    The grid has the earliest origin, the coarsest width and at most MAX_BUCKETS buckets. Buckets
+    are whole bytes, and their sum is exactly that of the parts.
     """
     parts = [part for part in parts if part.bytes]
     if not parts:

@@ -1,8 +1,8 @@
-"""Open UDP streams: the client repeats its hello until it is answered; the server gives each stream
-its own socket, connected to that client only.
+"""Open UDP streams: the client repeats a hello until the server answers, and the server opens a
+socket for each stream, connected to that client.
 
-The server answers only clients that have proven their address on a control connection, so it can't
-be made to send datagrams to a third party.
+The server answers only hellos from the address of a control connection. So no one can make it send
+datagrams to a third party.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ANCILLARY_BYTES = 128
 
 
 class Greeted(NamedTuple):
-    """Hold what opening a stream cost; `repeats` hellos had no answer."""
+    """Hold how long the opening of a stream took, and how many hellos were repeated."""
 
     start_ns: int
     end_ns: int
@@ -185,7 +185,7 @@ class UdpDoor:
 
 
 class Doorkeeper:
-    """Answer hellos that are repeated on a stream's own socket, until the test begins there."""
+    """Answer hellos that are repeated on a stream's own socket, until its test begins."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -202,7 +202,7 @@ class Doorkeeper:
             return
 
     def leave(self) -> socket.socket:
-        """Stop answering; the socket is the caller's."""
+        """Stop answering, and return the socket, which the caller has to close."""
         asyncio.get_running_loop().remove_reader(self._sock)
         return self._sock
 
@@ -230,8 +230,11 @@ def _bound(family: int, sockaddr: tuple[object, ...], device: bytes) -> socket.s
 
 
 def _stream_socket(door: socket.socket, host: str, peer: tuple[str, int]) -> socket.socket:
-    """A socket on the door's port that is connected to one client. Datagrams of others that came
-    between bind and connect are thrown away: clients repeat their hello."""
+    """Return a socket on the door's port that is connected to one client.
+
+    Datagrams of other clients that came between bind() and connect() are discarded. Those clients
+    repeat their hello.
+    """
     sock = _bound(door.family, (host, *door.getsockname()[1:]), _device(door))
     try:
         sock.connect(peer)

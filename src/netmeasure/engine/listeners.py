@@ -1,5 +1,4 @@
-"""Open listening sockets: one per address family, on the same port, with errors that say what to
-do."""
+"""Open listening sockets, one per address family on the same port."""
 
 from __future__ import annotations
 
@@ -18,23 +17,23 @@ BACKLOG = 1024
 
 
 class Listening:
-    """Hold where a server can be reached, once it listens."""
+    """Hold the listeners of a server, and return its addresses."""
 
     _listeners: list[socket.socket]
 
     @property
     def port(self) -> int:
-        """Return the port that is listened on."""
+        """Return the port of the listeners."""
         return int(self._listeners[0].getsockname()[1])
 
     @property
     def address(self) -> str:
-        """Return where a client on this host reaches the server, as "host:port"."""
+        """Return the address at which a client on this host reaches the server, as "host:port"."""
         return reachable(self._listeners[0])
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Return all addresses that are listened on."""
+        """Return the addresses of all listeners."""
         return tuple(address_text(sock.getsockname()) for sock in self._listeners)
 
 
@@ -46,8 +45,11 @@ async def listen(
     device: str | None = None,
     multipath: bool = False,
 ) -> list[socket.socket]:
-    """Open non-blocking listeners on every address of `host` (None: of this machine); port 0 takes
-    a free one, the same for all. ServeError when there is none to be had."""
+    """Return non-blocking listeners on every address of `host`, or of this machine if it is None.
+
+    Port 0 takes a free port, the same for all addresses. Raises ServeError if no address can be
+    listened on.
+    """
     loop = asyncio.get_running_loop()
     where = address_text((host or "*", port))
     try:
@@ -72,7 +74,7 @@ async def listen(
             where_to = (sockaddr[0], port, *sockaddr[2:])
             listeners.append(open_listener(kind, where_to, device=device, multipath=multipath))
         except OSError as exc:
-            # no IPv6 in this kernel or namespace: the other family will do
+            # this kernel or namespace has only one of the two families, which is enough
             if exc.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and host is None:
                 failure = exc
                 continue
@@ -82,7 +84,7 @@ async def listen(
             raise ServeError(
                 f"can't listen on {where}: {reason}", hint=listen_hint(exc), reason=reason
             ) from None
-        port = listeners[0].getsockname()[1]  # the second family takes what the first was given
+        port = listeners[0].getsockname()[1]  # the second family must have the port of the first
     if not listeners:
         reason = (failure.strerror if failure else None) or "no address"
         raise ServeError(f"can't listen on {where}: {reason}", reason=reason)
@@ -115,7 +117,7 @@ def open_listener(
 
 
 def reachable(sock: socket.socket) -> str:
-    """Return where a client on this host reaches a listener, as "host:port"."""
+    """Return the address at which a client on this host reaches a listener, as "host:port"."""
     host, port = sock.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"

@@ -1,4 +1,4 @@
-"""Ask this host's kernel for the path to another host: no packet is sent."""
+"""Read what this host's kernel knows of the path to another host, without sending a packet."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MAX_DEPTH = 8
 
 
 def path_facts(address: Address) -> PathFacts:
-    """Return what the kernel knows of the path to an address. Raises ConnectError where there is
-    none."""
+    """Return what the kernel knows of the path to an address. Raises ConnectError if there is no
+    path."""
     with open_datagram(address, SocketOptions(), 0) as sock:
         mtu = path_mtu(sock)
     name = _outgoing_interface(address)
@@ -41,8 +41,7 @@ def path_facts(address: Address) -> PathFacts:
 
 
 def _outgoing_interface(address: Address) -> str | None:
-    """Return the outgoing interface by the routing table's own answer (rtnetlink(7)): rules, marks
-    and caches included."""
+    """Return the outgoing interface, as rtnetlink(7) answers from rules, marks and caches."""
     packed = socket.inet_pton(address.family, str(address.sockaddr[0]).partition("%")[0])
     attribute = struct.pack(_RTATTR, 4 + len(packed), _RTA_DST) + packed
     if len(address.sockaddr) == 4 and address.sockaddr[3]:  # a link-local address names its link
@@ -59,7 +58,7 @@ def _outgoing_interface(address: Address) -> str | None:
 
 
 def _interface_index(answer: bytes) -> int | None:
-    """Return RTA_OIF of a route message."""
+    """Return the interface index (RTA_OIF) of a route message; None if it has none."""
     length, kind, *_ = _NLMSGHDR.unpack_from(answer)
     offset = _NLMSGHDR.size + _RTMSG.size
     while kind == _RTM_NEWROUTE and offset + 4 <= min(length, len(answer)):
@@ -71,8 +70,7 @@ def _interface_index(answer: bytes) -> int | None:
 
 
 def _device(name: str) -> Path | None:
-    """Return the interface's directory in sysfs; None where sysfs shows another network namespace
-    than ours."""
+    """Return the interface's directory in sysfs; None if sysfs shows another network namespace."""
     device = _DEVICES / name
     try:
         ours = _number(device / "ifindex") == socket.if_nametoindex(name)
@@ -84,12 +82,12 @@ def _device(name: str) -> Path | None:
 def _number(file: Path) -> int | None:
     try:
         return int(file.read_text())
-    except (OSError, ValueError):  # not there; or the driver does not say
+    except (OSError, ValueError):  # the file is absent, or the driver gives no figure
         return None
 
 
 def _speed_bps(device: Path) -> int | None:
-    """Return the interface's speed. The kernel gives Mbit/s; -1 and, by old drivers, 2**32 - 1 mean
+    """Return the interface's speed. The kernel gives Mbit/s; -1 (2**32 - 1 in old drivers) means
     unknown."""
     speed = _number(device / "speed")
     return speed * 10**6 if speed is not None and 0 < speed < 2**31 else None
@@ -104,8 +102,8 @@ def _kind(device: Path) -> str | None:
 
 
 def _is_physical(device: Path, depth: int = 0) -> bool:
-    """Return whether there is a device of some bus below, or only such among the lower links
-    (bonds, VLANs, bridges)."""
+    """Return whether the interface is hardware, or all interfaces below it are (bonds, VLANs,
+    bridges)."""
     if (device / "device").exists():
         return True
     lower = list(device.glob("lower_*"))

@@ -1,2 +1,2 @@
-"""Carry the data streams of a test, one class per kind, with the same verbs: add, begin, start,
-stop, abort, join, report."""
+"""Run the data streams of a test at one end: one class for TCP and one for UDP, with the same
+methods."""

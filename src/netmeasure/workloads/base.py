@@ -94,13 +94,15 @@ class DataStream:
 
     @property
     def error(self) -> str | None:
-        """Return the system's words for the error that ended the stream, None if none did."""
+        """Return the system's text for the error that ended the stream; None if there was none."""
         return os.strerror(self.loop.errno) if self.loop.errno else None
 
 
 class Workload(ABC):
-    """Own the data sockets it is given. Verbs in their order: add, begin, start, then one of stop
-    or abort, join, report, close."""
+    """Own the data sockets of a test at one end.
+
+    The methods are called in this order: add, begin, start, stop (or abort), join, report, close.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -203,7 +205,7 @@ class Workload(ABC):
                 return limit_s
 
     def ended(self) -> bool:
-        """Return whether all threads have ended by plan."""
+        """Return whether all threads have ended."""
         return all(stream.thread.done.is_set() for stream in self._streams)
 
     def moved_bytes(self, role: Role | None = None) -> int:

@@ -22,7 +22,7 @@ from netmeasure.result import (
 )
 from netmeasure.workloads.base import DataStream, Plan, Workload
 
-#: Asked for where the user has no wish; the kernel gives at most net.core.rmem_max and wmem_max.
+#: The default buffer size. The kernel gives at most net.core.rmem_max and wmem_max.
 BUFFER_BYTES = 4 * 1024 * 1024
 #: More than any kernel takes in one piece; the native loop knows the limits.
 _MANY_SEGMENTS = 64
@@ -211,7 +211,7 @@ def _history(loop: UdpReceiver, origin_ns: int) -> DatagramHistory | None:
 
 
 def _omitted(counts: UdpCounts | None, plan: UdpPlan, name: str) -> int | None:
-    """Return 0 where nothing was to be omitted; None where the omitted time was not over."""
+    """Return a count of the omitted time: 0 if there is no such time, None if it was not over."""
     if not plan.omit_ns:
         return 0
     return None if counts is None else int(getattr(counts, name))

@@ -145,7 +145,8 @@ class ClientData:
 
     async def _stream_failure(self) -> None:
         error = await self._workload.first_error()
-        await asyncio.sleep(REASON_S)  # a server that ends a test says why: `_control_failure`
+        # `_control_failure` must raise first, since it has the server's reason
+        await asyncio.sleep(REASON_S)
         raise error
 
     async def _control_failure(self) -> None:
@@ -155,7 +156,7 @@ class ClientData:
             raise PeerClosedError(
                 "the server vanished in the middle of the test",
                 phase="data",
-                hint="it was killed, or the network lost it",
+                hint="its process was killed, or the path to it broke: check both, then repeat",
             ) from None
         raise self._control.failure(message)
 

@@ -188,3 +188,23 @@ def test_a_stall_is_not_made_up_for_in_a_burst() -> None:
         assert soon <= 5 * after_ms + 50 + 3 + 1  # ... nor more than 10 ms ahead of the rate
     expected = 5000 * (0.8 - skipped_ns / SECOND_NS)
     assert packets == pytest.approx(expected, abs=15)
+
+
+def test_a_sender_that_is_stopped_at_its_end_says_what_it_missed() -> None:
+    """Every datagram of the schedule was sent or is in the time that was given up."""
+    with pair() as (near, far):
+        far.settimeout(10)
+        command = [sys.executable, "-c", STALLING, str(near.fileno())]
+        with subprocess.Popen(
+            command, pass_fds=[near.fileno()], stdout=subprocess.PIPE, text=True
+        ) as child:
+            try:
+                far.recv(1, socket.MSG_PEEK)  # it is sending
+                child.send_signal(signal.SIGSTOP)
+                time.sleep(1)  # its 0.8 s are over before it goes on
+                child.send_signal(signal.SIGCONT)
+                packets, skipped_ns, *_ = json.loads(child.communicate(timeout=20)[0])
+            finally:
+                child.kill()
+    assert packets < 4000
+    assert packets == pytest.approx(5000 * (0.8 - skipped_ns / SECOND_NS), abs=1)

@@ -109,4 +109,10 @@ static inline void nm_pace_sent(nm_pace *p, uint64_t n, uint64_t left, int64_t n
         p->not_before_ns = now + p->pause_ns;
 }
 
+/* Gives up what was due before a moment and has not been sent: the sender's time is over. */
+static inline void nm_pace_end(nm_pace *p, int64_t moment) {
+    uint64_t missed = nm_paced(p) ? nm_pace_open(p, moment) : 0;
+    if (missed > 0) NM_ADD(&p->skipped_ns, nm_rate_span(&p->rate, missed));
+}
+
 #endif

@@ -21,6 +21,7 @@ cdef extern from "nm_pace.h" nogil:
     void nm_pace_init(nm_pace *p, uint64_t datagram_bytes, const nm_pace_options *o)
     void nm_pace_start(nm_pace *p, int64_t zero_ns)
     int64_t nm_pace_span(const nm_pace *p, uint64_t n)
+    void nm_pace_end(nm_pace *p, int64_t moment)
     int64_t nm_pace_due(const nm_pace *p)
     uint64_t nm_pace_decide(nm_pace *p, int64_t now, int64_t deadline)
     void nm_pace_sent(nm_pace *p, uint64_t n, uint64_t left, int64_t now)

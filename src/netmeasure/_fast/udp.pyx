@@ -18,8 +18,8 @@ from netmeasure._fast.nm_group cimport (
     nm_aborting, nm_budget_left, nm_claim, nm_gate_wait, nm_group, nm_group_count_from, nm_stopping,
 )
 from netmeasure._fast.nm_pace cimport (
-    nm_pace_decide, nm_pace_due, nm_pace_init, nm_pace_options, nm_pace_sent, nm_pace_span,
-    nm_pace_start, nm_paced,
+    nm_pace_decide, nm_pace_due, nm_pace_end, nm_pace_init, nm_pace_options, nm_pace_sent,
+    nm_pace_span, nm_pace_start, nm_paced,
 )
 from netmeasure._fast.nm_samples cimport nm_sample_take
 from netmeasure._fast.nm_series cimport nm_series, nm_series_add, nm_series_start, nm_series_until
@@ -240,7 +240,7 @@ cdef class UdpSender(Stream):
 
     @property
     def skipped_ns(self):
-        """How much of the schedule was given up after stalls."""
+        """How much of the schedule was given up after stalls, or had not been sent by the deadline."""
         return nm_load_i64(&self.udp.pace.skipped_ns)
 
     @property
@@ -436,6 +436,8 @@ cdef void send_datagrams(nm_stream *own, nm_udp_sender *udp, nm_group *group, in
             book_sent(&s, count, <uint64_t>taken, before)
         else:
             handle_refusal(&s, count, <int>-taken, s.now - before)
+    if own.reason == NM_DEADLINE:
+        nm_pace_end(&udp.pace, s.deadline)
     nm_store_i64(&own.ended_ns, nm_now())
     if slack > 0:
         nm_timer_slack(slack)

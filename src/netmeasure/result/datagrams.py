@@ -63,7 +63,8 @@ class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
             None: the sender was not paced.
         wakeups: How often the paced sender slept and woke up.
         late_wakeups: How often it woke up later than the schedule allows.
-        skipped_ns: Time of the schedule that was given up after stalls instead of sent as a burst.
+        skipped_ns: Time of the schedule that was given up after stalls instead of sent as a burst,
+            or that the sender had not sent when its time was over.
         refused_packets: Datagrams that the sender's kernel refused at first; they were sent again
             under the same number.
         offload: Sender: whether UDP_SEGMENT was in use. Receiver: whether UDP_GRO was (udp(7)).

@@ -26,7 +26,7 @@ from rich.table import Table
 
 import netmeasure as nm
 from benchmarks.common import host_facts
-from netmeasure.report.text import distortion
+from netmeasure.report.words import distortion
 from netmeasure.units import bitrate, duration
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

@@ -220,7 +220,7 @@ class TlsError(ConnectError):
     """
 
     code = "tls"
-    usual_hint = "give the right CA file, or do not check the certificate"
+    usual_hint = "trust its CA with --ca-file FILE, or skip the check with --insecure"
 
 
 class FileRefusedError(PeerRefusedError):

@@ -355,7 +355,7 @@ def on_a_full_disk(*words: str) -> subprocess.CompletedProcess[str]:
         )
 
 
-@pytest.mark.parametrize("words", [(), ("--json",)], ids=["report", "json"])
+@pytest.mark.parametrize("words", [(), ("--json", "-q")], ids=["report", "json"])
 def test_a_full_disk_under_the_output_is_one_line(words: tuple[str, ...]) -> None:
     ran = on_a_full_disk(*words)
     assert ran.returncode == Exit.FAILED

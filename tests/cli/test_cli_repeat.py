@@ -34,7 +34,7 @@ def test_every_run_has_a_line_and_all_have_a_summary(tmp_path: Path) -> None:
 
 
 def test_json_is_all_that_is_printed() -> None:
-    ran = netmeasure("loopback", *QUICK, "--repeat", "2", "--json")
+    ran = netmeasure("loopback", *QUICK, "--repeat", "2", "--json", "-q")
     assert (ran.returncode, ran.stderr) == (Exit.OK, "")
     assert len(ResultSet.from_json(ran.stdout)) == 2
 

@@ -105,7 +105,7 @@ def test_the_options_of_ftp() -> None:
 @pytest.mark.parametrize("end", [("-n", "1M"), ("-t", "0.2")])
 def test_uploads(end: tuple[str, str]) -> None:
     with Web() as web:
-        ran = netmeasure(web.url(), "-d", "upload", *end, "--json")
+        ran = netmeasure(web.url(), "-d", "upload", *end, "--json", "-q")
     assert (ran.returncode, ran.stderr) == (Exit.OK, "")
     assert Result.from_json(ran.stdout).flow.sender.acked_bytes == web.taken > 0
 

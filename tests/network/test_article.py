@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure.report import text
+from netmeasure.report import words
 from support import servers
 from support.netns import Network
 from support.servers import FileServer
@@ -145,7 +145,7 @@ def test_on_time(network: Network, server: FileServer, run_once: RunOnce) -> Non
     check_connects(result, seen)
     check_curls_figure(result, [curl])
     assert result.syn_retransmits == 0
-    assert text.distortion(result, result.flow) is None
+    assert words.distortion(result, result.flow) is None
 
 
 @pytest.mark.parametrize("late", ["control", "data"])
@@ -164,7 +164,7 @@ def test_late(late: str, network: Network, server: FileServer, run_once: RunOnce
     assert result.syn_retransmits == 1
     assert result.set_up_ns is not None
     assert result.set_up_ns > 1e9
-    sentence = text.distortion(result, result.flow)
+    sentence = words.distortion(result, result.flow)
     assert sentence is not None
     assert "1 SYN retransmission" in sentence
 

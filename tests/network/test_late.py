@@ -12,7 +12,7 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.peer.client.test import PeerTest
-from netmeasure.report import text
+from netmeasure.report import words
 from netmeasure.units import bitrate
 from support.netns import Network
 from support.optional import known
@@ -86,7 +86,7 @@ def check_averages(result: nm.Result, took_s: float) -> None:
     assert naive == pytest.approx(flow.receiver.bytes * 8 / took_s, rel=0.02)
     assert naive < 0.5 * known(flow.steady.goodput_bps)
     assert flow.averages.from_first_byte_bps == pytest.approx(flow.steady.goodput_bps, rel=0.02)
-    sentence = text.distortion(result, flow)
+    sentence = words.distortion(result, flow)
     assert sentence is not None
     assert f"({SYNS_AGAIN} SYN retransmissions)" in sentence
     assert f"reports {bitrate(naive)};" in sentence
@@ -115,7 +115,7 @@ def test_a_late_network_does_not_change_the_bitrate(
     check_late(result, late="control", prompt="stream 1")
     assert result.steady.goodput_bps == pytest.approx(usual.steady.goodput_bps, rel=0.01)
     assert usual.syn_retransmits == 0
-    assert text.distortion(usual, usual.flow) is None
+    assert words.distortion(usual, usual.flow) is None
     check_averages(result, took_s)
     check_retransmits(result.flow, syns=0)
 

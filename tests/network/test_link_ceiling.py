@@ -15,7 +15,7 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.engine import path, sockets
-from netmeasure.report.text import closing_lines
+from netmeasure.report.words import closing_lines
 from support.elsewhere import loop_on
 from support.netns import Network, ip
 

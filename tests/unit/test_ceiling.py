@@ -12,7 +12,8 @@ from netmeasure.analysis.flow_ceiling import flow_ceiling
 from netmeasure.errors import SpecError
 from netmeasure.overhead.encapsulation import Packet, parse_stack, wrapped
 from netmeasure.overhead.sizes import IpVersion
-from netmeasure.report.ceiling import conditions, mismatch, share_row
+from netmeasure.report.ceiling import conditions, share_row
+from netmeasure.report.mtu import mismatch
 from netmeasure.result import Ceiling, Flow, SocketFacts, Steady, StreamReport, TcpInfo
 from netmeasure.spec import HttpSpec, Link, TcpSpec, UdpSpec
 

@@ -17,7 +17,8 @@ from netmeasure.comparison.comparison import compare
 from netmeasure.comparison.runs import RunFigures, directions, figures, summarise
 from netmeasure.errors import ResultFormatError
 from netmeasure.report.compare import render as render_comparison
-from netmeasure.report.runs import render, run_line
+from netmeasure.report.runs import render
+from netmeasure.report.words import run_line
 from netmeasure.result import (
     Averages,
     ErrorRecord,

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from netmeasure.comparison.comparison import compare
 from netmeasure.errors import ResultFormatError
-from netmeasure.report import compare as compare_report, runs as runs_report, text
+from netmeasure.report import compare as compare_report, runs as runs_report, text, words
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
 from support.full_result import FULL
@@ -31,7 +31,7 @@ def show(result: Result) -> str:
     if result.flows:
         screen.print(runs_report.render(runs))
         screen.print(compare_report.render(compare(runs, runs)))
-    return paper.getvalue() + text.server_line(result)
+    return paper.getvalue() + words.server_line(result)
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -13,7 +13,8 @@ from rich.console import Console
 from netmeasure.analysis.bottleneck import End, Rate, limits
 from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.intervals import IntervalClock
-from netmeasure.report.text import interval_line, print_report, server_line
+from netmeasure.report.text import print_report
+from netmeasure.report.words import interval_line, server_line
 from netmeasure.result import (
     Averages,
     Interval,

@@ -12,7 +12,8 @@ from netmeasure.cli.specs import Options, link_of
 from netmeasure.engine import sockets
 from netmeasure.engine.path import path_facts
 from netmeasure.overhead.encapsulation import is_tunnel, parse_stack
-from netmeasure.report.ceiling import mismatch, render
+from netmeasure.report.ceiling import render
+from netmeasure.report.mtu import mismatch
 from netmeasure.result import Ceiling, PathFacts
 from netmeasure.spec import Deadlines, Link
 from netmeasure.spec.target import check_family, parse_target

@@ -8,15 +8,16 @@ from functools import partial
 
 from netmeasure import analysis
 from netmeasure.cli.exits import Exit, complain, exit_code
-from netmeasure.cli.output import check_writable, deliver
-from netmeasure.cli.specs import Options, test_spec
+from netmeasure.cli.output import JsonTarget, check_writable, deliver, json_target
+from netmeasure.cli.screens import JsonLines, Screen, choose_screen
+from netmeasure.cli.specs import Options, shown_target, test_spec
 from netmeasure.cli.watch import LiveView, see_all
 from netmeasure.client import make_run
+from netmeasure.errors import SpecError
 from netmeasure.measurement.run import Run
 from netmeasure.observe import Observer
 from netmeasure.peer.server.server import serve
 from netmeasure.repetition import check_times
-from netmeasure.report import runs, text
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
 from netmeasure.spec import ServerLimits
@@ -50,40 +51,69 @@ async def loopback(options: Options) -> int:
         return await _measure(lambda: make_run(address, spec, port=server.port), options)
 
 
+def screen_of(options: Options, *, json_out: bool) -> Screen:
+    """Return what shows the runs that the options ask for."""
+    return choose_screen(
+        quiet=options.quiet,
+        json_out=json_out,
+        json_lines=options.json_lines,
+        per_stream=options.verbose,
+    )
+
+
 async def _measure(begin: Callable[[], Run], options: Options) -> int:
-    check_writable(options.json)
+    target = json_target(options.json)
+    if options.json_lines and target.path == "-":
+        raise SpecError(
+            "--json and --json-lines both want standard output",
+            hint="give --json a file, or leave it out: the last line has the result",
+        )
+    check_writable(target.path)
     analysis.load()  # before the test: loading would delay the event loop that measures
     if options.repeat is not None:
-        return await _repeat(begin, options)
+        return await _repeat(begin, options, target)
     run = begin()
-    with LiveView(shows=not options.quiet and options.json != "-") as watch:
-        error = await watch.see(run)
+    screen = screen_of(options, json_out=target.path == "-")
+    with LiveView(screen) as watch:
+        error = await watch.see(run, shown_target(options))
     if run.result is not None:
-        _deliver(run.result, options, watch.unseen)
+        _deliver(run.result, options, target, watch.unseen)
     if watch.interrupted is not None:
         return watch.interrupted
     if error is not None:
         complain(error)
         return exit_code(error)
-    return Exit.OK
+    return Exit.FAILED if isinstance(screen, JsonLines) and screen.left else Exit.OK
 
 
-def _deliver(result: Result, options: Options, unseen: OSError | None) -> None:
-    shows = options.json != "-" and (result.flows or result.error is None)
-    report = text.render(result) if shows else None
-    deliver(report, [(result.to_json(), options.json)], unseen)
+def _deliver(result: Result, options: Options, target: JsonTarget, unseen: OSError | None) -> None:
+    report = None
+    if _shows(options, target) and (result.flows or result.error is None):
+        from netmeasure.report import text  # rich is loaded only where something is shown
+
+        report = text.render(result, per_stream=options.verbose)
+    deliver(report, [(target.encoded(result), target.path)], unseen)
 
 
-async def _repeat(begin: Callable[[], Run], options: Options) -> int:
+def _shows(options: Options, target: JsonTarget) -> bool:
+    """Return whether standard output is for the report, and not for JSON."""
+    return target.path != "-" and not options.json_lines
+
+
+async def _repeat(begin: Callable[[], Run], options: Options, target: JsonTarget) -> int:
     check_times(options.repeat)
     seen = await see_all(
         ["a"] * options.repeat,
         lambda _: begin(),
-        shows=options.json != "-",
-        live=not options.quiet,
+        screen_of(options, json_out=target.path == "-"),
+        target=lambda _: shown_target(options),
         label=lambda _, number: f"run {number} of {options.repeat}",
     )
     found = ResultSet(results=tuple(seen.results["a"]))
-    report = runs.render(found) if options.json != "-" and seen.measured else None
-    deliver(report, [(found.to_json(), options.json)], seen.unseen)
+    report = None
+    if _shows(options, target) and seen.measured:
+        from netmeasure.report import runs
+
+        report = runs.render(found)
+    deliver(report, [(target.encoded(found), target.path)], seen.unseen)
     return seen.code

@@ -9,20 +9,24 @@ from pathlib import Path
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.options import parser
 from netmeasure.cli.output import check_writable, deliver
-from netmeasure.cli.specs import Options, test_spec
+from netmeasure.cli.screens import choose_screen
+from netmeasure.cli.specs import Options, shown_target, test_spec
 from netmeasure.cli.watch import see_all
 from netmeasure.client import make_run
 from netmeasure.comparison.comparison import Comparison, compare as compare_runs
 from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.measurement.run import Run
 from netmeasure.repetition import Alternative, check_times, turns
-from netmeasure.report.compare import render
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
 
 #: The largest ratio of --fail-below: a user who writes 95 means 95 %.
 MAX_RATIO = 10.0
-_OF_SAVED_RUNS = {"command", "side", "against", "json", "margin", "fail_below"}
+_LONG = {"pairs": "--pairs (--repeat)"}
+_OF_SAVED_RUNS = {
+    *("command", "side", "against", "json", "margin", "fail_below"),
+    *("quiet", "verbose"),
+}
 
 
 async def compare(options: Options) -> int:
@@ -61,7 +65,7 @@ def _refuse_test_options(options: Options) -> None:
         if name not in _OF_SAVED_RUNS and getattr(options, name) != usual[name]:
             option = "-4 or -6" if name == "family" else f"--{name.replace('_', '-')}"
             raise SpecError(
-                f"{option} means nothing for saved runs",
+                f"{_LONG.get(name, option)} means nothing for saved runs",
                 hint="to measure two targets in turns, add --measure",
             )
 
@@ -111,12 +115,14 @@ async def _measure(options: Options) -> int:
         return make_run(targets[number], specs[number], port=options.port)
 
     begin("b")  # a mistake in B must be found before the first run of A
-    shows = options.json != "-"
+    shown = [shown_target(argparse.Namespace(target=one)) for one in targets]
     seen = await see_all(
         turns(options.pairs),
         begin,
-        shows=shows,
-        live=not options.quiet,
+        choose_screen(
+            quiet=options.quiet, json_out=options.json == "-", per_stream=options.verbose
+        ),
+        target=lambda side: shown["ab".index(side)],
         label=lambda side, number: f"{side.upper()} {number} of {options.pairs}",
     )
     a, b = seen.results["a"], seen.results["b"]
@@ -146,7 +152,11 @@ def conclude(
     found: Comparison, options: Options, runs: Sequence[tuple[bytes, str | None]] = ()
 ) -> Exit:
     """Show and save the comparison and the runs; return the exit code of --fail-below."""
-    report = render(found) if options.json != "-" else None
+    report = None
+    if options.json != "-":
+        from netmeasure.report.compare import render  # rich is loaded only where it is used
+
+        report = render(found)
     deliver(report, [*runs, (found.to_json(), options.json)])
     if options.fail_below is None:
         return Exit.OK

@@ -40,6 +40,10 @@ class Exit(IntEnum):
     TERMINATED = 143  # SIGTERM; what was measured was printed
 
 
+#: The phases of an error that broke a test off, and not its set-up.
+_OF_THE_TEST = ("data", "results")
+
+
 def exit_code(error: NetmeasureError) -> Exit:
     """Return the exit code for an error that ended a command."""
     if isinstance(error, SpecError | ResultFormatError):
@@ -60,8 +64,8 @@ def exit_code(error: NetmeasureError) -> Exit:
         return Exit.NOT_A_SERVER
     if isinstance(error, MeasureError) and error.phase in ("resolve", "connect"):
         return Exit.NO_CONNECTION
-    if isinstance(error, MeasureError) and error.phase == "control":
-        return Exit.NOT_A_SERVER
+    if isinstance(error, MeasureError) and error.phase not in (*_OF_THE_TEST, None):
+        return Exit.NOT_A_SERVER  # a step of set-up that the peer did not take
     return Exit.CUT_SHORT if isinstance(error, MeasureError) else Exit.FAILED
 
 

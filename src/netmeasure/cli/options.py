@@ -12,9 +12,9 @@ from netmeasure.cli.options_of_tests import (
     add_test_options,
     add_url_options,
 )
+from netmeasure.cli.parsing import OneLineParser
 from netmeasure.cli.settings import use_settings
 from netmeasure.cli.values import (
-    OneLineParser,
     byte_size,
     count,
     port_number,
@@ -26,15 +26,26 @@ from netmeasure.cli.values import (
 from netmeasure.spec import DEFAULT_MARGIN, DEFAULT_PORT, ServerLimits
 from netmeasure.version import __version__
 
+_EPILOG = """\
+first steps:
+  netmeasure loopback                           is it installed?
+  netmeasure server                             on one host
+  netmeasure client HOST                        on the other; -d download, -u, -P 4
+  netmeasure client http://HOST/file            any HTTP or FTP server will do
+  netmeasure client HOST --json run.json        netmeasure compare old.json run.json
 
-def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+Both ends may also be iperf3 (3.12 or newer). Exit codes: docs/reference/exit-codes.md.
+"""
+
+
+def parser(argv: Sequence[str] = ()) -> OneLineParser:
     """Return the parser of the whole command line, but for iperf3's. Where `argv` starts a server,
     its settings are the defaults (`settings`)."""
     top = OneLineParser(
         prog="netmeasure",
         description="Measures networks; keeps connection set-up apart from the steady bitrate.",
-        epilog="Both ends may also be iperf3 (3.12 or newer)."
-        " Exit codes: docs/reference/exit-codes.md.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"netmeasure {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -81,6 +92,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         help="accept iperf3's options and print iperf3's output: see netmeasure iperf3 --help",
         add_help=False,
     )
+    top.commands = commands.choices
     return top
 
 
@@ -126,6 +138,8 @@ def _add_compare_options(parser: argparse.ArgumentParser) -> None:
     )
     turns.add_argument(
         "--pairs",
+        "--repeat",
+        dest="pairs",
         type=count,
         default=5,
         metavar="N",

@@ -233,6 +233,15 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="-",
         metavar="FILE",
-        help="write the result as JSON to FILE, or to standard output instead of the report",
+        help="write the result as JSON to FILE, or to standard output instead of the report;"
+        " summary or summary=FILE leaves the series out",
     )
-    output.add_argument("-q", "--quiet", action="store_true", help="show no live intervals")
+    output.add_argument(
+        "--json-lines",
+        action="store_true",
+        help="print each event as a line of JSON while it goes on; the last line has the result",
+    )
+    output.add_argument("-q", "--quiet", action="store_true", help="show nothing while it goes on")
+    output.add_argument(
+        "-v", "--verbose", action="store_true", help="show each stream, live and in the report"
+    )

@@ -6,10 +6,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-
-from rich.console import Console, RenderableType
+from typing import TYPE_CHECKING, NamedTuple
 
 from netmeasure.errors import NetmeasureError, SpecError
+from netmeasure.result import Result
+from netmeasure.result.encoding import encoded
+from netmeasure.result.resultset import ResultSet
+
+if TYPE_CHECKING:  # rich is loaded only where something is shown
+    from rich.console import Console, RenderableType
 
 #: The width of a report that does not go to a terminal.
 PLAIN_WIDTH = 120
@@ -17,7 +22,38 @@ PLAIN_WIDTH = 120
 
 def console() -> Console:
     """Return a console as wide as the terminal, or PLAIN_WIDTH without one."""
+    from rich.console import Console
+
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+class JsonTarget(NamedTuple):
+    """Say where JSON goes, and which form of it.
+
+    Attributes:
+        path: A file, or "-" for standard output; None: nowhere.
+        short: Whether the series are left out.
+    """
+
+    path: str | None
+    short: bool
+
+    def encoded(self, value: Result | ResultSet) -> bytes:
+        """Return a document in this form."""
+        if not self.short:
+            return value.to_json()
+        from netmeasure.result.summary import without_series
+
+        short = without_series(value) if isinstance(value, Result) else without_series(value)
+        return encoded(short)
+
+
+def json_target(option: str | None) -> JsonTarget:
+    """Return what `--json` stands for: FILE, "summary", or "summary=FILE"."""
+    word, equals, path = (option or "").partition("=")
+    if word != "summary":
+        return JsonTarget(option, short=False)
+    return JsonTarget(path if equals else "-", short=True)
 
 
 def check_writable(path: str | None) -> None:

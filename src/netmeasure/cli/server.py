@@ -20,7 +20,7 @@ from netmeasure.engine.tasks import first_of
 from netmeasure.errors import SpecError
 from netmeasure.peer.server.server import serve
 from netmeasure.result import Result
-from netmeasure.result.document import encode_json
+from netmeasure.result.encoding import encoded
 from netmeasure.spec.target import check_family
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ async def server(options: Options) -> int:
         loop.add_signal_handler(number, ended.set)
 
     def report(result: Result) -> None:
-        from netmeasure.report.text import server_line
+        from netmeasure.report.words import server_line
 
-        line = encode_json(result).decode() if options.json else server_line(result)
+        line = encoded(result, indent=None).decode() if options.json else server_line(result)
         try:
             print(line, flush=True)
         except BrokenPipeError:  # the reader has left; the server goes on
@@ -92,7 +92,7 @@ def _load_the_rest() -> None:
     To load it before would delay the opening to twice the time.
     """
     analysis.load()
-    import_module("netmeasure.report.text")
+    import_module("netmeasure.report.words")
 
 
 def _origins(

@@ -52,6 +52,16 @@ def test_spec(options: Options) -> Spec:
     return _udp_spec(options) if options.udp else _tcp_spec(options)
 
 
+def shown_target(options: Options) -> str:
+    """Return the target as it is shown: without a password."""
+    target: str = getattr(options, "target", None) or "this host"
+    if not is_url(target):
+        return target
+    scheme, _, rest = target.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
 def link_of(options: Options) -> Link:
     """Return what the options say of the link. Raises SpecError."""
     return Link(

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from netmeasure import units
 from netmeasure.errors import SpecError
 
 T = TypeVar("T")
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Refuse a wrong command line in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"netmeasure: {message} (see {self.prog} --help)\n")
 
 
 def _value(parse: Callable[[str], T], name: str) -> Callable[[str], T]:

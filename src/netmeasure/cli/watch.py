@@ -1,26 +1,30 @@
-"""Show runs live on the screen, and end them on SIGINT and SIGTERM."""
+"""Follow runs on a screen, and end them on SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from netmeasure.cli.exits import Exit, complain, exit_code
+from netmeasure.cli.screens import Screen
 from netmeasure.errors import MeasureError
 from netmeasure.measurement.run import Run
 from netmeasure.repetition import Alternative, worth_going_on
-from netmeasure.report import runs, text
+from netmeasure.report.live import waiting_words
+from netmeasure.report.words import run_line
 from netmeasure.result import Result
+from netmeasure.result.events import WaitingEvent
 
 SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class LiveView:
-    """Follow runs to their end, one after the other, and print their intervals.
+    """Follow runs to their end, one after the other, on a screen.
 
     The first signal ends the current run and lets it report; the second one aborts it.
 
@@ -30,10 +34,10 @@ class LiveView:
             was measured can still be saved.
     """
 
-    def __init__(self, *, shows: bool) -> None:
+    def __init__(self, screen: Screen) -> None:
         self.interrupted: Exit | None = None
         self.unseen: OSError | None = None
-        self._shows = shows
+        self._screen = screen
         self._run: Run | None = None
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
@@ -46,15 +50,19 @@ class LiveView:
     def __exit__(self, *_: object) -> None:
         for number in SIGNALS:
             self._loop.remove_signal_handler(number)
+        self._screen.close()
 
-    async def see(self, run: Run) -> MeasureError | None:
+    async def see(self, run: Run, target: str) -> MeasureError | None:
         """Follow a run to its end; return its error or None. The result is `run.result`."""
         self._run = run
         try:
-            async with run:
-                async for interval in run:
-                    if self._shows:
-                        print(text.interval_line(interval), flush=True)
+            await self._screen.begin(run, target)
+            try:
+                async with run:
+                    async for event in run.events():
+                        await self._screen.show(event)
+            finally:
+                await self._screen.end()
         except MeasureError as exc:
             return exc
         except OSError as exc:  # of printing: the library has errors of its own
@@ -64,20 +72,33 @@ class LiveView:
                 raise
         return None
 
-    def tell(self, line: str) -> None:
+    async def tell(self, line: str) -> None:
         """Print a line."""
         try:
-            print(line, flush=True)
+            await self._screen.tell(line)
         except OSError as exc:
             self.unseen = exc
 
     def _on_signal(self, number: signal.Signals) -> None:
         again = self.interrupted is not None
         self.interrupted = self.interrupted or SIGNALS[number]
-        if self._run is not None and self._run.transferring and not again:
-            self._run.stop()
+        run = self._run
+        if run is not None and run.transferring and run.result is None and not again:
+            run.stop()
         elif self._task is not None:
+            if run is not None and run.result is None and not run.transferring:
+                _say_where(run)
             self._task.cancel()
+
+
+def _say_where(run: Run) -> None:
+    """Print on standard error what set-up was waiting for when a signal ended the run."""
+    waiting = run.waiting
+    if waiting is None:
+        sys.stderr.write("\nnetmeasure: ended by the user before any data flowed\n")
+        return
+    words = waiting_words(WaitingEvent(at_ns=0, **waiting._asdict()))
+    sys.stderr.write(f"\nnetmeasure: ended by the user, {words}\n")
 
 
 class Seen(NamedTuple):
@@ -101,9 +122,9 @@ class Seen(NamedTuple):
 async def see_all(
     turns: Iterable[Alternative],
     begin: Callable[[Alternative], Run],
+    screen: Screen,
     *,
-    shows: bool,
-    live: bool,
+    target: Callable[[Alternative], str],
     label: Callable[[Alternative, int], str],
 ) -> Seen:
     """Follow run after run, until a signal or until another run makes no sense.
@@ -113,21 +134,21 @@ async def see_all(
     Args:
         turns: The side of each run.
         begin: Makes a run of a side.
-        shows: Whether to print a line for each run.
-        live: Whether to print its intervals before that, too.
+        screen: Where the runs are shown.
+        target: Returns the target of a side, to be shown.
         label: Returns the beginning of the line for a run: its side and its number, from 1.
     """
     results: dict[Alternative, list[Result]] = {"a": [], "b": []}
     error: MeasureError | None = None
-    with LiveView(shows=shows and live) as watch:
+    with LiveView(screen) as watch:
         for side in turns:
-            failed = await watch.see(run := begin(side))
+            failed = await watch.see(run := begin(side), target(side))
             if (result := run.result) is not None:
                 if watch.interrupted is not None:  # half a run is no run like the others
                     result = replace(result, complete=False)
                 results[side].append(result)
-                if shows and result.flows and watch.unseen is None:
-                    watch.tell(runs.run_line(label(side, len(results[side])), result))
+                if result.flows and watch.unseen is None:
+                    await watch.tell(run_line(label(side, len(results[side])), result))
             if watch.interrupted is not None or watch.unseen is not None:
                 break
             if failed is not None:

@@ -12,6 +12,7 @@ from netmeasure.comparison.differences import Difference, differences
 from netmeasure.comparison.runs import RunsSummary, directions, summarise
 from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.result import SCHEMA_VERSION, FlowDirection, Result
+from netmeasure.result.encoding import encoded
 from netmeasure.spec import DEFAULT_MARGIN, Spec
 
 #: From this many runs of each side on, their scatter is known well enough for a verdict.
@@ -163,9 +164,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         found = [flow.is_below(limit) for flow in self.flows]
         return True if True in found else None if None in found else False
 
-    def to_json(self, *, indent: int = 2) -> bytes:
-        """Return the comparison as UTF-8 JSON."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=indent)
+    def to_json(self, *, indent: int | None = 2) -> bytes:
+        """Return the comparison as UTF-8 JSON; without `indent` on one line."""
+        return encoded(self, indent=indent)
 
 
 def compare(

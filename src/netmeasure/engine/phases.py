@@ -17,6 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from netmeasure.clock import MILLISECOND_NS, now_ns
+from netmeasure.engine import progress
 from netmeasure.engine.sockets import Address, Connected, Found
 from netmeasure.engine.watch import NOTED_NS, Watch, Watched, arrival, kept_waiting, stretches
 from netmeasure.errors import ConnectError
@@ -68,6 +69,7 @@ class PhaseLog:
         self.origin_ns = now_ns()
         self._phases: list[Phase] = []
         self._suffix = ""
+        self._progress = progress.current()
         self._loop = LoopAccount()
         self._loop.look()
 
@@ -99,7 +101,12 @@ class PhaseLog:
         it: then it took no time.
         """
         phase = self._timed(name, connection, start_ns, end_ns)
-        self._phases.append(replace(phase, address=address, detail=detail))
+        self._keep(replace(phase, address=address, detail=detail))
+
+    def _keep(self, phase: Phase) -> None:
+        """Record a phase, and tell who follows the run."""
+        self._phases.append(phase)
+        self._progress.on_phase(phase)
 
     def _timed(self, name: str, connection: str, start_ns: int, end_ns: int) -> Phase:
         self._loop.look()
@@ -139,9 +146,8 @@ class PhaseLog:
                 "connect", connection, one.start_ns, one.end_ns, address=address, detail=outcome
             )
         phase = self._timed("connect", connection, made.start_ns, made.end_ns)
-        self._phases.append(
-            replace(phase, syn_retransmits=made.syn_retransmits, address=str(made.address))
-        )
+        address = str(made.address)
+        self._keep(replace(phase, syn_retransmits=made.syn_retransmits, address=address))
 
     async def connected(
         self, connection: str, connecting: Coroutine[Any, Any, Connected]
@@ -150,7 +156,8 @@ class PhaseLog:
         start = now_ns()
         self._loop.look()
         try:
-            made = await connecting
+            with self._progress.step("connect", connection + self._suffix):
+                made = await connecting
         except ConnectError as exc:
             self.add("connect", connection, start, now_ns(), detail=exc.code)
             raise
@@ -164,7 +171,8 @@ class PhaseLog:
         start = now_ns()
         self._loop.look()
         try:
-            found = await looking
+            with self._progress.step("resolve", connection + self._suffix):
+                found = await looking
         except BaseException as exc:
             self.add("resolve", connection, start, now_ns(), detail=type(exc).__name__)
             raise
@@ -177,7 +185,8 @@ class PhaseLog:
         start = now_ns()
         self._loop.look()
         try:
-            yield
+            with self._progress.step(name, connection + self._suffix):
+                yield
         except BaseException as exc:
             self.add(name, connection, start, now_ns(), detail=type(exc).__name__)
             raise

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from netmeasure.clock import now_ns
-from netmeasure.engine import names, sockopts, tcpinfo
+from netmeasure.engine import names, progress, sockopts, tcpinfo
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.errors import (
     ConnectError,
@@ -300,8 +300,9 @@ async def connect_one(
     start = now_ns()
     try:
         destination = _destination(sock, address, options, port_offset)
-        async with asyncio.timeout(deadline_s):
-            sent = await _connect(sock, destination)
+        with progress.current().socket(sock, str(address)):
+            async with asyncio.timeout(deadline_s):
+                sent = await _connect(sock, destination)
         if sent - start > PREEMPTED_NS:
             sent = start  # other threads ran after the SYN had been sent: its answer woke them
         end, syns = tcpinfo.connected_at(sock, sent, now_ns())

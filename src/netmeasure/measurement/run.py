@@ -6,14 +6,28 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from netmeasure.clock import wall_now
+from netmeasure.clock import now_ns, wall_now
 from netmeasure.engine import loading
-from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
+from netmeasure.engine.progress import Progress, Waiting
+from netmeasure.engine.tasks import beside, cancel_and_wait, uninterrupted
 from netmeasure.engine.threads import in_thread
 from netmeasure.errors import MeasureError, NetmeasureError
+from netmeasure.measurement.events import EventLog
 from netmeasure.observe import Observer
-from netmeasure.result import ErrorRecord, Interval, Result
+from netmeasure.result import ErrorRecord, Interval, Phase, Result
+from netmeasure.result.events import (
+    EndEvent,
+    ErrorEvent,
+    Event,
+    IntervalEvent,
+    PhaseEvent,
+    WaitingEvent,
+    WarningEvent,
+)
 from netmeasure.spec import Spec
+
+#: A step of set-up that has lasted so long is told as being waited for, and again after as long.
+WAITING_S = 0.5
 
 
 class Course(Protocol):
@@ -53,6 +67,8 @@ class Run:
                 ...
         result = run.result
 
+    `events()` gives more than the intervals: phases of set-up, what is waited for, the result.
+
     Leaving the block waits for the end; leaving it by an exception aborts the run. `result` is set
     in every case, once set-up had begun; it is incomplete when the run failed.
     """
@@ -65,14 +81,19 @@ class Run:
         self.result: Result | None = None
         self._task: asyncio.Task[Result] | None = None
         self._intervals: asyncio.Queue[Interval | None] = asyncio.Queue()
+        self._events = EventLog()
+        self._progress = Progress(self._on_phase)
+        self._origin_ns = now_ns()
         self._begin = begin
         self._course: Course | None = None
         self._stop_asked = False
         self._aborted = False
 
     async def __aenter__(self) -> Run:
+        self._origin_ns = now_ns()
         self._task = asyncio.create_task(self._drive(), name="netmeasure-run")
         self._task.add_done_callback(lambda _: self._intervals.put_nowait(None))
+        self._task.add_done_callback(lambda _: self._events.close())
         return self
 
     async def __aexit__(self, exc_type: object, exc: object, tb: object) -> None:
@@ -88,6 +109,20 @@ class Run:
             yield interval
         await self.wait()
 
+    def events(self) -> AsyncIterator[Event]:
+        """Return all events of the run, from its start to its end, the result being the last.
+
+        Several may follow, each at its own pace. The measurement never waits for one: who is
+        thousands of events behind is told how many were skipped. No error is raised: it is an
+        event, too.
+        """
+        return self._events.follow()
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """Return what set-up waits for at this moment; None: nothing."""
+        return self._progress.waiting()
+
     async def wait(self) -> Result:
         """Return the result when the run is over. Raise the MeasureError of a run that failed."""
         if self._task is None:
@@ -96,10 +131,11 @@ class Run:
             raise MeasureError("the run was aborted")
         try:
             return await asyncio.shield(self._task)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as exc:
             if not self._task.done():
                 self._task.cancel()
                 await uninterrupted(_settled(self._task))
+            exc.result = self.result  # type: ignore[attr-defined]  # see partial_result
             raise
 
     async def abort(self) -> None:
@@ -121,13 +157,15 @@ class Run:
 
     async def _drive(self) -> Result:
         started_at = wall_now()
+        self._progress.follow()
         course = self._course = self._begin()
         if self._stop_asked:
             course.stop.set()
         error: BaseException | None = None
         try:
             await loading.settled()
-            await course.run(self._emit)
+            async with beside(self._tell_waiting(course)):
+                await course.run(self._emit)
         except BaseException as exc:
             error = exc
             if isinstance(exc, MeasureError) and exc.phase is None:
@@ -147,11 +185,37 @@ class Run:
                 if isinstance(error, NetmeasureError):
                     self._observer.on_failed(error)
                 self._observer.on_ended(self.result)
+                self._tell_end(self.result)
         return self.result
 
     def _emit(self, interval: Interval) -> None:
         self._observer.on_interval(interval)
         self._intervals.put_nowait(interval)
+        self._events.add(IntervalEvent(at_ns=self._now_ns(), interval=interval))
+
+    # ---- events ---------------------------------------------------------------------------------
+
+    def _now_ns(self) -> int:
+        return now_ns() - self._origin_ns
+
+    def _on_phase(self, phase: Phase) -> None:
+        self._events.add(PhaseEvent(at_ns=self._now_ns(), phase=phase))
+
+    async def _tell_waiting(self, course: Course) -> None:
+        """Tell what set-up waits for, until the data phase begins."""
+        while not course.transferring:
+            await asyncio.sleep(WAITING_S)
+            one = self._progress.waiting()
+            if one is not None and one.waited_ns >= WAITING_S * 0.9e9:
+                self._events.add(WaitingEvent(at_ns=self._now_ns(), **one._asdict()))
+
+    def _tell_end(self, result: Result) -> None:
+        at = self._now_ns()
+        for note in result.notes:
+            self._events.add(WarningEvent(at_ns=at, message=note))
+        if result.error is not None:
+            self._events.add(ErrorEvent(at_ns=at, error=result.error))
+        self._events.add(EndEvent(at_ns=at, result=result))
 
 
 def error_record(error: BaseException | None) -> ErrorRecord | None:
@@ -169,6 +233,22 @@ def error_record(error: BaseException | None) -> ErrorRecord | None:
     if isinstance(error, asyncio.CancelledError):
         return ErrorRecord(code="cancelled", message="the run was cancelled")
     return ErrorRecord(code="internal", message=f"{type(error).__name__}: {error}")
+
+
+def partial_result(error: BaseException | None) -> Result | None:
+    """Return what had been measured when an exception ended the measurement; None: nothing.
+
+    It takes a MeasureError, the CancelledError of a cancelled `measure`, and the TimeoutError that
+    `asyncio.timeout` or `asyncio.wait_for` makes of that.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        found = getattr(error, "result", None)
+        if isinstance(found, Result):
+            return found
+        error = error.__cause__ or error.__context__
+    return None
 
 
 async def _settled(task: asyncio.Task[Result]) -> None:

@@ -42,6 +42,7 @@ from netmeasure.protocol.messages import (
 )
 from netmeasure.protocol.ranges import check_parameters
 from netmeasure.protocol.states import GREETING, Kind, Side, State, is_greeting
+from netmeasure.protocol.strangers import likely_service
 
 __all__ = [
     "ANSWER",
@@ -75,6 +76,7 @@ __all__ = [
     "check_parameters",
     "error_text",
     "is_greeting",
+    "likely_service",
     "make_hello",
     "make_probe",
     "new_cookie",

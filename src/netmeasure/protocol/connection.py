@@ -25,6 +25,7 @@ from netmeasure.protocol.messages import (
     results_limit_bytes,
 )
 from netmeasure.protocol.states import BYTES, KINDS, Kind, Side, State, expected, follow, origin
+from netmeasure.protocol.strangers import likely_service
 
 _LENGTH = struct.Struct(">I")
 _ERROR = struct.Struct(">ii")
@@ -230,9 +231,9 @@ class Connection:
         if any(not 0x21 <= byte <= 0x7E for byte in text) or (
             len(self._buffer) >= COOKIE_BYTES and self._buffer[COOKIE_BYTES - 1] != 0
         ):
-            raise RemoteProtocolError(
-                f"the peer does not speak iperf3's protocol: it began with {text[:16].hex(' ')}"
-            )
+            service = likely_service(text)
+            speaks = f"it speaks {service}" if service else f"it began with {text[:16].hex(' ')}"
+            raise RemoteProtocolError(f"the peer does not speak iperf3's protocol: {speaks}")
         if len(self._buffer) < COOKIE_BYTES:
             return None
         del self._buffer[:COOKIE_BYTES]

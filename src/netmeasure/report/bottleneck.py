@@ -45,6 +45,20 @@ _SHORT: dict[Limit, str] = {
 }
 
 
+def name_of_limit(limits: Limits) -> str:
+    """Return the bottleneck in words, without figures; "unknown" if it is not known."""
+    if limits.limited_by is None:
+        return "unknown"
+    if limits.limited_by == "pacing" and limits.target_is == "pacing_rate":
+        return "the pacing rate that was asked for"
+    return _NAMES[limits.limited_by]
+
+
+def short_limit(limits: Limits) -> str:
+    """Return the bottleneck in one or two words; "unknown" if it is not known."""
+    return "unknown" if limits.limited_by is None else _SHORT[limits.limited_by]
+
+
 def limit_rows(flow: Flow) -> list[Row]:
     """Return a row with the run's bottleneck, and one on its course if it changed."""
     if flow.limits is None or flow.limits.limited_by is None:
@@ -57,7 +71,7 @@ def limit_rows(flow: Flow) -> list[Row]:
 
 def _words(limits: Limits, limited_by: Limit) -> str:
     """Return the bottleneck's name, and the figures that show it."""
-    words = [_NAMES[limited_by]]
+    words = [name_of_limit(limits)]
     if limited_by in ("sender_cpu", "receiver_cpu"):
         end = limited_by.removesuffix("_cpu")
         ran = ratio_words(getattr(limits, f"{end}_cpu_ratio"))
@@ -72,8 +86,6 @@ def _words(limits: Limits, limited_by: Limit) -> str:
     share = shares.get(limited_by)
     if share is not None and share >= HELD_BACK:
         words[0] += f" (for {100 * share:.0f} % of the sender's busy time)"
-    if limited_by == "pacing" and limits.target_is == "pacing_rate":
-        words[0] = "the pacing rate that was asked for"
     if limited_by == "link":
         if limits.queue_delay_ns and (limits.buffer_delay_ratio or 0) >= QUEUED:
             words[0] += f": data queued at it for {duration(limits.queue_delay_ns)}"

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from netmeasure.overhead.sizes import TIMESTAMPS
+from netmeasure.report.mtu import FIGURES, mismatch, share_percent, sizes
 from netmeasure.report.rates import steady_bps
 from netmeasure.report.tables import Row, add_column, add_row, plain_table
 from netmeasure.result import Ceiling, Flow, PathFacts
@@ -21,10 +22,6 @@ FRAMINGS = {
 _SHORT_FRAMINGS = {"wire": "on the wire", "frame": "in Ethernet frames", "ip": "in IP packets"}
 #: A measured share above this is no rounding error: the link's options must be wrong.
 TOO_MUCH = 1.005
-#: Significant digits of rates: two ceilings may differ by less than one percent.
-FIGURES = 4
-#: An MTU that is too small is worth a sentence if it costs at least this share of the payload rate.
-WORTH_A_WORD = 1e-3
 
 
 def render(
@@ -68,7 +65,7 @@ def _layers(ceiling: Ceiling) -> Table:
         share = share_percent(layer.bytes / ceiling.link_bytes)
         add_row(table, layer.name, str(layer.bytes), share, layer.source)
     packets = len(ceiling.packet_bytes)
-    said = "" if packets == 1 else f"in {packets} packets: {_sizes(ceiling)} bytes"
+    said = "" if packets == 1 else f"in {packets} packets: {sizes(ceiling)} bytes"
     add_row(table, "on the link", str(ceiling.link_bytes), share_percent(1), said)
     return table
 
@@ -107,37 +104,6 @@ def conditions(ceiling: Ceiling) -> str:
     if ceiling.encapsulation:
         words.append(f"in {ceiling.encapsulation}")
     return ", ".join(words)
-
-
-def mismatch(ceiling: Ceiling) -> str | None:
-    """Return a sentence on an MTU that does not suit the link; None: it does.
-
-    With too large an MTU packets are fragmented; with too small a one the rate is lower than need
-    be.
-    """
-    count, mtu = len(ceiling.packet_bytes), ceiling.mtu_bytes
-    lost = 1 - ceiling.share / ceiling.right_share
-    costs = "loses no payload rate"  # packets beyond twice the link's MTU have fewer inner headers
-    if lost > 0:
-        costs = f"loses {share_percent(lost)} of the payload rate"
-        if ceiling.payload_bps is not None and ceiling.link_bps is not None:
-            right = bitrate(ceiling.link_bps * ceiling.right_share, FIGURES)
-            costs += f" ({bitrate(ceiling.payload_bps, FIGURES)} instead of {right})"
-    if count == 1:
-        if lost < WORTH_A_WORD:
-            return None
-        more = ceiling.right_payload_bytes / ceiling.payload_bytes
-        return (
-            f"The MTU of {mtu} is {ceiling.right_mtu_bytes - mtu} smaller than need be, which"
-            f" {costs} and takes {more:.2f} times the packets; {ceiling.right_mtu_bytes} would pass"
-            " whole."
-        )
-    return (
-        f"The MTU of {mtu} is {mtu - ceiling.right_mtu_bytes} too large: with"
-        f" {ceiling.encapsulation} around it a full packet travels as {count} fragments"
-        f" ({_sizes(ceiling)} bytes), which {costs} and makes {count} packets of each; the right"
-        f" MTU is {ceiling.right_mtu_bytes}."
-    )
 
 
 def path_lines(path: PathFacts, ceiling: Ceiling) -> list[str]:
@@ -185,13 +151,3 @@ def share_words(share: float) -> str:
 def _doubt(share: float) -> str:
     words = "; more than possible: the link's rate, MTU or framing differs from the options"
     return words if share > TOO_MUCH else ""
-
-
-def share_percent(share: float) -> str:
-    """Return a share with the digits that ceilings need, such as "94.9 %"."""
-    return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.1f} %"
-
-
-def _sizes(ceiling: Ceiling) -> str:
-    sizes = [str(size) for size in ceiling.packet_bytes]
-    return f"{', '.join(sizes[:-1])} and {sizes[-1]}"

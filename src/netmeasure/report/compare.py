@@ -14,10 +14,10 @@ from netmeasure.analysis.samples import MAX_RUNS, Estimate, mean
 from netmeasure.comparison.comparison import MIN_RUNS, Comparison, Component, FlowComparison
 from netmeasure.comparison.differences import Difference
 from netmeasure.comparison.runs import RunFigures
-from netmeasure.report.ceiling import share_percent
-from netmeasure.report.runs import FIGURES, mean_words, run_words
+from netmeasure.report.mtu import share_percent
+from netmeasure.report.runs import mean_words, run_words
 from netmeasure.report.tables import add_column, add_row, plain_table
-from netmeasure.report.text import spec_words
+from netmeasure.report.words import FIGURES, spec_words
 from netmeasure.units import bitrate, duration, size
 
 #: The words for each component, and how its figure is shown.
@@ -50,11 +50,15 @@ def render(found: Comparison) -> RenderableType:
             Text(f"\n{flow.direction.capitalize()}"),
             Padding(_runs(found, flow), (0, 0, 1, 2)),
             Padding(_parts(flow), (0, 0, 1, 2)),
-            *(Text(sentence) for sentence in sentences(found, flow)),
-            *(Text(f"\n{line}") for line in warnings(flow)),
+            *(Text(f"{line}\n") for line in warnings(flow)),
         ]
     if found.in_turns is False:
-        parts.append(Text(f"\n{_NOT_IN_TURNS}"))
+        parts.append(Text(f"{_NOT_IN_TURNS}\n"))
+    for flow in found.flows:  # the answer comes last
+        words = " ".join(sentences(found, flow))
+        parts.append(
+            Text(words if len(found.flows) == 1 else f"{flow.direction.capitalize()}: {words}")
+        )
     return Group(*parts)
 
 

@@ -13,7 +13,7 @@ from netmeasure.report.ends import end_rows
 from netmeasure.report.rates import steady_bps, stretch_bps, stretch_words
 from netmeasure.report.tables import Row, add_column, add_row, plain_table
 from netmeasure.report.transfers import transfer_rows, transfers
-from netmeasure.result import Averages, Flow, Result, Steady
+from netmeasure.result import Averages, Flow, Result, Steady, StreamResult
 from netmeasure.units import bitrate, duration, size
 
 #: The words for each grade of a confidence interval.
@@ -40,6 +40,37 @@ def flow_table(result: Result, flow: Flow) -> RenderableType:
     for row in _flow_rows(result, flow):
         add_row(table, *row)
     return Padding(table, (0, 0, 0, 2))
+
+
+def stream_table(flow: Flow) -> RenderableType:
+    """Return a table with a row for each stream of a direction."""
+    table = plain_table()
+    for name in ("stream", "steady", "margin", "transferred", "retransmits", "lost", "RTT", "cwnd"):
+        add_column(table, name, right=True)
+    for stream in flow.streams:
+        add_row(table, *_stream_cells(stream))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _stream_cells(stream: StreamResult) -> list[str]:
+    """Return what is known of a stream, "" for what is not."""
+    steady, sender, receiver = stream.steady, stream.sender, stream.receiver
+    moved = receiver.bytes if receiver is not None else sender.acked_bytes if sender else None
+    again = sender.retransmits if sender is not None else None
+    datagrams = receiver.datagrams if receiver is not None else None
+    lost = datagrams.lost_packets if datagrams is not None else None
+    info = sender.tcp_info if sender is not None else None
+    rtts, cwnds = (info.rtt_ns, info.cwnd_bytes) if info is not None else (None, None)
+    return [
+        str(stream.id),
+        "" if steady is None else bitrate(steady.goodput_bps),
+        "" if steady is None or steady.margin is None else f"+-{100 * steady.margin:.2g} %",
+        "" if moved is None else size(moved),
+        "" if again is None else str(again),
+        "" if lost is None else str(lost),
+        duration(median(rtts)) if rtts else "",
+        size(max(cwnds)) if cwnds else "",
+    ]
 
 
 def _flow_rows(result: Result, flow: Flow) -> list[Row]:

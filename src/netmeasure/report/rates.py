@@ -12,7 +12,7 @@ MAX_RATIO = 1.05
 
 def stretch_bps(stretch: Stretch | Interval) -> float | None:
     """Return the rate of a stretch in bit/s; None: the stretch is too short for one."""
-    return stretch.goodput_bps if stretch.duration_ns >= LEAST_STRETCH_NS else None
+    return stretch.measured_bps
 
 
 def steady_bps(flow: Flow) -> float | None:

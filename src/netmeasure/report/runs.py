@@ -13,15 +13,12 @@ from rich.text import Text
 from netmeasure.analysis.samples import Estimate, mean
 from netmeasure.comparison.runs import RunFigures, RunsSummary, directions, summarise
 from netmeasure.report.ceiling import share_words
-from netmeasure.report.rates import steady_bps
 from netmeasure.report.tables import add_column, add_row, plain_table
-from netmeasure.report.text import title
+from netmeasure.report.words import FIGURES, title
 from netmeasure.result import Result, Spread
 from netmeasure.result.resultset import ResultSet
 from netmeasure.units import bitrate, duration
 
-#: Significant digits of a run's rate: runs of the same test often differ in the fourth.
-FIGURES = 4
 #: From this many runs on a 95th percentile is shown.
 MIN_FOR_PERCENTILES = 20
 
@@ -31,11 +28,13 @@ def render(runs: ResultSet) -> RenderableType:
     first = runs.results[0]
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     parts: list[RenderableType] = [Text(f"\n{count}: {title(first)}", style="bold")]
-    for direction in directions(runs):
-        summary = summarise(runs, direction)
+    summaries = [(direction, summarise(runs, direction)) for direction in directions(runs)]
+    for direction, summary in summaries:
         parts += [Text(f"\n{direction.capitalize()}"), Padding(_table(summary), (0, 0, 0, 2))]
-        parts += [Text(f"  {line}") for line in _together(summary)]
     parts += [Text(f"\n{line}") for line in notes(runs)]
+    for direction, summary in summaries:  # the answer comes last
+        together = "\nTogether" if len(summaries) == 1 else f"\nTogether, {direction}"
+        parts += [Text(together), *(Text(f"  {line}") for line in _together(summary))]
     return Group(*parts)
 
 
@@ -121,14 +120,3 @@ def notes(results: Iterable[Result]) -> list[str]:
         f"note: {note}" if count == len(runs) else f"note ({count} of {len(runs)} runs): {note}"
         for note, count in counts.items()
     ]
-
-
-def run_line(label: str, result: Result) -> str:
-    """Return a line on one finished run, to be shown while others are still to come."""
-    figures = ", ".join(
-        f"{flow.direction} {bitrate(steady_bps(flow), FIGURES)}" for flow in result.flows
-    )
-    if not result.complete:
-        why = "cut short" if result.error is None else result.error.message
-        figures = f"{figures}  INCOMPLETE: {why}" if figures else f"INCOMPLETE: {why}"
-    return f"{label}  set-up {duration(result.set_up_ns)}  {figures}"

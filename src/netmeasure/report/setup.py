@@ -8,6 +8,7 @@ from statistics import median
 from rich.table import Table
 
 from netmeasure.report.tables import add_column, add_row, plain_table
+from netmeasure.report.words import syns_again
 from netmeasure.result import Phase, Result
 from netmeasure.units import duration
 
@@ -24,7 +25,7 @@ def setup_table(result: Result) -> Table:
         add_column(table, name)
     for name in ("from", "took"):
         add_column(table, name, right=True)
-    add_column(table)
+    add_column(table, wraps=True)
     for row in _setup_rows(result.setup):
         add_row(table, *row)
     if result.set_up_ns is not None:
@@ -89,8 +90,3 @@ def _many_row(phases: list[Phase]) -> tuple[str, str, str, str, str]:
         duration(median(times)),
         f"{spread}, {syns_again(syns)}" if syns else spread,
     )
-
-
-def syns_again(count: int) -> str:
-    """Return text such as "2 SYN retransmissions"."""
-    return f"{count} SYN retransmission{'s' if count > 1 else ''}"

@@ -1,21 +1,63 @@
-"""Build tables whose cells are shown as they are.
+"""Build tables whose cells are shown as they are, and whole at every width.
 
 A string in a rich table is mark-up: "[/b]" in a server's reply would raise MarkupError. Cells of
-this module are Text, which has no mark-up.
+this module are Text, which has no mark-up. rich cuts cells that do not fit; a table of this module
+is turned instead: each row becomes lines of its own.
 """
 
 from __future__ import annotations
 
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Column, Table
 from rich.text import Text
 
-#: A row of the tables that most reports have: name, figure, words.
+#: The rows of the tables that most reports have: name, figure, words.
 Row = tuple[str, str, str]
+#: A column whose cells wrap is given at least this width, or that of its longest cell.
+LEAST_WRAPPED = 20
+_INDENT = "  "
+#: The blanks between two columns.
+_GAP = 2
+
+
+class WholeTable(Table):
+    """Show a table where it fits, and else each row as lines of "name: cell"."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Give the table, or its rows turned, for the width that there is."""
+        if self._least_width() <= options.max_width:
+            yield from super().__rich_console__(console, options)
+        else:
+            yield from self._turned()
+
+    def _least_width(self) -> int:
+        """Return the width below which a cell would be cut."""
+        widths = [_width(column) for column in self.columns]
+        wanted = [
+            width if column.no_wrap else min(width, LEAST_WRAPPED)
+            for column, width in zip(self.columns, widths, strict=True)
+        ]
+        return sum(wanted) + _GAP * max(0, len(wanted) - 1)
+
+    def _turned(self) -> RenderResult:
+        cells = [[_plain(cell) for cell in column._cells] for column in self.columns]
+        names = [_plain(column.header) for column in self.columns]
+        for row in zip(*cells, strict=True):
+            if not self.show_header:
+                head = [cell for cell in row[:-1] if cell]
+                yield Text(" ".join(head) or row[-1])
+                if head and row[-1]:
+                    yield Text(_INDENT + row[-1])
+                continue
+            yield Text(row[0])
+            for name, cell in zip(names[1:], row[1:], strict=True):
+                if cell:
+                    yield Text(f"{_INDENT}{name}: {cell}" if name else _INDENT + cell)
 
 
 def plain_table(*, header: bool = True) -> Table:
     """Return a table without lines and colours."""
-    return Table(box=None, pad_edge=False, show_header=header, header_style="")
+    return WholeTable(box=None, pad_edge=False, show_header=header, header_style="")
 
 
 def add_column(table: Table, name: str = "", *, right: bool = False, wraps: bool = False) -> None:
@@ -26,3 +68,12 @@ def add_column(table: Table, name: str = "", *, right: bool = False, wraps: bool
 def add_row(table: Table, *cells: str) -> None:
     """Add a row of cells, each shown as it is."""
     table.add_row(*map(Text, cells))
+
+
+def _width(column: Column) -> int:
+    cells = [column.header, *column._cells]
+    return max((Text(_plain(cell)).cell_len for cell in cells), default=0)
+
+
+def _plain(cell: object) -> str:
+    return cell.plain if isinstance(cell, Text) else str(cell or "")

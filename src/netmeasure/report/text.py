@@ -6,127 +6,34 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from netmeasure.report.ceiling import mismatch
-from netmeasure.report.flow import flow_table
+from netmeasure.report.answer import answer_lines
+from netmeasure.report.flow import flow_table, stream_table
 from netmeasure.report.hosts import host_table
-from netmeasure.report.rates import steady_bps, stretch_bps
-from netmeasure.report.setup import setup_table, syns_again
-from netmeasure.result import Flow, Host, Interval, Result
-from netmeasure.spec import FtpSpec, HttpSpec, Spec, UdpSpec
-from netmeasure.units import bitrate, duration, size
-
-#: If set-up changes the average by more than this share, the report says so in a sentence.
-DISTORTION = 0.02
+from netmeasure.report.setup import setup_table
+from netmeasure.report.words import closing_lines, title
+from netmeasure.result import Result
 
 
-def render(result: Result) -> RenderableType:
-    """Return the whole report."""
+def render(result: Result, *, per_stream: bool = False) -> RenderableType:
+    """Return the whole report; its last lines are the answer.
+
+    `per_stream` adds a table with a row for each stream.
+    """
     parts: list[RenderableType] = [Text(title(result), style="bold")]
     if result.setup:
         parts += [Text("\nSet-up"), Padding(setup_table(result), (0, 0, 0, 2))]
     for flow in result.flows:
         parts += [Text(f"\n{flow.direction.capitalize()}"), flow_table(result, flow)]
+        if per_stream:
+            parts += [Text(""), stream_table(flow)]
     if (hosts := host_table(result)).rows:
         parts += [Text("\nHosts"), Padding(hosts, (0, 0, 0, 2))]
     parts += [Text(f"\n{line}") for line in closing_lines(result)]
+    if lines := answer_lines(result):
+        parts.append(Text("\n" + "\n".join(lines)))
     return Group(*parts)
 
 
 def print_report(result: Result, console: Console) -> None:
     """Print the whole report on a console of rich."""
     console.print(render(result), highlight=False)
-
-
-def title(result: Result) -> str:
-    """Return the report's first line: what was measured, and against which server."""
-    server = _program(result.server.host) or "server unknown"
-    return f"{spec_words(result.spec)}, {result.target} ({server})"
-
-
-def spec_words(spec: Spec) -> str:
-    """Return what was asked for as text such as "TCP upload, 1 stream, 10.0 s"."""
-    streams = "1 stream" if spec.streams == 1 else f"{spec.streams} streams"
-    direction = "both directions" if spec.direction == "both" else spec.direction
-    if spec.total_bytes is not None:
-        amount = size(spec.total_bytes)
-    else:
-        amount = "the whole file" if spec.limit_s is None else duration(spec.limit_s * 1e9)
-    if spec.timing.until is not None:
-        amount = f"until +-{100 * spec.timing.until:g} %, at most {amount}"
-    omit = f" after {spec.timing.omit_s:g} s omitted" if spec.timing.omit_s else ""
-    kind = f"TCP {direction}"
-    if isinstance(spec, UdpSpec):
-        rate = "as fast as possible" if spec.target_bps is None else bitrate(spec.target_bps)
-        if spec.target_pps is not None:
-            rate = f"{spec.target_pps} packets/s"
-        kind = f"UDP {direction} at {rate}, datagrams of {spec.datagram_bytes or 'unknown'} bytes"
-    if isinstance(spec, HttpSpec | FtpSpec):
-        kind = f"{spec.kind} {direction}"
-        if spec.repeat:
-            amount = f"repeated {amount}" if spec.timing.until else f"repeated for {amount}"
-    return f"{kind}, {streams}, {amount}{omit}"
-
-
-# ---- the last lines -----------------------------------------------------------------------------
-
-
-def closing_lines(result: Result) -> list[str]:
-    """Return the report's last lines: notes, the error, and what is wrong with set-up or MTU."""
-    lines = [f"note: {note}" for note in result.notes]
-    if result.error is not None:
-        lines.append(f"INCOMPLETE: {result.error.message}")
-    lines += [line for flow in result.flows if (line := distortion(result, flow))]
-    ceilings = [flow.ceiling for flow in result.flows if flow.ceiling is not None]
-    lines += dict.fromkeys(line for ceiling in ceilings if (line := mismatch(ceiling)))
-    return lines
-
-
-def distortion(result: Result, flow: Flow) -> str | None:
-    """Return a sentence if set-up distorts the average by more than DISTORTION, else None."""
-    wrong, right = flow.averages.from_first_attempt_bps, flow.averages.from_first_byte_bps
-    if wrong is None or right is None or wrong >= right * (1 - DISTORTION):
-        return None
-    syns = f" ({syns_again(result.syn_retransmits)})" if result.syn_retransmits else ""
-    steady = steady_bps(flow)
-    carried = right if steady is None else steady
-    return (
-        f"Set-up took {duration(flow.averages.set_up_ns)}{syns}: a tool that counts from the first"
-        f" attempt reports {bitrate(wrong)}; the network carried {bitrate(carried)}."
-    )
-
-
-# ---- single lines -------------------------------------------------------------------------------
-
-
-def interval_line(interval: Interval) -> str:
-    """Return a line on one live interval, with its numbers in columns of fixed width.
-
-    An interval that is too short for a rate has "-" in its place.
-    """
-    rate = stretch_bps(interval)
-    retransmits = "" if interval.retransmits is None else f"  {interval.retransmits:5d} retransmits"
-    if interval.packets is not None:
-        lost = "" if interval.lost_packets is None else f", {interval.lost_packets} lost"
-        if interval.jitter_ns is not None:
-            lost += f", jitter {duration(interval.jitter_ns)}"
-        retransmits = f"  {interval.packets:7d} datagrams{lost}"
-    return (
-        f"  {interval.direction:8s}  {interval.start_ns / 1e9:7.2f} -{interval.end_ns / 1e9:7.2f} s"
-        f"  {size(interval.bytes):>10s}  {'-' if rate is None else bitrate(rate):>11s}{retransmits}"
-        f"{'  (omitted)' if interval.omitted else ''}"
-    )
-
-
-def server_line(result: Result) -> str:
-    """Return a server's line on a test that is over."""
-    figures = [
-        f"{flow.direction} {bitrate(steady_bps(flow))} ({size(flow.delivered_bytes)})"
-        for flow in result.flows
-    ]
-    client = _program(result.client.host) or "unknown client"
-    state = "complete" if result.error is None else f"incomplete: {result.error.message}"
-    return f"{result.started_at}  {result.target}  {client}  {', '.join(figures) or '-'}  {state}"
-
-
-def _program(host: Host) -> str:
-    return " ".join(filter(None, (host.program, host.version)))

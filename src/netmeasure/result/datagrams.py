@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 
@@ -115,6 +117,8 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
         jitter_ns: Smoothed interarrival jitter (RFC 3550 section 6.4.1), mean over the streams.
         jitter_valid: False: the jitter says nothing, since datagrams were sent in trains.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("loss_ratio",)
 
     sent_packets: int | None = None
     received_packets: int | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
 from netmeasure.errors import ResultFormatError
+from netmeasure.result.encoding import encoded
 from netmeasure.result.ending import AutoStop
 from netmeasure.result.flows import Flow, Totals
 from netmeasure.result.hosts import PathHole
@@ -62,6 +63,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             length was found.
         notes: Sentences about what was asked for and not possible, or what could not be learned.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("set_up_ns", "set_up_host_ns", "syn_retransmits")
 
     schema_version: int = SCHEMA_VERSION
     spec: Spec
@@ -132,9 +135,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         known = [p.syn_retransmits for p in self.setup if p.syn_retransmits is not None]
         return sum(known) if known else None
 
-    def to_json(self, *, indent: int = 2) -> bytes:
-        """Return this result as UTF-8 JSON; `from_json` gives an equal one back."""
-        return msgspec.json.format(encode_json(self), indent=indent)
+    def to_json(self, *, indent: int | None = 2) -> bytes:
+        """Return this result as UTF-8 JSON; `from_json` gives an equal one back.
+
+        Derived figures, such as `set_up_ns`, are in it. Without `indent` it is one line.
+        """
+        return encoded(self, indent=indent)
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Result:
@@ -143,23 +149,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-
-def encode_json(document: msgspec.Struct) -> bytes:
-    """Return a document as UTF-8 JSON. An odd byte of a title or name that is not UTF-8 is written
-    as "\\xe9": JSON can't hold it."""
-    try:
-        return msgspec.json.encode(document)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_storable(msgspec.to_builtins(document)))
-
-
-def _storable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    if isinstance(value, dict):
-        return {key: _storable(item) for key, item in value.items()}
-    return [_storable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(data: bytes | str, kind: type[T]) -> T:

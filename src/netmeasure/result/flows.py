@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -48,6 +48,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         cpu_system_ns: System time of the traffic threads.
     """
 
+    derived: ClassVar[tuple[str, ...]] = ("threads_s_per_gb",)
+
     bytes: int | None = None
     acked_bytes: int | None = None
     retransmits: int | None = None
@@ -77,6 +79,8 @@ class FlowInterval(Stretch, frozen=True, kw_only=True):
         sender: What the sender's process and host used; None: not known.
         receiver: What the receiver's process and host used; None: not known.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("duration_ns", "measured_bps")
 
     omitted: bool = False
     limits: Limits | None = None
@@ -129,6 +133,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
         intervals: The course of the flow, in reporting periods.
         ceiling: The link's payload ceiling, where the specification gives the link's rate.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("delivered_bytes", "ceiling_share")
 
     direction: FlowDirection
     streams: tuple[StreamResult, ...]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from netmeasure.result.flows import FlowDirection
@@ -62,6 +64,8 @@ class Interval(Stretch, frozen=True, kw_only=True):
             side receives).
         jitter_ns: Running jitter at the period's end (UDP, where this side receives; RFC 3550).
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("duration_ns", "measured_bps")
 
     direction: FlowDirection
     counted_by: Role

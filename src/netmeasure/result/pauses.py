@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -23,6 +23,8 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
             and other threads or the control group's quota kept them from a CPU.
         wait_ns: Time ready to run without a CPU (/proc/thread-self/schedstat); None: unknown.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("duration_ns",)
 
     end: Literal["sender", "receiver"]
     start_ns: int

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from netmeasure.result.document import SCHEMA_VERSION, Result, encode_json, read_json
+from netmeasure.result.document import SCHEMA_VERSION, Result, read_json
+from netmeasure.result.encoding import encoded
 
 
 class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,9 +32,12 @@ class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether every run is complete."""
         return all(result.complete for result in self.results)
 
-    def to_json(self, *, indent: int = 2) -> bytes:
-        """Return the set as UTF-8 JSON; `from_json` gives an equal one back."""
-        return msgspec.json.format(encode_json(self), indent=indent)
+    def to_json(self, *, indent: int | None = 2) -> bytes:
+        """Return the set as UTF-8 JSON; `from_json` gives an equal one back.
+
+        Derived figures are in it. Without `indent` it is one line.
+        """
+        return encoded(self, indent=indent)
 
     @classmethod
     def from_json(cls, data: bytes | str) -> ResultSet:

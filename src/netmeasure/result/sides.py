@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -243,6 +243,8 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
         concurrent_tests: Tests that the server ran at the same time.
         resources: What the test used of the host.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("payload_bytes", "process_s_per_gb", "host_s_per_gb")
 
     host: Host = Host()
     streams: tuple[StreamReport, ...] = ()

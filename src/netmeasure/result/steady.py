@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -20,6 +20,8 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
         bytes: The payload bytes in it.
     """
 
+    derived: ClassVar[tuple[str, ...]] = ("duration_ns", "measured_bps")
+
     start_ns: int
     end_ns: int
     bytes: int
@@ -33,6 +35,11 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     def goodput_bps(self) -> float:
         """Return the rate in bit/s (RFC 2647 section 3.17); 0.0 for an empty stretch."""
         return self.bytes * 8e9 / self.duration_ns if self.duration_ns > 0 else 0.0
+
+    @property
+    def measured_bps(self) -> float | None:
+        """Return the rate in bit/s; None: the stretch is too short for one."""
+        return self.goodput_bps if self.duration_ns >= LEAST_STRETCH_NS else None
 
 
 class Steady(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +68,8 @@ class Steady(msgspec.Struct, frozen=True, kw_only=True):
         stalls: Stretches of 0.2 s or longer in which nothing came.
         levels: The levels in their order, where the verdict is "shifted".
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("duration_ns", "margin")
 
     verdict: Literal["steady", "shifted", "not_steady", "too_short"]
     start_ns: int

@@ -7,6 +7,9 @@ from ipaddress import ip_address
 from netmeasure.errors import SpecError
 from netmeasure.spec.words import DEFAULT_PORT, Family
 
+#: The schemes of URLs that can be measured.
+URL_SCHEMES = ("http", "https", "ftp", "ftps")
+
 
 def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
     """Return host and port of a target.
@@ -20,6 +23,12 @@ def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
     """
     if port is not None and not 1 <= port <= 65_535:
         raise SpecError(f"{port} is not a port: it must be 1 to 65535")
+    scheme, slash, rest = target.partition(":/")
+    if slash and scheme.lower() in URL_SCHEMES:
+        raise SpecError(
+            f"{target!r} is neither a host nor a URL",
+            hint=f"did you mean {scheme}://{rest.lstrip('/')}?",
+        )
     host, text = target, ""
     if target.startswith("["):
         host, bracket, rest = target[1:].partition("]")

@@ -39,7 +39,7 @@ from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
 from netmeasure.spec.fetch import FTP_TYPE
 from netmeasure.text import quoted
-from netmeasure.transfers.reach import Reach, Reached, plain_words, public_url
+from netmeasure.transfers.reach import Reach, Reached, no_tls, plain_words, public_url
 from netmeasure.transfers.transfer import TransferStream, TransferWorkload
 
 _PORTS = {"ftp": 21, "ftps": 990}
@@ -175,10 +175,14 @@ class FtpClient:
             async with self._step("tls", phases):
                 assert self._tls is not None
                 await control.stream.start_tls(self._tls, self._host)
-        async with self._step("login", phases, hint="check user and password"):
+        async with self._step(
+            "login", phases, hint="check user and password: --user NAME:PASSWORD"
+        ):
             code, _ = await control.command(f"USER {self._user}", ("230", "33x"))
         if code.matches("33x"):
-            async with self._step("login", phases, hint="check user and password"):
+            async with self._step(
+                "login", phases, hint="check user and password: --user NAME:PASSWORD"
+            ):
                 await control.command(f"PASS {self._password}", ("230", "202"))
         if self._protected:
             for command in ("PBSZ 0", "PROT P"):
@@ -211,7 +215,7 @@ class FtpClient:
             except aioftp.StatusCodeError as exc:
                 raise _refused(name, exc, hint) from None
             except ssl.SSLError as exc:
-                raise TlsError(f"no TLS with {where}: {plain_words(exc)}", phase=name) from None
+                raise no_tls(where, exc) from None
             except (ConnectionError, EOFError, asyncio.IncompleteReadError) as exc:
                 raise PeerClosedError(
                     f"{where} closed the control connection: {plain_words(exc)}", phase=name

@@ -26,13 +26,16 @@ from netmeasure.errors import (
     PeerClosedError,
     PeerTimeoutError,
     RemoteProtocolError,
-    TlsError,
 )
-from netmeasure.transfers.reach import Reached, plain_words, public_url
+from netmeasure.transfers.reach import Reached, no_tls, plain_words, public_url
 
 PORTS = {"http": 80, "https": 443}
 #: Answers before the one that counts, such as 100 Continue and 103 Early Hints.
 MAX_INTERIM = 100
+#: The first bytes of an alert of TLS (RFC 8446 section 5.1), as the library's message shows them.
+_ALERT = r"\x15\x03"
+_CLOSED = "if that port is for TLS, write https://; else the server broke off"
+_CLOSED_TLS = "the port may be for plain HTTP (write http://), or the server broke off"
 
 
 class Hop:
@@ -167,17 +170,21 @@ class Hop:
                 f"{where} did not {what} in {deadline_s:g} s", phase=self._step
             ) from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as exc:
-            raise TlsError(f"no TLS with {where}: {words(exc)}", phase="tls") from None
+            raise no_tls(where, exc) from None
         except ssl.SSLError as exc:
-            raise TlsError(f"no TLS with {where}: {words(exc)}", phase="tls") from None
+            raise no_tls(where, exc) from None
         except aiohttp.ClientResponseError as exc:
+            tls = _ALERT in str(exc.message) or _ALERT in str(exc)
             raise RemoteProtocolError(
-                f"{where} does not speak HTTP: {words(exc)}", phase="request"
+                f"{where} does not speak HTTP: {'it speaks TLS' if tls else words(exc)}",
+                phase="request",
+                hint="write https:// instead of http://" if tls else "another service is there",
             ) from None
         except (aiohttp.ClientConnectionError, OSError) as exc:
             raise PeerClosedError(
                 f"{where} closed the connection before it answered: {words(exc)}",
                 phase=self._step,
+                hint=_CLOSED if self.url.startswith("http:") else _CLOSED_TLS,
             ) from None
         except aiohttp.ClientError as exc:
             _other(exc, where)

@@ -13,6 +13,9 @@ from netmeasure.errors import TlsError
 from netmeasure.spec import FetchSpec, parse_pin
 from netmeasure.text import quoted
 
+#: What OpenSSL calls bytes that are no TLS.
+_PLAIN_TEXT = ("wrong_version_number", "wrong version number", "http_request", "record layer")
+
 
 class Reached(NamedTuple):
     """Hold a new connection, and what is seen of it until its payload flows."""
@@ -85,6 +88,16 @@ def tls_context(spec: FetchSpec) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def no_tls(where: str, exc: BaseException) -> TlsError:
+    """Return the error for a TLS session that did not come about, with what to do."""
+    said, hint = plain_words(exc), None
+    if any(name in str(exc).lower() for name in _PLAIN_TEXT):
+        said, hint = "it answers in plain text", "write http:// or ftp:// instead of https or ftps"
+    elif not getattr(exc, "verify_message", None) and "certificate" not in str(exc).lower():
+        hint = "the two ends have no version or cipher in common, or the port is not for TLS"
+    return TlsError(f"no TLS with {where}: {said}", phase="tls", hint=hint)
 
 
 def public_url(url: str) -> str:

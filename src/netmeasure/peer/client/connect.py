@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from msgspec.structs import replace
 
 from netmeasure.clock import now_ns
-from netmeasure.engine import sockets, sockopts
+from netmeasure.engine import progress, sockets, sockopts
 from netmeasure.engine.hello import FIRST_REPEAT_S, greet, plain_repeat_s
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.watch import Watch, Watched
@@ -122,7 +122,8 @@ class Connector:
             hello = make_hello(self._cookie, number, extended=extended)
             repeat_s = FIRST_REPEAT_S if extended else plain_repeat_s(self._round_trip_ns)
             deadline_s = self._spec.deadlines.connect_s
-            made = await greet(sock, self.address, hello, deadline_s, repeat_s=repeat_s)
+            with progress.current().step("hello", name):
+                made = await greet(sock, self.address, hello, deadline_s, repeat_s=repeat_s)
         except BaseException as exc:
             # a server that has heard the hello may go on, which cancels this: the stream is good
             if isinstance(exc, asyncio.CancelledError) and heard():

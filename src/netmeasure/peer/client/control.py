@@ -25,9 +25,17 @@ from netmeasure.protocol import (
     Payload,
     State,
     error_text,
+    likely_service,
 )
 from netmeasure.spec import Deadlines
 
+#: What to do where another service answers.
+_ADVICE = {
+    "HTTP": "to measure a download from it, write http://HOST:PORT/FILE",
+    "TLS": "to measure a download from it, write https://HOST:PORT/FILE",
+    "FTP or mail": "to measure a download from an FTP server, write ftp://HOST/FILE",
+    "iperf2": "iperf2 is another protocol: run iperf3 or netmeasure there",
+}
 #: How long a server may take to receive the news that the client leaves.
 LEAVE_S = 1.0
 
@@ -150,13 +158,26 @@ class ClientControl:
         try:
             yield
         except RemoteProtocolError as exc:
+            service = likely_service(self.channel.connection.trailing_data)
+            if service is None:
+                raise RemoteProtocolError(
+                    f"{self._server} is not an iperf3 or netmeasure server: {exc}",
+                    phase="control",
+                    hint="another service listens on that port",
+                ) from None
             raise RemoteProtocolError(
-                f"{self._server} is not an iperf3 or netmeasure server: {exc}",
+                f"{self._server} is not an iperf3 or netmeasure server: it speaks {service}",
                 phase="control",
-                hint="another service listens on that port",
+                hint=_ADVICE.get(service, "give the port of a server with -p"),
             ) from None
-        except (PeerClosedError, PeerTimeoutError) as exc:
-            exc.hint = "it may be busy with another test, or not an iperf3 server"
+        except PeerClosedError as exc:
+            exc.hint = "it may be busy with another test, or be no iperf3 server"
+            raise
+        except PeerTimeoutError as exc:
+            exc.hint = (
+                "it may hang or be no iperf3 server: iperf2 (port 5001) and HTTP servers wait in"
+                " silence"
+            )
             raise
 
     # ---- the end --------------------------------------------------------------------------------

@@ -1,0 +1,192 @@
+"""Put the answer of a test into five lines of 80 columns: the last thing that a reader sees.
+
+The lines are: the steady bitrate with its margin, set-up with what was lost in it, what limited the
+bitrate, and what other tools would have said and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from netmeasure.report.bottleneck import name_of_limit, short_limit
+from netmeasure.report.rates import steady_bps
+from netmeasure.result import Flow, Phase, Result, Steady
+from netmeasure.units import bitrate, duration
+
+#: The columns that every terminal has.
+WIDTH = 80
+#: The name of a line takes so many of them.
+NAME_WIDTH = 16
+#: Averages that differ from the steady bitrate by less than this share are called the same.
+SAME = 0.02
+#: This host's part of set-up is told if it is at least this share of it.
+NOTED_HOST = 0.1
+
+
+def answer_lines(result: Result) -> list[str]:
+    """Return at most five lines of at most 80 columns; none if nothing was measured."""
+    if not result.flows:
+        return []
+    lines = [
+        line("Steady bitrate", _rates(result.flows)),
+        line("Set-up", _set_up(result)),
+        line("Limited by", _limits(result.flows)),
+        *_other_tools(result),
+    ]
+    return [one for one in lines if one]
+
+
+def line(name: str, ways: Iterable[str]) -> str:
+    """Return a line with the first way to say it that fits; "": there is nothing to say."""
+    said = [way for way in ways if way]
+    if not said:
+        return ""
+    room = WIDTH - NAME_WIDTH
+    words = next((way for way in said if len(way) <= room), said[-1])
+    return f"{name:<{NAME_WIDTH}}{shortened(words, room)}"
+
+
+def shortened(words: str, room: int) -> str:
+    """Return words that fit into the room, with "..." at the end where some were left out."""
+    if len(words) <= room:
+        return words
+    return f"{words[: room - 3].rpartition(' ')[0].rstrip(',;:')}..."
+
+
+# ---- the steady bitrate --------------------------------------------------------------------------
+
+
+def _rates(flows: Sequence[Flow]) -> list[str]:
+    named = len(flows) > 1
+    return [
+        ", ".join(f"{f'{flow.direction} ' * named}{_rate(flow, detail)}" for flow in flows)
+        for detail in (3, 2, 1, 0)
+    ]
+
+
+def _rate(flow: Flow, detail: int) -> str:
+    """Return a flow's bitrate, its margin and its loss, with more or less detail."""
+    steady, rate = flow.steady, steady_bps(flow)
+    if steady is None or rate is None:
+        return "unknown: too few data"
+    words = bitrate(rate)
+    if steady.margin is not None and (steady.verdict == "steady" or detail):
+        words += f" +-{100 * steady.margin:.2g} %"
+    if detail > 1:
+        words += _doubts(steady, detail)
+    if flow.loss is not None and flow.loss.loss_ratio is not None:
+        words += f", {100 * flow.loss.loss_ratio:.3g} % lost" if detail else ""
+    return words
+
+
+def _doubts(steady: Steady, detail: int) -> str:
+    doubts = {
+        "steady": "",
+        "shifted": "its level changed",
+        "not_steady": "no plateau was found",
+        "too_short": "too short to tell",
+    }[steady.verdict]
+    if doubts:
+        return f", best effort: {doubts}" if detail > 2 else f" ({doubts})"
+    if steady.grade is None:
+        return ", margin unknown" if detail > 2 else ""
+    return f" (grade {steady.grade})"
+
+
+# ---- set-up --------------------------------------------------------------------------------------
+
+
+def _set_up(result: Result) -> list[str]:
+    if result.set_up_ns is None:
+        return ["unknown"]
+    words = duration(result.set_up_ns)
+    lost = _lost(result)
+    host = result.set_up_host_ns or 0
+    hosts = (
+        f"{duration(host)} of it this host's own" if host >= NOTED_HOST * result.set_up_ns else ""
+    )
+    return [
+        f"{words} until the first byte{_joined(lost, hosts)}",
+        f"{words}{_joined(lost, hosts)}",
+        f"{words}{_joined(lost)}",
+    ]
+
+
+def _joined(*parts: str) -> str:
+    said = [part for part in parts if part]
+    return f"; {', '.join(said)}" if said else ""
+
+
+def _lost(result: Result) -> str:
+    """Return what set-up waited for in vain: SYNs without an answer, addresses that gave none."""
+    waited = [phase for phase in result.setup if _in_vain(phase)]
+    syns = sum(phase.syn_retransmits or 0 for phase in waited)
+    lost = sum(phase.duration_ns for phase in waited if phase.decides) or max(
+        (phase.duration_ns for phase in waited), default=0
+    )
+    if syns:
+        return f"{duration(lost)} lost to {syns} unanswered SYN{'s' if syns > 1 else ''}"
+    return f"{duration(lost)} lost to addresses that did not answer" if waited else ""
+
+
+def _in_vain(phase: Phase) -> bool:
+    if phase.name != "connect":
+        return False
+    return bool(phase.syn_retransmits) or phase.detail is not None
+
+
+# ---- what limited it -----------------------------------------------------------------------------
+
+
+def _limits(flows: Sequence[Flow]) -> list[str]:
+    known = [(flow, limits) for flow in flows if (limits := flow.limits) and limits.limited_by]
+    if not known:
+        return ["unknown: neither end tells enough"]
+    if len(known) == 1 or len({limits.limited_by for _, limits in known}) == 1:
+        limits = known[0][1]
+        return [name_of_limit(limits), name_of_limit(limits).partition(":")[0], short_limit(limits)]
+    return [
+        ", ".join(f"{flow.direction} {show(limits)}" for flow, limits in known)
+        for show in (lambda one: name_of_limit(one).partition(":")[0], short_limit)
+    ]
+
+
+# ---- other tools ---------------------------------------------------------------------------------
+
+
+def _other_tools(result: Result) -> list[str]:
+    """Return one or two lines: the figures of other tools, and why they differ."""
+    one_way = len(result.flows) == 1
+    words, why = [], ""
+    for flow in result.flows:
+        whole, omitted = flow.averages.from_first_attempt_bps, flow.averages.after_omit_bps
+        said = []
+        if whole is not None:
+            said.append(f"curl {bitrate(whole)}")
+        if omitted is not None:
+            said.append(f"iperf3 {bitrate(omitted)}")
+        if said:
+            words.append(f"{'' if one_way else f'{flow.direction} '}{', '.join(said)}")
+        why = why or _why(result, flow)
+    if not words:
+        return []
+    lines = [line("Other tools", ["; ".join(words), words[0]])]
+    if why:
+        lines.append(f"{'':{NAME_WIDTH}}{shortened(why, WIDTH - NAME_WIDTH)}")
+    return lines
+
+
+def _why(result: Result, flow: Flow) -> str:
+    """Return why the averages of other tools differ from the steady bitrate."""
+    steady, averages = steady_bps(flow), flow.averages
+    if steady is None:
+        return ""
+    whole, omitted = averages.from_first_attempt_bps, averages.after_omit_bps
+    if whole is not None and abs(whole - steady) > SAME * steady:
+        if omitted is not None and abs(omitted - steady) > SAME * steady:
+            return "why: set-up and ramp count in curl's average, the ramp in iperf3's"
+        set_up = duration(averages.set_up_ns)
+        return f"why: curl counts from the first attempt, with {set_up} of set-up"
+    if omitted is not None and abs(omitted - steady) > SAME * steady:
+        return "why: iperf3 counts all bytes after -O, also ramp, stalls and tail"
+    return f"why: set-up and ramp were too short to tell (within {100 * SAME:g} %)"

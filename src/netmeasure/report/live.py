@@ -1,0 +1,147 @@
+"""Show a run that is going on: one block of a few lines, drawn anew as events come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from netmeasure.report.words import spec_words
+from netmeasure.result import FlowDirection, Interval, StreamInterval
+from netmeasure.result.events import Event, IntervalEvent, PhaseEvent, WaitingEvent
+from netmeasure.spec import Spec
+from netmeasure.units import bitrate, duration, size
+
+_BARS = "▁▂▃▄▅▆▇█"
+_PLAIN_BARS = "_.-=+*#@"
+#: The last intervals that are drawn, and the width of the bar of progress.
+KEPT, BAR_WIDTH = 24, 30
+#: So many streams have a line of their own.
+MOST_STREAMS = 12
+
+
+class LiveState:
+    """Collect what is known of a run so far, and put it into lines.
+
+    Args:
+        spec: What is measured.
+        target: The server or the URL.
+        per_stream: Whether each stream has a line of its own.
+        plain: Whether only ASCII characters can be shown.
+    """
+
+    def __init__(
+        self, spec: Spec, target: str, *, per_stream: bool = False, plain: bool = False
+    ) -> None:
+        self._spec = spec
+        self._target = target
+        self._per_stream = per_stream
+        self._plain = plain
+        self._last: dict[FlowDirection, Interval] = {}
+        self._rates: dict[FlowDirection, deque[float]] = {}
+        self._bytes: dict[FlowDirection, int] = {}
+        self._again: dict[FlowDirection, int] = {}
+        self._lost: dict[FlowDirection, int] = {}
+        self._phase: str | None = None
+
+    def add(self, event: Event) -> None:
+        """Take in an event."""
+        if isinstance(event, PhaseEvent):
+            phase = event.phase
+            again = phase.syn_retransmits
+            lost = f", {again} SYNs lost" if again else ""
+            name = phase.name.replace("_", " ")
+            self._phase = f"{name} ({phase.connection}) took {duration(phase.duration_ns)}{lost}"
+        elif isinstance(event, IntervalEvent):
+            self._add_interval(event.interval)
+
+    def _add_interval(self, interval: Interval) -> None:
+        way = interval.direction
+        self._last[way] = interval
+        self._rates.setdefault(way, deque(maxlen=KEPT)).append(interval.goodput_bps)
+        if not interval.omitted:
+            self._bytes[way] = self._bytes.get(way, 0) + interval.bytes
+        self._again[way] = self._again.get(way, 0) + (interval.retransmits or 0)
+        self._lost[way] = self._lost.get(way, 0) + (interval.lost_packets or 0)
+
+    def lines(self, waiting: WaitingEvent | None, elapsed_s: float) -> list[str]:
+        """Return the block's lines; `waiting`: what set-up waits for; `elapsed_s`: since the first
+        interval began."""
+        found = [f"{spec_words(self._spec)}, {self._target}"]
+        if not self._last:
+            found.append(waiting_words(waiting) if waiting else self._phase or "starting")
+            return found
+        found.append(self._progress(elapsed_s))
+        for way, interval in self._last.items():
+            found.append(self._direction(way, interval))
+            if self._per_stream:
+                found += _stream_lines(interval.streams, interval.duration_ns)
+        return found
+
+    def _progress(self, elapsed_s: float) -> str:
+        limit_s, total = self._spec.limit_s, self._spec.total_bytes
+        if total is not None:
+            done = max(self._bytes.values(), default=0)
+            return f"{self._bar(done / total)}  {size(done)} of {size(total)}"
+        if limit_s is None:
+            return f"{elapsed_s:.0f} s"
+        whole_s = limit_s + self._spec.timing.omit_s
+        return f"{self._bar(elapsed_s / whole_s)}  {min(elapsed_s, whole_s):.1f} of {whole_s:g} s"
+
+    def _bar(self, share: float) -> str:
+        full = round(max(0.0, min(share, 1.0)) * BAR_WIDTH)
+        on, off = ("#", "-") if self._plain else ("█", "░")
+        return on * full + off * (BAR_WIDTH - full)
+
+    def _direction(self, way: FlowDirection, interval: Interval) -> str:
+        rates = self._rates[way]
+        words = [way, f"{bitrate(interval.goodput_bps):>11s}", sparkline(rates, plain=self._plain)]
+        rtts = [one.rtt_ns for one in interval.streams if one.rtt_ns is not None]
+        if rtts:
+            words.append(f"RTT {duration(sum(rtts) / len(rtts))}")
+        if interval.retransmits is not None:
+            words.append(f"{self._again[way]} retransmits")
+        if interval.lost_packets is not None:
+            words.append(f"{self._lost[way]} lost")
+        if interval.omitted:
+            words.append("(omitted)")
+        return "  ".join(words)
+
+
+def sparkline(rates: Sequence[float] | deque[float], *, plain: bool = False) -> str:
+    """Return a bar for each rate, the largest one being the highest."""
+    bars = _PLAIN_BARS if plain else _BARS
+    most = max(rates, default=0.0)
+    if most <= 0:
+        return bars[0] * len(rates)
+    return "".join(bars[min(int(rate / most * len(bars)), len(bars) - 1)] for rate in rates)
+
+
+def waiting_words(waiting: WaitingEvent) -> str:
+    """Return what set-up waits for, as text such as "waiting 3.1 s for the answer of ..."."""
+    waited = f"waiting for {waiting.waited_ns / 1e9:.1f} s"
+    if waiting.step == "resolve":
+        return f"{waited}: looking the name up"
+    if waiting.step == "connect":
+        where = waiting.address or waiting.connection
+        syns = waiting.unanswered_syns
+        if syns is None:
+            return f"{waited}: connecting to {where}"
+        return f"{waited}: connecting to {where}, {syns} SYN{'s' * (syns != 1)} unanswered"
+    return f"{waited}: {waiting.step.replace('_', ' ')} ({waiting.connection})"
+
+
+def _stream_lines(streams: Sequence[StreamInterval], duration_ns: int) -> Iterator[str]:
+    for one in streams[:MOST_STREAMS]:
+        rate = bitrate(one.bytes * 8e9 / duration_ns) if duration_ns > 0 else "-"
+        words = [f"  stream {one.id:<3d}", f"{rate:>11s}"]
+        if one.rtt_ns is not None:
+            words.append(f"RTT {duration(one.rtt_ns)}")
+        if one.cwnd_bytes is not None:
+            words.append(f"cwnd {size(one.cwnd_bytes)}")
+        if one.retransmits is not None:
+            words.append(f"{one.retransmits} retransmits")
+        if one.lost_packets is not None:
+            words.append(f"{one.lost_packets} lost")
+        yield "  ".join(words)
+    if len(streams) > MOST_STREAMS:
+        yield f"  and {len(streams) - MOST_STREAMS} streams more"

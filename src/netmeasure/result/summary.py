@@ -1,0 +1,72 @@
+"""Leave the series out of results: a short form for those who want figures only."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from msgspec.structs import fields, replace
+
+from netmeasure.result.document import Result
+from netmeasure.result.flows import Flow, StreamResult
+from netmeasure.result.resources import Resources
+from netmeasure.result.resultset import ResultSet
+from netmeasure.result.sides import SideReport, StreamReport
+
+R = TypeVar("R", Result, ResultSet)
+
+
+def without_series(value: R) -> R:
+    """Return the same without series: what is left are counts, moments and figures.
+
+    It can be saved and loaded like any other; what needs a series, such as the course of the
+    bottleneck, is not in it.
+    """
+    if isinstance(value, ResultSet):
+        return replace(value, results=tuple(without_series(result) for result in value.results))
+    assert isinstance(value, Result)
+    return replace(
+        value,
+        flows=tuple(_short_flow(flow) for flow in value.flows),
+        client=_short_side(value.client),
+        server=_short_side(value.server),
+        server_output=None,
+        auto_stop=None if value.auto_stop is None else replace(value.auto_stop, looks=()),
+    )
+
+
+def _short_flow(flow: Flow) -> Flow:
+    streams = tuple(
+        StreamResult(
+            id=one.id,
+            sender=None if one.sender is None else _short_stream(one.sender),
+            receiver=None if one.receiver is None else _short_stream(one.receiver),
+            steady=one.steady,
+        )
+        for one in flow.streams
+    )
+    return replace(flow, streams=streams, series=None, intervals=())
+
+
+def _short_side(side: SideReport) -> SideReport:
+    resources = side.resources
+    if resources is not None:
+        ends = (0, -1) if len(resources.at_ns) > 1 else (0,)
+        columns = {
+            field.name: tuple(column[end] for end in ends)
+            for field in fields(Resources)
+            if isinstance(column := getattr(resources, field.name), tuple)
+        }
+        resources = replace(resources, **columns)
+    streams = tuple(_short_stream(stream) for stream in side.streams)
+    return replace(side, streams=streams, resources=resources)
+
+
+def _short_stream(stream: StreamReport) -> StreamReport:
+    datagrams = stream.datagrams
+    return replace(
+        stream,
+        thread=None,
+        series=None,
+        tcp_info=None,
+        datagrams=None if datagrams is None else replace(datagrams, history=None),
+    )

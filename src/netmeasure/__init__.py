@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     )
     from netmeasure.measurement.run import (
         Run as Run,
+        partial_result as partial_result,
     )
     from netmeasure.observe import (
         Control as Control,
@@ -122,6 +123,14 @@ if TYPE_CHECKING:
         Totals as Totals,
         Transfer as Transfer,
     )
+    from netmeasure.result.events import (
+        EndEvent as EndEvent,
+        ErrorEvent as ErrorEvent,
+        IntervalEvent as IntervalEvent,
+        PhaseEvent as PhaseEvent,
+        WaitingEvent as WaitingEvent,
+        WarningEvent as WarningEvent,
+    )
     from netmeasure.result.resources import (
         HostUse as HostUse,
         Resources as Resources,
@@ -161,6 +170,8 @@ _HOMES = {
     "Datagrams": "netmeasure.result",
     "Deadlines": "netmeasure.spec",
     "Difference": "netmeasure.comparison.differences",
+    "EndEvent": "netmeasure.result.events",
+    "ErrorEvent": "netmeasure.result.events",
     "Estimate": "netmeasure.analysis.samples",
     "FileRefusedError": "netmeasure.errors",
     "Flow": "netmeasure.result",
@@ -173,6 +184,7 @@ _HOMES = {
     "HttpOrigin": "netmeasure.origins.http",
     "HttpSpec": "netmeasure.spec",
     "Interval": "netmeasure.result",
+    "IntervalEvent": "netmeasure.result.events",
     "Limits": "netmeasure.result",
     "Link": "netmeasure.spec",
     "Look": "netmeasure.result",
@@ -193,6 +205,7 @@ _HOMES = {
     "PeerTerminatedError": "netmeasure.errors",
     "PeerTimeoutError": "netmeasure.errors",
     "Phase": "netmeasure.result",
+    "PhaseEvent": "netmeasure.result.events",
     "ProtocolError": "netmeasure.errors",
     "Readiness": "netmeasure.readiness.report",
     "RemoteProtocolError": "netmeasure.errors",
@@ -226,10 +239,13 @@ _HOMES = {
     "UdpSpec": "netmeasure.spec",
     "UnreachableError": "netmeasure.errors",
     "Wait": "netmeasure.readiness.report",
+    "WaitingEvent": "netmeasure.result.events",
+    "WarningEvent": "netmeasure.result.events",
     "alternate": "netmeasure.repetition",
     "compare": "netmeasure.comparison.comparison",
     "connect": "netmeasure.client",
     "measure": "netmeasure.client",
+    "partial_result": "netmeasure.measurement.run",
     "read_users": "netmeasure.protocol.auth",
     "ready": "netmeasure.readiness.ready",
     "repeat": "netmeasure.repetition",

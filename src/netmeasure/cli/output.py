@@ -44,8 +44,9 @@ class JsonTarget(NamedTuple):
             return value.to_json()
         from netmeasure.result.summary import without_series
 
-        short = without_series(value) if isinstance(value, Result) else without_series(value)
-        return encoded(short)
+        if isinstance(value, Result):
+            return encoded(without_series(value))
+        return encoded(without_series(value))
 
 
 def json_target(option: str | None) -> JsonTarget:

@@ -128,9 +128,8 @@ class Block(Screen):
             if run.transferring and not began:
                 began.append(loop.time())
             elapsed_s = loop.time() - began[0] if began else 0.0
-            waiting = run.waiting
-            event = None if waiting is None else WaitingEvent(at_ns=0, **waiting._asdict())
-            text = Text("\n".join(state.lines(event, elapsed_s)), no_wrap=True, overflow="ellipsis")
+            lines = state.lines(run.waiting, elapsed_s)
+            text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
             live.update(text)
 
         self._state, self._live, self._draw = state, live, draw

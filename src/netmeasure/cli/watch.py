@@ -18,7 +18,6 @@ from netmeasure.repetition import Alternative, worth_going_on
 from netmeasure.report.live import waiting_words
 from netmeasure.report.words import run_line
 from netmeasure.result import Result
-from netmeasure.result.events import WaitingEvent
 
 SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
@@ -97,8 +96,7 @@ def _say_where(run: Run) -> None:
     if waiting is None:
         sys.stderr.write("\nnetmeasure: ended by the user before any data flowed\n")
         return
-    words = waiting_words(WaitingEvent(at_ns=0, **waiting._asdict()))
-    sys.stderr.write(f"\nnetmeasure: ended by the user, {words}\n")
+    sys.stderr.write(f"\nnetmeasure: ended by the user, {waiting_words(waiting)}\n")
 
 
 class Seen(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from netmeasure.clock import now_ns, wall_now
 from netmeasure.engine import loading
-from netmeasure.engine.progress import Progress, Waiting
+from netmeasure.engine.progress import Progress
 from netmeasure.engine.tasks import beside, cancel_and_wait, uninterrupted
 from netmeasure.engine.threads import in_thread
 from netmeasure.errors import MeasureError, NetmeasureError
@@ -119,9 +119,10 @@ class Run:
         return self._events.follow()
 
     @property
-    def waiting(self) -> Waiting | None:
+    def waiting(self) -> WaitingEvent | None:
         """Return what set-up waits for at this moment; None: nothing."""
-        return self._progress.waiting()
+        one = self._progress.waiting()
+        return None if one is None else WaitingEvent(at_ns=self._now_ns(), **one._asdict())
 
     async def wait(self) -> Result:
         """Return the result when the run is over. Raise the MeasureError of a run that failed."""
@@ -205,9 +206,9 @@ class Run:
         """Tell what set-up waits for, until the data phase begins."""
         while not course.transferring:
             await asyncio.sleep(WAITING_S)
-            one = self._progress.waiting()
+            one = self.waiting
             if one is not None and one.waited_ns >= WAITING_S * 0.9e9:
-                self._events.add(WaitingEvent(at_ns=self._now_ns(), **one._asdict()))
+                self._events.add(one)
 
     def _tell_end(self, result: Result) -> None:
         at = self._now_ns()

@@ -81,6 +81,8 @@ class Connection:
         self.side = side
         self.state = State.START
         self._buffer = bytearray()
+        #: what the peer sent first of the bytes that broke the protocol; empty: none did
+        self.refused = b""
         self._eof = False
         self._breach: str | None = None
         self._parameters: Parameters | None = None
@@ -182,6 +184,7 @@ class Connection:
             return self._next()
         except RemoteProtocolError as exc:
             self._breach = str(exc)
+            self.refused = bytes(self._buffer[:16])
             self._buffer.clear()
             raise
 

@@ -158,7 +158,7 @@ class ClientControl:
         try:
             yield
         except RemoteProtocolError as exc:
-            service = likely_service(self.channel.connection.trailing_data)
+            service = likely_service(self.channel.connection.refused)
             if service is None:
                 raise RemoteProtocolError(
                     f"{self._server} is not an iperf3 or netmeasure server: {exc}",

@@ -352,18 +352,18 @@ def test_a_state_where_something_else_was_due(side: Side, state: State, kind: Ki
 @pytest.mark.parametrize(
     ("data", "shown"),
     [
-        (b"GET / HTTP/1.1\r\nHost: lab1\r\n\r\n", "47 45 54 20 2f"),
-        (b"\x16\x03\x01\x02\0\x01\0", "16 03 01"),
-        (COOKIE.encode() + b"!", "33 69 72 6a"),
-        (b"short\0", "73 68 6f 72 74 00"),
-        (b"\0" * 37, "00 00"),
+        (b"GET / HTTP/1.1\r\nHost: lab1\r\n\r\n", "it speaks HTTP"),
+        (b"\x16\x03\x01\x02\0\x01\0", "it speaks TLS"),
+        (COOKIE.encode() + b"!", "it began with 33 69 72 6a"),
+        (b"short\0", "it began with 73 68 6f 72 74 00"),
+        (b"\0" * 37, "it began with 00 00"),
     ],
     ids=["http", "tls", "no NUL", "short", "zeros"],
 )
 def test_no_cookie(data: bytes, shown: str) -> None:
     connection = Connection(Side.SERVER)
     connection.receive_data(data)
-    with pytest.raises(RemoteProtocolError, match=f"it began with {shown}"):
+    with pytest.raises(RemoteProtocolError, match=f"iperf3's protocol: {shown}"):
         connection.next_message()
 
 

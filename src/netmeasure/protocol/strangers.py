@@ -8,7 +8,6 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"HTTP/", "HTTP"),
     (b"\x15\x03", "TLS"),
     (b"\x16\x03", "TLS"),
-    (b"\x00\x00\x00\x00", "iperf2"),
     (b"220 ", "FTP or mail"),
     (b"220-", "FTP or mail"),
     (b"* OK", "IMAP"),
@@ -24,8 +23,4 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
 
 def likely_service(data: bytes) -> str | None:
     """Return the name of the service whose bytes these may be; None: they name none."""
-    if len(data) >= 2:
-        for beginning, name in _BEGINNINGS:
-            if data.startswith(beginning[: len(data)]):
-                return name
-    return None
+    return next((name for begins, name in _BEGINNINGS if data.startswith(begins)), None)

@@ -34,7 +34,6 @@ _ADVICE = {
     "HTTP": "to measure a download from it, write http://HOST:PORT/FILE",
     "TLS": "to measure a download from it, write https://HOST:PORT/FILE",
     "FTP or mail": "to measure a download from an FTP server, write ftp://HOST/FILE",
-    "iperf2": "iperf2 is another protocol: run iperf3 or netmeasure there",
 }
 #: How long a server may take to receive the news that the client leaves.
 LEAVE_S = 1.0

@@ -78,6 +78,8 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
         error = await watch.see(run, shown_target(options))
     if run.result is not None:
         _deliver(run.result, options, target, watch.unseen)
+    elif watch.unseen is not None:
+        raise watch.unseen
     if watch.interrupted is not None:
         return watch.interrupted
     if error is not None:

@@ -177,16 +177,21 @@ class Run:
                 await uninterrupted(course.leave())
             finally:
                 record = error_record(error)
-                self.result = await uninterrupted(
-                    in_thread(lambda: course.result(started_at, record))
-                )
+                result = await uninterrupted(self._keep_result(course, started_at, record))
                 course.close()
                 if isinstance(error, MeasureError):
-                    error.result = self.result
+                    error.result = result
                 if isinstance(error, NetmeasureError):
                     self._observer.on_failed(error)
-                self._observer.on_ended(self.result)
-                self._tell_end(self.result)
+                self._observer.on_ended(result)
+                self._tell_end(result)
+        return result
+
+    async def _keep_result(
+        self, course: Course, started_at: str, error: ErrorRecord | None
+    ) -> Result:
+        """Set and return the result, within the step that no cancellation cuts short."""
+        self.result = await in_thread(lambda: course.result(started_at, error))
         return self.result
 
     def _emit(self, interval: Interval) -> None:

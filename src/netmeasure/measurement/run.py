@@ -9,7 +9,7 @@ from typing import Protocol
 from netmeasure.clock import now_ns, wall_now
 from netmeasure.engine import loading
 from netmeasure.engine.progress import Progress
-from netmeasure.engine.tasks import beside, cancel_and_wait, uninterrupted
+from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.engine.threads import in_thread
 from netmeasure.errors import MeasureError, NetmeasureError
 from netmeasure.measurement.events import EventLog
@@ -163,19 +163,21 @@ class Run:
         if self._stop_asked:
             course.stop.set()
         error: BaseException | None = None
+        teller = asyncio.create_task(self._tell_waiting(course))
         try:
             await loading.settled()
-            async with beside(self._tell_waiting(course)):
-                await course.run(self._emit)
+            await course.run(self._emit)
         except BaseException as exc:
             error = exc
             if isinstance(exc, MeasureError) and exc.phase is None:
                 exc.phase = course.step
             raise
         finally:
+            teller.cancel()  # waited for later: the peer is to hear at once that the run is over
             try:
                 await uninterrupted(course.leave())
             finally:
+                await uninterrupted(_ended(teller))
                 record = error_record(error)
                 result = await uninterrupted(self._keep_result(course, started_at, record))
                 course.close()
@@ -255,6 +257,10 @@ def partial_result(error: BaseException | None) -> Result | None:
             return found
         error = error.__cause__ or error.__context__
     return None
+
+
+async def _ended(teller: asyncio.Task[None]) -> None:
+    await cancel_and_wait(teller)
 
 
 async def _settled(task: asyncio.Task[Result]) -> None:

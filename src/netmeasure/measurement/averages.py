@@ -44,7 +44,9 @@ def averages(
         from_attempt = client_origin_ns + max(client_last, client_last if last is None else last)
         if first is not None and last is not None:  # a first byte may precede the start signal
             from_attempt = max(from_attempt, last - first)
-    from_byte = _rate(delivered, None if first is None or last is None else last - first)
+    least_ns = 1 if by_url else LEAST_STRETCH_NS
+    body_ns = None if first is None or last is None else last - first
+    from_byte = _rate(delivered, body_ns, least_ns)
     whole = _rate(delivered, from_attempt, 1) if by_url or from_byte is not None else None
     return Averages(
         from_first_attempt_bps=whole,

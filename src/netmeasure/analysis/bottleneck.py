@@ -347,7 +347,7 @@ def _efficiency(infos: Sequence[TcpInfo], window: Window | None) -> float | None
     else:
         sent = sum(grown(i.at_ns, i.sent_bytes, window) or 0.0 for i in infos)
         again = sum(grown(i.at_ns, i.retransmitted_bytes, window) or 0.0 for i in infos)
-    return (sent - again) / sent if sent > 0 else None
+    return max(0.0, sent - again) / sent if sent > 0 else None  # interpolation may round below
 
 
 def _window_needed(infos: Sequence[TcpInfo], goodput_bps: float | None, streams: int) -> int | None:

@@ -172,3 +172,13 @@ def test_a_name_that_does_not_exist() -> None:
     assert not found["reached"]
     assert found["waits"]
     assert {wait["cause"] for wait in found["waits"]} <= {"name_not_found", "name_no_answer"}
+
+
+def test_a_fault_of_the_thread_is_raised(run: RunOnce, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("netmeasure.readiness.watch.read_neighbours", broken)
+    sock, port = bound()
+    with sock, pytest.raises(MemoryError, match="no room"):
+        run(nm.ready(f"127.0.0.1:{port}", timeout_s=5))

@@ -121,6 +121,8 @@ class Attempt:
             return select.EPOLLOUT
         except ssl.SSLError as exc:
             self.met = ("tls", _tls_words(exc))
+        except ValueError as exc:  # of a host name that TLS can't ask for
+            self.met = ("tls", str(exc))
         except OSError as exc:
             named: Cause = "http" if self._stage == "http" else "tls"
             self.met = (named, exc.strerror or str(exc))

@@ -103,6 +103,8 @@ async def until_over(watch: Watch) -> tuple[Readiness, ...]:
     finally:
         watch.stop()
         await uninterrupted(thread.join())
+    if watch.error is not None:
+        raise watch.error
     return tuple(watch.found)
 
 

@@ -55,6 +55,7 @@ class Watch:
 
     Attributes:
         found: What was found out, one for each target, once `run` has returned.
+        error: What ended `run` before its time; None: nothing did.
     """
 
     def __init__(self, targets: Sequence[Target], plan: Plan) -> None:
@@ -69,6 +70,7 @@ class Watch:
         share = free // len(targets)
         every_ns = max(plan.every_ns, -(-plan.attempt_ns // share))
         self.found: list[Readiness] = []
+        self.error: BaseException | None = None
         self._plan = plan._replace(every_ns=every_ns)
         self._stopped = threading.Event()
         self._waking = threading.Lock()
@@ -98,6 +100,8 @@ class Watch:
         try:
             self._epoll.register(self._wake_fd, select.EPOLLIN)
             self._loop(self._origin_ns + self._plan.timeout_ns)
+        except BaseException as exc:  # raised again where the thread is joined
+            self.error = exc
         finally:
             for watched in self._watched:
                 self._finish(watched)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
 #: The grain of the attempts, and what a thread and a timer of a busy host may be late by.
 GRAIN_NS, LATE_NS = 10_000_000, 10_000_000
 PORT = 5300
+LISTENER = """
+import socket, sys
+listener = socket.create_server(("", int(sys.argv[1])), backlog=4096)
+print(flush=True)
+while True:
+    listener.accept()[0].close()
+"""
 
 
 @pytest.fixture
@@ -58,15 +66,26 @@ class Change:
         self.after_ns = now_ns()
 
 
+@contextmanager
+def listening(network: Network) -> Iterator[None]:
+    """Accept connections in the server's namespace, in a process of its own as on another host."""
+    argv = [sys.executable, "-I", "-S", "-c", LISTENER, str(PORT)]
+    process = network.popen("server", argv, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
 async def waited(network: Network, change: Change, *targets: str, **more: Any) -> Any:
     """Wait in the client's namespace while a listener stands in the server's."""
     wait_for = nm.ready  # loaded now, so that no import lies between the two clocks
-    with network.enter("server"):
-        listener = await asyncio.start_server(lambda _, writer: writer.close(), None, PORT)
-    async with listener:
-        with network.enter("client"), change:
-            began_ns = now_ns()
-            return await wait_for(*targets, **more), began_ns
+    with listening(network), network.enter("client"), change:
+        began_ns = now_ns()
+        return await wait_for(*targets, **more), began_ns
 
 
 def check_moment(at_ns: int | None, began_ns: int, change: Change) -> None:
@@ -123,9 +142,7 @@ def test_a_name_that_comes_late(network: Network, run: RunOnce, tmp_path: Path) 
             file.write(f"{network.server.address} late.invalid\n")
 
     async def main() -> tuple[bytes, Change]:
-        with network.enter("server"):
-            listener = await asyncio.start_server(lambda _, writer: writer.close(), None, PORT)
-        async with listener:
+        with listening(network):
             process = network.popen("client", argv, stdout=subprocess.PIPE)
             with Change(1.0, appear) as change:
                 output, _ = await asyncio.to_thread(process.communicate)

@@ -164,13 +164,16 @@ class Attempt:
         with suppress(OSError):
             info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         sent_ns = self.start_ns
+        took_ns = at_ns - sent_ns
         if len(info) >= _RETRANSMITS_AT + 4:
             (again,) = struct.unpack_from("=I", info, _RETRANSMITS_AT)
             (rtt_us,) = struct.unpack_from("=I", info, _RTT_AT)
+            if rtt_us:  # the kernel's count: this thread may look at the answer late
+                took_ns = min(took_ns, rtt_us * 1000)
             if again:
-                sent_ns = max(self.start_ns, at_ns - rtt_us * 1000)
+                sent_ns = at_ns - took_ns
         self.usable_ns = sent_ns
-        self.connect_ns = at_ns - sent_ns
+        self.connect_ns = took_ns
         if self._target.asks == "tcp":
             self.through = True
         elif self._tls is not None:

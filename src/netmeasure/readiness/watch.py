@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import resource
 import select
@@ -10,7 +11,6 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from netmeasure.clock import nanoseconds, now_ns
@@ -32,6 +32,9 @@ NEIGHBOURS_NS = 50_000_000
 DENIED_NS = 500_000_000
 #: A resolver that waits asks again after so long, by default (resolv.conf(5)).
 LOOK_UP_NS = 5_000_000_000
+#: Of the sockets that a target has left open, so many are closed between two other steps: a
+#: hundred at once would make the attempts at other targets late.
+CLOSED_AT_ONCE = 8
 _NAME_SILENCE = Outcome(("name_no_answer", None))
 
 
@@ -83,7 +86,13 @@ class Watch:
         ]
         names = sum(not watched.is_address for watched in self._watched)
         self._look_up_every_ns = max(every_ns, names * LOOK_UP_NS // MOST_LOOK_UPS)
-        self._at: dict[int, tuple[_Watched, Attempt]] = {}
+        self._left = len(targets)
+        self._looking_up = 0
+        self._due: list[tuple[int, int]] = []
+        self._told: deque[tuple[_Watched, LookUp]] = deque()
+        self._at: dict[int, tuple[_Watched, int, Attempt]] = {}
+        self._pending: deque[tuple[_Watched, int, Attempt]] = deque()
+        self._left_open: deque[Attempt] = deque()
 
     def stop(self) -> None:
         """Make `run` return soon; from any thread."""
@@ -105,6 +114,8 @@ class Watch:
         finally:
             for watched in self._watched:
                 self._finish(watched)
+            for attempt in self._left_open:
+                attempt.close()
             self.found = [self._report(watched) for watched in self._watched]
             self._epoll.close()
             with self._waking:
@@ -112,23 +123,32 @@ class Watch:
                 self._wake_fd = -1
 
     def _loop(self, deadline_ns: int) -> None:
+        # With hundreds of targets ten thousands of attempts start each second: nothing here may
+        # look at all targets, or all attempts, for each of them.
         neighbours_ns = 0
-        while not self._stopped.is_set():
-            going_on = [watched for watched in self._watched if not watched.reached]
+        for number, watched in enumerate(self._watched):
+            heapq.heappush(self._due, (watched.due_ns, number))
+        while self._left and not self._stopped.is_set():
             now = now_ns()
-            if not going_on or now >= deadline_ns:
+            if now >= deadline_ns:
                 return
-            for watched in going_on:
-                if watched.looked_up:
-                    self._take_names(watched)
-                if now >= watched.due_ns:
-                    self._begin(watched, now)
-                self._expire(watched, now)
+            while self._told:
+                self._take_name(*self._told.popleft())
+            while self._due and self._due[0][0] <= now:
+                due_ns, number = heapq.heappop(self._due)
+                watched = self._watched[number]
+                if not watched.reached and due_ns == watched.due_ns:
+                    self._begin(watched)
+                    watched.due_ns = max(watched.due_ns, now + 1)  # what was missed stays so
+                    heapq.heappush(self._due, (watched.due_ns, number))
+            self._expire(now)
             if now >= neighbours_ns:
                 self._note_neighbours(read_neighbours())
                 neighbours_ns = now + NEIGHBOURS_NS
-            due = min(watched.due_ns for watched in going_on)
-            wait_s = max(0, min(due, deadline_ns) - now_ns()) / 1e9
+            for _ in range(min(CLOSED_AT_ONCE, len(self._left_open))):
+                self._left_open.popleft().close()
+            due_ns = now if self._left_open else self._due[0][0] if self._due else deadline_ns
+            wait_s = max(0, min(due_ns, deadline_ns) - now_ns()) / 1e9
             for fd, _ in self._epoll.poll(wait_s):
                 if fd == self._wake_fd:
                     os.eventfd_read(fd)
@@ -137,54 +157,53 @@ class Watch:
 
     # ---- attempts
 
-    def _begin(self, watched: _Watched, now: int) -> None:
-        step = self._plan.every_ns if watched.entries else self._look_up_every_ns
-        watched.due_ns = max(watched.due_ns + step, now)
-        self._take_names(watched)
+    def _begin(self, watched: _Watched) -> None:
         if not watched.entries:
+            watched.due_ns += self._look_up_every_ns
             self._look_up(watched)
+        if not watched.entries:
             return
+        watched.due_ns += self._plan.every_ns
         tls = self._plan.tls if watched.target.asks in ("tls", "https") else None
         for entry in watched.entries:
             attempt = Attempt(watched.target, entry, tls)
             number = watched.course.begin(attempt.start_ns - self._origin_ns)
             watched.attempts += 1
-            watched.open.append((number, attempt))
-            if attempt.sock is not None and not attempt.is_over:
-                self._at[attempt.sock.fileno()] = (watched, attempt)
-                self._epoll.register(attempt.sock.fileno(), select.EPOLLOUT)
-        self._settle(watched)
+            watched.open[number] = attempt
+            if attempt.sock is None or attempt.is_over:
+                self._settle(watched, number, attempt)
+                continue
+            one = (watched, number, attempt)
+            self._at[attempt.sock.fileno()] = one
+            self._pending.append(one)
+            self._epoll.register(attempt.sock.fileno(), select.EPOLLOUT)
 
     def _step(self, fd: int) -> None:
-        watched, attempt = self._at[fd]
+        watched, number, attempt = self._at[fd]
         events = attempt.step()
         if attempt.is_over:
-            self._settle(watched)
+            self._settle(watched, number, attempt)
         else:
             self._epoll.modify(fd, events)
 
-    def _expire(self, watched: _Watched, now: int) -> None:
+    def _expire(self, now: int) -> None:
+        """Give up the attempts whose time is over; they began in the order of `_pending`."""
         old_ns = now - self._plan.attempt_ns
-        if any(attempt.start_ns < old_ns for _, attempt in watched.open):
-            for _, attempt in watched.open:
-                if attempt.start_ns < old_ns:
-                    attempt.give_up()
-            self._settle(watched)
+        while self._pending and self._pending[0][2].start_ns < old_ns:
+            watched, number, attempt = self._pending.popleft()
+            if number in watched.open:
+                attempt.give_up()
+                self._settle(watched, number, attempt)
 
-    def _settle(self, watched: _Watched) -> None:
-        """Take the outcomes of attempts that are over."""
-        still: deque[tuple[int, Attempt]] = deque()
-        for number, attempt in watched.open:
-            if not attempt.is_over:
-                still.append((number, attempt))
-                continue
-            if attempt.through:
-                watched.note_through(attempt, self._origin_ns)
-                if self._plan.wanted == "denied":
-                    watched.course.forget(attempt.start_ns - self._origin_ns)
-            watched.course.end(number, attempt.outcome)
-            self._close(attempt)
-        watched.open = still
+    def _settle(self, watched: _Watched, number: int, attempt: Attempt) -> None:
+        """Take the outcome of an attempt that is over."""
+        del watched.open[number]
+        if attempt.through:
+            watched.note_through(attempt, self._origin_ns)
+            if self._plan.wanted == "denied":
+                watched.course.forget(attempt.start_ns - self._origin_ns)
+        watched.course.end(number, attempt.outcome)
+        self._close(attempt)
         watched.course.judge(now_ns() - self._origin_ns)
         if self._plan.wanted == "denied":
             since, known = watched.course.since_ns, watched.course.judged_ns
@@ -193,6 +212,7 @@ class Watch:
         elif watched.first is not None:
             watched.at_ns, watched.reached = watched.through_ns, True
         if watched.reached:
+            self._left -= 1
             self._finish(watched)
 
     def _finish(self, watched: _Watched) -> None:
@@ -200,11 +220,13 @@ class Watch:
         is not known, unless nothing else is."""
         winner = watched.first.start_ns if watched.first is not None else None
         nothing_known = watched.course.is_empty and winner is None
-        for number, attempt in watched.open:
+        for number, attempt in watched.open.items():
             if nothing_known or (winner is not None and attempt.start_ns < winner):
                 attempt.give_up()
             watched.course.end(number, attempt.outcome)
-            self._close(attempt)
+            if attempt.sock is not None:
+                self._at.pop(attempt.sock.fileno(), None)
+                self._left_open.append(attempt)
         watched.open.clear()
         for number in watched.looking_up.values():
             watched.course.end(number, _NAME_SILENCE if nothing_known else Outcome(None))
@@ -212,18 +234,20 @@ class Watch:
 
     def _close(self, attempt: Attempt) -> None:
         if attempt.sock is not None:
-            if self._at.pop(attempt.sock.fileno(), None) is not None:
-                with suppress(OSError):
-                    self._epoll.unregister(attempt.sock.fileno())
+            # closing a descriptor takes it out of the epoll set (epoll(7))
+            self._at.pop(attempt.sock.fileno(), None)
             attempt.close()
 
     def _note_neighbours(self, neighbours: Neighbours) -> None:
         if not neighbours.unresolved:
             return
+        sought: dict[str, bool] = {}
         for watched in self._watched:
-            for _, attempt in watched.open:
+            for attempt in watched.open.values():
                 if not attempt.connected and not attempt.sought:
-                    attempt.sought = neighbours.is_sought(attempt.host)
+                    if attempt.host not in sought:
+                        sought[attempt.host] = neighbours.is_sought(attempt.host)
+                    attempt.sought = sought[attempt.host]
 
     # ---- names
 
@@ -234,9 +258,9 @@ class Watch:
                 target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
             )
             watched.entries = tuple((entry[0], entry[4]) for entry in found)
-            watched.due_ns = now_ns()
+            watched.due_ns -= self._look_up_every_ns
             return
-        if sum(len(each.looking_up) for each in self._watched) >= MOST_LOOK_UPS:
+        if self._looking_up >= MOST_LOOK_UPS:
             return
         number = watched.course.begin(now_ns() - self._origin_ns)
         watched.attempts += 1
@@ -247,31 +271,28 @@ class Watch:
         except RuntimeError:  # no thread is left: another time
             watched.course.end(number, Outcome(None))
             return
+        self._looking_up += 1
         watched.looking_up[look_up] = number
 
     def _tell(self, watched: _Watched, look_up: LookUp) -> None:
         """Note a look-up that has ended; in its thread."""
-        watched.looked_up.append(look_up)
-        if look_up.entries:
-            watched.due_ns = 0
+        self._told.append((watched, look_up))
         self._wake()
 
-    def _take_names(self, watched: _Watched) -> None:
-        while watched.looked_up:
-            look_up = watched.looked_up.popleft()
-            number = watched.looking_up.pop(look_up, None)
-            if number is None:
-                watched.looked_up.append(look_up)  # it ended before it was noted
-                break
-            watched.course.end(number, Outcome(look_up.met))
-            if look_up.entries and not watched.entries:
-                watched.entries = look_up.entries
-        if watched.entries:
-            for number in watched.looking_up.values():
-                watched.course.end(number, _NAME_SILENCE)
-            watched.looking_up.clear()
-            watched.looked_up.clear()
-            watched.due_ns = now_ns() + self._plan.every_ns
+    def _take_name(self, watched: _Watched, look_up: LookUp) -> None:
+        self._looking_up -= 1
+        number = watched.looking_up.pop(look_up, None)
+        if number is None:  # another one found the name before
+            return
+        watched.course.end(number, Outcome(look_up.met))
+        if not look_up.entries:
+            return
+        watched.entries = look_up.entries
+        for waiting in watched.looking_up.values():
+            watched.course.end(waiting, _NAME_SILENCE)
+        watched.looking_up.clear()
+        watched.due_ns = now_ns()
+        heapq.heappush(self._due, (watched.due_ns, self._watched.index(watched)))
 
     # ---- the end
 
@@ -301,10 +322,9 @@ class _Watched:
         self.is_address = is_address(target.host)
         self.due_ns = due_ns
         self.course = Course(hold_ns)
-        self.open: deque[tuple[int, Attempt]] = deque()
+        self.open: dict[int, Attempt] = {}
         self.entries: Entries = ()
         self.looking_up: dict[LookUp, int] = {}
-        self.looked_up: deque[LookUp] = deque()
         self.attempts = 0
         self.first: Attempt | None = None
         self.through_ns: int | None = None

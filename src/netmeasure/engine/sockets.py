@@ -9,13 +9,13 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import names, progress, sockopts, tcpinfo
-from netmeasure.engine.tasks import cancel_and_wait
+from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.errors import (
     ConnectError,
     ConnectRefusedError,
@@ -344,38 +344,47 @@ async def connect_first(
     waiting = _interleave(addresses)
     winner: Connected | None = None
     try:
-        while waiting or tasks:
-            if waiting:
-                address = waiting.pop(0)
-                attempt = connect_one(address, options, deadline_s, port_offset=port_offset)
-                task = asyncio.create_task(attempt)
-                begun[task] = (address, now_ns())
-                tasks.add(task)
-            done, tasks = await asyncio.wait(
-                tasks,
-                timeout=HAPPY_EYEBALLS_DELAY_S if waiting else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            for task in done:
-                failure = task.exception()
-                if failure is None and winner is None:
-                    winner = task.result()
-                elif failure is None:
-                    task.result().sock.close()
-                elif isinstance(failure, ConnectError | SocketOptionError | HostLimitError):
-                    errors.append(failure)
-                    failed.append(Attempt(*begun[task], now_ns(), failure.code))
-                else:
-                    raise failure
-            if winner is not None:
-                open_still = [Attempt(*begun[task], now_ns(), NO_ANSWER_YET) for task in tasks]
-                return winner._replace(before=_before(winner, [*failed, *open_still]))
-    finally:
-        sock = winner.sock if winner is not None else None
-        for outcome in await cancel_and_wait(*tasks):
-            if isinstance(outcome, Connected) and outcome.sock is not sock:
-                outcome.sock.close()
-    raise errors[0]
+        try:
+            while winner is None and (waiting or tasks):
+                if waiting:
+                    address = waiting.pop(0)
+                    attempt = connect_one(address, options, deadline_s, port_offset=port_offset)
+                    task = asyncio.create_task(attempt)
+                    begun[task] = (address, now_ns())
+                    tasks.add(task)
+                done, tasks = await asyncio.wait(
+                    tasks,
+                    timeout=HAPPY_EYEBALLS_DELAY_S if waiting else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for task in done:
+                    failure = task.exception()
+                    if failure is None and winner is None:
+                        winner = task.result()
+                    elif failure is None:
+                        task.result().sock.close()
+                    elif isinstance(failure, ConnectError | SocketOptionError | HostLimitError):
+                        errors.append(failure)
+                        failed.append(Attempt(*begun[task], now_ns(), failure.code))
+                    else:
+                        raise failure
+            open_still = [Attempt(*begun[task], now_ns(), NO_ANSWER_YET) for task in tasks]
+        finally:
+            await uninterrupted(_close_all(tasks))
+    except BaseException:  # such as a cancellation in the moment of success
+        if winner is not None:
+            winner.sock.close()
+        raise
+    if winner is None:
+        raise errors[0]
+    return winner._replace(before=_before(winner, [*failed, *open_still]))
+
+
+async def _close_all(tasks: Collection[asyncio.Task[Connected]]) -> None:
+    """End attempts to connect, and close what has been connected meanwhile."""
+    for outcome in await cancel_and_wait(*tasks):
+        if isinstance(outcome, Connected):
+            outcome.sock.close()
 
 
 def _before(winner: Connected, others: Sequence[Attempt]) -> tuple[Attempt, ...]:

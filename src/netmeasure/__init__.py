@@ -77,6 +77,14 @@ if TYPE_CHECKING:
         HttpOrigin as HttpOrigin,
         serve_http as serve_http,
     )
+    from netmeasure.paths.find import (
+        path as path,
+    )
+    from netmeasure.paths.report import (
+        Explanation as Explanation,
+        PacketLength as PacketLength,
+        PathReport as PathReport,
+    )
     from netmeasure.peer.server.server import (
         Server as Server,
         serve as serve,
@@ -173,6 +181,7 @@ _HOMES = {
     "EndEvent": "netmeasure.result.events",
     "ErrorEvent": "netmeasure.result.events",
     "Estimate": "netmeasure.analysis.samples",
+    "Explanation": "netmeasure.paths.report",
     "FileRefusedError": "netmeasure.errors",
     "Flow": "netmeasure.result",
     "FlowComparison": "netmeasure.comparison.comparison",
@@ -197,8 +206,10 @@ _HOMES = {
     "OpenStream": "netmeasure.observe",
     "Opening": "netmeasure.observe",
     "OriginLimits": "netmeasure.spec",
+    "PacketLength": "netmeasure.paths.report",
     "PathHole": "netmeasure.result",
     "PathMtuError": "netmeasure.errors",
+    "PathReport": "netmeasure.paths.report",
     "Pause": "netmeasure.result",
     "PeerClosedError": "netmeasure.errors",
     "PeerRefusedError": "netmeasure.errors",
@@ -246,6 +257,7 @@ _HOMES = {
     "connect": "netmeasure.client",
     "measure": "netmeasure.client",
     "partial_result": "netmeasure.measurement.run",
+    "path": "netmeasure.paths.find",
     "read_users": "netmeasure.protocol.auth",
     "ready": "netmeasure.readiness.ready",
     "repeat": "netmeasure.repetition",

@@ -53,19 +53,20 @@ ALLOWED: dict[str, set[str]] = {
     | {"analysis", "_fast", "engine", "workloads", "measurement"},
     "origins": {"errors", "clock", "units", "spec", "_fast", "engine"},
     "readiness": {"errors", "clock", "spec", "engine"},
+    "paths": {"errors", "clock", "overhead", "spec", "result", "engine"},
     # what a user calls
     "client": {"errors", "spec", "result", "observe", "measurement", "peer.client", "transfers"},
     "repetition": {"errors", "spec", "result", "client"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
-    | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "client"}
-    | {"repetition"},
+    | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "paths"}
+    | {"client", "repetition"},
     # results in words and in other tools' formats: no engine
     "report": {"units", "overhead", "spec", "result", "analysis", "comparison"},
     "export": {"spec", "result", "observe", "analysis"},
     # the programs
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
-    | {"client", "repetition", "report", "export"},
+    | {"paths", "client", "repetition", "report", "export"},
     "__main__": {"cli"},
 }
 #: Packages whose subpackages are layers of their own.

@@ -64,6 +64,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.ready import ready
 
         return ready
+    if command == "path":
+        from netmeasure.cli.path import path
+
+        return path
     if command == "ceiling":
         from netmeasure.cli.ceiling import ceiling
 

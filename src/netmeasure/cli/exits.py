@@ -36,6 +36,7 @@ class Exit(IntEnum):
     BELOW = 8  # compare --fail-below: B carries too little
     CANT_TELL = 9  # compare --fail-below: too few runs, or they scatter too much
     HOST_LIMIT = 10  # this host has no descriptors, threads or memory left for the test
+    HOLE = 11  # path: long packets vanish without a word
     INTERRUPTED = 130  # SIGINT; what was measured was printed
     TERMINATED = 143  # SIGTERM; what was measured was printed
 

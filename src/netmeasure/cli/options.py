@@ -82,6 +82,10 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         "ready", help="wait until targets can be reached, and tell what was in the way"
     )
     _add_ready_options(ready)
+    path = commands.add_parser(
+        "path", help="find the longest packet that gets through to a server and back"
+    )
+    _add_path_options(path)
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
     _add_server_options(server)
     if argv[:1] == ["server"]:
@@ -255,6 +259,30 @@ def _add_ready_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="print nothing; the exit code tells"
     )
+
+
+def _add_path_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        metavar="HOST[:PORT]",
+        help="any TCP server; the way back is found with a netmeasure server only",
+    )
+    parser.add_argument(
+        "-p", "--port", type=port_number, help=f"the server's port (default {DEFAULT_PORT})"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=5.0,
+        metavar="S",
+        help="time limit of the name look-up and of the first connection (default 5 s)",
+    )
+    family = parser.add_mutually_exclusive_group()
+    family.add_argument(
+        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 only"
+    )
+    family.add_argument("-6", dest="family", action="store_const", const="ipv6", help="IPv6 only")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:

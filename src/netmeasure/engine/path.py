@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
 import struct
 from pathlib import Path
@@ -18,6 +19,8 @@ _RTM_NEWROUTE, _RTM_GETROUTE, _NLM_F_REQUEST = 24, 26, 1
 _RTA_DST, _RTA_OIF = 1, 4
 _NLMSGHDR, _RTMSG, _RTATTR = struct.Struct("=IHHII"), struct.Struct("=BBBBBBBBI"), "=HH"
 _MAX_DEPTH = 8
+#: linux/sockios.h
+_SIOCGIFMTU = 0x8921
 
 
 def path_facts(address: Address) -> PathFacts:
@@ -38,6 +41,14 @@ def path_facts(address: Address) -> PathFacts:
         speed_bps=speed,
         speed_is_real=None if speed is None or device is None else _is_physical(device),
     )
+
+
+def interface_mtu(name: str) -> int | None:
+    """Return an interface's MTU (netdevice(7)), also where sysfs shows another namespace."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, _SIOCGIFMTU, struct.pack("16si12x", name.encode(), 0))
+        return int(struct.unpack_from("16si", answer)[1])
+    return None
 
 
 def _outgoing_interface(address: Address) -> str | None:

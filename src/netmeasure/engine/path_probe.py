@@ -17,6 +17,7 @@ import socket
 import struct
 import termios
 from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -33,6 +34,8 @@ from netmeasure.spec import SocketOptions
 LEAST_BYTES = {socket.AF_INET: 200, socket.AF_INET6: 220}
 #: Lengths tried at a time.
 AT_ONCE = 16
+#: Lengths tried at a time where nothing else is measured: two rounds find any length.
+ALONE_AT_ONCE = 96
 #: Each packet has so long, and some round trips: one that is lost by chance is sent again after 0.2
 #: s at the least, and after another 0.4 s (RFC 6298, with Linux' lower bound).
 PATIENCE_S = 0.7
@@ -45,6 +48,26 @@ _RESET = (errno.ECONNRESET, errno.EPIPE)
 _HEADERS = {socket.AF_INET: 40, socket.AF_INET6: 60}
 _TIMESTAMPS = 12
 _OPTIONS_AT, _TCPI_OPT_TIMESTAMPS = 5, 1
+#: tcpi_snd_mss and tcpi_rcv_mss (linux/tcp.h). The latter is the longest segment received; the
+#: kernel begins with 536 (tcp_initialize_rcv_mss(), net/ipv4/tcp_input.c).
+_SND_MSS_AT, _RCV_MSS_AT, _FIRST_RCV_MSS = 16, 20, 536
+#: How a packet got through: in one piece; as shorter ones, since its sender learnt of the limit;
+#: not at all.
+Fate = Literal["whole", "shortened", "dropped"]
+
+
+class Length(NamedTuple):
+    """Hold the longest packet of one direction.
+
+    Attributes:
+        passed_bytes: Its length; None: not even the shortest got through.
+        longer: What became of longer ones; None: none was longer, or none got through.
+    """
+
+    passed_bytes: int | None
+    longer: Literal["shortened", "dropped"] | None
+
+
 #: The longest that is tried: jumbo frames. Loopback's 64 KiB mean nothing on a real path.
 MOST_BYTES = 9216
 
@@ -65,19 +88,64 @@ async def find_hole(
     if longest_bytes <= least:
         return None
     passed, lost = 0, longest_bytes + 1
-    sizes = [least, *_between(least, longest_bytes), longest_bytes]
+    sizes = [least, *_between(least, longest_bytes, AT_ONCE), longest_bytes]
     while sizes:
         passed = max(await _through(address, options, direction, sizes), default=passed)
         lost = min((size for size in sizes if size > passed), default=lost)
         if not passed or passed == longest_bytes:
             return None  # not even the shortest gets through, or the longest does
-        sizes = _between(passed, lost)
+        sizes = _between(passed, lost, AT_ONCE)
     return PathHole(direction=direction, passed_bytes=passed, lost_bytes=lost)
 
 
-def _between(passed: int, lost: int) -> list[int]:
-    """Return at most AT_ONCE lengths that part the span evenly."""
-    count = min(AT_ONCE, lost - passed - 1)
+async def find_lengths(
+    address: Address, options: SocketOptions, longest_bytes: int
+) -> tuple[Length, Length]:
+    """Return the longest packet that gets through in one piece, to the server and back.
+
+    A kernel that learns of a limit from ICMP announces a shorter MSS from then on, which shortens
+    what comes back, too. So all connections of the first round, both ways, are open before any of
+    them carries data: there a direction without a limit of its own shows it.
+    """
+    least = min(LEAST_BYTES[socket.AddressFamily(address.family)], longest_bytes)
+    between = _between(least, longest_bytes, ALONE_AT_ONCE)
+    sizes = sorted({least, *between, longest_bytes})
+    opened = asyncio.Barrier(2 * len(sizes))
+    up, down = await all_of(
+        _find_length(address, options, "upload", sizes, opened),
+        _find_length(address, options, "download", sizes, opened),
+    )
+    return up, down
+
+
+async def _find_length(
+    address: Address,
+    options: SocketOptions,
+    direction: FlowDirection,
+    sizes: Sequence[int],
+    opened: asyncio.Barrier | None,
+) -> Length:
+    longest = sizes[-1]
+    passed, failed = 0, longest + 1
+    fates: dict[int, Fate] = {}
+    while sizes:
+        found = await all_of(*(_fate(address, options, direction, size, opened) for size in sizes))
+        fates.update(zip(sizes, found, strict=True))
+        passed = max((size for size in sizes if fates[size] == "whole"), default=passed)
+        if not passed:
+            return Length(None, None)
+        failed = min((size for size in sizes if size > passed), default=failed)
+        if failed > longest:
+            return Length(passed, None)
+        sizes, opened = _between(passed, failed, ALONE_AT_ONCE), None
+    longer = fates[failed]
+    assert longer != "whole"
+    return Length(passed, longer)
+
+
+def _between(passed: int, lost: int, at_once: int) -> list[int]:
+    """Return at most so many lengths that part the span evenly."""
+    count = max(0, min(at_once, lost - passed - 1))
     return [passed + (lost - passed) * i // (count + 1) for i in range(1, count + 1)]
 
 
@@ -88,7 +156,7 @@ async def _through(
     found: set[int] = set()
 
     async def one(size: int) -> None:
-        if await _passes(address, options, direction, size):
+        if await _fate(address, options, direction, size) != "dropped":
             found.add(size)
 
     await all_of(*(one(size) for size in sizes))
@@ -102,9 +170,14 @@ def _with_shorter(found: Iterable[int], sizes: Sequence[int]) -> list[int]:
     return [size for size in sizes if size <= longest]
 
 
-async def _passes(
-    address: Address, options: SocketOptions, direction: FlowDirection, size: int
-) -> bool:
+async def _fate(
+    address: Address,
+    options: SocketOptions,
+    direction: FlowDirection,
+    size: int,
+    opened: asyncio.Barrier | None = None,
+) -> Fate:
+    """Return how a packet of some length got through; it is sent once the others are open, too."""
     family = socket.AddressFamily(address.family)
     mss = size - _HEADERS[family]
     payload = mss - _TIMESTAMPS  # as long as the server's kernel uses time stamps: nearly all do
@@ -114,19 +187,27 @@ async def _passes(
     try:
         made = await connect_one(address, plain, CONNECT_S, port_offset=0)
     except MeasureError:
-        return False
+        if opened is not None:
+            await opened.wait()
+        return "dropped"
     with made.sock as sock:
         sockopts.set_no_delay(sock, asked=False)
         if not _uses_timestamps(sock):
             payload = mss
+        if opened is not None:
+            await opened.wait()
         try:
             round_trip_s = seconds(made.end_ns - made.start_ns)
             async with asyncio.timeout(PATIENCE_S + ROUND_TRIPS * round_trip_s):
                 if direction == "upload":
-                    return await _sent(sock, payload)
-                return await _answered(sock, payload)
+                    arrived = await _sent(sock, payload)
+                else:
+                    arrived = await _answered(sock, payload)
         except (OSError, TimeoutError):
-            return False
+            return "dropped"
+        if not arrived:
+            return "dropped"
+        return "whole" if _in_one_piece(sock, direction, payload) else "shortened"
 
 
 async def _sent(sock: socket.socket, payload: int) -> bool:
@@ -158,6 +239,15 @@ def _uses_timestamps(sock: socket.socket) -> bool:
     """Return whether each segment carries a time stamp (tcpi_options, linux/tcp.h)."""
     head = sockopts.known_bytes(sock, socket.IPPROTO_TCP, socket.TCP_INFO, _OPTIONS_AT + 1) or b""
     return len(head) > _OPTIONS_AT and bool(head[_OPTIONS_AT] & _TCPI_OPT_TIMESTAMPS)
+
+
+def _in_one_piece(sock: socket.socket, direction: FlowDirection, payload: int) -> bool:
+    """Return whether a segment of so many bytes went in one packet, by this end's kernel."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RCV_MSS_AT + 4)
+    sent, received = struct.unpack_from("=II", info, _SND_MSS_AT)
+    if direction == "upload":
+        return int(sent) >= payload
+    return int(received) >= payload or payload <= _FIRST_RCV_MSS
 
 
 def _unacknowledged(sock: socket.socket) -> int:

@@ -1,0 +1,80 @@
+"""Run `netmeasure path`: tell the longest packet that gets through to a server and back."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from typing import Any
+
+import msgspec
+
+from netmeasure.cli.exits import Exit
+from netmeasure.cli.watch import SIGNALS
+from netmeasure.paths.find import path as find_path
+from netmeasure.paths.report import PacketLength, PathReport
+
+
+def words(found: PathReport) -> str:
+    """Return lines about a path."""
+    host = f"[{found.address}]" if found.ip_version == 6 else found.address
+    mtu = found.interface_mtu_bytes
+    local = "" if mtu is None else f" (interface {found.interface}, MTU {mtu} bytes)"
+    lines = [f"Path to {host}:{found.port}{local}, TCP"]
+    lines += [_way(length) for length in found.lengths]
+    if found.inner_mtu_bytes is not None and any(length.longer for length in found.lengths):
+        lines.append(f"  MTU to set   {found.inner_mtu_bytes} bytes")
+        lines += [
+            f"  explained by {one.encapsulation} within an MTU of {one.outer_mtu_bytes} bytes"
+            for one in found.explanations
+        ]
+    return "\n".join(lines)
+
+
+def _way(length: PacketLength) -> str:
+    way = "to server  " if length.direction == "upload" else "from server"
+    if length.passed_bytes is None:
+        why = "no probe of it got through, or a server other than netmeasure"
+        return f"  {way}  unknown: {why}"
+    if length.longer is None:
+        return f"  {way}  {length.passed_bytes} bytes, the longest tried"
+    fate = "vanish" if length.longer == "dropped" else "are sent shortened"
+    return f"  {way}  {length.passed_bytes} bytes; packets of {length.passed_bytes + 1} {fate}"
+
+
+async def path(options: argparse.Namespace) -> int:
+    """Search, print the report as text or JSON; return the exit code.
+
+    It is 11 if long packets vanish, so that a script sees it.
+    """
+    task = asyncio.ensure_future(
+        find_path(
+            options.target, port=options.port, family=options.family, timeout_s=options.timeout
+        )
+    )
+    loop = asyncio.get_running_loop()
+    stopped: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        stopped.append(number)
+        task.cancel()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        await asyncio.wait([task])
+        if stopped:
+            return SIGNALS[stopped[0]]
+        found = task.result()
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+    if options.json:
+        document: dict[str, Any] = {"schema_version": 1, **msgspec.structs.asdict(found)}
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        sys.stdout.buffer.write(b"\n")
+    else:
+        print(words(found))
+    vanish = any(length.longer == "dropped" for length in found.lengths)
+    return Exit.HOLE if vanish else Exit.OK

@@ -1,0 +1,1 @@
+"""Find the longest packet that gets through to a server and back, and what would explain it."""

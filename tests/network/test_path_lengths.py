@@ -1,0 +1,119 @@
+"""The longest packet of a path, to the byte: where long ones vanish, and where ICMP tells of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+import netmeasure as nm
+from netmeasure.result import FlowDirection
+from support import netns, relay
+from support.elsewhere import loop_on
+from support.netns import NamespacePair, Side, ip
+from support.relay import Relay
+
+pytestmark = pytest.mark.network
+needs_relay = pytest.mark.skipif(relay.available() is not None, reason=str(relay.available()))
+needs_root = pytest.mark.skipif(netns.available() is not None, reason=str(netns.available()))
+
+
+class RoutedPair(NamespacePair):
+    """Two hosts with an MTU of 1500 and a router between them, whose way to one is narrower."""
+
+    def __init__(self, narrow: str, mtu: int) -> None:
+        self._narrow, self._mtu = narrow, mtu
+        super().__init__()
+
+    def _make_side(self, side: str, namespace: str) -> Side:
+        return Side(namespace, "wire0", f"10.79.{netns.SIDES.index(side)}.2")
+
+    def _build(self) -> None:
+        super()._build()
+        router = self.client.namespace.replace("-client", "00-server")
+        self._undo.callback(netns.remove, router)
+        ip("netns", "add", router)
+        for name, side in self.sides.items():
+            near = ("link", "add", "wire0", "netns", side.namespace, "type", "veth")
+            ip(*near, "peer", "name", name, "netns", router)
+            gate = side.address.removesuffix("2") + "1"
+            ip("-n", router, "address", "add", f"{gate}/24", "dev", name)
+            ip("-n", router, "link", "set", name, "up")
+            ip("-n", side.namespace, "address", "add", f"{side.address}/24", "dev", "wire0")
+            ip("-n", side.namespace, "link", "set", "wire0", "up")
+            ip("-n", side.namespace, "route", "add", "default", "via", gate)
+        there = self.sides[self._narrow].address.removesuffix("2") + "0/24"
+        words = ("dev", self._narrow, "proto", "kernel", "scope", "link", "mtu", str(self._mtu))
+        ip("-n", router, "route", "replace", there, *words)
+        with netns.entered(router):
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+def search(line: NamespacePair) -> nm.PathReport:
+    """Search the path between the hosts; return the last report."""
+    with loop_on(line, "server") as there, loop_on(line, "client") as here:
+        server = there(nm.serve(None, 0).__aenter__())
+        try:
+            found: nm.PathReport = here(nm.path(line.server.address, port=server.port))
+        finally:
+            there(server.close())
+    return found
+
+
+def lengths(found: nm.PathReport) -> dict[str, tuple[int | None, str | None]]:
+    return {one.direction: (one.passed_bytes, one.longer) for one in found.lengths}
+
+
+@needs_relay
+def test_a_hole_each_way() -> None:
+    with Relay(delay_ms=5, hole_bytes=1450, hole_way="up") as line:
+        found = search(line)
+    assert lengths(found) == {"upload": (1450, "dropped"), "download": (1500, None)}
+    assert found.inner_mtu_bytes == 1450
+    assert {one.encapsulation for one in found.explanations} == {"vxlan", "geneve"}
+    with Relay(delay_ms=5, hole_bytes=1376, hole_way="down") as line:
+        found = search(line)
+    assert lengths(found) == {"upload": (1500, None), "download": (1376, "dropped")}
+    assert found.inner_mtu_bytes == 1376
+
+
+@needs_relay
+def test_a_hole_in_jumbo_frames() -> None:
+    with Relay(delay_ms=5, mtu=9000, hole_bytes=8951, hole_way="both") as line:
+        found = search(line)
+    assert lengths(found) == {"upload": (8951, "dropped"), "download": (8951, "dropped")}
+    assert all(one.tried_bytes == 9000 for one in found.lengths)
+
+
+@needs_root
+@pytest.mark.parametrize(("narrow", "direction"), [("server", "upload"), ("client", "download")])
+def test_a_router_that_says_so(narrow: str, direction: FlowDirection) -> None:
+    with RoutedPair(narrow, 1420) as line:
+        found = search(line)
+        again = search(line)
+    open_way = {"upload": (1500, None), "download": (1500, None)}
+    assert lengths(found) == {**open_way, direction: (1420, "shortened")}
+    assert found.interface_mtu_bytes == 1500
+    assert found.inner_mtu_bytes == 1420
+    assert "wireguard:v6" in {one.encapsulation for one in found.explanations}
+    # what the kernels have learnt by then hides nothing
+    assert lengths(again)[direction] == (1420, "shortened")
+
+
+def test_another_server_tells_the_way_there_only() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as sock:  # its kernel acknowledges
+        report = asyncio.run(nm.path("127.0.0.1", port=sock.getsockname()[1]))
+    assert lengths(report) == {"upload": (9216, None), "download": (None, None)}
+    assert report.inner_mtu_bytes == 9216
+    assert report.explanations == ()
+
+
+def test_what_fails_is_an_error_of_its_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    with pytest.raises(nm.ConnectRefusedError):
+        asyncio.run(nm.path("127.0.0.1", port=port))
+    with pytest.raises(nm.SpecError, match="no time limit"):
+        asyncio.run(nm.path("127.0.0.1", timeout_s=0))

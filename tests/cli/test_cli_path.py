@@ -37,6 +37,7 @@ def test_what_fails_is_one_line() -> None:
 
 
 @pytest.mark.network
+@pytest.mark.rates
 @pytest.mark.skipif(relay.available() is not None, reason=str(relay.available()))
 def test_a_hole_has_a_code_of_its_own() -> None:
     with Relay(delay_ms=5, hole_bytes=1450, hole_way="up") as line:

@@ -66,6 +66,7 @@ def lengths(found: nm.PathReport) -> dict[str, tuple[int | None, str | None]]:
     return {one.direction: (one.passed_bytes, one.longer) for one in found.lengths}
 
 
+@pytest.mark.rates
 @needs_relay
 def test_a_hole_each_way() -> None:
     with Relay(delay_ms=5, hole_bytes=1450, hole_way="up") as line:
@@ -79,6 +80,7 @@ def test_a_hole_each_way() -> None:
     assert found.inner_mtu_bytes == 1376
 
 
+@pytest.mark.rates
 @needs_relay
 def test_a_hole_in_jumbo_frames() -> None:
     with Relay(delay_ms=5, mtu=9000, hole_bytes=8951, hole_way="both") as line:
@@ -87,6 +89,7 @@ def test_a_hole_in_jumbo_frames() -> None:
     assert all(one.tried_bytes == 9000 for one in found.lengths)
 
 
+@pytest.mark.rates
 @needs_root
 @pytest.mark.parametrize(("narrow", "direction"), [("server", "upload"), ("client", "download")])
 def test_a_router_that_says_so(narrow: str, direction: FlowDirection) -> None:

@@ -203,7 +203,9 @@ async def _fate(
                     arrived = await _sent(sock, payload)
                 else:
                     arrived = await _answered(sock, payload)
-        except (OSError, TimeoutError):
+        except TimeoutError:
+            arrived = _arrived_unseen(sock, direction, payload)
+        except OSError:
             return "dropped"
         if not arrived:
             return "dropped"
@@ -239,6 +241,13 @@ def _uses_timestamps(sock: socket.socket) -> bool:
     """Return whether each segment carries a time stamp (tcpi_options, linux/tcp.h)."""
     head = sockopts.known_bytes(sock, socket.IPPROTO_TCP, socket.TCP_INFO, _OPTIONS_AT + 1) or b""
     return len(head) > _OPTIONS_AT and bool(head[_OPTIONS_AT] & _TCPI_OPT_TIMESTAMPS)
+
+
+def _arrived_unseen(sock: socket.socket, direction: FlowDirection, payload: int) -> bool:
+    """Return whether a packet had got through while this process was kept from running."""
+    if direction == "upload":
+        return not _unacknowledged(sock)
+    return payload > _FIRST_RCV_MSS and _in_one_piece(sock, direction, payload)
 
 
 def _in_one_piece(sock: socket.socket, direction: FlowDirection, payload: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from pathlib import Path
 
@@ -111,6 +112,24 @@ def test_another_server_tells_the_way_there_only() -> None:
     assert lengths(report) == {"upload": (9216, None), "download": (None, None)}
     assert report.inner_mtu_bytes == 9216
     assert report.explanations == ()
+
+
+@needs_relay
+def test_lost_packets_are_no_limit() -> None:
+    """A lost SYN, or a lost packet of the longest length, is tried again before it is believed."""
+    with Relay(delay_ms=2, loss=0.02) as line:
+        assert lengths(search(line)) == {"upload": (1500, None), "download": (1500, None)}
+
+
+def test_a_host_without_room_calls_nothing_dropped() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as sock:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (sock.fileno() + 60, hard))
+        try:
+            with pytest.raises(nm.HostLimitError, match="file descriptors"):
+                asyncio.run(nm.path("127.0.0.1", port=sock.getsockname()[1]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_fails_is_an_error_of_its_own() -> None:

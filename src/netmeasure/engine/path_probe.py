@@ -16,16 +16,16 @@ import fcntl
 import socket
 import struct
 import termios
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Coroutine, Sequence
+from typing import Any, Literal, NamedTuple
 
 from msgspec.structs import replace
 
 from netmeasure.clock import seconds
 from netmeasure.engine import sockopts
-from netmeasure.engine.sockets import Address, connect_one
+from netmeasure.engine.sockets import Address, Connected, connect_one
 from netmeasure.engine.tasks import all_of
-from netmeasure.errors import MeasureError
+from netmeasure.errors import ConnectError
 from netmeasure.protocol import COOKIE_BYTES, make_probe
 from netmeasure.result import FlowDirection, PathHole
 from netmeasure.spec import SocketOptions
@@ -38,9 +38,12 @@ AT_ONCE = 16
 ALONE_AT_ONCE = 96
 #: Each packet has so long, and some round trips: one that is lost by chance is sent again after 0.2
 #: s at the least, and after another 0.4 s (RFC 6298, with Linux' lower bound).
-PATIENCE_S = 0.7
+PATIENCE_S = 0.55
 ROUND_TRIPS = 3
-CONNECT_S = 1.0
+#: Further packets of a length that seems to be dropped, before it is called so.
+AGAIN = 3
+#: A connect is tried so often, each for so long. The kernel sends a lost SYN again after 1 s.
+CONNECT_S = (1.0, 1.0, 2.0)
 _POLL_S = 0.01
 #: The second where the server had closed its end before (tcp_reset(), net/ipv4/tcp_input.c).
 _RESET = (errno.ECONNRESET, errno.EPIPE)
@@ -87,15 +90,15 @@ async def find_hole(
     least = LEAST_BYTES[socket.AddressFamily(address.family)]
     if longest_bytes <= least:
         return None
-    passed, lost = 0, longest_bytes + 1
     sizes = [least, *_between(least, longest_bytes, AT_ONCE), longest_bytes]
-    while sizes:
-        passed = max(await _through(address, options, direction, sizes), default=passed)
-        lost = min((size for size in sizes if size > passed), default=lost)
-        if not passed or passed == longest_bytes:
-            return None  # not even the shortest gets through, or the longest does
-        sizes = _between(passed, lost, AT_ONCE)
-    return PathHole(direction=direction, passed_bytes=passed, lost_bytes=lost)
+    probe = _Prober(address, options, direction)
+    try:
+        passed, longer = await _search(probe, sizes, AT_ONCE, passing=("whole", "shortened"))
+    except ConnectError:
+        return None
+    if passed is None or longer is None:
+        return None
+    return PathHole(direction=direction, passed_bytes=passed, lost_bytes=passed + 1)
 
 
 async def find_lengths(
@@ -106,41 +109,60 @@ async def find_lengths(
     A kernel that learns of a limit from ICMP announces a shorter MSS from then on, which shortens
     what comes back, too. So all connections of the first round, both ways, are open before any of
     them carries data: there a direction without a limit of its own shows it.
+
+    Raises ConnectError if the server does not accept further connections, HostLimitError if this
+    host has no room for them.
     """
     least = min(LEAST_BYTES[socket.AddressFamily(address.family)], longest_bytes)
     between = _between(least, longest_bytes, ALONE_AT_ONCE)
     sizes = sorted({least, *between, longest_bytes})
     opened = asyncio.Barrier(2 * len(sizes))
-    up, down = await all_of(
-        _find_length(address, options, "upload", sizes, opened),
-        _find_length(address, options, "download", sizes, opened),
-    )
+
+    def one_way(direction: FlowDirection) -> Coroutine[Any, Any, Length]:
+        probe = _Prober(address, options, direction, opened)
+        return _search(probe, sizes, ALONE_AT_ONCE, passing=("whole",))
+
+    up, down = await all_of(one_way("upload"), one_way("download"))
     return up, down
 
 
-async def _find_length(
-    address: Address,
-    options: SocketOptions,
-    direction: FlowDirection,
-    sizes: Sequence[int],
-    opened: asyncio.Barrier | None,
+async def _search(
+    probe: _Prober, sizes: Sequence[int], at_once: int, passing: Sequence[Fate]
 ) -> Length:
+    """Return the longest packet whose fate is one of `passing`; the last of `sizes` is the longest
+    that is tried.
+
+    A length passes when a longer one does, so a chance loss is seen as such, but for one at the
+    limit: a packet that is said to be dropped there is sent again before that is believed. A length
+    whose connection was not opened is neither passed nor dropped.
+    """
     longest = sizes[-1]
-    passed, failed = 0, longest + 1
     fates: dict[int, Fate] = {}
-    while sizes:
-        found = await all_of(*(_fate(address, options, direction, size, opened) for size in sizes))
-        fates.update(zip(sizes, found, strict=True))
-        passed = max((size for size in sizes if fates[size] == "whole"), default=passed)
+    confirmed = 0
+    while True:
+        found = await all_of(*(probe.fate(size) for size in sizes))
+        probe.opened = None
+        news = [(size, fate) for size, fate in zip(sizes, found, strict=True) if fate is not None]
+        if not news or (longest in sizes and longest not in dict(news)):
+            assert probe.error is not None, "a length without a fate had no connection"
+            raise probe.error
+        for size, fate in news:
+            if fate in passing or fates.get(size) not in passing:
+                fates[size] = fate
+        passed = max((size for size, fate in fates.items() if fate in passing), default=0)
         if not passed:
             return Length(None, None)
-        failed = min((size for size in sizes if size > passed), default=failed)
-        if failed > longest:
+        failed = min((size for size in fates if size > passed), default=None)
+        if failed is None:
             return Length(passed, None)
-        sizes, opened = _between(passed, failed, ALONE_AT_ONCE), None
-    longer = fates[failed]
-    assert longer != "whole"
-    return Length(passed, longer)
+        sizes = _between(passed, failed, at_once)
+        if not sizes:
+            longer = fates[failed]
+            assert longer != "whole"
+            if longer == "shortened" or confirmed == failed:
+                return Length(passed, longer)
+            sizes, confirmed = [failed] * AGAIN, failed
+        assert failed <= longest
 
 
 def _between(passed: int, lost: int, at_once: int) -> list[int]:
@@ -149,55 +171,66 @@ def _between(passed: int, lost: int, at_once: int) -> list[int]:
     return [passed + (lost - passed) * i // (count + 1) for i in range(1, count + 1)]
 
 
-async def _through(
-    address: Address, options: SocketOptions, direction: FlowDirection, sizes: Sequence[int]
-) -> list[int]:
-    """Return those packet lengths that get through, of all that are tried at the same time."""
-    found: set[int] = set()
+class _Prober:
+    """Send packets of one direction.
 
-    async def one(size: int) -> None:
-        if await _fate(address, options, direction, size) != "dropped":
-            found.add(size)
+    Attributes:
+        opened: Packets are sent once so many connections are open; None: each at once.
+        error: Why the last connection was not opened; None: all were.
+    """
 
-    await all_of(*(one(size) for size in sizes))
-    return _with_shorter(found, sizes)
+    def __init__(
+        self,
+        address: Address,
+        options: SocketOptions,
+        direction: FlowDirection,
+        opened: asyncio.Barrier | None = None,
+    ) -> None:
+        self.opened = opened
+        self.error: ConnectError | None = None
+        self._address = address
+        self._options = options
+        self._direction = direction
 
+    async def fate(self, size: int) -> Fate | None:
+        """Return how a packet of some length got through; None: it had no connection."""
+        mss = size - _HEADERS[socket.AddressFamily(self._address.family)]
+        made = await self._connected(mss)
+        opened = self.opened
+        if made is None:
+            if opened is not None:
+                await opened.wait()
+            return None
+        with made.sock as sock:
+            sockopts.set_no_delay(sock, asked=False)
+            # as long as the server's kernel uses time stamps, as nearly all do
+            payload = mss - _TIMESTAMPS if _uses_timestamps(sock) else mss
+            if opened is not None:
+                await opened.wait()
+            return await self._sent(sock, payload, seconds(made.end_ns - made.start_ns))
 
-def _with_shorter(found: Iterable[int], sizes: Sequence[int]) -> list[int]:
-    """Add the shorter lengths. A length passes when a longer one does: a single loss is not a
-    hole."""
-    longest = max(found, default=0)
-    return [size for size in sizes if size <= longest]
+    async def _connected(self, mss: int) -> Connected | None:
+        """Return a connection with an MSS. A SYN that is lost is not a packet that is too long: it
+        is sent again, by the kernel and by further connects."""
+        plain = replace(
+            self._options,
+            mss_bytes=mss,
+            window_bytes=None,
+            congestion=None,
+            bind_port=None,
+            multipath=False,
+        )
+        for deadline_s in CONNECT_S:
+            try:
+                return await connect_one(self._address, plain, deadline_s, port_offset=0)
+            except ConnectError as exc:
+                self.error = exc
+        return None
 
-
-async def _fate(
-    address: Address,
-    options: SocketOptions,
-    direction: FlowDirection,
-    size: int,
-    opened: asyncio.Barrier | None = None,
-) -> Fate:
-    """Return how a packet of some length got through; it is sent once the others are open, too."""
-    family = socket.AddressFamily(address.family)
-    mss = size - _HEADERS[family]
-    payload = mss - _TIMESTAMPS  # as long as the server's kernel uses time stamps: nearly all do
-    plain = replace(
-        options, mss_bytes=mss, window_bytes=None, congestion=None, bind_port=None, multipath=False
-    )
-    try:
-        made = await connect_one(address, plain, CONNECT_S, port_offset=0)
-    except MeasureError:
-        if opened is not None:
-            await opened.wait()
-        return "dropped"
-    with made.sock as sock:
-        sockopts.set_no_delay(sock, asked=False)
-        if not _uses_timestamps(sock):
-            payload = mss
-        if opened is not None:
-            await opened.wait()
+    async def _sent(self, sock: socket.socket, payload: int, round_trip_s: float) -> Fate:
+        """Return how a segment of so many bytes got through."""
+        direction = self._direction
         try:
-            round_trip_s = seconds(made.end_ns - made.start_ns)
             async with asyncio.timeout(PATIENCE_S + ROUND_TRIPS * round_trip_s):
                 if direction == "upload":
                     arrived = await _sent(sock, payload)

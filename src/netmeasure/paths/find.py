@@ -36,7 +36,8 @@ async def path(
         SpecError: The target or the time is not valid.
         NameNotFoundError: There is no such name.
         PeerTimeoutError: The look-up had no answer.
-        ConnectError: No address of it accepts a connection.
+        ConnectError: No address of it accepts a connection, or none of the search's.
+        HostLimitError: This host has no room for the sockets of the search, about 200.
     """
     if not 0 < timeout_s < float("inf"):
         raise SpecError(f"{timeout_s} s is no time limit", hint="it must be more than 0")

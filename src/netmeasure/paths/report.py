@@ -41,6 +41,7 @@ class PathReport(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what was found of a path by trial over TCP. Unknown is None.
 
     Attributes:
+        protocol: What carried the probes: always "tcp". UDP datagrams may meet another limit.
         address: The server's address.
         port: The server's port.
         ip_version: 4 or 6.
@@ -53,6 +54,7 @@ class PathReport(msgspec.Struct, frozen=True, kw_only=True):
         took_ns: How long the search took, after the first connection.
     """
 
+    protocol: Literal["tcp"] = "tcp"
     address: str
     port: int
     ip_version: Literal[4, 6]

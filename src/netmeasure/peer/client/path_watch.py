@@ -9,7 +9,7 @@ from netmeasure.clock import Quiet
 from netmeasure.engine import path_probe
 from netmeasure.engine.sockets import Address, longest_packet
 from netmeasure.engine.tasks import first_of
-from netmeasure.errors import PathMtuError
+from netmeasure.errors import HostLimitError, PathMtuError
 from netmeasure.result import FlowDirection, PathHole
 from netmeasure.spec import PeerSpec, TcpSpec
 from netmeasure.workloads.base import Workload
@@ -66,10 +66,14 @@ class PathWatch:
                 return moved
 
     async def search(self, direction: FlowDirection) -> bool:
-        """Look for a hole in one direction; a few seconds at most."""
-        found = await path_probe.find_hole(
-            self._address, self._spec.options, direction, longest_packet(self._address)
-        )
+        """Look for a hole in one direction; a few seconds at most. A host without room for the
+        sockets of the search finds none: its test goes on."""
+        try:
+            found = await path_probe.find_hole(
+                self._address, self._spec.options, direction, longest_packet(self._address)
+            )
+        except HostLimitError:
+            return False
         self.hole = found or self.hole
         return found is not None
 

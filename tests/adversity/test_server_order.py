@@ -76,7 +76,7 @@ def test_a_client_that_says_that_it_leaves(
                 await peer.send(byte)
                 await peer.expect_end()
                 for sock in peer.streams:
-                    await asyncio.wait_for(drained(sock), 5)
+                    await asyncio.wait_for(drained(sock), 30)
             if step is not after_cookie:
                 await it.failed("peer_terminated")
 

@@ -94,7 +94,7 @@ def test_one_off(run: RunLoop, good: bool) -> None:
                 await nm.measure(server.address, nm.TcpSpec(timing=timing))
             except nm.PeerRefusedError:
                 assert not good
-            reason = await asyncio.wait_for(over, 5)
+            reason = await asyncio.wait_for(over, 30)
             with pytest.raises(nm.BusyError):
                 await nm.measure(server.address, nm.TcpSpec(timing=timing))
             return reason, [result.complete for result in results]
@@ -110,7 +110,7 @@ def test_idle(run: RunLoop) -> None:
             await nm.measure(server.address, nm.TcpSpec(timing=nm.Timing(duration_s=0.7)))
             assert not over.done()  # a test is no idle time, however long it takes
             since = loop.time()
-            assert await asyncio.wait_for(over, 5) == "idle"
+            assert await asyncio.wait_for(over, 30) == "idle"
             return loop.time() - since
 
     assert run(main()) > 0.3

@@ -83,7 +83,7 @@ def among_us(run: RunOnce, spec: PeerSpec) -> tuple[Watch, Watch]:
         client, server = Watch("client", spec), Watch("server", spec)
         async with nm.serve("127.0.0.1", 0, observe=lambda: server, interval_s=0.3) as running:
             await nm.measure("127.0.0.1", spec, port=running.port, observer=client)
-            await asyncio.wait_for(server.ended.wait(), 5)
+            await asyncio.wait_for(server.ended.wait(), 30)
         return client, server
 
     pair: tuple[Watch, Watch] = run(main())
@@ -181,7 +181,7 @@ def ask(run: RunOnce, watch: Watch, options: list[str]) -> dict[str, Any]:
             report: dict[str, Any] = await asyncio.to_thread(
                 iperf3.client, "127.0.0.1", server.port, *words
             )
-            await asyncio.wait_for(watch.ended.wait(), 5)
+            await asyncio.wait_for(watch.ended.wait(), 30)
             return report
 
     report: dict[str, Any] = run(main())

@@ -68,6 +68,7 @@ def test_a_broken_descriptor_is_an_error() -> None:
     assert sender.errno == errno.EDESTADDRREQ
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize(("order", "reason"), [("stop", "stopped"), ("abort", "aborted")])
 def test_a_sleeping_sender_is_told_to_leave(order: str, reason: str) -> None:
     """One datagram in 1000 s: it sleeps, and must notice."""
@@ -95,6 +96,7 @@ def test_a_sender_at_a_shut_gate_is_told_to_leave(order: str, reason: str) -> No
     assert sender.first_ns is None
 
 
+@pytest.mark.rates
 def test_an_idle_receiver_is_told_to_stop() -> None:
     with pair() as (_, far):
         group = Group()
@@ -107,6 +109,7 @@ def test_an_idle_receiver_is_told_to_stop() -> None:
     assert receiver.first_ns is None
 
 
+@pytest.mark.rates
 def test_shutdown_wakes_an_aborted_receiver_at_once() -> None:
     def once() -> None:
         with pair() as (near, far):

@@ -157,7 +157,7 @@ def test_iperf3_measures_against_our_server(
                 iperf3.client, *where, *case.arguments, network=network
             )
             took_s = time.monotonic() - start
-            return report, await asyncio.wait_for(ended, 5), took_s
+            return report, await asyncio.wait_for(ended, 30), took_s
 
     report, result, took_s = run_once(main())
 
@@ -189,7 +189,7 @@ def test_our_client_measures_against_an_iperf3_server(
 
     with iperf3.server(network, one_off=True, args=("-J",)) as server:
         result, took_s = run_once(main(server.port))
-        server.process.wait(timeout=5)
+        server.process.wait(timeout=30)
         report = json.loads(server.output)
 
     assert "error" not in report

@@ -319,7 +319,7 @@ def test_the_summary_is_inflated_when_the_client_dies(
                 await asyncio.to_thread(skip_to, client, FIRST_SECOND)
                 await asyncio.sleep(0.5)
                 client.send_signal(signal.SIGKILL)
-                return await asyncio.wait_for(ended, 5)
+                return await asyncio.wait_for(ended, 30)
 
     result = run_once(main())
     assert not result.complete

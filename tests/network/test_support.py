@@ -75,7 +75,7 @@ def joined(network: netns.NamespacePair, stack: ExitStack) -> tuple[socket.socke
     """A TCP connection between the sides: the client's socket and the server's."""
     listening = stack.enter_context(listener(network, network.server.address))
     with network.enter("client"):
-        client = stack.enter_context(socket.create_connection(listening.getsockname(), timeout=5))
+        client = stack.enter_context(socket.create_connection(listening.getsockname(), timeout=30))
     server = stack.enter_context(listening.accept()[0])
     server.settimeout(5)
     return client, server
@@ -161,7 +161,7 @@ class TestNetwork:
             host = network.server.address if family == 4 else network.server.address6
             with listener(network, host) as listening, network.enter("client"):
                 start = time.monotonic()
-                socket.create_connection(listening.getsockname()[:2], timeout=5).close()
+                socket.create_connection(listening.getsockname()[:2], timeout=30).close()
                 assert time.monotonic() - start < 0.1
 
     @pytest.mark.parametrize("family", [4, 6])
@@ -207,7 +207,7 @@ class TestNetwork:
             with network.enter("server"):
                 entered.append(namespace())
                 inside.set()
-                assert checked.wait(5)
+                assert checked.wait(30)
             left.append(namespace())
 
         home = namespace()
@@ -217,7 +217,7 @@ class TestNetwork:
         with Network() as network:
             worker = threading.Thread(target=work)
             worker.start()
-            assert inside.wait(5)
+            assert inside.wait(30)
             assert namespace() == home
             checked.set()
             worker.join()
@@ -318,7 +318,7 @@ class TestRelay:
             line.enter("client"),
         ):
             start = time.monotonic()
-            with socket.create_connection(listening.getsockname(), timeout=5):
+            with socket.create_connection(listening.getsockname(), timeout=30):
                 took_s = time.monotonic() - start
                 listening.accept()[0].close()
         assert 0.050 <= took_s < 0.060
@@ -439,7 +439,7 @@ class TestIperf3:
     def test_a_one_off_server_ends_after_its_test(self) -> None:
         with iperf3.server(one_off=True) as server:
             iperf3.client("127.0.0.1", server.port, "-n", "1M")
-            assert server.process.wait(timeout=5) == 0
+            assert server.process.wait(timeout=30) == 0
             assert "Accepted connection" in server.output
 
 
@@ -452,7 +452,7 @@ def through() -> Iterator[tuple[Proxy, socket.socket, socket.socket]]:
     with (
         socket.create_server(("127.0.0.1", 0)) as target,
         Proxy(target.getsockname()) as proxy,
-        socket.create_connection(proxy.address, timeout=5) as client,
+        socket.create_connection(proxy.address, timeout=30) as client,
         target.accept()[0] as server,
     ):
         server.settimeout(5)
@@ -566,7 +566,7 @@ class TestProxy:
             nowhere = target.getsockname()
         with (
             Proxy(nowhere) as proxy,
-            socket.create_connection(proxy.address, timeout=5) as client,
+            socket.create_connection(proxy.address, timeout=30) as client,
             pytest.raises(ConnectionResetError),
         ):
             client.recv(1)
@@ -577,7 +577,7 @@ class TestProxy:
             target = stack.enter_context(listener(network, network.server.address))
             with network.enter("client"):
                 proxy = stack.enter_context(Proxy(target.getsockname()))
-                client = stack.enter_context(socket.create_connection(proxy.address, timeout=5))
+                client = stack.enter_context(socket.create_connection(proxy.address, timeout=30))
             target.accept()[0].close()
             assert client.recv(1) == b""
 

@@ -147,7 +147,7 @@ def test_a_plain_iperf3_server_is_told_when_both_directions_are_known(
     )
     with iperf3.server(network, one_off=True) as plain:
         result = measured(here, network, spec, plain.port)
-        assert plain.process.wait(timeout=5) == 0
+        assert plain.process.wait(timeout=30) == 0
     # acknowledgements of the other direction take their share of the link
     check_ended_itself(result, network.payload_ceiling_bps(RATE))
     assert not result.peer_extended

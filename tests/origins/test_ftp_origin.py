@@ -558,6 +558,7 @@ def test_twenty_clients_at_a_time(run: RunLoop) -> None:
     run(scenario())
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("command", ["", "RETR 1G.dat", "STOR x"], ids=["idle", "down", "up"])
 def test_the_end_comes_within_a_second(run: RunLoop, command: str) -> None:
     async def scenario() -> None:

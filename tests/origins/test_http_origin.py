@@ -523,6 +523,7 @@ def test_wrk_has_no_errors(run: RunLoop, name: str) -> None:
     run(scenario())
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize(
     "request_text",
     [

@@ -192,7 +192,7 @@ class Relay(NamespacePair):
             try:
                 overruns = self._overruns()
                 process.terminate()
-                told, _ = process.communicate(timeout=5)
+                told, _ = process.communicate(timeout=30)
             finally:
                 process.kill()
         if process.returncode == 0:

@@ -119,7 +119,7 @@ def _serving(
         finally:
             process.terminate()
             try:
-                process.wait(5)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

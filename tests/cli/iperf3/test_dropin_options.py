@@ -111,4 +111,4 @@ def test_what_a_server_does_not_grant(limit: str, asked: str, sentence: str) -> 
         ran = subprocess.run((*OURS, *words), capture_output=True, text=True, timeout=30)
         assert ran.returncode == 1
         assert ran.stderr.startswith(f"iperf3: error - {sentence}")
-        assert census.settle(lambda: f"iperf3: error - {sentence}" in running.output, 5)
+        assert census.settle(lambda: f"iperf3: error - {sentence}" in running.output, 30)

@@ -208,7 +208,7 @@ class Doorkeeper:
 
 
 def _device(sock: socket.socket) -> bytes:
-    """Return the interface that a socket is bound to, empty if to none."""
+    """Return the name of the interface that a socket is bound to; empty if there is none."""
     return known_bytes(sock, socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) or b""
 
 

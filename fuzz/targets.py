@@ -31,7 +31,7 @@ from netmeasure.protocol.ranges import check_parameters
 from netmeasure.protocol.states import Side, State
 from netmeasure.report.text import print_report
 from netmeasure.result import Result
-from netmeasure.transfers.ftp import _port
+from netmeasure.transfers.ftp_data import passive_port
 
 Target = Callable[[bytes], None]
 TARGETS: dict[str, Target] = {}
@@ -271,8 +271,8 @@ def ftp_reply(data: bytes) -> None:
     except _CAUGHT:
         return
     steps: tuple[Callable[[str], Any], ...] = (
-        lambda line: _port(client.parse_epsv_response(line)),
-        lambda line: _port(client.parse_pasv_response(line)),
+        lambda line: passive_port(client.parse_epsv_response(line)),
+        lambda line: passive_port(client.parse_pasv_response(line)),
         lambda line: int(line.strip()),
     )
     for step in steps:

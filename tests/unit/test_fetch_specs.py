@@ -17,7 +17,8 @@ from netmeasure.result import Spread
 from netmeasure.spec import parse_pin
 from netmeasure.spec.target import is_url
 from netmeasure.text import QUOTED_CHARACTERS
-from netmeasure.transfers.fetch import _shares, _without_secrets
+from netmeasure.transfers.fetch import _shares
+from netmeasure.transfers.outcome import without_secrets
 from netmeasure.transfers.reach import plain_words, public_url
 
 BYTES = nm.Timing(total_bytes=5)
@@ -205,7 +206,7 @@ def test_what_is_no_range(text: str) -> None:
 def test_what_is_kept_of_secrets() -> None:
     headers = ("Authorization: Bearer pssst", "cookie : pssst", "X-Good: shown")
     url = "http://anna:pssst@h:1/x?y"
-    clean = _without_secrets(nm.HttpSpec(url=url, user="u", password="pssst", headers=headers))
+    clean = without_secrets(nm.HttpSpec(url=url, user="u", password="pssst", headers=headers))
     assert isinstance(clean, nm.HttpSpec)
     assert "pssst" not in str(clean)
     assert (clean.url, clean.user) == ("http://h:1/x?y", "u")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure.transfers import fetch
+from netmeasure.transfers import outcome
 from support import certificates
 from support.ftp import Answer, Ftp, closes, resets, silent
 from support.scripted import GoneError, Peer, Scripted, deaf, nobody
@@ -313,7 +313,7 @@ def test_a_data_connection_that_stalls(run: RunLoop) -> None:
 
 def test_a_data_connection_that_is_reset(run: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken transfer is reported as well, and each of its bytes by the way it really came."""
-    monkeypatch.setattr(fetch, "NOTED_BYTES", 0)
+    monkeypatch.setattr(outcome, "NOTED_BYTES", 0)
     error = failed(run, Ftp(1_000_000, data=breaks))
     assert type(error) is nm.StreamError
     assert error.phase == "data"

@@ -1,4 +1,4 @@
-"""Run a measurement by URL: its streams, repeats and limits, and its Result."""
+"""Run a measurement by URL: its streams, their repeated transfers, and its limits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine import loading
 from netmeasure.engine.phases import PhaseLog
@@ -18,20 +16,21 @@ from netmeasure.engine.tasks import cancel_and_wait, first_of
 from netmeasure.engine.threads import in_thread
 from netmeasure.engine.watch import Watch
 from netmeasure.errors import PeerTimeoutError, StreamError
-from netmeasure.measurement.autostop import AutoStopper, ending_notes
-from netmeasure.measurement.flows import Measured, build_flows
+from netmeasure.measurement.autostop import AutoStopper
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import client_role
 from netmeasure.measurement.side_report import own_report
-from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport, StreamReport
-from netmeasure.spec import SECRET_HEADERS, FetchSpec, HttpSpec
+from netmeasure.result import ErrorRecord, Interval, Result
+from netmeasure.spec import FetchSpec, HttpSpec
+from netmeasure.transfers.outcome import Outcome, build_result
+from netmeasure.transfers.plan import TransferPlan
 from netmeasure.transfers.reach import public_url, tls_context
-from netmeasure.transfers.transfer import TransferPlan, TransferStream, TransferWorkload
+from netmeasure.transfers.stream import TransferStream
+from netmeasure.transfers.workload import TransferWorkload
 
-#: The steps of so many transfers of a stream are kept one by one; of all, their distribution.
+#: The steps of a stream's first transfers are kept, up to this number; of later ones only how long
+#: set-up took.
 LOGGED_TRANSFERS = 20
-#: Bytes that passed through Python are worth a note from here on.
-NOTED_BYTES = 10 * 1024 * 1024
 POLL_S = 0.25
 #: How long a stream may take to stop.
 STOP_S = 5.0
@@ -74,10 +73,10 @@ class Fetch:
         return self._workload.first_ns is not None
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
-        """Run all transfers, until their own end, the time, the limit or the user ends them."""
-        # reading certificates takes its time, and is no part of a set-up: of this run or another's
+        """Run all transfers, until they are complete or the time, a limit or the user ends them."""
+        # certificates are read in a thread, before any clock starts: that belongs to no set-up
         tls = await in_thread(lambda: tls_context(self.spec)) if _wants_tls(self.spec) else None
-        self._client = _speaker(self.spec, self._workload, tls)
+        self._client = _client_maker(self.spec, self._workload, tls)
         if self.spec.timing.baseline_s:
             await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
         async with self._resources.running():
@@ -113,10 +112,10 @@ class Fetch:
                 task.result()
 
     async def _wind_up(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Wind up the run: let native loops end in good order, and cancel downloads that have
-        none."""
+        """Let native loops end in good order, and cancel the downloads in which none is
+        running."""
         for task, stream in zip(tasks, self._workload.streams, strict=True):
-            if not stream.draining and self.spec.direction == "download":
+            if not stream.native.running and self.spec.direction == "download":
                 task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S + self.spec.deadlines.drain_s):
@@ -151,8 +150,8 @@ class Fetch:
             await client.close()
 
     async def _time_over(self) -> None:
-        """Return when the measured time is over, counted from the first byte; where transfers are
-        complete without one, since the first of them."""
+        """Wait until the measured time is over. It counts from the first byte; if transfers are
+        complete and none had a byte, from the first of them."""
         limit_s = self.spec.limit_s
         if limit_s is None:
             await asyncio.Event().wait()
@@ -171,7 +170,8 @@ class Fetch:
         await self.stop.wait()
 
     async def _stall(self) -> None:
-        """Raise when no byte has moved for too long; steps of set-up have their own deadlines."""
+        """Raise PeerTimeoutError if no byte moves for too long within a body. The steps of set-up
+        have their own deadlines."""
         limit_s = self.spec.deadlines.stall_s
         quiet, attempts = Quiet(limit_s), -1
         while True:
@@ -209,51 +209,16 @@ class Fetch:
 
     def result(self, started_at: str, error: ErrorRecord | None) -> Result:
         """Return the Result; call after `leave`."""
-        client = own_report(self._workload, self._resources)
-        streams, origin = client.streams, self._workload.origin_ns
-        directions = (self.spec.direction,) * self.spec.streams
-        auto_stop = self._auto_stop.outcome(stopped=self.stop.is_set() or error is not None)
-        flows = build_flows(
-            Measured(
-                self.spec,
-                directions,
-                client,
-                SideReport(),
-                None if origin is None else origin - self._phases.origin_ns,
-                ids=[stream.id for stream in self._workload.streams],
-                counted_ns=auto_stop.counted_ns if auto_stop else None,
-            )
+        stopped = self.stop.is_set()
+        outcome = Outcome(
+            self.spec,
+            self._workload,
+            self._phases,
+            own_report(self._workload, self._resources),
+            self._auto_stop.outcome(stopped=stopped or error is not None),
+            stopped,
         )
-        return Result(
-            spec=_without_secrets(self.spec),
-            complete=error is None,
-            error=error,
-            started_at=started_at,
-            target=public_url(self.spec.url),
-            setup=self._phases.collected(
-                flows[0].averages.set_up_ns if flows else None, _first_stream(streams)
-            ),
-            flows=flows,
-            client=client,
-            server=SideReport(host=Host(program=_server_name(streams))),
-            auto_stop=auto_stop,
-            notes=(*self._notes(streams), *ending_notes(auto_stop)),
-        )
-
-    def _notes(self, streams: tuple[StreamReport, ...]) -> list[str]:
-        notes: list[str] = []
-        total = sum(s.bytes or 0 for s in streams)
-        slow = sum(stream.library_bytes for stream in self._workload.streams)
-        if slow > NOTED_BYTES:
-            notes.append(
-                f"{slow} of {total} bytes passed through Python, not through the native loops: what"
-                " limited them may be that, not the network"
-            )
-        if self.spec.insecure:
-            notes.append("the server's certificate was not checked")
-        if self.stop.is_set():
-            notes.append("stopped early by the user")
-        return notes
+        return build_result(outcome, started_at, error)
 
 
 class _Client(Protocol):
@@ -263,11 +228,11 @@ class _Client(Protocol):
     async def close(self) -> None: ...
 
 
-def _speaker(
+def _client_maker(
     spec: FetchSpec, workload: TransferWorkload, tls: ssl.SSLContext | None
 ) -> Callable[[TransferStream], _Client]:
-    """Return what makes a stream's client. Its library has been loaded meanwhile (`Fetch.load`) and
-    not with the package, for other kinds of test do not need it."""
+    """Return the function that makes a stream's client. The client's module loads a big library,
+    which other kinds of test do not need: `Fetch.load` begins that early, in a thread."""
     if isinstance(spec, HttpSpec):
         from netmeasure.transfers.http import HttpClient
 
@@ -278,7 +243,7 @@ def _speaker(
 
 
 def _module(spec: FetchSpec) -> str:
-    """Return the name of the module that speaks the protocol of a specification."""
+    """Return the name of the module of a specification's protocol."""
     return f"{__package__}.{'http' if isinstance(spec, HttpSpec) else 'ftp'}"
 
 
@@ -287,30 +252,7 @@ def _wants_tls(spec: FetchSpec) -> bool:
 
 
 def _shares(total: int | None, streams: int) -> list[int | None]:
-    """Return what each stream is to move, so that the sum is exact."""
+    """Return each stream's share of a total, to the byte; None without a total."""
     if total is None:
         return [None] * streams
     return [total // streams + (index < total % streams) for index in range(streams)]
-
-
-def _first_stream(streams: tuple[StreamReport, ...]) -> str | None:
-    """Return the name of the stream whose first byte was the run's first."""
-    begun = [(s.series.origin_ns, s.id) for s in streams if s.series is not None]
-    return f"stream {min(begun)[1]}" if begun else None
-
-
-def _server_name(streams: tuple[StreamReport, ...]) -> str | None:
-    return next((s.transfer.server for s in streams if s.transfer and s.transfer.server), None)
-
-
-def _without_secrets(spec: FetchSpec) -> FetchSpec:
-    """Return the specification without secrets, fit to be saved."""
-    clean = replace(spec, url=public_url(spec.url), password=None)
-    if isinstance(clean, HttpSpec):
-        headers = tuple(
-            f"{name}: (not kept)" if name.strip().lower() in SECRET_HEADERS else header
-            for header in clean.headers
-            for name in [header.partition(":")[0]]
-        )
-        clean = replace(clean, headers=headers)
-    return clean

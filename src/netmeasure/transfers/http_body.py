@@ -1,8 +1,10 @@
-"""Send the body of an HTTP upload by the native loop, on the transport's own connection."""
+"""Send the body of an HTTP upload: by the native loop on a plain connection, else through the
+library."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from aiohttp import payload
@@ -11,14 +13,21 @@ from aiohttp.abc import AbstractStreamWriter
 from netmeasure.engine import handover
 from netmeasure.engine.payload import random_bytes
 from netmeasure.engine.tasks import cancel_and_wait
-from netmeasure.transfers.transfer import TransferStream, TransferWorkload
+from netmeasure.transfers import library
+from netmeasure.transfers.native import Chunk
+from netmeasure.transfers.stream import TransferStream
+from netmeasure.transfers.workload import TransferWorkload
 
-#: A chunk of a chunked body as long as a send, so that the native loop sends chunks by itself.
 _CHUNK_END = b"\r\n"
 
 
 class Body(payload.Payload):
-    """Send a body by the native loop, on the transport's own connection."""
+    """Send `limit` random bytes, or chunks of them until the stream is stopped.
+
+    Attributes:
+        over: Set when nothing more is sent.
+        complete: Whether everything that was announced has been sent.
+    """
 
     def __init__(
         self, stream: TransferStream, workload: TransferWorkload, limit: int | None
@@ -27,9 +36,8 @@ class Body(payload.Payload):
         self._stream = stream
         self._workload = workload
         self._limit = limit
-        self.over = asyncio.Event()
         self._sending: asyncio.Future[None] | None = None
-        #: everything that was announced has been sent
+        self.over = asyncio.Event()
         self.complete = False
 
     @property
@@ -37,7 +45,7 @@ class Body(payload.Payload):
         return self._limit
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return "<bytes without a meaning>"
+        return "<random bytes>"
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
@@ -50,61 +58,59 @@ class Body(payload.Payload):
             transport: Any = getattr(writer, "transport", None)
             if transport is None:
                 return
-            native = transport.get_extra_info("ssl_object") is None
-            # asyncio's TLS pauses at a limit, not above it: with 0 it would never go on
-            transport.set_write_buffer_limits(0 if native else 1, 0)
+            library.flush_each_write(transport)
             await writer.drain()  # the native loop must not overtake the head
-            self._workload.begin(self._stream)
-            sends = self._natively(transport) if native else self._through_library(writer)
+            self._workload.begin_body(self._stream)
+            plain = transport.get_extra_info("ssl_object") is None
+            sends = self._send_natively(transport) if plain else self._send_through_library(writer)
             self._sending = asyncio.ensure_future(sends)
             self._sending.add_done_callback(lambda _: self.over.set())
-            # the library cancels its writer when the answer is there, before we may have seen the
-            # last acknowledgements
+            # the library cancels its writer when the answer has come, perhaps before we have seen
+            # the last acknowledgements
             await asyncio.shield(self._sending)
         finally:
             if self._sending is None:
                 self.over.set()
 
     async def end(self) -> None:
-        """End the body: nothing is sent any more when this returns."""
-        self._stream.abort_running()
+        """End the body: nothing more is sent when this returns."""
+        self._stream.native.abort()
         if self._sending is not None:
             await cancel_and_wait(self._sending)
 
-    async def _natively(self, transport: Any) -> None:
-        stream = self._stream
+    async def _send_natively(self, transport: Any) -> None:
         with handover.share(transport) as sock:
-            if self._limit is not None:
-                loop = await stream.send(sock, limit=self._limit, half_close=False)
+            if self._limit is None:
+                await self._send_chunks(sock, transport)
+            else:
+                loop = await self._stream.native.send(sock, self._limit, half_close=False)
                 self.complete = loop.bytes >= self._limit
-                return
-            chunk, data = _chunk(stream.plan.block_bytes)
-            before = stream.loop.bytes
-            loop = await stream.send(
-                sock, limit=None, half_close=False, block=chunk, payload_bytes=data
-            )
-            if loop.reason == "stopped":
-                rest = -loop.bytes % len(chunk)
-                if rest:
-                    transport.write(chunk[-rest:])
-                stream.count_rest(-(-loop.bytes // len(chunk)) * data - stream.loop.bytes + before)
-                self.complete = True
 
-    async def _through_library(self, writer: AbstractStreamWriter) -> None:
-        size = self._stream.plan.block_bytes
-        block = random_bytes(size)
-        left = self._limit
-        while not self._stream.stopping and left != 0:
-            piece = block if left is None else block[: min(left, size)]
+    async def _send_chunks(self, sock: socket.socket, transport: Any) -> None:
+        """Send chunks until stopped, and complete the one in which that was."""
+        stream = self._stream
+        chunk = _chunk(stream.plan.block_bytes)
+        size = len(chunk.block)
+        before = stream.loop.bytes
+        loop = await stream.native.send_chunks(sock, chunk)
+        if loop.reason == "stopped":
+            rest = -loop.bytes % size
+            if rest:
+                transport.write(chunk.block[-rest:])
+            chunks = -(-loop.bytes // size)
+            stream.count_rest(chunks * chunk.data_bytes - (stream.loop.bytes - before))
+            self.complete = True
+
+    async def _send_through_library(self, writer: AbstractStreamWriter) -> None:
+        async def write(piece: bytes) -> None:
             await writer.write(piece)
             await writer.drain()
-            self._stream.count(len(piece))
-            left = None if left is None else left - len(piece)
-        self.complete = not left
+
+        self.complete = await library.send(self._stream, write, self._limit)
 
 
-def _chunk(size: int) -> tuple[bytes, int]:
-    """Return a chunk of a chunked body (RFC 9112 7.1) that takes `size` bytes with its frame, or a
-    few less; and how many of them are data."""
+def _chunk(size: int) -> Chunk:
+    """Return a chunk of a chunked body (RFC 9112 section 7.1) that takes `size` bytes with its
+    framing, or a few less. It is as long as one send, so that the native loop sends whole ones."""
     data = size - len(f"{size:x}") - 2 * len(_CHUNK_END)
-    return f"{data:x}".encode() + _CHUNK_END + random_bytes(data) + _CHUNK_END, data
+    return Chunk(f"{data:x}".encode() + _CHUNK_END + random_bytes(data) + _CHUNK_END, data)

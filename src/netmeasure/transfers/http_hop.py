@@ -1,5 +1,4 @@
-"""Open one HTTP connection ourselves, and give it to an aiohttp session of its own, each step
-timed."""
+"""Give a connection that we opened to an aiohttp session of its own, and time each step."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -30,7 +29,7 @@ from netmeasure.errors import (
 from netmeasure.transfers.reach import Reached, no_tls, plain_words, public_url
 
 PORTS = {"http": 80, "https": 443}
-#: Answers before the one that counts, such as 100 Continue and 103 Early Hints.
+#: Interim answers that are read before the final one, such as 100 Continue and 103 Early Hints.
 MAX_INTERIM = 100
 #: The first bytes of an alert of TLS (RFC 8446 section 5.1), as the library's message shows them.
 _ALERT = r"\x15\x03"
@@ -50,7 +49,7 @@ class Hop:
         tls: ssl.SSLContext | None,
     ) -> None:
         self.url = url
-        self._url = public_url(url)  # the library would make credentials of its own of the rest
+        self._url = public_url(url)  # from a password in it the library would make a header
         self._proxy = proxy
         made = reached.made
         self._made = made
@@ -68,10 +67,10 @@ class Hop:
             ssl=True if tls is None else tls,
             limit=1,
         )
-        #: it has served a transfer before
+        #: whether it has served a transfer before
         self.reused = False
         self._response: Response | None = None
-        #: connected, and TLS is agreed upon where it is wanted
+        #: whether it is connected, and the TLS handshake, if any, is over
         self._ready = False
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -112,7 +111,7 @@ class Hop:
         phases: PhaseLog,
         body: payload.Payload | None = None,
     ) -> Response:
-        """Ask, and wait for the head of the answer. Raises MeasureError."""
+        """Send a request, and return the head of the answer. Raises MeasureError."""
         began = now_ns()
         fresh = self._fresh is not None
         async with self._explained(deadline_s):
@@ -146,16 +145,16 @@ class Hop:
 
     @property
     def watched(self) -> Watched | None:
-        """Return what is seen of the connection until its payload flows."""
+        """Return what is seen of the connection's arrivals until payload flows."""
         return self._reached.watched
 
     def unwatch(self) -> None:
-        """Stop looking at the connection."""
+        """Stop watching the connection."""
         self._reached.unwatch()
 
     @property
     def _step(self) -> str:
-        """Return what the server has not done yet."""
+        """Return the phase that the server has not completed yet."""
         return "request" if self._ready or self.url.startswith("http:") else "tls"
 
     @asynccontextmanager
@@ -186,10 +185,10 @@ class Hop:
                 phase=self._step,
                 hint=_CLOSED if self.url.startswith("http:") else _CLOSED_TLS,
             ) from None
-        except aiohttp.ClientError as exc:
-            _other(exc, where)
-        except ValueError as exc:
-            _other(exc, where)
+        except (aiohttp.ClientError, ValueError) as exc:
+            raise MeasureError(
+                f"the request to {where} failed: {words(exc)}", phase="request"
+            ) from None
 
     def transport(self, response: aiohttp.ClientResponse) -> Any:
         """Return the transport under a response whose body is still to come; None where the body
@@ -217,12 +216,8 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
 
 
-def _other(exc: Exception, where: str) -> NoReturn:
-    raise MeasureError(f"the request to {where} failed: {words(exc)}", phase="request") from None
-
-
 class Response(aiohttp.ClientResponse):
-    """Keep an answer's TLS parameters, also after its connection was closed."""
+    """Keep an answer's TLS session after its connection has been closed."""
 
     tls: ssl.SSLObject | None = None
 
@@ -238,8 +233,7 @@ class Response(aiohttp.ClientResponse):
 
 @contextmanager
 def _few_interim(protocol: ResponseHandler) -> Iterator[None]:
-    """Let a server send at most MAX_INTERIM answers before the one that counts, such as 100
-    Continue: the library takes any number of them."""
+    """Let a server send at most MAX_INTERIM interim answers: the library takes any number."""
     read, count = protocol.read, 0
 
     async def bounded() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
@@ -260,7 +254,7 @@ def _few_interim(protocol: ResponseHandler) -> Iterator[None]:
 
 
 class _Known(AbstractResolver):
-    """Resolve every name to one address: the one that we are connected to."""
+    """Resolve every name to the address that the socket is connected to."""
 
     def __init__(self, address: sockets.Address) -> None:
         self._address = address
@@ -282,7 +276,7 @@ class _Known(AbstractResolver):
 
 
 def words(exc: BaseException) -> str:
-    """Return the message of a library's exception, in one line."""
+    """Return an exception's message in one line; of a refused certificate, the reason."""
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         exc = exc.certificate_error
     return plain_words(exc)

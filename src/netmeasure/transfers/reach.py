@@ -1,4 +1,4 @@
-"""Connect to a URL's host, each step timed: the part that HTTP and FTP have in common."""
+"""Connect to a URL's host and time each step: the part that HTTP and FTP have in common."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from netmeasure.errors import TlsError
 from netmeasure.spec import FetchSpec, parse_pin
 from netmeasure.text import quoted
 
-#: What OpenSSL calls bytes that are no TLS.
+#: OpenSSL's names for an answer that is not TLS.
 _PLAIN_TEXT = ("wrong_version_number", "wrong version number", "http_request", "record layer")
 
 
 class Reached(NamedTuple):
-    """Hold a new connection, and what is seen of it until its payload flows."""
+    """Hold a new connection, and what is seen of its arrivals until payload flows."""
 
     made: sockets.Connected
     watched: Watched | None
 
     def unwatch(self) -> None:
-        """Stop looking at the connection; calling it again does nothing."""
+        """Stop watching the connection; calling this again does nothing."""
         if self.watched is not None:
             self.watched.remove()
 
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the connection."""
         self.unwatch()
         self.made.sock.close()
 
 
 class Reach:
-    """Connect for stream number `index`, as its specification requires."""
+    """Connect for one stream, as the specification requires.
+
+    `index` is the stream's number, from 0. `connection` is its name in the phases of set-up.
+    """
 
     def __init__(self, spec: FetchSpec, index: int) -> None:
         self.connection = f"stream {index + 1}"
@@ -47,8 +49,8 @@ class Reach:
     async def connect(
         self, host: str, port: int, phases: PhaseLog, connection: str | None = None
     ) -> Reached:
-        """Look the name up (or take its pin), and connect to the first address that answers. Raises
-        MeasureError."""
+        """Look the name up, or take the address that it is pinned to, and connect to the first
+        address that answers. Raises MeasureError."""
         spec, name = self._spec, connection or self.connection
         pinned = self._pins.get((host.lower(), port))
         addresses = await phases.looked_up(
@@ -78,8 +80,7 @@ class Reach:
 
 
 def tls_context(spec: FetchSpec) -> ssl.SSLContext:
-    """Return what TLS connections of a run are made with. Raises TlsError for a CA file that is
-    none."""
+    """Return the TLS settings of a run. Raises TlsError if the CA file can't be used."""
     try:
         context = ssl.create_default_context(cafile=spec.ca_file)
     except (OSError, ssl.SSLError) as exc:
@@ -91,7 +92,7 @@ def tls_context(spec: FetchSpec) -> ssl.SSLContext:
 
 
 def no_tls(where: str, exc: BaseException) -> TlsError:
-    """Return the error for a TLS session that did not come about, with what to do."""
+    """Return the error for a TLS handshake that failed, with what to do."""
     said, hint = plain_words(exc), None
     if any(name in str(exc).lower() for name in _PLAIN_TEXT):
         said, hint = "it answers in plain text", "write http:// or ftp:// instead of https or ftps"
@@ -107,8 +108,8 @@ def public_url(url: str) -> str:
 
 
 def plain_words(exc: BaseException) -> str:
-    """Return what an exception of a library says, in one line, and not all that a server may have
-    made it say; of a certificate, what is wrong with it."""
+    """Return an exception's message in one line: what the system says, or what is wrong with a
+    certificate. A text that comes from the server is cut and made harmless."""
     verify = getattr(exc, "verify_message", None)
     text = verify or getattr(exc, "strerror", None) or getattr(exc, "message", None) or str(exc)
     return quoted(str(text)) or type(exc).__name__

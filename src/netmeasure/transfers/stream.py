@@ -1,0 +1,209 @@
+"""Keep one stream of a run by URL: its transfers one after the other, counted in one series.
+
+Plain bodies are moved by native loops, all others by a library. Both are counted in the same tally,
+and the report is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from contextlib import suppress
+
+import msgspec
+
+from netmeasure import analysis
+from netmeasure._fast.worker import Stream, Tally
+from netmeasure.clock import now_ns
+from netmeasure.engine import sockets, sockopts, tcpinfo
+from netmeasure.result import Role, SocketFacts, Spread, StreamReport, TcpInfo, Transfer
+from netmeasure.transfers.first_byte import FirstByte
+from netmeasure.transfers.native import NativeLoops
+from netmeasure.transfers.plan import TransferPlan
+from netmeasure.workloads.base import relative, stream_report
+
+
+class TransferStream:
+    """Count the bodies of one stream, and describe its transfers.
+
+    Attributes:
+        stopped: Set when the run ends for this stream: what is under way stops in good order.
+        in_body: Whether a transfer is between the head of its body and its end, so that bytes are
+            expected to move.
+        set_ups_ns: For each complete transfer, how long it took from its first step to its first
+            body byte.
+    """
+
+    def __init__(self, stream_id: int, role: Role, plan: TransferPlan) -> None:
+        self.id = stream_id
+        self.role: Role = role
+        self.plan = plan
+        self.first_byte = FirstByte()
+        self.native = NativeLoops(f"netmeasure-{role}-{stream_id}", plan, self.first_byte)
+        self.stopped = asyncio.Event()
+        self.in_body = False
+        self.set_ups_ns: list[int] = []
+        self.library_bytes = 0
+        self.syn_retransmits: int | None = None
+        self.facts: SocketFacts | None = None
+        self.transfer: Transfer | None = None
+
+    @property
+    def loop(self) -> Tally:
+        """Return the sum of what has been moved by native loops that have ended and by a
+        library."""
+        return self.native.tally
+
+    # ---- counting --------------------------------------------------------------------------------
+
+    @property
+    def moved_bytes(self) -> int:
+        """Return the bytes received, or acknowledged where this stream sends."""
+        return self.native.acked_bytes if self.role == "sender" else self.native.received_bytes
+
+    def counted_until(self, moment_ns: int) -> int:
+        return self.native.counted_until(moment_ns)
+
+    @property
+    def first_ns(self) -> int | None:
+        return self.native.first_ns
+
+    @property
+    def last_ns(self) -> int | None:
+        return self.native.last_ns
+
+    def so_far(self, origin_ns: int) -> StreamReport:
+        """Return what an analysis needs, while the transfer goes on."""
+        parts = [relative(part, origin_ns) for part in self.native.series()]
+        return StreamReport(
+            id=self.id,
+            role=self.role,
+            series=analysis.series.total([part for part in parts if part is not None]),
+            tcp_info=self.native.tcp_info(origin_ns),
+        )
+
+    def count(self, count: int) -> None:
+        """Count bytes that a library has just received, or sent and flushed."""
+        self.library_bytes += count
+        self._add(count)
+
+    def count_rest(self, count: int) -> None:
+        """Count the last bytes of a native transfer, which a library has completed."""
+        self.native.moved_bytes += count
+        self._add(count)
+
+    def _add(self, count: int) -> None:
+        if count:
+            moment = now_ns()
+            self.loop.add(count, moment)
+            self.first_byte.counted_by_library(moment)
+
+    # ---- the transfer under way ------------------------------------------------------------------
+
+    def note_socket(self, sock: socket.socket, syn_retransmits: int | None) -> None:
+        """Note which options the socket of the body really has, while it is open."""
+        remote = None
+        with suppress(OSError):  # the peer has reset it already: the next step will say so
+            remote = sockets.address_text(sock.getpeername())
+        self.facts = SocketFacts(
+            local=sockets.address_text(sock.getsockname()),
+            remote=remote,
+            congestion=sockopts.congestion(sock),
+            mss_bytes=sockopts.known(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+            sndbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_SNDBUF),
+            rcvbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF),
+            no_delay=sockopts.no_delay(sock),
+            pmtu_bytes=sockets.path_mtu(sock),
+        )
+        if syn_retransmits is not None:
+            self.syn_retransmits = (self.syn_retransmits or 0) + syn_retransmits
+
+    def note_transfer(self, transfer: Transfer, tls: ssl.SSLObject | None) -> None:
+        """Note what the transfer under way is, and the parameters of its TLS session."""
+        if tls is not None:
+            cipher = tls.cipher()
+            transfer = msgspec.structs.replace(
+                transfer,
+                tls=tls.version(),
+                cipher=cipher[0] if cipher else None,
+                tls_resumed=tls.session_reused,
+            )
+        self.transfer = transfer
+
+    def note_final_status(self, status: int) -> None:
+        """Note the status that the server gave after the body."""
+        if self.transfer is not None:
+            self.transfer = msgspec.structs.replace(self.transfer, status=status)
+
+    def failure(self, loop: Stream) -> str | None:
+        """Return what broke a native loop that has ended; None if nothing did."""
+        if loop.reason != "error":
+            return None
+        doing = "sending to" if self.role == "sender" else "receiving from"
+        remote = (self.facts.remote if self.facts else None) or "the server"
+        return f"{doing} {remote} failed: {os.strerror(loop.errno)}"
+
+    def completed(self, started_ns: int) -> None:
+        """Note the end of a transfer whose first step was at `started_ns`."""
+        first_ns = self.first_byte.counted_ns or now_ns()  # a body may be empty
+        self.set_ups_ns.append(first_ns - started_ns)
+        self.in_body = False
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    @property
+    def stopping(self) -> bool:
+        return self.stopped.is_set()
+
+    def stop(self) -> None:
+        """End what is under way in good order."""
+        self.stopped.set()
+        self.native.stop()
+
+    @property
+    def error(self) -> str | None:
+        """Return the system's text for the error that ended the stream; None if there was none."""
+        return os.strerror(self.loop.errno) if self.loop.errno else None
+
+    def report(self, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
+        """Return what this stream counted. Call when nothing is under way."""
+        plain = stream_report(self, origin_ns, window)
+        info = tcpinfo.decode(self.native.samples, origin_ns)
+        sends = self.role == "sender"
+        return msgspec.structs.replace(
+            plain,
+            acked_bytes=self.loop.acked_bytes if sends else None,
+            retransmits=self._retransmits(info) if info and sends else None,
+            mode=self.plan.send_mode if sends else self.plan.receive_mode,
+            block_bytes=self.plan.block_bytes if sends else None,
+            tcp_info=info,
+            transfer=self._described(),
+            # the library runs in the event loop's thread, whose time is not this stream's alone:
+            # the native loops' time would be only a part of what the stream cost
+            cpu_user_ns=None if self.library_bytes else plain.cpu_user_ns,
+            cpu_system_ns=None if self.library_bytes else plain.cpu_system_ns,
+            thread=None if self.library_bytes else plain.thread,
+        )
+
+    def _retransmits(self, info: TcpInfo) -> int | None:
+        if not info.retransmits:
+            return None
+        return info.retransmits[-1] - (self.syn_retransmits or 0)
+
+    def _described(self) -> Transfer | None:
+        """Return the last transfer's facts, with what sums up all transfers."""
+        if self.transfer is None:
+            return None
+        native, library = self.native.moved_bytes, self.library_bytes
+        drained = "both" if native and library else None
+        if drained is None and (native or library):
+            drained = "native" if native else "library"
+        return msgspec.structs.replace(
+            self.transfer,
+            drained_by=drained,
+            native_bytes=native,
+            transfers=len(self.set_ups_ns),
+            set_up=Spread.of(self.set_ups_ns),
+        )

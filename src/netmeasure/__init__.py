@@ -63,6 +63,14 @@ if TYPE_CHECKING:
         Run as Run,
         partial_result as partial_result,
     )
+    from netmeasure.objectives.judge import (
+        Judgement as Judgement,
+        judge as judge,
+    )
+    from netmeasure.objectives.objective import (
+        Objective as Objective,
+        parse_objectives as parse_objectives,
+    )
     from netmeasure.observe import (
         Control as Control,
         Observer as Observer,
@@ -194,6 +202,7 @@ _HOMES = {
     "HttpSpec": "netmeasure.spec",
     "Interval": "netmeasure.result",
     "IntervalEvent": "netmeasure.result.events",
+    "Judgement": "netmeasure.objectives.judge",
     "Limits": "netmeasure.result",
     "Link": "netmeasure.spec",
     "Look": "netmeasure.result",
@@ -202,6 +211,7 @@ _HOMES = {
     "NameNotFoundError": "netmeasure.errors",
     "NetmeasureError": "netmeasure.errors",
     "NetworkInterface": "netmeasure.result",
+    "Objective": "netmeasure.objectives.objective",
     "Observer": "netmeasure.observe",
     "OpenStream": "netmeasure.observe",
     "Opening": "netmeasure.observe",
@@ -255,7 +265,9 @@ _HOMES = {
     "alternate": "netmeasure.repetition",
     "compare": "netmeasure.comparison.comparison",
     "connect": "netmeasure.client",
+    "judge": "netmeasure.objectives.judge",
     "measure": "netmeasure.client",
+    "parse_objectives": "netmeasure.objectives.objective",
     "partial_result": "netmeasure.measurement.run",
     "path": "netmeasure.paths.find",
     "read_users": "netmeasure.protocol.auth",

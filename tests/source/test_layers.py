@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     # figures: arrays in, numbers out
     "analysis": {"errors", "overhead", "spec", "result"},
     "comparison": {"errors", "spec", "result", "analysis"},
+    "objectives": {"errors", "units", "result", "analysis", "comparison"},
     # the protocol without sockets, the native loops without Python objects
     "protocol": {"errors", "text", "spec", "result"},
     "_fast": set(),
@@ -59,14 +60,14 @@ ALLOWED: dict[str, set[str]] = {
     "repetition": {"errors", "spec", "result", "client"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "paths"}
-    | {"client", "repetition"},
+    | {"client", "repetition", "objectives"},
     # results in words and in other tools' formats: no engine
     "report": {"units", "overhead", "spec", "result", "analysis", "comparison"},
     "export": {"spec", "result", "observe", "analysis"},
     # the programs
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
-    | {"paths", "client", "repetition", "report", "export"},
+    | {"paths", "client", "repetition", "objectives", "report", "export"},
     "__main__": {"cli"},
 }
 #: Packages whose subpackages are layers of their own.

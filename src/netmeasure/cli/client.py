@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from netmeasure import analysis
+from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.cli.output import JsonTarget, check_writable, deliver, json_target
 from netmeasure.cli.screens import JsonLines, Screen, choose_screen
@@ -69,6 +70,7 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
             hint="give --json a file, or leave it out: the last line has the result",
         )
     check_writable(target.path)
+    objectives.check_options(options)
     analysis.load()  # before the test: loading would delay the event loop that measures
     if options.repeat is not None:
         return await _repeat(begin, options, target)
@@ -76,8 +78,10 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
     screen = screen_of(options, json_out=target.path == "-")
     with LiveView(screen) as watch:
         error = await watch.see(run, shown_target(options))
+    judged = Exit.OK
     if run.result is not None:
         _deliver(run.result, options, target, watch.unseen)
+        judged = objectives.conclude([run.result], options, shown_target(options))
     elif watch.unseen is not None:
         raise watch.unseen
     if watch.interrupted is not None:
@@ -85,7 +89,7 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
     if error is not None:
         complain(error)
         return exit_code(error)
-    return Exit.FAILED if isinstance(screen, JsonLines) and screen.left else Exit.OK
+    return Exit.FAILED if isinstance(screen, JsonLines) and screen.left else judged
 
 
 def _deliver(result: Result, options: Options, target: JsonTarget, unseen: OSError | None) -> None:
@@ -118,4 +122,4 @@ async def _repeat(begin: Callable[[], Run], options: Options, target: JsonTarget
 
         report = runs.render(found)
     deliver(report, [(target.encoded(found), target.path)], seen.unseen)
-    return seen.code
+    return seen.code or objectives.conclude(found.results, options, shown_target(options))

@@ -72,6 +72,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.ceiling import ceiling
 
         return ceiling
+    if command == "check":
+        from netmeasure.cli.check import check
+
+        return check
     if command == "compare":
         from netmeasure.cli.compare import compare
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.options import parser
 from netmeasure.cli.output import check_writable, deliver
@@ -25,7 +26,7 @@ MAX_RATIO = 10.0
 _LONG = {"pairs": "--pairs (--repeat)"}
 _OF_SAVED_RUNS = {
     *("command", "side", "against", "json", "margin", "fail_below"),
-    *("quiet", "verbose"),
+    *("quiet", "verbose", "slo", "junit"),
 }
 
 
@@ -36,6 +37,7 @@ async def compare(options: Options) -> int:
             f"{options.fail_below:g} is not a ratio to fail below", hint="write 95% or 0.95"
         )
     check_writable(options.json)
+    objectives.check_options(options)
     return await _measure(options) if options.measure else _read(options)
 
 
@@ -55,7 +57,7 @@ def _read(options: Options) -> int:
     a, b = read_results(files), read_results(others)
     name_a, name_b = _names(files, others)
     found = compare_runs(a, b, name_a=name_a, name_b=name_b, margin=options.margin)
-    return conclude(found, options)
+    return conclude(found, options) or objectives.conclude(b, options, name_b)
 
 
 def _refuse_test_options(options: Options) -> None:
@@ -135,7 +137,7 @@ async def _measure(options: Options) -> int:
         return seen.code
     name_a, name_b = targets if targets[0] != targets[1] else ("A", "B")
     found = compare_runs(a, b, name_a=name_a, name_b=name_b, margin=options.margin)
-    code = conclude(found, options, runs)
+    code = conclude(found, options, runs) or objectives.conclude(b, options, name_b)
     return code if code and not seen.interrupted else seen.code
 
 

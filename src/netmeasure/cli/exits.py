@@ -33,8 +33,8 @@ class Exit(IntEnum):
     BUSY = 5  # the server has no room for another test
     CUT_SHORT = 6  # the test began and broke off; what was measured was printed
     CANT_LISTEN = 7  # the server can't have its port
-    BELOW = 8  # compare --fail-below: B carries too little
-    CANT_TELL = 9  # compare --fail-below: too few runs, or they scatter too much
+    BELOW = 8  # --slo: an objective is missed; compare --fail-below: B carries too little
+    CANT_TELL = 9  # the same: too few runs, or they scatter too much, or a figure is not known
     HOST_LIMIT = 10  # this host has no descriptors, threads or memory left for the test
     HOLE = 11  # path: long packets vanish without a word
     INTERRUPTED = 130  # SIGINT; what was measured was printed

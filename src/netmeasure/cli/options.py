@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from netmeasure.cli.network import add_client_auth, add_server_options
 from netmeasure.cli.options_of_tests import (
     add_link_options,
+    add_objective_options,
     add_output_options,
     add_test_options,
     add_url_options,
@@ -72,6 +73,10 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         "compare", help="compare two sets of saved runs, or two targets measured in turns"
     )
     _add_compare_options(compare)
+    check = commands.add_parser("check", help="hold saved runs against objectives (--slo)")
+    check.add_argument("files", nargs="+", metavar="FILE", help="files that --json wrote")
+    add_objective_options(check)
+    check.set_defaults(json=None)
     ceiling = commands.add_parser(
         "ceiling", help="compute the payload maximum of a link from rate, MTU and encapsulation"
     )

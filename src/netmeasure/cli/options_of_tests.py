@@ -245,3 +245,17 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "-v", "--verbose", action="store_true", help="show each stream, live and in the report"
     )
+    add_objective_options(output)
+
+
+def add_objective_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options about objectives."""
+    parser.add_argument(
+        "--slo",
+        metavar="OBJECTIVES",
+        help="exit with code 8 if one is missed, with 9 if the runs can't tell: such as"
+        " 'setup<1s, connect.p99<100ms, steady>9G, loss<0.1%%, cpu_s_per_gb<1'",
+    )
+    parser.add_argument(
+        "--junit", metavar="FILE", help="write how the runs stand to --slo as JUnit's XML"
+    )

@@ -111,7 +111,12 @@ def write_json(data: bytes, path: str) -> None:
     if path == "-":
         sys.stdout.write(data.decode() + "\n")
         return
+    write_file(data + b"\n", path)
+
+
+def write_file(data: bytes, path: str) -> None:
+    """Write a file."""
     try:
-        Path(path).write_bytes(data + b"\n")
+        Path(path).write_bytes(data)
     except OSError as exc:
         raise NetmeasureError(f"can't write {path}: {exc.strerror}") from None

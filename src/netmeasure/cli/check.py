@@ -1,0 +1,20 @@
+"""Run `netmeasure check`: hold saved runs against objectives."""
+
+from __future__ import annotations
+
+import argparse
+
+from netmeasure.cli import objectives
+from netmeasure.cli.compare import read_results
+from netmeasure.errors import SpecError
+
+
+async def check(options: argparse.Namespace) -> int:
+    """Judge the runs of all files together; return the exit code."""
+    if options.slo is None:
+        raise SpecError("there is nothing to check", hint="say what must hold with --slo")
+    objectives.check_options(options)
+    results = read_results(options.files)
+    if not results:
+        raise SpecError("the files hold no run")
+    return objectives.conclude(results, options, options.files[0])

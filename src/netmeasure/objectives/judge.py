@@ -1,0 +1,122 @@
+"""Hold results against objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from netmeasure.analysis.samples import Estimate, mean
+from netmeasure.comparison.runs import directions, figures
+from netmeasure.objectives.metrics import METRICS, shown_value
+from netmeasure.objectives.objective import Objective
+from netmeasure.result import FlowDirection, Result
+
+Outcome = Literal["met", "missed", "unknown"]
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold how results stand to one objective.
+
+    Attributes:
+        objective: What was asked for.
+        direction: The direction that it was held against; None: the whole run.
+        outcome: "unknown": the runs do not suffice to tell; `reason` says why.
+        value: The figure, in the metric's unit; None: no run has it.
+        runs: How many runs have the figure.
+        reason: Why it is unknown; None: it is not.
+    """
+
+    objective: Objective
+    direction: FlowDirection | None
+    outcome: Outcome
+    value: float | None
+    runs: int
+    reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the objective's text, with the direction if there is one."""
+        return (
+            f"{self.objective.text} ({self.direction})" if self.direction else self.objective.text
+        )
+
+    @property
+    def words(self) -> str:
+        """Return one line for people."""
+        found = "" if self.value is None else f": {shown_value(self.value, self.objective.unit)}"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.outcome} {self.name}{found}{reason}"
+
+
+def judge(objectives: Sequence[Objective], results: Sequence[Result]) -> tuple[Judgement, ...]:
+    """Return how the runs of one test stand to each objective, in each direction where it has one.
+
+    A run that broke off, or that does not know the figure, leaves an objective unknown, unless the
+    other runs miss it anyway. So does a bound within the confidence interval of a mean bitrate.
+    """
+    ways = directions(results)
+    found: list[Judgement] = []
+    for objective in objectives:
+        of_run = METRICS[objective.metric].of_run
+        if of_run is not None:
+            values = [of_run(result) for result in results]
+            found.append(_judge(objective, None, values, None))
+            continue
+        if not ways:
+            found.append(_judge(objective, None, [None] * len(results), None))
+        found.extend(_of_flow(objective, way, results) for way in ways)
+    return tuple(found)
+
+
+def _of_flow(objective: Objective, way: FlowDirection, results: Sequence[Result]) -> Judgement:
+    read = METRICS[objective.metric].of_flow
+    assert read is not None
+    runs = [figures(result, way) for result in results]
+    values = [read(run) if run.complete else None for run in runs]
+    interval = None
+    if objective.metric == "steady" and objective.statistic == "mean":
+        known = [value for value in values if value is not None]
+        interval = mean(known)
+        if len(known) == 1 and len(results) == 1:
+            interval = _of_one(results[0], way)
+    return _judge(objective, way, values, interval)
+
+
+def _of_one(result: Result, way: FlowDirection) -> Estimate | None:
+    """Return the steady bitrate of one run with the interval from within it."""
+    flow = result.upload if way == "upload" else result.download
+    if flow is None or flow.steady is None:
+        return None
+    return Estimate(flow.steady.goodput_bps, *(flow.steady.confidence_interval or ()))
+
+
+def _judge(
+    objective: Objective,
+    way: FlowDirection | None,
+    values: Sequence[float | None],
+    interval: Estimate | None,
+) -> Judgement:
+    known = [value for value in values if value is not None]
+    value = objective.value(known) if known else None
+    outcome: Outcome = "unknown"
+    reason = None
+    if value is None:
+        reason = "not measured" if len(values) == 1 else "no run has measured it"
+    elif interval is not None and interval.half is not None and interval.holds(objective.bound):
+        reason = f"+-{shown_value(interval.half, objective.unit)}: the bound is within it"
+    elif not objective.holds(value):
+        outcome = "missed"
+    elif len(known) < len(values):
+        reason = f"{len(values) - len(known)} of {len(values)} runs have not measured it"
+    else:
+        outcome = "met"
+    return Judgement(
+        objective=objective,
+        direction=way,
+        outcome=outcome,
+        value=value,
+        runs=len(known),
+        reason=reason,
+    )

@@ -1,0 +1,37 @@
+"""Write judgements as JUnit's XML, which CI services show as tests.
+
+There is no standard; this keeps to what the common schema (Jenkins, xUnit plug-in: junit-10.xsd)
+and GitLab's and GitHub's readers share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from netmeasure.objectives.judge import Judgement
+
+
+def to_junit(judgements: Sequence[Judgement], target: str) -> bytes:
+    """Return a test suite with a test case for each objective: missed is a failure, unknown an
+    error."""
+    count = {kind: sum(j.outcome == kind for j in judgements) for kind in ("missed", "unknown")}
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"netmeasure {target}",
+        tests=str(len(judgements)),
+        failures=str(count["missed"]),
+        errors=str(count["unknown"]),
+        skipped="0",
+    )
+    for judgement in judgements:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"netmeasure.{target}", name=judgement.name
+        )
+        if judgement.outcome != "met":
+            tag = "failure" if judgement.outcome == "missed" else "error"
+            ElementTree.SubElement(case, tag, message=judgement.words, type=judgement.outcome)
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    data: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return data

@@ -1,0 +1,119 @@
+"""Name the figures that an objective can be about, and read them from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from netmeasure import units
+from netmeasure.comparison.runs import RunFigures
+from netmeasure.errors import SpecError
+from netmeasure.result import Result
+
+Unit = Literal["bps", "ns", "ratio", "s_per_gb", "per_gb", "count"]
+#: Of these verdicts the rate is a best effort, and no promise can be held against it.
+_NO_PLATEAU = ("not_steady", "too_short")
+
+
+class Metric(NamedTuple):
+    """Describe a figure.
+
+    Attributes:
+        words: What it is.
+        unit: Its unit.
+        of_flow: Reads it from the figures of one direction; None: it belongs to the whole run.
+        of_run: Reads it from a run; None: each direction has its own.
+    """
+
+    words: str
+    unit: Unit
+    of_flow: Callable[[RunFigures], float | None] | None = None
+    of_run: Callable[[Result], float | None] | None = None
+
+
+def phase_ns(result: Result, *names: str) -> int | None:
+    """Return the longest phase of set-up with one of these names, over all connections."""
+    return max((p.duration_ns for p in result.setup if p.name in names), default=None)
+
+
+def _steady_bps(run: RunFigures) -> float | None:
+    return None if run.verdict in _NO_PLATEAU else run.steady_bps
+
+
+def _cpu_s_per_gb(run: RunFigures) -> float | None:
+    known = [x for x in (run.sender_cpu_s_per_gb, run.receiver_cpu_s_per_gb) if x is not None]
+    return max(known) if len(known) == 2 else None
+
+
+#: Every figure by its name.
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "steady": Metric("steady bitrate", "bps", of_flow=_steady_bps),
+        "average": Metric(
+            "average since the first connect attempt, as curl has it",
+            "bps",
+            of_flow=lambda run: run.from_first_attempt_bps,
+        ),
+        "ceiling_share": Metric(
+            "steady bitrate over the link's payload ceiling",
+            "ratio",
+            of_flow=lambda run: run.ceiling_share,
+        ),
+        "loss": Metric("datagrams lost of those sent", "ratio", of_flow=lambda run: run.loss_ratio),
+        "retransmits_per_gb": Metric(
+            "TCP segments sent again per 10^9 bytes",
+            "per_gb",
+            of_flow=lambda run: run.retransmits_per_gb,
+        ),
+        "cpu_s_per_gb": Metric(
+            "CPU time of the traffic threads per 10^9 bytes, at the end that used more",
+            "s_per_gb",
+            of_flow=_cpu_s_per_gb,
+        ),
+        "ramp": Metric("time before the steady state", "ns", of_flow=lambda run: run.ramp_ns),
+        "setup": Metric(
+            "first attempt to first payload byte", "ns", of_run=lambda run: run.set_up_ns
+        ),
+        "resolve": Metric("name look-up", "ns", of_run=lambda run: phase_ns(run, "resolve")),
+        "connect": Metric(
+            "the longest connect of a connection", "ns", of_run=lambda run: phase_ns(run, "connect")
+        ),
+        "tls": Metric("TLS handshake", "ns", of_run=lambda run: phase_ns(run, "tls")),
+        "first_byte": Metric(
+            "request to first byte", "ns", of_run=lambda run: phase_ns(run, "first_byte")
+        ),
+        "syn_retransmits": Metric(
+            "SYNs sent again", "count", of_run=lambda run: run.syn_retransmits
+        ),
+    }
+)
+
+
+def parse_value(text: str, unit: Unit) -> float:
+    """Return the number of a text such as "9Gbit/s", "100ms", "0.1%" or "1". Raises SpecError."""
+    if unit == "bps":
+        return float(units.parse_bitrate(text))
+    if unit == "ns":
+        return float(units.parse_duration_ns(text))
+    if unit == "ratio":
+        return units.parse_ratio(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise SpecError(f"{text!r} is not a number from 0 on", hint="write for example 1 or 0.5")
+    return value
+
+
+def shown_value(value: float, unit: str) -> str:
+    """Return a value with its unit, as people read it."""
+    if unit == "bps":
+        return units.bitrate(value)
+    if unit == "ns":
+        return units.duration(value)
+    if unit == "ratio":
+        return f"{100 * value:.3g} %"
+    names = {"s_per_gb": " s/GB", "per_gb": " per GB", "count": ""}
+    return f"{value:.3g}{names[unit]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +22,12 @@ def ports() -> Iterator[dict[str, int]]:
         yield {"real": real.port, "ours": ours.port}
 
 
+_CPU = min(os.sched_getaffinity(0))
 _LINES = [
     "-n 1M -l 16K -w 64K -M 1000 -N -S 0x20 -C reno -Z -4 --cntl-ka=10/2/3 --snd-timeout 5000",
     "-n 1M -P 2 --bidir --rcv-timeout 5000 --skip-rx-copy --repeating-payload --dscp ef",
     "-k 10 -R -l 8K --connect-timeout 5000 --pacing-timer 500 --get-server-output --extra-data x",
-    "-t 1 -O 1 -i 0.5 -b 20M/4 --fq-rate 30M -A 0,0 -B 127.0.0.1%lo",
+    f"-t 1 -O 1 -i 0.5 -b 20M/4 --fq-rate 30M -A {_CPU},{_CPU} -B 127.0.0.1%lo",
     "-t 1 -u -b 10M/2 -l 1000 --udp-counters-64bit --dont-fragment --gsro --tos 16 -d",
     "-t 1 -u -b 0 -l 1400 -R -T title --no-fq-socket-pacing --bind-dev lo -i 0 -f m",
 ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,10 +71,16 @@ def test_json_round_trip(result: Result) -> None:
 
 def test_the_saved_text() -> None:
     saved = json.loads(FULL.to_json())
-    assert saved["schema_version"] == SCHEMA_VERSION == 1
+    assert saved["schema_version"] == SCHEMA_VERSION == 2
     assert saved["spec"]["kind"] == "tcp"
     assert saved["flows"][0]["steady"]["confidence_interval"] == [0.1 + 0.2, 1e10 / 3]
-    assert saved["flows"][0]["series"]["bytes"] == [0, 7, 2**62]
+    column = saved["flows"][0]["streams"][0]["receiver"]["series"]["bytes"]
+    assert {name: column[name] for name in ("encoding", "count")} == {
+        "encoding": "int64-le+zlib+base64",
+        "count": 3,
+    }
+    data = zlib.decompress(base64.b64decode(column["data"]))
+    assert struct.unpack("<3q", data) == (0, 7, 2**62)
     assert saved["target"] == "läb1:5201"
     assert json.loads(EMPTY.to_json())["error"] is None
     assert FULL.to_json().count(b"\n") > 50
@@ -84,17 +93,17 @@ def test_later_fields_are_ignored() -> None:
     assert Result.from_json(json.dumps(saved)) == FULL
 
 
-@pytest.mark.parametrize("version", [0, 2, -1, 10**6])
+@pytest.mark.parametrize("version", [0, 3, -1, 10**6])
 def test_another_schema_version(version: int) -> None:
-    saved = FULL.to_json().replace(b'"schema_version": 1', b'"schema_version": %d' % version)
+    saved = FULL.to_json().replace(b'"schema_version": 2', b'"schema_version": %d' % version)
     with pytest.raises(ResultFormatError, match=f"schema version {version};") as caught:
         Result.from_json(saved)
     assert caught.value.hint
 
 
 def test_another_schema_version_of_another_shape() -> None:
-    with pytest.raises(ResultFormatError, match="schema version 2;"):
-        Result.from_json(b'{"schema_version":2,"runs":[]}')
+    with pytest.raises(ResultFormatError, match="schema version 3;"):
+        Result.from_json(b'{"schema_version":3,"runs":[]}')
 
 
 def changed(**members: Any) -> bytes:

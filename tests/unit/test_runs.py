@@ -70,7 +70,7 @@ def test_a_single_result_is_a_set_of_one() -> None:
         b'{"schema_version":1,"results":7}',
         b'{"schema_version":1,"results":[{}]}',
         b'{"schema_version":1,"results":null}',
-        b'{"schema_version":2,"results":[]}',
+        b'{"schema_version":3,"results":[]}',
         b'{"schema_version":1}',
         b"[" * 100_000,
     ],

@@ -13,7 +13,7 @@ from __future__ import annotations
 from netmeasure.result.bottleneck import Limit, Limits
 from netmeasure.result.ceiling import Ceiling, CeilingLayer
 from netmeasure.result.datagrams import DatagramHistory, Datagrams, Loss
-from netmeasure.result.document import SCHEMA_VERSION, ErrorRecord, Result, read_json
+from netmeasure.result.document import ErrorRecord, Result
 from netmeasure.result.ending import AutoStop, Ending, Look
 from netmeasure.result.flows import (
     Averages,
@@ -26,6 +26,7 @@ from netmeasure.result.flows import (
 from netmeasure.result.hosts import Host, NetworkInterface, PathFacts, PathHole
 from netmeasure.result.live import Interval, StreamInterval
 from netmeasure.result.pauses import Pause
+from netmeasure.result.reading import SCHEMA_VERSION, read_json
 from netmeasure.result.setup import Phase, Spread
 from netmeasure.result.sides import (
     Role,

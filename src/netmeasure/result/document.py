@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import msgspec
 
@@ -11,13 +11,12 @@ from netmeasure.result.encoding import encoded
 from netmeasure.result.ending import AutoStop
 from netmeasure.result.flows import Flow, Totals
 from netmeasure.result.hosts import PathHole
-from netmeasure.result.plausible import check_plausible
+from netmeasure.result.reading import SCHEMA_VERSION, read_json
+from netmeasure.result.repeats import repeats
 from netmeasure.result.setup import Phase
 from netmeasure.result.sides import SideReport
 from netmeasure.result.steady import Steady
 from netmeasure.spec import Spec
-
-SCHEMA_VERSION = 1
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,60 +146,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """Return a saved result. Raises ResultFormatError if the data are no such document."""
         return read_json(data, cls)
 
-
-T = TypeVar("T", bound=msgspec.Struct)
-
-
-def read_json(data: bytes | str, kind: type[T]) -> T:
-    """Return a saved document of this schema version.
-
-    Raises ResultFormatError if the data are no JSON, no such document, of another version, or hold
-    values that no measurement gives.
-    """
-    try:
-        version = msgspec.json.decode(data, type=_Versioned).schema_version
-        if version != SCHEMA_VERSION:
-            raise ResultFormatError(
-                f"the result has schema version {version}; this netmeasure reads version"
-                f" {SCHEMA_VERSION}",
-                hint="read it with the netmeasure that wrote it",
-            )
-        document = msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-        raise _not_a_result(data, exc) from None
-    check_plausible(document)
-    return document
-
-
-def _not_a_result(data: bytes | str, reason: Exception) -> ResultFormatError:
-    """Return the error for what is no result; of iperf3's own JSON it says so."""
-    try:
-        found = msgspec.json.decode(data, type=_Iperf3)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return ResultFormatError(f"not a netmeasure result: {reason}")
-    words = found.start.version or "iperf3's -J"
-    return ResultFormatError(
-        f"a document of iperf3 ({words}), not a netmeasure result",
-        hint="measure with `netmeasure client --json FILE`; it also talks to iperf3 servers",
-    )
-
-
-class _Versioned(msgspec.Struct):
-    """Read the version of a document before the rest of it is read."""
-
-    schema_version: int
-
-
-class _Iperf3Start(msgspec.Struct):
-    """Recognise a document of iperf3 by its member "start"."""
-
-    connected: msgspec.Raw
-    version: str | None = None
-
-
-class _Iperf3(msgspec.Struct):
-    """Distinguish a document of iperf3 (-J) from a netmeasure result."""
-
-    start: _Iperf3Start
-    intervals: msgspec.Raw
-    end: msgspec.Raw
+    def _repeats(self) -> dict[tuple[int, str], object]:
+        """Return what a document holds instead of what already stands elsewhere in it."""
+        return repeats(self.flows, (self.client, self.server))

@@ -1,17 +1,24 @@
 """Write documents: what is stored, and beside it figures that are computed from it.
 
 A type says in `derived` which of its properties its documents hold, such as `set_up_ns`. Readers of
-this package leave these members out and compute them anew.
+this package leave these members out and compute them anew. A type says in `packed` which of its
+columns are packed. A value that stands in a document twice, such as a stream's report, is written
+once; elsewhere stands its place within the result, such as "flows[0].streams[0].sender".
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from netmeasure.result.packing import packed
+
 #: The names under which derived figures stand in documents, where these are not the property's.
 RENAMED = {"measured_bps": "goodput_bps"}
+#: Objects with no more members and characters than this are written on one line.
+_SHORT, _LINE = 8, 100
 
 
 def derived_names(kind: type[msgspec.Struct]) -> tuple[str, ...]:
@@ -20,20 +27,37 @@ def derived_names(kind: type[msgspec.Struct]) -> tuple[str, ...]:
     return names
 
 
-def with_derived(value: object) -> Any:
-    """Return a value that msgspec encodes with the derived figures in it."""
+def packed_names(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the columns of a type that its documents hold in packed form."""
+    names: tuple[str, ...] = getattr(kind, "packed", ())
+    return names
+
+
+def with_derived(value: object, instead: Mapping[tuple[int, str], object] = {}) -> Any:
+    """Return a value that msgspec encodes with the derived figures in it, and columns packed.
+
+    Args:
+        value: Any part of a document.
+        instead: What to write instead of a field, by the `id()` of its owner and its name.
+    """
     if isinstance(value, tuple):  # a series of numbers is left as it is
-        structs = bool(value) and isinstance(value[0], msgspec.Struct)
-        return [with_derived(item) for item in value] if structs else value
+        structs = bool(value) and not isinstance(value[0], int | float)
+        return [with_derived(item, instead) for item in value] if structs else value
     if not isinstance(value, msgspec.Struct):
         return value
+    kind = type(value)
+    if (repeats := getattr(kind, "_repeats", None)) is not None:
+        instead = repeats(value)
     found: dict[str, Any] = {}
     config = value.__struct_config__
     if config.tag is not None and config.tag_field is not None:
         found[config.tag_field] = config.tag
     for name in value.__struct_fields__:
-        found[name] = with_derived(getattr(value, name))
-    for name in derived_names(type(value)):
+        item = instead.get((id(value), name), getattr(value, name))
+        found[name] = with_derived(item, instead)
+    for name in packed_names(kind):
+        found[name] = packed(found[name])
+    for name in derived_names(kind):
         found[RENAMED.get(name, name)] = getattr(value, name)
     return found
 
@@ -41,14 +65,37 @@ def with_derived(value: object) -> Any:
 def encoded(value: msgspec.Struct, *, indent: int | None = 2) -> bytes:
     """Return a document as UTF-8 JSON with the derived figures in it, on one line without `indent`.
 
-    An odd byte of a title or name that is not UTF-8 is written as "\\xe9": JSON can't hold it.
+    With it, a list of numbers and a short object each take one line. An odd byte of a title or name
+    that is not UTF-8 is written as "\\xe9": JSON can't hold it.
     """
     document = with_derived(value)
     try:
         data = msgspec.json.encode(document)
     except UnicodeEncodeError:
-        data = msgspec.json.encode(_storable(msgspec.to_builtins(document)))
-    return data if indent is None else msgspec.json.format(data, indent=indent)
+        document = _storable(msgspec.to_builtins(document))
+        data = msgspec.json.encode(document)
+    return data if indent is None else _indented(document, indent, 0).encode()
+
+
+def _indented(value: Any, step: int, level: int) -> str:
+    """Return a value as JSON over several lines, except what is readable on one."""
+    if not isinstance(value, dict | list | tuple):
+        return msgspec.json.encode(value).decode()
+    items = value.values() if isinstance(value, dict) else value
+    flat = not any(isinstance(item, dict | list | tuple) and item for item in items)
+    if not value or (flat and (not isinstance(value, dict) or len(value) <= _SHORT)):
+        line = msgspec.json.encode(value).decode()
+        if not isinstance(value, dict) or len(line) <= _LINE:
+            return line
+    inner, outer = "\n" + " " * (step * (level + 1)), "\n" + " " * (step * level)
+    if isinstance(value, dict):
+        parts = [
+            f"{msgspec.json.encode(name).decode()}: {_indented(item, step, level + 1)}"
+            for name, item in value.items()
+        ]
+        return "{" + inner + f",{inner}".join(parts) + outer + "}"
+    parts = [_indented(item, step, level + 1) for item in value]
+    return "[" + inner + f",{inner}".join(parts) + outer + "]"
 
 
 def _storable(value: Any) -> Any:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from netmeasure.result.document import SCHEMA_VERSION, Result, read_json
+from netmeasure.result.document import Result
 from netmeasure.result.encoding import encoded
+from netmeasure.result.reading import SCHEMA_VERSION, is_set, read_json
 
 
 class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,12 +46,6 @@ class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises ResultFormatError for anything else.
         """
-        if read_json(data, _Shape).results is msgspec.UNSET:
+        if not is_set(data):
             return cls(results=(Result.from_json(data),))
         return read_json(data, cls)
-
-
-class _Shape(msgspec.Struct):
-    """Distinguish a saved set from a single saved result."""
-
-    results: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

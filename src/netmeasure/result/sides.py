@@ -26,6 +26,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
         bytes: The payload bytes of each bucket.
     """
 
+    packed: ClassVar[tuple[str, ...]] = ("bytes",)
+
     origin_ns: int
     width_ns: int
     bytes: tuple[int, ...]

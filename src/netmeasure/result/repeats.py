@@ -1,0 +1,84 @@
+"""Write what a result holds twice once: name the place where it stands, and find it again.
+
+A result keeps each stream's report with its flow and with the side that made it. In a document the
+report stands with the flow, and the side has its place, such as "flows[0].streams[0].sender". In
+the same way the series of a flow of one stream is that of the stream.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from netmeasure.result.flows import Flow
+from netmeasure.result.sides import SideReport, StreamReport
+
+_PLACE = re.compile(
+    r"flows\[(\d{1,6})\]\.streams\[(\d{1,6})\]\.(sender|receiver)(\.series)?", re.ASCII
+)
+
+
+def repeats(flows: Sequence[Flow], sides: Sequence[SideReport]) -> dict[tuple[int, str], object]:
+    """Return what to write instead of fields, by the `id()` of their owner and their name."""
+    homes: dict[tuple[str, int], list[tuple[StreamReport, str]]] = {}
+    instead: dict[tuple[int, str], object] = {}
+    for number, flow in enumerate(flows):
+        for index, stream in enumerate(flow.streams):
+            for role in ("sender", "receiver"):
+                report = getattr(stream, role)
+                if report is None:
+                    continue
+                place = f"flows[{number}].streams[{index}].{role}"
+                homes.setdefault((report.role, report.id), []).append((report, place))
+                alone = len(flow.streams) == 1 and role == flow.counted_by
+                if alone and flow.series is not None and flow.series == report.series:
+                    instead[id(flow), "series"] = f"{place}.series"
+    for side in sides:
+        instead[id(side), "streams"] = tuple(
+            next(
+                (
+                    place
+                    for report, place in homes.get((stream.role, stream.id), ())
+                    if stream is report or stream == report
+                ),
+                stream,
+            )
+            for stream in side.streams
+        )
+    return instead
+
+
+def restore(document: dict[str, Any]) -> None:
+    """Put the values back in whose stead a document names their places.
+
+    Raises ValueError, with the reason, if a place does not exist.
+    """
+    flows = document.get("flows")
+    for name in ("client", "server"):
+        side = document.get(name)
+        if isinstance(side, dict) and isinstance(streams := side.get("streams"), list):
+            side["streams"] = [
+                _found(document, item, f"{name}.streams[{index}]")
+                for index, item in enumerate(streams)
+            ]
+    for index, flow in enumerate(flows if isinstance(flows, list) else ()):
+        if isinstance(flow, dict):
+            flow["series"] = _found(document, flow.get("series"), f"flows[{index}].series")
+
+
+def _found(document: dict[str, Any], value: Any, place: str) -> Any:
+    """Return the value that a place stands for; other values are returned as they are."""
+    if not isinstance(value, str):
+        return value
+    named = _PLACE.fullmatch(value)
+    if named is None:
+        raise ValueError(f"{place}: {value[:80]!r} is no place of a stream's report")
+    try:
+        report = document["flows"][int(named[1])]["streams"][int(named[2])][named[3]]
+        found = report["series"] if named[4] else report
+    except (LookupError, TypeError):
+        raise ValueError(f"{place}: the document has no {value}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{place}: the document has no {value}")
+    return found

@@ -187,7 +187,8 @@ def stopped(transfer: Curve, target: float) -> tuple[Steady, float]:
 
 def analysed(transfer: Curve, time_s: float) -> Steady:
     bucket_ns = round(BUCKET_S * 1e9)
-    parts = split(transfer, 0, round(time_s * 1e9), bucket_ns=bucket_ns, rtt_ns=1_000_000)
+    end_ns = round(time_s * 1e9)
+    parts = split(transfer, 0, end_ns, bucket_ns=bucket_ns, rtt_ns=1_000_000, so_far=time_s < CAP_S)
     assert parts is not None
     return parts.steady
 

@@ -68,7 +68,18 @@ def test_half_width_is_by_its_formula(phi: float) -> None:
     if correlation > 1.5:
         variance = max(variance, 0.8 * correlation * float(rates.var(ddof=1)))
     expected = QUANTILE * np.sqrt(variance / 100) * (1 + 6 * correlation / 100)
+    outlier = np.abs(rates - rates.mean()).max() - np.sqrt(2 * np.log(100)) * rates.std(ddof=1)
+    expected = np.hypot(expected, max(0, outlier) * correlation / 100)
     assert found.half == pytest.approx(expected)
+
+
+def test_one_outlier_more_or_fewer_is_within_the_interval() -> None:
+    """Regular dips: no low frequency has them, and yet a run may hold one of them less."""
+    rates = np.ones(200)
+    rates[::25] = 0.5
+    found = precision(rates)
+    assert found is not None
+    assert found.half >= (0.48 - 3.3 * rates.std(ddof=1)) / 200 > 0
 
 
 def test_the_quantile_is_scipys() -> None:

@@ -41,7 +41,7 @@ def series(values: object, *, origin_ns: int = 0, width_ns: int = BUCKET_NS) -> 
     return Series(origin_ns=origin_ns, width_ns=width_ns, bytes=tuple(map(int, numbers)))
 
 
-def whole(one: Series, **options: int) -> Split:
+def whole(one: Series, *, rtt_ns: int | None = None, grain_bytes: int = 0) -> Split:
     """The series split from its first byte to its end."""
     transfer = curve(one)
     found = split(
@@ -49,7 +49,8 @@ def whole(one: Series, **options: int) -> Split:
         int(transfer.at_ns[0]),
         int(transfer.at_ns[-1]),
         bucket_ns=one.width_ns,
-        **options,
+        rtt_ns=rtt_ns,
+        grain_bytes=grain_bytes,
     )
     assert found is not None
     return found

@@ -109,3 +109,31 @@ def test_the_interval_is_no_narrower_than_the_counting() -> None:
     found = split(transfer, 0, 10 * SECOND_NS, bucket_ns=10_000_000, grain_bytes=1448)
     assert found is not None
     assert found.steady.margin == pytest.approx(2 * 1448 / found.steady.bytes, rel=1e-6)
+
+
+@pytest.mark.parametrize("round_trips", [12, 14, 17, 20])
+@pytest.mark.parametrize("name", ["reno-150ms-20M-25s", "bbr-150ms-20M-25s"])
+def test_an_outage_right_after_a_restless_slow_start_is_a_stall(
+    name: str, round_trips: int
+) -> None:
+    """Losses of slow start let data come in bursts after its first moments at the full rate: no
+    level is held for long, but an outage of a second among them is no ramp."""
+    recording = load_all()[name]
+    transfer = recording.curve()
+    start_ns = int(transfer.at_ns[0])
+    since, end_ns = start_ns + round_trips * recording.rtt_ns, start_ns + 8 * SECOND_NS
+    after = (transfer.at_ns[1:] - since) / SECOND_NS
+    share = np.where(after <= 0, 1.0, np.clip(after - 1, 0, 1))  # back within a second
+    counts = (np.diff(transfer.bytes) * share).round()
+    found = split(
+        Curve(transfer.at_ns, np.concatenate(([0.0], np.cumsum(counts)))),
+        start_ns,
+        end_ns,
+        bucket_ns=recording.series.width_ns,
+        rtt_ns=recording.rtt_ns,
+        grain_bytes=recording.mss_bytes,
+    )
+    assert found is not None
+    assert found.ramp.end_ns < since
+    assert any(s.start_ns < since + SECOND_NS / 2 < s.end_ns for s in found.steady.stalls)
+    assert found.steady.grade == "C"

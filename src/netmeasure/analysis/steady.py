@@ -42,6 +42,7 @@ from netmeasure.analysis.changes import (
     slopes,
 )
 from netmeasure.analysis.confidence import MIN_EVENTS, Grade, precision
+from netmeasure.analysis.remainder import remainder
 from netmeasure.analysis.series import Curve, Floats
 from netmeasure.analysis.truncation import mser, truncation
 from netmeasure.result import Steady, Stretch
@@ -51,7 +52,9 @@ __all__ = ["MAX_BATCHES", "MIN_BATCHES", "Split", "batch_width_ns", "mser", "spl
 MIN_BATCHES = 20
 #: How long the steady stretch must be for a grade of A and of B: what happens every few seconds is
 #: missing from shorter ones.
-LEAST_A_NS, LEAST_B_NS = 8_000_000_000, 3_000_000_000
+LEAST_A_NS, LEAST_B_NS = 8_000_000_000, 5_000_000_000
+#: The same while a transfer goes on, for the rule that ends it: that one has doubts of its own.
+LEAST_SO_FAR_NS = 3_000_000_000
 
 #: In so many round trips a slow start gets from ten segments to any window there is; where no round
 #: trip is known, it may last for a tenth of the time.
@@ -77,11 +80,12 @@ def split(
     bucket_ns: int,
     rtt_ns: int | None = None,
     grain_bytes: int = 0,
+    so_far: bool = False,
 ) -> Split | None:
     """Take the stretch [start_ns, end_ns] of a transfer apart; what comes after it is the tail.
 
     `rtt_ns` is the path's base round trip (tcpi_min_rtt). `grain_bytes` is what comes at once at
-    the least (a datagram). None when nothing was transferred.
+    the least (a datagram). `so_far`: the transfer goes on. None when nothing was transferred.
     """
     start_ns = max(start_ns, int(transfer.at_ns[0]))
     end_ns = min(end_ns, int(transfer.at_ns[-1]))
@@ -93,6 +97,8 @@ def split(
     width = max(width, round(min(end_ns - start_ns, GRAINS_PER_BATCH * gap_ns)))
     whole = batches(transfer, start_ns, end_ns, width)
     found = _find(transfer, whole, limit_ns, _slow_start(whole, rtt_ns))
+    if so_far:
+        found = found._replace(least_b_ns=LEAST_SO_FAR_NS)
     cut, verdict = found.cut, found.verdict
     if verdict != "too_short":
         end_ns = int(whole.edges_ns[-1])
@@ -123,12 +129,15 @@ def within(
 
 class _Found(NamedTuple):
     """Hold what the search found: the ramp is the first `cut` batches. `changes` are the batches
-    after it at which another level begins; `doubtful` keeps the grade down."""
+    after it at which another level begins; `doubtful` keeps the grade down; by `remainder`, in
+    bit/s, the ramp may still change the mean; what is shorter than `least_b_ns` gets a C."""
 
     cut: int
     verdict: Verdict
     changes: tuple[int, ...] = ()
     doubtful: bool = False
+    remainder: float = 0.0
+    least_b_ns: int = LEAST_B_NS
 
 
 def _slow_start(whole: Batches, rtt_ns: int | None) -> int:
@@ -151,7 +160,11 @@ def _find(transfer: Curve, whole: Batches, limit_ns: int, slow_start: int) -> _F
     places = np.flatnonzero(~stalled[cut:])
     known = () if left is None else (int(np.searchsorted(places, left - cut)),)
     verdict, changes = _verdict(rates[cut:][places], known)
-    return _Found(cut, verdict, tuple(int(place) for place in places[list(changes)]), doubtful)
+    changes = tuple(int(place) for place in places[list(changes)])
+    rest = 0.0
+    if verdict == "steady":
+        rest = remainder(rates[~stalled], int((~stalled[:cut]).sum()))
+    return _Found(cut, verdict, changes, doubtful, rest)
 
 
 def _verdict(rates: Floats, known: tuple[int, ...] = ()) -> tuple[Verdict, tuple[int, ...]]:
@@ -195,10 +208,11 @@ def _steady(
     if known is None:
         return found
     half = max(known.half, _resolution(transfer, start_ns, end_ns, grain_bytes))
+    half += judged.remainder
     return replace(
         found,
         confidence_interval=(max(0.0, goodput - half), goodput + half),
-        grade=_grade(found, known.grade, judged.doubtful),
+        grade=_grade(found, known.grade, judged),
         autocorrelation_ns=round(known.correlation * parts.width_ns),
         levels=_levels(transfer, parts, judged.changes),
     )
@@ -217,10 +231,11 @@ def _resolution(transfer: Curve, start_ns: int, end_ns: int, grain_bytes: int) -
     return unsure * 8e9 / (end_ns - start_ns)
 
 
-def _grade(found: Steady, grade: Grade, doubtful: bool) -> Grade:
+def _grade(found: Steady, grade: Grade, judged: _Found) -> Grade:
     """Return the interval's grade, lowered for what a mean of these rates can't know."""
     few_stalls = 0 < len(found.stalls) < MIN_EVENTS
-    if found.verdict != "steady" or doubtful or few_stalls or found.duration_ns < LEAST_B_NS:
+    short = found.duration_ns < judged.least_b_ns
+    if found.verdict != "steady" or judged.doubtful or few_stalls or short:
         return "C"
     return "B" if grade == "A" and found.duration_ns < LEAST_A_NS else grade
 

@@ -44,6 +44,8 @@ MAX_REMAINDER = 0.01
 MAX_REMAINDER_ERRORS = 2.0
 #: A remainder above this share of that lowers the grade.
 DOUBTFUL = 0.6
+#: Two batches of this share of the plateau in a row have reached its height.
+HEIGHT = 0.8
 #: A level that was left lasted for so many batches, round trips at the least: a slow start may
 #: reach the plateau for less, and fall back after the losses that it caused.
 LEAST_LEVEL = 5
@@ -112,6 +114,11 @@ def truncation(rates: Floats, stalled: Bools, slow_start: int = 0) -> Truncation
             a level that ends in one was left.
         slow_start: How many batches slow start may last on this path.
     """
+    return _before_stall(rates, stalled, _proposed(rates, stalled, slow_start))
+
+
+def _proposed(rates: Floats, stalled: Bools, slow_start: int) -> Truncation:
+    """Return the ramp by MSER, departures and fits, which need a level of some length."""
     kept = np.flatnonzero(~stalled)
     if len(kept) < 2:
         return Truncation(0, found=False)
@@ -133,6 +140,22 @@ def truncation(rates: Floats, stalled: Bools, slow_start: int = 0) -> Truncation
     if gradual:
         return _settled(rates, kept, cut, slow_start)
     return Truncation(int(kept[cut]), True, _still_approaches(moving[cut:]))
+
+
+def _before_stall(rates: Floats, stalled: Bools, found: Truncation) -> Truncation:
+    """Return a ramp that ends before the first stall that came after the plateau's height.
+
+    Slow start may reach the plateau for a few batches only, fall back after its losses, and recover
+    in bursts. That is no level, but a stall in it is one, and not a part of the ramp.
+    """
+    after = ~stalled[found.cut :]
+    if not found.cut or not after.any():
+        return found
+    high = (rates >= HEIGHT * float(rates[found.cut :][after].mean())) & ~stalled
+    reached = np.flatnonzero(high[: found.cut - 1] & high[1 : found.cut])
+    if not len(reached) or not stalled[reached[0] : found.cut].any():
+        return found
+    return found._replace(cut=int(reached[0]), doubtful=True)
 
 
 def _before_event(rates: Floats, kept: Int64s, proposed: int, slow_start: int) -> Truncation | None:

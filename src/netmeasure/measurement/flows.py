@@ -143,7 +143,9 @@ def steady_so_far(spec: Spec, counted: Sequence[StreamReport], span_ns: int) -> 
     """Return the steady state of one direction over the first `span_ns` after the omitted time,
     from the reports of one end while the test goes on; None if no bytes have come yet."""
     series = analysis.series.total([s.series for s in counted if s.series is not None])
-    found = _split(_Counted(spec, series, counted, counted), span_ns) if series else None
+    if not series:
+        return None
+    found = _split(_Counted(spec, series, counted, counted), span_ns, so_far=True)
     return found.steady if found else None
 
 
@@ -275,7 +277,9 @@ def _intervals(
     )
 
 
-def _split(counted: _Counted, span_ns: int | None) -> analysis.steady.Split | None:
+def _split(
+    counted: _Counted, span_ns: int | None, *, so_far: bool = False
+) -> analysis.steady.Split | None:
     """Return the parts of a flow: ramp, steady state, and the tail after `span_ns`."""
     spec, series, curve = counted.spec, counted.series, counted.curve
     start = series.origin_ns + nanoseconds(spec.timing.omit_s)
@@ -297,6 +301,7 @@ def _split(counted: _Counted, span_ns: int | None) -> analysis.steady.Split | No
         bucket_ns=series.width_ns,
         rtt_ns=_base_rtt_ns(counted.senders, counted.reports),
         grain_bytes=_grain(spec, counted.senders, counted.reports),
+        so_far=so_far,
     )
 
 

@@ -8,6 +8,7 @@ and notes its start and end where a busy event loop does not move them.
 from __future__ import annotations
 
 import asyncio
+import encodings.idna  # noqa: F401  (getaddrinfo(3) would load it while a clock of set-up runs)
 import ipaddress
 import socket
 import threading

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from netmeasure.clock import MILLISECOND_NS, now_ns
+from netmeasure.clock import MILLISECOND_NS, now_ns, wall_now
 from netmeasure.engine import progress
 from netmeasure.engine.sockets import Address, Connected, Found
 from netmeasure.engine.watch import NOTED_NS, Watch, Watched, arrival, kept_waiting, stretches
@@ -61,11 +61,13 @@ class LoopAccount:
 
 
 class PhaseLog:
-    """Collect phases. `origin_ns` is the client's first attempt to reach the server. Without a
-    `watch`, moments at which bytes came are those at which the program noticed."""
+    """Collect phases. `origin_ns` is the client's first attempt to reach the server, `started_at`
+    its date. Without a `watch`, moments at which bytes came are those at which the program noticed.
+    """
 
     def __init__(self, watch: Watch | None = None) -> None:
         self._watch = watch
+        self.started_at = wall_now()
         self.origin_ns = now_ns()
         self._phases: list[Phase] = []
         self._suffix = ""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from netmeasure.clock import now_ns, wall_now
+from netmeasure.clock import now_ns
 from netmeasure.engine import loading
 from netmeasure.engine.progress import Progress
 from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
@@ -53,7 +53,7 @@ class Course(Protocol):
     async def leave(self) -> None:
         """Stop every thread, close what is not needed for the result."""
 
-    def result(self, started_at: str, error: ErrorRecord | None) -> Result: ...
+    def result(self, error: ErrorRecord | None) -> Result: ...
 
     def close(self) -> None: ...
 
@@ -157,7 +157,6 @@ class Run:
         return self._course is not None and self._course.transferring
 
     async def _drive(self) -> Result:
-        started_at = wall_now()
         self._progress.follow()
         course = self._course = self._begin()
         if self._stop_asked:
@@ -179,7 +178,7 @@ class Run:
             finally:
                 await uninterrupted(_ended(teller))
                 record = error_record(error)
-                result = await uninterrupted(self._keep_result(course, started_at, record))
+                result = await uninterrupted(self._keep_result(course, record))
                 course.close()
                 if isinstance(error, MeasureError):
                     error.result = result
@@ -189,11 +188,9 @@ class Run:
                 self._tell_end(result)
         return result
 
-    async def _keep_result(
-        self, course: Course, started_at: str, error: ErrorRecord | None
-    ) -> Result:
+    async def _keep_result(self, course: Course, error: ErrorRecord | None) -> Result:
         """Set and return the result, within the step that no cancellation cuts short."""
-        self.result = await in_thread(lambda: course.result(started_at, error))
+        self.result = await in_thread(lambda: course.result(error))
         return self.result
 
     def _emit(self, interval: Interval) -> None:

@@ -207,7 +207,7 @@ class Fetch:
     def close(self) -> None:
         """Do nothing: every socket is closed by its stream."""
 
-    def result(self, started_at: str, error: ErrorRecord | None) -> Result:
+    def result(self, error: ErrorRecord | None) -> Result:
         """Return the Result; call after `leave`."""
         stopped = self.stop.is_set()
         outcome = Outcome(
@@ -218,7 +218,7 @@ class Fetch:
             self._auto_stop.outcome(stopped=stopped or error is not None),
             stopped,
         )
-        return build_result(outcome, started_at, error)
+        return build_result(outcome, error)
 
 
 class _Client(Protocol):

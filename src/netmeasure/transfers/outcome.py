@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
     stopped: bool
 
 
-def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -> Result:
+def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
     """Return the Result of a run, complete without an error."""
     spec, streams = outcome.spec, outcome.client.streams
     origin, auto_stop = outcome.workload.origin_ns, outcome.auto_stop
@@ -48,7 +48,7 @@ def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -
         spec=without_secrets(spec),
         complete=error is None,
         error=error,
-        started_at=started_at,
+        started_at=outcome.phases.started_at,
         target=public_url(spec.url),
         setup=outcome.phases.collected(
             flows[0].averages.set_up_ns if flows else None, _first_stream(streams)

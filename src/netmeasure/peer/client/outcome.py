@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
     stopped: bool
 
 
-def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -> Result:
+def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
     """Return the Result of a test, complete without an error."""
     workload, phases, auto_stop = outcome.workload, outcome.phases, outcome.auto_stop
     server, doubts = believed(
@@ -79,7 +79,7 @@ def build_result(outcome: Outcome, started_at: str, error: ErrorRecord | None) -
         spec=outcome.spec,
         complete=error is None,
         error=error,
-        started_at=started_at,
+        started_at=outcome.phases.started_at,
         target=outcome.target,
         setup=phases.collected(flows[0].averages.set_up_ns if flows else None, by_thread=True),
         flows=flows,

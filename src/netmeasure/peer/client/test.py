@@ -268,7 +268,7 @@ class PeerTest:
             await self._client_control.leave()  # at once: the server has seen the streams break
         await self._connector.leave()
 
-    def result(self, started_at: str, error: ErrorRecord | None) -> Result:
+    def result(self, error: ErrorRecord | None) -> Result:
         """Return the Result of the test, complete without an error. Call after `leave`."""
         control = self._client_control
         stopped = self.stop.is_set()
@@ -286,7 +286,7 @@ class PeerTest:
             path_hole=self._path.hole if self._path else None,
             stopped=stopped,
         )
-        return build_result(outcome, started_at, error)
+        return build_result(outcome, error)
 
     def close(self) -> None:
         """Close the data sockets. Call after `result`."""

@@ -1,0 +1,102 @@
+"""A target by name whose first queries get lost, as long as the network is not there yet."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from netmeasure.cli.exits import Exit
+from support.netns import Network
+
+pytestmark = pytest.mark.network
+
+NAME = "far.test"
+IPV4 = 1  # the type of a query for IPv4 addresses (RFC 1035)
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with Network() as pair:
+        yield pair
+
+
+@contextmanager
+def name_server(network: Network, lost: int) -> Iterator[None]:
+    """Answer queries for IPv4 addresses, from the server's namespace, after so many were lost."""
+    address = network.server.address
+    with network.enter("server"):
+        sock, end = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    sock.bind((address, 53))
+
+    def answer() -> None:
+        seen = 0
+        while True:
+            query, client = sock.recvfrom(512)
+            if not query:
+                return
+            question = query[12 : query.index(0, 12) + 5]
+            known = int.from_bytes(question[-4:-2]) == IPV4
+            seen += known
+            if seen <= lost:
+                continue
+            head = query[:2] + b"\x85\x80\0\1" + bytes([0, known]) + bytes(4)
+            record = b"\xc0\x0c\0\1\0\1\0\0\0\x0a\0\4" + socket.inet_aton(address)
+            sock.sendto(head + question + record * known, client)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        with sock, end:
+            end.sendto(b"", (address, 53))
+            thread.join()
+
+
+def with_resolver(tmp_path: Path, address: str, options: str, *words: str) -> list[str]:
+    """The program with a resolver configuration of its own: resolv.conf(5), nsswitch.conf(5)."""
+    files = {
+        "resolv.conf": f"nameserver {address}\noptions {options}\n",
+        "nsswitch.conf": "hosts: files dns\n",
+    }
+    script = ""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        script += f"mount --bind {tmp_path / name} /etc/{name} && "
+    program = (sys.executable, "-m", "netmeasure", *words)
+    return ["unshare", "--mount", "sh", "-c", script + 'exec "$@"', "sh", *program]
+
+
+@pytest.mark.parametrize(
+    ("options", "lost", "explained"),
+    [
+        ("timeout:1 attempts:1", 2, "asked 3 times: the resolver had no answer before"),
+        ("timeout:1 attempts:2", 1, "a query was lost: the resolver asks again after 1 s"),
+    ],
+    ids=["the resolver gives up", "the resolver asks again"],
+)
+def test_lost_queries_are_repeated_and_explained(
+    network: Network, tmp_path: Path, options: str, lost: int, explained: str
+) -> None:
+    """A resolver that gives up after a second is asked again: the deadline is the user's."""
+    address = network.server.address
+    serving = ("-m", "netmeasure", "server", "-B", address, "-p", "0")
+    served = network.popen("server", [sys.executable, *serving], stdout=subprocess.PIPE, text=True)
+    assert served.stdout is not None
+    port = served.stdout.readline().rpartition(":")[2].strip()
+    words = ("client", f"{NAME}:{port}", "-t", "0.2", "--connect-timeout", "30", "--json")
+    argv = with_resolver(tmp_path, address, options, *words)
+    with name_server(network, lost):
+        ran = subprocess.run(network.command("client", argv), capture_output=True, timeout=40)
+    assert (ran.returncode, ran.stderr) == (Exit.OK, b"")
+    phase = next(p for p in json.loads(ran.stdout)["setup"] if p["name"] == "resolve")
+    assert phase["detail"] == explained
+    assert phase["duration_ns"] > 0.9e9 * lost

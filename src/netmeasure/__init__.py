@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         summarise as summarise,
     )
     from netmeasure.errors import (
+        AuthenticationError as AuthenticationError,
         BusyError as BusyError,
         ConnectError as ConnectError,
         ConnectRefusedError as ConnectRefusedError,
@@ -161,6 +162,7 @@ if TYPE_CHECKING:
         HttpSpec as HttpSpec,
         Link as Link,
         OriginLimits as OriginLimits,
+        Secret as Secret,
         ServerLimits as ServerLimits,
         SocketOptions as SocketOptions,
         TcpSpec as TcpSpec,
@@ -170,6 +172,7 @@ if TYPE_CHECKING:
 
 #: The module that defines each public name. Each is imported at the first use of a name of it.
 _HOMES = {
+    "AuthenticationError": "netmeasure.errors",
     "AutoStop": "netmeasure.result",
     "Averages": "netmeasure.result",
     "BusyError": "netmeasure.errors",
@@ -237,6 +240,7 @@ _HOMES = {
     "Run": "netmeasure.measurement.run",
     "RunFigures": "netmeasure.comparison.runs",
     "RunsSummary": "netmeasure.comparison.runs",
+    "Secret": "netmeasure.spec",
     "Series": "netmeasure.result",
     "ServeError": "netmeasure.errors",
     "Server": "netmeasure.peer.server.server",

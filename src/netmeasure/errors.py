@@ -212,6 +212,17 @@ class PeerRefusedError(MeasureError):
     usual_hint = "see what the peer itself says"
 
 
+class AuthenticationError(PeerRefusedError):
+    """Report that the two ends did not prove to each other who they are.
+
+    The server asks for a shared secret, for credentials or for TLS that the client lacks, or the
+    server does not know the client's secret.
+    """
+
+    code = "authentication"
+    usual_hint = "give both ends the same secret (--secret-file)"
+
+
 class TlsError(ConnectError):
     """Report that no TLS session came about.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from netmeasure.protocol import (
     Announcement,
+    Challenge,
     Closed,
     Connection,
     Kind,
@@ -19,6 +20,7 @@ from netmeasure.protocol import (
     NeedData,
     Parameters,
     PeerResults,
+    Proof,
     QueuePlace,
     ServerError,
     Side,
@@ -92,12 +94,16 @@ def framed(text: bytes) -> bytes:
 
 ANNOUNCEMENT = Announcement(host=Host(hostname="lab1", cpu_count=2), concurrent_tests=3)
 
+NONCE, MAC = bytes(range(32)), bytes(range(100, 132))
+
 #: What every kind carries, and its bytes.
 PAYLOADS: dict[Kind, Any] = {
     Kind.COOKIE: COOKIE,
     Kind.PARAMETERS: Parameters.decode(TCP_PARAMETERS),
     Kind.EXTENSION: ANNOUNCEMENT,
     Kind.QUEUED: QueuePlace(3),
+    Kind.CHALLENGE: Challenge(NONCE),
+    Kind.PROOF: Proof(MAC),
     Kind.CLIENT_RESULTS: PeerResults.decode(TCP_CLIENT_RESULTS),
     Kind.SERVER_RESULTS: PeerResults.decode(TCP_SERVER_RESULTS),
     Kind.SERVER_ERROR: ServerError(142, 107),
@@ -109,6 +115,8 @@ WIRE: dict[Kind, bytes] = {
     Kind.EXTENSION: b"\x40"
     + framed(b'{"host":{"hostname":"lab1","cpu_count":2,"interfaces":[]},"concurrent_tests":3}'),
     Kind.QUEUED: b"\x41\0\0\0\3",
+    Kind.CHALLENGE: b"\x42" + NONCE,
+    Kind.PROOF: b"\x43" + MAC,
     Kind.CREATE_STREAMS: b"\x0a",
     Kind.TEST_START: b"\x01",
     Kind.TEST_RUNNING: b"\x02",
@@ -125,13 +133,15 @@ WIRE: dict[Kind, bytes] = {
 }
 JSON_KINDS = frozenset({Kind.PARAMETERS, Kind.CLIENT_RESULTS, Kind.SERVER_RESULTS})
 
-#: The regular dialogue with the extension; the plain one leaves QUEUED and EXTENSION out.
+#: The regular dialogue with the extension; the plain one leaves ours out.
 STEPS: tuple[tuple[State, Side, Kind, State], ...] = (
     (State.START, Side.CLIENT, Kind.COOKIE, State.IDENTIFIED),
     (State.IDENTIFIED, Side.SERVER, Kind.PARAM_EXCHANGE, State.ASKED),
     (State.ASKED, Side.CLIENT, Kind.PARAMETERS, State.OFFERED),
-    (State.OFFERED, Side.SERVER, Kind.QUEUED, State.OFFERED),
-    (State.OFFERED, Side.SERVER, Kind.EXTENSION, State.EXTENDED),
+    (State.OFFERED, Side.SERVER, Kind.CHALLENGE, State.CHALLENGED),
+    (State.CHALLENGED, Side.CLIENT, Kind.PROOF, State.PROVEN),
+    (State.PROVEN, Side.SERVER, Kind.QUEUED, State.PROVEN),
+    (State.PROVEN, Side.SERVER, Kind.EXTENSION, State.EXTENDED),
     (State.EXTENDED, Side.SERVER, Kind.CREATE_STREAMS, State.CREATING),
     (State.CREATING, Side.SERVER, Kind.TEST_START, State.STARTING),
     (State.STARTING, Side.SERVER, Kind.TEST_RUNNING, State.RUNNING),
@@ -143,8 +153,15 @@ STEPS: tuple[tuple[State, Side, Kind, State], ...] = (
     (State.DISPLAYING, Side.CLIENT, Kind.IPERF_DONE, State.OVER),
 )
 EXTENDED_DIALOGUE = tuple((side, kind) for _, side, kind, _ in STEPS)
-_OURS = (Kind.QUEUED, Kind.EXTENSION)
+_OURS = (Kind.CHALLENGE, Kind.PROOF, Kind.QUEUED, Kind.EXTENSION)
 PLAIN_DIALOGUE = tuple(step for step in EXTENDED_DIALOGUE if step[1] not in _OURS)
+
+#: Where a server leads a client that need not prove anything.
+WITHOUT_SECRET: dict[Kind, State] = {
+    Kind.QUEUED: State.OFFERED,
+    Kind.EXTENSION: State.EXTENDED,
+    Kind.CREATE_STREAMS: State.CREATING,
+}
 
 INTERRUPTIONS: dict[Kind, Side] = {
     Kind.IPERF_DONE: Side.CLIENT,
@@ -162,8 +179,8 @@ def leads_to(state: State, kind: Kind) -> State | None:
         return None
     if kind in INTERRUPTIONS and (state, SENDER[kind]) != (State.START, Side.CLIENT):
         return State.OVER
-    if (state, kind) == (State.OFFERED, Kind.CREATE_STREAMS):
-        return State.CREATING
+    if state is State.OFFERED and kind in WITHOUT_SECRET:
+        return WITHOUT_SECRET[kind]
     return {(before, k): after for before, _, k, after in STEPS}.get((state, kind))
 
 

@@ -183,7 +183,7 @@ def test_bytes_that_no_message_starts_with(side: Side, state: State) -> None:
 @BOTH_SIDES
 def test_the_message_names_what_was_due(side: Side) -> None:
     state, due = {
-        Side.CLIENT: (State.OFFERED, "QUEUED or EXTENSION or CREATE_STREAMS was due"),
+        Side.CLIENT: (State.OFFERED, "QUEUED or CHALLENGE or EXTENSION or CREATE_STREAMS was due"),
         Side.SERVER: (State.OFFERED, "nothing was due"),
     }[side]
     connection = end_at(state, side)

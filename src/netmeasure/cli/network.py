@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from netmeasure.cli.values import bitrate, byte_size, count, cpus, dscp, networks, number, seconds
 from netmeasure.errors import SpecError
-from netmeasure.spec import Credentials, Padding
+from netmeasure.spec import Credentials, Padding, Secret
 from netmeasure.spec.words import MAX_STREAMS
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 #: The environment variable with the password: an option would show it to all users of the host.
 PASSWORD = "NETMEASURE_PASSWORD"
+#: The one with the shared secret, for both ends.
+SECRET = "NETMEASURE_SECRET"
+#: A shorter secret can be found by trying.
+GOOD_SECRET_BYTES = 16
 
 
 def add_packet_options(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +67,7 @@ def add_client_auth(parser: argparse.ArgumentParser) -> None:
         "authentication",
         f"for a server that asks for it; the password is in the environment variable {PASSWORD}",
     )
+    _add_secret(auth)
     auth.add_argument("--auth-user", metavar="NAME", help="the user's name")
     auth.add_argument("--auth-key", metavar="FILE", help="the server's public RSA key (PEM)")
     _add_padding(auth)
@@ -122,9 +127,23 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     auth = parser.add_argument_group(
         "authentication", "without these options, every client is served"
     )
+    _add_secret(auth)
+    auth.add_argument(
+        "--allow-iperf3",
+        action="store_true",
+        help="with a secret: serve iperf3 clients, too, which can't know it",
+    )
     auth.add_argument("--auth-key", metavar="FILE", help="this server's private RSA key (PEM)")
     auth.add_argument("--auth-users", metavar="FILE", help="users, in lines USER,HASH as in iperf3")
     _add_padding(auth)
+
+
+def _add_secret(group: Any) -> None:
+    group.add_argument(
+        "--secret-file",
+        metavar="FILE",
+        help=f"file of the secret that both ends must know (or {SECRET} in the environment)",
+    )
 
 
 def _add_padding(group: Any) -> None:
@@ -155,14 +174,63 @@ def peer_options(options: argparse.Namespace) -> dict[str, Any]:
         "title": options.title,
         "exclusive": options.exclusive,
         "credentials": _credentials(options),
+        "secret": client_secret(options),
     }
+
+
+_NOT_FOR_URLS = (
+    "exclusive",
+    "repeating_payload",
+    "cpu",
+    "title",
+    "file",
+    "auth_user",
+    "auth_key",
+    "secret_file",
+)
 
 
 def refuse_for_urls(options: argparse.Namespace) -> None:
     """Raise SpecError for options that transfers by URL do not have."""
-    for name in ("exclusive", "repeating_payload", "cpu", "title", "file", "auth_user", "auth_key"):
+    for name in _NOT_FOR_URLS:
         if getattr(options, name, None):
             raise SpecError(f"--{name.replace('_', '-')} is not an option of transfers by URL")
+
+
+def client_secret(options: argparse.Namespace) -> Secret | None:
+    """Return the secret of a client; None: it has none, or the command knows none. Raises
+    SpecError."""
+    return _secret(options) if hasattr(options, "secret_file") else None
+
+
+def server_secret(options: argparse.Namespace) -> Secret | None:
+    """Return the secret of a server; None: it asks for none. Raises SpecError."""
+    secret = _secret(options)
+    if secret is None:
+        if options.allow_iperf3:
+            raise SpecError("--allow-iperf3 means nothing without a secret")
+        return None
+    if len(secret.key) < GOOD_SECRET_BYTES:
+        _warn(
+            f"the secret has {len(secret.key)} bytes, which can be found by trying"
+            " (make one: openssl rand -hex 32)"
+        )
+    if options.secret_file is not None:
+        _warn_if_others_read(options.secret_file)
+    return secret
+
+
+def _secret(options: argparse.Namespace) -> Secret | None:
+    """Return what the file or else the environment holds, without the line's end."""
+    path = options.secret_file
+    key = _read(path) if path is not None else os.environb.get(SECRET.encode())
+    if key is None:
+        return None
+    key = key.rstrip(b"\r\n")
+    if not key:
+        where = path if path is not None else f"the variable {SECRET}"
+        raise SpecError(f"{where} holds no secret", hint="make one: openssl rand -hex 32")
+    return Secret(key=key)
 
 
 def _credentials(options: argparse.Namespace) -> Credentials | None:
@@ -203,8 +271,11 @@ def _warn_if_others_read(path: str) -> None:
     except OSError:
         return  # reading it says why
     if mode & stat.S_IROTH:
-        warning = f"every user of this host can read {path} (change it: chmod o-rwx)"
-        sys.stderr.write(f"netmeasure: warning: {warning}\n")
+        _warn(f"every user of this host can read {path} (change it: chmod o-rwx)")
+
+
+def _warn(warning: str) -> None:
+    sys.stderr.write(f"netmeasure: warning: {warning}\n")
 
 
 def _padding(options: argparse.Namespace) -> Padding:

@@ -14,7 +14,7 @@ from netmeasure import analysis
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.log import EventLog
 from netmeasure.cli.metrics import served_metrics
-from netmeasure.cli.network import gatekeeper
+from netmeasure.cli.network import gatekeeper, server_secret
 from netmeasure.cli.specs import Options, server_limits
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import SpecError
@@ -56,6 +56,8 @@ async def server(options: Options) -> int:
         on_result=report,
         on_refusal=log.refused,
         gatekeeper=gatekeeper(options),
+        secret=server_secret(options),
+        allow_iperf3=options.allow_iperf3,
         one_off=options.one_off,
         idle_s=options.idle_timeout,
         device=options.bind_dev,

@@ -29,7 +29,11 @@ SETTINGS = (
     "metrics",
     "auth_key",
     "auth_users",
+    "secret_file",
+    "allow_iperf3",
 )
+#: Options without a value.
+_FLAGS = {"allow_iperf3"}
 #: Kubernetes sets NETMEASURE_PORT to "tcp://..." in all containers beside a Service of our name.
 _NOT_OF_ENVIRONMENT = {"port"}
 
@@ -52,13 +56,20 @@ def use_settings(
         value = environment.get(PREFIX + name.upper())
         if value is not None:
             found[name] = (value, PREFIX + name.upper())
-    types = {action.dest: action.type for action in parser._actions}
+    actions = {action.dest: action for action in parser._actions}
     for name, (text, place) in found.items():
-        convert: Any = types[name] or str
+        convert: Any = _flag if name in _FLAGS else actions[name].type or str
         try:
             parser.set_defaults(**{name: convert(text)})
         except (argparse.ArgumentTypeError, ValueError) as exc:
             raise SpecError(f"{place}: {exc}") from None
+
+
+def _flag(text: str) -> bool:
+    """Return what a text says of an option without a value."""
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() in ("true", "1")
 
 
 def _config_path(argv: Sequence[str]) -> str | None:
@@ -85,7 +96,10 @@ def _of_file(path: str) -> dict[str, tuple[str, str]]:
             raise SpecError(f"{path}: {key!r} is not a setting", hint=f"settings: {known}")
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = ",".join(value)
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise SpecError(f"{path}: {key} must be a number or a text")
+        if isinstance(value, bool) is not (name in _FLAGS) or not isinstance(
+            value, str | int | float
+        ):
+            wanted = "true or false" if name in _FLAGS else "a number or a text"
+            raise SpecError(f"{path}: {key} must be {wanted}")
         found[name] = (str(value), f"{path}: {key}")
     return found

@@ -29,9 +29,12 @@ CLIENT_VERSION = f"netmeasure {__version__}"
 MAX_SEGMENTS = 128
 
 
-def client_parameters(spec: PeerSpec, token: str | None = None) -> Parameters:
+def client_parameters(
+    spec: PeerSpec, token: str | None = None, *, secret: bool = False
+) -> Parameters:
     """Return what the client asks the server for, by iperf3's names and by ours. The datagram size
-    of a UDP specification must be known by now. `token` proves who asks (`protocol.auth`)."""
+    of a UDP specification must be known by now. `token` proves who asks (`protocol.auth`); `secret`
+    tells that the client can prove a secret."""
     limit_s, options = spec.limit_s, spec.options
     common = Parameters(
         server_affinity=spec.server_cpu,
@@ -59,6 +62,7 @@ def client_parameters(spec: PeerSpec, token: str | None = None) -> Parameters:
             omit_ms=round(spec.timing.omit_s * 1000),
             waits=spec.deadlines.queue_s > 0,
             exclusive=spec.exclusive,
+            secret=secret,
         ),
     )
     if isinstance(spec, UdpSpec):

@@ -2,9 +2,9 @@
 
 `states` holds the one table of what may follow what, `messages` the payloads, `decoding` and
 `reports` read what a peer sends, `ranges` has the values that parameters may have, `error_codes`
-iperf3's error numbers, `auth` its authentication; `datagrams` opens UDP streams. `connection` turns
-bytes into messages and back. No module here may import sockets, clocks or asyncio (a test holds
-that).
+iperf3's error numbers, `auth` its authentication, `secret` ours; `datagrams` opens UDP streams.
+`connection` turns bytes into messages and back. No module here may import sockets, clocks or
+asyncio (a test holds that).
 """
 
 from netmeasure.protocol.connection import Closed, Connection, Message, NeedData, Payload
@@ -25,10 +25,12 @@ from netmeasure.protocol.messages import (
     PROBE,
     STREAM_TAG_BYTES,
     Announcement,
+    Challenge,
     Extension,
     Parameters,
     PeerResults,
     PeerStream,
+    Proof,
     QueuePlace,
     ServerError,
     can_wait,
@@ -56,6 +58,7 @@ __all__ = [
     "PROBE",
     "STREAM_TAG_BYTES",
     "Announcement",
+    "Challenge",
     "Closed",
     "Connection",
     "ErrorCode",
@@ -68,6 +71,7 @@ __all__ = [
     "Payload",
     "PeerResults",
     "PeerStream",
+    "Proof",
     "QueuePlace",
     "ServerError",
     "Side",

@@ -8,6 +8,7 @@ RemoteProtocolError.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +19,15 @@ from netmeasure.errors import LocalProtocolError, RemoteProtocolError
 from netmeasure.protocol.messages import (
     COOKIE_BYTES,
     Announcement,
+    Challenge,
     Parameters,
     PeerResults,
+    Proof,
     QueuePlace,
     ServerError,
     results_limit_bytes,
 )
+from netmeasure.protocol.secret import NONCE_BYTES, PROOF_BYTES
 from netmeasure.protocol.states import BYTES, KINDS, Kind, Side, State, expected, follow, origin
 from netmeasure.protocol.strangers import likely_service
 
@@ -40,7 +44,7 @@ MAX_AHEAD_BYTES = 128 * 1024
 
 class Message(msgspec.Struct, frozen=True):
     """Hold a message of the peer. Payload: cookie str | Parameters | Announcement | QueuePlace |
-    PeerResults | ServerError | None."""
+    Challenge | Proof | PeerResults | ServerError | None."""
 
     kind: Kind
     payload: Any = None
@@ -62,12 +66,34 @@ _DECODERS: dict[Kind, Callable[[bytes], Any]] = {
 }
 
 
-Payload = str | Parameters | Announcement | QueuePlace | PeerResults | ServerError | None
+#: What follows the byte of these messages has a fixed size.
+_SIZES = {
+    Kind.QUEUED: _LENGTH.size,
+    Kind.CHALLENGE: NONCE_BYTES,
+    Kind.PROOF: PROOF_BYTES,
+    Kind.SERVER_ERROR: _ERROR.size,
+}
+#: What both ends have said before a proof, and what it is bound to.
+_PROVEN = frozenset({Kind.COOKIE, Kind.PARAMETERS, Kind.CHALLENGE})
+
+Payload = (
+    str
+    | Parameters
+    | Announcement
+    | QueuePlace
+    | Challenge
+    | Proof
+    | PeerResults
+    | ServerError
+    | None
+)
 _PAYLOADS: dict[Kind, type] = {
     Kind.COOKIE: str,
     Kind.PARAMETERS: Parameters,
     Kind.EXTENSION: Announcement,
     Kind.QUEUED: QueuePlace,
+    Kind.CHALLENGE: Challenge,
+    Kind.PROOF: Proof,
     Kind.CLIENT_RESULTS: PeerResults,
     Kind.SERVER_RESULTS: PeerResults,
     Kind.SERVER_ERROR: ServerError,
@@ -86,6 +112,12 @@ class Connection:
         self._eof = False
         self._breach: str | None = None
         self._parameters: Parameters | None = None
+        self._spoken = hashlib.sha256()
+
+    @property
+    def transcript(self) -> bytes:
+        """Return the digest of the cookie, the parameters and the challenge, as they were sent."""
+        return self._spoken.digest()
 
     # ---- sending ----------------------------------------------------------------------------
 
@@ -96,7 +128,7 @@ class Connection:
             raise LocalProtocolError(f"a {self.side.value} can't send {kind.name} in {self._where}")
         data = self._encode(kind, payload)
         self.state = after
-        self._note(payload)
+        self._note(kind, payload, data)
         return data
 
     def _encode(self, kind: Kind, payload: Payload) -> bytes:
@@ -111,6 +143,11 @@ class Connection:
             return head + _ERROR.pack(payload.code or 0, payload.errno or 0)
         if isinstance(payload, QueuePlace):
             return head + _LENGTH.pack(payload.position)
+        if isinstance(payload, Challenge | Proof):
+            data = payload.nonce if isinstance(payload, Challenge) else payload.mac
+            if len(data) != _SIZES[kind]:
+                raise LocalProtocolError(f"{kind.name} has {_SIZES[kind]} bytes, not {len(data)}")
+            return head + data
         if payload is None:
             return head
         text = payload.encode()
@@ -121,8 +158,11 @@ class Connection:
 
     # ---- what the two ends have agreed on -------------------------------------------------------
 
-    def _note(self, payload: Payload) -> None:
-        """Remember the parameters, from which the size of the results follows."""
+    def _note(self, kind: Kind, payload: Payload, data: bytes) -> None:
+        """Remember the parameters, from which the size of the results follows, and the bytes of
+        what is proven."""
+        if kind in _PROVEN:
+            self._spoken.update(data)
         if isinstance(payload, Parameters):
             self._parameters = payload
 
@@ -239,8 +279,7 @@ class Connection:
             raise RemoteProtocolError(f"the peer does not speak iperf3's protocol: {speaks}")
         if len(self._buffer) < COOKIE_BYTES:
             return None
-        del self._buffer[:COOKIE_BYTES]
-        return Message(Kind.COOKIE, text.decode("ascii"))
+        return self._taken(Kind.COOKIE, COOKIE_BYTES, text.decode("ascii"))
 
     def _read_state(self, due: tuple[Kind, ...]) -> Message | None:
         byte = self._buffer[0]
@@ -255,18 +294,25 @@ class Connection:
             return self._read_json(kind, 1)
         if kind is Kind.SERVER_ERROR:
             return self._read_server_error()
-        if kind is Kind.QUEUED:
-            return self._read_place()
-        del self._buffer[:1]
-        return Message(kind)
-
-    def _read_place(self) -> Message | None:
-        end = 1 + _LENGTH.size
+        end = 1 + _SIZES.get(kind, 0)
         if len(self._buffer) < end:
             return None
-        (position,) = _LENGTH.unpack(self._buffer[1:end])
-        del self._buffer[:end]
-        return Message(Kind.QUEUED, QueuePlace(position))
+        body = bytes(self._buffer[1:end])
+        payload: Payload = None
+        if kind is Kind.QUEUED:
+            payload = QueuePlace(*_LENGTH.unpack(body))
+        elif kind is Kind.CHALLENGE:
+            payload = Challenge(body)
+        elif kind is Kind.PROOF:
+            payload = Proof(body)
+        return self._taken(kind, end, payload)
+
+    def _taken(self, kind: Kind, size: int, payload: Payload) -> Message:
+        """Return a message that has been read whole, and drop its bytes."""
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        self._note(kind, payload, data)
+        return Message(kind, payload)
 
     def _read_server_error(self) -> Message | None:
         # 3.12 sometimes closes after the first of the two numbers
@@ -294,11 +340,12 @@ class Connection:
             )
         if len(self._buffer) < body + length:
             return None
+        head = bytes(self._buffer[:body])
         text = bytes(memoryview(self._buffer)[body : body + length])
         del self._buffer[: body + length]
         try:
             payload = _DECODERS[kind](text)
         except RemoteProtocolError as exc:
             raise RemoteProtocolError(f"{exc}, in {self._where}") from None
-        self._note(payload)
+        self._note(kind, payload, head + text if kind in _PROVEN else b"")
         return Message(kind, payload)

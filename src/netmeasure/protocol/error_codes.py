@@ -1,4 +1,5 @@
-"""List iperf3's error numbers, with what each means in our words and in iperf3's own."""
+"""List iperf3's error numbers, with what each means in our words and in iperf3's own, and a few of
+ours, which are sent to netmeasure clients only."""
 
 from __future__ import annotations
 
@@ -174,3 +175,22 @@ class ErrorCode(IntEnum):
         "the server could not read from a data connection",
         "unable to read from stream socket: ",
     )
+
+    # ---- ours -----------------------------------------------------------------------------------
+
+    SECRET_WANTED = 1001, "it asks for a shared secret, and none was given"
+    SECRET_WRONG = 1002, "the shared secret is not the server's"
+    TLS_WANTED = 1003, "it serves over TLS only"
+    TOO_MANY_FAILURES = 1004, "too many failed logins from this address"
+
+
+#: The numbers of refusals because of who a client is.
+UNAUTHORIZED = frozenset(
+    {
+        ErrorCode.UNAUTHORIZED,
+        ErrorCode.SECRET_WANTED,
+        ErrorCode.SECRET_WRONG,
+        ErrorCode.TLS_WANTED,
+        ErrorCode.TOO_MANY_FAILURES,
+    }
+)

@@ -99,12 +99,26 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     waits: bool = False
     #: no other test may run beside this one
     exclusive: bool = False
+    #: the client knows a secret, and proves it if it is challenged (`secret`)
+    secret: bool = False
 
 
 class QueuePlace(msgspec.Struct, frozen=True):
     """Hold a waiting client's place in the queue of a full server; 1 is next."""
 
     position: int
+
+
+class Challenge(msgspec.Struct, frozen=True):
+    """Hold the random bytes that a server chooses for a client that has to prove its secret."""
+
+    nonce: bytes
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """Hold a client's answer to a challenge (`secret.proof`)."""
+
+    mac: bytes
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -116,6 +130,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     concurrent_tests: int | None = None
     #: the server's data are those of a file: its streams may end before their time
     finite: bool = False
+    #: the server's own proof that it knows the secret, in hexadecimal
+    proof: str | None = None
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)

@@ -4,9 +4,9 @@ Both ends use the same table: every kind of message has one origin, and the tabl
 it leads to. A move that is not in the table is an error; the few messages that may come at any time
 are listed apart.
 
-The byte values are iperf3's. 0x40 and 0x41 are ours: 0x40 is sent only to a client that has
-announced itself as netmeasure in its parameters, and 0x41 only if it has said there that it can
-wait.
+The byte values are iperf3's. 0x40 to 0x43 are ours: 0x40 is sent only to a client that has
+announced itself as netmeasure in its parameters, 0x41 only if it has said there that it can wait,
+and 0x42 only if it has said that it knows a secret, which it proves with 0x43.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Kind(Enum):
     PARAM_EXCHANGE = "PARAM_EXCHANGE"
     PARAMETERS = "parameters"
     EXTENSION = "EXTENSION"
+    CHALLENGE = "CHALLENGE"
+    PROOF = "PROOF"
     QUEUED = "QUEUED"
     CREATE_STREAMS = "CREATE_STREAMS"
     TEST_START = "TEST_START"
@@ -56,6 +58,8 @@ class State(Enum):
     IDENTIFIED = "identified (PARAM_EXCHANGE expected)"
     ASKED = "asked (parameters expected)"
     OFFERED = "offered (CREATE_STREAMS expected)"
+    CHALLENGED = "challenged (PROOF expected)"
+    PROVEN = "proven (EXTENSION expected)"
     EXTENDED = "extended (CREATE_STREAMS expected)"
     CREATING = "creating streams (TEST_START expected)"
     STARTING = "starting (TEST_RUNNING expected)"
@@ -82,6 +86,8 @@ BYTES: dict[Kind, int] = {
     Kind.IPERF_DONE: 16,
     Kind.EXTENSION: 0x40,
     Kind.QUEUED: 0x41,
+    Kind.CHALLENGE: 0x42,
+    Kind.PROOF: 0x43,
     Kind.ACCESS_DENIED: 0xFF,
     Kind.SERVER_ERROR: 0xFE,
 }
@@ -93,6 +99,7 @@ FROM_CLIENT = frozenset(
     {
         Kind.COOKIE,
         Kind.PARAMETERS,
+        Kind.PROOF,
         Kind.TEST_END,
         Kind.CLIENT_RESULTS,
         Kind.IPERF_DONE,
@@ -106,9 +113,12 @@ TRANSITIONS: dict[State, dict[Kind, State]] = {
     State.ASKED: {Kind.PARAMETERS: State.OFFERED},
     State.OFFERED: {
         Kind.QUEUED: State.OFFERED,
+        Kind.CHALLENGE: State.CHALLENGED,
         Kind.EXTENSION: State.EXTENDED,
         Kind.CREATE_STREAMS: State.CREATING,
     },
+    State.CHALLENGED: {Kind.PROOF: State.PROVEN},
+    State.PROVEN: {Kind.QUEUED: State.PROVEN, Kind.EXTENSION: State.EXTENDED},
     State.EXTENDED: {Kind.CREATE_STREAMS: State.CREATING},
     State.CREATING: {Kind.TEST_START: State.STARTING},
     State.STARTING: {Kind.TEST_RUNNING: State.RUNNING},

@@ -218,6 +218,27 @@ class Link(Checked, frozen=True, kw_only=True):
         parse_stack(self.encapsulation)
 
 
+class Secret(Checked, frozen=True, kw_only=True):
+    """Hold what both ends know, and prove to each other before a test, without sending it.
+
+    Only netmeasure can do that. A secret is never saved, and never part of a message.
+
+    Attributes:
+        key: Its bytes, as `openssl rand -hex 32` makes them.
+
+    Raises:
+        SpecError: It is empty, or too long.
+    """
+
+    key: bytes
+
+    def _check(self) -> None:
+        within("length of the secret", len(self.key), 1, MAX_PEM, "bytes")
+
+    def __repr__(self) -> str:
+        return "Secret()"
+
+
 class Credentials(Checked, frozen=True, kw_only=True):
     """Authenticate the client to a server that asks for it, in iperf3's way. Never saved.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netmeasure.errors import SpecError
 from netmeasure.spec.checked import Checked, within
-from netmeasure.spec.parts import Credentials, Deadlines, Link, SocketOptions, Timing
+from netmeasure.spec.parts import Credentials, Deadlines, Link, Secret, SocketOptions, Timing
 from netmeasure.spec.words import (
     DEFAULT_BLOCK_BYTES,
     DEFAULT_UDP_BPS,
@@ -36,6 +36,7 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
     server_output: bool = False
     exclusive: bool = False
     credentials: Credentials | None = None
+    secret: Secret | None = None
     options: SocketOptions = SocketOptions()
     deadlines: Deadlines = Deadlines()
     link: Link | None = None
@@ -70,6 +71,7 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
         exclusive: Wait until no other test runs on the server, and let none run beside this one;
             only a netmeasure server can do that.
         credentials: For a server that authenticates its clients.
+        secret: What the server must know, too; without it the test is refused, at both ends.
         options: Options of the data sockets.
         deadlines: How long each kind of wait may take.
         link: What is known of the slowest link on the path.
@@ -147,6 +149,7 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
         exclusive: Wait until no other test runs on the server, and let none run beside this one;
             only a netmeasure server can do that.
         credentials: For a server that authenticates its clients.
+        secret: What the server must know, too; without it the test is refused, at both ends.
         options: Options of the data sockets.
         deadlines: How long each kind of wait may take.
         link: What is known of the slowest link on the path.

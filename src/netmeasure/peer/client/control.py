@@ -9,6 +9,7 @@ from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.sockets import Address
 from netmeasure.errors import (
+    AuthenticationError,
     BusyError,
     MeasureError,
     PeerClosedError,
@@ -19,21 +20,34 @@ from netmeasure.errors import (
 )
 from netmeasure.protocol import (
     Announcement,
+    ErrorCode,
     Kind,
     Message,
     Parameters,
     Payload,
+    Proof,
+    Side,
     State,
     error_text,
     likely_service,
 )
-from netmeasure.spec import Deadlines
+from netmeasure.protocol.error_codes import UNAUTHORIZED
+from netmeasure.protocol.secret import is_proof, proof
+from netmeasure.spec import Deadlines, Secret
 
 #: What to do where another service answers.
 _ADVICE = {
     "HTTP": "to measure a download from it, write http://HOST:PORT/FILE",
     "TLS": "to measure a download from it, write https://HOST:PORT/FILE",
     "FTP or mail": "to measure a download from an FTP server, write ftp://HOST/FILE",
+}
+#: What to do where a server does not serve this client.
+_REMEDIES: dict[int, str] = {
+    ErrorCode.SECRET_WANTED: "give the server's secret with --secret-file, or in NETMEASURE_SECRET",
+    ErrorCode.SECRET_WRONG: "compare the files of both ends: they must have the same content",
+    ErrorCode.TLS_WANTED: "add --tls, and --ca-file if its certificate is signed by a CA of yours",
+    ErrorCode.TOO_MANY_FAILURES: "wait for a minute, then try with the right secret or password",
+    ErrorCode.UNAUTHORIZED: "check user, password, key and both clocks; the server's log says why",
 }
 #: How long a server may take to receive the news that the client leaves.
 LEAVE_S = 1.0
@@ -48,6 +62,8 @@ class ClientControl:
         server: Address,
         deadlines: Deadlines,
         on_queued: Callable[[int], None],
+        *,
+        secret: Secret | None = None,
     ) -> None:
         self.channel = channel
         #: called with the client's place in the queue of a full server
@@ -56,6 +72,7 @@ class ClientControl:
         self.announcement: Announcement | None = None
         self._server = server
         self._deadlines = deadlines
+        self._secret = secret
 
     @property
     def extended(self) -> bool:
@@ -92,6 +109,14 @@ class ClientControl:
                 phase="control",
                 hint="try again later; a netmeasure server runs tests at the same time",
             )
+        if message.kind is Kind.SERVER_ERROR and message.payload.code in UNAUTHORIZED:
+            number = message.payload.code
+            return AuthenticationError(
+                f"{self._server} refused this client: {error_text(message.payload)}",
+                phase="control",
+                number=number,
+                hint=_REMEDIES[number],
+            )
         if message.kind is Kind.SERVER_ERROR:
             return PeerRefusedError(
                 f"the server gave up: {error_text(message.payload)}",
@@ -121,10 +146,41 @@ class ClientControl:
         """Wait until the server asks for the data streams; a netmeasure server first announces
         itself."""
         with self._handshake():
+            if self._secret is not None:
+                await self._prove(self._secret)
             message = await self._turn()
             if message.kind is Kind.EXTENSION:
+                if self._secret is not None:
+                    self._check_proof(self._secret, message.payload)
                 self.announcement = message.payload
                 await self.expect(Kind.CREATE_STREAMS)
+
+    async def _prove(self, secret: Secret) -> None:
+        """Answer the server's challenge. Raise AuthenticationError if it sends none: a server that
+        does not ask can't prove that it knows the secret, either."""
+        kinds = (Kind.CHALLENGE, Kind.EXTENSION, Kind.CREATE_STREAMS, Kind.QUEUED)
+        if (await self.expect(*kinds)).kind is not Kind.CHALLENGE:
+            raise AuthenticationError(
+                f"{self._server} does not ask for the secret, so it may be another server",
+                phase="control",
+                hint="start it with --secret-file, or give this client no secret",
+            )
+        mac = proof(secret.key, Side.CLIENT, self.channel.connection.transcript)
+        await self.send(Kind.PROOF, Proof(mac))
+
+    def _check_proof(self, secret: Secret, announcement: Announcement) -> None:
+        """Raise AuthenticationError if the server does not know the secret that it has asked
+        for."""
+        try:
+            mac = bytes.fromhex(announcement.proof or "")
+        except ValueError:
+            mac = b""
+        if not is_proof(mac, secret.key, Side.SERVER, self.channel.connection.transcript):
+            raise AuthenticationError(
+                f"{self._server} asks for the secret and does not know it itself",
+                phase="control",
+                hint="it is another server than the one you mean: check its address",
+            )
 
     async def _turn(self) -> Message:
         """Return the server's answer to the parameters; a server that is full keeps the client in a

@@ -56,8 +56,9 @@ class PeerTest:
         #: the step that is under way: the phase of an error that does not name its own
         self.step = "connect"
         self._target = sockets.address_text((host, port))
-        self._spec = replace(spec, credentials=None)
+        self._spec = replace(spec, credentials=None, secret=None)
         self._credentials = spec.credentials
+        self._secret = spec.secret
         self._directions = roles.directions(spec.direction, spec.streams)
         self._observer = observer or Observer()
         self._started_at = wall_now()
@@ -97,7 +98,11 @@ class PeerTest:
         self._connector.begin()
         channel = ControlChannel(await self._connector.connect_control(), Side.CLIENT)
         self._client_control = ClientControl(
-            channel, self._connector.address, self._spec.deadlines, self._observer.on_queued
+            channel,
+            self._connector.address,
+            self._spec.deadlines,
+            self._observer.on_queued,
+            secret=self._secret,
         )
         self.step = "control"
         await self._shake_hands()
@@ -141,7 +146,8 @@ class PeerTest:
             await control.introduce(self._cookie)
         with self._connector.answered("control"):
             self._choose_datagram_size(control.channel.mss_bytes)
-            await control.propose(client_parameters(self._spec, self._token()))
+            knows = self._secret is not None
+            await control.propose(client_parameters(self._spec, self._token(), secret=knows))
             self._observer.on_accepted(control_facts(control.channel, self._cookie))
             await control.agree()
 

@@ -1,28 +1,24 @@
-"""Check a client's parameters, its authentication, and its bitrate while the test runs. Each
-refusal has iperf3's number. (`server` limits the number of tests.)"""
+"""Check a client's parameters, and its bitrate while the test runs. Each refusal has iperf3's
+number. (`access` checks who it is, `places` limits the number of tests.)"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 
-from netmeasure.clock import nanoseconds, now_ns, seconds, unix_s
+from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.engine.limits import descriptors_left
 from netmeasure.engine.threads import check_cpu
 from netmeasure.errors import RefusedTestError, SocketOptionError
-from netmeasure.peer.server.shares import LoginBrake
 from netmeasure.protocol import DEFAULT_LENGTH, ErrorCode, Parameters, check_parameters
-from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.spec import ServerLimits
 
 #: Descriptors besides those of the streams: a source, the next connections.
 SPARE_DESCRIPTORS = 4
 
 
-def admit(parameters: Parameters, limits: ServerLimits, login: Login | None) -> None:
-    """Raise RefusedTestError if this server does not serve such a test, or not to this client."""
-    if login is not None:
-        login.check(parameters.authtoken)
+def admit(parameters: Parameters, limits: ServerLimits) -> None:
+    """Raise RefusedTestError if this server does not serve such a test."""
     if (wrong := check_parameters(parameters)) is not None:
         number, sentence = wrong
         raise RefusedTestError(sentence, number=number)
@@ -89,28 +85,6 @@ def asked_bps(parameters: Parameters) -> int:
     """Return the bit/s that a test asks for, of all streams together; 0: it does not say."""
     rates = [rate for rate in (parameters.bandwidth, parameters.fqrate) if rate]
     return max(rates, default=0) * parameters.streams
-
-
-class Login:
-    """Check the tokens of one client, and none of a network that has failed too often."""
-
-    def __init__(self, gatekeeper: Gatekeeper, brake: LoginBrake, network: str) -> None:
-        self._gatekeeper = gatekeeper
-        self._brake = brake
-        self._network = network
-
-    def check(self, token: str | None) -> None:
-        """Raise RefusedTestError if the token is not that of a known user."""
-        if self._brake.holds(self._network):
-            raise RefusedTestError(
-                "authorization failed: too many failed logins from its address",
-                number=ErrorCode.UNAUTHORIZED,
-            )
-        try:
-            self._gatekeeper.check(token, unix_s())
-        except RefusedTestError:
-            self._brake.note(self._network)
-            raise
 
 
 class BitrateLimit:

@@ -9,7 +9,8 @@ from netmeasure.errors import RefusedTestError, RemoteProtocolError, SpecError
 from netmeasure.measurement import roles
 from netmeasure.peer.parameters import server_spec
 from netmeasure.peer.plans import server_plan
-from netmeasure.peer.server.admission import Login, admit
+from netmeasure.peer.server.access import Access
+from netmeasure.peer.server.admission import admit
 from netmeasure.peer.server.data_phase import failure
 from netmeasure.protocol import ErrorCode, Kind, Parameters
 from netmeasure.result import FlowDirection, Host
@@ -39,7 +40,7 @@ class Agreement(NamedTuple):
         return Host(program=name, version=self.parameters.client_version)
 
 
-async def agree(control: ControlChannel, limits: ServerLimits, login: Login | None) -> Agreement:
+async def agree(control: ControlChannel, limits: ServerLimits, access: Access) -> Agreement:
     """Ask a client for its parameters, and return what follows from them.
 
     Raises RefusedTestError if this server does not serve such a test, or not to this client, and
@@ -53,7 +54,8 @@ async def agree(control: ControlChannel, limits: ServerLimits, login: Login | No
     if message.kind is not Kind.PARAMETERS:
         raise failure(message)
     parameters: Parameters = message.payload
-    admit(parameters, limits, login)
+    await access.check(control, parameters, limits.handshake_s)
+    admit(parameters, limits)
     try:
         plan = server_plan(parameters, limits)
         spec = server_spec(parameters, plan)

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 from netmeasure.observe import Observer
 from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.result import Result
-from netmeasure.spec import DEFAULT_PORT, Family, ServerLimits, Timing, check_device
+from netmeasure.spec import DEFAULT_PORT, Family, Secret, ServerLimits, Timing, check_device
 
 P = ParamSpec("P")
 Options = TypeVar("Options")
@@ -33,6 +33,8 @@ class ServerOptions:
     observe: Callable[[], Observer] | None = None
     interval_s: float = 1.0
     gatekeeper: Gatekeeper | None = None
+    secret: Secret | None = None
+    allow_iperf3: bool = False
     one_off: bool = False
     idle_s: float | None = None
     device: str | None = None

@@ -392,8 +392,10 @@ def serve(options: ServerOptions) -> Server:
         observe: makes an Observer for each client, which receives this end's intervals
         interval_s: the length of these intervals
         gatekeeper: asks every client for a user and a password (iperf3's authentication)
-        one_off: serve one client only, whether its test succeeds or not; a client that the
-            gatekeeper refuses does not count. `Server.over` returns afterwards
+        secret: what every client must know, and this server proves to know, too
+        allow_iperf3: serve iperf3 clients all the same, which know no secret
+        one_off: serve one client only, whether its test succeeds or not; a client that is refused
+            because of who it is does not count. `Server.over` returns afterwards
         idle_s: `Server.over` returns when there was no client for so long
         device: the network interface to listen on (SO_BINDTODEVICE, socket(7))
 

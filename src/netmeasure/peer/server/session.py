@@ -38,7 +38,8 @@ from netmeasure.peer.exchange import wire_results
 from netmeasure.peer.observing import control_facts, open_streams
 from netmeasure.peer.plans import build_workload
 from netmeasure.peer.server.accept import Arrivals
-from netmeasure.peer.server.admission import Login, asked_bps
+from netmeasure.peer.server.access import Access
+from netmeasure.peer.server.admission import asked_bps
 from netmeasure.peer.server.agreement import Agreement, agree
 from netmeasure.peer.server.data_phase import ServerData, failure
 from netmeasure.peer.server.notifier import Notifier
@@ -56,6 +57,7 @@ from netmeasure.protocol import (
     ServerError,
     State,
 )
+from netmeasure.protocol.error_codes import UNAUTHORIZED
 from netmeasure.result import FlowDirection, Result, SideReport
 from netmeasure.result.resources import HostUse
 from netmeasure.spec import ServerLimits
@@ -119,16 +121,12 @@ class Session:
         self.refusal: str | None = None
         #: that reason in a word, for statistics
         self.reason = ""
-        #: whether the gatekeeper has refused the client
+        #: whether the client was refused because of who it is
         self.unauthorized = False
         self._peer = client.peer
         self._control = client.control
         self._cookie = client.cookie
-        self._login = (
-            Login(options.gatekeeper, surroundings.brake, surroundings.network)
-            if options.gatekeeper is not None
-            else None
-        )
+        self._access = Access(options, surroundings.brake, surroundings.network)
         self._limits = limits
         self._surroundings = surroundings
         self._most_at_once = 0
@@ -184,7 +182,7 @@ class Session:
         error: BaseException | None = None
         try:
             self._notifier.accepted(control_facts(self._control, self._cookie))
-            agreed = await agree(self._control, self._limits, self._login)
+            agreed = await agree(self._control, self._limits, self._access)
             await self._take_place(agreed)
             self._agreement = agreed
             self._count_tests()
@@ -196,7 +194,7 @@ class Session:
             await self._exchange_results(agreed, workload, data)
         except BaseException as exc:
             error = exc
-            self.unauthorized = getattr(exc, "number", None) == ErrorCode.UNAUTHORIZED
+            self.unauthorized = getattr(exc, "number", None) in UNAUTHORIZED
             if not isinstance(exc, NetmeasureError):
                 raise
         finally:
@@ -241,6 +239,7 @@ class Session:
                 host=this_host(),
                 concurrent_tests=self._surroundings.places.running,
                 finite=self._limits.file is not None,
+                proof=self._access.own_proof(self._control),
             )
             await self._control.send(Kind.EXTENSION, mine, deadline_s=self._limits.handshake_s)
 

@@ -50,6 +50,7 @@ def test_both_know_it(run: RunLoop, direction: Any) -> None:
         async with guarded() as (server, said):
             result = await nm.measure(server.address, spec(direction=direction))
         assert result.complete
+        assert isinstance(result.spec, nm.TcpSpec)
         assert result.spec.secret is None
         assert KEY not in result.to_json()
         assert KEY.decode() not in repr(spec())

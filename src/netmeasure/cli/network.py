@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from netmeasure.cli.values import bitrate, byte_size, count, cpus, dscp, networks, number, seconds
 from netmeasure.errors import SpecError
-from netmeasure.spec import Credentials, Padding, Secret
+from netmeasure.spec import Credentials, Padding, Secret, ServerTls
 from netmeasure.spec.words import MAX_STREAMS
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ def add_client_auth(parser: argparse.ArgumentParser) -> None:
         f"for a server that asks for it; the password is in the environment variable {PASSWORD}",
     )
     _add_secret(auth)
+    auth.add_argument(
+        "--tls",
+        action="store_true",
+        help="encrypt the control connection and check the server's certificate (--ca-file)",
+    )
     auth.add_argument("--auth-user", metavar="NAME", help="the user's name")
     auth.add_argument("--auth-key", metavar="FILE", help="the server's public RSA key (PEM)")
     _add_padding(auth)
@@ -133,6 +138,21 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with a secret: serve iperf3 clients, too, which can't know it",
     )
+    auth.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        help="this server's certificate (PEM): control connections may then be encrypted",
+    )
+    auth.add_argument(
+        "--tls-key",
+        metavar="FILE",
+        help="its private key (PEM), unless the file of --tls-cert has it",
+    )
+    auth.add_argument(
+        "--tls-required",
+        action="store_true",
+        help="refuse clients without TLS, among them all of iperf3",
+    )
     auth.add_argument("--auth-key", metavar="FILE", help="this server's private RSA key (PEM)")
     auth.add_argument("--auth-users", metavar="FILE", help="users, in lines USER,HASH as in iperf3")
     _add_padding(auth)
@@ -175,6 +195,7 @@ def peer_options(options: argparse.Namespace) -> dict[str, Any]:
         "exclusive": options.exclusive,
         "credentials": _credentials(options),
         "secret": client_secret(options),
+        **_tls(options),
     }
 
 
@@ -187,6 +208,7 @@ _NOT_FOR_URLS = (
     "auth_user",
     "auth_key",
     "secret_file",
+    "tls",
 )
 
 
@@ -195,6 +217,27 @@ def refuse_for_urls(options: argparse.Namespace) -> None:
     for name in _NOT_FOR_URLS:
         if getattr(options, name, None):
             raise SpecError(f"--{name.replace('_', '-')} is not an option of transfers by URL")
+
+
+def _tls(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of a specification about TLS."""
+    wanted, ca_file = getattr(options, "tls", False), getattr(options, "ca_file", None)
+    if ca_file is not None and not wanted:
+        raise SpecError("--ca-file means nothing without TLS", hint="add --tls, or give a URL")
+    return {"tls": wanted, "ca_file": ca_file}
+
+
+def server_tls(options: argparse.Namespace) -> ServerTls | None:
+    """Return a server's certificate; None: it has none. Raises SpecError."""
+    if options.tls_cert is None:
+        for name in ("tls_key", "tls_required"):
+            if getattr(options, name):
+                raise SpecError(f"--{name.replace('_', '-')} means nothing without --tls-cert")
+        return None
+    _warn_if_others_read(options.tls_key or options.tls_cert)
+    return ServerTls(
+        certificate=options.tls_cert, key=options.tls_key, required=options.tls_required
+    )
 
 
 def client_secret(options: argparse.Namespace) -> Secret | None:

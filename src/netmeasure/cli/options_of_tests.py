@@ -188,7 +188,11 @@ def add_url_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT:ADDRESS",
         help="connect to this address instead of looking the name up",
     )
-    url.add_argument("--ca-file", metavar="FILE", help="trust the CA certificates in FILE (PEM)")
+    url.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        help="https, ftps, or --tls: trust the CA certificates in FILE (PEM)",
+    )
     url.add_argument(
         "--insecure", action="store_true", help="do not verify the server's certificate"
     )

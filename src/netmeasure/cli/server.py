@@ -14,7 +14,7 @@ from netmeasure import analysis
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.log import EventLog
 from netmeasure.cli.metrics import served_metrics
-from netmeasure.cli.network import gatekeeper, server_secret
+from netmeasure.cli.network import gatekeeper, server_secret, server_tls
 from netmeasure.cli.specs import Options, server_limits
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import SpecError
@@ -58,6 +58,7 @@ async def server(options: Options) -> int:
         gatekeeper=gatekeeper(options),
         secret=server_secret(options),
         allow_iperf3=options.allow_iperf3,
+        tls=server_tls(options),
         one_off=options.one_off,
         idle_s=options.idle_timeout,
         device=options.bind_dev,

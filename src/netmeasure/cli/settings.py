@@ -31,9 +31,12 @@ SETTINGS = (
     "auth_users",
     "secret_file",
     "allow_iperf3",
+    "tls_cert",
+    "tls_key",
+    "tls_required",
 )
 #: Options without a value.
-_FLAGS = {"allow_iperf3"}
+_FLAGS = {"allow_iperf3", "tls_required"}
 #: Kubernetes sets NETMEASURE_PORT to "tcp://..." in all containers beside a Service of our name.
 _NOT_OF_ENVIRONMENT = {"port"}
 

@@ -33,7 +33,6 @@ _URL_OPTIONS = (
     "method",
     "user",
     "resolve",
-    "ca_file",
     "insecure",
     "explicit_tls",
     "passive",

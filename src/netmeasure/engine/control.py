@@ -10,6 +10,7 @@ from contextlib import suppress
 from netmeasure.engine.sockets import address_text
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.engine.threads import in_thread
+from netmeasure.engine.tls import TlsStream
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolError
 from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Payload, Side
 
@@ -28,8 +29,10 @@ class ControlChannel:
         side: Side,
         received: bytes = b"",
         room: Callable[[int], Awaitable[None]] | None = None,
+        tls: TlsStream | None = None,
     ) -> None:
-        """Take over a connected socket; `received` has been read from it already.
+        """Take over a connected socket; `received` has been read from it already. With `tls`, which
+        has shaken hands on it, everything is encrypted.
 
         `room` waits until this process has memory for a large message of so many bytes, which stays
         unread until then.
@@ -38,6 +41,7 @@ class ControlChannel:
         self._room = room
         self._decoding: asyncio.Task[Message | NeedData | Closed] | None = None
         self._sock = sock
+        self._tls = tls
         self._news = asyncio.Event()
         self._failure: Exception | None = None
         self._ahead: Message | None = None
@@ -50,6 +54,16 @@ class ControlChannel:
         self._pump: asyncio.Task[None] | None = asyncio.create_task(
             self._read(), name="netmeasure-control"
         )
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Return whether this is a TLS connection."""
+        return self._tls is not None
+
+    @property
+    def binding(self) -> bytes:
+        """Return what the TLS session is known by at both ends, empty without TLS."""
+        return self._tls.binding if self._tls is not None else b""
 
     @property
     def local_host(self) -> str:
@@ -83,11 +97,10 @@ class ControlChannel:
             self._ahead = await self._next()
 
     async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
         has_room = self._room is None
         try:
             while True:
-                data = await loop.sock_recv(self._sock, _RECEIVE_BYTES)
+                data = await self._receive_bytes()
                 if self._decoding is not None:  # a thread is using the connection
                     await asyncio.wait([self._decoding])
                 self.connection.receive_data(data)
@@ -102,13 +115,24 @@ class ControlChannel:
             self._failure = exc
             self._news.set()
 
+    async def _receive_bytes(self) -> bytes:
+        if self._tls is not None:
+            return await self._tls.receive(_RECEIVE_BYTES)
+        return await asyncio.get_running_loop().sock_recv(self._sock, _RECEIVE_BYTES)
+
+    async def _send_bytes(self, data: bytes) -> None:
+        if self._tls is not None:
+            await self._tls.send(data)
+        else:
+            await asyncio.get_running_loop().sock_sendall(self._sock, data)
+
     async def send(self, kind: Kind, payload: Payload = None, *, deadline_s: float) -> None:
         """Send one message. Raise PeerClosedError, PeerTimeoutError or LocalProtocolError if it
         can't be sent."""
         data = self.connection.send(kind, payload)
         try:
             async with asyncio.timeout(deadline_s):
-                await asyncio.get_running_loop().sock_sendall(self._sock, data)
+                await self._send_bytes(data)
         except TimeoutError:
             raise PeerTimeoutError(
                 f"the {self._peer} did not take {kind.name} in {deadline_s:g} s", phase="control"
@@ -177,6 +201,8 @@ class ControlChannel:
         if self._pump is None:
             return
         with suppress(OSError, TimeoutError):
+            if self._tls is not None:
+                self._tls.say_goodbye()
             self._sock.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(deadline_s):
                 await asyncio.wait([self._pump])
@@ -190,5 +216,7 @@ class ControlChannel:
             await asyncio.wait([self._decoding])
             with suppress(RemoteProtocolError):
                 self._decoding.result()
+        if self._tls is not None:
+            self._tls.say_goodbye()
         self._failure = None  # its traceback holds the connection's buffers
         self._sock.close()

@@ -5,7 +5,15 @@ from __future__ import annotations
 from netmeasure.spec.checked import check_device
 from netmeasure.spec.fetch import FtpSpec, HttpSpec, parse_pin
 from netmeasure.spec.limits import OriginLimits, ServerLimits
-from netmeasure.spec.parts import Credentials, Deadlines, Link, Secret, SocketOptions, Timing
+from netmeasure.spec.parts import (
+    Credentials,
+    Deadlines,
+    Link,
+    Secret,
+    ServerTls,
+    SocketOptions,
+    Timing,
+)
 from netmeasure.spec.peer import TcpSpec, UdpSpec
 from netmeasure.spec.words import (
     DEFAULT_BLOCK_BYTES,
@@ -59,6 +67,7 @@ __all__ = [
     "Secret",
     "SendMode",
     "ServerLimits",
+    "ServerTls",
     "SocketOptions",
     "Spec",
     "TcpSpec",

@@ -218,6 +218,20 @@ class Link(Checked, frozen=True, kw_only=True):
         parse_stack(self.encapsulation)
 
 
+class ServerTls(Checked, frozen=True, kw_only=True):
+    """Say how a server speaks TLS on its control connections.
+
+    Attributes:
+        certificate: A file of its certificate in PEM, followed by those of its CAs if need be.
+        key: A file of its private key in PEM, without a passphrase; None: it is in `certificate`.
+        required: Refuse clients that do not speak TLS, among them all of iperf3.
+    """
+
+    certificate: str
+    key: str | None = None
+    required: bool = False
+
+
 class Secret(Checked, frozen=True, kw_only=True):
     """Hold what both ends know, and prove to each other before a test, without sending it.
 

@@ -37,6 +37,8 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
     exclusive: bool = False
     credentials: Credentials | None = None
     secret: Secret | None = None
+    tls: bool = False
+    ca_file: str | None = None
     options: SocketOptions = SocketOptions()
     deadlines: Deadlines = Deadlines()
     link: Link | None = None
@@ -44,6 +46,8 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
     def _check(self) -> None:
         within("number of streams", self.streams, 1, MAX_STREAMS, "")
         within("CPU", self.cpu, 0, MAX_CPU, "")
+        if self.ca_file is not None and not self.tls:
+            raise SpecError("a CA file means nothing without TLS", hint="ask for TLS, too")
         within("the server's CPU", self.server_cpu, 0, MAX_CPU, "")
         for name in ("title", "extra_data"):
             text = getattr(self, name) or ""
@@ -72,6 +76,8 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
             only a netmeasure server can do that.
         credentials: For a server that authenticates its clients.
         secret: What the server must know, too; without it the test is refused, at both ends.
+        tls: Encrypt the control connection; the data connections stay as they are.
+        ca_file: With `tls`: CA certificates (PEM) to trust instead of the system's.
         options: Options of the data sockets.
         deadlines: How long each kind of wait may take.
         link: What is known of the slowest link on the path.
@@ -150,6 +156,8 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
             only a netmeasure server can do that.
         credentials: For a server that authenticates its clients.
         secret: What the server must know, too; without it the test is refused, at both ends.
+        tls: Encrypt the control connection; the data connections stay as they are.
+        ca_file: With `tls`: CA certificates (PEM) to trust instead of the system's.
         options: Options of the data sockets.
         deadlines: How long each kind of wait may take.
         link: What is known of the slowest link on the path.

@@ -165,7 +165,12 @@ class ClientControl:
                 phase="control",
                 hint="start it with --secret-file, or give this client no secret",
             )
-        mac = proof(secret.key, Side.CLIENT, self.channel.connection.transcript)
+        mac = proof(
+            secret.key,
+            Side.CLIENT,
+            self.channel.connection.transcript,
+            self.channel.binding,
+        )
         await self.send(Kind.PROOF, Proof(mac))
 
     def _check_proof(self, secret: Secret, announcement: Announcement) -> None:
@@ -175,7 +180,9 @@ class ClientControl:
             mac = bytes.fromhex(announcement.proof or "")
         except ValueError:
             mac = b""
-        if not is_proof(mac, secret.key, Side.SERVER, self.channel.connection.transcript):
+        channel = self.channel
+        transcript, binding = channel.connection.transcript, channel.binding
+        if not is_proof(mac, secret.key, Side.SERVER, transcript, binding):
             raise AuthenticationError(
                 f"{self._server} asks for the secret and does not know it itself",
                 phase="control",

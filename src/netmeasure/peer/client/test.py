@@ -7,13 +7,15 @@ cleans up: `measurement.run.Run` drives the test, and calls `leave` and `close` 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from msgspec.structs import replace
 
 from netmeasure.clock import unix_s, wall_now
-from netmeasure.engine import sockets
+from netmeasure.engine import sockets, tls
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import all_of, first_of, one_by_one
@@ -55,6 +57,7 @@ class PeerTest:
         self.stop = asyncio.Event()
         #: the step that is under way: the phase of an error that does not name its own
         self.step = "connect"
+        self._host = host
         self._target = sockets.address_text((host, port))
         self._spec = replace(spec, credentials=None, secret=None)
         self._credentials = spec.credentials
@@ -94,9 +97,10 @@ class PeerTest:
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """Take all steps, and give each interval to `emit` when it is over."""
         self._check_host()
+        context = await self._tls_context()
         await self._rest()
         self._connector.begin()
-        channel = ControlChannel(await self._connector.connect_control(), Side.CLIENT)
+        channel = await self._control_channel(context)
         self._client_control = ClientControl(
             channel,
             self._connector.address,
@@ -124,6 +128,41 @@ class PeerTest:
             raise
         for direction in self._without_datagrams(workload):
             await path.search(direction)
+
+    async def _tls_context(self) -> ssl.SSLContext | None:
+        """Return what checks the server's certificate, None without TLS. To load the CAs takes
+        long, so it is done before any clock runs."""
+        if not self._spec.tls:
+            return None
+        return await in_thread(partial(tls.client_context, self._spec.ca_file))
+
+    async def _control_channel(self, context: ssl.SSLContext | None) -> ControlChannel:
+        """Return an open control connection. Raise TlsError if TLS was asked for and the server
+        does not speak it, or not with a certificate that is good."""
+        sock = await self._connector.connect_control()
+        if context is None:
+            return ControlChannel(sock, Side.CLIENT)
+        self.step = "tls"
+        stream = tls.client_stream(sock, context, self._host)
+        where, deadline_s = self._connector.address, self._spec.deadlines.handshake_s
+        try:
+            with self._connector.answered("tls"):
+                async with asyncio.timeout(deadline_s):
+                    await stream.shake_hands()
+        except TimeoutError:
+            sock.close()
+            raise PeerTimeoutError(
+                f"{where} did not agree on TLS in {deadline_s:g} s",
+                phase="tls",
+                hint="it may hang, or not speak TLS on this port",
+            ) from None
+        except OSError as exc:
+            sock.close()
+            raise tls.tls_error(str(where), exc) from None
+        except BaseException:
+            sock.close()
+            raise
+        return ControlChannel(sock, Side.CLIENT, tls=stream)
 
     def _check_host(self) -> None:
         """Raise SpecError or SocketOptionError if this host can't do what the test needs."""

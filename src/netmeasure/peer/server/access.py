@@ -27,6 +27,8 @@ class Access:
     ) -> None:
         """Raise RefusedTestError if a client is not served because of who it is."""
         options, plain = self._options, parameters.netmeasure is None
+        if options.tls is not None and options.tls.required and not control.is_encrypted:
+            raise _refused("the client does not speak TLS", plain, ErrorCode.TLS_WANTED)
         if options.secret is not None and not (plain and options.allow_iperf3):
             self._check_brake(plain=plain)
             if parameters.netmeasure is None:
@@ -53,7 +55,7 @@ class Access:
         message = await control.receive(deadline_s=deadline_s)
         if not isinstance(message.payload, Proof):
             self._give_up(message.kind)
-        if not is_proof(message.payload.mac, key, Side.CLIENT, transcript):
+        if not is_proof(message.payload.mac, key, Side.CLIENT, transcript, control.binding):
             self._brake.note(self._network)
             raise _refused("the client's secret is another one", False, ErrorCode.SECRET_WRONG)
         self._challenged = True
@@ -67,7 +69,7 @@ class Access:
         if not self._challenged or self._options.secret is None:
             return None
         transcript = control.connection.transcript
-        return proof(self._options.secret.key, Side.SERVER, transcript).hex()
+        return proof(self._options.secret.key, Side.SERVER, transcript, control.binding).hex()
 
 
 def _refused(why: str, plain: bool, number: ErrorCode = ErrorCode.UNAUTHORIZED) -> RefusedTestError:

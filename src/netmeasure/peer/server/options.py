@@ -12,7 +12,15 @@ from typing import ParamSpec, TypeVar
 from netmeasure.observe import Observer
 from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.result import Result
-from netmeasure.spec import DEFAULT_PORT, Family, Secret, ServerLimits, Timing, check_device
+from netmeasure.spec import (
+    DEFAULT_PORT,
+    Family,
+    Secret,
+    ServerLimits,
+    ServerTls,
+    Timing,
+    check_device,
+)
 
 P = ParamSpec("P")
 Options = TypeVar("Options")
@@ -35,6 +43,7 @@ class ServerOptions:
     gatekeeper: Gatekeeper | None = None
     secret: Secret | None = None
     allow_iperf3: bool = False
+    tls: ServerTls | None = None
     one_off: bool = False
     idle_s: float | None = None
     device: str | None = None

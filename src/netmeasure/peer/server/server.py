@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 from contextlib import suppress
 from functools import partial
 from typing import Literal
@@ -20,6 +21,7 @@ from netmeasure.engine.resources import IdleMonitor
 from netmeasure.engine.sockets import address_text, receive_exactly
 from netmeasure.engine.sockopts import set_keepalive, set_no_delay, watch_peer
 from netmeasure.engine.tasks import cancel_and_wait, drop_frames, uninterrupted
+from netmeasure.engine.tls import Identity, TlsStream, begins_tls, tls_trouble
 from netmeasure.errors import MeasureError, ServeError, SocketOptionError
 from netmeasure.peer.server.accept import Arrival
 from netmeasure.peer.server.options import ServerOptions, called_with
@@ -60,6 +62,7 @@ class Server(Listening):
         self._listeners = []
         self._acceptor: Acceptor | None = None
         self._door: UdpDoor | None = None
+        self._identity: Identity | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = Sessions()
         self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -105,6 +108,9 @@ class Server(Listening):
     # ---- life -----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Server:
+        tls = self._options.tls
+        if tls is not None:
+            self._identity = Identity(tls.certificate, tls.key, partial(self._refuse, reason="tls"))
         await self._open()
         self._acceptor = Acceptor(self._listeners, self._accept, trouble=self._cant_accept)
         self._acceptor.on()
@@ -193,34 +199,53 @@ class Server(Listening):
     async def _greet(self, sock: socket.socket, address: tuple[str, int], order: int) -> None:
         """Find out what a connection is: a data stream, a new client, a probe, or nothing."""
         known, peer, network = True, address_text(address), network_of(address[0])
+        session: Session | None = None
+        tls: TlsStream | None = None
         me = asyncio.current_task()
         assert me is not None
         try:
             try:
                 async with asyncio.timeout(self._limits.cookie_s):
-                    hello = await receive_exactly(sock, COOKIE_BYTES)
-                    session = self._sessions.with_cookie(hello[:-1].decode("ascii", "replace"))
+                    hello, tls = await self._first_words(sock)
+                    if tls is None:  # data connections are never encrypted
+                        cookie = hello[:-1].decode("ascii", "replace")
+                        session = self._sessions.with_cookie(cookie)
                     if session is not None and await self._data(session, sock, order):
                         return
             except TimeoutError:
                 known = False
                 self._refuse(f"{peer} did not say what it wants in {self._limits.cookie_s:g} s")
+            except ssl.SSLError as exc:
+                known = False
+                self._refuse(f"{peer}: {tls_trouble(exc)}", "tls")
             except OSError:
                 known = False  # reset before it sent anything: like a probe
             finally:
                 self._strangers.remove(network, me)
             if not known or not hello:
                 sock.close()
-            elif (answer_bytes := probe_answer_bytes(hello)) is not None:
+            elif self._identity is None and begins_tls(hello):
+                self._refuse(f"{peer} asks for TLS, and this server has no certificate", "tls")
+                sock.close()
+            elif tls is None and (answer_bytes := probe_answer_bytes(hello)) is not None:
                 await _answer_probe(sock, answer_bytes)
             elif session is not None:
                 self._refuse(f"{peer} opened a data connection that its test does not expect")
                 await _turn_away(sock)
             else:
-                await self._serve(sock, peer, network, hello)
+                await self._serve(sock, peer, network, hello, tls)
         except BaseException:
             sock.close()
             raise
+
+    async def _first_words(self, sock: socket.socket) -> tuple[bytes, TlsStream | None]:
+        """Return the bytes of a cookie, and the TLS session in which they came, if they did."""
+        hello = await receive_exactly(sock, COOKIE_BYTES)
+        if self._identity is None or not begins_tls(hello):
+            return hello, None
+        tls = self._identity.stream(sock, hello)
+        await tls.shake_hands()
+        return await tls.receive_exactly(COOKIE_BYTES), tls
 
     async def _data(self, session: Session, sock: socket.socket, order: int) -> bool:
         number = None
@@ -228,7 +253,9 @@ class Server(Listening):
             number = int.from_bytes(await receive_exactly(sock, STREAM_TAG_BYTES), "big")
         return session.arrivals.offer(Arrival(sock, order, number))
 
-    async def _serve(self, sock: socket.socket, peer: str, network: str, hello: bytes) -> None:
+    async def _serve(
+        self, sock: socket.socket, peer: str, network: str, hello: bytes, tls: TlsStream | None
+    ) -> None:
         taken = 0
 
         async def room(size: int) -> None:
@@ -240,7 +267,7 @@ class Server(Listening):
         assert me is not None
         self._make_room(self._handshakes, network, me)
         since_ns = now_ns()
-        control = ControlChannel(sock, Side.SERVER, hello, room)
+        control = ControlChannel(sock, Side.SERVER, hello, room, tls)
         try:
             await self._serve_client(sock, peer, network, since_ns, control)
         finally:
@@ -394,6 +421,7 @@ def serve(options: ServerOptions) -> Server:
         gatekeeper: asks every client for a user and a password (iperf3's authentication)
         secret: what every client must know, and this server proves to know, too
         allow_iperf3: serve iperf3 clients all the same, which know no secret
+        tls: the certificate for clients that encrypt their control connection
         one_off: serve one client only, whether its test succeeds or not; a client that is refused
             because of who it is does not count. `Server.over` returns afterwards
         idle_s: `Server.over` returns when there was no client for so long

@@ -1,0 +1,233 @@
+"""Encrypt a control connection with TLS, over a socket that has been opened already.
+
+Both ends use OpenSSL's machine of bytes (`ssl.SSLObject`), so that a server can tell by the first
+bytes of a connection whether its client speaks TLS, and one port serves both kinds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from netmeasure.errors import SpecError, TlsError
+
+_RECEIVE_BYTES = 64 * 1024
+#: How a ClientHello begins (RFC 8446, 5.1): a handshake record of any version.
+_CLIENT_HELLO = b"\x16\x03"
+#: What is wrong with a certificate (X509_V_ERR_..., openssl-verification-options(1)), and what to
+#: do; others are given in OpenSSL's words.
+_NOT_TRUSTED = "if you trust it, give its CA's certificate, or itself, with --ca-file FILE"
+_OTHER_NAME = "connect to a name that it has (subjectAltName), or make one for this name"
+_CERTIFICATE_FAULTS = {
+    9: ("its certificate is not valid yet", "compare the clocks of both hosts"),
+    10: ("its certificate has expired", "renew it on the server, or set this host's clock"),
+    18: ("its certificate is signed by itself, and is not known here", _NOT_TRUSTED),
+    19: ("its certificate's CA is signed by itself, and is not known here", _NOT_TRUSTED),
+    20: ("its certificate's CA is not known here", _NOT_TRUSTED),
+    62: ("its certificate is for another name", _OTHER_NAME),
+    64: ("its certificate is for another address", _OTHER_NAME),
+}
+#: The record types with which a server may begin: an alert, or its part of the handshake.
+_RECORDS = (b"\x15", b"\x16")
+_NO_TLS = "start it with --tls-cert and --tls-key, or leave --tls out: nothing is encrypted then"
+
+
+def begins_tls(data: bytes) -> bool:
+    """Return whether a client's first bytes are those of TLS."""
+    return data.startswith(_CLIENT_HELLO)
+
+
+def client_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return what checks a server's certificate: against a file of CAs, or else the system's.
+    Raise SpecError if the file can't be used."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as exc:
+        raise SpecError(
+            f"can't use {ca_file} as CA file: {_why(exc)}", hint="it must hold certificates in PEM"
+        ) from None
+
+
+class Identity:
+    """Hold a server's certificate and key, and read them again when the files have changed, so that
+    a certificate can be renewed while the server runs."""
+
+    def __init__(self, certificate: str, key: str | None, trouble: Callable[[str], None]) -> None:
+        """Raise SpecError if the files can't be used. `trouble` hears that newer ones can't."""
+        self._files = [Path(certificate), *([Path(key)] if key else [])]
+        self._trouble = trouble
+        self._seen = self._state()
+        self._context, self._binding = self._load()
+
+    def _load(self) -> tuple[ssl.SSLContext, bytes]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        names = " and ".join(map(str, self._files))
+        try:
+            # an encrypted key would be asked for on the terminal
+            context.load_cert_chain(*self._files, password=lambda: "")
+            pem = self._files[0].read_text()
+            end = pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
+            der = ssl.PEM_cert_to_DER_cert(pem[pem.index(ssl.PEM_HEADER) : end])
+        except (OSError, ValueError) as exc:
+            hint = "they must be PEM, the key without a passphrase, and belong together"
+            raise SpecError(f"can't use {names} for TLS: {_why(exc)}", hint=hint) from None
+        return context, hashlib.sha256(der).digest()
+
+    def _state(self) -> list[tuple[int, int]]:
+        """Return what changes with the files."""
+        try:
+            return [(found.st_mtime_ns, found.st_ino) for found in map(os.stat, self._files)]
+        except OSError:
+            return []
+
+    def stream(self, sock: socket.socket, received: bytes) -> TlsStream:
+        """Return the server's end of a TLS connection, of which some bytes have been received."""
+        state = self._state()
+        if state != self._seen:
+            self._seen = state
+            try:
+                self._context, self._binding = self._load()
+            except SpecError as exc:
+                self._trouble(f"{exc}: the certificate from before is used")
+        machine = _Machine(self._context, server_side=True)
+        machine.incoming.write(received)
+        return TlsStream(sock, machine, self._binding)
+
+
+def client_stream(sock: socket.socket, context: ssl.SSLContext, server_name: str) -> TlsStream:
+    """Return the client's end of a TLS connection to a server of that name."""
+    name = server_name.partition("%")[0]  # the zone of a link-local address is this host's matter
+    return TlsStream(sock, _Machine(context, server_side=False, server_name=name))
+
+
+class NotTlsError(OSError):
+    """Report that a server answers in plain text."""
+
+
+class _Machine:
+    """Hold OpenSSL's state of one end, and the encrypted bytes that come and go."""
+
+    def __init__(
+        self, context: ssl.SSLContext, *, server_side: bool, server_name: str | None = None
+    ) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(
+            self.incoming, self.outgoing, server_side=server_side, server_hostname=server_name
+        )
+
+
+class TlsStream:
+    """Send and receive bytes over TLS. The socket belongs to the caller."""
+
+    def __init__(self, sock: socket.socket, machine: _Machine, binding: bytes = b"") -> None:
+        self._sock = sock
+        self._machine = machine
+        self._sending = asyncio.Lock()
+        self._heard = machine.tls.server_side
+        #: what the session is known by at both ends: the digest of the server's certificate
+        self.binding = binding
+
+    async def shake_hands(self) -> None:
+        """Agree on keys, and check the server's certificate. Raise OSError (ssl.SSLError is one) if
+        that fails; the peer is told."""
+        tls = self._machine.tls
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            except ssl.SSLError:
+                await self._flush()
+                raise
+            else:
+                await self._flush()
+                certificate = tls.getpeercert(binary_form=True)
+                if certificate is not None:
+                    self.binding = hashlib.sha256(certificate).digest()
+                return
+
+    async def receive(self, size: int) -> bytes:
+        """Return what has come, b"" at the end of the connection. It may be cancelled without
+        losing a byte."""
+        while True:
+            try:
+                return self._machine.tls.read(size)
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+
+    async def receive_exactly(self, count: int) -> bytes:
+        """Return `count` bytes, fewer only at the end of the connection."""
+        data = b""
+        while len(data) < count and (piece := await self.receive(count - len(data))):
+            data += piece
+        return data
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self._machine.tls.write(data)
+        await self._flush()
+
+    def say_goodbye(self) -> None:
+        """Tell the peer that nothing more comes (close_notify), as far as the socket takes it."""
+        try:
+            self._machine.tls.unwrap()
+        except (OSError, ValueError):
+            pass  # it has not said so itself yet, or the session was broken before
+        try:
+            self._sock.send(self._machine.outgoing.read())
+        except OSError:
+            pass  # the peer has gone, or does not read
+
+    async def _flush(self) -> None:
+        async with self._sending:
+            data = self._machine.outgoing.read()
+            if data:
+                await asyncio.get_running_loop().sock_sendall(self._sock, data)
+
+    async def _fill(self) -> None:
+        data = await asyncio.get_running_loop().sock_recv(self._sock, _RECEIVE_BYTES)
+        if not self._heard and data and data[:1] not in _RECORDS:
+            raise NotTlsError  # OpenSSL would wait for the rest of a record's head
+        self._heard = True
+        if data:
+            self._machine.incoming.write(data)
+        else:
+            self._machine.incoming.write_eof()
+
+
+def tls_error(where: str, exc: OSError) -> TlsError:
+    """Return the error of a client that has no TLS session with a server."""
+    hint: str | None = None
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        said, hint = _CERTIFICATE_FAULTS.get(
+            exc.verify_code, (f"its certificate is not good: {exc.verify_message}", _NOT_TRUSTED)
+        )
+    elif isinstance(exc, NotTlsError):
+        said, hint = "it answers in plain text", _NO_TLS
+    elif isinstance(exc, ssl.SSLEOFError) or not isinstance(exc, ssl.SSLError):
+        said, hint = "it closed the connection instead", _NO_TLS
+    else:
+        said = _why(exc)
+        hint = "the two ends have no version or cipher in common"
+    return TlsError(f"no TLS with {where}: {said}", phase="tls", hint=hint)
+
+
+def tls_trouble(exc: ssl.SSLError) -> str:
+    """Return what ended a client's handshake, for the server's log."""
+    return f"no TLS came about: {_why(exc)}"
+
+
+def _why(exc: Exception) -> str:
+    """Return what a system call or OpenSSL says."""
+    if isinstance(exc, ssl.SSLError):
+        return (exc.reason or str(exc)).replace("_", " ").lower()
+    return getattr(exc, "strerror", None) or str(exc)

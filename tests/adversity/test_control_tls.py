@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import re
 import shutil
-import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ async def recording(target: int) -> AsyncIterator[tuple[int, bytearray]]:
 
 
 OTHER = "DNS:elsewhere.example"
-BAD = {
+BAD: dict[str, tuple[Callable[[], Certificate], Callable[[], Certificate] | None, str, str]] = {
     "self-signed": (lambda: certificates.certificate(), None, "signed by itself", "--ca-file"),
     "another-ca": (
         lambda: certificates.certificate(),
@@ -338,8 +338,6 @@ def test_openssl_as_server(trusted: bool) -> None:
             assert "signed by itself" in one_line(done.stderr)
             assert "--ca-file FILE" in done.stderr
             return
-        import sys
-
         client = subprocess.Popen(
             (sys.executable, "-m", "netmeasure", *words), stderr=subprocess.PIPE, text=True
         )
@@ -371,4 +369,3 @@ def test_the_programs(tmp_path: Path) -> None:
     assert str(both) in wrong.stderr.splitlines()[-1]
     with pytest.raises(nm.SpecError):
         nm.TcpSpec(ca_file="x")
-    assert socket.has_ipv6 is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 import psutil
@@ -41,13 +41,25 @@ class _Sample(NamedTuple):
 
 class _Sampler:
     def __init__(self) -> None:
-        self._process = psutil.Process()
         self._cgroup = Cgroup()
+        self._process: psutil.Process | None = None
+        with suppress(psutil.Error, OSError):
+            self._process = psutil.Process()
 
-    def take(self) -> _Sample:
+    def take(self) -> _Sample | None:
+        """Return the figures as they are now; None: this host does not tell, for there is no /proc,
+        or no descriptor to read it with."""
+        if self._process is None:
+            return None
+        try:
+            return self._read(self._process)
+        except (psutil.Error, OSError):
+            return None
+
+    def _read(self, process: psutil.Process) -> _Sample:
         host, usage = psutil.cpu_times(), self._cgroup.read()
-        with self._process.oneshot():
-            mine, memory = self._process.cpu_times(), self._process.memory_info()
+        with process.oneshot():
+            mine, memory = process.cpu_times(), process.memory_info()
         known = {mode: getattr(host, mode, 0.0) for mode in (*_MODES, "idle", "iowait")}
         return _Sample(
             at_ns=now_ns(),
@@ -88,7 +100,9 @@ class ResourceLog:
         """Sample what the host does before the test asks for anything: the baseline."""
         before = self._sampler.take()
         await asyncio.sleep(duration_s)
-        self._baseline = self._sampler.resources((before, self._sampler.take()), 0).whole
+        after = self._sampler.take()
+        if before is not None and after is not None:
+            self._baseline = self._sampler.resources((before, after), 0).whole
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -109,7 +123,9 @@ class ResourceLog:
                 self._every_s *= 2
 
     def _take(self) -> None:
-        self._samples.append(self._sampler.take())
+        sample = self._sampler.take()
+        if sample is not None:
+            self._samples.append(sample)
 
     def collected(self, origin_ns: int) -> Resources | None:
         """Return the samples in columns, with moments counted from `origin_ns`; None if there are
@@ -130,7 +146,9 @@ class IdleMonitor:
     async def keep(self) -> None:
         """Sample until cancelled."""
         while True:
-            self._samples.append(self._sampler.take())
+            sample = self._sampler.take()
+            if sample is not None:
+                self._samples.append(sample)
             await asyncio.sleep(IDLE_EVERY_S)
 
     def forget(self) -> None:
@@ -140,9 +158,10 @@ class IdleMonitor:
     def baseline(self) -> HostUse | None:
         """Return what the host did in the last second or so, None if it was not idle for so
         long."""
-        if not self._samples:
+        now = self._sampler.take()
+        if not self._samples or now is None:
             return None
-        return self._sampler.resources((*self._samples, self._sampler.take()), 0).whole
+        return self._sampler.resources((*self._samples, now), 0).whole
 
 
 def _ns(seconds: float) -> int:

@@ -69,7 +69,7 @@ class Identity:
         names = " and ".join(map(str, self._files))
         try:
             # an encrypted key would be asked for on the terminal
-            context.load_cert_chain(*self._files, password=lambda: "")
+            context.load_cert_chain(self._files[0], self._files[-1], password=lambda: "")
             pem = self._files[0].read_text()
             end = pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
             der = ssl.PEM_cert_to_DER_cert(pem[pem.index(ssl.PEM_HEADER) : end])
@@ -105,7 +105,7 @@ def client_stream(sock: socket.socket, context: ssl.SSLContext, server_name: str
     return TlsStream(sock, _Machine(context, server_side=False, server_name=name))
 
 
-class NotTlsError(OSError):
+class _NotTlsError(OSError):
     """Report that a server answers in plain text."""
 
 
@@ -196,7 +196,7 @@ class TlsStream:
     async def _fill(self) -> None:
         data = await asyncio.get_running_loop().sock_recv(self._sock, _RECEIVE_BYTES)
         if not self._heard and data and data[:1] not in _RECORDS:
-            raise NotTlsError  # OpenSSL would wait for the rest of a record's head
+            raise _NotTlsError  # OpenSSL would wait for the rest of a record's head
         self._heard = True
         if data:
             self._machine.incoming.write(data)
@@ -211,7 +211,7 @@ def tls_error(where: str, exc: OSError) -> TlsError:
         said, hint = _CERTIFICATE_FAULTS.get(
             exc.verify_code, (f"its certificate is not good: {exc.verify_message}", _NOT_TRUSTED)
         )
-    elif isinstance(exc, NotTlsError):
+    elif isinstance(exc, _NotTlsError):
         said, hint = "it answers in plain text", _NO_TLS
     elif isinstance(exc, ssl.SSLEOFError) or not isinstance(exc, ssl.SSLError):
         said, hint = "it closed the connection instead", _NO_TLS

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
         TlsError as TlsError,
         UnreachableError as UnreachableError,
     )
+    from netmeasure.export.registry import export_results as export_results
+    from netmeasure.export.schema import document_schema as document_schema
     from netmeasure.measurement.run import (
         Run as Run,
         partial_result as partial_result,
@@ -274,6 +276,8 @@ _HOMES = {
     "judge": "netmeasure.objectives.judge",
     "measure": "netmeasure.client",
     "parse_objectives": "netmeasure.objectives.objective",
+    "document_schema": "netmeasure.export.schema",
+    "export_results": "netmeasure.export.registry",
     "partial_result": "netmeasure.measurement.run",
     "path": "netmeasure.paths.find",
     "read_users": "netmeasure.protocol.auth",

@@ -76,6 +76,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.check import check
 
         return check
+    if command in ("export", "schema"):
+        from netmeasure.cli import documents
+
+        return documents.export if command == "export" else documents.print_schema
     if command == "compare":
         from netmeasure.cli.compare import compare
 

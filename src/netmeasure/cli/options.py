@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from netmeasure.cli.network import add_client_auth, add_server_options
+from netmeasure.cli.options_of_documents import add_export_options, add_schema_options
 from netmeasure.cli.options_of_tests import (
     add_link_options,
     add_objective_options,
@@ -77,6 +78,10 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     check.add_argument("files", nargs="+", metavar="FILE", help="files that --json wrote")
     add_objective_options(check)
     check.set_defaults(json=None)
+    export = commands.add_parser("export", help="write saved runs in the format of another tool")
+    add_export_options(export)
+    schema = commands.add_parser("schema", help="print the JSON Schema of a kind of document")
+    add_schema_options(schema)
     ceiling = commands.add_parser(
         "ceiling", help="compute the payload maximum of a link from rate, MTU and encapsulation"
     )

@@ -1,0 +1,14 @@
+"""Name all formats of exports and all kinds of documents, for who must not load their writers."""
+
+from __future__ import annotations
+
+#: The formats by their names, and what each is.
+FORMATS = {
+    "csv": "a line for each run and direction",
+    "intervals-csv": "a line for each reporting period",
+    "markdown": "a table for people",
+    "influx": "InfluxDB's line protocol",
+    "openmetrics": "OpenMetrics, for Prometheus",
+}
+#: The kinds of documents that have a schema.
+SCHEMAS = ("result", "resultset", "comparison", "event")

@@ -1,0 +1,174 @@
+"""Exports: each is read again by a library that is not ours, and says what the results say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from netmeasure.cli.exits import Exit
+from netmeasure.errors import SpecError
+from netmeasure.export.fields import fields_of
+from netmeasure.export.formats import FORMATS
+from netmeasure.export.registry import export_results
+from netmeasure.export.rows import IntervalRow, RunRow
+from netmeasure.result import ErrorRecord, Result
+from netmeasure.result.resultset import ResultSet
+from support.full_result import EMPTY, FULL
+from support.optional import known
+from support.program import netmeasure
+from support.recorded import recorded
+
+line_protocol = pytest.importorskip("line_protocol_parser")
+openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser")
+
+ERROR = ErrorRecord(code="connect_timeout", message="no answer", phase="connect")
+FAILED = replace(EMPTY, complete=False, error=ERROR, started_at="2026-11-29T01:02:03.004Z")
+RUN = recorded(1e9, set_up_ns=250_000_000, syns=1)
+NASTY = replace(RUN, target='a "b",c=d e\\ \n|#{}')
+
+
+def samples(results: list[Result]) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """The samples of an exposition, by the names of the metrics."""
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    text = export_results(results, "openmetrics")
+    for family in openmetrics.text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+@pytest.mark.parametrize("result", [FULL, EMPTY, FAILED, RUN, NASTY], ids=range(5))
+@pytest.mark.parametrize("to", FORMATS)
+def test_each_format_takes_each_result(to: str, result: Result) -> None:
+    text = export_results(result, to)
+    assert text == export_results(ResultSet(results=(result,)), to)
+    assert text.endswith("\n")
+
+
+def test_csv() -> None:
+    rows = list(csv.DictReader(io.StringIO(export_results([RUN, FAILED, NASTY], "csv"))))
+    assert [row["run"] for row in rows] == ["1", "2", "3"]
+    steady = known(RUN.steady)
+    assert float(rows[0]["steady_bps"]) == steady.goodput_bps
+    assert int(rows[0]["set_up_ns"]) == RUN.set_up_ns
+    assert int(rows[0]["syn_retransmits"]) == 1
+    assert (rows[1]["success"], rows[1]["error"], rows[1]["error_phase"]) == (
+        "false",
+        "connect_timeout",
+        "connect",
+    )
+    assert rows[1]["steady_bps"] == rows[1]["delivered_bytes"] == rows[1]["syn_retransmits"] == ""
+    assert rows[2]["target"] == NASTY.target
+
+
+def test_csv_of_intervals() -> None:
+    rows = list(csv.DictReader(io.StringIO(export_results(FULL, "intervals-csv"))))
+    periods = [(flow, period) for flow in FULL.flows for period in flow.intervals]
+    assert len(rows) == len(periods)
+    for row, (flow, period) in zip(rows, periods, strict=True):
+        assert row["direction"] == flow.direction
+        assert int(row["transferred_bytes"]) == period.bytes
+        assert row["goodput_bps"] == (
+            "" if period.measured_bps is None else str(period.measured_bps)
+        )
+
+
+def test_words_of_others_are_no_formula() -> None:
+    row = next(csv.DictReader(io.StringIO(export_results(replace(RUN, target="=1+1"), "csv"))))
+    assert row["target"] == "'=1+1"
+
+
+def test_openmetrics_of_a_complete_run() -> None:
+    found = samples([RUN])
+    labels = {"target": RUN.target, "kind": "tcp", "direction": "upload"}
+    assert found["netmeasure_success"] == [(labels, 1.0)]
+    steady = known(RUN.steady)
+    assert found["netmeasure_steady_bits_per_second"] == [(labels, steady.goodput_bps)]
+    assert found["netmeasure_set_up_seconds"] == [(labels, 0.25)]
+    assert "netmeasure_error" not in found
+    assert "netmeasure_loss_ratio" not in found  # unknown, not 0
+
+
+def test_openmetrics_of_a_failure_keep_the_last_success() -> None:
+    early = replace(RUN, target=FAILED.target, flows=())
+    found = samples([early, FAILED])
+    labels = {"target": FAILED.target, "kind": "tcp", "direction": ""}
+    assert found["netmeasure_success"] == [(labels, 0.0)]
+    assert found["netmeasure_error"] == [({**labels, "code": ERROR.code, "phase": "connect"}, 1.0)]
+    ((_, moment),) = found["netmeasure_last_success_timestamp_seconds"]
+    assert moment > 1e9
+    assert set(found) <= {
+        "netmeasure_success",
+        "netmeasure_error",
+        "netmeasure_last_success_timestamp_seconds",
+        "netmeasure_syn_retransmits",
+    }
+
+
+def test_openmetrics_of_words_of_others() -> None:
+    ((labels, _),) = samples([NASTY])["netmeasure_success"]
+    assert labels["target"] == NASTY.target
+
+
+def test_line_protocol() -> None:
+    lines = export_results([RUN, FAILED, NASTY], "influx").splitlines()
+    run, failed, nasty = (line_protocol.parse_line(line) for line in lines)
+    assert run["tags"] == {"target": RUN.target, "kind": "tcp", "direction": "upload"}
+    assert run["fields"]["steady_bps"] == known(RUN.steady).goodput_bps
+    assert run["fields"]["set_up_ns"] == RUN.set_up_ns
+    assert run["fields"]["success"] is True
+    assert "loss_ratio" not in run["fields"]
+    assert failed["fields"] == {
+        "success": False,
+        "error": "connect_timeout",
+        "error_phase": "connect",
+    }
+    assert failed["time"] == 1_795_914_123_004_000_000
+    assert nasty["tags"]["target"] == 'a "b",c=d e\\ |#{}'
+
+
+def test_markdown() -> None:
+    head, rule, *rows = export_results([RUN, FAILED, NASTY], "markdown").splitlines()
+    cells = [row.replace("\\|", "").count("|") for row in (head, rule, *rows)]
+    assert len(rows) == 3
+    assert set(cells) == {head.count("|")}
+    assert "1.00 Gbit/s" in rows[0]
+    assert "connect timeout (connect)" in rows[1]
+
+
+@pytest.mark.parametrize("kind", [RunRow, IntervalRow])
+def test_every_column_says_what_it_is(kind: type[RunRow | IntervalRow]) -> None:
+    fields = fields_of(kind)
+    assert list(fields) == list(kind.__struct_fields__)
+    assert [name for name, field in fields.items() if not field.help] == []
+    assert [n for n in fields if n.endswith(("_ns", "_bps", "_ratio")) and not fields[n].unit] == []
+
+
+def test_an_unknown_format() -> None:
+    with pytest.raises(SpecError, match="no format is named 'xls'"):
+        export_results([], "xls")
+
+
+def test_the_program(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_bytes(RUN.to_json())
+    ran = netmeasure("export", str(file), "--to", "csv")
+    assert ran.returncode == Exit.OK
+    assert ran.stdout.splitlines() == export_results(RUN, "csv").splitlines()
+    assert netmeasure("export", str(file), "--to", "xls").returncode == Exit.USAGE
+
+
+def test_nothing_is_loaded_before_it_is_used() -> None:
+    code = (
+        "import sys, netmeasure as nm; nm.export_results\n"
+        "from netmeasure.cli import options; options.parser()\n"
+        "heavy = {'numpy', 'prometheus_client', 'pandas', 'pyarrow', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

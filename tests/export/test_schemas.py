@@ -1,0 +1,143 @@
+"""JSON Schema of every kind of document: sound, complete, and kept by what is written."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from netmeasure.cli.exits import Exit
+from netmeasure.comparison.comparison import compare
+from netmeasure.errors import SpecError
+from netmeasure.export.formats import SCHEMAS
+from netmeasure.export.schema import document_schema
+from netmeasure.result import ErrorRecord, Interval, Result, StreamInterval
+from netmeasure.result.encoding import encoded
+from netmeasure.result.events import (
+    EndEvent,
+    ErrorEvent,
+    Event,
+    IntervalEvent,
+    PhaseEvent,
+    WaitingEvent,
+    WarningEvent,
+)
+from netmeasure.result.resultset import ResultSet
+from netmeasure.result.summary import without_series
+from support.full_result import CONNECT, EMPTY, FULL
+from support.program import netmeasure
+from support.recorded import recorded
+
+Draft202012Validator = pytest.importorskip("jsonschema").Draft202012Validator
+
+ERROR = ErrorRecord(code="peer_timeout", message="it is silent", phase="start")
+INTERVAL = Interval(
+    direction="upload",
+    counted_by="sender",
+    start_ns=0,
+    end_ns=10**9,
+    bytes=1,
+    streams=(StreamInterval(id=1, bytes=1),),
+)
+EVENTS: tuple[Event, ...] = (
+    PhaseEvent(at_ns=1, phase=CONNECT),
+    WaitingEvent(at_ns=1, step="connect", connection="control", waited_ns=5),
+    IntervalEvent(at_ns=1, interval=INTERVAL),
+    WarningEvent(at_ns=1, message="a note"),
+    ErrorEvent(at_ns=1, error=ERROR),
+    EndEvent(at_ns=1, result=FULL),
+)
+PAIR = ResultSet(results=(recorded(1e9), recorded(1.1e9), recorded(0.9e9)))
+FAILED = msgspec.structs.replace(EMPTY, complete=False, error=ERROR)
+DOCUMENTS: list[tuple[str, bytes]] = [
+    ("result", FULL.to_json()),
+    ("result", EMPTY.to_json()),
+    ("result", FAILED.to_json()),
+    ("result", encoded(without_series(FULL))),
+    ("resultset", ResultSet(results=(FULL, FAILED)).to_json()),
+    ("comparison", compare(PAIR, PAIR).to_json()),
+    *(("event", encoded(event, indent=None)) for event in EVENTS),
+]
+
+
+def closed(schema: Any) -> Any:
+    """The same schema, but objects may have no member that it does not name."""
+    if isinstance(schema, dict):
+        found = {key: closed(value) for key, value in schema.items()}
+        if isinstance(schema.get("properties"), dict):
+            found["additionalProperties"] = False
+        return found
+    return [closed(item) for item in schema] if isinstance(schema, list) else schema
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_each_schema_is_a_schema(name: str) -> None:
+    Draft202012Validator.check_schema(document_schema(name))
+
+
+@pytest.mark.parametrize(("name", "data"), DOCUMENTS)
+def test_documents_keep_to_their_schema(name: str, data: bytes) -> None:
+    """Each member of them is named there, too."""
+    Draft202012Validator(closed(document_schema(name))).validate(json.loads(data))
+
+
+def wrong() -> Iterator[tuple[str, Any]]:
+    saved = json.loads(FULL.to_json())
+    for path, value in (
+        ("complete", "yes"),
+        ("target", None),
+        ("set_up_ns", 0.5),
+        ("flows.0.direction", "sideways"),
+        ("flows.0.delivered_bytes", "many"),
+        ("flows.0.series", "nowhere"),
+        ("flows.0.streams.0.receiver.series.bytes.count", -1),
+        ("client.streams.0", "flows"),
+        ("spec.kind", "quic"),
+    ):
+        document = copy.deepcopy(saved)
+        *names, last = (int(name) if name.isdigit() else name for name in path.split("."))
+        where = document
+        for name in names:
+            where = where[name]
+        where[last] = value
+        yield path, document
+
+
+@pytest.mark.parametrize("document", [pytest.param(item, id=path) for path, item in wrong()])
+def test_a_wrong_document_does_not_pass(document: Any) -> None:
+    assert not Draft202012Validator(document_schema("result")).is_valid(document)
+
+
+def test_every_member_is_described() -> None:
+    parts = document_schema("result")["$defs"]
+    undescribed = [
+        f"{name}.{member}"
+        for name, part in parts.items()
+        for member, schema in part.get("properties", {}).items()
+        if "description" not in schema and member != "kind"
+    ]
+    assert undescribed == []
+
+
+def test_an_unknown_schema() -> None:
+    with pytest.raises(SpecError, match="no schema is named 'nothing'"):
+        document_schema("nothing")
+
+
+def test_the_program_prints_them() -> None:
+    ran = netmeasure("schema", "event")
+    assert ran.returncode == Exit.OK
+    assert json.loads(ran.stdout) == json.loads(json.dumps(document_schema("event")))
+    assert netmeasure("schema", "nothing").returncode == Exit.USAGE
+
+
+def test_a_saved_result_keeps_to_the_schema_of_the_samples() -> None:
+    samples = Path(__file__).parents[1] / "samples" / "netmeasure"
+    newest = max(samples.iterdir(), key=lambda path: path.name)
+    Draft202012Validator(document_schema()).validate(json.loads(newest.read_bytes()))
+    assert Result.from_json(newest.read_bytes()) == FULL

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from netmeasure.export.registry import export_results as export_results
     from netmeasure.export.schema import document_schema as document_schema
+    from netmeasure.imports.reading import import_results as import_results
     from netmeasure.measurement.run import (
         Run as Run,
         partial_result as partial_result,
@@ -273,6 +274,7 @@ _HOMES = {
     "alternate": "netmeasure.repetition",
     "compare": "netmeasure.comparison.comparison",
     "connect": "netmeasure.client",
+    "import_results": "netmeasure.imports.reading",
     "judge": "netmeasure.objectives.judge",
     "measure": "netmeasure.client",
     "parse_objectives": "netmeasure.objectives.objective",

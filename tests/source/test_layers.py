@@ -57,18 +57,20 @@ ALLOWED: dict[str, set[str]] = {
     "paths": {"errors", "clock", "overhead", "spec", "result", "engine"},
     # results in other tools' formats: no engine
     "export": {"errors", "units", "spec", "result", "observe", "analysis", "comparison"},
+    # what other tools have measured, as results
+    "imports": {"errors", "spec", "result"},
     # what a user calls
     "client": {"errors", "spec", "result", "observe", "measurement", "peer.client", "transfers"},
     "repetition": {"errors", "spec", "result", "client"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "paths"}
-    | {"client", "repetition", "objectives", "export"},
+    | {"client", "repetition", "objectives", "export", "imports"},
     # results in words: no engine
     "report": {"units", "overhead", "spec", "result", "analysis", "comparison"},
     # the programs
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
-    | {"paths", "client", "repetition", "objectives", "report", "export"},
+    | {"paths", "client", "repetition", "objectives", "report", "export", "imports"},
     "__main__": {"cli"},
 }
 #: Packages whose subpackages are layers of their own.

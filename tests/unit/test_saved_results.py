@@ -154,4 +154,4 @@ def test_a_document_of_iperf3_is_named(whole: bool) -> None:
     read = Result.from_json if whole else ResultSet.from_json
     with pytest.raises(ResultFormatError, match=r"a document of iperf3 \(iperf 3.12\)") as caught:
         read(json.dumps(document))
-    assert "--json" in (caught.value.hint or "")
+    assert "import_results" in (caught.value.hint or "")

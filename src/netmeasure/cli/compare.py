@@ -16,6 +16,7 @@ from netmeasure.cli.watch import see_all
 from netmeasure.client import make_run
 from netmeasure.comparison.comparison import Comparison, compare as compare_runs
 from netmeasure.errors import ResultFormatError, SpecError
+from netmeasure.imports.reading import import_results
 from netmeasure.measurement.run import Run
 from netmeasure.repetition import Alternative, check_times, turns
 from netmeasure.result import Result
@@ -77,11 +78,11 @@ def read_results(files: Sequence[str]) -> list[Result]:
     found: list[Result] = []
     for file in files:
         try:
-            found += ResultSet.from_json(Path(file).read_bytes())
+            found += import_results(Path(file).read_bytes())
         except OSError as exc:
             raise ResultFormatError(
                 f"can't read {file}: {exc.strerror}",
-                hint="it takes files that --json wrote; to measure two targets, add --measure",
+                hint="it takes files of --json and of iperf3 -J; to measure, add --measure",
             ) from None
         except ResultFormatError as exc:
             raise ResultFormatError(f"{file}: {exc}", hint=exc.hint) from None

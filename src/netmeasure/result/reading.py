@@ -116,7 +116,7 @@ def _not_a_result(data: bytes | str, reason: Exception) -> ResultFormatError:
     words = found.start.version or "iperf3's -J"
     return ResultFormatError(
         f"a document of iperf3 ({words}), not a netmeasure result",
-        hint="measure with `netmeasure client --json FILE`; it also talks to iperf3 servers",
+        hint="netmeasure compare, check and export read it, and so does nm.import_results()",
     )
 
 

@@ -1,0 +1,85 @@
+"""Read members of other programs' JSON, whose types nobody has checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from netmeasure.errors import ResultFormatError
+
+#: Above it no count, moment or rate of a measurement lies.
+_LARGEST = 10**18
+
+
+class Members:
+    """Read the members of one object. Each refusal names the member's place."""
+
+    def __init__(self, value: Any, place: str = "") -> None:
+        if not isinstance(value, dict):
+            raise ResultFormatError(f"{place or 'the document'} is no object")
+        self._value: dict[str, Any] = value
+        self.place = place
+
+    def __contains__(self, name: str) -> bool:
+        return self._value.get(name) is not None
+
+    def _at(self, name: str) -> str:
+        return f"{self.place}.{name}" if self.place else name
+
+    def object(self, name: str) -> Members:
+        """Return an object; an empty one if it is missing."""
+        value = self._value.get(name)
+        return Members({} if value is None else value, self._at(name))
+
+    def objects(self, name: str) -> list[Members]:
+        """Return a list of objects; an empty one if it is missing."""
+        value = self._value.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise ResultFormatError(f"{self._at(name)} is no list")
+        return [Members(item, f"{self._at(name)}[{index}]") for index, item in enumerate(value)]
+
+    def text(self, name: str) -> str | None:
+        """Return a text; None: it is missing."""
+        value = self._value.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ResultFormatError(f"{self._at(name)} is no text")
+        return value
+
+    def number(self, name: str) -> float | None:
+        """Return a number; None: it is missing, or not a number."""
+        value = self._value.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ResultFormatError(f"{self._at(name)} is no number")
+        if isinstance(value, float) and math.isnan(value):
+            return None
+        if abs(value) > _LARGEST:
+            raise ResultFormatError(f"{self._at(name)} is too large")
+        return value
+
+    def count(self, name: str) -> int | None:
+        """Return a whole number that is not negative; None: it is missing."""
+        value = self.number(name)
+        if value is not None and value < 0:
+            raise ResultFormatError(f"{self._at(name)} is below 0")
+        return None if value is None else round(value)
+
+    def flag(self, name: str) -> bool | None:
+        """Return whether a member is true or not 0; None: it is missing."""
+        value = self._value.get(name)
+        return None if value is None else bool(value)
+
+
+def first_known(*values: float | None) -> float | None:
+    """Return the first value that is known."""
+    return next((value for value in values if value is not None), None)
+
+
+def all_known(values: Iterator[int | None]) -> tuple[int, ...] | None:
+    """Return a column; None: it is empty, or an item is unknown."""
+    found = tuple(values)
+    return tuple(v for v in found if v is not None) if found and None not in found else None

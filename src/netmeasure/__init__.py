@@ -158,6 +158,11 @@ if TYPE_CHECKING:
     from netmeasure.result.resultset import (
         ResultSet as ResultSet,
     )
+    from netmeasure.result.round_trips import (
+        Histogram as Histogram,
+        LatencySeries as LatencySeries,
+        RoundTrips as RoundTrips,
+    )
     from netmeasure.spec import (
         Credentials as Credentials,
         Deadlines as Deadlines,
@@ -165,6 +170,7 @@ if TYPE_CHECKING:
         HttpSpec as HttpSpec,
         Link as Link,
         OriginLimits as OriginLimits,
+        RrSpec as RrSpec,
         Secret as Secret,
         ServerLimits as ServerLimits,
         ServerTls as ServerTls,
@@ -177,6 +183,10 @@ if TYPE_CHECKING:
 #: The module that defines each public name. Each is imported at the first use of a name of it.
 _HOMES = {
     "AuthenticationError": "netmeasure.errors",
+    "RoundTrips": "netmeasure.result.round_trips",
+    "LatencySeries": "netmeasure.result.round_trips",
+    "Histogram": "netmeasure.result.round_trips",
+    "RrSpec": "netmeasure.spec",
     "AutoStop": "netmeasure.result",
     "Averages": "netmeasure.result",
     "BusyError": "netmeasure.errors",

@@ -41,6 +41,8 @@ SCENARIOS = {
     "stream": (200, 60),
     "datagrams": (50_000, 10_000),
     "pace": (44, 22),
+    "histogram": (50_000, 10_000),
+    "round_trips": (18, 18),
 }
 _PROBE = """
 #include <pthread.h>

@@ -38,6 +38,7 @@ from netmeasure.result import (
     Transfer,
 )
 from netmeasure.result.resources import HostShares, HostUse, Resources, ThreadCpu
+from netmeasure.result.round_trips import Histogram, LatencySeries, RoundTrips
 from netmeasure.spec import Deadlines, Link, SocketOptions, TcpSpec, Timing
 
 HOST = Host(
@@ -234,6 +235,8 @@ SPEC = TcpSpec(
     server_cpu=2,
     server_output=True,
     exclusive=True,
+    tls=True,
+    ca_file="/etc/ca.pem",
     burst_blocks=3,
     file="/tmp/data",
     timing=Timing(duration_s=2.5, omit_s=0.5, interval_s=0.1, baseline_s=1.0, until=0.02),
@@ -302,6 +305,21 @@ FULL = Result(
                 grade="B",
             ),
         ),
+    ),
+    round_trips=RoundTrips(
+        steady_per_s=50_000.0,
+        steady_interval_per_s=(49_000.0, 51_000.0),
+        latency=Histogram(
+            from_ns=(18_000, 20_480), counts=(4, 96), sum_ns=2_046_080, min_ns=18_001, max_ns=20_490
+        ),
+        series=LatencySeries(
+            origin_ns=1_000, width_ns=10_000_000, transactions=(40, 60), sum_ns=(800_000, 1_246_080)
+        ),
+        begun=104,
+        unanswered=1,
+        skipped=2,
+        sent_late=3,
+        sent_late_max_ns=70_000,
     ),
     path_hole=PathHole(direction="download", passed_bytes=1300, lost_bytes=1301),
     notes=("the server is plain iperf3", 'quotes " and \\ and \x00 and \U0001f4f6'),

@@ -37,7 +37,7 @@ from support.full_result import (
 
 #: Only one of these can be set.
 ENDS = {"total_bytes", "total_blocks", "endless", "dont_fragment", "receive_mode"}
-NEVER_KEPT = {"credentials"}
+NEVER_KEPT = {"credentials", "secret"}
 
 
 def unset(value: Any, path: str = "result") -> Iterator[str]:

@@ -111,6 +111,34 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         default="copy",
         help="TCP: copy the payload, or let the kernel discard it (default copy)",
     )
+    trips = parser.add_argument_group(
+        "round trips", "with a netmeasure server: each request is timed until its response has come"
+    )
+    trips.add_argument(
+        "--rr",
+        action="store_true",
+        help="requests and responses on -P connections that stay open, instead of bulk data; -k N"
+        " ends after N transactions",
+    )
+    trips.add_argument(
+        "--request-size", type=byte_size, metavar="SIZE", help="length of a request (default 1)"
+    )
+    trips.add_argument(
+        "--response-size", type=byte_size, metavar="SIZE", help="length of a response (default 1)"
+    )
+    trips.add_argument(
+        "--in-flight",
+        type=count,
+        metavar="N",
+        help="requests of a connection that wait for their response at a time (default 1)",
+    )
+    trips.add_argument(
+        "--transaction-rate",
+        type=count,
+        metavar="N",
+        help="requests per second of each connection, timed from when each was due (default: the"
+        " next one leaves when a response has come)",
+    )
     sock = parser.add_argument_group("data connections")
     sock.add_argument(
         "-C", "--congestion", metavar="NAME", help="TCP: congestion control of both ends"

@@ -14,6 +14,7 @@ from netmeasure.report.live import LiveState, waiting_words
 from netmeasure.report.words import interval_line
 from netmeasure.result.encoding import encoded
 from netmeasure.result.events import Event, IntervalEvent, WaitingEvent
+from netmeasure.spec import Spec
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -50,17 +51,19 @@ class Lines(Screen):
         self._outlet = Outlet(stream)
         self._live = live
         self._told_s = 0.0
+        self._spec: Spec | None = None
 
     async def begin(self, run: Run, target: str) -> None:
         """Prepare for the events of a run."""
         self._told_s = 0.0
+        self._spec = run.spec
 
     async def show(self, event: Event) -> None:
         """Show an event. Raises OSError."""
         if not self._live:
             return
         if isinstance(event, IntervalEvent):
-            await self.tell(interval_line(event.interval))
+            await self.tell(interval_line(event.interval, self._spec))
         elif isinstance(event, WaitingEvent):
             waited_s = event.waited_ns / 1e9
             if waited_s < self._told_s:  # another step

@@ -15,6 +15,7 @@ from netmeasure.spec import (
     FtpSpec,
     HttpSpec,
     Link,
+    RrSpec,
     ServerLimits,
     SocketOptions,
     Spec,
@@ -40,6 +41,22 @@ _URL_OPTIONS = (
 )
 
 
+_RR_OPTIONS = ("request_size", "response_size", "in_flight", "transaction_rate")
+#: Options of bulk tests that round trips do not have, as they are written.
+_BULK_OPTIONS = {
+    "udp": "-u",
+    "bytes": "-n",
+    "direction": "-d",
+    "bitrate": "-b",
+    "packet_rate": "--packet-rate",
+    "burst": "--burst",
+    "no_offload": "--no-offload",
+    "spin": "--spin",
+    "block_size": "-l",
+    "file": "--file",
+}
+
+
 def test_spec(options: Options) -> Spec:
     """Return the specification that the options stand for. Raises SpecError."""
     target = getattr(options, "target", "")
@@ -48,6 +65,13 @@ def test_spec(options: Options) -> Spec:
     for name in _URL_OPTIONS:
         if getattr(options, name, None) not in (None, False, [], "auto"):
             raise SpecError(f"--{name.replace('_', '-')} is an option of transfers by URL")
+    if options.rr:
+        return _rr_spec(options)
+    for name in _RR_OPTIONS:
+        if getattr(options, name) is not None:
+            raise SpecError(
+                f"--{name.replace('_', '-')} is an option of round trips", hint="add --rr"
+            )
     return _udp_spec(options) if options.udp else _tcp_spec(options)
 
 
@@ -130,6 +154,23 @@ def _tcp_spec(options: Options) -> TcpSpec:
     )
 
 
+def _rr_spec(options: Options) -> RrSpec:
+    for name, option in _BULK_OPTIONS.items():
+        if getattr(options, name):
+            raise SpecError(f"{option} is not an option of round trips (--rr)")
+    for name in ("send_mode", "receive_mode"):
+        if getattr(options, name) != "copy":
+            raise SpecError(f"--{name.replace('_', '-')} is not an option of round trips (--rr)")
+    return RrSpec(
+        **_common(options),
+        **network.peer_options(options),
+        request_bytes=1 if options.request_size is None else options.request_size,
+        response_bytes=1 if options.response_size is None else options.response_size,
+        in_flight=1 if options.in_flight is None else options.in_flight,
+        target_tps=options.transaction_rate,
+    )
+
+
 def _udp_spec(options: Options) -> UdpSpec:
     for name in ("send_mode", "receive_mode"):
         if getattr(options, name) != "copy":
@@ -152,6 +193,7 @@ def _udp_spec(options: Options) -> UdpSpec:
 def _fetch_spec(url: str, options: Options) -> Spec:
     given = {
         "udp": "-u",
+        "rr": "--rr",
         "blocks": "-k",
         "bitrate": "-b",
         "packet_rate": "--packet-rate",

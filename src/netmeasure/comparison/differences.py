@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from netmeasure.result import FlowDirection, Result, SideReport, StreamReport
-from netmeasure.spec import FtpSpec, HttpSpec, TcpSpec, UdpSpec
+from netmeasure.spec import FtpSpec, HttpSpec, RrSpec, TcpSpec, UdpSpec
 
 Facts = dict[str, str | int | float | bool | None]
 #: Facts that say who measured: the difference may be just what is compared.
@@ -97,11 +97,16 @@ def _asked(result: Result) -> Facts:
     for name, words in _OPTIONS.items():
         value = getattr(spec.options, name)
         found[words] = "not set" if value is None else _unit(value, _UNITS.get(name))
-    if isinstance(spec, TcpSpec | UdpSpec):
+    if isinstance(spec, TcpSpec | UdpSpec | RrSpec):
         found["target bitrate"] = _unit(spec.target_bps, "bit/s") or "none"
         found["client's CPU pinned"] = "no" if spec.cpu is None else f"CPU {spec.cpu}"
         found["server's CPU pinned"] = "no" if spec.server_cpu is None else f"CPU {spec.server_cpu}"
         found["payload"] = "repeating digits" if spec.repeating_payload else "random"
+    if isinstance(spec, RrSpec):
+        found["request size"] = _unit(spec.request_bytes, "bytes")
+        found["response size"] = _unit(spec.response_bytes, "bytes")
+        found["requests in flight"] = spec.in_flight
+        found["target transaction rate"] = _unit(spec.target_tps, "transactions/s") or "none"
     if isinstance(spec, TcpSpec):
         found["file"] = "no" if spec.file is None else "yes"
     if isinstance(spec, UdpSpec):

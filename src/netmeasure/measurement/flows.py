@@ -34,7 +34,7 @@ from netmeasure.result import (
 )
 from netmeasure.result.resources import Resources
 from netmeasure.result.steady import LEAST_STRETCH_NS
-from netmeasure.spec import MAX_DURATION_S, FetchSpec, Spec, TcpSpec, UdpSpec
+from netmeasure.spec import MAX_DURATION_S, FetchSpec, RrSpec, Spec, TcpSpec, UdpSpec
 
 
 class Measured(NamedTuple):
@@ -193,7 +193,10 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         sender=_totals(sender.streams),
         receiver=_totals(receiver.streams),
         loss=loss.combine(spec, way.senders, way.receivers) if isinstance(spec, UdpSpec) else None,
-        limits=analysis.bottleneck.limits(sender, receiver, _steady_rate(way, counted, split)),
+        # of round trips the answers decide when the next bytes leave, not what TCP's figures tell
+        limits=None
+        if isinstance(spec, RrSpec)
+        else analysis.bottleneck.limits(sender, receiver, _steady_rate(way, counted, split)),
         pauses=(*sender.pauses, *receiver.pauses),
         intervals=_intervals(counted, sender, receiver, way.target_bps) if counted else (),
         ceiling=flow_ceiling(spec, way.senders.values(), way.receivers.values()),

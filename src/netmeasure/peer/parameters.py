@@ -8,17 +8,19 @@ from typing import TypedDict
 from msgspec.structs import replace
 
 from netmeasure.clock import MICROSECOND_NS
-from netmeasure.protocol import Extension, Parameters
+from netmeasure.protocol import AskedRoundTrips, Extension, Parameters
 from netmeasure.spec import (
     MAX_DATAGRAM_BYTES,
     Direction,
     PeerSpec,
+    RrSpec,
     SocketOptions,
     TcpSpec,
     Timing,
     UdpSpec,
 )
 from netmeasure.version import __version__
+from netmeasure.workloads.round_trips import RoundTripPlan
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
 
@@ -67,6 +69,8 @@ def client_parameters(
     )
     if isinstance(spec, UdpSpec):
         return _udp_parameters(spec, common)
+    if isinstance(spec, RrSpec):
+        return _round_trip_parameters(spec, common)
     return _tcp_parameters(spec, common)
 
 
@@ -84,6 +88,23 @@ def _tcp_parameters(spec: TcpSpec, common: Parameters) -> Parameters:
         zerocopy=spec.send_mode == "sendfile",
         skip_rx_copy=spec.receive_mode == "discard",
         netmeasure=replace(common.netmeasure, receive_mode=spec.receive_mode),
+    )
+
+
+def _round_trip_parameters(spec: RrSpec, common: Parameters) -> Parameters:
+    assert common.netmeasure is not None
+    asked = AskedRoundTrips(
+        response_bytes=spec.response_bytes, in_flight=spec.in_flight, per_s=spec.target_tps
+    )
+    return replace(
+        common,
+        tcp=True,
+        MSS=spec.options.mss_bytes,
+        nodelay=True,
+        len=spec.request_bytes,
+        congestion=spec.options.congestion,
+        mptcp=spec.options.multipath,
+        netmeasure=replace(common.netmeasure, round_trips=asked),
     )
 
 
@@ -138,6 +159,7 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
     if isinstance(plan, UdpPlan):
         return UdpSpec(
             **_common(parameters, plan),
+            target_bps=parameters.bandwidth or None,
             datagram_bytes=plan.datagram_bytes,
             counters_64bit=plan.counters_64bit,
             burst_datagrams=plan.burst_datagrams,
@@ -147,24 +169,38 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
                 **_common_options(parameters), dont_fragment=parameters.dont_fragment
             ),
         )
+    if isinstance(plan, RoundTripPlan):
+        return RrSpec(
+            **_common(parameters, plan),
+            request_bytes=plan.request_bytes,
+            response_bytes=plan.response_bytes,
+            in_flight=plan.in_flight,
+            target_tps=plan.per_s,
+            options=_tcp_options(parameters),
+        )
     return TcpSpec(
         **_common(parameters, plan),
+        target_bps=parameters.bandwidth or None,
         burst_blocks=parameters.burst,
         block_bytes=plan.block_bytes,
         send_mode=plan.send_mode,
         receive_mode=plan.receive_mode,
-        options=SocketOptions(
-            **_common_options(parameters),
-            congestion=parameters.congestion,
-            mss_bytes=parameters.MSS or None,
-            no_delay=parameters.nodelay,
-            multipath=parameters.mptcp,
-        ),
+        options=_tcp_options(parameters),
+    )
+
+
+def _tcp_options(parameters: Parameters) -> SocketOptions:
+    return SocketOptions(
+        **_common_options(parameters),
+        congestion=parameters.congestion,
+        mss_bytes=parameters.MSS or None,
+        no_delay=parameters.nodelay,
+        multipath=parameters.mptcp,
     )
 
 
 class _Common(TypedDict):
-    """Hold what specifications of TCP and UDP have in common, by their fields' names."""
+    """Hold what all specifications have in common, by their fields' names."""
 
     direction: Direction
     streams: int
@@ -175,7 +211,6 @@ class _Common(TypedDict):
     server_cpu: int | None
     server_output: bool
     exclusive: bool
-    target_bps: int | None
 
 
 def _common(parameters: Parameters, plan: TcpPlan | UdpPlan) -> _Common:
@@ -190,7 +225,6 @@ def _common(parameters: Parameters, plan: TcpPlan | UdpPlan) -> _Common:
         "server_cpu": parameters.server_affinity,
         "server_output": parameters.get_server_output,
         "exclusive": parameters.netmeasure is not None and parameters.netmeasure.exclusive,
-        "target_bps": parameters.bandwidth or None,
     }
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TypedDict
 
 from netmeasure.clock import MICROSECOND_NS, MILLISECOND_NS, nanoseconds
-from netmeasure.protocol import DEFAULT_LENGTH, Parameters
-from netmeasure.spec import MAX_SPIN_US, PeerSpec, ServerLimits, TcpSpec, UdpSpec
+from netmeasure.protocol import DEFAULT_LENGTH, AskedRoundTrips, Parameters
+from netmeasure.spec import MAX_SPIN_US, PeerSpec, RrSpec, ServerLimits, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
+from netmeasure.workloads.round_trips import RoundTripPlan, RoundTripWorkload
 from netmeasure.workloads.tcp import TcpPlan, TcpWorkload
 from netmeasure.workloads.udp import UdpPlan, UdpWorkload
 
@@ -54,6 +55,8 @@ def client_plan(spec: PeerSpec, *, extended: bool) -> TcpPlan | UdpPlan:
     """
     if isinstance(spec, UdpSpec):
         return _client_udp_plan(spec)
+    if isinstance(spec, RrSpec):
+        return _client_round_trip_plan(spec)
     return _client_tcp_plan(spec, extended=extended)
 
 
@@ -85,6 +88,18 @@ def _client_tcp_plan(spec: TcpSpec, *, extended: bool) -> TcpPlan:
     )
 
 
+def _client_round_trip_plan(spec: RrSpec) -> RoundTripPlan:
+    return RoundTripPlan(
+        **_client_part(spec),
+        pacing_bps=spec.options.pacing_bps,
+        block_bytes=spec.request_bytes,
+        response_bytes=spec.response_bytes,
+        in_flight=spec.in_flight,
+        per_s=spec.target_tps,
+        no_delay=True,
+    )
+
+
 def _client_udp_plan(spec: UdpSpec) -> UdpPlan:
     size = spec.datagram_bytes or 0
     wanted: _UdpRates = {"target_bps": spec.target_bps, "target_pps": spec.target_pps}
@@ -111,6 +126,9 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
     """
     if parameters.udp:
         return _server_udp_plan(parameters, limits)
+    asked = parameters.netmeasure.round_trips if parameters.netmeasure else None
+    if asked is not None:
+        return _server_round_trip_plan(parameters, asked, limits)
     return _server_tcp_plan(parameters, limits)
 
 
@@ -161,6 +179,21 @@ def _server_tcp_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan:
     )
 
 
+def _server_round_trip_plan(
+    parameters: Parameters, asked: AskedRoundTrips, limits: ServerLimits
+) -> RoundTripPlan:
+    return RoundTripPlan(
+        **_server_part(parameters, limits),
+        pacing_bps=parameters.fqrate or None,
+        block_bytes=_block_bytes(parameters),
+        response_bytes=asked.response_bytes,
+        in_flight=asked.in_flight,
+        per_s=asked.per_s,
+        congestion=parameters.congestion,
+        no_delay=True,
+    )
+
+
 def _server_udp_plan(parameters: Parameters, limits: ServerLimits) -> UdpPlan:
     extension, size = parameters.netmeasure, _block_bytes(parameters)
     wanted: _UdpRates = {
@@ -194,4 +227,6 @@ def _paced(wanted: _UdpRates, pacing_bps: int | None, size: int) -> _UdpRates:
 
 def build_workload(plan: TcpPlan | UdpPlan) -> Workload:
     """Return the workload that carries a plan out."""
+    if isinstance(plan, RoundTripPlan):
+        return RoundTripWorkload(plan)
     return UdpWorkload(plan) if isinstance(plan, UdpPlan) else TcpWorkload(plan)

@@ -80,6 +80,15 @@ def stream_tag(stream_id: int) -> bytes:
     return stream_id.to_bytes(STREAM_TAG_BYTES, "big")
 
 
+class AskedRoundTrips(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the part of a client's parameters that asks for round trips instead of bulk data: the
+    client sends requests of `Parameters.len` bytes, and the server answers each."""
+
+    response_bytes: int
+    in_flight: int = 1
+    per_s: int | None = None
+
+
 class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold what a netmeasure client adds to its parameters, under the key `netmeasure`.
 
@@ -101,6 +110,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exclusive: bool = False
     #: the client knows a secret, and proves it if it is challenged (`secret`)
     secret: bool = False
+    #: a test of round trips; a server that has no "rr" among its `kinds` takes it for bulk data
+    round_trips: AskedRoundTrips | None = None
 
 
 class QueuePlace(msgspec.Struct, frozen=True):
@@ -132,6 +143,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     finite: bool = False
     #: the server's own proof that it knows the secret, in hexadecimal
     proof: str | None = None
+    #: kinds of test that it serves beside TCP and UDP
+    kinds: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)

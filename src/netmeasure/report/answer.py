@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from netmeasure.report.bottleneck import name_of_limit, short_limit
 from netmeasure.report.rates import steady_bps
+from netmeasure.report.round_trips import answer_words
 from netmeasure.result import Flow, Phase, Result, Steady
 from netmeasure.units import bitrate, duration
 
@@ -27,6 +28,9 @@ def answer_lines(result: Result) -> list[str]:
     """Return at most five lines of at most 80 columns; none if nothing was measured."""
     if not result.flows:
         return []
+    if result.round_trips is not None:
+        said = answer_words(result.round_trips)
+        return [*(line(name, [words]) for name, words in said), line("Set-up", _set_up(result))]
     lines = [
         line("Steady bitrate", _rates(result.flows)),
         line("Set-up", _set_up(result)),

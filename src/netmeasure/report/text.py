@@ -9,6 +9,7 @@ from rich.text import Text
 from netmeasure.report.answer import answer_lines
 from netmeasure.report.flow import flow_table, stream_table
 from netmeasure.report.hosts import host_table
+from netmeasure.report.round_trips import round_trip_table
 from netmeasure.report.setup import setup_table
 from netmeasure.report.words import closing_lines, title
 from netmeasure.result import Result
@@ -22,7 +23,12 @@ def render(result: Result, *, per_stream: bool = False) -> RenderableType:
     parts: list[RenderableType] = [Text(title(result), style="bold")]
     if result.setup:
         parts += [Text("\nSet-up"), Padding(setup_table(result), (0, 0, 0, 2))]
-    for flow in result.flows:
+    if result.round_trips is not None:
+        parts += [
+            Text("\nRound trips"),
+            Padding(round_trip_table(result.round_trips), (0, 0, 0, 2)),
+        ]
+    for flow in [] if result.round_trips is not None else result.flows:
         parts += [Text(f"\n{flow.direction.capitalize()}"), flow_table(result, flow)]
         if per_stream:
             parts += [Text(""), stream_table(flow)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from netmeasure.report.mtu import mismatch
 from netmeasure.report.rates import steady_bps, stretch_bps
 from netmeasure.result import Flow, Host, Interval, Result
-from netmeasure.spec import FtpSpec, HttpSpec, Spec, UdpSpec
+from netmeasure.spec import FtpSpec, HttpSpec, RrSpec, Spec, UdpSpec
 from netmeasure.units import bitrate, duration, size
 
 #: If set-up changes the average by more than this share, the report says so in a sentence.
@@ -25,6 +25,8 @@ def title(result: Result) -> str:
 
 def spec_words(spec: Spec) -> str:
     """Return what was asked for as text such as "TCP upload, 1 stream, 10.0 s"."""
+    if isinstance(spec, RrSpec):
+        return _round_trip_words(spec)
     streams = "1 stream" if spec.streams == 1 else f"{spec.streams} streams"
     direction = "both directions" if spec.direction == "both" else spec.direction
     if spec.total_bytes is not None:
@@ -47,6 +49,25 @@ def spec_words(spec: Spec) -> str:
     return f"{kind}, {streams}, {amount}{omit}"
 
 
+def _round_trip_words(spec: RrSpec) -> str:
+    """Return what was asked for as text such as "TCP round trips, 1 byte there and 1 back"."""
+    there = "1 byte" if spec.request_bytes == 1 else f"{spec.request_bytes} bytes"
+    pace = f", {spec.in_flight} in flight" if spec.in_flight > 1 else ""
+    if spec.target_tps is not None:
+        pace += f", {spec.target_tps}/s on each"
+    links = "1 connection" if spec.streams == 1 else f"{spec.streams} connections"
+    blocks, limit_s = spec.timing.total_blocks, spec.limit_s
+    if blocks is not None:
+        amount = f"{blocks} transactions"
+    else:
+        amount = "until stopped" if limit_s is None else duration(limit_s * 1e9)
+    if spec.timing.until is not None:
+        amount = f"until +-{100 * spec.timing.until:g} %, at most {amount}"
+    omit = f" after {spec.timing.omit_s:g} s omitted" if spec.timing.omit_s else ""
+    kind = f"TCP round trips of {there} and {spec.response_bytes} back{pace}"
+    return f"{kind}, {links}, {amount}{omit}"
+
+
 # ---- the last lines -----------------------------------------------------------------------------
 
 
@@ -55,7 +76,8 @@ def closing_lines(result: Result) -> list[str]:
     lines = [f"note: {note}" for note in result.notes]
     if result.error is not None:
         lines.append(f"INCOMPLETE: {result.error.message}")
-    lines += [line for flow in result.flows if (line := distortion(result, flow))]
+    if result.round_trips is None:
+        lines += [line for flow in result.flows if (line := distortion(result, flow))]
     ceilings = [flow.ceiling for flow in result.flows if flow.ceiling is not None]
     lines += dict.fromkeys(line for ceiling in ceilings if (line := mismatch(ceiling)))
     return lines
@@ -78,12 +100,20 @@ def distortion(result: Result, flow: Flow) -> str | None:
 # ---- single lines -------------------------------------------------------------------------------
 
 
-def interval_line(interval: Interval) -> str:
+def interval_line(interval: Interval, spec: Spec | None = None) -> str:
     """Return a line on one live interval, with its numbers in columns of fixed width.
 
-    An interval that is too short for a rate has "-" in its place.
+    An interval that is too short for a rate has "-" in its place. `spec` is that of the test; round
+    trips are counted as such.
     """
     rate = stretch_bps(interval)
+    if isinstance(spec, RrSpec):
+        done, per_s = transactions(spec, interval)
+        return (
+            f"  {interval.start_ns / 1e9:7.2f} -{interval.end_ns / 1e9:7.2f} s"
+            f"  {done:9d} transactions  {'-' if per_s is None else f'{per_s:.0f}':>8s}/s"
+            f"{'  (omitted)' if interval.omitted else ''}"
+        )
     retransmits = "" if interval.retransmits is None else f"  {interval.retransmits:5d} retransmits"
     if interval.packets is not None:
         lost = "" if interval.lost_packets is None else f", {interval.lost_packets} lost"
@@ -97,11 +127,28 @@ def interval_line(interval: Interval) -> str:
     )
 
 
+def transactions(spec: RrSpec, interval: Interval) -> tuple[int, float | None]:
+    """Return the transactions of a live interval, and how many that is in a second; None: the
+    interval is too short for a rate."""
+    rate = stretch_bps(interval)
+    per_s = None if rate is None else rate / 8 / spec.request_bytes
+    return round(interval.bytes / spec.request_bytes), per_s
+
+
+def _flow_words(result: Result, flow: Flow, figures: int = 3) -> str:
+    """Return the steady rate of a flow: transactions per second, or its direction and bitrate."""
+    rate = steady_bps(flow)
+    if not isinstance(result.spec, RrSpec):
+        return f"{flow.direction} {bitrate(rate, figures)}"
+    return "round trips, " + (
+        "rate unknown" if rate is None else f"{rate / 8 / result.spec.request_bytes:.0f}/s"
+    )
+
+
 def server_line(result: Result) -> str:
     """Return a server's line on a test that is over."""
     figures = [
-        f"{flow.direction} {bitrate(steady_bps(flow))} ({size(flow.delivered_bytes)})"
-        for flow in result.flows
+        f"{_flow_words(result, flow)} ({size(flow.delivered_bytes)})" for flow in result.flows
     ]
     client = _program(result.client.host) or "unknown client"
     state = "complete" if result.error is None else f"incomplete: {result.error.message}"
@@ -114,9 +161,7 @@ def _program(host: Host) -> str:
 
 def run_line(label: str, result: Result) -> str:
     """Return a line on one finished run, to be shown while others are still to come."""
-    figures = ", ".join(
-        f"{flow.direction} {bitrate(steady_bps(flow), FIGURES)}" for flow in result.flows
-    )
+    figures = ", ".join(_flow_words(result, flow, FIGURES) for flow in result.flows)
     if not result.complete:
         why = "cut short" if result.error is None else result.error.message
         figures = f"{figures}  INCOMPLETE: {why}" if figures else f"INCOMPLETE: {why}"

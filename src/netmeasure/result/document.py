@@ -13,6 +13,7 @@ from netmeasure.result.flows import Flow, Totals
 from netmeasure.result.hosts import PathHole
 from netmeasure.result.reading import SCHEMA_VERSION, read_json
 from netmeasure.result.repeats import repeats
+from netmeasure.result.round_trips import RoundTrips
 from netmeasure.result.setup import Phase
 from netmeasure.result.sides import SideReport
 from netmeasure.result.steady import Steady
@@ -58,6 +59,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         server_output: What the server printed of the test, where that was asked for: text, or an
             object as JSON from a server that writes JSON.
         auto_stop: How the test ended, where the specification has `timing.until`.
+        round_trips: Latencies and losses of a test of round trips, at the client; None: another
+            kind of test, or no response has come.
         path_hole: The packet length from which on packets vanish on the path; None: no such
             length was found.
         notes: Sentences about what was asked for and not possible, or what could not be learned.
@@ -78,6 +81,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     peer_extended: bool = False
     server_output: str | None = None
     auto_stop: AutoStop | None = None
+    round_trips: RoundTrips | None = None
     path_hole: PathHole | None = None
     notes: tuple[str, ...] = ()
 

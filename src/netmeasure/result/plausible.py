@@ -19,6 +19,7 @@ from netmeasure.result.datagrams import DatagramHistory
 from netmeasure.result.flows import FlowInterval
 from netmeasure.result.pauses import Pause
 from netmeasure.result.resources import HostUse, Resources, ThreadCpu
+from netmeasure.result.round_trips import Histogram, LatencySeries
 from netmeasure.result.sides import Series, TcpInfo
 from netmeasure.result.steady import Steady, Stretch
 
@@ -108,6 +109,21 @@ def _limits(value: Limits) -> str:
     return ""
 
 
+def _histogram(value: Histogram) -> str:
+    if len(value.counts) != len(value.from_ns):
+        return f"counts has {len(value.counts)} items, and from_ns has {len(value.from_ns)}"
+    if any(number < 0 for number in (*value.counts, *value.from_ns)):
+        return "a count or a duration is below 0"
+    ends = value.min_ns is None or value.max_ns is None
+    return "it has counts, and no shortest or longest" if value.counts and ends else ""
+
+
+def _latency_series(value: LatencySeries) -> str:
+    if len(value.sum_ns) != len(value.transactions):
+        return f"sum_ns has {len(value.sum_ns)} items, transactions {len(value.transactions)}"
+    return _positive(value, "width_ns")
+
+
 def _positive(value: msgspec.Struct, *names: str) -> str:
     """Check that these fields are above 0."""
     for name in names:
@@ -120,7 +136,9 @@ _RULES: dict[type, Callable[..., str]] = {
     Ceiling: _ceiling,
     DatagramHistory: _columns,
     FlowInterval: _stretch,
+    Histogram: _histogram,
     HostUse: lambda value: _positive(value, "duration_ns", "cpus"),
+    LatencySeries: _latency_series,
     Limits: _limits,
     Pause: _stretch,
     Resources: _resources,

@@ -30,6 +30,7 @@ def without_series(value: R) -> R:
         client=_short_side(value.client),
         server=_short_side(value.server),
         server_output=None,
+        round_trips=None if value.round_trips is None else replace(value.round_trips, series=None),
         auto_stop=None if value.auto_stop is None else replace(value.auto_stop, looks=()),
     )
 

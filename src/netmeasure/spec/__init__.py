@@ -14,7 +14,7 @@ from netmeasure.spec.parts import (
     SocketOptions,
     Timing,
 )
-from netmeasure.spec.peer import TcpSpec, UdpSpec
+from netmeasure.spec.peer import RrSpec, TcpSpec, UdpSpec
 from netmeasure.spec.words import (
     DEFAULT_BLOCK_BYTES,
     DEFAULT_MARGIN,
@@ -35,9 +35,9 @@ from netmeasure.spec.words import (
     SendMode,
 )
 
-PeerSpec = TcpSpec | UdpSpec
+PeerSpec = TcpSpec | UdpSpec | RrSpec
 FetchSpec = HttpSpec | FtpSpec
-Spec = TcpSpec | UdpSpec | HttpSpec | FtpSpec
+Spec = TcpSpec | UdpSpec | RrSpec | HttpSpec | FtpSpec
 
 __all__ = [
     "DEFAULT_BLOCK_BYTES",
@@ -64,6 +64,7 @@ __all__ = [
     "Padding",
     "PeerSpec",
     "ReceiveMode",
+    "RrSpec",
     "Secret",
     "SendMode",
     "ServerLimits",

@@ -1,4 +1,4 @@
-"""Specify tests with a server: TCP and UDP."""
+"""Specify tests with a server: TCP, UDP, and round trips."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from netmeasure.spec.words import (
     MAX_BURST,
     MAX_CPU,
     MAX_DATAGRAM_BYTES,
+    MAX_IN_FLIGHT,
+    MAX_MESSAGE_BYTES,
     MAX_SPIN_US,
     MAX_STREAMS,
     MAX_TEXT,
@@ -200,3 +202,77 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
         if self.timing.total_blocks is not None:
             return self.timing.total_blocks * self.block_bytes
         return self.timing.total_bytes
+
+
+class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
+    """Specify a test of round trips: requests and responses on TCP connections that stay open.
+
+    Both ends must be netmeasure. Each transaction is timed at the client. `timing.total_blocks` is
+    a number of transactions, over all connections.
+
+    Attributes:
+        direction: Always "upload": the requests go there.
+        streams: Connections at a time, 1 to 128.
+        timing: When the test ends, and which part of it counts.
+        title: A text for the results of both ends.
+        extra_data: Another text for the results of both ends.
+        repeating_payload: Send the digits 0 to 9 again and again instead of random bytes.
+        cpu: The only CPU that this end's traffic threads run on; None: any.
+        server_cpu: The only CPU that the server's traffic threads run on; None: any.
+        server_output: Ask the server for its own output (iperf3's --get-server-output).
+        exclusive: Wait until no other test runs on the server, and let none run beside this one.
+        credentials: For a server that authenticates its clients.
+        secret: What the server must know, too; without it the test is refused, at both ends.
+        tls: Encrypt the control connection; the data connections stay as they are.
+        ca_file: With `tls`: CA certificates (PEM) to trust instead of the system's.
+        options: Options of the data sockets. Nagle's algorithm is always off.
+        deadlines: How long each kind of wait may take.
+        link: What is known of the slowest link on the path.
+        request_bytes: The length of a request, up to 1 MiB.
+        response_bytes: The length of a response, up to 1 MiB.
+        in_flight: Requests of a connection that may wait for their response at a time.
+        target_tps: Transactions per second of each connection, timed from when each was due; None:
+            a request leaves when a response has come.
+
+    Raises:
+        SpecError: A value is out of range, or two of them exclude each other.
+    """
+
+    request_bytes: int = 1
+    response_bytes: int = 1
+    in_flight: int = 1
+    target_tps: int | None = None
+
+    def _check(self) -> None:
+        super()._check()
+        within("request size", self.request_bytes, 1, MAX_MESSAGE_BYTES, "bytes")
+        within("response size", self.response_bytes, 1, MAX_MESSAGE_BYTES, "bytes")
+        within("number in flight", self.in_flight, 1, MAX_IN_FLIGHT, "")
+        within("target rate", self.target_tps, 1, 10**9, "transactions/s")
+        if self.direction != "upload":
+            raise SpecError("round trips have no direction", hint="leave it out")
+        if self.timing.total_bytes is not None:
+            raise SpecError(
+                "a test of round trips does not end by bytes",
+                hint="give a time, or a number of transactions (total_blocks, -k)",
+            )
+        if self.options.dont_fragment:
+            raise SpecError("don't-fragment is an option of UDP, not of TCP")
+
+    @property
+    def block_bytes(self) -> int:
+        """Return what one send call takes at the most: a request."""
+        return self.request_bytes
+
+    @property
+    def target_bps(self) -> int | None:
+        """Return the payload bit/s that the set rate makes, both ways together; None: no rate."""
+        if self.target_tps is None:
+            return None
+        return self.target_tps * (self.request_bytes + self.response_bytes) * 8
+
+    @property
+    def total_bytes(self) -> int | None:
+        """Return the bytes of all requests; None: time ends the test."""
+        blocks = self.timing.total_blocks
+        return None if blocks is None else blocks * self.request_bytes

@@ -32,6 +32,9 @@ MAX_COUNT = 2**63 - 1
 DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's: too little to harm a network by mistake
 MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES = 16, 65_507
 MAX_BURST = 1000
+#: Of round trips: the length of a request or a response, and requests in flight.
+MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_IN_FLIGHT = 10_000
 MAX_SPIN_US = 1000
 MAX_CPU = 1024
 MAX_FLOW_LABEL = 0xFFFFF

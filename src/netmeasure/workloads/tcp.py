@@ -11,6 +11,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from netmeasure._fast.tcp import Receiver, Sender
+from netmeasure._fast.worker import Stream
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets, sockopts, tcpinfo
 from netmeasure.errors import SocketOptionError, SpecError
@@ -78,7 +79,7 @@ class TcpWorkload(Workload):
         self._source_fd = -1
         self._sink_fds: list[int] = []
 
-    def _make_ready(self, sock: socket.socket, role: Role) -> Sender | Receiver:
+    def _make_ready(self, sock: socket.socket, role: Role) -> Stream:
         self._configure(sock, role)
         return self._sender(sock) if role == "sender" else self._receiver(sock)
 

@@ -47,5 +47,7 @@ void scenario_samples(uint32_t rounds);
 void scenario_stream(uint32_t rounds);
 void scenario_datagrams(uint32_t rounds);
 void scenario_pace(uint32_t rounds);
+void scenario_histogram(uint32_t rounds);
+void scenario_round_trips(uint32_t rounds);
 
 #endif

@@ -12,7 +12,8 @@ int main(int argc, char **argv) {
         {"moments", scenario_moments, 5000}, {"budget", scenario_budget, 100},
         {"gate", scenario_gate, 600}, {"samples", scenario_samples, 5000},
         {"stream", scenario_stream, 300}, {"datagrams", scenario_datagrams, 100000},
-        {"pace", scenario_pace, 44},
+        {"pace", scenario_pace, 44},           {"histogram", scenario_histogram, 50000},
+        {"round_trips", scenario_round_trips, 18},
     };
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
         if (argc > 1 && strcmp(argv[1], scenarios[i].name) == 0) {

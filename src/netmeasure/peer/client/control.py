@@ -80,6 +80,11 @@ class ClientControl:
         return self.announcement is not None
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of test that the server serves beside TCP and UDP."""
+        return self.announcement.kinds if self.announcement is not None else ()
+
+    @property
     def finite(self) -> bool:
         """Return whether the server sends a file, and its streams end where the file ends."""
         return self.announcement is not None and self.announcement.finite

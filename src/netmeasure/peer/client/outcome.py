@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.measurement.autostop import ending_notes
@@ -16,14 +18,17 @@ from netmeasure.protocol import Announcement, PeerResults
 from netmeasure.result import (
     AutoStop,
     ErrorRecord,
+    Flow,
     FlowDirection,
     PathHole,
     Result,
     SideReport,
     StreamReport,
 )
-from netmeasure.spec import PeerSpec, UdpSpec
+from netmeasure.result.round_trips import RoundTrips
+from netmeasure.spec import PeerSpec, RrSpec, UdpSpec
 from netmeasure.workloads.base import Workload
+from netmeasure.workloads.round_trips import RoundTripWorkload
 
 #: Headers in front of a datagram's payload: UDP's 8 bytes and those of IP (RFC 768, 791, 8200).
 _HEADERS_V4, _HEADERS_V6 = 28, 48
@@ -88,8 +93,29 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
         peer_extended=outcome.announcement is not None,
         server_output=_server_output(outcome),
         auto_stop=auto_stop,
+        round_trips=_round_trips(outcome, flows),
         path_hole=outcome.path_hole,
         notes=(*_notes(outcome), *doubts, *ending_notes(auto_stop)),
+    )
+
+
+def _round_trips(outcome: Outcome, flows: Sequence[Flow]) -> RoundTrips | None:
+    """Return the figures of a test of round trips; the steady state is that of its requests."""
+    spec, workload = outcome.spec, outcome.workload
+    if not isinstance(spec, RrSpec) or not isinstance(workload, RoundTripWorkload):
+        return None
+    found = workload.round_trips()
+    steady = flows[0].steady if flows else None
+    if found is None or steady is None:
+        return found
+    request_bits = 8 * spec.request_bytes
+    interval = steady.confidence_interval
+    return replace(
+        found,
+        steady_per_s=steady.goodput_bps / request_bits,
+        steady_interval_per_s=None
+        if interval is None
+        else (interval[0] / request_bits, interval[1] / request_bits),
     )
 
 
@@ -156,7 +182,11 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
         notes.append(f"{tests} ran on the server at the same time")
     if outcome.stopped:
         notes.append("stopped early by the user")
-    late = [s.id for s in streams if s.acked_bytes is not None and s.bytes != s.acked_bytes]
+    late = (
+        []
+        if isinstance(spec, RrSpec)
+        else [s.id for s in streams if s.acked_bytes is not None and s.bytes != s.acked_bytes]
+    )
     if results is not None and late:
         notes.append(
             f"not everything sent was acknowledged within {spec.deadlines.drain_s:g} s"

@@ -20,7 +20,7 @@ from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import all_of, first_of, one_by_one
 from netmeasure.engine.threads import check_cpu, in_thread
-from netmeasure.errors import MeasureError, PeerClosedError, PeerTimeoutError
+from netmeasure.errors import MeasureError, PeerClosedError, PeerRefusedError, PeerTimeoutError
 from netmeasure.measurement import roles
 from netmeasure.measurement.side_report import own_report
 from netmeasure.observe import Observer, Opening
@@ -37,7 +37,7 @@ from netmeasure.peer.plans import build_workload, client_plan
 from netmeasure.protocol import Kind, PeerResults, Side, new_cookie, stream_ids
 from netmeasure.protocol.auth import make_token
 from netmeasure.result import ErrorRecord, FlowDirection, Host, Interval, Result, SideReport
-from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, TcpSpec, UdpSpec
+from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, RrSpec, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import check_file
 
@@ -189,6 +189,12 @@ class PeerTest:
             await control.propose(client_parameters(self._spec, self._token(), secret=knows))
             self._observer.on_accepted(control_facts(control.channel, self._cookie))
             await control.agree()
+        if isinstance(self._spec, RrSpec) and "rr" not in control.kinds:
+            raise PeerRefusedError(
+                f"{self._target} does not answer round trips",
+                phase="control",
+                hint="they need a netmeasure at the other end, as new as this one",
+            )
 
     def _choose_datagram_size(self, mss_bytes: int | None) -> None:
         """Choose the size of datagrams where the user has given none: the largest payload that the

@@ -1,0 +1,208 @@
+"""GIL-free round trips by TCP: a requester that times transactions, and a responder."""
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from netmeasure._fast.nm_atomic cimport nm_load_i64, nm_load_u64
+from netmeasure._fast.nm_histogram cimport (
+    NM_HISTOGRAM_BUCKETS, nm_histogram, nm_histogram_add, nm_histogram_from, nm_histogram_merge,
+)
+from netmeasure._fast.nm_round_trips cimport (
+    nm_request_all, nm_requester, nm_respond_all, nm_responder, nm_round_trip_options,
+)
+from netmeasure._fast.nm_series cimport nm_series
+from netmeasure._fast.nm_stream cimport nm_stream_leave
+from netmeasure._fast.worker cimport Group, Stream, copy_series
+
+# What one recv() may take: some responses of usual size, and no more than fits the L2 cache.
+cdef size_t BUFFER_BYTES = 65536
+
+
+cdef class Histogram:
+    """Durations in log-linear buckets, each at most 1/1024 as wide as what it holds.
+
+    Durations below 0 count as 0. Those above two minutes count in the last bucket.
+    """
+
+    cdef nm_histogram *own
+
+    def __cinit__(self):
+        self.own = <nm_histogram *>PyMem_Calloc(1, sizeof(nm_histogram))
+        if self.own == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        PyMem_Free(self.own)
+
+    def add(self, int64_t ns):
+        """Count a duration."""
+        nm_histogram_add(self.own, ns)
+
+    def merge(self, Histogram other not None):
+        """Add what another histogram has counted; nothing may be added to that one meanwhile."""
+        nm_histogram_merge(self.own, other.own)
+
+    @property
+    def count(self):
+        """How many durations were counted."""
+        return nm_load_u64(&self.own.count)
+
+    @property
+    def sum_ns(self):
+        """Their sum."""
+        return nm_load_u64(&self.own.sum_ns)
+
+    @property
+    def min_ns(self):
+        """The shortest, exactly; None while there is none."""
+        return nm_load_i64(&self.own.min_ns) if nm_load_u64(&self.own.count) else None
+
+    @property
+    def max_ns(self):
+        """The longest, exactly; None while there is none."""
+        return nm_load_i64(&self.own.max_ns) if nm_load_u64(&self.own.count) else None
+
+    def buckets(self):
+        """Return [(start of the bucket in ns, its end, count)] of all buckets with a count."""
+        cdef uint32_t i
+        return [
+            (nm_histogram_from(i), nm_histogram_from(i + 1), nm_load_u64(&self.own.bucket[i]))
+            for i in range(NM_HISTOGRAM_BUCKETS) if nm_load_u64(&self.own.bucket[i])
+        ]
+
+
+cdef class Requester(Stream):
+    """Sends requests on a connection, and times each until its response has come.
+
+    The time series counts the bytes of requests at the moment of their response. `acked_bytes` is
+    their sum.
+
+    Args:
+        payload: one request.
+        response_bytes: the length of a response.
+        in_flight: requests that may wait for their response at a time.
+        duration_ns: how long, from the gate's opening; 0: no deadline.
+        omit_ns: responses that come earlier than this after the first one of the group's streams are
+            not in the histogram.
+        drain_ns: how long to wait for the last responses.
+        per_s: requests per second; 0: as soon as a place is free.
+    """
+
+    cdef nm_round_trip_options options
+    cdef nm_requester requester
+    cdef nm_series sums
+    cdef readonly Histogram latency
+
+    def __cinit__(self, Group group not None, int fd, *, bytes payload not None,
+                  uint32_t response_bytes=1, uint32_t in_flight=1, int64_t duration_ns=0,
+                  int64_t omit_ns=0, int64_t drain_ns=10_000_000_000, double per_s=0,
+                  width_ns=None, buckets=None, sample_every_ns=None):
+        cdef uint32_t request_bytes = len(payload)
+        if request_bytes == 0 or response_bytes == 0 or in_flight == 0:
+            raise ValueError("requests, responses and the number in flight are at least 1")
+        self.latency = Histogram()
+        self.options = nm_round_trip_options(
+            request_bytes=request_bytes, response_bytes=response_bytes, in_flight=in_flight,
+            duration_ns=duration_ns, omit_ns=omit_ns, drain_ns=drain_ns,
+            period_ns=1e9 / per_s if per_s > 0 else 0,
+        )
+        self.sums.width_ns = self.own.series.width_ns
+        self.sums.capacity = self.own.series.capacity
+        self.sums.bucket = <uint64_t *>PyMem_Calloc(self.sums.capacity, sizeof(uint64_t))
+        self.requester.payload = <const char *>PyMem_Malloc(request_bytes)
+        self.requester.buffer = <char *>PyMem_Malloc(BUFFER_BYTES)
+        self.requester.began_ns = <int64_t *>PyMem_Calloc(in_flight, sizeof(int64_t))
+        if (self.sums.bucket == NULL or self.requester.payload == NULL
+                or self.requester.buffer == NULL or self.requester.began_ns == NULL):
+            raise MemoryError
+        memcpy(<char *>self.requester.payload, <const char *>payload, request_bytes)
+        self.requester.buffer_bytes = BUFFER_BYTES
+        self.requester.options = &self.options
+        self.requester.own = &self.own
+        self.requester.group = &self.group.shared
+        self.requester.fd = fd
+        self.requester.latency = self.latency.own
+        self.requester.latency_sum = &self.sums
+
+    def __dealloc__(self):
+        PyMem_Free(self.sums.bucket)
+        PyMem_Free(<void *>self.requester.payload)
+        PyMem_Free(self.requester.buffer)
+        PyMem_Free(self.requester.began_ns)
+
+    def run(self):
+        """Wait at the gate, send requests, wait for the last responses. It holds no GIL."""
+        self.enter()
+        with nogil:
+            nm_request_all(&self.requester)
+            nm_stream_leave(&self.own)
+
+    @property
+    def begun(self):
+        """Requests of which at least a part was sent."""
+        return nm_load_u64(&self.requester.begun)
+
+    @property
+    def answered(self):
+        """Requests whose response has come."""
+        return nm_load_u64(&self.requester.answered)
+
+    @property
+    def skipped(self):
+        """Requests that were due at the set rate and had not been sent when the time was over."""
+        return nm_load_u64(&self.requester.skipped)
+
+    @property
+    def late(self):
+        """(requests that this thread sent later than they were due, the longest of these delays in
+        ns); none of them waited for the peer."""
+        return nm_load_u64(&self.requester.late), nm_load_i64(&self.requester.latest_ns)
+
+    def latency_sums(self):
+        """Return (origin_ns or None, width_ns, sum of the latencies per bucket in ns), with the same
+        buckets as `series`."""
+        return copy_series(&self.sums)
+
+
+cdef class Responder(Stream):
+    """Answers each request on a connection with a response. `acked_bytes` is what it has written.
+
+    Args:
+        request_bytes: the length of a request.
+        payload: one response.
+    """
+
+    cdef nm_responder responder
+
+    def __cinit__(self, Group group not None, int fd, *, uint32_t request_bytes=1,
+                  bytes payload not None, width_ns=None, buckets=None, sample_every_ns=None):
+        cdef size_t size = len(payload)
+        cdef size_t copies, i
+        if size == 0 or request_bytes == 0:
+            raise ValueError("requests and responses are at least 1")
+        copies = max(1, BUFFER_BYTES // size)
+        self.responder.payload = <const char *>PyMem_Malloc(copies * size)
+        self.responder.buffer = <char *>PyMem_Malloc(BUFFER_BYTES)
+        if self.responder.payload == NULL or self.responder.buffer == NULL:
+            raise MemoryError
+        for i in range(copies):
+            memcpy(<char *>self.responder.payload + i * size, <const char *>payload, size)
+        self.responder.payload_bytes = copies * size
+        self.responder.buffer_bytes = BUFFER_BYTES
+        self.responder.request_bytes = request_bytes
+        self.responder.response_bytes = <uint32_t>size
+        self.responder.own = &self.own
+        self.responder.group = &self.group.shared
+        self.responder.fd = fd
+
+    def __dealloc__(self):
+        PyMem_Free(<void *>self.responder.payload)
+        PyMem_Free(self.responder.buffer)
+
+    def run(self):
+        """Answer to the end of the stream. It blocks its thread and holds no GIL."""
+        self.enter()
+        with nogil:
+            nm_respond_all(&self.responder)
+            nm_stream_leave(&self.own)

@@ -1,0 +1,74 @@
+"""Show the round trips of a test: how many, how long they took, what had no response."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from netmeasure.report.tables import add_column, add_row, plain_table
+from netmeasure.result.round_trips import RoundTrips
+from netmeasure.units import duration
+
+
+def round_trip_table(found: RoundTrips) -> Table:
+    """Return the table of the latencies, and of what is not in them."""
+    table = plain_table(header=False)
+    add_column(table)
+    add_column(table, right=True)
+    add_column(table, wraps=True)
+    low_high = found.steady_interval_per_s
+    words = (
+        "" if low_high is None else f"95 % confidence: {_rate(low_high[0])} to {_rate(low_high[1])}"
+    )
+    add_row(table, "transactions/s", rate_words(found), words)
+    add_row(table, "transactions", str(found.transactions), "after the omitted time")
+    latency = found.latency
+    for name, value in (
+        ("shortest", latency.min_ns),
+        ("mean", found.mean_ns),
+        ("p50", found.p50_ns),
+        ("p90", found.p90_ns),
+        ("p99", found.p99_ns),
+        ("p99.9", found.p99_9_ns),
+        ("p99.99", found.p99_99_ns),
+        ("longest", latency.max_ns),
+    ):
+        add_row(table, name, duration(value), "" if value is not None else "too few transactions")
+    if found.unanswered:
+        add_row(table, "unanswered", str(found.unanswered), "at the end; in no latency")
+    if found.skipped:
+        words = "were due at the set rate and could not be sent: the answers came too slowly"
+        add_row(table, "not sent", str(found.skipped), words)
+    if found.sent_late:
+        longest = duration(found.sent_late_max_ns)
+        words = f"by this host, {longest} at the longest; timed from when they were sent"
+        add_row(table, "sent late", str(found.sent_late), words)
+    return table
+
+
+def answer_words(found: RoundTrips) -> list[tuple[str, str]]:
+    """Return the names and the words of the lines that answer a test of round trips."""
+    margin = ""
+    if found.steady_interval_per_s is not None and found.steady_per_s:
+        low, high = found.steady_interval_per_s
+        margin = f" +-{50 * (high - low) / found.steady_per_s:.2g} %"
+    lost = f", {found.unanswered} unanswered" if found.unanswered else ""
+    percentiles = (
+        ("p50", found.p50_ns),
+        ("p99", found.p99_ns),
+        ("p99.9", found.p99_9_ns),
+        ("longest", found.latency.max_ns),
+    )
+    known = [f"{name} {duration(value)}" for name, value in percentiles if value is not None]
+    return [
+        ("Transactions/s", f"{rate_words(found)}{margin}{lost}"),
+        ("Latency", ", ".join(known) or "unknown: no response came"),
+    ]
+
+
+def rate_words(found: RoundTrips) -> str:
+    """Return the transactions per second as text."""
+    return "unknown" if found.steady_per_s is None else _rate(found.steady_per_s)
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.0f}" if per_s >= 1000 else f"{per_s:.4g}"

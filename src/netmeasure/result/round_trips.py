@@ -1,0 +1,160 @@
+"""Define the figures of a test of round trips: their latencies, and what had no response."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+#: Buckets below this are 1 ns wide, and each octave above has half as many of equal width.
+_LINEAR_NS = 2048
+
+
+class Histogram(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold durations in log-linear buckets, each at most 1/1024 as wide as what it holds.
+
+    Buckets of all histograms have the same edges, so histograms are merged by adding counts.
+
+    Attributes:
+        from_ns: The shortest duration of each bucket that has a count, in ascending order.
+        counts: The durations in each of these buckets.
+        sum_ns: The sum of all durations.
+        min_ns: The shortest one, exactly; None: there is none.
+        max_ns: The longest one, exactly; None: there is none.
+    """
+
+    packed: ClassVar[tuple[str, ...]] = ("from_ns", "counts")
+
+    from_ns: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
+    sum_ns: int = 0
+    min_ns: int | None = None
+    max_ns: int | None = None
+
+    @property
+    def count(self) -> int:
+        """Return the number of durations."""
+        return sum(self.counts)
+
+    @property
+    def mean_ns(self) -> float | None:
+        """Return the mean duration; None: there is none."""
+        return self.sum_ns / self.count if self.count else None
+
+    def percentile_ns(self, percent: float) -> int | None:
+        """Return the duration that so many percent do not exceed, within 0.05 %.
+
+        None: there are none, or fewer than the percentile needs: the 99.9th of 100 durations is not
+        known.
+        """
+        count = self.count
+        beyond = count * (100 - percent) / 100
+        if not count or self.min_ns is None or self.max_ns is None or round(beyond, 6) < 1:
+            return None
+        rank, seen = count - int(round(beyond, 6)), 0
+        for start, number in zip(self.from_ns, self.counts, strict=True):
+            seen += number
+            if seen >= rank:
+                middle = start + (bucket_width_ns(start) - 1) // 2
+                return max(self.min_ns, min(middle, self.max_ns))
+        return self.max_ns
+
+
+def bucket_width_ns(from_ns: int) -> int:
+    """Return the width of the bucket that begins at a duration."""
+    return 1 if from_ns < _LINEAR_NS else 1 << (from_ns.bit_length() - _LINEAR_NS.bit_length() + 1)
+
+
+class LatencySeries(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the round trips of each time bucket, by the moment of their response.
+
+    Attributes:
+        origin_ns: Where the first bucket starts, from the client's origin.
+        width_ns: The length of a bucket.
+        transactions: The responses of each bucket.
+        sum_ns: The sum of their latencies.
+    """
+
+    packed: ClassVar[tuple[str, ...]] = ("transactions", "sum_ns")
+
+    origin_ns: int
+    width_ns: int
+    transactions: tuple[int, ...]
+    sum_ns: tuple[int, ...]
+
+
+class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the round trips of a test, on the client's clock.
+
+    A round trip is timed from just before its request is handed to the kernel until its whole
+    response has been read. At a set rate it is timed from when it was due, if it had to wait for
+    the peer.
+
+    Attributes:
+        steady_per_s: Transactions per second in the steady state, over all connections; None:
+            unknown.
+        steady_interval_per_s: The interval of 95 % confidence of that rate; None: unknown.
+        latency: The latencies of the transactions after the omitted time.
+        series: The course of the test, omitted time included; None: no response has come.
+        begun: Requests sent, at least in part, omitted time included.
+        unanswered: Requests without a response at the end. They are in no latency.
+        skipped: Requests that were due at the set rate and could not be sent within the time.
+        sent_late: Requests that this host sent later than they were due, by its own fault. They are
+            timed from when they were sent.
+        sent_late_max_ns: The longest of these delays.
+    """
+
+    derived: ClassVar[tuple[str, ...]] = (
+        "transactions",
+        "mean_ns",
+        "p50_ns",
+        "p90_ns",
+        "p99_ns",
+        "p99_9_ns",
+        "p99_99_ns",
+    )
+
+    steady_per_s: float | None = None
+    steady_interval_per_s: tuple[float, float] | None = None
+    latency: Histogram = Histogram()
+    series: LatencySeries | None = None
+    begun: int = 0
+    unanswered: int = 0
+    skipped: int = 0
+    sent_late: int = 0
+    sent_late_max_ns: int = 0
+
+    @property
+    def transactions(self) -> int:
+        """Return the number of transactions after the omitted time."""
+        return self.latency.count
+
+    @property
+    def mean_ns(self) -> float | None:
+        """Return the mean latency; None: unknown."""
+        return self.latency.mean_ns
+
+    @property
+    def p50_ns(self) -> int | None:
+        """Return the median latency; None: unknown."""
+        return self.latency.percentile_ns(50)
+
+    @property
+    def p90_ns(self) -> int | None:
+        """Return the latency that 90 % of the transactions do not exceed; None: unknown."""
+        return self.latency.percentile_ns(90)
+
+    @property
+    def p99_ns(self) -> int | None:
+        """Return the latency that 99 % of the transactions do not exceed; None: unknown."""
+        return self.latency.percentile_ns(99)
+
+    @property
+    def p99_9_ns(self) -> int | None:
+        """Return the latency that 99.9 % of the transactions do not exceed; None: unknown."""
+        return self.latency.percentile_ns(99.9)
+
+    @property
+    def p99_99_ns(self) -> int | None:
+        """Return the latency that 99.99 % of the transactions do not exceed; None: unknown."""
+        return self.latency.percentile_ns(99.99)

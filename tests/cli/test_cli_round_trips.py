@@ -1,0 +1,44 @@
+"""`netmeasure client --rr` as a process: its lines, its JSON, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from netmeasure.cli.exits import Exit
+from support.program import netmeasure, one_line, server
+
+
+def test_the_report_and_the_document() -> None:
+    with server() as (_, address):
+        ran = netmeasure("client", address, "--rr", "-k", "2000", "-P", "2", "-q")
+        assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+        head, *lines = ran.stdout.splitlines()
+        assert head.startswith(
+            "TCP round trips of 1 byte and 1 back, 2 connections, 2000 transactions"
+        )
+        assert any(line.split()[:2] == ["transactions", "2000"] for line in lines)
+        assert lines[-3].startswith("Transactions/s")
+        assert lines[-2].startswith("Latency         p50 ")
+        again = netmeasure("client", address, "--rr", "-k", "50", "--json", "summary")
+    document = json.loads(again.stdout)
+    assert document["spec"]["kind"] == "rr"
+    assert document["round_trips"]["transactions"] == 50
+    assert document["round_trips"]["series"] is None
+    assert document["round_trips"]["p50_ns"] > 0
+    assert document["round_trips"]["p99_ns"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rr", "-n", "5M"], "-n is not an option of round trips"),
+        (["--rr", "-u"], "-u is not an option of round trips"),
+        (["--in-flight", "3"], "--in-flight is an option of round trips"),
+    ],
+)
+def test_what_does_not_go_together(words: list[str], said: str) -> None:
+    ran = netmeasure("client", "127.0.0.1:1", *words)
+    assert ran.returncode == Exit.USAGE
+    assert said in one_line(ran.stderr)

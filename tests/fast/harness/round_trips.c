@@ -1,0 +1,90 @@
+/* Round trips over a socket pair: a requester and a responder, each in a thread, and a reader. */
+#include "harness.h"
+
+#include "nm_round_trips.h"
+
+enum { BUCKETS = 64, MOST = 70000 };
+
+typedef struct {
+    nm_stream stream;
+    uint64_t bucket[BUCKETS];
+    nm_sample sample[NM_SAMPLES];
+} counted_t;
+
+static void prepare(counted_t *c) {
+    memset(c, 0, sizeof *c);
+    c->stream.series.bucket = c->bucket;
+    c->stream.series.capacity = BUCKETS;
+    c->stream.series.width_ns = 1000000;
+    c->stream.sample = c->sample;
+    c->stream.sampling.every_ns = 1000000;
+    CHECK(nm_stream_enter(&c->stream));
+}
+
+static void *request(void *argument) {
+    nm_requester *r = argument;
+    nm_request_all(r);
+    nm_stream_leave(r->own);
+    return NULL;
+}
+
+static void *respond(void *argument) {
+    nm_responder *r = argument;
+    nm_respond_all(r);
+    nm_stream_leave(r->own);
+    return NULL;
+}
+
+static void one_round(uint32_t request_bytes, uint32_t response_bytes, uint32_t in_flight) {
+    static counted_t near, far;
+    static char payload[2 * MOST], buffers[2][MOST];
+    static uint64_t sums[BUCKETS];
+    const uint64_t transactions = 200;
+    nm_series latency_sum = {sums, BUCKETS, 0, 0, 0, 1000000};
+    nm_histogram *latency = calloc(1, sizeof *latency);
+    int64_t *began = calloc(in_flight, sizeof *began);
+    nm_group asking, answering;
+    int ends[2];
+    nm_round_trip_options options = {.request_bytes = request_bytes,
+                                     .response_bytes = response_bytes,
+                                     .in_flight = in_flight,
+                                     .drain_ns = INT64_C(20000000000)};
+    CHECK(latency && began);
+    memset(sums, 0, sizeof sums);
+    prepare(&near), prepare(&far);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    CHECK(nm_group_init(&asking, transactions * request_bytes) == 0);
+    CHECK(nm_group_init(&answering, 0) == 0);
+    nm_requester r = {.own = &near.stream, .group = &asking, .options = &options, .fd = ends[0],
+                      .payload = payload, .buffer = buffers[0], .buffer_bytes = MOST,
+                      .began_ns = began, .latency = latency, .latency_sum = &latency_sum};
+    nm_responder a = {.own = &far.stream, .group = &answering, .fd = ends[1],
+                      .request_bytes = request_bytes, .response_bytes = response_bytes,
+                      .payload = payload, .payload_bytes = MOST / response_bytes * response_bytes,
+                      .buffer = buffers[1], .buffer_bytes = MOST};
+    pthread_t asks = start(request, &r), answers = start(respond, &a);
+    nm_gate_open(&asking, nm_now());
+    while (!nm_stream_quiet(&near.stream)) {
+        CHECK(NM_LOAD(&r.answered) <= transactions);
+        CHECK(nm_series_until(&near.stream.series, INT64_MAX) <= transactions * request_bytes);
+        sched_yield();
+    }
+    pthread_join(asks, NULL);
+    pthread_join(answers, NULL);
+    CHECK(near.stream.reason == NM_BUDGET && far.stream.reason == NM_EOF);
+    CHECK(r.begun == transactions && r.answered == transactions);
+    CHECK(latency->count == transactions && latency->min_ns > 0);
+    CHECK(near.stream.bytes == transactions * request_bytes);
+    CHECK(far.stream.bytes == transactions * request_bytes);
+    CHECK(far.stream.acked == transactions * response_bytes);
+    CHECK(nm_series_until(&latency_sum, INT64_MAX) == latency->sum_ns);
+    close(ends[0]), close(ends[1]);
+    nm_group_destroy(&asking), nm_group_destroy(&answering);
+    free(latency), free(began);
+}
+
+void scenario_round_trips(uint32_t rounds) {
+    static const uint32_t sizes[] = {1, 100, MOST};
+    for (uint32_t i = 0; i < rounds; i++)
+        one_round(sizes[i % 3], sizes[i / 3 % 3], i % 2 ? 16 : 1);
+}

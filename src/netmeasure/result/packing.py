@@ -19,10 +19,6 @@ PACKED_MEMBERS = {"encoding", "count", "data"}
 _ITEM = 8
 
 
-class PackedError(ValueError):
-    """Say why a packed column can't be unpacked."""
-
-
 def packed(column: Sequence[int]) -> Any:
     """Return a column in its packed form; as it is if a number does not fit into 64 bits."""
     try:
@@ -45,21 +41,21 @@ def unpacked(value: Mapping[str, Any], most: int) -> list[int]:
         most: The largest count that is allowed.
 
     Raises:
-        PackedError: The column has another form or more numbers, or its data are not those of
+        ValueError: The column has another form or more numbers, or its data are not those of
             `count` numbers.
     """
     encoding, count, data = (value.get(name) for name in ("encoding", "count", "data"))
     if encoding != ENCODING:
-        raise PackedError(f"the encoding of its numbers is not {ENCODING}")
+        raise ValueError(f"the encoding of its numbers is not {ENCODING}")
     if type(count) is not int or not 0 <= count <= most or not isinstance(data, str):
-        raise PackedError("its count of numbers is impossible")
+        raise ValueError("its count of numbers is impossible")
     inflate = zlib.decompressobj()
     try:
         raw = inflate.decompress(b64decode(data, validate=True), count * _ITEM + 1)
     except (ValueError, zlib.error):
-        raise PackedError("its packed numbers are damaged") from None
+        raise ValueError("its packed numbers are damaged") from None
     if len(raw) != count * _ITEM or not inflate.eof:
-        raise PackedError("its packed numbers are not as many as it says")
+        raise ValueError("its packed numbers are not as many as it says")
     items = array("q", raw)
     if sys.byteorder == "big":
         items.byteswap()

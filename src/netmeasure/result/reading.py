@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from netmeasure.errors import ResultFormatError
-from netmeasure.result.packing import PACKED_MEMBERS, PackedError, unpacked
+from netmeasure.result.packing import PACKED_MEMBERS, unpacked
 from netmeasure.result.plausible import check_plausible
 from netmeasure.result.repeats import restore
 
@@ -98,7 +98,7 @@ def _unpack(value: Any, place: str, room: _Room) -> None:
             if item.keys() == PACKED_MEMBERS:
                 try:
                     value[name] = column = unpacked(item, room.numbers)
-                except PackedError as exc:
+                except ValueError as exc:
                     raise ResultFormatError(f"not a netmeasure result: {below}: {exc}") from None
                 room.numbers -= len(column)
             else:

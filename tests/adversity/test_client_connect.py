@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 import netmeasure as nm
 from support.held import steps, told
 from support.optional import known
+from support.ports import deaf, nobody
 from support.scripted_server import (
     CREATE_STREAMS,
     Fake,
@@ -27,28 +27,6 @@ RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 # ---- no connection at all ---------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def nobody(host: str = "127.0.0.1") -> Iterator[int]:
-    """Reserve a port without listening on it."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        yield sock.getsockname()[1]
-
-
-@contextlib.contextmanager
-def deaf(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """Hold a port whose backlog is full: the kernel drops all further SYNs."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((host, port), family=family, backlog=0))
-        where = listener.getsockname()
-        for _ in range(3):
-            sock = stack.enter_context(socket.socket(family))
-            sock.setblocking(False)
-            assert sock.connect_ex(where) == errno.EINPROGRESS
-        yield where[1]
 
 
 def test_a_refused_connection(run: RunLoop) -> None:

@@ -91,9 +91,8 @@ HOSTILE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
-    stream = {"id": 1, "role": "receiver", "bytes": 5000, "series": SERIES, **HOSTILE[name]}
+def reporting(stream: dict[str, Any]) -> Callable[[Fake], Coroutine[Any, Any, None]]:
+    """A server whose report about its only stream is this."""
 
     async def script(it: Fake) -> None:
         await it.start(extended=True)
@@ -104,8 +103,15 @@ def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
         await it.say(DISPLAY_RESULTS)
         await it.stay()
 
+    return script
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
+    stream = {"id": 1, "role": "receiver", "bytes": 5000, "series": SERIES, **HOSTILE[name]}
+
     async def main() -> nm.Result:
-        async with fake(script) as it:
+        async with fake(reporting(stream)) as it:
             try:
                 return await nm.measure(it.address, spec(duration_s=0.05))
             except nm.MeasureError as exc:  # believed or refused, but never a crash
@@ -121,16 +127,7 @@ def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
 def test_a_server_that_received_less_than_was_acknowledged(run_once: RunLoop) -> None:
     stream = {"id": 1, "role": "receiver", "bytes": 5000, "end_reason": "eof", "series": SERIES}
 
-    async def script(it: Fake) -> None:
-        await it.start(extended=True)
-        assert await it.take(it.control, 1) == TEST_END
-        await it.say(EXCHANGE_RESULTS)
-        await it.take_json()
-        await it.say_json({**GOOD, "netmeasure": {"streams": [stream]}})
-        await it.say(DISPLAY_RESULTS)
-        await it.stay()
-
-    error = run_once(failure_with(script, spec(duration_s=0.05)))
+    error = run_once(failure_with(reporting(stream), spec(duration_s=0.05)))
     assert type(error) is nm.StreamError
     assert "5000 of" in str(error)
 

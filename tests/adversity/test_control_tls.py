@@ -19,8 +19,8 @@ import netmeasure as nm
 from netmeasure.protocol import ErrorCode
 from support import certificates, iperf3
 from support.certificates import Certificate
-from support.hostile_client import until
 from support.program import netmeasure, one_line, server as program
+from support.waiting import until
 
 pytestmark = pytest.mark.skipif(certificates.available() is not None, reason="there is no openssl")
 

@@ -15,8 +15,8 @@ import netmeasure as nm
 from netmeasure.protocol import Connection, ErrorCode, Kind, Message, Proof, Side, State
 from netmeasure.protocol.secret import proof
 from support import iperf3
-from support.hostile_client import until
 from support.program import netmeasure, one_line, server as program
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 KEY = b"3c1f0b6de9a4482f8f4c7a50b2d1e697"

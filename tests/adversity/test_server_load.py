@@ -28,11 +28,11 @@ from support.hostile_client import (
     framed,
     read,
     results,
-    until,
     watched,
 )
 from support.optional import known
 from support.proxy import Proxy
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 

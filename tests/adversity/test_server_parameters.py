@@ -15,10 +15,10 @@ from support.hostile_client import (
     Peer,
     framed,
     read,
-    until,
     watched,
 )
 from support.optional import known
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 

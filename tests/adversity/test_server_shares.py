@@ -22,10 +22,10 @@ from support.hostile_client import (
     PARAM_EXCHANGE,
     Peer,
     read,
-    until,
     watched,
 )
 from support.keys import KEYS
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 SHORT = nm.TcpSpec(timing=nm.Timing(total_bytes=10_000))

@@ -13,9 +13,9 @@ import netmeasure as nm
 from support.hostile_client import (
     Peer,
     reset,
-    until,
     watched,
 )
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 

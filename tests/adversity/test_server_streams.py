@@ -19,10 +19,10 @@ from support.hostile_client import (
     Peer,
     read,
     reset,
-    until,
     watched,
 )
 from support.optional import known
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 

@@ -20,6 +20,7 @@ import netmeasure as nm
 from netmeasure.protocol import make_hello
 from support import iperf3
 from support.held import steps
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -74,15 +75,6 @@ async def watched(**limits: Any) -> AsyncIterator[Watched]:
             assert result.complete
             assert [counts(flow)[:2] for flow in result.flows] == [(50, 50)] * 2
     assert it.crashes == []
-
-
-async def until(check: Callable[[], object], limit_s: float = 5) -> None:
-    """Wait for a condition that no event announces."""
-    for _ in range(round(limit_s * 1000)):
-        if check():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError(f"it did not happen in {limit_s} s")
 
 
 def limited(direction: str, packets: int, **more: Any) -> nm.UdpSpec:

@@ -21,6 +21,7 @@ from netmeasure.peer.client.data_phase import ClientData
 from netmeasure.peer.client.test import PeerTest
 from netmeasure.protocol import Message, Side, State
 from support.optional import known
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -71,15 +72,6 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[nm.Run]:
 
     monkeypatch.setattr(nm.Client, "run", remembered)
     return made
-
-
-async def until(check: Callable[[], object]) -> None:
-    """Wait for a condition that no event announces."""
-    for _ in range(5000):
-        if check():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it did not happen in 5 s")
 
 
 async def all_well(server: nm.Server) -> None:

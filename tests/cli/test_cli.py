@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ftplib
 import json
 import signal
@@ -21,6 +20,7 @@ from netmeasure import Result, ResultSet
 from netmeasure.cli.exits import Exit
 from netmeasure.report.text import print_report
 from support import census
+from support.ports import free_ports
 from support.program import PROGRAM, netmeasure, one_line, running, server
 from support.proxy import Proxy
 
@@ -421,20 +421,9 @@ def test_a_count_is_a_whole_number(option: str, value: str) -> None:
 # ---- synthetic files beside the tests ------------------------------------------------------------
 
 
-def free_ports(count: int) -> tuple[int, int]:
-    """So many neighbouring ports that are free now; they lie below the range of port 0."""
-    for low in range(20_000, 32_000, count):
-        with contextlib.suppress(OSError):
-            for port in range(low, low + count):
-                with socket.create_server(("127.0.0.1", port)):
-                    pass
-            return low, low + count - 1
-    raise AssertionError("no free ports")
-
-
 def test_files_are_served_beside_the_tests() -> None:
-    low, high = free_ports(5)
-    words = ("--http", "0", "--ftp", "0", "--passive-ports", f"{low}-{high}")
+    low = free_ports(5)
+    words = ("--http", "0", "--ftp", "0", "--passive-ports", f"{low}-{low + 4}")
     with server(*words) as (process, address):
         assert process.stdout is not None
         lines = [process.stdout.readline().rstrip() for _ in range(2)]
@@ -446,7 +435,7 @@ def test_files_are_served_beside_the_tests() -> None:
             host, _, port = files.partition(":")
             ftp.connect(host, int(port))
             ftp.login()
-            assert low <= ftp.makepasv()[1] <= high
+            assert low <= ftp.makepasv()[1] <= low + 4
             data = bytearray()
             ftp.retrbinary("RETR 1M.dat", data.extend)
             assert len(data) == 2**20

@@ -16,7 +16,8 @@ from netmeasure.cli.exits import Exit, exit_code
 from netmeasure.client import make_run
 from support import certificates
 from support.ftp import Ftp
-from support.scripted import Peer, Scripted, nobody
+from support.ports import nobody
+from support.scripted import Peer, Scripted
 from support.web import Web, answering, head, request, send_body
 
 PROGRAM = (sys.executable, "-m", "netmeasure", "client")

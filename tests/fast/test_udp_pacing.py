@@ -72,6 +72,20 @@ def test_the_rate_is_kept(bps: int, size: int, segments: int, unit: str) -> None
     attempts(once)
 
 
+def sent(near: socket.socket, size: int = 100, **options: Any) -> UdpSender:
+    """A sender that has sent for 200 ms."""
+    group = Group()
+    sender = UdpSender(
+        group,
+        near.fileno(),
+        datagram_bytes=size,
+        duration_ns=200 * MILLISECOND_NS,
+        **options,
+    )
+    send(sender, group)
+    return sender
+
+
 @pytest.mark.rates
 @pytest.mark.parametrize("segments", [0, 64])
 def test_low_rates_are_sent_one_by_one(segments: int) -> None:
@@ -80,16 +94,7 @@ def test_low_rates_are_sent_one_by_one(segments: int) -> None:
     def once() -> None:
         with pair() as (near, far):
             far.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-            group = Group()
-            sender = UdpSender(
-                group,
-                near.fileno(),
-                datagram_bytes=250,
-                target_bps=2_000_000,
-                segments=segments,
-                duration_ns=200 * MILLISECOND_NS,
-            )
-            send(sender, group)
+            sent(near, segments=segments, target_bps=2_000_000, size=250)
             stamps = arrivals(far)
         gaps = [later - sooner for sooner, later in itertools.pairwise(stamps)]
         assert len(stamps) == 200
@@ -101,16 +106,7 @@ def test_low_rates_are_sent_one_by_one(segments: int) -> None:
 @pytest.mark.rates
 def test_bursts_are_sent_when_ordered() -> None:
     with pair() as (near, _):
-        group = Group()
-        sender = UdpSender(
-            group,
-            near.fileno(),
-            datagram_bytes=100,
-            target_pps=1000,
-            burst_datagrams=20,
-            duration_ns=200 * MILLISECOND_NS,
-        )
-        send(sender, group)
+        sender = sent(near, target_pps=1000, burst_datagrams=20)
     assert sender.quantum_datagrams == 20
     assert sender.largest_burst_bytes is not None
     # by design, and what is made up for where a wake-up was late: one decision of 20 ms
@@ -122,16 +118,7 @@ def test_bursts_are_sent_when_ordered() -> None:
 def test_spinning_is_closer_than_sleeping_and_just_as_exact() -> None:
     def once() -> None:
         with pair() as (near, _):
-            group = Group()
-            sender = UdpSender(
-                group,
-                near.fileno(),
-                datagram_bytes=100,
-                target_pps=1000,
-                spin_ns=200_000,
-                duration_ns=200 * MILLISECOND_NS,
-            )
-            send(sender, group)
+            sender = sent(near, target_pps=1000, spin_ns=200_000)
         assert sender.packets == 200
         assert sender.late_wakeups <= 10
 

@@ -16,6 +16,7 @@ import pytest
 
 import netmeasure as nm
 from support import iperf3
+from support.ports import free_ports
 
 pytestmark = pytest.mark.interop
 
@@ -197,16 +198,6 @@ def test_dont_fragment_is_set_at_both_ends(run_once: RunOnce) -> None:
     assert seen.count((always,)) == 2
     _, result, _ = run_once(from_iperf3("-u", "--dont-fragment", "-l", "1000"))
     assert result.spec.options.dont_fragment
-
-
-def free_ports(count: int) -> int:
-    """Return the first of so many unused ports in a row, below the kernel's ephemeral ports."""
-    for first in range(20_000, 30_000, 10):
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for number in range(first, first + count):
-                stack.enter_context(socket.socket()).bind(("0.0.0.0", number))
-            return first
-    raise AssertionError("no ports")
 
 
 @pytest.mark.parametrize("direction", ["upload", "both"])

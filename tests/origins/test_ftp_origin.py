@@ -7,48 +7,33 @@ import ftplib
 import io
 import re
 import socket
-import threading
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import aioftp
 import pytest
 
 import netmeasure as nm
-from netmeasure.origins.content import BLOCK_BYTES, Content
-from support import census
 from support.downloads import (
     DEADLINE_S,
+    GIB,
+    HOST,
+    KIB,
+    MIB,
     RawClient,
+    RunLoop,
     beside,
     curl,
     curl_bytes,
     curl_fails,
+    expected,
+    no_transfer,
+    over,
     program,
     together,
 )
 
-RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
-
-KIB, MIB, GIB = 2**10, 2**20, 2**30
-HOST = "127.0.0.1"
 HURRIED = nm.OriginLimits(stall_s=0.3, idle_s=0.3, connect_s=0.3)
-
-
-def expected(length: int, offset: int = 0) -> bytes:
-    block = Content().cycle(offset)
-    return (block * (length // BLOCK_BYTES + 1))[:length]
-
-
-def no_transfer() -> bool:
-    return not any(t.name == "netmeasure-origin" for t in threading.enumerate())
-
-
-async def over() -> None:
-    """Wait until no transfer goes on; the server has to see the end of its client first."""
-    assert await beside(census.settle, no_transfer, 10.0)
 
 
 class Client(RawClient):
@@ -573,19 +558,6 @@ def test_the_end_comes_within_a_second(run: RunLoop, command: str) -> None:
         assert no_transfer()
         for raw in (*clients, *connections):
             assert await beside(raw.rest) < GIB
-            raw.sock.close()
-
-    run(scenario())
-
-
-def test_who_comes_at_the_end_is_turned_away(run: RunLoop) -> None:
-    async def scenario() -> None:
-        async with nm.serve_ftp(HOST) as origin:
-            # the kernel has accepted these, the server has not seen them yet
-            clients = [RawClient(origin.address) for _ in range(20)]
-            await asyncio.sleep(0)  # and now it may have seen some
-        for raw in clients:
-            assert await beside(raw.rest) < KIB
             raw.sock.close()
 
     run(scenario())

@@ -1,18 +1,17 @@
-"""The close of an embedded server while a client's task ends by itself."""
+"""The close of an embedded server, of either kind, while clients come and go."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
+import netmeasure as nm
 from netmeasure.origins.base import Origin
+from support.downloads import HOST, KIB, RawClient, RunLoop, beside
 from support.python312 import gather_without_a_turn
-
-Runner = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 class Waiting(Origin):
@@ -41,7 +40,7 @@ class Waiting(Origin):
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("turns", range(4))
 def test_close_beside_a_task_that_has_just_ended(
-    run: Runner, monkeypatch: pytest.MonkeyPatch, turns: int
+    run: RunLoop, monkeypatch: pytest.MonkeyPatch, turns: int
 ) -> None:
     """With no turns, the task is done and its callbacks have not run when close looks at it."""
     gather_without_a_turn(monkeypatch)
@@ -52,5 +51,19 @@ def test_close_beside_a_task_that_has_just_ended(
                 await origin.here.wait()
                 origin.end.set()
                 await origin.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("serve", [nm.serve_http, nm.serve_ftp])
+def test_who_comes_at_the_end_is_turned_away(run: RunLoop, serve: Any) -> None:
+    async def scenario() -> None:
+        async with serve(HOST) as origin:
+            # the kernel has accepted these, the server has not seen them yet
+            clients = [RawClient(origin.address) for _ in range(20)]
+            await asyncio.sleep(0)  # and now it may have seen some
+        for raw in clients:
+            assert await beside(raw.rest) < KIB
+            raw.sock.close()
 
     run(scenario())

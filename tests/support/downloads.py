@@ -4,15 +4,39 @@ import asyncio
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
-from typing import ParamSpec, Self, TypeVar
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, Self, TypeVar
 
 import pytest
+
+from netmeasure.origins.content import BLOCK_BYTES, Content
+from support import census
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+
 DEADLINE_S = 30.0
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+HOST = "127.0.0.1"
+
+
+def expected(length: int, offset: int = 0) -> bytes:
+    """What the content of a file is; only for what fits into memory twice."""
+    block = Content().cycle(offset)
+    return (block * (length // BLOCK_BYTES + 1))[:length]
+
+
+def no_transfer() -> bool:
+    """Whether no embedded server of this process moves a file."""
+    return not any(t.name == "netmeasure-origin" for t in threading.enumerate())
+
+
+async def over() -> None:
+    """Wait until no transfer goes on; the server has to see the end of its client first."""
+    assert await beside(census.settle, no_transfer, 10.0)
 
 
 def need(tool: str) -> str:

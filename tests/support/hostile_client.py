@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import netmeasure as nm
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -89,15 +90,6 @@ async def watched(**limits: Any) -> AsyncIterator[Watched]:
         assert it.refusals == []
         assert it.server.active_tests == 0
     assert it.crashes == []
-
-
-async def until(check: Callable[[], object], limit_s: float = 5) -> None:
-    """Wait for something that nobody announces."""
-    for _ in range(round(limit_s * 1000)):
-        if check():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError(f"it did not happen in {limit_s} s")
 
 
 class Peer:

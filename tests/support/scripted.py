@@ -13,7 +13,7 @@ import ssl
 import struct
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -218,23 +218,3 @@ class Scripted:
             self._errors.append(error)
         finally:
             peer.sock.close()
-
-
-@contextlib.contextmanager
-def nobody(host: str = "127.0.0.1") -> Iterator[int]:
-    """A port on which nobody listens, and nobody else will."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        yield sock.getsockname()[1]
-
-
-@contextlib.contextmanager
-def deaf(host: str = "127.0.0.1") -> Iterator[int]:
-    """A port whose backlog is full: the kernel drops the SYNs of whoever comes."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((host, 0), backlog=0))
-        for _ in range(3):
-            sock = stack.enter_context(socket.socket())
-            sock.setblocking(False)
-            sock.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]

@@ -10,9 +10,8 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
-import pytest
-
 import netmeasure as nm
+from support import failures
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -40,29 +39,8 @@ async def failure(
     wanted: nm.TcpSpec | None = None,
     meanwhile: Callable[[nm.Run], Awaitable[None]] | None = None,
 ) -> nm.MeasureError:
-    """The exception that a run ends with. It must come soon and carry the run's result, which must
-    be that of a test that failed."""
-    running = nm.connect(target).run(wanted or spec())
-
-    async def use() -> None:
-        async with asyncio.timeout(8), running:
-            if meanwhile is not None:
-                await meanwhile(running)
-            await running.wait()
-
-    with pytest.raises(nm.MeasureError) as caught:
-        await use()
-    error, result = caught.value, running.result
-    assert error.phase
-    assert "\n" not in str(error)
-    assert result is not None
-    assert error.result is result
-    assert not result.complete
-    assert result.error is not None
-    assert (result.error.code, result.error.message) == (error.code, str(error))
-    assert (result.error.hint, result.error.phase) == (error.hint, error.phase)
-    assert nm.Result.from_json(result.to_json()) == result
-    return error
+    """The exception that a run ends with, as `failures.failure` checks it."""
+    return await failures.failure(target, wanted or spec(), meanwhile)
 
 
 def assert_measured(error: nm.MeasureError) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from support.census import settle
 from support.netns import NamespacePair
+from support.ports import free_port
 
 PASSIVE_PORTS = (30_000, 30_099)
 
@@ -101,7 +102,7 @@ def _serving(
         (root / "up").mkdir()
         (root / "up").chmod(0o777)
         with network.enter("server") if network else contextlib.nullcontext():
-            port = _free_port(address)
+            port = free_port(address)
         server = FileServer(scheme, address, port, root)
         config = directory / "config"
         config.write_text(
@@ -127,12 +128,6 @@ def _serving(
 
 def _popen(argv: Sequence[str], **where: Any) -> subprocess.Popen[Any]:
     return subprocess.Popen(argv, **where)
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 def _listens(address: str, port: int) -> bool:

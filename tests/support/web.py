@@ -5,6 +5,7 @@ For odd answers, a script on a `support.scripted.Peer` uses `request` and `answe
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -125,3 +126,20 @@ def answering(*pieces: bytes) -> Callable[[Peer], None]:
         peer.send(*pieces)
 
     return script
+
+
+def endless(peer: Peer) -> None:
+    request(peer)
+    peer.send(head("200 OK", f"Content-Length: {1 << 50}"))
+    send_body(peer, 1 << 50)
+
+
+def endless_chunks(peer: Peer) -> None:
+    request(peer)
+    peer.send(head("200 OK", "Transfer-Encoding: chunked"))
+    while True:
+        peer.send(b"10000\r\n" + bytes(65_536) + b"\r\n")
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

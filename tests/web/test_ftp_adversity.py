@@ -4,7 +4,7 @@ a result with what had been measured, within its deadline, and nothing left behi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,16 +13,10 @@ import netmeasure as nm
 from netmeasure.transfers import outcome
 from support import certificates
 from support.ftp import Answer, Ftp, closes, resets, silent
-from support.scripted import GoneError, Peer, Scripted, deaf, nobody
+from support.ports import deaf, nobody
+from support.scripted import GoneError, Peer, Scripted
+from support.transfers import PATIENT, SHORT, RunLoop, failure, needs_openssl, received
 from support.web import send_body
-
-RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
-
-SHORT = {"resolve_s": 5.0, "connect_s": 0.4, "handshake_s": 0.4, "stall_s": 0.4, "drain_s": 0.2}
-PATIENT = {**SHORT, "handshake_s": 10.0, "stall_s": 10.0, "connect_s": 10.0}
-needs_openssl = pytest.mark.skipif(
-    certificates.available() is not None, reason="there is no openssl"
-)
 
 
 def spec(
@@ -32,49 +26,21 @@ def spec(
     return nm.FtpSpec(timing=when, deadlines=nm.Deadlines(**deadlines), **more)
 
 
-async def failure(url: str, wanted: nm.FtpSpec | None = None) -> nm.MeasureError:
-    """The exception that a transfer ends with, soon, and with its incomplete result."""
-    running = nm.connect(url).run(wanted or spec())
-
-    async def use() -> None:
-        async with asyncio.timeout(8), running:
-            await running.wait()
-
-    with pytest.raises(nm.MeasureError) as caught:
-        await use()
-    error, result = caught.value, running.result
-    assert error.phase
-    assert "\n" not in str(error)
-    assert len(str(error)) < 400
-    assert result is not None
-    assert error.result is result
-    assert not result.complete
-    assert result.error is not None
-    assert (result.error.code, result.error.message) == (error.code, str(error))
-    assert (result.error.hint, result.error.phase) == (error.hint, error.phase)
-    assert nm.Result.from_json(result.to_json()) == result
-    return error
-
-
 def failed(run: RunLoop, server: Scripted, wanted: nm.FtpSpec | None = None) -> nm.MeasureError:
     scheme = None if isinstance(server, Ftp) else "ftp"
     with server:
-        error: nm.MeasureError = run(failure(server.url(scheme=scheme), wanted))
+        error: nm.MeasureError = run(failure(server.url(scheme=scheme), wanted or spec()))
     return error
-
-
-def received(error: nm.MeasureError) -> int:
-    return int(error.result.flow.receiver.bytes)
 
 
 # ---- no connection ----------------------------------------------------------------------------
 
 
 def test_nobody_there(run: RunLoop) -> None:
-    error = run(failure("ftp://no-such-host.invalid/file"))
+    error = run(failure("ftp://no-such-host.invalid/file", spec()))
     assert type(error) is nm.NameNotFoundError
     with nobody() as port:
-        error = run(failure(f"ftp://127.0.0.1:{port}/file"))
+        error = run(failure(f"ftp://127.0.0.1:{port}/file", spec()))
     assert type(error) is nm.ConnectRefusedError
     assert error.phase == "connect"
     with deaf() as port:

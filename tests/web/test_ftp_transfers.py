@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,47 +14,14 @@ from support.ftp import Ftp
 from support.held import steps
 from support.optional import known
 from support.scripted import Peer
+from support.transfers import MIB, SIZES, RunLoop, measured, moved, needs_openssl, spec, transfer
 from support.web import send_body
 
-RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
-
-MIB = 1 << 20
-SIZES = (0, 1, 65_535, 65_536, 10 * MIB)
 LOG_IN = ["resolve", "connect", "greeting", "login", "type"]
 FETCH = ["size", "passive", "connect", "transfer_start"]
 needs_vsftpd = pytest.mark.skipif(
     servers.available("vsftpd") is not None, reason="vsftpd not installed"
 )
-needs_openssl = pytest.mark.skipif(
-    certificates.available() is not None, reason="there is no openssl"
-)
-
-
-def spec(**more: Any) -> nm.FtpSpec:
-    timing = {key: more.pop(key) for key in ("duration_s", "total_bytes", "omit_s") if key in more}
-    return nm.FtpSpec(timing=nm.Timing(interval_s=0.05, **timing), **more)
-
-
-def moved(result: nm.Result) -> int:
-    flow = result.flow
-    sends = result.spec.direction == "upload"
-    total = flow.sender.acked_bytes if sends else flow.receiver.bytes
-    each = [s.acked_bytes if sends else s.bytes for s in result.client.streams]
-    assert sum(count or 0 for count in each) == total
-    assert [s.series.total_bytes if s.series else 0 for s in result.client.streams] == each
-    assert nm.Result.from_json(result.to_json()) == result
-    return int(total)
-
-
-def transfer(result: nm.Result) -> Any:
-    return result.client.streams[0].transfer
-
-
-def measured(run: RunLoop, url: str, **more: Any) -> nm.Result:
-    result: nm.Result = run(nm.measure(url, spec(**more)))
-    assert result.complete
-    assert result.error is None
-    return result
 
 
 # ---- the real server --------------------------------------------------------------------------
@@ -117,7 +84,7 @@ def test_a_part_of_a_file_of_a_real_server(run: RunLoop, real: servers.FileServe
 @needs_vsftpd
 def test_a_file_that_a_real_server_does_not_have(run: RunLoop, real: servers.FileServer) -> None:
     with pytest.raises(nm.FileRefusedError) as caught:
-        run(nm.measure(real.url("nothing"), spec()))
+        run(nm.measure(real.url("nothing"), nm.FtpSpec()))
     assert re.search(r"\b550\b", str(caught.value))
     assert caught.value.phase == "transfer_start"
 
@@ -282,7 +249,7 @@ def test_a_time_ends_repeats(run: RunLoop) -> None:
 
 def test_an_empty_file_never_reaches_a_limit(run: RunLoop) -> None:
     with Ftp(0) as server, pytest.raises(nm.StreamError, match="empty"):
-        run(nm.measure(server.url(), spec(repeat=True, total_bytes=1000)))
+        run(nm.measure(server.url(), spec(server.url(), repeat=True, total_bytes=1000)))
     assert server.did("RETR") == 1
 
 
@@ -302,7 +269,7 @@ def test_a_time_ends_an_endless_file(run: RunLoop, streams: int) -> None:
 def test_intervals_and_stop(run: RunLoop) -> None:
     async def main(url: str) -> tuple[int, nm.Result]:
         total = 0
-        async with nm.connect(url).run(spec(duration_s=60)) as running:
+        async with nm.connect(url).run(spec(url, duration_s=60)) as running:
             async for interval in running:
                 total += interval.bytes
                 if interval.bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -13,17 +13,10 @@ import pytest
 import netmeasure as nm
 from support import certificates
 from support.held import steps
-from support.scripted import Peer, Scripted, deaf, nobody
+from support.ports import deaf, nobody
+from support.scripted import Peer, Scripted
+from support.transfers import PATIENT, SHORT, RunLoop, failure, needs_openssl, received
 from support.web import Web, head, request, send_body
-
-RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
-
-#: Much shorter than what `failure` waits, much longer than a busy machine needs for a step.
-SHORT = {"resolve_s": 5.0, "connect_s": 0.4, "handshake_s": 0.4, "stall_s": 0.4, "drain_s": 0.2}
-PATIENT = {**SHORT, "handshake_s": 10.0, "stall_s": 10.0, "connect_s": 10.0}
-needs_openssl = pytest.mark.skipif(
-    certificates.available() is not None, reason="there is no openssl"
-)
 
 
 def spec(
@@ -33,40 +26,12 @@ def spec(
     return nm.HttpSpec(timing=when, deadlines=nm.Deadlines(**deadlines), **more)
 
 
-async def failure(url: str, wanted: nm.HttpSpec | None = None) -> nm.MeasureError:
-    """The exception that a transfer ends with, soon, and with its incomplete result."""
-    running = nm.connect(url).run(wanted or spec())
-
-    async def use() -> None:
-        async with asyncio.timeout(8), running:
-            await running.wait()
-
-    with pytest.raises(nm.MeasureError) as caught:
-        await use()
-    error, result = caught.value, running.result
-    assert error.phase
-    assert "\n" not in str(error)
-    assert len(str(error)) < 400
-    assert result is not None
-    assert error.result is result
-    assert not result.complete
-    assert result.error is not None
-    assert (result.error.code, result.error.message) == (error.code, str(error))
-    assert (result.error.hint, result.error.phase) == (error.hint, error.phase)
-    assert nm.Result.from_json(result.to_json()) == result
-    return error
-
-
 def failed(
     run: RunLoop, script: Callable[[Peer], None], wanted: nm.HttpSpec | None = None
 ) -> nm.MeasureError:
     with Scripted(script) as server:
-        error: nm.MeasureError = run(failure(server.url(), wanted))
+        error: nm.MeasureError = run(failure(server.url(), wanted or spec()))
     return error
-
-
-def received(error: nm.MeasureError) -> int:
-    return int(error.result.flow.receiver.bytes)
 
 
 # ---- no connection ----------------------------------------------------------------------------
@@ -74,7 +39,7 @@ def received(error: nm.MeasureError) -> int:
 
 @pytest.mark.parametrize("name", ["no-such-host.invalid", "a" * 64 + ".example"])
 def test_a_name_that_does_not_exist(run: RunLoop, name: str) -> None:
-    error = run(failure(f"http://{name}/"))
+    error = run(failure(f"http://{name}/", spec()))
     assert type(error) is nm.NameNotFoundError
     assert error.phase == "resolve"
     assert steps(error.result) == ["resolve"]
@@ -82,7 +47,7 @@ def test_a_name_that_does_not_exist(run: RunLoop, name: str) -> None:
 
 def test_a_refused_connection(run: RunLoop) -> None:
     with nobody() as port:
-        error = run(failure(f"http://127.0.0.1:{port}/"))
+        error = run(failure(f"http://127.0.0.1:{port}/", spec()))
     assert type(error) is nm.ConnectRefusedError
     assert f"127.0.0.1:{port}" in str(error)
     phases = error.result.setup
@@ -91,7 +56,7 @@ def test_a_refused_connection(run: RunLoop) -> None:
 
 def test_a_connection_that_is_not_answered(run: RunLoop) -> None:
     with deaf() as port:
-        error = run(failure(f"http://127.0.0.1:{port}/"))
+        error = run(failure(f"http://127.0.0.1:{port}/", spec()))
     assert type(error) is nm.ConnectTimeoutError
     assert error.phase == "connect"
     assert error.result.setup[-1].detail == "connect_timeout"
@@ -461,7 +426,7 @@ def test_a_connection_that_ends_within_tls(run: RunLoop, end: str) -> None:
 
 def test_no_answer_within_tls(run: RunLoop) -> None:
     with Scripted(silent) as server:
-        error = run(failure(server.url(scheme="https")))
+        error = run(failure(server.url(scheme="https"), spec()))
     assert type(error) is nm.PeerTimeoutError
     assert error.phase == "tls"
 

@@ -15,7 +15,8 @@ import pytest
 
 from support import census
 from support.iperf3 import OURS, REAL, Server, server
-from support.scripted import Peer, Scripted, deaf, nobody
+from support.ports import deaf, nobody
+from support.scripted import Peer, Scripted
 
 pytestmark = pytest.mark.interop
 

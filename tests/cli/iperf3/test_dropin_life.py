@@ -190,7 +190,7 @@ def test_a_signal_in_json() -> None:
 
 
 def test_a_signal_while_it_connects() -> None:
-    from support.scripted import deaf
+    from support.ports import deaf
 
     with deaf() as number, started("-c", "127.0.0.1", "-p", str(number)) as process:
         census.settle(lambda: _comm(process.pid) == "iperf3", 10)

@@ -39,7 +39,7 @@ FILE = "file.dat"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One line of the table; rates in bit/s."""
+    """Hold one line of the table; rates in bit/s."""
 
     kind: str
     network: str

@@ -1,8 +1,8 @@
-"""How long the analysis of a long run takes: everything between the two ends' reports and a Result.
+"""How long does the analysis of a long run take, from the two ends' reports to the Result?
 
     python -m benchmarks.bench_analysis [--seconds 120] [--streams 1] [--rounds 20]
 
-The series has 10 ms buckets, noise and a change of level: no step of the analysis is spared.
+The series has 10 ms buckets, noise and a change of level, so that every step has work to do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAMPLES = 256
 
 
 def sides(spec: TcpSpec, seed: int = 1997) -> tuple[SideReport, SideReport]:
-    """What client and server report of an upload."""
+    """Return what client and server report of an upload."""
     span_s = spec.limit_s or 0.0
     times = (np.arange(round(span_s * 1e9 / BUCKET_NS), dtype=np.float64) + 0.5) * BUCKET_NS / 1e9
     noise = correlated(np.random.default_rng(seed), spec.streams, len(times), 5)

@@ -40,7 +40,7 @@ asyncio.run(main())
 
 @contextmanager
 def steps_timed() -> Iterator[list[tuple[int, str]]]:
-    """Note (CPU time in ns, where it stopped) of each long step of this thread's event loop."""
+    """Record (CPU time in ns, place in the code) of each long step of this thread's event loop."""
     noted: list[tuple[int, str]] = []
     handles: Any = asyncio.events.Handle
     original = handles._run

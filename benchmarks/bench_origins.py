@@ -50,7 +50,7 @@ seccomp_sandbox=NO
 
 
 class FileSample(Sample, frozen=True):
-    """What curl or wrk has got in its time: Gbit, or thousands of requests."""
+    """Return what curl or wrk received in its time: Gbit, or thousands of requests."""
 
     units: float
     seconds: float

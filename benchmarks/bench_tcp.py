@@ -1,11 +1,11 @@
-"""Is netmeasure's TCP generator at least as fast as iperf3's, like against like?
+"""Is netmeasure's TCP generator at least as fast as iperf3's in the same test?
 
 Loopback, one stream, client and server in processes of their own, cubic on both, alternately. The
 client is pinned to CPU 0 and the server to CPU 1, for both tools: left to the scheduler, iperf3
-often lands on one CPU with its server and is then half as fast, which says nothing of the tool. The
-rate is the receiver's as each tool reports it; the last columns hold each tool's byte count against
-what the kernel counted on the loopback interface (headers make it a little less than 1). CPU is
-that of both ends during the test, as each tool reports it.
+often lands on one CPU with its server and is then half as fast, which is no property of the tool.
+The rate is the receiver's as each tool reports it; the last columns hold each tool's byte count
+over what the kernel counted on the loopback interface (headers make it a little less than 1). CPU
+is that of both ends during the test, as each tool reports it.
 
     python -m benchmarks.bench_tcp [--pairs N] [--time S] [--quick] [--json FILE]
 """
@@ -31,7 +31,7 @@ COLUMNS: list[Column] = [
 
 
 class TcpSample(Sample, frozen=True):
-    """In the tool's own words, and what the kernel saw."""
+    """Hold a tool's own figures of one run, and the kernel's byte count."""
 
     goodput_bps: float
     cpu_s: float
@@ -48,7 +48,7 @@ class TcpSample(Sample, frozen=True):
 
     @property
     def accounted(self) -> float:
-        """Bytes the tool reports over bytes that crossed the loopback interface."""
+        """Return the bytes that the tool reports over those that crossed the loopback interface."""
         return self.bytes / self.kernel_bytes
 
 

@@ -23,7 +23,7 @@ SIZES = (64, 512, 1400, 8900)
 
 
 class UdpSample(Sample, frozen=True):
-    """In the tool's own words."""
+    """Hold a tool's own figures of one run."""
 
     sent_packets: int
     received_packets: int

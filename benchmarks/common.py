@@ -19,7 +19,7 @@ from rich.table import Table
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One run of one tool. `rate` is what the tools are compared by."""
+    """Hold one run of one tool; tools are compared by `rate`."""
 
     @property
     def rate(self) -> float:
@@ -27,7 +27,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One comparison: `ours` and `theirs` are measured alternately."""
+    """Describe one comparison: `ours` and `theirs` are measured alternately."""
 
     name: str
     ours: Callable[[], Sample]
@@ -69,7 +69,8 @@ def tool_version(*argv: str) -> str | None:
 
 
 def run_cases(cases: Sequence[Case], pairs: int, console: Console) -> dict[str, Runs]:
-    """Each case `pairs` times, the two tools in turn and the order swapped every time (ABBA)."""
+    """Measure each case `pairs` times, the two tools in turn, in an order that is swapped every
+    time (ABBA)."""
     results: dict[str, Runs] = {}
     for case in cases:
         runs: Runs = {"netmeasure": [], "peer": []}

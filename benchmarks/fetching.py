@@ -34,7 +34,7 @@ EMPTY = "empty.dat"
 
 
 class FetchSample(Sample, frozen=True):
-    """In the tool's own words; the CPU is the kernel's count."""
+    """Hold a tool's own figures of one run; CPU time is the kernel's count."""
 
     body_bps: float
     bytes: int
@@ -64,7 +64,7 @@ COLUMNS: list[Column] = [
 
 
 class Loopback(NamespacePair):
-    """Both sides are the loopback of one namespace."""
+    """Stand for both sides of a link: the loopback of one namespace."""
 
     def _make_side(self, side: str, namespace: str) -> Side:
         return Side(namespace, "lo", address="127.0.0.1")
@@ -77,7 +77,7 @@ class Loopback(NamespacePair):
 
 
 def _finished(network: NamespacePair, argv: Sequence[str]) -> tuple[bytes, float]:
-    """(what it printed, its CPU seconds)."""
+    """Run a program, and return (what it printed, its CPU seconds)."""
     command = network.command("client", pinned(CLIENT_CPU, argv))
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -142,8 +142,7 @@ def serving(
 
 
 def _server_cpu_s(network: NamespacePair) -> float:
-    """CPU time of all processes of the server; one that ends with its session takes its along, but
-    for what the parent has waited for."""
+    """Return the CPU time of all processes of the server, and of those that it has waited for."""
     total = 0.0
     for pid in _inhabitants(network.server.namespace):
         with suppress(psutil.NoSuchProcess):
@@ -162,7 +161,7 @@ def compare(
     name: str,
     make: Callable[[NamespacePair], AbstractContextManager[FileServer]],
 ) -> None:
-    """The whole benchmark of one kind of server."""
+    """Run the whole benchmark of one kind of server."""
     if reason := netns.available() or servers.available(name, "curl"):
         raise SystemExit(f"can't run: {reason}")
     with serving(make) as (network, server):

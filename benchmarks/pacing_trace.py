@@ -51,7 +51,7 @@ _HAND_OVER_S = 1.0  # tcpdump gets its packets in blocks, at the latest after so
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """What the packets say of one run."""
+    """Hold what the packets of one run show."""
 
     tool: str
     target_bps: int
@@ -69,7 +69,7 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 def read_pcap(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(times in ns, UDP payload bytes) of the packets of a nanosecond pcap file."""
+    """Return (times in ns, UDP payload bytes) of the packets of a nanosecond pcap file."""
     data = path.read_bytes()
     (magic,) = struct.unpack_from("=I", data)
     if magic != 0xA1B23C4D:

@@ -73,7 +73,8 @@ class Counters(threading.Thread):
         self.payload_bytes.append(received_bytes - HEADERS * packets)
 
     def series(self, begun_ns: int, origin_ns: int) -> Series:
-        """From `begun_ns` (on this host's clock) on, which is `origin_ns` on the series' own."""
+        """Return the part from a moment on: `begun_ns` on this host's clock, `origin_ns` on the
+        series' own."""
         width = round(READ_EVERY_S * 1e9)
         edges = np.arange(begun_ns, self.at_ns[-1] + width, width)
         counts = np.interp(edges, self.at_ns, np.maximum(0, self.payload_bytes)).round()
@@ -86,7 +87,7 @@ class Counters(threading.Thread):
 
 
 async def _transfer(line: Relay, path: Path) -> tuple[nm.Result, int]:
-    """The result, and the moment of the client's first attempt on this host's clock."""
+    """Return the result, and the moment of the client's first attempt on this host's clock."""
     spec = nm.TcpSpec(
         direction=path.direction,
         timing=nm.Timing(duration_s=path.seconds),
@@ -103,7 +104,7 @@ async def _transfer(line: Relay, path: Path) -> tuple[nm.Result, int]:
 
 
 def measure(path: Path) -> Recording:
-    """Blocks, and has its thread enter namespaces."""
+    """Run one transfer. The call blocks, and its thread enters namespaces."""
     upload = path.direction == "upload"
     with Relay(
         delay_ms=path.rtt_ms / 2,
@@ -144,6 +145,6 @@ def measure(path: Path) -> Recording:
 
 
 def measure_all(paths: Sequence[Path], at_a_time: int) -> Iterator[Recording]:
-    """In their order, `at_a_time` of them side by side, each in namespaces of its own."""
+    """Run transfers in their order, `at_a_time` of them at once, each in namespaces of its own."""
     with ThreadPoolExecutor(at_a_time) as threads:
         yield from threads.map(measure, paths)

@@ -14,7 +14,7 @@ CLIENT_CPU, SERVER_CPU = "0", "1"
 
 
 def loopback_bytes() -> int:
-    """Bytes, headers included, that the loopback interface has carried."""
+    """Return the bytes, headers included, that the loopback interface has carried."""
     return psutil.net_io_counters(pernic=True)["lo"].bytes_recv
 
 
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def wait_listening(port: int, deadline_s: float = 10.0) -> None:
-    """Until the port is taken, seen from the kernel's table: a connect would count as a client."""
+    """Wait until the port is taken, by the kernel's table: a connect would count as a client."""
     wanted = f":{port:04X}"
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:

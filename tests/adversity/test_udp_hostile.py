@@ -55,8 +55,8 @@ class Watched:
     @property
     def ignored(self) -> int:
         """Datagrams at the server's port that were no wanted hello."""
-        assert self.server._door is not None
-        return self.server._door.ignored
+        assert self.server._hellos is not None
+        return self.server._hellos.ignored
 
 
 @contextlib.asynccontextmanager

@@ -135,7 +135,7 @@ def _of_the_network(found: Limits) -> Limit:
         # all that the sender's buffer holds is on the way, and its thread sleeps: for want of room
         # (the kernel accounts for that in some states of a connection only)
         return "send_buffer" if _asleep(found) >= HELD_BACK else "network"
-    # data wait, no window is full, no queue stands: they are paced, by order of the user or by
+    # data wait, no window is full, no queue stands: they are paced, as the user asked or by
     # congestion control itself (BBR)
     if found.pacing_ratio is None:
         return "network"

@@ -36,7 +36,7 @@ class Exit(IntEnum):
     BELOW = 8  # --slo: an objective is missed; compare --fail-below: B carries too little
     CANT_TELL = 9  # the same: too few runs, or they scatter too much, or a figure is not known
     HOST_LIMIT = 10  # this host has no descriptors, threads or memory left for the test
-    HOLE = 11  # path: long packets vanish without a word
+    HOLE = 11  # path: long packets are dropped, and no router reports it
     INTERRUPTED = 130  # SIGINT; what was measured was printed
     TERMINATED = 143  # SIGTERM; what was measured was printed
 

@@ -56,8 +56,8 @@ async def greet(
     """Say hello on a connected, non-blocking socket until the server answers.
 
     `repeat_s`: when to say it again; the pause doubles from then on, up to LAST_REPEAT_S.
-    Raises ConnectRefusedError, PeerTimeoutError. Data are as good as an answer: it was lost, and
-    the server has gone on. They stay in the socket, for they count.
+    Data count as an answer: the answer was lost, and the server has gone on. They stay in the
+    socket, because the traffic thread counts them. Raises ConnectRefusedError, PeerTimeoutError.
     """
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[int] = loop.create_future()
@@ -65,7 +65,7 @@ async def greet(
 
     def readable() -> None:
         try:
-            while not answered.done():  # what comes behind the answer is data: not ours to take
+            while not answered.done():  # data follow, which the traffic thread reads
                 begins, came_ns = _peek(sock)
                 if len(begins) < HEADER_BYTES:
                     sock.recv(_ROOM)
@@ -109,8 +109,8 @@ async def greet(
 
 
 def _peek(sock: socket.socket) -> tuple[bytes, int]:
-    """Return the next datagram, which stays in the socket, and when the kernel had it: the event
-    loop may be late."""
+    """Return the next datagram, which stays in the socket, and when the kernel received it: the
+    event loop may be late."""
     begins, ancillary, _, _ = sock.recvmsg(_ROOM, _ANCILLARY_BYTES, socket.MSG_PEEK)
     now = now_ns()
     for level, kind, data in ancillary:
@@ -121,70 +121,76 @@ def _peek(sock: socket.socket) -> tuple[bytes, int]:
     return begins, now
 
 
-class Welcome(NamedTuple):
-    """Describe a hello that is expected: the local address that its test's control connection is on
-    (answers must come from there, also where this host has many), who takes the stream's socket,
-    and who hears that this host can't have one."""
+class ExpectedHello(NamedTuple):
+    """Say what to do with an expected hello.
+
+    Attributes:
+        local_host: The local address of its test's control connection: answers must come from
+            there, also if this host has several.
+        take: Called with the stream's socket.
+        fail: Called with the error if this host can't open one.
+    """
 
     local_host: str
     take: Callable[[socket.socket], None]
     fail: Callable[[OSError], None]
 
 
-class UdpDoor:
-    """Own the server's unconnected UDP sockets, on the addresses and the port of its TCP listeners.
+class HelloListener:
+    """Receive hellos on unconnected UDP sockets, on the addresses and the port of the server's TCP
+    listeners, and answer those that are expected.
 
-    `accept` is asked with a hello and its sender's address; it refuses by returning None.
+    `expected` is called with a hello and its sender's address; None means that it is not answered.
+    `ignored` counts these, and datagrams that are no hello.
     """
 
     def __init__(
         self,
         listeners: list[socket.socket],
-        accept: Callable[[Hello, tuple[str, int]], Welcome | None],
+        expected: Callable[[Hello, tuple[str, int]], ExpectedHello | None],
     ) -> None:
-        self._accept = accept
-        self._doors: list[socket.socket] = []
+        self._expected = expected
+        self._sockets: list[socket.socket] = []
         self.ignored = 0
         try:
-            for listener in listeners:
-                door = _bound(listener.family, listener.getsockname(), _device(listener))
-                self._doors.append(door)
+            for tcp in listeners:
+                self._sockets.append(_bound(tcp.family, tcp.getsockname(), _device(tcp)))
         except BaseException:
             self.close()
             raise
         loop = asyncio.get_running_loop()
-        for door in self._doors:
-            loop.add_reader(door, self._readable, door)
+        for listener in self._sockets:
+            loop.add_reader(listener, self._readable, listener)
 
-    def _readable(self, door: socket.socket) -> None:
+    def _readable(self, listener: socket.socket) -> None:
         while True:
             try:
-                data, peer = door.recvfrom(_ROOM)
+                data, peer = listener.recvfrom(_ROOM)
             except OSError:
                 return  # nothing more, or an ICMP error that belongs to no stream
             hello = read_hello(data)
-            welcome = self._accept(hello, peer) if hello else None
-            if hello is None or welcome is None:
+            found = self._expected(hello, peer) if hello else None
+            if hello is None or found is None:
                 self.ignored += 1
                 continue
             try:
-                sock = _stream_socket(door, welcome.local_host, peer)
+                sock = _stream_socket(listener, found.local_host, peer)
             except OSError as exc:
-                welcome.fail(exc)
+                found.fail(exc)
                 continue
             with suppress(OSError):  # the client repeats its hello
                 sock.send(hello.answer)
-            welcome.take(sock)
+            found.take(sock)
 
     def close(self) -> None:
         loop = asyncio.get_running_loop()
-        for door in self._doors:
-            loop.remove_reader(door)
-            door.close()
-        self._doors.clear()
+        for listener in self._sockets:
+            loop.remove_reader(listener)
+            listener.close()
+        self._sockets.clear()
 
 
-class Doorkeeper:
+class HelloResponder:
     """Answer hellos that are repeated on a stream's own socket, until its test begins."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -229,13 +235,13 @@ def _bound(family: int, sockaddr: tuple[object, ...], device: bytes) -> socket.s
     return sock
 
 
-def _stream_socket(door: socket.socket, host: str, peer: tuple[str, int]) -> socket.socket:
-    """Return a socket on the door's port that is connected to one client.
+def _stream_socket(listener: socket.socket, host: str, peer: tuple[str, int]) -> socket.socket:
+    """Return a socket on the listener's port that is connected to one client.
 
     Datagrams of other clients that came between bind() and connect() are discarded. Those clients
     repeat their hello.
     """
-    sock = _bound(door.family, (host, *door.getsockname()[1:]), _device(door))
+    sock = _bound(listener.family, (host, *listener.getsockname()[1:]), _device(listener))
     try:
         sock.connect(peer)
         with suppress(BlockingIOError):

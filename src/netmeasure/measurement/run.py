@@ -36,7 +36,7 @@ class Course(Protocol):
 
     @property
     def stop(self) -> asyncio.Event:
-        """Return an event that ends the data phase in good order when it is set."""
+        """Return an event that ends the data phase gracefully when it is set."""
         ...
 
     @property
@@ -153,7 +153,7 @@ class Run:
 
     @property
     def transferring(self) -> bool:
-        """Return whether the data phase has begun, so that `stop` can end it in good order."""
+        """Return whether the data phase has begun, so that `stop` can end it gracefully."""
         return self._course is not None and self._course.transferring
 
     async def _drive(self) -> Result:

@@ -15,8 +15,9 @@ class PacketLength(msgspec.Struct, frozen=True, kw_only=True):
         tried_bytes: The longest that was tried: this host's MTU, at most 9216.
         passed_bytes: The longest that got through in one piece; None: unknown, since not even the
             shortest did, or the server answers no probes (it is not netmeasure's).
-        longer: What became of longer ones: "dropped" without a word (a black hole), or "shortened":
-            the sender learnt of it and sent shorter packets; None: none is longer, or unknown.
+        longer: What happened to longer ones: "dropped" and not reported (a black hole), or
+            "shortened": the sender learnt of it and sent shorter packets; None: none is longer, or
+            unknown.
     """
 
     direction: Literal["upload", "download"]

@@ -1,6 +1,6 @@
 """Decode a peer's JSON straight into typed values, as iperf3 reads it.
 
-No object is made of what nobody asked for: members that a structure does not have are skipped as
+No object is made of what is not used: members that a structure does not have are skipped as
 bytes. Reading is strict where iperf3 is silent: a text where a number belongs is an error and no
 default, a boolean that is false is false.
 """

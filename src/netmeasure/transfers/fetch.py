@@ -112,8 +112,7 @@ class Fetch:
                 task.result()
 
     async def _wind_up(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Let native loops end in good order, and cancel the downloads in which none is
-        running."""
+        """Let native loops end gracefully, and cancel the downloads in which none is running."""
         for task, stream in zip(tasks, self._workload.streams, strict=True):
             if not stream.native.running and self.spec.direction == "download":
                 task.cancel()

@@ -68,7 +68,7 @@ class NativeLoops:
 
     @property
     def running(self) -> bool:
-        """Return whether a loop is running, which `stop` ends in good order."""
+        """Return whether a loop is running, which `stop` ends gracefully."""
         return self._running is not None
 
     def _loops(self) -> Sequence[Stream]:
@@ -198,7 +198,7 @@ class NativeLoops:
             self.samples = self.samples[::2]
 
     def stop(self) -> None:
-        """End the running loop in good order, and each later one as it starts."""
+        """End the running loop gracefully, and each later one as it starts."""
         self._stopped = True
         if self._running is not None:
             self._running.group.stop()

@@ -29,7 +29,7 @@ class TransferStream:
     """Count the bodies of one stream, and describe its transfers.
 
     Attributes:
-        stopped: Set when the run ends for this stream: what is under way stops in good order.
+        stopped: Set when the run ends for this stream: what is under way stops gracefully.
         in_body: Whether a transfer is between the head of its body and its end, so that bytes are
             expected to move.
         set_ups_ns: For each complete transfer, how long it took from its first step to its first
@@ -158,7 +158,7 @@ class TransferStream:
         return self.stopped.is_set()
 
     def stop(self) -> None:
-        """End what is under way in good order."""
+        """End what is under way gracefully."""
         self.stopped.set()
         self.native.stop()
 

@@ -21,7 +21,7 @@ from netmeasure.observe import Control, Observer, Opening
 from netmeasure.result import Interval, Result
 from netmeasure.spec import PeerSpec
 
-#: How long a test that was interrupted may take to end in good order.
+#: How long a test that was interrupted may take to end gracefully.
 GRACE_S = 2.0
 #: timeout(1) tells the process and then its group: what comes twice so soon was meant once.
 SAME_S = 0.5

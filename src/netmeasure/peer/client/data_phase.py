@@ -35,7 +35,7 @@ LAST_DATAGRAM_S = 1.0
 
 class ClientData:
     """Run the client's data phase on a workload that has been started. It emits intervals, and ends
-    in good order when `stop` is set by the user."""
+    gracefully when `stop` is set by the user."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from netmeasure.engine.hello import Doorkeeper
+from netmeasure.engine.hello import HelloResponder
 from netmeasure.errors import RefusedTestError
 from netmeasure.protocol import ErrorCode, stream_ids
 from netmeasure.result import FlowDirection
@@ -30,7 +30,7 @@ class Arrivals:
         self._numbers = tuple(stream_ids(len(directions)))
         self._here: list[Arrival] = []
         self._given = 0
-        self._keepers: list[Doorkeeper] = []
+        self._responders: list[HelloResponder] = []
         self._news = asyncio.Event()
         self._error: OSError | None = None
 
@@ -49,7 +49,7 @@ class Arrivals:
         if not self.missing or (arrival.number is not None and arrival.number not in known):
             return False
         if arrival.sock.type == socket.SOCK_DGRAM:
-            self._keepers.append(Doorkeeper(arrival.sock))
+            self._responders.append(HelloResponder(arrival.sock))
         self._here.append(arrival)
         self._news.set()
         return True
@@ -76,7 +76,7 @@ class Arrivals:
     async def each(self, take: Callable[[int, FlowDirection, socket.socket], None]) -> None:
         """Give every connection, with its stream's number and direction, to `take`, which owns it
         from then on, also when it fails. Between two of them other tests have their turn."""
-        self._dismiss_keepers()
+        self._end_responders()
         for number, direction, arrival in self._in_order():
             self._here.remove(arrival)
             self._given += 1
@@ -89,15 +89,15 @@ class Arrivals:
         ordered = sorted(self._here, key=lambda arrival: (arrival.number or 0, arrival.order))
         return zip(self._numbers, self._directions, ordered, strict=True)
 
-    def _dismiss_keepers(self) -> None:
-        for keeper in self._keepers:
-            keeper.leave()
-        self._keepers.clear()
+    def _end_responders(self) -> None:
+        for responder in self._responders:
+            responder.leave()
+        self._responders.clear()
 
     def close(self) -> None:
         """Close the connections that `each` has not given away, and accept no others."""
         self._directions, self._given = (), 0
-        self._dismiss_keepers()
+        self._end_responders()
         for arrival in self._here:
             arrival.sock.close()
         self._here.clear()

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from netmeasure.clock import now_ns, seconds
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.control import ControlChannel
-from netmeasure.engine.hello import UdpDoor
+from netmeasure.engine.hello import HelloListener
 from netmeasure.engine.listeners import Listening, listen, listen_hint
 from netmeasure.engine.resources import IdleMonitor
 from netmeasure.engine.sockets import address_text, receive_exactly
@@ -61,7 +61,7 @@ class Server(Listening):
         self._served = asyncio.Event()
         self._listeners = []
         self._acceptor: Acceptor | None = None
-        self._door: UdpDoor | None = None
+        self._hellos: HelloListener | None = None
         self._identity: Identity | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = Sessions()
@@ -140,7 +140,7 @@ class Server(Listening):
                 multipath=self._limits.multipath,
             )
             try:
-                self._door = UdpDoor(self._listeners, self._sessions.welcome)
+                self._hellos = HelloListener(self._listeners, self._sessions.expected)
                 return
             except OSError as exc:
                 where = address_text((options.host or "*", self.port))
@@ -153,9 +153,9 @@ class Server(Listening):
                 ) from None
 
     def _close_listeners(self) -> None:
-        if self._door is not None:
-            self._door.close()
-            self._door = None
+        if self._hellos is not None:
+            self._hellos.close()
+            self._hellos = None
         for sock in self._listeners:
             sock.close()
         self._listeners.clear()
@@ -429,6 +429,6 @@ def serve(options: ServerOptions) -> Server:
 
     Raises:
         ServeError: on entering the block, if the server can't listen
-        SpecError: the interval or the device's name is not valid
+        SpecError: a time or the device's name is not valid
     """
     return Server(options)

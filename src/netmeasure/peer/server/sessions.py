@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from netmeasure.clock import nanoseconds, now_ns
-from netmeasure.engine.hello import Welcome
+from netmeasure.engine.hello import ExpectedHello
 from netmeasure.peer.server.accept import Arrival
 from netmeasure.peer.server.session import Session
 from netmeasure.protocol import Hello
@@ -63,7 +63,7 @@ class Sessions:
             await asyncio.sleep(POLL_S)
         return None
 
-    def welcome(self, hello: Hello, peer: tuple[str, int]) -> Welcome | None:
+    def expected(self, hello: Hello, peer: tuple[str, int]) -> ExpectedHello | None:
         """Return who takes the UDP stream of a hello: a test whose control connection comes from
         the same address, and the very test of the cookie, where the hello holds one."""
         if hello.cookie is not None:
@@ -77,7 +77,7 @@ class Sessions:
                 if arrivals.knows(peer):
                     return None  # a copy of a hello that was answered a moment ago
                 take = partial(_offer, session, self.next_order(), hello.number)
-                return Welcome(session.local_host, take, arrivals.fail)
+                return ExpectedHello(session.local_host, take, arrivals.fail)
         return None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from netmeasure.cli.network import add_client_auth, add_server_options
 from netmeasure.cli.options_of_documents import add_export_options, add_schema_options
 from netmeasure.cli.options_of_tests import (
+    add_family,
     add_link_options,
     add_objective_options,
     add_output_options,
@@ -198,13 +199,7 @@ def _add_ceiling_options(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="payload of a packet (default: the most that fits)",
     )
-    family = inner.add_mutually_exclusive_group()
-    family.add_argument(
-        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 packets"
-    )
-    family.add_argument(
-        "-6", dest="family", action="store_const", const="ipv6", help="IPv6 packets"
-    )
+    add_family(inner, "packets")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -256,11 +251,7 @@ def _add_ready_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="give up an attempt after so long without an answer (default 1 s)",
     )
-    family = parser.add_mutually_exclusive_group()
-    family.add_argument(
-        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 only"
-    )
-    family.add_argument("-6", dest="family", action="store_const", const="ipv6", help="IPv6 only")
+    add_family(parser)
     parser.add_argument("--ca-file", metavar="FILE", help="trusted certificates, in PEM")
     parser.add_argument(
         "--insecure", action="store_true", help="use TLS without checking certificates"
@@ -287,11 +278,7 @@ def _add_path_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="time limit of the name look-up and of the first connection (default 5 s)",
     )
-    family = parser.add_mutually_exclusive_group()
-    family.add_argument(
-        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 only"
-    )
-    family.add_argument("-6", dest="family", action="store_const", const="ipv6", help="IPv6 only")
+    add_family(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
 
 
@@ -307,11 +294,7 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-B", "--bind", metavar="ADDRESS", help="address to listen on (default: all addresses)"
     )
-    family = parser.add_mutually_exclusive_group()
-    family.add_argument(
-        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 only"
-    )
-    family.add_argument("-6", dest="family", action="store_const", const="ipv6", help="IPv6 only")
+    add_family(parser)
     parser.add_argument(
         "--max-tests",
         type=count,

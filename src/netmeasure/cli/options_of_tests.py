@@ -13,6 +13,19 @@ from netmeasure.spec import Deadlines, Framing
 def add_test_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a test: its end, its rate, its sockets and its deadlines."""
     test = parser.add_argument_group("test")
+    _add_kind(test)
+    _add_end(test)
+    _add_times(test)
+    _add_rate(test)
+    _add_sending(test)
+    _add_round_trips(parser)
+    _add_sockets(parser)
+    add_packet_options(parser)
+    _add_deadlines(parser)
+
+
+def _add_kind(test: argparse._ArgumentGroup) -> None:
+    """Add direction, protocol and number of streams."""
     test.add_argument(
         "-d",
         "--direction",
@@ -23,6 +36,10 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     test.add_argument(
         "-P", "--streams", type=count, default=1, metavar="N", help="parallel streams (default 1)"
     )
+
+
+def _add_end(test: argparse._ArgumentGroup) -> None:
+    """Add what ends a test."""
     end = test.add_mutually_exclusive_group()
     end.add_argument(
         "-t",
@@ -45,6 +62,10 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         help="end as soon as the steady bitrate is known to +- this share, such as 2%%; -t is then"
         " the longest time (default 60 s)",
     )
+
+
+def _add_times(test: argparse._ArgumentGroup) -> None:
+    """Add the times within a test."""
     test.add_argument(
         "-O",
         "--omit",
@@ -69,6 +90,10 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         help="measure the idle host's CPU load for S before the test, to tell the test's share of"
         " the CPU time (default: off)",
     )
+
+
+def _add_rate(test: argparse._ArgumentGroup) -> None:
+    """Add the target rate."""
     rate = test.add_mutually_exclusive_group()
     rate.add_argument(
         "-b",
@@ -80,6 +105,10 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     rate.add_argument(
         "--packet-rate", type=count, metavar="N", help="UDP: target rate per stream in datagrams/s"
     )
+
+
+def _add_sending(test: argparse._ArgumentGroup) -> None:
+    """Add how the traffic threads send and receive."""
     test.add_argument("--burst", type=count, metavar="N", help="UDP: datagrams sent back to back")
     test.add_argument(
         "--spin",
@@ -111,6 +140,10 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         default="copy",
         help="TCP: copy the payload, or let the kernel discard it (default copy)",
     )
+
+
+def _add_round_trips(parser: argparse.ArgumentParser) -> None:
+    """Add the options of requests and responses."""
     trips = parser.add_argument_group(
         "round trips", "with a netmeasure server: each request is timed until its response has come"
     )
@@ -139,6 +172,10 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         help="requests per second of each connection, timed from when each was due (default: the"
         " next one leaves when a response has come)",
     )
+
+
+def _add_sockets(parser: argparse.ArgumentParser) -> None:
+    """Add the options of data connections."""
     sock = parser.add_argument_group("data connections")
     sock.add_argument(
         "-C", "--congestion", metavar="NAME", help="TCP: congestion control of both ends"
@@ -156,12 +193,25 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     sock.add_argument(
         "--bind-port", type=port_number, metavar="PORT", help="local port of the first stream"
     )
-    family = sock.add_mutually_exclusive_group()
-    family.add_argument(
-        "-4", dest="family", action="store_const", const="ipv4", default="any", help="IPv4 only"
-    )
-    family.add_argument("-6", dest="family", action="store_const", const="ipv6", help="IPv6 only")
-    add_packet_options(parser)
+    add_family(sock)
+
+
+def add_family(parser: argparse._ActionsContainer, what: str = "only") -> None:
+    """Add -4 and -6, whose help is "IPv4 only" and "IPv6 only", or with another word."""
+    family = parser.add_mutually_exclusive_group()
+    for version in ("4", "6"):
+        family.add_argument(
+            f"-{version}",
+            dest="family",
+            action="store_const",
+            const=f"ipv{version}",
+            default="any",
+            help=f"IPv{version} {what}",
+        )
+
+
+def _add_deadlines(parser: argparse.ArgumentParser) -> None:
+    """Add the deadlines of a test."""
     defaults = Deadlines()
     wait = parser.add_argument_group("deadlines")
     wait.add_argument(

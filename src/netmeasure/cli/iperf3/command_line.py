@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from netmeasure.cli.iperf3 import values
 from netmeasure.cli.iperf3.getopt import read
@@ -15,87 +16,87 @@ DEFAULT_PORT = 5201
 DEFAULT_RECEIVE_TIMEOUT_MS = 120_000
 
 
+@dataclass
 class CommandLine:
     """Hold the values of all options, named as the options are; None: not given."""
 
-    def __init__(self) -> None:
-        # what to be and to do
-        self.server = False
-        self.client: Place | None = None
-        self.help = False
-        self.version = False
-        self.daemon = False
-        self.one_off = False
-        # output
-        self.format = "a"
-        self.interval = 1.0
-        self.verbose = False
-        self.json = False
-        self.json_stream = False
-        self.json_stream_full_output = False
-        self.netmeasure = False
-        self.logfile: str | None = None
-        self.pidfile: str | None = None
-        self.forceflush = False
-        self.timestamps: str | None = None
-        self.title: str | None = None
-        self.extra_data: str | None = None
-        self.get_server_output = False
-        self.debug: int | None = None
-        # where
-        self.port = DEFAULT_PORT
-        self.bind: Place | None = None
-        self.bind_dev: str | None = None
-        self.cport: int | None = None
-        self.ipv4 = False
-        self.ipv6 = False
-        # the test
-        self.udp = False
-        self.sctp = False
-        self.mptcp = False
-        self.nstreams: int | None = None
-        self.xbind: str | None = None
-        self.time: int | None = None
-        self.bytes: int | None = None
-        self.blockcount: int | None = None
-        self.omit = 0
-        self.parallel = 1
-        self.reverse = False
-        self.bidir = False
-        self.length: int | None = None
-        self.bitrate: Bitrate | None = None
-        self.fq_rate = 0
-        self.no_fq_socket_pacing = False
-        self.pacing_timer: int | None = None
-        self.window: int | None = None
-        self.set_mss: int | None = None
-        self.no_delay = False
-        self.congestion: str | None = None
-        self.tos = 0
-        self.flowlabel: int | None = None
-        self.zerocopy = False
-        self.skip_rx_copy = False
-        self.gsro = False
-        self.udp_counters_64bit = False
-        self.repeating_payload = False
-        self.dont_fragment = False
-        self.file: str | None = None
-        self.affinity: Affinity | None = None
-        # patience
-        self.connect_timeout: int | None = None
-        self.rcv_timeout: int | None = None
-        self.snd_timeout: int | None = None
-        self.cntl_ka: Keepalive | None = None
-        self.idle_timeout: int | None = None
-        # what a server grants
-        self.server_bitrate_limit: values.RateLimit | None = None
-        self.server_max_duration: int | None = None
-        self.username: str | None = None
-        self.rsa_public_key_path: str | None = None
-        self.rsa_private_key_path: str | None = None
-        self.authorized_users_path: str | None = None
-        self.time_skew_threshold = 10
-        self.use_pkcs1_padding = False
+    # the role, and other things to do
+    server: bool = False
+    client: Place | None = None
+    help: bool = False
+    version: bool = False
+    daemon: bool = False
+    one_off: bool = False
+    # output
+    format: str = "a"
+    interval: float = 1.0
+    verbose: bool = False
+    json: bool = False
+    json_stream: bool = False
+    json_stream_full_output: bool = False
+    netmeasure: bool = False
+    logfile: str | None = None
+    pidfile: str | None = None
+    forceflush: bool = False
+    timestamps: str | None = None
+    title: str | None = None
+    extra_data: str | None = None
+    get_server_output: bool = False
+    debug: int | None = None
+    # where
+    port: int = DEFAULT_PORT
+    bind: Place | None = None
+    bind_dev: str | None = None
+    cport: int | None = None
+    ipv4: bool = False
+    ipv6: bool = False
+    # the test
+    udp: bool = False
+    sctp: bool = False
+    mptcp: bool = False
+    nstreams: int | None = None
+    xbind: str | None = None
+    time: int | None = None
+    bytes: int | None = None
+    blockcount: int | None = None
+    omit: int = 0
+    parallel: int = 1
+    reverse: bool = False
+    bidir: bool = False
+    length: int | None = None
+    bitrate: Bitrate | None = None
+    fq_rate: int = 0
+    no_fq_socket_pacing: bool = False
+    pacing_timer: int | None = None
+    window: int | None = None
+    set_mss: int | None = None
+    no_delay: bool = False
+    congestion: str | None = None
+    tos: int = 0
+    flowlabel: int | None = None
+    zerocopy: bool = False
+    skip_rx_copy: bool = False
+    gsro: bool = False
+    udp_counters_64bit: bool = False
+    repeating_payload: bool = False
+    dont_fragment: bool = False
+    file: str | None = None
+    affinity: Affinity | None = None
+    # time limits
+    connect_timeout: int | None = None
+    rcv_timeout: int | None = None
+    snd_timeout: int | None = None
+    cntl_ka: Keepalive | None = None
+    idle_timeout: int | None = None
+    # what a server grants
+    server_bitrate_limit: values.RateLimit | None = None
+    server_max_duration: int | None = None
+    username: str | None = None
+    rsa_public_key_path: str | None = None
+    rsa_private_key_path: str | None = None
+    authorized_users_path: str | None = None
+    time_skew_threshold: int = 10
+    use_pkcs1_padding: bool = False
 
     @property
     def is_json(self) -> bool:
@@ -110,7 +111,7 @@ class CommandLine:
 
 
 def parse(words: Sequence[str]) -> CommandLine:
-    """Return the settings of a command line. With -h or -v they end there, unchecked.
+    """Return the settings of a command line. After -h or -v, nothing more is read or checked.
 
     Raises UsageError and SpecError.
     """
@@ -129,7 +130,7 @@ def parse(words: Sequence[str]) -> CommandLine:
         elif option.field == "ipv6":
             settings.ipv4 = False
         elif option.field == "mptcp":
-            settings.udp = False  # as iperf3 has it: the later word wins
+            settings.udp = False  # as in iperf3, the later option holds
         elif option.field == "udp":
             settings.mptcp = False
         elif option.field == "no_fq_socket_pacing":

@@ -98,7 +98,7 @@ def test_json(saved: Path, capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("fast.json", "it takes two files, not 1"),
+        ("fast.json", "compare takes two files, not 1"),
         ("fast.json same.json slow.json", "--against"),
         ("fast.json none.json", "none.json: No such file"),
         ("fast.json lab1", "add --measure"),

@@ -146,7 +146,7 @@ def test_a_full_backlog_is_no_answer() -> None:
 def test_a_wrong_target() -> None:
     ran = netmeasure("probe", "lab1:70000")
     assert ran.returncode == Exit.USAGE
-    assert "not a port" in one_line(ran.stderr)
+    assert "not a number from 1 to 65535" in one_line(ran.stderr)
 
 
 # ---- by HTTP ------------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ from netmeasure.cli.output import show, write_json
 from netmeasure.cli.specs import Options, link_of
 from netmeasure.engine import sockets
 from netmeasure.engine.path import path_facts
+from netmeasure.errors import NameNotFoundError, SpecError
 from netmeasure.overhead.encapsulation import is_tunnel, parse_stack
 from netmeasure.report.ceiling import render
 from netmeasure.report.mtu import mismatch
 from netmeasure.result import Ceiling, PathFacts
 from netmeasure.spec import Deadlines, Link
 from netmeasure.spec.target import check_family, parse_target
+from netmeasure.units import parse_bitrate
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,5 +79,18 @@ def _packet_mtu(path: PathFacts, link: Link) -> int | None:
 async def _path(options: Options) -> PathFacts:
     host, port = parse_target(options.target)
     check_family(host, options.family)
-    found = await sockets.resolve(host, port, options.family, Deadlines().resolve_s)
+    try:
+        found = await sockets.resolve(host, port, options.family, Deadlines().resolve_s)
+    except NameNotFoundError:
+        refuse_rate(options.target)
+        raise
     return path_facts(found.addresses[0])
+
+
+def refuse_rate(target: str) -> None:
+    """Raise SpecError if a target that is no host looks like the rate of a link."""
+    try:
+        parse_bitrate(target)
+    except SpecError:
+        return
+    raise SpecError(f"{target!r} is not a host", hint=f"for a rate write --link-rate {target}")

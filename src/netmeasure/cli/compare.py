@@ -51,7 +51,7 @@ def _read(options: Options) -> int:
     if others is None:
         if len(files) != 2:
             raise SpecError(
-                f"it takes two files, not {len(files)}",
+                f"compare takes two files, not {len(files)}",
                 hint="of several files a side: compare A1 A2 --against B1 B2",
             )
         files, others = files[:1], files[1:]
@@ -82,7 +82,7 @@ def read_results(files: Sequence[str]) -> list[Result]:
         except OSError as exc:
             raise ResultFormatError(
                 f"can't read {file}: {exc.strerror}",
-                hint="it takes files of --json and of iperf3 -J; to measure, add --measure",
+                hint="compare takes files of --json and of iperf3 -J; to measure, add --measure",
             ) from None
         except ResultFormatError as exc:
             raise ResultFormatError(f"{file}: {exc}", hint=exc.hint) from None

@@ -9,7 +9,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netmeasure.cli.values import bitrate, byte_size, count, cpus, dscp, networks, number, seconds
+from netmeasure.cli.values import (
+    allowed_networks,
+    bitrate,
+    byte_size,
+    count,
+    cpus,
+    dscp,
+    networks,
+    number,
+    seconds,
+)
 from netmeasure.errors import SpecError
 from netmeasure.spec import Credentials, Padding, Secret, ServerTls
 from netmeasure.spec.words import MAX_STREAMS
@@ -111,7 +121,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--allow",
-        type=networks,
+        type=allowed_networks,
         default=(),
         metavar="NETWORKS",
         help="serve only clients of these networks, such as 192.0.2.0/24,2001:db8::/32",

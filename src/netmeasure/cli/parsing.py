@@ -83,6 +83,9 @@ class OneLineParser(argparse.ArgumentParser):
     ) -> argparse.Namespace:
         """Return the options. Exits with one line if something is wrong."""
         words = list(args or ())
+        for parser in (self, *self.commands.values()):
+            # -4 and -6 are options, but -1 after an option is its value, which is then refused
+            parser._has_negative_number_optionals.clear()
         if self.commands:
             self._check_command(words)
         chosen, unknown = self.parse_known_args(words, namespace)
@@ -128,4 +131,5 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with one line."""
+        message = message.replace("expected one argument", "it needs a value")
         self.exit(2, f"netmeasure: {message} (see {self.prog} --help)\n")

@@ -13,7 +13,7 @@ import time
 from queue import Empty, SimpleQueue
 
 from netmeasure.cli.exits import Exit, complain
-from netmeasure.errors import NetmeasureError
+from netmeasure.errors import NetmeasureError, SpecError
 from netmeasure.protocol import PROBE, is_greeting
 from netmeasure.spec.target import parse_target
 
@@ -24,6 +24,8 @@ _GRACE_S = 0.05
 def probe(options: argparse.Namespace) -> int:
     """Send a cookie that asks for no test and wait for an answer; return the exit code."""
     host, port = parse_target(options.target)
+    if options.timeout <= 0:
+        raise SpecError("the timeout is 0 s: it must be more")
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     start = time.monotonic()
     answers: SimpleQueue[tuple[Exit, str]] = SimpleQueue()

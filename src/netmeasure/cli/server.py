@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 async def server(options: Options) -> int:
     """Serve tests and files; return the exit code."""
     check_family(options.bind, options.family)
+    _check_ports(options)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,6 +88,19 @@ async def server(options: Options) -> int:
         await asyncio.gather(over, asyncio.to_thread(_load_the_rest))
         ready.clear()
     return Exit.OK
+
+
+def _check_ports(options: Options) -> None:
+    """Raise SpecError if two servers are to listen on the same port."""
+    asked = {"-p": options.port, "--metrics": options.metrics}
+    asked |= {"--http": options.http, "--ftp": options.ftp}
+    first: dict[int, str] = {}
+    for option, port in asked.items():
+        if port and (other := first.setdefault(port, option)) != option:
+            raise SpecError(
+                f"{other} and {option} can't have the same port, {port}",
+                hint=f"give {option} another one, or 0 for any free port",
+            )
 
 
 def _load_the_rest() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from netmeasure.cli import network
@@ -39,6 +40,21 @@ _URL_OPTIONS = (
     "passive",
     "proxy",
 )
+#: Options of one kind of test, by the names of their values, as a user writes them.
+_UDP_OPTIONS = {
+    "packet_rate": "--packet-rate",
+    "burst": "--burst",
+    "no_offload": "--no-offload",
+    "spin": "--spin",
+}
+_TCP_OPTIONS = {
+    "congestion": "-C",
+    "mss": "-M",
+    "no_delay": "-N",
+    "mptcp": "--mptcp",
+    "file": "--file",
+}
+_PEER_OPTIONS = {"udp": "-u", "rr": "--rr", "blocks": "-k", "bitrate": "-b", **_UDP_OPTIONS}
 
 
 _RR_OPTIONS = ("request_size", "response_size", "in_flight", "transaction_rate")
@@ -140,9 +156,7 @@ def _common(options: Options) -> dict[str, Any]:
 
 
 def _tcp_spec(options: Options) -> TcpSpec:
-    for name in ("packet_rate", "burst", "no_offload", "spin"):
-        if getattr(options, name):
-            raise SpecError(f"--{name.replace('_', '-')} is an option of UDP tests", hint="add -u")
+    _refuse(options, _UDP_OPTIONS, "is an option of UDP tests", hint="add -u")
     return TcpSpec(
         **_common(options),
         **network.peer_options(options),
@@ -175,8 +189,7 @@ def _udp_spec(options: Options) -> UdpSpec:
     for name in ("send_mode", "receive_mode"):
         if getattr(options, name) != "copy":
             raise SpecError(f"--{name.replace('_', '-')} is an option of TCP tests")
-    if options.file is not None:
-        raise SpecError("--file is an option of TCP tests")
+    _refuse(options, _TCP_OPTIONS, "is an option of TCP tests", hint="leave it or -u out")
     rate = DEFAULT_UDP_BPS if options.bitrate is None else options.bitrate or None
     return UdpSpec(
         **_common(options),
@@ -190,20 +203,15 @@ def _udp_spec(options: Options) -> UdpSpec:
     )
 
 
-def _fetch_spec(url: str, options: Options) -> Spec:
-    given = {
-        "udp": "-u",
-        "rr": "--rr",
-        "blocks": "-k",
-        "bitrate": "-b",
-        "packet_rate": "--packet-rate",
-        "burst": "--burst",
-        "no_offload": "--no-offload",
-        "spin": "--spin",
-    }
-    for name, option in given.items():
+def _refuse(options: Options, names: Mapping[str, str], why: str, hint: str | None = None) -> None:
+    """Raise SpecError if one of these options was given: `names` has each as the user writes it."""
+    for name, option in names.items():
         if getattr(options, name):
-            raise SpecError(f"{option} is not an option of transfers by URL")
+            raise SpecError(f"{option} {why}", hint=hint)
+
+
+def _fetch_spec(url: str, options: Options) -> Spec:
+    _refuse(options, _PEER_OPTIONS, "is not an option of transfers by URL")
     if options.direction == "both":
         raise SpecError("a transfer by URL goes one way", hint="use -d download or -d upload")
     network.refuse_for_urls(options)
@@ -243,6 +251,8 @@ def _byte_range(text: str | None) -> tuple[int | None, int | None]:
     numbers = all(number.isascii() and number.isdigit() for number in (first, last) if number)
     if not dash or not numbers or text == "-":
         raise SpecError(f"{text!r} is not a range of bytes", hint="write FIRST-LAST or FIRST-")
+    if last and int(last) < int(first or 0):
+        raise SpecError(f"the range {text} ends before it begins", hint="write FIRST-LAST")
     return int(first or 0), int(last) if last else None
 
 

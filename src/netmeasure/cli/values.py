@@ -53,6 +53,16 @@ def networks(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def allowed_networks(text: str) -> tuple[str, ...]:
+    """Return the networks whose clients are served: none would mean that all clients are."""
+    found = networks(text)
+    if not found:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no network; write for example 192.0.2.0/24"
+        )
+    return found
+
+
 def number(text: str) -> int:
     """Return a whole number, decimal or, after 0x, hexadecimal."""
     try:

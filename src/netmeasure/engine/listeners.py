@@ -126,7 +126,7 @@ def reachable(sock: socket.socket) -> str:
 
 def listen_hint(exc: OSError) -> str | None:
     if exc.errno == errno.EADDRINUSE:
-        return "another server has that port; choose one with --port"
+        return "another program has that port: stop it, or take another port"
     if exc.errno == errno.ENODEV:
         return "there is no such network interface"
     if exc.errno == errno.EACCES:

@@ -154,7 +154,9 @@ def _open(address: Address, options: SocketOptions, *, port_offset: int | None) 
         if port_offset is not None:
             sockopts.set_tcp_options(sock, options)
         elif options.mss_bytes is not None:
-            with suppress(SocketOptionError):  # of the control connection: nobody asked for it
+            with suppress(
+                SocketOptionError
+            ):  # of the control connection: the user did not ask for it
                 sockopts.set_mss(sock, options.mss_bytes)
         if port_offset is None or options.no_delay:
             sockopts.set_no_delay(sock, asked=port_offset is not None)
@@ -183,7 +185,7 @@ def _bind(
         except (OSError, OverflowError) as exc:
             reason = getattr(exc, "strerror", None) or str(exc)
             raise SocketOptionError(
-                f"can't bind to {address_text((source, port))}: {reason}",
+                f"can't bind to {address_text((source, port)) if port else source}: {reason}",
                 phase="connect",
                 reason=reason,
                 hint="bind to an address of this host, and to a free port",

@@ -114,7 +114,12 @@ def _context(targets: list[Target], ca_file: str | None, insecure: bool) -> ssl.
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as exc:
-        raise SpecError(f"can't read the CA file {ca_file}: {exc.strerror or exc}") from None
+        malformed = isinstance(exc, ssl.SSLError)
+        reason = "it holds no valid certificate" if malformed else exc.strerror
+        raise SpecError(
+            f"can't use the CA file {ca_file}: {reason}",
+            hint="give a PEM file with the certificates of CAs",
+        ) from None
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

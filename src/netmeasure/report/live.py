@@ -129,11 +129,13 @@ def waiting_words(waiting: WaitingEvent) -> str:
     if waiting.step == "resolve":
         return f"{waited}: looking the name up"
     if waiting.step == "connect":
-        where = waiting.address or waiting.connection
+        connecting = f"{waited}: connecting"
+        if waiting.address is not None:
+            connecting += f" to {waiting.address}"
         syns = waiting.unanswered_syns
         if syns is None:
-            return f"{waited}: connecting to {where}"
-        return f"{waited}: connecting to {where}, {syns} SYN{'s' * (syns != 1)} unanswered"
+            return connecting
+        return f"{connecting}, {syns} SYN{'s' * (syns != 1)} unanswered"
     return f"{waited}: {waiting.step.replace('_', ' ')} ({waiting.connection})"
 
 

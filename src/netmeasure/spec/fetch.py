@@ -56,7 +56,11 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
         within("number of streams", self.streams, 1, MAX_STREAMS, "")
         within("block size", self.block_bytes, 1024, MAX_BLOCK_BYTES, "bytes")
         within("first byte", self.first_byte, 0, MAX_COUNT, "")
-        within("last byte", self.last_byte, self.first_byte or 0, MAX_COUNT, "")
+        within("last byte", self.last_byte, 0, MAX_COUNT, "")
+        if self.last_byte is not None and self.last_byte < (self.first_byte or 0):
+            raise SpecError(
+                f"the last byte, {self.last_byte}, is before the first, {self.first_byte}"
+            )
         if self.url:
             _check_url(self.url, self.schemes)
             check_family(urlsplit(self.url).hostname, self.options.family)

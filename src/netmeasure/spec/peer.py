@@ -128,7 +128,7 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
             )
         for name in ("congestion", "mss_bytes", "no_delay", "multipath"):
             if getattr(self.options, name):
-                raise SpecError(f"{name.removesuffix('_bytes')} is an option of TCP, not of UDP")
+                raise SpecError(f"{name} is a socket option of TCP, not of UDP")
 
     @property
     def total_bytes(self) -> int | None:
@@ -192,7 +192,10 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
         if self.options.dont_fragment:
             raise SpecError("don't-fragment is an option of UDP, not of TCP")
         if self.file is not None and self.direction == "both":
-            raise SpecError("one file can't be sent and written at the same time")
+            raise SpecError(
+                "one file can't be sent and written at the same time",
+                hint="upload or download it, not both",
+            )
         if self.file is not None and self.receive_mode == "discard":
             raise SpecError("a file can't be written with receive mode discard", hint="use copy")
 

@@ -42,7 +42,7 @@ def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
     if not text:
         return host, DEFAULT_PORT if port is None else port
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
-        raise SpecError(f"{text!r} is not a port: it must be 1 to 65535")
+        raise SpecError(f"the port of {target!r} is not a number from 1 to 65535")
     return host, int(text)
 
 

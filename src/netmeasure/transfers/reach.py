@@ -83,8 +83,13 @@ def tls_context(spec: FetchSpec) -> ssl.SSLContext:
     """Return the TLS settings of a run. Raises TlsError if the CA file can't be used."""
     try:
         context = ssl.create_default_context(cafile=spec.ca_file)
-    except (OSError, ssl.SSLError) as exc:
-        raise TlsError(f"can't read the CA file {spec.ca_file}: {plain_words(exc)}") from None
+    except OSError as exc:
+        malformed = isinstance(exc, ssl.SSLError)
+        reason = "it holds no valid certificate" if malformed else plain_words(exc)
+        raise TlsError(
+            f"can't use the CA file {spec.ca_file}: {reason}",
+            hint="give a PEM file with the certificates of CAs",
+        ) from None
     if spec.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

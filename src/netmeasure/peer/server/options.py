@@ -14,6 +14,7 @@ from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.result import Result
 from netmeasure.spec import (
     DEFAULT_PORT,
+    MAX_DURATION_S,
     Family,
     Secret,
     ServerLimits,
@@ -21,6 +22,7 @@ from netmeasure.spec import (
     Timing,
     check_device,
 )
+from netmeasure.spec.checked import within
 
 P = ParamSpec("P")
 Options = TypeVar("Options")
@@ -49,8 +51,9 @@ class ServerOptions:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise SpecError if the interval or the device's name is not valid."""
+        """Raise SpecError if a time or the device's name is not valid."""
         Timing(interval_s=self.interval_s)
+        within("idle timeout", self.idle_s, 0.001, MAX_DURATION_S, "s")
         check_device(self.device)
 
 

@@ -32,6 +32,8 @@ from support.program import one_line
         ("server -p 0 --http 5300 --ftp 5300", "--http and --ftp can't have the same port"),
         ("server --allow ,", "',' names no network"),
         ("server -p 0 --idle-timeout 0", "idle timeout is 0 s"),
+        ("loopback --connect-timeout 0", "--connect-timeout is 0 s: it must be 0.01 to 86400 s"),
+        ("server -p 0 --max-time 0", "--max-time is 0 s"),
         ("compare one.json", "compare takes two files, not 1"),
     ],
 )

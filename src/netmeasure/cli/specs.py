@@ -12,6 +12,7 @@ from netmeasure.errors import SpecError
 from netmeasure.spec import (
     DEFAULT_BLOCK_BYTES,
     DEFAULT_UDP_BPS,
+    MAX_DURATION_S,
     Deadlines,
     FtpSpec,
     HttpSpec,
@@ -24,6 +25,7 @@ from netmeasure.spec import (
     Timing,
     UdpSpec,
 )
+from netmeasure.spec.checked import within
 from netmeasure.spec.target import is_url
 
 Options = argparse.Namespace
@@ -121,7 +123,15 @@ def _link(options: Options) -> Link | None:
     return None
 
 
+def _check_times(options: Options, *names: str) -> None:
+    """Raise SpecError if a time is out of range, with the name that it has on the command line."""
+    for name in names:
+        option = f"--{name.replace('_', '-')}"
+        within(option, getattr(options, name), 0.01, MAX_DURATION_S, "s")
+
+
 def _common(options: Options) -> dict[str, Any]:
+    _check_times(options, "connect_timeout", "stall_timeout")
     return {
         "link": _link(options),
         "direction": options.direction or "upload",
@@ -257,6 +267,7 @@ def _byte_range(text: str | None) -> tuple[int | None, int | None]:
 
 
 def server_limits(options: Options) -> ServerLimits:
+    _check_times(options, "max_time")
     return ServerLimits(
         max_tests=options.max_tests,
         max_tests_per_address=options.max_tests_per_address,

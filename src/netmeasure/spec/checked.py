@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, get_args, get_origin
+from typing import Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from netmeasure import units
 from netmeasure.errors import SpecError
 from netmeasure.spec.words import MAX_DEVICE_NAME
+
+Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 #: How values are shown that users give with a prefix, such as 10G.
 _SHOWN: dict[str, Callable[[float], str]] = {
@@ -94,3 +96,14 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
     def _check(self) -> None:
         """Raise SpecError if a value is out of range, or two values do not fit together."""
+
+
+def documented(kind: type[Kind]) -> type[Kind]:
+    """Put the attributes that a specification's base describes into its own docstring, before those
+    that it adds."""
+    of_base, own = kind.__base__.__doc__, kind.__doc__
+    if of_base is not None and own is not None:  # there are none under python -OO
+        mark = "Attributes:\n"
+        shared = of_base.partition(mark)[2].rstrip()
+        kind.__doc__ = own.replace(mark, f"{mark}{shared}\n", 1)
+    return kind

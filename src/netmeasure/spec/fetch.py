@@ -9,7 +9,7 @@ from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from netmeasure.errors import SpecError
-from netmeasure.spec.checked import Checked, within
+from netmeasure.spec.checked import Checked, documented, within
 from netmeasure.spec.parts import Deadlines, Link, SocketOptions, Timing
 from netmeasure.spec.target import check_family
 from netmeasure.spec.words import (
@@ -28,7 +28,31 @@ FTP_TYPE = re.compile(r";type=([a-z])$", re.IGNORECASE)
 
 
 class _FetchSpec(Checked, frozen=True, kw_only=True):
-    """Hold what transfers by HTTP and FTP have in common."""
+    """Hold what transfers by HTTP and FTP have in common.
+
+    Attributes:
+        url: The URL; a user and a password in it win over the fields.
+        direction: "download", or "upload": random bytes to that name.
+        streams: Parallel transfers, 1 to 128.
+        timing: When the transfer ends. A duration counts from the first body byte on; bytes are
+            those of all streams; neither: the whole file once.
+        repeat: Transfer again and again until time or bytes are over, each time with a new
+            connection.
+        keep_connections: With `repeat`: use the same connection again where it can be used.
+        first_byte: The first byte of the file to ask for, from 0 (RFC 9110 section 14.1.2).
+        last_byte: The last byte to ask for, inclusive.
+        receive_mode: "copy", or "discard": the kernel drops a plain body (MSG_TRUNC, tcp(7)).
+        send_mode: "copy", or "sendfile": sendfile(2), without copying.
+        block_bytes: Bytes of one send call, 1 KiB to 1 MiB.
+        user: The user's name.
+        password: The password.
+        pins: Texts "HOST:PORT:ADDRESS": connect to that address instead of looking up the name.
+        ca_file: A file with trusted certificates in PEM; None: the system's.
+        insecure: Use TLS without checking the server's certificate.
+        options: Options of the connections.
+        deadlines: How long each kind of wait may take.
+        link: What is known of the slowest link on the path.
+    """
 
     url: str = ""
     direction: FetchDirection = "download"
@@ -101,31 +125,11 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
         return self.timing.total_bytes
 
 
+@documented
 class HttpSpec(_FetchSpec, frozen=True, kw_only=True, tag="http", tag_field="kind"):
     """Specify a download or an upload by HTTP/1.1 (RFC 9112).
 
     Attributes:
-        url: The URL; a user and a password in it win over the fields.
-        direction: "download", or "upload": random bytes to that name.
-        streams: Parallel transfers, 1 to 128.
-        timing: When the transfer ends. A duration counts from the first body byte on; bytes are
-            those of all streams; neither: the whole file once.
-        repeat: Transfer again and again until time or bytes are over, each time with a new
-            connection.
-        keep_connections: With `repeat`: use the same connection again where it can be used.
-        first_byte: The first byte of the file to ask for, from 0 (RFC 9110 section 14.1.2).
-        last_byte: The last byte to ask for, inclusive.
-        receive_mode: "copy", or "discard": the kernel drops a plain body (MSG_TRUNC, tcp(7)).
-        send_mode: "copy", or "sendfile": sendfile(2), without copying.
-        block_bytes: Bytes of one send call, 1 KiB to 1 MiB.
-        user: The user's name.
-        password: The password.
-        pins: Texts "HOST:PORT:ADDRESS": connect to that address instead of looking up the name.
-        ca_file: A file with trusted certificates in PEM; None: the system's.
-        insecure: Use TLS without checking the server's certificate.
-        options: Options of the connections.
-        deadlines: How long each kind of wait may take.
-        link: What is known of the slowest link on the path.
         method: The request's method; None: GET, or PUT for an upload.
         headers: More request headers, "Name: value".
         max_redirects: How many redirects to follow, 0 to 100.
@@ -153,6 +157,7 @@ class HttpSpec(_FetchSpec, frozen=True, kw_only=True, tag="http", tag_field="kin
                 raise SpecError(f"{header!r} is not a header", hint='write "Name: value"')
 
 
+@documented
 class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"):
     """Specify a download (RETR) or an upload (STOR) by FTP (RFC 959), in passive mode.
 
@@ -160,27 +165,6 @@ class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"
     first byte (port 990). TLS protects the data connections, too.
 
     Attributes:
-        url: The URL; a user and a password in it win over the fields.
-        direction: "download", or "upload": random bytes to that name.
-        streams: Parallel transfers, 1 to 128.
-        timing: When the transfer ends. A duration counts from the first body byte on; bytes are
-            those of all streams; neither: the whole file once.
-        repeat: Transfer again and again until time or bytes are over, each time with a new
-            connection.
-        keep_connections: With `repeat`: use the same connection again where it can be used.
-        first_byte: The first byte of the file to ask for, from 0 (RFC 9110 section 14.1.2).
-        last_byte: The last byte to ask for, inclusive.
-        receive_mode: "copy", or "discard": the kernel drops a plain body (MSG_TRUNC, tcp(7)).
-        send_mode: "copy", or "sendfile": sendfile(2), without copying.
-        block_bytes: Bytes of one send call, 1 KiB to 1 MiB.
-        user: The user's name.
-        password: The password.
-        pins: Texts "HOST:PORT:ADDRESS": connect to that address instead of looking up the name.
-        ca_file: A file with trusted certificates in PEM; None: the system's.
-        insecure: Use TLS without checking the server's certificate.
-        options: Options of the connections.
-        deadlines: How long each kind of wait may take.
-        link: What is known of the slowest link on the path.
         explicit_tls: Ask for TLS after the greeting of an ftp: URL (AUTH TLS, RFC 4217).
         passive: "epsv" (RFC 2428), "pasv" (RFC 959), or "auto": the first that the server takes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netmeasure.errors import SpecError
-from netmeasure.spec.checked import Checked, within
+from netmeasure.spec.checked import Checked, documented, within
 from netmeasure.spec.parts import Credentials, Deadlines, Link, Secret, SocketOptions, Timing
 from netmeasure.spec.words import (
     DEFAULT_BLOCK_BYTES,
@@ -25,7 +25,28 @@ from netmeasure.spec.words import (
 
 
 class _PeerSpec(Checked, frozen=True, kw_only=True):
-    """Hold what tests with a server have in common."""
+    """Hold what tests with a server have in common.
+
+    Attributes:
+        direction: "upload", "download" or "both", seen from the client.
+        streams: Parallel streams in each direction, 1 to 128.
+        timing: When the test ends, and which part of it counts.
+        title: A text for the results of both ends.
+        extra_data: Another text for the results of both ends.
+        repeating_payload: Send the digits 0 to 9 again and again instead of random bytes.
+        cpu: The only CPU that this end's traffic threads run on; None: any.
+        server_cpu: The only CPU that the server's traffic threads run on; None: any.
+        server_output: Ask the server for its own output (iperf3's --get-server-output).
+        exclusive: Wait until no other test runs on the server, and let none run beside this one;
+            only a netmeasure server can do that.
+        credentials: For a server that authenticates its clients.
+        secret: What the server must know, too; without it the test is refused, at both ends.
+        tls: Encrypt the control connection; the data connections stay as they are.
+        ca_file: With `tls`: CA certificates (PEM) to trust instead of the system's.
+        options: Options of the data sockets.
+        deadlines: How long each kind of wait may take.
+        link: What is known of the slowest link on the path.
+    """
 
     direction: Direction = "upload"
     streams: int = 1
@@ -61,28 +82,11 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
         return self.timing.limit_s
 
 
+@documented
 class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind"):
     """Specify a UDP test at a set rate.
 
     Attributes:
-        direction: "upload", "download" or "both", seen from the client.
-        streams: Parallel streams in each direction, 1 to 128.
-        timing: When the test ends, and which part of it counts.
-        title: A text for the results of both ends.
-        extra_data: Another text for the results of both ends.
-        repeating_payload: Send the digits 0 to 9 again and again instead of random bytes.
-        cpu: The only CPU that this end's traffic threads run on; None: any.
-        server_cpu: The only CPU that the server's traffic threads run on; None: any.
-        server_output: Ask the server for its own output (iperf3's --get-server-output).
-        exclusive: Wait until no other test runs on the server, and let none run beside this one;
-            only a netmeasure server can do that.
-        credentials: For a server that authenticates its clients.
-        secret: What the server must know, too; without it the test is refused, at both ends.
-        tls: Encrypt the control connection; the data connections stay as they are.
-        ca_file: With `tls`: CA certificates (PEM) to trust instead of the system's.
-        options: Options of the data sockets.
-        deadlines: How long each kind of wait may take.
-        link: What is known of the slowest link on the path.
         datagram_bytes: Payload of a datagram, 16 to 65507; None: what the path's MTU takes without
             fragments.
         size_by_mss: Make None mean iperf3's default: the MSS of the control connection.
@@ -141,28 +145,11 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
         return self.timing.total_bytes
 
 
+@documented
 class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
     """Specify a bulk TCP test.
 
     Attributes:
-        direction: "upload", "download" or "both", seen from the client.
-        streams: Parallel streams in each direction, 1 to 128.
-        timing: When the test ends, and which part of it counts.
-        title: A text for the results of both ends.
-        extra_data: Another text for the results of both ends.
-        repeating_payload: Send the digits 0 to 9 again and again instead of random bytes.
-        cpu: The only CPU that this end's traffic threads run on; None: any.
-        server_cpu: The only CPU that the server's traffic threads run on; None: any.
-        server_output: Ask the server for its own output (iperf3's --get-server-output).
-        exclusive: Wait until no other test runs on the server, and let none run beside this one;
-            only a netmeasure server can do that.
-        credentials: For a server that authenticates its clients.
-        secret: What the server must know, too; without it the test is refused, at both ends.
-        tls: Encrypt the control connection; the data connections stay as they are.
-        ca_file: With `tls`: CA certificates (PEM) to trust instead of the system's.
-        options: Options of the data sockets.
-        deadlines: How long each kind of wait may take.
-        link: What is known of the slowest link on the path.
         block_bytes: Bytes of one send call, up to 1 MiB.
         target_bps: Bit/s of each stream; None: as fast as possible.
         burst_blocks: Blocks that an iperf3 server sends back to back at a set rate. A netmeasure

@@ -1,1 +1,1 @@
-"""The server: accept clients, admit their tests, run them."""
+"""Serve tests: accept clients, admit their tests, run them."""

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         ConnectRefusedError as ConnectRefusedError,
         ConnectTimeoutError as ConnectTimeoutError,
         FileRefusedError as FileRefusedError,
+        HistoryError as HistoryError,
         HostLimitError as HostLimitError,
         MeasureError as MeasureError,
         NameNotFoundError as NameNotFoundError,
@@ -62,6 +63,11 @@ if TYPE_CHECKING:
     )
     from netmeasure.export.registry import export_results as export_results
     from netmeasure.export.schema import document_schema as document_schema
+    from netmeasure.history.history import (
+        Change as Change,
+        History as History,
+        RunHistory as RunHistory,
+    )
     from netmeasure.imports.reading import import_results as import_results
     from netmeasure.measurement.run import (
         Run as Run,
@@ -192,6 +198,7 @@ _HOMES = {
     "BusyError": "netmeasure.errors",
     "HostLimitError": "netmeasure.errors",
     "Ceiling": "netmeasure.result",
+    "Change": "netmeasure.history.history",
     "Client": "netmeasure.client",
     "Comparison": "netmeasure.comparison.comparison",
     "Component": "netmeasure.comparison.comparison",
@@ -214,6 +221,8 @@ _HOMES = {
     "FtpOrigin": "netmeasure.origins.ftp",
     "FtpSpec": "netmeasure.spec",
     "Gatekeeper": "netmeasure.protocol.auth",
+    "History": "netmeasure.history.history",
+    "HistoryError": "netmeasure.errors",
     "HostUse": "netmeasure.result.resources",
     "HttpOrigin": "netmeasure.origins.http",
     "HttpSpec": "netmeasure.spec",
@@ -252,6 +261,7 @@ _HOMES = {
     "ResultFormatError": "netmeasure.errors",
     "ResultSet": "netmeasure.result.resultset",
     "Run": "netmeasure.measurement.run",
+    "RunHistory": "netmeasure.history.history",
     "RunFigures": "netmeasure.comparison.runs",
     "RunsSummary": "netmeasure.comparison.runs",
     "Secret": "netmeasure.spec",

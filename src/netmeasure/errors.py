@@ -55,6 +55,13 @@ class ResultFormatError(NetmeasureError, ValueError):
     code = "bad_result"
 
 
+class HistoryError(NetmeasureError):
+    """Report that a history of runs can't be used: its database can't be reached, read or written,
+    or has other tables than this version's."""
+
+    code = "history"
+
+
 class ServeError(NetmeasureError):
     """Report that a server can't listen: its port is taken, or its address is not this host's."""
 

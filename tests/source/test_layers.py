@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {"errors", "overhead", "spec", "result"},
     "comparison": {"errors", "spec", "result", "analysis"},
     "objectives": {"errors", "units", "result", "analysis", "comparison"},
+    "history": {"errors", "spec", "result", "analysis", "comparison"},
     # the protocol without sockets, the native loops without Python objects
     "protocol": {"errors", "text", "spec", "result"},
     "_fast": set(),
@@ -64,13 +65,13 @@ ALLOWED: dict[str, set[str]] = {
     "repetition": {"errors", "spec", "result", "client"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "paths"}
-    | {"client", "repetition", "objectives", "export", "imports"},
+    | {"client", "repetition", "objectives", "history", "export", "imports"},
     # results in words: no engine
-    "report": {"units", "overhead", "spec", "result", "analysis", "comparison"},
+    "report": {"units", "overhead", "spec", "result", "analysis", "comparison", "history"},
     # the programs
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
-    | {"paths", "client", "repetition", "objectives", "report", "export", "imports"},
+    | {"paths", "client", "repetition", "objectives", "history", "report", "export", "imports"},
     "__main__": {"cli"},
 }
 #: Packages whose subpackages are layers of their own.
@@ -87,6 +88,8 @@ RESERVED: dict[str, tuple[str, ...]] = {
     "rich": ("report", "cli"),
     "cryptography": ("protocol.auth",),
     "prometheus_client": ("cli.metrics", "export.openmetrics"),
+    "ruptures": ("history.changepoints",),
+    "sqlalchemy": ("history.store",),
 }
 #: Modules that a layer must not import at all: what is sans-IO has no socket, no clock, no thread.
 FORBIDDEN: dict[str, set[str]] = {
@@ -292,7 +295,7 @@ def test_what_others_provide_is_declared() -> None:
     """Each module of others is the standard library's or among the dependencies of the project."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["auth"], *extras["metrics"]]
+    wanted = [*project["dependencies"], *extras["auth"], *extras["history"], *extras["metrics"]]
     declared = {re.split(r"[^\w-]", name)[0].replace("-", "_") for name in wanted}
     provided = declared | set(sys.stdlib_module_names) | {"libc", "cpython", "posix"}
     used = {

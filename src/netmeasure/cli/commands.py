@@ -50,6 +50,10 @@ def _run(chosen: argparse.Namespace) -> int:
         from netmeasure.cli.probe import probe
 
         return probe(chosen)
+    if chosen.command == "history":
+        from netmeasure.cli.history import history
+
+        return history(chosen)
     import uvloop
 
     return uvloop.run(_coroutine(chosen.command)(chosen))

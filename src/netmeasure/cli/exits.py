@@ -37,6 +37,7 @@ class Exit(IntEnum):
     CANT_TELL = 9  # the same: too few runs, or they scatter too much, or a figure is not known
     HOST_LIMIT = 10  # this host has no descriptors, threads or memory left for the test
     HOLE = 11  # path: long packets are dropped, and no router reports it
+    MOVED = 12  # history check: a figure changed its level, and nobody has acknowledged it
     INTERRUPTED = 130  # SIGINT; what was measured was printed
     TERMINATED = 143  # SIGTERM; what was measured was printed
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from netmeasure.cli.network import add_client_auth, add_server_options
 from netmeasure.cli.options_of_documents import add_export_options, add_schema_options
+from netmeasure.cli.options_of_history import add_history_options
 from netmeasure.cli.options_of_tests import (
     add_family,
     add_link_options,
@@ -83,6 +84,8 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     add_export_options(export)
     schema = commands.add_parser("schema", help="print the JSON Schema of a kind of document")
     add_schema_options(schema)
+    history = commands.add_parser("history", help="keep the figures of runs, and tell what moved")
+    add_history_options(history)
     ceiling = commands.add_parser(
         "ceiling", help="compute the payload maximum of a link from rate, MTU and encapsulation"
     )

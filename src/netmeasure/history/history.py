@@ -1,0 +1,221 @@
+"""Keep a history of runs: add them, list them, find what moved, and acknowledge it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from netmeasure.errors import SpecError
+from netmeasure.history import DEFAULT_LAST
+from netmeasure.history.changepoints import MIN_RUNS, Shift, shifts
+from netmeasure.history.figures import least_scatter, matters
+from netmeasure.history.store import KnownChange, SeriesOfRuns, Store, StoredRun
+from netmeasure.result import FlowDirection, Result
+
+#: The same change is found at a place that differs by no more runs than these, as runs are added.
+SAME_PLACE = 5
+
+
+class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what is stored of one series of runs.
+
+    Attributes:
+        target: The target that was measured.
+        test: What was asked for, where it is not the default, such as "TCP upload streams=4".
+        labels: The labels that the runs were added with.
+        runs: How many runs are stored.
+        incomplete: How many of them broke off, and are in no figure.
+        first_at: The start of the first run, ISO 8601 in UTC.
+        last_at: The start of the last run.
+    """
+
+    target: str
+    test: str
+    labels: dict[str, str]
+    runs: int
+    incomplete: int
+    first_at: str
+    last_at: str
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold a change of the level of one figure.
+
+    Attributes:
+        number: Its number in the history, for `History.acknowledge`.
+        target: The target that was measured.
+        test: What was asked for.
+        labels: The labels of the runs.
+        direction: "upload" or "download", seen from the client.
+        metric: The field of `RunFigures` that moved, such as "steady_bps".
+        before: The mean level before, in the figure's unit; of positive figures the geometric mean.
+        after: The same of the runs since.
+        last_before_at: The start of the last run at the old level, ISO 8601 in UTC.
+        first_after_at: The start of the first run at the new level.
+        runs_after: How many runs are at the new level.
+        values: The figure of each run that was looked at, in order of time.
+        acknowledged: Whether it was acknowledged.
+        note: What was noted then; None: nothing.
+    """
+
+    number: int
+    target: str
+    test: str
+    labels: dict[str, str]
+    direction: FlowDirection
+    metric: str
+    before: float
+    after: float
+    last_before_at: str
+    first_after_at: str
+    runs_after: int
+    values: tuple[float, ...]
+    acknowledged: bool = False
+    note: str | None = None
+
+
+class History:
+    """Keep the figures of runs in a database, such as those of every night.
+
+    A file is an SQLite database, which is made where there is none; a URL of SQLAlchemy's leads to
+    another, such as PostgreSQL. Its methods block: within asyncio call them by `asyncio.to_thread`,
+    all in the same thread. Needs the extra `netmeasure[history]`.
+    """
+
+    def __init__(self, place: str) -> None:
+        """Open a history. Raises SpecError if a package is missing, HistoryError if the database
+        can't be used."""
+        self._store = Store(place)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._store.close()
+
+    def add(self, results: Iterable[Result], labels: Mapping[str, str] | None = None) -> int:
+        """Store the figures of runs; return how many were new. A run that is there already is not
+        stored again. Runs that broke off are stored without figures."""
+        return self._store.add(results, labels or {})
+
+    def series(self, labels: Mapping[str, str] | None = None) -> list[RunHistory]:
+        """Return what is stored, of the series with these labels, among others."""
+        found = []
+        for one in self._store.series(labels or {}):
+            runs = self._store.runs(one.id)
+            found.append(
+                RunHistory(
+                    target=one.target,
+                    test=one.test,
+                    labels=one.labels,
+                    runs=len(runs),
+                    incomplete=sum(not complete for _, complete in runs),
+                    first_at=runs[0][0],
+                    last_at=runs[-1][0],
+                )
+            )
+        return found
+
+    def check(
+        self, *, last: int = DEFAULT_LAST, labels: Mapping[str, str] | None = None
+    ) -> list[Change]:
+        """Return the changes of level within the last runs of each series, acknowledged ones too.
+
+        Args:
+            last: How many runs of each series to look at. Few find only large changes; over many,
+                more of them have changes to tell.
+            labels: Look only at series with these labels, among others.
+        """
+        if last < MIN_RUNS:
+            raise SpecError(f"the last {last} runs are too few: it takes {MIN_RUNS} at least")
+        return [
+            change
+            for series in self._store.series(labels or {})
+            for (way, metric), runs in self._store.values(series.id, last).items()
+            for change in self._changes(series, way, metric, runs)
+        ]
+
+    def _changes(
+        self, series: SeriesOfRuns, way: str, metric: str, runs: Sequence[StoredRun]
+    ) -> Iterator[Change]:
+        """Give the changes of one figure, and store those that are new."""
+        values = tuple(run.value for run in runs)
+        found = shifts(values, least_scatter(metric, positive=min(values) > 0))
+        if not found:
+            return
+        known = self._store.known(series.id, way, metric)
+        places = {run.run: place for place, run in enumerate(runs)}
+        ends = [*(shift.place for shift in found[1:]), len(values)]
+        for shift, end in zip(found, ends, strict=True):
+            if not matters(metric, shift.before, shift.after):
+                continue
+            before, first = runs[shift.place - 1], runs[shift.place]
+            same = _same(known, places, shift)
+            if same is None:
+                row = (series.id, way, metric, first.run, shift.before, shift.after)
+                number = self._store.tell(*row)
+                same = KnownChange(number, first.run, shift.before, shift.after, None, None)
+            yield Change(
+                number=same.id,
+                target=series.target,
+                test=series.test,
+                labels=series.labels,
+                direction="download" if way == "download" else "upload",
+                metric=metric,
+                before=shift.before,
+                after=shift.after,
+                last_before_at=before.started_at,
+                first_after_at=first.started_at,
+                runs_after=end - shift.place,
+                values=values,
+                acknowledged=same.acknowledged_at is not None,
+                note=same.note,
+            )
+
+    def acknowledge(
+        self, numbers: Sequence[int] | None = None, *, note: str | None = None
+    ) -> list[int]:
+        """Mark changes as known, so that no later check is about them; return their numbers.
+
+        Args:
+            numbers: `Change.number` of each; None: all that are open.
+            note: Why they are accepted.
+
+        Raises:
+            SpecError: A number is none of a change.
+        """
+        if numbers is not None:
+            unknown = sorted(set(numbers) - set(self._store.all_changes()))
+            if unknown:
+                raise SpecError(
+                    f"{unknown[0]} is not the number of a change", hint="`history check` shows them"
+                )
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._store.acknowledge(numbers, at, note)
+
+
+def _same(
+    known: Sequence[KnownChange], places: Mapping[int, int], shift: Shift
+) -> KnownChange | None:
+    """Return the change that was told before and is this one: as more runs come, the best place of
+    a change moves by a few of them. The nearest one is the same."""
+    up = shift.after > shift.before
+    near = [
+        (abs(places[one.run] - shift.place), one.id, one)
+        for one in known
+        if one.run in places and (one.after > one.before) == up
+    ]
+    return next((one for apart, _, one in sorted(near)[:1] if apart <= SAME_PLACE), None)

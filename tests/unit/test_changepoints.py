@@ -1,0 +1,86 @@
+"""Where the level of a series changed: what is found, where, and what is no change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from netmeasure.history.changepoints import MIN_RUNS, MIN_SEGMENT, shifts
+from support.nights import rates
+
+
+def places(values: list[float], least: float = 0.0) -> list[int]:
+    return [shift.place for shift in shifts(values, least)]
+
+
+def test_a_change_is_found_where_it_is() -> None:
+    (found,) = shifts(rates((20, 1e9), (20, 0.9e9)))
+    assert found.place == 20
+    assert found.before == pytest.approx(1e9, rel=0.01)
+    assert found.after == pytest.approx(0.9e9, rel=0.01)
+
+
+def test_a_rise_is_a_change_too() -> None:
+    assert places(rates((20, 1e9), (20, 1.1e9))) == [20]
+
+
+def test_every_change_is_found() -> None:
+    assert places(rates((15, 1e9), (15, 0.8e9), (15, 1e9))) == [15, 30]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_runs_that_only_scatter_have_no_change(seed: int) -> None:
+    assert places(rates((40, 1e9), scatter=0.03, seed=seed)) == []
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 20])
+def test_a_run_that_is_off_is_no_change(share: float) -> None:
+    values = rates((40, 1e9))
+    for night in (0, 13, 27, 39):
+        values[night] *= share
+    assert places(values) == []
+
+
+def test_a_large_change_is_told_as_soon_as_there_is_a_level() -> None:
+    values = rates((30, 1e9), (MIN_SEGMENT, 0.8e9))
+    assert places(values[: 30 + 1]) == []
+    assert places(values) == [30]
+
+
+def test_few_runs_tell_nothing() -> None:
+    values = rates((MIN_RUNS // 2, 1e9), (MIN_RUNS // 2, 0.5e9))
+    assert places(values[1:]) == []
+    assert places(values) == [MIN_RUNS // 2]
+    assert places([]) == []
+
+
+def test_figures_that_are_zero_are_compared_by_their_difference() -> None:
+    values = [0.0] * 20 + [0.02, 0.03, 0.01, 0.02, 0.03]
+    (found,) = shifts(values, 0.0001)
+    assert (found.place, found.before) == (20, 0.0)
+    assert found.after == pytest.approx(0.022)
+
+
+def test_what_never_changes_has_no_change() -> None:
+    assert places([1e9] * 40) == []
+    assert places([0.0] * 40) == []
+
+
+def test_the_least_scatter_keeps_last_digits_from_being_a_change() -> None:
+    values = [1e9] * 20 + [1.0001e9] * 20
+    assert places(values) == [20]
+    assert places(values, 0.005) == []
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-9, 1.0, 1e21, 1e300])
+def test_the_unit_does_not_matter(size: float) -> None:
+    values = [size * value for value in rates((20, 1.0), (20, 0.9))]
+    assert places(values) == [20]
+    assert places([0.0, *values]) in ([21], [1, 21])  # not by their ratios
+
+
+def test_a_drift_is_no_error() -> None:
+    values = np.linspace(1e9, 2e9, 40).tolist()
+    found = shifts(values)
+    assert found == sorted(found)
+    assert all(shift.after > shift.before for shift in found)

@@ -33,16 +33,30 @@ def check_file(path: str, *, writing: bool) -> None:
         raise SpecError(f"can't {'write' if writing else 'read'} {path}: {reason}") from None
 
 
+def check_file_kind(path: str) -> None:
+    """Raise SpecError, before a server listens, if its file can't be one that tests use. Whether
+    it can be read or written is found out by the test that does so."""
+    try:
+        _refuse_pipes(path)
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc)
+        raise SpecError(f"can't use {path}: {reason}") from None
+
+
+def _refuse_pipes(path: str) -> None:
+    with suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            raise OSError(errno.ESPIPE, "it is a FIFO or a socket, not a regular file")
+
+
 def _open_file(path: str, flags: int) -> int:
     """Open a file to send it or to write to it.
 
     Raises OSError, also for a FIFO or a socket: each stream reads the file at offsets of its own,
     and to open a FIFO would wait for its other end.
     """
-    with suppress(FileNotFoundError):
-        mode = os.stat(path).st_mode
-        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-            raise OSError(errno.ESPIPE, "it is a FIFO or a socket, not a regular file")
+    _refuse_pipes(path)
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
 
 

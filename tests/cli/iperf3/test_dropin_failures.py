@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -311,6 +312,18 @@ def test_a_name_where_a_server_can_not_listen() -> None:
     begins = "iperf3: error - unable to start listener for connections: "
     assert real.err.startswith(begins)
     assert ours.err == f"{begins}Name or service not known\niperf3: exiting\n"
+
+
+@pytest.mark.parametrize("end", [["-s", "-B", "127.0.0.1"], ["-c", "127.0.0.1"]], ids=str)
+def test_a_fifo_is_refused_before_anything_begins(end: list[str], tmp_path: Path) -> None:
+    """To open one waits for its other end, and streams read and write at offsets of their own."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with nobody() as port:
+        ours = run(OURS, *end, "-p", str(port), "-F", str(fifo))
+    assert (ours.code, ours.out) == (1, "")
+    assert ours.err.count("\n") == 1
+    assert f"{fifo}: it is a FIFO or a socket, not a regular file" in ours.err
 
 
 @pytest.mark.parametrize("end", [["-s"], ["-c", "127.0.0.1"]], ids=["server", "client"])

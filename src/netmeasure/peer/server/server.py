@@ -40,6 +40,7 @@ from netmeasure.protocol import (
     probe_answer_bytes,
 )
 from netmeasure.spec import ServerLimits
+from netmeasure.workloads.tcp import check_file_kind
 
 #: Connections that have not said yet what they are, and clients that have not said yet what they
 #: want. Of more, the oldest one of the network that has the most is closed.
@@ -131,6 +132,8 @@ class Server(Listening):
         """Listen for TCP and UDP on the same port. With port 0, the free port of TCP may be taken
         in UDP: then another one is tried."""
         options = self._options
+        if self._limits.file is not None:
+            check_file_kind(self._limits.file)
         for last in (*(False,) * (PORT_TRIES - 1), True):
             self._listeners = await listen(
                 options.host,

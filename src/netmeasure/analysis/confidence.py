@@ -20,6 +20,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+# not as np.fft, which numpy imports at its first use: two threads at once would recurse there
+from numpy.fft import irfft, rfft
+
 from netmeasure.analysis.series import Floats
 
 TERMS = 8
@@ -82,9 +85,9 @@ def correlation_time(rates: Floats) -> float:
     power = float((centred**2).sum())
     if n < 4 or power <= (1e-12 * float(np.abs(rates).max())) ** 2 * n:
         return 1.0
-    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
+    spectrum = np.abs(rfft(centred, 2 * n)) ** 2
     # each is a sum of n - k products, and the mean that was taken off has cost 1/n
-    rho = np.fft.irfft(spectrum, 2 * n)[: n // 2] / power
+    rho = irfft(spectrum, 2 * n)[: n // 2] / power
     pairs = rho[: len(rho) // 2 * 2].reshape(-1, 2).sum(axis=1)
     ends = np.flatnonzero(pairs <= 0)
     pairs = np.minimum.accumulate(pairs[: ends[0]] if len(ends) else pairs)

@@ -14,12 +14,15 @@ from functools import lru_cache
 import msgspec
 import numpy as np
 
+# not as np.polynomial, which numpy imports at its first use: two threads at once would recurse
+from numpy.polynomial.legendre import leggauss
+
 #: The default coverage of an interval.
 LEVEL = 0.95
 #: More runs are not practicable: the scatter is too large for the precision that is wanted.
 MAX_RUNS = 1000
 _MAX_EXPONENT = 700.0  # of e, within a float
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+_NODES, _WEIGHTS = leggauss(64)
 
 
 class Estimate(msgspec.Struct, frozen=True):

@@ -55,7 +55,10 @@ def build(kind: str, into: Path) -> None:
 
 def check_build(kind: str, built: Path, environment: dict[str, str]) -> None:
     """Raise SystemExit unless the interpreter loads the modules that have the sanitizer in them."""
-    code = "from netmeasure._fast import tcp, udp, worker as w; print(tcp.__file__, w.__file__)"
+    code = (
+        "from netmeasure._fast import tcp, udp, watch, worker;"
+        " print(*(one.__file__ for one in (tcp, udp, watch, worker)))"
+    )
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     mark = b"__tsan_" if kind == "thread" else b"__asan_"

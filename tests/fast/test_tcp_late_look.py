@@ -67,9 +67,10 @@ def test_an_end_between_two_looks_is_no_failure(tmp_path: Path) -> None:
     source.write_text(_LATE)
     command = [gcc, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
     subprocess.run(command, check=True, timeout=60)
+    preloaded = [*os.environ.get("LD_PRELOAD", "").split(), str(library)]  # a sanitizer comes first
     ran = subprocess.run(
         [sys.executable, "-c", _TRANSFER],
-        env={**os.environ, "LD_PRELOAD": str(library)},
+        env={**os.environ, "LD_PRELOAD": " ".join(preloaded)},
         capture_output=True,
         text=True,
         timeout=60,

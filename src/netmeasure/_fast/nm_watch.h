@@ -24,26 +24,36 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 
+#include "nm_clock.h"
+
 #define NM_WATCH_STRETCHES 32 /* the latest ones of a socket are kept */
 #define NM_WATCH_EVENTS 64
 #define NM_WATCH_TICK_MS 1 /* how often a socket is looked at whose bytes wait */
 #define NM_TCP_INFO 11
 #define NM_BYTES_RECEIVED 128 /* tcpi_bytes_received in struct tcp_info (linux/tcp.h) */
 
-static inline int64_t nm_watch_clock(clockid_t clock) {
+/* Returns how long ago the wall clock showed this; negative: it has been set back since. `now` becomes
+ * the moment of looking: a thread that loses its CPU between the two clocks looks again. */
+static inline int64_t nm_watch_age(const struct timespec *stamp, int64_t *now) {
     struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    int64_t before, tries = 0;
+    do {
+        before = nm_now();
+        clock_gettime(CLOCK_REALTIME, &t);
+        *now = nm_now();
+    } while (*now - before > 5000 && ++tries < 3);
+    return ((int64_t)t.tv_sec - stamp->tv_sec) * NM_SECOND_NS + t.tv_nsec - stamp->tv_nsec;
 }
 
 static inline void nm_stamp_arrivals(int fd, int on) {
-    setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on); /* without: moments of looking */
 }
 
 /* When the first unread bytes of a socket arrived (CLOCK_MONOTONIC, ns), and `now` where the kernel
  * does not say; 0: nothing is there; -1: nothing will come any more. */
 static inline int64_t nm_arrived(int fd, int64_t now) {
-    char byte, room[CMSG_SPACE(sizeof(struct timespec)) + 64];
+    char byte;
+    _Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(struct timespec)) + 64];
     struct iovec part = {&byte, 1};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room,
                              .msg_controllen = sizeof room};
@@ -52,10 +62,11 @@ static inline int64_t nm_arrived(int fd, int64_t now) {
     if (n < 0) return errno == EAGAIN || errno == EINTR ? 0 : -1;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_TIMESTAMPNS) {
-            struct timespec t;
-            memcpy(&t, CMSG_DATA(c), sizeof t);
-            int64_t age = nm_watch_clock(CLOCK_REALTIME) - ((int64_t)t.tv_sec * 1000000000 + t.tv_nsec);
-            int64_t at = nm_watch_clock(CLOCK_MONOTONIC) - age;
+            struct timespec stamp;
+            int64_t looked, age, at;
+            memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
+            age = nm_watch_age(&stamp, &looked);
+            at = looked - age;
             return age >= 0 && at < now ? at : now; /* the wall clock may have been set */
         }
     }
@@ -66,7 +77,7 @@ static inline int64_t nm_arrived(int fd, int64_t now) {
 static inline int64_t nm_await_bytes(int fd, int wait_ms) {
     struct pollfd one = {.fd = fd, .events = POLLIN};
     if (poll(&one, 1, wait_ms) <= 0) return 0;
-    return nm_arrived(fd, nm_watch_clock(CLOCK_MONOTONIC));
+    return nm_arrived(fd, nm_now());
 }
 
 typedef struct nm_watched {
@@ -126,10 +137,10 @@ static inline uint64_t nm_watch_taken(int fd, int *unread) {
 
 /* Under the mutex: ends the open stretch of a socket if the program has read since, and opens one if
  * bytes wait. `news`: bytes have just come. */
-static inline void nm_watch_look(nm_watched *one, int64_t now, int news) {
+static inline void nm_watch_look(nm_watched *one, int news) {
     int unread = 0;
     uint64_t taken = nm_watch_taken(one->fd, &unread);
-    int64_t at;
+    int64_t at, now = nm_now(); /* after the look: what it saw had happened by then */
     if (one->waiting && (unread == 0 || taken > one->taken)) {
         one->taken_ns[(one->count - 1) % NM_WATCH_STRETCHES] = now;
         one->waiting = 0;
@@ -139,7 +150,10 @@ static inline void nm_watch_look(nm_watched *one, int64_t now, int news) {
     if (one->waiting) return;
     at = unread > 0 ? nm_arrived(one->fd, now) : 0;
     if (at > 0 || news) { /* without `at` the program was faster than this thread */
-        uint32_t slot = one->count++ % NM_WATCH_STRETCHES;
+        uint32_t slot = one->count % NM_WATCH_STRETCHES;
+        int64_t before = one->count ? one->arrived_ns[(one->count - 1) % NM_WATCH_STRETCHES] : 0;
+        if (at > 0 && at < before) at = before; /* the rest of one segment, or a clock that was set */
+        one->count++;
         one->arrived_ns[slot] = at > 0 ? at : now;
         one->taken_ns[slot] = at > 0 ? 0 : now;
         one->waiting = at > 0;
@@ -181,18 +195,17 @@ static inline void nm_watch_now(nm_watched *one) {
     if (one->fd < 0) return;
     taken = nm_watch_taken(one->fd, &unread);
     if (one->waiting || taken > one->taken)
-        nm_watch_look(one, nm_watch_clock(CLOCK_MONOTONIC), taken > one->taken && !one->waiting);
+        nm_watch_look(one, taken > one->taken && !one->waiting);
 }
 
 static inline void nm_watch_all(nm_watcher *w, const struct epoll_event *events, int n) {
-    int64_t now = nm_watch_clock(CLOCK_MONOTONIC);
     nm_watched *one, **link;
     for (one = w->waiting; one != NULL; one = one->next)
-        if (one->fd >= 0) nm_watch_look(one, now, 0);
+        if (one->fd >= 0) nm_watch_look(one, 0);
     for (int i = 0; i < n; i++) {
         one = events[i].data.ptr;
         if (one == NULL || one->fd < 0) continue;
-        nm_watch_look(one, now, 1);
+        nm_watch_look(one, 1);
         if (one->waiting && !one->listed) {
             one->listed = 1;
             one->next = w->waiting;

@@ -20,18 +20,21 @@ from support.udp_rig import (
     IP_MTU_DISCOVER,
     IP_PMTUDISC_DO,
     SO_NO_CHECK,
+    longest_train,
     pair,
     send,
     threads,
 )
 
 
-def test_a_socket_that_cannot_segment_goes_on_without() -> None:
-    """Without transmit checksums the kernel refuses UDP_SEGMENT with EINVAL (older ones: EIO)."""
+@pytest.mark.parametrize("segments", [64, 128])
+def test_a_socket_that_cannot_segment_goes_on_without(segments: int) -> None:
+    """Without transmit checksums the kernel refuses UDP_SEGMENT with EINVAL (older ones: EIO), of
+    128 at first, as one that takes 64 does, then of any."""
     with pair() as (near, far):
         near.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
-        group = Group(budget=100 * 1000)
-        sender = UdpSender(group, near.fileno(), datagram_bytes=1000, segments=64)
+        group = Group(budget=100 * 500)
+        sender = UdpSender(group, near.fileno(), datagram_bytes=500, segments=segments)
         assert sender.segmentation
         send(sender, group)
         numbers = [struct.unpack_from(">III", far.recv(65536))[2] for _ in range(100)]
@@ -41,6 +44,19 @@ def test_a_socket_that_cannot_segment_goes_on_without() -> None:
     assert sender.reason == "budget"
     assert sender.errno == 0
     assert numbers == list(range(1, 101))
+
+
+def test_a_train_is_as_long_as_the_kernel_takes_it() -> None:
+    """Each of the datagrams arrives, whichever length that is."""
+    with pair() as (near, far):
+        group = Group(budget=300 * 16)
+        sender = UdpSender(group, near.fileno(), datagram_bytes=16, segments=1000)
+        assert sender.segments == 128
+        send(sender, group)
+        numbers = [struct.unpack_from(">III", far.recv(65536))[2] for _ in range(300)]
+    assert (sender.segments, sender.fallback_errno, sender.errno) == (longest_train(), 0, 0)
+    assert (sender.packets, sender.refused, sender.icmp_errors) == (300, 0, 0)
+    assert numbers == list(range(1, 301))
 
 
 @pytest.mark.network

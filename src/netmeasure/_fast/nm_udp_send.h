@@ -26,7 +26,8 @@
 #endif
 
 #define NM_UDP_MESSAGES 64       /* per sendmmsg() */
-#define NM_UDP_TRAIN 64          /* segments that every kernel with UDP_SEGMENT takes */
+#define NM_UDP_TRAIN 128         /* the most segments that a kernel takes (UDP_MAX_SEGMENTS)... */
+#define NM_UDP_OLD_TRAIN 64      /* ...and older ones, which refuse more with EINVAL */
 #define NM_UDP_SEND_BYTES 262144 /* of one batch: it stays in the cache, and a stop is noticed soon */
 
 typedef struct {
@@ -116,6 +117,14 @@ static inline int nm_udp_segment_errno(int fd) {
     int value = 0;
     socklen_t length = sizeof value;
     return getsockopt(fd, SOL_UDP, UDP_SEGMENT, &value, &length) == 0 ? 0 : errno;
+}
+
+/* Makes trains shorter after the kernel has refused one with `code`: at first as short as every
+ * kernel with UDP_SEGMENT takes them, then there are none any more. */
+static inline void nm_udp_shorten(nm_udp_sender *u, int32_t code) {
+    uint32_t shorter = u->segments > NM_UDP_OLD_TRAIN && code == EINVAL ? NM_UDP_OLD_TRAIN : 1;
+    if (shorter == 1) NM_STORE(&u->fallback_errno, code);
+    NM_STORE(&u->segments, shorter);
 }
 
 /* Lays up to `count` datagrams out in messages of up to u->segments and stamps them. Returns how many

@@ -29,5 +29,6 @@ cdef extern from "nm_udp_send.h" nogil:
     void nm_udp_sender_free(nm_udp_sender *u)
     void nm_udp_fill(nm_udp_sender *u, const char *pattern, size_t length)
     int nm_udp_segment_errno(int fd)
+    void nm_udp_shorten(nm_udp_sender *u, int32_t code)
     int64_t nm_udp_send(nm_udp_sender *u, int fd, uint64_t count, int64_t now, int flags)
     void nm_udp_sent(nm_udp_sender *u, uint64_t n, int64_t before, int64_t now)

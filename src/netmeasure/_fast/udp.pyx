@@ -8,8 +8,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from netmeasure._fast.nm_atomic cimport (
-    nm_add_u64, nm_load_i32, nm_load_i64, nm_load_u32, nm_load_u64, nm_store_i32, nm_store_i64,
-    nm_store_u32,
+    nm_add_u64, nm_load_i32, nm_load_i64, nm_load_u32, nm_load_u64, nm_store_i64,
 )
 from netmeasure._fast.nm_clock cimport (
     nm_add_ns, nm_now, nm_sleep, nm_sleep_until, nm_timer_slack,
@@ -37,6 +36,7 @@ from netmeasure._fast.nm_udp_receive cimport (
 from netmeasure._fast.nm_udp_send cimport (
     NM_UDP_LARGEST, NM_UDP_MESSAGES, NM_UDP_TRAIN, nm_udp_fill, nm_udp_segment_errno, nm_udp_send,
     nm_udp_send_options, nm_udp_sender, nm_udp_sender_free, nm_udp_sender_init, nm_udp_sent,
+    nm_udp_shorten,
 )
 from netmeasure._fast.syscalls cimport (
     EAGAIN, ECONNREFUSED, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EOPNOTSUPP, MSG_DONTWAIT,
@@ -574,8 +574,7 @@ cdef void handle_refusal(Sending *s, uint64_t count, int code, int64_t took) noe
         nm_add_u64(&s.udp.icmp_errors, 1)
     elif (s.udp.segments > 1 and count > 1
           and (code == EIO or code == EINVAL or code == EOPNOTSUPP or code == EMSGSIZE)):
-        nm_store_i32(&s.udp.fallback_errno, code)
-        nm_store_u32(&s.udp.segments, 1)
+        nm_udp_shorten(s.udp, code)
     elif code == EMSGSIZE and not s.too_long:
         s.too_long = True  # the first may be an ICMP message about the path; the second is not
         nm_add_u64(&s.udp.icmp_errors, 1)

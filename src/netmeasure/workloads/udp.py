@@ -24,8 +24,8 @@ from netmeasure.workloads.base import DataStream, Plan, Workload
 
 #: The default buffer size. The kernel gives at most net.core.rmem_max and wmem_max.
 BUFFER_BYTES = 4 * 1024 * 1024
-#: More than any kernel takes in one piece; the native loop knows the limits.
-_MANY_SEGMENTS = 64
+#: As many as any kernel takes in one piece; the native loop knows the limits.
+_MANY_SEGMENTS = 128
 
 
 class UdpPlan(Plan, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """Compute figures from recorded series: pure functions, arrays in and numbers out.
 
 Some modules need numpy, which takes longer to load than a server takes to open its port. Code that
-runs during a test uses them as attributes of this package, which imports them at their first use;
-`load` imports them before a test, so that no import delays one.
+runs during a test uses them as attributes of this package, which imports them at their first use.
+So that no first use delays a test, they are loaded before by `load`, or in a thread by MODULES.
 """
 
 from importlib import import_module
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from netmeasure.analysis import bottleneck, course, sequential, series, steady
 
 _ON_NUMPY = ("bottleneck", "course", "sequential", "series", "steady")
-__all__ = ["bottleneck", "course", "load", "sequential", "series", "steady"]
+#: What `load` imports, in full.
+MODULES = tuple(f"netmeasure.analysis.{name}" for name in _ON_NUMPY)
+__all__ = ["MODULES", "bottleneck", "course", "load", "sequential", "series", "steady"]
 
 
 def load() -> None:
     """Import the modules that need numpy, now. Any thread may call it."""
-    for name in _ON_NUMPY:
-        import_module(f"netmeasure.analysis.{name}")
+    for name in MODULES:
+        import_module(name)
 
 
 def __getattr__(name: str) -> ModuleType:

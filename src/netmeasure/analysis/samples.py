@@ -12,17 +12,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
-import numpy as np
-
-# not as np.polynomial, which numpy imports at its first use: two threads at once would recurse
-from numpy.polynomial.legendre import leggauss
 
 #: The default coverage of an interval.
 LEVEL = 0.95
 #: More runs are not practicable: the scatter is too large for the precision that is wanted.
 MAX_RUNS = 1000
 _MAX_EXPONENT = 700.0  # of e, within a float
-_NODES, _WEIGHTS = leggauss(64)
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -113,11 +108,15 @@ def t_quantile(level: float, freedom: float) -> float:
     With t = sqrt(freedom) tan(angle) the distribution is an integral of cos(angle)^(freedom - 1)
     (Abramowitz and Stegun 26.7), smooth enough for Gauss's rule; the angle is found by halving.
     """
+    import numpy as np  # only here: the command line needs this module before any byte
+    from numpy.polynomial.legendre import leggauss
+
+    nodes, weights = leggauss(64)
     norm = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
 
     def within(angle: float) -> float:
-        values = np.cos(angle * (_NODES + 1) / 2) ** (freedom - 1)
-        return float(2 * norm * angle / 2 * (_WEIGHTS @ values))
+        values = np.cos(angle * (nodes + 1) / 2) ** (freedom - 1)
+        return float(2 * norm * angle / 2 * (weights @ values))
 
     low, high = 0.0, min(math.pi / 2, 40 / math.sqrt(freedom))  # beyond: less than 1e-16
     for _ in range(60):
@@ -141,7 +140,8 @@ def _half(a: Sequence[float], b: Sequence[float], level: float) -> float | None:
 
 
 def _variance(values: Sequence[float]) -> float:
-    return float(np.var(values, ddof=1))
+    middle = math.fsum(values) / len(values)
+    return math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1)
 
 
 def _logs(values: Sequence[float]) -> list[float]:

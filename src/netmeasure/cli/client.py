@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from netmeasure import analysis
 from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.cli.output import JsonTarget, check_writable, deliver, json_target
@@ -17,7 +16,6 @@ from netmeasure.client import make_run
 from netmeasure.errors import SpecError
 from netmeasure.measurement.run import Run
 from netmeasure.observe import Observer
-from netmeasure.peer.server.server import serve
 from netmeasure.repetition import check_times
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
@@ -45,6 +43,8 @@ class _Queue(Observer):
 
 async def loopback(options: Options) -> int:
     """Measure against a server of this process's own; return the exit code."""
+    from netmeasure.peer.server.server import serve  # other clients need no server
+
     spec = test_spec(options)
     address = "::1" if options.family == "ipv6" else "127.0.0.1"
     limits = ServerLimits(multipath=options.mptcp)
@@ -71,7 +71,6 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
         )
     check_writable(target.path)
     objectives.check_options(options)
-    analysis.load()  # before the test: loading would delay the event loop that measures
     if options.repeat is not None:
         return await _repeat(begin, options, target)
     run = begin()

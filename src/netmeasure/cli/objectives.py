@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.output import check_writable, write_file
 from netmeasure.errors import SpecError
-from netmeasure.objectives.judge import judge
-from netmeasure.objectives.junit import to_junit
 from netmeasure.objectives.objective import parse_objectives
 from netmeasure.result import Result
 
@@ -32,8 +30,12 @@ def conclude(results: Sequence[Result], options: argparse.Namespace, target: str
     """
     if options.slo is None or not results:
         return Exit.OK
+    from netmeasure.objectives.judge import judge  # no test waits for numpy before its first byte
+
     judgements = judge(parse_objectives(options.slo), results)
     if options.junit is not None:
+        from netmeasure.objectives.junit import to_junit
+
         write_file(to_junit(judgements, target), options.junit)
     taken = getattr(options, "json_lines", False) or options.json in ("-", "summary")
     stream = sys.stderr if taken else sys.stdout

@@ -7,6 +7,7 @@ Layout: struct tcp_info of Linux's include/uapi/linux/tcp.h (fields are only eve
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 from collections.abc import Sequence
@@ -49,6 +50,19 @@ def field(raw: bytes, name: str) -> int | None:
         return None
     value: int = struct.unpack_from("=" + code, raw, offset)[0]
     return value
+
+
+@functools.lru_cache(maxsize=8)  # kernels differ in the length, and one host has one kernel
+def _layout(length: int) -> tuple[struct.Struct, list[str]]:
+    """Return the fields of a record of so many bytes, and the structure that decodes them."""
+    formats, end = ["="], 0
+    names: list[str] = []
+    for name, (offset, code) in sorted(_FIELDS.items(), key=lambda field: field[1]):
+        if offset + struct.calcsize("=" + code) <= length:
+            formats.append(f"{offset - end}x{code}")
+            names.append(name)
+            end = offset + struct.calcsize("=" + code)
+    return struct.Struct("".join(formats)), names
 
 
 def read(sock: socket.socket) -> bytes:
@@ -103,12 +117,15 @@ def decode(samples: Sequence[tuple[int, bytes]], origin_ns: int) -> TcpInfo | No
     samples = [(at, raw) for at, raw in samples if raw]
     if not samples:
         return None
-    records = [raw for _, raw in samples]
+    layout, names = _layout(min(len(raw) for _, raw in samples))
+    rows = [layout.unpack_from(raw) for _, raw in samples]
+    columns = {name: tuple(row[i] for row in rows) for i, name in enumerate(names)}
 
     def column(name: str, factor: int = 1) -> tuple[int, ...] | None:
-        values = [field(raw, name) for raw in records]
-        known = [value for value in values if value is not None and value != _NONE.get(name)]
-        return tuple(value * factor for value in known) if len(known) == len(records) else None
+        values = columns.get(name)
+        if values is None or _NONE.get(name) in values:
+            return None
+        return tuple(value * factor for value in values) if factor != 1 else values
 
     mss, cwnd = column("snd_mss"), column("snd_cwnd")
     return TcpInfo(

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from netmeasure import analysis
 from netmeasure.clock import nanoseconds, now_ns, seconds
+from netmeasure.engine import loading
+from netmeasure.engine.threads import in_thread
 from netmeasure.measurement.flows import steady_so_far
 from netmeasure.measurement.roles import client_role
 from netmeasure.result import AutoStop, Ending, FlowDirection, Look, Role, Steady, StreamReport
@@ -32,6 +34,20 @@ class Analysable(Protocol):
     def so_far(self) -> tuple[StreamReport, ...]: ...
 
 
+async def load_analysis(workload: Analysable) -> None:
+    """Load what a result needs when the first byte has gone or come. Call it where native threads
+    move the data: set-up is over then, and nothing waits for this process's interpreter."""
+    await _first_byte(workload)
+    loading.begin(*analysis.MODULES)
+
+
+async def _first_byte(workload: Analysable) -> int:
+    """Wait for the first byte, and return when it came."""
+    while (first_ns := workload.first_ns) is None:  # noqa: ASYNC110  (a native thread sets it)
+        await asyncio.sleep(POLL_S)
+    return first_ns
+
+
 class AutoStopper:
     """Analyse one run while it goes on, and end it when its confidence interval is narrow.
 
@@ -53,6 +69,7 @@ class AutoStopper:
         target, limit_s = self._spec.timing.until, self._spec.limit_s
         try:
             if target is not None and limit_s is not None:
+                await in_thread(analysis.load)  # not by its first use, on the event loop
                 for time_s in analysis.sequential.look_times_s(limit_s):
                     await self._reach(time_s)
                     if self._look(nanoseconds(time_s), target):
@@ -93,9 +110,7 @@ class AutoStopper:
         """Wait until so much time has been measured, and its bytes are in the series."""
         span_ns = nanoseconds(self._spec.timing.omit_s + time_s)
         settle_ns = 2 * self._workload.bucket_ns + SETTLE_NS
-        while self._workload.first_ns is None:  # noqa: ASYNC110  (a native thread sets it)
-            await asyncio.sleep(POLL_S)
-        left_ns = self._workload.first_ns + span_ns + settle_ns - now_ns()
+        left_ns = await _first_byte(self._workload) + span_ns + settle_ns - now_ns()
         await asyncio.sleep(max(0.0, seconds(left_ns)))
 
     def _look(self, at_ns: int, target: float) -> bool:

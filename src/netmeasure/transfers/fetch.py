@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from netmeasure import analysis
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine import loading
 from netmeasure.engine.phases import PhaseLog
@@ -65,8 +66,10 @@ class Fetch:
 
     @staticmethod
     def load(spec: FetchSpec) -> None:
-        """Start to load the library that a specification needs."""
-        loading.begin(_module(spec))
+        """Start to load the library that a specification needs; also what looks at the run need,
+        since this process's own interpreter may move the data meanwhile."""
+        looks = () if spec.timing.until is None else analysis.MODULES
+        loading.begin(_module(spec), *looks)
 
     @property
     def transferring(self) -> bool:

@@ -10,7 +10,7 @@ from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine.tasks import beside, first_of
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, StreamError
 from netmeasure.measurement import roles
-from netmeasure.measurement.autostop import AutoStopper
+from netmeasure.measurement.autostop import AutoStopper, load_analysis
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.peer.client.control import ClientControl
 from netmeasure.peer.client.path_watch import PathWatch
@@ -56,7 +56,7 @@ class ClientData:
 
     async def run(self) -> None:
         """Run until everything that ends the phase has happened and the last byte has come."""
-        async with beside(self._ticker.run()):
+        async with beside(self._ticker.run()), beside(load_analysis(self._workload)):
             await first_of(
                 self._control_failure(),
                 self._stream_failure(),

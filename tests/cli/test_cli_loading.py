@@ -1,0 +1,56 @@
+"""What the program has loaded when the first byte goes or comes, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from support.program import server
+
+#: They take longer to load than all the rest of set-up, and are needed for a result only.
+HEAVY = (
+    "numpy",
+    "rich",
+    "aiohttp",
+    "aioftp",
+    "netmeasure.report.text",
+    "netmeasure.peer.server.server",
+)
+_CODE = """
+import sys
+from netmeasure.workloads.base import Workload
+
+heavy = {heavy!r}
+start = Workload.start
+def look_first(workload):
+    print(*(name for name in heavy if name in sys.modules), file=sys.stderr)
+    start(workload)
+Workload.start = look_first
+
+from netmeasure.cli import main
+try:
+    main({words!r})
+finally:
+    print(*(name for name in heavy if name in sys.modules), file=sys.stderr)
+"""
+
+
+def loaded(*words: str) -> tuple[set[str], set[str]]:
+    """Run the program. Return what it had loaded before its first byte, and at the end."""
+    code = _CODE.format(heavy=HEAVY, words=list(words))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    before, after = ran.stderr.splitlines()
+    return set(before.split()), set(after.split())
+
+
+def test_what_a_result_needs_is_loaded_after_the_first_byte() -> None:
+    with server() as (_, address):
+        before, after = loaded("client", address, "-t", "0.1")
+        assert before == set()
+        assert after == {"numpy", "rich", "netmeasure.report.text"}
+
+
+def test_a_report_is_not_loaded_where_none_is_shown() -> None:
+    with server() as (_, address):
+        before, after = loaded("client", address, "-t", "0.1", "-d", "download", "--json")
+        assert (before, after) == (set(), {"numpy"})

@@ -1,10 +1,17 @@
-"""Hosts with few descriptors: each end says what it lacks, and the server goes on."""
+"""Hosts with few descriptors, threads, little memory or no /proc: each end says what it lacks, and
+the server goes on."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import resource
 import shlex
+import shutil
 import subprocess
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -45,3 +52,152 @@ def test_a_server_without_descriptors(kind: tuple[str, ...]) -> None:
         process.terminate()
         _, errors = process.communicate(timeout=10)
         assert "the test needs 68 file descriptors, and " in one_line(errors)
+
+
+def test_a_server_says_once_what_its_host_grants() -> None:
+    """Its number of tests follows, unless the user has chosen one."""
+    for words, said in (
+        ((), "at most 15 tests at a time, for this host has 92 file descriptors (ulimit -n)"),
+        (
+            ("--max-tests", "50"),
+            "this host has 92 file descriptors (ulimit -n), which is enough for about 15 tests at"
+            " a time, not for 50",
+        ),
+        (("--max-tests", "15"), None),
+    ):
+        with few("ulimit -n 92", "server", "-B", "127.0.0.1", "-p", "0", *words) as process:
+            assert process.stdout is not None
+            address = process.stdout.readline().split()[-1]
+            assert netmeasure("client", address, "-n", "100K").returncode == Exit.OK
+            process.terminate()
+            _, errors = process.communicate(timeout=10)
+        assert errors.endswith(f"{said}\n") if said else errors == ""
+
+
+@contextlib.contextmanager
+def few(limit: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """The program in a shell that has a limit first."""
+    process = subprocess.Popen(
+        ["sh", "-c", f"{limit}; exec {shlex.join([*PROGRAM, *words])}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+#: Another user, for whom RLIMIT_NPROC holds, who may read all files all the same. All threads of a
+#: user count, so each process of the tests has a user of its own.
+OTHER_USER = (
+    "setpriv",
+    f"--reuid={2_000_000 + os.getpid()}",
+    "--clear-groups",
+    "--inh-caps=+dac_override,+dac_read_search",
+    "--ambient-caps=+dac_override,+dac_read_search",
+)
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv") or not shutil.which("unshare"),
+    reason="it needs root, setpriv and unshare",
+)
+
+
+@contextlib.contextmanager
+def with_few_threads(*words: str) -> Iterator[subprocess.Popen[str]]:
+    command = [*OTHER_USER, "prlimit", "--nproc=6:6", *PROGRAM, *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@needs_root
+def test_a_client_without_threads() -> None:
+    with server() as (process, address):
+        with with_few_threads("client", address, "-t", "0.2", "-P", "16") as ran:
+            _, errors = ran.communicate(timeout=30)
+            assert ran.returncode == Exit.HOST_LIMIT
+            assert "this host has no threads left" in one_line(errors)
+        with with_few_threads("client", address, "-t", "0.2") as ran:
+            assert ran.wait(30) == Exit.OK
+        process.terminate()
+        assert process.communicate(timeout=10)[1] == ""
+
+
+@needs_root
+@pytest.mark.parametrize("kind", [(), ("-u",)], ids=["tcp", "udp"])
+def test_a_server_without_threads(kind: tuple[str, ...]) -> None:
+    """It says why, to the client as well, and serves the next one."""
+    with with_few_threads("server", "-B", "127.0.0.1", "-p", "0") as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        ran = netmeasure("client", address, "-t", "0.2", "-P", "16", *kind)
+        assert ran.returncode == Exit.NOT_A_SERVER
+        assert "the server's host lacks what another data connection takes" in one_line(ran.stderr)
+        assert "this host has no threads left" in process.stdout.readline()
+        assert netmeasure("client", address, "-t", "0.2", *kind).returncode == Exit.OK
+
+
+def test_a_client_without_memory() -> None:
+    """Each thread takes address space."""
+    with server() as (_, address):
+        words = ("client", address, "-t", "0.2")
+        with few("ulimit -v 400000", *words, "-P", "128") as ran:
+            _, errors = ran.communicate(timeout=30)
+            assert ran.returncode == Exit.HOST_LIMIT
+            assert "`ulimit -v`" in one_line(errors)
+        with few("ulimit -v 400000", *words) as ran:
+            assert ran.wait(30) == Exit.OK
+
+
+def test_a_server_without_memory() -> None:
+    with server() as (process, address):
+        assert netmeasure("client", address, "-t", "0.2").returncode == Exit.OK  # all is loaded
+        with open(f"/proc/{process.pid}/statm") as file:
+            pages = int(file.read().split()[0])
+        room = pages * resource.getpagesize() + 60 * 2**20
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (room, room))
+        ran = netmeasure("client", address, "-t", "0.2", "-P", "128")
+        assert ran.returncode == Exit.NOT_A_SERVER
+        assert "the server's host lacks what another data connection takes" in one_line(ran.stderr)
+        assert netmeasure("client", address, "-t", "0.2").returncode == Exit.OK
+
+
+@needs_root
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_a_host_without_proc(end: str) -> None:
+    """What only /proc tells is unknown."""
+    hidden = "mount -t tmpfs none /proc && exec"
+
+    def unshared(*words: str) -> list[str]:
+        return ["unshare", "-m", "sh", "-c", f"{hidden} {shlex.join([*PROGRAM, *words])}"]
+
+    def document(*command: str) -> dict[str, Any]:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    if end == "client":
+        with server() as (_, address):
+            result = document(*unshared("client", address, "-t", "0.2", "--json"))
+    else:
+        serving = subprocess.Popen(
+            unshared("server", "-B", "127.0.0.1", "-p", "0"), stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert serving.stdout is not None
+            address = serving.stdout.readline().split()[-1]
+            result = document(*PROGRAM, "client", address, "-t", "0.2", "--json")
+        finally:
+            serving.kill()
+            serving.communicate()
+    other = {"client": "server", "server": "client"}[end]
+    assert result["complete"]
+    assert result[end].get("resources") is None
+    assert result[other]["resources"]

@@ -301,10 +301,9 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-tests",
         type=count,
-        default=defaults.max_tests,
         metavar="N",
         help="most tests at the same time; further netmeasure clients wait, others are refused as"
-        " busy (default %(default)s)",
+        f" busy (default {defaults.max_tests}, or as many as this host's limits allow)",
     )
     parser.add_argument(
         "--max-tests-per-address",

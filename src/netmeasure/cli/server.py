@@ -15,8 +15,10 @@ from netmeasure.cli.exits import Exit
 from netmeasure.cli.log import EventLog
 from netmeasure.cli.metrics import served_metrics
 from netmeasure.cli.network import gatekeeper, server_secret, server_tls
+from netmeasure.cli.room import fitted
 from netmeasure.cli.specs import Options, server_limits
 from netmeasure.engine.tasks import first_of
+from netmeasure.engine.threads import in_thread
 from netmeasure.errors import SpecError
 from netmeasure.peer.server.server import serve
 from netmeasure.result import Result
@@ -47,13 +49,15 @@ async def server(options: Options) -> int:
             pass
 
     log = EventLog(as_json=options.json)
+    chosen = options.max_tests is not None
+    limits, too_small = fitted(server_limits(options), chosen=chosen)
     ready = asyncio.Event()
     origins = _origins(options, ready.is_set)
     tests = serve(
         options.bind,
         options.port,
         family=options.family,
-        limits=server_limits(options),
+        limits=limits,
         on_result=report,
         on_refusal=log.refused,
         gatekeeper=gatekeeper(options),
@@ -83,9 +87,11 @@ async def server(options: Options) -> int:
             for name, origin in origins:
                 print(f"serving {name} on {', '.join(origin.addresses)}")
             sys.stdout.flush()
+        if too_small is not None:
+            log.refused(too_small)
         ready.set()
         over = first_of(ended.wait(), tests.over())
-        await asyncio.gather(over, asyncio.to_thread(_load_the_rest))
+        await asyncio.gather(over, in_thread(_load_the_rest))
         ready.clear()
     return Exit.OK
 

@@ -268,8 +268,9 @@ def _byte_range(text: str | None) -> tuple[int | None, int | None]:
 
 def server_limits(options: Options) -> ServerLimits:
     _check_times(options, "max_time")
+    most = {} if options.max_tests is None else {"max_tests": options.max_tests}
     return ServerLimits(
-        max_tests=options.max_tests,
+        **most,
         max_tests_per_address=options.max_tests_per_address,
         max_streams=options.max_streams,
         max_bytes=options.max_bytes,

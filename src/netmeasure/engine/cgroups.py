@@ -1,7 +1,7 @@
-"""Read the memory and CPU limits of this process's control group, such as a container's.
+"""Read the memory, process and CPU limits of this process's control group, such as a container's.
 
-Linux, cgroups(7): version 2, or the memory and cpu controllers of version 1. What is not there (no
-container, a hidden hierarchy) is None.
+Linux, cgroups(7): version 2, or the memory, pids and cpu controllers of version 1. What is not
+there (no container, a hidden hierarchy) is None.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ class Usage(NamedTuple):
     memory_limit_bytes: int | None = None
     #: how long the group was kept from running by its CPU quota, since it was made
     throttled_ns: int | None = None
+    #: processes and threads
+    tasks: int | None = None
+    tasks_limit: int | None = None
 
 
 class Cgroup:
@@ -29,6 +32,7 @@ class Cgroup:
         self._memory: Path | None = None
         self._limit: Path | None = None
         self._cpu: Path | None = None
+        self._tasks: Path | None = None
         self._throttled = ("throttled_usec", 1000)
         try:
             lines = [line.split(":", 2) for line in listing.read_text().splitlines()]
@@ -42,6 +46,8 @@ class Cgroup:
                 here = _first(root / "memory", path)
                 self._memory = here / "memory.usage_in_bytes"
                 self._limit = here / "memory.limit_in_bytes"
+            elif "pids" in names:
+                self._tasks = _first(root / "pids", path)
             elif "cpu" in names:
                 self._cpu = _first(root / "cpu", path) / "cpu.stat"
                 self._throttled = ("throttled_time", 1)
@@ -49,6 +55,8 @@ class Cgroup:
     def _version_2(self, here: Path) -> None:
         if (here / "memory.current").exists():
             self._memory, self._limit = here / "memory.current", here / "memory.max"
+        if (here / "pids.current").exists():
+            self._tasks = here
         if (here / "cpu.stat").exists():
             self._cpu = here / "cpu.stat"
 
@@ -58,6 +66,8 @@ class Cgroup:
             memory_bytes=_number(self._memory),
             memory_limit_bytes=None if limit is None or limit >= _NO_LIMIT else limit,
             throttled_ns=self._read_throttled(),
+            tasks=_number(self._tasks and self._tasks / "pids.current"),
+            tasks_limit=_number(self._tasks and self._tasks / "pids.max"),
         )
 
     def _read_throttled(self) -> int | None:

@@ -89,7 +89,7 @@ class TrafficThread:
             raise HostLimitError(
                 f"this host has no threads left: {exc}",
                 phase="connect",
-                hint="use fewer streams, or raise `ulimit -u` and the control group's pids.max",
+                hint="use fewer streams, or raise `ulimit -u`, `ulimit -v` or the cgroup's limits",
                 reason=str(exc),
                 number=ErrorCode.STREAM_ACCEPT,
             ) from None

@@ -80,6 +80,7 @@ class Client:
     def run(self, spec: Spec | None = None, *, observer: Observer | None = None) -> Run:
         """Return a run for `async with`, which starts it."""
         run = make_run(self.target, spec, port=self.port, observer=observer)
+        self._runs = [before for before in self._runs if not before.is_over]
         self._runs.append(run)
         return run
 

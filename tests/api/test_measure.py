@@ -206,3 +206,17 @@ def test_a_moment_has_no_rate(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) -> No
     assert flow.no_steady == "too_short"
     assert flow.averages.from_first_attempt_bps is None
     assert flow.averages.from_first_byte_bps is None
+
+
+def test_a_client_forgets_what_is_over(run_once: RunLoop) -> None:
+    """One that runs tests for a month keeps none of them."""
+
+    async def main() -> None:
+        async with nm.serve("127.0.0.1", 0) as server, nm.connect(server.address) as client:
+            spec = nm.TcpSpec(timing=nm.Timing(total_bytes=1000))
+            for _ in range(5):
+                async with client.run(spec):
+                    pass
+            assert len(client._runs) == 1
+
+    run_once(main())

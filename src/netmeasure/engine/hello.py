@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netmeasure.clock import SECOND_NS, now_ns, unix_ns
 from netmeasure.engine.sockets import Address
@@ -235,13 +235,17 @@ def _bound(family: int, sockaddr: tuple[object, ...], device: bytes) -> socket.s
     return sock
 
 
-def _stream_socket(listener: socket.socket, host: str, peer: tuple[str, int]) -> socket.socket:
+def _stream_socket(listener: socket.socket, host: str, peer: tuple[Any, ...]) -> socket.socket:
     """Return a socket on the listener's port that is connected to one client.
 
     Datagrams of other clients that came between bind() and connect() are discarded. Those clients
     repeat their hello.
     """
-    sock = _bound(listener.family, (host, *listener.getsockname()[1:]), _device(listener))
+    mine = (host, *listener.getsockname()[1:])
+    if len(peer) > 3 and len(mine) > 3:
+        # a link-local address needs its client's zone, also where the listener has none
+        mine = (*mine[:3], mine[3] or peer[3])
+    sock = _bound(listener.family, mine, _device(listener))
     try:
         sock.connect(peer)
         with suppress(BlockingIOError):

@@ -53,13 +53,13 @@ async def listen(
     loop = asyncio.get_running_loop()
     where = address_text((host or "*", port))
     try:
-        found = await loop.getaddrinfo(
-            host,
-            port,
-            family=FAMILIES[family],
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        )
+        wanted, flags = FAMILIES[family], socket.AI_PASSIVE
+        if host is None or ":" in host:  # uvloop's own look-up loses the zone of an address
+            found = socket.getaddrinfo(host, port, wanted, socket.SOCK_STREAM, flags=flags)
+        else:
+            found = await loop.getaddrinfo(
+                host, port, family=wanted, type=socket.SOCK_STREAM, flags=flags
+            )
     except (socket.gaierror, OverflowError, UnicodeError) as exc:
         reason = str(getattr(exc, "strerror", None) or exc)
         raise ServeError(
@@ -118,10 +118,10 @@ def open_listener(
 
 def reachable(sock: socket.socket) -> str:
     """Return the address at which a client on this host reaches a listener, as "host:port"."""
-    host, port = sock.getsockname()[:2]
+    host, port, *zone = sock.getsockname()
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"
-    return address_text((host, port))
+    return address_text((host, port, *zone))
 
 
 def listen_hint(exc: OSError) -> str | None:

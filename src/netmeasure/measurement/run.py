@@ -139,6 +139,11 @@ class Run:
             exc.result = self.result  # type: ignore[attr-defined]  # see partial_result
             raise
 
+    @property
+    def is_over(self) -> bool:
+        """Return whether the run has come to its end, with a result or without."""
+        return self._task is not None and self._task.done()
+
     async def abort(self) -> None:
         """End the run at once if it is not over. `result` is incomplete then."""
         if self._task is not None and not self._task.done():

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp import payload
@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http_parser import RawResponseMessage
+from yarl import URL
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import handover, sockets
@@ -31,6 +32,8 @@ from netmeasure.transfers.reach import Reached, no_tls, plain_words, public_url
 PORTS = {"http": 80, "https": 443}
 #: Interim answers that are read before the final one, such as 100 Continue and 103 Early Hints.
 MAX_INTERIM = 100
+#: All that a URL may hold (RFC 3986), and what is encoded already.
+_WRITTEN = "!#$%&'()*+,-./:;=?@[]_~"
 #: The first bytes of an alert of TLS (RFC 8446 section 5.1), as the library's message shows them.
 _ALERT = r"\x15\x03"
 _CLOSED = "if that port is for TLS, write https://; else the server broke off"
@@ -115,9 +118,12 @@ class Hop:
         began = now_ns()
         fresh = self._fresh is not None
         async with self._explained(deadline_s):
+            url = wire_url(self._url)
+            if "%" in (url.raw_host or ""):  # the zone of an address is this host's own matter
+                headers = {"Host": _without_zone(url)} | dict(headers)
             response = await self._session.request(
                 method,
-                self._url,
+                url,
                 headers=headers,
                 data=body,
                 proxy=self._proxy,
@@ -214,6 +220,27 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     """Return the origin of a URL: scheme, host and port. Raises ValueError if it is not a URL."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
+
+
+def wire_url(url: str) -> URL:
+    """Return a URL that goes out as it was written: the library would decode what is encoded
+    needlessly (`%28`), which breaks signed URLs. Only what no URL may hold is encoded."""
+    parts = urlsplit(url)
+    whole = URL(url.replace("%25", "%", 1) if "%25" in parts.netloc else url)
+    host = whole.raw_host or ""
+    return URL.build(
+        scheme=whole.scheme,
+        host=f"[{host}]" if ":" in host else host,
+        port=whole.explicit_port,
+        path=quote(parts.path, safe=_WRITTEN) or "/",
+        query_string=quote(parts.query, safe=_WRITTEN),
+        encoded=True,
+    )
+
+
+def _without_zone(url: URL) -> str:
+    host = f"[{(url.raw_host or '').partition('%')[0]}]"
+    return host if url.explicit_port is None else f"{host}:{url.explicit_port}"
 
 
 class Response(aiohttp.ClientResponse):

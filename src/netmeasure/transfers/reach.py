@@ -52,6 +52,8 @@ class Reach:
         """Look the name up, or take the address that it is pinned to, and connect to the first
         address that answers. Raises MeasureError."""
         spec, name = self._spec, connection or self.connection
+        if ":" in host:
+            host = host.replace("%25", "%")  # how a URL writes the zone of an address (RFC 6874)
         pinned = self._pins.get((host.lower(), port))
         addresses = await phases.looked_up(
             name,

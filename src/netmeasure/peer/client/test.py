@@ -7,6 +7,7 @@ cleans up: `measurement.run.Run` drives the test, and calls `leave` and `close` 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,13 +21,20 @@ from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import all_of, first_of, one_by_one
 from netmeasure.engine.threads import check_cpu, in_thread
-from netmeasure.errors import MeasureError, PeerClosedError, PeerRefusedError, PeerTimeoutError
+from netmeasure.errors import (
+    ConnectError,
+    MeasureError,
+    PeerClosedError,
+    PeerRefusedError,
+    PeerTimeoutError,
+)
 from netmeasure.measurement import roles
 from netmeasure.measurement.side_report import own_report
 from netmeasure.observe import Observer, Opening
 from netmeasure.peer.client.connect import Connector
 from netmeasure.peer.client.control import ClientControl
 from netmeasure.peer.client.data_phase import ClientData
+from netmeasure.peer.client.elsewhere import answered_elsewhere
 from netmeasure.peer.client.outcome import Outcome, build_result
 from netmeasure.peer.client.path_watch import PathWatch
 from netmeasure.peer.client.totals import check_streams, check_total
@@ -77,6 +85,7 @@ class PeerTest:
         self._resources = ResourceLog()
         self._client_control: ClientControl | None = None
         self._workload: Workload | None = None
+        self._sending: list[socket.socket] = []
         self._data: ClientData | None = None
         self._peer_results: PeerResults | None = None
         self._side: SideReport | None = None
@@ -232,7 +241,10 @@ class PeerTest:
         sock, syns = await self._connector.open_stream(
             index, number, lambda: control.channel.has_news, extended=control.extended
         )
-        workload.add(number, roles.client_role(direction), sock, syns)
+        role = roles.client_role(direction)
+        if role == "sender" and not isinstance(self._spec, UdpSpec):
+            self._sending.append(sock)
+        workload.add(number, role, sock, syns)
 
     def _without_datagrams(self, workload: Workload) -> list[FlowDirection]:
         """Return the directions of a UDP test in which no datagram at all has arrived."""
@@ -253,7 +265,8 @@ class PeerTest:
     ) -> None:
         control = self._control
         await workload.begin()
-        await control.expect(Kind.TEST_START)
+        await first_of(self._test_start(), self._another_server(workload))
+        self._sending.clear()
         await control.expect(Kind.TEST_RUNNING)
         if workload.ids("sender"):
             self._connector.add_start(workload.begun_ns or 0)
@@ -265,6 +278,25 @@ class PeerTest:
             await self._data.run()
         if error := workload.failed():
             raise error
+
+    async def _test_start(self) -> None:
+        await self._control.expect(Kind.TEST_START)
+
+    async def _another_server(self, workload: Workload) -> None:
+        """Raise ConnectError as soon as a data connection is known to have come to another
+        server."""
+        if isinstance(self._spec, UdpSpec):
+            await asyncio.Event().wait()  # such a server does not answer a hello
+        await answered_elsewhere(
+            self._sending, lambda: workload.moved_bytes("receiver"), len(self._directions)
+        )
+        raise ConnectError(
+            f"{self._connector.address} is the address of several servers: a data connection came"
+            " to another one than the control connection",
+            phase="connect",
+            hint="give the address of one server, or let all connections of a client go to the same"
+            " one (session affinity)",
+        )
 
     def _opening(self, workload: Workload) -> Opening:
         control = self._control

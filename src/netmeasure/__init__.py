@@ -107,7 +107,10 @@ if TYPE_CHECKING:
         Server as Server,
         serve as serve,
     )
-    from netmeasure.peer.server.statistics import ServerStatistics as ServerStatistics
+    from netmeasure.peer.server.statistics import (
+        ServerEvent as ServerEvent,
+        ServerStatistics as ServerStatistics,
+    )
     from netmeasure.protocol.auth import (
         Gatekeeper as Gatekeeper,
         read_users as read_users,
@@ -268,6 +271,7 @@ _HOMES = {
     "Series": "netmeasure.result",
     "ServeError": "netmeasure.errors",
     "Server": "netmeasure.peer.server.server",
+    "ServerEvent": "netmeasure.peer.server.statistics",
     "ServerLimits": "netmeasure.spec",
     "ServerStatistics": "netmeasure.peer.server.statistics",
     "ServerTls": "netmeasure.spec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from netmeasure.cli import log, options
 from netmeasure.cli.specs import server_limits
 from netmeasure.errors import SpecError
+from netmeasure.peer.server.statistics import ServerEvent
 from netmeasure.spec import ServerLimits
 
 
@@ -101,11 +103,16 @@ def test_a_network_that_is_none() -> None:
         ServerLimits(allow=("192.0.2.0/99",))
 
 
+#: How each line begins.
+TIMED = r"netmeasure: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z warning: "
+
+
 def told(capsys: pytest.CaptureFixture[str], *sentences: str, as_json: bool) -> list[str]:
     async def main() -> None:
         events = log.EventLog(as_json=as_json)
         for sentence in sentences:
-            events.refused(sentence)
+            peer = sentence.rpartition(": ")[0]
+            events.add(ServerEvent(message=sentence, reason="silent", peer=peer, test="a2b3"))
         events.close()
 
     asyncio.run(main())
@@ -114,10 +121,12 @@ def told(capsys: pytest.CaptureFixture[str], *sentences: str, as_json: bool) -> 
 
 def test_repeated_events_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     many = [f"192.0.2.{n}:1000: silent" for n in range(100)]
-    assert told(capsys, many[0], as_json=False) == ["netmeasure: 192.0.2.0:1000: silent"]
+    (line,) = told(capsys, many[0], as_json=False)
+    assert re.fullmatch(TIMED + r"192\.0\.2\.0:1000: silent \[test a2b3\]", line)
     first, rest = told(capsys, *many, as_json=False)
-    assert first == "netmeasure: 192.0.2.0:1000: silent"
-    assert rest == "netmeasure: 192.0.2.99:1000: silent (and 98 more events in this second like it)"
+    assert re.fullmatch(TIMED + r"192\.0\.2\.0:1000: silent \[test a2b3\]", first)
+    more = r" \(and 98 more events in this second like it\) \[test a2b3\]"
+    assert re.fullmatch(TIMED + r"192\.0\.2\.99:1000: silent" + more, rest)
 
 
 def test_events_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,3 +136,4 @@ def test_events_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert [(line["level"], line["events"]) for line in lines] == [("warning", 1), ("warning", 2)]
     assert lines[1]["message"] == "c: x (and 1 more events in this second of 2 kinds)"
     assert lines[0]["time"].endswith("Z")
+    assert (lines[0]["peer"], lines[0]["test"], lines[0]["reason"]) == ("a", "a2b3", "silent")

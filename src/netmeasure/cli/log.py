@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from netmeasure.peer.server.statistics import ServerEvent
+
 #: Lines that come sooner after the last one are counted, and told together.
 EVERY_S = 1.0
 
@@ -19,17 +21,17 @@ class EventLog:
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._held: Counter[str] = Counter()
-        self._last = ""
+        self._held: Counter[tuple[str, str]] = Counter()
+        self._last: ServerEvent | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def refused(self, sentence: str) -> None:
+    def add(self, event: ServerEvent) -> None:
         """Write that a client was refused, or that the server has trouble."""
         if self._timer is not None:
-            self._held[_kind(sentence)] += 1
-            self._last = sentence
+            self._held[event.reason, _kind(event.message)] += 1
+            self._last = event
             return
-        self._write(sentence, 1)
+        self._write(event, 1)
         self._wait()
 
     def close(self) -> None:
@@ -49,25 +51,26 @@ class EventLog:
             self._wait()
 
     def _write_held(self) -> None:
-        count = self._held.total()
+        count, last = self._held.total(), self._last
+        if last is None or not count:
+            return
         if count > 1:
             kinds = len(self._held)
             more = f" (and {count - 1} more events in this second" + (
                 f" of {kinds} kinds)" if kinds > 1 else " like it)"
             )
-            self._write(self._last + more, count)
-        elif count:
-            self._write(self._last, 1)
+            last = msgspec.structs.replace(last, message=last.message + more)
+        self._write(last, count)
         self._held.clear()
 
-    def _write(self, sentence: str, events: int) -> None:
+    def _write(self, event: ServerEvent, events: int) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if self._as_json:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            line = msgspec.json.encode(
-                {"time": now, "level": "warning", "events": events, "message": sentence}
-            ).decode()
+            facts = {"time": now, "level": "warning", "events": events}
+            line = msgspec.json.encode(facts | msgspec.structs.asdict(event)).decode()
         else:
-            line = f"netmeasure: {sentence}"
+            test = f" [test {event.test}]" if event.test else ""
+            line = f"netmeasure: {now} warning: {event.message}{test}"
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 

@@ -21,6 +21,7 @@ from netmeasure.engine.tasks import first_of
 from netmeasure.engine.threads import in_thread
 from netmeasure.errors import SpecError
 from netmeasure.peer.server.server import serve
+from netmeasure.peer.server.statistics import ServerEvent
 from netmeasure.result import Result
 from netmeasure.result.encoding import encoded
 from netmeasure.spec.target import check_family
@@ -59,7 +60,7 @@ async def server(options: Options) -> int:
         family=options.family,
         limits=limits,
         on_result=report,
-        on_refusal=log.refused,
+        on_event=log.add,
         gatekeeper=gatekeeper(options),
         secret=server_secret(options),
         allow_iperf3=options.allow_iperf3,
@@ -88,7 +89,7 @@ async def server(options: Options) -> int:
                 print(f"serving {name} on {', '.join(origin.addresses)}")
             sys.stdout.flush()
         if too_small is not None:
-            log.refused(too_small)
+            log.add(ServerEvent(message=too_small, reason="host_limit"))
         ready.set()
         over = first_of(ended.wait(), tests.over())
         await asyncio.gather(over, in_thread(_load_the_rest))

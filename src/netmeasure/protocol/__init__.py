@@ -42,6 +42,7 @@ from netmeasure.protocol.messages import (
     results_limit_bytes,
     stream_ids,
     stream_tag,
+    test_name,
 )
 from netmeasure.protocol.ranges import check_parameters
 from netmeasure.protocol.states import GREETING, Kind, Side, State, is_greeting
@@ -91,4 +92,5 @@ __all__ = [
     "results_limit_bytes",
     "stream_ids",
     "stream_tag",
+    "test_name",
 ]

@@ -50,6 +50,12 @@ def can_wait(cookie: str) -> bool:
     return cookie.startswith(_CAN_WAIT)
 
 
+def test_name(cookie: str) -> str:
+    """Return what logs call a test: enough of its cookie to tell it from others, and not enough to
+    open a data connection of it."""
+    return cookie.removeprefix(_CAN_WAIT)[:8]
+
+
 def make_probe(answer_bytes: int) -> bytes:
     """Return the probe that asks for an answer of so many bytes, 1 to MAX_PROBE_ANSWER."""
     if answer_bytes == 1:

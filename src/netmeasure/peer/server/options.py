@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ParamSpec, TypeVar
 
 from netmeasure.observe import Observer
+from netmeasure.peer.server.statistics import ServerEvent
 from netmeasure.protocol.auth import Gatekeeper
 from netmeasure.result import Result
 from netmeasure.spec import (
@@ -40,6 +41,7 @@ class ServerOptions:
     limits: ServerLimits | None = None
     on_result: Callable[[Result], None] | None = None
     on_refusal: Callable[[str], None] | None = None
+    on_event: Callable[[ServerEvent], None] | None = None
     observe: Callable[[], Observer] | None = None
     interval_s: float = 1.0
     gatekeeper: Gatekeeper | None = None

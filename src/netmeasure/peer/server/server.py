@@ -29,7 +29,7 @@ from netmeasure.peer.server.places import Places
 from netmeasure.peer.server.session import NewClient, Session, Surroundings
 from netmeasure.peer.server.sessions import Sessions
 from netmeasure.peer.server.shares import Crowd, LoginBrake, Memory, network_of
-from netmeasure.peer.server.statistics import ServerStatistics
+from netmeasure.peer.server.statistics import ServerEvent, ServerStatistics
 from netmeasure.protocol import (
     COOKIE_BYTES,
     GREETING,
@@ -38,6 +38,7 @@ from netmeasure.protocol import (
     Side,
     can_wait,
     probe_answer_bytes,
+    test_name,
 )
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.tcp import check_file_kind
@@ -168,7 +169,11 @@ class Server(Listening):
     def _accept(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         if not self._limits.serves(peer[0]):
             sock.close()
-            self._refuse(f"{address_text(peer)}: clients of this network are not served", "network")
+            self._refuse(
+                f"{address_text(peer)}: clients of this network are not served",
+                "network",
+                address_text(peer),
+            )
             return
         order, network = self._sessions.next_order(), network_of(peer[0])
         task = asyncio.create_task(self._greet(sock, peer, order))
@@ -217,10 +222,12 @@ class Server(Listening):
                         return
             except TimeoutError:
                 known = False
-                self._refuse(f"{peer} did not say what it wants in {self._limits.cookie_s:g} s")
+                self._refuse(
+                    f"{peer} did not say what it wants in {self._limits.cookie_s:g} s", peer=peer
+                )
             except ssl.SSLError as exc:
                 known = False
-                self._refuse(f"{peer}: {tls_trouble(exc)}", "tls")
+                self._refuse(f"{peer}: {tls_trouble(exc)}", "tls", peer)
             except OSError:
                 known = False  # reset before it sent anything: like a probe
             finally:
@@ -228,12 +235,18 @@ class Server(Listening):
             if not known or not hello:
                 sock.close()
             elif self._identity is None and begins_tls(hello):
-                self._refuse(f"{peer} asks for TLS, and this server has no certificate", "tls")
+                self._refuse(
+                    f"{peer} asks for TLS, and this server has no certificate", "tls", peer
+                )
                 sock.close()
             elif tls is None and (answer_bytes := probe_answer_bytes(hello)) is not None:
                 await _answer_probe(sock, answer_bytes)
             elif session is not None:
-                self._refuse(f"{peer} opened a data connection that its test does not expect")
+                self._refuse(
+                    f"{peer} opened a data connection that its test does not expect",
+                    peer=peer,
+                    test=test_name(hello[:-1].decode("ascii", "replace")),
+                )
                 await _turn_away(sock)
             else:
                 await self._serve(sock, peer, network, hello, tls)
@@ -284,7 +297,7 @@ class Server(Listening):
         try:
             message = await control.receive(deadline_s=self._limits.cookie_s)
         except MeasureError as exc:
-            self._refuse(f"{peer}: {exc}")
+            self._refuse(f"{peer}: {exc}", peer=peer)
             await control.close()
             drop_frames(exc)
             return
@@ -293,7 +306,9 @@ class Server(Listening):
             raise
         client = NewClient(control, peer, message.payload, network, since_ns)
         if (refusal := await self._why_not(client)) is not None:
-            self._refuse(f"{peer} was turned away: {refusal}", "busy")
+            self._refuse(
+                f"{peer} was turned away: {refusal}", "busy", peer, test_name(client.cookie)
+            )
             with suppress(MeasureError):
                 await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
             await control.close()
@@ -358,7 +373,7 @@ class Server(Listening):
         self._count(session)
         if session.result is None:
             if session.refusal is not None:
-                self._refuse(f"{peer}: {session.refusal}", session.reason)
+                self._refuse(f"{peer}: {session.refusal}", session.reason, peer, session.test)
         elif self._options.on_result is not None:
             self._options.on_result(session.result)
 
@@ -372,8 +387,17 @@ class Server(Listening):
         else:
             counts.failed[result.error.code] += 1
 
-    def _refuse(self, sentence: str, reason: str = "nonsense") -> None:
+    def _refuse(
+        self,
+        sentence: str,
+        reason: str = "nonsense",
+        peer: str | None = None,
+        test: str | None = None,
+    ) -> None:
         self._counts.refused[reason] += 1
+        if self._options.on_event is not None:
+            event = ServerEvent(message=sentence, reason=reason, peer=peer, test=test)
+            self._options.on_event(event)
         if self._options.on_refusal is not None:
             self._options.on_refusal(sentence)
 
@@ -419,6 +443,7 @@ def serve(options: ServerOptions) -> Server:
             complete or not
         on_refusal: called with a sentence for every connection that was turned away or made no
             sense (a bare TCP probe is neither)
+        on_event: called with the same as a `ServerEvent`, for logs
         observe: makes an Observer for each client, which receives this end's intervals
         interval_s: the length of these intervals
         gatekeeper: asks every client for a user and a password (iperf3's authentication)

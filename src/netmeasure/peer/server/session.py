@@ -56,6 +56,7 @@ from netmeasure.protocol import (
     QueuePlace,
     ServerError,
     State,
+    test_name,
 )
 from netmeasure.protocol.error_codes import UNAUTHORIZED
 from netmeasure.result import FlowDirection, Result, SideReport
@@ -126,6 +127,8 @@ class Session:
         self._peer = client.peer
         self._control = client.control
         self._cookie = client.cookie
+        #: what logs call the test
+        self.test = test_name(client.cookie)
         self._access = Access(options, surroundings.brake, surroundings.network)
         self._limits = limits
         self._surroundings = surroundings

@@ -1,10 +1,26 @@
-"""Count what a server has done since its start."""
+"""Count what a server has done since its start, and tell single events."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import msgspec
+
+
+class ServerEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a server writes to its log: a client that was turned away, or trouble of its own.
+
+    Attributes:
+        message: A sentence, with the peer's address where there is a peer.
+        reason: A word for it that never changes, as in `ServerStatistics.refused`.
+        peer: The peer's address and port; None: it is about the server itself.
+        test: The first letters of the test's random name (its cookie); None: there was none yet.
+    """
+
+    message: str
+    reason: str
+    peer: str | None = None
+    test: str | None = None
 
 
 class ServerStatistics(msgspec.Struct):

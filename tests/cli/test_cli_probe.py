@@ -65,7 +65,7 @@ def test_probes_are_answered_while_all_places_are_taken() -> None:
             assert ran.returncode == Exit.BUSY
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=10)
-        assert one_line(errors).endswith("was turned away: 1 tests are running\n")
+        assert "was turned away: 1 tests are running" in one_line(errors)
 
 
 def test_bare_connections_cost_nothing_and_log_nothing() -> None:

@@ -13,6 +13,9 @@ from types import ModuleType
 
 import pytest
 
+#: mypy reads everything anew in a fresh clone.
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parents[2]
 FAST = ROOT / "src" / "netmeasure" / "_fast"
 SOURCES = sorted(FAST.glob("*.pyx"))
@@ -23,7 +26,7 @@ def run_tool(name: str, *arguments: str) -> None:
     tool = shutil.which(name, path=str(Path(sys.executable).parent))
     if tool is None:
         pytest.skip(f"{name} is not installed beside {Path(sys.executable).name}")
-    ran = subprocess.run([tool, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    ran = subprocess.run([tool, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
@@ -161,7 +164,7 @@ def hints(source: Path, target: Path) -> list[str]:
     """Cython's performance hints: each is a place where a native loop would take the GIL."""
     options = [f"--directive={name}={value}" for name, value in directives().items()]
     command = [sys.executable, "-m", "cython", *options, str(source), "-o", str(target)]
-    ran = subprocess.run(command, cwd=target.parent, capture_output=True, text=True, timeout=100)
+    ran = subprocess.run(command, cwd=target.parent, capture_output=True, text=True, timeout=500)
     assert ran.returncode == 0, ran.stderr
     assert target.exists()
     lines = (ran.stdout + ran.stderr).splitlines()

@@ -12,7 +12,8 @@ from itertools import pairwise
 import msgspec
 
 from netmeasure.errors import RemoteProtocolError
-from netmeasure.result import Series, SideReport
+from netmeasure.result import Series, SideReport, SocketFacts, StreamReport, TcpInfo
+from netmeasure.result.resources import HostUse, Resources, ThreadCpu
 
 MAX_MOMENT_NS = 10 * 86_400 * 10**9  # ten days: no test is that long
 #: 128 in each direction.
@@ -20,6 +21,22 @@ MAX_STREAMS = 256
 #: A report holds no more numbers in its columns; each costs memory (`peer.exchange` keeps to it).
 MAX_NUMBERS = 400_000
 _LOW, _HIGH = -(2**63), 2**63
+#: What can be below 0 in no report: counters, sizes and times that a kernel counts. A result with
+#: what is computed from such a number could be saved, and not be read again.
+_NEVER_NEGATIVE: dict[type, tuple[str, ...]] = {
+    SideReport: ("duration_ns", "cpu_user_ns", "cpu_system_ns"),
+    StreamReport: (
+        *("retransmits", "syn_retransmits", "block_bytes"),
+        *("cpu_user_ns", "cpu_system_ns"),
+    ),
+    SocketFacts: ("mss_bytes", "sndbuf_bytes", "rcvbuf_bytes", "pacing_bps", "pmtu_bytes", "tos"),
+    TcpInfo: tuple(name for name in TcpInfo.__struct_fields__ if name != "at_ns"),
+    ThreadCpu: ("cpu_ns", "wait_ns"),
+    Resources: tuple(name for name in Resources.__struct_fields__ if name != "at_ns"),
+    HostUse: HostUse.__struct_fields__,
+}
+#: What is at least 1.
+_POSITIVE: dict[type, tuple[str, ...]] = {Resources: ("cpus",), HostUse: ("cpus", "duration_ns")}
 
 
 #: A stream's report has no more objects within it.
@@ -54,6 +71,7 @@ def _check(value: object) -> int:
         at_ns = getattr(value, "at_ns", None)
         if isinstance(at_ns, tuple):
             _check_columns(at_ns, fields)
+        _check_signs(value)
         return sum(map(_check, fields))
     if isinstance(value, tuple):
         if value and isinstance(value[0], msgspec.Struct):
@@ -69,6 +87,18 @@ def _check(value: object) -> int:
     elif isinstance(value, float) and not math.isfinite(value):
         raise RemoteProtocolError("the peer's results hold a number that is none")
     return 0
+
+
+def _check_signs(value: msgspec.Struct) -> None:
+    for least, names in (
+        (0, _NEVER_NEGATIVE.get(type(value), ())),
+        (1, _POSITIVE.get(type(value), ())),
+    ):
+        for name in names:
+            item = getattr(value, name)
+            lowest = min(item, default=least) if isinstance(item, tuple) else item
+            if isinstance(lowest, int) and lowest < least:
+                raise RemoteProtocolError(f"the peer's results hold a {name} of {lowest}")
 
 
 def _check_columns(at_ns: tuple[int, ...], columns: list[object]) -> None:

@@ -32,6 +32,7 @@ from netmeasure.protocol import (
     Side,
     State,
 )
+from netmeasure.protocol.reports import NEVER_NEGATIVE, POSITIVE
 from netmeasure.result import Series
 from support.optional import known
 
@@ -155,7 +156,25 @@ def structs(struct: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     drawn = st.fixed_dictionaries(required, optional=optional)
     if "at_ns" in required:
         drawn = drawn.map(as_columns)
-    return drawn.map(lambda given: struct(**given))
+    return drawn.map(lambda given: struct(**as_counted(struct, given)))
+
+
+def as_counted(struct: type[msgspec.Struct], fields: dict[str, Any]) -> dict[str, Any]:
+    """No number below the least that a report may hold there."""
+    least = {
+        **dict.fromkeys(NEVER_NEGATIVE.get(struct, ()), 0),
+        **dict.fromkeys(POSITIVE.get(struct, ()), 1),
+    }
+
+    def counted(value: Any, low: int) -> Any:
+        if isinstance(value, tuple):
+            return tuple(counted(item, low) for item in value)
+        return max(abs(value), low) if isinstance(value, int) else value
+
+    return {
+        name: counted(value, least[name]) if name in least else value
+        for name, value in fields.items()
+    }
 
 
 def as_columns(fields: dict[str, Any]) -> dict[str, Any]:

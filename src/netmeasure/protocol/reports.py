@@ -23,8 +23,8 @@ MAX_NUMBERS = 400_000
 _LOW, _HIGH = -(2**63), 2**63
 #: What can be below 0 in no report: counters, sizes and times that a kernel counts. A result with
 #: what is computed from such a number could be saved, and not be read again.
-_NEVER_NEGATIVE: dict[type, tuple[str, ...]] = {
-    SideReport: ("duration_ns", "cpu_user_ns", "cpu_system_ns"),
+NEVER_NEGATIVE: dict[type, tuple[str, ...]] = {
+    SideReport: ("cpu_user_ns", "cpu_system_ns"),
     StreamReport: (
         *("retransmits", "syn_retransmits", "block_bytes"),
         *("cpu_user_ns", "cpu_system_ns"),
@@ -36,7 +36,7 @@ _NEVER_NEGATIVE: dict[type, tuple[str, ...]] = {
     HostUse: HostUse.__struct_fields__,
 }
 #: What is at least 1.
-_POSITIVE: dict[type, tuple[str, ...]] = {Resources: ("cpus",), HostUse: ("cpus", "duration_ns")}
+POSITIVE: dict[type, tuple[str, ...]] = {Resources: ("cpus",), HostUse: ("cpus", "duration_ns")}
 
 
 #: A stream's report has no more objects within it.
@@ -91,8 +91,8 @@ def _check(value: object) -> int:
 
 def _check_signs(value: msgspec.Struct) -> None:
     for least, names in (
-        (0, _NEVER_NEGATIVE.get(type(value), ())),
-        (1, _POSITIVE.get(type(value), ())),
+        (0, NEVER_NEGATIVE.get(type(value), ())),
+        (1, POSITIVE.get(type(value), ())),
     ):
         for name in names:
             item = getattr(value, name)

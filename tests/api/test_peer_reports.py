@@ -127,6 +127,7 @@ def test_a_spoilt_report_harms_nobody(
         (("streams", 1, "socket", "pacing_bps"), -1),
         (("resources", "cpus"), 0),
         (("resources", "rss_bytes", 0), -1),
+        (("duration_ns",), -1),
     ],
 )
 def test_a_report_below_zero_is_refused(

@@ -15,7 +15,13 @@ ROUNDING = 1e-9
 def violations(result: nm.Result, link_bps: float | None = None) -> list[str]:
     """Return a sentence for each figure of a result that can't be; `link_bps`, where it is
     known, is the most that any byte count over any time may come to."""
-    return [*_set_up(result), *_rates(result, link_bps), *_ratios(result), *_intervals(result)]
+    return [
+        *_set_up(result),
+        *_rates(result, link_bps),
+        *_ratios(result),
+        *_intervals(result),
+        *_durations(result),
+    ]
 
 
 def _set_up(result: nm.Result) -> Iterator[str]:
@@ -100,6 +106,12 @@ _PARTS = (
 def _ratio(what: str, ratio: float | None) -> Iterator[str]:
     if ratio is not None and not 0 <= ratio <= 1:
         yield f"{what} is {ratio}"
+
+
+def _durations(result: nm.Result) -> Iterator[str]:
+    for name, side in (("client", result.client), ("server", result.server)):
+        if side.duration_ns is not None and side.duration_ns < 0:
+            yield f"the {name}'s data phase lasted {side.duration_ns} ns"
 
 
 def _intervals(result: nm.Result) -> Iterator[str]:

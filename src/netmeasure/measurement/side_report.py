@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from netmeasure.engine.hosts import this_host
@@ -20,6 +21,15 @@ class Reporting(Protocol):
     def report(self) -> tuple[StreamReport, ...]: ...
 
 
+def _duration_ns(streams: Sequence[StreamReport]) -> int | None:
+    """Return how long the data phase lasted: from this end's own start, or from the first byte,
+    which the far end may have sent before, to the last one. None: no byte is known."""
+    last = max((s.last_ns for s in streams if s.last_ns is not None), default=None)
+    if last is None:
+        return None
+    return last - min((0, *(s.first_ns for s in streams if s.first_ns is not None)))
+
+
 def own_report(
     workload: Reporting | None, resources: ResourceLog, concurrent_tests: int | None = None
 ) -> SideReport:
@@ -31,7 +41,7 @@ def own_report(
     return SideReport(
         host=this_host(streams),
         streams=streams,
-        duration_ns=max((s.last_ns for s in streams if s.last_ns is not None), default=None),
+        duration_ns=_duration_ns(streams),
         cpu_user_ns=sum(s.cpu_user_ns or 0 for s in spent) if spent else None,
         cpu_system_ns=sum(s.cpu_system_ns or 0 for s in spent) if spent else None,
         concurrent_tests=concurrent_tests,

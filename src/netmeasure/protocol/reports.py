@@ -24,7 +24,7 @@ _LOW, _HIGH = -(2**63), 2**63
 #: What can be below 0 in no report: counters, sizes and times that a kernel counts. A result with
 #: what is computed from such a number could be saved, and not be read again.
 NEVER_NEGATIVE: dict[type, tuple[str, ...]] = {
-    SideReport: ("cpu_user_ns", "cpu_system_ns"),
+    SideReport: ("duration_ns", "cpu_user_ns", "cpu_system_ns"),
     StreamReport: (
         *("retransmits", "syn_retransmits", "block_bytes"),
         *("cpu_user_ns", "cpu_system_ns"),

@@ -205,7 +205,7 @@ def test_an_imported_run_is_compared_with_a_measured_one() -> None:
         ("iperf3: error - unable to connect", "not a netmeasure result"),
         ("[" * 100_000, "not a netmeasure result"),
         ("", "not a netmeasure result"),
-        ("{}", "not a netmeasure result"),
+        ("{}", "not a netmeasure result: it is JSON of another kind"),
     ],
     ids=range(12),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from netmeasure.cli import objectives
-from netmeasure.cli.compare import read_results
+from netmeasure.cli.saved import read_results
 from netmeasure.errors import SpecError
 
 

@@ -10,20 +10,20 @@ from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.options import parser
 from netmeasure.cli.output import check_writable, deliver
+from netmeasure.cli.saved import read_results
 from netmeasure.cli.screens import choose_screen
 from netmeasure.cli.specs import Options, shown_target, test_spec
 from netmeasure.cli.watch import see_all
 from netmeasure.client import make_run
 from netmeasure.comparison.comparison import Comparison, compare as compare_runs
-from netmeasure.errors import ResultFormatError, SpecError
-from netmeasure.imports.reading import import_results
+from netmeasure.errors import SpecError
 from netmeasure.measurement.run import Run
 from netmeasure.repetition import Alternative, check_times, turns
-from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
 
 #: The largest ratio of --fail-below: a user who writes 95 means 95 %.
 MAX_RATIO = 10.0
+_NO_FILE = "compare takes files of --json and of iperf3 -J; to measure, add --measure"
 _LONG = {"pairs": "--pairs (--repeat)"}
 _OF_SAVED_RUNS = {
     *("command", "side", "against", "json", "margin", "fail_below"),
@@ -55,7 +55,7 @@ def _read(options: Options) -> int:
                 hint="of several files a side: compare A1 A2 --against B1 B2",
             )
         files, others = files[:1], files[1:]
-    a, b = read_results(files), read_results(others)
+    a, b = read_results(files, _NO_FILE), read_results(others, _NO_FILE)
     name_a, name_b = _names(files, others)
     found = compare_runs(a, b, name_a=name_a, name_b=name_b, margin=options.margin)
     return conclude(found, options) or objectives.conclude(b, options, name_b)
@@ -71,22 +71,6 @@ def _refuse_test_options(options: Options) -> None:
                 f"{_LONG.get(name, option)} means nothing for saved runs",
                 hint="to measure two targets in turns, add --measure",
             )
-
-
-def read_results(files: Sequence[str]) -> list[Result]:
-    """Return all runs of one side. Raises ResultFormatError with the name of the file."""
-    found: list[Result] = []
-    for file in files:
-        try:
-            found += import_results(Path(file).read_bytes())
-        except OSError as exc:
-            raise ResultFormatError(
-                f"can't read {file}: {exc.strerror}",
-                hint="compare takes files of --json and of iperf3 -J; to measure, add --measure",
-            ) from None
-        except ResultFormatError as exc:
-            raise ResultFormatError(f"{file}: {exc}", hint=exc.hint) from None
-    return found
 
 
 def _names(a: Sequence[str], b: Sequence[str]) -> tuple[str, str]:

@@ -7,8 +7,8 @@ import sys
 
 import msgspec
 
-from netmeasure.cli.compare import read_results
 from netmeasure.cli.exits import Exit
+from netmeasure.cli.saved import read_results
 from netmeasure.export.registry import export_results
 from netmeasure.export.schema import document_schema
 

@@ -54,7 +54,7 @@ def history(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace, labels: dict[str, str]) -> int:
-    from netmeasure.cli.compare import read_results
+    from netmeasure.cli.saved import read_results
     from netmeasure.history.history import History
 
     results = read_results(options.words)  # all of them, before any is stored

@@ -33,6 +33,8 @@ def read_json(data: bytes | str, kind: type[T]) -> T:
     """
     try:
         version = msgspec.json.decode(data, type=_Versioned).schema_version
+        if version is msgspec.UNSET:
+            raise _not_a_result(data, "it is JSON of another kind (without schema_version)")
         reader = _READERS.get(version)
         if reader is None:
             raise ResultFormatError(
@@ -107,7 +109,7 @@ def _unpack(value: Any, place: str, room: _Room) -> None:
             _unpack(item, f"{place}.{name}".lstrip("."), room)
 
 
-def _not_a_result(data: bytes | str, reason: Exception) -> ResultFormatError:
+def _not_a_result(data: bytes | str, reason: Exception | str) -> ResultFormatError:
     """Return the error for what is no result; of iperf3's own JSON it says so."""
     try:
         found = msgspec.json.decode(data, type=_Iperf3)
@@ -123,7 +125,7 @@ def _not_a_result(data: bytes | str, reason: Exception) -> ResultFormatError:
 class _Versioned(msgspec.Struct):
     """Read the version of a document before the rest of it is read."""
 
-    schema_version: int
+    schema_version: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Shape(msgspec.Struct):

@@ -49,9 +49,11 @@ def test_a_history_from_its_first_run_to_an_accepted_change(folder: Path, capsys
     assert history("ack 1 #2 --note planned") == Exit.OK
     assert capsys.readouterr().out == "acknowledged #1 #2\n"
     assert history("check") == Exit.OK
-    assert capsys.readouterr().out == ""
+    calm = "nothing new has moved in 1 series"
+    assert capsys.readouterr().out == f"{calm}\n"
     assert history("check --all") == Exit.OK
-    lines = capsys.readouterr().out.splitlines()
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == calm
     assert [line.rpartition("; ")[2] for line in lines] == ["acknowledged: planned"] * 2
 
 
@@ -60,8 +62,34 @@ def test_nothing_moved(folder: Path, capsys: Output) -> None:
     said = "added 30 of 60 runs, the others are there already\n"
     assert capsys.readouterr().out == said
     assert history("check") == Exit.OK
+    assert capsys.readouterr().out == "nothing new has moved in 1 series\n"
     assert history("ack") == Exit.OK
     assert capsys.readouterr().out == "nothing was open\n"
+
+
+def test_too_few_runs_to_tell(folder: Path, capsys: Output) -> None:
+    Path("new.json").write_bytes(ResultSet(results=tuple(nights(rates((9, 1e9))))).to_json())
+    history("add new.json")
+    capsys.readouterr()
+    assert history("check") == Exit.OK
+    said = "nothing new has moved in 1 series; 1 of them have fewer than 10 runs, too few to tell\n"
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize("action", ["check", "list", "ack"])
+def test_a_mistyped_history_is_no_quiet_one(folder: Path, capsys: Output, action: str) -> None:
+    assert history(f"{action} --db typo.sqlite") == Exit.FAILED
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "there is no history typo.sqlite" in one_line(printed.err)
+    assert not Path("typo.sqlite").exists()
+
+
+def test_labels_that_no_run_has(folder: Path, capsys: Output) -> None:
+    history("add quiet.json --label cni=1.3.1")
+    capsys.readouterr()
+    assert history("check --label cni=1.3.2") == Exit.USAGE
+    assert "has no such runs" in one_line(capsys.readouterr().err)
 
 
 def test_a_plot_has_a_bar_for_each_run(folder: Path, capsys: Output) -> None:
@@ -122,13 +150,15 @@ def test_a_program_of_its_own(folder: Path) -> None:
         ("forget", Exit.USAGE, "forget"),
         ("", Exit.USAGE, "required"),
         ("list --db quiet.json", Exit.FAILED, "file is not a database"),
-        ("list --db none/x.sqlite", Exit.FAILED, "unable to open"),
+        ("add quiet.json --db none/x.sqlite", Exit.FAILED, "unable to open"),
         ("list --db nothing://x", Exit.USAGE, "not a database"),
     ],
 )
 def test_wrong_input_is_one_line(
     words: str, code: Exit, said: str, folder: Path, capsys: Output
 ) -> None:
+    history("add quiet.json")
+    capsys.readouterr()
     assert history(words) == code
     output, errors = capsys.readouterr()
     assert said in one_line(errors)

@@ -21,7 +21,7 @@ def history(options: argparse.Namespace) -> int:
         return _add(options, labels)
     from netmeasure.history.history import History
 
-    with History(options.db) as found:
+    with History(options.db, make=False) as found:
         if options.action == "ack":
             numbers = [_number(word) for word in options.words] or None
             done = found.acknowledge(numbers, note=options.note)
@@ -39,13 +39,18 @@ def history(options: argparse.Namespace) -> int:
                     print(series_line(one))
             return Exit.OK
         changes = found.check(last=options.last or DEFAULT_LAST, labels=labels)
+        looked_at = found.series(labels)
+    if not looked_at:
+        raise SpecError(f"the history {options.db} has no such runs", hint="history list shows all")
     opened = [change for change in changes if not change.acknowledged]
     shown_ones = changes if options.all else opened
     if options.json:
         _print_json(shown_ones)
     else:
-        from netmeasure.report.history import change_line, plot
+        from netmeasure.report.history import calm_line, change_line, plot
 
+        if not opened:
+            print(calm_line(looked_at))
         for change in shown_ones:
             print(change_line(change))
             if options.plot:

@@ -16,7 +16,7 @@ METRICS: dict[str, Part] = {
 }
 #: What does not change what is measured: names, secrets, how long to wait, what is shown.
 _NO_PART_OF_THE_TEST = {
-    *("url", "title", "extra_data", "server_output", "deadlines", "link", "credentials"),
+    *("url", "title", "extra_data", "server_output", "deadlines", "link", "credentials", "secret"),
     *("user", "password", "pins", "ca_file", "insecure", "headers", "file", "interval_s"),
     *("baseline_s", "bind_address", "bind_port", "exclusive", "direction"),
 }

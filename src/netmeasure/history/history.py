@@ -86,10 +86,18 @@ class History:
     all in the same thread. Needs the extra `netmeasure[history]`.
     """
 
-    def __init__(self, place: str) -> None:
-        """Open a history. Raises SpecError if a package is missing, HistoryError if the database
-        can't be used."""
-        self._store = Store(place)
+    def __init__(self, place: str, *, make: bool = True) -> None:
+        """Open a history.
+
+        Args:
+            place: A file, or a URL of SQLAlchemy's.
+            make: Make the file if there is none.
+
+        Raises:
+            SpecError: A package is missing.
+            HistoryError: The database can't be used, or there is no such file.
+        """
+        self._store = Store(place, make=make)
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netmeasure.comparison.runs import directions, figures
@@ -51,15 +52,16 @@ class KnownChange(NamedTuple):
 class Store:
     """Read and write one database. Use it in one thread, and close it."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, *, make: bool) -> None:
         """Open a database, and make its tables where it is new.
 
         Args:
             place: A file for SQLite, or a URL of SQLAlchemy's, such as "postgresql+psycopg://...".
+            make: Make the file if there is none; a URL's tables are made in any case.
 
         Raises:
             SpecError: SQLAlchemy, or the driver of the URL, is not installed.
-            HistoryError: The database can't be opened, or is another program's.
+            HistoryError: The database can't be opened, is missing, or is another program's.
         """
         try:
             import sqlalchemy
@@ -70,6 +72,11 @@ class Store:
         self._sql = sqlalchemy
         url: Any = place
         if "://" not in place:
+            if not make and not Path(place).exists():
+                raise HistoryError(
+                    f"there is no history {place}",
+                    hint="history add makes one; --db names another file",
+                )
             url = sqlalchemy.URL.create("sqlite", database=place)
         try:
             self._engine: Engine = sqlalchemy.create_engine(url)

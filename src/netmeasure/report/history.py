@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from netmeasure.history.changepoints import MIN_RUNS
 from netmeasure.history.history import Change, RunHistory
 from netmeasure.report.compare import NAMES
 from netmeasure.report.words import FIGURES
@@ -31,6 +32,15 @@ def change_line(change: Change) -> str:
         f"#{change.number} {_series(change.target, change.test, change.labels)}: {name}"
         f" {show(change.before)} -> {show(change.after)}{by}"
         f" between {change.last_before_at} and {change.first_after_at}, {runs} since{known}"
+    )
+
+
+def calm_line(series: Sequence[RunHistory]) -> str:
+    """Return a line for series in which nothing new has moved, and of how many nobody can tell."""
+    few = sum(one.runs - one.incomplete < MIN_RUNS for one in series)
+    words = f"nothing new has moved in {len(series)} series"
+    return (
+        f"{words}; {few} of them have fewer than {MIN_RUNS} runs, too few to tell" if few else words
     )
 
 

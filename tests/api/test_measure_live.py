@@ -14,26 +14,8 @@ from netmeasure.peer.client.test import PeerTest
 from netmeasure.protocol import Kind, Message
 from netmeasure.workloads.base import Workload
 from support.held import told
-from support.measured import DIRECTIONS, RunLoop, served, spec, ways
+from support.measured import DIRECTIONS, RunLoop, live, served, spec, ways
 from support.waiting import until
-
-
-async def live(wanted: nm.TcpSpec, stop_after: int = 0) -> tuple[list[nm.Interval], nm.Result]:
-    """A run watched as it goes; stopped after so many intervals, if any."""
-    seen: list[nm.Interval] = []
-    async with (
-        served() as (server, results),
-        nm.connect(server.address) as client,
-        client.run(wanted) as running,
-    ):
-        async for interval in running:
-            seen.append(interval)
-            if len(seen) == stop_after:
-                running.stop()
-        theirs = await results.get()
-    assert theirs.complete
-    assert running.result is not None
-    return seen, running.result
 
 
 @pytest.mark.parametrize("streams", [1, 3])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,27 +14,14 @@ import netmeasure as nm
 from netmeasure.engine import hello
 from netmeasure.engine.sockets import Address
 from support.held import steps, told
+from support.measured import BOTH_WAYS, DIRECTIONS, RunLoop, live, measured, served
 from support.optional import known
 
-RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
-
-BOTH_WAYS = ("upload", "download")
-DIRECTIONS = ("upload", "download", "both")
 SIZE = 1000
 PER_SECOND = 2000
 
 each_direction = pytest.mark.parametrize("direction", DIRECTIONS)
 both_ways = pytest.mark.parametrize("direction", BOTH_WAYS)
-
-
-@contextlib.asynccontextmanager
-async def served(
-    host: str = "127.0.0.1", **options: Any
-) -> AsyncIterator[tuple[nm.Server, asyncio.Queue[nm.Result]]]:
-    """A server on a free port, and the queue of its results."""
-    results: asyncio.Queue[nm.Result] = asyncio.Queue()
-    async with nm.serve(host, 0, on_result=results.put_nowait, **options) as server:
-        yield server, results
 
 
 def spec(
@@ -53,30 +39,6 @@ def spec(
         timing=nm.Timing(**(timing or {"duration_s": 0.2})),
         **wanted,
     )
-
-
-async def measured(wanted: nm.UdpSpec, host: str = "127.0.0.1") -> tuple[nm.Result, nm.Result]:
-    """The results of one good test, of the client and of the server."""
-    async with served(host) as (server, results):
-        mine = await nm.measure(server.address, wanted)
-        return mine, await results.get()
-
-
-async def live(wanted: nm.UdpSpec, stop_after: int = 0) -> tuple[list[nm.Interval], nm.Result]:
-    """A run watched as it goes; stopped after so many intervals, if any."""
-    seen: list[nm.Interval] = []
-    async with (
-        served() as (server, results),
-        nm.connect(server.address) as client,
-        client.run(wanted) as running,
-    ):
-        async for interval in running:
-            seen.append(interval)
-            if len(seen) == stop_after:
-                running.stop()
-        assert (await results.get()).complete
-    assert running.result is not None
-    return seen, running.result
 
 
 def ways(direction: str) -> tuple[str, ...]:

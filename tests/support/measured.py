@@ -44,11 +44,33 @@ def spec(
     )
 
 
-async def measured(wanted: nm.TcpSpec, host: str = "127.0.0.1") -> tuple[nm.Result, nm.Result]:
+async def measured(
+    wanted: nm.TcpSpec | nm.UdpSpec, host: str = "127.0.0.1"
+) -> tuple[nm.Result, nm.Result]:
     """The results of one good test, of the client and of the server."""
     async with served(host) as (server, results):
         mine = await nm.measure(server.address, wanted)
         return mine, await results.get()
+
+
+async def live(
+    wanted: nm.TcpSpec | nm.UdpSpec, stop_after: int = 0
+) -> tuple[list[nm.Interval], nm.Result]:
+    """A run watched as it goes; stopped after so many intervals, if any."""
+    seen: list[nm.Interval] = []
+    async with (
+        served() as (server, results),
+        nm.connect(server.address) as client,
+        client.run(wanted) as running,
+    ):
+        async for interval in running:
+            seen.append(interval)
+            if len(seen) == stop_after:
+                running.stop()
+        theirs = await results.get()
+    assert theirs.complete
+    assert running.result is not None
+    return seen, running.result
 
 
 def reports(result: nm.Result) -> Iterator[nm.StreamReport]:

@@ -20,7 +20,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         run: The number of the run among all that are exported, from 1.
         started_at: Wall-clock time of the first attempt (UTC, RFC 3339).
         target: The server or the URL.
-        kind: What was measured: tcp, udp, http or ftp.
+        kind: What was measured: tcp, udp, rr, http or ftp.
         direction: "upload" or "download", seen from the client; None: nothing was measured.
         success: Whether the run is complete.
         error: The code of what cut the run short, such as "connect_timeout".
@@ -82,7 +82,7 @@ class IntervalRow(msgspec.Struct, frozen=True, kw_only=True):
         run: The number of the run among all that are exported, from 1.
         started_at: Wall-clock time of the run's first attempt (UTC, RFC 3339).
         target: The server or the URL.
-        kind: What was measured: tcp, udp, http or ftp.
+        kind: What was measured: tcp, udp, rr, http or ftp.
         direction: "upload" or "download", seen from the client.
         start_ns: Start of the period, from the start signal of the counting side.
         end_ns: Its end, on the same clock.

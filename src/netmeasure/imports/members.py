@@ -74,11 +74,6 @@ class Members:
         return None if value is None else bool(value)
 
 
-def first_known(*values: float | None) -> float | None:
-    """Return the first value that is known."""
-    return next((value for value in values if value is not None), None)
-
-
 def all_known(values: Iterator[int | None]) -> tuple[int, ...] | None:
     """Return a column; None: it is empty, or an item is unknown."""
     found = tuple(values)

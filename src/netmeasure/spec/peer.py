@@ -194,30 +194,15 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
         return self.timing.total_bytes
 
 
+@documented
 class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
     """Specify a test of round trips: requests and responses on TCP connections that stay open.
 
-    Both ends must be netmeasure. Each transaction is timed at the client. `timing.total_blocks` is
-    a number of transactions, over all connections.
+    Both ends must be netmeasure. Each transaction is timed at the client. `direction` is "upload":
+    the requests go there. `streams` is the number of connections, and `timing.total_blocks` a
+    number of transactions over all of them. Nagle's algorithm is always off.
 
     Attributes:
-        direction: Always "upload": the requests go there.
-        streams: Connections at a time, 1 to 128.
-        timing: When the test ends, and which part of it counts.
-        title: A text for the results of both ends.
-        extra_data: Another text for the results of both ends.
-        repeating_payload: Send the digits 0 to 9 again and again instead of random bytes.
-        cpu: The only CPU that this end's traffic threads run on; None: any.
-        server_cpu: The only CPU that the server's traffic threads run on; None: any.
-        server_output: Ask the server for its own output (iperf3's --get-server-output).
-        exclusive: Wait until no other test runs on the server, and let none run beside this one.
-        credentials: For a server that authenticates its clients.
-        secret: What the server must know, too; without it the test is refused, at both ends.
-        tls: Encrypt the control connection; the data connections stay as they are.
-        ca_file: With `tls`: CA certificates (PEM) to trust instead of the system's.
-        options: Options of the data sockets. Nagle's algorithm is always off.
-        deadlines: How long each kind of wait may take.
-        link: What is known of the slowest link on the path.
         request_bytes: The length of a request, up to 1 MiB.
         response_bytes: The length of a response, up to 1 MiB.
         in_flight: Requests of a connection that may wait for their response at a time.

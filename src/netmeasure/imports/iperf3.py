@@ -6,13 +6,12 @@ the verdict on the steady state is "too_short" at best, and nothing is known of 
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from netmeasure.errors import ResultFormatError, SpecError
+from netmeasure.imports.documents import joined
 from netmeasure.imports.members import Members, all_known
 from netmeasure.result import (
     Averages,
@@ -35,9 +34,6 @@ from netmeasure.result import (
 from netmeasure.result.plausible import check_plausible
 from netmeasure.spec import PeerSpec, TcpSpec, Timing, UdpSpec
 
-#: Where a document begins: right behind another one, or with a line.
-_BEHIND = re.compile(r"[\s\ufeff]*([{\[])")
-_ON_A_LINE = re.compile(r"^[ \t]*([{\[])", re.MULTILINE)
 _MOST_STREAMS = 2048
 #: Parts of iperf3's messages, and the codes of the errors that they mean.
 _CODES = (
@@ -50,34 +46,9 @@ _CODES = (
     ("closed unexpectedly", "peer_closed"),
     ("name or service", "name_not_found"),
 )
-_NAMES = ("sum", "sum_sent", "sum_received")
-
-
-def documents(text: str) -> Iterator[Any]:
-    """Yield the JSON documents that stand one after another in a text, lists taken apart.
-
-    Lines of words between them are left out, such as a server's banner. Raises ResultFormatError
-    where a document is damaged.
-    """
-    decoder, at = json.JSONDecoder(), 0
-    while found := _BEHIND.match(text, at) or _ON_A_LINE.search(text, at):
-        try:
-            value, at = decoder.raw_decode(text, found.start(1))
-        except (ValueError, RecursionError) as exc:
-            line = text.count("\n", 0, found.start(1)) + 1
-            reason = getattr(exc, "msg", "it is too deep")
-            raise ResultFormatError(f"the document at line {line} is no JSON: {reason}") from None
-        if isinstance(value, list):
-            yield from value
-        else:
-            yield value
-
-
-def is_iperf3(value: Any) -> bool:
-    """Return whether a document, or a line of --json-stream, is iperf3's."""
-    if not isinstance(value, dict):
-        return False
-    return ("event" in value and "data" in value) or ("start" in value and "end" in value)
+#: How the sums of the other direction end in a test of both.
+_OTHER_WAY = "_bidir_reverse"
+_SUMS = ("sum", "sum_sent", "sum_received")
 
 
 def results(values: Sequence[Any]) -> list[Result]:
@@ -86,7 +57,7 @@ def results(values: Sequence[Any]) -> list[Result]:
     Raises ResultFormatError, with the number of the document, if one is not usable.
     """
     found: list[Result] = []
-    for number, document in enumerate(_joined(values), start=1):
+    for number, document in enumerate(joined(values), start=1):
         try:
             result = _result(document)
             check_plausible(result)
@@ -94,34 +65,6 @@ def results(values: Sequence[Any]) -> list[Result]:
             which = f" (document {number})" if number > 1 else ""
             raise ResultFormatError(f"iperf3's JSON is not usable{which}: {exc}") from None
         found.append(result)
-    return found
-
-
-def _joined(values: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return whole documents: lines of --json-stream are put together."""
-    found: list[dict[str, Any]] = []
-    streamed: dict[str, Any] | None = None
-    for value in values:
-        if not is_iperf3(value):
-            raise ResultFormatError("there is a document that is not iperf3's")
-        if "event" not in value:
-            start = value["start"]
-            cookie = start.get("cookie") if isinstance(start, dict) else None
-            if cookie and found and found[-1] is streamed:
-                before = streamed["start"] if streamed else None
-                if isinstance(before, dict) and before.get("cookie") == cookie:
-                    found.pop()  # --json-stream-full-output: the whole document comes last
-            found.append(value)
-            streamed = None
-            continue
-        event, data = value["event"], value["data"]
-        if event == "start" or streamed is None:
-            streamed = {"start": {}, "intervals": [], "end": {}}
-            found.append(streamed)
-        if event in ("start", "end", "error"):
-            streamed[event] = data
-        elif event == "interval":
-            streamed["intervals"].append(data)
     return found
 
 
@@ -205,44 +148,33 @@ def _flow(document: _Document, sends: bool, streams: Sequence[tuple[int, Members
     role: Role = "sender" if sends else "receiver"
     periods = _periods(document, sends)
     found = tuple(_stream(document, sends, index, stream) for index, stream in streams)
-    # a test of both directions has the sums of the other one under names of their own
-    named = {
-        name: part
-        for base in _NAMES
-        for suffix in ("", "_bidir_reverse")
-        if (part := document.end.object(base + suffix)) is not None
-        and base + suffix in document.end
-        and _of_way(document, base, part, suffix, sends)
-        for name in (base,)
-    }
-    received = named.get("sum_received")
-    if received is None and not sends:
-        received = named.get("sum")
-    sent = named.get("sum_sent")
-    rate, seconds, moved = (
-        (None, None, None)
-        if received is None
-        else (received.number("bits_per_second"), received.number("end"), received.count("bytes"))
-    )
+    sums = _sums(document, sends)
+    sent = sums.get("sum_sent")
+    received = sums.get("sum_received", None if sends else sums.get("sum"))
+    rate = seconds = moved = None
+    if received is not None:
+        rate, seconds = received.number("bits_per_second"), received.number("end")
+        moved = received.count("bytes")
     if not document.complete and not moved:
         rate = seconds = moved = None  # the other end has not told: iperf3 writes 0
     start_ns = round(document.omit_s * 1e9)
     steady = None
     if rate is not None and seconds and moved:
+        batches = max(1, sum(not period.omitted for period in periods))
         steady = Steady(
             verdict="too_short",
             start_ns=start_ns,
             end_ns=start_ns + round(seconds * 1e9),
             bytes=moved,
             goodput_bps=float(rate),
-            batches=max(1, sum(not period.omitted for period in periods)),
-            batch_ns=round(seconds * 1e9 / max(1, sum(not p.omitted for p in periods))),
+            batches=batches,
+            batch_ns=round(seconds * 1e9 / batches),
         )
     whole = document.omit_s == 0
     retransmits = None if sent is None else sent.count("retransmits")
     sent_bytes = None if sent is None else sent.count("bytes")
-    if sent_bytes is None and sends and "sum" in named:
-        sent_bytes = named["sum"].count("bytes")
+    if sent_bytes is None and sends and "sum" in sums:
+        sent_bytes = sums["sum"].count("bytes")
     return Flow(
         direction=document.direction(sends),
         streams=found,
@@ -252,17 +184,23 @@ def _flow(document: _Document, sends: bool, streams: Sequence[tuple[int, Members
         averages=Averages(after_omit_bps=None if rate is None else float(rate)),
         sender=Totals(bytes=sent_bytes if whole else None, retransmits=retransmits),
         receiver=Totals(bytes=moved if whole else None),
-        loss=_loss(named, streams) if document.udp else None,
+        loss=_loss(sums, streams) if document.udp else None,
         intervals=periods,
     )
 
 
-def _of_way(document: _Document, base: str, part: Members, suffix: str, sends: bool) -> bool:
-    """Return whether a sum is of the direction in which this end sends, or of the other one."""
-    if suffix or "sum_sent_bidir_reverse" in document.end:
-        main = document.sends(document.end.object("sum_sent"))
-        return sends == (main if not suffix else not main)
-    return True
+def _sums(document: _Document, sends: bool) -> dict[str, Members]:
+    """Return the sums of one direction by their names.
+
+    A test of both directions has two of each. Those of the direction in which `sum_sent` was sent
+    have plain names, the others end in "_bidir_reverse".
+    """
+    both = any(name + _OTHER_WAY in document.end for name in _SUMS)
+    plain = not both or sends == document.sends(document.end.object("sum_sent"))
+    suffix = "" if plain else _OTHER_WAY
+    return {
+        name: document.end.object(name + suffix) for name in _SUMS if name + suffix in document.end
+    }
 
 
 def _stream(document: _Document, sends: bool, index: int, stream: Members) -> StreamResult:
@@ -299,7 +237,7 @@ def _periods(document: _Document, sends: bool) -> tuple[FlowInterval, ...]:
     found: list[FlowInterval] = []
     omitted_s = 0.0
     for period in document.intervals:
-        for name in ("sum", "sum_bidir_reverse"):
+        for name in ("sum", f"sum{_OTHER_WAY}"):
             if name not in period:
                 continue
             part = period.object(name)
@@ -353,9 +291,9 @@ def _tcp_info(document: _Document, index: int) -> TcpInfo | None:
     return found if found.rtt_ns is not None or found.cwnd_bytes is not None else None
 
 
-def _loss(named: dict[str, Members], streams: Sequence[tuple[int, Members]]) -> Loss | None:
+def _loss(sums: dict[str, Members], streams: Sequence[tuple[int, Members]]) -> Loss | None:
     """Return the counts of datagrams, those of the receiver where they are told apart."""
-    part = named.get("sum_received") or named.get("sum")
+    part = sums.get("sum_received") or sums.get("sum")
     if part is None or (packets := part.count("packets")) is None:
         return None
     lost = part.count("lost_packets")

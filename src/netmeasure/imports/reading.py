@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netmeasure.errors import ResultFormatError
-from netmeasure.imports import iperf3
+from netmeasure.imports import documents, iperf3
 from netmeasure.result.resultset import ResultSet
 
 
@@ -23,11 +23,11 @@ def import_results(data: bytes | str) -> ResultSet:
         refused = exc
     text = data if isinstance(data, str) else data.decode("utf-8", "backslashreplace")
     try:
-        values = list(iperf3.documents(text))
+        values = list(documents.documents(text))
     except ResultFormatError as exc:
         if '"connected"' not in text:
             raise refused from None
         raise ResultFormatError(f"iperf3's JSON is not usable: {exc}") from None
-    if not values or not iperf3.is_iperf3(values[0]):
+    if not values or not documents.is_iperf3(values[0]):
         raise refused
     return ResultSet(results=tuple(iperf3.results(values)))

@@ -42,15 +42,22 @@ def begins_tls(data: bytes) -> bool:
     return data.startswith(_CLIENT_HELLO)
 
 
-def client_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return what checks a server's certificate: against a file of CAs, or else the system's.
-    Raise SpecError if the file can't be used."""
+def client_context(ca_file: str | None, *, insecure: bool = False) -> ssl.SSLContext:
+    """Return what checks a server's certificate: against a file of CAs, or else the system's;
+    `insecure`: not at all. Raise SpecError if the file can't be used."""
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError) as exc:
+        malformed = not isinstance(exc, OSError) or isinstance(exc, ssl.SSLError)
+        reason = "it holds no valid certificate" if malformed else _why(exc)
         raise SpecError(
-            f"can't use {ca_file} as CA file: {_why(exc)}", hint="it must hold certificates in PEM"
+            f"can't use the CA file {ca_file}: {reason}",
+            hint="give a PEM file with the certificates of CAs",
         ) from None
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Identity:

@@ -9,6 +9,7 @@ from typing import Literal
 from netmeasure.engine.names import FAMILIES
 from netmeasure.engine.tasks import uninterrupted
 from netmeasure.engine.threads import TrafficThread
+from netmeasure.engine.tls import client_context
 from netmeasure.errors import SpecError
 from netmeasure.readiness.report import Readiness
 from netmeasure.readiness.target import Target, read_target
@@ -111,16 +112,4 @@ async def until_over(watch: Watch) -> tuple[Readiness, ...]:
 def _context(targets: list[Target], ca_file: str | None, insecure: bool) -> ssl.SSLContext | None:
     if not any(target.asks in ("tls", "https") for target in targets):
         return None
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except OSError as exc:
-        malformed = isinstance(exc, ssl.SSLError)
-        reason = "it holds no valid certificate" if malformed else exc.strerror
-        raise SpecError(
-            f"can't use the CA file {ca_file}: {reason}",
-            hint="give a PEM file with the certificates of CAs",
-        ) from None
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    return client_context(ca_file, insecure=insecure)

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from netmeasure import analysis
@@ -15,8 +16,9 @@ from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import cancel_and_wait, first_of
 from netmeasure.engine.threads import in_thread
+from netmeasure.engine.tls import client_context
 from netmeasure.engine.watch import Watch
-from netmeasure.errors import PeerTimeoutError, StreamError
+from netmeasure.errors import PeerTimeoutError, SpecError, StreamError, TlsError
 from netmeasure.measurement.autostop import AutoStopper
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import client_role
@@ -25,7 +27,7 @@ from netmeasure.result import ErrorRecord, Interval, Result
 from netmeasure.spec import FetchSpec, HttpSpec
 from netmeasure.transfers.outcome import Outcome, build_result
 from netmeasure.transfers.plan import TransferPlan
-from netmeasure.transfers.reach import public_url, tls_context
+from netmeasure.transfers.reach import public_url
 from netmeasure.transfers.stream import TransferStream
 from netmeasure.transfers.workload import TransferWorkload
 
@@ -78,8 +80,7 @@ class Fetch:
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """Run all transfers, until they are complete or the time, a limit or the user ends them."""
         # certificates are read in a thread, before any clock starts: that belongs to no set-up
-        tls = await in_thread(lambda: tls_context(self.spec)) if _wants_tls(self.spec) else None
-        self._client = _client_maker(self.spec, self._workload, tls)
+        self._client = _client_maker(self.spec, self._workload, await _tls_context(self.spec))
         if self.spec.timing.baseline_s:
             await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
         async with self._resources.running():
@@ -247,6 +248,17 @@ def _client_maker(
 def _module(spec: FetchSpec) -> str:
     """Return the name of the module of a specification's protocol."""
     return f"{__package__}.{'http' if isinstance(spec, HttpSpec) else 'ftp'}"
+
+
+async def _tls_context(spec: FetchSpec) -> ssl.SSLContext | None:
+    """Return what checks certificates; None: the run needs none. Raises TlsError for a CA file that
+    can't be used: for URLs it is a matter of the connection."""
+    if not _wants_tls(spec):
+        return None
+    try:
+        return await in_thread(partial(client_context, spec.ca_file, insecure=spec.insecure))
+    except SpecError as exc:
+        raise TlsError(str(exc), hint=exc.hint) from None
 
 
 def _wants_tls(spec: FetchSpec) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -79,23 +78,6 @@ class Reach:
         # a request must not wait for the acknowledgement of the one before (Nagle)
         sockopts.set_no_delay(made.sock, asked=False)
         return Reached(made, watched)
-
-
-def tls_context(spec: FetchSpec) -> ssl.SSLContext:
-    """Return the TLS settings of a run. Raises TlsError if the CA file can't be used."""
-    try:
-        context = ssl.create_default_context(cafile=spec.ca_file)
-    except OSError as exc:
-        malformed = isinstance(exc, ssl.SSLError)
-        reason = "it holds no valid certificate" if malformed else plain_words(exc)
-        raise TlsError(
-            f"can't use the CA file {spec.ca_file}: {reason}",
-            hint="give a PEM file with the certificates of CAs",
-        ) from None
-    if spec.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def no_tls(where: str, exc: BaseException) -> TlsError:

@@ -4,9 +4,10 @@ A CNI benchmark once took curl's average for the throughput of HTTP and FTP. The
 up late, curl's clock had started at the first connect attempt, and a healthy network was reported
 as slow; iperf3, which counts from the connection on, saw nothing. Here is that network: two
 namespaces on a link of 1 Gbit/s which swallows every packet of the first 2.5 s, or not; real nginx,
-vsftpd, curl and iperf3; and netmeasure beside them. Needs root.
+vsftpd, curl and iperf3; and netmeasure beside them. Then the whole of it as a campaign, by the plan
+beside this file: five runs of each test, on time and late in turns, and one table. Needs root.
 
-    python -m benchmarks.article [--size MIB] [--json FILE]
+    python -m benchmarks.article [--size MIB] [--json FILE] [--campaign-only] [--runs N]
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +28,8 @@ from rich.table import Table
 
 import netmeasure as nm
 from benchmarks.common import host_facts
-from netmeasure.report.words import distortion
+from netmeasure.report.suite import render
+from netmeasure.report.words import distortion, run_line
 from netmeasure.units import bitrate, duration
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -117,6 +120,30 @@ def files(network: Network, kind: str, size: int) -> Iterator[Row]:
             yield row(kind, late, "curl", curl.speed_download * 8, result)
 
 
+def campaign(network: Network, size: int, runs: int | None) -> nm.Suite:
+    """Run the plan beside this file in the client's namespace."""
+    plan = Path(__file__).with_suffix(".toml").read_text()
+    with servers.nginx(network) as http, servers.vsftpd(network) as ftp:
+        for server, port in ((http, 8080), (ftp, 2121)):
+            server.add(FILE, size)
+            servers.curl(server.url(FILE), network)  # both read it from memory from now on
+            plan = plan.replace(f"{{host}}:{port}/", f"{{host}}:{server.port}/")
+        return asyncio.run(_campaign(network, plan, {} if runs is None else {"runs": runs}))
+
+
+async def _campaign(network: Network, plan: str, instead: dict[str, Any]) -> nm.Suite:
+    program = (sys.executable, "-m", "netmeasure", "server", "-p", "0")
+    server = network.popen("server", program, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    port = int(server.stdout.readline().rpartition(":")[2])
+    with network.enter("client"):
+        found = nm.Campaign(nm.read_plan(plan, {"port": port, **instead}))
+        async for run in found.run():
+            label = f"{len(found.runs)}/{found.planned}  {run.test}, {run.variant}"
+            print(label if run.result is None else run_line(label, run.result), flush=True)
+    return found.suite
+
+
 def table(rows: list[Row]) -> Table:
     drawn = Table(title="one link of 1 Gbit/s", title_justify="left")
     for name in ("", "network", "the other tool says"):
@@ -139,7 +166,9 @@ def table(rows: list[Row]) -> Table:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--size", type=int, default=400, metavar="MIB", help="of the files")
-    options.add_argument("--json", metavar="FILE", help="the rows and the host facts")
+    options.add_argument("--json", metavar="FILE", help="rows, table, host facts")
+    options.add_argument("--runs", type=int, metavar="N", help="runs of each test (default 5)")
+    options.add_argument("--campaign-only", action="store_true", help="without curl and iperf3")
     chosen = options.parse_args()
     reason = available() or servers.available("nginx", "vsftpd", "curl", "iperf3")
     if reason:
@@ -151,13 +180,21 @@ def main() -> None:
         network.sysctl("client", "net.ipv4.tcp_syn_linear_timeouts", 0)
         network.congestion("cubic")
         size = chosen.size * 1024 * 1024
-        rows = [*tcp(network), *files(network, "HTTP", size), *files(network, "FTP", size)]
-    console.print(table(rows), highlight=False)
-    for one in rows:
-        if one.sentence is not None:
-            console.print(f"{one.kind}, {one.network}: {one.sentence}", highlight=False)
+        rows = []
+        if not chosen.campaign_only:
+            rows = [*tcp(network), *files(network, "HTTP", size), *files(network, "FTP", size)]
+            console.print(table(rows), highlight=False)
+        for one in rows:
+            if one.sentence is not None:
+                console.print(f"{one.kind}, {one.network}: {one.sentence}", highlight=False)
+        suite = campaign(network, size // 4, chosen.runs)
+    console.print(render(suite), highlight=False)
     if chosen.json:
-        document = {"host": facts, "rows": msgspec.to_builtins(rows)}
+        document = {
+            "host": facts,
+            "rows": msgspec.to_builtins(rows),
+            "campaign": msgspec.to_builtins(suite),
+        }
         Path(chosen.json).write_text(json.dumps(document, indent=2) + "\n")
 
 

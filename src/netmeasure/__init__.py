@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from netmeasure.analysis.samples import (
         Estimate as Estimate,
     )
+    from netmeasure.campaign.plan import (
+        Case as Case,
+        Plan as Plan,
+        Variant as Variant,
+        default_plan as default_plan,
+        plan_of as plan_of,
+        read_plan as read_plan,
+    )
+    from netmeasure.campaign.suite import (
+        Campaign as Campaign,
+    )
     from netmeasure.client import (
         Client as Client,
         connect as connect,
@@ -29,14 +40,24 @@ if TYPE_CHECKING:
     from netmeasure.comparison.differences import (
         Difference as Difference,
     )
+    from netmeasure.comparison.doubts import (
+        Doubt as Doubt,
+    )
     from netmeasure.comparison.runs import (
         RunFigures as RunFigures,
         RunsSummary as RunsSummary,
         summarise as summarise,
     )
+    from netmeasure.comparison.suite import (
+        Suite as Suite,
+        SuiteCell as SuiteCell,
+        SuiteRow as SuiteRow,
+        SuiteRun as SuiteRun,
+    )
     from netmeasure.errors import (
         AuthenticationError as AuthenticationError,
         BusyError as BusyError,
+        CommandError as CommandError,
         ConnectError as ConnectError,
         ConnectRefusedError as ConnectRefusedError,
         ConnectTimeoutError as ConnectTimeoutError,
@@ -51,6 +72,7 @@ if TYPE_CHECKING:
         PeerRefusedError as PeerRefusedError,
         PeerTerminatedError as PeerTerminatedError,
         PeerTimeoutError as PeerTimeoutError,
+        PlanError as PlanError,
         ProtocolError as ProtocolError,
         RemoteProtocolError as RemoteProtocolError,
         ResultFormatError as ResultFormatError,
@@ -200,6 +222,20 @@ _HOMES = {
     "Averages": "netmeasure.result",
     "BusyError": "netmeasure.errors",
     "HostLimitError": "netmeasure.errors",
+    "Case": "netmeasure.campaign.plan",
+    "Plan": "netmeasure.campaign.plan",
+    "Variant": "netmeasure.campaign.plan",
+    "default_plan": "netmeasure.campaign.plan",
+    "plan_of": "netmeasure.campaign.plan",
+    "read_plan": "netmeasure.campaign.plan",
+    "Campaign": "netmeasure.campaign.suite",
+    "Doubt": "netmeasure.comparison.doubts",
+    "Suite": "netmeasure.comparison.suite",
+    "SuiteCell": "netmeasure.comparison.suite",
+    "SuiteRow": "netmeasure.comparison.suite",
+    "SuiteRun": "netmeasure.comparison.suite",
+    "CommandError": "netmeasure.errors",
+    "PlanError": "netmeasure.errors",
     "Ceiling": "netmeasure.result",
     "Change": "netmeasure.history.history",
     "Client": "netmeasure.client",
@@ -316,7 +352,17 @@ _HOMES = {
 }
 #: The names that start tests. With them comes what the end of a test needs (numpy among it), so
 #: that its import delays no event loop that measures.
-_MEASURING = {"Client", "Run", "Server", "alternate", "connect", "measure", "repeat", "serve"}
+_MEASURING = {
+    "Campaign",
+    "Client",
+    "Run",
+    "Server",
+    "alternate",
+    "connect",
+    "measure",
+    "repeat",
+    "serve",
+}
 
 __all__ = ["__version__", "units", *_HOMES]
 

@@ -37,10 +37,27 @@ class SpecError(NetmeasureError, ValueError):
     code = "bad_value"
 
 
+class PlanError(SpecError):
+    """Report what is wrong with a plan of a campaign: a line for each mistake."""
+
+    code = "bad_plan"
+
+    @property
+    def mistakes(self) -> tuple[str, ...]:
+        """Return a sentence for each mistake."""
+        return tuple(str(self).split("\n"))
+
+
 class UsageError(NetmeasureError, ValueError):
     """Report a command line that can't be read: an unknown option, or a missing or extra value."""
 
     code = "usage"
+
+
+class CommandError(NetmeasureError):
+    """Report that a command of a plan could not be run, failed, or took too long."""
+
+    code = "command"
 
 
 class ResultFormatError(NetmeasureError, ValueError):

@@ -63,15 +63,27 @@ ALLOWED: dict[str, set[str]] = {
     # what a user calls
     "client": {"errors", "spec", "result", "observe", "measurement", "peer.client", "transfers"},
     "repetition": {"errors", "spec", "result", "client"},
+    "campaign": {"errors", "units", "spec", "result", "comparison", "engine", "client"}
+    | {"repetition"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "paths"}
-    | {"client", "repetition", "objectives", "history", "export", "imports"},
+    | {"client", "repetition", "campaign", "objectives", "history", "export", "imports"},
     # results in words: no engine
     "report": {"units", "overhead", "spec", "result", "analysis", "comparison", "history"},
     # the programs
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
-    | {"paths", "client", "repetition", "objectives", "history", "report", "export", "imports"},
+    | {
+        "paths",
+        "client",
+        "repetition",
+        "campaign",
+        "objectives",
+        "history",
+        "report",
+        "export",
+        "imports",
+    },
     "__main__": {"cli"},
 }
 #: Packages whose subpackages are layers of their own.

@@ -88,6 +88,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.compare import compare
 
         return compare
+    if command == "suite":
+        from netmeasure.cli.suite import suite
+
+        return suite
     from netmeasure.cli import client
 
     return client.loopback if command == "loopback" else client.client

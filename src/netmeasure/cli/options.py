@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from netmeasure.cli.network import add_client_auth, add_server_options
 from netmeasure.cli.options_of_documents import add_export_options, add_schema_options
 from netmeasure.cli.options_of_history import add_history_options
+from netmeasure.cli.options_of_suite import add_suite_options
 from netmeasure.cli.options_of_tests import (
     add_family,
     add_link_options,
@@ -76,6 +77,10 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         "compare", help="compare two sets of saved runs, or two targets measured in turns"
     )
     _add_compare_options(compare)
+    suite = commands.add_parser(
+        "suite", help="run a whole campaign by a plan, and show one table of it"
+    )
+    add_suite_options(suite)
     check = commands.add_parser("check", help="hold saved runs against objectives (--slo)")
     check.add_argument("files", nargs="+", metavar="FILE", help="files that --json wrote")
     add_objective_options(check)

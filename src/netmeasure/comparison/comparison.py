@@ -46,6 +46,9 @@ PARTS = (
     Part("receiver_cpu_s_per_gb", relative=True, least=0.05),
     Part("retransmits_per_gb", relative=False, least=0.1, floor=1),
     Part("loss_ratio", relative=False, least=0.1, floor=0.0001),
+    Part("transactions_per_s", relative=True, least=DEFAULT_MARGIN),
+    Part("latency_p50_ns", relative=True, least=0.05),
+    Part("latency_p99_ns", relative=True, least=0.1),
 )
 
 

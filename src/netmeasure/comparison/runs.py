@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from netmeasure.analysis.samples import Estimate, mean
+from netmeasure.comparison.doubts import Doubt, doubts
 from netmeasure.result import Flow, FlowDirection, Loss, Result, Spread, Stretch, Totals
 
 GB = 10**9
@@ -38,6 +39,10 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
         receiver_cpu_s_per_gb: CPU seconds of the receiving threads per 10^9 bytes delivered.
         retransmits_per_gb: Segments sent again per 10^9 bytes delivered.
         loss_ratio: Datagrams lost of those sent, 0 to 1.
+        transactions_per_s: Of round trips: transactions per second in the steady state.
+        latency_p50_ns: Of round trips: the median latency.
+        latency_p99_ns: Of round trips: the latency that 99 % do not exceed.
+        doubts: What speaks against some of these figures.
     """
 
     complete: bool
@@ -55,6 +60,10 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     receiver_cpu_s_per_gb: float | None = None
     retransmits_per_gb: float | None = None
     loss_ratio: float | None = None
+    transactions_per_s: float | None = None
+    latency_p50_ns: int | None = None
+    latency_p99_ns: int | None = None
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def counts(self) -> bool:
@@ -112,6 +121,7 @@ def figures(result: Result, direction: FlowDirection) -> RunFigures:
     if flow is None:
         return RunFigures(complete=False, error=error or f"no {direction} was measured")
     steady, ramp, averages = flow.steady, flow.ramp, flow.averages
+    trips = result.round_trips
     rate = None if steady is None else _plausible(steady.goodput_bps)
     return RunFigures(
         complete=result.complete,
@@ -129,6 +139,10 @@ def figures(result: Result, direction: FlowDirection) -> RunFigures:
         receiver_cpu_s_per_gb=_per_gb(_cpu_s(flow.receiver), flow),
         retransmits_per_gb=_per_gb(flow.sender.retransmits, flow),
         loss_ratio=None if flow.loss is None else _loss_ratio(flow.loss),
+        transactions_per_s=None if trips is None else _plausible(trips.steady_per_s),
+        latency_p50_ns=None if trips is None else _plausible(trips.p50_ns),
+        latency_p99_ns=None if trips is None else _plausible(trips.p99_ns),
+        doubts=doubts(result, flow),
     )
 
 

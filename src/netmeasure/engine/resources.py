@@ -86,6 +86,15 @@ class _Sampler:
         return replace(known, cgroup_memory_limit_bytes=self._cgroup.read().memory_limit_bytes)
 
 
+async def observe_host(duration_s: float) -> HostUse | None:
+    """Return what this process and its host do for so long; None: this host does not tell."""
+    sampler = _Sampler()
+    before = sampler.take()
+    await asyncio.sleep(duration_s)
+    after = sampler.take()
+    return None if before is None or after is None else sampler.resources((before, after), 0).whole
+
+
 class ResourceLog:
     """Sample while `running`; `collected` returns the samples. Each log belongs to one run, but
     figures of the process include all that it does meanwhile, such as other runs."""
@@ -98,11 +107,7 @@ class ResourceLog:
 
     async def rest(self, duration_s: float) -> None:
         """Sample what the host does before the test asks for anything: the baseline."""
-        before = self._sampler.take()
-        await asyncio.sleep(duration_s)
-        after = self._sampler.take()
-        if before is not None and after is not None:
-            self._baseline = self._sampler.resources((before, after), 0).whole
+        self._baseline = await observe_host(duration_s)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -1,0 +1,449 @@
+"""Read plans of campaigns, from TOML or from a few hosts, and say all that is wrong with one."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from netmeasure import units
+from netmeasure.campaign.settings import KINDS, make_spec, names, points, shown, unknown_setting
+from netmeasure.errors import PlanError, SpecError
+from netmeasure.spec import DEFAULT_MARGIN, FtpSpec, HttpSpec, RrSpec, Spec
+from netmeasure.spec.target import parse_target
+
+DEFAULT_RUNS = 5
+DEFAULT_BASELINE_S = 2.0
+DEFAULT_COMMAND_S = 60.0
+MAX_RUNS = 1000
+#: More runs than this take weeks.
+MAX_CASES = 10_000
+#: What stands for the target's host in the URL of a test.
+HOST = "{host}"
+_TOP = (
+    *("title", "runs", "seed", "baseline_s", "margin", "port", "command_timeout_s"),
+    *("target", "targets", "defaults", "test", "variant"),
+)
+_OF_VARIANT = ("name", "target", "targets", "port", "settings", "before", "after")
+_SYMBOLS = 200
+
+Commands = tuple[tuple[str, ...], ...]
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one of the things that a campaign compares, such as a CNI plug-in or a kernel.
+
+    Attributes:
+        name: Its name in tables.
+        before: Commands before each of its runs, each a program with its arguments; no shell.
+        after: Commands after each of its runs.
+    """
+
+    name: str
+    before: Commands = ()
+    after: Commands = ()
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one test of one variant on one target.
+
+    Attributes:
+        test: The test's name, with the place in its sweeps, such as "TCP upload streams=4".
+        target: The target's name.
+        variant: The variant's name.
+        address: What is measured: "host", "host:port", or a URL.
+        port: The server's port where the address has none; None: 5201, or a URL's own.
+        spec: What to measure.
+    """
+
+    test: str
+    target: str
+    variant: str
+    address: str
+    port: int | None = None
+    spec: Spec
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold a campaign: tests times variants times targets, and how often each.
+
+    Attributes:
+        title: What the campaign is about.
+        runs: How many runs of each case.
+        seed: The seed of the order of the runs; None: a new one for each campaign.
+        baseline_s: Seconds to observe this host at rest before the first run; 0: do not.
+        margin: Bitrates that differ by no more than this share count as equal.
+        command_timeout_s: The time limit of each command.
+        variants: What is compared; the first is what the others are compared with.
+        cases: All tests of all variants on all targets.
+    """
+
+    title: str = ""
+    runs: int = DEFAULT_RUNS
+    seed: int | None = None
+    baseline_s: float = DEFAULT_BASELINE_S
+    margin: float = DEFAULT_MARGIN
+    command_timeout_s: float = DEFAULT_COMMAND_S
+    variants: tuple[Variant, ...]
+    cases: tuple[Case, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return what tells this plan from others, whatever its title."""
+        same = msgspec.structs.replace(self, title="")
+        return hashlib.sha256(msgspec.json.encode(same)).hexdigest()[:16]
+
+
+def read_plan(data: bytes | str, instead: Mapping[str, Any] | None = None) -> Plan:
+    """Return the plan of a TOML document (docs/reference/suite.md has its members).
+
+    Args:
+        data: The document.
+        instead: Members to use instead of those of the document, such as {"runs": 3}.
+
+    Raises:
+        PlanError: It is no TOML, or something in it is wrong; `mistakes` has a line for each.
+    """
+    try:
+        text = data.decode() if isinstance(data, bytes) else data
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise PlanError(f"it is no TOML: {exc}") from None
+    return plan_of(document | dict(instead or {}))
+
+
+def plan_of(document: Mapping[str, Any]) -> Plan:
+    """Return the plan of a TOML document that has been read. Raises PlanError."""
+    return _Reader(document).plan()
+
+
+def default_plan(
+    hosts: Sequence[str],
+    *,
+    runs: int = DEFAULT_RUNS,
+    duration: str = "5s",
+    port: int | None = None,
+    http_port: int | None = None,
+    ftp_port: int | None = None,
+) -> dict[str, Any]:
+    """Return the TOML document of the usual plan: TCP and UDP both ways, round trips, and files.
+
+    Args:
+        hosts: Servers. Several are variants: the others are compared with the first.
+        runs: How many runs of each test.
+        duration: How long each test lasts.
+        port: Their port; None: 5201.
+        http_port: Their port of synthetic files by HTTP (`netmeasure server --http`); None: none.
+        ftp_port: The same by FTP.
+    """
+    tests: list[dict[str, Any]] = [
+        {"kind": "tcp", "direction": "download"},
+        {"kind": "tcp", "direction": "upload"},
+        {"kind": "tcp", "direction": "download", "streams": 8, "name": "TCP download 8 streams"},
+        {"kind": "udp", "direction": "download", "target_bps": "100M"},
+        {"kind": "udp", "direction": "upload", "target_bps": "100M"},
+        {"kind": "rr"},
+    ]
+    for scheme, number in (("http", http_port), ("ftp", ftp_port)):
+        if number is not None:
+            url = f"{scheme}://{HOST}:{number}/10G.dat"
+            tests.append({"kind": scheme, "url": url})
+    document: dict[str, Any] = {"runs": runs, "defaults": {"duration_s": duration}, "test": tests}
+    if port is not None:
+        document["port"] = port
+    if len(hosts) == 1:
+        return document | {"target": hosts[0]}
+    return document | {"variant": [{"name": host, "target": host} for host in hosts]}
+
+
+class _Reader:
+    """Read a plan; collect the mistakes instead of ending at the first."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._mistakes: list[str] = []
+
+    def plan(self) -> Plan:
+        top = self._document
+        for name in top:
+            if name not in _TOP:
+                self._refuse(unknown_setting(name, _TOP))
+        variants = self._tables("variant") or [{"name": ""}]
+        self._check_names(variants)
+        tests = self._tables("test") or list(default_plan(["any"])["test"])
+        cases = self._cases(tests, variants)
+        runs = self._number("runs", DEFAULT_RUNS, 1, MAX_RUNS, whole=True)
+        seed = self._number("seed", None, 0, 2**53, whole=True)
+        plan: dict[str, Any] = {
+            "title": self._text(top, "title", ""),
+            "runs": runs,
+            "seed": seed,
+            "baseline_s": self._seconds("baseline_s", DEFAULT_BASELINE_S, 0, 600),
+            "margin": self._share("margin", DEFAULT_MARGIN),
+            "command_timeout_s": self._seconds("command_timeout_s", DEFAULT_COMMAND_S, 0.1, 86_400),
+            "variants": tuple(
+                Variant(
+                    name=str(one.get("name", "")),
+                    before=self._commands(one, "before"),
+                    after=self._commands(one, "after"),
+                )
+                for one in variants
+            ),
+            "cases": tuple(cases),
+        }
+        if not cases and not self._mistakes:
+            self._refuse("there is nothing to measure")
+        if len(cases) > MAX_CASES:
+            self._refuse(f"{len(cases)} tests of variants on targets: {MAX_CASES} is the most")
+        twice = Counter((c.test, c.target, c.variant) for c in cases)
+        for test in dict.fromkeys(key[0] for key, count in twice.items() if count > 1):
+            if not self._mistakes:  # of which it may be a consequence
+                self._refuse(f"two tests are called {test!r}: give them a name")
+        if self._mistakes:
+            raise PlanError("\n".join(dict.fromkeys(self._mistakes)))
+        return Plan(**plan)
+
+    # ---- cases
+
+    def _cases(
+        self, tests: Sequence[Mapping[str, Any]], variants: Sequence[Mapping[str, Any]]
+    ) -> list[Case]:
+        defaults = self._document.get("defaults", {})
+        if not isinstance(defaults, dict):
+            self._refuse("defaults is no table: write [defaults]")
+            defaults = {}
+        every = {name for kind in KINDS.values() for name in names(kind)}
+        for name in defaults:
+            if name not in every:
+                self._refuse(f"defaults: {unknown_setting(name, sorted(every))}")
+        hosts = [self._hosts(one) for one in variants]
+        if any(one.keys() != hosts[0].keys() for one in hosts[1:]):
+            self._refuse("the variants have different targets: each needs the same names")
+        cases: list[Case] = []
+        for number, test in enumerate(tests, 1):
+            cases += self._cases_of(number, test, defaults, list(zip(variants, hosts, strict=True)))
+        return cases
+
+    def _cases_of(
+        self,
+        number: int,
+        test: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        variants: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]],
+    ) -> list[Case]:
+        """Return the cases of one test, in the order of its sweeps."""
+        name = self._text(test, "name", "")
+        where = f"test {name!r}" if name else f"test {number}"
+        kind_name = test.get("kind")
+        kind = KINDS.get(kind_name) if isinstance(kind_name, str) else None
+        if kind is None:
+            what = "it has no kind" if kind_name is None else f"{kind_name!r} is no kind of test"
+            self._refuse(f"{where}: {what}: choose from {', '.join(KINDS)}")
+            return []
+        url = self._url(where, kind, test)
+        own = {k: v for k, v in test.items() if k not in ("kind", "name", "url")}
+        usual = {k: v for k, v in defaults.items() if k in names(kind)}
+
+        def refuse(sentence: str) -> None:
+            self._refuse(f"{where}: {sentence}")
+
+        found: list[Case] = []
+        for variant, hosts in variants:
+            given = variant.get("settings", {})
+            if not isinstance(given, dict):
+                continue
+            fits = {k: v for k, v in given.items() if k in names(kind)}
+            for swept, settings in points(kind, usual | own | fits, refuse):
+                try:
+                    spec = make_spec(kind, settings, url.replace(HOST, "host.invalid"))
+                except SpecError as exc:
+                    refuse(f"{exc} ({exc.hint})" if exc.hint else str(exc))
+                    continue
+                words = [name or _test_name(spec)]
+                words += [shown(k, v) for k, v in swept.items() if name or k != "direction"]
+                for target, host in hosts.items():
+                    case = self._case(where, " ".join(words), variant, target, host, spec, url)
+                    found += [case] if case is not None else []
+        return found
+
+    def _case(
+        self,
+        where: str,
+        test: str,
+        variant: Mapping[str, Any],
+        target: str,
+        address: str,
+        spec: Spec,
+        url: str,
+    ) -> Case | None:
+        name = str(variant.get("name", ""))
+        port = variant.get("port", self._document.get("port"))
+        if isinstance(spec, HttpSpec | FtpSpec):
+            if HOST in url and not address:
+                self._refuse(f"{where}: its URL has {HOST}, and there is no target")
+                return None
+            try:
+                host = parse_target(address)[0] if address else ""
+                whole = url.replace(HOST, f"[{host}]" if ":" in host else host)
+                spec = msgspec.structs.replace(spec, url=whole)
+            except SpecError as exc:
+                self._refuse(f"{where}: {exc}")
+                return None
+            return Case(test=test, target=target, variant=name, address=whole, spec=spec)
+        try:
+            if not address:
+                raise SpecError("there is no target: write target = 'HOST' at the top")
+            parse_target(address, _port(port))
+        except SpecError as exc:
+            self._refuse(str(exc))
+            return None
+        return Case(test=test, target=target, variant=name, address=address, port=port, spec=spec)
+
+    def _url(self, where: str, kind: type[Spec], test: Mapping[str, Any]) -> str:
+        url = self._text(test, "url", "")
+        if kind in (HttpSpec, FtpSpec) and not url:
+            scheme = "http" if kind is HttpSpec else "ftp"
+            self._refuse(f"{where}: it has no url, such as {scheme}://{HOST}/file")
+        if kind not in (HttpSpec, FtpSpec) and url:
+            self._refuse(f"{where}: {test['kind']} has no url, but a target")
+            return ""
+        return url
+
+    def _hosts(self, variant: Mapping[str, Any]) -> dict[str, str]:
+        """Return the targets of a variant: its own, or those of the whole plan."""
+        where = variant if "target" in variant or "targets" in variant else self._document
+        if "target" in where and "targets" in where:
+            self._refuse("only one of target and targets can be given")
+        if "target" in where:
+            return {"": self._text(where, "target", "")}
+        targets = where.get("targets", {"": ""})
+        if isinstance(targets, list):
+            targets = {str(one): one for one in targets}
+        if not isinstance(targets, dict) or not targets:
+            self._refuse("targets is no list of hosts, and no table of names and hosts")
+            return {"": ""}
+        for name, host in targets.items():
+            if not isinstance(host, str):
+                self._refuse(f"target {name!r} is {host!r}: it must be a host")
+        return {name: str(host) for name, host in targets.items()}
+
+    # ---- variants
+
+    def _check_names(self, variants: Sequence[Mapping[str, Any]]) -> None:
+        every = {name for kind in KINDS.values() for name in names(kind)}
+        given = [str(one.get("name", "")) for one in variants]
+        for number, variant in enumerate(variants, 1):
+            name = self._text(variant, "name", "")
+            where = f"variant {name!r}" if name else f"variant {number}"
+            if not name and len(variants) > 1:
+                self._refuse(f"{where} has no name")
+            if name and given.count(name) > 1:
+                self._refuse(f"two variants are called {name!r}")
+            for key in variant:
+                if key not in _OF_VARIANT:
+                    self._refuse(f"{where}: {unknown_setting(key, _OF_VARIANT)}")
+            settings = variant.get("settings", {})
+            if not isinstance(settings, dict):
+                self._refuse(f"{where}: settings is no table")
+                continue
+            for key, value in settings.items():
+                if key not in every:
+                    self._refuse(f"{where}: {unknown_setting(key, sorted(every))}")
+                elif isinstance(value, list):
+                    self._refuse(f"{where}: {key} is a list: sweeps belong to a test")
+
+    def _commands(self, variant: Mapping[str, Any], name: str) -> Commands:
+        """Return commands: a list of words is one, a list of such lists several."""
+        given = variant.get(name, [])
+        several = isinstance(given, list) and all(isinstance(one, list) for one in given)
+        commands = given if several else [given]
+        for command in commands:
+            if not (
+                isinstance(command, list)
+                and command
+                and all(isinstance(word, str) for word in command)
+            ):
+                which = variant.get("name", "")
+                self._refuse(
+                    f"variant {which!r}: {name} is no command: write ['program', 'argument']"
+                )
+                return ()
+        return tuple(tuple(command) for command in commands)
+
+    # ---- values
+
+    def _refuse(self, sentence: str) -> None:
+        self._mistakes.append(" ".join(sentence.split()))
+
+    def _tables(self, name: str) -> list[Mapping[str, Any]]:
+        given = self._document.get(name, [])
+        if isinstance(given, list) and all(isinstance(one, dict) for one in given):
+            return given
+        self._refuse(f"{name} is no list of tables: write [[{name}]]")
+        return []
+
+    def _text(self, table: Mapping[str, Any], name: str, usual: str) -> str:
+        value = table.get(name, usual)
+        if not isinstance(value, str) or len(value) > _SYMBOLS * 10:
+            self._refuse(f"{name} is {str(value)[:_SYMBOLS]!r}: it must be a text")
+            return usual
+        return value
+
+    def _number(
+        self, name: str, usual: int | None, low: int, high: int, *, whole: bool
+    ) -> int | None:
+        value = self._document.get(name, usual)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self._refuse(f"{name} is {value!r}: it must be {low} to {high}")
+            return usual
+        return value
+
+    def _seconds(self, name: str, usual: float, low: float, high: float) -> float:
+        value = self._document.get(name, usual)
+        if isinstance(value, str):
+            try:
+                value = units.parse_duration_ns(value) / 1e9
+            except SpecError as exc:
+                self._refuse(f"{name}: {exc}")
+                return usual
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self._refuse(f"{name} is {value!r}: it must be a time, such as '2s'")
+            return usual
+        if not low <= value <= high:
+            self._refuse(f"{name} is {value:g} s: it must be {low:g} to {high:g} s")
+            return usual
+        return float(value)
+
+    def _share(self, name: str, usual: float) -> float:
+        value = self._document.get(name, usual)
+        try:
+            share = units.parse_share(value if isinstance(value, str) else repr(value))
+        except SpecError as exc:
+            self._refuse(f"{name}: {exc}")
+            return usual
+        if share <= 0:
+            self._refuse(f"{name} is 0: it must be more, such as '2%'")
+        return share
+
+
+def _test_name(spec: Spec) -> str:
+    if isinstance(spec, RrSpec):
+        return "round trips"
+    if isinstance(spec, HttpSpec | FtpSpec):
+        return f"{spec.kind} {spec.direction}"
+    kind = type(spec).__name__.removesuffix("Spec").upper()
+    return f"{kind} {'both ways' if spec.direction == 'both' else spec.direction}"
+
+
+def _port(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SpecError(f"port is {value!r}: it must be 1 to 65535")
+    return value

@@ -1,0 +1,184 @@
+"""Run a plan: every case as often as it says, in turns, and each run kept as soon as it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Sequence
+from os import PathLike
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from netmeasure.campaign.commands import run_command
+from netmeasure.campaign.journal import Journal
+from netmeasure.campaign.plan import Case, Commands, Plan
+from netmeasure.campaign.turns import in_turns
+from netmeasure.client import measure
+from netmeasure.comparison.suite import Suite, SuiteRun, tabulate
+from netmeasure.engine.resources import observe_host
+from netmeasure.errors import CommandError, MeasureError
+from netmeasure.repetition import worth_going_on
+from netmeasure.result.resources import HostUse
+from netmeasure.spec import FtpSpec, HttpSpec, Secret
+
+_Key = tuple[str, str, str]
+_SEEDS = 2**32
+
+
+class Campaign:
+    """Run a plan, and hold what came of it::
+
+        campaign = nm.Campaign(nm.read_plan(Path("plan.toml").read_bytes()))
+        async for run in campaign.run():
+            print(run.test, run.variant, run.result.steady)
+        print(campaign.suite.to_json())
+
+    Attributes:
+        plan: What to run.
+        runs: The runs so far, those of the file among them.
+        baseline: What this host did at rest before the first run; None: not observed.
+        seed: The seed of the order of the runs.
+        given_up: Test, target and variant of the cases that measured nothing, and why. No more of
+            their runs are made.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        keep: str | PathLike[str] | None = None,
+        secret: Secret | None = None,
+    ) -> None:
+        """Prepare a campaign.
+
+        Args:
+            plan: What to run.
+            keep: A file for its runs. Where it has runs of this plan already, the campaign goes on
+                after them; None: keep them in memory only.
+            secret: What the servers must know, too.
+
+        Raises:
+            SpecError: The file has the runs of another plan, or can't be used.
+        """
+        self.plan = plan
+        self._secret = secret
+        self._journal = None if keep is None else Journal(Path(keep), plan)
+        old = self._journal
+        self.runs: list[SuiteRun] = [] if old is None else list(old.runs)
+        self.baseline: HostUse | None = None if old is None else old.baseline
+        seed = plan.seed if old is None or old.seed is None else old.seed
+        self.seed: int = random.randrange(_SEEDS) if seed is None else seed
+        self._begun = old is not None and old.seed is not None
+        self.given_up: dict[_Key, str] = {}
+        for run in self.runs:
+            self._give_up_if_hopeless(run)
+
+    @property
+    def planned(self) -> int:
+        """Return how many runs the plan asks for."""
+        return len(self.plan.cases) * self.plan.runs
+
+    @property
+    def suite(self) -> Suite:
+        """Return the table of the runs so far."""
+        return tabulate(
+            self.runs,
+            order=[(case.test, case.target, case.variant) for case in self.plan.cases],
+            runs_planned=self.planned,
+            seed=self.seed,
+            title=self.plan.title,
+            margin=self.plan.margin,
+            baseline=self.baseline,
+        )
+
+    def left(self) -> list[tuple[int, Case]]:
+        """Return the runs that are still to be made, in their order: round and case of each."""
+        made = {run.key for run in self.runs}
+        return [
+            (number, case)
+            for number, case in in_turns(self.plan, self.seed)
+            if (number, *_key(case)) not in made and _key(case) not in self.given_up
+        ]
+
+    async def run(self) -> AsyncGenerator[SuiteRun, None]:
+        """Make the runs that are left, and give each as soon as it is over.
+
+        A run that breaks off is given as incomplete, and the next begins; a case that measures
+        nothing at first, or twice in succession, is given up. Cancelling it, or ending the loop,
+        joins the threads of the run that is on its way, which is not kept.
+
+        Raises:
+            SpecError: The file of the runs can't be written.
+        """
+        await self._begin()
+        for number, case in self.left():
+            if _key(case) in self.given_up:
+                continue
+            run = await self._one(number, case)
+            if self._journal is not None:
+                await asyncio.to_thread(self._journal.add, run)
+            self.runs.append(run)
+            self._give_up_if_hopeless(run)
+            yield run
+
+    async def _begin(self) -> None:
+        """Observe this host at rest, and begin the file."""
+        if self._begun:
+            return
+        if self.plan.baseline_s:
+            self.baseline = await observe_host(self.plan.baseline_s)
+        if self._journal is not None:
+            await asyncio.to_thread(self._journal.begin, self.seed, self.baseline)
+        self._begun = True
+
+    async def _one(self, number: int, case: Case) -> SuiteRun:
+        run = SuiteRun(round=number, test=case.test, target=case.target, variant=case.variant)
+        variant = next(one for one in self.plan.variants if one.name == case.variant)
+        try:
+            await self._commands(variant.before, number, case)
+            try:
+                run = await self._measured(run, case)
+            finally:
+                await self._commands(variant.after, number, case)
+        except CommandError as exc:
+            return replace(run, error=str(exc))
+        return run
+
+    async def _measured(self, run: SuiteRun, case: Case) -> SuiteRun:
+        spec = case.spec
+        if self._secret is not None and not isinstance(spec, HttpSpec | FtpSpec):
+            spec = replace(spec, secret=self._secret)
+        try:
+            result = await measure(case.address, spec, port=case.port)
+        except MeasureError as exc:
+            return replace(run, result=exc.result, error=str(exc))
+        return replace(run, result=result)
+
+    async def _commands(self, commands: Commands, number: int, case: Case) -> None:
+        told = {
+            "NETMEASURE_TEST": case.test,
+            "NETMEASURE_TARGET": case.target,
+            "NETMEASURE_ADDRESS": case.address,
+            "NETMEASURE_VARIANT": case.variant,
+            "NETMEASURE_ROUND": str(number),
+        }
+        for command in commands:
+            await run_command(command, told, self.plan.command_timeout_s)
+
+    def _give_up_if_hopeless(self, run: SuiteRun) -> None:
+        key = (run.test, run.target, run.variant)
+        mine = [one for one in self.runs if (one.test, one.target, one.variant) == key]
+        if not _worth_going_on(mine):
+            self.given_up[key] = run.error or "nothing was measured"
+
+
+def _worth_going_on(runs: Sequence[SuiteRun]) -> bool:
+    """Return whether another run of a case makes sense, as for repeated tests."""
+    return len(runs) > 0 and any(
+        run.result is not None and worth_going_on([run.result]) for run in runs[-2:]
+    )
+
+
+def _key(case: Case) -> _Key:
+    return case.test, case.target, case.variant

@@ -1,0 +1,165 @@
+"""Run `netmeasure suite`: a whole campaign, a line for each run, and one table at its end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from netmeasure.campaign.plan import Plan, default_plan, plan_of, read_plan
+from netmeasure.campaign.suite import Campaign
+from netmeasure.cli.exits import Exit, complain
+from netmeasure.cli.network import client_secret
+from netmeasure.cli.output import check_writable, deliver, write_file
+from netmeasure.comparison.suite import Suite, SuiteRun
+from netmeasure.errors import PlanError, SpecError
+
+_SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+_OF_HOSTS = ("time", "port", "http", "ftp")
+
+
+async def suite(options: argparse.Namespace) -> int:
+    """Carry out the campaign; return the exit code."""
+    try:
+        plan = _plan(options)
+    except PlanError as exc:
+        for mistake in exc.mistakes:
+            complain(SpecError(f"{_place(options)}{mistake}"))
+        return Exit.USAGE
+    if options.check:
+        _list(plan)
+        return Exit.OK
+    for path in (options.json, options.markdown):
+        check_writable(path)
+    from netmeasure import analysis  # its import must delay no event loop that measures
+
+    analysis.load()
+    campaign = Campaign(plan, keep=options.keep, secret=client_secret(options))
+    code = await _follow(campaign, options)
+    if not campaign.runs:
+        return code or Exit.CUT_SHORT
+    found = campaign.suite
+    _deliver(found, options)
+    if code:
+        return code
+    return Exit.OK if found.complete else _failed(campaign.runs)
+
+
+def _failed(runs: Sequence[SuiteRun]) -> Exit:
+    """Return the exit code of a campaign in which runs failed."""
+    errors = [run.result.error if run.result is not None else None for run in runs]
+    phases = {None if error is None else error.phase for error in errors}
+    return Exit.NO_CONNECTION if phases <= {"resolve", "connect"} else Exit.CUT_SHORT
+
+
+def _place(options: argparse.Namespace) -> str:
+    return f"{options.what[0]}: " if _is_plan(options.what) else ""
+
+
+def _is_plan(words: list[str]) -> bool:
+    return len(words) == 1 and (words[0].endswith(".toml") or Path(words[0]).is_file())
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """Return the plan of the file, or the usual one of the servers. Raises SpecError."""
+    given: dict[str, Any] = {}
+    for name in ("runs", "seed"):
+        if getattr(options, name) is not None:
+            given[name] = getattr(options, name)
+    if not _is_plan(options.what):
+        for word in options.what:
+            if word.endswith(".toml"):
+                raise SpecError("suite takes one plan, or servers", hint="not both")
+        document = default_plan(
+            options.what,
+            duration=f"{5 if options.time is None else options.time:g}s",
+            port=options.port,
+            http_port=options.http,
+            ftp_port=options.ftp,
+        )
+        return plan_of(document | given)
+    for name in _OF_HOSTS:
+        if getattr(options, name) is not None:
+            raise SpecError(f"--{name} is for the usual plan", hint="write it into your plan")
+    path = options.what[0]
+    try:
+        data = Path(path).read_bytes()
+    except OSError as exc:
+        raise SpecError(f"can't read {path}: {exc.strerror}") from None
+    return read_plan(data, given)
+
+
+def _list(plan: Plan) -> None:
+    for case in plan.cases:
+        names = [name for name in (case.target, case.variant) if name]
+        print(f"{case.test}{''.join(f', {name}' for name in names)}: {case.address}")
+    cases = "1 case" if len(plan.cases) == 1 else f"{len(plan.cases)} cases"
+    print(f"{cases}, {plan.runs} runs of each")
+
+
+async def _follow(campaign: Campaign, options: argparse.Namespace) -> int:
+    """Follow the runs to their end or to a signal; return the signal's exit code, or 0."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    ended: list[Exit] = []
+
+    def on_signal(number: signal.Signals) -> None:
+        ended.append(_SIGNALS[number])
+        if task is not None:
+            task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        await _show(campaign, options)
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        if task is not None:
+            task.uncancel()
+        more = " (the same command goes on)" if options.keep else ""
+        sys.stderr.write(
+            f"netmeasure: ended by the user before run {len(campaign.runs) + 1}"
+            f" of {campaign.planned} was over{more}\n"
+        )
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+    return ended[0] if ended else Exit.OK
+
+
+async def _show(campaign: Campaign, options: argparse.Namespace) -> None:
+    stream = sys.stderr if options.json == "-" else sys.stdout
+    shown = not options.quiet
+    if shown and campaign.runs:
+        stream.write(f"{len(campaign.runs)} of {campaign.planned} runs are there already\n")
+    async with aclosing(campaign.run()) as runs:
+        async for run in runs:
+            if shown:
+                stream.write(f"{_line(campaign, run)}\n")
+                stream.flush()
+    for (test, _, variant), why in campaign.given_up.items():
+        sys.stderr.write(f"netmeasure: gave up {', '.join(filter(None, (test, variant)))}: {why}\n")
+
+
+def _line(campaign: Campaign, run: SuiteRun) -> str:
+    from netmeasure.report.words import run_line
+
+    count = f"{len(campaign.runs):{len(str(campaign.planned))}}/{campaign.planned}"
+    names = ", ".join(filter(None, (run.test, run.target, run.variant)))
+    if run.result is None:
+        return f"{count}  {names}  nothing: {run.error}"
+    return run_line(f"{count}  {names}", run.result)
+
+
+def _deliver(found: Suite, options: argparse.Namespace) -> None:
+    from netmeasure.report import suite as report
+
+    if options.markdown is not None:
+        write_file(report.to_markdown(found).encode(), options.markdown)
+    shown = None if options.json == "-" else report.render(found)
+    deliver(shown, [(found.to_json(), options.json)])

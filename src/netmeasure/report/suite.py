@@ -1,0 +1,316 @@
+"""Show the outcome of a campaign: one table, the runs not to be believed, and what moved, in words.
+
+The same lines and cells make the text for terminals and the Markdown.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from netmeasure.analysis.samples import Estimate, mean
+from netmeasure.comparison.comparison import MIN_RUNS, Component
+from netmeasure.comparison.suite import Suite, SuiteCell, SuiteRow
+from netmeasure.report.compare import NAMES, ratio_words
+from netmeasure.report.runs import mean_words, percent, run_words
+from netmeasure.report.tables import add_column, add_row, plain_table
+from netmeasure.spec import RrSpec
+from netmeasure.units import duration
+
+#: Figures that every test has a line for, and those that have one if they moved.
+_ALWAYS = ("set_up_ns",)
+_OF_ROUND_TRIPS = ("latency_p50_ns", "latency_p99_ns")
+_IF_MOVED = (
+    "from_first_attempt_bps",
+    "ramp_ns",
+    "retransmits_per_gb",
+    "sender_cpu_s_per_gb",
+    "receiver_cpu_s_per_gb",
+)
+#: Follow from the rate or the set-up, so that no sentence repeats them.
+_TOLD = {"transactions_per_s", "ramp_lost_bytes", "set_up_ns", "from_first_attempt_bps"}
+_BUSY_CPUS = 0.5
+Cells = list[str]
+
+
+def render(suite: Suite) -> RenderableType:
+    """Return the whole report."""
+    table = plain_table()
+    head, rows = cells(suite)
+    for number, name in enumerate(head):
+        add_column(table, name, right=bool(number))
+    for row in rows:
+        add_row(table, *row)
+    parts: list[RenderableType] = [
+        Text(f"\n{_title(suite)}", style="bold"),
+        Padding(table, (1, 0, 0, 0)),
+    ]
+    for heading, lines in _sections(suite):
+        parts.append(Text(f"\n{heading}"))
+        parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
+    return Group(*parts)
+
+
+def to_markdown(suite: Suite) -> str:
+    """Return the whole report as Markdown."""
+    head, rows = cells(suite)
+    lines = [f"# {_escaped(_title(suite))}", "", _markdown_row(head)]
+    lines.append("|" + "|".join(["---", *(["---:"] * (len(head) - 1))]) + "|")
+    lines += [_markdown_row(row) for row in rows]
+    for heading, sentences in _sections(suite):
+        lines += ["", f"## {heading}", "", *(f"- {_escaped(line)}" for line in sentences)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(row: Sequence[str]) -> str:
+    # two blanks at the start of a name mean a figure of the test above
+    shown = [
+        f"&nbsp;&nbsp;{_escaped(one.strip())}" if one[:1] == " " else _escaped(one) for one in row
+    ]
+    return f"| {' | '.join(shown)} |"
+
+
+def _escaped(text: str) -> str:
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace("\n", " ")
+
+
+def _title(suite: Suite) -> str:
+    made = f"{suite.runs_made} runs"
+    if suite.runs_made != suite.runs_planned:
+        made = f"{suite.runs_made} of {suite.runs_planned} runs"
+    return f"{suite.title or 'Campaign'}: {made}, order from seed {suite.seed}"
+
+
+def _sections(suite: Suite) -> Iterator[tuple[str, list[str]]]:
+    """Give the parts below the table that have something to say: heading and sentences."""
+    for heading, lines in (
+        ("Before the first run", list(_baseline(suite))),
+        ("Not measured, or not to be believed", list(doubtful(suite))),
+        ("What moved", list(moved(suite))),
+    ):
+        if lines:
+            yield heading, lines
+
+
+# ---- the table ----------------------------------------------------------------------------------
+
+
+def cells(suite: Suite) -> tuple[Cells, list[Cells]]:
+    """Return the names of the columns, and the lines of the table."""
+    first, *others = suite.variants
+    head = ["test", first or "all runs"]
+    for name in others:
+        head += [name, f"{name} / {first}"]
+    return head, [line for row in suite.rows for line in _lines(suite, row)]
+
+
+def row_name(suite: Suite, row: SuiteRow) -> str:
+    """Return what a line is called: its test, and its target and direction where need be."""
+    name = f"{row.test}, {row.target}" if row.target else row.test
+    twice = sum(one.test == row.test and one.target == row.target for one in suite.rows) > 1
+    return f"{name} ({row.direction})" if twice else name
+
+
+def _lines(suite: Suite, row: SuiteRow) -> Iterator[Cells]:
+    first, *others = row.cells
+    trips = isinstance(row.spec, RrSpec)
+    line = [row_name(suite, row), _main(first, trips)]
+    for cell in others:
+        line += [_main(cell, trips), "-" if cell.ratio is None else ratio_words(cell.ratio)]
+    yield line
+    for name in (*_ALWAYS, *(_OF_ROUND_TRIPS if trips else ()), "loss_ratio", *_IF_MOVED):
+        known = [_mean(cell, name) for cell in row.cells]
+        if all(one is None for one in known):
+            continue
+        if trips and name == "from_first_attempt_bps":
+            continue  # nobody prints round trips as bits per second
+        if name in _IF_MOVED and not any(_has_moved(cell, name) for cell in others):
+            continue
+        label, show = NAMES[name]
+        line = [f"  {label}", _shown(known[0], show)]
+        for cell, value in zip(others, known[1:], strict=True):
+            line += [_shown(value, show), _change(cell.component(name), show)]
+        yield line
+
+
+def _main(cell: SuiteCell, trips: bool) -> str:
+    """Return the mean of a cell's main figure: transactions per second, or the steady bitrate."""
+    if cell.runs is None:
+        return "nothing" if cell.errors else "-"
+    if trips:
+        rate = mean(cell.runs.values("transactions_per_s"))
+        if rate is None:
+            return "unknown"
+        spread = f" +-{percent(rate.half / rate.value)}" if rate.half and rate.value > 0 else ""
+        return f"{rate.value:.4g}/s{spread}"
+    return "unknown" if cell.runs.steady_bps is None else mean_words(cell.runs.steady_bps)
+
+
+def _mean(cell: SuiteCell, name: str) -> Estimate | None:
+    return None if cell.runs is None else mean(cell.runs.values(name))
+
+
+def _shown(value: Estimate | None, show: Callable[[float], str]) -> str:
+    return "unknown" if value is None else show(value.value)
+
+
+def _has_moved(cell: SuiteCell, name: str) -> bool:
+    one = cell.component(name)
+    return one is not None and bool(one.moved)
+
+
+def _change(one: Component | None, show: Callable[[float], str]) -> str:
+    if one is None or one.change is None:
+        return "-"
+    mark = " *" if one.moved else ""
+    if one.relative:
+        return f"{ratio_words(one.change)}{mark}"
+    sign = "-" if one.change.value < 0 else "+"
+    return f"{sign}{show(abs(one.change.value))}{mark}" if one.change.value else "0"
+
+
+# ---- what is not to be believed -----------------------------------------------------------------
+
+_ABOUT = {"rate": "rate", "set_up": "set-up", "latency": "latency", "cpu": "CPU cost"}
+
+
+def _baseline(suite: Suite) -> Iterator[str]:
+    base = suite.baseline
+    if base is None:
+        return
+    busy = max(base.host_cpu_ns - base.process_cpu_ns, 0) / base.duration_ns
+    words = f"{duration(base.duration_ns)} of rest, {busy:.2f} of {base.cpus} CPUs busy"
+    warn = "; not idle: figures of CPU cost hold other work, too" if busy > _BUSY_CPUS else ""
+    yield words + warn
+
+
+def doubtful(suite: Suite) -> Iterator[str]:
+    """Give a sentence for each reason not to believe some runs, or why there are none."""
+    found: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    counts: dict[str, int] = {}
+    failed: dict[str, list[str]] = defaultdict(list)
+    for row in suite.rows:
+        for cell in row.cells:
+            name = _cell_name(suite, row, cell)
+            for error in cell.errors:
+                failed[error].append(name)
+            runs = cell.runs.runs if cell.runs else ()
+            counts[name] = len(runs)
+            for number, run in enumerate(runs, 1):
+                words = run_words(run)
+                if words and not (cell.errors and run.steady_bps is None):
+                    found[words][name].append(number)
+                reasons: dict[str, list[str]] = defaultdict(list)
+                for one in run.doubts:
+                    reasons[one.why].append(_ABOUT[one.about])
+                for why, about in reasons.items():
+                    found[f"{_listed(about)} not to be believed: {why}"][name].append(number)
+    for error, names in failed.items():
+        yield f"Nothing was measured: {error}: {'; '.join(names)}"
+    for what, of in found.items():
+        where = "; ".join(f"{name} ({_runs(runs, counts[name])})" for name, runs in of.items())
+        yield f"{what[0].upper()}{what[1:]}: {where}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _runs(numbers: Sequence[int], of: int) -> str:
+    if len(numbers) == of:
+        return "all runs" if of > 1 else "its run"
+    return f"run{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _cell_name(suite: Suite, row: SuiteRow, cell: SuiteCell) -> str:
+    name = row_name(suite, row)
+    return f"{name}, {cell.variant}" if cell.variant else name
+
+
+# ---- what moved ---------------------------------------------------------------------------------
+
+
+def moved(suite: Suite) -> Iterator[str]:
+    """Give the sentences on how each variant differs from the first."""
+    first = suite.variants[0] if suite.variants else ""
+    for number, name in enumerate(suite.variants[1:], 1):
+        pairs = [(row_name(suite, row), row.cells[number]) for row in suite.rows]
+        yield from _of_variant(first, name, pairs, suite.margin)
+
+
+def _of_variant(
+    first: str, name: str, pairs: Sequence[tuple[str, SuiteCell]], margin: float
+) -> Iterator[str]:
+    rates: dict[str, list[str]] = defaultdict(list)
+    for test, cell in pairs:
+        if cell.verdict is None:
+            continue
+        words = f"{test} {ratio_words(cell.ratio)}" if cell.ratio is not None else test
+        if cell.verdict == "unclear" and cell.runs_needed is not None:
+            words += f", about {max(cell.runs_needed, MIN_RUNS)} runs would tell"
+        rates[cell.verdict].append(test if cell.verdict in ("equal", "too_few") else words)
+    sentences = {
+        "less": f"{name} carries less than {first}: ",
+        "more": f"{name} carries more than {first}: ",
+        "equal": f"{name} carries the same as {first} within {percent(margin)}: ",
+        "unclear": f"Nobody can tell whether {name} carries the same as {first}: ",
+        "too_few": f"Too few runs of {name} to tell ({MIN_RUNS} of each is the least): ",
+    }
+    for verdict, sentence in sentences.items():
+        if rates[verdict]:
+            yield f"{sentence}{'; '.join(rates[verdict])}."
+    yield from _set_up(first, name, pairs)
+    others = [
+        f"{test}: {_moved_words(one)}"
+        for test, cell in pairs
+        for one in cell.components
+        if one.moved and one.name not in _TOLD
+    ]
+    if others:
+        yield f"{name} differs as well in {'; '.join(others)}."
+
+
+def _set_up(first: str, name: str, pairs: Sequence[tuple[str, SuiteCell]]) -> Iterator[str]:
+    """Give the sentences on set-up, and on what a tool that counts it in would report."""
+    longer = [(t, c) for t, c in pairs if _has_moved(c, "set_up_ns")]
+    words = []
+    for test, cell in longer:
+        change = cell.component("set_up_ns")
+        assert change is not None
+        assert change.change is not None
+        by = change.change.value
+        words.append(f"{test} {'+' if by > 0 else '-'}{duration(abs(by))}")
+    if words:
+        yield f"Getting connected took {name} another time than {first}: {'; '.join(words)}."
+    lower = [
+        f"{test} {_factor(one)}"
+        for test, cell in longer
+        if cell.component("transactions_per_s") is None
+        and (one := cell.component("from_first_attempt_bps")) is not None
+        and one.moved
+    ]
+    if lower:
+        yield (
+            "A tool that counts from the first attempt, such as curl, takes that for the network's"
+            f" rate: {'; '.join(lower)}."
+        )
+
+
+def _factor(one: Component) -> str:
+    assert one.change is not None
+    by = one.change.value - 1
+    return f"{'+' if by > 0 else '-'}{percent(abs(by))}"
+
+
+def _moved_words(one: Component) -> str:
+    name, show = NAMES[one.name]
+    if one.relative:
+        return f"{name} {_factor(one)}"
+    assert one.change is not None
+    return f"{name} {'-' if one.change.value < 0 else '+'}{show(abs(one.change.value))}"

@@ -61,11 +61,11 @@ def _started(
 async def _ended(process: subprocess.Popen[bytes]) -> None:
     """Wait for the end of a program, which its descriptor tells (pidfd_open(2))."""
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
+    ended = asyncio.Event()
     descriptor = os.pidfd_open(process.pid)
     try:
-        loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
-        await ended
+        loop.add_reader(descriptor, ended.set)
+        await ended.wait()
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)

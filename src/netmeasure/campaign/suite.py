@@ -116,9 +116,9 @@ class Campaign:
             if _key(case) in self.given_up:
                 continue
             run = await self._one(number, case)
+            self.runs.append(run)  # first: once its thread has begun, the file has the run as well
             if self._journal is not None:
                 await asyncio.to_thread(self._journal.add, run)
-            self.runs.append(run)
             self._give_up_if_hopeless(run)
             yield run
 

@@ -30,7 +30,7 @@ NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
     "receiver_cpu_s_per_gb": ("receiver's CPU per GB", lambda s: duration(s * 1e9)),
     "retransmits_per_gb": ("retransmits per GB", lambda count: f"{count:.3g}"),
     "loss_ratio": ("loss", lambda share: f"{100 * share:.3g} %"),
-    "transactions_per_s": ("transactions", lambda rate: f"{rate:.4g}/s"),
+    "transactions_per_s": ("transactions", lambda rate: f"{rate:.0f}/s"),
     "latency_p50_ns": ("median round trip", duration),
     "latency_p99_ns": ("99 % of round trips within", duration),
 }

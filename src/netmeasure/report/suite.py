@@ -148,7 +148,7 @@ def _main(cell: SuiteCell, trips: bool) -> str:
         if rate is None:
             return "unknown"
         spread = f" +-{percent(rate.half / rate.value)}" if rate.half and rate.value > 0 else ""
-        return f"{rate.value:.4g}/s{spread}"
+        return f"{rate.value:.0f}/s{spread}"
     return "unknown" if cell.runs.steady_bps is None else mean_words(cell.runs.steady_bps)
 
 
@@ -279,15 +279,16 @@ def _of_variant(
 def _set_up(first: str, name: str, pairs: Sequence[tuple[str, SuiteCell]]) -> Iterator[str]:
     """Give the sentences on set-up, and on what a tool that counts it in would report."""
     longer = [(t, c) for t, c in pairs if _has_moved(c, "set_up_ns")]
-    words = []
+    words: dict[str, list[str]] = defaultdict(list)
     for test, cell in longer:
         change = cell.component("set_up_ns")
         assert change is not None
         assert change.change is not None
         by = change.change.value
-        words.append(f"{test} {'+' if by > 0 else '-'}{duration(abs(by))}")
-    if words:
-        yield f"Getting connected took {name} another time than {first}: {'; '.join(words)}."
+        how = "longer" if by > 0 else "less long"
+        words[how].append(f"{test} {'+' if by > 0 else '-'}{duration(abs(by))}")
+    for how, tests in words.items():
+        yield f"With {name}, getting connected takes {how} than with {first}: {'; '.join(tests)}."
     lower = [
         f"{test} {_factor(one)}"
         for test, cell in longer

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Client as Client,
         connect as connect,
         measure as measure,
+        run as run,
     )
     from netmeasure.comparison.comparison import (
         Comparison as Comparison,
@@ -345,6 +346,7 @@ _HOMES = {
     "read_users": "netmeasure.protocol.auth",
     "ready": "netmeasure.readiness.ready",
     "repeat": "netmeasure.repetition",
+    "run": "netmeasure.client",
     "serve": "netmeasure.peer.server.server",
     "serve_ftp": "netmeasure.origins.ftp",
     "serve_http": "netmeasure.origins.http",
@@ -361,6 +363,7 @@ _MEASURING = {
     "connect",
     "measure",
     "repeat",
+    "run",
     "serve",
 }
 

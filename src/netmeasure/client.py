@@ -110,3 +110,16 @@ async def measure(
     """
     async with connect(target, port=port) as client, client.run(spec, observer=observer) as run:
         return await run.wait()
+
+
+def run(target: str, spec: Spec | None = None, *, port: int | None = None) -> Result:
+    """Run one test to its end and give the result: `measure` for programs without an event loop.
+
+    Raises MeasureError, SpecError; SpecError also where an event loop runs already, as it does in
+    a notebook: use `await nm.measure(...)` there.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(measure(target, spec, port=port))
+    raise SpecError("an event loop is running already", hint="await nm.measure(...) instead")

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     # what to measure, what was measured, who watches
     "spec": {"errors", "units", "overhead"},
-    "result": {"errors", "spec"},
+    "result": {"errors", "units", "spec"},
     "observe": {"errors", "spec", "result"},
     # figures: arrays in, numbers out
     "analysis": {"errors", "overhead", "spec", "result"},

@@ -6,8 +6,10 @@ from typing import ClassVar
 
 import msgspec
 
+from netmeasure.result.brief import Brief
 
-class DatagramHistory(msgspec.Struct, frozen=True, kw_only=True):
+
+class DatagramHistory(Brief, frozen=True, kw_only=True):
     """Hold a UDP receiver's counts in the course of the run, in columns of equal length.
 
     Item i of every column is what held at `at_ns[i]`, counted since the start; the last item is the
@@ -32,7 +34,7 @@ class DatagramHistory(msgspec.Struct, frozen=True, kw_only=True):
     jitter_ns: tuple[int | None, ...]
 
 
-class Datagrams(msgspec.Struct, frozen=True, kw_only=True):
+class Datagrams(Brief, frozen=True, kw_only=True):
     """Hold what one side of a UDP test counted on one stream since its start.
 
     The omitted time is included.

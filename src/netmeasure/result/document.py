@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import msgspec
 
 from netmeasure.errors import ResultFormatError
+from netmeasure.result.brief import Brief
 from netmeasure.result.encoding import encoded
 from netmeasure.result.ending import AutoStop
 from netmeasure.result.flows import Flow, Totals
@@ -17,6 +19,7 @@ from netmeasure.result.round_trips import RoundTrips
 from netmeasure.result.setup import Phase
 from netmeasure.result.sides import SideReport
 from netmeasure.result.steady import Steady
+from netmeasure.result.words import figure_rows, html_table, one_line
 from netmeasure.spec import Spec
 
 
@@ -38,7 +41,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
     number: int | None = None
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(Brief, frozen=True, kw_only=True):
     """Hold one measurement, complete or not: connection set-up apart from the steady bitrate.
 
     Counts and moments are stored; rates are computed from them. Times are integer nanoseconds,
@@ -149,6 +152,19 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     def from_json(cls, data: bytes | str) -> Result:
         """Return a saved result. Raises ResultFormatError if the data are no such document."""
         return read_json(data, cls)
+
+    def __repr__(self) -> str:
+        return f"Result({one_line(self._figures())})"
+
+    def _repr_html_(self) -> str:
+        """Return the figures as a table, for notebooks."""
+        return html_table(self._figures())
+
+    def _figures(self) -> Iterator[tuple[str, str]]:
+        outcome = "complete" if self.complete else "cut short"
+        if self.error is not None:
+            outcome += f": {self.error.message}"
+        return figure_rows(self.target, outcome, self.set_up_ns, self.flows)
 
     def _repeats(self) -> dict[tuple[int, str], object]:
         """Return what a document holds instead of what already stands elsewhere in it."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from netmeasure.result.brief import Brief
 from netmeasure.result.flows import FlowDirection
 
 Ending = Literal["narrow", "cap", "ended", "stopped"]
@@ -35,7 +36,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     grade: str | None = None
 
 
-class AutoStop(msgspec.Struct, frozen=True, kw_only=True):
+class AutoStop(Brief, frozen=True, kw_only=True):
     """Hold how a test ended that had a target precision (`spec.timing.until`).
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from netmeasure.result.bottleneck import Limits
+from netmeasure.result.brief import Brief
 from netmeasure.result.ceiling import Ceiling
 from netmeasure.result.datagrams import Loss
 from netmeasure.result.pauses import Pause
@@ -88,7 +89,7 @@ class FlowInterval(Stretch, frozen=True, kw_only=True):
     receiver: HostUse | None = None
 
 
-class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
+class StreamResult(Brief, frozen=True, kw_only=True):
     """Hold one stream as both ends saw it.
 
     Attributes:
@@ -105,7 +106,7 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     steady: Steady | None = None
 
 
-class Flow(msgspec.Struct, frozen=True, kw_only=True):
+class Flow(Brief, frozen=True, kw_only=True):
     """Hold all data that went in one direction.
 
     The analysis uses the receiver's bytes where the receiver's series is known, and else the bytes

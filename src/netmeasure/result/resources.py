@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from netmeasure.result.brief import Brief
+
 #: The kernel counts CPU time of processes and hosts in steps of 10 ms (USER_HZ, proc(5)): shares of
 #: a shorter span are noise.
 MIN_SPAN_NS = 200_000_000
@@ -29,7 +31,7 @@ COUNTERS = (
 )
 
 
-class ThreadCpu(msgspec.Struct, frozen=True, kw_only=True):
+class ThreadCpu(Brief, frozen=True, kw_only=True):
     """Hold the CPU time of a stream's own thread, in columns of equal length.
 
     The thread itself reads item i of every column at `at_ns[i]`, about every 100 ms and at its end.
@@ -120,7 +122,7 @@ class HostShares(msgspec.Struct, frozen=True, kw_only=True):
         return self.user_ratio + self.system_ratio + self.softirq_ratio
 
 
-class Resources(msgspec.Struct, frozen=True, kw_only=True):
+class Resources(Brief, frozen=True, kw_only=True):
     """Hold what a run used of one end's host, in columns of equal length.
 
     Item i of every column was read at `at_ns[i]`, about every 250 ms; the first and the last at the

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
+from netmeasure.result.brief import Brief
 from netmeasure.result.document import Result
 from netmeasure.result.encoding import encoded
 from netmeasure.result.reading import SCHEMA_VERSION, is_set, read_json
 
 
-class ResultSet(msgspec.Struct, frozen=True, kw_only=True):
+class ResultSet(Brief, frozen=True, kw_only=True):
     """Hold runs of the same test, in the order in which they were made.
 
     Attributes:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from netmeasure.result.brief import Brief
 from netmeasure.result.datagrams import Datagrams
 from netmeasure.result.hosts import Host
 from netmeasure.result.resources import Resources, ThreadCpu
@@ -14,7 +15,7 @@ from netmeasure.result.setup import Spread
 Role = Literal["sender", "receiver"]
 
 
-class Series(msgspec.Struct, frozen=True, kw_only=True):
+class Series(Brief, frozen=True, kw_only=True):
     """Hold the bytes per time bucket, kept by the thread that counted them.
 
     Bucket i covers the time from `origin_ns + i * width_ns` up to, and without, the start of the
@@ -38,7 +39,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.bytes)
 
 
-class TcpInfo(msgspec.Struct, frozen=True, kw_only=True):
+class TcpInfo(Brief, frozen=True, kw_only=True):
     """Hold what the kernel says of a TCP connection (TCP_INFO, tcp(7)), in columns of equal length.
 
     Item i of every column was read at `at_ns[i]`. A column is None where this kernel does not
@@ -165,7 +166,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     set_up: Spread | None = None
 
 
-class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
+class StreamReport(Brief, frozen=True, kw_only=True):
     """Hold one stream as one side saw it. Moments count from this side's origin; None: unknown.
 
     Attributes:
@@ -231,7 +232,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
         return self.counted_to_ns - self.counted_from_ns
 
 
-class SideReport(msgspec.Struct, frozen=True, kw_only=True):
+class SideReport(Brief, frozen=True, kw_only=True):
     """Hold all streams as one end saw them.
 
     The far end's report comes with the results message of iperf3's protocol; None: unknown.

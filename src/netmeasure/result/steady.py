@@ -6,12 +6,14 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from netmeasure.result.brief import Brief
+
 #: Two of the finest time buckets of a series: within less, a rate says more about when the counting
 #: thread was woken than about the network.
 LEAST_STRETCH_NS = 2_000_000
 
 
-class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+class Stretch(Brief, frozen=True, kw_only=True):
     """Hold a stretch of a transfer, such as its ramp, a stall, a level or a reporting period.
 
     Attributes:

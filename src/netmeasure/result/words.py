@@ -1,0 +1,58 @@
+"""Say the figures of a result in a few words: on one line, and as a small table for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from netmeasure.result.brief import shortened
+from netmeasure.result.flows import Flow
+from netmeasure.units import bitrate, duration
+
+_LINE = 300
+
+
+def figure_rows(
+    target: str, outcome: str, set_up_ns: int | None, flows: Sequence[Flow]
+) -> Iterator[tuple[str, str]]:
+    """Yield names and words of the figures that are known."""
+    yield "target", target
+    yield "outcome", outcome
+    if set_up_ns is not None:
+        yield "set-up", duration(set_up_ns)
+    for flow in flows:
+        name = f"{flow.direction}: " if len(flows) > 1 else ""
+        yield f"{name}steady bitrate", _steady(flow)
+        if flow.averages.from_first_attempt_bps is not None:
+            yield f"{name}average with set-up", bitrate(flow.averages.from_first_attempt_bps)
+        if flow.loss is not None and flow.loss.loss_ratio is not None:
+            yield f"{name}lost datagrams", f"{100 * flow.loss.loss_ratio:.3g} %"
+        if flow.limits is not None and flow.limits.limited_by is not None:
+            yield f"{name}limited by", flow.limits.limited_by.replace("_", " ")
+
+
+def one_line(rows: Iterator[tuple[str, str]]) -> str:
+    """Return rows as one line."""
+    text = ", ".join(f"{name} {words}" for name, words in rows)
+    return shortened(" ".join(text.split()), _LINE)
+
+
+def html_table(rows: Iterator[tuple[str, str]]) -> str:
+    """Return rows as a table of HTML, without scripts; words of others are text in it."""
+    left = 'style="text-align:left"'
+    lines = "".join(
+        f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(words)}</td></tr>"
+        for name, words in rows
+    )
+    return f"<table>{lines}</table>"
+
+
+def _steady(flow: Flow) -> str:
+    """Return the steady bitrate with its margin, or why there is none."""
+    steady = flow.steady
+    if steady is None:
+        return f"unknown ({(flow.no_steady or 'not measured').replace('_', ' ')})"
+    words = bitrate(steady.goodput_bps)
+    if steady.margin is not None:
+        words += f" +-{100 * steady.margin:.2g} %"
+    return words if steady.verdict == "steady" else f"{words} ({steady.verdict.replace('_', ' ')})"

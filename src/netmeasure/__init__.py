@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         summarise as summarise,
     )
     from netmeasure.comparison.suite import (
+        NodeCost as NodeCost,
         Suite as Suite,
         SuiteCell as SuiteCell,
         SuiteRow as SuiteRow,
@@ -95,6 +96,12 @@ if TYPE_CHECKING:
     from netmeasure.measurement.run import (
         Run as Run,
         partial_result as partial_result,
+    )
+    from netmeasure.node.facts import (
+        node_facts as node_facts,
+    )
+    from netmeasure.node.watch import (
+        NodeWatch as NodeWatch,
     )
     from netmeasure.objectives.judge import (
         Judgement as Judgement,
@@ -183,6 +190,16 @@ if TYPE_CHECKING:
         WaitingEvent as WaitingEvent,
         WarningEvent as WarningEvent,
     )
+    from netmeasure.result.node import (
+        BpfUse as BpfUse,
+        Counter as Counter,
+        CpuUse as CpuUse,
+        MemoryUse as MemoryUse,
+        NodeFacts as NodeFacts,
+        NodeInterface as NodeInterface,
+        NodeUse as NodeUse,
+        ProcessUse as ProcessUse,
+    )
     from netmeasure.result.resources import (
         HostUse as HostUse,
         Resources as Resources,
@@ -237,6 +254,17 @@ _HOMES = {
     "SuiteRun": "netmeasure.comparison.suite",
     "CommandError": "netmeasure.errors",
     "PlanError": "netmeasure.errors",
+    "node_facts": "netmeasure.node.facts",
+    "NodeWatch": "netmeasure.node.watch",
+    "NodeCost": "netmeasure.comparison.suite",
+    "BpfUse": "netmeasure.result.node",
+    "Counter": "netmeasure.result.node",
+    "CpuUse": "netmeasure.result.node",
+    "MemoryUse": "netmeasure.result.node",
+    "NodeFacts": "netmeasure.result.node",
+    "NodeInterface": "netmeasure.result.node",
+    "NodeUse": "netmeasure.result.node",
+    "ProcessUse": "netmeasure.result.node",
     "Ceiling": "netmeasure.result",
     "Change": "netmeasure.history.history",
     "Client": "netmeasure.client",

@@ -63,11 +63,12 @@ ALLOWED: dict[str, set[str]] = {
     # what a user calls
     "client": {"errors", "spec", "result", "observe", "measurement", "peer.client", "transfers"},
     "repetition": {"errors", "spec", "result", "client"},
+    "node": {"clock", "result", "engine"},
     "campaign": {"errors", "units", "spec", "result", "comparison", "engine", "client"}
-    | {"repetition"},
+    | {"repetition", "node"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "paths"}
-    | {"client", "repetition", "campaign", "objectives", "history", "export", "imports"},
+    | {"client", "repetition", "campaign", "node", "objectives", "history", "export", "imports"},
     # results in words: no engine
     "report": {"units", "overhead", "spec", "result", "analysis", "comparison", "history"},
     # the programs

@@ -16,6 +16,7 @@ from netmeasure.comparison.suite import SuiteRun
 from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.result import Result
 from netmeasure.result.encoding import encoded
+from netmeasure.result.node import NodeUse
 from netmeasure.result.resources import HostUse
 
 _VERSION = 1
@@ -35,6 +36,7 @@ class _Line(msgspec.Struct, kw_only=True):
     target: str
     variant: str
     error: str | None = None
+    node: NodeUse | None = None
     result: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -100,6 +102,7 @@ class Journal:
                     variant=one.variant,
                     result=result,
                     error=one.error,
+                    node=one.node,
                 )
             )
 
@@ -123,6 +126,7 @@ class Journal:
             target=run.target,
             variant=run.variant,
             error=run.error,
+            node=run.node,
         )
         if run.result is not None:
             line.result = msgspec.Raw(encoded(run.result, indent=None))

@@ -18,6 +18,7 @@ from netmeasure.client import measure
 from netmeasure.comparison.suite import Suite, SuiteRun, tabulate
 from netmeasure.engine.resources import observe_host
 from netmeasure.errors import CommandError, MeasureError
+from netmeasure.node.watch import NodeWatch
 from netmeasure.repetition import worth_going_on
 from netmeasure.result.resources import HostUse
 from netmeasure.spec import FtpSpec, HttpSpec, Secret
@@ -138,7 +139,9 @@ class Campaign:
         try:
             await self._commands(variant.before, number, case)
             try:
-                run = await self._measured(run, case)
+                async with NodeWatch() as watch:
+                    run = await self._measured(run, case)
+                run = replace(run, node=watch.use)
             finally:
                 await self._commands(variant.after, number, case)
         except CommandError as exc:

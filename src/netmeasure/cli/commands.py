@@ -88,6 +88,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.compare import compare
 
         return compare
+    if command == "node":
+        from netmeasure.cli.node import node
+
+        return node
     if command == "suite":
         from netmeasure.cli.suite import suite
 

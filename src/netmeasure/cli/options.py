@@ -81,6 +81,10 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         "suite", help="run a whole campaign by a plan, and show one table of it"
     )
     add_suite_options(suite)
+    node = commands.add_parser(
+        "node", help="tell what this node is, and what it spends and drops meanwhile"
+    )
+    _add_node_options(node)
     check = commands.add_parser("check", help="hold saved runs against objectives (--slo)")
     check.add_argument("files", nargs="+", metavar="FILE", help="files that --json wrote")
     add_objective_options(check)
@@ -209,6 +213,27 @@ def _add_ceiling_options(parser: argparse.ArgumentParser) -> None:
     )
     add_family(inner, "packets")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_node_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-t",
+        "--time",
+        type=seconds,
+        default=10.0,
+        metavar="S",
+        help="watch for S, or until Ctrl-C; 0: only tell what the node is (default 10 s)",
+    )
+    parser.add_argument(
+        "--bpf", action="store_true", help="count how long eBPF programs run (needs privileges)"
+    )
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write JSON to FILE, or to standard output instead of the report",
+    )
 
 
 def _add_probe_options(parser: argparse.ArgumentParser) -> None:

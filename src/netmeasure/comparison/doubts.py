@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from netmeasure.result import Flow, Result, SideReport
+from netmeasure.result.node import NodeUse
 from netmeasure.result.resources import HostUse
 
 About = Literal["rate", "set_up", "latency", "cpu"]
@@ -17,6 +18,8 @@ _STOLEN = 0.05
 _THROTTLED = 0.02
 #: The CPUs that other processes had before the run, from which on its own cost can't be told.
 _BUSY_BEFORE = 0.5
+#: Of all CPUs of a host: from this share on, its processes wait for one another.
+_FULL = 0.95
 #: The share of set-up that this host took by itself, and the least time that matters.
 _HOST_SHARE, _HOST_NS = 0.1, 10_000_000
 #: The share of requests that left late by this host's fault.
@@ -41,6 +44,19 @@ def doubts(result: Result, flow: Flow | None) -> tuple[Doubt, ...]:
     if flow is not None:
         found += _of_flow(flow)
     return tuple(dict.fromkeys(found))
+
+
+def node_doubts(use: NodeUse) -> tuple[Doubt, ...]:
+    """Return what other processes of this host speak against in a run beside them."""
+    others = [one for one in use.processes if not one.own]
+    spent = (sum(one.cpu_ns for one in others) + use.other_processes_ns) / use.duration_ns
+    if spent < _BUSY_BEFORE:
+        return ()
+    why = f"other processes used this host's CPUs meanwhile, {others[0].name} most of all"
+    about: list[About] = ["cpu"]
+    if use.busy_cpus > _FULL * len(use.cpus):
+        about += ["rate", "latency"]
+    return tuple(Doubt(about=one, why=why) for one in about)
 
 
 def _of_flow(flow: Flow) -> Iterator[Doubt]:

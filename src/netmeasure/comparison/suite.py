@@ -12,12 +12,33 @@ import msgspec
 
 from netmeasure.analysis.samples import Estimate
 from netmeasure.comparison.comparison import Component, FlowComparison, Verdict, compare
+from netmeasure.comparison.doubts import node_doubts
 from netmeasure.comparison.runs import RunsSummary, directions, summarise
 from netmeasure.errors import ResultFormatError
 from netmeasure.result import SCHEMA_VERSION, FlowDirection, Result
 from netmeasure.result.encoding import encoded
+from netmeasure.result.node import Counter, NodeUse
 from netmeasure.result.resources import HostUse
 from netmeasure.spec import DEFAULT_MARGIN, Spec
+
+#: Processes that are named for each test of a variant.
+_PROCESSES = 5
+
+
+class NodeCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what some runs cost the client's node, whoever used it.
+
+    Attributes:
+        busy_cpus: How many CPUs were busy in the mean, from before each run to after it.
+        softirq_cpus: How many of them handled soft interrupts.
+        processes: The processes that used most, by name, and how many CPUs each used.
+        counters: The counters of drops and errors that grew, over all runs together.
+    """
+
+    busy_cpus: float
+    softirq_cpus: float
+    processes: tuple[tuple[str, float], ...] = ()
+    counters: tuple[Counter, ...] = ()
 
 
 class SuiteRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +51,7 @@ class SuiteRun(msgspec.Struct, frozen=True, kw_only=True):
         variant: The variant's name.
         result: What was measured; None: it did not get that far.
         error: Why not, or why it broke off; None: it is complete.
+        node: What the client's node spent from before the run to after it; None: not watched.
     """
 
     round: int
@@ -38,6 +60,7 @@ class SuiteRun(msgspec.Struct, frozen=True, kw_only=True):
     variant: str
     result: Result | None = None
     error: str | None = None
+    node: NodeUse | None = None
 
     @property
     def key(self) -> tuple[int, str, str, str]:
@@ -57,6 +80,7 @@ class SuiteCell(msgspec.Struct, frozen=True, kw_only=True):
         verdict: As in `FlowComparison`; None: as `ratio`.
         runs_needed: As in `FlowComparison`.
         components: The other figures, and how they changed from the first variant.
+        node: What its runs cost the client's node; None: it was not watched.
     """
 
     variant: str
@@ -66,6 +90,7 @@ class SuiteCell(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict | None = None
     runs_needed: int | None = None
     components: tuple[Component, ...] = ()
+    node: NodeCost | None = None
 
     def component(self, name: str) -> Component | None:
         """Return the component of a figure such as "set_up_ns"; None: it is not known."""
@@ -221,7 +246,8 @@ def _cell(
     errors = [run.error for run in runs if run.error and not (run.result and run.result.flows)]
     cell = SuiteCell(
         variant=variant,
-        runs=summarise(mine, way) if any(result.flows for result in mine) else None,
+        runs=_summary(runs, mine, way) if any(result.flows for result in mine) else None,
+        node=_node_cost([run.node for run in runs if run.node is not None]),
         errors=tuple(dict.fromkeys(errors)),
     )
     against = _against(first, mine, way, margin)
@@ -244,3 +270,38 @@ def _against(
     except ResultFormatError:  # nothing was measured, or not in the same direction
         return None
     return next((flow for flow in found.flows if flow.direction == way), None)
+
+
+def _summary(runs: Sequence[SuiteRun], mine: Sequence[Result], way: FlowDirection) -> RunsSummary:
+    """Return the summary of runs, with the doubts that their node gives rise to."""
+    nodes = [run.node for run in runs if run.result is not None]
+    found = summarise(mine, way)
+    doubted = [
+        one if node is None else msgspec.structs.replace(one, doubts=one.doubts + node_doubts(node))
+        for one, node in zip(found.runs, nodes, strict=True)
+    ]
+    return msgspec.structs.replace(found, runs=tuple(doubted))
+
+
+def _node_cost(nodes: Sequence[NodeUse]) -> NodeCost | None:
+    if not nodes:
+        return None
+    span = sum(node.duration_ns for node in nodes)
+    used: dict[str, int] = {}
+    grown: dict[tuple[str, str], int] = {}
+    for node in nodes:
+        for process in node.processes:
+            used[process.name] = used.get(process.name, 0) + process.cpu_ns
+        for one in node.counters:
+            key = one.source, one.name
+            grown[key] = grown.get(key, 0) + one.grown
+    most = sorted(used.items(), key=lambda item: -item[1])[:_PROCESSES]
+    return NodeCost(
+        busy_cpus=sum(node.busy_cpus * node.duration_ns for node in nodes) / span,
+        softirq_cpus=sum(node.softirq_cpus * node.duration_ns for node in nodes) / span,
+        processes=tuple((name, spent / span) for name, spent in most),
+        counters=tuple(
+            Counter(source=source, name=name, grown=count)
+            for (source, name), count in sorted(grown.items())
+        ),
+    )

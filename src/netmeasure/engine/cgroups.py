@@ -70,6 +70,20 @@ class Cgroup:
             tasks_limit=_number(self._tasks and self._tasks / "pids.max"),
         )
 
+    def cpus(self) -> float | None:
+        """Return how many CPUs the group's quota is worth; None: there is none."""
+        if self._cpu is None:
+            return None
+        here = self._cpu.parent
+        if words := _text(here / "cpu.max").split():
+            quota, period = words[0], (words[1] if len(words) > 1 else "")
+        else:
+            quota = _text(here / "cpu.cfs_quota_us").strip()
+            period = _text(here / "cpu.cfs_period_us").strip()
+        if not (quota.isdigit() and period.isdigit() and int(period)):
+            return None
+        return int(quota) / int(period)
+
     def _read_throttled(self) -> int | None:
         word, factor = self._throttled
         for line in _text(self._cpu).splitlines():

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import array
-import fcntl
 import platform
 import socket
-import struct
 from collections.abc import Iterable
 
 import psutil
 
+from netmeasure.engine import ethtool
 from netmeasure.result import Host, NetworkInterface, StreamReport
 from netmeasure.version import __version__
-
-#: linux/sockios.h; linux/ethtool.h: the commands that ask for one flag each.
-_SIOCGIFMTU, _SIOCETHTOOL = 0x8921, 0x8946
-_SWITCHES = {
-    "rx-checksum": 0x14,
-    "tx-checksum": 0x16,
-    "sg": 0x18,
-    "tso": 0x1E,
-    "gso": 0x23,
-    "gro": 0x2B,
-}
-_GFLAGS, _LRO = 0x25, 1 << 15
-_IFREQ = struct.Struct("16sP16x")
 
 
 def this_host(streams: Iterable[StreamReport] = ()) -> Host:
@@ -59,34 +44,10 @@ def _interfaces(sockets: Iterable[str]) -> tuple[NetworkInterface, ...]:
     ]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         return tuple(
-            NetworkInterface(name=name, mtu_bytes=_mtu(sock, name), offloads=_offloads(sock, name))
+            NetworkInterface(
+                name=name,
+                mtu_bytes=ethtool.mtu_bytes(sock, name),
+                offloads=ethtool.offloads(sock, name),
+            )
             for name in names
         )
-
-
-def _mtu(sock: socket.socket, name: str) -> int | None:
-    request = struct.pack("16si20x", name.encode(), 0)
-    try:
-        answer = fcntl.ioctl(sock, _SIOCGIFMTU, request)
-    except OSError:
-        return None
-    return int(struct.unpack_from("i", answer, 16)[0])
-
-
-def _offloads(sock: socket.socket, name: str) -> tuple[str, ...] | None:
-    """Return the offloads that are on, by ethtool's short names; None where the kernel does not
-    tell."""
-    try:
-        on = [flag for flag, command in _SWITCHES.items() if _ethtool(sock, name, command)]
-        if _ethtool(sock, name, _GFLAGS) & _LRO:
-            on.append("lro")
-    except OSError:
-        return None
-    return tuple(on)
-
-
-def _ethtool(sock: socket.socket, name: str, command: int) -> int:
-    """Return the kernel's answer to a command (struct ethtool_value)."""
-    value = array.array("I", (command, 0))
-    fcntl.ioctl(sock, _SIOCETHTOOL, _IFREQ.pack(name.encode(), value.buffer_info()[0]))
-    return value[1]

@@ -16,6 +16,7 @@ from netmeasure.analysis.samples import Estimate, mean
 from netmeasure.comparison.comparison import MIN_RUNS, Component
 from netmeasure.comparison.suite import Suite, SuiteCell, SuiteRow
 from netmeasure.report.compare import NAMES, ratio_words
+from netmeasure.report.node import counter_words
 from netmeasure.report.runs import mean_words, percent, run_words
 from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.spec import RrSpec
@@ -92,6 +93,7 @@ def _sections(suite: Suite) -> Iterator[tuple[str, list[str]]]:
     for heading, lines in (
         ("Before the first run", list(_baseline(suite))),
         ("Not measured, or not to be believed", list(doubtful(suite))),
+        ("What it cost this host", list(_costs(suite))),
         ("What moved", list(moved(suite))),
     ):
         if lines:
@@ -231,6 +233,25 @@ def _runs(numbers: Sequence[int], of: int) -> str:
 def _cell_name(suite: Suite, row: SuiteRow, cell: SuiteCell) -> str:
     name = row_name(suite, row)
     return f"{name}, {cell.variant}" if cell.variant else name
+
+
+# ---- what it cost the client's host -------------------------------------------------------------
+
+
+def _costs(suite: Suite) -> Iterator[str]:
+    """Give a line for each cell: CPUs, processes, and the counters of drops that grew."""
+    for row in suite.rows:
+        for cell in row.cells:
+            if cell.node is None:
+                continue
+            node = cell.node
+            words = f"{node.busy_cpus:.2f} CPUs busy, {node.softirq_cpus:.2f} in soft interrupts"
+            if node.processes:
+                used = ", ".join(f"{name} {cpus:.2f}" for name, cpus in node.processes[:3])
+                words += f" ({used})"
+            if node.counters:
+                words += f"; {', '.join(counter_words(one) for one in node.counters)}"
+            yield f"{_cell_name(suite, row, cell)}: {words}"
 
 
 # ---- what moved ---------------------------------------------------------------------------------

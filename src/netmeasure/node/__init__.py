@@ -1,0 +1,1 @@
+"""Watch a node: what it is, and what it spends, by CPU, process, memory and counter of drops."""

@@ -149,8 +149,8 @@ def test_a_full_listener(network: Network) -> None:
 
 def test_a_process_is_named_with_its_share_of_a_cpu() -> None:
     words = [sys.executable, "-c", BURNER, "0.8"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(words, text=True, **pipes) as burner:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, text=True, stdin=pipe, stdout=pipe) as burner:
         assert burner.stdin is not None
         assert burner.stdout is not None
         before = take_snapshot()

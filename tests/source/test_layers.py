@@ -74,17 +74,8 @@ ALLOWED: dict[str, set[str]] = {
     # the programs
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
-    | {
-        "paths",
-        "client",
-        "repetition",
-        "campaign",
-        "objectives",
-        "history",
-        "report",
-        "export",
-        "imports",
-    },
+    | {"paths", "client", "repetition", "campaign", "node", "objectives", "history", "report"}
+    | {"export", "imports"},
     "__main__": {"cli"},
 }
 #: Packages whose subpackages are layers of their own.

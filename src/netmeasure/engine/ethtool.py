@@ -1,6 +1,6 @@
 """Ask the kernel about network interfaces by ethtool's ioctl: driver, speed, counts, offloads.
 
-linux/ethtool.h has the commands and structures. The socket decides which network namespace is asked.
+linux/ethtool.h has the structures. The socket decides which network namespace is asked.
 """
 
 from __future__ import annotations

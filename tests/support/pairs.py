@@ -12,13 +12,10 @@ from support import iperf3, warm
 
 REAL, OURS = iperf3.REAL, iperf3.OURS
 #: Ours, within `warm.imported()`.
-WARM = ("warm",)
+WARM = (*warm.PROGRAM, "iperf3")
 DEADLINE_S = 40.0
 END_S = 10.0
 _ATTEMPTS = 5
-
-
-Running = subprocess.Popen[bytes] | warm.Process
 
 
 class Outcome(NamedTuple):
@@ -96,22 +93,19 @@ def _run(
         _close(serving)
 
 
-def _start(program: Sequence[str], words: list[str], folder: Path, end: str) -> Running:
+def _start(program: Sequence[str], words: list[str], folder: Path, end: str) -> subprocess.Popen[bytes]:
     """Start a program whose output goes to files that are named after its end of the test."""
     out, errors = folder / f"{end}.out", folder / f"{end}.err"
-    if program is WARM:
-        return warm.Process(words, folder, out, errors)
+    start = warm.Popen if program is WARM else subprocess.Popen
     with out.open("wb") as stdout, errors.open("wb") as stderr:
-        return subprocess.Popen(
+        return start(
             [*program, *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=folder
         )
 
 
-def _close(process: Running) -> None:
+def _close(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-    if isinstance(process, warm.Process):
-        process.close()
 
 
 def _outcome(folder: Path, end: str, code: int | None) -> Outcome:
@@ -119,7 +113,7 @@ def _outcome(folder: Path, end: str, code: int | None) -> Outcome:
     return Outcome(printed, _text(folder / f"{end}.err"), code)
 
 
-def _ended(process: Running) -> int | None:
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
     """The exit code; None where it went on, though its one test was over."""
     try:
         return process.wait(END_S)

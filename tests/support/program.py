@@ -1,19 +1,37 @@
-"""The program in a process of its own, as a user runs it."""
+"""The program in a process of its own, as a user runs it.
+
+Within `warm.imported()`, as in all tests of the command line, the process is a fork of one that has
+imported the program; elsewhere Python starts anew.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterator
+from typing import Any
 
-PROGRAM = (sys.executable, "-m", "netmeasure")
+from support import warm
+from support.warm import PROGRAM
 
 
-def netmeasure(*words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (*PROGRAM, *words), capture_output=True, text=True, timeout=timeout, check=False
-    )
+def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+    """Start the program with options of `subprocess.Popen`; its streams are text."""
+    kind = warm.Popen if warm.is_imported() else subprocess.Popen
+    return kind((*PROGRAM, *words), text=True, **options)
+
+
+def netmeasure(
+    *words: str, timeout: float = 30, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end; raise TimeoutExpired, and kill it, after `timeout` seconds."""
+    process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    with process:
+        try:
+            printed, errors = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, printed, errors)
 
 
 def one_line(text: str) -> str:
@@ -25,9 +43,7 @@ def one_line(text: str) -> str:
 
 @contextlib.contextmanager
 def running(*words: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        (*PROGRAM, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield process
     finally:

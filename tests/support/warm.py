@@ -1,41 +1,60 @@
-"""Our iperf3 in a process of its own that need not import anything first.
+"""The program in processes that need not import it first.
 
-Python takes half a second of CPU time to import the program. Where it is started hundreds of times
-for what it prints, its processes are forks of one that has imported it. All else is as in a process
-that was started by hand: its arguments, folder, standard streams, signals and exit code.
+Python takes up to half a second of CPU time to import the program. Where it is started hundreds of
+times for what it prints, its processes are forks of one that has imported it. All else is as in a
+process that was started by hand: its arguments, environment, folder, standard streams, signals and
+exit code.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
+import io
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from multiprocessing import forkserver, resource_tracker
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import forkserver, process, reduction, resource_tracker
+from typing import IO, Any, AnyStr, NoReturn
 
-#: What a test imports: the command line and, loaded late, all that a test needs.
+PROGRAM = (sys.executable, "-m", "netmeasure")
+
+#: What a run of the program imports: the command lines and, loaded late, all that a test needs.
 _IMPORTED = (
-    "netmeasure.cli.iperf3.program",
-    "netmeasure.cli.iperf3.client",
-    "netmeasure.cli.iperf3.server",
-    "netmeasure.cli.iperf3.service",
+    *(f"netmeasure.cli.{name}" for name in ("commands", "client", "server", "ceiling", "output")),
+    *(f"netmeasure.cli.iperf3.{name}" for name in ("program", "client", "server", "service")),
     "netmeasure.cli.iperf3.specs",
+    "netmeasure.report.text",
+    "netmeasure.transfers.http",
+    "netmeasure.transfers.ftp",
+    "numpy",
+    "rich.console",
+    "rich.table",
     "uvloop",
     "support.warm",
 )
+#: numpy's OpenBLAS starts threads, which a fork does not have.
+_WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
+
+
+def is_imported() -> bool:
+    """Return whether a process is kept that has imported the program."""
+    return forkserver._forkserver._forkserver_pid is not None  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
 def imported() -> Iterator[None]:
-    """Keep a process that has imported the program."""
+    """Keep a process that has imported the program, unless there is one already."""
+    if is_imported():
+        yield
+        return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_IMPORTED))
-    forkserver.ensure_running()
+    with _environment(_WITHOUT_THREADS):
+        forkserver.ensure_running()
     try:
         yield
     finally:
@@ -43,56 +62,103 @@ def imported() -> Iterator[None]:
         resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
-class Process:
-    """One run of the program, with the methods of `subprocess.Popen` that the tests use."""
+class Popen(subprocess.Popen[AnyStr]):
+    """One run of the program within `imported()`, as `subprocess.Popen` of `(*PROGRAM, ...)`.
 
-    def __init__(self, words: Sequence[str], folder: Path, out: Path, errors: Path) -> None:
+    Of the options of `subprocess.Popen` it heeds those of the standard streams, `env`, `cwd` and
+    `start_new_session`.
+    """
+
+    _process: process.BaseProcess
+
+    def _execute_child(self, *given: Any) -> None:
+        parent = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+        named = inspect.signature(parent).bind(self, *given).arguments
+        program, words = tuple(named["args"][:3]), list(named["args"][3:])
+        assert program == PROGRAM, program
+        ours = [named[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        standard = [_Passed(number if ours[number] == -1 else ours[number]) for number in range(3)]
+        environment = dict(os.environ if named["env"] is None else named["env"])
+        folder = os.fspath(named["cwd"] or os.getcwd())
         context = multiprocessing.get_context("forkserver")
-        self._process = context.Process(target=_run, args=(list(words), folder, out, errors))
+        self._process = context.Process(
+            target=_run, args=(words, environment, folder, standard, named["start_new_session"])
+        )
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
-        self.returncode: int | None = None
+        self._child_created = True
+        pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(named[name] for name in pipes))  # type: ignore[attr-defined]
 
-    def poll(self) -> int | None:
-        """Return the exit code; None while it runs."""
-        if self.returncode is None:
+    def _internal_poll(self, _deadstate: int | None = None) -> int | None:
+        if self.returncode is None and self._process.exitcode is not None:
             self.returncode = self._process.exitcode
-        return self.returncode
+            self._process.close()
+        return self.returncode  # type: ignore[return-value]  # it is None while it runs
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code; raise TimeoutExpired if it runs for longer."""
-        if self.returncode is None:
+    def _wait(self, timeout: float | None) -> int:
+        if self._internal_poll() is None:
             self._process.join(timeout)
-            if self.poll() is None:
-                raise subprocess.TimeoutExpired("netmeasure iperf3", timeout or 0)
-        assert self.returncode is not None
+            if self._internal_poll() is None:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
         return self.returncode
 
-    def kill(self) -> None:
-        if self.poll() is None:
-            self._process.kill()
 
-    def close(self) -> None:
-        """End it if it still runs, and forget it."""
-        self.kill()
-        self.wait()
-        self._process.close()
+class _Passed:
+    """A descriptor that is a duplicate of its own number where it is unpickled."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> tuple[Callable[[Any], int], tuple[Any]]:
+        return _detached, (reduction.DupFd(self.number),)
 
 
-def _run(words: list[str], folder: Path, out: Path, errors: Path) -> NoReturn:
-    """Be the program: what `python -m netmeasure iperf3` does once it has started."""
+def _detached(passed: Any) -> int:
+    number: int = passed.detach()
+    return number
+
+
+def _run(
+    words: list[str],
+    environment: Mapping[str, str],
+    folder: str,
+    standard: list[int],
+    own_session: bool,
+) -> NoReturn:
+    """Be the program: what `python -m netmeasure` does once it has started."""
     from netmeasure.cli import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if own_session:
+        os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
     os.chdir(folder)
-    for number, file in ((0, Path(os.devnull)), (1, out), (2, errors)):
-        opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-        os.dup2(opened, number)
-        os.close(opened)
-    sys.stdin, sys.stdout, sys.stderr = (
-        open(number, mode, closefd=False)  # noqa: SIM115
-        for number, mode in enumerate("rww")
+    for number, passed in enumerate(standard):
+        os.dup2(passed, number)
+        os.close(passed)
+    sys.stdin = _opened(0, "r")
+    sys.stdout = sys.__stdout__ = _opened(1, "w")  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _opened(  # type: ignore[misc]
+        2, "w", errors="backslashreplace", line_buffering=True
     )
-    sys.argv = ["netmeasure", "iperf3", *words]
+    sys.argv = ["netmeasure", *words]
     sys.exit(main())
+
+
+def _opened(number: int, mode: str, **options: Any) -> IO[str]:
+    raw = open(number, f"{mode}b", closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(raw, encoding="utf-8", **options)
+
+
+@contextlib.contextmanager
+def _environment(more: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from netmeasure.measurement.run import Run
 from netmeasure.peer.server.session import Session
-from support import census, containers, debian13, held, iperf3, netns, retries, schedule
+from support import census, containers, debian13, held, iperf3, netns, retries, schedule, warm
 from support.tcp_rig import Rig
 
 _COMMAND_LINE = Path(__file__).parent / "cli"
@@ -71,9 +71,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let coverage into the programs that the tests of the command line start, and no others.
 
+    Those programs are forks of a process that has imported them once (`support.warm`).
     Compilers, pip, Sphinx and the programs at the ends of a link would only be slower with it.
     """
     if item.path.is_relative_to(_COMMAND_LINE):
+        warm.import_now()
         return (yield)
     asked_for = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_")}
     for name in asked_for:
@@ -82,6 +84,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         os.environ.update(asked_for)
+
+
+def pytest_sessionfinish() -> None:
+    warm.stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,8 +21,9 @@ from netmeasure.cli.exits import Exit
 from netmeasure.report.text import print_report
 from support import census
 from support.ports import free_ports
-from support.program import PROGRAM, netmeasure, one_line, running, server
+from support.program import netmeasure, one_line, running, server
 from support.proxy import Proxy
+from support.warm import PROGRAM
 
 SHORT = ("-t", "0.3")
 #: At a rate that leaves CPU time to the rest of the test.

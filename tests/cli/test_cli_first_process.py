@@ -18,7 +18,8 @@ import pytest
 
 from netmeasure.cli.exits import Exit
 from support import census
-from support.program import PROGRAM, netmeasure, running
+from support.program import netmeasure, running
+from support.warm import PROGRAM
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace needs root"),

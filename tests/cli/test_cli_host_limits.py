@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from netmeasure.cli.exits import Exit
-from support.program import PROGRAM, netmeasure, one_line, server
+from support.program import netmeasure, one_line, server
+from support.warm import PROGRAM
 
 
 def client(address: str, *options: str, descriptors: int) -> subprocess.CompletedProcess[str]:

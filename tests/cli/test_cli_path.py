@@ -10,8 +10,9 @@ import pytest
 
 from netmeasure.cli.exits import Exit
 from support import relay
-from support.program import PROGRAM, netmeasure, one_line, server
+from support.program import netmeasure, one_line, server
 from support.relay import Relay
+from support.warm import PROGRAM
 
 
 def test_loopback_has_no_limit() -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from netmeasure import Result, UdpSpec
 from netmeasure.cli.exits import Exit
+from support import warm
 from support.optional import known
 
 PROGRAM = (sys.executable, "-m", "netmeasure")
 
 
 def loopback(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return warm.run(
         (*PROGRAM, "loopback", *words), capture_output=True, text=True, timeout=30, check=False
     )
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from support import iperf3, pairs, shapes, warm
-from support.pairs import REAL, WARM, Outcome, Pair
+from support.pairs import OURS, REAL, Outcome, Pair
 
 pytestmark = pytest.mark.interop
 
@@ -162,7 +162,7 @@ class Four(NamedTuple):
 def four(case: Case) -> Four:
     """All at the same time: each has a port of its own."""
     client, server = shlex.split(case.client), shlex.split(case.server)
-    programs = [(REAL, REAL), (WARM, WARM), (WARM, REAL), (REAL, WARM)]
+    programs = [(REAL, REAL), (OURS, OURS), (OURS, REAL), (REAL, OURS)]
     with ThreadPoolExecutor(len(programs)) as pool:
         runs = [pool.submit(pairs.run, *pair, client, server, case.host) for pair in programs]
         return Four(*(one.result() for one in runs))

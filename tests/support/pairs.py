@@ -11,8 +11,6 @@ from typing import NamedTuple
 from support import iperf3, warm
 
 REAL, OURS = iperf3.REAL, iperf3.OURS
-#: Ours, within `warm.imported()`.
-WARM = (*warm.PROGRAM, "iperf3")
 DEADLINE_S = 40.0
 END_S = 10.0
 _ATTEMPTS = 5
@@ -93,12 +91,13 @@ def _run(
         _close(serving)
 
 
-def _start(program: Sequence[str], words: list[str], folder: Path, end: str) -> subprocess.Popen[bytes]:
+def _start(
+    program: Sequence[str], words: list[str], folder: Path, end: str
+) -> subprocess.Popen[bytes]:
     """Start a program whose output goes to files that are named after its end of the test."""
     out, errors = folder / f"{end}.out", folder / f"{end}.err"
-    start = warm.Popen if program is WARM else subprocess.Popen
     with out.open("wb") as stdout, errors.open("wb") as stderr:
-        return start(
+        return warm.start(
             [*program, *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=folder
         )
 

@@ -15,23 +15,11 @@ from support import warm
 from support.warm import PROGRAM
 
 
-def start(*words: str, **options: Any) -> subprocess.Popen[str]:
-    """Start the program with options of `subprocess.Popen`; its streams are text."""
-    kind = warm.Popen if warm.is_imported() else subprocess.Popen
-    return kind((*PROGRAM, *words), text=True, **options)
-
-
 def netmeasure(
-    *words: str, timeout: float = 30, env: dict[str, str] | None = None
+    *words: str, timeout: float = 30, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run the program to its end; raise TimeoutExpired, and kill it, after `timeout` seconds."""
-    process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
-    with process:
-        try:
-            printed, errors = process.communicate(timeout=timeout)
-        finally:
-            process.kill()
-    return subprocess.CompletedProcess(process.args, process.returncode, printed, errors)
+    return warm.run((*PROGRAM, *words), capture_output=True, text=True, timeout=timeout, **options)
 
 
 def one_line(text: str) -> str:
@@ -43,7 +31,9 @@ def one_line(text: str) -> str:
 
 @contextlib.contextmanager
 def running(*words: str) -> Iterator[subprocess.Popen[str]]:
-    process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = warm.start(
+        (*PROGRAM, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:

@@ -16,9 +16,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver, process, reduction, resource_tracker
-from typing import IO, Any, AnyStr, NoReturn
+from typing import IO, Any, NoReturn
 
 PROGRAM = (sys.executable, "-m", "netmeasure")
 
@@ -45,25 +45,64 @@ def is_imported() -> bool:
     return forkserver._forkserver._forkserver_pid is not None  # type: ignore[attr-defined]
 
 
-@contextlib.contextmanager
-def imported() -> Iterator[None]:
-    """Keep a process that has imported the program, unless there is one already."""
+def import_now() -> None:
+    """Start the process that imports the program, unless it is there."""
+    if not is_imported():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(_IMPORTED))
+        with _environment(_WITHOUT_THREADS):
+            forkserver.ensure_running()
+
+
+def stop() -> None:
+    """End the process that has imported the program, if it is there."""
     if is_imported():
-        yield
-        return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_IMPORTED))
-    with _environment(_WITHOUT_THREADS):
-        forkserver.ensure_running()
-    try:
-        yield
-    finally:
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
         resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
-class Popen(subprocess.Popen[AnyStr]):
-    """One run of the program within `imported()`, as `subprocess.Popen` of `(*PROGRAM, ...)`.
+@contextlib.contextmanager
+def imported() -> Iterator[None]:
+    """Keep a process that has imported the program, unless there is one already."""
+    there = is_imported()
+    import_now()
+    try:
+        yield
+    finally:
+        if not there:
+            stop()
+
+
+def start(argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start a process with options of `subprocess.Popen`: a fork where `argv` is our program."""
+    ours = tuple(argv[: len(PROGRAM)]) == PROGRAM and is_imported()
+    return (_Fork if ours else subprocess.Popen)(argv, **options)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float = 30,
+    capture_output: bool = False,
+    check: bool = False,
+    **options: Any,
+) -> subprocess.CompletedProcess[Any]:
+    """Be `subprocess.run`, by a fork where `argv` is our program."""
+    if capture_output:
+        options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start(argv, **options) as process:
+        try:
+            printed, errors = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+    ran = subprocess.CompletedProcess(argv, process.returncode, printed, errors)
+    if check:
+        ran.check_returncode()
+    return ran
+
+
+class _Fork(subprocess.Popen[Any]):
+    """One run of the program by the process that has imported it.
 
     Of the options of `subprocess.Popen` it heeds those of the standard streams, `env`, `cwd` and
     `start_new_session`.
@@ -74,8 +113,7 @@ class Popen(subprocess.Popen[AnyStr]):
     def _execute_child(self, *given: Any) -> None:
         parent = subprocess.Popen._execute_child  # type: ignore[attr-defined]
         named = inspect.signature(parent).bind(self, *given).arguments
-        program, words = tuple(named["args"][:3]), list(named["args"][3:])
-        assert program == PROGRAM, program
+        words = list(named["args"][len(PROGRAM) :])
         ours = [named[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         standard = [_Passed(number if ours[number] == -1 else ours[number]) for number in range(3)]
         environment = dict(os.environ if named["env"] is None else named["env"])
@@ -95,7 +133,7 @@ class Popen(subprocess.Popen[AnyStr]):
         if self.returncode is None and self._process.exitcode is not None:
             self.returncode = self._process.exitcode
             self._process.close()
-        return self.returncode  # type: ignore[return-value]  # it is None while it runs
+        return self.returncode
 
     def _wait(self, timeout: float | None) -> int:
         if self._internal_poll() is None:
@@ -140,10 +178,8 @@ def _run(
         os.dup2(passed, number)
         os.close(passed)
     sys.stdin = _opened(0, "r")
-    sys.stdout = sys.__stdout__ = _opened(1, "w")  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _opened(  # type: ignore[misc]
-        2, "w", errors="backslashreplace", line_buffering=True
-    )
+    sys.stdout = _opened(1, "w")
+    sys.stderr = _opened(2, "w", errors="backslashreplace", line_buffering=True)
     sys.argv = ["netmeasure", *words]
     sys.exit(main())
 

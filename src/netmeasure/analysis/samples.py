@@ -10,8 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: The default coverage of an interval.
 LEVEL = 0.95
@@ -109,9 +114,8 @@ def t_quantile(level: float, freedom: float) -> float:
     (Abramowitz and Stegun 26.7), smooth enough for Gauss's rule; the angle is found by halving.
     """
     import numpy as np  # only here: the command line needs this module before any byte
-    from numpy.polynomial.legendre import leggauss
 
-    nodes, weights = leggauss(64)
+    nodes, weights = _gauss()
     norm = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
 
     def within(angle: float) -> float:
@@ -123,6 +127,15 @@ def t_quantile(level: float, freedom: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if within(middle) < level else (low, middle)
     return math.sqrt(freedom) * math.tan(low)
+
+
+@lru_cache(maxsize=1)
+def _gauss() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return 64 nodes and weights of Gauss's rule, which take longer than a quantile by them."""
+    from numpy.polynomial.legendre import leggauss
+
+    nodes, weights = leggauss(64)
+    return nodes, weights
 
 
 def _half(a: Sequence[float], b: Sequence[float], level: float) -> float | None:

@@ -145,6 +145,9 @@ if TYPE_CHECKING:
         Gatekeeper as Gatekeeper,
         read_users as read_users,
     )
+    from netmeasure.publishing.publish import (
+        publish as publish,
+    )
     from netmeasure.readiness.ready import (
         ready as ready,
     )
@@ -371,6 +374,7 @@ _HOMES = {
     "export_results": "netmeasure.export.registry",
     "partial_result": "netmeasure.measurement.run",
     "path": "netmeasure.paths.find",
+    "publish": "netmeasure.publishing.publish",
     "read_users": "netmeasure.protocol.auth",
     "ready": "netmeasure.readiness.ready",
     "repeat": "netmeasure.repetition",

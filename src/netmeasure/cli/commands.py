@@ -80,10 +80,11 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.check import check
 
         return check
-    if command in ("export", "schema"):
+    if command in ("export", "report", "schema"):
         from netmeasure.cli import documents
 
-        return documents.export if command == "export" else documents.print_schema
+        ways = {"export": documents.export, "report": documents.report}
+        return ways.get(command, documents.print_schema)
     if command == "compare":
         from netmeasure.cli.compare import compare
 

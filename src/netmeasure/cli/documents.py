@@ -1,21 +1,43 @@
-"""Run `netmeasure export` and `netmeasure schema`: saved runs in other forms, and their schemas."""
+"""Run `netmeasure export`, `report` and `schema`: saved runs in other forms, and their schemas."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import msgspec
 
 from netmeasure.cli.exits import Exit
-from netmeasure.cli.saved import read_results
+from netmeasure.cli.output import check_writable, write_file
+from netmeasure.cli.saved import read_results, short_names
+from netmeasure.errors import SpecError
 from netmeasure.export.registry import export_results
 from netmeasure.export.schema import document_schema
+from netmeasure.publishing.forms import FORMS
 
 
 async def export(options: argparse.Namespace) -> int:
     """Print saved runs in another format; return the exit code."""
     sys.stdout.write(export_results(read_results(options.files), options.to))
+    return Exit.OK
+
+
+async def report(options: argparse.Namespace) -> int:
+    """Write a report of saved runs to a file; return the exit code."""
+    path: str = options.output
+    form = Path(path).suffix.removeprefix(".").lower()
+    if form not in FORMS:
+        raise SpecError(
+            f"the end of {path} names no form of a report",
+            hint=f"end it with {', '.join(f'.{name}' for name in FORMS)}",
+        )
+    runs = [read_results([file]) for file in options.files]
+    check_writable(path)
+    from netmeasure.publishing.publish import publish  # rich and matplotlib are loaded only here
+
+    groups = list(zip(short_names(options.files), runs, strict=True))
+    write_file(publish(groups, form), path)
     return Exit.OK
 
 

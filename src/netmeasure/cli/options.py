@@ -6,7 +6,11 @@ import argparse
 from collections.abc import Sequence
 
 from netmeasure.cli.network import add_client_auth, add_server_options
-from netmeasure.cli.options_of_documents import add_export_options, add_schema_options
+from netmeasure.cli.options_of_documents import (
+    add_export_options,
+    add_report_options,
+    add_schema_options,
+)
 from netmeasure.cli.options_of_history import add_history_options
 from netmeasure.cli.options_of_suite import add_suite_options
 from netmeasure.cli.options_of_tests import (
@@ -91,6 +95,10 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     check.set_defaults(json=None)
     export = commands.add_parser("export", help="write saved runs in the format of another tool")
     add_export_options(export)
+    report = commands.add_parser(
+        "report", help="make a page, a picture or Markdown of saved runs, to be published"
+    )
+    add_report_options(report)
     schema = commands.add_parser("schema", help="print the JSON Schema of a kind of document")
     add_schema_options(schema)
     history = commands.add_parser("history", help="keep the figures of runs, and tell what moved")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from netmeasure.export.formats import FORMATS, SCHEMAS
+from netmeasure.publishing.forms import FORMS
 
 
 def add_export_options(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +16,21 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
         required=True,
         choices=list(FORMATS),
         help="; ".join(f"{name}: {words}" for name, words in FORMATS.items()),
+    )
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `report`."""
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="files that --json or iperf3 -J wrote"
+    )
+    ends = "; ".join(f".{name}: {words}" for name, words in FORMS.items())
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=f"the report; the end of its name says what it is ({ends})",
     )
 
 

@@ -10,6 +10,15 @@ from netmeasure.imports.reading import import_results
 from netmeasure.result import Result
 
 
+def short_names(files: Sequence[str]) -> list[str]:
+    """Return a name for each file: its own without the ending, or the whole path where two would
+    have the same."""
+    short = [Path(file).stem for file in files]
+    return [
+        name if short.count(name) == 1 else file for name, file in zip(short, files, strict=True)
+    ]
+
+
 def read_results(
     files: Sequence[str], hint: str = "give files that --json or iperf3 -J wrote"
 ) -> list[Result]:

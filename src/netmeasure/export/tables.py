@@ -52,14 +52,14 @@ def to_markdown(results: Sequence[Result]) -> str:
     """Return a table for people: a line for each run and direction."""
     head: tuple[str, ...] = ("run", "target", "direction", "steady", "95 % interval", "set-up")
     head = (*head, "SYNs sent again", "average", "loss", "limited by", "outcome")
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = [markdown_row(head), markdown_row(["---"] * len(head))]
     for row in run_rows(results):
         span = ""
         if row.steady_low_bps is not None and row.steady_high_bps is not None:
             low, high = units.bitrate(row.steady_low_bps), units.bitrate(row.steady_high_bps)
             span = f"{low} to {high}"
         lines.append(
-            _line(
+            markdown_row(
                 [
                     str(row.run),
                     row.target,
@@ -85,7 +85,7 @@ def _failure(row: RunRow) -> str:
     return f"{words} ({row.error_phase})" if row.error_phase else words
 
 
-def _line(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
     clean = (" ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(clean)} |"
 

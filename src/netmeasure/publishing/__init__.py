@@ -1,0 +1,1 @@
+"""Make reports of results that can be published: pages, pictures, and text."""

@@ -1,0 +1,151 @@
+"""Draw the charts of a report with matplotlib, which is loaded when the first one is drawn."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from netmeasure.errors import SpecError
+from netmeasure.publishing.colours import LIGHT, MARKS, Colours, styles, themed
+from netmeasure.publishing.content import Chart, Content
+from netmeasure.publishing.plots import Plot, plots_of
+from netmeasure.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: The width of a drawing in inches, and the pixels an inch of a picture.
+_WIDTH, _DPI = 9.0, 150
+#: What each chart of a picture has above it, in inches.
+_HEAD = 0.45
+#: The charts of each run that stand in a picture of several runs.
+_OF_EACH = ("rate", "latency", "set-up")
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "netmeasure",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "path.simplify": True,
+}
+
+
+def need_matplotlib() -> None:
+    """Raise SpecError where matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise SpecError("charts need matplotlib", hint="pip install 'netmeasure[report]'") from None
+
+
+def inline(chart: Chart, results: Sequence[Result], names: Sequence[str], number: int) -> str:
+    """Return a chart as an SVG element for a page, in the page's colours.
+
+    `number` is the chart's own in the page: identifiers in it begin with it.
+    """
+    drawn = _svg(_figure([(None, plots_of(chart, results, names))], MARKS))
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>c{number}-", drawn)
+    return themed(drawn)
+
+
+def svg(content: Content) -> bytes:
+    """Return the charts of a report, one below the other, as one SVG file for both themes."""
+    drawn = themed(_svg(_figure(_stack(content), MARKS, content.title)))
+    style = f"<style>{styles()}svg{{background:var(--paper)}}</style>"
+    return re.sub(r"(<svg[^>]*>)", rf"\g<1>{style}", drawn, count=1).encode()
+
+
+def png(content: Content) -> bytes:
+    """Return the charts of a report, one below the other, as a picture."""
+    paper = io.BytesIO()
+    with _settings():
+        _figure(_stack(content), LIGHT, content.title).savefig(paper, format="png", dpi=_DPI)
+    return paper.getvalue()
+
+
+def _stack(content: Content) -> list[tuple[str | None, list[Plot]]]:
+    found: list[tuple[str | None, list[Plot]]] = []
+    for section in content.overview:
+        if section.chart is not None:
+            plots = plots_of(section.chart, content.results, content.names)
+            found.append((section.chart.title, plots))
+    for run in content.runs:
+        if len(content.runs) == 1:
+            answer = plots_of(Chart("answer", "Answer"), [run.result], [run.name])
+            found.append((None, answer))
+        for section in run.sections:
+            chart = section.chart
+            if chart is None or (
+                len(content.runs) > 1 and chart.kind not in ("rate", "latency", "set-up")
+            ):
+                continue
+            of = f"{run.name}: " if len(content.runs) > 1 else ""
+            found.append((f"{of}{chart.title}", plots_of(chart, [run.result], [run.name])))
+    found = [(name, plots) for name, plots in found if plots]
+    return found or [("nothing was measured", [])]
+
+
+def _figure(
+    charts: Sequence[tuple[str | None, Sequence[Plot]]], colours: Colours, title: str | None = None
+) -> Figure:
+    """Return a figure with charts one below the other."""
+    from matplotlib.figure import Figure as NewFigure
+
+    heights = [
+        sum(plot.height for plot in plots) + (_HEAD if name is not None else 0.0)
+        for name, plots in charts
+    ]
+    top = 0.5 if title is not None else 0.1
+    with _settings():
+        figure = NewFigure(figsize=(_WIDTH, sum(heights) + top), layout="constrained")
+        figure.set_facecolor(colours.paper)
+        if title is not None:
+            figure.suptitle(title, color=colours.ink, fontsize=12, fontweight="bold")
+        parts = figure.subfigures(len(charts), 1, height_ratios=heights, squeeze=False)
+        for (name, plots), part in zip(charts, parts[:, 0], strict=True):
+            part.set_facecolor(colours.paper)
+            if name is not None:
+                part.suptitle(name, color=colours.ink, fontsize=10, x=0.02, ha="left")
+            if not plots:
+                continue
+            ratios = [plot.height for plot in plots]
+            rows = part.subplots(
+                len(plots), 1, height_ratios=ratios, squeeze=False, sharex=len(plots) > 1
+            )
+            for plot, ax in zip(plots, rows[:, 0], strict=True):
+                _prepare(ax, colours)
+                plot.draw(ax, colours)
+            for ax in rows[:-1, 0]:
+                ax.set_xlabel("")
+    return figure
+
+
+def _prepare(ax: Axes, colours: Colours) -> None:
+    ax.set_facecolor(colours.paper)
+    ax.grid(visible=True, color=colours.faint, alpha=0.25, lw=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=colours.ink, labelsize=8)
+    ax.xaxis.label.set_color(colours.ink)
+    ax.yaxis.label.set_color(colours.ink)
+    for spine in ax.spines.values():
+        spine.set_color(colours.faint)
+
+
+def _svg(figure: Figure) -> str:
+    paper = io.StringIO()
+    with _settings():
+        figure.savefig(paper, format="svg", metadata={"Date": None, "Creator": None})
+    return paper.getvalue()
+
+
+def _settings() -> AbstractContextManager[None]:
+    """Return a context in which matplotlib draws as reports are drawn."""
+    import matplotlib
+
+    return matplotlib.rc_context(_SETTINGS)

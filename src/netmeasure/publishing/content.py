@@ -1,0 +1,420 @@
+"""Say what stands in a report: its sections, with words, tables and charts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from netmeasure.comparison.comparison import compare
+from netmeasure.comparison.differences import facts
+from netmeasure.export.fields import fields_of
+from netmeasure.publishing.figures import Document, Figure, count_words
+from netmeasure.report.bottleneck import name_of_limit
+from netmeasure.report.compare import sentences
+from netmeasure.report.flow import GRADES, NO_STEADY
+from netmeasure.report.words import closing_lines, title
+from netmeasure.result import Flow, Limits, Result, StreamReport
+
+#: Phases and streams beyond these are counted, not shown one by one.
+MOST_PHASES, MOST_STREAMS = 24, 8
+#: Of more runs than this only the rows of the overview are shown.
+MOST_RUNS = 12
+
+Cell = str | Figure
+#: Ratios that may be far above 1.
+_FACTORS = ("pacing_ratio", "buffer_delay_ratio", "target_ratio")
+_VERDICTS = {
+    "steady": "one level",
+    "shifted": "best effort: the rate changed its level",
+    "not_steady": "best effort: no plateau was found",
+    "too_short": "best effort: too short to tell",
+}
+
+
+class Chart(NamedTuple):
+    """Name a chart, and say in words what it shows.
+
+    Attributes:
+        kind: What is drawn: "answer", "rate", "latency", "set-up", "tcp", "udp", "cpu", "runs".
+        title: What it shows.
+        flow: The number of the flow that it is about; None: the whole run, or all runs.
+    """
+
+    kind: str
+    title: str
+    flow: int | None = None
+
+
+class Table(NamedTuple):
+    """Hold a table; the first cell of a row is its name."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+class Section(NamedTuple):
+    """Hold a part of a report."""
+
+    title: str
+    words: tuple[str, ...] = ()
+    chart: Chart | None = None
+    table: Table | None = None
+
+
+class RunPart(NamedTuple):
+    """Hold what a report says of one run."""
+
+    name: str
+    title: str
+    result: Result
+    sections: tuple[Section, ...]
+
+
+class Content(NamedTuple):
+    """Hold a whole report.
+
+    Attributes:
+        title: Its title.
+        overview: What is said of all runs together; empty: there is one run.
+        runs: The runs, each with its sections.
+        results: The results of all runs.
+        names: The name of each run.
+    """
+
+    title: str
+    overview: tuple[Section, ...]
+    runs: tuple[RunPart, ...]
+    results: tuple[Result, ...]
+    names: tuple[str, ...]
+
+
+def content_of(groups: Sequence[tuple[str, Sequence[Result]]]) -> Content:
+    """Return the report of the runs of some files: pairs of a file's name and its runs."""
+    results = tuple(result for _, runs in groups for result in runs)
+    names = tuple(
+        name if len(runs) == 1 else f"{name} {number}"
+        for name, runs in groups
+        for number in range(1, len(runs) + 1)
+    )
+    documents = [
+        Document(msgspec.json.decode(result.to_json(indent=None)), number)
+        for number, result in enumerate(results)
+    ]
+    shown = len(results) if len(results) <= MOST_RUNS else 0
+    parts = tuple(
+        RunPart(name, title(result), result, tuple(_sections(result, document)))
+        for name, result, document in list(zip(names, results, documents, strict=True))[:shown]
+    )
+    if len(results) == 1:
+        return Content(title(results[0]), (), parts, results, names)
+    overview = tuple(_overview(groups, names, results, documents))
+    return Content(f"{len(results)} runs", overview, parts, results, names)
+
+
+# ---- all runs ------------------------------------------------------------------------------------
+
+
+def _overview(
+    groups: Sequence[tuple[str, Sequence[Result]]],
+    names: Sequence[str],
+    results: Sequence[Result],
+    documents: Sequence[Document],
+) -> Iterator[Section]:
+    words: list[str] = []
+    if len(groups) == 2:
+        (name_a, a), (name_b, b) = groups
+        found = compare(a, b, name_a=name_a, name_b=name_b)
+        for one in found.flows:
+            said = " ".join(sentences(found, one))
+            words.append(f"A is {name_a}, B is {name_b}; {one.direction}: {said}")
+    rows: list[tuple[Cell, ...]] = []
+    for name, result, document in zip(names, results, documents, strict=True):
+        for number, flow in enumerate(result.flows):
+            place = f"flows.{number}"
+            rows.append(
+                (
+                    name,
+                    flow.direction,
+                    document.figure(f"{place}.averages.set_up_ns"),
+                    document.figure("syn_retransmits"),
+                    document.figure(f"{place}.steady.goodput_bps"),
+                    document.figure(f"{place}.steady.margin"),
+                    document.figure(f"{place}.averages.from_first_attempt_bps"),
+                    document.figure(f"{place}.averages.after_omit_bps"),
+                    _outcome(result, flow),
+                )
+            )
+        if not result.flows:
+            rows.append((name, "", *[document.figure("set_up_ns")] * 6, _outcome(result, None)))
+    head = ("run", "direction", "set-up", "SYNs sent again", "steady bitrate", "margin")
+    table = Table((*head, "curl's average", "iperf3's average", "outcome"), tuple(rows))
+    yield Section("All runs", tuple(words), Chart("runs", "Steady bitrate of each run"), table)
+    if differing := _differing(names, results):
+        said = "Facts that are not the same in all runs. What is unknown is left empty."
+        yield Section("Differences", (said,), None, differing)
+
+
+def _outcome(result: Result, flow: Flow | None) -> str:
+    if not result.complete:
+        return "cut short" if result.error is None else result.error.message
+    if flow is None or flow.steady is None:
+        return "no steady bitrate"
+    return _VERDICTS[flow.steady.verdict]
+
+
+def _differing(names: Sequence[str], results: Sequence[Result]) -> Table | None:
+    """Return a table of the facts of tests and hosts that differ between runs."""
+    known = [
+        facts(result, result.flows[0].direction if result.flows else "upload") for result in results
+    ]
+    rows = []
+    for name in dict.fromkeys(name for one in known for name in one):
+        values = [one.get(name) for one in known]
+        if len({value for value in values if value is not None}) > 1:
+            rows.append((name, *("" if value is None else str(value) for value in values)))
+    return Table(("", *names), tuple(rows)) if rows else None
+
+
+# ---- one run -------------------------------------------------------------------------------------
+
+
+def _sections(result: Result, document: Document) -> Iterator[Section]:
+    lines = closing_lines(result)
+    broken = [line for line in lines if line.startswith("INCOMPLETE")]
+    if result.error is not None and result.error.hint:
+        broken.append(f"Try this: {result.error.hint}")
+    answer = Table(("", "", ""), tuple(_answer(result, document)))
+    yield Section("Answer", tuple(broken), None, answer)
+    if notes := tuple(line for line in lines if line not in broken):
+        yield Section("Notes", notes)
+    flows = () if result.round_trips is not None else result.flows
+    if result.round_trips is not None and result.round_trips.series is not None:
+        yield Section("Latency", (), Chart("latency", "Mean latency over time"))
+    for number, flow in enumerate(flows):
+        chart = Chart("rate", f"Rate over time, {flow.direction}", number)
+        drawn = bool(flow.series is not None and flow.series.bytes) or bool(flow.intervals)
+        rows = tuple(_stretches(flow, number, document))
+        table = Table(("", "from", "to", "bytes", "rate"), rows)
+        yield Section(f"Rate, {flow.direction}", (), chart if drawn else None, table)
+    if result.setup:
+        phases = shown_phases(result)
+        left = len(result.setup) - len(phases)
+        said = (f"{left} more phases are in the JSON.",) if left else ()
+        chart = Chart("set-up", "Phases of connection set-up")
+        yield Section("Set-up", said, chart, _phase_table(result, document, phases))
+    for number, flow in enumerate(flows):
+        yield from _transport(flow, number, document)
+        if flow.limits is not None:
+            table = Table(("", "", ""), tuple(_limits(flow.limits, number, document)))
+            said = (f"Limited by {name_of_limit(flow.limits)}.",)
+            yield Section(f"What limited it, {flow.direction}", said, None, table)
+    if rows := tuple(_cpu(result, document)):
+        head = ("", "process user", "process system", "host user", "host system")
+        table = Table((*head, "host softirq", "host steal", "CPUs", "process memory"), rows)
+        said = ("In percent of one CPU, over the data phase.",)
+        yield Section("CPU at both ends", said, Chart("cpu", "CPU by mode at both ends"), table)
+    yield Section("Hosts", (), None, _hosts(result))
+
+
+def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
+    if result.round_trips is not None:
+        yield from _round_trips(document)
+        yield ("set-up", document.figure("set_up_ns"), "until the first byte")
+        return
+    for number, flow in enumerate(result.flows):
+        place = f"flows.{number}"
+        of = f", {flow.direction}" if len(result.flows) > 1 else ""
+        steady = flow.steady
+        if steady is None:
+            why = NO_STEADY[flow.no_steady] if flow.no_steady else "not measured"
+            yield (f"steady bitrate{of}", "unknown", why)
+        else:
+            rate = document.figure(f"{place}.steady.goodput_bps")
+            yield (f"steady bitrate{of}", rate, _VERDICTS[steady.verdict])
+            yield (
+                f"margin{of}",
+                document.figure(f"{place}.steady.margin"),
+                GRADES.get(steady.grade or "", "of 95 % confidence"),
+            )
+            if steady.confidence_interval is not None:
+                low, high = (f"{place}.steady.confidence_interval.{end}" for end in (0, 1))
+                yield (f"confidence interval from{of}", document.figure(low), "lower end")
+                yield (f"to{of}", document.figure(high), "upper end")
+        if flow.ceiling_share is not None:
+            share = document.figure(f"{place}.ceiling_share")
+            yield (f"of the link's ceiling{of}", share, "payload that the link can carry")
+        if flow.limits is not None and flow.limits.limited_by is not None:
+            yield (f"limited by{of}", "", name_of_limit(flow.limits))
+        whole = document.figure(f"{place}.averages.from_first_attempt_bps")
+        yield (f"curl's average{of}", whole, "from the first attempt to connect")
+        omitted = document.figure(f"{place}.averages.after_omit_bps")
+        yield (f"iperf3's average{of}", omitted, "after the omitted time")
+        moved = "receiver.bytes" if flow.receiver.bytes is not None else "sender.acked_bytes"
+        yield (f"transferred{of}", document.figure(f"{place}.{moved}"), "")
+    yield ("set-up", document.figure("set_up_ns"), "until the first byte")
+    yield ("of it this host's own", document.figure("set_up_host_ns"), "not the network's")
+    yield ("SYNs sent again", document.figure("syn_retransmits"), "while connecting")
+
+
+def _round_trips(document: Document) -> Iterator[tuple[Cell, ...]]:
+    place = "round_trips"
+    yield (
+        "transactions per second",
+        document.figure(f"{place}.steady_per_s", count_words),
+        "in the steady state",
+    )
+    for name in ("p50_ns", "p90_ns", "p99_ns", "p99_9_ns"):
+        words = name.removesuffix("_ns").replace("_", ".")
+        yield (f"latency, {words}", document.figure(f"{place}.{name}"), "of a round trip")
+    yield ("transactions", document.figure(f"{place}.transactions"), "after the omitted time")
+    yield ("unanswered", document.figure(f"{place}.unanswered"), "at the end")
+
+
+def _stretches(flow: Flow, number: int, document: Document) -> Iterator[tuple[Cell, ...]]:
+    place = f"flows.{number}"
+
+    def row(name: str, path: str, rate: str = "goodput_bps") -> tuple[Cell, ...]:
+        ends = (document.figure(f"{path}.{end}", seconds) for end in ("start_ns", "end_ns"))
+        return (name, *ends, document.figure(f"{path}.bytes"), document.figure(f"{path}.{rate}"))
+
+    if flow.ramp is not None and flow.ramp.duration_ns > 0:
+        yield row("ramp", f"{place}.ramp")
+    if flow.steady is not None:
+        yield row("steady", f"{place}.steady")
+        for name, stretches in (("level", flow.steady.levels), ("stall", flow.steady.stalls)):
+            for i in range(len(stretches[:MOST_PHASES])):
+                yield row(f"{name} {i + 1}", f"{place}.steady.{name}s.{i}")
+    if flow.tail is not None and flow.tail.duration_ns > 0:
+        yield row("tail", f"{place}.tail")
+
+
+def seconds(ns: float) -> str:
+    """Return a moment as text such as "2.51 s"."""
+    return f"{ns / 1e9:.3f} s"
+
+
+def shown_phases(result: Result) -> list[int]:
+    """Return the numbers of the phases that are shown: those that decide, then others."""
+    phases = [i for i, phase in enumerate(result.setup) if "#" not in phase.connection]
+    ranked = sorted(phases, key=lambda i: (not result.setup[i].decides, i))
+    return sorted(ranked[:MOST_PHASES], key=lambda i: result.setup[i].start_ns)
+
+
+def _phase_table(result: Result, document: Document, shown: Sequence[int]) -> Table:
+    rows = []
+    for i in shown:
+        phase = result.setup[i]
+        said = [phase.address or "", phase.detail or ""]
+        again: Cell = ""
+        if phase.syn_retransmits is not None:
+            again = document.figure(f"setup.{i}.syn_retransmits")
+        rows.append(
+            (
+                phase.name.replace("_", " "),
+                phase.connection,
+                document.figure(f"setup.{i}.start_ns"),
+                document.figure(f"setup.{i}.duration_ns"),
+                again,
+                ", ".join(word for word in said if word),
+                "yes" if phase.decides else "",
+            )
+        )
+    head = ("phase", "connection", "from", "took", "SYNs sent again", "about", "first byte waited")
+    return Table(head, tuple(rows))
+
+
+def _transport(flow: Flow, number: int, document: Document) -> Iterator[Section]:
+    place = f"flows.{number}"
+    left = len(flow.streams) - MOST_STREAMS
+    said = (f"The first {MOST_STREAMS} of {len(flow.streams)} streams.",) if left > 0 else ()
+    if flow.loss is not None:
+        names = ("sent", "received", "lost", "duplicate", "reordered", "host_dropped")
+        rows = [
+            (name.replace("_", " "), document.figure(f"{place}.loss.{name}_packets"))
+            for name in names
+        ]
+        rows.append(("loss", document.figure(f"{place}.loss.loss_ratio")))
+        rows.append(("jitter", document.figure(f"{place}.loss.jitter_ns")))
+        drawn = any(history_of(stream.receiver) for stream in flow.streams)
+        chart = Chart("udp", f"Datagrams lost, {flow.direction}", number) if drawn else None
+        yield Section(f"Datagrams, {flow.direction}", said, chart, Table(("", ""), tuple(rows)))
+        return
+    tcp = []
+    for i, stream in enumerate(flow.streams[:MOST_STREAMS]):
+        info = f"{place}.streams.{i}.sender.tcp_info"
+        if stream.sender is None or stream.sender.tcp_info is None:
+            continue
+        tcp.append(
+            (
+                str(stream.id),
+                document.figure(f"{place}.streams.{i}.steady.goodput_bps"),
+                document.extreme(f"{info}.rtt_ns", most=False),
+                document.extreme(f"{info}.rtt_ns", most=True),
+                document.extreme(f"{info}.cwnd_bytes", most=True),
+                document.figure(f"{place}.streams.{i}.sender.retransmits"),
+            )
+        )
+    if tcp:
+        head = ("stream", "steady bitrate", "least RTT", "most RTT", "most cwnd", "retransmits")
+        chart = Chart("tcp", f"RTT, window and retransmits, {flow.direction}", number)
+        yield Section(f"The sender's TCP, {flow.direction}", said, chart, Table(head, tuple(tcp)))
+
+
+def history_of(report: StreamReport | None) -> bool:
+    """Return whether a stream's end has the course of its datagrams."""
+    return (
+        report is not None and report.datagrams is not None and report.datagrams.history is not None
+    )
+
+
+def _limits(limits: Limits, number: int, document: Document) -> Iterator[tuple[Cell, ...]]:
+    for name, field in fields_of(Limits).items():
+        value = getattr(limits, name)
+        if isinstance(value, int | float):
+            figure = document.figure(f"flows.{number}.limits.{name}", _limit_words(name))
+            yield (_words(name), figure, field.help.partition(";")[0])
+
+
+def _limit_words(name: str) -> Callable[[float], str] | None:
+    """Return how a figure is shown that is a factor, not a share; None: as its name says."""
+    return count_words if name in _FACTORS else None
+
+
+def _words(name: str) -> str:
+    head, _, unit = name.rpartition("_")
+    return (head if unit in ("ratio", "ns", "bytes") else name).replace("_", " ")
+
+
+def _cpu(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
+    for end in ("client", "server"):
+        if getattr(result, end).resources is None:
+            continue
+        place = f"{end}.resources"
+        modes = ("process_user", "process_system", "host_user", "host_system", "host_softirq")
+        yield (
+            end,
+            *(document.growth(f"{place}.{mode}_ns") for mode in (*modes, "host_steal")),
+            document.figure(f"{place}.cpus"),
+            document.extreme(f"{place}.rss_bytes", most=True),
+        )
+
+
+def _hosts(result: Result) -> Table:
+    ends = (result.client.host, result.server.host)
+    names = ("program", "version", "hostname", "system", "kernel", "machine", "python")
+    rows: list[tuple[Cell, ...]] = [
+        (name, *(str(getattr(end, name) or "unknown") for end in ends)) for name in names
+    ]
+    rows.append(("CPUs", *(str(end.cpu_count or "unknown") for end in ends)))
+    for name, show in (
+        ("interfaces", lambda one: one.name),
+        ("MTU", lambda one: str(one.mtu_bytes or "unknown")),
+        ("offloads", lambda one: " ".join(one.offloads or ()) or "unknown"),
+    ):
+        rows.append(
+            (name, *("; ".join(show(one) for one in end.interfaces) or "unknown" for end in ends))
+        )
+    rows.append(("started", result.started_at, ""))
+    return Table(("", "client", "server"), tuple(rows))

@@ -1,0 +1,282 @@
+"""Reports to publish: each number against the JSON, one file that needs nothing, both themes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from msgspec.structs import replace
+
+import netmeasure as nm
+from netmeasure.cli.exits import Exit
+from netmeasure.publishing.colours import LIGHT, MARKS
+from netmeasure.publishing.forms import FORMS
+from netmeasure.result import ErrorRecord, Result, Series, Stretch
+from support.full_result import EMPTY, FULL
+from support.optional import known
+from support.program import netmeasure
+from support.recorded import SECOND, SPAN_NS, recorded
+
+pytest.importorskip("matplotlib")
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+MOST_BYTES = 1_500_000
+RUN = recorded(1e9, set_up_ns=3_060_000_000, syns=2, retransmits=3)
+FLOW = RUN.flows[0]
+SERIES = Series(origin_ns=0, width_ns=1_000_000, bytes=(125_000,) * (SPAN_NS // 1_000_000))
+COURSE = replace(
+    RUN,
+    flows=(
+        replace(
+            FLOW,
+            series=SERIES,
+            steady=replace(
+                known(FLOW.steady),
+                stalls=(Stretch(start_ns=SECOND, end_ns=SECOND + 300_000_000, bytes=0),),
+            ),
+        ),
+    ),
+)
+ERROR = ErrorRecord(code="refused", message="refused", phase="connect", hint="start a <server>")
+FAILED = replace(EMPTY, complete=False, error=ERROR)
+NASTY = replace(RUN, target='<script>alert("x")</script>|&')
+IMPORTED = nm.import_results((SAMPLES / "iperf3" / "3.12-bidir.json").read_bytes()).results[0]
+CASES = {
+    "course": COURSE,
+    "full": replace(FULL, round_trips=None),
+    "trips": FULL,
+    "empty": EMPTY,
+    "failed": FAILED,
+    "nasty": NASTY,
+    "iperf3": IMPORTED,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _fonts_are_open() -> None:
+    """Let matplotlib open the files of its fonts, which it keeps open."""
+    nm.publish(COURSE, "svg")
+    nm.publish(COURSE, "png")
+
+
+class Page(HTMLParser):
+    """What stands in a page: its numbers with their places, its words, what it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.numbers: list[tuple[dict[str, str], str]] = []
+        self.bare: list[str] = []
+        self.loads: list[str] = []
+        self.tags: set[str] = set()
+        self.open: list[tuple[str, dict[str, str]]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.tags.add(tag)
+        links = [found[name] for name in ("src", "href", "xlink:href", "data") if name in found]
+        self.loads += [link for link in links if not link.startswith("#")]
+        self.loads += re.findall(r"url\((?!#)[^)]*\)", found.get("style", ""))
+        if tag not in ("meta", "link", "br"):
+            self.open.append((tag, found))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+        tag, found = self.open[-1] if self.open else ("", {})
+        if tag == "data":
+            self.numbers.append((found, data))
+        elif tag == "td" and found.get("class") == "figure":
+            self.bare.append(data)
+
+
+def page_of(results: Any) -> tuple[Page, str]:
+    text = nm.publish(results, "html").decode()
+    return Page(text), text
+
+
+def at(document: Any, path: str) -> Any:
+    """What stands at a place in a JSON document."""
+    for step in path.split("."):
+        document = document[int(step)] if isinstance(document, list) else document[step]
+    return document
+
+
+def held_against(page: Page, results: list[Result]) -> int:
+    """Hold each number of a page against the JSON of its run; return how many there are."""
+    documents = [json.loads(result.to_json()) for result in results]
+    for found, text in page.numbers:
+        document, path = documents[int(found["data-run"])], found["data-path"]
+        value = at(document, path)
+        if "data-growth" in found:
+            moments = at(document, path.rpartition(".")[0] + ".at_ns")
+            value = (value[-1] - value[0]) / (moments[-1] - moments[0])
+        assert float(found["value"]) == value, path
+        digits = known(re.match(r"-?\d+(?:\.(\d+))?", text.removeprefix("+-")))
+        units = [*SCALES, ("s", 1e9 if re.search(r"_ns(\.\d+)?$", path) else 1.0)]
+        scale = next((factor for unit, factor in units if text.endswith(f" {unit}")), 1.0)
+        last = scale / 10 ** len(digits[1] or "")  # what one more in the last digit stands for
+        assert float(digits[0]) * scale == pytest.approx(value, rel=1e-9, abs=0.501 * last), path
+    assert set(page.bare) <= {"unknown"}
+    return len(page.numbers)
+
+
+SCALES = [
+    *(("Tbit/s", 1e12), ("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3), ("bit/s", 1.0)),
+    *(("TiB", 2.0**40), ("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0)),
+    *(("ms", 1e6), ("us", 1e3), ("ns", 1.0), ("%", 0.01)),
+]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_number_of_a_page_is_the_documents(name: str) -> None:
+    page, text = page_of(CASES[name])
+    counted = held_against(page, [CASES[name]])
+    assert counted >= {"course": 20, "full": 40, "trips": 20, "iperf3": 10}.get(name, 0)
+    assert page.loads == []
+    assert "script" not in page.tags
+    assert len(text) <= MOST_BYTES
+
+
+def test_what_a_page_says_of_a_run() -> None:
+    page, _ = page_of(COURSE)
+    shown = {found["data-path"]: text for found, text in page.numbers}
+    assert shown["flows.0.steady.goodput_bps"] == "1.00 Gbit/s"
+    assert shown["set_up_ns"] == "3.06 s"
+    assert shown["syn_retransmits"] == "2"
+    assert shown["flows.0.steady.stalls.0.end_ns"] == "1.300 s"
+    assert "stall 1" in page.words
+
+
+def test_a_failure_says_what_to_do() -> None:
+    page, text = page_of(FAILED)
+    assert "INCOMPLETE: refused" in page.words
+    assert "start a <server>" in page.words
+    assert "<server>" not in text
+
+
+def test_words_of_others_are_text() -> None:
+    page, text = page_of(NASTY)
+    assert NASTY.target in page.words
+    assert "<script" not in text
+    assert "<script" not in nm.publish(NASTY, "md").decode()
+
+
+def test_a_page_has_both_themes() -> None:
+    _, text = page_of(COURSE)
+    assert not [mark for mark in MARKS if mark in text]
+    used = set(re.findall(r"var\(--(\w+)\)", text))
+    assert used <= set(LIGHT._fields)
+    assert {"line", "band", "ramp", "stall"} <= used
+    dark = text[text.index("prefers-color-scheme:dark") :]
+    assert all(f"--{name}:" in dark for name in used)
+
+
+def test_identifiers_are_unique() -> None:
+    _, text = page_of([COURSE, COURSE])
+    found = re.findall(r'\bid="([^"]+)"', text)
+    assert len(found) == len(set(found))
+    assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)) <= {
+        pair for one in found for pair in ((one, ""), ("", one))
+    }
+
+
+def test_several_runs_have_one_table_and_their_differences() -> None:
+    other = replace(recorded(2e9, kernel="6.1"), target="lab2:5201")
+    groups = [("one", [COURSE] * 2), ("two", [other] * 2)]
+    page, _ = page_of(groups)
+    held_against(page, [COURSE, COURSE, other, other])
+    rates = [t for f, t in page.numbers if f["data-path"] == "flows.0.steady.goodput_bps"]
+    assert rates[:4] == ["1.00 Gbit/s"] * 2 + ["2.00 Gbit/s"] * 2
+    assert "client's kernel" in page.words
+    assert "A is one, B is two; upload:" in page.words
+
+
+def test_many_runs_have_no_parts_of_their_own() -> None:
+    page, text = page_of([RUN] * 13)
+    assert held_against(page, [RUN] * 13) >= 13 * 5
+    assert "All runs" in text
+    assert ">Answer<" not in text
+
+
+def test_a_long_run_makes_no_long_page() -> None:
+    long = replace(SERIES, bytes=tuple(range(60_000)))
+    run = replace(COURSE, flows=(replace(COURSE.flows[0], series=long),))
+    assert len(nm.publish(run, "html")) < MOST_BYTES / 5
+
+
+def test_pictures() -> None:
+    drawing = ElementTree.fromstring(nm.publish(COURSE, "svg"))
+    words = " ".join("".join(node.itertext()) for node in drawing.iter())
+    assert "Steady bitrate" in words
+    assert "1.00 Gbit/s" in words
+    assert nm.publish(COURSE, "png").startswith(b"\x89PNG\r\n")
+    for result in (FULL, EMPTY, FAILED):
+        ElementTree.fromstring(nm.publish(result, "svg"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_markdown(name: str) -> None:
+    lines = nm.publish(CASES[name], "md").decode().splitlines()
+    assert lines[0].startswith("# ")
+    tables = [line for line in lines if line.startswith("|")]
+    assert any("set-up" in line for line in tables)
+
+
+@pytest.mark.parametrize(
+    ("results", "to", "words"),
+    [(RUN, "pdf", "can't be 'pdf'"), ([], "md", "no result")],
+)
+def test_refusals(results: Any, to: str, words: str) -> None:
+    with pytest.raises(nm.SpecError, match=words):
+        nm.publish(results, to)
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(nm.SpecError, match="need matplotlib") as caught:
+        nm.publish(RUN, "svg")
+    assert "netmeasure[report]" in (caught.value.hint or "")
+    assert nm.publish(RUN, "md").startswith(b"# TCP")
+
+
+def test_the_program(tmp_path: Path) -> None:
+    file, out = tmp_path / "run.json", tmp_path / "run.HTML"
+    file.write_bytes(RUN.to_json())
+    ran = netmeasure("report", str(file), "-o", str(out))
+    assert (ran.returncode, ran.stdout, ran.stderr) == (Exit.OK, "", "")
+    assert out.read_bytes().startswith(b"<!doctype html>")
+    ran = netmeasure("report", str(file), "-o", str(tmp_path / "run.pdf"))
+    assert ran.returncode == Exit.USAGE
+    assert all(f".{form}" in ran.stderr for form in FORMS)
+    assert not (tmp_path / "run.pdf").exists()
+
+
+def test_matplotlib_is_loaded_for_charts_only(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_bytes(RUN.to_json())
+    code = (
+        "import sys, netmeasure as nm; nm.publish\n"
+        "from netmeasure.cli import options; options.parser()\n"
+        f"result = nm.Result.from_json(open({str(file)!r}).read())\n"
+        "nm.publish(result, 'md')\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "nm.publish(result, 'svg')\n"
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)

@@ -1,0 +1,150 @@
+"""The events of a run: typed, in order, the whole result last, at each follower's own pace."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import netmeasure as nm
+from netmeasure.cli.exits import Exit
+from netmeasure.measurement.events import MOST_KEPT, EventLog
+from netmeasure.result.events import Event
+from support.full_result import EMPTY
+from support.measured import RunLoop, served
+from support.program import running, server
+
+#: Bytes are the end of these tests, at a rate that makes them last for some intervals.
+BYTES, RATE = 2_000_000, 40_000_000
+WANTED = nm.TcpSpec(
+    timing=nm.Timing(total_bytes=BYTES, interval_s=0.1), target_bps=RATE, block_bytes=10_000
+)
+
+
+@contextlib.asynccontextmanager
+async def begun(wanted: nm.TcpSpec = WANTED) -> AsyncIterator[nm.Run]:
+    async with (
+        served() as (address, _),
+        nm.connect(address.address) as client,
+        client.run(wanted) as run,
+    ):
+        yield run
+
+
+def test_a_run_tells_its_phases_its_intervals_and_its_end(run_once: RunLoop) -> None:
+    async def main() -> tuple[list[Event], nm.Result]:
+        async with begun() as run:
+            seen = [event async for event in run.events()]
+            return seen, await run.wait()
+
+    seen, result = run_once(main())
+    assert isinstance(seen[-1], nm.EndEvent)
+    assert seen[-1].result is result
+    assert sum(isinstance(event, nm.EndEvent) for event in seen) == 1
+    phases = [event.phase.name for event in seen if isinstance(event, nm.PhaseEvent)]
+    assert phases.index("connect") < phases.index("control")
+    intervals = [event.interval for event in seen if isinstance(event, nm.IntervalEvent)]
+    assert sum(interval.bytes for interval in intervals) == BYTES
+    assert len(intervals) >= 3
+    assert all(before.at_ns <= after.at_ns for before, after in pairwise(seen))
+
+
+def test_who_stops_reading_or_leaves_changes_nothing(run_once: RunLoop) -> None:
+    async def leave(run: nm.Run) -> Event:
+        async for event in run.events():
+            return event
+        raise AssertionError
+
+    async def main() -> tuple[list[Event], list[Event], nm.Result]:
+        async with begun() as run:
+            slow = run.events()
+            first = await anext(slow)
+            gone = await leave(run)
+            assert gone == first
+            quick = [event async for event in run.events()]
+            assert run.is_over
+            return quick, [first] + [event async for event in slow], await run.wait()
+
+    quick, slow, result = run_once(main())
+    assert slow == quick
+    assert result.complete
+    assert result.receiver.bytes == BYTES
+
+
+def test_the_reason_of_a_failure_is_an_event(run_once: RunLoop) -> None:
+    async def main() -> list[Event]:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        seen: list[Event] = []
+        with pytest.raises(nm.ConnectRefusedError):
+            async with nm.connect("127.0.0.1", port=port) as client, client.run(WANTED) as run:
+                seen += [event async for event in run.events()]
+        return seen
+
+    *_, error, end = run_once(main())
+    assert isinstance(error, nm.ErrorEvent)
+    assert isinstance(end, nm.EndEvent)
+    assert error.error.phase == "connect"
+    assert end.result.error == error.error
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[int]:
+    """A port whose queue is full: its kernel answers no SYN."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.1", port))
+            yield port
+
+
+def test_what_is_waited_for_is_an_event_with_the_unanswered_syns(run_once: RunLoop) -> None:
+    async def main(port: int) -> nm.WaitingEvent:
+        async with nm.connect("127.0.0.1", port=port) as client, client.run(WANTED) as run:
+            async for event in run.events():
+                if isinstance(event, nm.WaitingEvent):
+                    await run.abort()
+                    return event
+        raise AssertionError
+
+    with silent() as port:
+        event = run_once(main(port))
+    assert event.step == "connect"
+    assert event.address == f"127.0.0.1:{port}"
+    assert event.waited_ns >= 450_000_000
+    assert event.unanswered_syns is None or event.unanswered_syns >= 1
+
+
+def test_who_is_far_behind_is_told_how_much_was_skipped(run_once: RunLoop) -> None:
+    async def main() -> list[Event]:
+        log = EventLog()
+        for number in range(MOST_KEPT + 99):
+            log.add(nm.WarningEvent(at_ns=number, message=str(number)))
+        log.add(nm.EndEvent(at_ns=10**6, result=EMPTY))
+        return [event async for event in log.follow()]
+
+    told, *rest = run_once(main())
+    assert isinstance(told, nm.WarningEvent)
+    assert told.message.startswith("100 events were skipped")
+    assert len(rest) == MOST_KEPT
+    assert isinstance(rest[-1], nm.EndEvent)
+
+
+def test_a_reader_of_lines_that_leaves_does_not_end_the_test(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    words = ("-n", "1M", "-b", "20M", "-i", "0.1", "--json-lines", "--json", str(file))
+    with server() as (_, address), running("client", address, *words) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline().startswith('{"event":"phase"')
+        client.stdout.close()
+        assert client.wait(30) == Exit.FAILED
+    result = nm.Result.from_json(file.read_bytes())
+    assert result.complete
+    assert result.receiver.bytes == 2**20

@@ -44,6 +44,12 @@ if TYPE_CHECKING:
     from netmeasure.comparison.doubts import (
         Doubt as Doubt,
     )
+    from netmeasure.comparison.mesh import (
+        MeshPair as MeshPair,
+        MeshReport as MeshReport,
+        MeshRun as MeshRun,
+        OddPair as OddPair,
+    )
     from netmeasure.comparison.runs import (
         RunFigures as RunFigures,
         RunsSummary as RunsSummary,
@@ -96,6 +102,10 @@ if TYPE_CHECKING:
     from netmeasure.measurement.run import (
         Run as Run,
         partial_result as partial_result,
+    )
+    from netmeasure.meshes.mesh import (
+        Mesh as Mesh,
+        mesh as mesh,
     )
     from netmeasure.node.facts import (
         node_facts as node_facts,
@@ -268,6 +278,12 @@ _HOMES = {
     "NodeInterface": "netmeasure.result.node",
     "NodeUse": "netmeasure.result.node",
     "ProcessUse": "netmeasure.result.node",
+    "Mesh": "netmeasure.meshes.mesh",
+    "mesh": "netmeasure.meshes.mesh",
+    "MeshPair": "netmeasure.comparison.mesh",
+    "MeshReport": "netmeasure.comparison.mesh",
+    "MeshRun": "netmeasure.comparison.mesh",
+    "OddPair": "netmeasure.comparison.mesh",
     "Ceiling": "netmeasure.result",
     "Change": "netmeasure.history.history",
     "Client": "netmeasure.client",

@@ -89,6 +89,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.compare import compare
 
         return compare
+    if command == "mesh":
+        from netmeasure.cli.mesh import mesh
+
+        return mesh
     if command == "node":
         from netmeasure.cli.node import node
 

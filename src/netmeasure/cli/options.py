@@ -12,6 +12,7 @@ from netmeasure.cli.options_of_documents import (
     add_schema_options,
 )
 from netmeasure.cli.options_of_history import add_history_options
+from netmeasure.cli.options_of_mesh import add_mesh_options
 from netmeasure.cli.options_of_suite import add_suite_options
 from netmeasure.cli.options_of_tests import (
     add_family,
@@ -85,6 +86,8 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         "suite", help="run a whole campaign by a plan, and show one table of it"
     )
     add_suite_options(suite)
+    mesh = commands.add_parser("mesh", help="measure every pair of the workers of a Dask cluster")
+    add_mesh_options(mesh)
     node = commands.add_parser(
         "node", help="tell what this node is, and what it spends and drops meanwhile"
     )

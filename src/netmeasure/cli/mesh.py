@@ -1,0 +1,117 @@
+"""Run `netmeasure mesh`: measure every pair of the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import aclosing
+from typing import Any
+
+from netmeasure.cli.exits import Exit
+from netmeasure.cli.output import check_writable, deliver
+from netmeasure.errors import ConnectError, SpecError
+from netmeasure.meshes.mesh import Mesh
+from netmeasure.spec import PeerSpec, RrSpec, SocketOptions, TcpSpec, Timing, UdpSpec
+
+_SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+_CONNECT_S = 30.0
+
+
+async def mesh(options: argparse.Namespace) -> int:
+    """Measure the mesh; return the exit code."""
+    check_writable(options.json)
+    spec = _spec(options)
+    addresses = _addresses(options.address)
+    try:
+        import distributed
+    except ImportError:
+        raise SpecError("a mesh needs Dask", hint="pip install 'netmeasure[mesh]'") from None
+    dask: Any = distributed  # a part of its functions has no types
+    security: dict[str, Any] = {}
+    if options.tls_ca_file is not None:
+        security["security"] = dask.Security(
+            tls_ca_file=options.tls_ca_file,
+            tls_client_cert=options.tls_cert,
+            tls_client_key=options.tls_key,
+            require_encryption=True,
+        )
+    try:
+        cluster = await dask.Client(
+            options.scheduler, asynchronous=True, timeout=_CONNECT_S, **security
+        )
+    except (OSError, ValueError) as exc:
+        why = str(exc).partition("\n")[0]
+        raise ConnectError(f"can't reach the scheduler {options.scheduler}: {why}") from None
+    try:
+        found = Mesh(cluster, spec, at_once=options.at_once, addresses=addresses)
+        code = await _follow(found, options)
+    finally:
+        await cluster.close()
+    report = found.report
+    shown = None
+    if options.json != "-":
+        from netmeasure.report.mesh import render
+
+        shown = render(report)
+    deliver(shown, [(report.to_json(), options.json)])
+    return code or (Exit.OK if report.complete else Exit.CUT_SHORT)
+
+
+def _spec(options: argparse.Namespace) -> PeerSpec:
+    timing = Timing(duration_s=options.time)
+    if options.rr:
+        return RrSpec(timing=timing)
+    if options.udp:
+        return UdpSpec(timing=timing, target_bps=options.bitrate or None)
+    return TcpSpec(
+        timing=timing,
+        target_bps=options.bitrate or None,
+        options=SocketOptions(congestion=options.congestion),
+    )
+
+
+def _addresses(words: list[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        name, equals, address = word.partition("=")
+        if not name or not equals or not address:
+            raise SpecError(
+                f"{word!r} is not NAME=ADDRESS", hint="such as --address node1=10.0.0.1"
+            )
+        found[name] = address
+    return found
+
+
+async def _follow(found: Mesh, options: argparse.Namespace) -> int:
+    """Follow the runs to their end or to a signal; return the signal's exit code, or 0."""
+    from netmeasure.report.mesh import line
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    ended: list[Exit] = []
+
+    def on_signal(number: signal.Signals) -> None:
+        ended.append(_SIGNALS[number])
+        if task is not None:
+            task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    stream = sys.stderr if options.json == "-" else sys.stdout
+    try:
+        async with aclosing(found.run()) as runs:
+            async for run in runs:
+                if not options.quiet:
+                    count = f"{len(found.runs)}/{sum(map(len, found.rounds))}"
+                    stream.write(f"{line(count, run)}\n")
+                    stream.flush()
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        if task is not None:
+            task.uncancel()
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+    return ended[0] if ended else Exit.OK

@@ -1,0 +1,245 @@
+"""Measure every directed pair of a Dask cluster's workers, in rounds.
+
+Dask starts the workers, ships the calls and notices lost workers. The extra `netmeasure[mesh]` has
+it; whoever makes the client has imported it, so nothing here does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from netmeasure.clock import now_ns
+from netmeasure.comparison.mesh import MeshReport, MeshRun, join_mesh
+from netmeasure.errors import SpecError
+from netmeasure.meshes.rounds import Pair, in_rounds
+from netmeasure.meshes.worker import MeshNode, name_of
+from netmeasure.result import Result
+from netmeasure.spec import FtpSpec, HttpSpec, PeerSpec, TcpSpec, Timing
+
+#: What a call of a worker may take beside its test: set-up, results, and Dask's own messages.
+_SPARE_S = 60.0
+MAX_AT_ONCE = 64
+
+
+class _Node:
+    """Hold a worker: its actor, and where its server listens."""
+
+    def __init__(self, actor: Any, address: str, port: int) -> None:
+        self.actor = actor
+        self.address = address
+        self.port = port
+
+
+class Mesh:
+    """Measure a mesh, and hold what came of it::
+
+        async with distributed.Client("tcp://...:8786", asynchronous=True) as client:
+            mesh = nm.Mesh(client, at_once=2)
+            async for run in mesh.run():
+                print(run.client, run.server, run.error or "complete")
+        print(mesh.report.odd)
+
+    Attributes:
+        nodes: The workers' names, known once it runs.
+        rounds: Who tests whom in each round.
+        runs: The runs so far.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        spec: PeerSpec | None = None,
+        *,
+        at_once: int = 1,
+        addresses: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare a mesh.
+
+        Args:
+            client: An asynchronous `distributed.Client`.
+            spec: The test of each pair; None: a TCP upload of 2 s.
+            at_once: The most tests that a node takes part in at a time.
+            addresses: The addresses to measure between, by the workers' names; None: those at
+                which Dask's scheduler reaches them.
+
+        Raises:
+            SpecError: A value is out of range.
+        """
+        if not 1 <= at_once <= MAX_AT_ONCE:
+            raise SpecError(f"{at_once} tests at once: it must be 1 to {MAX_AT_ONCE}")
+        if isinstance(spec, HttpSpec | FtpSpec):
+            raise SpecError("a mesh measures between its nodes, not by URL")
+        self._client = client
+        self._spec: PeerSpec = TcpSpec(timing=Timing(duration_s=2.0)) if spec is None else spec
+        self._addresses = dict(addresses or {})
+        self._at_once = at_once
+        self._nodes: dict[str, _Node] = {}
+        self._begun_ns = 0
+        self.nodes: tuple[str, ...] = ()
+        self.rounds: list[list[Pair]] = []
+        self.runs: list[MeshRun] = []
+
+    @property
+    def report(self) -> MeshReport:
+        """Return the figures of all pairs so far, and which are odd."""
+        return join_mesh(self.runs, self.nodes, at_once=self._at_once, rounds=len(self.rounds))
+
+    async def run(self) -> AsyncGenerator[MeshRun, None]:
+        """Start a server on each worker, measure all pairs, and give each run as it comes.
+
+        A lost worker costs its own pairs; they are tried once more at the end if a worker of its
+        name has come back. Ending the loop ends the servers.
+
+        Raises:
+            SpecError: There are fewer than two workers, or two have the same name.
+        """
+        try:
+            self.nodes = tuple(await self._start())
+            # 1000 nodes take seconds
+            self.rounds = await asyncio.to_thread(in_rounds, self.nodes, self._at_once)
+            self._begun_ns = now_ns()
+            for number, pairs in enumerate(self.rounds, 1):
+                async for run in self._round(number, pairs):
+                    yield run
+            lost = [(run.client, run.server) for run in self.runs if run.error is not None]
+            if lost:
+                await self._look_again()
+                without = self._all_but(lost)
+                again = await asyncio.to_thread(in_rounds, self.nodes, self._at_once, without)
+                for pairs in again:
+                    self.rounds.append(pairs)
+                    async for run in self._round(len(self.rounds), pairs):
+                        yield run
+        finally:
+            await self._stop()
+
+    def _all_but(self, lost: list[Pair]) -> frozenset[Pair]:
+        every = {(a, b) for a in self.nodes for b in self.nodes}
+        here = {pair for pair in lost if all(name in self._nodes for name in pair)}
+        return frozenset(every - here)
+
+    # ---- workers
+
+    async def _workers(self) -> dict[str, str]:
+        """Return the workers' addresses by their names."""
+        asked = self._client.run(name_of, on_error="ignore")
+        answers: dict[str, str] = await asyncio.wait_for(asked, _SPARE_S)
+        found: dict[str, str] = {}
+        for address, name in answers.items():
+            if name in found:
+                raise SpecError(f"two workers are called {name!r}", hint="give each its --name")
+            found[name] = address
+        return found
+
+    async def _start(self) -> list[str]:
+        workers = await self._workers()
+        if len(workers) < 2:
+            raise SpecError(
+                f"a mesh takes two workers at least, and the cluster has {len(workers)}",
+                hint="start one on each node: dask worker SCHEDULER --name NODE",
+            )
+        await asyncio.gather(*(self._begin(name, where) for name, where in workers.items()))
+        return sorted(workers, key=_by_number)
+
+    async def _begin(self, name: str, worker: str) -> None:
+        """Start the server of a worker."""
+        address = self._addresses.get(name) or urlsplit(worker).hostname or "127.0.0.1"
+        actor = await self._client.submit(
+            MeshNode, actor=True, workers=[worker], allow_other_workers=False, pure=False
+        )
+        port = await asyncio.wait_for(actor.start(address, self._at_once), _SPARE_S)
+        self._nodes[name] = _Node(actor, address, port)
+
+    async def _look_again(self) -> None:
+        """Drop the workers that are gone, and begin anew on those that came back."""
+        with suppress(OSError):
+            workers = await self._workers()
+            for name in self.nodes:
+                if name not in workers:
+                    self._nodes.pop(name, None)
+                elif name not in self._nodes:
+                    with suppress(Exception):  # whatever Dask says of a worker that goes again
+                        await self._begin(name, workers[name])
+
+    async def _stop(self) -> None:
+        async def stop(node: _Node) -> None:
+            with suppress(Exception):  # a worker that is gone has no server any more
+                await asyncio.wait_for(node.actor.stop(), _SPARE_S / 6)
+
+        await asyncio.gather(*(stop(node) for node in self._nodes.values()))
+        self._nodes.clear()
+
+    # ---- tests
+
+    async def _round(self, number: int, pairs: list[Pair]) -> AsyncGenerator[MeshRun, None]:
+        tasks = [asyncio.ensure_future(self._test(number, *pair)) for pair in pairs]
+        try:
+            for done in asyncio.as_completed(tasks):
+                run = await done
+                self.runs.append(run)
+                yield run
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _test(self, number: int, client: str, server: str) -> MeshRun:
+        begun = now_ns() - self._begun_ns
+        result, error = await self._measured(client, server)
+        return MeshRun(
+            round=number,
+            client=client,
+            server=server,
+            begun_ns=begun,
+            ended_ns=now_ns() - self._begun_ns,
+            result=result,
+            error=error,
+        )
+
+    async def _measured(self, client: str, server: str) -> tuple[Result | None, str | None]:
+        for name in (client, server):
+            if name not in self._nodes:
+                return None, f"the worker {name} is lost"
+        here, there = self._nodes[client], self._nodes[server]
+        limit_s = (self._spec.limit_s or 0) + self._spec.timing.omit_s + _SPARE_S
+        try:
+            data, error = await asyncio.wait_for(
+                here.actor.measure(there.address, there.port, msgspec.msgpack.encode(self._spec)),
+                limit_s,
+            )
+        except Exception as exc:  # Dask raises what it likes where a worker goes
+            self._nodes.pop(client, None)
+            why = str(exc).strip().splitlines() or [type(exc).__name__]
+            return None, f"the worker {client} is lost: {why[0][:200]}"
+        return None if data is None else Result.from_json(data), error or None
+
+
+async def mesh(
+    client: Any,
+    spec: PeerSpec | None = None,
+    *,
+    at_once: int = 1,
+    addresses: Mapping[str, str] | None = None,
+    on_run: Callable[[MeshRun], None] | None = None,
+) -> MeshReport:
+    """Measure every pair of a Dask cluster's workers, and return their figures.
+
+    `on_run` is called with each run as it comes; otherwise as `Mesh`.
+    """
+    measured = Mesh(client, spec, at_once=at_once, addresses=addresses)
+    async for run in measured.run():
+        if on_run is not None:
+            on_run(run)
+    return measured.report
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    """Return a key that puts node2 before node10."""
+    digits = name[len(name.rstrip("0123456789")) :]
+    return name[: len(name) - len(digits)], int(digits or 0)

@@ -46,6 +46,29 @@ def test_both_ends_count_every_transaction(run: RunLoop) -> None:
     assert there.flow.receiver.bytes == 9990
 
 
+def udp(**more: Any) -> nm.RrSpec:
+    return nm.RrSpec(transport="udp", request_bytes=100, response_bytes=20, **more)
+
+
+def test_both_ends_count_every_transaction_by_udp(run: RunLoop) -> None:
+    here, there = run(measured(udp(streams=3, in_flight=2, timing=nm.Timing(total_blocks=600))))
+    trips = here.round_trips
+    assert here.complete
+    assert trips.begun == 600 == trips.transactions + trips.lost
+    assert (trips.unanswered, trips.invalid_responses, trips.refused) == (0, 0, 0)
+    assert sum(trips.series.transactions) == trips.transactions
+    assert here.flow.counted_by == "sender"
+    assert here.flow.sender.acked_bytes == 100 * trips.transactions
+    assert nm.Result.from_json(here.to_json()) == here
+    assert (there.spec.transport, there.spec.request_bytes, there.spec.lost_after_s) == (
+        "udp",
+        100,
+        1.0,
+    )
+    assert there.round_trips is None
+    assert there.flow.receiver.bytes <= 60_000
+
+
 def test_a_set_rate_for_a_time(run: RunLoop) -> None:
     spec = nm.RrSpec(target_tps=200, in_flight=4, timing=nm.Timing(duration_s=0.4, omit_s=0.1))
     here, there = run(measured(spec))
@@ -65,6 +88,12 @@ def test_what_it_asks_for_is_checked() -> None:
         nm.RrSpec(request_bytes=0)
     with pytest.raises(nm.SpecError, match="response size"):
         nm.RrSpec(response_bytes=2**20 + 1)
+    with pytest.raises(nm.SpecError, match="request size is 1 B"):
+        nm.RrSpec(transport="udp")
+    with pytest.raises(nm.SpecError, match="option of TCP"):
+        udp(options=nm.SocketOptions(congestion="cubic"))
+    with pytest.raises(nm.SpecError, match="lost"):
+        udp(lost_after_s=0)
     with pytest.raises(nm.SpecError, match="in flight"):
         nm.RrSpec(in_flight=10_001)
 
@@ -101,8 +130,13 @@ def test_a_bitrate_is_measured_both_ways(run_once: RunLoop) -> None:
     run_once(refused())
 
 
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
 @pytest.mark.parametrize("how", ["stopped", "cancelled", "server gone"])
-def test_a_run_that_is_cut_short_returns_what_it_measured(run: RunLoop, how: str) -> None:
+def test_a_run_that_is_cut_short_returns_what_it_measured(
+    run: RunLoop, how: str, transport: str
+) -> None:
+    one = nm.RrSpec(streams=2, timing=LONG) if transport == "tcp" else udp(streams=2, timing=LONG)
+
     async def begun(live: nm.Run, server: nm.Server) -> None:
         async for interval in live:
             if interval.bytes:
@@ -118,7 +152,7 @@ def test_a_run_that_is_cut_short_returns_what_it_measured(run: RunLoop, how: str
 
     async def cut() -> nm.Result:
         async with nm.serve("127.0.0.1", 0) as server, nm.connect(server.address) as client:
-            live = client.run(nm.RrSpec(streams=2, timing=LONG))
+            live = client.run(one)
             with nullcontext() if how != "server gone" else pytest.raises(nm.PeerTerminatedError):
                 async with live:
                     await begun(live, server)

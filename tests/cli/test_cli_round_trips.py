@@ -22,6 +22,10 @@ def test_the_report_and_the_document() -> None:
         assert lines[-3].startswith("Transactions/s")
         assert lines[-2].startswith("Latency         p50 ")
         again = netmeasure("client", address, "--rr", "-k", "50", "--json", "summary")
+        udp = netmeasure("client", address, "--rr", "-u", "-k", "50", "-q")
+    head, *lines = udp.stdout.splitlines()
+    assert head.startswith("UDP round trips of 16 bytes and 16 back, 1 connection, 50 transactions")
+    assert any(line.split()[:2] == ["lost", "0"] for line in lines)
     document = json.loads(again.stdout)
     assert document["spec"]["kind"] == "rr"
     assert document["round_trips"]["transactions"] == 50
@@ -34,7 +38,9 @@ def test_the_report_and_the_document() -> None:
     ("words", "said"),
     [
         (["--rr", "-n", "5M"], "-n is not an option of round trips"),
-        (["--rr", "-u"], "-u is not an option of round trips"),
+        (["--rr", "-u", "-N"], "-N is an option of TCP tests"),
+        (["--rr", "-u", "--request-size", "15"], "request size is 15 B"),
+        (["--rr", "--lost-after", "3"], "--lost-after is an option of round trips by UDP"),
         (["--in-flight", "3"], "--in-flight is an option of round trips"),
     ],
 )

@@ -1,4 +1,5 @@
-/* Round trips on one TCP connection: a requester that times each transaction, and the responder.
+/* Round trips on one TCP connection: a requester that times each transaction, and the responder. (By
+ * UDP: nm_datagram_trips.h.)
  *
  * A transaction is timed from just before its request is handed to the kernel to just after the last
  * byte of its response was read. At a set rate it is timed from the moment when it was due, if what
@@ -28,6 +29,7 @@ typedef struct {
     int64_t duration_ns; /* 0: until stop or budget */
     int64_t omit_ns;
     int64_t drain_ns; /* how long the last responses are waited for */
+    int64_t lost_after_ns; /* UDP: a request without a response for so long is lost */
     double period_ns; /* between two requests; 0: the next one leaves when a response has come */
 } nm_round_trip_options;
 
@@ -45,6 +47,7 @@ typedef struct {
     /* published */
     uint64_t begun;    /* requests of which at least a part was sent */
     uint64_t answered;
+    uint64_t lost;     /* UDP: had no response in time; omitted ones included */
     uint64_t skipped;  /* were due and had not been sent when the time was over */
     uint64_t late;     /* sent late by this thread's own fault */
     int64_t latest_ns; /* the latest of these */
@@ -57,7 +60,9 @@ typedef struct {
     int held;         /* the next request was due and waited for the peer */
 } nm_requester;
 
-static inline uint64_t nm_round_trips_open(const nm_requester *r) { return r->begun - r->answered; }
+static inline uint64_t nm_round_trips_open(const nm_requester *r) {
+    return r->begun - r->answered - r->lost;
+}
 
 static inline int nm_requester_paced(const nm_requester *r) { return r->options->period_ns > 0; }
 
@@ -78,8 +83,8 @@ static inline int nm_requester_told(nm_requester *r, int64_t now) {
     return 1;
 }
 
-/* Begins a request if one may leave now. Returns whether it did. */
-static inline int nm_request_begin(nm_requester *r, int64_t now) {
+/* Takes a request from what may leave now. Returns the moment from which it is timed; 0: none may. */
+static inline int64_t nm_request_take(nm_requester *r, int64_t now) {
     int64_t from = now;
     if (nm_requester_paced(r)) {
         int64_t due = nm_request_due(r);
@@ -98,6 +103,13 @@ static inline int nm_request_begin(nm_requester *r, int64_t now) {
         nm_stream_reason(r->own, NM_BUDGET);
         return 0;
     }
+    return from;
+}
+
+/* Begins a request if one may leave now. Returns whether it did. */
+static inline int nm_request_begin(nm_requester *r, int64_t now) {
+    int64_t from = nm_request_take(r, now);
+    if (from == 0) return 0;
     r->began_ns[r->begun % r->options->in_flight] = from;
     r->sending = 1;
     NM_ADD(&r->begun, 1);
@@ -130,10 +142,10 @@ static inline void nm_requester_send(nm_requester *r, int64_t now) {
         if (r->options->in_flight > 1) now = nm_now();
 }
 
-/* Books the next response as complete at a moment. */
-static inline void nm_request_answered(nm_requester *r, int64_t now) {
+/* Books a response as complete at a moment. */
+static inline void nm_request_book(nm_requester *r, int64_t now, int64_t latency) {
     nm_stream *own = r->own;
-    int64_t latency = now - r->began_ns[r->answered % r->options->in_flight], at;
+    int64_t at;
     if (r->answered == 0) {
         nm_series_start(&own->series, now);
         nm_series_start(r->latency_sum, now);
@@ -146,6 +158,11 @@ static inline void nm_request_answered(nm_requester *r, int64_t now) {
     NM_ADD(&own->acked, r->options->request_bytes);
     NM_STORE(&own->last_ns, now);
     if (now >= r->omit_until_ns) nm_histogram_add(r->latency, latency);
+}
+
+/* Books the next response: TCP keeps their order. */
+static inline void nm_request_answered(nm_requester *r, int64_t now) {
+    nm_request_book(r, now, now - r->began_ns[r->answered % r->options->in_flight]);
 }
 
 /* Waits until there is something to do, but for no longer than `until`. Returns whether bytes came. */
@@ -198,43 +215,60 @@ static inline void nm_requester_drain(nm_requester *r, int64_t now) {
     }
 }
 
-/* Sends requests until something ends that, then waits for the last responses and says FIN. */
-static inline void nm_request_all(nm_requester *r) {
+/* Waits at the gate, then gets ready to send. Returns the moment; the reason says whether to go on. */
+static inline int64_t nm_requester_start(nm_requester *r, int64_t wake_ns) {
     nm_stream *own = r->own;
     int64_t now;
     int code;
     r->zero_ns = nm_gate_wait(r->group);
     if (r->zero_ns == 0) {
         nm_stream_reason(own, nm_aborting(r->group) ? NM_ABORTED : NM_STOPPED);
-        return;
+        return 0;
     }
     if (nm_requester_paced(r)) (void)nm_timer_slack(1);
     if (r->options->duration_ns > 0)
         r->deadline_ns = nm_add_ns(r->zero_ns, r->options->duration_ns);
     now = nm_now();
     NM_STORE(&own->first_ns, now);
-    code = nm_timeout(r->fd, SO_RCVTIMEO, NM_ROUND_TRIPS_POLL_NS);
+    code = nm_timeout(r->fd, SO_RCVTIMEO, wake_ns);
     if (code)
         nm_stream_broken(own, r->group, code);
     else
         nm_stream_reason(own, NM_RUNNING);
+    return now;
+}
+
+/* Returns until when to wait for responses: the next request may be due earlier than `until`. */
+static inline int64_t nm_requester_until(const nm_requester *r, int64_t until) {
+    if (nm_requester_paced(r) && nm_round_trips_open(r) < r->options->in_flight &&
+        nm_request_due(r) < until)
+        until = nm_request_due(r);
+    return r->deadline_ns && r->deadline_ns < until ? r->deadline_ns : until;
+}
+
+/* Notes when the last request was sent, and how many were due by then and had not been. */
+static inline void nm_requester_sent_all(nm_requester *r, int64_t now) {
+    NM_STORE(&r->own->ended_ns, now);
+    if (nm_requester_paced(r) && r->own->reason == NM_DEADLINE) {
+        uint64_t due = (uint64_t)((double)r->options->duration_ns / r->options->period_ns);
+        if (due > r->begun) NM_STORE(&r->skipped, due - r->begun);
+    }
+}
+
+/* Sends requests until something ends that, then waits for the last responses and says FIN. */
+static inline void nm_request_all(nm_requester *r) {
+    nm_stream *own = r->own;
+    int64_t now = nm_requester_start(r, NM_ROUND_TRIPS_POLL_NS);
+    if (r->zero_ns == 0) return;
     while (own->reason == NM_RUNNING && !nm_requester_told(r, now)) {
         int64_t until = nm_add_ns(now, NM_ROUND_TRIPS_POLL_NS);
         nm_requester_send(r, now);
         if (own->reason != NM_RUNNING) break;
-        if (nm_requester_paced(r) && nm_round_trips_open(r) < r->options->in_flight &&
-            nm_request_due(r) < until)
-            until = nm_request_due(r);
-        if (r->deadline_ns && r->deadline_ns < until) until = r->deadline_ns;
-        now = nm_requester_receive(r, now, until);
+        now = nm_requester_receive(r, now, nm_requester_until(r, until));
         nm_stream_sample(own, r->fd, now);
     }
     now = nm_now();
-    NM_STORE(&own->ended_ns, now);
-    if (nm_requester_paced(r) && own->reason == NM_DEADLINE) {
-        uint64_t due = (uint64_t)((double)r->options->duration_ns / r->options->period_ns);
-        if (due > r->begun) NM_STORE(&r->skipped, due - r->begun);
-    }
+    nm_requester_sent_all(r, now);
     if (own->reason != NM_ERROR && own->reason != NM_ABORTED) {
         nm_requester_drain(r, now);
         (void)shutdown(r->fd, SHUT_WR);
@@ -276,11 +310,24 @@ static inline void nm_respond(nm_responder *r, uint64_t count) {
     }
 }
 
+/* Sets the reason where a responder is to leave: at once where nothing has come, and a while after the
+ * order else, for a requester need not end. */
+static inline void nm_responder_told(nm_stream *own, const nm_group *g, int came, int64_t *stop_ns,
+                                     int64_t now) {
+    if (own->reason != NM_RUNNING) return;
+    if (nm_aborting(g)) {
+        nm_stream_reason(own, NM_ABORTED);
+    } else if (nm_stopping(g)) {
+        if (*stop_ns == 0) *stop_ns = nm_add_ns(now, NM_SECOND_NS);
+        if (!came || now >= *stop_ns) nm_stream_reason(own, NM_STOPPED);
+    }
+}
+
 /* Answers each request with a response, to the end of the stream. */
 static inline void nm_respond_all(nm_responder *r) {
     nm_stream *own = r->own;
     uint64_t partial = 0;
-    int64_t now;
+    int64_t now, stop_ns = 0;
     int code = nm_timeout(r->fd, SO_RCVTIMEO, NM_ROUND_TRIPS_POLL_NS);
     if (code == 0) code = nm_timeout(r->fd, SO_SNDTIMEO, NM_ROUND_TRIPS_POLL_NS);
     if (code)
@@ -305,10 +352,7 @@ static inline void nm_respond_all(nm_responder *r) {
         } else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
             nm_stream_broken(own, r->group, errno);
         }
-        if (own->reason == NM_RUNNING && nm_aborting(r->group))
-            nm_stream_reason(own, NM_ABORTED);
-        else if (n < 0 && own->reason == NM_RUNNING && nm_stopping(r->group))
-            nm_stream_reason(own, NM_STOPPED);
+        nm_responder_told(own, r->group, n > 0, &stop_ns, now);
     }
     NM_STORE(&own->ended_ns, nm_now());
     nm_sample_take(&own->sampling, own->sample, r->fd, nm_now());

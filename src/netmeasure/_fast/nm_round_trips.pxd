@@ -16,6 +16,7 @@ cdef extern from "nm_round_trips.h" nogil:
         int64_t duration_ns
         int64_t omit_ns
         int64_t drain_ns
+        int64_t lost_after_ns
         double period_ns
 
     ctypedef struct nm_requester:
@@ -31,6 +32,7 @@ cdef extern from "nm_round_trips.h" nogil:
         nm_series *latency_sum
         uint64_t begun
         uint64_t answered
+        uint64_t lost
         uint64_t skipped
         uint64_t late
         int64_t latest_ns

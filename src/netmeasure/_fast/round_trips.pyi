@@ -27,6 +27,7 @@ class Requester(Stream):
         omit_ns: int = 0,
         drain_ns: int = ...,
         per_s: float = 0,
+        lost_after_ns: int = ...,
         width_ns: int = ...,
         buckets: int = ...,
         sample_every_ns: int = ...,
@@ -44,6 +45,34 @@ class Requester(Stream):
     def latency_sums(self) -> tuple[int | None, int, list[int]]: ...
     def run(self) -> None: ...
 
+class DatagramRequester(Requester):
+    def __init__(
+        self,
+        group: Group,
+        fd: int,
+        *,
+        payload: bytes,
+        response_bytes: int = 1,
+        in_flight: int = 1,
+        duration_ns: int = 0,
+        omit_ns: int = 0,
+        drain_ns: int = ...,
+        per_s: float = 0,
+        lost_after_ns: int = ...,
+        width_ns: int = ...,
+        buckets: int = ...,
+        sample_every_ns: int = ...,
+    ) -> None: ...
+    def run(self) -> None: ...
+    @property
+    def lost(self) -> tuple[int, int]: ...
+    @property
+    def late_responses(self) -> int: ...
+    @property
+    def invalid_responses(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+
 class Responder(Stream):
     def __init__(
         self,
@@ -57,3 +86,22 @@ class Responder(Stream):
         sample_every_ns: int = ...,
     ) -> None: ...
     def run(self) -> None: ...
+
+class DatagramResponder(Responder):
+    def __init__(
+        self,
+        group: Group,
+        fd: int,
+        *,
+        request_bytes: int = 1,
+        payload: bytes,
+        hello: bytes = b"",
+        hello_bytes: int = 0,
+        hello_reply: bytes = b"",
+        width_ns: int = ...,
+        buckets: int = ...,
+        sample_every_ns: int = ...,
+    ) -> None: ...
+    def run(self) -> None: ...
+    @property
+    def invalid_requests(self) -> int: ...

@@ -1,10 +1,14 @@
-"""GIL-free round trips by TCP: a requester that times transactions, and a responder."""
+"""GIL-free round trips by TCP and UDP: requesters that time transactions, and responders."""
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from netmeasure._fast.nm_atomic cimport nm_load_i64, nm_load_u64
+from netmeasure._fast.nm_datagram_trips cimport (
+    NM_TRIP_BYTES, nm_datagram_requester, nm_datagram_responder, nm_trip, nm_trips_all,
+    nm_trips_respond,
+)
 from netmeasure._fast.nm_histogram cimport (
     NM_HISTOGRAM_BUCKETS, nm_histogram, nm_histogram_add, nm_histogram_from, nm_histogram_merge,
 )
@@ -87,6 +91,7 @@ cdef class Requester(Stream):
             not in the histogram.
         drain_ns: how long to wait for the last responses.
         per_s: requests per second; 0: as soon as a place is free.
+        lost_after_ns: of datagrams: a request without a response for so long is lost.
     """
 
     cdef nm_round_trip_options options
@@ -97,7 +102,7 @@ cdef class Requester(Stream):
     def __cinit__(self, Group group not None, int fd, *, bytes payload not None,
                   uint32_t response_bytes=1, uint32_t in_flight=1, int64_t duration_ns=0,
                   int64_t omit_ns=0, int64_t drain_ns=10_000_000_000, double per_s=0,
-                  width_ns=None, buckets=None, sample_every_ns=None):
+                  int64_t lost_after_ns=1_000_000_000, width_ns=None, buckets=None, sample_every_ns=None):
         cdef uint32_t request_bytes = len(payload)
         if request_bytes == 0 or response_bytes == 0 or in_flight == 0:
             raise ValueError("requests, responses and the number in flight are at least 1")
@@ -105,7 +110,7 @@ cdef class Requester(Stream):
         self.options = nm_round_trip_options(
             request_bytes=request_bytes, response_bytes=response_bytes, in_flight=in_flight,
             duration_ns=duration_ns, omit_ns=omit_ns, drain_ns=drain_ns,
-            period_ns=1e9 / per_s if per_s > 0 else 0,
+            lost_after_ns=lost_after_ns, period_ns=1e9 / per_s if per_s > 0 else 0,
         )
         self.sums.width_ns = self.own.series.width_ns
         self.sums.capacity = self.own.series.capacity
@@ -165,6 +170,59 @@ cdef class Requester(Stream):
         return copy_series(&self.sums)
 
 
+cdef class DatagramRequester(Requester):
+    """Sends requests as datagrams, and times each until its response has come or it is lost.
+
+    It takes what `Requester` takes. Requests and responses have at least 8 bytes: their first ones are
+    the number of the request.
+    """
+
+    cdef nm_datagram_requester datagrams
+
+    def __cinit__(self, *_, **__):
+        if min(self.options.request_bytes, self.options.response_bytes) < NM_TRIP_BYTES:
+            raise ValueError("a datagram has at least 8 bytes: the number of its request")
+        if self.options.lost_after_ns <= 0:
+            raise ValueError("lost_after_ns must be positive")
+        self.datagrams.base = &self.requester
+        self.datagrams.trip = <nm_trip *>PyMem_Calloc(self.options.in_flight, sizeof(nm_trip))
+        self.datagrams.vacant = <uint32_t *>PyMem_Calloc(self.options.in_flight, sizeof(uint32_t))
+        if self.datagrams.trip == NULL or self.datagrams.vacant == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        PyMem_Free(self.datagrams.trip)
+        PyMem_Free(self.datagrams.vacant)
+
+    def run(self):
+        """Wait at the gate, send requests, wait for the last responses. It holds no GIL."""
+        self.enter()
+        with nogil:
+            nm_trips_all(&self.datagrams)
+            nm_stream_leave(&self.own)
+
+    @property
+    def lost(self):
+        """(requests that had no response in time, those of them that were sent in the omitted
+        time)."""
+        return nm_load_u64(&self.requester.lost), nm_load_u64(&self.datagrams.lost_omitted)
+
+    @property
+    def late_responses(self):
+        """Responses to requests that were lost, or answered before."""
+        return nm_load_u64(&self.datagrams.late_responses)
+
+    @property
+    def invalid_responses(self):
+        """Datagrams that answer no request: of another length, or with a number never sent."""
+        return nm_load_u64(&self.datagrams.invalid_responses)
+
+    @property
+    def refused(self):
+        """Requests that this host's kernel refused, and ICMP errors that came for them."""
+        return nm_load_u64(&self.datagrams.refused)
+
+
 cdef class Responder(Stream):
     """Answers each request on a connection with a response. `acked_bytes` is what it has written.
 
@@ -176,7 +234,7 @@ cdef class Responder(Stream):
     cdef nm_responder responder
 
     def __cinit__(self, Group group not None, int fd, *, uint32_t request_bytes=1,
-                  bytes payload not None, width_ns=None, buckets=None, sample_every_ns=None):
+                  bytes payload not None, width_ns=None, buckets=None, sample_every_ns=None, **_):
         cdef size_t size = len(payload)
         cdef size_t copies, i
         if size == 0 or request_bytes == 0:
@@ -206,3 +264,43 @@ cdef class Responder(Stream):
         with nogil:
             nm_respond_all(&self.responder)
             nm_stream_leave(&self.own)
+
+
+cdef class DatagramResponder(Responder):
+    """Answers each request with a datagram that carries the request's number.
+
+    Args:
+        request_bytes, payload: as of `Responder`; at least 8 bytes.
+        hello: how a datagram begins that opens the stream: it may be repeated.
+        hello_bytes: the length of such a datagram.
+        hello_reply: what answers it.
+    """
+
+    cdef nm_datagram_responder datagrams
+    cdef bytes hello
+    cdef bytes hello_reply
+
+    def __cinit__(self, *_, bytes hello=b"", size_t hello_bytes=0, bytes hello_reply=b"", **__):
+        if min(self.responder.request_bytes, self.responder.response_bytes) < NM_TRIP_BYTES:
+            raise ValueError("a datagram has at least 8 bytes: the number of its request")
+        if len(hello) > hello_bytes or hello_bytes > BUFFER_BYTES:
+            raise ValueError("hello_bytes is at least the length of hello, and at most 65536")
+        self.hello, self.hello_reply = hello, hello_reply
+        self.datagrams.base = &self.responder
+        self.datagrams.hello = <const char *>self.hello
+        self.datagrams.hello_bytes = hello_bytes
+        self.datagrams.hello_start_bytes = len(hello)
+        self.datagrams.hello_reply = <const char *>self.hello_reply
+        self.datagrams.hello_reply_bytes = len(hello_reply)
+
+    def run(self):
+        """Answer until it is told to leave. It blocks its thread and holds no GIL."""
+        self.enter()
+        with nogil:
+            nm_trips_respond(&self.datagrams)
+            nm_stream_leave(&self.own)
+
+    @property
+    def invalid_requests(self):
+        """Datagrams that are no request: of another length."""
+        return nm_load_u64(&self.datagrams.invalid_requests)

@@ -150,14 +150,20 @@ def _add_round_trips(parser: argparse.ArgumentParser) -> None:
     trips.add_argument(
         "--rr",
         action="store_true",
-        help="requests and responses on -P connections that stay open, instead of bulk data; -k N"
-        " ends after N transactions",
+        help="requests and responses on -P connections that stay open, instead of bulk data;"
+        " with -u in datagrams; -k N ends after N transactions",
     )
     trips.add_argument(
-        "--request-size", type=byte_size, metavar="SIZE", help="length of a request (default 1)"
+        "--request-size",
+        type=byte_size,
+        metavar="SIZE",
+        help="length of a request (default 1, with -u 16)",
     )
     trips.add_argument(
-        "--response-size", type=byte_size, metavar="SIZE", help="length of a response (default 1)"
+        "--response-size",
+        type=byte_size,
+        metavar="SIZE",
+        help="length of a response (default 1, with -u 16)",
     )
     trips.add_argument(
         "--in-flight",
@@ -171,6 +177,12 @@ def _add_round_trips(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="requests per second of each connection, timed from when each was due (default: the"
         " next one leaves when a response has come)",
+    )
+    trips.add_argument(
+        "--lost-after",
+        type=seconds,
+        metavar="S",
+        help="with -u: a request without a response for S is lost (default 1 s)",
     )
 
 

@@ -13,6 +13,7 @@ from netmeasure.spec import (
     DEFAULT_BLOCK_BYTES,
     DEFAULT_UDP_BPS,
     MAX_DURATION_S,
+    MIN_DATAGRAM_BYTES,
     Deadlines,
     FtpSpec,
     HttpSpec,
@@ -59,10 +60,9 @@ _TCP_OPTIONS = {
 _PEER_OPTIONS = {"udp": "-u", "rr": "--rr", "blocks": "-k", "bitrate": "-b", **_UDP_OPTIONS}
 
 
-_RR_OPTIONS = ("request_size", "response_size", "in_flight", "transaction_rate")
+_RR_OPTIONS = ("request_size", "response_size", "in_flight", "transaction_rate", "lost_after")
 #: Options of bulk tests that round trips do not have, as they are written.
 _BULK_OPTIONS = {
-    "udp": "-u",
     "bytes": "-n",
     "direction": "-d",
     "bitrate": "-b",
@@ -185,11 +185,19 @@ def _rr_spec(options: Options) -> RrSpec:
     for name in ("send_mode", "receive_mode"):
         if getattr(options, name) != "copy":
             raise SpecError(f"--{name.replace('_', '-')} is not an option of round trips (--rr)")
+    if options.udp:
+        _refuse(options, _TCP_OPTIONS, "is an option of TCP tests", hint="leave it or -u out")
+    elif options.lost_after is not None:
+        raise SpecError("--lost-after is an option of round trips by UDP", hint="add -u")
+    least = MIN_DATAGRAM_BYTES if options.udp else 1
+    lost = {} if options.lost_after is None else {"lost_after_s": options.lost_after}
     return RrSpec(
         **_common(options),
         **network.peer_options(options),
-        request_bytes=1 if options.request_size is None else options.request_size,
-        response_bytes=1 if options.response_size is None else options.response_size,
+        **lost,
+        transport="udp" if options.udp else "tcp",
+        request_bytes=least if options.request_size is None else options.request_size,
+        response_bytes=least if options.response_size is None else options.response_size,
         in_flight=1 if options.in_flight is None else options.in_flight,
         target_tps=options.transaction_rate,
     )

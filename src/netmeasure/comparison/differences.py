@@ -103,6 +103,8 @@ def _asked(result: Result) -> Facts:
         found["server's CPU pinned"] = "no" if spec.server_cpu is None else f"CPU {spec.server_cpu}"
         found["payload"] = "repeating digits" if spec.repeating_payload else "random"
     if isinstance(spec, RrSpec):
+        found["transport"] = spec.transport
+        found["lost after"] = f"{spec.lost_after_s:g} s" if spec.over_udp else "never"
         found["request size"] = _unit(spec.request_bytes, "bytes")
         found["response size"] = _unit(spec.response_bytes, "bytes")
         found["requests in flight"] = spec.in_flight

@@ -107,6 +107,8 @@ class _Way(NamedTuple):
         Else it is the sender for TCP, with the bytes that were acknowledged. What a UDP sender has
         sent does not tell what arrived.
         """
+        if isinstance(self.spec, RrSpec) and self.spec.over_udp:
+            return "sender"  # it counts responses: of a request that arrived, that may be lost
         udp = isinstance(self.spec, UdpSpec)
         if udp or any(stream.series is not None for stream in self.receivers.values()):
             return "receiver"

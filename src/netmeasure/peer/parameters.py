@@ -20,7 +20,7 @@ from netmeasure.spec import (
     UdpSpec,
 )
 from netmeasure.version import __version__
-from netmeasure.workloads.round_trips import RoundTripPlan
+from netmeasure.workloads.round_trips import DatagramTripPlan, RoundTripPlan
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
 
@@ -94,8 +94,19 @@ def _tcp_parameters(spec: TcpSpec, common: Parameters) -> Parameters:
 def _round_trip_parameters(spec: RrSpec, common: Parameters) -> Parameters:
     assert common.netmeasure is not None
     asked = AskedRoundTrips(
-        response_bytes=spec.response_bytes, in_flight=spec.in_flight, per_s=spec.target_tps
+        response_bytes=spec.response_bytes,
+        in_flight=spec.in_flight,
+        per_s=spec.target_tps,
+        lost_after_ms=round(spec.lost_after_s * 1000),
     )
+    if spec.over_udp:
+        return replace(
+            common,
+            udp=True,
+            len=spec.request_bytes,
+            dont_fragment=spec.options.dont_fragment,
+            netmeasure=replace(common.netmeasure, round_trips=asked),
+        )
     return replace(
         common,
         tcp=True,
@@ -156,6 +167,17 @@ def server_time_limit_s(parameters: Parameters) -> float | None:
 
 def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
     """Return the client's parameters as a specification, for the server's own Result."""
+    if isinstance(plan, DatagramTripPlan):
+        return RrSpec(
+            **_common(parameters, plan),
+            transport="udp",
+            request_bytes=plan.datagram_bytes,
+            response_bytes=plan.response_bytes,
+            in_flight=plan.in_flight,
+            target_tps=plan.per_s,
+            lost_after_s=plan.lost_after_ns / 1e9,
+            options=_udp_options(parameters),
+        )
     if isinstance(plan, UdpPlan):
         return UdpSpec(
             **_common(parameters, plan),
@@ -165,9 +187,7 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
             burst_datagrams=plan.burst_datagrams,
             offload=plan.offload,
             spin_us=plan.spin_ns // MICROSECOND_NS,
-            options=SocketOptions(
-                **_common_options(parameters), dont_fragment=parameters.dont_fragment
-            ),
+            options=_udp_options(parameters),
         )
     if isinstance(plan, RoundTripPlan):
         return RrSpec(
@@ -187,6 +207,10 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
         receive_mode=plan.receive_mode,
         options=_tcp_options(parameters),
     )
+
+
+def _udp_options(parameters: Parameters) -> SocketOptions:
+    return SocketOptions(**_common_options(parameters), dont_fragment=parameters.dont_fragment)
 
 
 def _tcp_options(parameters: Parameters) -> SocketOptions:

@@ -8,7 +8,12 @@ from netmeasure.clock import MICROSECOND_NS, MILLISECOND_NS, nanoseconds
 from netmeasure.protocol import DEFAULT_LENGTH, AskedRoundTrips, Parameters
 from netmeasure.spec import MAX_SPIN_US, PeerSpec, RrSpec, ServerLimits, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
-from netmeasure.workloads.round_trips import RoundTripPlan, RoundTripWorkload
+from netmeasure.workloads.round_trips import (
+    DatagramTripPlan,
+    DatagramTripWorkload,
+    RoundTripPlan,
+    RoundTripWorkload,
+)
 from netmeasure.workloads.tcp import TcpPlan, TcpWorkload
 from netmeasure.workloads.udp import UdpPlan, UdpWorkload
 
@@ -55,6 +60,8 @@ def client_plan(spec: PeerSpec, *, extended: bool) -> TcpPlan | UdpPlan:
     """
     if isinstance(spec, UdpSpec):
         return _client_udp_plan(spec)
+    if isinstance(spec, RrSpec) and spec.over_udp:
+        return _client_datagram_trip_plan(spec)
     if isinstance(spec, RrSpec):
         return _client_round_trip_plan(spec)
     return _client_tcp_plan(spec, extended=extended)
@@ -100,6 +107,18 @@ def _client_round_trip_plan(spec: RrSpec) -> RoundTripPlan:
     )
 
 
+def _client_datagram_trip_plan(spec: RrSpec) -> DatagramTripPlan:
+    return DatagramTripPlan(
+        **_client_part(spec),
+        datagram_bytes=spec.request_bytes,
+        response_bytes=spec.response_bytes,
+        in_flight=spec.in_flight,
+        per_s=spec.target_tps,
+        lost_after_ns=nanoseconds(spec.lost_after_s),
+        window_bytes=spec.options.window_bytes,
+    )
+
+
 def _client_udp_plan(spec: UdpSpec) -> UdpPlan:
     size = spec.datagram_bytes or 0
     wanted: _UdpRates = {"target_bps": spec.target_bps, "target_pps": spec.target_pps}
@@ -124,9 +143,11 @@ def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPl
     A plain iperf3 client says when its time is over, so senders have a deadline of their own only
     for a netmeasure client.
     """
+    asked = parameters.netmeasure.round_trips if parameters.netmeasure else None
+    if asked is not None and parameters.udp:
+        return _server_datagram_trip_plan(parameters, asked, limits)
     if parameters.udp:
         return _server_udp_plan(parameters, limits)
-    asked = parameters.netmeasure.round_trips if parameters.netmeasure else None
     if asked is not None:
         return _server_round_trip_plan(parameters, asked, limits)
     return _server_tcp_plan(parameters, limits)
@@ -194,6 +215,20 @@ def _server_round_trip_plan(
     )
 
 
+def _server_datagram_trip_plan(
+    parameters: Parameters, asked: AskedRoundTrips, limits: ServerLimits
+) -> DatagramTripPlan:
+    return DatagramTripPlan(
+        **_server_part(parameters, limits),
+        datagram_bytes=_block_bytes(parameters),
+        response_bytes=asked.response_bytes,
+        in_flight=asked.in_flight,
+        per_s=asked.per_s,
+        lost_after_ns=asked.lost_after_ms * MILLISECOND_NS,
+        dont_fragment=parameters.dont_fragment,
+    )
+
+
 def _server_udp_plan(parameters: Parameters, limits: ServerLimits) -> UdpPlan:
     extension, size = parameters.netmeasure, _block_bytes(parameters)
     wanted: _UdpRates = {
@@ -227,6 +262,8 @@ def _paced(wanted: _UdpRates, pacing_bps: int | None, size: int) -> _UdpRates:
 
 def build_workload(plan: TcpPlan | UdpPlan) -> Workload:
     """Return the workload that carries a plan out."""
+    if isinstance(plan, DatagramTripPlan):
+        return DatagramTripWorkload(plan)
     if isinstance(plan, RoundTripPlan):
         return RoundTripWorkload(plan)
     return UdpWorkload(plan) if isinstance(plan, UdpPlan) else TcpWorkload(plan)

@@ -93,6 +93,7 @@ class AskedRoundTrips(msgspec.Struct, frozen=True, kw_only=True):
     response_bytes: int
     in_flight: int = 1
     per_s: int | None = None
+    lost_after_ms: int = 1000
 
 
 class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -33,6 +33,16 @@ def round_trip_table(found: RoundTrips) -> Table:
         ("longest", latency.max_ns),
     ):
         add_row(table, name, duration(value), "" if value is not None else "too few transactions")
+    if found.lost is not None:
+        share = "" if found.loss_ratio is None else f"{100 * found.loss_ratio:.3g} %; "
+        add_row(table, "lost", str(found.lost), f"{share}without a response in time; in no latency")
+    for name, number, words in (
+        ("late responses", found.late_responses, "to requests that were lost, or answered before"),
+        ("invalid", found.invalid_responses, "datagrams that answered no request"),
+        ("refused", found.refused, "by this host's kernel, or by ICMP errors"),
+    ):
+        if number:
+            add_row(table, name, str(number), words)
     if found.unanswered:
         add_row(table, "unanswered", str(found.unanswered), "at the end; in no latency")
     if found.skipped:
@@ -52,6 +62,8 @@ def answer_words(found: RoundTrips) -> list[tuple[str, str]]:
         low, high = found.steady_interval_per_s
         margin = f" +-{50 * (high - low) / found.steady_per_s:.2g} %"
     lost = f", {found.unanswered} unanswered" if found.unanswered else ""
+    if found.lost:
+        lost += f", {found.lost} lost ({100 * (found.loss_ratio or 0):.3g} %)"
     percentiles = (
         ("p50", found.p50_ns),
         ("p99", found.p99_ns),

@@ -64,7 +64,7 @@ def _round_trip_words(spec: RrSpec) -> str:
     if spec.timing.until is not None:
         amount = f"until +-{100 * spec.timing.until:g} %, at most {amount}"
     omit = f" after {spec.timing.omit_s:g} s omitted" if spec.timing.omit_s else ""
-    kind = f"TCP round trips of {there} and {spec.response_bytes} back{pace}"
+    kind = f"{spec.transport.upper()} round trips of {there} and {spec.response_bytes} back{pace}"
     return f"{kind}, {links}, {amount}{omit}"
 
 

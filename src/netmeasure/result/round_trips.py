@@ -102,10 +102,16 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
         sent_late: Requests that this host sent later than they were due, by its own fault. They are
             timed from when they were sent.
         sent_late_max_ns: The longest of these delays.
+        lost: Datagrams only, as are those below: requests without a response in time, of those sent
+            after the omitted time. They are in no latency. None: the test went by TCP.
+        late_responses: Responses that came after their request was lost, or a second time.
+        invalid_responses: Datagrams that were no response to any request.
+        refused: Requests that the client's kernel refused, and ICMP errors that came for them.
     """
 
     derived: ClassVar[tuple[str, ...]] = (
         "transactions",
+        "loss_ratio",
         "mean_ns",
         "p50_ns",
         "p90_ns",
@@ -123,6 +129,17 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int = 0
     sent_late: int = 0
     sent_late_max_ns: int = 0
+    lost: int | None = None
+    late_responses: int | None = None
+    invalid_responses: int | None = None
+    refused: int | None = None
+
+    @property
+    def loss_ratio(self) -> float | None:
+        """Return the share of the transactions that were lost; None: by TCP, or there were none."""
+        if self.lost is None or not self.lost + self.transactions:
+            return None
+        return self.lost / (self.lost + self.transactions)
 
     @property
     def transactions(self) -> int:

@@ -21,6 +21,7 @@ from netmeasure.spec.words import (
     Direction,
     ReceiveMode,
     SendMode,
+    Transport,
 )
 
 
@@ -77,6 +78,17 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
             within(f"length of {name.replace('_', ' ')}", len(text.encode()), 0, MAX_TEXT, "bytes")
 
     @property
+    def over_udp(self) -> bool:
+        """Return whether the data go by UDP."""
+        return False
+
+    def _check_udp_options(self) -> None:
+        """Raise SpecError for a socket option that UDP does not have."""
+        for name in ("congestion", "mss_bytes", "no_delay", "multipath"):
+            if getattr(self.options, name):
+                raise SpecError(f"{name} is a socket option of TCP, not of UDP")
+
+    @property
     def limit_s(self) -> float | None:
         """Return the seconds to measure after the omitted ones; None: something else ends it."""
         return self.timing.limit_s
@@ -130,9 +142,12 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
                 "only what arrives here can end a UDP test: its sender does not know what arrived",
                 hint="measure the download, or give a duration",
             )
-        for name in ("congestion", "mss_bytes", "no_delay", "multipath"):
-            if getattr(self.options, name):
-                raise SpecError(f"{name} is a socket option of TCP, not of UDP")
+        self._check_udp_options()
+
+    @property
+    def over_udp(self) -> bool:
+        """Return whether the data go by UDP: they do."""
+        return True
 
     @property
     def total_bytes(self) -> int | None:
@@ -196,32 +211,43 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
 
 @documented
 class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
-    """Specify a test of round trips: requests and responses on TCP connections that stay open.
+    """Specify a test of round trips: requests and responses on TCP connections that stay open, or
+    in datagrams of UDP.
 
     Both ends must be netmeasure. Each transaction is timed at the client. `direction` is "upload":
     the requests go there. `streams` is the number of connections, and `timing.total_blocks` a
     number of transactions over all of them. Nagle's algorithm is always off.
 
     Attributes:
-        request_bytes: The length of a request, up to 1 MiB.
-        response_bytes: The length of a response, up to 1 MiB.
+        transport: "tcp" or "udp".
+        request_bytes: The length of a request, up to 1 MiB; of a datagram 16 to 65507.
+        response_bytes: The length of a response, in the same range.
         in_flight: Requests of a connection that may wait for their response at a time.
         target_tps: Transactions per second of each connection, timed from when each was due; None:
             a request leaves when a response has come.
+        lost_after_s: UDP: a request without a response for so long is lost. It is in no latency,
+            and another one may leave in its place.
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
     """
 
+    transport: Transport = "tcp"
     request_bytes: int = 1
     response_bytes: int = 1
     in_flight: int = 1
     target_tps: int | None = None
+    lost_after_s: float = 1.0
 
     def _check(self) -> None:
         super()._check()
-        within("request size", self.request_bytes, 1, MAX_MESSAGE_BYTES, "bytes")
-        within("response size", self.response_bytes, 1, MAX_MESSAGE_BYTES, "bytes")
+        least, most = 1, MAX_MESSAGE_BYTES
+        if self.over_udp:
+            least, most = MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES
+            self._check_udp_options()
+        within("request size", self.request_bytes, least, most, "bytes")
+        within("response size", self.response_bytes, least, most, "bytes")
+        within("time after which a request is lost", self.lost_after_s, 0.001, 60, "s")
         within("number in flight", self.in_flight, 1, MAX_IN_FLIGHT, "")
         within("target rate", self.target_tps, 1, 10**9, "transactions/s")
         if self.direction != "upload":
@@ -231,8 +257,13 @@ class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
                 "a test of round trips does not end by bytes",
                 hint="give a time, or a number of transactions (total_blocks, -k)",
             )
-        if self.options.dont_fragment:
+        if self.options.dont_fragment and not self.over_udp:
             raise SpecError("don't-fragment is an option of UDP, not of TCP")
+
+    @property
+    def over_udp(self) -> bool:
+        """Return whether requests and responses are datagrams."""
+        return self.transport == "udp"
 
     @property
     def block_bytes(self) -> int:

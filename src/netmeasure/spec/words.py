@@ -11,6 +11,7 @@ Family = Literal["any", "ipv4", "ipv6"]
 FetchDirection = Literal["download", "upload"]
 Padding = Literal["oaep", "pkcs1"]
 PassiveMode = Literal["auto", "epsv", "pasv"]
+Transport = Literal["tcp", "udp"]
 Framing = Literal["wire", "frame", "ip"]
 
 DEFAULT_PORT = 5201

@@ -1,4 +1,4 @@
-"""Send requests by TCP and time their responses, or answer requests."""
+"""Send requests by TCP or UDP and time their responses, or answer requests."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ import socket
 from collections.abc import Iterable
 from itertools import accumulate, pairwise
 
+from msgspec.structs import replace
+
 from netmeasure import analysis
-from netmeasure._fast.round_trips import Histogram as NativeHistogram, Requester, Responder
+from netmeasure._fast.round_trips import (
+    DatagramRequester,
+    DatagramResponder,
+    Histogram as NativeHistogram,
+    Requester,
+    Responder,
+)
 from netmeasure._fast.worker import Stream
-from netmeasure.result import Role, Series
+from netmeasure.clock import SECOND_NS
+from netmeasure.protocol import ANSWER, HELLO, MAX_HELLO_BYTES
+from netmeasure.result import Role, Series, StreamInterval, StreamReport
 from netmeasure.result.round_trips import Histogram, LatencySeries, RoundTrips
-from netmeasure.workloads.base import relative
+from netmeasure.workloads.base import DataStream, Workload, relative
 from netmeasure.workloads.tcp import TcpPlan, TcpWorkload
+from netmeasure.workloads.udp import UdpPlan, UdpWorkload
 
 
 class RoundTripPlan(TcpPlan, frozen=True, kw_only=True):
@@ -33,34 +44,26 @@ class RoundTripPlan(TcpPlan, frozen=True, kw_only=True):
         return self.block_bytes
 
 
-class RoundTripWorkload(TcpWorkload):
-    """Own the connections of a test of round trips at one end."""
+class DatagramTripPlan(UdpPlan, frozen=True, kw_only=True):
+    """Describe what this end does with its UDP streams; see UdpPlan. `datagram_bytes` is the length
+    of a request, `per_s` is as in RoundTripPlan.
 
-    plan: RoundTripPlan
+    lost_after_ns  a request without a response for so long is lost
+    """
 
-    def _make_ready(self, sock: socket.socket, role: Role) -> Stream:
-        self._configure(sock, role)
-        plan = self.plan
-        if role == "sender":
-            return Requester(
-                self._senders,
-                sock.fileno(),
-                payload=plan.payload(plan.request_bytes),
-                response_bytes=plan.response_bytes,
-                in_flight=plan.in_flight,
-                duration_ns=plan.duration_ns,
-                omit_ns=plan.omit_ns,
-                drain_ns=plan.drain_ns,
-                per_s=plan.per_s or 0,
-                width_ns=plan.bucket_ns,
-            )
-        return Responder(
-            self._receivers,
-            sock.fileno(),
-            request_bytes=plan.request_bytes,
-            payload=plan.payload(plan.response_bytes),
-            width_ns=plan.bucket_ns,
-        )
+    response_bytes: int
+    in_flight: int = 1
+    per_s: int | None = None
+    lost_after_ns: int = SECOND_NS
+
+
+class Trips(Workload):
+    """Count round trips: what the workloads of TCP and UDP have in common."""
+
+    @property
+    def _request_bytes(self) -> int:
+        """Return the length of a request."""
+        raise NotImplementedError
 
     def moved_bytes(self, role: Role | None = None) -> int:
         """Return what was counted so far: of a responder both what it read and what it wrote."""
@@ -98,7 +101,7 @@ class RoundTripWorkload(TcpWorkload):
         if counted is None or sums is None:
             return None
         # on the common grid a bucket need not hold whole requests: their sum does
-        size, ends = self.plan.request_bytes, accumulate(counted.bytes, initial=0)
+        size, ends = self._request_bytes, accumulate(counted.bytes, initial=0)
         done = [round(end / size) for end in ends]
         return LatencySeries(
             origin_ns=counted.origin_ns,
@@ -106,6 +109,100 @@ class RoundTripWorkload(TcpWorkload):
             transactions=tuple(later - earlier for earlier, later in pairwise(done)),
             sum_ns=sums.bytes,
         )
+
+
+class RoundTripWorkload(Trips, TcpWorkload):
+    """Own the connections of a test of round trips at one end."""
+
+    plan: RoundTripPlan
+
+    def _make_ready(self, sock: socket.socket, role: Role) -> Stream:
+        self._configure(sock, role)
+        plan = self.plan
+        if role == "sender":
+            return Requester(
+                self._senders,
+                sock.fileno(),
+                payload=plan.payload(plan.request_bytes),
+                response_bytes=plan.response_bytes,
+                in_flight=plan.in_flight,
+                duration_ns=plan.duration_ns,
+                omit_ns=plan.omit_ns,
+                drain_ns=plan.drain_ns,
+                per_s=plan.per_s or 0,
+                width_ns=plan.bucket_ns,
+            )
+        return Responder(
+            self._receivers,
+            sock.fileno(),
+            request_bytes=plan.request_bytes,
+            payload=plan.payload(plan.response_bytes),
+            width_ns=plan.bucket_ns,
+        )
+
+    @property
+    def _request_bytes(self) -> int:
+        return self.plan.request_bytes
+
+
+class DatagramTripWorkload(Trips, UdpWorkload):
+    """Own the UDP streams of a test of round trips at one end."""
+
+    plan: DatagramTripPlan
+
+    def _make_ready(self, sock: socket.socket, role: Role) -> Stream:
+        self._configure(sock)
+        plan = self.plan
+        if role == "sender":
+            return DatagramRequester(
+                self._senders,
+                sock.fileno(),
+                payload=plan.payload(plan.datagram_bytes),
+                response_bytes=plan.response_bytes,
+                in_flight=plan.in_flight,
+                duration_ns=plan.duration_ns,
+                omit_ns=plan.omit_ns,
+                drain_ns=plan.drain_ns,
+                per_s=plan.per_s or 0,
+                lost_after_ns=plan.lost_after_ns,
+                width_ns=plan.bucket_ns,
+            )
+        return DatagramResponder(
+            self._receivers,
+            sock.fileno(),
+            request_bytes=plan.datagram_bytes,
+            payload=plan.payload(plan.response_bytes),
+            hello=HELLO,
+            hello_bytes=MAX_HELLO_BYTES,
+            hello_reply=ANSWER,
+            width_ns=plan.bucket_ns,
+        )
+
+    @property
+    def _request_bytes(self) -> int:
+        return self.plan.datagram_bytes
+
+    def round_trips(self) -> RoundTrips | None:
+        """Return what the requesters of this end have measured, lost requests too; see Trips."""
+        found = super().round_trips()
+        loops = [s.loop for s in self._streams if isinstance(s.loop, DatagramRequester)]
+        if found is None:
+            return None
+        return replace(
+            found,
+            unanswered=found.unanswered - sum(loop.lost[0] for loop in loops),
+            lost=sum(loop.lost[0] - loop.lost[1] for loop in loops),
+            late_responses=sum(loop.late_responses for loop in loops),
+            invalid_responses=sum(loop.invalid_responses for loop in loops),
+            refused=sum(loop.refused for loop in loops),
+        )
+
+    def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
+        return Workload._level(self, stream, until_ns)
+
+    def _complete(self, stream: DataStream, report: StreamReport) -> StreamReport:
+        acked_bytes = stream.loop.acked_bytes if stream.role == "sender" else None
+        return replace(report, acked_bytes=acked_bytes, block_bytes=self.plan.datagram_bytes)
 
 
 def _known(parts: Iterable[Series | None]) -> list[Series]:

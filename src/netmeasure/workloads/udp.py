@@ -9,6 +9,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
+from netmeasure._fast.worker import Stream
 from netmeasure.engine import sockets, sockopts
 from netmeasure.errors import SocketOptionError
 from netmeasure.protocol import ANSWER
@@ -46,18 +47,9 @@ class UdpWorkload(Workload):
 
     plan: UdpPlan
 
-    def _make_ready(self, sock: socket.socket, role: Role) -> UdpSender | UdpReceiver:
+    def _make_ready(self, sock: socket.socket, role: Role) -> Stream:
+        self._configure(sock)
         plan = self.plan
-        sock.setblocking(True)  # the native loops block, with time-outs
-        if plan.window_bytes is None:
-            with suppress(SocketOptionError):  # the kernel's own are good, too
-                sockopts.set_buffers(sock, BUFFER_BYTES)
-        else:
-            sockopts.set_window(sock, plan.window_bytes)
-        if plan.tos:
-            sockopts.set_tos(sock, plan.tos)
-        if plan.dont_fragment:
-            sockopts.set_dont_fragment(sock)
         if role == "sender":
             return UdpSender(
                 self._senders,
@@ -84,6 +76,20 @@ class UdpWorkload(Workload):
             hello_reply=ANSWER,
             width_ns=plan.bucket_ns,
         )
+
+    def _configure(self, sock: socket.socket) -> None:
+        """Set the options of a data socket."""
+        plan = self.plan
+        sock.setblocking(True)  # the native loops block, with time-outs
+        if plan.window_bytes is None:
+            with suppress(SocketOptionError):  # the kernel's own are good, too
+                sockopts.set_buffers(sock, BUFFER_BYTES)
+        else:
+            sockopts.set_window(sock, plan.window_bytes)
+        if plan.tos:
+            sockopts.set_tos(sock, plan.tos)
+        if plan.dont_fragment:
+            sockopts.set_dont_fragment(sock)
 
     def _facts(self, sock: socket.socket) -> SocketFacts:
         return SocketFacts(

@@ -19,7 +19,7 @@ from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.watch import Watch, Watched
 from netmeasure.errors import MeasureError, StreamError
 from netmeasure.protocol import make_hello, stream_tag
-from netmeasure.spec import PeerSpec, UdpSpec
+from netmeasure.spec import PeerSpec
 
 
 class Connector:
@@ -108,7 +108,7 @@ class Connector:
             ConnectError, PeerTimeoutError, StreamError: there is no connection
             SocketOptionError: this host refuses an option that was asked for
         """
-        if isinstance(self._spec, UdpSpec):
+        if self._spec.over_udp:
             return await self._greet(index, number, heard, extended=extended), None
         return await self._connect_stream(index, number, extended=extended)
 

@@ -115,7 +115,7 @@ class ClientData:
     @property
     def _streams_end(self) -> bool:
         """Return whether the server's streams mark the end of their data themselves (FIN)."""
-        return self._control.extended and not isinstance(self._spec, UdpSpec)
+        return self._control.extended and not self._spec.over_udp
 
     async def _datagrams_over(self, spec: UdpSpec) -> None:
         """Return when all datagrams of a byte limit have come, or none has come for so long that
@@ -162,7 +162,7 @@ class ClientData:
 
     async def _stall(self) -> None:
         limit_s = self._spec.deadlines.stall_s
-        if isinstance(self._spec, UdpSpec) and self._spec.limit_s is not None:
+        if self._spec.over_udp and self._spec.limit_s is not None:
             limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
         quiet = Quiet(limit_s)
         while True:
@@ -186,7 +186,7 @@ class ClientData:
 
     async def _drain_receivers(self) -> None:
         """Receive what is still on its way, to the end of the streams or until nothing comes."""
-        udp = isinstance(self._spec, UdpSpec)
+        udp = self._spec.over_udp
         over = self._quiet() if udp else self._workload.join("receiver")
         await self._workload.drain(over, self._spec.deadlines.drain_s)
 

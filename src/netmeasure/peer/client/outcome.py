@@ -28,7 +28,7 @@ from netmeasure.result import (
 from netmeasure.result.round_trips import RoundTrips
 from netmeasure.spec import PeerSpec, RrSpec, UdpSpec
 from netmeasure.workloads.base import Workload
-from netmeasure.workloads.round_trips import RoundTripWorkload
+from netmeasure.workloads.round_trips import Trips
 
 #: Headers in front of a datagram's payload: UDP's 8 bytes and those of IP (RFC 768, 791, 8200).
 _HEADERS_V4, _HEADERS_V6 = 28, 48
@@ -100,9 +100,10 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
 
 
 def _round_trips(outcome: Outcome, flows: Sequence[Flow]) -> RoundTrips | None:
-    """Return the figures of a test of round trips; the steady state is that of its requests."""
+    """Return the figures of a test of round trips; the steady state is that of its requests, or by
+    UDP of their responses."""
     spec, workload = outcome.spec, outcome.workload
-    if not isinstance(spec, RrSpec) or not isinstance(workload, RoundTripWorkload):
+    if not isinstance(spec, RrSpec) or not isinstance(workload, Trips):
         return None
     found = workload.round_trips()
     steady = flows[0].steady if flows else None

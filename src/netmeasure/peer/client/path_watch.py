@@ -11,7 +11,7 @@ from netmeasure.engine.sockets import Address, longest_packet
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import HostLimitError, PathMtuError
 from netmeasure.result import FlowDirection, PathHole
-from netmeasure.spec import PeerSpec, RrSpec, TcpSpec
+from netmeasure.spec import PeerSpec
 from netmeasure.workloads.base import Workload
 
 #: Data that stand still for so long may be lost to the path's MTU: TCP has sent them three times.
@@ -40,7 +40,7 @@ class PathWatch:
         A direction in which nothing is due, or that moves again, is left alone.
         """
         directions: list[FlowDirection] = []
-        if workload.ids("sender") and isinstance(self._spec, TcpSpec | RrSpec):
+        if workload.ids("sender") and not self._spec.over_udp:
             directions.append("upload")
         if workload.ids("receiver") and self._extended:
             directions.append("download")

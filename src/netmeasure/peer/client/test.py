@@ -51,6 +51,8 @@ from netmeasure.workloads.tcp import check_file
 
 #: iperf3's datagrams where the MSS of the control connection can't be used.
 PLAIN_DATAGRAM_BYTES = 1460
+#: What a server calls round trips by a transport, among the kinds of test that it serves.
+_KINDS = {"tcp": "rr", "udp": "udp_rr"}
 #: The control connection's packets fit into every path (RFC 9293, 3.7.1): where longer ones vanish,
 #: both ends can still say so.
 CONTROL_MSS_BYTES = 536
@@ -198,9 +200,10 @@ class PeerTest:
             await control.propose(client_parameters(self._spec, self._token(), secret=knows))
             self._observer.on_accepted(control_facts(control.channel, self._cookie))
             await control.agree()
-        if isinstance(self._spec, RrSpec) and "rr" not in control.kinds:
+        if isinstance(self._spec, RrSpec) and _KINDS[self._spec.transport] not in control.kinds:
+            way = " by UDP" if self._spec.over_udp else ""
             raise PeerRefusedError(
-                f"{self._target} does not answer round trips",
+                f"{self._target} does not answer round trips{way}",
                 phase="control",
                 hint="they need a netmeasure at the other end, as new as this one",
             )
@@ -228,7 +231,7 @@ class PeerTest:
         ]
         control = self._control
         steps = all_of(*opening) if control.extended else one_by_one(*opening)
-        if isinstance(self._spec, UdpSpec):
+        if self._spec.over_udp:
             # a server that goes on has heard all hellos, even if its last answer was lost
             await first_of(steps, control.channel.arrives())
         else:
@@ -242,14 +245,14 @@ class PeerTest:
             index, number, lambda: control.channel.has_news, extended=control.extended
         )
         role = roles.client_role(direction)
-        if role == "sender" and not isinstance(self._spec, UdpSpec):
+        if role == "sender" and not self._spec.over_udp:
             self._sending.append(sock)
         workload.add(number, role, sock, syns)
 
     def _without_datagrams(self, workload: Workload) -> list[FlowDirection]:
         """Return the directions of a UDP test in which no datagram at all has arrived."""
         results = self._peer_results
-        if results is None or not isinstance(self._spec, UdpSpec):
+        if results is None or not self._spec.over_udp:
             return []
         found: list[FlowDirection] = []
         sent = workload.ids("sender")
@@ -285,7 +288,7 @@ class PeerTest:
     async def _another_server(self, workload: Workload) -> None:
         """Raise ConnectError as soon as a data connection is known to have come to another
         server."""
-        if isinstance(self._spec, UdpSpec):
+        if self._spec.over_udp:
             await asyncio.Event().wait()  # such a server does not answer a hello
         await answered_elsewhere(
             self._sending, lambda: workload.moved_bytes("receiver"), len(self._directions)
@@ -328,7 +331,7 @@ class PeerTest:
     def _check_totals(self, workload: Workload, results: PeerResults) -> None:
         """Raise StreamError if a TCP stream lost bytes, or a byte limit was not reached."""
         spec = self._spec
-        if isinstance(spec, UdpSpec):
+        if spec.over_udp:
             return  # what is missing is lost, and counted as such
         check_streams(self._report(), results.netmeasure)
         received = [workload.received(number) for number in workload.ids("receiver")]

@@ -243,7 +243,7 @@ class Session:
                 concurrent_tests=self._surroundings.places.running,
                 finite=self._limits.file is not None,
                 proof=self._access.own_proof(self._control),
-                kinds=("rr",),
+                kinds=("rr", "udp_rr"),
             )
             await self._control.send(Kind.EXTENSION, mine, deadline_s=self._limits.handshake_s)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from netmeasure.export.fields import fields_of
 from netmeasure.export.formats import FORMATS
 from netmeasure.export.registry import export_results
 from netmeasure.export.rows import IntervalRow, RunRow
+from netmeasure.imports.reading import import_results
 from netmeasure.result import ErrorRecord, Result
 from netmeasure.result.resultset import ResultSet
 from support.full_result import EMPTY, FULL
@@ -172,3 +174,33 @@ def test_nothing_is_loaded_before_it_is_used() -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def ends(result: Result) -> list[tuple[str, int, int | None]]:
+    """What iperf3's documents hold of each direction; it writes 0 for what arrived unseen."""
+    return [(f.direction, f.delivered_bytes or 0, f.sender.retransmits) for f in result.flows]
+
+
+SAMPLES = sorted((Path(__file__).parents[1] / "samples" / "iperf3").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
+def test_documents_of_iperf3_come_back_as_they_were(file: Path) -> None:
+    before = import_results(file.read_bytes()).results
+    after = import_results(export_results(before, "iperf3").encode()).results
+    assert len(after) == len(before)
+    for one, other in zip(before, after, strict=True):
+        assert other.complete == one.complete
+        assert ends(other) == ends(one)
+        for flow, again in zip(one.flows, other.flows, strict=True):
+            assert [i.bytes for i in again.intervals] == [i.bytes for i in flow.intervals]
+            if flow.loss is not None:
+                assert again.loss is not None
+                assert again.loss.lost_packets == flow.loss.lost_packets
+                assert again.loss.sent_packets == flow.loss.sent_packets
+
+
+def test_a_failure_as_iperf3() -> None:
+    document = json.loads(export_results(FAILED, "iperf3"))
+    assert document["error"] == ERROR.message
+    assert (document["intervals"], document["end"]) == ([], {})

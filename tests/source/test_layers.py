@@ -57,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "readiness": {"errors", "clock", "spec", "engine"},
     "paths": {"errors", "clock", "overhead", "spec", "result", "engine"},
     # results in other tools' formats: no engine
-    "export": {"errors", "units", "spec", "result", "observe", "analysis", "comparison"},
+    "export": {"errors", "version", "units", "spec", "result", "observe", "analysis", "comparison"},
     # what other tools have measured, as results
     "imports": {"errors", "spec", "result"},
     # results in words: no engine

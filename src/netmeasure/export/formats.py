@@ -7,6 +7,7 @@ FORMATS = {
     "csv": "a line for each run and direction",
     "intervals-csv": "a line for each reporting period",
     "markdown": "a table for people",
+    "iperf3": "the JSON of an iperf3 client (-J)",
     "influx": "InfluxDB's line protocol",
     "openmetrics": "OpenMetrics, for Prometheus",
 }

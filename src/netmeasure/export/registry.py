@@ -6,12 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 from netmeasure.errors import SpecError
 from netmeasure.export.formats import FORMATS
+from netmeasure.export.iperf3.saved import to_iperf3
 from netmeasure.export.openmetrics import to_openmetrics
 from netmeasure.export.tables import to_csv, to_influx, to_interval_csv, to_markdown
 from netmeasure.result import Result
 
 _WRITERS: dict[str, Callable[[Sequence[Result]], str]] = dict(
-    zip(FORMATS, (to_csv, to_interval_csv, to_markdown, to_influx, to_openmetrics), strict=True)
+    zip(
+        FORMATS,
+        (to_csv, to_interval_csv, to_markdown, to_iperf3, to_influx, to_openmetrics),
+        strict=True,
+    )
 )
 
 
@@ -20,7 +25,8 @@ def export_results(results: Iterable[Result] | Result, to: str) -> str:
 
     Args:
         results: One result, or several, such as a `ResultSet`.
-        to: The name of the format: csv, intervals-csv, markdown, influx or openmetrics.
+        to: The name of the format: csv, intervals-csv, markdown, iperf3, influx or
+            openmetrics.
 
     Raises:
         SpecError: There is no such format, or it needs a package that is not installed.

@@ -7,9 +7,10 @@ import os
 from netmeasure.cli.iperf3 import usage
 from netmeasure.cli.iperf3.command_line import CommandLine
 from netmeasure.export.iperf3 import File, JsonReport, Report, Settings, TextReport
+from netmeasure.version import IMITATED_IPERF3
 
 #: The version in JSON: readers split off "iperf " and read the rest as a number.
-VERSION = f"iperf {usage.IMITATED}"
+VERSION = f"iperf {IMITATED_IPERF3}"
 
 
 def file_of(settings: CommandLine) -> File | None:

@@ -7,12 +7,11 @@ import textwrap
 from importlib.util import find_spec
 
 from netmeasure.cli.iperf3.table import OPTIONS, Option
-from netmeasure.version import __version__
+from netmeasure.version import IMITATED_IPERF3, __version__
 
 #: The version of iperf3 that is imitated. Programs that drive iperf3 decide by this number what
 #: they may ask for, so it is the first word that looks like a version.
-IMITATED = "3.21"
-VERSION_LINE = f"iperf {IMITATED} (netmeasure {__version__})"
+VERSION_LINE = f"iperf {IMITATED_IPERF3} (netmeasure {__version__})"
 _AUTHENTICATION = "authentication"
 _FEATURES = (
     "CPU affinity setting",

@@ -24,6 +24,7 @@ from netmeasure.result import (
     Datagrams,
     FlowDirection,
     Interval,
+    Loss,
     Result,
     SideReport,
     StreamInterval,
@@ -120,10 +121,15 @@ def direction(
     found = {stream.id: stream for stream in flow.streams} if flow else {}
     streams = [found.get(i, StreamResult(id=i)) for i in ids]
     ends = {stream.id: _ends(result, stream, seen) for stream in streams}
+    whole = total(ends.values())
+    unseen = not any(one.receiver and one.receiver.datagrams for one in streams)
+    if flow is not None and flow.loss is not None and unseen:
+        whole = _of_flow(whole, flow.loss, flow.receiver.bytes)
+        ends = dict.fromkeys(ends, whole) if len(ends) == 1 else ends
     return Direction(
         direction=which,
         streams=ends,
-        total=total(ends.values()),
+        total=whole,
         sender_congestion=_congestion(stream.sender for stream in streams),
         receiver_congestion=_congestion(stream.receiver for stream in streams),
     )
@@ -144,6 +150,21 @@ def total(ends: Iterable[Ends]) -> Ends:
         lost=sum(part.lost for part in parts),
         out_of_order=sum(part.out_of_order for part in parts),
         jitter_ms=sum(part.jitter_ms for part in parts) / len(parts) if parts else 0.0,
+    )
+
+
+def _of_flow(whole: Ends, loss: Loss, received_bytes: int | None) -> Ends:
+    """Return sums with the losses of a flow of UDP of whose streams they are not known: a result
+    that was read from iperf3's document."""
+    sent = whole.sent_packets if loss.sent_packets is None else loss.sent_packets
+    return msgspec.structs.replace(
+        whole,
+        received_bytes=whole.received_bytes if received_bytes is None else received_bytes,
+        sent_packets=sent,
+        packets=sent,
+        lost=max(0, loss.lost_packets or 0),
+        out_of_order=loss.reordered_packets or 0,
+        jitter_ms=(loss.jitter_ns or 0) / 1e6,
     )
 
 

@@ -13,7 +13,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quicktest test-debian13 coverage lint bench article fuzz asan tsan docs annotate debug dist clean tools
+.PHONY: help install run test quicktest test-debian13 coverage lint bench article fuzz asan tsan faults docs annotate debug dist clean tools
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ fuzz: $(STAMP) tools  ## fuzz the parsers of bytes from strangers, then the prop
 		echo "without atheris the Python targets get random inputs"
 	$(BIN)/python -m fuzz --native $(NATIVE_RUNS) --python $(PYTHON_RUNS)
 	$(BIN)/python -m pytest tests/protocol tests/fast/test_udp_accounting.py --hypothesis-profile=long --timeout=3600
+
+faults: $(STAMP) tools  ## the whole fault matrix: every state, fault, end and kind of conversation
+	cd tests && $(abspath $(BIN))/python -m support.all_faults
 
 asan: $(STAMP)  ## the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(BIN)/python tools/sanitized.py address,undefined

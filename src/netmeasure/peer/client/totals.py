@@ -8,14 +8,14 @@ from netmeasure.result import SideReport
 
 def check_streams(client: SideReport, server: SideReport | None) -> None:
     """Raise StreamError if a stream ended before everything acknowledged at one end was read at
-    the other: TCP loses nothing, so something on the way ended it. Without the server's report,
-    what the client does not know by itself is left unchecked."""
+    the other, or if nothing was: TCP loses nothing, so something on the way took it. Without the
+    server's report, what the client does not know by itself is left unchecked."""
     there = {stream.id: stream for stream in server.streams} if server is not None else {}
     for mine in client.streams:
         pair = (mine, there.get(mine.id, mine))
         sent = next((s.acked_bytes for s in pair if s.role == "sender"), None)
         came = next((s for s in pair if s.role == "receiver"), None)
-        if sent is not None and came is not None and came.end_reason == "eof":
+        if sent is not None and came is not None and (came.end_reason == "eof" or not came.bytes):
             check_total(f"stream {mine.id}", came.bytes or 0, sent)
 
 

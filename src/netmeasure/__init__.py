@@ -99,6 +99,9 @@ if TYPE_CHECKING:
         RunHistory as RunHistory,
     )
     from netmeasure.imports.reading import import_results as import_results
+    from netmeasure.manifests.render import (
+        render_manifests as render_manifests,
+    )
     from netmeasure.measurement.run import (
         Run as Run,
         partial_result as partial_result,
@@ -284,6 +287,7 @@ _HOMES = {
     "MeshReport": "netmeasure.comparison.mesh",
     "MeshRun": "netmeasure.comparison.mesh",
     "OddPair": "netmeasure.comparison.mesh",
+    "render_manifests": "netmeasure.manifests.render",
     "Ceiling": "netmeasure.result",
     "Change": "netmeasure.history.history",
     "Client": "netmeasure.client",

@@ -71,15 +71,16 @@ ALLOWED: dict[str, set[str]] = {
     "node": {"clock", "result", "engine"},
     "campaign": {"errors", "units", "spec", "result", "comparison", "engine", "client"}
     | {"repetition", "node"},
+    "manifests": {"errors", "version", "spec", "campaign"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "paths"}
-    | {"client", "repetition", "campaign", "meshes", "node", "objectives", "history", "export"}
-    | {"imports", "publishing"},
+    | {"client", "repetition", "campaign", "meshes", "manifests", "node", "objectives"}
+    | {"history", "export", "imports", "publishing"},
     # the programs
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
-    | {"paths", "client", "repetition", "campaign", "meshes", "node", "objectives", "history"}
-    | {"report", "export", "imports", "publishing"},
+    | {"paths", "client", "repetition", "campaign", "meshes", "manifests", "node", "objectives"}
+    | {"history", "report", "export", "imports", "publishing"},
     "__main__": {"cli"},
 }
 #: Packages whose subpackages are layers of their own.

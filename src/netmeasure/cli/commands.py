@@ -89,6 +89,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.compare import compare
 
         return compare
+    if command == "k8s":
+        from netmeasure.cli.k8s import k8s
+
+        return k8s
     if command == "mesh":
         from netmeasure.cli.mesh import mesh
 

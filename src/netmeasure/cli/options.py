@@ -86,6 +86,8 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         "suite", help="run a whole campaign by a plan, and show one table of it"
     )
     add_suite_options(suite)
+    k8s = commands.add_parser("k8s", help="write the Kubernetes objects that run a plan")
+    _add_k8s_options(k8s)
     mesh = commands.add_parser("mesh", help="measure every pair of the workers of a Dask cluster")
     add_mesh_options(mesh)
     node = commands.add_parser(
@@ -224,6 +226,27 @@ def _add_ceiling_options(parser: argparse.ArgumentParser) -> None:
     )
     add_family(inner, "packets")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_k8s_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("render",), help="render: write the objects as JSON")
+    parser.add_argument("plan", metavar="PLAN.toml", help="a plan, as netmeasure suite takes it")
+    parser.add_argument(
+        "-o", "--output", default="-", metavar="FILE", help="file (default: standard output)"
+    )
+    parser.add_argument(
+        "--name",
+        default="netmeasure",
+        help="name of the objects, and of the target in the plan (default %(default)s)",
+    )
+    parser.add_argument("--image", help=f"image (default netmeasure:{__version__})")
+    parser.add_argument(
+        "--host-network", action="store_true", help="the nodes' network, not the pods'"
+    )
+    parser.add_argument("--server-node", metavar="NODE", help="node of the server")
+    parser.add_argument(
+        "--client-node", metavar="NODE", help="node of the campaign (default: another one)"
+    )
 
 
 def _add_node_options(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,1 @@
+"""Write manifests of Kubernetes for campaigns."""

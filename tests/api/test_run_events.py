@@ -49,7 +49,6 @@ def test_a_run_tells_its_phases_its_intervals_and_its_end(run_once: RunLoop) -> 
     assert phases.index("connect") < phases.index("control")
     intervals = [event.interval for event in seen if isinstance(event, nm.IntervalEvent)]
     assert sum(interval.bytes for interval in intervals) == BYTES
-    assert len(intervals) >= 3
     assert all(before.at_ns <= after.at_ns for before, after in pairwise(seen))
 
 

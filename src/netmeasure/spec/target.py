@@ -39,11 +39,23 @@ def parse_target(target: str, port: int | None = None) -> tuple[str, int]:
         host, _, text = target.partition(":")
     if not host or any(c.isspace() or c == "/" for c in host):
         raise SpecError(f"{target!r} is not a host", hint="write a name or an address")
+    if ":" in host and not _is_address(host):
+        raise SpecError(
+            f"{host!r} is not an IPv6 address", hint="with a port, write [address]:port"
+        )
     if not text:
         return host, DEFAULT_PORT if port is None else port
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
         raise SpecError(f"the port of {target!r} is not a number from 1 to 65535")
     return host, int(text)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_url(target: str) -> bool:

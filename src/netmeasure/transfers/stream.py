@@ -10,14 +10,13 @@ import asyncio
 import os
 import socket
 import ssl
-from contextlib import suppress
 
 import msgspec
 
 from netmeasure import analysis
 from netmeasure._fast.worker import Stream, Tally
 from netmeasure.clock import now_ns
-from netmeasure.engine import sockets, sockopts, tcpinfo
+from netmeasure.engine import socket_facts, tcpinfo
 from netmeasure.result import Role, SocketFacts, Spread, StreamReport, TcpInfo, Transfer
 from netmeasure.transfers.first_byte import FirstByte
 from netmeasure.transfers.native import NativeLoops
@@ -104,19 +103,7 @@ class TransferStream:
 
     def note_socket(self, sock: socket.socket, syn_retransmits: int | None) -> None:
         """Note which options the socket of the body really has, while it is open."""
-        remote = None
-        with suppress(OSError):  # the peer has reset it already: the next step will say so
-            remote = sockets.address_text(sock.getpeername())
-        self.facts = SocketFacts(
-            local=sockets.address_text(sock.getsockname()),
-            remote=remote,
-            congestion=sockopts.congestion(sock),
-            mss_bytes=sockopts.known(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG),
-            sndbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_SNDBUF),
-            rcvbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF),
-            no_delay=sockopts.no_delay(sock),
-            pmtu_bytes=sockets.path_mtu(sock),
-        )
+        self.facts = socket_facts.read(sock)
         if syn_retransmits is not None:
             self.syn_retransmits = (self.syn_retransmits or 0) + syn_retransmits
 

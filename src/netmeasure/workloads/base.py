@@ -22,6 +22,7 @@ from netmeasure import analysis
 from netmeasure._fast.tcp import Receiver
 from netmeasure._fast.worker import Group, Stream
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
+from netmeasure.engine import socket_facts
 from netmeasure.engine.payload import random_bytes
 from netmeasure.engine.threads import TrafficThread, join_all, start_all
 from netmeasure.errors import StreamError
@@ -119,9 +120,6 @@ class Workload(ABC):
         """Set the socket's options and make the native loop for it."""
 
     @abstractmethod
-    def _facts(self, sock: socket.socket) -> SocketFacts: ...
-
-    @abstractmethod
     def _complete(self, stream: DataStream, report: StreamReport) -> StreamReport:
         """Add to a stream's report what only this kind of test knows."""
 
@@ -148,7 +146,7 @@ class Workload(ABC):
                 sock=sock,
                 loop=loop,
                 thread=TrafficThread(loop, f"netmeasure-{role}-{stream_id}", self.plan.cpu),
-                facts=self._facts(sock),
+                facts=socket_facts.read(sock),
                 syn_retransmits=syn_retransmits,
             )
         except OSError as exc:

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from netmeasure._fast.tcp import Receiver, Sender
 from netmeasure._fast.worker import Stream
 from netmeasure.clock import now_ns
-from netmeasure.engine import sockets, sockopts, tcpinfo
+from netmeasure.engine import sockopts, tcpinfo
 from netmeasure.errors import SocketOptionError, SpecError
-from netmeasure.result import Role, SocketFacts, StreamInterval, StreamReport, TcpInfo
+from netmeasure.result import Role, StreamInterval, StreamReport, TcpInfo
 from netmeasure.spec import ReceiveMode, SendMode
 from netmeasure.workloads.base import DataStream, Plan, Workload
 
@@ -193,19 +193,6 @@ class TcpWorkload(Workload):
             if stream.role == "sender":
                 with suppress(OSError):
                     stream.sock.shutdown(socket.SHUT_WR)
-
-    def _facts(self, sock: socket.socket) -> SocketFacts:
-        return SocketFacts(
-            local=sockets.address_text(sock.getsockname()),
-            remote=sockets.address_text(sock.getpeername()),
-            congestion=sockopts.congestion(sock),
-            mss_bytes=sockopts.known(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG),
-            sndbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_SNDBUF),
-            rcvbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF),
-            no_delay=sockopts.no_delay(sock),
-            tos=sockopts.tos(sock),
-            pacing_bps=sockopts.pacing_bps(sock),
-        )
 
     def _complete(self, stream: DataStream, report: StreamReport) -> StreamReport:
         sends = stream.role == "sender"

@@ -10,14 +10,13 @@ from msgspec.structs import replace
 
 from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
 from netmeasure._fast.worker import Stream
-from netmeasure.engine import sockets, sockopts
+from netmeasure.engine import sockopts
 from netmeasure.errors import SocketOptionError
 from netmeasure.protocol import ANSWER
 from netmeasure.result import (
     DatagramHistory,
     Datagrams,
     Role,
-    SocketFacts,
     StreamInterval,
     StreamReport,
 )
@@ -90,16 +89,6 @@ class UdpWorkload(Workload):
             sockopts.set_tos(sock, plan.tos)
         if plan.dont_fragment:
             sockopts.set_dont_fragment(sock)
-
-    def _facts(self, sock: socket.socket) -> SocketFacts:
-        return SocketFacts(
-            local=sockets.address_text(sock.getsockname()),
-            remote=sockets.address_text(sock.getpeername()),
-            sndbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_SNDBUF),
-            rcvbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF),
-            pmtu_bytes=sockets.path_mtu(sock),
-            tos=sockopts.tos(sock),
-        )
 
     def finish_senders(self) -> None:
         """Do nothing: UDP has no end of stream to mark."""

@@ -1,0 +1,28 @@
+"""Read back from the kernel what a data socket really has."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+from netmeasure.engine import sockets, sockopts
+from netmeasure.result import SocketFacts
+
+
+def read(sock: socket.socket) -> SocketFacts:
+    """Return the facts of a TCP or UDP socket; what it has not, or the kernel refuses, is None."""
+    remote = None
+    with suppress(OSError):  # the peer has reset the connection: the next step will say so
+        remote = sockets.address_text(sock.getpeername())
+    return SocketFacts(
+        local=sockets.address_text(sock.getsockname()),
+        remote=remote,
+        congestion=sockopts.congestion(sock),
+        mss_bytes=sockopts.known(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+        sndbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_SNDBUF),
+        rcvbuf_bytes=sockopts.known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF),
+        no_delay=sockopts.no_delay(sock),
+        pacing_bps=sockopts.pacing_bps(sock),
+        pmtu_bytes=sockets.path_mtu(sock),
+        tos=sockopts.tos(sock),
+    )

@@ -76,8 +76,8 @@ def test_every_transaction_counts(ends: Ends, in_flight: int) -> None:
 
 
 def test_what_comes_after_it_was_lost_is_in_no_latency(ends: Ends) -> None:
-    """The response to request 5 comes when the next request shows that it was given up; request 9
-    has none, and request 12 has two."""
+    """The response to request 5 comes when the next request shows that it was given up; requests 0
+    and 9 have none, and request 12 has two."""
     asking = Group(20 * SIZE)
     asks = requester(asking, ends[0], lost_after_ms=150)
     threads = begun(asks)
@@ -92,7 +92,7 @@ def test_what_comes_after_it_was_lost_is_in_no_latency(ends: Ends) -> None:
         if held:
             ends[1].send(held)
             held = b""
-        if count != 9:
+        if count not in (0, 9):
             ends[1].send(request)
         if count == 12:
             ends[1].send(request)
@@ -100,7 +100,8 @@ def test_what_comes_after_it_was_lost_is_in_no_latency(ends: Ends) -> None:
     # a machine that is busy for so long adds to what is lost, and to what is late
     assert asks.begun == 20 == asks.answered + asks.lost[0]
     assert asks.latency.count == asks.answered
-    assert asks.lost[0] >= 2
+    assert asks.lost[0] >= 3
+    assert asks.lost[1] == 0  # nothing was to be omitted, not even before the first response
     assert asks.late_responses >= 2
     assert asks.invalid_responses == 0
 
@@ -111,7 +112,8 @@ def test_what_answers_no_request_is_told_apart(ends: Ends) -> None:
     threads = begun(asks)
     asking.open()
     request = ends[1].recv(100)
-    ends[1].send(b"short")
+    ends[1].send(b"6789")  # the answer to a hello that was sent twice: it tells nothing
+    ends[1].send(b"too short")
     ends[1].send(request + b"longer")
     ends[1].send(b"\xff" * SIZE)
     ends[1].send(bytes(SIZE))

@@ -73,7 +73,7 @@ static inline void nm_trips_expire(nm_datagram_requester *d, int64_t now) {
     while (d->oldest != NM_TRIP_NONE) {
         const nm_trip *t = &d->trip[d->oldest];
         if (now - t->sent_ns < r->options->lost_after_ns) return;
-        if (t->sent_ns < r->omit_until_ns) NM_ADD(&d->lost_omitted, 1);
+        if (r->options->omit_ns > 0 && t->sent_ns < r->omit_until_ns) NM_ADD(&d->lost_omitted, 1);
         NM_ADD(&r->lost, 1);
         nm_trip_free(d, d->oldest);
     }
@@ -121,6 +121,7 @@ static inline void nm_trip_take(nm_datagram_requester *d, size_t size, int64_t n
     uint64_t number, uses;
     uint32_t i;
     nm_trip *t;
+    if (size < NM_TRIP_BYTES) return; /* the answer to a hello that was sent twice */
     if (size != r->options->response_bytes) {
         NM_ADD(&d->invalid_responses, 1);
         return;

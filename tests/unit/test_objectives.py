@@ -13,6 +13,7 @@ from netmeasure.objectives.junit import to_junit
 from netmeasure.objectives.metrics import METRICS
 from netmeasure.objectives.objective import parse_objectives
 from netmeasure.result import Result
+from support.full_result import FULL
 from support.recorded import recorded
 
 
@@ -72,10 +73,19 @@ def test_every_figure_of_a_run_can_be_asked_for() -> None:
     assert set(found) == set(METRICS)
     unknown = {name for name, one in found.items() if one.outcome == "unknown"}
     # no link rate was given, TCP has no lost datagrams, and a test between peers has no TLS
-    assert unknown == {"ceiling_share", "loss", "tls", "resolve", "first_byte"}
+    trips = {"latency_p50", "latency_p99", "latency_p99_9", "lost_transactions"}
+    assert unknown == {"ceiling_share", "loss", "tls", "resolve", "first_byte", *trips}
     assert {one.outcome for name, one in found.items() if name not in unknown} == {"met"}
     assert found["steady"].direction == "upload"
     assert found["setup"].direction is None
+
+
+def test_round_trips_are_held_to_their_latency_and_loss() -> None:
+    """The example has 100 transactions of some 20 us, and 3 lost ones: too few for a p99.9."""
+    wanted = "latency_p50<30us, latency_p99>1ms, latency_p99_9<1s, lost_transactions<3%"
+    whole = replace(FULL, complete=True, error=None)
+    outcomes = [found.outcome for found in judged(wanted, whole)]
+    assert outcomes == ["met", "missed", "unknown", "met"]
 
 
 def test_the_statistic_of_several_runs() -> None:

@@ -37,6 +37,12 @@ def phase_ns(result: Result, *names: str) -> int | None:
     return max((p.duration_ns for p in result.setup if p.name in names), default=None)
 
 
+def _latency_ns(result: Result, percent: float) -> int | None:
+    """Return a percentile of the round trips; None: another kind of test, or too few of them."""
+    trips = result.round_trips
+    return None if trips is None else trips.latency.percentile_ns(percent)
+
+
 def _steady_bps(run: RunFigures) -> float | None:
     return None if run.verdict in _NO_PLATEAU else run.steady_bps
 
@@ -82,6 +88,20 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "tls": Metric("TLS handshake", "ns", of_run=lambda run: phase_ns(run, "tls")),
         "first_byte": Metric(
             "request to first byte", "ns", of_run=lambda run: phase_ns(run, "first_byte")
+        ),
+        "latency_p50": Metric(
+            "median of the round trips", "ns", of_run=lambda run: _latency_ns(run, 50)
+        ),
+        "latency_p99": Metric(
+            "99th percentile of the round trips", "ns", of_run=lambda run: _latency_ns(run, 99)
+        ),
+        "latency_p99_9": Metric(
+            "99.9th percentile of the round trips", "ns", of_run=lambda run: _latency_ns(run, 99.9)
+        ),
+        "lost_transactions": Metric(
+            "round trips by UDP without a response in time, of all",
+            "ratio",
+            of_run=lambda run: run.round_trips.loss_ratio if run.round_trips else None,
         ),
         "syn_retransmits": Metric(
             "SYNs sent again", "count", of_run=lambda run: run.syn_retransmits

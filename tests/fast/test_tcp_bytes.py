@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
 
-from netmeasure._fast.tcp import Receiver
+from netmeasure._fast.tcp import Receiver, Sender
+from netmeasure._fast.worker import Group
 from netmeasure.clock import MILLISECOND_NS
 from support.census import settle
 from support.tcp_rig import (
@@ -54,6 +56,16 @@ def test_no_more_is_handed_over_than_a_rate_allows(rig: Rig, rate_bps: int, mode
     assert (sender.reason, receiver.reason) == ("deadline", "eof")
     assert sender.bytes == receiver.bytes == sender.acked_bytes
     assert piece <= sender.bytes <= rate_bps * (duration_ns + ahead_ns) / 8e9
+
+
+def test_senders_share_their_payload(rig: Rig) -> None:
+    """A thousand streams hold one block; the last of them lets it go."""
+    payload, fd = bytes(BLOCK), rig.pair().left.fileno()
+    before = sys.getrefcount(payload)
+    senders = [Sender(Group(), fd, payload=payload) for _ in range(8)]
+    assert sys.getrefcount(payload) == before + len(senders)
+    senders.clear()
+    assert sys.getrefcount(payload) == before
 
 
 @pytest.mark.parametrize("mode", ["copy", "sendfile"])

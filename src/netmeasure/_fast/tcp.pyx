@@ -2,7 +2,7 @@
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 from posix.types cimport off_t
 
 from netmeasure._fast.nm_atomic cimport nm_add_u64, nm_store_i64, nm_store_u64
@@ -132,7 +132,7 @@ cdef class Sender(Stream):
             pass at once, and takes 64 KiB where it is asked to keep little: seconds of a low rate.
     """
 
-    cdef char *block
+    cdef bytes payload  # what options.block points into; the streams of a process share it
     cdef SendOptions options
 
     def __cinit__(self, Group group not None, int fd, *, bytes payload=b"", size_t block_bytes=0,
@@ -143,19 +143,12 @@ cdef class Sender(Stream):
             block_bytes = len(payload)
         if block_bytes == 0:
             raise ValueError("a sender needs a payload, or source_fd with block_bytes")
-        if source_fd < 0:
-            self.block = <char *>PyMem_Malloc(block_bytes)
-            if self.block == NULL:
-                raise MemoryError
-            memcpy(self.block, <const char *>payload, block_bytes)
+        self.payload = payload
         self.options = SendOptions(
-            block=self.block, block_bytes=block_bytes, source_fd=source_fd, whole_file=whole_file,
-            half_close=half_close, duration_ns=duration_ns, omit_ns=omit_ns, drain_ns=drain_ns,
-            bytes_per_ns=rate_bps / 8e9,
+            block=<const char *>payload, block_bytes=block_bytes, source_fd=source_fd,
+            whole_file=whole_file, half_close=half_close, duration_ns=duration_ns, omit_ns=omit_ns,
+            drain_ns=drain_ns, bytes_per_ns=rate_bps / 8e9,
         )
-
-    def __dealloc__(self):
-        PyMem_Free(self.block)
 
     def run(self):
         """Wait at the gate, send, drain. It blocks its thread and holds no GIL."""

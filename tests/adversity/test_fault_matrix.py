@@ -43,6 +43,7 @@ def test_the_part_that_runs_here_has_every_state_and_fault() -> None:
 
 
 @pytest.mark.interop
+@pytest.mark.timeout(400)
 def test_every_cell_ends_in_time_with_a_result_or_a_named_error(
     record_property: Callable[[str, object], None],
 ) -> None:

@@ -14,13 +14,13 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection as Pipe
 from typing import Any, NamedTuple, Self
 
 import netmeasure as nm
 from netmeasure.protocol.states import Kind, Side
-from support import census, certificates
+from support import census, certificates, warm
 from support.fault_proxy import FaultProxy
 from support.fault_table import BENIGN, TO_PROCESS, Cell, Talk
 
@@ -248,14 +248,14 @@ def processes() -> Any:
     imported for a test."""
     asyncio.run(warm_up())
     late = [name for name in sys.modules if name.startswith(("netmeasure.", "numpy."))]
+    warm.stop()  # a process has one such server, and what that has imported is fixed
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.fault_matrix", *late])
     forkserver.ensure_running()
     try:
         yield
     finally:
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]
-        resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+        warm.stop()
 
 
 # ---- one cell ----------------------------------------------------------------------------------

@@ -140,6 +140,7 @@ class Workload(ABC):
         can't be had; the socket is closed in that case."""
         try:
             loop = self._make_ready(sock, role)
+            sock.getpeername()  # raises where the peer has reset the connection already
             stream = DataStream(
                 id=stream_id,
                 role=role,

@@ -27,6 +27,11 @@ class NetmeasureError(Exception):
         self.hint = hint
         self.reason = reason
 
+    @property
+    def advice(self) -> str:
+        """Return the message, and the hint in brackets: one line for a user."""
+        return f"{self} ({self.hint})" if self.hint else str(self)
+
 
 class SpecError(NetmeasureError, ValueError):
     """Report a value that a specification, an option or a unit can't have.

@@ -183,6 +183,11 @@ def size(count: float | None) -> str:
     return _scaled(count, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
 
 
+def percent(share: float) -> str:
+    """Return a share as text such as "3.1 %"; from 99.5 % on in whole percents."""
+    return f"{100 * share:.2g} %" if abs(share) < 0.995 else f"{100 * share:.0f} %"
+
+
 def duration(nanoseconds: float | None) -> str:
     """Return nanoseconds as text such as "3.06 s" or "412 us"; "unknown" for None."""
     if nanoseconds is None:

@@ -105,7 +105,7 @@ def test_each_mistake_of_a_plan_has_a_line(tmp_path: Path, capsys: Output) -> No
         ("none.toml", "can't read none.toml: No such file or directory"),
         ("lab1 plan.toml", "suite takes one plan, or servers (not both)"),
         ("lab1 lab1", "two variants are called 'lab1'"),
-        ("lab1/x", "'lab1/x' is not a host"),
+        ("lab1/x", "'lab1/x' is not a host (write a name or an address)"),
         ("lab1 --runs 0", "runs is 0: it must be 1 to 1000"),
         ("lab1 --json /nowhere/x.json", "can't write /nowhere/x.json: No such file or directory"),
         ("lab1 --keep /nowhere/x", "can't write /nowhere/x: No such file or directory"),

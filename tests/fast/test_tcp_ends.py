@@ -92,6 +92,17 @@ def test_stop_ends_the_sender_and_everything_arrives(rig: Rig) -> None:
     assert sender.bytes == sender.acked_bytes == receiver.bytes
 
 
+def test_an_order_after_the_deadline_is_late(rig: Rig) -> None:
+    """As after a host that stood still: the planned time was over first."""
+    pair, group = rig.pair(), rig.group()
+    group.open()
+    group.stop()
+    sender = rig.sender(group, pair.left, duration_ns=1)
+    rig.start(sender)
+    rig.join()
+    assert sender.reason == "deadline"
+
+
 @pytest.mark.parametrize("mode", ["copy", "sendfile"])
 def test_stop_reaches_a_sender_whose_peer_does_not_read(rig: Rig, mode: str) -> None:
     pair, group = rig.pair(small=True), rig.group()

@@ -85,6 +85,18 @@ def test_a_sleeping_sender_is_told_to_leave(order: str, reason: str) -> None:
     assert sender.reason == reason
 
 
+@pytest.mark.parametrize(("duration_ns", "reason"), [(1, "deadline"), (10**12, "stopped")])
+def test_an_order_after_the_deadline_is_late(duration_ns: int, reason: str) -> None:
+    with pair() as (near, _):
+        group = Group()
+        group.open()
+        group.stop()
+        sender = UdpSender(group, near.fileno(), datagram_bytes=1000, duration_ns=duration_ns)
+        with threads(group, sender):
+            pass
+    assert sender.reason == reason
+
+
 @pytest.mark.parametrize(("order", "reason"), [("stop", "stopped"), ("abort", "aborted")])
 def test_a_sender_at_a_shut_gate_is_told_to_leave(order: str, reason: str) -> None:
     with pair() as (near, _):

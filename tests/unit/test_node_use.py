@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from netmeasure.cli import main
 from netmeasure.cli.exits import Exit
@@ -13,7 +15,8 @@ from netmeasure.engine.cgroups import Cgroup
 from netmeasure.node.counters import ProcessNow, Snapshot
 from netmeasure.node.facts import node_facts
 from netmeasure.node.watch import MOST_PROCESSES, used_between
-from netmeasure.result.node import CpuUse, NodeUse, ProcessUse
+from netmeasure.report.node import render
+from netmeasure.result.node import CpuUse, NodeFacts, NodeUse, ProcessUse
 
 SECOND = 10**9
 
@@ -118,9 +121,24 @@ def test_a_quota_in_cpus(files: dict[str, str], cpus: float | None, tmp_path: Pa
 
 
 def test_the_command_shows_facts_and_use(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["node", "-t", "0.1"]) == Exit.OK
+    assert main(["node", "-t", "0.6"]) == Exit.OK
     out = capsys.readouterr().out
     assert "CPUs busy" in out
+    assert "Processes that used most" in out
     assert "Drops and errors" in out
     assert main(["node", "-t", "0", "--json"]) == Exit.OK
     assert '"use": null' in capsys.readouterr().out
+
+
+def test_a_moment_is_too_short_to_tell_how_busy_cpus_were() -> None:
+    """Its ticks of 10 ms may add up to more CPUs than there are."""
+    before = look(0, {1: process("kubelet", 3)})
+    use = used_between(before, look(2, {1: process("kubelet", 4)}, 3)._replace(at_ns=10**7))
+    assert (use.busy_cpus, use.softirq_cpus) == (None, None)
+    assert node_doubts(use) == ()
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(render(NodeFacts(hostname="lab1", kernel="6.1"), use))
+    shown = console.export_text()
+    assert "10.0 ms are too short to tell how busy the CPUs were" in shown
+    assert "kubelet" not in shown
+    assert "TcpExtListenDrops 3" in shown

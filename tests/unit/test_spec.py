@@ -16,6 +16,7 @@ from netmeasure.spec import (
     Deadlines,
     HttpSpec,
     Link,
+    RrSpec,
     ServerLimits,
     SocketOptions,
     TcpSpec,
@@ -204,6 +205,11 @@ def test_saved_specs_are_checked_too() -> None:
         (
             lambda: SocketOptions(window_bytes=2**29 + 1),
             "536870913 bytes: it must be 1 B to",
+        ),
+        (lambda: UdpSpec(datagram_bytes=2**16), "is 65536 B: it must be 16 to 65507 B"),
+        (
+            lambda: RrSpec(transport="udp", request_bytes=2**16),
+            "is 65536 B: it must be 16 to 65507 B",
         ),
         (lambda: SocketOptions(mss_bytes=7), "is 7 B: it must be 88 B to 32.0 KiB"),
         (lambda: SocketOptions(pacing_bps=10**14), "100 Tbit/s: it must be 1.00 bit/s to 10.0 Tb"),

@@ -245,6 +245,14 @@ def test_size(value: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0312, "3.1 %"), (0, "0 %"), (0.994, "99 %"), (0.9951, "100 %"), (1.149, "115 %")],
+)
+def test_percent(share: float, text: str) -> None:
+    assert units.percent(share) == text
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [
         (None, "unknown"),

@@ -265,10 +265,10 @@ cdef inline bint told_to_leave(Sending *s) noexcept nogil:
     """Whether an order or the deadline ends the loop; near the deadline, shorten the time-out."""
     if nm_aborting(s.group):
         nm_stream_reason(s.own, NM_ABORTED)
-    elif s.deadline and (s.now if not nm_stopping(s.group) else nm_now()) >= s.deadline:
-        nm_stream_reason(s.own, NM_DEADLINE)  # also where an order came after it, as to a frozen host
-    elif nm_stopping(s.group):
-        nm_stream_reason(s.own, NM_STOPPED)
+    elif nm_stopping(s.group):  # an order that came after the deadline, as to a frozen host, is late
+        nm_stream_reason(s.own, NM_DEADLINE if 0 < s.deadline <= nm_now() else NM_STOPPED)
+    elif s.deadline and s.now >= s.deadline:
+        nm_stream_reason(s.own, NM_DEADLINE)
     else:
         if s.deadline and not s.short_timeout and s.deadline - s.now < SEND_POLL_NS:
             nm_timeout(s.fd, SO_SNDTIMEO, s.deadline - s.now)  # else the first time-out holds

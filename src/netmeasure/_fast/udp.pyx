@@ -470,10 +470,10 @@ cdef inline bint told_to_leave(Sending *s) noexcept nogil:
     """Whether an order or the deadline ends the loop; near the deadline, no call may block."""
     if nm_aborting(s.group):
         nm_stream_reason(s.own, NM_ABORTED)
-    elif (s.now if not nm_stopping(s.group) else nm_now()) >= s.deadline:
-        nm_stream_reason(s.own, NM_DEADLINE)  # also where an order came after it, as to a frozen host
-    elif nm_stopping(s.group):
-        nm_stream_reason(s.own, NM_STOPPED)
+    elif nm_stopping(s.group):  # an order that came after the deadline, as to a frozen host, is late
+        nm_stream_reason(s.own, NM_DEADLINE if s.deadline <= nm_now() else NM_STOPPED)
+    elif s.now >= s.deadline:
+        nm_stream_reason(s.own, NM_DEADLINE)
     else:
         if s.deadline - s.now < POLL_NS:
             s.flags |= MSG_DONTWAIT  # a call that blocks now could send after the deadline

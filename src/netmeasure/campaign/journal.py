@@ -20,6 +20,8 @@ from netmeasure.result.node import NodeUse
 from netmeasure.result.resources import HostUse
 
 _VERSION = 1
+#: How every first line begins, also one that was cut.
+_HEAD = b'{"suite_version":'
 
 
 class _Head(msgspec.Struct, kw_only=True):
@@ -67,17 +69,18 @@ class Journal:
         except OSError as exc:
             raise SpecError(f"can't write {path}: {exc.strerror}") from None
         whole, _, cut = data.rpartition(b"\n")
-        if cut:
+        if whole:
+            self._read(whole.split(b"\n"))
+        elif not _HEAD.startswith(cut[: len(_HEAD)]):
+            raise self._foreign()
+        if cut:  # only of a file that is ours
             os.truncate(path, len(data) - len(cut))
-        lines = whole.split(b"\n") if whole else []
-        if lines:
-            self._read(lines)
 
     def _read(self, lines: list[bytes]) -> None:
         try:
             head = msgspec.json.decode(lines[0], type=_Head)
         except (msgspec.DecodeError, UnicodeError):
-            raise SpecError(f"{self._path} is no file of a campaign's runs") from None
+            raise self._foreign() from None
         if head.suite_version != _VERSION:
             raise SpecError(f"{self._path} is of another version: {head.suite_version}")
         if head.plan != self._plan.digest:
@@ -105,6 +108,9 @@ class Journal:
                     node=one.node,
                 )
             )
+
+    def _foreign(self) -> SpecError:
+        return SpecError(f"{self._path} is no file of a campaign's runs", hint="name a new file")
 
     def begin(self, seed: int, baseline: HostUse | None) -> None:
         """Write the first line of a new file. Raises SpecError."""

@@ -261,7 +261,7 @@ class _Reader:
                 try:
                     spec = make_spec(kind, settings, url.replace(HOST, "host.invalid"))
                 except SpecError as exc:
-                    refuse(f"{exc} ({exc.hint})" if exc.hint else str(exc))
+                    refuse(exc.advice)
                     continue
                 words = [name or _test_name(spec)]
                 words += [shown(k, v) for k, v in swept.items() if name or k != "direction"]
@@ -291,7 +291,7 @@ class _Reader:
                 whole = url.replace(HOST, f"[{host}]" if ":" in host else host)
                 spec = msgspec.structs.replace(spec, url=whole)
             except SpecError as exc:
-                self._refuse(f"{where}: {exc}")
+                self._refuse(f"{where}: {exc.advice}")
                 return None
             return Case(test=test, target=target, variant=name, address=whole, spec=spec)
         try:
@@ -299,7 +299,7 @@ class _Reader:
                 raise SpecError("there is no target: write target = 'HOST' at the top")
             parse_target(address, _port(port))
         except SpecError as exc:
-            self._refuse(str(exc))
+            self._refuse(exc.advice)
             return None
         return Case(test=test, target=target, variant=name, address=address, port=port, spec=spec)
 

@@ -121,7 +121,7 @@ def points(kind: type[Spec], settings: Settings, refuse: Callable[[str], None]) 
             else:
                 swept[name] = [_converted(name, one, known[name]) for one in values]
         except SpecError as exc:
-            refuse(_sentence(exc))
+            refuse(exc.advice)
     for chosen in itertools.product(*swept.values()):
         here = dict(zip(swept, chosen, strict=True))
         yield here, fixed | here
@@ -216,7 +216,7 @@ def _converted(name: str, value: Any, of: Any) -> Any:
     try:
         return _parsed(name, value)
     except SpecError as exc:
-        raise SpecError(f"{name} is {value!r}: {_sentence(exc)}") from None
+        raise SpecError(f"{name} is {value!r}: {exc.advice}") from None
 
 
 def _parsed(name: str, text: str) -> int | float:
@@ -247,7 +247,3 @@ def _kinds(of: Any) -> tuple[Any, ...]:
 
 def _is_tuple(of: Any) -> bool:
     return any(get_origin(one) is tuple for one in (of, *get_args(of)))
-
-
-def _sentence(error: SpecError) -> str:
-    return f"{error} ({error.hint})" if error.hint else str(error)

@@ -173,7 +173,9 @@ class Campaign:
         key = (run.test, run.target, run.variant)
         mine = [one for one in self.runs if (one.test, one.target, one.variant) == key]
         if not _worth_going_on(mine):
-            self.given_up[key] = run.error or "nothing was measured"
+            told = run.result.error if run.result is not None else None
+            hint = f" ({told.hint})" if told is not None and told.hint else ""
+            self.given_up[key] = f"{run.error}{hint}" if run.error else "nothing was measured"
 
 
 def _worth_going_on(runs: Sequence[SuiteRun]) -> bool:

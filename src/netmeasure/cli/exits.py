@@ -73,5 +73,4 @@ def exit_code(error: NetmeasureError) -> Exit:
 
 def complain(error: NetmeasureError) -> None:
     """Print what is wrong and what to do, in one line on standard error."""
-    hint = f" ({error.hint})" if error.hint else ""
-    sys.stderr.write(f"netmeasure: {error}{hint}\n")
+    sys.stderr.write(f"netmeasure: {error.advice}\n")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
 from contextlib import aclosing
 from typing import Any
 
 from netmeasure.cli.exits import Exit
+from netmeasure.cli.interruptible import until_signal
 from netmeasure.cli.output import check_writable, deliver
 from netmeasure.errors import ConnectError, SpecError
 from netmeasure.meshes.mesh import Mesh
 from netmeasure.spec import PeerSpec, RrSpec, SocketOptions, TcpSpec, Timing, UdpSpec
 
-_SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 _CONNECT_S = 30.0
 
 
@@ -46,7 +44,7 @@ async def mesh(options: argparse.Namespace) -> int:
         raise ConnectError(f"can't reach the scheduler {options.scheduler}: {why}") from None
     try:
         found = Mesh(cluster, spec, at_once=options.at_once, addresses=addresses)
-        code = await _follow(found, options)
+        code = await until_signal(_show(found, options))
     finally:
         await cluster.close()
     report = found.report
@@ -84,34 +82,13 @@ def _addresses(words: list[str]) -> dict[str, str]:
     return found
 
 
-async def _follow(found: Mesh, options: argparse.Namespace) -> int:
-    """Follow the runs to their end or to a signal; return the signal's exit code, or 0."""
+async def _show(found: Mesh, options: argparse.Namespace) -> None:
     from netmeasure.report.mesh import line
 
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    ended: list[Exit] = []
-
-    def on_signal(number: signal.Signals) -> None:
-        ended.append(_SIGNALS[number])
-        if task is not None:
-            task.cancel()
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
     stream = sys.stderr if options.json == "-" else sys.stdout
-    try:
-        async with aclosing(found.run()) as runs:
-            async for run in runs:
-                if not options.quiet:
-                    count = f"{len(found.runs)}/{sum(map(len, found.rounds))}"
-                    stream.write(f"{line(count, run)}\n")
-                    stream.flush()
-    except asyncio.CancelledError:
-        if not ended:
-            raise
-        if task is not None:
-            task.uncancel()
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
-    return ended[0] if ended else Exit.OK
+    async with aclosing(found.run()) as runs:
+        async for run in runs:
+            if not options.quiet:
+                count = f"{len(found.runs)}/{sum(map(len, found.rounds))}"
+                stream.write(f"{line(count, run)}\n")
+                stream.flush()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -14,12 +12,12 @@ from typing import Any
 from netmeasure.campaign.plan import Plan, default_plan, plan_of, read_plan
 from netmeasure.campaign.suite import Campaign
 from netmeasure.cli.exits import Exit, complain
+from netmeasure.cli.interruptible import until_signal
 from netmeasure.cli.network import client_secret
 from netmeasure.cli.output import check_writable, deliver, write_file
 from netmeasure.comparison.suite import Suite, SuiteRun
 from netmeasure.errors import PlanError, SpecError
 
-_SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 _OF_HOSTS = ("time", "port", "http", "ftp")
 
 
@@ -102,34 +100,16 @@ def _list(plan: Plan) -> None:
     print(f"{cases}, {plan.runs} runs of each")
 
 
-async def _follow(campaign: Campaign, options: argparse.Namespace) -> int:
-    """Follow the runs to their end or to a signal; return the signal's exit code, or 0."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    ended: list[Exit] = []
-
-    def on_signal(number: signal.Signals) -> None:
-        ended.append(_SIGNALS[number])
-        if task is not None:
-            task.cancel()
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        await _show(campaign, options)
-    except asyncio.CancelledError:
-        if not ended:
-            raise
-        if task is not None:
-            task.uncancel()
+async def _follow(campaign: Campaign, options: argparse.Namespace) -> Exit:
+    """Follow the runs to their end or to a signal; return the signal's exit code, or OK."""
+    code = await until_signal(_show(campaign, options))
+    if code:
         more = " (the same command goes on)" if options.keep else ""
         sys.stderr.write(
             f"netmeasure: ended by the user before run {len(campaign.runs) + 1}"
             f" of {campaign.planned} was over{more}\n"
         )
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
-    return ended[0] if ended else Exit.OK
+    return code
 
 
 async def _show(campaign: Campaign, options: argparse.Namespace) -> None:
@@ -142,8 +122,11 @@ async def _show(campaign: Campaign, options: argparse.Namespace) -> None:
             if shown:
                 stream.write(f"{_line(campaign, run)}\n")
                 stream.flush()
+    reasons: dict[str, list[str]] = {}
     for (test, _, variant), why in campaign.given_up.items():
-        sys.stderr.write(f"netmeasure: gave up {', '.join(filter(None, (test, variant)))}: {why}\n")
+        reasons.setdefault(why, []).append(", ".join(filter(None, (test, variant))))
+    for why, names in reasons.items():
+        sys.stderr.write(f"netmeasure: gave up {'; '.join(names)}: {why}\n")
 
 
 def _line(campaign: Campaign, run: SuiteRun) -> str:

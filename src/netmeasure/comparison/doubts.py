@@ -48,13 +48,16 @@ def doubts(result: Result, flow: Flow | None) -> tuple[Doubt, ...]:
 
 def node_doubts(use: NodeUse) -> tuple[Doubt, ...]:
     """Return what other processes of this host speak against in a run beside them."""
+    busy = use.busy_cpus
+    if busy is None:
+        return ()
     others = [one for one in use.processes if not one.own]
     spent = (sum(one.cpu_ns for one in others) + use.other_processes_ns) / use.duration_ns
     if spent < _BUSY_BEFORE:
         return ()
     why = f"other processes used this host's CPUs meanwhile, {others[0].name} most of all"
     about: list[About] = ["cpu"]
-    if use.busy_cpus > _FULL * len(use.cpus):
+    if busy > _FULL * len(use.cpus):
         about += ["rate", "latency"]
     return tuple(Doubt(about=one, why=why) for one in about)
 

@@ -29,14 +29,15 @@ class NodeCost(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what some runs cost the client's node, whoever used it.
 
     Attributes:
-        busy_cpus: How many CPUs were busy in the mean, from before each run to after it.
-        softirq_cpus: How many of them handled soft interrupts.
+        busy_cpus: How many CPUs were busy in the mean, from before each run to after it; None: the
+            runs were too short to tell.
+        softirq_cpus: How many of them handled soft interrupts; None: as `busy_cpus`.
         processes: The processes that used most, by name, and how many CPUs each used.
         counters: The counters of drops and errors that grew, over all runs together.
     """
 
-    busy_cpus: float
-    softirq_cpus: float
+    busy_cpus: float | None
+    softirq_cpus: float | None
     processes: tuple[tuple[str, float], ...] = ()
     counters: tuple[Counter, ...] = ()
 
@@ -286,19 +287,21 @@ def _summary(runs: Sequence[SuiteRun], mine: Sequence[Result], way: FlowDirectio
 def _node_cost(nodes: Sequence[NodeUse]) -> NodeCost | None:
     if not nodes:
         return None
-    span = sum(node.duration_ns for node in nodes)
+    told = [node for node in nodes if node.busy_cpus is not None]
+    span = sum(node.duration_ns for node in told)
     used: dict[str, int] = {}
-    grown: dict[tuple[str, str], int] = {}
-    for node in nodes:
+    for node in told:
         for process in node.processes:
             used[process.name] = used.get(process.name, 0) + process.cpu_ns
+    grown: dict[tuple[str, str], int] = {}
+    for node in nodes:
         for one in node.counters:
             key = one.source, one.name
             grown[key] = grown.get(key, 0) + one.grown
     most = sorted(used.items(), key=lambda item: -item[1])[:_PROCESSES]
     return NodeCost(
-        busy_cpus=sum(node.busy_cpus * node.duration_ns for node in nodes) / span,
-        softirq_cpus=sum(node.softirq_cpus * node.duration_ns for node in nodes) / span,
+        busy_cpus=sum(c.busy_ns for node in told for c in node.cpus) / span if told else None,
+        softirq_cpus=sum(c.softirq_ns for node in told for c in node.cpus) / span if told else None,
         processes=tuple((name, spent / span) for name, spent in most),
         counters=tuple(
             Counter(source=source, name=name, grown=count)

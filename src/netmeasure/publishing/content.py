@@ -16,6 +16,7 @@ from netmeasure.report.compare import sentences
 from netmeasure.report.flow import GRADES, NO_STEADY
 from netmeasure.report.words import closing_lines, title
 from netmeasure.result import Flow, Limits, Result, StreamReport
+from netmeasure.result.round_trips import RoundTrips
 
 #: Phases and streams beyond these are counted, not shown one by one.
 MOST_PHASES, MOST_STREAMS = 24, 8
@@ -220,7 +221,7 @@ def _sections(result: Result, document: Document) -> Iterator[Section]:
 
 def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
     if result.round_trips is not None:
-        yield from _round_trips(document)
+        yield from _round_trips(result.round_trips, document)
         yield ("set-up", document.figure("set_up_ns"), "until the first byte")
         return
     for number, flow in enumerate(result.flows):
@@ -258,7 +259,7 @@ def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
     yield ("SYNs sent again", document.figure("syn_retransmits"), "while connecting")
 
 
-def _round_trips(document: Document) -> Iterator[tuple[Cell, ...]]:
+def _round_trips(known: RoundTrips, document: Document) -> Iterator[tuple[Cell, ...]]:
     place = "round_trips"
     yield (
         "transactions per second",
@@ -269,6 +270,8 @@ def _round_trips(document: Document) -> Iterator[tuple[Cell, ...]]:
         words = name.removesuffix("_ns").replace("_", ".")
         yield (f"latency, {words}", document.figure(f"{place}.{name}"), "of a round trip")
     yield ("transactions", document.figure(f"{place}.transactions"), "after the omitted time")
+    if known.lost is not None:
+        yield ("lost", document.figure(f"{place}.lost"), "without a response in time")
     yield ("unanswered", document.figure(f"{place}.unanswered"), "at the end")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from netmeasure.report.runs import percent
-from netmeasure.units import bitrate, duration, size
+from netmeasure.units import bitrate, duration, percent, size
 
 #: What each unit is shown as, by the last word of a figure's name.
 _SHOWN: dict[str, Callable[[float], str]] = {

@@ -12,7 +12,7 @@ from netmeasure.report.bottleneck import name_of_limit, short_limit
 from netmeasure.report.rates import steady_bps
 from netmeasure.report.round_trips import answer_words
 from netmeasure.result import Flow, Phase, Result, Steady
-from netmeasure.units import bitrate, duration
+from netmeasure.units import bitrate, duration, percent
 
 #: The columns that every terminal has.
 WIDTH = 80
@@ -75,7 +75,7 @@ def _rate(flow: Flow, detail: int) -> str:
         return "unknown: too few data"
     words = bitrate(rate)
     if steady.margin is not None and (steady.verdict == "steady" or detail):
-        words += f" +-{100 * steady.margin:.2g} %"
+        words += f" +-{percent(steady.margin)}"
     if detail > 1:
         words += _doubts(steady, detail)
     if flow.loss is not None and flow.loss.loss_ratio is not None:

@@ -14,7 +14,7 @@ from netmeasure.report.rates import steady_bps, stretch_bps, stretch_words
 from netmeasure.report.tables import Row, add_column, add_row, plain_table
 from netmeasure.report.transfers import transfer_rows, transfers
 from netmeasure.result import Averages, Flow, Result, Steady, StreamResult
-from netmeasure.units import bitrate, duration, size
+from netmeasure.units import bitrate, duration, percent, size
 
 #: The words for each grade of a confidence interval.
 GRADES = {
@@ -64,7 +64,7 @@ def _stream_cells(stream: StreamResult) -> list[str]:
     return [
         str(stream.id),
         "" if steady is None else bitrate(steady.goodput_bps),
-        "" if steady is None or steady.margin is None else f"+-{100 * steady.margin:.2g} %",
+        "" if steady is None or steady.margin is None else f"+-{percent(steady.margin)}",
         "" if moved is None else size(moved),
         "" if again is None else str(again),
         "" if lost is None else str(lost),
@@ -126,7 +126,7 @@ def _uncertainty_rows(steady: Steady) -> list[Row]:
     words = "at least" if steady.grade == "C" else "95 % confidence"
     words += f": {bitrate(low)} to {bitrate(high)}"
     grade = GRADES.get(steady.grade or "", "")
-    margin = f"+-{100 * steady.margin:.2g} %"
+    margin = f"+-{percent(steady.margin)}"
     return [("uncertainty", margin, f"{words}; {grade}" if grade else words)]
 
 

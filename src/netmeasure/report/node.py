@@ -55,6 +55,17 @@ def _facts(facts: NodeFacts) -> Iterator[str]:
 
 
 def _used(use: NodeUse) -> Iterator[RenderableType]:
+    if use.busy_cpus is None:
+        yield Text(f"\n{duration(use.duration_ns)} are too short to tell how busy the CPUs were")
+    else:
+        yield from _cpus(use)
+    for heading, lines in _lists(use):
+        yield Text(f"\n{heading}")
+        for line in lines:
+            yield Padding(Text(line), (0, 0, 0, 2))
+
+
+def _cpus(use: NodeUse) -> Iterator[RenderableType]:
     yield Text(
         f"\nWithin {duration(use.duration_ns)}: {use.busy_cpus:.2f} CPUs busy,"
         f" {use.softirq_cpus:.2f} of them in soft interrupts"
@@ -81,10 +92,6 @@ def _used(use: NodeUse) -> Iterator[RenderableType]:
                 f"{one.name} ({one.pid}{mine})",
             )
         yield Padding(table, (0, 0, 0, 2))
-    for heading, lines in _lists(use):
-        yield Text(f"\n{heading}")
-        for line in lines:
-            yield Padding(Text(line), (0, 0, 0, 2))
 
 
 def _lists(use: NodeUse) -> Iterator[tuple[str, list[str]]]:

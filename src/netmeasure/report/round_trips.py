@@ -6,7 +6,7 @@ from rich.table import Table
 
 from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.result.round_trips import RoundTrips
-from netmeasure.units import duration
+from netmeasure.units import duration, percent
 
 
 def round_trip_table(found: RoundTrips) -> Table:
@@ -60,7 +60,7 @@ def answer_words(found: RoundTrips) -> list[tuple[str, str]]:
     margin = ""
     if found.steady_interval_per_s is not None and found.steady_per_s:
         low, high = found.steady_interval_per_s
-        margin = f" +-{50 * (high - low) / found.steady_per_s:.2g} %"
+        margin = f" +-{percent((high - low) / 2 / found.steady_per_s)}"
     lost = f", {found.unanswered} unanswered" if found.unanswered else ""
     if found.lost:
         lost += f", {found.lost} lost ({100 * (found.loss_ratio or 0):.3g} %)"

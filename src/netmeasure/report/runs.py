@@ -17,7 +17,7 @@ from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.report.words import FIGURES, title
 from netmeasure.result import Result, Spread
 from netmeasure.result.resultset import ResultSet
-from netmeasure.units import bitrate, duration
+from netmeasure.units import bitrate, duration, percent
 
 #: From this many runs on a 95th percentile is shown.
 MIN_FOR_PERCENTILES = 20
@@ -97,11 +97,6 @@ def mean_words(rate: Estimate) -> str:
         if not rate.half or rate.value <= 0
         else f"{shown} +-{percent(rate.half / rate.value)}"
     )
-
-
-def percent(share: float) -> str:
-    """Return a share as text such as "3.1 %"."""
-    return f"{100 * share:.2g} %" if abs(share) < 0.995 else f"{100 * share:.0f} %"
 
 
 def spread_words(spread: Spread) -> str:

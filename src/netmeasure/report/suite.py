@@ -17,10 +17,10 @@ from netmeasure.comparison.comparison import MIN_RUNS, Component
 from netmeasure.comparison.suite import Suite, SuiteCell, SuiteRow
 from netmeasure.report.compare import NAMES, ratio_words
 from netmeasure.report.node import counter_words
-from netmeasure.report.runs import mean_words, percent, run_words
+from netmeasure.report.runs import mean_words, run_words
 from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.spec import RrSpec
-from netmeasure.units import duration
+from netmeasure.units import duration, percent
 
 #: Figures that every test has a line for, and those that have one if they moved.
 _ALWAYS = ("set_up_ns",)
@@ -245,7 +245,10 @@ def _costs(suite: Suite) -> Iterator[str]:
             if cell.node is None:
                 continue
             node = cell.node
-            words = f"{node.busy_cpus:.2f} CPUs busy, {node.softirq_cpus:.2f} in soft interrupts"
+            words = "too short to tell how busy the CPUs were"
+            if node.busy_cpus is not None:
+                words = f"{node.busy_cpus:.2f} CPUs busy"
+                words += f", {node.softirq_cpus:.2f} in soft interrupts"
             if node.processes:
                 used = ", ".join(f"{name} {cpus:.2f}" for name, cpus in node.processes[:3])
                 words += f" ({used})"

@@ -10,6 +10,10 @@ from typing import ClassVar
 
 import msgspec
 
+#: CPU time is counted in steps of 10 ms, at each end of a stretch: over less time than this it says
+#: nothing of shares.
+LEAST_SHARED_NS = 500_000_000
+
 
 class CpuUse(msgspec.Struct, frozen=True, kw_only=True):
     """Hold how one CPU spent its time by mode (/proc/stat, proc(5)), in steps of 10 ms.
@@ -143,14 +147,17 @@ class NodeUse(msgspec.Struct, frozen=True, kw_only=True):
     unknown: tuple[str, ...] = ()
 
     @property
-    def busy_cpus(self) -> float:
-        """Return how many CPUs were busy in the mean."""
-        return sum(cpu.busy_ns for cpu in self.cpus) / self.duration_ns
+    def busy_cpus(self) -> float | None:
+        """Return how many CPUs were busy in the mean; None: too short to tell."""
+        return self._shared(sum(cpu.busy_ns for cpu in self.cpus))
 
     @property
-    def softirq_cpus(self) -> float:
-        """Return how many CPUs handled soft interrupts in the mean."""
-        return sum(cpu.softirq_ns for cpu in self.cpus) / self.duration_ns
+    def softirq_cpus(self) -> float | None:
+        """Return how many CPUs handled soft interrupts in the mean; None: too short to tell."""
+        return self._shared(sum(cpu.softirq_ns for cpu in self.cpus))
+
+    def _shared(self, spent_ns: int) -> float | None:
+        return spent_ns / self.duration_ns if self.duration_ns >= LEAST_SHARED_NS else None
 
     def grown(self, name: str, source: str | None = None) -> int:
         """Return by how much a counter grew, over all sources or in one; 0: it did not."""

@@ -7,7 +7,7 @@ from html import escape
 
 from netmeasure.result.brief import shortened
 from netmeasure.result.flows import Flow
-from netmeasure.units import bitrate, duration
+from netmeasure.units import bitrate, duration, percent
 
 _LINE = 300
 
@@ -54,5 +54,5 @@ def _steady(flow: Flow) -> str:
         return f"unknown ({(flow.no_steady or 'not measured').replace('_', ' ')})"
     words = bitrate(steady.goodput_bps)
     if steady.margin is not None:
-        words += f" +-{100 * steady.margin:.2g} %"
+        words += f" +-{percent(steady.margin)}"
     return words if steady.verdict == "steady" else f"{words} ({steady.verdict.replace('_', ' ')})"

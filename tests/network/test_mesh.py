@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from netmeasure.cli.exits import Exit
 from support.census import settle
 from support.ports import free_port
 from support.program import netmeasure
@@ -32,24 +34,37 @@ def started(module: str, *words: str) -> Iterator[None]:
             process.kill()
 
 
-def test_every_pair_of_a_cluster(tmp_path: Path) -> None:
-    file = tmp_path / "json"
-    scheduler = f"tcp://127.0.0.1:{free_port()}"
-    place = ("--host", "127.0.0.1", "--port", scheduler.rpartition(":")[2], "--no-dashboard")
-    worker = (scheduler, "--host", "127.0.0.1", "--no-nanny", "--no-dashboard", "--nthreads", "1")
-    words = ("mesh", "--scheduler", scheduler, "-t", "0.1", "-b", "10M", "--json", str(file))
-
-    def measured() -> bool:
-        """Whether the cluster was whole: workers come when they come."""
-        ran = netmeasure(*words, timeout=100)
-        return ran.returncode == 0 and len(json.loads(file.read_text())["nodes"]) == len(WORKERS)
-
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    place = ("--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard")
+    worker = (address, "--host", "127.0.0.1", "--no-nanny", "--no-dashboard", "--nthreads", "1")
     with contextlib.ExitStack() as cluster:
         cluster.enter_context(started("dask_scheduler", *place))
         for name in WORKERS:
             cluster.enter_context(started("dask_worker", *worker, "--name", name))
-        assert settle(measured, 100)
-    report = json.loads(file.read_text())
+        yield address
+
+
+def measured(scheduler: str, file: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    """Run the program once all workers have come; return its exit code and document."""
+    command = ("mesh", "--scheduler", scheduler, "-t", "0.1", "-b", "10M", "--json", str(file))
+    found: list[tuple[int, dict[str, Any]]] = []
+
+    def is_whole() -> bool:
+        ran = netmeasure(*command, *words, timeout=100)
+        if ran.returncode not in (Exit.OK, Exit.CUT_SHORT):
+            return False
+        found.append((ran.returncode, json.loads(file.read_text())))
+        return len(found[-1][1]["nodes"]) == len(WORKERS)
+
+    assert settle(is_whole, 100)
+    return found[-1]
+
+
+def test_every_pair_of_a_cluster(scheduler: str, tmp_path: Path) -> None:
+    code, report = measured(scheduler, tmp_path / "json")
+    assert code == Exit.OK
     assert report["nodes"] == list(WORKERS)
     assert report["rounds"] == 6
     pairs = {(pair["client"], pair["server"]): pair for pair in report["pairs"]}
@@ -57,3 +72,15 @@ def test_every_pair_of_a_cluster(tmp_path: Path) -> None:
     assert all(pair["figures"]["complete"] for pair in pairs.values())
     spans = sorted((pair["begun_ns"], pair["ended_ns"]) for pair in pairs.values())
     assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+
+
+def test_a_worker_that_can_not_serve_costs_only_its_own_pairs(
+    scheduler: str, tmp_path: Path
+) -> None:
+    code, report = measured(scheduler, tmp_path / "json", "--address", "node3=192.0.2.1")
+    assert code == Exit.CUT_SHORT
+    for pair in report["pairs"]:
+        if "node3" in (pair["client"], pair["server"]):
+            assert pair["error"].startswith("the worker node3 is lost: can't listen on 192.0.2.1")
+        else:
+            assert pair["figures"]["complete"]

@@ -80,6 +80,7 @@ class Mesh:
         self._addresses = dict(addresses or {})
         self._at_once = at_once
         self._nodes: dict[str, _Node] = {}
+        self._lost: dict[str, str] = {}  # why, by the worker's name
         self._begun_ns = 0
         self.nodes: tuple[str, ...] = ()
         self.rounds: list[list[Pair]] = []
@@ -148,13 +149,20 @@ class Mesh:
         return sorted(workers, key=_by_number)
 
     async def _begin(self, name: str, worker: str) -> None:
-        """Start the server of a worker."""
+        """Start the server of a worker. One on which it can't be started is lost."""
+        try:
+            self._nodes[name] = await self._begun(name, worker)
+            self._lost.pop(name, None)
+        except Exception as exc:  # Dask raises what it likes where a worker goes
+            self._lost[name] = _first_line(exc)
+
+    async def _begun(self, name: str, worker: str) -> _Node:
         address = self._addresses.get(name) or urlsplit(worker).hostname or "127.0.0.1"
         actor = await self._client.submit(
             MeshNode, actor=True, workers=[worker], allow_other_workers=False, pure=False
         )
         port = await asyncio.wait_for(actor.start(address, self._at_once), _SPARE_S)
-        self._nodes[name] = _Node(actor, address, port)
+        return _Node(actor, address, port)
 
     async def _look_again(self) -> None:
         """Drop the workers that are gone, and begin anew on those that came back."""
@@ -164,8 +172,7 @@ class Mesh:
                 if name not in workers:
                     self._nodes.pop(name, None)
                 elif name not in self._nodes:
-                    with suppress(Exception):  # whatever Dask says of a worker that goes again
-                        await self._begin(name, workers[name])
+                    await self._begin(name, workers[name])
 
     async def _stop(self) -> None:
         async def stop(node: _Node) -> None:
@@ -205,7 +212,8 @@ class Mesh:
     async def _measured(self, client: str, server: str) -> tuple[Result | None, str | None]:
         for name in (client, server):
             if name not in self._nodes:
-                return None, f"the worker {name} is lost"
+                why = f": {self._lost[name]}" if name in self._lost else ""
+                return None, f"the worker {name} is lost{why}"
         here, there = self._nodes[client], self._nodes[server]
         limit_s = (self._spec.limit_s or 0) + self._spec.timing.omit_s + _SPARE_S
         try:
@@ -215,8 +223,8 @@ class Mesh:
             )
         except Exception as exc:  # Dask raises what it likes where a worker goes
             self._nodes.pop(client, None)
-            why = str(exc).strip().splitlines() or [type(exc).__name__]
-            return None, f"the worker {client} is lost: {why[0][:200]}"
+            self._lost[client] = _first_line(exc)
+            return None, f"the worker {client} is lost: {self._lost[client]}"
         return None if data is None else Result.from_json(data), error or None
 
 
@@ -237,6 +245,11 @@ async def mesh(
         if on_run is not None:
             on_run(run)
     return measured.report
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
 
 
 def _by_number(name: str) -> tuple[str, int]:

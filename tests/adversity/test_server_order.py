@@ -64,6 +64,26 @@ def test_a_test_that_is_ended_before_its_streams_are_open(run_once: RunLoop) -> 
     run_once(main())
 
 
+def test_a_test_that_is_ended_as_its_last_stream_opens(run_once: RunLoop) -> None:
+    """Both arrive in the same turn of the server's loop. The client's message is the reason."""
+
+    async def main() -> None:
+        async with watched() as it:
+            for _ in range(5):
+                with Peer(it) as peer:
+                    await peer.agree()
+                    stream = peer.connect()
+                    peer.streams.append(stream)
+                    stream.send(peer.cookie)  # but for its last byte
+                    await asyncio.sleep(0.02)
+                    stream.send(b"\0")
+                    peer.control.send(CLIENT_TERMINATE)
+                    result = await it.failed("peer_terminated")
+                    assert known(result.error).message == "the client ended the test early"
+
+    run_once(main())
+
+
 @pytest.mark.parametrize("byte", [IPERF_DONE, CLIENT_TERMINATE], ids=["done", "terminate"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_client_that_says_that_it_leaves(

@@ -156,6 +156,59 @@ def test_a_client_without_memory() -> None:
             assert ran.wait(30) == Exit.OK
 
 
+@pytest.mark.parametrize(
+    ("space", "words", "code"),
+    [
+        (150_000, ("client", "127.0.0.1:1", "-t", "1"), Exit.HOST_LIMIT),
+        (60_000, ("client", "http://127.0.0.1:1/"), Exit.HOST_LIMIT),
+        (150_000, ("server", "-B", "127.0.0.1", "-p", "0"), Exit.HOST_LIMIT),
+        (150_000, ("iperf3", "-c", "127.0.0.1", "-p", "1"), 1),
+    ],
+    ids=["client", "url", "server", "iperf3"],
+)
+def test_an_address_space_without_room_for_a_result(
+    space: int, words: tuple[str, ...], code: int
+) -> None:
+    """Libraries would end the process after the test, or without a word."""
+    with few(f"ulimit -v {space}", *words) as ran:
+        output, errors = ran.communicate(timeout=30)
+    assert (ran.returncode, output, errors.count("\n")) == (code, "", 1)
+    assert "of address space left (ulimit -v), and a test takes 192 MiB" in errors
+
+
+def test_a_library_that_finds_no_address_space() -> None:
+    """Of a command that needs no room for a test, and so is not asked for it."""
+    with few("ulimit -v 28000", "ceiling", "127.0.0.1") as ran:
+        _, errors = ran.communicate(timeout=30)
+    assert ran.returncode == Exit.HOST_LIMIT
+    assert one_line(errors).startswith("netmeasure: this host has no memory left for the program")
+
+
+def test_a_small_address_space_with_room_for_many_kinds_of_tests() -> None:
+    """The heaps of threads would take 64 MiB each."""
+    with few("ulimit -v 300000", "server", "-B", "127.0.0.1", "-p", "0", "--http", "0") as process:
+        assert process.stdout is not None
+        address, web = (process.stdout.readline().split()[-1] for _ in range(2))
+        for words in (
+            (address, "-u", "-P", "4"),
+            (f"http://{web.replace('127.0.0.1', 'localhost')}/1M.bin",),
+        ):
+            with few("ulimit -v 300000", "client", *words, "-t", "0.2") as ran:
+                _, errors = ran.communicate(timeout=30)
+                assert (ran.returncode, errors) == (Exit.OK, "")
+
+
+def test_a_server_at_rest_has_not_loaded_what_a_result_needs() -> None:
+    with few("true", "server", "-B", "127.0.0.1", "-p", "0") as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        assert netmeasure("probe", address).returncode == Exit.OK
+        with open(f"/proc/{process.pid}/maps") as file:
+            assert "/numpy/" not in file.read()
+        assert netmeasure("client", "-n", "1K", address).returncode == Exit.OK
+        assert process.stdout.readline().endswith("complete\n")
+
+
 def test_a_server_without_memory() -> None:
     with server() as (process, address):
         assert netmeasure("client", address, "-t", "0.2").returncode == Exit.OK  # all is loaded

@@ -9,9 +9,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from netmeasure.cli import options, streams
-from netmeasure.cli.exits import Exit, complain, exit_code
+from netmeasure.cli.exits import Exit, complain, exhaustion, exit_code
 from netmeasure.errors import HostLimitError, NetmeasureError
 
+#: Commands that measure or serve, and so need room for more than the interpreter.
+_MEASURING = ("client", "compare", "loopback", "mesh", "server", "suite")
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 
@@ -42,6 +44,11 @@ def main(argv: Sequence[str]) -> int:
         streams.say_nothing_more()
         complain(NetmeasureError(f"can't write the output: {exc.strerror}"))
         return Exit.FAILED
+    except (ImportError, MemoryError, RuntimeError) as exc:
+        if (lack := exhaustion(exc)) is None:
+            raise
+        complain(lack)
+        return Exit.HOST_LIMIT
     return code
 
 
@@ -54,6 +61,10 @@ def _run(chosen: argparse.Namespace) -> int:
         from netmeasure.cli.history import history
 
         return history(chosen)
+    if chosen.command in _MEASURING:
+        from netmeasure.cli.room import check_address_space
+
+        check_address_space()
     import uvloop
 
     return uvloop.run(_coroutine(chosen.command)(chosen))

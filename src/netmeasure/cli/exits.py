@@ -74,3 +74,20 @@ def exit_code(error: NetmeasureError) -> Exit:
 def complain(error: NetmeasureError) -> None:
     """Print what is wrong and what to do, in one line on standard error."""
     sys.stderr.write(f"netmeasure: {error.advice}\n")
+
+
+#: What Python and the dynamic linker say where memory, or a thread, can't be had.
+_LACKS = ("failed to map", "cannot allocate memory", "can't start new thread")
+
+
+def exhaustion(error: ImportError | MemoryError | RuntimeError) -> HostLimitError | None:
+    """Return the error of a host without memory or threads that another error stands for, None
+    where it stands for something else."""
+    words = str(error).strip().rpartition("\n")[-1]
+    if not isinstance(error, MemoryError) and not any(one in words.lower() for one in _LACKS):
+        return None
+    what = words.rpartition(": ")[-1]
+    return HostLimitError(
+        f"this host has no memory left for the program{f': {what}' if what else ''}",
+        hint="raise `ulimit -v`, or the memory of the control group",
+    )

@@ -5,6 +5,7 @@ Only the chosen one is imported: scripts run `iperf3 -v` and wait for the answer
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ from netmeasure.cli import signals, streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the whole program; return the exit code."""
     words = sys.argv[1:] if argv is None else argv
+    # numpy's threads would have nothing to do, and each takes 40 MiB of address space
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with signals.handled(words):
         streams.open_all()
         if words and words[0] == "iperf3":

@@ -1,12 +1,44 @@
-"""Fit a server's number of tests to what its host grants it, and say once what that is."""
+"""Fit the programs to what their host grants them: a server's number of tests, which it says
+once, and modules to a small address space."""
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
+
 from msgspec.structs import replace
 
-from netmeasure.engine.limits import Bound, bounds, raise_descriptor_limit
+from netmeasure import analysis
+from netmeasure.engine.limits import Bound, address_space_left, bounds, raise_descriptor_limit
+from netmeasure.errors import HostLimitError
 from netmeasure.spec import ServerLimits
 from netmeasure.units import size
+
+#: Address space that a test of one stream and its result take beyond the interpreter: modules, most
+#: of it numpy's libraries, and the stacks and heaps of a few threads.
+TEST_BYTES = 192 * 2**20
+#: M_ARENA_MAX of mallopt(3): otherwise glibc reserves 64 MiB or more for each thread's heap.
+_ARENA_MAX = -8
+
+
+def check_address_space() -> None:
+    """Raise HostLimitError if the address space is too small for a test and its result (ulimit -v).
+
+    Libraries that find too little of it end the process without a word, or after the test. So
+    numpy is loaded before a test where the address space is limited at all.
+    """
+    left = address_space_left()
+    if left is None:
+        return
+    if left < TEST_BYTES:
+        raise HostLimitError(
+            f"this host has {size(left)} of address space left (ulimit -v), and a test takes"
+            f" {size(TEST_BYTES)}",
+            hint="raise `ulimit -v`",
+        )
+    with suppress(AttributeError):  # the C library is not glibc
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+    analysis.load()
 
 
 def fitted(limits: ServerLimits, *, chosen: bool) -> tuple[ServerLimits, str | None]:

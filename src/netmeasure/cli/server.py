@@ -7,10 +7,8 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from netmeasure import analysis
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.log import EventLog
 from netmeasure.cli.metrics import served_metrics
@@ -18,7 +16,6 @@ from netmeasure.cli.network import gatekeeper, server_secret, server_tls
 from netmeasure.cli.room import fitted
 from netmeasure.cli.specs import Options, server_limits
 from netmeasure.engine.tasks import first_of
-from netmeasure.engine.threads import in_thread
 from netmeasure.errors import SpecError
 from netmeasure.peer.server.server import serve
 from netmeasure.peer.server.statistics import ServerEvent
@@ -91,8 +88,7 @@ async def server(options: Options) -> int:
         if too_small is not None:
             log.add(ServerEvent(message=too_small, reason="host_limit"))
         ready.set()
-        over = first_of(ended.wait(), tests.over())
-        await asyncio.gather(over, in_thread(_load_the_rest))
+        await first_of(ended.wait(), tests.over())
         ready.clear()
     return Exit.OK
 
@@ -108,15 +104,6 @@ def _check_ports(options: Options) -> None:
                 f"{other} and {option} can't have the same port, {port}",
                 hint=f"give {option} another one, or 0 for any free port",
             )
-
-
-def _load_the_rest() -> None:
-    """Load what the first result needs, now that the port is open.
-
-    To load it before would delay the opening to twice the time.
-    """
-    analysis.load()
-    import_module("netmeasure.report.words")
 
 
 def _origins(

@@ -71,3 +71,16 @@ def descriptors_left() -> int | None:
     except OSError:  # no /proc, or no descriptor for the listing
         return None
     return max(0, soft - used)
+
+
+def address_space_left() -> int | None:
+    """Return how many bytes of address space this process may still take; None: no limit."""
+    most = _limit(resource.RLIMIT_AS)
+    if most is None:
+        return None
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:  # no /proc
+        used = 0
+    return max(0, most - used)

@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from netmeasure.cli import signals, streams
+from netmeasure.cli.exits import exhaustion
 from netmeasure.cli.iperf3 import daemon, interruption, usage
 from netmeasure.cli.iperf3.command_line import CommandLine, parse
 from netmeasure.cli.iperf3.output import Output
-from netmeasure.errors import NetmeasureError, SpecError, UsageError
+from netmeasure.errors import HostLimitError, NetmeasureError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from netmeasure.cli.iperf3.service import Service
@@ -51,9 +52,22 @@ def _refuse(sentence: str) -> int:
 
 def _run(settings: CommandLine) -> int:
     _watch_signals(settings)
+    try:
+        return _serve_or_measure(settings)
+    except HostLimitError as exc:
+        return _leave(settings, f"error - {exc}")
+    except (ImportError, MemoryError, RuntimeError) as exc:
+        if (lack := exhaustion(exc)) is None:
+            raise
+        return _leave(settings, f"error - {lack}")
+
+
+def _serve_or_measure(settings: CommandLine) -> int:
     from netmeasure.cli.iperf3.service import service  # with these comes the engine
     from netmeasure.cli.iperf3.specs import client_spec
+    from netmeasure.cli.room import check_address_space
 
+    check_address_space()
     try:
         work = service(settings) if settings.server else client_spec(settings)
     except SpecError as exc:

@@ -17,7 +17,7 @@ from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.resources import ResourceLog
-from netmeasure.engine.tasks import drop_frames, first_of, uninterrupted
+from netmeasure.engine.tasks import beside, drop_frames, first_of, uninterrupted
 from netmeasure.engine.threads import in_thread
 from netmeasure.errors import (
     HostLimitError,
@@ -31,6 +31,7 @@ from netmeasure.errors import (
     StreamError,
 )
 from netmeasure.measurement import roles
+from netmeasure.measurement.autostop import load_analysis
 from netmeasure.measurement.run import error_record
 from netmeasure.measurement.side_report import own_report
 from netmeasure.observe import Opening
@@ -221,15 +222,20 @@ class Session:
         wish = Wish(around.network, exclusive, asked_bps(agreed.parameters))
         if not around.places.try_take(wish):
             if extension is not None and extension.waits:
-                turn = around.places.wait(wish, self._tell_position)
-                await first_of(turn, self._control_failure())
-            elif (reason := await around.why_full()) is not None:
+                # a message that comes with the turn counts: it is why the test ends
+                await first_of(self._control_failure(), self._wait_for_place(wish))
+                return
+            if (reason := await around.why_full()) is not None:
                 raise RefusedTestError(reason, number=ErrorCode.BUSY)
-            elif not around.places.try_take(wish):
+            if not around.places.try_take(wish):
                 raise RefusedTestError(
                     "the tests that are running use the total bitrate", number=ErrorCode.BUSY
                 )
         self._wish = wish
+
+    async def _wait_for_place(self, wish: Wish) -> None:
+        await self._surroundings.places.wait(wish, self._tell_position)
+        self._wish = wish  # in the same step, so that it is given back whatever comes next
 
     async def _tell_position(self, position: int) -> None:
         place = QueuePlace(position)
@@ -262,7 +268,7 @@ class Session:
         await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
         try:
             async with asyncio.timeout(limits.streams_s):
-                await first_of(arrivals.all(), self._control_failure())
+                await first_of(self._control_failure(), arrivals.all())
         except TimeoutError:
             wanted = len(agreed.directions)
             raise RefusedTestError(
@@ -291,7 +297,8 @@ class Session:
         data = ServerData(
             workload, agreed.parameters, self._limits, self._control, self._count_tests
         )
-        async with self._notifier.intervals(workload, agreed.spec.timing.omit_s):
+        intervals = self._notifier.intervals(workload, agreed.spec.timing.omit_s)
+        async with beside(load_analysis(workload)), intervals:
             await data.run()
         if error := workload.failed():
             raise error

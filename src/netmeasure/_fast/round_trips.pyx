@@ -29,8 +29,6 @@ cdef class Histogram:
     Durations below 0 count as 0. Those above two minutes count in the last bucket.
     """
 
-    cdef nm_histogram *own
-
     def __cinit__(self):
         self.own = <nm_histogram *>PyMem_Calloc(1, sizeof(nm_histogram))
         if self.own == NULL:

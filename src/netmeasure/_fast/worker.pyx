@@ -89,13 +89,14 @@ cdef class Stream:
 
     Args:
         group: the group that the stream belongs to.
-        fd: the socket's descriptor; the caller keeps it open until the loop has ended.
+        fd: the socket's descriptor; the caller keeps it open until the loop has ended. -1: the loop
+            opens its own.
         width_ns: width of the time series' buckets at first; it doubles when all are used.
         buckets: how many buckets there are.
         sample_every_ns: distance of the kernel samples at first.
     """
 
-    def __cinit__(self, Group group not None, int fd, *, int64_t width_ns=10_000_000,
+    def __cinit__(self, Group group not None, int fd=-1, *, int64_t width_ns=10_000_000,
                   uint32_t buckets=16384, int64_t sample_every_ns=100_000_000, **_):
         if width_ns <= 0 or buckets < 2 or buckets % 2:
             raise ValueError("width_ns must be positive, buckets even and at least 2")

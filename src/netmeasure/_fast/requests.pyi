@@ -1,0 +1,58 @@
+from collections.abc import Iterable
+
+from netmeasure._fast.round_trips import Histogram
+from netmeasure._fast.worker import Group, Stream
+
+ERRORS: tuple[str, ...]
+
+class RequestLoop(Stream):
+    def __init__(
+        self,
+        group: Group,
+        *,
+        request: bytes,
+        to: bytes,
+        origin: bytes = b"",
+        socket_options: Iterable[tuple[int, int, bytes]] = (),
+        connections: int = 1,
+        keep: bool = True,
+        no_body: bool = False,
+        duration_ns: int = 0,
+        omit_ns: int = 0,
+        drain_ns: int = ...,
+        connect_ns: int = ...,
+        answer_ns: int = ...,
+        per_s: float = 0,
+        phase: float = 0,
+        width_ns: int = ...,
+        buckets: int = ...,
+        sample_every_ns: int = ...,
+    ) -> None: ...
+    @property
+    def latency(self) -> Histogram: ...
+    @property
+    def connecting(self) -> Histogram: ...
+    @property
+    def begun(self) -> int: ...
+    @property
+    def answered(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def skipped(self) -> int: ...
+    @property
+    def late(self) -> tuple[int, int]: ...
+    @property
+    def errors(self) -> dict[str, int]: ...
+    @property
+    def statuses(self) -> dict[int, int]: ...
+    @property
+    def connect_errno(self) -> int: ...
+    @property
+    def syn_retransmits(self) -> int: ...
+    @property
+    def body_bytes(self) -> int: ...
+    def latency_sums(self) -> tuple[int | None, int, list[int]]: ...
+    def run(self) -> None: ...

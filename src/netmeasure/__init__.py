@@ -216,6 +216,9 @@ if TYPE_CHECKING:
         NodeUse as NodeUse,
         ProcessUse as ProcessUse,
     )
+    from netmeasure.result.requests import (
+        Requests as Requests,
+    )
     from netmeasure.result.resources import (
         HostUse as HostUse,
         Resources as Resources,
@@ -235,6 +238,7 @@ if TYPE_CHECKING:
         HttpSpec as HttpSpec,
         Link as Link,
         OriginLimits as OriginLimits,
+        RequestSpec as RequestSpec,
         RrSpec as RrSpec,
         Secret as Secret,
         ServerLimits as ServerLimits,
@@ -252,6 +256,8 @@ _HOMES = {
     "LatencySeries": "netmeasure.result.round_trips",
     "Histogram": "netmeasure.result.round_trips",
     "RrSpec": "netmeasure.spec",
+    "RequestSpec": "netmeasure.spec",
+    "Requests": "netmeasure.result.requests",
     "AutoStop": "netmeasure.result",
     "Averages": "netmeasure.result",
     "BusyError": "netmeasure.errors",

@@ -11,21 +11,23 @@ from netmeasure.measurement.run import Run
 from netmeasure.observe import Observer
 from netmeasure.peer.client.test import PeerTest
 from netmeasure.result import Result
-from netmeasure.spec import FetchSpec, FtpSpec, HttpSpec, PeerSpec, Spec, TcpSpec
+from netmeasure.spec import FetchSpec, FtpSpec, HttpSpec, PeerSpec, RequestSpec, Spec, TcpSpec
 from netmeasure.spec.target import check_family, is_url, parse_target
 
 
-def fetch_spec(url: str, spec: Spec | None = None) -> FetchSpec:
+def fetch_spec(url: str, spec: Spec | None = None) -> FetchSpec | RequestSpec:
     """Return the specification with its URL, the plain one of its scheme by default. Raise
     SpecError if the two do not fit together."""
     scheme = url.partition("://")[0].lower()
-    kind: type[FetchSpec]
+    kind: type[FetchSpec] | type[RequestSpec]
     if scheme in HttpSpec.schemes:
         kind = HttpSpec
     elif scheme in FtpSpec.schemes:
         kind = FtpSpec
     else:
         raise SpecError(f"{url!r} is not a URL of http, https, ftp or ftps")
+    if isinstance(spec, RequestSpec) and scheme in RequestSpec.schemes:
+        kind = RequestSpec
     url = scheme + url[len(scheme) :]
     if spec is None:
         return kind(url=url)
@@ -47,6 +49,10 @@ def make_run(
         if port is not None:
             raise SpecError("a port does not fit a URL target", hint="write the port in the URL")
         fetch = fetch_spec(target, spec)
+        if isinstance(fetch, RequestSpec):
+            from netmeasure.transfers.requests import RequestTest
+
+            return Run(fetch, lambda: RequestTest(fetch), observer)
         from netmeasure.transfers.fetch import Fetch  # no other test waits for what only URLs need
 
         Fetch.load(fetch)
@@ -54,7 +60,7 @@ def make_run(
     host, number = parse_target(target, port)
     if spec is not None:
         check_family(host, spec.options.family)
-    if isinstance(spec, HttpSpec | FtpSpec):
+    if isinstance(spec, HttpSpec | FtpSpec | RequestSpec):
         raise SpecError(f"{type(spec).__name__} needs a URL, not {target!r}")
     peer: PeerSpec = spec or TcpSpec()
     return Run(peer, lambda: PeerTest(host, number, peer, observer), observer)

@@ -37,6 +37,7 @@ enum {
 };
 #define NM_REQUESTS_LOOK_NS 100000000 /* orders to leave and time-outs are looked at this often */
 #define NM_REQUESTS_REST_NS 10000000  /* after a connection that failed */
+#define NM_REQUESTS_LATE_NS 100000    /* a request that leaves so much later than due is late */
 /* A SYN that was answered sooner was not sent twice: the kernel's timer has no finer grain. */
 #define NM_REQUESTS_RESENT_NS 1000000
 
@@ -351,10 +352,12 @@ static inline int64_t nm_requests_take(nm_requests *r, int64_t now) {
         if (due > now || (r->deadline_ns && due >= r->deadline_ns)) return 0;
         if (r->held) {
             from = due;
-        } else if (now > due) {
+        } else if (now - due > NM_REQUESTS_LATE_NS) {
             NM_ADD(&r->late, 1);
             if (now - due > r->latest_ns) NM_STORE(&r->latest_ns, now - due);
         }
+    } else if (r->deadline_ns && now >= r->deadline_ns) {
+        return 0;
     }
     if (nm_claim(r->group, r->options->request_bytes) < r->options->request_bytes) {
         nm_stream_reason(r->own, NM_BUDGET);
@@ -598,13 +601,13 @@ static inline void nm_requests_all(nm_requests *r) {
     }
     for (;;) {
         now = nm_now();
-        nm_requests_told(r, now);
-        if (own->reason != NM_RUNNING) break;
         nm_requests_look(r, now);
         nm_requests_reopen(r, now);
         nm_requests_zero(r, now);
-        now = nm_requests_pump(r, now);
-        if (own->reason == NM_RUNNING) nm_requests_wait(r, now);
+        now = nm_requests_pump(r, now); /* first: what is due may leave though the time is over now */
+        nm_requests_told(r, now);
+        if (own->reason != NM_RUNNING) break;
+        nm_requests_wait(r, now);
         nm_stream_sample(own, -1, now);
     }
     nm_requests_sent_all(r, now);

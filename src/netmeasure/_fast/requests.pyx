@@ -171,8 +171,8 @@ cdef class RequestLoop(Stream):
 
     @property
     def late(self):
-        """(requests that this thread sent later than they were due, the longest of these delays in
-        ns); none of them waited for a connection."""
+        """(requests that this thread sent more than 0.1 ms later than they were due, the longest of
+        these delays in ns); none of them waited for a connection."""
         return nm_load_u64(&self.requests.late), nm_load_i64(&self.requests.latest_ns)
 
     @property

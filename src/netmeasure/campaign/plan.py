@@ -13,7 +13,7 @@ import msgspec
 from netmeasure import units
 from netmeasure.campaign.settings import KINDS, make_spec, names, points, shown, unknown_setting
 from netmeasure.errors import PlanError, SpecError
-from netmeasure.spec import DEFAULT_MARGIN, FtpSpec, HttpSpec, RrSpec, Spec
+from netmeasure.spec import DEFAULT_MARGIN, FtpSpec, HttpSpec, RequestSpec, RrSpec, Spec
 from netmeasure.spec.target import parse_target
 
 DEFAULT_RUNS = 5
@@ -282,7 +282,7 @@ class _Reader:
     ) -> Case | None:
         name = str(variant.get("name", ""))
         port = variant.get("port", self._document.get("port"))
-        if isinstance(spec, HttpSpec | FtpSpec):
+        if isinstance(spec, HttpSpec | FtpSpec | RequestSpec):
             if HOST in url and not address:
                 self._refuse(f"{where}: its URL has {HOST}, and there is no target")
                 return None
@@ -435,6 +435,8 @@ class _Reader:
 def _test_name(spec: Spec) -> str:
     if isinstance(spec, RrSpec):
         return "round trips"
+    if isinstance(spec, RequestSpec):
+        return spec.kind
     if isinstance(spec, HttpSpec | FtpSpec):
         return f"{spec.kind} {spec.direction}"
     kind = type(spec).__name__.removesuffix("Spec").upper()

@@ -21,7 +21,7 @@ from netmeasure.errors import CommandError, MeasureError
 from netmeasure.node.watch import NodeWatch
 from netmeasure.repetition import worth_going_on
 from netmeasure.result.resources import HostUse
-from netmeasure.spec import FtpSpec, HttpSpec, Secret
+from netmeasure.spec import FtpSpec, HttpSpec, RequestSpec, Secret
 
 _Key = tuple[str, str, str]
 _SEEDS = 2**32
@@ -150,7 +150,7 @@ class Campaign:
 
     async def _measured(self, run: SuiteRun, case: Case) -> SuiteRun:
         spec = case.spec
-        if self._secret is not None and not isinstance(spec, HttpSpec | FtpSpec):
+        if self._secret is not None and not isinstance(spec, HttpSpec | FtpSpec | RequestSpec):
             spec = replace(spec, secret=self._secret)
         try:
             result = await measure(case.address, spec, port=case.port)

@@ -13,6 +13,7 @@ from netmeasure.cli.screens import JsonLines, Screen, choose_screen
 from netmeasure.cli.specs import Options, shown_target, test_spec
 from netmeasure.cli.watch import LiveView, see_all
 from netmeasure.client import make_run
+from netmeasure.engine.limits import raise_descriptor_limit
 from netmeasure.errors import SpecError
 from netmeasure.measurement.run import Run
 from netmeasure.observe import Observer
@@ -25,6 +26,8 @@ from netmeasure.spec import ServerLimits
 async def client(options: Options) -> int:
     """Measure against a server or a URL; return the exit code."""
     spec = test_spec(options)
+    if options.requests:
+        raise_descriptor_limit()
     begin = partial(make_run, options.target, spec, port=options.port)
     return await _measure(lambda: begin(observer=_Queue()), options)
 

@@ -19,6 +19,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     _add_rate(test)
     _add_sending(test)
     _add_round_trips(parser)
+    _add_requests(parser)
     _add_sockets(parser)
     add_packet_options(parser)
     _add_deadlines(parser)
@@ -183,6 +184,43 @@ def _add_round_trips(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         metavar="S",
         help="with -u: a request without a response for S is lost (default 1 s)",
+    )
+
+
+def _add_requests(parser: argparse.ArgumentParser) -> None:
+    """Add the options of requests by HTTP."""
+    requests = parser.add_argument_group(
+        "requests", "to an http:// URL: each is timed until its whole response has come"
+    )
+    requests.add_argument(
+        "--requests",
+        action="store_true",
+        help="the same request again and again on -P connections (up to 10 000), instead of a"
+        " transfer; -k N ends after N requests",
+    )
+    requests.add_argument(
+        "--threads",
+        type=count,
+        metavar="N",
+        help="threads that share the connections (default 2)",
+    )
+    requests.add_argument(
+        "--fresh",
+        action="store_true",
+        help="a fresh connection for each request, which is timed with it",
+    )
+    requests.add_argument(
+        "--request-rate",
+        type=count,
+        metavar="N",
+        help="requests per second over all connections, timed from when each was due (default: the"
+        " next one leaves when a response has come)",
+    )
+    requests.add_argument(
+        "--answer-timeout",
+        type=seconds,
+        metavar="S",
+        help="a request without its whole response after S has failed (default 10 s)",
     )
 
 

@@ -18,6 +18,7 @@ from netmeasure.spec import (
     FtpSpec,
     HttpSpec,
     Link,
+    RequestSpec,
     RrSpec,
     ServerLimits,
     SocketOptions,
@@ -75,9 +76,36 @@ _BULK_OPTIONS = {
 }
 
 
+_REQUEST_OPTIONS = ("threads", "fresh", "request_rate", "answer_timeout")
+#: Options of transfers by URL that requests do not have, as they are written.
+_TRANSFER_OPTIONS = {
+    "bytes": "-n",
+    "direction": "-d",
+    "block_size": "-l",
+    "again": "--again",
+    "keep": "--keep",
+    "range": "--range",
+    "user": "--user",
+    "insecure": "--insecure",
+    "ca_file": "--ca-file",
+    "explicit_tls": "--explicit-tls",
+    "proxy": "--proxy",
+    "file": "--file",
+}
+
+
 def test_spec(options: Options) -> Spec:
     """Return the specification that the options stand for. Raises SpecError."""
     target = getattr(options, "target", "")
+    if options.requests:
+        if target.partition("://")[0].lower() not in RequestSpec.schemes:
+            raise SpecError("--requests needs a URL of http", hint="write http://HOST/PATH")
+        return _request_spec(target, options)
+    for name in _REQUEST_OPTIONS:
+        if getattr(options, name):
+            raise SpecError(
+                f"--{name.replace('_', '-')} is an option of requests by URL", hint="add --requests"
+            )
     if is_url(target):
         return _fetch_spec(target, options)
     for name in _URL_OPTIONS:
@@ -260,6 +288,32 @@ def _fetch_spec(url: str, options: Options) -> Spec:
     if options.header or options.method or options.proxy:
         raise SpecError("--header, --method and --proxy are options of http")
     return FtpSpec(**common, explicit_tls=options.explicit_tls, passive=options.passive)
+
+
+def _request_spec(url: str, options: Options) -> Spec:
+    others = {name: word for name, word in _PEER_OPTIONS.items() if name != "blocks"}
+    for names in (others, _TRANSFER_OPTIONS):
+        _refuse(options, names, "is not an option of requests by URL (--requests)")
+    for name in (*_RR_OPTIONS, "send_mode", "receive_mode", "passive"):
+        if getattr(options, name) not in (None, "copy", "auto"):
+            raise SpecError(
+                f"--{name.replace('_', '-')} is not an option of requests by URL (--requests)"
+            )
+    network.refuse_for_urls(options)
+    common = _common(options)
+    del common["direction"]
+    patience = {} if options.answer_timeout is None else {"answer_s": options.answer_timeout}
+    spec = RequestSpec(
+        **common,
+        **patience,
+        threads=options.threads,
+        keep_connections=not options.fresh,
+        target_rps=options.request_rate,
+        method=options.method or "GET",
+        headers=tuple(options.header),
+        pins=tuple(options.resolve),
+    )
+    return fetch_spec(url, spec)
 
 
 def _byte_range(text: str | None) -> tuple[int | None, int | None]:

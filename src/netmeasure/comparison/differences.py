@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from netmeasure.result import FlowDirection, Result, SideReport, StreamReport
-from netmeasure.spec import FtpSpec, HttpSpec, RrSpec, TcpSpec, UdpSpec
+from netmeasure.spec import FtpSpec, HttpSpec, RequestSpec, RrSpec, TcpSpec, UdpSpec
 
 Facts = dict[str, str | int | float | bool | None]
 #: Facts that say who measured: the difference may be just what is compared.
@@ -109,6 +109,13 @@ def _asked(result: Result) -> Facts:
         found["response size"] = _unit(spec.response_bytes, "bytes")
         found["requests in flight"] = spec.in_flight
         found["target transaction rate"] = _unit(spec.target_tps, "transactions/s") or "none"
+    if isinstance(spec, RequestSpec):
+        found["threads"] = spec.thread_count
+        found["method"] = spec.method
+        found["kept connections"] = spec.keep_connections
+        found["target request rate"] = _unit(spec.target_rps, "requests/s") or "none"
+        found["time for an answer"] = f"{spec.answer_s:g} s"
+        found["client's CPU pinned"] = "no" if spec.cpu is None else f"CPU {spec.cpu}"
     if isinstance(spec, TcpSpec):
         found["file"] = "no" if spec.file is None else "yes"
     if isinstance(spec, UdpSpec):

@@ -6,7 +6,7 @@ import msgspec
 
 from netmeasure.comparison.comparison import PARTS, Part
 from netmeasure.comparison.runs import RunFigures
-from netmeasure.spec import DEFAULT_MARGIN, FtpSpec, HttpSpec, Spec
+from netmeasure.spec import DEFAULT_MARGIN, FtpSpec, HttpSpec, RequestSpec, Spec
 
 #: The figures that are kept, and the least change of each that is worth a word.
 METRICS: dict[str, Part] = {
@@ -37,7 +37,7 @@ def test_words(spec: Spec) -> str:
     """
     kind = (
         spec.kind
-        if isinstance(spec, HttpSpec | FtpSpec)
+        if isinstance(spec, HttpSpec | FtpSpec | RequestSpec)
         else type(spec).__name__.removesuffix("Spec").upper()
     )
     return " ".join([kind, spec.direction, *_asked(spec)])

@@ -34,7 +34,7 @@ from netmeasure.result import (
 )
 from netmeasure.result.resources import Resources
 from netmeasure.result.steady import LEAST_STRETCH_NS
-from netmeasure.spec import MAX_DURATION_S, FetchSpec, RrSpec, Spec, TcpSpec, UdpSpec
+from netmeasure.spec import MAX_DURATION_S, FetchSpec, RequestSpec, RrSpec, Spec, TcpSpec, UdpSpec
 
 
 class Measured(NamedTuple):
@@ -197,7 +197,7 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         loss=loss.combine(spec, way.senders, way.receivers) if isinstance(spec, UdpSpec) else None,
         # of round trips the answers decide when the next bytes leave, not what TCP's figures tell
         limits=None
-        if isinstance(spec, RrSpec)
+        if isinstance(spec, RrSpec | RequestSpec)
         else analysis.bottleneck.limits(sender, receiver, _steady_rate(way, counted, split)),
         pauses=(*sender.pauses, *receiver.pauses),
         intervals=_intervals(counted, sender, receiver, way.target_bps) if counted else (),

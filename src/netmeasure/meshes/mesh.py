@@ -20,7 +20,7 @@ from netmeasure.errors import SpecError
 from netmeasure.meshes.rounds import Pair, in_rounds
 from netmeasure.meshes.worker import MeshNode, name_of
 from netmeasure.result import Result
-from netmeasure.spec import FtpSpec, HttpSpec, PeerSpec, TcpSpec, Timing
+from netmeasure.spec import FtpSpec, HttpSpec, PeerSpec, RequestSpec, TcpSpec, Timing
 
 #: What a call of a worker may take beside its test: set-up, results, and Dask's own messages.
 _SPARE_S = 60.0
@@ -73,7 +73,7 @@ class Mesh:
         """
         if not 1 <= at_once <= MAX_AT_ONCE:
             raise SpecError(f"{at_once} tests at once: it must be 1 to {MAX_AT_ONCE}")
-        if isinstance(spec, HttpSpec | FtpSpec):
+        if isinstance(spec, HttpSpec | FtpSpec | RequestSpec):
             raise SpecError("a mesh measures between its nodes, not by URL")
         self._client = client
         self._spec: PeerSpec = TcpSpec(timing=Timing(duration_s=2.0)) if spec is None else spec

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from netmeasure.report.bottleneck import name_of_limit, short_limit
 from netmeasure.report.rates import steady_bps
+from netmeasure.report.requests import error_words
 from netmeasure.report.round_trips import answer_words
+from netmeasure.report.words import unit_of
 from netmeasure.result import Flow, Phase, Result, Steady
 from netmeasure.units import bitrate, duration, percent
 
@@ -29,7 +31,8 @@ def answer_lines(result: Result) -> list[str]:
     if not result.flows:
         return []
     if result.round_trips is not None:
-        said = answer_words(result.round_trips)
+        errors = "" if result.requests is None else error_words(result.requests)
+        said = answer_words(result.round_trips, unit_of(result.spec), errors)
         return [*(line(name, [words]) for name, words in said), line("Set-up", _set_up(result))]
     lines = [
         line("Steady bitrate", _rates(result.flows)),

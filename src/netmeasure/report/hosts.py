@@ -8,7 +8,7 @@ from netmeasure.report.rates import MAX_RATIO
 from netmeasure.report.tables import Row, add_column, add_row, plain_table
 from netmeasure.result import Result, SideReport, Totals
 from netmeasure.result.resources import HostUse, Resources
-from netmeasure.spec import RrSpec
+from netmeasure.spec import RequestSpec, RrSpec
 from netmeasure.units import duration, size
 
 
@@ -39,7 +39,7 @@ def host_table(result: Result) -> Table:
     for name, side in (("client", result.client), ("server", result.server)):
         used = side.resources.whole if side.resources is not None else None
         if used is not None and side.resources is not None:
-            costs = "" if isinstance(result.spec, RrSpec) else _costs_words(side)
+            costs = "" if isinstance(result.spec, RrSpec | RequestSpec) else _costs_words(side)
             words = [_use_words(used), _own_words(side.resources), costs]
             for i, text in enumerate(filter(None, words)):
                 add_row(table, "" if i else name, text)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from netmeasure.report.words import spec_words, transactions
+from netmeasure.report.words import spec_words, transactions, unit_of
 from netmeasure.result import FlowDirection, Interval, StreamInterval
 from netmeasure.result.events import Event, IntervalEvent, PhaseEvent, WaitingEvent
-from netmeasure.spec import RrSpec, Spec
+from netmeasure.spec import RequestSpec, RrSpec, Spec
 from netmeasure.units import bitrate, duration, size
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -82,9 +82,9 @@ class LiveState:
         if total is not None:
             done = max(self._bytes.values(), default=0)
             share = self._bar(done / total)
-            if isinstance(self._spec, RrSpec):
+            if isinstance(self._spec, RrSpec | RequestSpec):
                 each = self._spec.request_bytes
-                return f"{share}  {done // each} of {total // each} transactions"
+                return f"{share}  {done // each} of {total // each} {unit_of(self._spec)}"
             return f"{share}  {size(done)} of {size(total)}"
         if limit_s is None:
             return f"{elapsed_s:.0f} s"
@@ -99,9 +99,9 @@ class LiveState:
     def _direction(self, way: FlowDirection, interval: Interval) -> str:
         rates = self._rates[way]
         words = [way, f"{bitrate(interval.goodput_bps):>11s}", sparkline(rates, plain=self._plain)]
-        if isinstance(self._spec, RrSpec):
+        if isinstance(self._spec, RrSpec | RequestSpec):
             _, per_s = transactions(self._spec, interval)
-            words[:2] = ["round trips", "-" if per_s is None else f"{per_s:.0f}/s"]
+            words[:2] = [unit_of(self._spec), "-" if per_s is None else f"{per_s:.0f}/s"]
         rtts = [one.rtt_ns for one in interval.streams if one.rtt_ns is not None]
         if rtts:
             words.append(f"RTT {duration(sum(rtts) / len(rtts))}")

@@ -9,8 +9,8 @@ from netmeasure.result.round_trips import RoundTrips
 from netmeasure.units import duration, percent
 
 
-def round_trip_table(found: RoundTrips) -> Table:
-    """Return the table of the latencies, and of what is not in them."""
+def round_trip_table(found: RoundTrips, unit: str) -> Table:
+    """Return the table of the latencies, and of what is not in them, a `unit` each."""
     table = plain_table(header=False)
     add_column(table)
     add_column(table, right=True)
@@ -19,8 +19,8 @@ def round_trip_table(found: RoundTrips) -> Table:
     words = (
         "" if low_high is None else f"95 % confidence: {_rate(low_high[0])} to {_rate(low_high[1])}"
     )
-    add_row(table, "transactions/s", rate_words(found), words)
-    add_row(table, "transactions", str(found.transactions), "after the omitted time")
+    add_row(table, f"{unit}/s", rate_words(found), words)
+    add_row(table, unit, str(found.transactions), "after the omitted time")
     latency = found.latency
     for name, value in (
         ("shortest", latency.min_ns),
@@ -32,7 +32,7 @@ def round_trip_table(found: RoundTrips) -> Table:
         ("p99.99", found.p99_99_ns),
         ("longest", latency.max_ns),
     ):
-        add_row(table, name, duration(value), "" if value is not None else "too few transactions")
+        add_row(table, name, duration(value), "" if value is not None else f"too few {unit}")
     if found.lost is not None:
         share = "" if found.loss_ratio is None else f"{100 * found.loss_ratio:.3g} %; "
         add_row(table, "lost", str(found.lost), f"{share}without a response in time; in no latency")
@@ -55,8 +55,9 @@ def round_trip_table(found: RoundTrips) -> Table:
     return table
 
 
-def answer_words(found: RoundTrips) -> list[tuple[str, str]]:
-    """Return the names and the words of the lines that answer a test of round trips."""
+def answer_words(found: RoundTrips, unit: str, errors: str = "") -> list[tuple[str, str]]:
+    """Return the names and the words of the lines that answer a test of round trips; `errors`: what
+    else went wrong."""
     margin = ""
     if found.steady_interval_per_s is not None and found.steady_per_s:
         low, high = found.steady_interval_per_s
@@ -64,16 +65,18 @@ def answer_words(found: RoundTrips) -> list[tuple[str, str]]:
     lost = f", {found.unanswered} unanswered" if found.unanswered else ""
     if found.lost:
         lost += f", {found.lost} lost ({100 * (found.loss_ratio or 0):.3g} %)"
+    lost += f", errors: {errors}" if errors else ""
     percentiles = (
         ("p50", found.p50_ns),
         ("p99", found.p99_ns),
         ("p99.9", found.p99_9_ns),
         ("longest", found.latency.max_ns),
     )
+    nothing = f"unknown: no response came{' without an error' if errors else ''}"
     known = [f"{name} {duration(value)}" for name, value in percentiles if value is not None]
     return [
-        ("Transactions/s", f"{rate_words(found)}{margin}{lost}"),
-        ("Latency", ", ".join(known) or "unknown: no response came"),
+        (f"{unit.capitalize()}/s", f"{rate_words(found)}{margin}{lost}"),
+        ("Latency", ", ".join(known) or nothing),
     ]
 
 

@@ -19,7 +19,7 @@ from netmeasure.report.compare import NAMES, ratio_words
 from netmeasure.report.node import counter_words
 from netmeasure.report.runs import mean_words, run_words
 from netmeasure.report.tables import add_column, add_row, plain_table
-from netmeasure.spec import RrSpec
+from netmeasure.spec import RequestSpec, RrSpec
 from netmeasure.units import duration, percent
 
 #: Figures that every test has a line for, and those that have one if they moved.
@@ -121,7 +121,7 @@ def row_name(suite: Suite, row: SuiteRow) -> str:
 
 def _lines(suite: Suite, row: SuiteRow) -> Iterator[Cells]:
     first, *others = row.cells
-    trips = isinstance(row.spec, RrSpec)
+    trips = isinstance(row.spec, RrSpec | RequestSpec)
     line = [row_name(suite, row), _main(first, trips)]
     for cell in others:
         line += [_main(cell, trips), "-" if cell.ratio is None else ratio_words(cell.ratio)]

@@ -9,9 +9,10 @@ from rich.text import Text
 from netmeasure.report.answer import answer_lines
 from netmeasure.report.flow import flow_table, stream_table
 from netmeasure.report.hosts import host_table
+from netmeasure.report.requests import request_table
 from netmeasure.report.round_trips import round_trip_table
 from netmeasure.report.setup import setup_table
-from netmeasure.report.words import closing_lines, title
+from netmeasure.report.words import closing_lines, title, unit_of
 from netmeasure.result import Result
 
 
@@ -25,8 +26,13 @@ def render(result: Result, *, per_stream: bool = False) -> RenderableType:
         parts += [Text("\nSet-up"), Padding(setup_table(result), (0, 0, 0, 2))]
     if result.round_trips is not None:
         parts += [
-            Text("\nRound trips"),
-            Padding(round_trip_table(result.round_trips), (0, 0, 0, 2)),
+            Text("\nRound trips" if result.requests is None else "\nRequests"),
+            Padding(round_trip_table(result.round_trips, unit_of(result.spec)), (0, 0, 0, 2)),
+        ]
+    if result.requests is not None:
+        parts += [
+            Text("\nConnections and errors"),
+            Padding(request_table(result.requests), (0, 0, 0, 2)),
         ]
     for flow in [] if result.round_trips is not None else result.flows:
         parts += [Text(f"\n{flow.direction.capitalize()}"), flow_table(result, flow)]

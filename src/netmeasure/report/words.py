@@ -8,7 +8,7 @@ from __future__ import annotations
 from netmeasure.report.mtu import mismatch
 from netmeasure.report.rates import steady_bps, stretch_bps
 from netmeasure.result import Flow, Host, Interval, Result
-from netmeasure.spec import FtpSpec, HttpSpec, RrSpec, Spec, UdpSpec
+from netmeasure.spec import FtpSpec, HttpSpec, RequestSpec, RrSpec, Spec, UdpSpec
 from netmeasure.units import bitrate, duration, size
 
 #: If set-up changes the average by more than this share, the report says so in a sentence.
@@ -27,6 +27,8 @@ def spec_words(spec: Spec) -> str:
     """Return what was asked for as text such as "TCP upload, 1 stream, 10.0 s"."""
     if isinstance(spec, RrSpec):
         return _round_trip_words(spec)
+    if isinstance(spec, RequestSpec):
+        return _request_words(spec)
     streams = "1 stream" if spec.streams == 1 else f"{spec.streams} streams"
     direction = "both directions" if spec.direction == "both" else spec.direction
     if spec.total_bytes is not None:
@@ -56,16 +58,29 @@ def _round_trip_words(spec: RrSpec) -> str:
     if spec.target_tps is not None:
         pace += f", {spec.target_tps}/s on each"
     links = "1 connection" if spec.streams == 1 else f"{spec.streams} connections"
+    kind = f"{spec.transport.upper()} round trips of {there} and {spec.response_bytes} back{pace}"
+    return f"{kind}, {links}, {_trips_amount(spec)}"
+
+
+def _trips_amount(spec: RrSpec | RequestSpec) -> str:
+    """Return what ends a test of round trips, and what of it is omitted."""
     blocks, limit_s = spec.timing.total_blocks, spec.limit_s
     if blocks is not None:
-        amount = f"{blocks} transactions"
+        amount = f"{blocks} {unit_of(spec)}"
     else:
         amount = "until stopped" if limit_s is None else duration(limit_s * 1e9)
     if spec.timing.until is not None:
         amount = f"until +-{100 * spec.timing.until:g} %, at most {amount}"
     omit = f" after {spec.timing.omit_s:g} s omitted" if spec.timing.omit_s else ""
-    kind = f"{spec.transport.upper()} round trips of {there} and {spec.response_bytes} back{pace}"
-    return f"{kind}, {links}, {amount}{omit}"
+    return f"{amount}{omit}"
+
+
+def _request_words(spec: RequestSpec) -> str:
+    """Return what was asked for as text such as "HTTP requests, 100 connections that are kept"."""
+    links = "1 connection" if spec.streams == 1 else f"{spec.streams} connections"
+    links += " kept" if spec.keep_connections else ", a fresh one for each request"
+    pace = "" if spec.target_rps is None else f" at {spec.target_rps}/s"
+    return f"{spec.kind}{pace}, {links}, {_trips_amount(spec)}"
 
 
 # ---- the last lines -----------------------------------------------------------------------------
@@ -107,11 +122,11 @@ def interval_line(interval: Interval, spec: Spec | None = None) -> str:
     trips are counted as such.
     """
     rate = stretch_bps(interval)
-    if isinstance(spec, RrSpec):
+    if isinstance(spec, RrSpec | RequestSpec):
         done, per_s = transactions(spec, interval)
         return (
             f"  {interval.start_ns / 1e9:7.2f} -{interval.end_ns / 1e9:7.2f} s"
-            f"  {done:9d} transactions  {'-' if per_s is None else f'{per_s:.0f}':>8s}/s"
+            f"  {done:9d} {unit_of(spec)}  {'-' if per_s is None else f'{per_s:.0f}':>8s}/s"
             f"{'  (omitted)' if interval.omitted else ''}"
         )
     retransmits = "" if interval.retransmits is None else f"  {interval.retransmits:5d} retransmits"
@@ -127,7 +142,12 @@ def interval_line(interval: Interval, spec: Spec | None = None) -> str:
     )
 
 
-def transactions(spec: RrSpec, interval: Interval) -> tuple[int, float | None]:
+def unit_of(spec: Spec) -> str:
+    """Return what the round trips of a test are called."""
+    return "requests" if isinstance(spec, RequestSpec) else "transactions"
+
+
+def transactions(spec: RrSpec | RequestSpec, interval: Interval) -> tuple[int, float | None]:
     """Return the transactions of a live interval, and how many that is in a second; None: the
     interval is too short for a rate."""
     rate = stretch_bps(interval)
@@ -138,7 +158,7 @@ def transactions(spec: RrSpec, interval: Interval) -> tuple[int, float | None]:
 def _flow_words(result: Result, flow: Flow, figures: int = 3) -> str:
     """Return the steady rate of a flow: transactions per second, or its direction and bitrate."""
     rate = steady_bps(flow)
-    if not isinstance(result.spec, RrSpec):
+    if not isinstance(result.spec, RrSpec | RequestSpec):
         return f"{flow.direction} {bitrate(rate, figures)}"
     return "round trips, " + (
         "rate unknown" if rate is None else f"{rate / 8 / result.spec.request_bytes:.0f}/s"

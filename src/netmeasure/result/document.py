@@ -15,6 +15,7 @@ from netmeasure.result.flows import Flow, Totals
 from netmeasure.result.hosts import PathHole
 from netmeasure.result.reading import SCHEMA_VERSION, read_json
 from netmeasure.result.repeats import repeats
+from netmeasure.result.requests import Requests
 from netmeasure.result.round_trips import RoundTrips
 from netmeasure.result.setup import Phase
 from netmeasure.result.sides import SideReport
@@ -64,6 +65,8 @@ class Result(Brief, frozen=True, kw_only=True):
         auto_stop: How the test ended, where the specification has `timing.until`.
         round_trips: Latencies and losses of a test of round trips, at the client; None: another
             kind of test, or no response has come.
+        requests: Connections, errors and statuses of a test of requests by HTTP, whose latencies
+            are in `round_trips`; None: another kind of test.
         path_hole: The packet length from which on packets vanish on the path; None: no such
             length was found.
         notes: Sentences about what was asked for and not possible, or what could not be learned.
@@ -85,6 +88,7 @@ class Result(Brief, frozen=True, kw_only=True):
     server_output: str | None = None
     auto_stop: AutoStop | None = None
     round_trips: RoundTrips | None = None
+    requests: Requests | None = None
     path_hole: PathHole | None = None
     notes: tuple[str, ...] = ()
 

@@ -15,6 +15,7 @@ from netmeasure.spec.parts import (
     Timing,
 )
 from netmeasure.spec.peer import RrSpec, TcpSpec, UdpSpec
+from netmeasure.spec.requests import RequestSpec
 from netmeasure.spec.words import (
     DEFAULT_BLOCK_BYTES,
     DEFAULT_MARGIN,
@@ -37,7 +38,7 @@ from netmeasure.spec.words import (
 
 PeerSpec = TcpSpec | UdpSpec | RrSpec
 FetchSpec = HttpSpec | FtpSpec
-Spec = TcpSpec | UdpSpec | RrSpec | HttpSpec | FtpSpec
+Spec = TcpSpec | UdpSpec | RrSpec | HttpSpec | FtpSpec | RequestSpec
 
 __all__ = [
     "DEFAULT_BLOCK_BYTES",
@@ -64,6 +65,7 @@ __all__ = [
     "Padding",
     "PeerSpec",
     "ReceiveMode",
+    "RequestSpec",
     "RrSpec",
     "Secret",
     "SendMode",

@@ -86,7 +86,7 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
                 f"the last byte, {self.last_byte}, is before the first, {self.first_byte}"
             )
         if self.url:
-            _check_url(self.url, self.schemes)
+            check_url(self.url, self.schemes)
             check_family(urlsplit(self.url).hostname, self.options.family)
         for pin in self.pins:
             parse_pin(pin)
@@ -152,9 +152,7 @@ class HttpSpec(_FetchSpec, frozen=True, kw_only=True, tag="http", tag_field="kin
         if self.method is not None and not self.method.isalpha():
             raise SpecError(f"{self.method!r} is not an HTTP method")
         for header in self.headers:
-            name, colon, _ = header.partition(":")
-            if not colon or not name.strip() or any(c in header for c in "\r\n\0"):
-                raise SpecError(f"{header!r} is not a header", hint='write "Name: value"')
+            check_header(header)
 
 
 @documented
@@ -195,7 +193,14 @@ class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"
             )
 
 
-def _check_url(url: str, schemes: Sequence[str]) -> None:
+def check_header(header: str) -> None:
+    """Raise SpecError if a text is not a header of a request."""
+    name, colon, _ = header.partition(":")
+    if not colon or not name.strip() or any(c in header for c in "\r\n\0"):
+        raise SpecError(f"{header!r} is not a header", hint='write "Name: value"')
+
+
+def check_url(url: str, schemes: Sequence[str]) -> None:
     """Raise SpecError if a text is not a URL of one of these schemes."""
     try:
         parts = urlsplit(url)

@@ -36,11 +36,16 @@ MAX_BURST = 1000
 #: Of round trips: the length of a request or a response, and requests in flight.
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_IN_FLIGHT = 10_000
+MAX_CONNECTIONS = 10_000  # of requests by HTTP
+MAX_THREADS = 64
+MAX_REQUEST_BYTES = 65_536
 MAX_SPIN_US = 1000
 MAX_CPU = 1024
 MAX_FLOW_LABEL = 0xFFFFF
 MAX_DEVICE_NAME = 15  # IFNAMSIZ - 1
 MAX_TEXT = 4096  # an iperf3 server refuses parameters of more than 8192 bytes
 MAX_PEM = 16_384
+#: All that a path or a query may hold (RFC 3986), and what is encoded already.
+URL_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
 #: HTTP headers whose values are secrets: they are never saved with a result.
 SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")

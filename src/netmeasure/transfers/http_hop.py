@@ -27,13 +27,12 @@ from netmeasure.errors import (
     PeerTimeoutError,
     RemoteProtocolError,
 )
+from netmeasure.spec.words import URL_CHARACTERS
 from netmeasure.transfers.reach import Reached, no_tls, plain_words, public_url
 
 PORTS = {"http": 80, "https": 443}
 #: Interim answers that are read before the final one, such as 100 Continue and 103 Early Hints.
 MAX_INTERIM = 100
-#: All that a URL may hold (RFC 3986), and what is encoded already.
-_WRITTEN = "!#$%&'()*+,-./:;=?@[]_~"
 #: The first bytes of an alert of TLS (RFC 8446 section 5.1), as the library's message shows them.
 _ALERT = r"\x15\x03"
 _CLOSED = "if that port is for TLS, write https://; else the server broke off"
@@ -232,8 +231,8 @@ def wire_url(url: str) -> URL:
         scheme=whole.scheme,
         host=f"[{host}]" if ":" in host else host,
         port=whole.explicit_port,
-        path=quote(parts.path, safe=_WRITTEN) or "/",
-        query_string=quote(parts.query, safe=_WRITTEN),
+        path=quote(parts.path, safe=URL_CHARACTERS) or "/",
+        query_string=quote(parts.query, safe=URL_CHARACTERS),
         encoded=True,
     )
 

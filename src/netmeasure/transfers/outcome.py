@@ -10,8 +10,9 @@ from netmeasure.engine.phases import PhaseLog
 from netmeasure.measurement.autostop import ending_notes
 from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.result import AutoStop, ErrorRecord, Host, Result, SideReport, StreamReport
-from netmeasure.spec import SECRET_HEADERS, FetchSpec, HttpSpec
+from netmeasure.spec import FetchSpec, HttpSpec
 from netmeasure.transfers.reach import public_url
+from netmeasure.transfers.secrets import public_headers
 from netmeasure.transfers.workload import TransferWorkload
 
 #: Bytes that passed through Python are worth a note from here on.
@@ -91,10 +92,5 @@ def without_secrets(spec: FetchSpec) -> FetchSpec:
     """Return the specification without secrets, fit to be saved."""
     clean = replace(spec, url=public_url(spec.url), password=None)
     if isinstance(clean, HttpSpec):
-        headers = tuple(
-            f"{name}: (not kept)" if name.strip().lower() in SECRET_HEADERS else header
-            for header in clean.headers
-            for name in [header.partition(":")[0]]
-        )
-        clean = replace(clean, headers=headers)
+        clean = replace(clean, headers=public_headers(clean.headers))
     return clean

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -82,32 +83,13 @@ class Trips(Workload):
         begun = sum(loop.begun for loop in loops)
         late, latest_ns = zip(*(loop.late for loop in loops), strict=True)
         return RoundTrips(
-            latency=_stored(merged),
-            series=self._course(loops),
+            latency=stored(merged),
+            series=latency_series(loops, self.origin_ns or 0, self._request_bytes),
             begun=begun,
             unanswered=begun - sum(loop.answered for loop in loops),
             skipped=sum(loop.skipped for loop in loops),
             sent_late=sum(late),
             sent_late_max_ns=max(latest_ns),
-        )
-
-    def _course(self, loops: list[Requester]) -> LatencySeries | None:
-        """Return the responses and the latencies of all connections, on one grid."""
-        origin_ns = self.origin_ns or 0
-        counted = analysis.series.total(_known(relative(one.series(), origin_ns) for one in loops))
-        sums = analysis.series.total(
-            _known(relative(one.latency_sums(), origin_ns) for one in loops)
-        )
-        if counted is None or sums is None:
-            return None
-        # on the common grid a bucket need not hold whole requests: their sum does
-        size, ends = self._request_bytes, accumulate(counted.bytes, initial=0)
-        done = [round(end / size) for end in ends]
-        return LatencySeries(
-            origin_ns=counted.origin_ns,
-            width_ns=counted.width_ns,
-            transactions=tuple(later - earlier for earlier, later in pairwise(done)),
-            sum_ns=sums.bytes,
         )
 
 
@@ -205,11 +187,36 @@ class DatagramTripWorkload(Trips, UdpWorkload):
         return replace(report, acked_bytes=acked_bytes, block_bytes=self.plan.datagram_bytes)
 
 
+class Timing(Protocol):
+    """Provide what a course of latencies is made of: see the native loops."""
+
+    def series(self) -> tuple[int | None, int, list[int]]: ...
+    def latency_sums(self) -> tuple[int | None, int, list[int]]: ...
+
+
+def latency_series(
+    loops: Sequence[Timing], origin_ns: int, request_bytes: int
+) -> LatencySeries | None:
+    """Return the responses and the latencies of all loops, on one grid; None: there are none."""
+    counted = analysis.series.total(_known(relative(one.series(), origin_ns) for one in loops))
+    sums = analysis.series.total(_known(relative(one.latency_sums(), origin_ns) for one in loops))
+    if counted is None or sums is None:
+        return None
+    # on the common grid a bucket need not hold whole requests: their sum does
+    done = [round(end / request_bytes) for end in accumulate(counted.bytes, initial=0)]
+    return LatencySeries(
+        origin_ns=counted.origin_ns,
+        width_ns=counted.width_ns,
+        transactions=tuple(later - earlier for earlier, later in pairwise(done)),
+        sum_ns=sums.bytes,
+    )
+
+
 def _known(parts: Iterable[Series | None]) -> list[Series]:
     return [part for part in parts if part is not None]
 
 
-def _stored(native: NativeHistogram) -> Histogram:
+def stored(native: NativeHistogram) -> Histogram:
     """Return a native histogram as it stands in results."""
     buckets = native.buckets()
     return Histogram(

@@ -22,7 +22,7 @@ from netmeasure.result import (
     StreamResult,
     TcpInfo,
 )
-from netmeasure.spec import PeerSpec, RrSpec, Spec, TcpSpec, UdpSpec
+from netmeasure.spec import PeerSpec, RequestSpec, RrSpec, Spec, TcpSpec, UdpSpec
 from netmeasure.version import IMITATED_IPERF3
 
 
@@ -87,6 +87,8 @@ def _document(result: Result) -> str:
 def _spec(spec: Spec) -> PeerSpec:
     if isinstance(spec, TcpSpec | UdpSpec):
         return spec
+    if isinstance(spec, RequestSpec):
+        return TcpSpec(direction=spec.direction, timing=spec.timing, options=spec.options)
     rate = spec.target_bps if isinstance(spec, RrSpec) else None
     return TcpSpec(
         direction="upload" if isinstance(spec, RrSpec) else spec.direction,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.measurement.autostop import ending_notes
 from netmeasure.measurement.flows import Measured, build_flows
+from netmeasure.measurement.trips import with_steady_rate
 from netmeasure.peer.client.path_watch import hole_words
 from netmeasure.peer.exchange import peer_report
 from netmeasure.peer.plausibility import believed
@@ -106,18 +106,7 @@ def _round_trips(outcome: Outcome, flows: Sequence[Flow]) -> RoundTrips | None:
     if not isinstance(spec, RrSpec) or not isinstance(workload, Trips):
         return None
     found = workload.round_trips()
-    steady = flows[0].steady if flows else None
-    if found is None or steady is None:
-        return found
-    request_bits = 8 * spec.request_bytes
-    interval = steady.confidence_interval
-    return replace(
-        found,
-        steady_per_s=steady.goodput_bps / request_bits,
-        steady_interval_per_s=None
-        if interval is None
-        else (interval[0] / request_bits, interval[1] / request_bits),
-    )
+    return None if found is None else with_steady_rate(found, flows, spec.request_bytes)
 
 
 def _server_report(outcome: Outcome) -> SideReport:

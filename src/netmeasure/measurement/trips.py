@@ -1,0 +1,26 @@
+"""State the steady rate of round trips, from the steady bitrate of their requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from netmeasure.result import Flow
+from netmeasure.result.round_trips import RoundTrips
+
+
+def with_steady_rate(found: RoundTrips, flows: Sequence[Flow], request_bytes: int) -> RoundTrips:
+    """Return round trips with their rate in the steady state, if there is one: that of the first
+    flow, which counts a request's bytes when its response has come."""
+    steady = flows[0].steady if flows else None
+    if steady is None:
+        return found
+    request_bits, interval = 8 * request_bytes, steady.confidence_interval
+    return replace(
+        found,
+        steady_per_s=steady.goodput_bps / request_bits,
+        steady_interval_per_s=None
+        if interval is None
+        else (interval[0] / request_bits, interval[1] / request_bits),
+    )

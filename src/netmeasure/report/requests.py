@@ -1,0 +1,62 @@
+"""Show what a test of requests by HTTP tells beside its latencies: connections and errors."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from netmeasure.report.tables import add_column, add_row, plain_table
+from netmeasure.result.requests import Requests
+from netmeasure.units import duration, size
+
+#: What each kind of error means, in the order in which they are shown.
+_KINDS = {
+    "connect": "connections refused or not answered",
+    "local": "connections for which this host had no port, descriptor or memory",
+    "reset": "connections that ended before the whole response",
+    "timeout": "requests without their whole response in time",
+    "invalid": "responses that were no HTTP",
+    "status": "responses with a status of 400 or more",
+}
+
+
+def request_table(found: Requests) -> Table:
+    """Return the table of connections, statuses and errors."""
+    table = plain_table(header=False)
+    add_column(table)
+    add_column(table, right=True)
+    add_column(table, wraps=True)
+    shared = f"at most {found.connections} at a time, shared by {_threads(found.threads)}"
+    add_row(table, "connections", str(found.connected), shared)
+    if found.connecting.count:
+        times = [
+            f"{name} {duration(value)}"
+            for name, value in (
+                ("p50", found.connect_p50_ns),
+                ("p99", found.connect_p99_ns),
+                ("longest", found.connecting.max_ns),
+            )
+            if value is not None
+        ]
+        mean = found.connecting.mean_ns
+        add_row(table, "connect", duration(mean), f"mean; {', '.join(times)}")
+    if found.syn_retransmits:
+        add_row(table, "SYNs again", str(found.syn_retransmits), "over all connections")
+    codes = ", ".join(f"{count} x {status}" for status, count in found.statuses.items())
+    add_row(table, "responses", str(sum(found.statuses.values())), codes)
+    add_row(table, "bodies", size(found.body_bytes), "without what frames them")
+    for kind, words in _KINDS.items():
+        if number := getattr(found.errors, kind):
+            if kind in ("connect", "local") and found.connect_error is not None:
+                words += f"; the last one: {found.connect_error}"
+            add_row(table, f"{kind} errors", str(number), words)
+    return table
+
+
+def error_words(found: Requests) -> str:
+    """Return the errors by kind in a few words; "": there were none."""
+    kinds = [f"{number} {kind}" for kind in _KINDS if (number := getattr(found.errors, kind))]
+    return ", ".join(kinds)
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

@@ -1,0 +1,76 @@
+"""Define the figures of a test of requests by HTTP that other round trips do not have."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from netmeasure.result.round_trips import Histogram
+
+
+class RequestErrors(msgspec.Struct, frozen=True, kw_only=True):
+    """Count what went wrong, by kind, omitted time included. None of it is in a latency.
+
+    Attributes:
+        connect: Connections that were refused, found no route or no answer in time.
+        local: Connections that this host had no port, descriptor or memory for.
+        reset: Connections that ended before the whole response had come.
+        timeout: Requests without their whole response in time.
+        invalid: Responses that were none, or had something behind them.
+        status: Responses with a status of 400 or more.
+    """
+
+    connect: int = 0
+    local: int = 0
+    reset: int = 0
+    timeout: int = 0
+    invalid: int = 0
+    status: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return the number of errors of all kinds."""
+        return sum(getattr(self, name) for name in self.__struct_fields__)
+
+
+class Requests(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a test of requests tells beside its round trips; omitted time included.
+
+    Attributes:
+        connections: How many connections there were at a time.
+        threads: The client's threads that shared them.
+        connecting: How long connections took to open, from connect() until the kernel reported
+            them open; those that failed are not in it.
+        syn_retransmits: SYNs sent again, over all connections; None: no connection was tried.
+        errors: What went wrong.
+        connect_error: The system's text for the last connection that failed; None: none has.
+        statuses: The responses with each status, such as "200"; whole ones only.
+        body_bytes: The bodies of all whole responses, without what frames them.
+    """
+
+    derived: ClassVar[tuple[str, ...]] = ("connected", "connect_p50_ns", "connect_p99_ns")
+
+    connections: int
+    threads: int
+    connecting: Histogram = Histogram()
+    syn_retransmits: int | None = None
+    errors: RequestErrors = RequestErrors()
+    connect_error: str | None = None
+    statuses: dict[str, int] = {}
+    body_bytes: int = 0
+
+    @property
+    def connected(self) -> int:
+        """Return the number of connections that came about."""
+        return self.connecting.count
+
+    @property
+    def connect_p50_ns(self) -> int | None:
+        """Return the median time to open a connection; None: unknown."""
+        return self.connecting.percentile_ns(50)
+
+    @property
+    def connect_p99_ns(self) -> int | None:
+        """Return the time that 99 % of the connections did not exceed; None: unknown."""
+        return self.connecting.percentile_ns(99)

@@ -1,0 +1,165 @@
+"""Specify requests by HTTP: the same one again and again, over many connections."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import ClassVar
+from urllib.parse import quote, unquote, urlsplit
+
+from netmeasure.errors import SpecError
+from netmeasure.spec.checked import Checked, within
+from netmeasure.spec.fetch import check_header, check_url, parse_pin
+from netmeasure.spec.parts import Deadlines, Link, SocketOptions, Timing
+from netmeasure.spec.target import check_family
+from netmeasure.spec.words import (
+    MAX_CONNECTIONS,
+    MAX_REQUEST_BYTES,
+    MAX_THREADS,
+    URL_CHARACTERS,
+    FetchDirection,
+)
+from netmeasure.version import __version__
+
+#: Methods whose requests say that they have no content (RFC 9110, 8.6).
+_WITH_CONTENT = ("POST", "PUT", "PATCH")
+
+
+class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field="kind"):
+    """Specify requests by HTTP/1.1 (RFC 9112) to one URL, over many connections.
+
+    Each request is timed at the client until its whole response has come. One request at a time is
+    on a connection. Redirects are not followed. `timing.total_blocks` is a number of requests over
+    all connections.
+
+    Attributes:
+        url: The URL; a user and a password in it make an Authorization header. Plain http only.
+        streams: Connections, 1 to 10 000.
+        threads: Threads that share them, 1 to 64; None: 2, or 1 for one connection.
+        keep_connections: Use connections again. False: a fresh one for each request, which is timed
+            with it.
+        target_rps: Requests per second over all connections, timed from when each was due; None: a
+            request leaves when a connection is free.
+        answer_s: A request without its whole response after so long has failed: 0.01 to 3600 s.
+        method: The request's method.
+        headers: More request headers, "Name: value"; they replace those of the same name.
+        pins: Texts "HOST:PORT:ADDRESS": connect to that address instead of looking up the name.
+        timing: When the test ends, and which part of it counts.
+        cpu: The only CPU that the threads run on; None: any.
+        options: Options of the connections. Nagle's algorithm is always off.
+        deadlines: How long each kind of wait may take.
+        link: What is known of the slowest link on the path.
+
+    Raises:
+        SpecError: A value is out of range, or two of them exclude each other.
+    """
+
+    url: str = ""
+    streams: int = 1
+    threads: int | None = None
+    keep_connections: bool = True
+    target_rps: int | None = None
+    answer_s: float = 10.0
+    method: str = "GET"
+    headers: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
+    timing: Timing = Timing()
+    cpu: int | None = None
+    options: SocketOptions = SocketOptions()
+    deadlines: Deadlines = Deadlines()
+    link: Link | None = None
+
+    schemes: ClassVar[tuple[str, ...]] = ("http", "https")
+    #: requests are counted as what goes to the server
+    direction: ClassVar[FetchDirection] = "upload"
+    kind: ClassVar[str] = "HTTP requests"
+
+    def _check(self) -> None:
+        within("number of connections", self.streams, 1, MAX_CONNECTIONS, "")
+        within("number of threads", self.threads, 1, min(MAX_THREADS, self.streams), "")
+        within("target rate", self.target_rps, 1, 10**9, "requests/s")
+        within("time for an answer", self.answer_s, 0.01, 3600, "s")
+        if not self.method.isalpha() or not self.method.isascii():
+            raise SpecError(f"{self.method!r} is not an HTTP method")
+        for header in self.headers:
+            check_header(header)
+            if header.partition(":")[0].strip().lower() in ("content-length", "transfer-encoding"):
+                raise SpecError(f"{header!r} does not fit: a request here has no content")
+        for pin in self.pins:
+            parse_pin(pin)
+        self._check_options()
+        if self.url:
+            self._check_url()
+
+    def _check_options(self) -> None:
+        for name in ("flow_label", "multipath", "keepalive", "dont_fragment", "bind_port"):
+            if getattr(self.options, name):
+                raise SpecError(f"{name.replace('_', ' ')} is no option of requests by URL")
+        if self.timing.endless:
+            raise SpecError("requests by URL are not endless", hint="give a time or a number")
+        if self.timing.total_bytes is not None:
+            raise SpecError(
+                "a test of requests does not end by bytes",
+                hint="give a time, or a number of requests (total_blocks, -k)",
+            )
+
+    def _check_url(self) -> None:
+        check_url(self.url, self.schemes)
+        check_family(urlsplit(self.url).hostname, self.options.family)
+        if self.url.startswith("https:"):
+            raise SpecError(
+                "requests go by plain HTTP only, not yet by TLS", hint="measure an http:// URL"
+            )
+        within("length of a request", len(self.request()), 1, MAX_REQUEST_BYTES, "bytes")
+
+    @property
+    def limit_s(self) -> float | None:
+        """Return the seconds to measure after the omitted ones; None: something else ends it."""
+        return self.timing.limit_s
+
+    @property
+    def total_bytes(self) -> int | None:
+        """Return the bytes of all requests; None: time ends the test."""
+        blocks = self.timing.total_blocks
+        return None if blocks is None else blocks * self.request_bytes
+
+    @property
+    def request_bytes(self) -> int:
+        """Return the length of a request."""
+        return len(self.request())
+
+    @property
+    def thread_count(self) -> int:
+        """Return how many threads share the connections."""
+        return min(2, self.streams) if self.threads is None else self.threads
+
+    def request(self) -> bytes:
+        """Return a request as it goes out."""
+        parts = urlsplit(self.url)
+        fields = {
+            "host": ("Host", _host(self.url)),
+            "user-agent": ("User-Agent", f"netmeasure/{__version__}"),
+            "accept": ("Accept", "*/*"),
+        }
+        if parts.username is not None:
+            user, password = unquote(parts.username), unquote(parts.password or "")
+            token = b64encode(f"{user}:{password}".encode()).decode()
+            fields["authorization"] = ("Authorization", f"Basic {token}")
+        if self.method in _WITH_CONTENT:
+            fields["content-length"] = ("Content-Length", "0")
+        for header in self.headers:
+            name, _, value = header.partition(":")
+            fields[name.strip().lower()] = (name.strip(), value.strip())
+        if not self.keep_connections:
+            fields["connection"] = ("Connection", "close")
+        path = quote(parts.path, safe=URL_CHARACTERS) or "/"
+        query = f"?{quote(parts.query, safe=URL_CHARACTERS)}" if parts.query else ""
+        lines = [f"{self.method} {path}{query} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in fields.values()]
+        return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
+
+
+def _host(url: str) -> str:
+    """Return the value of the Host field: without user, password and zone (RFC 9110, 7.2)."""
+    authority = urlsplit(url).netloc.rpartition("@")[2]
+    host, percent, rest = authority.partition("%")
+    return f"{host}]{rest.partition(']')[2]}" if percent and host.startswith("[") else authority

@@ -1,0 +1,247 @@
+"""Run a test of requests by HTTP: look the server up, connect once, then let the threads go."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
+
+from netmeasure.clock import Quiet, nanoseconds
+from netmeasure.engine import limits, sockets, sockopts
+from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.resources import ResourceLog
+from netmeasure.engine.tasks import cancel_and_wait, first_of, uninterrupted
+from netmeasure.engine.threads import check_cpu
+from netmeasure.errors import HostLimitError, PeerTimeoutError
+from netmeasure.measurement.autostop import AutoStopper, ending_notes, load_analysis
+from netmeasure.measurement.flows import Measured, build_flows
+from netmeasure.measurement.intervals import IntervalClock
+from netmeasure.measurement.roles import client_role
+from netmeasure.measurement.side_report import own_report
+from netmeasure.measurement.trips import with_steady_rate
+from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport
+from netmeasure.spec import RequestSpec, SocketOptions, parse_pin
+from netmeasure.transfers.reach import public_url
+from netmeasure.transfers.secrets import public_headers
+from netmeasure.workloads.requests import RequestPlan, RequestWorkload
+
+POLL_S = 0.25
+#: What this process opens beside the connections: the threads' epoll sets, the event loop's own.
+SPARE_DESCRIPTORS = 64
+#: The name of the one connection that set-up is timed on.
+FIRST = "first connection"
+
+
+class RequestTest:
+    """Carry out one run of a RequestSpec: `run`, then `leave`, then `result`."""
+
+    def __init__(self, spec: RequestSpec) -> None:
+        self.spec = spec
+        self.stop = asyncio.Event()
+        self.step = "connect"
+        self._workload: RequestWorkload | None = None
+        self._phases = PhaseLog()
+        self._ticker: IntervalClock | None = None
+        self._auto_stop: AutoStopper | None = None
+        self._resources = ResourceLog()
+
+    @property
+    def transferring(self) -> bool:
+        return self._workload is not None and self._workload.first_ns is not None
+
+    async def run(self, emit: Callable[[Interval], None]) -> None:
+        """Send requests until the time, their number or the user ends that."""
+        check_cpu(self.spec.cpu)
+        _check_descriptors(self.spec.streams)
+        if self.spec.timing.baseline_s:
+            await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
+        async with self._resources.running():
+            self._phases = PhaseLog()  # the first attempt is now
+            address = await self._reach()
+            self._workload = RequestWorkload(_plan(self.spec, address))
+            self._auto_stop = AutoStopper(self._workload, self.spec)
+            await self._ask(self._workload, self._auto_stop, emit)
+
+    async def _reach(self) -> sockets.Address:
+        """Return the server's address that answers first. Raises MeasureError."""
+        spec = self.spec
+        parts = urlsplit(spec.url)
+        host, port = (parts.hostname or "").replace("%25", "%"), parts.port or 80
+        pins = {(name, number): address for name, number, address in map(parse_pin, spec.pins)}
+        wanted = pins.get((host.lower(), port)) or host
+        deadlines, options = spec.deadlines, spec.options
+        found = await self._phases.looked_up(
+            FIRST, sockets.resolve(wanted, port, options.family, deadlines.resolve_s)
+        )
+        connecting = sockets.connect_first(found, options, deadlines.connect_s, port_offset=0)
+        made = await self._phases.connected(FIRST, connecting)
+        made.sock.close()
+        return made.address
+
+    async def _ask(
+        self, workload: RequestWorkload, auto_stop: AutoStopper, emit: Callable[[Interval], None]
+    ) -> None:
+        ticking = asyncio.create_task(self._tick(workload, emit))
+        try:
+            await workload.start()
+            await first_of(
+                workload.join(), self._stopped(), self._stall(workload), auto_stop.narrow_enough()
+            )
+            workload.stop()
+            await workload.join()
+        finally:
+            workload.abort()
+            await uninterrupted(workload.join())
+            await cancel_and_wait(ticking)
+
+    async def _stopped(self) -> None:
+        await self.stop.wait()
+
+    async def _stall(self, workload: RequestWorkload) -> None:
+        """Raise PeerTimeoutError if no response comes for too long, whatever fails meanwhile."""
+        limit_s = self.spec.deadlines.stall_s
+        quiet = Quiet(limit_s)
+        while True:
+            if quiet.since_change(workload.came):
+                raise PeerTimeoutError(
+                    f"no response came for {limit_s:g} s",
+                    phase="data",
+                    hint="the server is stopped or unreachable; the result has the errors by kind",
+                )
+            await asyncio.sleep(min(POLL_S, limit_s / 4))
+
+    async def _tick(self, workload: RequestWorkload, emit: Callable[[Interval], None]) -> None:
+        await load_analysis(workload)
+        self.step = "data"
+        ticker = IntervalClock(workload, self.spec.timing, self.spec.limit_s, emit, client_role)
+        self._ticker = ticker
+        await ticker.run()
+
+    async def leave(self) -> None:
+        """Emit the last interval. Every thread has been joined by `run`."""
+        if self._ticker is not None:
+            self._ticker.last()
+
+    def close(self) -> None:
+        """Do nothing: the threads have closed their connections."""
+
+    def result(self, error: ErrorRecord | None) -> Result:
+        """Return the Result; call after `leave`."""
+        spec, workload, stopped = self.spec, self._workload, self.stop.is_set()
+        client = own_report(workload, self._resources)
+        auto_stop = None
+        if self._auto_stop is not None:
+            auto_stop = self._auto_stop.outcome(stopped=stopped or error is not None)
+        origin_ns = workload.origin_ns if workload is not None else None
+        ids = [stream.id for stream in client.streams]
+        flows = build_flows(
+            Measured(
+                spec,
+                (spec.direction,) * len(ids),
+                client,
+                SideReport(),
+                None if origin_ns is None else origin_ns - self._phases.origin_ns,
+                ids=ids,
+                counted_ns=auto_stop.counted_ns if auto_stop else None,
+            )
+        )
+        trips = workload.round_trips() if workload is not None else None
+        return Result(
+            spec=replace(spec, url=public_url(spec.url), headers=public_headers(spec.headers)),
+            complete=error is None,
+            error=error,
+            started_at=self._phases.started_at,
+            target=public_url(spec.url),
+            setup=self._phases.collected(flows[0].averages.set_up_ns if flows else None, FIRST),
+            flows=flows,
+            client=client,
+            server=SideReport(host=Host()),
+            auto_stop=auto_stop,
+            round_trips=trips and with_steady_rate(trips, flows, spec.request_bytes),
+            requests=workload.requests() if workload is not None else None,
+            notes=(*_notes(stopped=stopped), *ending_notes(auto_stop)),
+        )
+
+
+def _notes(*, stopped: bool) -> Iterator[str]:
+    if stopped:
+        yield "stopped early by the user"
+
+
+def _check_descriptors(connections: int) -> None:
+    """Raise HostLimitError if this process may not open so many connections."""
+    left = limits.descriptors_left()
+    if left is not None and left < connections + SPARE_DESCRIPTORS:
+        raise HostLimitError(
+            f"{connections} connections need more file descriptors than the {left} that are left",
+            phase="connect",
+            hint="raise `ulimit -n`, or use fewer connections",
+        )
+
+
+def _plan(spec: RequestSpec, address: sockets.Address) -> RequestPlan:
+    timing, deadlines = spec.timing, spec.deadlines
+    span_s = 0.0 if spec.limit_s is None else spec.limit_s + timing.omit_s
+    bind, origin = spec.options.bind_address, b""
+    if bind is not None:
+        origin = _packed(address.family, sockets.numeric(bind, 0, address.family))
+    return RequestPlan(
+        request=spec.request(),
+        to=_packed(address.family, address.sockaddr),
+        origin=origin,
+        socket_options=tuple(_socket_options(spec.options, address.family)),
+        connections=spec.streams,
+        threads=spec.thread_count,
+        keep=spec.keep_connections,
+        no_body=spec.method == "HEAD",
+        duration_ns=nanoseconds(span_s),
+        omit_ns=nanoseconds(timing.omit_s),
+        send_budget=spec.total_bytes or 0,
+        connect_ns=nanoseconds(deadlines.connect_s),
+        answer_ns=nanoseconds(spec.answer_s),
+        drain_ns=nanoseconds(deadlines.drain_s),
+        per_s=spec.target_rps,
+        cpu=spec.cpu,
+    )
+
+
+def _packed(family: int, sockaddr: tuple[object, ...]) -> bytes:
+    """Return an address as the kernel has it (ip(7), ipv6(7))."""
+    host, port, *more = sockaddr
+    name = str(host).partition("%")[0]
+    head = struct.pack("=H", family) + struct.pack("!H", port)
+    if family == socket.AF_INET:
+        return head + socket.inet_pton(socket.AF_INET, name) + bytes(8)
+    flow, scope = more or (0, 0)
+    packed = socket.inet_pton(socket.AF_INET6, name)
+    return head + struct.pack("!I", flow) + packed + struct.pack("=I", scope)
+
+
+def _socket_options(options: SocketOptions, family: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the options that every connection gets. That the kernel grants them, the first
+    connection has shown."""
+
+    def number(value: int, size: int = 4) -> bytes:
+        return value.to_bytes(size, "little" if struct.pack("=H", 1)[0] else "big")
+
+    tcp, any_socket = socket.IPPROTO_TCP, socket.SOL_SOCKET
+    if options.mss_bytes is not None:
+        yield tcp, socket.TCP_MAXSEG, number(options.mss_bytes)
+    if options.window_bytes is not None:
+        yield any_socket, socket.SO_SNDBUF, number(options.window_bytes)
+        yield any_socket, socket.SO_RCVBUF, number(options.window_bytes)
+    if options.congestion is not None:
+        yield tcp, socket.TCP_CONGESTION, options.congestion.encode()
+    if options.pacing_bps is not None:
+        yield any_socket, sockopts.SO_MAX_PACING_RATE, number(max(1, options.pacing_bps // 8), 8)
+    if options.tos:
+        if family == socket.AF_INET6:
+            yield socket.IPPROTO_IPV6, socket.IPV6_TCLASS, number(options.tos)
+        else:
+            yield socket.IPPROTO_IP, socket.IP_TOS, number(options.tos)
+    if options.bind_device is not None:
+        yield any_socket, socket.SO_BINDTODEVICE, options.bind_device.encode() + b"\0"

@@ -1,0 +1,224 @@
+"""Send requests by HTTP over many connections from few threads, and count what comes of them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from netmeasure._fast.requests import RequestLoop
+from netmeasure._fast.round_trips import Histogram as NativeHistogram
+from netmeasure._fast.worker import Group
+from netmeasure.engine.threads import TrafficThread, join_all, start_all
+from netmeasure.result import Role, StreamInterval, StreamReport
+from netmeasure.result.requests import RequestErrors, Requests
+from netmeasure.result.round_trips import RoundTrips
+from netmeasure.workloads.base import Plan, relative, stream_report, stretch
+from netmeasure.workloads.round_trips import latency_series, stored
+
+
+class RequestPlan(Plan, frozen=True, kw_only=True):
+    """Describe what this end asks; see Plan. `send_budget` is in bytes of requests.
+
+    to              the server's address, as the kernel has it (struct sockaddr)
+    origin          the address to bind to, likewise; empty: the kernel chooses
+    socket_options  (level, name, value) of each option of every connection
+    keep            use connections again
+    per_s           requests per second over all connections; None: as soon as one is free
+    """
+
+    request: bytes
+    to: bytes
+    origin: bytes = b""
+    socket_options: tuple[tuple[int, int, bytes], ...] = ()
+    connections: int
+    threads: int
+    keep: bool
+    no_body: bool
+    connect_ns: int
+    answer_ns: int
+    per_s: int | None = None
+
+
+class _Part(NamedTuple):
+    """Hold one thread and its loop, which stands for a share of the connections."""
+
+    id: int
+    loop: RequestLoop
+    thread: TrafficThread
+
+    role: Role = "sender"
+    syn_retransmits: int | None = None  # told of all connections together
+    facts: None = None
+
+    @property
+    def error(self) -> str | None:
+        return os.strerror(self.loop.errno) if self.loop.errno else None
+
+
+class RequestWorkload:
+    """Own the threads of a test of requests: `start`, `stop` or `abort`, `join`, then the figures.
+
+    `origin_ns` is when they were let go.
+    """
+
+    def __init__(self, plan: RequestPlan) -> None:
+        self.plan = plan
+        self.origin_ns: int | None = None
+        self._group = Group(plan.send_budget)
+        self._parts = [self._part(i) for i in range(plan.threads)]
+
+    def _part(self, index: int) -> _Part:
+        plan, count = self.plan, self.plan.threads
+        loop = RequestLoop(
+            self._group,
+            request=plan.request,
+            to=plan.to,
+            origin=plan.origin,
+            socket_options=plan.socket_options,
+            connections=plan.connections // count + (index < plan.connections % count),
+            keep=plan.keep,
+            no_body=plan.no_body,
+            duration_ns=plan.duration_ns,
+            omit_ns=plan.omit_ns,
+            drain_ns=plan.drain_ns,
+            connect_ns=plan.connect_ns,
+            answer_ns=plan.answer_ns,
+            per_s=(plan.per_s or 0) / count,
+            phase=index / count,
+            width_ns=plan.bucket_ns,
+        )
+        thread = TrafficThread(loop, f"netmeasure-requests-{index + 1}", plan.cpu)
+        return _Part(index + 1, loop, thread)
+
+    async def start(self) -> None:
+        """Start the threads and let them go. Raises HostLimitError."""
+        await start_all([part.thread for part in self._parts])
+        self.origin_ns = self._group.open()
+
+    def stop(self) -> None:
+        """Let the threads send no more, and wait for the last responses."""
+        self._group.stop()
+
+    def abort(self) -> None:
+        """Let the threads leave at once."""
+        self._group.abort()
+
+    async def join(self) -> None:
+        """Wait for the end of all threads."""
+        await join_all([part.thread for part in self._parts])
+
+    # ---- while they run --------------------------------------------------------------------------
+
+    @property
+    def bucket_ns(self) -> int:
+        return self.plan.bucket_ns
+
+    @property
+    def first_ns(self) -> int | None:
+        """Return when the first request could leave: connections that are kept were open then."""
+        known = [p.loop.first_ns for p in self._parts if p.loop.first_ns is not None]
+        return min(known, default=None)
+
+    @property
+    def last_ns(self) -> int | None:
+        known = [p.loop.last_ns for p in self._parts if p.loop.last_ns is not None]
+        return max(known, default=None)
+
+    @property
+    def came(self) -> int:
+        """Return the responses that have come so far, and those that could not: it goes on where a
+        server answers in whatever way."""
+        return sum(p.loop.answered + p.loop.rejected for p in self._parts)
+
+    def ids(self, role: Role) -> tuple[int, ...]:
+        return tuple(part.id for part in self._parts if part.role == role)
+
+    def levels(self, role: Role, until_ns: int) -> tuple[StreamInterval, ...]:
+        """Return what each thread had counted at a moment."""
+        return tuple(
+            StreamInterval(id=p.id, bytes=p.loop.counted_until(until_ns))
+            for p in self._parts
+            if p.role == role
+        )
+
+    def so_far(self) -> tuple[StreamReport, ...]:
+        origin = self.origin_ns or 0
+        return tuple(
+            StreamReport(id=p.id, role=p.role, series=relative(p.loop.series(), origin))
+            for p in self._parts
+        )
+
+    # ---- the end; call after join ----------------------------------------------------------------
+
+    def report(self) -> tuple[StreamReport, ...]:
+        """Return what each thread saw."""
+        origin = self.origin_ns
+        if origin is None:
+            return ()
+        found = stretch((part.loop for part in self._parts), self.plan.omit_ns)
+        window = None if found is None else (found[0] - origin, found[1] - origin)
+        return tuple(
+            replace(
+                stream_report(part, origin, window),
+                acked_bytes=part.loop.acked_bytes,
+                block_bytes=len(self.plan.request),
+            )
+            for part in self._parts
+        )
+
+    def round_trips(self) -> RoundTrips | None:
+        """Return the latencies of all responses; None: the threads were never let go."""
+        loops = self._loops
+        if self.origin_ns is None:
+            return None
+        begun = sum(loop.begun for loop in loops)
+        late, latest_ns = zip(*(loop.late for loop in loops), strict=True)
+        return RoundTrips(
+            latency=stored(_merged([loop.latency for loop in loops])),
+            series=latency_series(loops, self.origin_ns, len(self.plan.request)),
+            begun=begun,
+            unanswered=begun - sum(loop.answered + loop.rejected + loop.failed for loop in loops),
+            skipped=sum(loop.skipped for loop in loops),
+            sent_late=sum(late),
+            sent_late_max_ns=max(latest_ns),
+        )
+
+    def requests(self) -> Requests | None:
+        """Return what is told of connections and errors; None: the threads were never let go."""
+        loops = self._loops
+        if self.origin_ns is None:
+            return None
+        kinds: Counter[str] = Counter()
+        statuses: Counter[int] = Counter()
+        for loop in loops:
+            kinds.update(loop.errors)
+            statuses.update(loop.statuses)
+        kinds["status"] = sum(loop.rejected for loop in loops)
+        connecting = stored(_merged([loop.connecting for loop in loops]))
+        codes = [loop.connect_errno for loop in loops if loop.connect_errno]
+        tried = connecting.count + kinds["connect"]
+        return Requests(
+            connections=self.plan.connections,
+            threads=self.plan.threads,
+            connecting=connecting,
+            syn_retransmits=sum(loop.syn_retransmits for loop in loops) if tried else None,
+            errors=RequestErrors(**kinds),
+            connect_error=os.strerror(codes[-1]) if codes else None,
+            statuses={str(status): count for status, count in sorted(statuses.items())},
+            body_bytes=sum(loop.body_bytes for loop in loops),
+        )
+
+    @property
+    def _loops(self) -> list[RequestLoop]:
+        return [part.loop for part in self._parts]
+
+
+def _merged(parts: Sequence[NativeHistogram]) -> NativeHistogram:
+    merged = NativeHistogram()
+    for part in parts:
+        merged.merge(part)
+    return merged

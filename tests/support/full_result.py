@@ -37,6 +37,7 @@ from netmeasure.result import (
     Totals,
     Transfer,
 )
+from netmeasure.result.requests import RequestErrors, Requests
 from netmeasure.result.resources import HostShares, HostUse, Resources, ThreadCpu
 from netmeasure.result.round_trips import Histogram, LatencySeries, RoundTrips
 from netmeasure.spec import Deadlines, Link, SocketOptions, TcpSpec, Timing
@@ -324,6 +325,18 @@ FULL = Result(
         late_responses=2,
         invalid_responses=1,
         refused=1,
+    ),
+    requests=Requests(
+        connections=20,
+        threads=2,
+        connecting=Histogram(
+            from_ns=(90_112,), counts=(20,), sum_ns=1_802_400, min_ns=90_112, max_ns=90_130
+        ),
+        syn_retransmits=1,
+        errors=RequestErrors(connect=1, local=2, reset=3, timeout=4, invalid=5, status=6),
+        connect_error="Connection refused",
+        statuses={"200": 100, "503": 6},
+        body_bytes=102_400,
     ),
     path_hole=PathHole(direction="download", passed_bytes=1300, lost_bytes=1301),
     notes=("the server is plain iperf3", 'quotes " and \\ and \x00 and \U0001f4f6'),

@@ -21,8 +21,10 @@ from support.full_result import FULL, RECEIVER, SENDER
 SAMPLES = Path(__file__).parents[1] / "samples" / "netmeasure"
 SAVED = json.loads(FULL.to_json())
 COLUMN = SAVED["flows"][0]["streams"][0]["receiver"]["series"]["bytes"]
-#: What the sample of version 1 holds: it is older than round trips, and TLS to a server.
-OLD = replace(FULL, round_trips=None, spec=replace(FULL.spec, tls=False, ca_file=None))
+#: What the sample of version 1 holds: it is older than round trips, requests, TLS to a server.
+OLD = replace(
+    FULL, round_trips=None, requests=None, spec=replace(FULL.spec, tls=False, ca_file=None)
+)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 

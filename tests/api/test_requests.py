@@ -26,6 +26,11 @@ def url_of(origin: nm.HttpOrigin, name: str) -> str:
     return f"http://{origin.address}/{name}"
 
 
+def statuses(result: nm.Result) -> dict[int, int]:
+    assert result.requests is not None
+    return {one.status: one.count for one in result.requests.statuses}
+
+
 async def measured(name: str, spec: nm.RequestSpec) -> nm.Result:
     async with nm.serve_http("127.0.0.1", 0) as origin:
         return await nm.measure(url_of(origin, name), spec)
@@ -39,7 +44,7 @@ def test_every_response_counts(run: RunLoop) -> None:
     assert sum(trips.series.transactions) == 300
     assert sum(trips.series.sum_ns) == trips.latency.sum_ns
     assert (requests.connections, requests.threads) == (7, 3)
-    assert (requests.statuses, requests.body_bytes) == ({"200": 300}, 300 * 1024)
+    assert (statuses(result), requests.body_bytes) == ({200: 300}, 300 * 1024)
     assert requests.errors.total == 0
     assert requests.connected >= 7
     assert requests.connect_error is None
@@ -61,14 +66,14 @@ def test_nginx_answers_on_fresh_connections(run: RunLoop) -> None:
             options=nm.SocketOptions(bind_address="127.0.0.1", tos=8, mss_bytes=1000),
         )
         result = run(nm.measure(server.url("small"), spec))
-    assert (result.requests.statuses, result.requests.connected) == ({"200": 50}, 50)
+    assert (statuses(result), result.requests.connected) == ({200: 50}, 50)
     assert result.requests.body_bytes == 5000
 
 
 def test_a_refusal_is_an_error_of_its_own_kind(run: RunLoop) -> None:
     result = run(measured("no-such-file", nm.RequestSpec(method="HEAD", timing=numbered(20))))
     assert result.complete
-    assert (result.requests.statuses, result.requests.errors.status) == ({"404": 20}, 20)
+    assert (statuses(result), result.requests.errors.status) == ({404: 20}, 20)
     assert (result.round_trips.transactions, result.round_trips.steady_per_s) == (0, None)
 
 

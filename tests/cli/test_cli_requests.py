@@ -31,7 +31,7 @@ def test_the_report_the_document_and_a_comparison(tmp_path: Path) -> None:
     document = json.loads(saved.read_text())
     assert document["spec"]["kind"] == "requests"
     assert document["requests"]["connected"] == 50
-    assert document["requests"]["statuses"] == {"200": 50}
+    assert document["requests"]["statuses"] == [{"status": 200, "count": 50}]
     assert document["round_trips"]["transactions"] == 50
     assert "errors: 20 status" in missing.stdout
     shown = netmeasure("compare", str(saved), str(saved))

@@ -37,7 +37,7 @@ from netmeasure.result import (
     Totals,
     Transfer,
 )
-from netmeasure.result.requests import RequestErrors, Requests
+from netmeasure.result.requests import RequestErrors, Requests, StatusCount
 from netmeasure.result.resources import HostShares, HostUse, Resources, ThreadCpu
 from netmeasure.result.round_trips import Histogram, LatencySeries, RoundTrips
 from netmeasure.spec import Deadlines, Link, SocketOptions, TcpSpec, Timing
@@ -335,7 +335,7 @@ FULL = Result(
         syn_retransmits=1,
         errors=RequestErrors(connect=1, local=2, reset=3, timeout=4, invalid=5, status=6),
         connect_error="Connection refused",
-        statuses={"200": 100, "503": 6},
+        statuses=(StatusCount(status=200, count=100), StatusCount(status=503, count=6)),
         body_bytes=102_400,
     ),
     path_hole=PathHole(direction="download", passed_bytes=1300, lost_bytes=1301),

@@ -135,7 +135,7 @@ def test_a_small_document_unpacks_to_little() -> None:
     series = {"origin_ns": 0, "width_ns": 1, "bytes": zeros}
     reports = [
         json.loads(json.dumps({"id": number, "role": "sender", "series": series}))
-        for number in range(3)
+        for number in range(4)  # the whole document has room for three
     ]
     document = copy.deepcopy(SAVED)
     document["client"]["streams"] = reports

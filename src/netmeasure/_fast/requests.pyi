@@ -9,6 +9,7 @@ class RequestLoop(Stream):
     def __init__(
         self,
         group: Group,
+        fd: int = -1,
         *,
         request: bytes,
         to: bytes,

@@ -29,6 +29,7 @@ cdef class RequestLoop(Stream):
     their sum, and `bytes` what the kernel took. `first_ns` is when the first request could leave.
 
     Args:
+        fd: none: the loop opens its own sockets.
         request: one request, head and body.
         to: the server's address as the kernel has it (struct sockaddr).
         origin: the address to bind to, likewise; empty: the kernel chooses.
@@ -54,7 +55,7 @@ cdef class RequestLoop(Stream):
     cdef readonly Histogram latency
     cdef readonly Histogram connecting
 
-    def __cinit__(self, Group group not None, *, bytes request not None, bytes to not None,
+    def __cinit__(self, Group group not None, int fd=-1, *, bytes request not None, bytes to not None,
                   bytes origin=b"", socket_options=(), uint32_t connections=1, bint keep=True,
                   bint no_body=False, int64_t duration_ns=0, int64_t omit_ns=0,
                   int64_t drain_ns=10_000_000_000, int64_t connect_ns=10_000_000_000,

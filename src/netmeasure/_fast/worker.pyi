@@ -19,7 +19,7 @@ class Stream:
     def __init__(
         self,
         group: Group,
-        fd: int,
+        fd: int = -1,
         *,
         width_ns: int = ...,
         buckets: int = ...,

@@ -49,6 +49,8 @@ PARTS = (
     Part("transactions_per_s", relative=True, least=DEFAULT_MARGIN),
     Part("latency_p50_ns", relative=True, least=0.05),
     Part("latency_p99_ns", relative=True, least=0.1),
+    Part("connect_p50_ns", relative=True, least=0.1),
+    Part("error_ratio", relative=False, least=0.1, floor=0.0001),
 )
 
 

@@ -42,6 +42,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
         transactions_per_s: Of round trips: transactions per second in the steady state.
         latency_p50_ns: Of round trips: the median latency.
         latency_p99_ns: Of round trips: the latency that 99 % do not exceed.
+        connect_p50_ns: Of requests by HTTP: the median time to open a connection.
+        error_ratio: Of requests by HTTP: errors of all that was tried, 0 to 1.
         doubts: What speaks against some of these figures.
     """
 
@@ -63,6 +65,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     transactions_per_s: float | None = None
     latency_p50_ns: int | None = None
     latency_p99_ns: int | None = None
+    connect_p50_ns: int | None = None
+    error_ratio: float | None = None
     doubts: tuple[Doubt, ...] = ()
 
     @property
@@ -121,7 +125,7 @@ def figures(result: Result, direction: FlowDirection) -> RunFigures:
     if flow is None:
         return RunFigures(complete=False, error=error or f"no {direction} was measured")
     steady, ramp, averages = flow.steady, flow.ramp, flow.averages
-    trips = result.round_trips
+    trips, requests = result.round_trips, result.requests
     rate = None if steady is None else _plausible(steady.goodput_bps)
     return RunFigures(
         complete=result.complete,
@@ -142,6 +146,8 @@ def figures(result: Result, direction: FlowDirection) -> RunFigures:
         transactions_per_s=None if trips is None else _plausible(trips.steady_per_s),
         latency_p50_ns=None if trips is None else _plausible(trips.p50_ns),
         latency_p99_ns=None if trips is None else _plausible(trips.p99_ns),
+        connect_p50_ns=None if requests is None else _plausible(requests.connect_p50_ns),
+        error_ratio=None if requests is None else _plausible(requests.error_ratio),
         doubts=doubts(result, flow),
     )
 

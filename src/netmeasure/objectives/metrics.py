@@ -103,6 +103,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             "ratio",
             of_run=lambda run: run.round_trips.loss_ratio if run.round_trips else None,
         ),
+        "request_errors": Metric(
+            "errors of requests by HTTP, of all that was tried",
+            "ratio",
+            of_run=lambda run: run.requests.error_ratio if run.requests else None,
+        ),
         "syn_retransmits": Metric(
             "SYNs sent again", "count", of_run=lambda run: run.syn_retransmits
         ),

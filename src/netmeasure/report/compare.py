@@ -33,6 +33,8 @@ NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
     "transactions_per_s": ("transactions", lambda rate: f"{rate:.0f}/s"),
     "latency_p50_ns": ("median round trip", duration),
     "latency_p99_ns": ("99 % of round trips within", duration),
+    "connect_p50_ns": ("median connect", duration),
+    "error_ratio": ("errors", lambda share: f"{100 * share:.3g} %"),
 }
 _NOT_IN_TURNS = (
     "note: one side was measured after the other, so what changed meanwhile is part of the"

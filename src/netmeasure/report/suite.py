@@ -27,6 +27,8 @@ _ALWAYS = ("set_up_ns",)
 _OF_ROUND_TRIPS = ("latency_p50_ns", "latency_p99_ns")
 _IF_MOVED = (
     "from_first_attempt_bps",
+    "connect_p50_ns",
+    "error_ratio",
     "ramp_ns",
     "retransmits_per_gb",
     "sender_cpu_s_per_gb",

@@ -34,6 +34,13 @@ class RequestErrors(msgspec.Struct, frozen=True, kw_only=True):
         return sum(getattr(self, name) for name in self.__struct_fields__)
 
 
+class StatusCount(msgspec.Struct, frozen=True, kw_only=True):
+    """Count the whole responses with one status."""
+
+    status: int
+    count: int
+
+
 class Requests(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what a test of requests tells beside its round trips; omitted time included.
 
@@ -45,11 +52,16 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
         syn_retransmits: SYNs sent again, over all connections; None: no connection was tried.
         errors: What went wrong.
         connect_error: The system's text for the last connection that failed; None: none has.
-        statuses: The responses with each status, such as "200"; whole ones only.
+        statuses: The responses with each status, in ascending order; whole ones only.
         body_bytes: The bodies of all whole responses, without what frames them.
     """
 
-    derived: ClassVar[tuple[str, ...]] = ("connected", "connect_p50_ns", "connect_p99_ns")
+    derived: ClassVar[tuple[str, ...]] = (
+        "connected",
+        "connect_p50_ns",
+        "connect_p99_ns",
+        "error_ratio",
+    )
 
     connections: int
     threads: int
@@ -57,13 +69,20 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
     syn_retransmits: int | None = None
     errors: RequestErrors = RequestErrors()
     connect_error: str | None = None
-    statuses: dict[str, int] = {}
+    statuses: tuple[StatusCount, ...] = ()
     body_bytes: int = 0
 
     @property
     def connected(self) -> int:
         """Return the number of connections that came about."""
         return self.connecting.count
+
+    @property
+    def error_ratio(self) -> float | None:
+        """Return the share of errors in all that was tried: errors of every kind, and responses
+        without one. None: nothing has come of anything."""
+        good, bad = sum(one.count for one in self.statuses) - self.errors.status, self.errors.total
+        return bad / (good + bad) if good + bad else None
 
     @property
     def connect_p50_ns(self) -> int | None:

@@ -18,7 +18,6 @@ from netmeasure.spec.words import (
     URL_CHARACTERS,
     FetchDirection,
 )
-from netmeasure.version import __version__
 
 #: Methods whose requests say that they have no content (RFC 9110, 8.6).
 _WITH_CONTENT = ("POST", "PUT", "PATCH")
@@ -137,7 +136,7 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
         parts = urlsplit(self.url)
         fields = {
             "host": ("Host", _host(self.url)),
-            "user-agent": ("User-Agent", f"netmeasure/{__version__}"),
+            "user-agent": ("User-Agent", "netmeasure"),
             "accept": ("Accept", "*/*"),
         }
         if parts.username is not None:

@@ -14,7 +14,7 @@ from netmeasure._fast.round_trips import Histogram as NativeHistogram
 from netmeasure._fast.worker import Group
 from netmeasure.engine.threads import TrafficThread, join_all, start_all
 from netmeasure.result import Role, StreamInterval, StreamReport
-from netmeasure.result.requests import RequestErrors, Requests
+from netmeasure.result.requests import RequestErrors, Requests, StatusCount
 from netmeasure.result.round_trips import RoundTrips
 from netmeasure.workloads.base import Plan, relative, stream_report, stretch
 from netmeasure.workloads.round_trips import latency_series, stored
@@ -208,7 +208,10 @@ class RequestWorkload:
             syn_retransmits=sum(loop.syn_retransmits for loop in loops) if tried else None,
             errors=RequestErrors(**kinds),
             connect_error=os.strerror(codes[-1]) if codes else None,
-            statuses={str(status): count for status, count in sorted(statuses.items())},
+            statuses=tuple(
+                StatusCount(status=status, count=count)
+                for status, count in sorted(statuses.items())
+            ),
             body_bytes=sum(loop.body_bytes for loop in loops),
         )
 

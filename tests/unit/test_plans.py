@@ -9,7 +9,7 @@ import pytest
 from netmeasure.campaign.plan import default_plan, plan_of, read_plan
 from netmeasure.campaign.turns import in_turns
 from netmeasure.errors import PlanError
-from netmeasure.spec import HttpSpec, RrSpec, TcpSpec, UdpSpec
+from netmeasure.spec import HttpSpec, RequestSpec, RrSpec, TcpSpec, UdpSpec
 
 WHOLE = """
 title = "kernels"
@@ -42,6 +42,11 @@ deadlines = { connect_s = "3s" }
 [[test]]
 kind = "http"
 url = "http://{host}:8080/1G.dat"
+[[test]]
+kind = "requests"
+url = "http://{host}/1K.dat"
+streams = [10, 10000]
+keep_connections = false
 """
 
 
@@ -64,8 +69,10 @@ def test_a_whole_plan() -> None:
         *(f"floods target={rate}" for rate in ("100Mbit/s", "550Mbit/s", "1.00Gbit/s")),
         "round trips",
         "HTTP download",
+        "HTTP requests streams=10",
+        "HTTP requests streams=10000",
     ]
-    tcp, udp, rr, http = (mine[n].spec for n in (7, 9, 11, 12))
+    tcp, udp, rr, http, requests = (mine[n].spec for n in (7, 9, 11, 12, 14))
     assert isinstance(tcp, TcpSpec)
     assert (tcp.streams, tcp.direction, tcp.limit_s) == (8, "download", 2.0)
     assert (tcp.options.congestion, tcp.options.no_delay) == ("cubic", True)
@@ -75,6 +82,9 @@ def test_a_whole_plan() -> None:
     assert rr.deadlines.connect_s == 3.0
     assert isinstance(http, HttpSpec)
     assert mine[12].address == http.url == "http://10.0.1.1:8080/1G.dat"
+    assert isinstance(requests, RequestSpec)
+    assert (requests.url, requests.streams) == ("http://10.0.1.1/1K.dat", 10_000)
+    assert not requests.keep_connections
     assert (mine[0].address, mine[0].port) == ("10.0.1.1", 5300)
 
 

@@ -16,6 +16,8 @@ from netmeasure.errors import PlanError, SpecError
 from netmeasure.spec import DEFAULT_MARGIN, FtpSpec, HttpSpec, RequestSpec, RrSpec, Spec
 from netmeasure.spec.target import parse_target
 
+#: The kinds of tests whose target is a URL.
+_BY_URL = (HttpSpec, FtpSpec, RequestSpec)
 DEFAULT_RUNS = 5
 DEFAULT_BASELINE_S = 2.0
 DEFAULT_COMMAND_S = 60.0
@@ -282,7 +284,7 @@ class _Reader:
     ) -> Case | None:
         name = str(variant.get("name", ""))
         port = variant.get("port", self._document.get("port"))
-        if isinstance(spec, HttpSpec | FtpSpec | RequestSpec):
+        if isinstance(spec, _BY_URL):
             if HOST in url and not address:
                 self._refuse(f"{where}: its URL has {HOST}, and there is no target")
                 return None
@@ -305,10 +307,10 @@ class _Reader:
 
     def _url(self, where: str, kind: type[Spec], test: Mapping[str, Any]) -> str:
         url = self._text(test, "url", "")
-        if kind in (HttpSpec, FtpSpec) and not url:
-            scheme = "http" if kind is HttpSpec else "ftp"
+        if kind in _BY_URL and not url:
+            scheme = "ftp" if kind is FtpSpec else "http"
             self._refuse(f"{where}: it has no url, such as {scheme}://{HOST}/file")
-        if kind not in (HttpSpec, FtpSpec) and url:
+        if kind not in _BY_URL and url:
             self._refuse(f"{where}: {test['kind']} has no url, but a target")
             return ""
         return url

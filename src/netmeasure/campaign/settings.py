@@ -23,6 +23,7 @@ from netmeasure.spec import (
     FtpSpec,
     HttpSpec,
     Link,
+    RequestSpec,
     RrSpec,
     SocketOptions,
     Spec,
@@ -37,6 +38,7 @@ KINDS: Mapping[str, type[Spec]] = {
     "rr": RrSpec,
     "http": HttpSpec,
     "ftp": FtpSpec,
+    "requests": RequestSpec,
 }
 #: A sweep of more values is rather a mistake.
 MAX_VALUES = 200
@@ -51,6 +53,15 @@ _NOT_OF: Mapping[type[Spec], set[str]] = {
     RrSpec: {"dont_fragment", "direction", "total_bytes"},
     HttpSpec: {"flow_label", "multipath", "keepalive", "dont_fragment", "endless", "total_blocks"},
     FtpSpec: {"flow_label", "multipath", "keepalive", "dont_fragment", "endless", "total_blocks"},
+    RequestSpec: {
+        "flow_label",
+        "multipath",
+        "keepalive",
+        "dont_fragment",
+        "bind_port",
+        "endless",
+        "total_bytes",
+    },
 }
 #: Words that users know from command lines.
 _MEANT = {
@@ -71,6 +82,8 @@ _MEANT = {
     "request_size": "request_bytes",
     "response_size": "response_bytes",
     "again": "repeat",
+    "connections": "streams",
+    "request_rate": "target_rps",
 }
 _RANGE = {"from", "to", "step", "factor"}
 

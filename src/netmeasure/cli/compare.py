@@ -16,6 +16,7 @@ from netmeasure.cli.specs import Options, shown_target, test_spec
 from netmeasure.cli.watch import see_all
 from netmeasure.client import make_run
 from netmeasure.comparison.comparison import Comparison, compare as compare_runs
+from netmeasure.engine.limits import raise_descriptor_limit
 from netmeasure.errors import SpecError
 from netmeasure.measurement.run import Run
 from netmeasure.repetition import Alternative, check_times, turns
@@ -96,6 +97,9 @@ async def _measure(options: Options) -> int:
     ways = {spec.direction for spec in specs}
     if len(ways) > 1:
         raise SpecError(f"one target would {' and the other '.join(ways)}", hint="choose with -d")
+
+    if options.requests:
+        raise_descriptor_limit()
 
     def begin(side: Alternative) -> Run:
         number = "ab".index(side)

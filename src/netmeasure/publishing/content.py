@@ -16,6 +16,7 @@ from netmeasure.report.compare import sentences
 from netmeasure.report.flow import GRADES, NO_STEADY
 from netmeasure.report.words import closing_lines, title
 from netmeasure.result import Flow, Limits, Result, StreamReport
+from netmeasure.result.requests import RequestErrors
 from netmeasure.result.round_trips import RoundTrips
 
 #: Phases and streams beyond these are counted, not shown one by one.
@@ -222,6 +223,8 @@ def _sections(result: Result, document: Document) -> Iterator[Section]:
 def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
     if result.round_trips is not None:
         yield from _round_trips(result.round_trips, document)
+        if result.requests is not None:
+            yield from _requests(document)
         yield ("set-up", document.figure("set_up_ns"), "until the first byte")
         return
     for number, flow in enumerate(result.flows):
@@ -273,6 +276,16 @@ def _round_trips(known: RoundTrips, document: Document) -> Iterator[tuple[Cell, 
     if known.lost is not None:
         yield ("lost", document.figure(f"{place}.lost"), "without a response in time")
     yield ("unanswered", document.figure(f"{place}.unanswered"), "at the end")
+
+
+def _requests(document: Document) -> Iterator[tuple[Cell, ...]]:
+    place = "requests"
+    yield ("errors", document.figure(f"{place}.error_ratio"), "of all that was tried")
+    for kind in RequestErrors.__struct_fields__:
+        yield (f"errors, {kind}", document.figure(f"{place}.errors.{kind}"), "")
+    yield ("connections", document.figure(f"{place}.connected"), "that came about")
+    for name in ("p50", "p99"):
+        yield (f"connect, {name}", document.figure(f"{place}.connect_{name}_ns"), "of a connection")
 
 
 def _stretches(flow: Flow, number: int, document: Document) -> Iterator[tuple[Cell, ...]]:

@@ -84,6 +84,7 @@ enum nm_link_state {
 
 typedef struct {
     int fd;
+    uint32_t number;   /* of its socket: a forked child may hold an earlier one, and events of that */
     uint32_t state;
     uint32_t sent;     /* bytes of the request */
     int asked;         /* a request waits for this connection to open */
@@ -289,7 +290,7 @@ static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) 
         (void)setsockopt(l->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
         if (bind(l->fd, (const struct sockaddr *)&o->from, o->from_bytes) != 0) goto failed;
     }
-    e.data.u32 = nm_requests_index(r, l);
+    e.data.u64 = (uint64_t)++l->number << 32 | nm_requests_index(r, l);
     if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, l->fd, &e) != 0) goto failed;
     l->opened_ns = now;
     l->until_ns = nm_add_ns(now, o->connect_ns);
@@ -491,11 +492,13 @@ static inline void nm_requests_reopen(nm_requests *r, int64_t now) {
     }
 }
 
-/* Returns how often time-outs are looked at: short ones more often. */
+/* Returns how often time-outs are looked at: short ones more often, but no more often than costs
+ * little with so many connections. */
 static inline int64_t nm_requests_grain(const nm_requests_options *o) {
     int64_t shorter = o->connect_ns < o->answer_ns ? o->connect_ns : o->answer_ns;
+    int64_t least = 1000000 + (int64_t)o->connections * 1000;
     shorter /= 16;
-    if (shorter < 1000000) return 1000000;
+    if (shorter < least) return least < NM_REQUESTS_LOOK_NS ? least : NM_REQUESTS_LOOK_NS;
     return shorter < NM_REQUESTS_LOOK_NS ? shorter : NM_REQUESTS_LOOK_NS;
 }
 
@@ -542,9 +545,10 @@ static inline void nm_requests_wait(nm_requests *r, int64_t now) {
             count = epoll_wait(r->epoll, r->event, NM_REQUESTS_EVENTS, 0);
     }
     for (i = 0; i < count; i++) {
-        uint32_t index = r->event[i].data.u32;
-        nm_assert(index < r->options->connections);
-        nm_requests_event(r, &r->link[index], r->event[i].events);
+        uint64_t data = r->event[i].data.u64;
+        nm_link *l = &r->link[(uint32_t)data];
+        nm_assert((uint32_t)data < r->options->connections);
+        if (l->number == data >> 32) nm_requests_event(r, l, r->event[i].events);
     }
 }
 

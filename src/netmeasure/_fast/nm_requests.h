@@ -258,7 +258,7 @@ static inline void nm_requests_count_resent(nm_requests *r, nm_link *l, int64_t 
 
 static inline int nm_errno_is_local(int code) {
     return code == EADDRNOTAVAIL || code == EMFILE || code == ENFILE || code == ENOBUFS ||
-           code == ENOMEM || code == EAGAIN;
+           code == ENOMEM || code == ENOSPC || code == EAGAIN;
 }
 
 /* Ends an attempt to open a connection. A request that waited for it has failed with it. */
@@ -521,7 +521,7 @@ static inline int64_t nm_requests_until(const nm_requests *r) {
     int64_t until = r->look_ns, due;
     if (r->own->reason == NM_RUNNING && r->deadline_ns && r->deadline_ns < until)
         until = r->deadline_ns;
-    if (r->resting.count > 0) {
+    if (r->own->reason == NM_RUNNING && r->resting.count > 0) {
         due = r->rest_ns[r->resting.item[r->resting.first]];
         if (due < until) until = due;
     }

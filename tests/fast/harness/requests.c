@@ -61,7 +61,10 @@ static void *serve(void *argument) {
             if (p[i + 1].revents) answer(s, &fds[i]);
         for (i = 0; i < 4 * LINKS && (p[0].revents & POLLIN); i++)
             if (fds[i] < 0) {
+                int on = 1;
                 fds[i] = accept(s->listener, NULL, NULL);
+                /* else the second half of a response waits for the first one's delayed ACK */
+                CHECK(setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
                 break;
             }
     }

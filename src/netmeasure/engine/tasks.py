@@ -69,14 +69,13 @@ async def uninterrupted(coroutine: Coroutine[Any, Any, T]) -> T:
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.shield(task)
+            # not asyncio.shield: since Python 3.14 it reports a failure that follows a cancellation
+            await asyncio.wait([task])
         except asyncio.CancelledError as exc:
-            if task.cancelled():
-                break
             cancelled = exc
-        except Exception:
-            break  # the task's own failure: raised by result() below
     if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # taken note of, so that it is not reported as lost
         raise cancelled
     return task.result()
 

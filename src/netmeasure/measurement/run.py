@@ -131,7 +131,8 @@ class Run:
         if self._aborted:
             raise MeasureError("the run was aborted")
         try:
-            return await asyncio.shield(self._task)
+            await asyncio.wait([self._task])  # a shield would report what fails after this
+            return self._task.result()
         except asyncio.CancelledError as exc:
             if not self._task.done():
                 self._task.cancel()

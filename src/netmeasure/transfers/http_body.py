@@ -67,7 +67,8 @@ class Body(payload.Payload):
             self._sending.add_done_callback(lambda _: self.over.set())
             # the library cancels its writer when the answer has come, perhaps before we have seen
             # the last acknowledgements
-            await asyncio.shield(self._sending)
+            await asyncio.wait([self._sending])
+            self._sending.result()
         finally:
             if self._sending is None:
                 self.over.set()

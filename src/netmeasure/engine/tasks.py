@@ -22,6 +22,14 @@ async def cancel_and_wait(*tasks: asyncio.Future[T]) -> list[T | BaseException]:
         task.cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0)
+    for task in tasks:
+        # since Python 3.14, a frame of asyncio.wait refers to the task that waits there: with the
+        # traceback of the task's cancellation, that is a cycle
+        try:
+            if task.cancelled():
+                task.result()
+        except asyncio.CancelledError as exc:
+            drop_frames(exc)
     return outcomes
 
 

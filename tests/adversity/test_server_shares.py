@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.comparison.doubts import doubts
 from netmeasure.errors import RefusedTestError
 from netmeasure.observe import Observer
 from netmeasure.peer.server.server import MAX_HANDSHAKES, MAX_STRANGERS
@@ -19,9 +20,14 @@ from support.hostile_client import (
     ACCESS_DENIED,
     CLIENT_TERMINATE,
     CREATE_STREAMS,
+    IPERF_DONE,
     PARAM_EXCHANGE,
+    TEST_END,
     Peer,
+    after_test_end,
+    framed,
     read,
+    results,
     watched,
 )
 from support.keys import KEYS
@@ -197,9 +203,6 @@ def test_a_test_that_must_be_alone(run: RunLoop) -> None:
             await until(lambda: len(it.results) == 3)
             it.results.clear()
 
-    def known_alone(result: nm.Result) -> bool:
-        return result.server.concurrent_tests == 1 and not result.notes
-
     run(main())
 
 
@@ -216,6 +219,58 @@ def test_the_result_says_how_many_others_ran(run: RunLoop) -> None:
             it.results.clear()
 
     run(main())
+
+
+def test_a_client_that_is_slow_to_leave_is_no_company(run: RunLoop) -> None:
+    """Nothing flows any more in a test that has only its client's last message to come."""
+
+    async def main() -> None:
+        async with watched() as it:
+            with Peer(it) as first:
+                await first.start()
+                await first.send_data()
+                await first.send(TEST_END)
+                await first.give_results()
+                await first.take_results()
+                assert it.server.active_tests == 1
+                result = await nm.measure(it.server.address, SHORT)
+                assert it.server.active_tests == 1
+                await first.send(IPERF_DONE)
+                await first.expect_end()
+            assert known_alone(result)
+            assert not any("ran on the server" in doubt.why for doubt in doubts(result, None))
+            await until(lambda: len(it.results) == 2)
+            it.results.clear()
+
+    run(main())
+
+
+def test_company_is_counted_again_after_many_tests(run: RunLoop) -> None:
+    """Whatever way tests end, none is company afterwards, and none hides another."""
+
+    async def main() -> None:
+        async with watched() as it:
+            with Peer(it) as cut:
+                await cut.start()
+                cut.control.close()
+            await it.idle()
+            with Peer(it) as refusing:
+                await after_test_end(refusing)
+                await refusing.send(framed(results(5000)))
+                await refusing.take_results()
+                await refusing.send(b"\x77")
+            await it.idle()
+            assert known_alone(await nm.measure(it.server.address, SHORT))
+            await it.idle()
+            assert it.server._places.measuring == 0
+            it.results.clear()
+
+    run(main())
+
+
+def known_alone(result: nm.Result) -> bool:
+    """Whether the server counted this test alone."""
+    return result.server.concurrent_tests == 1 and not result.notes
 
 
 def test_guesses_are_braked(run: RunLoop, gatekeeper: nm.Gatekeeper) -> None:

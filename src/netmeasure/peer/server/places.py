@@ -35,6 +35,7 @@ class Places:
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
         self._running: Counter[str] = Counter()
+        self._ending = 0
         self._alone = False
         self._bps = 0
         self._queue: list[_Ticket] = []
@@ -43,6 +44,16 @@ class Places:
     def running(self) -> int:
         """Return the number of tests that hold a place."""
         return self._running.total()
+
+    @property
+    def measuring(self) -> int:
+        """Return the number of tests that hold a place and are company for others: those that have
+        all their data only wait for words of their clients, which takes nothing from anyone."""
+        return self.running - self._ending
+
+    def has_all_data(self) -> None:
+        """Count one of the tests as company no more; it holds its place until `give_back`."""
+        self._ending += 1
 
     @property
     def waiting(self) -> int:
@@ -102,9 +113,11 @@ class Places:
                 self._queue.remove(ticket)
                 self._serve_queue()
 
-    def give_back(self, wish: Wish) -> None:
-        """Give a place back, which the queue's first test may take."""
+    def give_back(self, wish: Wish, *, has_all_data: bool = False) -> None:
+        """Give a place back, which the queue's first test may take. `has_all_data` says whether the
+        test had told so."""
         network = wish.network
+        self._ending -= has_all_data
         self._bps -= wish.bps
         self._running[network] -= 1
         if self._running[network] <= 0:

@@ -135,6 +135,7 @@ class Session:
         self._surroundings = surroundings
         self._most_at_once = 0
         self._wish: Wish | None = None
+        self._has_all_data = False
         self._started_at = wall_now()
         observer = options.observe() if options.observe is not None else None
         self._notifier = Notifier(observer, options.interval_s)
@@ -207,7 +208,7 @@ class Session:
             finally:
                 await uninterrupted(self._conclude(error))
                 if self._wish is not None:
-                    self._surroundings.places.give_back(self._wish)
+                    self._surroundings.places.give_back(self._wish, has_all_data=self._has_all_data)
                 if isinstance(error, NetmeasureError):
                     drop_frames(error)
 
@@ -246,7 +247,7 @@ class Session:
         if agreed.extended:
             mine = Announcement(
                 host=this_host(),
-                concurrent_tests=self._surroundings.places.running,
+                concurrent_tests=self._surroundings.places.measuring,
                 finite=self._limits.file is not None,
                 proof=self._access.own_proof(self._control),
                 kinds=("rr", "udp_rr"),
@@ -317,7 +318,12 @@ class Session:
         )
 
     def _count_tests(self) -> None:
-        self._most_at_once = max(self._most_at_once, self._surroundings.places.running)
+        self._most_at_once = max(self._most_at_once, self._surroundings.places.measuring)
+
+    def _end_company(self) -> None:
+        """Be no company any more for tests that begin from now on: nothing flows here."""
+        self._has_all_data = True
+        self._surroundings.places.has_all_data()
 
     async def _exchange_results(
         self, agreed: Agreement, workload: Workload, data: ServerData
@@ -329,6 +335,7 @@ class Session:
             raise failure(message)
         self._client_results = message.payload
         await data.take_rest(message.payload)
+        self._end_company()
         mine = await first_of(
             self._no_results(),  # first: what has been received counts
             in_thread(

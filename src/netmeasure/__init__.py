@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from netmeasure.campaign.suite import (
         Campaign as Campaign,
     )
+    from netmeasure.capacity.find import CapacitySearch as CapacitySearch, capacity as capacity
+    from netmeasure.capacity.report import (
+        CapacityReport as CapacityReport,
+        RateProbe as RateProbe,
+    )
     from netmeasure.client import (
         Client as Client,
         connect as connect,
@@ -264,6 +269,10 @@ _HOMES = {
     "HostLimitError": "netmeasure.errors",
     "Case": "netmeasure.campaign.plan",
     "Plan": "netmeasure.campaign.plan",
+    "CapacityReport": "netmeasure.capacity.report",
+    "CapacitySearch": "netmeasure.capacity.find",
+    "RateProbe": "netmeasure.capacity.report",
+    "capacity": "netmeasure.capacity.find",
     "Variant": "netmeasure.campaign.plan",
     "default_plan": "netmeasure.campaign.plan",
     "plan_of": "netmeasure.campaign.plan",
@@ -414,10 +423,12 @@ _HOMES = {
 #: that its import delays no event loop that measures.
 _MEASURING = {
     "Campaign",
+    "CapacitySearch",
     "Client",
     "Run",
     "Server",
     "alternate",
+    "capacity",
     "connect",
     "measure",
     "repeat",

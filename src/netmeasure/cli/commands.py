@@ -83,6 +83,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.path import path
 
         return path
+    if command == "capacity":
+        from netmeasure.cli.capacity import capacity
+
+        return capacity
     if command == "ceiling":
         from netmeasure.cli.ceiling import ceiling
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from netmeasure.cli.network import add_client_auth, add_server_options
+from netmeasure.cli.options_of_capacity import add_capacity_options
 from netmeasure.cli.options_of_documents import (
     add_export_options,
     add_report_options,
@@ -122,6 +123,10 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         "path", help="find the longest packet that gets through to a server and back"
     )
     _add_path_options(path)
+    capacity = commands.add_parser(
+        "capacity", help="search the highest rate of UDP at which hardly anything is lost"
+    )
+    add_capacity_options(capacity)
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
     _add_server_options(server)
     if argv[:1] == ["server"]:

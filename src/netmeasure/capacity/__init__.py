@@ -1,0 +1,1 @@
+"""Search the capacity of a path by UDP: the highest rate at which hardly anything is lost."""

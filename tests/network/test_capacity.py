@@ -1,0 +1,125 @@
+"""The capacity of lines whose rate is known, with and without delay, and what ends a search."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from netmeasure.cli.exits import Exit
+from netmeasure.result import FlowDirection
+from support import relay
+from support.elsewhere import loop_on
+from support.hostile_client import RunLoop
+from support.relay import Relay
+from support.warm import PROGRAM
+
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.skipif(relay.available() is not None, reason=str(relay.available())),
+]
+#: What a line of this rate of IP packets carries of full datagrams.
+PAYLOAD = 1472 / 1500
+
+
+def found(line: Relay, **arguments: Any) -> nm.CapacityReport:
+    """Search between the hosts of a line."""
+    with loop_on(line, "server") as there, loop_on(line, "client") as here:
+        server = there(nm.serve(None, 0).__aenter__())
+        try:
+            report: nm.CapacityReport = here(
+                nm.capacity(line.server.address, port=server.port, **arguments)
+            )
+        finally:
+            there(server.close())
+    return report
+
+
+@pytest.mark.rates
+@pytest.mark.parametrize(("rtt_ms", "direction"), [(0, "download"), (50, "upload")])
+def test_the_capacity_of_a_line(rtt_ms: float, direction: FlowDirection) -> None:
+    rate = 20e6
+    with Relay(delay_ms=rtt_ms / 2, rate_bps=rate, queue_bytes=50_000) as line:
+        report = found(line, spec=nm.UdpSpec(direction=direction))
+    assert report.ended_by == "precise"
+    assert report.direction == direction
+    assert report.capacity_bps == pytest.approx(PAYLOAD * rate, rel=0.01)
+    assert report.ip_capacity_bps == pytest.approx(rate, rel=0.01)
+    assert report.duration_ns <= 10e9
+    assert (report.datagram_bytes, report.header_bytes) == (1472, 28)
+    for probe in report.probes:
+        assert 0 <= probe.lost_packets <= probe.sent_packets
+
+
+def test_a_line_that_always_loses_has_no_capacity() -> None:
+    with Relay(loss=0.2) as line:
+        report = found(line, most_bps=2_000_000, time_s=2)
+    assert report.ended_by == "nothing"
+    assert (report.capacity_bps, report.ip_capacity_bps, report.loss_free_bps) == (None,) * 3
+    assert report.above_bps is not None
+    assert {probe.verdict for probe in report.probes} == {"lost"}
+
+
+@pytest.mark.rates
+def test_the_command_prints_what_it_found() -> None:
+    with Relay(rate_bps=20e6, queue_bytes=50_000) as line:
+        line.popen("server", [*PROGRAM, "server", "-p", "5201"], stdout=subprocess.DEVNULL)
+        argv = [*PROGRAM, "ready", f"{line.server.address}:5201", "-q"]
+        subprocess.run(line.command("client", argv), check=True, timeout=30)
+        argv = [*PROGRAM, "capacity", line.server.address, "--json", "-"]
+        ran = subprocess.run(
+            line.command("client", argv), capture_output=True, text=True, timeout=30, check=False
+        )
+    assert ran.returncode == Exit.OK, ran.stderr
+    document = json.loads(ran.stdout)
+    assert document["schema_version"] == 1
+    assert document["capacity_bps"] == pytest.approx(PAYLOAD * 20e6, rel=0.01)
+    assert len(ran.stderr.splitlines()) == len(document["probes"])
+
+
+def test_nothing_is_sent_above_the_most(run_once: RunLoop) -> None:
+    async def main() -> None:
+        async with nm.serve("127.0.0.1", 0) as server:
+            found = await nm.capacity("127.0.0.1", port=server.port, most_bps=1_000_000)
+        assert [probe.asked_bps for probe in found.probes] == [1_000_000]
+
+    run_once(main())
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments"),
+    [
+        (nm.UdpSpec(direction="both"), {}),
+        (nm.UdpSpec(target_bps=1), {}),
+        (nm.UdpSpec(target_bps=None, target_pps=5), {}),
+        (nm.UdpSpec(timing=nm.Timing(duration_s=1)), {}),
+        (None, {"loss_limit": 1}),
+        (None, {"loss_limit": -0.1}),
+        (None, {"time_s": 0.5}),
+        (None, {"time_s": float("nan")}),
+        (None, {"most_bps": 0}),
+    ],
+)
+def test_what_makes_no_sense_is_refused(spec: nm.UdpSpec | None, arguments: dict[str, Any]) -> None:
+    with pytest.raises(nm.SpecError):
+        nm.CapacitySearch("127.0.0.1", spec, **arguments)
+
+
+def test_a_cut_search_keeps_what_it_found(run_once: RunLoop) -> None:
+    async def main() -> None:
+        async with nm.serve("127.0.0.1", 0) as server:
+            search = nm.CapacitySearch("127.0.0.1", port=server.port, most_bps=60_000_000)
+            tests = search.run()
+            await anext(tests)
+            rest = asyncio.ensure_future(anext(tests))
+            await asyncio.sleep(0)
+            rest.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await rest
+        assert len(search.report.probes) == 1
+
+    run_once(main())

@@ -1,0 +1,127 @@
+"""The rates that a search of the capacity chooses, on paths that are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from netmeasure.capacity.report import RateProbe, Verdict
+from netmeasure.capacity.search import FIRST_BPS, RateSearch
+
+MOST = 10**12
+Sends = Callable[[int], RateProbe]
+
+
+def probe(
+    asked_bps: int, arrives_bps: float, limit: float = 0.001, *, sends_bps: float = MOST
+) -> RateProbe:
+    """A test of 10 000 datagrams of which so much arrives."""
+    sent_bps = min(float(asked_bps), sends_bps)
+    arrives_bps = min(arrives_bps, sent_bps)
+    lost = round(10_000 * (1 - arrives_bps / sent_bps))
+    verdict: Verdict = "passed" if sent_bps >= 0.98 * asked_bps else "sender"
+    return RateProbe(
+        asked_bps=asked_bps,
+        sent_bps=sent_bps,
+        received_bps=arrives_bps,
+        sent_packets=10_000,
+        lost_packets=lost,
+        host_dropped_packets=0,
+        duration_ns=400_000_000,
+        verdict="lost" if lost > limit * 10_000 else verdict,
+    )
+
+
+def searched(sends: Sends, most_bps: int = MOST, most_probes: int = 60) -> RateSearch:
+    """Search to the end."""
+    search = RateSearch(most_bps)
+    while search.ended_by is None:
+        assert len(search.probes) < most_probes
+        search.add(sends(search.next_bps))
+    return search
+
+
+@pytest.mark.parametrize("exponent", range(5, 12))
+@pytest.mark.parametrize("digits", [1.0, 1.7, 4.999, 9.9])
+def test_a_shaped_link_is_found_in_a_few_tests(digits: float, exponent: int) -> None:
+    capacity = digits * 10**exponent
+    search = searched(lambda asked: probe(asked, capacity))
+    assert search.ended_by == "precise"
+    assert search.best is not None
+    assert search.best.received_bps == pytest.approx(capacity, rel=0.005)
+    assert len(search.probes) <= 8
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.95])
+def test_a_link_that_carries_less_of_too_much(share: float) -> None:
+    """Such as a host that wastes time on what it drops: what arrives of too much tells too little,
+    and the rest is found by halving."""
+    capacity = 333e6
+    search = searched(
+        lambda asked: probe(asked, capacity if asked <= capacity else share * capacity)
+    )
+    assert search.ended_by == "precise"
+    assert search.best is not None
+    assert search.best.received_bps == pytest.approx(capacity, rel=0.01)
+
+
+def test_a_path_that_always_loses_has_no_capacity_and_the_search_ends() -> None:
+    search = searched(lambda asked: probe(asked, 0.98 * asked))
+    assert search.ended_by == "nothing"
+    assert search.best is None
+    assert search.loss_free is None
+
+
+def test_a_path_on_which_nothing_arrives() -> None:
+    search = searched(lambda asked: probe(asked, 0))
+    assert search.ended_by == "nothing"
+    assert search.best is None
+
+
+def test_a_sender_that_is_the_limit() -> None:
+    search = searched(lambda asked: probe(asked, MOST, sends_bps=2.5e9))
+    assert search.ended_by == "sender"
+    assert search.best is not None
+    assert search.best.received_bps == 2.5e9
+    assert search.above_bps is None
+
+
+def test_the_most_is_never_exceeded() -> None:
+    search = searched(lambda asked: probe(asked, MOST), most_bps=200_000_000)
+    assert search.ended_by == "most"
+    assert [one.asked_bps for one in search.probes] == [FIRST_BPS, 200_000_000]
+    low = searched(lambda asked: probe(asked, MOST), most_bps=1000)
+    assert [one.asked_bps for one in low.probes] == [1000]
+
+
+def test_a_path_that_becomes_slower_meanwhile_ends_the_search_all_the_same() -> None:
+    rates = iter([1e9, 1e9, 100e6])
+    search = searched(lambda asked: probe(asked, next(rates, 30e6)))
+    assert search.best is not None
+    assert search.best.received_bps == 400e6  # it did arrive
+
+
+@pytest.mark.parametrize("capacity", [30e6, 51e6, 333e6])
+def test_a_queue_that_takes_a_little_too_much_deceives_nobody(capacity: float) -> None:
+    """It keeps all that is up to a tenth too much: nothing is lost, and it arrives later."""
+
+    def sends(asked: int) -> RateProbe:
+        found = probe(asked, capacity)
+        if asked > 1.1 * capacity:
+            return found
+        return msgspec.structs.replace(found, verdict="passed", lost_packets=0)
+
+    search = searched(sends)
+    assert search.ended_by == "precise"
+    assert search.best is not None
+    assert search.best.received_bps == pytest.approx(capacity, rel=0.005)
+    assert len(search.probes) <= 8
+
+
+def test_the_loss_free_rate_is_apart_from_the_capacity() -> None:
+    search = searched(lambda asked: probe(asked, asked if asked < 300e6 else 0.9995 * asked))
+    assert search.best is not None
+    assert search.loss_free is not None
+    assert search.loss_free.received_bps < 300e6 < search.best.received_bps

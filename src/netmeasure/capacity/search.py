@@ -15,7 +15,7 @@ from netmeasure.capacity.report import Ending, RateProbe
 #: The first rate of all streams together, and by what the next one is higher while it passes.
 FIRST_BPS, GROWTH = 50_000_000, 8
 #: Rates that differ by no more than this share are the same.
-PRECISION = 0.005
+PRECISION = 0.0075
 #: What is sent to prove that no more gets through. A queue on the path may take it without loss:
 #: then less arrives than is sent.
 _PROOF, _WHOLE = 1.03, 0.985
@@ -25,6 +25,7 @@ _PROVEN, _CLOSE = 1.035, 1.01
 #: What is tried of the rate at which datagrams arrived of too many while no rate has passed, the
 #: later the less.
 _STEPS = (0.997, 0.98, 0.9, 0.7)
+_SAME, _TRIES = 0.002, 3
 _LAST_STEP = 0.5
 _LEAST_BPS = 10_000
 
@@ -71,7 +72,7 @@ class RateSearch:
         """Take what a test has found: choose the next rate, or end."""
         self.probes.append(probe)
         high = self._high
-        if probe.verdict == "sender":
+        if probe.verdict == "sender" and not self._was_sent(probe.asked_bps):
             self.ended_by = "sender"
         elif high is None:
             if probe.asked_bps >= self._most_bps:
@@ -99,11 +100,19 @@ class RateSearch:
         elif told:
             self.next_bps = round(_PROOF * low)
         elif arrived > low:
-            self._failures += 1
-            just_below = self._failures == 1
-            self.next_bps = round(_STEPS[0] * arrived if just_below else (low + arrived) / 2)
+            just_below = round(_STEPS[0] * arrived)
+            tried = sum(
+                abs(one.asked_bps - just_below) <= _SAME * just_below for one in self.probes
+            )
+            # of what passes just there, less may arrive because this host was late: once more
+            again = not _too_much(self.probes[-1]) and tried < _TRIES
+            self.next_bps = just_below if again or not tried else round((low + arrived) / 2)
         else:
             self.next_bps = round(math.sqrt(low * high.asked_bps))
+
+    def _was_sent(self, bps: int) -> bool:
+        """Return whether the sender has sent so fast before: then it was only disturbed."""
+        return any(one.sent_bps is not None and one.sent_bps >= bps for one in self.probes[:-1])
 
     @property
     def _passed(self) -> list[RateProbe]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from netmeasure.campaign.suite import (
         Campaign as Campaign,
     )
-    from netmeasure.capacity.find import CapacitySearch as CapacitySearch, capacity as capacity
-    from netmeasure.capacity.report import (
+    from netmeasure.capacities.find import CapacitySearch as CapacitySearch, capacity as capacity
+    from netmeasure.capacities.report import (
         CapacityReport as CapacityReport,
         RateProbe as RateProbe,
     )
@@ -269,10 +269,10 @@ _HOMES = {
     "HostLimitError": "netmeasure.errors",
     "Case": "netmeasure.campaign.plan",
     "Plan": "netmeasure.campaign.plan",
-    "CapacityReport": "netmeasure.capacity.report",
-    "CapacitySearch": "netmeasure.capacity.find",
-    "RateProbe": "netmeasure.capacity.report",
-    "capacity": "netmeasure.capacity.find",
+    "CapacityReport": "netmeasure.capacities.report",
+    "CapacitySearch": "netmeasure.capacities.find",
+    "RateProbe": "netmeasure.capacities.report",
+    "capacity": "netmeasure.capacities.find",
     "Variant": "netmeasure.campaign.plan",
     "default_plan": "netmeasure.campaign.plan",
     "plan_of": "netmeasure.campaign.plan",

@@ -13,6 +13,8 @@ import pytest
 
 from netmeasure.cli.exits import Exit
 from netmeasure.comparison.comparison import compare
+from netmeasure.comparison.mesh import MeshRun, join_mesh
+from netmeasure.comparison.suite import SuiteRun, tabulate
 from netmeasure.errors import SpecError
 from netmeasure.export.formats import SCHEMAS
 from netmeasure.export.schema import document_schema
@@ -27,6 +29,7 @@ from netmeasure.result.events import (
     WaitingEvent,
     WarningEvent,
 )
+from netmeasure.result.node import Counter, NodeUse, ProcessUse
 from netmeasure.result.resultset import ResultSet
 from netmeasure.result.summary import without_series
 from support.full_result import CONNECT, EMPTY, FULL
@@ -54,6 +57,34 @@ EVENTS: tuple[Event, ...] = (
 )
 PAIR = ResultSet(results=(recorded(1e9), recorded(1.1e9), recorded(0.9e9)))
 FAILED = msgspec.structs.replace(EMPTY, complete=False, error=ERROR)
+NODE = NodeUse(
+    duration_ns=10**9,
+    counters=(Counter(source="eth0", name="rx_dropped", grown=3),),
+    processes=(ProcessUse(pid=1, name="kubelet", cpu_ns=10**8, system_ns=0, rss_bytes=9),),
+)
+CAMPAIGN = tabulate(
+    [
+        *(
+            SuiteRun(round=number, test="TCP", target="", variant=variant, result=result, node=NODE)
+            for variant in ("old", "new")
+            for number, result in enumerate(PAIR, 1)
+        ),
+        SuiteRun(round=1, test="UDP", target="b", variant="new", error="it is silent"),
+    ],
+    order=[("TCP", "", "old"), ("TCP", "", "new")],
+    runs_planned=8,
+    seed=1,
+    title="a campaign",
+)
+MESH = join_mesh(
+    [
+        MeshRun(round=1, client="a", server="b", begun_ns=0, ended_ns=9, result=recorded(1e9)),
+        MeshRun(round=2, client="b", server="a", begun_ns=9, ended_ns=10, error="it is silent"),
+    ],
+    ("a", "b"),
+    at_once=1,
+    rounds=2,
+)
 DOCUMENTS: list[tuple[str, bytes]] = [
     ("result", FULL.to_json()),
     ("result", EMPTY.to_json()),
@@ -61,6 +92,8 @@ DOCUMENTS: list[tuple[str, bytes]] = [
     ("result", encoded(without_series(FULL))),
     ("resultset", ResultSet(results=(FULL, FAILED)).to_json()),
     ("comparison", compare(PAIR, PAIR).to_json()),
+    ("suite", CAMPAIGN.to_json()),
+    ("mesh", MESH.to_json()),
     *(("event", encoded(event, indent=None)) for event in EVENTS),
 ]
 
@@ -113,8 +146,9 @@ def test_a_wrong_document_does_not_pass(document: Any) -> None:
     assert not Draft202012Validator(document_schema("result")).is_valid(document)
 
 
-def test_every_member_is_described() -> None:
-    parts = document_schema("result")["$defs"]
+@pytest.mark.parametrize("kind", ["result", "suite", "mesh"])
+def test_every_member_is_described(kind: str) -> None:
+    parts = document_schema(kind)["$defs"]
     undescribed = [
         f"{name}.{member}"
         for name, part in parts.items()

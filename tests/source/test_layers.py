@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     # what a user calls
     "client": {"errors", "spec", "result", "observe", "measurement", "peer.client", "transfers"},
     "repetition": {"errors", "spec", "result", "client"},
-    "capacity": {"errors", "clock", "spec", "result", "measurement", "client"},
+    "capacities": {"errors", "clock", "spec", "result", "measurement", "client"},
     "meshes": {"errors", "clock", "spec", "result", "comparison", "peer.server", "client"},
     "node": {"clock", "result", "engine"},
     "campaign": {"errors", "units", "spec", "result", "comparison", "engine", "client"}
@@ -75,23 +75,13 @@ ALLOWED: dict[str, set[str]] = {
     "manifests": {"errors", "version", "spec", "campaign"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "paths"}
-    | {"client", "repetition", "campaign", "capacity", "meshes", "manifests", "node", "objectives"}
-    | {"history", "export", "imports", "publishing"},
+    | {"client", "repetition", "campaign", "capacities", "meshes", "manifests", "node"}
+    | {"objectives", "history", "export", "imports", "publishing"},
     # the programs
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
-    | {
-        "paths",
-        "client",
-        "repetition",
-        "campaign",
-        "capacity",
-        "meshes",
-        "manifests",
-        "node",
-        "objectives",
-    }
-    | {"history", "report", "export", "imports", "publishing"},
+    | {"paths", "client", "repetition", "campaign", "capacities", "meshes", "manifests", "node"}
+    | {"objectives", "history", "report", "export", "imports", "publishing"},
     "__main__": {"cli"},
 }
 #: Packages whose subpackages are layers of their own.

@@ -26,7 +26,13 @@ _MAX_EXPONENT = 700.0  # of e, within a float
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """Hold a value and its confidence interval; `low` and `high` are None where there is none."""
+    """Hold a value and its confidence interval.
+
+    Attributes:
+        value: The value.
+        low: The lower end of the interval; None: there is none.
+        high: Its upper end.
+    """
 
     value: float
     low: float | None = None

@@ -8,8 +8,8 @@ import signal
 import sys
 from contextlib import aclosing
 
-from netmeasure.capacity.find import CapacitySearch
-from netmeasure.capacity.report import CapacityReport, RateProbe
+from netmeasure.capacities.find import CapacitySearch
+from netmeasure.capacities.report import CapacityReport, RateProbe
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.network import client_secret
 from netmeasure.cli.output import check_writable, deliver

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from netmeasure.comparison.comparison import Comparison
+from netmeasure.comparison.mesh import MeshReport
+from netmeasure.comparison.suite import Suite
 from netmeasure.errors import SpecError
 from netmeasure.export.fields import fields_of
 from netmeasure.export.formats import SCHEMAS
@@ -19,7 +21,9 @@ from netmeasure.result.packing import ENCODING
 from netmeasure.result.resultset import ResultSet
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_KINDS: dict[str, Any] = dict(zip(SCHEMAS, (Result, ResultSet, Comparison, Event), strict=True))
+_KINDS: dict[str, Any] = dict(
+    zip(SCHEMAS, (Result, ResultSet, Comparison, Event, Suite, MeshReport), strict=True)
+)
 _PLACE = {
     "type": "string",
     "pattern": r"^flows\[\d+\]\.streams\[\d+\]\.(sender|receiver)",
@@ -44,6 +48,7 @@ def document_schema(name: str = "result") -> dict[str, Any]:
     Args:
         name: "result": what a test gives. "resultset": several runs in one document. "comparison":
             what `netmeasure compare --json` writes. "event": one line of `client --json-lines`.
+            "suite" and "mesh": what these commands write with `--json`.
 
     Raises:
         SpecError: There is no schema of this name.

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 
 from msgspec.structs import replace
 
-from netmeasure.capacity.report import CapacityReport, Ending, RateProbe, Verdict
-from netmeasure.capacity.search import RateSearch
+from netmeasure.capacities.report import CapacityReport, Ending, RateProbe, Verdict
+from netmeasure.capacities.search import RateSearch
 from netmeasure.client import measure
 from netmeasure.clock import now_ns, seconds, wall_now
 from netmeasure.errors import MeasureError, SpecError

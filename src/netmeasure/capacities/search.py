@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from netmeasure.capacity.report import Ending, RateProbe
+from netmeasure.capacities.report import Ending, RateProbe
 
 #: The first rate of all streams together, and by what the next one is higher while it passes.
 FIRST_BPS, GROWTH = 50_000_000, 8
@@ -22,10 +22,10 @@ _PROOF, _WHOLE = 1.03, 0.985
 #: How far apart a rate that passed and one that did not may be at the end: where what arrived of
 #: the second is just the first, and else.
 _PROVEN, _CLOSE = 1.035, 1.01
-#: What is tried of the rate at which datagrams arrived of too many while no rate has passed, the
-#: later the less.
+#: What is tried of the rate at which datagrams arrived of too many: the less, the more of these
+#: tests have failed.
 _STEPS = (0.997, 0.98, 0.9, 0.7)
-_SAME, _TRIES = 0.002, 3
+_TRIES = 2
 _LAST_STEP = 0.5
 _LEAST_BPS = 10_000
 
@@ -41,7 +41,7 @@ class RateSearch:
 
     def __init__(self, most_bps: int) -> None:
         self._most_bps = most_bps
-        self._failures = 0
+        self._failures = self._passes = 0
         self.probes: list[RateProbe] = []
         self.next_bps = min(FIRST_BPS, most_bps)
         self.ended_by: Ending | None = None
@@ -100,15 +100,22 @@ class RateSearch:
         elif told:
             self.next_bps = round(_PROOF * low)
         elif arrived > low:
-            just_below = round(_STEPS[0] * arrived)
-            tried = sum(
-                abs(one.asked_bps - just_below) <= _SAME * just_below for one in self.probes
-            )
-            # of what passes just there, less may arrive because this host was late: once more
-            again = not _too_much(self.probes[-1]) and tried < _TRIES
-            self.next_bps = just_below if again or not tried else round((low + arrived) / 2)
+            self.next_bps = self._near(low, high)
         else:
             self.next_bps = round(math.sqrt(low * high.asked_bps))
+
+    def _near(self, low: float, high: RateProbe) -> int:
+        """Choose a rate just below that at which datagrams arrived of too many."""
+        arrived, upper = high.received_bps, min(high.received_bps, high.asked_bps)
+        if _too_much(self.probes[-1]):
+            step = _STEPS[min(self._failures, len(_STEPS) - 1)]
+            self._failures += 1
+            return round(step * arrived if step * arrived > low else (low + upper) / 2)
+        self._passes += 1
+        # what passes just there may arrive a little late, because a host was busy: once more
+        if high.asked_bps > arrived and self._passes <= _TRIES:
+            return round(_STEPS[0] * arrived)
+        return round((low + upper) / 2)
 
     def _was_sent(self, bps: int) -> bool:
         """Return whether the sender has sent so fast before: then it was only disturbed."""

@@ -1,8 +1,4 @@
-"""Keep the runs of a campaign in a file as they come, so that a cut campaign can go on.
-
-The first line says which plan it is; each other line is a run. A line is written at once and
-followed by its end, so that a line without an end was cut and is dropped.
-"""
+"""Keep the runs of a campaign in a file as they come, so that a cut campaign can go on."""
 
 from __future__ import annotations
 
@@ -11,35 +7,12 @@ from pathlib import Path
 
 import msgspec
 
+from netmeasure.campaign.kept import VERSION, Head, Line, is_kept, read_kept
 from netmeasure.campaign.plan import Plan
 from netmeasure.comparison.suite import SuiteRun
 from netmeasure.errors import ResultFormatError, SpecError
-from netmeasure.result import Result
 from netmeasure.result.encoding import encoded
-from netmeasure.result.node import NodeUse
 from netmeasure.result.resources import HostUse
-
-_VERSION = 1
-#: How every first line begins, also one that was cut.
-_HEAD = b'{"suite_version":'
-
-
-class _Head(msgspec.Struct, kw_only=True):
-    suite_version: int
-    plan: str
-    title: str = ""
-    seed: int
-    baseline: HostUse | None = None
-
-
-class _Line(msgspec.Struct, kw_only=True):
-    round: int
-    test: str
-    target: str
-    variant: str
-    error: str | None = None
-    node: NodeUse | None = None
-    result: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Journal:
@@ -68,65 +41,46 @@ class Journal:
             data = path.read_bytes()
         except OSError as exc:
             raise SpecError(f"can't write {path}: {exc.strerror}") from None
-        whole, _, cut = data.rpartition(b"\n")
+        if data and not is_kept(data):
+            raise SpecError(f"{path} is no file of a campaign's runs", hint="name a new file")
+        whole = data.rfind(b"\n") + 1
         if whole:
-            self._read(whole.split(b"\n"))
-        elif not _HEAD.startswith(cut[: len(_HEAD)]):
-            raise self._foreign()
-        if cut:  # only of a file that is ours
-            os.truncate(path, len(data) - len(cut))
+            self._read(data)
+        if whole < len(data):
+            os.truncate(path, whole)
 
-    def _read(self, lines: list[bytes]) -> None:
+    def _read(self, data: bytes) -> None:
         try:
-            head = msgspec.json.decode(lines[0], type=_Head)
-        except (msgspec.DecodeError, UnicodeError):
-            raise self._foreign() from None
-        if head.suite_version != _VERSION:
-            raise SpecError(f"{self._path} is of another version: {head.suite_version}")
-        if head.plan != self._plan.digest:
+            kept = read_kept(data)
+        except ResultFormatError as exc:
+            raise SpecError(f"{self._path}: {exc}") from None
+        if kept.head.plan != self._plan.digest:
             raise SpecError(
                 f"{self._path} has the runs of another plan, or of this one before it was changed",
                 hint="name a new file, or remove this one",
             )
-        self.seed, self.baseline = head.seed, head.baseline
-        for number, line in enumerate(lines[1:], 2):
-            try:
-                one = msgspec.json.decode(line, type=_Line)
-                result = None
-                if bytes(one.result) != b"null":
-                    result = Result.from_json(bytes(one.result))
-            except (msgspec.DecodeError, UnicodeError, ResultFormatError) as exc:
-                raise SpecError(f"{self._path}, line {number}: {exc}") from None
-            self.runs.append(
-                SuiteRun(
-                    round=one.round,
-                    test=one.test,
-                    target=one.target,
-                    variant=one.variant,
-                    result=result,
-                    error=one.error,
-                    node=one.node,
-                )
-            )
-
-    def _foreign(self) -> SpecError:
-        return SpecError(f"{self._path} is no file of a campaign's runs", hint="name a new file")
+        self.seed, self.baseline = kept.head.seed, kept.head.baseline
+        self.runs += kept.runs
 
     def begin(self, seed: int, baseline: HostUse | None) -> None:
         """Write the first line of a new file. Raises SpecError."""
         self.seed, self.baseline = seed, baseline
-        head = _Head(
-            suite_version=_VERSION,
-            plan=self._plan.digest,
-            title=self._plan.title,
+        plan = self._plan
+        head = Head(
+            suite_version=VERSION,
+            plan=plan.digest,
+            title=plan.title,
             seed=seed,
             baseline=baseline,
+            runs_planned=len(plan.cases) * plan.runs,
+            margin=plan.margin,
+            order=[(case.test, case.target, case.variant) for case in plan.cases],
         )
         self._append(msgspec.json.encode(head))
 
     def add(self, run: SuiteRun) -> None:
         """Write a run. Raises SpecError if the file can't be written."""
-        line = _Line(
+        line = Line(
             round=run.round,
             test=run.test,
             target=run.target,

@@ -6,16 +6,20 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from netmeasure.campaign.kept import KeptCampaign
 from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.options import parser
 from netmeasure.cli.output import check_writable, deliver
-from netmeasure.cli.saved import read_results
+from netmeasure.cli.saved import read_campaigns, read_results
 from netmeasure.cli.screens import choose_screen
 from netmeasure.cli.specs import Options, shown_target, test_spec
 from netmeasure.cli.watch import see_all
 from netmeasure.client import make_run
-from netmeasure.comparison.comparison import Comparison, compare as compare_runs
+from netmeasure.comparison.comparison import Comparison, compare as compare_runs, ratio_is_below
+from netmeasure.comparison.suite import tabulate
 from netmeasure.engine.limits import raise_descriptor_limit
 from netmeasure.errors import SpecError
 from netmeasure.measurement.run import Run
@@ -56,10 +60,55 @@ def _read(options: Options) -> int:
                 hint="of several files a side: compare A1 A2 --against B1 B2",
             )
         files, others = files[:1], files[1:]
-    a, b = read_results(files, _NO_FILE), read_results(others, _NO_FILE)
     name_a, name_b = _names(files, others)
+    if campaigns := read_campaigns([*files, *others], _NO_FILE):
+        a_runs, b_runs = campaigns[: len(files)], campaigns[len(files) :]
+        return _conclude_campaigns((name_a, a_runs), (name_b, b_runs), options)
+    a, b = read_results(files, _NO_FILE), read_results(others, _NO_FILE)
     found = compare_runs(a, b, name_a=name_a, name_b=name_b, margin=options.margin)
     return conclude(found, options) or objectives.conclude(b, options, name_b)
+
+
+def _conclude_campaigns(
+    a: tuple[str, Sequence[KeptCampaign]], b: tuple[str, Sequence[KeptCampaign]], options: Options
+) -> Exit:
+    """Show and save one table of two sides' campaigns, each test and variant a line; return the
+    exit code of --fail-below."""
+    if options.slo is not None:
+        raise SpecError("--slo of a campaign is an option of netmeasure suite")
+    runs = [
+        replace(run, variant=name, test=", ".join(filter(None, (run.test, run.variant))))
+        for name, campaigns in (a, b)
+        for campaign in campaigns
+        for run in campaign.runs
+    ]
+    order = [
+        (", ".join(filter(None, (test, variant))), target, name)
+        for name, campaigns in (a, b)
+        for campaign in campaigns
+        for test, target, variant in campaign.head.order
+    ]
+    found = tabulate(
+        runs,
+        order=order,
+        runs_planned=len(runs),
+        seed=a[1][0].head.seed,
+        title=f"{b[0]} against {a[0]}",
+        margin=options.margin,
+    )
+    report = None
+    if options.json != "-":
+        from netmeasure.report.suite import render  # rich is loaded only where it is used
+
+        report = render(found)
+    deliver(report, [(found.to_json(), options.json)])
+    if options.fail_below is None:
+        return Exit.OK
+    cells = [row.cells[1] for row in found.rows if len(row.cells) > 1]
+    below = [ratio_is_below(cell.ratio, cell.verdict, options.fail_below) for cell in cells]
+    if True in below:
+        return Exit.BELOW
+    return Exit.CANT_TELL if None in below or not below else Exit.OK
 
 
 def _refuse_test_options(options: Options) -> None:

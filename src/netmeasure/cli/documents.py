@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from netmeasure.campaign.kept import KeptCampaign
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.output import check_writable, write_file
-from netmeasure.cli.saved import read_results, short_names
+from netmeasure.cli.saved import read_campaigns, read_results, short_names
 from netmeasure.errors import SpecError
 from netmeasure.export.registry import export_results
 from netmeasure.export.schema import document_schema
@@ -32,12 +34,26 @@ async def report(options: argparse.Namespace) -> int:
             f"the end of {path} names no form of a report",
             hint=f"end it with {', '.join(f'.{name}' for name in FORMS)}",
         )
+    if campaigns := read_campaigns(options.files, "give files that --json or --keep wrote"):
+        return _report_campaign(campaigns, form, path)
     runs = [read_results([file]) for file in options.files]
     check_writable(path)
     from netmeasure.publishing.publish import publish  # rich and matplotlib are loaded only here
 
     groups = list(zip(short_names(options.files), runs, strict=True))
     write_file(publish(groups, form), path)
+    return Exit.OK
+
+
+def _report_campaign(campaigns: Sequence[KeptCampaign], form: str, path: str) -> int:
+    if len(campaigns) > 1:
+        raise SpecError(
+            "a report is of one campaign", hint="netmeasure compare makes a table of two"
+        )
+    from netmeasure.publishing.campaign import publish_suite  # loads rich
+
+    check_writable(path)
+    write_file(publish_suite(campaigns[0].suite, form), path)
     return Exit.OK
 
 

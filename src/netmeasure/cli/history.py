@@ -7,10 +7,13 @@ import sys
 
 import msgspec
 
+from netmeasure.campaign.kept import KeptCampaign
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.output import write_json
 from netmeasure.errors import SpecError
 from netmeasure.history import DEFAULT_LAST
+from netmeasure.result import Result
+from netmeasure.result.resultset import ResultSet
 
 
 def history(options: argparse.Namespace) -> int:
@@ -59,15 +62,39 @@ def history(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace, labels: dict[str, str]) -> int:
-    from netmeasure.cli.saved import read_results
+    from netmeasure.cli.saved import read_saved
     from netmeasure.history.history import History
 
-    results = read_results(options.words)  # all of them, before any is stored
+    # all of them, before any is stored
+    groups = [group for file in options.words for group in _groups(read_saved(file), labels)]
     with History(options.db) as found:
-        new = found.add(results, labels)
-    known = len(results) - new
-    print(f"added {new} of {len(results)} runs{', the others are there already' if known else ''}")
+        new = sum(found.add(results, named) for named, results in groups)
+    count = sum(len(results) for _, results in groups)
+    known = count - new
+    print(f"added {new} of {count} runs{', the others are there already' if known else ''}")
     return Exit.OK
+
+
+def _groups(
+    saved: ResultSet | KeptCampaign, labels: dict[str, str]
+) -> list[tuple[dict[str, str], list[Result]]]:
+    """Return the runs of a file with their labels: those of a campaign are told apart by their
+    variants and targets, for which the labels given are no substitute."""
+    if isinstance(saved, ResultSet):
+        return [(labels, list(saved.results))]
+    found: dict[tuple[str, str], list[Result]] = {}
+    for run in saved.runs:
+        if run.result is not None:
+            found.setdefault((run.variant, run.target), []).append(run.result)
+    return [
+        (
+            labels
+            | ({"variant": variant} if variant else {})
+            | ({"target": target} if target else {}),
+            results,
+        )
+        for (variant, target), results in found.items()
+    ]
 
 
 def _check(options: argparse.Namespace) -> None:

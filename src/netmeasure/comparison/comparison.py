@@ -114,12 +114,7 @@ class FlowComparison(msgspec.Struct, frozen=True, kw_only=True):
         that B carries less at all (or less than `limit`, if that is above 1). False: the estimate
         is not below `limit`. None: the interval is too wide to tell, or there is no ratio.
         """
-        if self.verdict == "too_few" or self.ratio is None:
-            return None
-        if self.ratio.value >= limit:
-            return False
-        high = self.ratio.value if self.ratio.high is None else self.ratio.high
-        return True if high < max(limit, 1.0) else None
+        return ratio_is_below(self.ratio, self.verdict, limit)
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +167,16 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     def to_json(self, *, indent: int | None = 2) -> bytes:
         """Return the comparison as UTF-8 JSON; without `indent` on one line."""
         return encoded(self, indent=indent)
+
+
+def ratio_is_below(ratio: Estimate | None, verdict: Verdict | None, limit: float) -> bool | None:
+    """Return whether a ratio is surely below a limit, as `FlowComparison.is_below` says."""
+    if verdict == "too_few" or ratio is None:
+        return None
+    if ratio.value >= limit:
+        return False
+    high = ratio.value if ratio.high is None else ratio.high
+    return True if high < max(limit, 1.0) else None
 
 
 def compare(

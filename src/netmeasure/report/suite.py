@@ -49,10 +49,10 @@ def render(suite: Suite) -> RenderableType:
     for row in rows:
         add_row(table, *row)
     parts: list[RenderableType] = [
-        Text(f"\n{_title(suite)}", style="bold"),
+        Text(f"\n{title(suite)}", style="bold"),
         Padding(table, (1, 0, 0, 0)),
     ]
-    for heading, lines in _sections(suite):
+    for heading, lines in sections(suite):
         parts.append(Text(f"\n{heading}"))
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
     return Group(*parts)
@@ -61,10 +61,10 @@ def render(suite: Suite) -> RenderableType:
 def to_markdown(suite: Suite) -> str:
     """Return the whole report as Markdown."""
     head, rows = cells(suite)
-    lines = [f"# {_escaped(_title(suite))}", "", _markdown_row(head)]
+    lines = [f"# {_escaped(title(suite))}", "", _markdown_row(head)]
     lines.append("|" + "|".join(["---", *(["---:"] * (len(head) - 1))]) + "|")
     lines += [_markdown_row(row) for row in rows]
-    for heading, sentences in _sections(suite):
+    for heading, sentences in sections(suite):
         lines += ["", f"## {heading}", "", *(f"- {_escaped(line)}" for line in sentences)]
     return "\n".join(lines) + "\n"
 
@@ -83,14 +83,15 @@ def _escaped(text: str) -> str:
     return text.replace("\n", " ")
 
 
-def _title(suite: Suite) -> str:
+def title(suite: Suite) -> str:
+    """Return the title: what it is about, how many runs there were, and the seed."""
     made = f"{suite.runs_made} runs"
     if suite.runs_made != suite.runs_planned:
         made = f"{suite.runs_made} of {suite.runs_planned} runs"
     return f"{suite.title or 'Campaign'}: {made}, order from seed {suite.seed}"
 
 
-def _sections(suite: Suite) -> Iterator[tuple[str, list[str]]]:
+def sections(suite: Suite) -> Iterator[tuple[str, list[str]]]:
     """Give the parts below the table that have something to say: heading and sentences."""
     for heading, lines in (
         ("Before the first run", list(_baseline(suite))),

@@ -163,6 +163,7 @@ if TYPE_CHECKING:
         Gatekeeper as Gatekeeper,
         read_users as read_users,
     )
+    from netmeasure.publishing.campaign import publish_suite as publish_suite
     from netmeasure.publishing.publish import (
         publish as publish,
     )
@@ -410,6 +411,7 @@ _HOMES = {
     "partial_result": "netmeasure.measurement.run",
     "path": "netmeasure.paths.find",
     "publish": "netmeasure.publishing.publish",
+    "publish_suite": "netmeasure.publishing.campaign",
     "read_users": "netmeasure.protocol.auth",
     "ready": "netmeasure.readiness.ready",
     "repeat": "netmeasure.repetition",

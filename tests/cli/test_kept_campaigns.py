@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,14 +14,18 @@ from support.program import netmeasure, one_line
 from support.recorded import recorded
 
 RATES = (1.0e9, 1.001e9, 0.999e9, 1.0005e9, 0.9995e9)
-PLAN = nm.plan_of(
-    {
-        "title": "two kernels",
-        "target": "lab",
-        "test": [{"kind": "tcp", "direction": "download"}],
-        "variant": [{"name": "old"}, {"name": "new"}],
-    }
-)
+TEXT = """
+title = "two kernels"
+target = "lab"
+[[test]]
+kind = "tcp"
+direction = "download"
+[[variant]]
+name = "old"
+[[variant]]
+name = "new"
+"""
+PLAN = nm.read_plan(TEXT)
 
 
 def keep(path: Path, old: float = 1.0, new: float = 1.0) -> str:
@@ -89,3 +94,33 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     ran = netmeasure("compare", str(file), str(file))
     assert ran.returncode == Exit.USAGE
     assert "a.jsonl: line 12: " in one_line(ran.stderr)
+
+
+def test_objectives_are_held_against_each_test_of_each_variant(tmp_path: Path) -> None:
+    """All runs are there, so that nothing is measured."""
+    plan, page, junit = (tmp_path / name for name in ("plan.toml", "page.html", "junit.xml"))
+    plan.write_text(TEXT)
+    words = ["suite", str(plan), "--keep", keep(tmp_path / "a.jsonl", new=0.8), "-q"]
+    files = ["--html", str(page), "--junit", str(junit)]
+    ran = netmeasure(*words, *files, "--slo", "steady>900M")
+    assert (ran.returncode, ran.stderr) == (Exit.BELOW, "")
+    assert [line for line in ran.stdout.splitlines() if line.startswith("slo: ")] == [
+        "slo: TCP download, new: missed steady>900M (download): 800 Mbit/s",
+        "slo: TCP download, old: met steady>900M (download): 1.00 Gbit/s",
+    ]
+    suites = ElementTree.fromstring(junit.read_bytes())
+    counts = {one.get("name"): (one.get("tests"), one.get("failures")) for one in suites}
+    assert counts == {
+        "netmeasure TCP download, new": ("1", "1"),
+        "netmeasure TCP download, old": ("1", "0"),
+    }
+    assert "new carries less than old" in page.read_text()
+    assert netmeasure(*words, "--slo", "steady>700M").returncode == Exit.OK
+    assert netmeasure(*words, "--slo", "loss<1%").returncode == Exit.CANT_TELL
+    assert netmeasure(*words, "--slo", "speed>1").returncode == Exit.USAGE
+
+
+def test_a_kept_campaign_is_checked_test_by_test(tmp_path: Path) -> None:
+    ran = netmeasure("check", keep(tmp_path / "a.jsonl", new=0.8), "--slo", "steady>900M")
+    assert ran.returncode == Exit.BELOW
+    assert "slo: TCP download, old: met steady>900M" in ran.stdout

@@ -7,11 +7,13 @@ import sys
 from contextlib import aclosing
 from typing import Any
 
+from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.interruptible import until_signal
 from netmeasure.cli.output import check_writable, deliver
 from netmeasure.errors import ConnectError, SpecError
 from netmeasure.meshes.mesh import Mesh
+from netmeasure.result import Result
 from netmeasure.spec import PeerSpec, RrSpec, SocketOptions, TcpSpec, Timing, UdpSpec
 
 _CONNECT_S = 30.0
@@ -20,6 +22,7 @@ _CONNECT_S = 30.0
 async def mesh(options: argparse.Namespace) -> int:
     """Measure the mesh; return the exit code."""
     check_writable(options.json)
+    objectives.check_options(options)
     spec = _spec(options)
     addresses = _addresses(options.address)
     try:
@@ -54,7 +57,14 @@ async def mesh(options: argparse.Namespace) -> int:
 
         shown = render(report)
     deliver(shown, [(report.to_json(), options.json)])
-    return code or (Exit.OK if report.complete else Exit.CUT_SHORT)
+    held = objectives.conclude_many(_pairs(found), options)
+    return code or (held if report.complete else Exit.CUT_SHORT)
+
+
+def _pairs(found: Mesh) -> list[tuple[str, list[Result]]]:
+    """Return the last result of each pair, with its name."""
+    last = {f"{run.client} to {run.server}": run.result for run in found.runs}
+    return [(name, [result]) for name, result in last.items() if result is not None]
 
 
 def _spec(options: argparse.Namespace) -> PeerSpec:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.output import check_writable, write_file
 from netmeasure.errors import SpecError
 from netmeasure.objectives.objective import parse_objectives
 from netmeasure.result import Result
+
+if TYPE_CHECKING:
+    from netmeasure.objectives.judge import Judgement
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -33,14 +37,47 @@ def conclude(results: Sequence[Result], options: argparse.Namespace, target: str
     from netmeasure.objectives.judge import judge  # no test waits for numpy before its first byte
 
     judgements = judge(parse_objectives(options.slo), results)
-    if options.junit is not None:
-        from netmeasure.objectives.junit import to_junit
+    return _deliver([(target, judgements)], options)
 
-        write_file(to_junit(judgements, target), options.junit)
+
+def conclude_many(
+    groups: Sequence[tuple[str, Sequence[Result]]], options: argparse.Namespace
+) -> Exit:
+    """Print and save how each group of runs, such as those of one test of a campaign, stands to the
+    objectives; return the exit code.
+
+    An objective about a figure that a group can't have, such as the loss of TCP, is not held
+    against it; if no group has it, it is unknown.
+    """
+    groups = [(name, results) for name, results in groups if results]
+    if options.slo is None or not groups:
+        return Exit.OK
+    from netmeasure.objectives.judge import judge
+
+    objectives = parse_objectives(options.slo)
+    judged = [(name, judge(objectives, results)) for name, results in groups]
+    known = {one.objective for _, found in judged for one in found if one.value is not None}
+    kept = [
+        (name, [one for one in found if one.value is not None or one.objective not in known])
+        for name, found in judged
+    ]
+    return _deliver(kept, options)
+
+
+def _deliver(
+    groups: Sequence[tuple[str, Sequence[Judgement]]], options: argparse.Namespace
+) -> Exit:
+    if options.junit is not None:
+        from netmeasure.objectives.junit import to_junit_of_many
+
+        write_file(to_junit_of_many(groups), options.junit)
     taken = getattr(options, "json_lines", False) or options.json in ("-", "summary")
     stream = sys.stderr if taken else sys.stdout
-    stream.write("".join(f"slo: {judgement.words}\n" for judgement in judgements))
-    outcomes = {judgement.outcome for judgement in judgements}
+    several = len(groups) > 1
+    for name, judgements in groups:
+        of = f"{name}: " if several else ""
+        stream.write("".join(f"slo: {of}{judgement.words}\n" for judgement in judgements))
+    outcomes = {judgement.outcome for _, judgements in groups for judgement in judgements}
     if "missed" in outcomes:
         return Exit.BELOW
     return Exit.CANT_TELL if "unknown" in outcomes else Exit.OK

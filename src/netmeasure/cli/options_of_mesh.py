@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from netmeasure.cli.options_of_tests import add_objective_options
 from netmeasure.cli.values import bitrate, count, seconds
 
 
@@ -52,4 +53,5 @@ def add_mesh_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write JSON to FILE, or to standard output instead of the report",
     )
+    add_objective_options(output)
     output.add_argument("-q", "--quiet", action="store_true", help="show nothing while it goes on")

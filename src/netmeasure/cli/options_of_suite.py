@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from netmeasure.cli.options_of_tests import add_objective_options
 from netmeasure.cli.values import count, port_number, seconds
 
 
@@ -44,6 +45,8 @@ def add_suite_options(parser: argparse.ArgumentParser) -> None:
         help="write the table as JSON to FILE, or to standard output instead of the report",
     )
     output.add_argument("--markdown", metavar="FILE", help="write the report as Markdown to FILE")
+    output.add_argument("--html", metavar="FILE", help="write the report as a page to FILE")
+    add_objective_options(output)
     output.add_argument(
         "--check", action="store_true", help="only check the plan and list its tests"
     )

@@ -11,11 +11,12 @@ from typing import Any
 
 from netmeasure.campaign.plan import Plan, default_plan, plan_of, read_plan
 from netmeasure.campaign.suite import Campaign
+from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit, complain
 from netmeasure.cli.interruptible import until_signal
 from netmeasure.cli.network import client_secret
 from netmeasure.cli.output import check_writable, deliver, write_file
-from netmeasure.comparison.suite import Suite, SuiteRun
+from netmeasure.comparison.suite import Suite, SuiteRun, by_case
 from netmeasure.errors import PlanError, SpecError
 
 _OF_HOSTS = ("time", "port", "http", "ftp")
@@ -32,8 +33,9 @@ async def suite(options: argparse.Namespace) -> int:
     if options.check:
         _list(plan)
         return Exit.OK
-    for path in (options.json, options.markdown):
+    for path in (options.json, options.markdown, options.html):
         check_writable(path)
+    objectives.check_options(options)
     from netmeasure import analysis  # its import must delay no event loop that measures
 
     analysis.load()
@@ -43,9 +45,10 @@ async def suite(options: argparse.Namespace) -> int:
         return code or Exit.CUT_SHORT
     found = campaign.suite
     _deliver(found, options)
+    held = objectives.conclude_many(by_case(campaign.runs), options)
     if code:
         return code
-    return Exit.OK if found.complete else _failed(campaign.runs)
+    return held if found.complete else _failed(campaign.runs)
 
 
 def _failed(runs: Sequence[SuiteRun]) -> Exit:
@@ -144,5 +147,9 @@ def _deliver(found: Suite, options: argparse.Namespace) -> None:
 
     if options.markdown is not None:
         write_file(report.to_markdown(found).encode(), options.markdown)
+    if options.html is not None:
+        from netmeasure.publishing.campaign import publish_suite
+
+        write_file(publish_suite(found), options.html)
     shown = None if options.json == "-" else report.render(found)
     deliver(shown, [(found.to_json(), options.json)])

@@ -204,6 +204,16 @@ def tabulate(
     )
 
 
+def by_case(runs: Iterable[SuiteRun]) -> list[tuple[str, list[Result]]]:
+    """Return the results of each test of each variant, with its name."""
+    found: dict[str, list[Result]] = {}
+    for run in runs:
+        if run.result is not None:
+            name = ", ".join(filter(None, (run.test, run.target, run.variant)))
+            found.setdefault(name, []).append(run.result)
+    return list(found.items())
+
+
 def _round(run: SuiteRun) -> int:
     return run.round
 

@@ -15,6 +15,18 @@ from netmeasure.objectives.judge import Judgement
 def to_junit(judgements: Sequence[Judgement], target: str) -> bytes:
     """Return a test suite with a test case for each objective: missed is a failure, unknown an
     error."""
+    return to_junit_of_many([(target, judgements)])
+
+
+def to_junit_of_many(groups: Sequence[tuple[str, Sequence[Judgement]]]) -> bytes:
+    """Return a test suite for each group of a name and its judgements, as `to_junit` does."""
+    suites = ElementTree.Element("testsuites")
+    suites.extend(_suite(judgements, name) for name, judgements in groups)
+    data: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return data
+
+
+def _suite(judgements: Sequence[Judgement], target: str) -> ElementTree.Element:
     count = {kind: sum(j.outcome == kind for j in judgements) for kind in ("missed", "unknown")}
     suite = ElementTree.Element(
         "testsuite",
@@ -31,7 +43,4 @@ def to_junit(judgements: Sequence[Judgement], target: str) -> bytes:
         if judgement.outcome != "met":
             tag = "failure" if judgement.outcome == "missed" else "error"
             ElementTree.SubElement(case, tag, message=judgement.words, type=judgement.outcome)
-    suites = ElementTree.Element("testsuites")
-    suites.append(suite)
-    data: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
-    return data
+    return suite

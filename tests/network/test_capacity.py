@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.cli.capacity import words
 from netmeasure.cli.exits import Exit
 from netmeasure.result import FlowDirection
 from support import relay
@@ -107,6 +108,49 @@ def test_nothing_is_sent_above_the_most(run_once: RunLoop) -> None:
 def test_what_makes_no_sense_is_refused(spec: nm.UdpSpec | None, arguments: dict[str, Any]) -> None:
     with pytest.raises(nm.SpecError):
         nm.CapacitySearch("127.0.0.1", spec, **arguments)
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1/", "", "127.0.0.1:99999"])
+def test_a_target_that_is_no_server_is_refused(target: str) -> None:
+    with pytest.raises(nm.SpecError):
+        nm.CapacitySearch(target)
+
+
+def test_what_was_found_in_words() -> None:
+    probe = nm.RateProbe(
+        asked_bps=20_000_000,
+        sent_bps=20e6,
+        received_bps=19.6e6,
+        sent_packets=1000,
+        lost_packets=20,
+        host_dropped_packets=0,
+        duration_ns=10**9,
+        verdict="lost",
+    )
+    report = nm.CapacityReport(
+        target="lab1",
+        direction="download",
+        started_at="2026-11-29T09:00:00.000Z",
+        loss_limit=0.001,
+        streams=1,
+        datagram_bytes=1472,
+        header_bytes=28,
+        capacity_bps=19.59e6,
+        ip_capacity_bps=19.97e6,
+        loss_free_bps=19.5e6,
+        above_bps=20_000_000,
+        ended_by="precise",
+        duration_ns=4_720_000_000,
+        probes=(probe,),
+    )
+    assert words(report).splitlines() == [
+        "Capacity from lab1, UDP, loss of at most 0.1 %",
+        "  payload      19.59 Mbit/s",
+        "  IP layer     19.97 Mbit/s (RFC 9097), datagrams of 1472 bytes",
+        "  without loss 19.50 Mbit/s",
+        "  found: just above it too much is lost; 1 test in 4.72 s",
+    ]
+    assert probe.loss_ratio == 0.02
 
 
 def test_a_cut_search_keeps_what_it_found(run_once: RunLoop) -> None:

@@ -14,6 +14,7 @@ from netmeasure.errors import MeasureError, SpecError
 from netmeasure.measurement.run import error_record
 from netmeasure.result import ErrorRecord, Flow, FlowDirection, Result, StreamReport
 from netmeasure.spec import DEFAULT_UDP_BPS, Timing, UdpSpec
+from netmeasure.spec.target import is_url, parse_target
 
 DEFAULT_LOSS_LIMIT = 0.001
 DEFAULT_TIME_S = 10.0
@@ -54,6 +55,9 @@ class CapacitySearch:
     ) -> None:
         """Prepare a search; the arguments are those of `capacity`."""
         spec = spec or UdpSpec()
+        if is_url(target):
+            raise SpecError(f"{target!r} is no server: a search is by UDP", hint="give HOST[:PORT]")
+        parse_target(target, port)
         if spec.direction == "both":
             raise SpecError("a search is in one direction", hint="search upload, then download")
         rated = spec.target_pps is not None or spec.target_bps != DEFAULT_UDP_BPS

@@ -27,10 +27,6 @@ if TYPE_CHECKING:
         Campaign as Campaign,
     )
     from netmeasure.capacities.find import CapacitySearch as CapacitySearch, capacity as capacity
-    from netmeasure.capacities.report import (
-        CapacityReport as CapacityReport,
-        RateProbe as RateProbe,
-    )
     from netmeasure.client import (
         Client as Client,
         connect as connect,
@@ -204,6 +200,10 @@ if TYPE_CHECKING:
         Totals as Totals,
         Transfer as Transfer,
     )
+    from netmeasure.result.capacity import (
+        CapacityReport as CapacityReport,
+        RateProbe as RateProbe,
+    )
     from netmeasure.result.events import (
         EndEvent as EndEvent,
         ErrorEvent as ErrorEvent,
@@ -270,9 +270,9 @@ _HOMES = {
     "HostLimitError": "netmeasure.errors",
     "Case": "netmeasure.campaign.plan",
     "Plan": "netmeasure.campaign.plan",
-    "CapacityReport": "netmeasure.capacities.report",
+    "CapacityReport": "netmeasure.result.capacity",
     "CapacitySearch": "netmeasure.capacities.find",
-    "RateProbe": "netmeasure.capacities.report",
+    "RateProbe": "netmeasure.result.capacity",
     "capacity": "netmeasure.capacities.find",
     "Variant": "netmeasure.campaign.plan",
     "default_plan": "netmeasure.campaign.plan",

@@ -19,6 +19,7 @@ from netmeasure.errors import SpecError
 from netmeasure.export.formats import SCHEMAS
 from netmeasure.export.schema import document_schema
 from netmeasure.result import ErrorRecord, Interval, Result, StreamInterval
+from netmeasure.result.capacity import CapacityReport, RateProbe
 from netmeasure.result.encoding import encoded
 from netmeasure.result.events import (
     EndEvent,
@@ -85,6 +86,34 @@ MESH = join_mesh(
     at_once=1,
     rounds=2,
 )
+CAPACITY = CapacityReport(
+    target="lab1",
+    direction="upload",
+    started_at="2026-11-29T09:00:00.000Z",
+    loss_limit=0.001,
+    streams=1,
+    datagram_bytes=1472,
+    header_bytes=28,
+    capacity_bps=None,
+    ip_capacity_bps=None,
+    loss_free_bps=None,
+    above_bps=50_000_000,
+    ended_by="error",
+    duration_ns=10**9,
+    probes=(
+        RateProbe(
+            asked_bps=50_000_000,
+            sent_bps=None,
+            received_bps=1e7,
+            sent_packets=10,
+            lost_packets=8,
+            host_dropped_packets=0,
+            duration_ns=10**9,
+            verdict="lost",
+        ),
+    ),
+    error=ERROR,
+)
 DOCUMENTS: list[tuple[str, bytes]] = [
     ("result", FULL.to_json()),
     ("result", EMPTY.to_json()),
@@ -94,6 +123,7 @@ DOCUMENTS: list[tuple[str, bytes]] = [
     ("comparison", compare(PAIR, PAIR).to_json()),
     ("suite", CAMPAIGN.to_json()),
     ("mesh", MESH.to_json()),
+    ("capacity", CAPACITY.to_json()),
     *(("event", encoded(event, indent=None)) for event in EVENTS),
 ]
 
@@ -146,7 +176,7 @@ def test_a_wrong_document_does_not_pass(document: Any) -> None:
     assert not Draft202012Validator(document_schema("result")).is_valid(document)
 
 
-@pytest.mark.parametrize("kind", ["result", "suite", "mesh"])
+@pytest.mark.parametrize("kind", ["result", "suite", "mesh", "capacity"])
 def test_every_member_is_described(kind: str) -> None:
     parts = document_schema(kind)["$defs"]
     undescribed = [

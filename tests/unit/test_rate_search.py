@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from netmeasure.capacities.report import RateProbe, Verdict
 from netmeasure.capacities.search import FIRST_BPS, RateSearch
+from netmeasure.result.capacity import RateProbe, Verdict
 
 MOST = 10**12
 Sends = Callable[[int], RateProbe]

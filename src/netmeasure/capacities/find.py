@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator
 
 from msgspec.structs import replace
 
-from netmeasure.capacities.report import CapacityReport, Ending, RateProbe, Verdict
 from netmeasure.capacities.search import RateSearch
 from netmeasure.client import measure
 from netmeasure.clock import now_ns, seconds, wall_now
 from netmeasure.errors import MeasureError, SpecError
 from netmeasure.measurement.run import error_record
 from netmeasure.result import ErrorRecord, Flow, FlowDirection, Result, StreamReport
+from netmeasure.result.capacity import CapacityReport, Ending, RateProbe, Verdict
 from netmeasure.spec import DEFAULT_UDP_BPS, Timing, UdpSpec
 from netmeasure.spec.target import is_url, parse_target
 

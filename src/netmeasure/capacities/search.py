@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from netmeasure.capacities.report import Ending, RateProbe
+from netmeasure.result.capacity import Ending, RateProbe
 
 #: The first rate of all streams together, and by what the next one is higher while it passes.
 FIRST_BPS, GROWTH = 50_000_000, 8

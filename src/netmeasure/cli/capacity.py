@@ -9,11 +9,11 @@ import sys
 from contextlib import aclosing
 
 from netmeasure.capacities.find import CapacitySearch
-from netmeasure.capacities.report import CapacityReport, RateProbe
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.network import client_secret
 from netmeasure.cli.output import check_writable, deliver
 from netmeasure.cli.watch import SIGNALS
+from netmeasure.result.capacity import CapacityReport, RateProbe
 from netmeasure.spec import SocketOptions, UdpSpec
 from netmeasure.units import bitrate, duration
 

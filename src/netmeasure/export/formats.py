@@ -12,4 +12,4 @@ FORMATS = {
     "openmetrics": "OpenMetrics, for Prometheus",
 }
 #: The kinds of documents that have a schema.
-SCHEMAS = ("result", "resultset", "comparison", "event", "suite", "mesh")
+SCHEMAS = ("result", "resultset", "comparison", "event", "suite", "mesh", "capacity")

@@ -15,6 +15,7 @@ from netmeasure.errors import SpecError
 from netmeasure.export.fields import fields_of
 from netmeasure.export.formats import SCHEMAS
 from netmeasure.result import Result, Series, SideReport
+from netmeasure.result.capacity import CapacityReport
 from netmeasure.result.encoding import RENAMED, derived_names, packed_names
 from netmeasure.result.events import Event
 from netmeasure.result.packing import ENCODING
@@ -22,7 +23,11 @@ from netmeasure.result.resultset import ResultSet
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _KINDS: dict[str, Any] = dict(
-    zip(SCHEMAS, (Result, ResultSet, Comparison, Event, Suite, MeshReport), strict=True)
+    zip(
+        SCHEMAS,
+        (Result, ResultSet, Comparison, Event, Suite, MeshReport, CapacityReport),
+        strict=True,
+    )
 )
 _PLACE = {
     "type": "string",
@@ -48,7 +53,7 @@ def document_schema(name: str = "result") -> dict[str, Any]:
     Args:
         name: "result": what a test gives. "resultset": several runs in one document. "comparison":
             what `netmeasure compare --json` writes. "event": one line of `client --json-lines`.
-            "suite" and "mesh": what these commands write with `--json`.
+            "suite", "mesh" and "capacity": what these commands write with `--json`.
 
     Raises:
         SpecError: There is no schema of this name.

@@ -6,7 +6,9 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from netmeasure.result import ErrorRecord, FlowDirection
+from netmeasure.result.document import ErrorRecord
+from netmeasure.result.encoding import encoded
+from netmeasure.result.flows import FlowDirection
 
 #: What ended a search. "precise": the capacity lies between two rates that are close. "sender" and
 #: "receiver": that end's host was the limit, not the path. "time": the time was over. "most": no
@@ -98,4 +100,4 @@ class CapacityReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> bytes:
         """Return the report as a JSON document."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+        return encoded(self)

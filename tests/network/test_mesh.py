@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -63,8 +64,12 @@ def measured(scheduler: str, file: Path, *words: str) -> tuple[int, dict[str, An
 
 
 def test_every_pair_of_a_cluster(scheduler: str, tmp_path: Path) -> None:
-    code, report = measured(scheduler, tmp_path / "json")
+    junit = tmp_path / "junit.xml"
+    words = ("--slo", "setup<100s", "--junit", str(junit))
+    code, report = measured(scheduler, tmp_path / "json", *words)
     assert code == Exit.OK
+    told = {suite.get("name") for suite in ElementTree.fromstring(junit.read_bytes())}
+    assert told == {f"netmeasure {a} to {b}" for a in WORKERS for b in WORKERS if a != b}
     assert report["nodes"] == list(WORKERS)
     assert report["rounds"] == 6
     pairs = {(pair["client"], pair["server"]): pair for pair in report["pairs"]}

@@ -142,7 +142,7 @@ def test_a_case_that_measures_nothing_is_given_up(run_once: RunLoop) -> None:
 def test_a_file_of_something_else_is_left_alone(text: str, tmp_path: Path) -> None:
     file = tmp_path / "notes"
     file.write_text(text)
-    with pytest.raises(nm.SpecError, match="notes is "):
+    with pytest.raises(nm.SpecError, match="notes: "):
         nm.Campaign(plan(1), keep=file)
     assert file.read_text() == text
 

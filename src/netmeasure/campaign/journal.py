@@ -42,7 +42,7 @@ class Journal:
         except OSError as exc:
             raise SpecError(f"can't write {path}: {exc.strerror}") from None
         if data and not is_kept(data):
-            raise SpecError(f"{path} is no file of a campaign's runs", hint="name a new file")
+            raise SpecError(f"{path}: this is no file of a campaign's runs", hint="name a new file")
         whole = data.rfind(b"\n") + 1
         if whole:
             self._read(data)
@@ -53,7 +53,7 @@ class Journal:
         try:
             kept = read_kept(data)
         except ResultFormatError as exc:
-            raise SpecError(f"{self._path}: {exc}") from None
+            raise SpecError(f"{self._path}: {exc}", hint=exc.hint or "name a new file") from None
         if kept.head.plan != self._plan.digest:
             raise SpecError(
                 f"{self._path} has the runs of another plan, or of this one before it was changed",

@@ -90,9 +90,12 @@ def read_kept(data: bytes) -> KeptCampaign:
     try:
         head = msgspec.json.decode(first, type=Head)
     except (msgspec.DecodeError, UnicodeError):
-        raise ResultFormatError("it is no file of a campaign's runs") from None
+        raise ResultFormatError("this is no file of a campaign's runs") from None
     if head.suite_version != VERSION:
-        raise ResultFormatError(f"it is of another version: {head.suite_version}")
+        raise ResultFormatError(
+            f"these runs of a campaign have another version, {head.suite_version}",
+            hint="read them with the netmeasure that wrote them",
+        )
     return KeptCampaign(head=head, runs=tuple(_runs(others)))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from netmeasure.cli import objectives
-from netmeasure.cli.saved import read_campaigns, read_results
+from netmeasure.cli.exits import Exit
+from netmeasure.cli.saved import campaigns_of, read_saved, results_of
 from netmeasure.comparison.suite import by_case
 from netmeasure.errors import SpecError
 
@@ -16,11 +18,17 @@ async def check(options: argparse.Namespace) -> int:
     if options.slo is None:
         raise SpecError("there is nothing to check", hint="say what must hold with --slo")
     objectives.check_options(options)
-    if campaigns := read_campaigns(options.files, "give files that --json or --keep wrote"):
-        return objectives.conclude_many(
-            by_case(run for one in campaigns for run in one.runs), options
-        )
-    results = read_results(options.files)
+    saved = read_saved(options.files)
+    results = results_of(saved)
     if not results:
         raise SpecError("the files hold no run")
+    if campaigns := campaigns_of(options.files, saved):
+        runs = [run for one in campaigns for run in one.runs]
+        held = objectives.conclude_many(by_case(runs), options)
+        failed = sum(run.result is None for run in runs)
+        if failed:
+            sys.stderr.write(
+                f"netmeasure: {failed} of {len(runs)} runs have failed and were not held\n"
+            )
+        return held or (Exit.CANT_TELL if failed else Exit.OK)
     return objectives.conclude(results, options, options.files[0])

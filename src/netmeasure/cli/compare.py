@@ -13,7 +13,7 @@ from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.options import parser
 from netmeasure.cli.output import check_writable, deliver
-from netmeasure.cli.saved import read_campaigns, read_results
+from netmeasure.cli.saved import campaigns_of, read_saved, results_of
 from netmeasure.cli.screens import choose_screen
 from netmeasure.cli.specs import Options, shown_target, test_spec
 from netmeasure.cli.watch import see_all
@@ -61,10 +61,11 @@ def _read(options: Options) -> int:
             )
         files, others = files[:1], files[1:]
     name_a, name_b = _names(files, others)
-    if campaigns := read_campaigns([*files, *others], _NO_FILE):
+    saved = read_saved([*files, *others], _NO_FILE)
+    if campaigns := campaigns_of([*files, *others], saved):
         a_runs, b_runs = campaigns[: len(files)], campaigns[len(files) :]
         return _conclude_campaigns((name_a, a_runs), (name_b, b_runs), options)
-    a, b = read_results(files, _NO_FILE), read_results(others, _NO_FILE)
+    a, b = results_of(saved[: len(files)]), results_of(saved[len(files) :])
     found = compare_runs(a, b, name_a=name_a, name_b=name_b, margin=options.margin)
     return conclude(found, options) or objectives.conclude(b, options, name_b)
 
@@ -75,7 +76,9 @@ def _conclude_campaigns(
     """Show and save one table of two sides' campaigns, each test and variant a line; return the
     exit code of --fail-below."""
     if options.slo is not None:
-        raise SpecError("--slo of a campaign is an option of netmeasure suite")
+        raise SpecError(
+            "objectives are held against one campaign", hint="use netmeasure check FILE --slo"
+        )
     runs = [
         replace(run, variant=name, test=", ".join(filter(None, (run.test, run.variant))))
         for name, campaigns in (a, b)

@@ -12,7 +12,7 @@ import msgspec
 from netmeasure.campaign.kept import KeptCampaign
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.output import check_writable, write_file
-from netmeasure.cli.saved import read_campaigns, read_results, short_names
+from netmeasure.cli.saved import campaigns_of, read_results, read_saved, results_of, short_names
 from netmeasure.errors import SpecError
 from netmeasure.export.registry import export_results
 from netmeasure.export.schema import document_schema
@@ -34,9 +34,10 @@ async def report(options: argparse.Namespace) -> int:
             f"the end of {path} names no form of a report",
             hint=f"end it with {', '.join(f'.{name}' for name in FORMS)}",
         )
-    if campaigns := read_campaigns(options.files, "give files that --json or --keep wrote"):
+    saved = read_saved(options.files)
+    if campaigns := campaigns_of(options.files, saved):
         return _report_campaign(campaigns, form, path)
-    runs = [read_results([file]) for file in options.files]
+    runs = [results_of([one]) for one in saved]
     check_writable(path)
     from netmeasure.publishing.publish import publish  # rich and matplotlib are loaded only here
 

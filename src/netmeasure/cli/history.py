@@ -66,7 +66,7 @@ def _add(options: argparse.Namespace, labels: dict[str, str]) -> int:
     from netmeasure.history.history import History
 
     # all of them, before any is stored
-    groups = [group for file in options.words for group in _groups(read_saved(file), labels)]
+    groups = [group for saved in read_saved(options.words) for group in _groups(saved, labels)]
     with History(options.db) as found:
         new = sum(found.add(results, named) for named, results in groups)
     count = sum(len(results) for _, results in groups)

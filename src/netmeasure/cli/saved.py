@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netmeasure.campaign.kept import KeptCampaign, is_kept, read_kept
-from netmeasure.errors import ResultFormatError
+from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.imports.reading import import_results
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
+
+#: What a file of results may have.
+Saved = ResultSet | KeptCampaign
 
 
 def short_names(files: Sequence[str]) -> list[str]:
@@ -24,20 +27,25 @@ def short_names(files: Sequence[str]) -> list[str]:
 def read_results(
     files: Sequence[str], hint: str = "give files that --json or iperf3 -J wrote"
 ) -> list[Result]:
-    """Return the runs of all files. Raises ResultFormatError with the name of the file; `hint` says
-    what to do where it can't be read."""
-    found: list[Result] = []
-    for file in files:
-        saved = read_saved(file, hint)
-        found += saved.results
-    return found
+    """Return the runs of all files, those of campaigns included. Raises ResultFormatError with the
+    file's name, and `hint` on what to do where it can't be read."""
+    return results_of(read_saved(files, hint))
+
+
+def results_of(saved: Sequence[Saved]) -> list[Result]:
+    """Return the runs of files that have been read."""
+    return [result for one in saved for result in one.results]
 
 
 def read_saved(
-    file: str, hint: str = "give files that --json or iperf3 -J wrote"
-) -> ResultSet | KeptCampaign:
-    """Return the runs of a file, or the campaign that has kept them there (`suite --keep`). Raises
-    ResultFormatError as `read_results` does."""
+    files: Sequence[str], hint: str = "give files that --json or suite --keep wrote"
+) -> list[Saved]:
+    """Return what each file has: runs, or the campaign that has kept them there (`suite --keep`).
+    Raises ResultFormatError as `read_results` does."""
+    return [_read(file, hint) for file in files]
+
+
+def _read(file: str, hint: str) -> Saved:
     try:
         data = Path(file).read_bytes()
         return read_kept(data) if is_kept(data) else import_results(data)
@@ -47,14 +55,16 @@ def read_saved(
         raise ResultFormatError(f"{file}: {exc}", hint=exc.hint) from None
 
 
-def read_campaigns(files: Sequence[str], hint: str) -> list[KeptCampaign]:
-    """Return the campaigns of files; []: none of them has one.
+def campaigns_of(files: Sequence[str], saved: Sequence[Saved]) -> list[KeptCampaign]:
+    """Return the campaigns of files that have been read; []: none of them has one.
 
-    Raises ResultFormatError, also where only some of them have one.
+    Raises SpecError where only some of them have one.
     """
-    saved = [read_saved(file, hint) for file in files]
     campaigns = [one for one in saved if isinstance(one, KeptCampaign)]
     if campaigns and len(campaigns) < len(saved):
-        odd = next(f for f, one in zip(files, saved, strict=True) if one not in campaigns)
-        raise ResultFormatError(f"{odd} has single runs, and the other file those of a campaign")
+        odd = next(f for f, one in zip(files, saved, strict=True) if isinstance(one, ResultSet))
+        raise SpecError(
+            f"{odd} has single runs, and another file those of a campaign",
+            hint="give files of one kind",
+        )
     return campaigns

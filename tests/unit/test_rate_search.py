@@ -134,6 +134,57 @@ def test_a_queue_that_takes_a_little_too_much_deceives_nobody(capacity: float) -
     assert len(search.probes) <= 8
 
 
+def test_what_a_disturbed_sender_lost_is_sent_again() -> None:
+    """A host that was kept from sending makes up for it in bursts, which queues don't take."""
+    capacity, disturbed = 100e6, iter([False, False, True, False, True])
+
+    def sends(asked: int) -> RateProbe:
+        found = probe(asked, capacity)
+        if next(disturbed, False):
+            return msgspec.structs.replace(
+                found, sent_bps=0.9 * asked, received_bps=0.89 * asked, verdict="lost"
+            )
+        return found
+
+    search = searched(sends)
+    assert search.ended_by == "precise"
+    assert search.best is not None
+    assert search.best.received_bps == pytest.approx(capacity, rel=0.0075)
+    assert len(search.probes) == 6
+
+
+@pytest.mark.parametrize("bucket_s", [0.02, 0.05, 0.1])
+@pytest.mark.parametrize("queue_s", [0.0, 0.02])
+def test_a_token_bucket_deceives_nobody(bucket_s: float, queue_s: float) -> None:
+    """What it holds gets through beside the rate at which it is filled."""
+    capacity = 100e6
+    search = RateSearch(MOST)
+
+    def through(asked: int, at_s: float) -> float:
+        """Return the bits that have come until then: buckets empty, then queues fill."""
+        return min(asked * at_s, capacity * (at_s + bucket_s))
+
+    while search.ended_by is None:
+        assert len(search.probes) < 10
+        asked, omit_s = search.next_bps, 0.1
+        count_s = 0.3 if search.climbs else 3.0 if search.is_long else 1.0
+        end_s = omit_s + count_s
+        came = [through(asked, at_s) for at_s in (omit_s, end_s - count_s / 2, end_s)]
+        queued = max(0.0, asked * end_s - came[2] - queue_s * capacity)
+        found = probe(asked, asked)
+        search.add(
+            msgspec.structs.replace(
+                found,
+                received_bps=(came[2] - came[0]) / count_s,
+                second_half_bps=(came[2] - came[1]) / (count_s / 2),
+                verdict="lost" if queued > 0.001 * asked * end_s else "passed",
+            )
+        )
+    assert search.ended_by == "precise"
+    assert search.best is not None
+    assert search.best.received_bps == pytest.approx(capacity, rel=0.0075)
+
+
 def test_the_loss_free_rate_is_apart_from_the_capacity() -> None:
     search = searched(lambda asked: probe(asked, asked if asked < 300e6 else 0.9995 * asked))
     assert search.best is not None

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 from msgspec.structs import replace
 
-from netmeasure.capacities.search import RateSearch
+from netmeasure.capacities.search import KEPT_UP, RateSearch
 from netmeasure.client import measure
 from netmeasure.clock import now_ns, seconds, wall_now
 from netmeasure.errors import MeasureError, SpecError
@@ -21,10 +21,8 @@ DEFAULT_TIME_S = 10.0
 MAX_TIME_S = 600.0
 MAX_BPS = 10**12
 #: How long a test sends before it counts, so that queues are full and buckets empty, and how long
-#: it counts while the search climbs, and near the capacity.
-_OMIT_S, _CLIMB_S, _NEAR_S = 0.1, 0.3, 1.0
-#: A sender that reaches less than this share of what was asked is the limit itself.
-_KEPT_UP = 0.98
+#: it counts while the search climbs, near the capacity, and where buckets must become empty.
+_OMIT_S, _CLIMB_S, _NEAR_S, _LONG_S = 0.1, 0.3, 1.0, 3.0
 #: No test counts for less time.
 _LEAST_S = 0.2
 _HEADERS_V4, _HEADERS_V6 = 28, 48
@@ -88,7 +86,7 @@ class CapacitySearch:
         around_ns = 0  # what a test took beside its sending
         try:
             while search.ended_by is None:
-                wanted_s = _CLIMB_S if search.climbs else _NEAR_S
+                wanted_s = _CLIMB_S if search.climbs else _LONG_S if search.is_long else _NEAR_S
                 left_s = self._time_s - seconds(now_ns() - self._start_ns + around_ns)
                 count_s = min(wanted_s, left_s - _OMIT_S)
                 if search.probes and count_s < _LEAST_S:
@@ -133,7 +131,7 @@ class CapacitySearch:
         ip_bps = None
         if capacity_bps is not None and size and header is not None:
             ip_bps = capacity_bps * (size + header) / size
-        ended_by: Ending = search.ended_by or "time"
+        ended_by: Ending = search.ended_by or "stopped"
         if best is None and ended_by == "time":
             ended_by = "nothing"
         direction: FlowDirection = "download" if spec.direction == "download" else "upload"
@@ -206,12 +204,13 @@ def _found(result: Result, asked_bps: int, duration_ns: int, loss_limit: float) 
     verdict: Verdict = "passed"
     if loss.lost_packets > allowed or not loss.received_packets:
         verdict = "receiver" if loss.lost_packets - dropped <= allowed else "lost"
-    elif sent_bps is not None and sent_bps < _KEPT_UP * asked_bps:
+    elif sent_bps is not None and sent_bps < KEPT_UP * asked_bps:
         verdict = "sender"
     return RateProbe(
         asked_bps=asked_bps,
         sent_bps=sent_bps,
         received_bps=received_bps,
+        second_half_bps=_second_half(result),
         sent_packets=loss.sent_packets,
         lost_packets=loss.lost_packets,
         host_dropped_packets=dropped,
@@ -229,6 +228,19 @@ def _rate(flow: Flow, end: str) -> float | None:
             return None
         total += report.counted_bytes * 8e9 / report.counted_ns
     return total
+
+
+def _second_half(result: Result) -> float | None:
+    """Return the rate of arrival in the second half of the counted time, by the receiver's own time
+    series."""
+    series, timing = result.flow.series, result.spec.timing
+    if series is None or timing.duration_s is None:
+        return None
+    end = round((timing.omit_s + timing.duration_s) * 1e9) // series.width_ns
+    count = round(timing.duration_s * 1e9) // series.width_ns // 2
+    if not 0 < count <= len(series.bytes):
+        return None
+    return sum(series.bytes[end - count : end]) * 8e9 / (count * series.width_ns)
 
 
 def _header_bytes(result: Result) -> int | None:

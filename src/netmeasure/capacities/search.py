@@ -19,9 +19,14 @@ PRECISION = 0.0075
 #: What is sent to prove that no more gets through. A queue on the path may take it without loss:
 #: then less arrives than is sent.
 _PROOF, _WHOLE = 1.03, 0.985
+#: A sender that reaches less than this share of what was asked did not keep up.
+KEPT_UP = 0.98
 #: How far apart a rate that passed and one that did not may be at the end: where what arrived of
 #: the second is just the first, and else.
 _PROVEN, _CLOSE = 1.035, 1.01
+#: What is sent for longer where a little too much got through: a token bucket may have had it.
+#: Then more must have come than in the second half alone.
+_LONG_PROOF, _AT_FIRST = 1.08, 1.004
 #: What is tried of the rate at which datagrams arrived of too many: the less, the more of these
 #: tests have failed.
 _STEPS = (0.997, 0.98, 0.9, 0.7)
@@ -36,12 +41,18 @@ class RateSearch:
     Attributes:
         probes: The tests so far.
         next_bps: The rate of the next test.
+        is_long: Whether that test must last until token buckets are empty.
         ended_by: What ended the search; None: it goes on.
     """
 
     def __init__(self, most_bps: int) -> None:
         self._most_bps = most_bps
         self._failures = self._passes = 0
+        #: What arrived of too much, where a little more got through for a while; and the most
+        #: that a link was seen to carry for long.
+        self._plateau_bps, self._sustained_bps = 0.0, math.inf
+        self._void: list[RateProbe] = []  # tests that were repeated
+        self.is_long = False
         self.probes: list[RateProbe] = []
         self.next_bps = min(FIRST_BPS, most_bps)
         self.ended_by: Ending | None = None
@@ -53,7 +64,8 @@ class RateSearch:
 
     @property
     def best(self) -> RateProbe | None:
-        """Return the test with the highest rate of arrival of those that passed."""
+        """Return the test with the highest rate of arrival of those that passed, without what only
+        a full token bucket has carried."""
         return max(self._passed, key=_arrival, default=None)
 
     @property
@@ -71,9 +83,17 @@ class RateSearch:
     def add(self, probe: RateProbe) -> None:
         """Take what a test has found: choose the next rate, or end."""
         self.probes.append(probe)
+        was_long, self.is_long = self.is_long, False
         high = self._high
         if probe.verdict == "sender" and not self._was_sent(probe.asked_bps):
-            self.ended_by = "sender"
+            if self._is_repeated:
+                self.ended_by = "sender"
+        elif self._was_disturbed(probe) and not self._is_repeated:
+            self._void.append(probe)
+            self.is_long = was_long
+        elif was_long and self._has_emptied_a_bucket(probe):
+            self._sustained_bps = _arrived(probe) * (1 + PRECISION)
+            self.ended_by = "precise"
         elif high is None:
             if probe.asked_bps >= self._most_bps:
                 self.ended_by = "most"
@@ -87,26 +107,30 @@ class RateSearch:
         """Choose a rate while none has passed."""
         step = _STEPS[self._failures] if self._failures < len(_STEPS) else _LAST_STEP
         self._failures += 1
-        self.next_bps = max(round(high.received_bps * step), _LEAST_BPS)
+        self.next_bps = max(round(_arrived(high) * step), _LEAST_BPS)
         if high.asked_bps <= _LEAST_BPS:
             self.ended_by = "nothing"
 
     def _close_in(self, low: float, high: RateProbe) -> None:
         """Choose a rate between one that passed and one that did not, or end."""
-        arrived = high.received_bps
-        told = abs(arrived - low) <= PRECISION * low
+        arrived = _arrived(high)
+        told = _same(arrived, low)
         if high.asked_bps <= (_PROVEN if told else _CLOSE) * low:
             self.ended_by = "receiver" if high.verdict == "receiver" else "precise"
         elif told:
             self.next_bps = round(_PROOF * low)
         elif arrived > low:
             self.next_bps = self._near(low, high)
+        elif not self._plateau_bps and low < _LONG_PROOF * arrived < high.asked_bps:
+            self._plateau_bps, self.is_long = arrived, True
+            self.next_bps = round(_LONG_PROOF * arrived)
         else:
             self.next_bps = round(math.sqrt(low * high.asked_bps))
 
     def _near(self, low: float, high: RateProbe) -> int:
         """Choose a rate just below that at which datagrams arrived of too many."""
-        arrived, upper = high.received_bps, min(high.received_bps, high.asked_bps)
+        arrived = _arrived(high)
+        upper = min(arrived, high.asked_bps)
         if _too_much(self.probes[-1]):
             step = _STEPS[min(self._failures, len(_STEPS) - 1)]
             self._failures += 1
@@ -117,13 +141,34 @@ class RateSearch:
             return round(_STEPS[0] * arrived)
         return round((low + upper) / 2)
 
+    def _has_emptied_a_bucket(self, probe: RateProbe) -> bool:
+        """Return whether more came at first, and then what comes of much too much, too."""
+        arrived = _arrived(probe)
+        at_first = probe.received_bps >= _AT_FIRST * arrived
+        return _too_much(probe) and at_first and _same(arrived, self._plateau_bps)
+
+    def _was_disturbed(self, probe: RateProbe) -> bool:
+        """Return whether a sender that can send so fast did not, so that what it made up for in
+        bursts may be lost for this alone."""
+        sent_bps = probe.asked_bps if probe.sent_bps is None else probe.sent_bps
+        return sent_bps < KEPT_UP * probe.asked_bps and self._was_sent(probe.asked_bps)
+
     def _was_sent(self, bps: int) -> bool:
         """Return whether the sender has sent so fast before: then it was only disturbed."""
         return any(one.sent_bps is not None and one.sent_bps >= bps for one in self.probes[:-1])
 
     @property
+    def _is_repeated(self) -> bool:
+        """Return whether the last two tests were asked for the same."""
+        return len(self.probes) > 1 and self.probes[-2].asked_bps == self.probes[-1].asked_bps
+
+    @property
     def _passed(self) -> list[RateProbe]:
-        return [one for one in self.probes if one.verdict in ("passed", "sender")]
+        return [
+            one
+            for one in self.probes
+            if not _too_much(one) and one.received_bps <= self._sustained_bps
+        ]
 
     @property
     def _low_bps(self) -> float:
@@ -134,12 +179,26 @@ class RateSearch:
     @property
     def _high(self) -> RateProbe | None:
         """Return the test with the lowest rate of those of which less arrived than was sent."""
-        return min(filter(_too_much, self.probes), key=_asked, default=None)
+        found = (one for one in self.probes if _too_much(one) and one not in self._void)
+        return min(found, key=_asked, default=None)
 
 
 def _too_much(probe: RateProbe) -> bool:
+    if probe.verdict in ("lost", "receiver"):
+        return True
     sent_bps = probe.asked_bps if probe.sent_bps is None else probe.sent_bps
-    return probe.verdict in ("lost", "receiver") or probe.received_bps < _WHOLE * sent_bps
+    # what the second half has is known to a datagram at each of its ends
+    whole = _WHOLE - 4 / probe.sent_packets if probe.sent_packets else _WHOLE
+    return min(probe.received_bps, _arrived(probe)) < whole * sent_bps
+
+
+def _arrived(probe: RateProbe) -> float:
+    """Return the rate of arrival once buckets are empty."""
+    return probe.received_bps if probe.second_half_bps is None else probe.second_half_bps
+
+
+def _same(a_bps: float, b_bps: float) -> bool:
+    return abs(a_bps - b_bps) <= PRECISION * b_bps
 
 
 def _arrival(probe: RateProbe) -> float:

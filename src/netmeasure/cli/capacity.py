@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
 from contextlib import aclosing
 
 from netmeasure.capacities.find import CapacitySearch
 from netmeasure.cli.exits import Exit
+from netmeasure.cli.interruptible import until_signal
 from netmeasure.cli.network import client_secret
 from netmeasure.cli.output import check_writable, deliver
-from netmeasure.cli.watch import SIGNALS
 from netmeasure.result.capacity import CapacityReport, RateProbe
 from netmeasure.spec import SocketOptions, UdpSpec
 from netmeasure.units import bitrate, duration
@@ -31,6 +29,7 @@ _ENDINGS = {
     "most": "at least: it is the most that was to be tried",
     "nothing": "too much was lost at every rate that was tried",
     "error": "so far: a test broke off",
+    "stopped": "so far: the search was stopped",
 }
 
 
@@ -58,7 +57,7 @@ async def capacity(options: argparse.Namespace) -> int:
     from netmeasure import analysis  # its import must delay no event loop that measures
 
     analysis.load()
-    code = await _follow(search, options)
+    code = await until_signal(_follow(search, options))
     report = search.report
     if not report.probes:
         return code or Exit.CUT_SHORT
@@ -106,33 +105,12 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
-async def _follow(search: CapacitySearch, options: argparse.Namespace) -> int:
-    """Follow the tests to their end or to a signal; return the signal's exit code, or 0."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    ended: list[signal.Signals] = []
-
-    def on_signal(number: signal.Signals) -> None:
-        ended.append(number)
-        if task is not None:
-            task.cancel()
-
-    for number in SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
+async def _follow(search: CapacitySearch, options: argparse.Namespace) -> None:
     stream = sys.stderr if options.json == "-" else sys.stdout
     count = 0
-    try:
-        async with aclosing(search.run()) as probes:
-            async for probe in probes:
-                count += 1
-                if not options.quiet:
-                    stream.write(f"{_line(count, probe)}\n")
-                    stream.flush()
-    except asyncio.CancelledError:
-        if not ended:
-            raise
-        if task is not None:
-            task.uncancel()
-    finally:
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
-    return SIGNALS[ended[0]] if ended else Exit.OK
+    async with aclosing(search.run()) as probes:
+        async for probe in probes:
+            count += 1
+            if not options.quiet:
+                stream.write(f"{_line(count, probe)}\n")
+                stream.flush()

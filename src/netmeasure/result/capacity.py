@@ -13,8 +13,8 @@ from netmeasure.result.flows import FlowDirection
 #: What ended a search. "precise": the capacity lies between two rates that are close. "sender" and
 #: "receiver": that end's host was the limit, not the path. "time": the time was over. "most": no
 #: more than the limit was lost at the highest rate that was allowed. "nothing": more was lost at
-#: every rate. "error": a test broke off.
-Ending = Literal["precise", "sender", "receiver", "time", "most", "nothing", "error"]
+#: every rate. "error": a test broke off. "stopped": the search was stopped.
+Ending = Literal["precise", "sender", "receiver", "time", "most", "nothing", "error", "stopped"]
 Verdict = Literal["passed", "sender", "lost", "receiver"]
 
 
@@ -25,6 +25,8 @@ class RateProbe(msgspec.Struct, frozen=True, kw_only=True):
         asked_bps: The rate that was asked for, of all streams together.
         sent_bps: The rate at which the sender's kernel took datagrams; None: not known.
         received_bps: The rate at which they arrived.
+        second_half_bps: The same in the second half of the counted time, when token buckets are
+            empty and queues have grown; None: not known.
         sent_packets: Datagrams sent after the omitted time.
         lost_packets: Those of them that never came.
         host_dropped_packets: The part of the loss at the receiver's own full socket.
@@ -39,6 +41,7 @@ class RateProbe(msgspec.Struct, frozen=True, kw_only=True):
     asked_bps: int
     sent_bps: float | None
     received_bps: float
+    second_half_bps: float | None = None
     sent_packets: int
     lost_packets: int
     host_dropped_packets: int
@@ -75,7 +78,8 @@ class CapacityReport(msgspec.Struct, frozen=True, kw_only=True):
         ended_by: What ended the search: "precise": the capacity lies between two rates that are
             close. "sender", "receiver": that end's host was the limit, not the path. "time": the
             time was over. "most": no more than the limit was lost at the highest rate that was
-            allowed. "nothing": more was lost at every rate. "error": a test broke off.
+            allowed. "nothing": more was lost at every rate. "error": a test broke off. "stopped":
+            the search was stopped.
         duration_ns: What the search took.
         probes: The tests, in their order.
         error: Why a test broke off; None: none did.

@@ -124,10 +124,10 @@ def main() -> None:
         for link in QUICK if options.quick else LINKS:
             found = measured(link)
             done.append((link, found))
-            share = "" if found.capacity_bps is None else found.capacity_bps / link.payload_bps
+            share = (found.capacity_bps or 0.0) / link.payload_bps
             table.add_row(
                 link.name,
-                share and f"{100 * share:.2f} %",
+                f"{100 * share:.2f} %" if share else "",
                 found.ended_by,
                 str(len(found.probes)),
                 f"{found.duration_ns / 1e9:.1f}",

@@ -48,7 +48,10 @@ def test_saved_runs(saved: Path, objectives: str, code: Exit, lines: list[str]) 
         ((), "there is nothing to check"),
         (("--slo", "stedy>1G"), "did you mean steady?"),
         (("--slo", "setup<1s", "--junit", "/nowhere/at/all.xml"), "can't write /nowhere"),
-        (("missing.json", "--slo", "setup<1s"), "(give files that --json or iperf3 -J wrote)"),
+        (
+            ("missing.json", "--slo", "setup<1s"),
+            "(give files that --json, iperf3 -J or --keep wrote)",
+        ),
     ],
 )
 def test_mistakes(saved: Path, words: tuple[str, ...], said: str) -> None:

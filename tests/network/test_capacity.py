@@ -66,12 +66,13 @@ def test_a_line_that_always_loses_has_no_capacity() -> None:
 def test_the_command_prints_what_it_found(run_once: RunLoop) -> None:
     async def main() -> None:
         async with nm.serve("127.0.0.1", 0) as server:
-            words = ("capacity", server.address, "-d", "download", "--most", "1M", "--json", "-")
+            words = ("capacity", server.address, "-d", "download", "--most", "20M", "--json", "-")
             ran = await asyncio.to_thread(netmeasure, *words, timeout=60)
         assert ran.returncode == Exit.CANT_TELL, ran.stderr
         document = json.loads(ran.stdout)
         assert (document["schema_version"], document["direction"]) == (1, "download")
-        assert (document["ended_by"], document["above_bps"]) == ("most", None)
+        assert document["ended_by"] in ("most", "sender")  # a busy machine may be too slow
+        assert document["above_bps"] is None
         assert document["capacity_bps"] == document["probes"][-1]["received_bps"] > 0
         assert len(ran.stderr.splitlines()) == len(document["probes"])
 

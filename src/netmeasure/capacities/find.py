@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 from msgspec.structs import replace
 
-from netmeasure.capacities.search import KEPT_UP, RateSearch
+from netmeasure.capacities.search import RateSearch, keeps_up
 from netmeasure.client import measure
 from netmeasure.clock import now_ns, seconds, wall_now
 from netmeasure.errors import MeasureError, SpecError
@@ -204,7 +204,7 @@ def _found(result: Result, asked_bps: int, duration_ns: int, loss_limit: float) 
     verdict: Verdict = "passed"
     if loss.lost_packets > allowed or not loss.received_packets:
         verdict = "receiver" if loss.lost_packets - dropped <= allowed else "lost"
-    elif sent_bps is not None and sent_bps < KEPT_UP * asked_bps:
+    elif not keeps_up(sent_bps, asked_bps, loss.sent_packets):
         verdict = "sender"
     return RateProbe(
         asked_bps=asked_bps,

@@ -20,7 +20,7 @@ PRECISION = 0.0075
 #: then less arrives than is sent.
 _PROOF, _WHOLE = 1.03, 0.985
 #: A sender that reaches less than this share of what was asked did not keep up.
-KEPT_UP = 0.98
+_KEPT_UP = 0.98
 #: How far apart a rate that passed and one that did not may be at the end: where what arrived of
 #: the second is just the first, and else.
 _PROVEN, _CLOSE = 1.035, 1.01
@@ -150,8 +150,8 @@ class RateSearch:
     def _was_disturbed(self, probe: RateProbe) -> bool:
         """Return whether a sender that can send so fast did not, so that what it made up for in
         bursts may be lost for this alone."""
-        sent_bps = probe.asked_bps if probe.sent_bps is None else probe.sent_bps
-        return sent_bps < KEPT_UP * probe.asked_bps and self._was_sent(probe.asked_bps)
+        kept_up = keeps_up(probe.sent_bps, probe.asked_bps, probe.sent_packets)
+        return not kept_up and self._was_sent(probe.asked_bps)
 
     def _was_sent(self, bps: int) -> bool:
         """Return whether the sender has sent so fast before: then it was only disturbed."""
@@ -181,6 +181,11 @@ class RateSearch:
         """Return the test with the lowest rate of those of which less arrived than was sent."""
         found = (one for one in self.probes if _too_much(one) and one not in self._void)
         return min(found, key=_asked, default=None)
+
+
+def keeps_up(sent_bps: float | None, asked_bps: int, packets: int) -> bool:
+    """Return whether a sender sent what was asked, as far as so few datagrams tell."""
+    return sent_bps is None or sent_bps >= (_KEPT_UP - 2 / max(packets, 1)) * asked_bps
 
 
 def _too_much(probe: RateProbe) -> bool:

@@ -25,7 +25,7 @@ def short_names(files: Sequence[str]) -> list[str]:
 
 
 def read_results(
-    files: Sequence[str], hint: str = "give files that --json or iperf3 -J wrote"
+    files: Sequence[str], hint: str = "give files that --json, iperf3 -J or --keep wrote"
 ) -> list[Result]:
     """Return the runs of all files, those of campaigns included. Raises ResultFormatError with the
     file's name, and `hint` on what to do where it can't be read."""
@@ -38,7 +38,7 @@ def results_of(saved: Sequence[Saved]) -> list[Result]:
 
 
 def read_saved(
-    files: Sequence[str], hint: str = "give files that --json or suite --keep wrote"
+    files: Sequence[str], hint: str = "give files that --json, iperf3 -J or --keep wrote"
 ) -> list[Saved]:
     """Return what each file has: runs, or the campaign that has kept them there (`suite --keep`).
     Raises ResultFormatError as `read_results` does."""

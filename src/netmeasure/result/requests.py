@@ -35,7 +35,12 @@ class RequestErrors(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusCount(msgspec.Struct, frozen=True, kw_only=True):
-    """Count the whole responses with one status."""
+    """Count the whole responses with one status.
+
+    Attributes:
+        status: The status code.
+        count: The responses that had it.
+    """
 
     status: int
     count: int

@@ -12,7 +12,7 @@ from netmeasure.engine.progress import Progress
 from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.engine.threads import in_thread
 from netmeasure.errors import MeasureError, NetmeasureError
-from netmeasure.measurement.events import EventLog
+from netmeasure.measurement.events import MOST_KEPT, EventLog
 from netmeasure.observe import Observer
 from netmeasure.result import ErrorRecord, Interval, Phase, Result
 from netmeasure.result.events import (
@@ -67,6 +67,7 @@ class Run:
                 ...
         result = run.result
 
+    The latest 4096 intervals are kept for the loop: one further behind misses the older ones.
     `events()` gives more than the intervals: phases of set-up, what is waited for, the result.
 
     Leaving the block waits for the end; leaving it by an exception aborts the run. `result` is set
@@ -80,7 +81,7 @@ class Run:
         self._observer = observer or Observer()
         self.result: Result | None = None
         self._task: asyncio.Task[Result] | None = None
-        self._intervals: asyncio.Queue[Interval | None] = asyncio.Queue()
+        self._intervals: asyncio.Queue[Interval | None] = asyncio.Queue(MOST_KEPT)
         self._events = EventLog()
         self._progress = Progress(self._on_phase)
         self._origin_ns = now_ns()
@@ -92,7 +93,7 @@ class Run:
     async def __aenter__(self) -> Run:
         self._origin_ns = now_ns()
         self._task = asyncio.create_task(self._drive(), name="netmeasure-run")
-        self._task.add_done_callback(lambda _: self._intervals.put_nowait(None))
+        self._task.add_done_callback(lambda _: self._keep(None))
         self._task.add_done_callback(lambda _: self._events.close())
         return self
 
@@ -201,8 +202,15 @@ class Run:
 
     def _emit(self, interval: Interval) -> None:
         self._observer.on_interval(interval)
-        self._intervals.put_nowait(interval)
+        self._keep(interval)
         self._events.add(IntervalEvent(at_ns=self._now_ns(), interval=interval))
+
+    def _keep(self, interval: Interval | None) -> None:
+        """Keep an interval until it is iterated over; None: the last one. An endless run that
+        nobody iterates over drops the oldest, so that it does not grow."""
+        if self._intervals.full():
+            self._intervals.get_nowait()
+        self._intervals.put_nowait(interval)
 
     # ---- events ---------------------------------------------------------------------------------
 

@@ -9,11 +9,14 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from netmeasure import Phase, Result
-from netmeasure.report.answer import WIDTH, answer_lines
+from netmeasure.report.answer import WIDTH, answer_lines, shortened
 from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.result.encoding import encoded
 from netmeasure.result.summary import without_series
+from netmeasure.units import bitrate
 from support.full_result import FULL
+from support.optional import known
+from support.recorded import recorded
 
 
 def test_the_answer_fits_five_lines_of_80_columns() -> None:
@@ -21,6 +24,41 @@ def test_the_answer_fits_five_lines_of_80_columns() -> None:
         lines = answer_lines(result)
         assert 3 <= len(lines) <= 5
         assert all(len(line) <= WIDTH for line in lines), lines
+
+
+@pytest.mark.parametrize("margin", [0.013, 0.47, 1.2, 12.0])
+@pytest.mark.parametrize("rate", [1.5e3, 999.9e6, 888.8e9])
+def test_no_line_cuts_a_figure_or_leaves_a_direction_out(margin: float, rate: float) -> None:
+    run = recorded(rate, syns=3, set_up_ns=33_333_333_333)
+    averages = replace(
+        run.flow.averages,
+        from_first_attempt_bps=rate * 0.8,
+        after_omit_bps=rate * 0.9,
+        set_up_ns=33_333_333_333,
+    )
+    uncertain = replace(
+        known(run.steady),
+        confidence_interval=(rate * (1 - margin), rate * (1 + margin)),
+    )
+    flows = tuple(
+        replace(run.flow, direction=way, steady=uncertain, averages=averages)
+        for way in ("upload", "download")
+    )
+    for shown in (flows, flows[:1]):
+        lines = answer_lines(replace(run, flows=shown))
+        assert len(lines) <= 5
+        assert all(len(line) <= WIDTH and "..." not in line for line in lines), lines
+        text = "\n".join(lines)
+        assert "e+0" not in text
+        for average in (averages.from_first_attempt_bps, averages.after_omit_bps):
+            assert text.count(bitrate(average)) >= len(shown), text
+        assert text.count("+-") == len(shown), text
+        assert len(shown) == 1 or ("(counts set-up)" in text and "(counts ramp)" in text)
+
+
+def test_words_without_room_lose_whole_clauses() -> None:
+    assert shortened("upload 9.20 Gbit/s, download 11.5 Gbit/s", 38) == "upload 9.20 Gbit/s"
+    assert shortened("a sentence of six words here", 20) == "a sentence of..."
 
 
 def test_set_up_tells_what_was_lost_in_it() -> None:

@@ -140,6 +140,19 @@ def test_what_a_server_says_is_cleaned(run_once: RunLoop) -> None:
     assert len(str(error)) < 300
 
 
+def test_a_server_of_ssh(run: RunLoop) -> None:
+    """Its banner looks like the first of several lines: who waits for more waits in vain."""
+
+    def script(peer: Peer) -> None:
+        peer.send(b"SSH-2.0-OpenSSH_9.2\r\n")
+        peer.receive()
+
+    error = failed(run, Scripted(script), spec(SHORT))
+    assert type(error) is nm.RemoteProtocolError
+    assert "does not speak FTP" in str(error)
+    assert "SSH-2.0-OpenSSH_9.2" in str(error)
+
+
 def test_a_server_of_http(run: RunLoop) -> None:
     def script(peer: Peer) -> None:
         peer.receive()

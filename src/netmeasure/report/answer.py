@@ -54,10 +54,14 @@ def line(name: str, ways: Iterable[str]) -> str:
 
 
 def shortened(words: str, room: int) -> str:
-    """Return words that fit into the room, with "..." at the end where some were left out."""
+    """Return words that fit into the room. Whole clauses are left out at the end, so that no figure
+    is parted from its unit or from what it is about; words without clauses end with "..."."""
     if len(words) <= room:
         return words
-    return f"{words[: room - 3].rpartition(' ')[0].rstrip(',;:')}..."
+    clause = max(words[: room + 1].rfind(mark) for mark in (",", ";", ":"))
+    if clause > 0:
+        return words[:clause]
+    return f"{words[: room - 3].rpartition(' ')[0]}..."
 
 
 # ---- the steady bitrate --------------------------------------------------------------------------
@@ -163,23 +167,41 @@ def _limits(flows: Sequence[Flow]) -> list[str]:
 
 def _other_tools(result: Result) -> list[str]:
     """Return one or two lines: the figures of other tools, and why they differ."""
-    one_way = len(result.flows) == 1
-    words, why = [], ""
-    for flow in result.flows:
-        whole, omitted = flow.averages.from_first_attempt_bps, flow.averages.after_omit_bps
-        said = []
-        if whole is not None:
-            said.append(f"curl {bitrate(whole)}")
-        if omitted is not None:
-            said.append(f"iperf3 {bitrate(omitted)}")
-        if said:
-            words.append(f"{'' if one_way else f'{flow.direction} '}{', '.join(said)}")
-        why = why or _why(result, flow)
-    if not words:
+    if len(result.flows) > 1:
+        return _of_both_ways(result)
+    averages = result.flow.averages
+    said = []
+    if averages.from_first_attempt_bps is not None:
+        said.append(f"curl {bitrate(averages.from_first_attempt_bps)}")
+    if averages.after_omit_bps is not None:
+        said.append(f"iperf3 {bitrate(averages.after_omit_bps)}")
+    if not said:
         return []
-    lines = [line("Other tools", ["; ".join(words), words[0]])]
-    if why:
-        lines.append(f"{'':{NAME_WIDTH}}{shortened(why, WIDTH - NAME_WIDTH)}")
+    lines = [line("Other tools", [", ".join(said)])]
+    if why := _why(result, result.flow):
+        lines.append(line("", [why]))
+    return lines
+
+
+def _of_both_ways(result: Result) -> list[str]:
+    """Return a line for each tool, with its figures of both directions and what counts in them."""
+    lines: list[str] = []
+    for tool, field, why in (
+        ("curl", "from_first_attempt_bps", "counts set-up"),
+        ("iperf3", "after_omit_bps", "counts ramp"),
+    ):
+        rates = [(flow, getattr(flow.averages, field)) for flow in result.flows]
+        known = [(flow, rate) for flow, rate in rates if rate is not None]
+        said = ", ".join(f"{flow.direction} {bitrate(rate)}" for flow, rate in known)
+        differs = [
+            abs(rate - steady) > SAME * steady
+            for flow, rate in known
+            if (steady := steady_bps(flow)) is not None
+        ]
+        if said:
+            name = "Other tools" if not lines else ""
+            whole = f"{tool}: {said} ({why})"
+            lines.append(line(name, [whole if any(differs) else "", f"{tool}: {said}"]))
     return lines
 
 
@@ -191,7 +213,7 @@ def _why(result: Result, flow: Flow) -> str:
     whole, omitted = averages.from_first_attempt_bps, averages.after_omit_bps
     if whole is not None and abs(whole - steady) > SAME * steady:
         if omitted is not None and abs(omitted - steady) > SAME * steady:
-            return "why: set-up and ramp count in curl's average, the ramp in iperf3's"
+            return "why: curl counts set-up and ramp, iperf3 the ramp"
         set_up = duration(averages.set_up_ns)
         return f"why: curl counts from the first attempt, with {set_up} of set-up"
     if omitted is not None and abs(omitted - steady) > SAME * steady:

@@ -13,6 +13,17 @@ from netmeasure.units import bitrate, duration, size
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS = "_.-=+*#@"
+#: What set-up waits for in a step, where the step's name does not tell it.
+_STEPS = {
+    "control": "connected, but the server has not answered",
+    "queue": "the server is full, in its queue",
+    "greeting": "connected, but no greeting has come",
+    "login": "logging in, no answer has come",
+    "request": "the request is sent, no answer has come",
+    "tls": "agreeing on TLS",
+    "start": "the server has not started the test",
+    "first_byte": "no data have come",
+}
 #: The last intervals that are drawn, and the width of the bar of progress.
 KEPT, BAR_WIDTH = 24, 30
 #: So many streams have a line of their own.
@@ -136,7 +147,10 @@ def waiting_words(waiting: WaitingEvent) -> str:
         if syns is None:
             return connecting
         return f"{connecting}, {syns} SYN{'s' * (syns != 1)} unanswered"
-    return f"{waited}: {waiting.step.replace('_', ' ')} ({waiting.connection})"
+    doing = _STEPS.get(waiting.step, waiting.step.replace("_", " "))
+    number = waiting.connection.removeprefix("stream ").partition(" ")[0]
+    of = f" (stream {number})" if waiting.connection.startswith("stream ") else ""
+    return f"{waited}: {doing}{of}"
 
 
 def _stream_lines(streams: Sequence[StreamInterval], duration_ns: int) -> Iterator[str]:

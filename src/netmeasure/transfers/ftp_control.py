@@ -64,7 +64,11 @@ class _Library(aioftp.Client):
         self._lines += 1
         if self._lines > MAX_REPLY_LINES:
             raise ValueError(f"a reply of more than {MAX_REPLY_LINES} lines")
-        return await super().parse_line()
+        code, rest = await super().parse_line()
+        if self._lines == 1 and not (len(code) == 3 and code.isdigit()):
+            # the library would take "SSH-2.0" for the first of several lines, and wait for more
+            raise ValueError(f"it said{quoted(f'{code}{rest}')}")
+        return code, rest
 
     def check_codes(self, expected_codes: Any, received_code: aioftp.Code, info: list[str]) -> None:
         """Check a reply's code as the library does, but refuse one that has not three digits: the
@@ -207,6 +211,12 @@ class FtpControl:
                 async with asyncio.timeout(deadline_s):
                     yield
             except TimeoutError:
+                if name == "greeting":
+                    raise PeerTimeoutError(
+                        f"{where} took the connection, but sent no greeting in {deadline_s:g} s",
+                        phase=name,
+                        hint="another service may listen there: HTTP servers wait in silence",
+                    ) from None
                 raise PeerTimeoutError(
                     f"{where} did not do its part of the {name.replace('_', ' ')} in"
                     f" {deadline_s:g} s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -186,7 +187,7 @@ class Hop:
             ) from None
         except (aiohttp.ClientConnectionError, OSError) as exc:
             raise PeerClosedError(
-                f"{where} closed the connection before it answered: {words(exc)}",
+                f"{where} closed the connection before it answered{_how(exc)}",
                 phase=self._step,
                 hint=_CLOSED if self.url.startswith("http:") else _CLOSED_TLS,
             ) from None
@@ -299,6 +300,14 @@ class _Known(AbstractResolver):
 
     async def close(self) -> None:
         """Do nothing: there is nothing to close."""
+
+
+def _how(exc: BaseException) -> str:
+    """Return how a connection was closed, as the system says it; "": in good order. What aiohttp
+    says of a socket that was handed to it is about its own connector."""
+    if isinstance(exc, OSError) and exc.errno:
+        return f": {os.strerror(exc.errno)}"
+    return "" if isinstance(exc, aiohttp.ClientConnectorError) else f": {words(exc)}"
 
 
 def words(exc: BaseException) -> str:

@@ -238,14 +238,28 @@ class ClientControl:
                 hint=_ADVICE.get(service, "give the port of a server with -p"),
             ) from None
         except PeerClosedError as exc:
-            exc.hint = "it may be busy with another test, or be no iperf3 server"
-            raise
+            hint = "it may be busy with another test, or be no iperf3 server but one of TLS or HTTP"
+            if self.channel.connection.state is not State.IDENTIFIED:
+                exc.hint = hint
+                raise
+            raise PeerClosedError(
+                f"{self._server} closed the connection without an answer",
+                phase="control",
+                hint=hint,
+                reason=exc.reason,
+            ) from None
         except PeerTimeoutError as exc:
-            exc.hint = (
-                "it may hang or be no iperf3 server: iperf2 (port 5001) and HTTP servers wait in"
-                " silence"
-            )
-            raise
+            hint = "it may hang or be no iperf3 server: iperf2 and HTTP servers wait in silence"
+            if self.channel.connection.state is not State.IDENTIFIED:
+                exc.hint = hint
+                raise
+            raise PeerTimeoutError(
+                f"{self._server} took the connection, but was silent"
+                f" for {self._deadlines.handshake_s:g} s",
+                phase="control",
+                hint=hint,
+                reason=exc.reason,
+            ) from None
 
     # ---- the end --------------------------------------------------------------------------------
 

@@ -296,17 +296,19 @@ def test_the_server_says_a_line_for_each_test() -> None:
     assert line.endswith("complete\n")
 
 
-def test_the_server_prints_results_as_lines_of_json() -> None:
+@pytest.mark.parametrize("form", [[], ["summary"]], ids=["whole", "summary"])
+def test_the_server_prints_results_as_lines_of_json(form: list[str]) -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = str(sock.getsockname()[1])
-    with running("server", "-B", "127.0.0.1", "-p", port, "--json") as process:
+    with running("server", "-B", "127.0.0.1", "-p", port, "--json", *form) as process:
         while (ran := netmeasure("client", f"127.0.0.1:{port}", *SHORT)).returncode != Exit.OK:
             assert "refused" in ran.stderr  # it is not listening yet
         assert process.stdout is not None
         line = process.stdout.readline()
     assert Result.from_json(line).complete
     assert json.loads(line)["spec"]["kind"] == "tcp"
+    assert (Result.from_json(line).flow.series is None) == bool(form)
 
 
 # ---- hard cases ---------------------------------------------------------------------------------

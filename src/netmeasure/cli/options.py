@@ -381,7 +381,14 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         help="most tests at the same time from one IPv4 address or IPv6 /64 (default: half of"
         " --max-tests, at least 4)",
     )
-    parser.add_argument("--json", action="store_true", help="print each result as a line of JSON")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="whole",
+        choices=("whole", "summary"),
+        metavar="summary",
+        help="print each result as a line of JSON; summary: without its series, some kB of it",
+    )
     parser.add_argument(
         "--metrics",
         type=port_number,

@@ -21,6 +21,7 @@ from netmeasure.peer.server.server import serve
 from netmeasure.peer.server.statistics import ServerEvent
 from netmeasure.result import Result
 from netmeasure.result.encoding import encoded
+from netmeasure.result.summary import without_series
 from netmeasure.spec.target import check_family
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ async def server(options: Options) -> int:
         loop.add_signal_handler(number, ended.set)
 
     def report(result: Result) -> None:
-        from netmeasure.report.words import server_line
-
-        line = encoded(result, indent=None).decode() if options.json else server_line(result)
+        line = _line(result, options.json)
         try:
             print(line, flush=True)
         except BrokenPipeError:  # the reader has left; the server goes on
@@ -91,6 +90,15 @@ async def server(options: Options) -> int:
         await first_of(ended.wait(), tests.over())
         ready.clear()
     return Exit.OK
+
+
+def _line(result: Result, json: str | None) -> str:
+    """Return what is printed of a test that is over; `json`: "whole", "summary" or None."""
+    if json is None:
+        from netmeasure.report.words import server_line
+
+        return server_line(result)
+    return encoded(without_series(result) if json == "summary" else result, indent=None).decode()
 
 
 def _check_ports(options: Options) -> None:

@@ -92,6 +92,11 @@ if TYPE_CHECKING:
         TlsError as TlsError,
         UnreachableError as UnreachableError,
     )
+    from netmeasure.export.frames import (
+        to_arrays as to_arrays,
+        to_arrow as to_arrow,
+        to_dataframe as to_dataframe,
+    )
     from netmeasure.export.registry import export_results as export_results
     from netmeasure.export.schema import document_schema as document_schema
     from netmeasure.history.history import (
@@ -420,6 +425,9 @@ _HOMES = {
     "serve_ftp": "netmeasure.origins.ftp",
     "serve_http": "netmeasure.origins.http",
     "summarise": "netmeasure.comparison.runs",
+    "to_arrays": "netmeasure.export.frames",
+    "to_arrow": "netmeasure.export.frames",
+    "to_dataframe": "netmeasure.export.frames",
 }
 #: The names that start tests. With them comes what the end of a test needs (numpy among it), so
 #: that its import delays no event loop that measures.

@@ -73,6 +73,9 @@ ALLOWED: dict[str, set[str]] = {
     "campaign": {"errors", "units", "spec", "result", "comparison", "engine", "client"}
     | {"repetition", "node"},
     "manifests": {"errors", "version", "spec", "campaign"},
+    # tests by schedule and on request, as metrics
+    "exporter": {"errors", "version", "units", "spec", "result", "export", "measurement"}
+    | {"client", "campaign"},
     "netmeasure": {"errors", "version", "units", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "measurement", "peer.server", "origins", "readiness", "paths"}
     | {"client", "repetition", "campaign", "capacities", "meshes", "manifests", "node"}
@@ -81,7 +84,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"errors", "version", "units", "overhead", "spec", "result", "observe", "analysis"}
     | {"comparison", "protocol", "engine", "measurement", "peer.server", "origins", "readiness"}
     | {"paths", "client", "repetition", "campaign", "capacities", "meshes", "manifests", "node"}
-    | {"objectives", "history", "report", "export", "imports", "publishing"},
+    | {"objectives", "history", "report", "export", "imports", "publishing", "exporter"},
     "__main__": {"cli"},
 }
 #: Packages whose subpackages are layers of their own.
@@ -91,15 +94,17 @@ MOST_ROOT_MODULES = 10
 #: Modules of others that only some of ours may import: prefixes of module names.
 RESERVED: dict[str, tuple[str, ...]] = {
     "aioftp": ("transfers", "origins"),
-    "aiohttp": ("transfers", "origins"),
+    "aiohttp": ("transfers", "origins", "exporter.web"),
     "uvloop": ("cli",),
     "argparse": ("cli",),
     "psutil": ("engine.hosts", "engine.resources"),
     "rich": ("report", "cli"),
     "matplotlib": ("publishing.charts", "publishing.plots"),
     "cryptography": ("protocol.auth",),
-    "prometheus_client": ("cli.metrics", "export.openmetrics"),
+    "prometheus_client": ("cli.metrics", "export.openmetrics", "exporter.metrics"),
     "distributed": ("cli.mesh",),
+    "pandas": ("export.frames",),
+    "pyarrow": ("export.frames",),
     "ruptures": ("history.changepoints",),
     "sqlalchemy": ("history.store",),
 }
@@ -308,7 +313,7 @@ def test_what_others_provide_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = list(project["dependencies"])
-    for extra in ("auth", "history", "mesh", "metrics", "report"):
+    for extra in ("auth", "frames", "history", "mesh", "metrics", "report"):
         wanted += extras[extra]
     declared = {re.split(r"[^\w-]", name)[0].replace("-", "_") for name in wanted}
     provided = declared | set(sys.stdlib_module_names) | {"libc", "cpython", "posix"}

@@ -56,6 +56,8 @@ def fields_of(kind: type[msgspec.Struct]) -> dict[str, Field]:
 
 def unit_of(name: str) -> str:
     """Return the unit that the name of a figure ends with; "": none."""
+    if name.endswith("_per_s"):
+        return "per second"
     return UNITS.get(name.rpartition("_")[2], "") if "_" in name else ""
 
 

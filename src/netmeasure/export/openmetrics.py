@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netmeasure.errors import SpecError
 from netmeasure.export.fields import fields_of
@@ -13,7 +13,8 @@ from netmeasure.result import Result
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-_LABELS = ("target", "kind", "direction")
+#: The labels of all metrics.
+LABELS = ("target", "kind", "direction")
 #: What a unit is called in the name of a metric, and how many of ours are one.
 _UNITS = {
     "nanoseconds": ("seconds", 10**9),
@@ -24,60 +25,85 @@ _UNITS = {
 _LEFT_OUT = ("run", "success")
 
 
+class LabelledRow(NamedTuple):
+    """Hold the figures of a run, with the values of its labels."""
+
+    row: RunRow
+    labels: tuple[str, ...]
+
+
+def run_metrics(
+    rows: Sequence[LabelledRow], good: Sequence[LabelledRow], names: Sequence[str] = LABELS
+) -> Iterator[Metric]:
+    """Yield the metrics of runs; what is unknown has no sample.
+
+    Args:
+        rows: The last runs, no two of them with the same labels.
+        good: The last complete runs, likewise.
+        names: The names of the labels.
+    """
+    from prometheus_client.core import GaugeMetricFamily
+
+    success = GaugeMetricFamily(
+        "netmeasure_success", "Whether the last run was complete.", labels=names
+    )
+    failed = GaugeMetricFamily(
+        "netmeasure_error",
+        "What cut the last run short, and the phase in which it happened.",
+        labels=(*names, "code", "phase"),
+    )
+    for row, labels in rows:
+        success.add_metric(labels, float(row.success))
+        if not row.success:
+            failed.add_metric([*labels, row.error or "stopped", row.error_phase or ""], 1)
+    yield success
+    yield failed
+    last = GaugeMetricFamily(
+        "netmeasure_last_success_timestamp_seconds",
+        "When the last complete run started.",
+        labels=names,
+        unit="seconds",
+    )
+    for row, labels in good:
+        if (at := started(row)) is not None:
+            last.add_metric(labels, at.timestamp())
+    yield last
+    for name, field in fields_of(RunRow).items():
+        known = [
+            (labels, value)
+            for row, labels in rows
+            if isinstance(value := getattr(row, name), int | float) and not isinstance(value, bool)
+        ]
+        if not known or name in _LEFT_OUT:
+            continue
+        shown, unit, scale = metric_name(name, field.unit)
+        metric = GaugeMetricFamily(shown, field.help, labels=names, unit=unit)
+        for labels, value in known:
+            metric.add_metric(labels, value / scale)
+        yield metric
+
+
+def metric_name(name: str, unit: str) -> tuple[str, str, int]:
+    """Return the name of the metric of a column, its unit, and how many of the column's units are
+    one of it."""
+    shown_unit, scale = _UNITS.get(unit, ("", 1))
+    name = name.replace("_per_s", "_per_second") if unit == "per second" else name
+    base = name.rpartition("_")[0] if shown_unit else name
+    shown = f"netmeasure_{base}_{shown_unit}" if shown_unit else f"netmeasure_{base}"
+    return shown, shown_unit, scale
+
+
 class _Collector:
     """Convert rows to metrics."""
 
     def __init__(self, rows: Sequence[RunRow]) -> None:
-        self._rows = rows
+        self._rows = [LabelledRow(row, _labels(row)) for row in rows]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics that at least one row has; what is unknown has no sample."""
-        from prometheus_client.core import GaugeMetricFamily
-
-        rows = list({_labels(row): row for row in self._rows}.values())
-        success = GaugeMetricFamily(
-            "netmeasure_success", "Whether the last run was complete.", labels=_LABELS
-        )
-        for row in rows:
-            success.add_metric(_labels(row), float(row.success))
-        yield success
-        failed = GaugeMetricFamily(
-            "netmeasure_error",
-            "What cut the last run short, and the phase in which it happened.",
-            labels=(*_LABELS, "code", "phase"),
-        )
-        for row in rows:
-            if not row.success:
-                code = row.error or "stopped"
-                failed.add_metric([*_labels(row), code, row.error_phase or ""], 1)
-        yield failed
-        good = {_labels(row): row for row in self._rows if row.success}
-        last = GaugeMetricFamily(
-            "netmeasure_last_success_timestamp_seconds",
-            "When the last complete run started.",
-            labels=_LABELS,
-            unit="seconds",
-        )
-        for labels, row in good.items():
-            if (at := started(row)) is not None:
-                last.add_metric(labels, at.timestamp())
-        yield last
-        for name, field in fields_of(RunRow).items():
-            values = [(row, getattr(row, name)) for row in rows]
-            known = [
-                (row, value)
-                for row, value in values
-                if isinstance(value, int | float) and not isinstance(value, bool)
-            ]
-            if not known or name in _LEFT_OUT:
-                continue
-            unit, scale = _UNITS.get(field.unit, ("", 1))
-            base = name.rpartition("_")[0] if field.unit else name
-            shown = f"netmeasure_{base}_{unit}" if unit else f"netmeasure_{base}"
-            metric = GaugeMetricFamily(shown, field.help, labels=_LABELS, unit=unit)
-            for row, value in known:
-                metric.add_metric(_labels(row), value / scale)
-            yield metric
+        """Yield the metrics of the last run with each labels."""
+        last = {one.labels: one for one in self._rows}
+        good = {one.labels: one for one in self._rows if one.row.success}
+        yield from run_metrics(list(last.values()), list(good.values()))
 
 
 def _labels(row: RunRow) -> tuple[str, str, str]:

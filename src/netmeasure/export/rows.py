@@ -1,4 +1,4 @@
-"""Turn results into rows of figures: one for each run and direction, one for each interval.
+"""Turn results into rows of figures: of runs, intervals, byte and latency series, and TCP_INFO.
 
 All formats of tables are written from these rows; their fields are the columns.
 """
@@ -43,6 +43,11 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         loss_ratio: Datagrams lost over those sent, 0 to 1.
         jitter_ns: Smoothed interarrival jitter of datagrams (RFC 3550).
         ceiling_share: The steady bitrate over the link's payload ceiling.
+        transactions_per_s: Round trips per second in the steady state.
+        latency_p50_ns: The median latency of the round trips.
+        latency_p99_ns: The latency that 99 % of the round trips kept below.
+        latency_max_ns: The longest round trip.
+        lost_round_trips: Datagrams that were sent and had no response in time.
         limited_by: What held the flow back.
     """
 
@@ -72,6 +77,11 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     loss_ratio: float | None = None
     jitter_ns: int | None = None
     ceiling_share: float | None = None
+    transactions_per_s: float | None = None
+    latency_p50_ns: int | None = None
+    latency_p99_ns: int | None = None
+    latency_max_ns: int | None = None
+    lost_round_trips: int | None = None
     limited_by: str | None = None
 
 
@@ -105,6 +115,90 @@ class IntervalRow(msgspec.Struct, frozen=True, kw_only=True):
     limited_by: str | None = None
 
 
+class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one time bucket of a run in one direction, over all streams.
+
+    Attributes:
+        run: The number of the run among all that are exported, from 1.
+        direction: "upload" or "download", seen from the client.
+        start_ns: Start of the bucket, from the start signal of the counting side.
+        end_ns: Its end, on the same clock.
+        transferred_bytes: The payload bytes in it.
+    """
+
+    run: int
+    direction: str
+    start_ns: int
+    end_ns: int
+    transferred_bytes: int
+
+
+class LatencyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one time bucket of a run of round trips.
+
+    Attributes:
+        run: The number of the run among all that are exported, from 1.
+        start_ns: Start of the bucket, from the client's start signal.
+        end_ns: Its end, on the same clock.
+        transactions: The responses in it.
+        latency_sum_ns: The sum of their latencies.
+        latency_mean_ns: The mean latency; None: no response came.
+    """
+
+    run: int
+    start_ns: int
+    end_ns: int
+    transactions: int
+    latency_sum_ns: int
+    latency_mean_ns: float | None = None
+
+
+class TcpInfoRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a kernel said of one TCP connection at one moment. None: it does not tell.
+
+    Attributes:
+        run: The number of the run among all that are exported, from 1.
+        side: The end whose kernel it is: "client" or "server".
+        stream: The stream's number.
+        role: That end's role: "sender" or "receiver".
+        at_ns: The moment, from the start signal of that end.
+        retransmits: Segments sent again so far, SYNs included.
+        rtt_ns: Smoothed round trip (RFC 6298).
+        rttvar_ns: Its variation.
+        min_rtt_ns: The shortest round trip in the kernel's own window.
+        cwnd_bytes: Congestion window (RFC 5681).
+        snd_wnd_bytes: The receiver's window (RFC 9293).
+        unsent_bytes: Bytes in the sender's buffer that have not been sent for the first time.
+        delivery_bps: The kernel's own estimate of the delivery rate.
+        pacing_bps: The congestion control's pacing rate.
+        acked_bytes: Bytes acknowledged so far.
+        retransmitted_bytes: Bytes sent again so far.
+        busy_ns: Time so far with data to send or unacknowledged data.
+        rwnd_limited_ns: Time so far stopped by the receiver's window.
+        sndbuf_limited_ns: Time so far stopped by the send buffer.
+    """
+
+    run: int
+    side: str
+    stream: int
+    role: str
+    at_ns: int
+    retransmits: int | None = None
+    rtt_ns: int | None = None
+    rttvar_ns: int | None = None
+    min_rtt_ns: int | None = None
+    cwnd_bytes: int | None = None
+    snd_wnd_bytes: int | None = None
+    unsent_bytes: int | None = None
+    delivery_bps: int | None = None
+    pacing_bps: int | None = None
+    acked_bytes: int | None = None
+    retransmitted_bytes: int | None = None
+    busy_ns: int | None = None
+    rwnd_limited_ns: int | None = None
+    sndbuf_limited_ns: int | None = None
+
+
 def run_rows(results: Iterable[Result]) -> Iterator[RunRow]:
     """Yield a row for each direction of each run; of a run that measured nothing one without."""
     for number, result in enumerate(results, start=1):
@@ -134,7 +228,62 @@ def interval_rows(results: Iterable[Result]) -> Iterator[IntervalRow]:
                 )
 
 
-def started(row: RunRow) -> datetime | None:
+def series_rows(results: Iterable[Result]) -> Iterator[SeriesRow]:
+    """Yield a row for each time bucket of each direction of each run."""
+    for number, result in enumerate(results, start=1):
+        for flow in result.flows:
+            if (series := flow.series) is None:
+                continue
+            for at, moved in enumerate(series.bytes):
+                start_ns = series.origin_ns + at * series.width_ns
+                yield SeriesRow(
+                    run=number,
+                    direction=flow.direction,
+                    start_ns=start_ns,
+                    end_ns=start_ns + series.width_ns,
+                    transferred_bytes=moved,
+                )
+
+
+def latency_rows(results: Iterable[Result]) -> Iterator[LatencyRow]:
+    """Yield a row for each time bucket of each run of round trips."""
+    for number, result in enumerate(results, start=1):
+        series = None if result.round_trips is None else result.round_trips.series
+        if series is None:
+            continue
+        for at, (count, sum_ns) in enumerate(zip(series.transactions, series.sum_ns, strict=True)):
+            start_ns = series.origin_ns + at * series.width_ns
+            yield LatencyRow(
+                run=number,
+                start_ns=start_ns,
+                end_ns=start_ns + series.width_ns,
+                transactions=count,
+                latency_sum_ns=sum_ns,
+                latency_mean_ns=sum_ns / count if count else None,
+            )
+
+
+def tcp_info_rows(results: Iterable[Result]) -> Iterator[TcpInfoRow]:
+    """Yield a row for each moment at which a kernel was asked about a connection."""
+    told = TcpInfoRow.__struct_fields__[5:]
+    for number, result in enumerate(results, start=1):
+        for side, report in (("client", result.client), ("server", result.server)):
+            for stream in report.streams:
+                if (info := stream.tcp_info) is None:
+                    continue
+                columns = {name: values for name in told if (values := getattr(info, name))}
+                for at, moment_ns in enumerate(info.at_ns):
+                    yield TcpInfoRow(
+                        run=number,
+                        side=side,
+                        stream=stream.id,
+                        role=stream.role,
+                        at_ns=moment_ns,
+                        **{name: values[at] for name, values in columns.items()},
+                    )
+
+
+def started(row: RunRow | IntervalRow) -> datetime | None:
     """Return when a run started; None: its document does not say."""
     try:
         found = datetime.fromisoformat(row.started_at)
@@ -157,6 +306,7 @@ def _row(number: int, result: Result, flow: Flow | None) -> RunRow:
     if flow is None:
         return row
     steady, loss, averages = flow.steady, flow.loss, flow.averages
+    trips = result.round_trips
     low, high = (None, None) if steady is None else steady.confidence_interval or (None, None)
     return msgspec.structs.replace(
         row,
@@ -178,5 +328,10 @@ def _row(number: int, result: Result, flow: Flow | None) -> RunRow:
         loss_ratio=None if loss is None else loss.loss_ratio,
         jitter_ns=None if loss is None else loss.jitter_ns,
         ceiling_share=flow.ceiling_share,
+        transactions_per_s=None if trips is None else trips.steady_per_s,
+        latency_p50_ns=None if trips is None else trips.p50_ns,
+        latency_p99_ns=None if trips is None else trips.p99_ns,
+        latency_max_ns=None if trips is None else trips.latency.max_ns,
+        lost_round_trips=None if trips is None else trips.lost,
         limited_by=None if flow.limits is None else flow.limits.limited_by,
     )

@@ -1,0 +1,1 @@
+"""Measure by schedule and on request, and offer the figures to Prometheus."""

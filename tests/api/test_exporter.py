@@ -1,0 +1,322 @@
+"""An exporter: tests by schedule and on request become metrics, and so does what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import threading
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+import yaml
+
+import netmeasure as nm
+from netmeasure.errors import BusyError
+from netmeasure.export.fields import fields_of
+from netmeasure.export.openmetrics import metric_name
+from netmeasure.export.rows import RunRow
+from netmeasure.exporter import metrics
+from netmeasure.exporter.config import Config, Module, Scheduled
+from netmeasure.exporter.exporter import Exporter, Outcome
+from netmeasure.exporter.web import served
+from support.measured import RunLoop, served as serving
+from support.waiting import until
+
+parser = pytest.importorskip("prometheus_client.openmetrics.parser")
+
+ROOT = Path(__file__).parents[2]
+SMALL = nm.TcpSpec(timing=nm.Timing(total_bytes=1000), block_bytes=1000)
+QUICK = Module(name="quick", spec=SMALL, timeout_s=20.0)
+HASTY = msgspec.structs.replace(QUICK, name="hasty", timeout_s=0.3)
+CONFIG = Config(modules={"quick": QUICK, "hasty": HASTY}, at_once=4)
+
+Samples = list[tuple[str, dict[str, str], float]]
+
+
+def read(body: bytes) -> Samples:
+    """The samples of an exposition, as Prometheus's own parser reads them."""
+    return [
+        (sample.name, sample.labels, sample.value)
+        for family in parser.text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    ]
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    (found,) = (v for n, have, v in samples if n == name and labels.items() <= have.items())
+    return found
+
+
+def scheduled(target: str, module: Module = QUICK, **more: Any) -> Scheduled:
+    usual = {"every_s": 0.05, "jitter_s": 0.01, "path": target, "labels": {"site": "here"}}
+    return Scheduled(target=target, module=module, **usual | more)
+
+
+@contextlib.asynccontextmanager
+async def listening(answer: bytes | None = None) -> AsyncIterator[str]:
+    """A listener that keeps silent until its client leaves, or says something and leaves."""
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if answer is None:
+            await reader.read()
+        else:
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    try:
+        host, port = server.sockets[0].getsockname()
+        yield f"{host}:{port}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def refusing() -> AsyncIterator[str]:
+    """An address on which nobody listens."""
+    async with listening() as address:
+        pass
+    yield address
+
+
+@contextlib.asynccontextmanager
+async def asking(exporter: Exporter) -> AsyncIterator[Callable[..., Any]]:
+    """The pages of an exporter: `await get(path)` gives status and body."""
+    async with served(exporter, "127.0.0.1", 0) as (address,), aiohttp.ClientSession() as session:
+
+        async def get(path: str, **headers: str) -> tuple[int, bytes]:
+            async with session.get(f"http://{address}{path}", headers=headers) as answer:
+                return answer.status, await answer.read()
+
+        yield get
+
+
+def test_a_probe_of_a_healthy_target(run_once: RunLoop) -> None:
+    async def main() -> Samples:
+        async with serving() as (server, _), asking(Exporter(CONFIG)) as get:
+            status, body = await get(f"/probe?target={server.address}&module=quick")
+            assert status == 200
+            return read(body)
+
+    samples = run_once(main())
+    of_run = {"kind": "tcp", "direction": "upload"}
+    assert value(samples, "netmeasure_success", **of_run) == 1
+    assert value(samples, "netmeasure_delivered_bytes", **of_run) == 1000
+    assert value(samples, "netmeasure_set_up_seconds", **of_run) > 0
+    assert not [one for one in samples if one[0] == "netmeasure_error"]
+    took = value(samples, "netmeasure_run_duration_seconds")
+    assert 0 <= value(samples, "netmeasure_run_waited_seconds") < took
+
+
+def test_failures_are_metrics(run_once: RunLoop) -> None:
+    async def main() -> list[Samples]:
+        found = []
+        async with (
+            listening() as silent,
+            listening(b"SSH-2.0-x\r\n") as ssh,
+            refusing() as nobody,
+            asking(Exporter(CONFIG)) as get,
+        ):
+            for target, module in ((silent, "hasty"), (ssh, "quick"), (nobody, "quick")):
+                status, body = await get(f"/probe?target={target}&module={module}")
+                assert status == 200
+                found.append(read(body))
+        return found
+
+    for samples, code in zip(
+        run_once(main()), ("timeout", "remote_protocol", "refused"), strict=True
+    ):
+        assert value(samples, "netmeasure_success") == 0
+        (labels,) = (have for name, have, _ in samples if name == "netmeasure_error")
+        assert code in labels["code"], labels
+        names = {name for name, _, _ in samples}
+        assert not names & {"netmeasure_steady_bits_per_second", "netmeasure_delivered_bytes"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "words"),
+    [
+        ("/probe", {}, 400, "no target"),
+        ("/probe?target=a&module=b", {}, 400, "no module is called 'b'"),
+        ("/probe?target=http://a/&module=quick", {}, 400, "takes a host"),
+        ("/probe?target=a:b&module=quick", {}, 400, "port"),
+        ("/probe?target=gateway&module=quick", {}, 403, "none of the targets"),
+        (
+            "/probe?target=a&module=long",
+            {"X-Prometheus-Scrape-Timeout-Seconds": "10"},
+            400,
+            "takes 10 s, but the scrape may take 9.5 s",
+        ),
+        (
+            "/probe?target=a&module=quick",
+            {"X-Prometheus-Scrape-Timeout-Seconds": "nan"},
+            400,
+            "no number of seconds",
+        ),
+    ],
+)
+def test_what_can_not_be_asked_for(
+    run_once: RunLoop, path: str, headers: dict[str, str], status: int, words: str
+) -> None:
+    long = Module(name="long", spec=nm.TcpSpec())
+    config = Config(modules={"quick": QUICK, "long": long}, targets=("a*", "http://a/"))
+
+    async def main() -> tuple[int, bytes]:
+        async with asking(Exporter(config)) as get:
+            found: tuple[int, bytes] = await get(path, **headers)
+            return found
+
+    got, body = run_once(main())
+    assert got == status
+    assert words in body.decode()
+
+
+def test_never_two_at_once_on_one_path(run_once: RunLoop) -> None:
+    async def main() -> tuple[list[Outcome], Exporter]:
+        async with serving() as (server, _):
+            exporter = Exporter(CONFIG)
+            probes = (exporter.probe(server.address, QUICK, 20.0) for _ in range(6))
+            return await asyncio.gather(*probes), exporter
+
+    outcomes, exporter = run_once(main())
+    assert all(outcome.success for outcome in outcomes)
+    by_start = sorted(outcomes, key=lambda outcome: outcome.waited_s)
+    for before, after in pairwise(by_start):
+        assert after.waited_s >= before.took_s - 0.05  # all were asked for at the same moment
+    assert exporter._paths == {}
+
+
+def test_fifty_probes_at_a_time_and_one_more(run_once: RunLoop) -> None:
+    async def main() -> tuple[list[Outcome], Exporter]:
+        exporter = Exporter(CONFIG)
+        async with listening() as silent, asking(exporter) as get:
+            probes = [
+                asyncio.ensure_future(exporter.probe(silent, HASTY, 0.3))
+                for _ in range(CONFIG.max_probes)
+            ]
+            await asyncio.sleep(0)
+            with pytest.raises(BusyError, match="50 probes run or wait"):
+                await exporter.probe(silent, HASTY, 0.3)
+            status, _ = await get(f"/probe?target={silent}&module=hasty")
+            assert status == 503
+            status, body = await get("/metrics")  # which waits for no test
+            assert value(read(body), "netmeasure_probes_active") == 50
+            return await asyncio.gather(*probes), exporter
+
+    outcomes, exporter = run_once(main())
+    codes = [outcome.rows[0].error for outcome in outcomes]
+    assert sorted(set(codes)) == ["busy", "timeout"]
+    assert codes.count("timeout") == 1  # the others waited for their turn on the path
+    assert exporter.probes == {"complete": 0, "failed": 50, "refused": 2}
+    assert exporter.probing == 0
+    assert exporter._paths == {}
+
+
+def test_two_hundred_scheduled_runs_leave_nothing_behind(run_once: RunLoop) -> None:
+    async def main() -> tuple[Samples, list[int], list[int]]:
+        async with (
+            serving() as (server, _),
+            listening() as silent,
+            listening(b"") as vanishing,
+            refusing() as nobody,
+        ):
+            healthy = scheduled(server.address)
+            config = Config(
+                modules=CONFIG.modules,
+                scheduled=(
+                    healthy,
+                    scheduled(silent, HASTY),
+                    scheduled(vanishing),
+                    scheduled(nobody),
+                ),
+                at_once=4,
+            )
+            exporter = Exporter(config)
+            descriptors, threads = [], []
+
+            def runs() -> int:
+                return sum(
+                    kept.counts["complete"] + kept.counts["failed"] for kept in exporter.kept
+                )
+
+            async with asking(exporter) as get, exporter:
+                for many in (50, 200):
+                    await until(lambda many=many: runs() >= many)
+                    assert (await get("/healthz"))[0] == 200
+                    descriptors.append(len(os.listdir("/proc/self/fd")))
+                    threads.append(threading.active_count())
+                _, body = await get("/metrics")
+            for kept, good in zip(exporter.kept, (True, False, False, False), strict=True):
+                assert kept.last is not None
+                assert kept.last.success == good
+                assert (kept.good is not None) == good
+                assert kept.counts["failed" if good else "complete"] == 0
+            return read(body), descriptors, threads
+
+    samples, descriptors, threads = run_once(main())
+    for numbers in (descriptors, threads):
+        assert numbers[1] <= numbers[0] + 12  # those of the tests that run at this moment
+    targets = {have["target"] for name, have, _ in samples if name == "netmeasure_success"}
+    assert len(targets) == 4
+    assert all(have["site"] == "here" for name, have, _ in samples if "target" in have)
+    for name in ("netmeasure_last_success_timestamp_seconds", "netmeasure_delivered_bytes"):
+        assert len([one for one in samples if one[0] == name]) == 1
+    assert {have["code"] for name, have, _ in samples if name == "netmeasure_error"} >= {
+        "timeout",
+        "refused",
+    }
+    skipped = [
+        v for n, have, v in samples if n.endswith("runs_total") and "skipped" in have.values()
+    ]
+    assert max(skipped) > 0  # those of the target that hangs
+
+
+# ---- what Prometheus and Grafana are given -------------------------------------------------------
+
+
+def exposed() -> set[str]:
+    """The names of all metrics that there can be."""
+    exporter = Exporter(CONFIG)
+    names = {
+        name
+        for family in metrics.of_exporter(exporter)
+        for name in (family.name, f"{family.name}_total")
+    }
+    for name, field in fields_of(RunRow).items():
+        names.add(metric_name(name, field.unit)[0])
+    return names
+
+
+@pytest.mark.parametrize("file", ["prometheus/alerts.yml", "grafana/netmeasure.json"])
+def test_rules_and_dashboards_ask_for_metrics_that_there_are(file: str) -> None:
+    text = (ROOT / "deploy" / file).read_text()
+    used = set(re.findall(r"\bnetmeasure_[a-z0-9_]+", text))
+    assert len(used) > 5
+    assert used <= exposed()
+
+
+def test_rules_and_dashboards_are_read() -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+    for rule in rules["groups"][0]["rules"]:
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        assert rule["annotations"]["summary"]
+    board = json.loads((ROOT / "deploy" / "grafana" / "netmeasure.json").read_text())
+    for panel in board["panels"]:
+        assert panel["title"]
+        for target in panel["targets"]:
+            assert target["expr"].count("(") == target["expr"].count(")")
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    scrape = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    assert [job["job_name"] for job in scrape["scrape_configs"]] == [
+        "netmeasure",
+        "netmeasure-probe",
+    ]

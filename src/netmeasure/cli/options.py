@@ -12,6 +12,7 @@ from netmeasure.cli.options_of_documents import (
     add_report_options,
     add_schema_options,
 )
+from netmeasure.cli.options_of_exporter import add_exporter_options
 from netmeasure.cli.options_of_history import add_history_options
 from netmeasure.cli.options_of_mesh import add_mesh_options
 from netmeasure.cli.options_of_suite import add_suite_options
@@ -24,7 +25,7 @@ from netmeasure.cli.options_of_tests import (
     add_url_options,
 )
 from netmeasure.cli.parsing import OneLineParser
-from netmeasure.cli.settings import use_settings
+from netmeasure.cli.settings import CLIENTS, use_client_settings, use_settings
 from netmeasure.cli.values import (
     byte_size,
     count,
@@ -79,6 +80,13 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     add_test_options(loopback)
     _add_repeat_option(loopback)
     add_output_options(loopback)
+    for command in (client, loopback):
+        command.add_argument(
+            "--config",
+            metavar="FILE",
+            help="TOML file with the values of these options in a table [client], by their names;"
+            " the environment (NETMEASURE_TIME and so on) and options go first",
+        )
     compare = commands.add_parser(
         "compare", help="compare two sets of saved runs, or two targets measured in turns"
     )
@@ -131,6 +139,12 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     _add_server_options(server)
     if argv[:1] == ["server"]:
         use_settings(server, argv[1:])
+    elif argv and argv[0] in CLIENTS:
+        use_client_settings(commands.choices[argv[0]], argv[1:], client._actions)
+    exporter = commands.add_parser(
+        "exporter", help="measure by schedule and on request, for Prometheus"
+    )
+    add_exporter_options(exporter)
     # `main` never lets this parser see its options
     commands.add_parser(
         "iperf3",

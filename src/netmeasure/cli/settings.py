@@ -1,17 +1,22 @@
-"""Take the values of a server's options from a TOML file and from the environment."""
+"""Take the values of options from a TOML file and from the environment, for servers and clients.
+
+A file has a server's options at its top, and a client's in the table [client].
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from netmeasure.errors import SpecError
 
 PREFIX = "NETMEASURE_"
+#: A value, or several, and where it was found.
+Found = tuple[str | list[str], str]
 #: Where to listen, limits, and files of secrets, never secrets themselves.
 SETTINGS = (
     "port",
@@ -35,10 +40,14 @@ SETTINGS = (
     "tls_key",
     "tls_required",
 )
-#: Options without a value.
-_FLAGS = {"allow_iperf3", "tls_required"}
 #: Kubernetes sets NETMEASURE_PORT to "tcp://..." in all containers beside a Service of our name.
 _NOT_OF_ENVIRONMENT = {"port"}
+#: Of a client's options these mean something else in the environment of a server on the same host.
+_OF_SERVERS = {"port", "bind", "auth_key"}
+#: The table of a file with a client's options, and the commands that have them.
+CLIENT = "client"
+CLIENTS = ("client", "loopback")
+_NO_SETTINGS = {"help", "target", "config"}
 
 
 def use_settings(
@@ -51,21 +60,93 @@ def use_settings(
     An option on the command line goes before the environment, and that before the file. Raise
     SpecError if a value is not good, with its place.
     """
-    found: dict[str, tuple[str, str]] = {}
-    path = _config_path(argv) or environment.get(f"{PREFIX}CONFIG")
-    if path:
-        found |= _of_file(path)
-    for name in sorted(set(SETTINGS) - _NOT_OF_ENVIRONMENT):
-        value = environment.get(PREFIX + name.upper())
-        if value is not None:
-            found[name] = (value, PREFIX + name.upper())
-    actions = {action.dest: action for action in parser._actions}
-    for name, (text, place) in found.items():
-        convert: Any = _flag if name in _FLAGS else actions[name].type or str
+    actions = {action.dest: action for action in parser._actions if action.dest in SETTINGS}
+    found: dict[str, Found] = {}
+    if path := _config_path(argv, environment):
+        top = {name: value for name, value in _toml(path).items() if name != CLIENT}
+        found |= _of_table(path, top, actions)
+    found |= _of_environment(environment, set(actions) - _NOT_OF_ENVIRONMENT)
+    _use(parser, actions, found)
+
+
+def use_client_settings(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str],
+    known: Iterable[argparse.Action],
+    environment: Mapping[str, str] = os.environ,
+) -> None:
+    """Make the values of the table [client] of the file, and of the environment, the defaults of a
+    client's options.
+
+    They are ranked as for servers. An option on the command line that excludes others, such as -n
+    the time, takes their values away.
+
+    Args:
+        parser: The parser of the command.
+        argv: The words after the command.
+        known: The options that the table may have; those that the command lacks are passed over.
+        environment: The environment.
+
+    Raises:
+        SpecError: A value is not good.
+    """
+    all_known = {one.dest: one for one in known if one.dest not in _NO_SETTINGS}
+    found: dict[str, Found] = {}
+    if path := _config_path(argv, environment):
+        table = _toml(path).get(CLIENT, {})
+        if not isinstance(table, dict):
+            raise SpecError(f"{path}: {CLIENT} is no table: write [{CLIENT}]")
+        found |= _of_table(f"{path}: [{CLIENT}]", table, all_known)
+    found |= _of_environment(environment, set(all_known) - _OF_SERVERS)
+    actions = {one.dest: one for one in parser._actions if one.dest in all_known}
+    for group in parser._mutually_exclusive_groups:
+        if any(_is_given(action, argv) for action in group._group_actions):
+            for action in group._group_actions:
+                found.pop(action.dest, None)
+    _use(parser, actions, found)
+
+
+def _is_given(action: argparse.Action, argv: Sequence[str]) -> bool:
+    """Return whether a command line has an option, as a word of its own or with its value."""
+    for name in action.option_strings:
+        if name.startswith("--"):
+            if any(word == name or word.startswith(f"{name}=") for word in argv):
+                return True
+        elif any(word.startswith(name) for word in argv if not word.startswith("--")):
+            return True
+    return False
+
+
+def _use(
+    parser: argparse.ArgumentParser,
+    actions: Mapping[str, argparse.Action],
+    found: Mapping[str, Found],
+) -> None:
+    """Make values the defaults of options. Raise SpecError for one that is not good."""
+    for name, (value, place) in found.items():
+        if name not in actions:
+            continue
         try:
-            parser.set_defaults(**{name: convert(text)})
+            parser.set_defaults(**{name: _converted(actions[name], value)})
         except (argparse.ArgumentTypeError, ValueError) as exc:
             raise SpecError(f"{place}: {exc}") from None
+
+
+def _converted(action: argparse.Action, value: str | list[str]) -> Any:
+    """Return the value of an option. Raises ArgumentTypeError, ValueError."""
+    if _is_flag(action):
+        return _flag(str(value))
+    convert: Any = action.type or str
+    if isinstance(action, argparse._AppendAction):
+        return [convert(one) for one in (value if isinstance(value, list) else [value])]
+    text = ",".join(value) if isinstance(value, list) else value
+    if action.choices is not None and text not in action.choices:
+        raise ValueError(f"{text!r} is not one of {', '.join(map(str, action.choices))}")
+    return convert(text)
+
+
+def _is_flag(action: argparse.Action) -> bool:
+    return action.nargs == 0
 
 
 def _flag(text: str) -> bool:
@@ -75,34 +156,50 @@ def _flag(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
-def _config_path(argv: Sequence[str]) -> str | None:
-    """Return the file that --config names, before the other options are read."""
+def _config_path(argv: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """Return the file that --config names, before the other options are read, or the environment
+    does."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config")
     try:
         path: str | None = early.parse_known_args(argv)[0].config
     except SystemExit:  # it lacks its value, as the whole parser says
         return None
-    return path
+    return path or environment.get(f"{PREFIX}CONFIG")
 
 
-def _of_file(path: str) -> dict[str, tuple[str, str]]:
+def _of_environment(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, Found]:
+    found: dict[str, Found] = {}
+    for name in sorted(names):
+        value = environment.get(PREFIX + name.upper())
+        if value is not None:
+            found[name] = (value, PREFIX + name.upper())
+    return found
+
+
+def _toml(path: str) -> dict[str, Any]:
     try:
-        values = tomllib.loads(Path(path).read_text())
+        return tomllib.loads(Path(path).read_text())
     except (OSError, ValueError) as exc:
         raise SpecError(f"can't read {path}: {getattr(exc, 'strerror', None) or exc}") from None
-    found: dict[str, tuple[str, str]] = {}
-    for key, value in values.items():
+
+
+def _of_table(
+    place: str, table: Mapping[str, Any], actions: Mapping[str, argparse.Action]
+) -> dict[str, Found]:
+    """Return the settings of a table. Raise SpecError for one that there is not."""
+    found: dict[str, Found] = {}
+    for key, value in table.items():
         name = key.replace("-", "_")
-        if name not in SETTINGS:
-            known = ", ".join(sorted(SETTINGS))
-            raise SpecError(f"{path}: {key!r} is not a setting", hint=f"settings: {known}")
+        if name not in actions:
+            known = ", ".join(sorted(actions))
+            raise SpecError(f"{place}: {key!r} is not a setting", hint=f"settings: {known}")
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            value = ",".join(value)
-        if isinstance(value, bool) is not (name in _FLAGS) or not isinstance(
-            value, str | int | float
-        ):
-            wanted = "true or false" if name in _FLAGS else "a number or a text"
-            raise SpecError(f"{path}: {key} must be {wanted}")
-        found[name] = (str(value), f"{path}: {key}")
+            found[name] = (value, f"{place}: {key}")
+            continue
+        flag = _is_flag(actions[name])
+        if isinstance(value, bool) is not flag or not isinstance(value, str | int | float):
+            wanted = "true or false" if flag else "a number or a text"
+            raise SpecError(f"{place}: {key} must be {wanted}")
+        found[name] = (str(value), f"{place}: {key}")
     return found

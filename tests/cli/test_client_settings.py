@@ -1,0 +1,88 @@
+"""A client's settings: options, environment and the table [client] of a TOML file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from netmeasure.cli import options
+from netmeasure.cli.specs import test_spec as spec_of
+from netmeasure.errors import SpecError
+from netmeasure.spec import TcpSpec
+
+
+def parsed(*words: str, command: str = "client") -> argparse.Namespace:
+    argv = [command, *(["lab1"] if command == "client" else []), *words]
+    return options.parser(argv).parse_args(argv)
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "netmeasure.toml"
+    path.write_text(
+        "max-tests = 7\n[client]\ntime = '5m'\nstreams = 4\ndirection = 'download'\n"
+        "no-delay = true\nport = 5300\nheader = ['A: b', 'C: d']\n"
+    )
+    monkeypatch.setenv("NETMEASURE_CONFIG", str(path))
+    return path
+
+
+def test_a_file(config: Path) -> None:
+    found = parsed()
+    spec = spec_of(argparse.Namespace(**vars(found) | {"header": []}))
+    assert isinstance(spec, TcpSpec)
+    assert (spec.limit_s, spec.streams, spec.direction) == (300, 4, "download")
+    assert spec.options.no_delay
+    assert found.port == 5300
+    assert found.header == ["A: b", "C: d"]
+
+
+def test_options_go_before_the_environment_and_that_before_the_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETMEASURE_STREAMS", "8")
+    monkeypatch.setenv("NETMEASURE_DIRECTION", "both")
+    monkeypatch.setenv("NETMEASURE_PORT", "tcp://10.96.0.7:5201")  # Kubernetes does so
+    monkeypatch.setenv("NETMEASURE_BIND", "192.0.2.1")  # a server's, on the same host
+    found = parsed("-P", "2")
+    assert (found.streams, found.direction, found.time, found.port) == (2, "both", 300, 5300)
+    assert found.bind is None
+
+
+@pytest.mark.parametrize("words", [("-n", "1M"), ("-n1M",), ("--bytes=1M",), ("--endless",)])
+def test_an_option_takes_away_what_it_excludes(config: Path, words: tuple[str, ...]) -> None:
+    assert parsed(*words).time is None
+    assert parsed(*words).streams == 4
+
+
+def test_other_commands(config: Path) -> None:
+    assert parsed(command="loopback").streams == 4  # which has no --header, and passes it over
+    argv = ["server"]
+    assert options.parser(argv).parse_args(argv).max_tests == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("client = 4", "client is no table"),
+        ("[client]\ntim = 4", r"\[client\]: 'tim' is not a setting"),
+        ("[client]\ntarget = 'lab'", "'target' is not a setting"),
+        ("[client]\ntime = 'long'", "time: 'long' is not a duration"),
+        ("[client]\nudp = 1", "udp must be true or false"),
+        ("[client]\ndirection = 'down'", "'down' is not one of upload, download, both"),
+        ("[client", "can't read"),
+    ],
+)
+def test_a_file_that_is_not_good(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=words):
+        parsed("--config", str(path))
+
+
+def test_a_value_of_the_environment_that_is_not_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETMEASURE_BITRATE", "fast")
+    with pytest.raises(SpecError, match="NETMEASURE_BITRATE: 'fast'"):
+        parsed()

@@ -91,6 +91,7 @@ tsan: $(STAMP)  ## the native tests under ThreadSanitizer
 
 docs: $(STAMP)  ## build the documentation into docs/_build/index.html; a warning is an error
 	$(BIN)/python -m tools.draw_layers
+	$(BIN)/python -m tools.man_page
 	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs docs/_build
 
 annotate:  ## Cython's annotated HTML beside each .pyx

@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,12 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def scheduled(target: str, module: Module = QUICK, **more: Any) -> Scheduled:
-    usual = {"every_s": 0.05, "jitter_s": 0.01, "path": target, "labels": {"site": "here"}}
+    usual: dict[str, Any] = {
+        "every_s": 0.05,
+        "jitter_s": 0.01,
+        "path": target,
+        "labels": {"site": "here"},
+    }
     return Scheduled(target=target, module=module, **usual | more)
 
 
@@ -248,9 +254,12 @@ def test_two_hundred_scheduled_runs_leave_nothing_behind(run_once: RunLoop) -> N
                     kept.counts["complete"] + kept.counts["failed"] for kept in exporter.kept
                 )
 
+            def reached(many: int) -> bool:
+                return runs() >= many
+
             async with asking(exporter) as get, exporter:
                 for many in (50, 200):
-                    await until(lambda many=many: runs() >= many)
+                    await until(partial(reached, many))
                     assert (await get("/healthz"))[0] == 200
                     descriptors.append(len(os.listdir("/proc/self/fd")))
                     threads.append(threading.active_count())

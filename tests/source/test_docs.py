@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from test_layers import ALLOWED
-from tools import docs_site, draw_layers
+from tools import docs_site, draw_layers, man_page
 
 import netmeasure
 from netmeasure.cli import options
+from netmeasure.cli.exits import Exit
 from netmeasure.cli.iperf3.table import OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +134,12 @@ def test_the_architecture_page_describes_every_layer() -> None:
     text = (DOCS / "explanation" / "architecture.md").read_text()
     described = re.findall(r"^\| `([\w.]+)` \|", text, flags=re.MULTILINE)
     assert sorted(described) == sorted(ALLOWED)
+
+
+def test_the_manual_page_is_that_of_the_parsers() -> None:
+    """`make docs`, or `python -m tools.man_page`, makes it anew."""
+    assert man_page.FILE.read_text() == man_page.page()
+    assert set(man_page._EXITS) == set(Exit)
 
 
 # ---- what makes the generated parts --------------------------------------------------------------

@@ -75,6 +75,10 @@ def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, An
         from netmeasure.cli.server import server
 
         return server
+    if command == "completion":
+        from netmeasure.cli.completion import completion
+
+        return completion
     if command == "exporter":
         from netmeasure.cli.exporter import exporter
 

@@ -38,6 +38,8 @@ from netmeasure.cli.values import (
 from netmeasure.spec import DEFAULT_MARGIN, DEFAULT_PORT, ServerLimits
 from netmeasure.version import __version__
 
+#: The shells that completion is written for.
+SHELLS = ("bash", "zsh", "fish")
 _EPILOG = """\
 first steps:
   netmeasure loopback                           is it installed?
@@ -145,6 +147,10 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         "exporter", help="measure by schedule and on request, for Prometheus"
     )
     add_exporter_options(exporter)
+    completion = commands.add_parser("completion", help="print the completion for a shell")
+    completion.add_argument(
+        "shell", choices=SHELLS, help="such as: source <(netmeasure completion bash)"
+    )
     # `main` never lets this parser see its options
     commands.add_parser(
         "iperf3",

@@ -123,7 +123,7 @@ def to_arrow(results: Results, table: TableName = "runs") -> pyarrow.Table:
         ]
     )
     arrays = [pa.array(values, type=types[kind]) for _, kind, values in columns]
-    return pa.Table.from_arrays(arrays, schema=schema)  # type: ignore[no-any-return]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _columns(results: Results, table: str) -> list[_Column]:

@@ -1,0 +1,97 @@
+"""The examples run as they stand, against a server on loopback."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from netmeasure.cli.exits import Exit
+from netmeasure.cli.options import parser as options_parser
+from netmeasure.result import Result
+from support.program import server
+
+openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser")
+pytest.importorskip("pandas")
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def test_the_page_lists_all_of_them() -> None:
+    listed = set(re.findall(r"^\| \[([\w.-]+)\]", (EXAMPLES / "README.md").read_text(), re.M))
+    assert listed == {path.name for path in EXAMPLES.iterdir()} - {"README.md"}
+
+
+def test_the_service() -> None:
+    with server() as (_, address):
+        words = [sys.executable, str(EXAMPLES / "service.py"), address, "--port", "0"]
+        with subprocess.Popen(
+            [*words, "--every", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as service:
+            try:
+                assert service.stdout is not None
+                port = service.stdout.readline().split()[-1]
+                samples: list[Any] = []
+                while not samples:  # the first test takes a second
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                        text = answer.read().decode()
+                    families = openmetrics.text_string_to_metric_families(text)
+                    samples = [one for family in families for one in family.samples]
+            finally:
+                service.terminate()
+                _, errors = service.communicate(timeout=20)
+    (success,) = (one.value for one in samples if one.name == "netmeasure_success")
+    assert (success, errors) == (1.0, "")
+
+
+@pytest.mark.parametrize(
+    ("objectives", "code"), [("setup<10s, steady>1k", Exit.OK), ("steady>900T", Exit.BELOW)]
+)
+def test_the_gate(tmp_path: Path, objectives: str, code: Exit) -> None:
+    with server() as (_, address):
+        words = ["sh", EXAMPLES / "ci-gate.sh", address, objectives, "-t", "0.3"]
+        program = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        ran = subprocess.run(words, cwd=tmp_path, env={"PATH": program}, capture_output=True)
+    assert ran.returncode == code, ran.stderr
+    assert Result.from_json((tmp_path / "netmeasure.json").read_bytes()).complete
+    assert b"<testsuite" in (tmp_path / "netmeasure.xml").read_bytes()
+
+
+def test_the_notebook() -> None:
+    """Its cells, one after the other in one event loop, as a kernel runs them."""
+    cells = json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    space: dict[str, Any] = {}
+
+    async def kernel() -> None:
+        for source in sources:
+            code = compile(source, "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            done = eval(code, space)
+            if inspect.isawaitable(done):
+                await done
+
+    asyncio.run(kernel())
+    assert list(space["table"]["run"]) == [1, 2]
+    assert (space["table"]["steady_bps"] > 0).all()
+    assert (
+        int(space["series"]["transferred_bytes"].sum()) == space["result"].flow.series.total_bytes
+    )
+
+
+def test_the_job() -> None:
+    job = yaml.safe_load((EXAMPLES / "cronjob.yaml").read_text())
+    kubernetes_validate.validate(job, "1.29", strict=True)
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert options_parser(container["args"]).parse_args(container["args"]).slo

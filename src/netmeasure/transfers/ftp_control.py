@@ -67,7 +67,7 @@ class _Library(aioftp.Client):
         code, rest = await super().parse_line()
         if self._lines == 1 and not (len(code) == 3 and code.isdigit()):
             # the library would take "SSH-2.0" for the first of several lines, and wait for more
-            raise ValueError(f"it said{quoted(f'{code}{rest}')}")
+            raise ValueError(f"it said {quoted(f'{code}{rest}')!r}")
         return code, rest
 
     def check_codes(self, expected_codes: Any, received_code: aioftp.Code, info: list[str]) -> None:
@@ -232,7 +232,9 @@ class FtpControl:
                 ) from None
             except (ValueError, IndexError, UnicodeError) as exc:
                 raise RemoteProtocolError(
-                    f"{where} does not speak FTP: {plain_words(exc)}", phase=name
+                    f"{where} does not speak FTP: {plain_words(exc)}",
+                    phase=name,
+                    hint="another service listens on that port",
                 ) from None
             except OSError as exc:
                 raise MeasureError(f"{where}: {plain_words(exc)}", phase=name) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netmeasure.errors import SpecError
-from netmeasure.exporter.config import default_config, path_of, read_config
+from netmeasure.exporter.config import Module, default_config, path_of, read_config, shown
 from netmeasure.spec import HttpSpec, TcpSpec
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +66,31 @@ def test_what_a_file_says() -> None:
 )
 def test_a_path_is_a_host(target: str, path: str) -> None:
     assert path_of(target) == path
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "address"),
+    [
+        ("http://{host}/f", "lab", "http://lab/f"),
+        ("http://{host}/f", "lab:81", "http://lab:81/f"),
+        ("http://{host}:80/f", "2001:db8::1", "http://[2001:db8::1]:80/f"),
+        ("http://{host}/f", "[2001:db8::1]:81", "http://[2001:db8::1]:81/f"),
+    ],
+)
+def test_a_target_in_a_url(url: str, target: str, address: str) -> None:
+    module = Module(name="file", spec=HttpSpec(), url=url)
+    assert module.aimed(target)[0] == address
+
+
+def test_two_ports_in_a_url() -> None:
+    module = Module(name="file", spec=HttpSpec(), url="http://{host}:80/f")
+    with pytest.raises(SpecError, match="has a port"):
+        module.aimed("lab:81")
+
+
+def test_a_password_is_not_shown() -> None:
+    assert shown("http://me:secret@lab:80/a@b") == "http://lab:80/a@b"
+    assert shown("lab:5201") == "lab:5201"
 
 
 ENTRY = '[[scheduled]]\ntarget = "a"\nmodule = "tcp_upload"\n'

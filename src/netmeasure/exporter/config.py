@@ -61,9 +61,20 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
             if not is_url(target):
                 raise SpecError(f"module {self.name!r} takes a URL, not {target!r}")
             return target, fetch_spec(target, self.spec)
-        parse_target(target)
-        address = self.url.replace(HOST, target)
+        address = self.url.replace(HOST, self._authority(target))
         return address, fetch_spec(address, self.spec)
+
+    def _authority(self, target: str) -> str:
+        """Return a target as it stands in this module's URL. Raises SpecError."""
+        host, port = parse_target(target)
+        bare = f"[{host}]" if ":" in host else host
+        if target in (host, bare):
+            return bare
+        if f"{HOST}:" in self.url:
+            raise SpecError(
+                f"the URL of module {self.name!r} has a port", hint=f"write {bare}, not {target}"
+            )
+        return f"{bare}:{port}"
 
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +117,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def may_probe(self, target: str) -> bool:
         """Return whether a target may be asked for."""
         return not self.targets or any(fnmatchcase(target, one) for one in self.targets)
+
+
+def shown(target: str) -> str:
+    """Return a target without the user and the password of a URL, fit for metrics."""
+    if not is_url(target):
+        return target
+    scheme, _, rest = target.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def path_of(target: str) -> str:

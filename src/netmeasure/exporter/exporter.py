@@ -15,7 +15,7 @@ import msgspec
 from netmeasure.client import measure
 from netmeasure.errors import BusyError, MeasureError, NetmeasureError
 from netmeasure.export.rows import RunRow, run_rows
-from netmeasure.exporter.config import Config, Module, Scheduled, path_of
+from netmeasure.exporter.config import Config, Module, Scheduled, path_of, shown
 from netmeasure.measurement.run import partial_result
 from netmeasure.result import Result
 
@@ -150,7 +150,7 @@ class Exporter:
             blank = RunRow(
                 run=1,
                 started_at="",
-                target=target,
+                target=shown(target),
                 kind=str(spec.__struct_config__.tag),
                 success=False,
             )
@@ -159,7 +159,7 @@ class Exporter:
                 for row in rows or [blank]
             ]
         return Outcome(
-            rows=tuple(msgspec.structs.replace(row, target=target) for row in rows),
+            rows=tuple(msgspec.structs.replace(row, target=shown(target)) for row in rows),
             started_s=wall_s,
             waited_s=took_s if waited_s is None else waited_s,
             took_s=took_s,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from netmeasure.errors import SpecError
 from netmeasure.export.openmetrics import LABELS, LabelledRow, run_metrics
 from netmeasure.export.rows import RunRow
+from netmeasure.exporter.config import shown
 from netmeasure.exporter.exporter import Exporter, Kept, Outcome
 from netmeasure.version import __version__
 
@@ -94,7 +95,7 @@ def of_exporter(exporter: Exporter) -> Iterator[Metric]:
     )
     for kept in exporter.kept:
         one = kept.scheduled
-        labels = (one.target, one.module.name, *_values(kept, extra))
+        labels = (shown(one.target), one.module.name, *_values(kept, extra))
         for outcome, count in sorted(kept.counts.items()):
             runs.add_metric((*labels, outcome), count)
         every.add_metric(labels, one.every_s)

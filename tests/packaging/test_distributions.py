@@ -114,7 +114,9 @@ def test_the_wheel_has_its_licence_and_addresses(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert f"{STEM}.dist-info/licenses/LICENSE" in names
-    assert {name.split("/")[0] for name in names} == {"netmeasure", f"{STEM}.dist-info"}
+    assert f"{STEM}.data/data/share/man/man1/netmeasure.1" in names
+    tops = {"netmeasure", f"{STEM}.dist-info", f"{STEM}.data"}
+    assert {name.split("/")[0] for name in names} == tops
 
 
 # ---- that they measure ---------------------------------------------------------------------------

@@ -289,6 +289,17 @@ def test_two_hundred_scheduled_runs_leave_nothing_behind(run_once: RunLoop) -> N
     assert max(skipped) > 0  # those of the target that hangs
 
 
+def test_a_port_that_is_taken(run_once: RunLoop) -> None:
+    async def main() -> None:
+        async with listening() as address:
+            port = int(address.rpartition(":")[2])
+            with pytest.raises(nm.ServeError, match=f"can't listen on port {port} of 127.0.0.1: "):
+                async with served(Exporter(CONFIG), "127.0.0.1", port):
+                    raise AssertionError
+
+    run_once(main())
+
+
 # ---- what Prometheus and Grafana are given -------------------------------------------------------
 
 

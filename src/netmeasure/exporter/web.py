@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -45,9 +46,9 @@ async def served(exporter: Exporter, host: str | None, port: int) -> AsyncIterat
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as exc:
-            raise ServeError(
-                f"can't listen on port {port}: {exc.strerror}", reason=exc.strerror
-            ) from None
+            reason = os.strerror(exc.errno) if exc.errno else str(exc)  # asyncio's own is longer
+            where = f"port {port}" if host is None else f"port {port} of {host}"
+            raise ServeError(f"can't listen on {where}: {reason}", reason=reason) from None
         yield tuple(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p, *_ in runner.addresses)
     finally:
         await runner.cleanup()

@@ -151,6 +151,10 @@ def test_authentication(tmp_path: Path) -> None:
         wrong = client("other")
         assert wrong.returncode == Exit.NOT_A_SERVER
         assert "authorization failed" in one_line(wrong.stderr)
+        assert "user, password, key" in one_line(wrong.stderr)
+        nobody = netmeasure("client", target, *SHORT)
+        assert nobody.returncode == Exit.NOT_A_SERVER
+        assert "give --auth-user, --auth-key, and NETMEASURE_PASSWORD" in one_line(nobody.stderr)
         none = client(None)
         assert none.returncode == Exit.USAGE
         assert "NETMEASURE_PASSWORD" in one_line(none.stderr)

@@ -49,6 +49,8 @@ _REMEDIES: dict[int, str] = {
     ErrorCode.TOO_MANY_FAILURES: "wait for a minute, then try with the right secret or password",
     ErrorCode.UNAUTHORIZED: "check user, password, key and both clocks; the server's log says why",
 }
+#: The same, for a client that names no user.
+_USER_WANTED = "it serves known users: give --auth-user, --auth-key, and NETMEASURE_PASSWORD"
 #: How long a server may take to receive the news that the client leaves.
 LEAVE_S = 1.0
 
@@ -64,6 +66,7 @@ class ClientControl:
         on_queued: Callable[[int], None],
         *,
         secret: Secret | None = None,
+        has_user: bool = True,
     ) -> None:
         self.channel = channel
         #: called with the client's place in the queue of a full server
@@ -73,6 +76,7 @@ class ClientControl:
         self._server = server
         self._deadlines = deadlines
         self._secret = secret
+        self._has_user = has_user
 
     @property
     def extended(self) -> bool:
@@ -116,11 +120,14 @@ class ClientControl:
             )
         if message.kind is Kind.SERVER_ERROR and message.payload.code in UNAUTHORIZED:
             number = message.payload.code
+            hint = _REMEDIES[number]
+            if number == ErrorCode.UNAUTHORIZED and not self._has_user:
+                hint = _USER_WANTED
             return AuthenticationError(
                 f"{self._server} refused this client: {error_text(message.payload)}",
                 phase="control",
                 number=number,
-                hint=_REMEDIES[number],
+                hint=hint,
             )
         if message.kind is Kind.SERVER_ERROR:
             return PeerRefusedError(

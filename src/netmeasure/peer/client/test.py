@@ -118,6 +118,7 @@ class PeerTest:
             self._spec.deadlines,
             self._observer.on_queued,
             secret=self._secret,
+            has_user=self._credentials is not None,
         )
         self.step = "control"
         await self._shake_hands()

@@ -90,6 +90,7 @@ def test_two_ports_in_a_url() -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert shown("http://me:secret@lab:80/a@b") == "http://lab:80/a@b"
+    assert shown("http://lab?by=me@here") == "http://lab?by=me@here"
     assert shown("lab:5201") == "lab:5201"
 
 

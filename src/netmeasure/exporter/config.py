@@ -30,6 +30,7 @@ MAX_SCHEDULED = 10_000
 #: Labels that metrics have anyhow, so that no other may be called so.
 OWN_LABELS = ("target", "kind", "direction", "module", "code", "phase", "outcome")
 _LABEL = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
+_END_OF_AUTHORITY = re.compile(r"[/?#]")
 _TOP = ("at_once", "max_probes", "targets", "modules", "scheduled")
 _OF_SCHEDULED = ("target", "module", "every", "jitter", "path", "shared", "labels")
 
@@ -123,17 +124,20 @@ def shown(target: str) -> str:
     """Return a target without the user and the password of a URL, fit for metrics."""
     if not is_url(target):
         return target
-    scheme, _, rest = target.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    authority = _authority_of(target)
+    return target.replace(authority, authority.rpartition("@")[2], 1)
 
 
 def path_of(target: str) -> str:
     """Return the path that a target is on, unless it is named: its host. Raises SpecError."""
-    if not is_url(target):
-        return parse_target(target)[0].lower()
-    authority = target.partition("://")[2].partition("/")[0].rpartition("@")[2]
-    return parse_target(authority)[0].lower()
+    if is_url(target):
+        target = _authority_of(target).rpartition("@")[2]
+    return parse_target(target)[0].lower()
+
+
+def _authority_of(url: str) -> str:
+    """Return a URL's "user:password@host:port"."""
+    return _END_OF_AUTHORITY.split(url.partition("://")[2], maxsplit=1)[0]
 
 
 def default_config() -> Config:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Types of others, which this reference does not describe: no warning that they are not found.
 FOREIGN_NAMES = [
     (r"py:.*", r"(asyncio|collections|enum|ipaddress|numpy|os|pathlib|socket|ssl|typing)\..*"),
-    (r"py:.*", r"(msgspec|aiohttp|aioftp)\..*"),
+    (r"py:.*", r"(msgspec|aiohttp|aioftp|pandas|pyarrow)\..*"),
     (r"py:.*", r"(ABC|Any|ClassVar|Json|Exception|Path|Struct|TimeoutError|ValueError|optional)"),
 ]
 

@@ -227,8 +227,8 @@ def test_how_many_run_together(
 ) -> None:
     begun: list[str] = []
 
-    async def endless(target: str, spec: nm.Spec) -> nm.Result:
-        begun.append(target)
+    async def endless(*given: Any) -> nm.Result:
+        begun.append(given[0])
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from netmeasure.cli import options
+from netmeasure.cli.settings import SETTINGS
 from netmeasure.cli.specs import test_spec as spec_of
 from netmeasure.errors import SpecError
 from netmeasure.spec import TcpSpec
@@ -86,3 +87,39 @@ def test_a_value_of_the_environment_that_is_not_good(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("NETMEASURE_BITRATE", "fast")
     with pytest.raises(SpecError, match="NETMEASURE_BITRATE: 'fast'"):
         parsed()
+
+
+@pytest.mark.parametrize(
+    "name", ["NETMEASURE_TIM", "NETMEASURE_STREAM", "NETMEASURE_STALL_TIME_OUT"]
+)
+def test_a_misspelt_variable_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(SpecError, match=f"{name} is not a setting") as refused:
+        parsed()
+    assert str(refused.value.hint).startswith("did you mean NETMEASURE_")
+
+
+@pytest.mark.parametrize(
+    "name", ["NETMEASURE_POD", "NETMEASURE_TIME_SERVICE_HOST", "NETMEASURE_TIMES_PORT_80_TCP"]
+)
+def test_variables_of_others_are_passed_over(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "here")
+    assert parsed().title is None
+
+
+def test_one_environment_for_clients_and_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the one is a misspelt setting of the other."""
+    client, server = set(vars(parsed())) - {"config"}, set(SETTINGS)
+    for name in client ^ server:
+        monkeypatch.setenv(f"NETMEASURE_{name.upper()}", "x")
+    for known, argv in ((client, ["client", "lab1"]), (server, ["server"])):
+        for name in known - (client & server):
+            monkeypatch.delenv(f"NETMEASURE_{name.upper()}")
+        assert options.parser(argv).parse_args(argv)
+        for name in known - (client & server):
+            monkeypatch.setenv(f"NETMEASURE_{name.upper()}", "x")
+
+
+def test_a_list_on_the_command_line_replaces_that_of_the_file(config: Path) -> None:
+    assert parsed("--header", "E: f").header == ["E: f"]
+    assert parsed("--header=E: f").header == ["E: f"]

@@ -140,7 +140,7 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
     _add_server_options(server)
     if argv[:1] == ["server"]:
-        use_settings(server, argv[1:])
+        use_settings(server, argv[1:], client._actions)
     elif argv and argv[0] in CLIENTS:
         use_client_settings(commands.choices[argv[0]], argv[1:], client._actions)
     exporter = commands.add_parser(

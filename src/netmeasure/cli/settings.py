@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,10 @@ SETTINGS = (
 )
 #: Kubernetes sets NETMEASURE_PORT to "tcp://..." in all containers beside a Service of our name.
 _NOT_OF_ENVIRONMENT = {"port"}
+#: What Kubernetes sets for a Service whose name begins with ours, and no mistake in a setting.
+_OF_KUBERNETES = re.compile(r"_(PORT|SERVICE_HOST|SERVICE_PORT)(_|$)")
+#: A name of the environment that is so like a setting's is a mistake in it.
+_LIKE = 0.85
 #: Of a client's options these mean something else in the environment of a server on the same host.
 _OF_SERVERS = {"port", "bind", "auth_key"}
 #: The table of a file with a client's options, and the commands that have them.
@@ -53,19 +59,22 @@ _NO_SETTINGS = {"help", "target", "config"}
 def use_settings(
     parser: argparse.ArgumentParser,
     argv: Sequence[str],
+    client: Iterable[argparse.Action],
     environment: Mapping[str, str] = os.environ,
 ) -> None:
     """Make the values of the file and of the environment the defaults of a server's options.
 
-    An option on the command line goes before the environment, and that before the file. Raise
-    SpecError if a value is not good, with its place.
+    An option on the command line goes before the environment, and that before the file. The options
+    of a client may be in the same file and environment, and are passed over. Raise SpecError if a
+    value is not good, with its place.
     """
     actions = {action.dest: action for action in parser._actions if action.dest in SETTINGS}
     found: dict[str, Found] = {}
     if path := _config_path(argv, environment):
         top = {name: value for name, value in _toml(path).items() if name != CLIENT}
         found |= _of_table(path, top, actions)
-    found |= _of_environment(environment, set(actions) - _NOT_OF_ENVIRONMENT)
+    others = {one.dest for one in client}
+    found |= _of_environment(environment, set(actions) - _NOT_OF_ENVIRONMENT, others)
     _use(parser, actions, found)
 
 
@@ -79,7 +88,7 @@ def use_client_settings(
     client's options.
 
     They are ranked as for servers. An option on the command line that excludes others, such as -n
-    the time, takes their values away.
+    the time, takes their values away, and so does one that may stand there several times.
 
     Args:
         parser: The parser of the command.
@@ -97,12 +106,15 @@ def use_client_settings(
         if not isinstance(table, dict):
             raise SpecError(f"{path}: {CLIENT} is no table: write [{CLIENT}]")
         found |= _of_table(f"{path}: [{CLIENT}]", table, all_known)
-    found |= _of_environment(environment, set(all_known) - _OF_SERVERS)
+    found |= _of_environment(environment, set(all_known) - _OF_SERVERS, set(SETTINGS))
     actions = {one.dest: one for one in parser._actions if one.dest in all_known}
     for group in parser._mutually_exclusive_groups:
         if any(_is_given(action, argv) for action in group._group_actions):
             for action in group._group_actions:
                 found.pop(action.dest, None)
+    for action in actions.values():  # argparse would add to these values
+        if isinstance(action, argparse._AppendAction) and _is_given(action, argv):
+            found.pop(action.dest, None)
     _use(parser, actions, found)
 
 
@@ -159,22 +171,45 @@ def _flag(text: str) -> bool:
 def _config_path(argv: Sequence[str], environment: Mapping[str, str]) -> str | None:
     """Return the file that --config names, before the other options are read, or the environment
     does."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--config")
     try:
         path: str | None = early.parse_known_args(argv)[0].config
-    except SystemExit:  # it lacks its value, as the whole parser says
+    except argparse.ArgumentError:  # it lacks its value, as the whole parser says
         return None
     return path or environment.get(f"{PREFIX}CONFIG")
 
 
-def _of_environment(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, Found]:
+def _of_environment(
+    environment: Mapping[str, str], names: Iterable[str], others: Iterable[str]
+) -> dict[str, Found]:
+    """Return the settings of the environment. Raise SpecError for a misspelt one.
+
+    Args:
+        environment: The environment; other programs may have variables that begin as ours do.
+        names: The settings that it may have.
+        others: Those of another command, which are passed over.
+    """
     found: dict[str, Found] = {}
-    for name in sorted(names):
-        value = environment.get(PREFIX + name.upper())
-        if value is not None:
-            found[name] = (value, PREFIX + name.upper())
+    known = {PREFIX + name.upper(): name for name in sorted(names)}
+    passed_over = {PREFIX + name.upper() for name in others}
+    for variable, value in environment.items():
+        if variable in known:
+            found[known[variable]] = (value, variable)
+        elif variable in passed_over:
+            continue
+        elif like := _misspelt(variable, known):
+            raise SpecError(f"{variable} is not a setting", hint=f"did you mean {like}?")
     return found
+
+
+def _misspelt(variable: str, known: Iterable[str]) -> str | None:
+    """Return the setting that a variable of the environment is meant to be, as far as it seems."""
+    name = variable.removeprefix(PREFIX)
+    if name == variable or _OF_KUBERNETES.search(variable):
+        return None
+    close = get_close_matches(name, [one.removeprefix(PREFIX) for one in known], 1, _LIKE)
+    return PREFIX + close[0] if close else None
 
 
 def _toml(path: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-TableName = Literal["runs", "intervals", "series", "latencies", "tcp_info"]
-Results = Iterable[Result] | Result
-
-_ROWS: Mapping[
+#: The tables by name: the type of their rows, and what makes them.
+TABLES: Mapping[
     str, tuple[type[msgspec.Struct], Callable[[Iterable[Result]], Iterator[msgspec.Struct]]]
 ] = {
     "runs": (RunRow, run_rows),
@@ -56,9 +54,10 @@ class _Column(NamedTuple):
     values: list[Any]
 
 
-def to_arrays(results: Results, table: TableName = "runs") -> dict[str, numpy.ndarray]:
+def to_arrays(results: Iterable[Result] | Result, table: str = "runs") -> dict[str, numpy.ndarray]:
     """Return the columns of a table as arrays of numpy, by their names.
 
+    The tables are runs, intervals, series, latencies and tcp_info.
     Whole numbers are int64, or float64 with NaN where one of the column is unknown. Texts are
     objects, with None where one is unknown. Moments are datetime64 in microseconds (UTC).
 
@@ -83,7 +82,7 @@ def to_arrays(results: Results, table: TableName = "runs") -> dict[str, numpy.nd
     return found
 
 
-def to_dataframe(results: Results, table: TableName = "runs") -> pandas.DataFrame:
+def to_dataframe(results: Iterable[Result] | Result, table: str = "runs") -> pandas.DataFrame:
     """Return a table as a data frame of pandas, whose types all have a missing value.
 
     Raises:
@@ -101,7 +100,7 @@ def to_dataframe(results: Results, table: TableName = "runs") -> pandas.DataFram
     return pd.DataFrame(frame)  # type: ignore[no-any-return]  # loaded by its name
 
 
-def to_arrow(results: Results, table: TableName = "runs") -> pyarrow.Table:
+def to_arrow(results: Iterable[Result] | Result, table: str = "runs") -> pyarrow.Table:
     """Return a table as one of Arrow, with the unit and the meaning of each column as metadata.
 
     Raises:
@@ -126,10 +125,10 @@ def to_arrow(results: Results, table: TableName = "runs") -> pyarrow.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _columns(results: Results, table: str) -> list[_Column]:
-    if table not in _ROWS:
-        raise SpecError(f"no table is named {table!r}", hint=f"choose from {', '.join(_ROWS)}")
-    kind, make = _ROWS[table]
+def _columns(results: Iterable[Result] | Result, table: str) -> list[_Column]:
+    if table not in TABLES:
+        raise SpecError(f"no table is named {table!r}", hint=f"choose from {', '.join(TABLES)}")
+    kind, make = TABLES[table]
     rows = list(make([results] if isinstance(results, Result) else results))
     hints = get_type_hints(kind)
     found = []

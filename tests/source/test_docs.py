@@ -138,7 +138,7 @@ def test_the_architecture_page_describes_every_layer() -> None:
 
 def test_the_manual_page_is_that_of_the_parsers() -> None:
     """`make docs`, or `python -m tools.man_page`, makes it anew."""
-    assert man_page.FILE.read_text() == man_page.page()
+    assert man_page.FILE.read_text() == man_page.page(), "run `make docs`"
     assert set(man_page._EXITS) == set(Exit)
 
 

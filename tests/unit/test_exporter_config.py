@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from netmeasure.campaign.settings import KINDS
 from netmeasure.errors import SpecError
 from netmeasure.exporter.config import Module, default_config, path_of, read_config, shown
 from netmeasure.spec import HttpSpec, TcpSpec
@@ -94,6 +95,14 @@ def test_a_password_is_not_shown() -> None:
     assert shown("lab:5201") == "lab:5201"
 
 
+def test_every_kind_of_test_is_a_module() -> None:
+    for kind in KINDS:
+        config = read_config(f'[modules.x]\nkind = "{kind}"\nduration_s = "1s"\n')
+        by_url = kind in ("http", "ftp", "requests")
+        target = f"{'ftp' if kind == 'ftp' else 'http'}://lab/" if by_url else "lab"
+        assert config.modules["x"].aimed(target)[0] == target
+
+
 ENTRY = '[[scheduled]]\ntarget = "a"\nmodule = "tcp_upload"\n'
 
 
@@ -110,7 +119,7 @@ ENTRY = '[[scheduled]]\ntarget = "a"\nmodule = "tcp_upload"\n'
         ("[modules.a]\nkind = 'tcp'\ntime = '2s'", "did you mean 'duration_s'"),
         ("[modules.a]\nkind = 'tcp'\nstreams = [1, 2]", "several values"),
         ("[modules.a]\nkind = 'tcp'\nstreams = 0", "number of streams is 0"),
-        ("[modules.a]\nkind = 'tcp'\nurl = 'http://{host}/'", "url is for http and ftp"),
+        ("[modules.a]\nkind = 'tcp'\nurl = 'http://{host}/'", "url is for http, ftp and requests"),
         ("[modules.a]\nkind = 'http'\nurl = 'http://lab/'", "with {host} for the target"),
         ("[modules.a]\nkind = 'tcp'\ntimeout = '5s'", "takes 10 s, but its timeout is 5 s"),
         ("scheduled = 3", "scheduled is no list"),

@@ -14,7 +14,7 @@ from netmeasure import units
 from netmeasure.campaign.settings import KINDS, make_spec, points, unknown_setting
 from netmeasure.client import fetch_spec
 from netmeasure.errors import SpecError
-from netmeasure.spec import FetchSpec, FtpSpec, HttpSpec, RrSpec, Spec, TcpSpec, Timing
+from netmeasure.spec import FetchSpec, FtpSpec, HttpSpec, RequestSpec, RrSpec, Spec, TcpSpec, Timing
 from netmeasure.spec.target import is_url, parse_target
 
 #: What stands for the target in a module's URL.
@@ -53,7 +53,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
 
     def aimed(self, target: str) -> tuple[str, Spec]:
         """Return the address and the specification for a target. Raises SpecError."""
-        if not isinstance(self.spec, HttpSpec | FtpSpec):
+        if not isinstance(self.spec, FetchSpec | RequestSpec):
             if is_url(target):
                 raise SpecError(f"module {self.name!r} takes a host, not {target!r}")
             parse_target(target)
@@ -200,14 +200,13 @@ def _module(name: str, table: Any) -> Module:
     if kind is None:
         raise SpecError(f"{where} has no kind of test", hint=f"kind = one of {', '.join(KINDS)}")
     url = table.get("url", "")
-    if url and (not issubclass(kind, FetchSpec) or not isinstance(url, str) or HOST not in url):
-        raise SpecError(f"{where}: url is for http and ftp, with {HOST} for the target")
+    by_url = issubclass(kind, FetchSpec | RequestSpec)
+    if url and (not by_url or not isinstance(url, str) or HOST not in url):
+        raise SpecError(f"{where}: url is for http, ftp and requests, with {HOST} for the target")
     settings = {k: v for k, v in table.items() if k not in ("kind", "url", "timeout")}
     mistakes: list[str] = []
-    if issubclass(kind, FetchSpec):
-        blank = (url or f"{table['kind']}://{HOST}/").replace(HOST, "host.invalid")
-    else:
-        blank = ""
+    scheme = "ftp" if kind is FtpSpec else "http"
+    blank = (url or f"{scheme}://{HOST}/").replace(HOST, "host.invalid") if by_url else ""
     made = list(points(kind, settings, mistakes.append))
     if mistakes:
         raise SpecError(f"{where}: {mistakes[0]}")

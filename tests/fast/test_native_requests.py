@@ -255,6 +255,31 @@ def test_an_order_to_leave_ends_it_at_once() -> None:
     assert (loop.reason, loop.begun, loop.answered, loop.failed) == ("aborted", 3, 0, 0)
 
 
+@pytest.mark.parametrize("aborts", [False, True])
+def test_a_body_that_never_ends_keeps_nobody_from_leaving(aborts: bool) -> None:
+    def answer(sock: socket.socket, _: int) -> bool:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            sock.sendall(b"fffff\r\n" + bytes(0xFFFFF) + b"\r\n")
+
+    with serving(answer) as server:
+        group = Group()
+        loop = RequestLoop(group, request=REQUEST, to=server.to, connections=2, answer_ns=50 * MS)
+        thread = threading.Thread(target=loop.run)
+        thread.start()
+        group.open()
+        while loop.errors.get("timeout", 0) < 2:
+            assert thread.is_alive()
+            time.sleep(0.001)
+        if aborts:
+            group.abort()
+        else:
+            group.stop()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert (loop.reason, loop.answered) == ("aborted" if aborts else "stopped", 0)
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     good = {"request": REQUEST, "to": packed(1)}
     wrong: list[dict[str, Any]] = [

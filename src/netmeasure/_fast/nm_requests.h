@@ -32,6 +32,7 @@ enum {
     NM_REQUESTS_EVENTS = 512,  /* taken from the kernel at a time */
     NM_REQUESTS_OPENING = 128, /* connections that are kept: so many are opened at a time, since more
                                   would overflow a listener's queue and measure that */
+    NM_REQUESTS_READS = 16, /* of one connection before the others, the clock and orders have a turn */
     NM_REQUESTS_STATUSES = 600,
     NM_REQUESTS_OPTION_BYTES = 64
 };
@@ -271,10 +272,17 @@ static inline void nm_requests_refused(nm_requests *r, nm_link *l, int code, int
     nm_requests_renew(r, l, now, 1);
 }
 
+/* Asks for a connection's events, or asks again: what is to be read tells of itself once more. Returns 0,
+ * or -1 and an errno. */
+static inline int nm_requests_listen(const nm_requests *r, const nm_link *l, int operation) {
+    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+    e.data.u64 = (uint64_t)l->number << 32 | nm_requests_index(r, l);
+    return epoll_ctl(r->epoll, operation, l->fd, &e);
+}
+
 /* Begins to open a connection. */
 static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) {
     const nm_requests_options *o = r->options;
-    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
     uint32_t i;
     int on = 1;
     l->fd = socket(o->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -290,8 +298,8 @@ static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) 
         (void)setsockopt(l->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
         if (bind(l->fd, (const struct sockaddr *)&o->from, o->from_bytes) != 0) goto failed;
     }
-    e.data.u64 = (uint64_t)++l->number << 32 | nm_requests_index(r, l);
-    if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, l->fd, &e) != 0) goto failed;
+    l->number++;
+    if (nm_requests_listen(r, l, EPOLL_CTL_ADD) != 0) goto failed;
     l->opened_ns = now;
     l->until_ns = nm_add_ns(now, o->connect_ns);
     l->state = NM_LINK_OPENING;
@@ -420,9 +428,10 @@ static inline void nm_requests_answered(nm_requests *r, nm_link *l, int64_t now)
         nm_requests_set_free(r, l, now);
 }
 
-/* Reads what has come on a connection. `ended`: the event told of its end, behind what is to be read. */
+/* Reads what has come on a connection. `ended`: the event told of its end, behind what is to be read. A
+ * body that comes as fast as it is read would keep this thread for ever: the rest of it is another event. */
 static inline void nm_requests_receive(nm_requests *r, nm_link *l, int ended) {
-    for (;;) {
+    for (int reads = 0; reads < NM_REQUESTS_READS; reads++) {
         ssize_t n = recv(l->fd, r->buffer, r->buffer_bytes, MSG_DONTWAIT);
         int64_t now;
         if (n < 0 && errno == EINTR) continue;
@@ -452,6 +461,8 @@ static inline void nm_requests_receive(nm_requests *r, nm_link *l, int ended) {
         /* That was all there is (epoll(7)): a new event tells of more, or of the end. */
         if ((size_t)n < r->buffer_bytes && !ended) return;
     }
+    if (nm_requests_listen(r, l, EPOLL_CTL_MOD) != 0)
+        nm_requests_fail(r, l, NM_ERROR_LOCAL, nm_now());
 }
 
 static inline void nm_requests_event(nm_requests *r, nm_link *l, uint32_t events) {

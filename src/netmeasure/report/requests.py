@@ -14,7 +14,7 @@ _KINDS = {
     "local": "connections for which this host had no port, descriptor or memory",
     "reset": "connections that ended before the whole response",
     "timeout": "requests without their whole response in time",
-    "invalid": "responses that were no HTTP",
+    "invalid": "responses that were no HTTP, or had more behind them",
     "status": "responses with a status of 400 or more",
 }
 

@@ -107,10 +107,13 @@ class RequestTest:
         quiet = Quiet(limit_s)
         while True:
             if quiet.since_change(workload.came):
+                kinds = [f"{number} {kind}" for kind, number in workload.errors.items()]
                 raise PeerTimeoutError(
                     f"no response came for {limit_s:g} s",
                     phase="data",
-                    hint="the server is stopped or unreachable; the result has the errors by kind",
+                    hint=f"errors so far: {', '.join(kinds)}"
+                    if kinds
+                    else "the server is stopped or unreachable",
                 )
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 

@@ -134,6 +134,14 @@ class RequestWorkload:
         server answers in whatever way."""
         return sum(p.loop.answered + p.loop.rejected for p in self._parts)
 
+    @property
+    def errors(self) -> dict[str, int]:
+        """Return the errors of each kind so far, without statuses."""
+        kinds: Counter[str] = Counter()
+        for part in self._parts:
+            kinds.update(part.loop.errors)
+        return dict(kinds)
+
     def ids(self, role: Role) -> tuple[int, ...]:
         return tuple(part.id for part in self._parts if part.role == role)
 
@@ -192,21 +200,19 @@ class RequestWorkload:
         loops = self._loops
         if self.origin_ns is None:
             return None
-        kinds: Counter[str] = Counter()
+        kinds = self.errors
         statuses: Counter[int] = Counter()
         for loop in loops:
-            kinds.update(loop.errors)
             statuses.update(loop.statuses)
-        kinds["status"] = sum(loop.rejected for loop in loops)
         connecting = stored(_merged([loop.connecting for loop in loops]))
         codes = [loop.connect_errno for loop in loops if loop.connect_errno]
-        tried = connecting.count + kinds["connect"]
+        tried = connecting.count + kinds.get("connect", 0)
         return Requests(
             connections=self.plan.connections,
             threads=self.plan.threads,
             connecting=connecting,
             syn_retransmits=sum(loop.syn_retransmits for loop in loops) if tried else None,
-            errors=RequestErrors(**kinds),
+            errors=RequestErrors(**kinds, status=sum(loop.rejected for loop in loops)),
             connect_error=os.strerror(codes[-1]) if codes else None,
             statuses=tuple(
                 StatusCount(status=status, count=count)

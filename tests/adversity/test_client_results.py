@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,6 +15,8 @@ from support.scripted_server import (
     DISPLAY_RESULTS,
     EXCHANGE_RESULTS,
     TEST_END,
+    TEST_RUNNING,
+    TEST_START,
     Fake,
     assert_measured,
     failure_with,
@@ -210,3 +214,41 @@ def test_a_count_that_can_be_is_believed(run_once: RunLoop) -> None:
     result = run_once(main())
     assert result.flow.receiver.bytes == result.client.streams[0].acked_bytes - 1000
     assert not [note for note in result.notes if "not believed" in note]
+
+
+@pytest.mark.parametrize("lasted_s", [0.1, 1.0])
+def test_streams_that_end_early_where_the_server_sent_for_the_whole_time(
+    run_once: RunLoop, lasted_s: float
+) -> None:
+    """A client that was kept from running reads in a moment what took the server longer."""
+    sent = {"id": 1, "role": "sender", "bytes": 5000, "acked_bytes": 5000, "last_ns": 0}
+
+    async def script(it: Fake) -> None:
+        await it.agree(extended=True)
+        await it.say(TEST_START + TEST_RUNNING)
+        await asyncio.get_running_loop().sock_sendall(it.streams[0], bytes(5000))
+        it.streams[0].shutdown(socket.SHUT_WR)
+        assert await it.take(it.control, 1) == TEST_END
+        await it.say(EXCHANGE_RESULTS)
+        await it.take_json()
+        report = {"streams": [sent], "duration_ns": round(lasted_s * 1e9)}
+        await it.say_json({**GOOD, "netmeasure": report})
+        await it.say(DISPLAY_RESULTS)
+        await it.stay()
+
+    async def main() -> nm.Result:
+        async with fake(script) as it:
+            wanted = spec("download", 1, deadlines={"results_s": 5, "handshake_s": 5})
+            try:
+                return await nm.measure(it.address, wanted)
+            except nm.StreamError as exc:
+                result: nm.Result = exc.result
+                return result
+
+    result = run_once(main())
+    assert result.flows[0].receiver.bytes == 5000
+    assert result.complete is (lasted_s == 1.0)
+    if result.error is not None:
+        assert re.fullmatch(
+            r"the server's streams ended after \d\.\d\d of 1 s", result.error.message
+        )

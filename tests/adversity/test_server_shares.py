@@ -12,8 +12,10 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.comparison.doubts import doubts
+from netmeasure.engine import memory
 from netmeasure.errors import RefusedTestError
 from netmeasure.observe import Observer
+from netmeasure.peer.server import server
 from netmeasure.peer.server.server import MAX_HANDSHAKES, MAX_STRANGERS
 from netmeasure.protocol.auth import make_token, password_hash
 from support.hostile_client import (
@@ -64,7 +66,8 @@ def test_a_crowd_of_one_address_keeps_nobody_out(run_once: RunLoop, says: str) -
                 result = await nm.measure(it.server.address, SHORT)
                 assert result.complete
                 for peer in peers[:30]:
-                    await peer.expect_end() if says == "nothing" else await read(peer.control, 9)
+                    # who said who it is hears that there is no room, and not that the server ends
+                    assert await read(peer.control, 9) == (b"" if says == "nothing" else b"\xff")
                 await until(lambda: it.server.active_tests == 0)
                 crowd = it.server._strangers if says == "nothing" else it.server._handshakes
                 assert len(crowd) <= most
@@ -73,6 +76,28 @@ def test_a_crowd_of_one_address_keeps_nobody_out(run_once: RunLoop, says: str) -
             await until(lambda: not it.server._handshakes and not it.server._strangers)
             assert {said for said in it.refusals if "oldest" not in said} == set()
             it.refusals.clear()
+
+    run_once(main())
+
+
+def test_a_server_for_many_tests_has_room_for_their_clients(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None has to go for another. Once they are gone, their memory is returned."""
+    returned = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+    monkeypatch.setattr(server, "CALM_S", 0.0)
+    monkeypatch.setattr(memory, "release", lambda: loops[0].call_soon_threadsafe(returned.set))
+
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with watched(max_tests=MAX_HANDSHAKES + 20) as it:
+            with contextlib.ExitStack() as stack:
+                for _ in range(MAX_HANDSHAKES + 20):
+                    await stack.enter_context(Peer(it)).hello()
+                assert len(it.server._handshakes) == MAX_HANDSHAKES + 20
+            async with asyncio.timeout(5):
+                await returned.wait()
 
     run_once(main())
 

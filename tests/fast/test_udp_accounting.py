@@ -232,3 +232,13 @@ def test_what_belongs_to_the_omitted_part_but_comes_later_is_no_loss_of_either()
     assert (total.highest_sequence, total.received_packets, total.lost_packets) == (9, 7, 2)
     assert total.lost_packets - omitted.lost_packets == 1  # number 7
     assert total.reordered_packets - omitted.reordered_packets == 1  # number 8
+
+
+@pytest.mark.parametrize("coalesce", [False, True])
+@pytest.mark.parametrize("batch_bytes", [1, 64 * 1024])
+def test_nothing_is_lost_by_reading_less_at_once(batch_bytes: int, coalesce: bool) -> None:
+    numbers = range(1, 201)
+    counts = received(
+        [datagram(number) for number in numbers], coalesce=coalesce, batch_bytes=batch_bytes
+    )
+    assert (counts.received_packets, counts.lost_packets) == (200, 0)

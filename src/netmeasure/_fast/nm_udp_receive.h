@@ -31,6 +31,7 @@ typedef struct {
     int counters_64bit;
     int coalesce;    /* let the kernel hand over trains in one piece (UDP_GRO) */
     uint64_t window; /* of nm_udp_account */
+    uint32_t batch_bytes; /* room for one recvmmsg(); 0: NM_UDP_RECEIVE_BYTES */
 } nm_udp_receive_options;
 
 typedef struct {
@@ -90,7 +91,8 @@ static inline int nm_udp_receiver_allocate(nm_udp_receiver *r, const nm_udp_rece
     uint32_t i;
     /* a coalesced train that does not fit is lost without notice, so there is room for the longest */
     r->buffer_bytes = r->coalescing ? 65536 : (o->datagram_bytes + 63) / 64 * 64;
-    r->batch = NM_UDP_RECEIVE_BYTES / r->buffer_bytes;
+    r->batch = (o->batch_bytes ? o->batch_bytes : NM_UDP_RECEIVE_BYTES) / r->buffer_bytes;
+    if (r->batch < 1) r->batch = 1;
     if (r->batch > NM_UDP_BATCH) r->batch = NM_UDP_BATCH;
     r->buffer = calloc(r->batch, r->buffer_bytes);
     r->control = calloc(r->batch, NM_UDP_CONTROL);

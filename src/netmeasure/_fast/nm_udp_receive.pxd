@@ -59,6 +59,7 @@ cdef extern from "nm_udp_receive.h" nogil:
         bint counters_64bit
         bint coalesce
         uint64_t window
+        uint32_t batch_bytes
     ctypedef struct nm_udp_receiver:
         nm_udp_board board
         nm_series packet_series

@@ -96,6 +96,7 @@ class UdpReceiver(Stream):
         counters_64bit: bool = False,
         coalesce: bool = False,
         window: int = 4096,
+        batch_bytes: int = 0,
         omit_ns: int = 0,
         hello_reply: builtins.bytes = b"",
         width_ns: int = ...,

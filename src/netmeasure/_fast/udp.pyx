@@ -284,6 +284,8 @@ cdef class UdpReceiver(Stream):
         coalesce: let the kernel hand over trains in one piece (UDP_GRO).
         window: how many numbers below the highest can be recognised as new or duplicate; a power
             of two, at least 64.
+        batch_bytes: room for what is read at once, 0 for enough at the highest rates. It is memory
+            that each stream takes.
         omit_ns: what comes earlier than this after the first datagram of the group's streams is the
             omitted part, and does not count against the group's budget.
         hello_reply: sent back for each hello that is repeated; none by default.
@@ -295,7 +297,7 @@ cdef class UdpReceiver(Stream):
 
     def __cinit__(self, Group group not None, int fd, *, uint32_t datagram_bytes,
                   bint counters_64bit=False, bint coalesce=False, uint64_t window=4096,
-                  int64_t omit_ns=0, bytes hello_reply=b"", int64_t width_ns=10_000_000,
+                  uint32_t batch_bytes=0, int64_t omit_ns=0, bytes hello_reply=b"", int64_t width_ns=10_000_000,
                   uint32_t buckets=16384, int64_t sample_every_ns=100_000_000):
         cdef nm_udp_receive_options layout
         if not 16 <= datagram_bytes <= NM_UDP_LARGEST:
@@ -304,7 +306,8 @@ cdef class UdpReceiver(Stream):
             raise ValueError("window must be a power of two, 64 to 2**20")
         allocate(&self.udp.packet_series, width_ns, buckets)
         layout = nm_udp_receive_options(datagram_bytes=datagram_bytes, window=window,
-                                        counters_64bit=counters_64bit, coalesce=coalesce)
+                                        counters_64bit=counters_64bit, coalesce=coalesce,
+                                        batch_bytes=batch_bytes)
         if nm_udp_receiver_init(&self.udp, fd, &layout) != 0:
             raise MemoryError
         self.udp.sampling.every_ns = max(sample_every_ns, 1)

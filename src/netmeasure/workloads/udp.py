@@ -26,6 +26,9 @@ from netmeasure.workloads.base import DataStream, Plan, Workload
 BUFFER_BYTES = 4 * 1024 * 1024
 #: As many as any kernel takes in one piece; the native loop knows the limits.
 _MANY_SEGMENTS = 128
+#: A receiver of datagrams that come no faster than this reads so many bytes at once, which take it
+#: at least 5 ms to come. It takes as much memory.
+_SLOW_BPS, _SLOW_BATCH_BYTES = 100_000_000, 64 * 1024
 
 
 class UdpPlan(Plan, frozen=True, kw_only=True):
@@ -72,6 +75,7 @@ class UdpWorkload(Workload):
             counters_64bit=plan.counters_64bit,
             coalesce=plan.offload,
             omit_ns=plan.omit_ns,
+            batch_bytes=_SLOW_BATCH_BYTES if 0 < _asked_bps(plan) <= _SLOW_BPS else 0,
             hello_reply=ANSWER,
             width_ns=plan.bucket_ns,
         )
@@ -143,13 +147,10 @@ def _packets(stream: DataStream) -> int:
 
 
 def _sent(loop: UdpSender, plan: UdpPlan) -> Datagrams:
-    target = plan.target_bps
-    if plan.target_pps:
-        target = plan.target_pps * plan.datagram_bytes * 8
     return Datagrams(
         datagram_bytes=plan.datagram_bytes,
         packets=loop.packets,
-        target_bps=target,
+        target_bps=_asked_bps(plan) or plan.target_bps,
         largest_burst_bytes=loop.largest_burst_bytes,
         wakeups=loop.wakeups,
         late_wakeups=loop.late_wakeups,
@@ -159,6 +160,13 @@ def _sent(loop: UdpSender, plan: UdpPlan) -> Datagrams:
         offload=loop.segmentation,
         offload_error=os.strerror(loop.fallback_errno) if loop.fallback_errno else None,
     )
+
+
+def _asked_bps(plan: UdpPlan) -> int:
+    """Return the bit/s that each stream was asked to send, 0 for as much as it can."""
+    if plan.target_pps:
+        return plan.target_pps * plan.datagram_bytes * 8
+    return plan.target_bps or 0
 
 
 def _received(loop: UdpReceiver, plan: UdpPlan, origin_ns: int) -> Datagrams:

@@ -15,7 +15,7 @@ from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.peer.client.control import ClientControl
 from netmeasure.peer.client.path_watch import PathWatch
 from netmeasure.protocol import ErrorCode, Kind
-from netmeasure.result import AutoStop, Interval
+from netmeasure.result import AutoStop, Interval, SideReport
 from netmeasure.spec import PeerSpec, UdpSpec
 from netmeasure.workloads.base import Workload
 
@@ -53,6 +53,8 @@ class ClientData:
         self._stop = stop
         self._ticker = IntervalClock(workload, spec.timing, spec.limit_s, emit, roles.client_role)
         self._auto_stop = AutoStopper(workload, spec)
+        #: how long the server's streams lasted, where that was less than they had to
+        self._early_s: float | None = None
 
     async def run(self) -> None:
         """Run until everything that ends the phase has happened and the last byte has come."""
@@ -103,14 +105,25 @@ class ClientData:
         """Return when all streams have ended. Raise StreamError if that is long before their time:
         then something broke them."""
         await self._workload.join("receiver")
-        elapsed_s = seconds(now_ns() - (self._workload.origin_ns or 0))
+        ended_ns = now_ns()
         if self._control.finite:
             return
+        # the threads read before the event loop, which others may keep busy, says that it has begun
+        moments = (self._workload.origin_ns, self._workload.first_ns)
+        elapsed_s = seconds(ended_ns - min((m for m in moments if m is not None), default=ended_ns))
         if elapsed_s < span_s - EARLY_END_S:
             await asyncio.sleep(REASON_S)
-            raise StreamError(
-                f"the server's streams ended after {elapsed_s:.2f} of {span_s:g} s", phase="data"
-            )
+            if not self._control.extended:
+                raise ended_early(elapsed_s, span_s)
+            self._early_s = elapsed_s
+
+    def check_span(self, server: SideReport | None) -> None:
+        """Raise StreamError if the streams of a server that ends them by itself ended too early,
+        and not only seem to, because this end was late."""
+        span_s = self._spec.timing.omit_s + (self._spec.limit_s or 0.0)
+        sent_ns = server.duration_ns if server is not None else None
+        if self._early_s is not None and seconds(sent_ns or 0) < span_s - EARLY_END_S:
+            raise ended_early(self._early_s, span_s)
 
     @property
     def _streams_end(self) -> bool:
@@ -207,3 +220,10 @@ class ClientData:
         """Return how a test ended whose specification says `until`, else None. `stopped`: by the
         user, or an error."""
         return self._auto_stop.outcome(stopped=stopped)
+
+
+def ended_early(elapsed_s: float, span_s: float) -> StreamError:
+    """Return the error of a server whose streams ended long before their time."""
+    return StreamError(
+        f"the server's streams ended after {elapsed_s:.2f} of {span_s:g} s", phase="data"
+    )

@@ -335,6 +335,8 @@ class PeerTest:
         if spec.over_udp:
             return  # what is missing is lost, and counted as such
         check_streams(self._report(), results.netmeasure)
+        if self._data is not None:
+            self._data.check_span(results.netmeasure)
         received = [workload.received(number) for number in workload.ids("receiver")]
         partial = self.stop.is_set() or self._control.finite or spec.timing.omit_s
         if received and spec.total_bytes is not None and not partial:

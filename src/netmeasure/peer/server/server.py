@@ -13,6 +13,7 @@ from typing import Literal
 from weakref import WeakValueDictionary
 
 from netmeasure.clock import now_ns, seconds
+from netmeasure.engine import memory
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import HelloListener
@@ -21,12 +22,13 @@ from netmeasure.engine.resources import IdleMonitor
 from netmeasure.engine.sockets import address_text, receive_exactly
 from netmeasure.engine.sockopts import set_keepalive, set_no_delay, watch_peer
 from netmeasure.engine.tasks import cancel_and_wait, drop_frames, uninterrupted
+from netmeasure.engine.threads import in_thread
 from netmeasure.engine.tls import Identity, TlsStream, begins_tls, tls_trouble
 from netmeasure.errors import MeasureError, ServeError, SocketOptionError
 from netmeasure.peer.server.accept import Arrival
 from netmeasure.peer.server.options import ServerOptions, called_with
 from netmeasure.peer.server.places import Places
-from netmeasure.peer.server.session import NewClient, Session, Surroundings
+from netmeasure.peer.server.session import CROWDED, NewClient, Session, Surroundings
 from netmeasure.peer.server.sessions import Sessions
 from netmeasure.peer.server.shares import Crowd, LoginBrake, Memory, network_of
 from netmeasure.peer.server.statistics import ServerEvent, ServerStatistics
@@ -44,11 +46,17 @@ from netmeasure.spec import ServerLimits
 from netmeasure.workloads.tcp import check_file_kind
 
 #: Connections that have not said yet what they are, and clients that have not said yet what they
-#: want. Of more, the oldest one of the network that has the most is closed.
+#: want. Of more, the oldest one of the network that has the most is closed. A server for more
+#: tests has room for the clients of all of them at once.
 MAX_STRANGERS, MAX_HANDSHAKES = 512, 256
 #: Memory for large messages of clients that are on their way or in use, in all and per network.
 MESSAGES_BYTES, MESSAGES_BYTES_EACH = 16 * 2**20, 4 * 2**20
 PORT_TRIES = 20
+#: Tasks of the server's own, which are no connections.
+OWN_TASKS = 1
+#: After so many connections at once, memory is returned as soon as there have been none for a
+#: moment.
+CROWD, CALM_S = 8, 1.0
 #: How long a turned-away connection is kept, so that the reason arrives before the close.
 LINGER_S = 1.0
 
@@ -68,14 +76,17 @@ class Server(Listening):
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = Sessions()
         self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._strangers: Crowd[asyncio.Task[None]] = Crowd(MAX_STRANGERS)
-        self._handshakes: Crowd[asyncio.Task[None]] = Crowd(MAX_HANDSHAKES)
+        tests = self._limits.max_tests
+        self._strangers: Crowd[asyncio.Task[None]] = Crowd(max(MAX_STRANGERS, 2 * tests))
+        self._handshakes: Crowd[asyncio.Task[None]] = Crowd(max(MAX_HANDSHAKES, tests))
         self._places = Places(self._limits)
         self._memory = Memory(MESSAGES_BYTES, MESSAGES_BYTES_EACH)
         self._brake = LoginBrake()
         self._accept_errno: int | None = None
         self._counts = ServerStatistics()
         self._idle = IdleMonitor()
+        self._most_tasks = 0
+        self._calm: asyncio.TimerHandle | None = None
 
     @property
     def active_tests(self) -> int:
@@ -126,6 +137,8 @@ class Server(Listening):
         """Stop listening, tell every client, join every thread."""
         if self._acceptor is not None:
             self._acceptor.close()
+        if self._calm is not None:
+            self._calm.cancel()
         await cancel_and_wait(*self._tasks)
         self._close_listeners()
 
@@ -178,6 +191,7 @@ class Server(Listening):
         order, network = self._sessions.next_order(), network_of(peer[0])
         task = asyncio.create_task(self._greet(sock, peer, order))
         self._tasks.add(task)
+        self._most_tasks = max(self._most_tasks, len(self._tasks))
         self._make_room(self._strangers, network, task)
         task.add_done_callback(partial(self._greeted, sock))
 
@@ -185,6 +199,18 @@ class Server(Listening):
         self._tasks.discard(task)
         if task.cancelled():  # perhaps before its first step: then it has not closed the socket
             sock.close()
+        if self._most_tasks > CROWD and len(self._tasks) <= OWN_TASKS:
+            if self._calm is not None:
+                self._calm.cancel()
+            self._calm = asyncio.get_running_loop().call_later(CALM_S, self._return_memory)
+
+    def _return_memory(self) -> None:
+        """Return what a crowd has used, once it has gone."""
+        if len(self._tasks) <= OWN_TASKS:
+            self._most_tasks = 0
+            task = asyncio.create_task(in_thread(memory.release), name="netmeasure-memory")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _cant_accept(self, error: OSError) -> None:
         """Say once what keeps clients waiting, and again when another reason does."""
@@ -199,7 +225,7 @@ class Server(Listening):
         """Let a connection into a crowd, and close the one that has to go for it."""
         gone = crowd.add(network, task)
         if gone is not None:
-            gone.cancel()
+            gone.cancel(CROWDED)
             self._refuse(
                 "too many connections that say nothing: the oldest ones are closed", "crowd"
             )

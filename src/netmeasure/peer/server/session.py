@@ -70,6 +70,8 @@ HEARD_S = 0.5
 #: A plain client reads its control connection between two writes. It must come to that before its
 #: streams break, or it reports the break instead of the reason.
 LAST_WORD_S = 0.05
+#: The message of a cancellation that makes room for another client: the server goes on.
+CROWDED = "crowded"
 #: How long a client may take to receive the news that its test is over.
 TELL_S = 1.0
 
@@ -382,7 +384,8 @@ class Session:
         """Send the client the reason why its test ends."""
         try:
             if isinstance(error, asyncio.CancelledError):
-                await self._control.send(Kind.SERVER_TERMINATE, deadline_s=TELL_S)
+                word = Kind.ACCESS_DENIED if CROWDED in error.args else Kind.SERVER_TERMINATE
+                await self._control.send(word, deadline_s=TELL_S)
                 await asyncio.sleep(LAST_WORD_S)
             elif (number := _wire_number(error)) == ErrorCode.BUSY:
                 await self._control.send(Kind.ACCESS_DENIED, deadline_s=TELL_S)

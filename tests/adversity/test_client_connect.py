@@ -232,3 +232,29 @@ def test_no_address_that_answers(run_once: RunLoop, addresses: list[str]) -> Non
     error = run_once(main())
     assert isinstance(error, nm.ConnectRefusedError | nm.ConnectTimeoutError)
     assert 0.29e9 <= error.result.setup[-1].duration_ns < 2e9
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "hint"),
+    [
+        (
+            "[fe80::1%nosuch0]:5201",
+            nm.NameNotFoundError,
+            "this host has no interface 'nosuch0': `ip link` shows those it has",
+        ),
+        (
+            "[fe80::1]:5201",
+            nm.ConnectError,
+            "a link-local address needs its interface, as in fe80::1%eth0",
+        ),
+    ],
+)
+def test_a_link_local_address_without_an_interface(
+    run_once: RunLoop, target: str, kind: type[nm.MeasureError], hint: str
+) -> None:
+    async def main() -> None:
+        with pytest.raises(kind) as failed:
+            await nm.measure(target, nm.TcpSpec())
+        assert failed.value.hint == hint
+
+    run_once(main())

@@ -71,10 +71,18 @@ async def look_up(host: str, port: int, family: Family, deadline_s: float) -> Lo
             f"can't find host {host!r}: {reason}",
             phase="resolve",
             reason=reason,
-            hint="check the spelling and the name server"
-            if family == "any"
-            else f"check the name; only {family} addresses were asked for",
+            hint=_advice(host, family),
         ) from None
+
+
+def _advice(host: str, family: Family) -> str:
+    """Return what to do where a host was not found."""
+    address, _, zone = host.partition("%")
+    if zone and _is_address(address):
+        return f"this host has no interface {zone!r}: `ip link` shows those it has"
+    if family == "any":
+        return "check the spelling and the name server"
+    return f"check the name; only {family} addresses were asked for"
 
 
 async def _ask_until_answered(host: str, port: int, family: Family) -> LookedUp:

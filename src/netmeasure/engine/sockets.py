@@ -283,7 +283,12 @@ def _connect_error(exc: OSError, address: Address, deadline_s: float) -> Connect
             reason=reason,
             hint="check the routing table and the network's state",
         )
-    return ConnectError(f"can't connect to {address}: {reason}", phase="connect", reason=reason)
+    hint = None
+    if exc.errno == errno.EINVAL and address.sockaddr[0].startswith("fe80:"):  # without a scope
+        hint = "a link-local address needs its interface, as in fe80::1%eth0"
+    return ConnectError(
+        f"can't connect to {address}: {reason}", phase="connect", reason=reason, hint=hint
+    )
 
 
 async def _connect(

@@ -65,6 +65,7 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	$(BIN)/python -m benchmarks.bench_analysis
 	$(BIN)/python -m benchmarks.bench_history
 	$(BIN)/python -m benchmarks.bench_capacity
+	$(BIN)/python -m benchmarks.bench_mesh
 	$(BIN)/python -m benchmarks.bench_handshake
 	$(BIN)/python -m benchmarks.bench_start
 

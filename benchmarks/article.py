@@ -7,7 +7,8 @@ namespaces on a link of 1 Gbit/s which swallows every packet of the first 2.5 s,
 vsftpd, curl and iperf3; and netmeasure beside them. Then the whole of it as a campaign, by the plan
 beside this file: five runs of each test, on time and late in turns, and one table. Needs root.
 
-    python -m benchmarks.article [--size MIB] [--json FILE] [--campaign-only] [--runs N]
+    python -m benchmarks.article [--size MIB] [--json FILE] [--html FILE] [--campaign-only]
+        [--runs N]
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from support import iperf3, servers
 from support.netns import Network, available
 
 RATE, LATE_S, TCP_SECONDS = "1gbit", 2.5, 4
-FILE = "file.dat"
+FILE, SMALL_FILE = "file.dat", "small.dat"
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -128,6 +129,7 @@ def campaign(network: Network, size: int, runs: int | None) -> nm.Suite:
             server.add(FILE, size)
             servers.curl(server.url(FILE), network)  # both read it from memory from now on
             plan = plan.replace(f"{{host}}:{port}/", f"{{host}}:{server.port}/")
+        http.add(SMALL_FILE, 1024)
         return asyncio.run(_campaign(network, plan, {} if runs is None else {"runs": runs}))
 
 
@@ -167,6 +169,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--size", type=int, default=400, metavar="MIB", help="of the files")
     options.add_argument("--json", metavar="FILE", help="rows, table, host facts")
+    options.add_argument("--html", metavar="FILE", help="the campaign as a page")
     options.add_argument("--runs", type=int, metavar="N", help="runs of each test (default 5)")
     options.add_argument("--campaign-only", action="store_true", help="without curl and iperf3")
     chosen = options.parse_args()
@@ -189,6 +192,8 @@ def main() -> None:
                 console.print(f"{one.kind}, {one.network}: {one.sentence}", highlight=False)
         suite = campaign(network, size // 4, chosen.runs)
     console.print(render(suite), highlight=False)
+    if chosen.html:
+        Path(chosen.html).write_bytes(nm.publish_suite(suite))
     if chosen.json:
         document = {
             "host": facts,

@@ -31,12 +31,21 @@ def documents() -> Iterator[Any]:
 
 
 OBJECTS = list(documents())
-PODS = [one for one in OBJECTS if "template" in one.values[0]["spec"]]
+
+
+def template(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The template of a manifest's pods, or {}; that of a CronJob is in its Jobs'."""
+    spec = manifest["spec"].get("jobTemplate", manifest)["spec"]
+    found: dict[str, Any] = spec.get("template", {})
+    return found
+
+
+PODS = [one for one in OBJECTS if template(one.values[0])]
 
 
 def pod(manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The pod's specification, and its one container's."""
-    spec = manifest["spec"]["template"]["spec"]
+    spec = template(manifest)["spec"]
     (container,) = spec["containers"]
     return spec, container
 
@@ -56,8 +65,11 @@ def test_the_check_can_fail(version: str) -> None:
 
 def test_all_is_there() -> None:
     kinds = [one.values[0]["kind"] for one in OBJECTS]
-    assert sorted(kinds) == ["DaemonSet", "Deployment", "Job", "Service"]
-    assert len(PODS) == 3
+    assert sorted(kinds) == [
+        "CronJob", "DaemonSet", "Deployment", "Job", "Job", "NetworkPolicy",
+        "Service", "Service", "Service",
+    ]  # fmt: skip
+    assert len(PODS) == 5
 
 
 @pytest.mark.parametrize("manifest", PODS)
@@ -99,29 +111,49 @@ def test_ports(manifest: dict[str, Any]) -> None:
     if manifest["kind"] == "Service":
         ports = [(p["port"], p["protocol"], p["targetPort"]) for p in manifest["spec"]["ports"]]
         assert ports == [(DEFAULT_PORT, "TCP", "tcp"), (DEFAULT_PORT, "UDP", "udp")]
-    elif manifest["kind"] != "Job":
+    elif manifest["kind"] == "NetworkPolicy":
+        (rule,) = manifest["spec"]["ingress"]
+        ports = [(p["port"], p["protocol"]) for p in rule["ports"]]
+        assert ports == [(DEFAULT_PORT, "TCP"), (DEFAULT_PORT, "UDP")]
+    elif "Job" not in manifest["kind"]:
         _, container = pod(manifest)
         ports = [(p["containerPort"], p["protocol"], p["name"]) for p in container["ports"]]
         assert ports == [(DEFAULT_PORT, "TCP", "tcp"), (DEFAULT_PORT, "UDP", "udp")]
 
 
 def test_labels_select_the_pods() -> None:
-    labels = {
-        one.values[0]["kind"]: one.values[0]["spec"]["template"]["metadata"]["labels"]
-        for one in PODS
-    }
+    labels = {one.values[0]["kind"]: template(one.values[0])["metadata"]["labels"] for one in PODS}
     for one in OBJECTS:
         manifest = one.values[0]
         if manifest["kind"] == "Service":
             assert manifest["spec"]["selector"] == labels["Deployment"]
-        elif manifest["kind"] != "Job":
+        elif manifest["kind"] == "NetworkPolicy":
+            assert manifest["spec"]["podSelector"]["matchLabels"] == labels["Deployment"]
+        elif "Job" not in manifest["kind"]:
             assert manifest["spec"]["selector"]["matchLabels"] == labels[manifest["kind"]]
 
 
-def test_the_client_asks_the_service() -> None:
-    by_kind = {one.values[0]["kind"]: one.values[0] for one in OBJECTS}
-    _, container = pod(by_kind["Job"])
-    assert container["args"][1] == by_kind["Service"]["metadata"]["name"]
+def test_the_policy_lets_in_whom_it_should() -> None:
+    """All that ask the server, and not the Job that must be denied."""
+    (policy,) = (one.values[0] for one in OBJECTS if one.values[0]["kind"] == "NetworkPolicy")
+    (rule,) = policy["spec"]["ingress"]
+    (peers,) = (one["podSelector"] for one in rule["from"])
+    (component,) = peers["matchExpressions"]
+    assert (component["key"], component["operator"]) == ("app.kubernetes.io/component", "In")
+    for one in PODS:
+        labels = template(one.values[0])["metadata"]["labels"]
+        assert peers["matchLabels"].items() <= labels.items()
+        lets_in = labels[component["key"]] in component["values"]
+        asks = one.values[0]["kind"] in ("Job", "CronJob")
+        assert lets_in == (asks and "--denied" not in pod(one.values[0])[1]["args"])
+
+
+def test_the_clients_ask_the_service() -> None:
+    names = {one.values[0]["metadata"]["name"]: one.values[0] for one in OBJECTS}
+    for job in ("netmeasure-client", "netmeasure-nightly", "netmeasure-denied"):
+        asked = set(pod(names[job])[1]["args"]) & set(names)
+        assert {names[name]["kind"] for name in asked} >= {"Service"}
+        assert asked == {"netmeasure"}
 
 
 def test_the_image_installs_what_the_project_depends_on() -> None:

@@ -113,8 +113,8 @@ def test_ports(manifest: dict[str, Any]) -> None:
         assert ports == [(DEFAULT_PORT, "TCP", "tcp"), (DEFAULT_PORT, "UDP", "udp")]
     elif manifest["kind"] == "NetworkPolicy":
         (rule,) = manifest["spec"]["ingress"]
-        ports = [(p["port"], p["protocol"]) for p in rule["ports"]]
-        assert ports == [(DEFAULT_PORT, "TCP"), (DEFAULT_PORT, "UDP")]
+        allowed = [(p["port"], p["protocol"]) for p in rule["ports"]]
+        assert allowed == [(DEFAULT_PORT, "TCP"), (DEFAULT_PORT, "UDP")]
     elif "Job" not in manifest["kind"]:
         _, container = pod(manifest)
         ports = [(p["containerPort"], p["protocol"], p["name"]) for p in container["ports"]]

@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 CPUS   := $(shell nproc 2>/dev/null || echo 2)
-# most tests wait more than they compute; those that hold rates (marker `rates`) need CPUs at once
+# most tests wait more than they compute; those that hold rates (marker `rates`) wait as well, but need CPUs at once
 MANY   := -n $(shell expr $(CPUS) + 2) --dist loadfile
-FEW    := -n $(CPUS) --dist loadfile
+FEW    := -n $(shell expr $(CPUS) + 1) --dist loadfile
 # without network namespaces, iperf3, containers, other systems or a package index
 QUICK  := not network and not interop and not containers and not packaging and not debian13
 STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/netmeasure/_fast/*.h)
+
+# the program is started often, and its workers import the tests: compiled once, that is quick
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test quicktest test-debian13 coverage lint bench article fuzz asan tsan faults docs annotate debug dist clean tools

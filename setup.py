@@ -4,6 +4,7 @@ Environment switches for developers:
   NETMEASURE_DEBUG=1      compile the nm_assert checks of the C headers in
   NETMEASURE_ANNOTATE=1   write Cython's annotated HTML beside each .pyx
   NETMEASURE_SANITIZE=x   pass -fsanitize=x (address, thread, undefined)
+CFLAGS are heeded as usual; an -O in them takes the place of ours.
 """
 
 import os
@@ -17,12 +18,14 @@ DEBUG = os.environ.get("NETMEASURE_DEBUG") == "1"
 ANNOTATE = os.environ.get("NETMEASURE_ANNOTATE") == "1"
 SANITIZE = os.environ.get("NETMEASURE_SANITIZE", "")
 
-compile_args = ["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-sign-compare"]
+compile_args = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-sign-compare"]
 link_args = []
 macros = []
 if DEBUG:
-    compile_args = ["-O1", "-g", *compile_args[1:]]
+    compile_args += ["-O1", "-g"]
     macros.append(("NETMEASURE_DEBUG", "1"))
+elif "-O" not in os.environ.get("CFLAGS", ""):
+    compile_args.append("-O3")
 if SANITIZE:
     compile_args += [f"-fsanitize={SANITIZE}", *(["-Wno-tsan"] if SANITIZE == "thread" else [])]
     link_args.append(f"-fsanitize={SANITIZE}")
@@ -39,7 +42,11 @@ extensions = [
     for source in sorted(FAST.glob("*.pyx"))
 ]
 
+# several modules at once: their compilers are processes of their own
+options = {"build_ext": {"parallel": len(os.sched_getaffinity(0))}}
+
 setup(
+    options=options,
     ext_modules=cythonize(
         extensions,
         annotate=ANNOTATE,

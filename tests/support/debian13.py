@@ -30,7 +30,7 @@ from pathlib import Path
 
 from support import debian
 from support.checkout import copy_checkout
-from support.debian import BUILD_S, ROOT, run
+from support.debian import BUILD_S, QUICK_BUILD, ROOT, run
 
 SUITE = "trixie"
 PYTHON = "3.13"
@@ -102,9 +102,10 @@ class Machine:
         pip = (python, "-m", "pip", "--quiet", "--no-cache-dir")
         alone = ("--no-index", "--no-deps")
         # from a copy in memory, which is gone afterwards with all that a build leaves
-        build = 'cp -r "$0" /tmp/source && exec "$@" /tmp/source'
+        build = 'cp -r "$0" /tmp/source && exec env "$@" /tmp/source'
+        flags = (f"{name}={value}" for name, value in QUICK_BUILD.items())
         wheel_of = (*pip, "wheel", *alone, "--no-build-isolation", "--wheel-dir", "/opt/dist")
-        self.run("sh", "-c", build, PROJECT, *wheel_of, timeout=BUILD_S)
+        self.run("sh", "-c", build, PROJECT, *flags, *wheel_of, timeout=BUILD_S)
         (wheel,) = (self.layer / "upper/opt/dist").iterdir()
         self.run(*pip, "install", *alone, f"/opt/dist/{wheel.name}")
 

@@ -70,16 +70,16 @@ def _threads() -> dict[int, str]:
     """Every task of the kernel, by Python's name where Python knows it."""
     known = {thread.native_id: thread.name for thread in threading.enumerate()}
     found = {}
-    for entry in _entries("/proc/self/task"):
-        name = known.get(int(entry.name)) or _text(entry / "comm")
+    for task in os.listdir("/proc/self/task"):
+        name = known.get(int(task)) or _text(f"/proc/self/task/{task}/comm")
         if name:
-            found[int(entry.name)] = name
+            found[int(task)] = name
     return found
 
 
 def _fds() -> dict[int, str]:
     """The descriptor that lists the directory is closed again, and so has no target."""
-    targets = {int(entry.name): _target(entry) for entry in _entries("/proc/self/fd")}
+    targets = {int(fd): _target(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
     return {fd: target for fd, target in targets.items() if target}
 
 
@@ -88,7 +88,7 @@ def _children() -> dict[int, str]:
     found = {}
     for pid in _pids_of_children():
         # "pid (name) state ppid ...", where the name may itself hold blanks and brackets
-        head, _, tail = _text(Path("/proc", str(pid), "stat")).rpartition(")")
+        head, _, tail = _text(f"/proc/{pid}/stat").rpartition(")")
         state, parent = (tail.split() or ["", "0"])[:2]
         if int(parent) == os.getpid():
             # whether it just runs or sleeps is no difference; whether it is dead is one
@@ -101,24 +101,22 @@ def _pids_of_children() -> list[int]:
     """Of each thread, as the kernel lists them. It need not (CONFIG_PROC_CHILDREN): then all
     processes of the host are candidates, which takes a hundred times as long."""
     if not _LISTED.exists():
-        return [int(entry.name) for entry in _entries("/proc") if entry.name.isdecimal()]
-    lists = [_text(entry / "children") for entry in _entries("/proc/self/task")]
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    tasks = os.listdir("/proc/self/task")
+    lists = [_text(f"/proc/self/task/{task}/children") for task in tasks]
     return [int(pid) for pid in " ".join(lists).split()]
 
 
-def _entries(directory: str) -> list[Path]:
-    return [Path(directory, name) for name in os.listdir(directory)]
-
-
-def _text(path: Path) -> str:
+def _text(path: str) -> str:
     """What a file of /proc says; nothing if its subject has just gone."""
     try:
-        return path.read_text().strip()
+        with open(path) as file:
+            return file.read().strip()
     except OSError:
         return ""
 
 
-def _target(path: Path) -> str:
+def _target(path: str) -> str:
     try:
         return os.readlink(path)
     except OSError:

@@ -87,6 +87,12 @@ def _raw_members(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"Raw{struct.__name__}", fields)
 
 
+@cache
+def _required(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the members that an object must have, which takes long to find out."""
+    return tuple(one.encode_name for one in msgspec.structs.fields(struct) if one.required)
+
+
 def read(
     members: Mapping[str, bytes],
     struct: type[Struct],
@@ -102,9 +108,9 @@ def read(
     for name, raw in members.items():
         if name not in values:
             values[name] = _value(name, raw, types[name], what)
-    for field in msgspec.structs.fields(struct):
-        if field.required and field.encode_name not in values:
-            missing = f"Object missing required field `{field.encode_name}`"
+    for name in _required(struct):
+        if name not in values:
+            missing = f"Object missing required field `{name}`"
             raise RemoteProtocolError(f"the peer's {what} are not valid: {missing}")
     return struct(**values)
 

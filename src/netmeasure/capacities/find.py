@@ -194,7 +194,11 @@ def _found(result: Result, asked_bps: int, duration_ns: int, loss_limit: float) 
     flow = result.flow
     loss = flow.loss
     if loss is None or loss.sent_packets is None or loss.lost_packets is None:
-        raise MeasureError("the server did not tell what was lost", phase="results")
+        raise MeasureError(
+            "the server did not tell what was lost",
+            phase="results",
+            hint="a search takes a netmeasure server",
+        )
     sent_bps = _rate(flow, "sender")
     received_bps = _rate(flow, "receiver")
     if received_bps is None:

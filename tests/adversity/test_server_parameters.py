@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import netmeasure as nm
 from netmeasure.protocol import stream_ids, stream_tag
 from support.hostile_client import (
+    CREATE_STREAMS,
     IPERF_DONE,
     TEST_END,
     Peer,
@@ -30,6 +32,7 @@ WRONG: dict[str, tuple[object, int]] = {
     "not-a-length": (b"\x7f\xff\xff\xff", 114),
     "not-json": (framed(b'{"tcp":tru'), 114),
     "not-utf-8": (framed(b'{"title":\xff\xfe}'), 114),
+    "half-a-character": (framed(b'{"title":"\\ud800"}'), 114),
     "not-an-object": (framed([1, 2]), 114),
     "too-deep": (framed(b"[" * 50_000), 114),
     "text-for-a-number": ({"time": "1"}, 114),
@@ -131,3 +134,20 @@ def test_iperf3_is_served_without_a_congestion_control_that_is_not_there(run: Ru
             assert it.results.pop().complete
 
     run(main())
+
+
+def test_a_title_and_data_that_are_no_utf_8(run_once: RunLoop) -> None:
+    """iperf3 sends the bytes of its command line as they are."""
+
+    async def main() -> None:
+        async with watched() as it:
+            with Peer(it) as peer:
+                await peer.hello()
+                await peer.send(framed(b'{"tcp":true,"time":9,"title":"\xff","extra_data":"\xfe"}'))
+                await peer.expect(CREATE_STREAMS)
+            await until(lambda: it.results)
+            spec = it.results.pop().spec
+            assert isinstance(spec, nm.TcpSpec)
+            assert (spec.title, spec.extra_data) == ("\udcff", "\udcfe")
+
+    run_once(main())

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import netmeasure as nm
 from netmeasure.client import make_run
 from netmeasure.errors import SpecError
 from netmeasure.spec import (
@@ -247,3 +248,14 @@ def test_an_address_of_the_other_ip_version_is_named(host: str, family: Any) -> 
 )
 def test_other_hosts_pass(host: str, family: Any) -> None:
     check_family(host, family)
+
+
+def test_texts_of_any_bytes() -> None:
+    """Bytes of a command line that are no UTF-8 are kept where they are text for people."""
+    assert nm.TcpSpec(title="caf\udce9", extra_data="\udcff").title == "caf\udce9"
+    for wrong in ({"title": "\ud800"}, {"extra_data": "\ud800"}):
+        with pytest.raises(nm.SpecError, match="half of a surrogate pair"):
+            nm.UdpSpec(**wrong)  # type: ignore[arg-type]
+    for name in ("congestion", "bind_device"):
+        with pytest.raises(nm.SpecError, match="is not the name of a"):
+            nm.SocketOptions(**{name: "\udcff"})  # type: ignore[arg-type]

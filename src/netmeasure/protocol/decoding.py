@@ -173,7 +173,9 @@ def _odd_text(raw: bytes) -> str | None:
     is none. iperf3 sends titles and names as they are."""
     with suppress(ValueError, RecursionError):
         value = json.loads(raw.decode("utf-8", "surrogateescape"), strict=False)
-        return value if isinstance(value, str) else None
+        if isinstance(value, str):
+            value.encode("utf-8", "surrogateescape")  # fails for half a pair of UTF-16
+            return value
     return None
 
 

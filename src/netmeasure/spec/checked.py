@@ -56,10 +56,26 @@ def _range(low: str, high: str) -> str:
     return f"{number} to {high}" if unit and high.endswith(f" {unit}") else f"{low} to {high}"
 
 
+def encoded(what: str, text: str) -> bytes:
+    """Return a text as UTF-8, bytes of a command line that were none as they came (PEP 383). Raise
+    SpecError if it can't be encoded."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise SpecError(f"{what} holds half of a surrogate pair, which is no character") from None
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether a text has a form in UTF-8, which names of the kernel need."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def check_device(name: str | None) -> None:
     """Raise SpecError if a text can't be the name of a network interface (netdevice(7))."""
     if name is not None and not (
-        0 < len(name.encode()) <= MAX_DEVICE_NAME and not any(c.isspace() or c == "/" for c in name)
+        is_utf8(name)
+        and 0 < len(name.encode()) <= MAX_DEVICE_NAME
+        and not any(c.isspace() or c == "/" for c in name)
     ):
         raise SpecError(f"{name!r} is not the name of a network interface")
 

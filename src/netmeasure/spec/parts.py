@@ -5,7 +5,7 @@ from __future__ import annotations
 from netmeasure.errors import SpecError
 from netmeasure.overhead.encapsulation import parse_stack
 from netmeasure.overhead.sizes import MAX_MTU_BYTES
-from netmeasure.spec.checked import Checked, check_device, check_keepalive, within
+from netmeasure.spec.checked import Checked, check_device, check_keepalive, is_utf8, within
 from netmeasure.spec.target import check_family
 from netmeasure.spec.words import (
     DEFAULT_CAP_S,
@@ -148,7 +148,8 @@ class SocketOptions(Checked, frozen=True, kw_only=True):
         check_keepalive(self.keepalive)
         if self.flow_label is not None and self.family == "ipv4":
             raise SpecError("only IPv6 has flow labels", hint="ask for IPv6")
-        if self.congestion is not None and not 0 < len(self.congestion.encode()) < 16:
+        name = self.congestion
+        if name is not None and not (is_utf8(name) and 0 < len(name.encode()) < 16):
             raise SpecError(f"{self.congestion!r} is not the name of a congestion control")
         check_family(self.bind_address, self.family)
 

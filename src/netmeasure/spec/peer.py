@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netmeasure.errors import SpecError
-from netmeasure.spec.checked import Checked, documented, within
+from netmeasure.spec.checked import Checked, documented, encoded, within
 from netmeasure.spec.parts import Credentials, Deadlines, Link, Secret, SocketOptions, Timing
 from netmeasure.spec.words import (
     DEFAULT_BLOCK_BYTES,
@@ -74,8 +74,9 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
             raise SpecError("a CA file means nothing without TLS", hint="ask for TLS, too")
         within("the server's CPU", self.server_cpu, 0, MAX_CPU, "")
         for name in ("title", "extra_data"):
-            text = getattr(self, name) or ""
-            within(f"length of {name.replace('_', ' ')}", len(text.encode()), 0, MAX_TEXT, "bytes")
+            what = name.replace("_", " ")
+            size = len(encoded(what, getattr(self, name) or ""))
+            within(f"length of {what}", size, 0, MAX_TEXT, "bytes")
 
     @property
     def over_udp(self) -> bool:

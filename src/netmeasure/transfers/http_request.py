@@ -63,7 +63,9 @@ def _credentials(spec: HttpSpec, url: str, *, asked: bool) -> str | None:
         password = unquote(parts.password)
     if user is None:
         return None
-    return "Basic " + b64encode(f"{user}:{password or ''}".encode()).decode()
+    return (
+        "Basic " + b64encode(f"{user}:{password or ''}".encode("utf-8", "surrogateescape")).decode()
+    )
 
 
 def check_status(spec: HttpSpec, response: aiohttp.ClientResponse, method: str) -> None:

@@ -48,6 +48,8 @@ def _refuse_pipes(path: str) -> None:
         mode = os.stat(path).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
             raise OSError(errno.ESPIPE, "it is a FIFO or a socket, not a regular file")
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, "it is a directory")
 
 
 def _open_file(path: str, flags: int) -> int:

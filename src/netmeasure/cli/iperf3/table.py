@@ -193,8 +193,8 @@ OPTIONS: tuple[Option, ...] = (
         "both",
         "run on this CPU, and the server on the other",
     ),
-    _option("title T", values.text, "TEXT", "client", "in front of each line"),
-    _option("extra-data", values.text, "TEXT", "client", "into the JSON of both ends"),
+    _option("title T", str, "TEXT", "client", "in front of each line"),
+    _option("extra-data", str, "TEXT", "client", "into the JSON of both ends"),
     _option("gsro", None, "", "client", "UDP segmentation and receive offload", newer=True),
     _option(
         "skip-rx-copy", None, "", "client", "the receiver drops data in the kernel", newer=True

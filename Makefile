@@ -5,9 +5,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 CPUS   := $(shell nproc 2>/dev/null || echo 2)
 # most tests wait more than they compute; those that hold rates (marker `rates`) need CPUs at once
-# when they do not wait
 MANY   := -n $(shell expr $(CPUS) + 2) --dist loadfile
-FEW    := -n $(shell expr $(CPUS) + 1) --dist loadfile
+FEW    := -n $(CPUS) --dist loadfile
 # without network namespaces, iperf3, containers, other systems or a package index
 QUICK  := not network and not interop and not containers and not packaging and not debian13
 STAMP  := $(VENV)/.installed

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 import netmeasure as nm
 from netmeasure.cli.exits import Exit
 from netmeasure.publishing.colours import LIGHT, MARKS
+from netmeasure.publishing.content import drawn_phases, shown_phases
 from netmeasure.publishing.forms import FORMS
 from netmeasure.result import ErrorRecord, Result, Series, Stretch
 from support.full_result import EMPTY, FULL
@@ -280,3 +281,14 @@ def test_matplotlib_is_loaded_for_charts_only(tmp_path: Path) -> None:
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+def test_the_last_reply_does_not_squeeze_set_up() -> None:
+    reply = nm.Phase(
+        name="final_reply", connection="stream 1 control", start_ns=60 * SECOND, duration_ns=SECOND
+    )
+    result = replace(RUN, setup=(*RUN.setup, reply))
+    assert len(shown_phases(result)) == len(RUN.setup) + 1  # the table has it
+    assert drawn_phases(result) == shown_phases(RUN)
+    only = replace(result, setup=(reply,))
+    assert drawn_phases(only) == [0]

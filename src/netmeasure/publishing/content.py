@@ -210,7 +210,9 @@ def _sections(result: Result, document: Document) -> Iterator[Section]:
         yield from _transport(flow, number, document)
         if flow.limits is not None:
             table = Table(("", "", ""), tuple(_limits(flow.limits, number, document)))
-            said = (f"Limited by {name_of_limit(flow.limits)}.",)
+            known = flow.limits.limited_by is not None
+            name = name_of_limit(flow.limits)
+            said = (f"Limited by {name}." if known else "What limited it is unknown.",)
             yield Section(f"What limited it, {flow.direction}", said, None, table)
     if rows := tuple(_cpu(result, document)):
         head = ("", "process user", "process system", "host user", "host system")
@@ -316,6 +318,14 @@ def shown_phases(result: Result) -> list[int]:
     phases = [i for i, phase in enumerate(result.setup) if "#" not in phase.connection]
     ranked = sorted(phases, key=lambda i: (not result.setup[i].decides, i))
     return sorted(ranked[:MOST_PHASES], key=lambda i: result.setup[i].start_ns)
+
+
+def drawn_phases(result: Result) -> list[int]:
+    """Return those of the shown phases that are drawn, which begin before the first byte: on one
+    axis with the last reply of a server, a whole test later, none of them could be seen."""
+    phases, first_ns = shown_phases(result), result.set_up_ns
+    early = [i for i in phases if first_ns is None or result.setup[i].start_ns <= first_ns]
+    return early or phases
 
 
 def _phase_table(result: Result, document: Document, shown: Sequence[int]) -> Table:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from netmeasure.publishing.colours import Colours
-from netmeasure.publishing.content import MOST_STREAMS, Chart, shown_phases
+from netmeasure.publishing.content import MOST_STREAMS, Chart, drawn_phases
 from netmeasure.report.answer import answer_lines
 from netmeasure.report.bottleneck import short_limit
 from netmeasure.result import Flow, Result, SideReport, StreamReport
@@ -44,7 +44,7 @@ def plots_of(chart: Chart, results: Sequence[Result], names: Sequence[str]) -> l
         lines = answer_lines(result)
         return [Plot(lambda ax, c: _words(ax, c, lines), 0.2 * len(lines))] if lines else []
     if chart.kind == "set-up":
-        count = len(shown_phases(result))
+        count = len(drawn_phases(result))
         return [Plot(lambda ax, c: _set_up(ax, c, result), 0.7 + 0.2 * count)]
     if chart.kind == "cpu":
         ends = [("client", result.client), ("server", result.server)]
@@ -166,7 +166,7 @@ def _limits(ax: Axes, colours: Colours, flow: Flow) -> None:
 
 
 def _set_up(ax: Axes, colours: Colours, result: Result) -> None:
-    phases = [result.setup[i] for i in shown_phases(result)]
+    phases = [result.setup[i] for i in drawn_phases(result)]
     factor, unit = _scale(max(phase.end_ns for phase in phases), _TIMES, "ns")
     lengths = [max(phase.duration_ns / factor, 0.0) for phase in phases]
     rows = range(len(phases))
@@ -262,6 +262,7 @@ def _lost(ax: Axes, colours: Colours, flow: Flow) -> None:
         grown = [after - before for before, after in pairwise([0, *missing])]
         edges = [0.0, *(at / 1e9 for at in course.at_ns)]
         ax.stairs(grown, edges, color=colours.several[i % len(colours.several)], lw=1.1)
+    ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
     ax.set_ylabel("lost")
     ax.set_xlabel("seconds since the receiver's start signal")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import netmeasure
+from support.recorded import recorded
 
 
 def test_every_public_name_is_there() -> None:
@@ -62,3 +63,21 @@ def test_nothing_is_loaded_that_is_not_needed(code: str, needed: list[str]) -> N
     code = f"import sys; {code}; print(sorted({heavy!r} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == str(needed)
+
+
+def test_what_extras_install_is_loaded_by_its_use_alone() -> None:
+    extras = {"matplotlib", "pandas", "pyarrow", "prometheus_client", "sqlalchemy", "ruptures"}
+    extras |= {"distributed", "cryptography"}
+    code = (
+        "import sys, netmeasure as nm\n"
+        "for name in dir(nm): getattr(nm, name)\n"
+        "from netmeasure.cli import options\n"
+        "options.parser()\n"
+        "result = nm.Result.from_json(sys.stdin.buffer.read())\n"
+        "repr(result), result._repr_html_(), nm.to_arrays(result), nm.publish(result, 'md')\n"
+        "nm.export_results(result, 'csv'), nm.export_results(result, 'influx')\n"
+        f"print(sorted({extras!r} & set(sys.modules)))"
+    )
+    document = recorded(1e9).to_json()
+    ran = subprocess.run([sys.executable, "-c", code], input=document, capture_output=True)
+    assert (ran.stdout.strip(), ran.stderr) == (b"[]", b"")

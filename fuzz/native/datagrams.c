@@ -9,7 +9,7 @@ static nm_udp_receiver receivers[2]; /* without and with coalescing */
 
 static nm_udp_receiver *receiver(int coalesce) {
     nm_udp_receiver *r = &receivers[coalesce];
-    nm_udp_receive_options o = {DATAGRAM, 0, coalesce, 64};
+    nm_udp_receive_options o = {DATAGRAM, 0, coalesce, 64, 0};
     if (r->buffer) return r;
     r->coalescing = coalesce;
     r->stamping = 1;

@@ -87,7 +87,7 @@ static void *looking(void *argument) {
 
 static void transfer(link_t *l, int wide, int trains, uint64_t wanted) {
     nm_udp_send_options out = {SIZE, wide, trains ? 16 : 1};
-    nm_udp_receive_options in = {SIZE, wide, trains, 4096};
+    nm_udp_receive_options in = {SIZE, wide, trains, 4096, 0};
     uint64_t buckets[2][BUCKETS] = {{0}};
     nm_udp_counts end;
     memset(l, 0, sizeof *l);

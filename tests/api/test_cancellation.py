@@ -20,6 +20,7 @@ from netmeasure.engine.control import ControlChannel
 from netmeasure.peer.client.data_phase import ClientData
 from netmeasure.peer.client.test import PeerTest
 from netmeasure.protocol import Message, Side, State
+from netmeasure.workloads.base import Workload
 from support.optional import known
 from support.waiting import until
 
@@ -549,3 +550,45 @@ def test_a_connection_that_comes_as_the_server_closes_is_closed(run: RunLoop) ->
                 assert await closed_by_the_server(sock)
 
     run(main())
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_cancelled_while_its_result_is_made(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch, direction: Any
+) -> None:
+    """The data sockets of a run that is over are closed as well."""
+    made: list[socket.socket] = []
+    add, result = Workload.add, PeerTest.result
+    begun, go_on = asyncio.Event(), threading.Event()
+
+    def kept(self: Workload, number: int, role: Any, sock: socket.socket, *more: Any) -> None:
+        made.append(sock)
+        add(self, number, role, sock, *more)
+
+    async def main() -> nm.Result | None:
+        loop = asyncio.get_running_loop()
+
+        def held(self: PeerTest, error: Any) -> nm.Result:
+            loop.call_soon_threadsafe(begun.set)
+            assert go_on.wait(20)
+            return result(self, error)
+
+        async with served() as (server, _):
+            monkeypatch.setattr(Workload, "add", kept)
+            monkeypatch.setattr(PeerTest, "result", held)
+            spec = nm.TcpSpec(timing=nm.Timing(total_bytes=1000), direction=direction)
+            task = asyncio.ensure_future(nm.measure(server.address, spec))
+            await begun.wait()
+            task.cancel()
+            await asyncio.sleep(0)
+            go_on.set()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+            await until(lambda: server.active_tests == 0)
+            return nm.partial_result(caught.value)
+
+    found = run_once(main())
+    assert found is not None
+    assert found.complete  # it was, when the cancellation came
+    assert len(made) == (4 if direction == "both" else 2)
+    assert all(sock.fileno() == -1 for sock in made)

@@ -181,24 +181,32 @@ class Run:
         finally:
             teller.cancel()  # waited for later: the peer is to hear at once that the run is over
             try:
-                await uninterrupted(course.leave())
+                await uninterrupted(self._end(course, teller, error))
             finally:
-                await uninterrupted(_ended(teller))
-                record = error_record(error)
-                result = await uninterrupted(self._keep_result(course, record))
-                course.close()
-                if isinstance(error, MeasureError):
-                    error.result = result
-                if isinstance(error, NetmeasureError):
-                    self._observer.on_failed(error)
-                self._observer.on_ended(result)
-                self._tell_end(result)
-        return result
-
-    async def _keep_result(self, course: Course, error: ErrorRecord | None) -> Result:
-        """Set and return the result, within the step that no cancellation cuts short."""
-        self.result = await in_thread(lambda: course.result(error))
+                if (result := self.result) is not None:
+                    if isinstance(error, MeasureError):
+                        error.result = result
+                    if isinstance(error, NetmeasureError):
+                        self._observer.on_failed(error)
+                    self._observer.on_ended(result)
+                    self._tell_end(result)
+        assert self.result is not None
         return self.result
+
+    async def _end(
+        self, course: Course, teller: asyncio.Task[None], error: BaseException | None
+    ) -> None:
+        """Leave no thread and no socket, and set the result. It is one step, for a cancellation
+        between its parts would leave the rest undone."""
+        try:
+            await course.leave()
+        finally:
+            await cancel_and_wait(teller)
+            record = error_record(error)
+            try:
+                self.result = await in_thread(lambda: course.result(record))
+            finally:
+                course.close()
 
     def _emit(self, interval: Interval) -> None:
         self._observer.on_interval(interval)
@@ -268,10 +276,6 @@ def partial_result(error: BaseException | None) -> Result | None:
             return found
         error = error.__cause__ or error.__context__
     return None
-
-
-async def _ended(teller: asyncio.Task[None]) -> None:
-    await cancel_and_wait(teller)
 
 
 async def _settled(task: asyncio.Task[Result]) -> None:

@@ -95,8 +95,11 @@ class RequestTest:
             await workload.join()
         finally:
             workload.abort()
-            await uninterrupted(workload.join())
-            await cancel_and_wait(ticking)
+            await uninterrupted(self._ended(workload, ticking))
+
+    async def _ended(self, workload: RequestWorkload, ticking: asyncio.Task[None]) -> None:
+        await workload.join()
+        await cancel_and_wait(ticking)
 
     async def _stopped(self) -> None:
         await self.stop.wait()

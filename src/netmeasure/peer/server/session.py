@@ -206,13 +206,20 @@ class Session:
                 raise
         finally:
             try:
-                await uninterrupted(self._leave(error))
+                await uninterrupted(self._end(error))
             finally:
-                await uninterrupted(self._conclude(error))
                 if self._wish is not None:
                     self._surroundings.places.give_back(self._wish, has_all_data=self._has_all_data)
                 if isinstance(error, NetmeasureError):
                     drop_frames(error)
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Leave and conclude. It is one step, for a cancellation between its parts would leave the
+        second undone."""
+        try:
+            await self._leave(error)
+        finally:
+            await self._conclude(error)
 
     async def _take_place(self, agreed: Agreement) -> None:
         """Take a place among the server's tests. A netmeasure client may wait for it.

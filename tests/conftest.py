@@ -18,7 +18,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from netmeasure.measurement.run import Run
 from netmeasure.peer.server.session import Session
-from support import census, containers, debian13, held, iperf3, netns, retries, schedule, warm
+from support import (
+    census,
+    collector,
+    containers,
+    debian13,
+    held,
+    iperf3,
+    netns,
+    retries,
+    schedule,
+    tracing,
+    warm,
+)
 from support.tcp_rig import Rig
 
 _COMMAND_LINE = Path(__file__).parent / "cli"
@@ -63,8 +75,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(collector)
     config.pluginmanager.register(retries)
     config.pluginmanager.register(schedule)
+    config.pluginmanager.register(tracing)
 
 
 @pytest.hookimpl(wrapper=True)

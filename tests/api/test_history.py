@@ -13,8 +13,12 @@ from msgspec.structs import replace
 import netmeasure as nm
 from netmeasure.result.document import ErrorRecord
 from netmeasure.spec import TcpSpec
-from support.nights import night, nights, rates
+from support.nights import import_linear_algebra, night, nights, rates
 from support.recorded import recorded
+
+
+def setup_module() -> None:
+    import_linear_algebra()
 
 
 @pytest.fixture(params=["sqlite", "server"])

@@ -10,10 +10,14 @@ import pytest
 from netmeasure import ResultSet
 from netmeasure.cli import main
 from netmeasure.cli.exits import Exit
-from support.nights import night, nights, rates
+from support.nights import import_linear_algebra, night, nights, rates
 from support.program import netmeasure, one_line
 
 Output = pytest.CaptureFixture[str]
+
+
+def setup_module() -> None:
+    import_linear_algebra()
 
 
 @pytest.fixture

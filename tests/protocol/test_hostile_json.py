@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
@@ -44,31 +45,31 @@ def keys(size: int) -> bytes:
         number += 1
 
 
-HOSTILE: dict[str, bytes] = {
-    "keys": keys(LARGEST),
-    "keys of a stream": HEAD + b',"streams":[' + keys(LARGEST - 2000) + b"]}",
-    "empty lists": filled(HEAD + b',"streams":[', b"[]", b"]}"),
-    "empty objects": filled(HEAD + b',"streams":[', b"{}", b"]}"),
-    "unknown": filled(HEAD + b',"unknown":[', b"[]", b"]}"),
-    "lists in lists": filled(HEAD + b',"unknown":[', b"[[[[[[[[]]]]]]]]", b"]}"),
-    "numbers": filled(HEAD + SERIES, b"1", b"]}}]}}"),
-    "large numbers": filled(HEAD + SERIES, b"123456789012345678", b"]}}]}}"),
-    "streams": filled(HEAD + b',"streams":[],"netmeasure":{"streams":[', b"{}", b"]}}"),
-    "streams of ours": filled(
+#: Made in the test, for each is as large as can be.
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "keys": lambda: keys(LARGEST),
+    "keys of a stream": lambda: HEAD + b',"streams":[' + keys(LARGEST - 2000) + b"]}",
+    "empty lists": lambda: filled(HEAD + b',"streams":[', b"[]", b"]}"),
+    "empty objects": lambda: filled(HEAD + b',"streams":[', b"{}", b"]}"),
+    "unknown": lambda: filled(HEAD + b',"unknown":[', b"[]", b"]}"),
+    "lists in lists": lambda: filled(HEAD + b',"unknown":[', b"[[[[[[[[]]]]]]]]", b"]}"),
+    "numbers": lambda: filled(HEAD + SERIES, b"1", b"]}}]}}"),
+    "large numbers": lambda: filled(HEAD + SERIES, b"123456789012345678", b"]}}]}}"),
+    "streams": lambda: filled(HEAD + b',"streams":[],"netmeasure":{"streams":[', b"{}", b"]}}"),
+    "streams of ours": lambda: filled(
         HEAD + b',"streams":[],"netmeasure":{"streams":[', b'{"id":1,"role":"sender"}', b"]}}"
     ),
-    "control characters": HEAD
-    + b',"streams":[],"congestion_used":"'
-    + b"\\u001b" * ((LARGEST - 1000) // 6)
-    + b'"}',
-    "unfinished": filled(HEAD + b',"streams":[', b"{", b""),
+    "control characters": lambda: (
+        HEAD + b',"streams":[],"congestion_used":"' + b"\\u001b" * ((LARGEST - 1000) // 6) + b'"}'
+    ),
+    "unfinished": lambda: filled(HEAD + b',"streams":[', b"{", b""),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_largest_results(name: str) -> None:
     """No object is made of what is not asked for, and no column holds more than a test gives."""
-    data = HOSTILE[name]
+    data = HOSTILE[name]()
     assert LARGEST - 2000 < len(data) <= LARGEST
     tracemalloc.start()
     with contextlib.suppress(RemoteProtocolError):
@@ -80,7 +81,7 @@ def test_the_largest_results(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["keys", "large numbers", "streams of ours"])
 def test_what_was_refused_is_given_back(name: str) -> None:
-    data = HOSTILE[name]
+    data = HOSTILE[name]()
     tracemalloc.start()
     try:
         with pytest.raises(RemoteProtocolError):

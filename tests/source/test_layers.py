@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -206,14 +207,18 @@ def parse_cython(source: str, name: str) -> Module:
     return Module(name, tuple(imports))
 
 
-def _read(path: Path) -> Module:
+PATHS = [path for kind in ("py", "pyx", "pxd") for path in sorted(SOURCE.rglob(f"*.{kind}"))]
+
+
+@cache
+def read(path: Path) -> Module:
     parse = parse_python if path.suffix == ".py" else parse_cython
     return parse(path.read_text(), module_name(path))
 
 
-MODULES = [
-    _read(path) for kind in ("py", "pyx", "pxd") for path in sorted(SOURCE.rglob(f"*.{kind}"))
-]
+def modules() -> list[Module]:
+    """Return all modules; each worker of a run imports this file, and only one needs them."""
+    return [read(path) for path in PATHS]
 
 
 def is_ours(target: str) -> bool:
@@ -249,15 +254,16 @@ def breaches(module: Module) -> list[str]:
 # ---- the rules -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-def test_module_keeps_to_its_layer(module: Module) -> None:
+@pytest.mark.parametrize("path", PATHS, ids=module_name)
+def test_module_keeps_to_its_layer(path: Path) -> None:
+    module = read(path)
     assert module.layer in ALLOWED, "a new layer: say in ALLOWED what it may import"
     assert breaches(module) == []
 
 
 def test_every_layer_exists() -> None:
     assert {layer for allowed in ALLOWED.values() for layer in allowed} <= set(ALLOWED)
-    assert set(ALLOWED) == {module.layer for module in MODULES}
+    assert set(ALLOWED) == {module.layer for module in modules()}
 
 
 def test_layers_lie_above_one_another() -> None:
@@ -275,7 +281,7 @@ def test_the_table_goes_from_the_lowest_layer_to_the_highest() -> None:
 def test_every_allowed_import_is_used() -> None:
     """What is allowed and not needed is taken out of the table, so that it shows the code."""
     used: dict[str, set[str]] = {layer: set() for layer in ALLOWED}
-    for module in MODULES:
+    for module in modules():
         targets = {layer_of(target) for _, target in module.imports if is_ours(target)}
         used[module.layer] |= targets - {module.layer}
     assert used == ALLOWED
@@ -287,7 +293,7 @@ def test_the_root_holds_few_modules() -> None:
 
 def test_modules_import_each_other_in_no_circle() -> None:
     edges: dict[str, set[str]] = {}
-    for module in MODULES:
+    for module in modules():
         ours = {target for _, target in module.imports if is_ours(target)}
         edges.setdefault(module.name, set()).update(ours - {module.name})
     assert cycle(edges) == []
@@ -295,7 +301,7 @@ def test_modules_import_each_other_in_no_circle() -> None:
 
 def test_every_module_is_reached_from_the_package_or_the_program() -> None:
     edges: dict[str, set[str]] = {}
-    for module in MODULES:
+    for module in modules():
         ours = {target for _, target in module.imports if is_ours(target)}
         edges.setdefault(module.name, set()).update(ours)
     reached: set[str] = set()
@@ -319,7 +325,7 @@ def test_what_others_provide_is_declared() -> None:
     provided = declared | set(sys.stdlib_module_names) | {"libc", "cpython", "posix"}
     used = {
         target.split(".")[0]
-        for module in MODULES
+        for module in modules()
         for _, target in module.imports
         if not is_ours(target)
     }

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
-import ruptures  # noqa: F401  (its linear algebra starts threads when it is imported, and keeps them)
 from msgspec.structs import replace
 
 from netmeasure.result import Result
 from support.recorded import recorded
 
 FIRST = datetime(2026, 1, 1)
+
+
+def import_linear_algebra() -> None:
+    """Import what finds changes; before a test, for it starts threads then, and keeps them."""
+    import ruptures  # noqa: F401
 
 
 def night(number: int) -> str:

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from netmeasure.history.changepoints import MIN_RUNS, MIN_SEGMENT, shifts
-from support.nights import rates
+from support.nights import import_linear_algebra, rates
+
+
+def setup_module() -> None:
+    import_linear_algebra()
 
 
 def places(values: list[float], least: float = 0.0) -> list[int]:

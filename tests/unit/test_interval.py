@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from scipy import stats
 
 from netmeasure.analysis.confidence import (
     MIN_VALUES,
@@ -83,6 +82,8 @@ def test_one_outlier_more_or_fewer_is_within_the_interval() -> None:
 
 
 def test_the_quantile_is_scipys() -> None:
+    from scipy import stats
+
     assert stats.t.ppf(0.975, TERMS) == pytest.approx(QUANTILE, abs=1e-9)
 
 

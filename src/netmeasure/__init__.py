@@ -217,6 +217,10 @@ if TYPE_CHECKING:
         WaitingEvent as WaitingEvent,
         WarningEvent as WarningEvent,
     )
+    from netmeasure.result.latency import (
+        Latency as Latency,
+        ProbeFigures as ProbeFigures,
+    )
     from netmeasure.result.node import (
         BpfUse as BpfUse,
         Counter as Counter,
@@ -263,6 +267,8 @@ if TYPE_CHECKING:
 #: The module that defines each public name. Each is imported at the first use of a name of it.
 _HOMES = {
     "AuthenticationError": "netmeasure.errors",
+    "Latency": "netmeasure.result.latency",
+    "ProbeFigures": "netmeasure.result.latency",
     "RoundTrips": "netmeasure.result.round_trips",
     "LatencySeries": "netmeasure.result.round_trips",
     "Histogram": "netmeasure.result.round_trips",

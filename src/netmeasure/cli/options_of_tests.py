@@ -84,6 +84,12 @@ def _add_times(test: argparse._ArgumentGroup) -> None:
         help="time between live intervals (default 1 s)",
     )
     test.add_argument(
+        "--no-latency",
+        action="store_true",
+        help="no probe of the latency before the test and under its load (default: probe, with a"
+        " netmeasure server)",
+    )
+    test.add_argument(
         "--baseline",
         type=seconds,
         default=0.0,

@@ -58,7 +58,14 @@ _TCP_OPTIONS = {
     "mptcp": "--mptcp",
     "file": "--file",
 }
-_PEER_OPTIONS = {"udp": "-u", "rr": "--rr", "blocks": "-k", "bitrate": "-b", **_UDP_OPTIONS}
+_PEER_OPTIONS = {
+    "udp": "-u",
+    "rr": "--rr",
+    "blocks": "-k",
+    "bitrate": "-b",
+    "no_latency": "--no-latency",
+    **_UDP_OPTIONS,
+}
 
 
 _RR_OPTIONS = ("request_size", "response_size", "in_flight", "transaction_rate", "lost_after")
@@ -73,6 +80,7 @@ _BULK_OPTIONS = {
     "spin": "--spin",
     "block_size": "-l",
     "file": "--file",
+    "no_latency": "--no-latency",
 }
 
 
@@ -203,6 +211,7 @@ def _tcp_spec(options: Options) -> TcpSpec:
         target_bps=options.bitrate or None,
         send_mode=options.send_mode,
         receive_mode=options.receive_mode,
+        latency=not options.no_latency,
     )
 
 
@@ -246,6 +255,7 @@ def _udp_spec(options: Options) -> UdpSpec:
         burst_datagrams=options.burst,
         offload=not options.no_offload,
         spin_us=options.spin,
+        latency=not options.no_latency,
     )
 
 

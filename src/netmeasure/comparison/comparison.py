@@ -49,6 +49,9 @@ PARTS = (
     Part("transactions_per_s", relative=True, least=DEFAULT_MARGIN),
     Part("latency_p50_ns", relative=True, least=0.05),
     Part("latency_p99_ns", relative=True, least=0.1),
+    Part("idle_p50_ns", relative=False, least=0.1, floor=100_000),
+    Part("loaded_p50_ns", relative=False, least=0.1, floor=500_000),
+    Part("loaded_p99_ns", relative=False, least=0.2, floor=1_000_000),
     Part("connect_p50_ns", relative=True, least=0.1),
     Part("error_ratio", relative=False, least=0.1, floor=0.0001),
 )

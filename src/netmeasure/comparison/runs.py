@@ -42,6 +42,9 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
         transactions_per_s: Of round trips: transactions per second in the steady state.
         latency_p50_ns: Of round trips: the median latency.
         latency_p99_ns: Of round trips: the latency that 99 % do not exceed.
+        idle_p50_ns: Of bulk tests: the median latency before the load.
+        loaded_p50_ns: Of bulk tests: the median latency under load.
+        loaded_p99_ns: Of bulk tests: the latency under load that 99 % of the probes do not exceed.
         connect_p50_ns: Of requests by HTTP: the median time to open a connection.
         error_ratio: Of requests by HTTP: errors of all that was tried, 0 to 1.
         doubts: What speaks against some of these figures.
@@ -65,6 +68,9 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     transactions_per_s: float | None = None
     latency_p50_ns: int | None = None
     latency_p99_ns: int | None = None
+    idle_p50_ns: int | None = None
+    loaded_p50_ns: int | None = None
+    loaded_p99_ns: int | None = None
     connect_p50_ns: int | None = None
     error_ratio: float | None = None
     doubts: tuple[Doubt, ...] = ()
@@ -126,6 +132,8 @@ def figures(result: Result, direction: FlowDirection) -> RunFigures:
         return RunFigures(complete=False, error=error or f"no {direction} was measured")
     steady, ramp, averages = flow.steady, flow.ramp, flow.averages
     trips, requests = result.round_trips, result.requests
+    idle = None if result.latency is None else result.latency.idle
+    loaded = None if result.latency is None else result.latency.loaded
     rate = None if steady is None else _plausible(steady.goodput_bps)
     return RunFigures(
         complete=result.complete,
@@ -146,6 +154,9 @@ def figures(result: Result, direction: FlowDirection) -> RunFigures:
         transactions_per_s=None if trips is None else _plausible(trips.steady_per_s),
         latency_p50_ns=None if trips is None else _plausible(trips.p50_ns),
         latency_p99_ns=None if trips is None else _plausible(trips.p99_ns),
+        idle_p50_ns=None if idle is None else _plausible(idle.p50_ns),
+        loaded_p50_ns=None if loaded is None else _plausible(loaded.p50_ns),
+        loaded_p99_ns=None if loaded is None else _plausible(loaded.p99_ns),
         connect_p50_ns=None if requests is None else _plausible(requests.connect_p50_ns),
         error_ratio=None if requests is None else _plausible(requests.error_ratio),
         doubts=doubts(result, flow),

@@ -48,6 +48,10 @@ class LoopAccount:
             return  # this kernel keeps none
         self._looks.append((now, int(ran), int(waited)))
 
+    def shift(self, by_ns: int) -> None:
+        """Move all that was read so far to later moments: a stretch that does not count is over."""
+        self._looks = [(at + by_ns, ran, waited) for at, ran, waited in self._looks]
+
     def cause(self, start_ns: int, end_ns: int) -> str | None:
         """Say what kept the event loop from its work between two moments."""
         before = next((one for one in reversed(self._looks) if one[0] <= start_ns), None)
@@ -81,6 +85,20 @@ class PhaseLog:
         view = copy.copy(self)
         view._suffix = f" #{number}"
         return view
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the clock of set-up stand still during the body, which is no part of set-up. Phases
+        that are over keep their moments."""
+        start = now_ns()
+        self._loop.look()
+        try:
+            yield
+        finally:
+            taken_ns = now_ns() - start
+            self.origin_ns += taken_ns
+            self._loop.shift(taken_ns)
+            self._loop.look()
 
     def watch(self, sock: socket.socket) -> Watched | None:
         """Watch a connected TCP socket, for phases that end with bytes of the peer; call `remove`

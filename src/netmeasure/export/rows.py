@@ -49,6 +49,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         latency_max_ns: The longest round trip.
         lost_round_trips: Datagrams that were sent and had no response in time.
         limited_by: What held the flow back.
+        idle_p50_ns: The median latency before the load.
+        loaded_p50_ns: The median latency under load.
+        loaded_p99_ns: The latency under load that 99 % of the probes do not exceed.
     """
 
     run: int
@@ -83,6 +86,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     latency_max_ns: int | None = None
     lost_round_trips: int | None = None
     limited_by: str | None = None
+    idle_p50_ns: int | None = None
+    loaded_p50_ns: int | None = None
+    loaded_p99_ns: int | None = None
 
 
 class IntervalRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,6 +299,7 @@ def started(row: RunRow | IntervalRow) -> datetime | None:
 
 
 def _row(number: int, result: Result, flow: Flow | None) -> RunRow:
+    loaded = None if result.latency is None else result.latency.loaded
     row = RunRow(
         run=number,
         started_at=result.started_at,
@@ -302,6 +309,9 @@ def _row(number: int, result: Result, flow: Flow | None) -> RunRow:
         error=None if result.error is None else result.error.code,
         error_phase=None if result.error is None else result.error.phase,
         syn_retransmits=result.syn_retransmits,
+        idle_p50_ns=None if result.latency is None else result.latency.idle.p50_ns,
+        loaded_p50_ns=None if loaded is None else loaded.p50_ns,
+        loaded_p99_ns=None if loaded is None else loaded.p99_ns,
     )
     if flow is None:
         return row

@@ -365,6 +365,7 @@ def _spec(document: _Document, ways: set[bool]) -> PeerSpec:
     rate = test.count("target_bitrate") or document.start.count("target_bitrate")
     kind: type[TcpSpec | UdpSpec] = UdpSpec if document.udp else TcpSpec
     wanted: dict[str, Any] = {
+        "latency": False,
         "streams": test.count("num_streams"),
         "datagram_bytes" if document.udp else "block_bytes": size,
         "target_bps": rate or None,

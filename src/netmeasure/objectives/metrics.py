@@ -43,6 +43,12 @@ def _latency_ns(result: Result, percent: float) -> int | None:
     return None if trips is None else trips.latency.percentile_ns(percent)
 
 
+def _loaded_ns(result: Result, percent: float) -> int | None:
+    """Return a percentile of the latency under load; None: not measured, or too few probes."""
+    loaded = None if result.latency is None else result.latency.loaded
+    return None if loaded is None else loaded.latency.percentile_ns(percent)
+
+
 def _steady_bps(run: RunFigures) -> float | None:
     return None if run.verdict in _NO_PLATEAU else run.steady_bps
 
@@ -97,6 +103,21 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         ),
         "latency_p99_9": Metric(
             "99.9th percentile of the round trips", "ns", of_run=lambda run: _latency_ns(run, 99.9)
+        ),
+        "loaded_latency_p50": Metric(
+            "median round trip under the load of a bulk test",
+            "ns",
+            of_run=lambda run: _loaded_ns(run, 50),
+        ),
+        "loaded_latency_p99": Metric(
+            "99th percentile of the round trips under the load of a bulk test",
+            "ns",
+            of_run=lambda run: _loaded_ns(run, 99),
+        ),
+        "idle_latency_p50": Metric(
+            "median round trip before a bulk test",
+            "ns",
+            of_run=lambda run: run.latency.idle.p50_ns if run.latency else None,
         ),
         "lost_transactions": Metric(
             "round trips by UDP without a response in time, of all",

@@ -87,7 +87,7 @@ def _tcp_parameters(spec: TcpSpec, common: Parameters) -> Parameters:
         burst=spec.burst_blocks,
         zerocopy=spec.send_mode == "sendfile",
         skip_rx_copy=spec.receive_mode == "discard",
-        netmeasure=replace(common.netmeasure, receive_mode=spec.receive_mode),
+        netmeasure=replace(common.netmeasure, receive_mode=spec.receive_mode, latency=spec.latency),
     )
 
 
@@ -138,6 +138,7 @@ def _udp_parameters(spec: UdpSpec, common: Parameters) -> Parameters:
             target_pps=spec.target_pps,
             offload=spec.offload,
             spin_us=spec.spin_us,
+            latency=spec.latency,
         ),
     )
     return _with_offload(asked, size) if spec.ask_offload else asked
@@ -187,6 +188,7 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
             burst_datagrams=plan.burst_datagrams,
             offload=plan.offload,
             spin_us=plan.spin_ns // MICROSECOND_NS,
+            latency=_asks_latency(parameters),
             options=_udp_options(parameters),
         )
     if isinstance(plan, RoundTripPlan):
@@ -205,8 +207,13 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
         block_bytes=plan.block_bytes,
         send_mode=plan.send_mode,
         receive_mode=plan.receive_mode,
+        latency=_asks_latency(parameters),
         options=_tcp_options(parameters),
     )
+
+
+def _asks_latency(parameters: Parameters) -> bool:
+    return parameters.netmeasure is not None and parameters.netmeasure.latency
 
 
 def _udp_options(parameters: Parameters) -> SocketOptions:

@@ -20,6 +20,10 @@ from netmeasure.result import Host, SideReport
 
 COOKIE_BYTES = 37
 STREAM_TAG_BYTES = 4
+#: The number of the UDP stream that probes the latency beside a test; those of data begin with 1.
+PROBE_NUMBER = 0
+#: How a server says among its kinds of test that it answers such a probe.
+LATENCY = "latency"
 #: What `netmeasure probe` says instead of a cookie. Our server answers with its first byte and
 #: closes; iperf3 takes it for a client that leaves at once.
 _PROBE = b"netmeasureprobe"
@@ -117,6 +121,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exclusive: bool = False
     #: the client knows a secret, and proves it if it is challenged (`secret`)
     secret: bool = False
+    #: the client opens a probe of the latency beside the streams (PROBE_NUMBER)
+    latency: bool = False
     #: a test of round trips; a server that has no "rr" among its `kinds` takes it for bulk data
     round_trips: AskedRoundTrips | None = None
 
@@ -150,7 +156,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     finite: bool = False
     #: the server's own proof that it knows the secret, in hexadecimal
     proof: str | None = None
-    #: kinds of test that it serves beside TCP and UDP
+    #: kinds of test that it serves beside TCP and UDP, and LATENCY
     kinds: tuple[str, ...] = ()
 
     def encode(self) -> bytes:

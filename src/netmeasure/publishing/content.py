@@ -194,6 +194,8 @@ def _sections(result: Result, document: Document) -> Iterator[Section]:
     flows = () if result.round_trips is not None else result.flows
     if result.round_trips is not None and result.round_trips.series is not None:
         yield Section("Latency", (), Chart("latency", "Mean latency over time"))
+    if result.latency is not None and result.latency.loaded is not None:
+        yield Section("Latency", (), Chart("latency", "Mean latency over time, idle and loaded"))
     for number, flow in enumerate(flows):
         chart = Chart("rate", f"Rate over time, {flow.direction}", number)
         drawn = bool(flow.series is not None and flow.series.bytes) or bool(flow.intervals)
@@ -259,6 +261,17 @@ def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
         yield (f"iperf3's average{of}", omitted, "after the omitted time")
         moved = "receiver.bytes" if flow.receiver.bytes is not None else "sender.acked_bytes"
         yield (f"transferred{of}", document.figure(f"{place}.{moved}"), "")
+    if result.latency is not None:
+        idle, loaded = (f"latency.{part}" for part in ("idle", "loaded"))
+        yield ("latency, idle", document.figure(f"{idle}.p50_ns"), "median, before the load")
+        yield ("latency under load", document.figure(f"{loaded}.p50_ns"), "median")
+        yield ("latency under load, p99", document.figure(f"{loaded}.p99_ns"), "")
+        yield ("probes lost under load", document.figure(f"{loaded}.loss_ratio"), "in no latency")
+        yield (
+            "RPM",
+            document.figure("latency.rpm", count_words),
+            "round trips a minute under load",
+        )
     yield ("set-up", document.figure("set_up_ns"), "until the first byte")
     yield ("of it this host's own", document.figure("set_up_host_ns"), "not the network's")
     yield ("SYNs sent again", document.figure("syn_retransmits"), "while connecting")

@@ -11,6 +11,7 @@ from netmeasure.publishing.content import MOST_STREAMS, Chart, drawn_phases
 from netmeasure.report.answer import answer_lines
 from netmeasure.report.bottleneck import short_limit
 from netmeasure.result import Flow, Result, SideReport, StreamReport
+from netmeasure.result.round_trips import LatencySeries
 from netmeasure.units import bitrate
 
 if TYPE_CHECKING:
@@ -186,10 +187,37 @@ def _set_up(ax: Axes, colours: Colours, result: Result) -> None:
 
 
 def _latency(ax: Axes, colours: Colours, result: Result) -> None:
-    trips = result.round_trips
-    series = None if trips is None else trips.series
-    if series is None:
-        return
+    courses = _courses(result)
+    means = [(name, _means(series)) for name, series in courses]
+    most = max((mean for _, points in means for _, mean in points), default=0.0)
+    factor, unit = _scale(most, _TIMES, "ns")
+    for i, (name, points) in enumerate(means):
+        at = [moment for moment, _ in points]
+        paint = colours.line if len(means) == 1 else colours.several[i % len(colours.several)]
+        heights = [mean / factor for _, mean in points]
+        ax.plot(at, heights, ".-", color=paint, lw=1.0, ms=3, label=name)
+    if len(means) > 1:
+        _legend(ax, colours)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel(f"mean latency, {unit}")
+    ax.set_xlabel("seconds since the client's start signal")
+
+
+def _courses(result: Result) -> list[tuple[str, LatencySeries]]:
+    """Return the courses of latency that a result has, by their names."""
+    if result.round_trips is not None:
+        parts: list[tuple[str, LatencySeries | None]] = [("", result.round_trips.series)]
+    elif result.latency is not None:
+        loaded = result.latency.loaded
+        parts = [("idle", result.latency.idle.series)]
+        parts += [("under load", loaded.series)] if loaded is not None else []
+    else:
+        parts = []
+    return [(name, series) for name, series in parts if series is not None]
+
+
+def _means(series: LatencySeries) -> list[tuple[float, float]]:
+    """Return the mean latency in ns, at moments in seconds."""
     joined = max(1, -(-len(series.transactions) // MOST_POINTS))
     means: list[tuple[float, float]] = []
     for first in range(0, len(series.transactions), joined):
@@ -197,12 +225,7 @@ def _latency(ax: Axes, colours: Colours, result: Result) -> None:
         middle_ns = series.origin_ns + (first + joined / 2) * series.width_ns
         if count:
             means.append((middle_ns / 1e9, sum(series.sum_ns[first : first + joined]) / count))
-    factor, unit = _scale(max((mean for _, mean in means), default=0.0), _TIMES, "ns")
-    at = [moment for moment, _ in means]
-    ax.plot(at, [mean / factor for _, mean in means], ".-", color=colours.line, lw=1.0, ms=3)
-    ax.set_ylim(bottom=0)
-    ax.set_ylabel(f"mean latency, {unit}")
-    ax.set_xlabel("seconds since the client's start signal")
+    return means
 
 
 # ---- the transport -------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Put the answer of a test into five lines of 80 columns: the last thing that a reader sees.
+"""Put the answer of a test into six lines of 80 columns: the last thing that a reader sees.
 
-The lines are: the steady bitrate with its margin, set-up with what was lost in it, what limited the
-bitrate, and what other tools would have said and why.
+The lines are: the steady bitrate with its margin, set-up with what was lost in it, the latency idle
+and under load, what limited the bitrate, and what other tools would have said and why.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from netmeasure.report.bottleneck import name_of_limit, short_limit
+from netmeasure.report.latency import latency_words
 from netmeasure.report.rates import steady_bps
 from netmeasure.report.requests import error_words
 from netmeasure.report.round_trips import answer_words
@@ -27,7 +28,7 @@ NOTED_HOST = 0.1
 
 
 def answer_lines(result: Result) -> list[str]:
-    """Return at most five lines of at most 80 columns; none if nothing was measured."""
+    """Return at most six lines of at most 80 columns; none if nothing was measured."""
     if not result.flows:
         return []
     if result.round_trips is not None:
@@ -37,6 +38,7 @@ def answer_lines(result: Result) -> list[str]:
     lines = [
         line("Steady bitrate", _rates(result.flows)),
         line("Set-up", _set_up(result)),
+        line("Latency", [] if result.latency is None else latency_words(result.latency)),
         line("Limited by", _limits(result.flows)),
         *_other_tools(result),
     ]

@@ -33,6 +33,9 @@ NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
     "transactions_per_s": ("transactions", lambda rate: f"{rate:.0f}/s"),
     "latency_p50_ns": ("median round trip", duration),
     "latency_p99_ns": ("99 % of round trips within", duration),
+    "idle_p50_ns": ("idle latency", duration),
+    "loaded_p50_ns": ("latency under load", duration),
+    "loaded_p99_ns": ("99 % of it within", duration),
     "connect_p50_ns": ("median connect", duration),
     "error_ratio": ("errors", lambda share: f"{100 * share:.3g} %"),
 }

@@ -9,6 +9,7 @@ from rich.text import Text
 from netmeasure.report.answer import answer_lines
 from netmeasure.report.flow import flow_table, stream_table
 from netmeasure.report.hosts import host_table
+from netmeasure.report.latency import latency_table
 from netmeasure.report.requests import request_table
 from netmeasure.report.round_trips import round_trip_table
 from netmeasure.report.setup import setup_table
@@ -38,6 +39,8 @@ def render(result: Result, *, per_stream: bool = False) -> RenderableType:
         parts += [Text(f"\n{flow.direction.capitalize()}"), flow_table(result, flow)]
         if per_stream:
             parts += [Text(""), stream_table(flow)]
+    if result.latency is not None:
+        parts += [Text("\nLatency"), Padding(latency_table(result.latency), (0, 0, 0, 2))]
     if (hosts := host_table(result)).rows:
         parts += [Text("\nHosts"), Padding(hosts, (0, 0, 0, 2))]
     parts += [Text(f"\n{line}") for line in closing_lines(result)]

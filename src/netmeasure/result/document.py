@@ -13,6 +13,7 @@ from netmeasure.result.encoding import encoded
 from netmeasure.result.ending import AutoStop
 from netmeasure.result.flows import Flow, Totals
 from netmeasure.result.hosts import PathHole
+from netmeasure.result.latency import Latency
 from netmeasure.result.reading import SCHEMA_VERSION, read_json
 from netmeasure.result.repeats import repeats
 from netmeasure.result.requests import Requests
@@ -67,6 +68,8 @@ class Result(Brief, frozen=True, kw_only=True):
             kind of test, or no response has come.
         requests: Connections, errors and statuses of a test of requests by HTTP, whose latencies
             are in `round_trips`; None: another kind of test.
+        latency: Latencies of the path before a bulk test and under its load; None: another kind of
+            test, or it was not measured, and a note says why.
         path_hole: The packet length from which on packets vanish on the path; None: no such
             length was found.
         notes: Sentences about what was asked for and not possible, or what could not be learned.
@@ -89,6 +92,7 @@ class Result(Brief, frozen=True, kw_only=True):
     auto_stop: AutoStop | None = None
     round_trips: RoundTrips | None = None
     requests: Requests | None = None
+    latency: Latency | None = None
     path_hole: PathHole | None = None
     notes: tuple[str, ...] = ()
 

@@ -8,6 +8,7 @@ from msgspec.structs import fields, replace
 
 from netmeasure.result.document import Result
 from netmeasure.result.flows import Flow, StreamResult
+from netmeasure.result.latency import Latency
 from netmeasure.result.resources import Resources
 from netmeasure.result.resultset import ResultSet
 from netmeasure.result.sides import SideReport, StreamReport
@@ -31,8 +32,14 @@ def without_series(value: R) -> R:
         server=_short_side(value.server),
         server_output=None,
         round_trips=None if value.round_trips is None else replace(value.round_trips, series=None),
+        latency=None if value.latency is None else _short_latency(value.latency),
         auto_stop=None if value.auto_stop is None else replace(value.auto_stop, looks=()),
     )
+
+
+def _short_latency(latency: Latency) -> Latency:
+    loaded = None if latency.loaded is None else replace(latency.loaded, series=None)
+    return replace(latency, idle=replace(latency.idle, series=None), loaded=loaded)
 
 
 def _short_flow(flow: Flow) -> Flow:

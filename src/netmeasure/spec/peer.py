@@ -112,6 +112,8 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
             udp(7)).
         ask_offload: Ask an iperf3 server (3.21 or newer) for that, too.
         spin_us: Microseconds that the sender stays awake before each send: more exact, more CPU.
+        latency: Probe the path before the test and during it, which tells the latency under load;
+            only a netmeasure server answers the probe.
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
@@ -126,6 +128,7 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
     offload: bool = True
     ask_offload: bool = False
     spin_us: int = 0
+    latency: bool = True
 
     def _check(self) -> None:
         super()._check()
@@ -173,6 +176,8 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
             tcp(7)).
         file: A regular file. Each stream that this end sends on sends it, and the test is over at
             its end at the latest; each stream that this end receives on writes to it.
+        latency: Probe the path before the test and during it, which tells the latency under load;
+            only a netmeasure server answers the probe.
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
@@ -184,6 +189,7 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
     send_mode: SendMode = "copy"
     receive_mode: ReceiveMode = "copy"
     file: str | None = None
+    latency: bool = True
 
     def _check(self) -> None:
         super()._check()

@@ -105,6 +105,7 @@ def _tcp_spec(settings: CommandLine) -> TcpSpec:
         burst_blocks=rate.burst if rate else None,
         send_mode="sendfile" if settings.zerocopy else "copy",
         receive_mode="discard" if settings.skip_rx_copy else "copy",
+        latency=False,
         file=settings.file,
     )
 
@@ -120,6 +121,7 @@ def _udp_spec(settings: CommandLine) -> UdpSpec:
         burst_datagrams=rate.burst if rate else None,
         offload=settings.gsro,
         ask_offload=settings.gsro,
+        latency=False,
     )
 
 

@@ -12,14 +12,17 @@ from contextlib import AbstractContextManager
 
 from msgspec.structs import replace
 
-from netmeasure.clock import now_ns
+from netmeasure.clock import SECOND_NS, now_ns
 from netmeasure.engine import progress, sockets, sockopts
 from netmeasure.engine.hello import FIRST_REPEAT_S, greet, plain_repeat_s
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.watch import Watch, Watched
 from netmeasure.errors import MeasureError, StreamError
-from netmeasure.protocol import make_hello, stream_tag
-from netmeasure.spec import PeerSpec
+from netmeasure.protocol import PROBE_NUMBER, make_hello, stream_tag
+from netmeasure.spec import PeerSpec, SocketOptions
+
+#: How long the server may take to answer the hello of a probe: the test waits for it.
+PROBE_HELLO_S, PROBE_HELLO_RTTS = 0.2, 4
 
 
 class Connector:
@@ -92,6 +95,32 @@ class Connector:
         """End the watching thread."""
         self.end_set_up()
         await self._watch.close()
+
+    def set_up_paused(self) -> AbstractContextManager[None]:
+        """Let the clock of set-up stand still meanwhile."""
+        return self.phases.paused()
+
+    async def open_probe(self) -> socket.socket:
+        """Return the UDP socket of a probe of the latency, which the server has answered.
+
+        Raises ConnectError, PeerTimeoutError: UDP does not get through, or the server wants none.
+        """
+        spec = self._spec
+        options = SocketOptions(
+            tos=spec.options.tos,
+            bind_address=spec.options.bind_address,
+            bind_device=spec.options.bind_device,
+            family=spec.options.family,
+        )
+        sock = sockets.open_datagram(self.address, options, 0)
+        try:
+            hello = make_hello(self._cookie, PROBE_NUMBER, extended=True)
+            deadline_s = max(PROBE_HELLO_S, PROBE_HELLO_RTTS * self._round_trip_ns / SECOND_NS)
+            await greet(sock, self.address, hello, deadline_s)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     async def open_stream(
         self, index: int, number: int, heard: Callable[[], bool], *, extended: bool

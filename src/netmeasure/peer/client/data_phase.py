@@ -35,7 +35,8 @@ LAST_DATAGRAM_S = 1.0
 
 class ClientData:
     """Run the client's data phase on a workload that has been started. It emits intervals, and ends
-    gracefully when `stop` is set by the user."""
+    gracefully when `stop` is set by the user. `on_over` is called when the senders are about to
+    end."""
 
     def __init__(
         self,
@@ -45,12 +46,14 @@ class ClientData:
         path: PathWatch,
         emit: Callable[[Interval], None],
         stop: asyncio.Event,
+        on_over: Callable[[], None],
     ) -> None:
         self._workload = workload
         self._spec = spec
         self._control = control
         self._path = path
         self._stop = stop
+        self._on_over = on_over
         self._ticker = IntervalClock(workload, spec.timing, spec.limit_s, emit, roles.client_role)
         self._auto_stop = AutoStopper(workload, spec)
         #: how long the server's streams lasted, where that was less than they had to
@@ -69,6 +72,7 @@ class ClientData:
                 self._silence(),
                 self._path.until_found(self._workload),
             )
+            self._on_over()
             self._workload.stop_senders()
             await self._workload.join("sender")
             if not self._streams_end and self._workload.ids("sender"):

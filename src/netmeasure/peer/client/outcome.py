@@ -25,6 +25,7 @@ from netmeasure.result import (
     SideReport,
     StreamReport,
 )
+from netmeasure.result.latency import Latency
 from netmeasure.result.round_trips import RoundTrips
 from netmeasure.spec import PeerSpec, RrSpec, UdpSpec
 from netmeasure.workloads.base import Workload
@@ -41,6 +42,8 @@ class Outcome(NamedTuple):
     announcement  a netmeasure server's facts about itself; None of a plain iperf3
     peer_results  None where the server has sent none
     path_hole     where long packets were found to vanish on the way
+    latency       what the probe beside the test has measured; None: there was none
+    no_latency    why there was none, where one was asked for
     stopped       the user ended the test early
     """
 
@@ -54,6 +57,8 @@ class Outcome(NamedTuple):
     peer_results: PeerResults | None
     auto_stop: AutoStop | None
     path_hole: PathHole | None
+    latency: Latency | None
+    no_latency: str | None
     stopped: bool
 
 
@@ -94,6 +99,7 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
         server_output=_server_output(outcome),
         auto_stop=auto_stop,
         round_trips=_round_trips(outcome, flows),
+        latency=outcome.latency,
         path_hole=outcome.path_hole,
         notes=(*_notes(outcome), *doubts, *ending_notes(auto_stop)),
     )
@@ -161,6 +167,8 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
         wanted, used = spec.options.congestion, results.congestion_used
         if wanted and used and wanted != used:
             notes.append(f"the server used congestion control {used}, not {wanted}")
+    if outcome.no_latency is not None:
+        notes.append(f"the latency under load is unknown: {outcome.no_latency}")
     if outcome.path_hole is not None:
         notes.append(hole_words(outcome.path_hole))
     if isinstance(spec, UdpSpec):

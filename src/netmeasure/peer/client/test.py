@@ -19,7 +19,7 @@ from netmeasure.clock import unix_s, wall_now
 from netmeasure.engine import sockets, tls
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.resources import ResourceLog
-from netmeasure.engine.tasks import all_of, first_of, one_by_one
+from netmeasure.engine.tasks import all_of, beside, first_of, one_by_one
 from netmeasure.engine.threads import check_cpu, in_thread
 from netmeasure.errors import (
     ConnectError,
@@ -35,6 +35,7 @@ from netmeasure.peer.client.connect import Connector
 from netmeasure.peer.client.control import ClientControl
 from netmeasure.peer.client.data_phase import ClientData
 from netmeasure.peer.client.elsewhere import answered_elsewhere
+from netmeasure.peer.client.latency import LatencyWatch
 from netmeasure.peer.client.outcome import Outcome, build_result
 from netmeasure.peer.client.path_watch import PathWatch
 from netmeasure.peer.client.totals import check_streams, check_total
@@ -45,6 +46,7 @@ from netmeasure.peer.plans import build_workload, client_plan
 from netmeasure.protocol import Kind, PeerResults, Side, new_cookie, stream_ids
 from netmeasure.protocol.auth import make_token
 from netmeasure.result import ErrorRecord, FlowDirection, Host, Interval, Result, SideReport
+from netmeasure.result.latency import Latency
 from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, RrSpec, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import check_file
@@ -86,6 +88,7 @@ class PeerTest:
         self._path: PathWatch | None = None
         self._resources = ResourceLog()
         self._client_control: ClientControl | None = None
+        self._latency: LatencyWatch | None = None
         self._workload: Workload | None = None
         self._sending: list[socket.socket] = []
         self._data: ClientData | None = None
@@ -128,9 +131,13 @@ class PeerTest:
         plan = client_plan(self._spec, extended=self._control.extended)
         workload = self._workload = build_workload(plan)
         self.step = "connect"
+        latency = self._latency = LatencyWatch(self._spec, self._control, self._connector)
+        with self._connector.set_up_paused():
+            await first_of(latency.idle(), self._stopped())
         await self._open_streams(workload)
         self.step = "data"
-        await self._transfer(workload, path, emit)
+        await self._transfer(workload, path, latency, emit)
+        await latency.finish()
         self.step = "results"
         try:
             await self._exchange_results(workload)
@@ -265,7 +272,11 @@ class PeerTest:
         return found
 
     async def _transfer(
-        self, workload: Workload, path: PathWatch, emit: Callable[[Interval], None]
+        self,
+        workload: Workload,
+        path: PathWatch,
+        latency: LatencyWatch,
+        emit: Callable[[Interval], None],
     ) -> None:
         control = self._control
         await workload.begin()
@@ -277,8 +288,10 @@ class PeerTest:
         self._connector.end_set_up()
         self._observer.on_opening(self._opening(workload))
         workload.start()
-        self._data = ClientData(workload, self._spec, control, path, emit, self.stop)
-        async with self._resources.running():
+        self._data = ClientData(
+            workload, self._spec, control, path, emit, self.stop, latency.end_load
+        )
+        async with self._resources.running(), beside(latency.follow(workload)):
             await self._data.run()
         if error := workload.failed():
             raise error
@@ -350,6 +363,8 @@ class PeerTest:
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
+        if self._latency is not None:
+            await self._latency.close()
         if self._data is not None:
             self._data.last_interval()
         self._connector.end_set_up()  # the control connection is open until it is not watched
@@ -373,9 +388,17 @@ class PeerTest:
             peer_results=self._peer_results,
             auto_stop=self._data.auto_stop(stopped=cut_short) if self._data else None,
             path_hole=self._path.hole if self._path else None,
+            latency=self._measured_latency(),
+            no_latency=self._latency.missing if self._latency else None,
             stopped=stopped,
         )
         return build_result(outcome, error)
+
+    def _measured_latency(self) -> Latency | None:
+        workload = self._workload
+        if self._latency is None:
+            return None
+        return self._latency.latency(workload.origin_ns if workload is not None else None)
 
     def close(self) -> None:
         """Close the data sockets. Call after `result`."""

@@ -39,7 +39,8 @@ def admit(parameters: Parameters, limits: ServerLimits) -> None:
 def check_descriptors(parameters: Parameters) -> None:
     """Raise RefusedTestError if this process can't have a socket for each stream of a test."""
     left = descriptors_left()
-    needed = parameters.streams + SPARE_DESCRIPTORS
+    probes = parameters.netmeasure is not None and parameters.netmeasure.latency
+    needed = parameters.streams + probes + SPARE_DESCRIPTORS
     if left is not None and left < needed:
         raise RefusedTestError(
             f"the test needs {needed} file descriptors, and {left} are left (ulimit -n)",

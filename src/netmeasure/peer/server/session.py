@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import NamedTuple
 
 from netmeasure.clock import unix_s, wall_now
-from netmeasure.engine import tcpinfo
+from netmeasure.engine import sockopts, tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.resources import ResourceLog
@@ -49,6 +49,7 @@ from netmeasure.peer.server.outcome import Outcome, build_result
 from netmeasure.peer.server.places import Places, Wish
 from netmeasure.peer.server.shares import LoginBrake
 from netmeasure.protocol import (
+    LATENCY,
     Announcement,
     ErrorCode,
     Kind,
@@ -64,6 +65,7 @@ from netmeasure.result import FlowDirection, Result, SideReport
 from netmeasure.result.resources import HostUse
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
+from netmeasure.workloads.latency import Reflection
 
 #: How long a client is given to read why its streams are going to break.
 HEARD_S = 0.5
@@ -145,6 +147,7 @@ class Session:
         self._agreement: Agreement | None = None
         self._arrivals = Arrivals(())
         self._workload: Workload | None = None
+        self._reflection: Reflection | None = None
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
 
@@ -159,6 +162,24 @@ class Session:
     def is_udp(self) -> bool:
         """Return whether the data streams are UDP."""
         return self._agreement is not None and self._agreement.parameters.udp
+
+    @property
+    def awaits_probe(self) -> bool:
+        """Return whether the client may open a probe of the latency now."""
+        agreed = self._agreement
+        if agreed is None or agreed.parameters.netmeasure is None or self._reflection is not None:
+            return False
+        creating = self._control.connection.state is State.CREATING
+        return creating and agreed.parameters.netmeasure.latency
+
+    def take_probe(self, sock: socket.socket) -> None:
+        """Answer the client's probes on a socket, which is closed with the test."""
+        assert self._agreement is not None
+        if tos := self._agreement.parameters.TOS:
+            with suppress(SocketOptionError):
+                sockopts.set_tos(sock, tos)
+        with suppress(HostLimitError):
+            self._reflection = Reflection(sock)
 
     @property
     def is_leaving(self) -> bool:
@@ -259,7 +280,7 @@ class Session:
                 concurrent_tests=self._surroundings.places.measuring,
                 finite=self._limits.file is not None,
                 proof=self._access.own_proof(self._control),
-                kinds=("rr", "udp_rr"),
+                kinds=("rr", "udp_rr", LATENCY),
             )
             await self._control.send(Kind.EXTENSION, mine, deadline_s=self._limits.handshake_s)
 
@@ -384,6 +405,8 @@ class Session:
             self._workload.abort()
             await self._workload.join()
             self._notifier.last_interval()
+        if self._reflection is not None:
+            await self._reflection.close()
         self._arrivals.close()
         await self._control.close()
 

@@ -12,7 +12,7 @@ from netmeasure.clock import nanoseconds, now_ns
 from netmeasure.engine.hello import ExpectedHello
 from netmeasure.peer.server.accept import Arrival
 from netmeasure.peer.server.session import Session
-from netmeasure.protocol import Hello
+from netmeasure.protocol import PROBE_NUMBER, Hello
 
 #: How long a test that is over but for the client's last message may keep the next client waiting.
 FAREWELL_S = 0.5
@@ -66,6 +66,8 @@ class Sessions:
     def expected(self, hello: Hello, peer: tuple[str, int]) -> ExpectedHello | None:
         """Return who takes the UDP stream of a hello: a test whose control connection comes from
         the same address, and the very test of the cookie, where the hello holds one."""
+        if hello.number == PROBE_NUMBER:
+            return self._expected_probe(hello, peer)
         if hello.cookie is not None:
             named = self.with_cookie(hello.cookie)
             candidates = [named] if named is not None else []
@@ -79,6 +81,17 @@ class Sessions:
                 take = partial(_offer, session, self.next_order(), hello.number)
                 return ExpectedHello(session.local_host, take, arrivals.fail)
         return None
+
+    def _expected_probe(self, hello: Hello, peer: tuple[str, int]) -> ExpectedHello | None:
+        """Return who takes a probe of the latency: the test of the hello's cookie, once."""
+        session = self.with_cookie(hello.cookie or "")
+        if session is None or session.client_host != peer[0] or not session.awaits_probe:
+            return None
+        return ExpectedHello(session.local_host, session.take_probe, _ignore)
+
+
+def _ignore(_: OSError) -> None:
+    """Do nothing: a test goes on without its probe, and its client says so."""
 
 
 def _offer(session: Session, order: int, number: int | None, sock: socket.socket) -> None:

@@ -1,0 +1,331 @@
+/* A probe beside a load: how long a datagram and its reflection take on the path.
+ *
+ * Probes leave at a set rate, whatever has come back: none waits for the answer of another one, so slow
+ * answers hide nothing ("coordinated omission"). A probe whose answer does not come is lost, and in no
+ * latency.
+ *
+ * The time runs from just before a probe is handed to the kernel until its answer has been read. What
+ * is the hosts' own is taken off and told apart: how long this thread was ready to read the answer and
+ * had no CPU, and how long the reflector kept the probe.
+ *
+ * A probe has 16 bytes, and so has its answer: the probe's number, and how long the reflector kept it in
+ * ns (0 in a probe), both big-endian. That fits into the shortest Ethernet frame.
+ */
+#ifndef NM_PROBE_H
+#define NM_PROBE_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* ppoll() */
+#endif
+#include <endian.h>
+#include <poll.h>
+#include <string.h>
+
+#include "nm_histogram.h"
+#include "nm_socket.h"
+#include "nm_stream.h"
+
+#define NM_PROBE_BYTES 16
+#define NM_PROBE_SLOTS 4096 /* probes that are remembered: a later answer is late. A power of 2 */
+#define NM_PROBE_POLL_NS 20000000 /* orders are looked at so often, */
+#define NM_PROBE_PAUSED_POLL_NS 2000000 /* or so often while nothing is sent */
+#define NM_PROBE_PARTS 2 /* of the test: idle, loaded */
+#define NM_PROBE_PAUSED NM_PROBE_PARTS
+/* A reflector answers no more than so many probes in so long: a client sends fewer. */
+#define NM_REFLECT_BYTES 128 /* no datagram that is read is longer */
+#define NM_REFLECT_BURST 200
+#define NM_REFLECT_BURST_NS 100000000
+
+typedef struct { /* a part of the test; published, but for `latency` and the series' pointers */
+    nm_histogram *latency;
+    nm_series count, sum_ns; /* of the answers and their latencies, by when they came */
+    uint64_t sent;
+    uint64_t answered;
+    uint64_t skipped; /* were due while this thread did not run */
+    uint64_t refused; /* by this host's kernel, or ICMP errors that came for them */
+    uint64_t host_sum_ns; /* what was taken off the latencies */
+    int64_t host_max_ns;
+} nm_probe_part;
+
+typedef struct {
+    int64_t sent_ns;
+    uint64_t number;
+    uint32_t part;
+    uint32_t waiting;
+} nm_probe_slot;
+
+typedef struct {
+    nm_stream *own;
+    nm_group *group;
+    int fd;
+    nm_probe_slot *slot; /* NM_PROBE_SLOTS of them */
+    nm_probe_part part[NM_PROBE_PARTS];
+    /* orders, from another thread: nm_probe_order() */
+    uint32_t order;
+    uint32_t order_part;
+    int64_t order_period_ns, order_most;
+    /* published */
+    uint64_t open;    /* probes without an answer so far, of those that are remembered */
+    int64_t longest_ns;
+    uint32_t active;  /* the part whose probes are being sent; NM_PROBE_PAUSED */
+    uint64_t late;    /* answers a second time, or to probes that are remembered no more */
+    uint64_t invalid; /* datagrams that answer no probe */
+    /* the thread's own */
+    uint32_t obeyed;
+    int64_t period_ns, due_ns;
+    uint64_t most; /* of the part's probes */
+    uint64_t number;
+    int waits; /* a descriptor: how long this thread has waited for a CPU; -1: unknown */
+} nm_probe;
+
+/* Returns how long the calling thread has been ready to run without a CPU, from an open schedstat; -1
+ * where the kernel does not say. */
+static inline int64_t nm_probe_waited(int fd) {
+    char text[64];
+    long long ran, waited;
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof text - 1, 0);
+    if (n <= 0) return -1;
+    text[n] = 0;
+    return sscanf(text, "%lld %lld", &ran, &waited) == 2 ? waited : -1;
+}
+
+static inline int nm_probe_open_waits(void) {
+    return open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+/* Returns the difference of two such times, 0 where one is unknown. */
+static inline int64_t nm_probe_between(int64_t before, int64_t after) {
+    return before < 0 || after < before ? 0 : after - before;
+}
+
+/* Returns whether the error is of one datagram: the network or a firewall did not take it. */
+static inline int nm_probe_refused(int code) {
+    return code == ECONNREFUSED || code == EHOSTUNREACH || code == ENETUNREACH || code == ENETDOWN ||
+           code == EHOSTDOWN || code == EPERM || code == ENOBUFS || code == ENOPROTOOPT ||
+           code == EAGAIN || code == EWOULDBLOCK;
+}
+
+/* Orders a part's probes to be sent, one each period, `most` of them (0: any number); NM_PROBE_PAUSED:
+ * none. One thread gives orders. An order for the part that is being sent changes its period. */
+static inline void nm_probe_order(nm_probe *p, uint32_t part, int64_t period_ns, int64_t most) {
+    uint32_t seen = NM_LOAD(&p->order);
+    NM_RELEASE(&p->order, seen + 1); /* odd: being written */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    NM_STORE(&p->order_part, part < NM_PROBE_PARTS ? part : NM_PROBE_PAUSED);
+    NM_STORE(&p->order_period_ns, period_ns > 0 ? period_ns : NM_SECOND_NS);
+    NM_STORE(&p->order_most, most);
+    NM_RELEASE(&p->order, seen + 2);
+}
+
+static inline void nm_probe_obey(nm_probe *p, int64_t now) {
+    uint32_t order = NM_ACQUIRE(&p->order), part;
+    int64_t period_ns, most;
+    if (order == p->obeyed || (order & 1)) return;
+    part = NM_LOAD(&p->order_part);
+    period_ns = NM_LOAD(&p->order_period_ns);
+    most = NM_LOAD(&p->order_most);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (NM_LOAD(&p->order) != order) return; /* look again in the next round */
+    p->obeyed = order;
+    p->due_ns = part != p->active ? now : nm_add_ns(p->due_ns - p->period_ns, period_ns);
+    if (p->due_ns < now) p->due_ns = now;
+    p->period_ns = period_ns;
+    p->most = most > 0 ? (uint64_t)most : UINT64_MAX;
+    NM_STORE(&p->active, part);
+}
+
+/* Sends the probe that is due. Probes that this thread has missed are not sent late in a bunch. */
+static inline void nm_probe_send(nm_probe *p, int64_t now) {
+    nm_probe_part *part;
+    nm_probe_slot *slot;
+    uint64_t word[2] = {0, 0};
+    int64_t missed;
+    ssize_t n;
+    if (p->active >= NM_PROBE_PARTS || now < p->due_ns) return;
+    part = &p->part[p->active];
+    missed = (now - p->due_ns) / p->period_ns;
+    if (missed > 0) NM_ADD(&part->skipped, (uint64_t)missed);
+    p->due_ns = nm_add_ns(p->due_ns, (missed + 1) * p->period_ns);
+    slot = &p->slot[++p->number % NM_PROBE_SLOTS];
+    if (slot->waiting) NM_STORE(&p->open, p->open - 1); /* forgotten: it stays without an answer */
+    slot->number = p->number, slot->part = p->active, slot->waiting = 1;
+    word[0] = htobe64(p->number);
+    NM_ADD(&p->open, 1);
+    NM_ADD(&part->sent, 1);
+    slot->sent_ns = nm_now();
+    n = send(p->fd, word, sizeof word, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && nm_probe_refused(errno))
+        NM_ADD(&part->refused, 1);
+    else if (n < 0 && errno != EINTR)
+        nm_stream_broken(p->own, p->group, errno);
+    NM_ADD(&p->own->calls, 1);
+    NM_ADD(&p->own->bytes, sizeof word);
+    if (part->sent >= p->most) NM_STORE(&p->active, NM_PROBE_PAUSED);
+}
+
+/* Books a datagram of `size` bytes that was read at a moment, after a wait of `waited_ns` for a CPU. */
+static inline void nm_probe_take(nm_probe *p, const uint64_t *word, size_t size, int64_t now,
+                                 int64_t waited_ns) {
+    nm_probe_slot *slot;
+    nm_probe_part *part;
+    uint64_t number;
+    int64_t took, host;
+    if (size < NM_PROBE_BYTES / 2) return; /* the answer to a hello that was sent twice */
+    number = be64toh(word[0]);
+    if (size != NM_PROBE_BYTES || number == 0 || number > p->number) {
+        NM_ADD(&p->invalid, 1);
+        return;
+    }
+    slot = &p->slot[number % NM_PROBE_SLOTS];
+    if (slot->number != number || !slot->waiting) {
+        NM_ADD(&p->late, 1);
+        return;
+    }
+    slot->waiting = 0;
+    NM_STORE(&p->open, p->open - 1);
+    part = &p->part[slot->part];
+    took = now - slot->sent_ns;
+    host = be64toh(word[1]) > (uint64_t)took ? took : (int64_t)be64toh(word[1]);
+    host = waited_ns > took - host ? took : host + waited_ns;
+    NM_ADD(&part->answered, 1);
+    NM_ADD(&part->host_sum_ns, (uint64_t)host);
+    if (host > part->host_max_ns) NM_STORE(&part->host_max_ns, host);
+    if (took > p->longest_ns) NM_STORE(&p->longest_ns, took);
+    nm_histogram_add(part->latency, took - host);
+    if (part->count.origin_ns == 0) {
+        nm_series_start(&part->count, now);
+        nm_series_start(&part->sum_ns, now);
+    }
+    nm_series_add(&part->count, now, 1);
+    nm_series_add(&part->sum_ns, now, (uint64_t)(took - host));
+}
+
+/* Waits for answers until a moment, and reads those that have come. */
+static inline void nm_probe_receive(nm_probe *p, int64_t now, int64_t until) {
+    struct pollfd poll = {p->fd, POLLIN, 0};
+    struct timespec t;
+    int64_t left = until > now ? until - now : 0, before = nm_probe_waited(p->waits), waited;
+    uint64_t word[3];
+    int i;
+    t.tv_sec = left / NM_SECOND_NS;
+    t.tv_nsec = left % NM_SECOND_NS;
+    if (ppoll(&poll, 1, &t, NULL) <= 0) return;
+    for (i = 0; i < 64; i++) {
+        ssize_t n = recv(p->fd, word, sizeof word, MSG_DONTWAIT | MSG_TRUNC);
+        int code = n < 0 ? errno : 0;
+        if (n < 0 && (code == EAGAIN || code == EWOULDBLOCK)) return;
+        now = nm_now();
+        waited = i == 0 ? nm_probe_between(before, nm_probe_waited(p->waits)) : 0;
+        if (n >= 0) {
+            nm_probe_take(p, word, (size_t)n, now, waited);
+            if (n == 0 && (poll.revents & (POLLHUP | POLLERR))) return;
+        } else if (nm_probe_refused(code)) {
+            if (p->active < NM_PROBE_PARTS) NM_ADD(&p->part[p->active].refused, 1);
+        } else if (code != EINTR) {
+            nm_stream_broken(p->own, p->group, code);
+            return;
+        }
+    }
+}
+
+/* Sends probes as ordered and times their answers, until it is told to leave. */
+static inline void nm_probe_all(nm_probe *p) {
+    nm_stream *own = p->own;
+    int64_t now = nm_now(), until;
+    p->waits = nm_probe_open_waits();
+    NM_STORE(&p->active, NM_PROBE_PAUSED);
+    (void)nm_timer_slack(1);
+    NM_STORE(&own->first_ns, now);
+    nm_stream_reason(own, NM_RUNNING);
+    while (own->reason == NM_RUNNING) {
+        if (nm_aborting(p->group) || nm_stopping(p->group)) {
+            nm_stream_reason(own, nm_aborting(p->group) ? NM_ABORTED : NM_STOPPED);
+            break;
+        }
+        nm_probe_obey(p, now);
+        nm_probe_send(p, now);
+        until = nm_add_ns(now, NM_PROBE_PAUSED_POLL_NS);
+        if (p->active < NM_PROBE_PARTS) {
+            until = nm_add_ns(now, NM_PROBE_POLL_NS);
+            if (p->due_ns < until) until = p->due_ns;
+        }
+        nm_probe_receive(p, now, until);
+        now = nm_now();
+        nm_stream_sample(own, -1, now);
+    }
+    NM_STORE(&own->ended_ns, now);
+    nm_sample_take(&own->sampling, own->sample, -1, now);
+    if (p->waits >= 0) close(p->waits);
+}
+
+/* ---- the reflector ------------------------------------------------------------------------------ */
+
+typedef struct {
+    nm_stream *own; /* `bytes`: of the probes that were answered */
+    nm_group *group;
+    int fd;
+    const char *hello; /* what answers a datagram of `hello_bytes` that begins like this one */
+    const char *hello_reply;
+    size_t hello_bytes, hello_start_bytes, hello_reply_bytes;
+    uint64_t invalid; /* published: datagrams that are no probe */
+} nm_reflector;
+
+/* Answers a datagram of `size` bytes that was read after a wait of `waited_ns` for a CPU. */
+static inline int nm_reflect_one(nm_reflector *r, char *buffer, size_t size, int64_t now,
+                                 int64_t waited_ns) {
+    ssize_t n = 0;
+    if (size == NM_PROBE_BYTES) {
+        uint64_t kept = htobe64((uint64_t)(waited_ns + (nm_now() - now)));
+        memcpy(buffer + 8, &kept, sizeof kept);
+        n = send(r->fd, buffer, NM_PROBE_BYTES, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (r->own->first_ns == 0) NM_STORE(&r->own->first_ns, now);
+        NM_ADD(&r->own->calls, 1);
+        nm_stream_count(r->own, now, size, 0);
+    } else if (size == r->hello_bytes && memcmp(buffer, r->hello, r->hello_start_bytes) == 0) {
+        n = send(r->fd, r->hello_reply, r->hello_reply_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } else {
+        NM_ADD(&r->invalid, 1);
+    }
+    return n < 0 && !nm_probe_refused(errno) && errno != EINTR ? errno : 0;
+}
+
+/* Answers each probe until it is told to leave, at a bounded rate: what comes faster waits in the
+ * socket's buffer, or is dropped there. */
+static inline void nm_reflect_all(nm_reflector *r) {
+    nm_stream *own = r->own;
+    int64_t began = nm_now(), now = began, before;
+    char buffer[NM_REFLECT_BYTES];
+    int waits = nm_probe_open_waits(), room = NM_REFLECT_BURST;
+    int code = nm_timeout(r->fd, SO_RCVTIMEO, NM_REFLECT_BURST_NS);
+    if (code)
+        nm_stream_broken(own, r->group, code);
+    else
+        nm_stream_reason(own, NM_RUNNING);
+    while (own->reason == NM_RUNNING) {
+        ssize_t n;
+        before = nm_probe_waited(waits);
+        n = recv(r->fd, buffer, sizeof buffer, MSG_TRUNC);
+        code = n < 0 ? errno : 0;
+        now = nm_now();
+        if (nm_aborting(r->group) || nm_stopping(r->group)) {
+            nm_stream_reason(own, nm_aborting(r->group) ? NM_ABORTED : NM_STOPPED);
+            break;
+        }
+        if (n >= 0) {
+            int64_t waited = nm_probe_between(before, nm_probe_waited(waits));
+            code = nm_reflect_one(r, buffer, (size_t)n, now, waited);
+            if (--room == 0) {
+                nm_sleep(began + NM_REFLECT_BURST_NS - now);
+                began = nm_now();
+                room = NM_REFLECT_BURST;
+            }
+        }
+        if (code && !nm_probe_refused(code) && code != EINTR) nm_stream_broken(own, r->group, code);
+        nm_stream_sample(own, -1, now);
+    }
+    NM_STORE(&own->ended_ns, now);
+    nm_sample_take(&own->sampling, own->sample, -1, now);
+    if (waits >= 0) close(waits);
+}
+
+#endif

@@ -1,0 +1,131 @@
+"""Measure the latency beside a bulk test: before the load, and under it.
+
+The probe goes by UDP to the server's port, on a socket of its own. Whatever goes wrong with it, the
+test goes on without it, and its result says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from netmeasure.clock import nanoseconds, now_ns, seconds
+from netmeasure.errors import MeasureError
+from netmeasure.peer.client.connect import Connector
+from netmeasure.peer.client.control import ClientControl
+from netmeasure.protocol import LATENCY
+from netmeasure.result.latency import Latency
+from netmeasure.spec import PeerSpec, RrSpec
+from netmeasure.workloads.base import Workload
+from netmeasure.workloads.latency import Probe
+
+#: Before the load: so many probes at this rate are enough for a 99th percentile.
+IDLE_PROBES, IDLE_PER_S = 105, 400.0
+#: Under load: the most and the fewest probes per second.
+MOST_PER_S, LEAST_PER_S = 100.0, 1.0
+#: What the probe may take of the bulk rate. It takes the same in both directions.
+SHARE = 0.001
+#: The bits that a probe takes of an Ethernet link: the shortest frame, preamble and gap.
+PROBE_BITS = 84 * 8
+#: The rate of the load is looked at so often.
+LOOK_S = 0.1
+POLL_S = 0.002
+
+
+class LatencyWatch:
+    """Probe the path of one test. Every method may be called although there is no probe."""
+
+    def __init__(self, spec: PeerSpec, control: ClientControl, connector: Connector) -> None:
+        #: why there is no probe; None: there is one, or none was asked for
+        self.missing: str | None = None
+        self._spec = spec
+        self._control = control
+        self._connector = connector
+        self._probe: Probe | None = None
+        self._over = False
+
+    async def idle(self) -> None:
+        """Open the probe, and measure the path before the load."""
+        if isinstance(self._spec, RrSpec) or not self._spec.latency:
+            return
+        if not self._control.extended:
+            self.missing = "the server is a plain iperf3"
+        elif LATENCY not in self._control.kinds:
+            self.missing = "the server is an older netmeasure"
+        else:
+            await self._open()
+        if self._probe is not None:
+            self._probe.send("idle", IDLE_PER_S, IDLE_PROBES)
+            await self._all_sent(self._probe)
+            self._probe.pause()
+            await self._rest()
+
+    async def _open(self) -> None:
+        try:
+            self._probe = Probe(await self._connector.open_probe())
+        except MeasureError as exc:
+            self.missing = str(exc)
+
+    async def _all_sent(self, probe: Probe) -> None:
+        """Wait until all probes before the load are sent, but no longer than twice their time."""
+        end_ns = now_ns() + nanoseconds(2 * IDLE_PROBES / IDLE_PER_S)
+        while True:
+            if probe.sent_idle >= IDLE_PROBES or now_ns() >= end_ns:
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def _rest(self) -> None:
+        """Wait for the answers that are still to come."""
+        while True:
+            if self._probe is None or self._probe.is_quiet():
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def follow(self, workload: Workload) -> None:
+        """Measure the path under load, from the end of the omitted time until that of the test, and
+        keep the probe's share of the rate small."""
+        probe, limit_s = self._probe, self._spec.limit_s
+        if probe is None:
+            return
+        begin_ns = (workload.origin_ns or now_ns()) + nanoseconds(self._spec.timing.omit_s)
+        end_ns = None if limit_s is None else begin_ns + nanoseconds(limit_s)
+        await _until(begin_ns)
+        per_s = MOST_PER_S
+        while not self._over:
+            probe.send("loaded", per_s)
+            look_ns = now_ns() + nanoseconds(LOOK_S)
+            await _until(look_ns if end_ns is None else min(look_ns, end_ns))
+            if end_ns is not None and now_ns() >= end_ns:
+                self.end_load()
+            moved = workload.moved_bytes() / (2 if self._spec.direction == "both" else 1)
+            rate_bps = 8 * moved / seconds(max(1, now_ns() - (workload.origin_ns or 0)))
+            per_s = min(max(SHARE * rate_bps / PROBE_BITS, LEAST_PER_S), MOST_PER_S)
+
+    def end_load(self) -> None:
+        """Send no more probes: the load ends."""
+        self._over = True
+        if self._probe is not None:
+            self._probe.pause()
+
+    async def finish(self) -> None:
+        """Wait for the last answers, then end the probe's thread."""
+        self.end_load()
+        await self._rest()
+        await self.close()
+
+    async def close(self) -> None:
+        """End the probe's thread at once. A second call changes nothing."""
+        self._over = True
+        if self._probe is not None:
+            await self._probe.close()
+
+    def latency(self, origin_ns: int | None) -> Latency | None:
+        """Return what was measured, its moments counted from `origin_ns`; None: there is no probe.
+        Call after `close`."""
+        if self._probe is None:
+            return None
+        return self._probe.latency(now_ns() if origin_ns is None else origin_ns)
+
+
+async def _until(moment_ns: int) -> None:
+    """Wait until a moment of CLOCK_MONOTONIC."""
+    await asyncio.sleep(max(0.0, seconds(moment_ns - now_ns())))

@@ -1,0 +1,63 @@
+"""Show the latency of a path, idle and under the load of a bulk test."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from netmeasure.report.tables import add_column, add_row, plain_table
+from netmeasure.result.latency import Latency, ProbeFigures
+from netmeasure.units import duration
+
+
+def latency_words(found: Latency) -> list[str]:
+    """Return ways to say it in one line, the longest first."""
+    idle, loaded = found.idle, found.loaded
+    before = f"idle {duration(idle.p50_ns)}" if idle.count else ""
+    if loaded is None:
+        return [f"{before or 'unknown'}; the load did not begin"]
+    if not loaded.count:
+        under = f"under load unknown: no answer to {loaded.sent} probes"
+        return [", ".join(part for part in (before, under) if part)]
+    under = f"under load {duration(loaded.p50_ns)}"
+    if loaded.p99_ns is not None:
+        far = f" (p99 {duration(loaded.p99_ns)})"
+    else:
+        far = f" (longest {duration(loaded.max_ns)})"
+    lost = f"{100 * (loaded.loss_ratio or 0):.2g} % lost" if loaded.lost else ""
+    return [", ".join(part for part in (before, under + more, lost) if part) for more in (far, "")]
+
+
+def latency_table(found: Latency) -> Table:
+    """Return the table of the figures of both parts, and of what is in no latency."""
+    table = plain_table()
+    add_column(table)
+    for name in ("idle", "under load"):
+        add_column(table, name, right=True)
+    add_column(table, wraps=True)
+    parts = [found.idle] if found.loaded is None else [found.idle, found.loaded]
+
+    def row(name: str, figure: str, words: str = "") -> None:
+        shown = [duration(getattr(part, figure)) for part in parts]
+        add_row(table, name, *shown, *[""] * (2 - len(parts)), words)
+
+    row("shortest", "min_ns", "round trips of a probe by UDP, beside the streams")
+    for name in ("p50", "p90", "p99"):
+        row(name, f"{name}_ns")
+    row("longest", "max_ns")
+    count_row = [str(part.count) for part in parts] + [""] * (2 - len(parts))
+    add_row(table, "probes", *count_row, "that were answered")
+    if any(part.lost for part in parts):
+        lost = [_lost(part) for part in parts] + [""] * (2 - len(parts))
+        add_row(table, "lost", *lost, "without an answer; in no latency")
+    host = [duration(part.host_sum_ns / part.count) if part.count else "" for part in parts]
+    add_row(table, "hosts", *host, *[""] * (2 - len(parts)), "waits for a CPU, left out; mean")
+    if any(part.skipped for part in parts):
+        skipped = [str(part.skipped) for part in parts] + [""] * (2 - len(parts))
+        add_row(table, "not sent", *skipped, "this host had no CPU for the probe then")
+    if found.rpm is not None:
+        add_row(table, "RPM", "", f"{found.rpm:.0f}", "round trips a minute, of the shortest 95 %")
+    return table
+
+
+def _lost(part: ProbeFigures) -> str:
+    return f"{100 * (part.loss_ratio or 0):.2g} %" if part.lost else "0"

@@ -1,0 +1,148 @@
+"""Define the latency of a path while it is idle and while a bulk test loads it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from netmeasure.result.round_trips import Histogram, LatencySeries, bucket_width_ns
+
+#: The share of the round trips, from the shortest on, whose mean makes RPM: the trimmed mean of
+#: draft-ietf-ippm-responsiveness.
+TRIMMED = 0.95
+MINUTE_NS = 60 * 10**9
+
+
+class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the round trips of the probe in one part of a test, on the client's clock.
+
+    A round trip is timed from just before a probe is handed to the client's kernel until the client
+    has read its answer. What the two hosts took of that is left out: the time that a thread was
+    ready and had no CPU, and the time that the server kept the probe.
+
+    Attributes:
+        latency: The round trips whose answer has come.
+        series: Their course; None: no answer has come.
+        sent: Probes sent.
+        skipped: Probes that were due while the client's thread had no CPU, and were not sent.
+        refused: Probes that the client's kernel refused, and ICMP errors that came for them.
+        host_sum_ns: The sum of what was left out of all round trips, as the hosts' own time.
+        host_max_ns: The most that was left out of one round trip.
+    """
+
+    derived: ClassVar[tuple[str, ...]] = (
+        "count",
+        "lost",
+        "loss_ratio",
+        "min_ns",
+        "mean_ns",
+        "p50_ns",
+        "p90_ns",
+        "p99_ns",
+        "max_ns",
+    )
+
+    latency: Histogram = Histogram()
+    series: LatencySeries | None = None
+    sent: int = 0
+    skipped: int = 0
+    refused: int = 0
+    host_sum_ns: int = 0
+    host_max_ns: int = 0
+
+    @property
+    def count(self) -> int:
+        """Return the number of probes whose answer has come."""
+        return self.latency.count
+
+    @property
+    def lost(self) -> int:
+        """Return the number of probes without an answer; they are in no latency."""
+        return max(self.sent - self.count, 0)
+
+    @property
+    def loss_ratio(self) -> float | None:
+        """Return the share of the probes that had no answer; None: none was sent."""
+        return self.lost / self.sent if self.sent else None
+
+    @property
+    def min_ns(self) -> int | None:
+        """Return the shortest round trip; None: unknown."""
+        return self.latency.min_ns
+
+    @property
+    def mean_ns(self) -> float | None:
+        """Return the mean round trip; None: unknown."""
+        return self.latency.mean_ns
+
+    @property
+    def p50_ns(self) -> int | None:
+        """Return the median round trip; None: unknown."""
+        return self.latency.percentile_ns(50)
+
+    @property
+    def p90_ns(self) -> int | None:
+        """Return the round trip that 90 % do not exceed; None: unknown."""
+        return self.latency.percentile_ns(90)
+
+    @property
+    def p99_ns(self) -> int | None:
+        """Return the round trip that 99 % do not exceed; None: unknown."""
+        return self.latency.percentile_ns(99)
+
+    @property
+    def max_ns(self) -> int | None:
+        """Return the longest round trip; None: unknown."""
+        return self.latency.max_ns
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the latency beside a bulk test: round trips of a probe of its own by UDP.
+
+    Attributes:
+        transport: What the probe went by, "udp".
+        idle: Before the streams were opened.
+        loaded: While the streams carried data, after the omitted time; None: the test did not come
+            to that.
+        late_answers: Answers that came a second time, or after their probe was given up.
+        invalid_answers: Datagrams that answered no probe.
+    """
+
+    derived: ClassVar[tuple[str, ...]] = ("added_p50_ns", "rpm")
+
+    transport: str = "udp"
+    idle: ProbeFigures = ProbeFigures()
+    loaded: ProbeFigures | None = None
+    late_answers: int = 0
+    invalid_answers: int = 0
+
+    @property
+    def added_p50_ns(self) -> int | None:
+        """Return by how much the load raised the median round trip; None: unknown."""
+        loaded = None if self.loaded is None else self.loaded.p50_ns
+        return None if loaded is None or self.idle.p50_ns is None else loaded - self.idle.p50_ns
+
+    @property
+    def rpm(self) -> float | None:
+        """Return the round trips per minute under load, one after the other; None: unknown.
+
+        It is a minute over the mean of the shortest 95 % of the round trips under load, as in
+        draft-ietf-ippm-responsiveness. That draft averages over handshakes of TCP and TLS and
+        requests by HTTP, and this probe has none: figures of other tools are lower.
+        """
+        mean_ns = None if self.loaded is None else trimmed_mean_ns(self.loaded.latency)
+        return MINUTE_NS / mean_ns if mean_ns else None
+
+
+def trimmed_mean_ns(found: Histogram) -> float | None:
+    """Return the mean of the shortest 95 % of the durations; None: there are none."""
+    wanted = found.count * TRIMMED
+    left, total = wanted, 0.0
+    for start, number in zip(found.from_ns, found.counts, strict=True):
+        taken = min(number, left)
+        total += taken * (start + (bucket_width_ns(start) - 1) / 2)
+        left -= taken
+        if left <= 0:
+            break
+    return total / wanted if wanted else None

@@ -1,0 +1,122 @@
+"""Probe a path beside a load, and answer the probes at the other end."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import Literal
+
+from netmeasure._fast.probe import ProbePart, Prober, Reflector
+from netmeasure._fast.worker import Group
+from netmeasure.clock import MILLISECOND_NS, now_ns
+from netmeasure.engine.threads import TrafficThread
+from netmeasure.protocol import ANSWER, HELLO, MAX_HELLO_BYTES
+from netmeasure.result.latency import Latency, ProbeFigures
+from netmeasure.workloads.round_trips import latency_series, stored
+
+Part = Literal["idle", "loaded"]
+
+#: An answer is waited for twice as long as the longest one took, but within these bounds.
+LEAST_PATIENCE_NS, MOST_PATIENCE_NS = 100 * MILLISECOND_NS, 3000 * MILLISECOND_NS
+
+
+class _End:
+    """Own a probe's socket at one end, and its thread."""
+
+    def __init__(self, sock: socket.socket, loop: Prober | Reflector, group: Group) -> None:
+        self._sock = sock
+        self._group = group
+        self._thread = TrafficThread(loop, "netmeasure-latency")
+        try:
+            self._thread.start()
+        except BaseException:
+            sock.close()
+            raise
+
+    async def close(self) -> None:
+        """End the thread, then close the socket. A second call changes nothing."""
+        self._group.stop()
+        with suppress(OSError):  # the thread may wait in a call
+            self._sock.shutdown(socket.SHUT_RDWR)
+        await self._thread.join()
+        self._sock.close()
+
+
+class Reflection(_End):
+    """Answer the probes that come to a connected UDP socket, which it owns.
+
+    Raises HostLimitError if this host has no thread left for that.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(True)  # the native loop blocks, with time-outs
+        group = Group()
+        loop = Reflector(
+            group,
+            sock.fileno(),
+            hello=HELLO,
+            hello_bytes=MAX_HELLO_BYTES,
+            hello_reply=ANSWER,
+        )
+        super().__init__(sock, loop, group)
+
+
+class Probe(_End):
+    """Send probes on a connected UDP socket, which it owns, and time their answers.
+
+    Raises HostLimitError if this host has no thread left for that.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        group = Group()
+        self._loop = Prober(group, sock.fileno())
+        self._paused_ns = 0
+        super().__init__(sock, self._loop, group)
+
+    def send(self, part: Part, per_s: float, most: int = 0) -> None:
+        """Send probes for a part of the test at a set rate, `most` of them (0: any number)."""
+        self._paused_ns = 0
+        self._loop.send(part, per_s=per_s, most=most)
+
+    def pause(self) -> None:
+        """Send no more probes for now."""
+        if not self._paused_ns:
+            self._loop.pause()
+            self._paused_ns = now_ns()
+
+    @property
+    def sent_idle(self) -> int:
+        """Return the number of probes that were sent before the load."""
+        return self._loop.part("idle").sent
+
+    def is_quiet(self) -> bool:
+        """Return whether all answers have come since `pause`, or have been waited for."""
+        loop = self._loop
+        if loop.sending:
+            return False
+        patience_ns = min(max(2 * loop.longest_ns, LEAST_PATIENCE_NS), MOST_PATIENCE_NS)
+        return not loop.unanswered or now_ns() - self._paused_ns > patience_ns
+
+    def latency(self, origin_ns: int) -> Latency:
+        """Return what was measured; moments count from `origin_ns`."""
+        loop = self._loop
+        loaded = loop.part("loaded")
+        return Latency(
+            idle=_figures(loop.part("idle"), origin_ns),
+            loaded=_figures(loaded, origin_ns) if loaded.sent else None,
+            late_answers=loop.late,
+            invalid_answers=loop.invalid,
+        )
+
+
+def _figures(part: ProbePart, origin_ns: int) -> ProbeFigures:
+    host_sum_ns, host_max_ns = part.host_ns
+    return ProbeFigures(
+        latency=stored(part.latency),
+        series=latency_series([part], origin_ns, 1),
+        sent=part.sent,
+        skipped=part.skipped,
+        refused=part.refused,
+        host_sum_ns=host_sum_ns,
+        host_max_ns=host_max_ns,
+    )

@@ -1,0 +1,114 @@
+"""The latency beside a bulk test: before it and under its load, on by default between our ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import netmeasure as nm
+from netmeasure.peer.server import session
+from netmeasure.peer.server.sessions import Sessions
+from support import iperf3
+
+RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+SHORT = nm.Timing(duration_s=0.3)
+
+
+async def measured(spec: nm.TcpSpec | nm.UdpSpec) -> tuple[nm.Result, nm.Result]:
+    """Return both ends' results."""
+    results: asyncio.Queue[nm.Result] = asyncio.Queue()
+    async with nm.serve("127.0.0.1", 0, on_result=results.put_nowait) as server:
+        return await nm.measure(server.address, spec), await results.get()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        nm.TcpSpec(timing=SHORT),
+        nm.TcpSpec(direction="both", timing=SHORT),
+        nm.UdpSpec(direction="download", timing=SHORT, target_bps=10**7),
+    ],
+    ids=["tcp", "both", "udp"],
+)
+def test_it_is_measured_by_default(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) -> None:
+    here, there = run(measured(spec))
+    assert here.complete
+    found = here.latency
+    assert found.idle.sent == 105  # enough for a 99th percentile
+    assert found.loaded.sent >= 1
+    for part in (found.idle, found.loaded):
+        assert part.count == part.sent == sum(part.series.transactions)
+        assert (part.lost, part.refused) == (0, 0)
+        assert part.min_ns <= part.p50_ns <= part.max_ns
+    assert found.idle.p50_ns <= found.idle.p99_ns
+    assert found.rpm == pytest.approx(60e9 / found.loaded.mean_ns, rel=0.5)
+    assert (found.late_answers, found.invalid_answers) == (0, 0)
+    assert nm.Result.from_json(here.to_json()) == here
+    # it began before the streams, and is no part of set-up
+    assert found.idle.series.origin_ns < 0 <= found.loaded.series.origin_ns
+    assert here.set_up_ns < 0.2e9
+    assert {phase.connection for phase in here.setup} <= {
+        "control",
+        *(f"stream {stream.id}" for flow in here.flows for stream in flow.streams),
+    }
+    assert there.spec.latency
+    assert there.latency is None
+
+
+def test_it_can_be_left_out(run_once: RunLoop) -> None:
+    here, there = run_once(measured(nm.TcpSpec(timing=SHORT, latency=False)))
+    assert here.latency is None
+    assert not any("latency" in note for note in here.notes)
+    assert not there.spec.latency
+
+
+def test_an_older_server_is_named(run_once: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LATENCY", "other")
+    here, _ = run_once(measured(nm.TcpSpec(timing=SHORT)))
+    assert here.complete
+    assert here.latency is None
+    assert "the latency under load is unknown: the server is an older netmeasure" in here.notes
+
+
+def test_where_udp_is_blocked_the_test_goes_on(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sessions, "expected", lambda *_: None)
+    here, _ = run_once(measured(nm.TcpSpec(timing=SHORT)))
+    assert here.complete
+    assert here.latency is None
+    assert [note for note in here.notes if "UDP" in note and "latency" in note]
+    assert here.set_up_ns < 0.2e9
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(iperf3.available() is not None, reason=str(iperf3.available()))
+def test_a_plain_server_is_named(run_once: RunLoop) -> None:
+    with iperf3.server() as server:
+        result = run_once(nm.measure("127.0.0.1", nm.TcpSpec(timing=SHORT), port=server.port))
+    assert result.latency is None
+    assert "the latency under load is unknown: the server is a plain iperf3" in result.notes
+
+
+def test_a_run_that_is_cut_short_keeps_what_was_measured(run: RunLoop) -> None:
+    async def cut() -> nm.Result:
+        spec = nm.TcpSpec(timing=nm.Timing(duration_s=60, interval_s=0.05))
+        async with (
+            nm.serve("127.0.0.1", 0) as server,
+            nm.connect(server.address) as client,
+            client.run(spec) as live,
+        ):
+            async for interval in live:
+                if interval.bytes:
+                    break
+            await live.abort()
+        assert live.result is not None
+        return live.result
+
+    result = run(cut())
+    assert not result.complete
+    assert result.latency.idle.count == 105
+    assert result.latency.loaded.sent >= 1

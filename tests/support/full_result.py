@@ -37,6 +37,7 @@ from netmeasure.result import (
     Totals,
     Transfer,
 )
+from netmeasure.result.latency import Latency, ProbeFigures
 from netmeasure.result.requests import RequestErrors, Requests, StatusCount
 from netmeasure.result.resources import HostShares, HostUse, Resources, ThreadCpu
 from netmeasure.result.round_trips import Histogram, LatencySeries, RoundTrips
@@ -325,6 +326,44 @@ FULL = Result(
         late_responses=2,
         invalid_responses=1,
         refused=1,
+    ),
+    latency=Latency(
+        idle=ProbeFigures(
+            latency=Histogram(
+                from_ns=(200_000,), counts=(105,), sum_ns=21_000_000, min_ns=200_001, max_ns=200_050
+            ),
+            series=LatencySeries(
+                origin_ns=-300_000_000,
+                width_ns=100_000_000,
+                transactions=(40, 65),
+                sum_ns=(8_000_000, 13_000_000),
+            ),
+            sent=105,
+            host_sum_ns=1_000_000,
+            host_max_ns=40_000,
+        ),
+        loaded=ProbeFigures(
+            latency=Histogram(
+                from_ns=(4_800_512, 9_306_112),
+                counts=(95, 5),
+                sum_ns=502_579_200,
+                min_ns=4_800_600,
+                max_ns=9_310_000,
+            ),
+            series=LatencySeries(
+                origin_ns=0,
+                width_ns=100_000_000,
+                transactions=(50, 50),
+                sum_ns=(240_025_600, 262_553_600),
+            ),
+            sent=104,
+            skipped=2,
+            refused=1,
+            host_sum_ns=2_000_000,
+            host_max_ns=90_000,
+        ),
+        late_answers=1,
+        invalid_answers=2,
     ),
     requests=Requests(
         connections=20,

@@ -23,7 +23,11 @@ SAVED = json.loads(FULL.to_json())
 COLUMN = SAVED["flows"][0]["streams"][0]["receiver"]["series"]["bytes"]
 #: What the sample of version 1 holds: it is older than round trips, requests, TLS to a server.
 OLD = replace(
-    FULL, round_trips=None, requests=None, spec=replace(FULL.spec, tls=False, ca_file=None)
+    FULL,
+    round_trips=None,
+    requests=None,
+    latency=None,
+    spec=replace(FULL.spec, tls=False, ca_file=None),
 )
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

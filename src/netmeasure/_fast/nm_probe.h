@@ -75,6 +75,7 @@ typedef struct {
     int64_t period_ns, due_ns;
     uint64_t most; /* of the part's probes */
     uint64_t number;
+    int64_t least_ns; /* the shortest round trip of which little was taken off */
     int waits; /* a descriptor: how long this thread has waited for a CPU; -1: unknown */
 } nm_probe;
 
@@ -163,6 +164,15 @@ static inline void nm_probe_send(nm_probe *p, int64_t now) {
     if (part->sent >= p->most) NM_STORE(&p->active, NM_PROBE_PAUSED);
 }
 
+/* Returns how much of the time `took` is the hosts' own, by what they have told. An answer may have come
+ * during a wait for a CPU, not before it: no round trip is made shorter than the path is known to be. */
+static inline int64_t nm_probe_host(nm_probe *p, int64_t took, int64_t told) {
+    if (told <= took / 4 && (p->least_ns == 0 || took - told < p->least_ns))
+        p->least_ns = took - told;
+    if (took - told >= p->least_ns) return told;
+    return took > p->least_ns ? took - p->least_ns : 0;
+}
+
 /* Books a datagram of `size` bytes that was read at a moment, after a wait of `waited_ns` for a CPU. */
 static inline void nm_probe_take(nm_probe *p, const uint64_t *word, size_t size, int64_t now,
                                  int64_t waited_ns) {
@@ -187,6 +197,7 @@ static inline void nm_probe_take(nm_probe *p, const uint64_t *word, size_t size,
     took = now - slot->sent_ns;
     host = be64toh(word[1]) > (uint64_t)took ? took : (int64_t)be64toh(word[1]);
     host = waited_ns > took - host ? took : host + waited_ns;
+    host = nm_probe_host(p, took, host);
     NM_ADD(&part->answered, 1);
     NM_ADD(&part->host_sum_ns, (uint64_t)host);
     if (host > part->host_max_ns) NM_STORE(&part->host_max_ns, host);

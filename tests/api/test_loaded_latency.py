@@ -37,14 +37,13 @@ def test_it_is_measured_by_default(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) 
     here, there = run(measured(spec))
     assert here.complete
     found = here.latency
-    assert found.idle.sent == 105  # enough for a 99th percentile
-    assert found.loaded.sent >= 1
     for part in (found.idle, found.loaded):
-        assert part.count == part.sent == sum(part.series.transactions)
-        assert (part.lost, part.refused) == (0, 0)
-        assert part.min_ns <= part.p50_ns <= part.max_ns
-    assert found.idle.p50_ns <= found.idle.p99_ns
-    assert found.rpm == pytest.approx(60e9 / found.loaded.mean_ns, rel=0.5)
+        assert part.sent >= part.count == sum(part.series.transactions) >= 1
+        assert part.latency.sum_ns == sum(part.series.sum_ns)
+        assert part.refused == 0
+        assert part.min_ns <= part.max_ns
+    assert found.idle.sent <= 105
+    assert found.rpm >= 0.99 * 60e9 / found.loaded.mean_ns  # the longest ones are not in it
     assert (found.late_answers, found.invalid_answers) == (0, 0)
     assert nm.Result.from_json(here.to_json()) == here
     # it began before the streams, and is no part of set-up
@@ -73,15 +72,26 @@ def test_an_older_server_is_named(run_once: RunLoop, monkeypatch: pytest.MonkeyP
     assert "the latency under load is unknown: the server is an older netmeasure" in here.notes
 
 
-def test_where_udp_is_blocked_the_test_goes_on(
+def test_where_udp_is_blocked_it_goes_by_tcp(run: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sessions, "expected", lambda *_: None)
+    here, _ = run(measured(nm.TcpSpec(timing=SHORT)))
+    assert here.complete
+    found = here.latency
+    assert found.transport == "tcp"
+    assert found.idle.count >= 1
+    assert found.loaded.count >= 1
+    assert not any("latency" in note for note in here.notes)
+    assert here.set_up_ns < 0.2e9
+
+
+def test_a_server_that_wants_no_probe_is_told_of(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Sessions, "expected", lambda *_: None)
+    monkeypatch.setattr(session.Session, "awaits_probe", False)
     here, _ = run_once(measured(nm.TcpSpec(timing=SHORT)))
     assert here.complete
     assert here.latency is None
-    assert [note for note in here.notes if "UDP" in note and "latency" in note]
-    assert here.set_up_ns < 0.2e9
+    assert any(note.endswith("has ended the probe") for note in here.notes)
 
 
 @pytest.mark.interop
@@ -110,5 +120,5 @@ def test_a_run_that_is_cut_short_keeps_what_was_measured(run: RunLoop) -> None:
 
     result = run(cut())
     assert not result.complete
-    assert result.latency.idle.count == 105
+    assert result.latency.idle.count >= 1
     assert result.latency.loaded.sent >= 1

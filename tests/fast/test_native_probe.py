@@ -68,7 +68,7 @@ def test_each_part_has_its_own_figures(ends: Ends, begin: Callable[[Stream], obj
     assert not probe.sending
     assert probe.unanswered == 0
     assert (probe.late, probe.invalid, reflector.invalid) == (0, 0, 0)
-    assert reflector.bytes == 50 * SIZE
+    until(lambda: reflector.bytes == 50 * SIZE)
     assert 0 < probe.part("loaded").latency.max_ns <= probe.longest_ns  # type: ignore[operator]
 
 
@@ -161,3 +161,48 @@ def test_both_ends_leave_when_told(ends: Ends, begin: Callable[[Stream], object]
         sock.shutdown(socket.SHUT_RDWR)
         thread.join(PATIENCE_S)
         assert loop.reason == "stopped"
+
+
+def test_probes_by_tcp_follow_each_other(begin: Callable[[Stream], object]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        left = socket.create_connection(listener.getsockname())
+        right, _ = listener.accept()
+    with left, right:
+        right.settimeout(PATIENCE_S)
+        probe = Prober(Group(), left.fileno(), stream=True)
+        begin(probe)
+        probe.send("idle", per_s=1000, most=3)
+        came = b""
+        while len(came) < 3 * SIZE:
+            came += right.recv(99)
+        for piece in (came[:5], came[5 : 2 * SIZE + 1], came[2 * SIZE + 1 :]):
+            right.sendall(piece)
+        until(lambda: probe.part("idle").answered == 3)
+        assert (probe.late, probe.invalid, probe.unanswered) == (0, 0, 0)
+        right.sendall(came[:SIZE] + bytes(SIZE))
+        until(lambda: probe.invalid == 1)
+        assert probe.late == 1
+        right.close()
+        until(lambda: probe.reason == "eof")
+
+
+def test_a_reflector_by_tcp_answers_whole_probes_only(begin: Callable[[Stream], object]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        left = socket.create_connection(listener.getsockname())
+        right, _ = listener.accept()
+    with left, right:
+        left.settimeout(PATIENCE_S)
+        loop = Reflector(Group(), right.fileno(), stream=True)
+        begin(loop)
+        numbers = [bytes([number]) * 8 for number in (1, 2, 3)]
+        sent = b"".join(number + bytes(8) for number in numbers)
+        left.sendall(sent[:20])
+        left.sendall(sent[20:])
+        came = b""
+        while len(came) < len(sent):
+            came += left.recv(99)
+        assert [came[i : i + 8] for i in range(0, len(came), SIZE)] == numbers
+        until(lambda: loop.bytes == 3 * SIZE)
+        left.sendall(b"x")
+        left.shutdown(socket.SHUT_WR)
+        until(lambda: loop.reason == "eof")

@@ -1,4 +1,5 @@
-/* A probe beside a load: how long a datagram and its reflection take on the path.
+/* A probe beside a load: how long a few bytes and their reflection take on the path, by UDP or on a TCP
+ * connection.
  *
  * Probes leave at a set rate, whatever has come back: none waits for the answer of another one, so slow
  * answers hide nothing ("coordinated omission"). A probe whose answer does not come is lost, and in no
@@ -9,7 +10,8 @@
  * had no CPU, and how long the reflector kept the probe.
  *
  * A probe has 16 bytes, and so has its answer: the probe's number, and how long the reflector kept it in
- * ns (0 in a probe), both big-endian. That fits into the shortest Ethernet frame.
+ * ns (0 in a probe), both big-endian. That fits into the shortest Ethernet frame. By UDP each is a
+ * datagram; by TCP they follow each other.
  */
 #ifndef NM_PROBE_H
 #define NM_PROBE_H
@@ -58,6 +60,7 @@ typedef struct {
     nm_stream *own;
     nm_group *group;
     int fd;
+    int stream; /* whether the socket is a TCP connection */
     nm_probe_slot *slot; /* NM_PROBE_SLOTS of them */
     nm_probe_part part[NM_PROBE_PARTS];
     /* orders, from another thread: nm_probe_order() */
@@ -76,6 +79,8 @@ typedef struct {
     uint64_t most; /* of the part's probes */
     uint64_t number;
     int64_t least_ns; /* the shortest round trip of which little was taken off */
+    char partial[NM_PROBE_BYTES]; /* the beginning of the next answer by TCP */
+    size_t partial_bytes;
     int waits; /* a descriptor: how long this thread has waited for a CPU; -1: unknown */
 } nm_probe;
 
@@ -157,8 +162,8 @@ static inline void nm_probe_send(nm_probe *p, int64_t now) {
     n = send(p->fd, word, sizeof word, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && nm_probe_refused(errno))
         NM_ADD(&part->refused, 1);
-    else if (n < 0 && errno != EINTR)
-        nm_stream_broken(p->own, p->group, errno);
+    else if (n != sizeof word)
+        nm_stream_broken(p->own, p->group, n < 0 ? errno : EPROTO);
     NM_ADD(&p->own->calls, 1);
     NM_ADD(&p->own->bytes, sizeof word);
     if (part->sent >= p->most) NM_STORE(&p->active, NM_PROBE_PAUSED);
@@ -211,26 +216,47 @@ static inline void nm_probe_take(nm_probe *p, const uint64_t *word, size_t size,
     nm_series_add(&part->sum_ns, now, (uint64_t)(took - host));
 }
 
+/* Books the answers in what a TCP connection has given at a moment, and keeps the beginning of the next. */
+static inline void nm_probe_take_stream(nm_probe *p, const char *bytes, size_t size, int64_t now,
+                                        int64_t waited_ns) {
+    uint64_t word[2];
+    while (size > 0) {
+        size_t piece = NM_PROBE_BYTES - p->partial_bytes;
+        if (piece > size) piece = size;
+        memcpy(p->partial + p->partial_bytes, bytes, piece);
+        p->partial_bytes += piece, bytes += piece, size -= piece;
+        if (p->partial_bytes < NM_PROBE_BYTES) return;
+        memcpy(word, p->partial, sizeof word);
+        p->partial_bytes = 0;
+        nm_probe_take(p, word, sizeof word, now, waited_ns);
+    }
+}
+
 /* Waits for answers until a moment, and reads those that have come. */
 static inline void nm_probe_receive(nm_probe *p, int64_t now, int64_t until) {
     struct pollfd poll = {p->fd, POLLIN, 0};
     struct timespec t;
     int64_t left = until > now ? until - now : 0, before = nm_probe_waited(p->waits), waited;
-    uint64_t word[3];
+    uint64_t word[32];
     int i;
     t.tv_sec = left / NM_SECOND_NS;
     t.tv_nsec = left % NM_SECOND_NS;
     if (ppoll(&poll, 1, &t, NULL) <= 0) return;
     for (i = 0; i < 64; i++) {
-        ssize_t n = recv(p->fd, word, sizeof word, MSG_DONTWAIT | MSG_TRUNC);
+        ssize_t n = recv(p->fd, word, sizeof word, MSG_DONTWAIT | (p->stream ? 0 : MSG_TRUNC));
         int code = n < 0 ? errno : 0;
         if (n < 0 && (code == EAGAIN || code == EWOULDBLOCK)) return;
         now = nm_now();
         waited = i == 0 ? nm_probe_between(before, nm_probe_waited(p->waits)) : 0;
-        if (n >= 0) {
+        if (n == 0 && p->stream) {
+            nm_stream_reason(p->own, NM_EOF);
+            return;
+        } else if (n >= 0 && p->stream) {
+            nm_probe_take_stream(p, (const char *)word, (size_t)n, now, waited);
+        } else if (n >= 0) {
             nm_probe_take(p, word, (size_t)n, now, waited);
             if (n == 0 && (poll.revents & (POLLHUP | POLLERR))) return;
-        } else if (nm_probe_refused(code)) {
+        } else if (!p->stream && nm_probe_refused(code)) {
             if (p->active < NM_PROBE_PARTS) NM_ADD(&p->part[p->active].refused, 1);
         } else if (code != EINTR) {
             nm_stream_broken(p->own, p->group, code);
@@ -275,13 +301,15 @@ typedef struct {
     nm_stream *own; /* `bytes`: of the probes that were answered */
     nm_group *group;
     int fd;
+    int stream; /* whether the socket is a TCP connection: it has no hello */
     const char *hello; /* what answers a datagram of `hello_bytes` that begins like this one */
     const char *hello_reply;
     size_t hello_bytes, hello_start_bytes, hello_reply_bytes;
     uint64_t invalid; /* published: datagrams that are no probe */
 } nm_reflector;
 
-/* Answers a datagram of `size` bytes that was read after a wait of `waited_ns` for a CPU. */
+/* Answers `size` bytes that were read after a wait of `waited_ns` for a CPU: a datagram, or a probe by TCP.
+ * Returns 0 or the errno that ends it. */
 static inline int nm_reflect_one(nm_reflector *r, char *buffer, size_t size, int64_t now,
                                  int64_t waited_ns) {
     ssize_t n = 0;
@@ -292,6 +320,7 @@ static inline int nm_reflect_one(nm_reflector *r, char *buffer, size_t size, int
         if (r->own->first_ns == 0) NM_STORE(&r->own->first_ns, now);
         NM_ADD(&r->own->calls, 1);
         nm_stream_count(r->own, now, size, 0);
+        if (r->stream && n >= 0 && n < NM_PROBE_BYTES) return EPROTO;
     } else if (size == r->hello_bytes && memcmp(buffer, r->hello, r->hello_start_bytes) == 0) {
         n = send(r->fd, r->hello_reply, r->hello_reply_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
@@ -306,6 +335,7 @@ static inline void nm_reflect_all(nm_reflector *r) {
     nm_stream *own = r->own;
     int64_t began = nm_now(), now = began, before;
     char buffer[NM_REFLECT_BYTES];
+    size_t kept = 0;
     int waits = nm_probe_open_waits(), room = NM_REFLECT_BURST;
     int code = nm_timeout(r->fd, SO_RCVTIMEO, NM_REFLECT_BURST_NS);
     if (code)
@@ -315,11 +345,20 @@ static inline void nm_reflect_all(nm_reflector *r) {
     while (own->reason == NM_RUNNING) {
         ssize_t n;
         before = nm_probe_waited(waits);
-        n = recv(r->fd, buffer, sizeof buffer, MSG_TRUNC);
+        n = recv(r->fd, buffer + kept, (r->stream ? NM_PROBE_BYTES : sizeof buffer) - kept,
+                 r->stream ? 0 : MSG_TRUNC);
         code = n < 0 ? errno : 0;
         now = nm_now();
         if (nm_aborting(r->group) || nm_stopping(r->group)) {
             nm_stream_reason(own, nm_aborting(r->group) ? NM_ABORTED : NM_STOPPED);
+            break;
+        }
+        if (n > 0 && r->stream) {
+            kept += (size_t)n;
+            if (kept < NM_PROBE_BYTES) continue;
+            n = NM_PROBE_BYTES, kept = 0;
+        } else if (n == 0 && r->stream) {
+            nm_stream_reason(own, NM_EOF);
             break;
         }
         if (n >= 0) {

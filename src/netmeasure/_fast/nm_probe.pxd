@@ -33,6 +33,7 @@ cdef extern from "nm_probe.h" nogil:
         nm_stream *own
         nm_group *group
         int fd
+        int stream
         nm_probe_slot *slot
         nm_probe_part part[2]
         uint64_t open
@@ -45,6 +46,7 @@ cdef extern from "nm_probe.h" nogil:
         nm_stream *own
         nm_group *group
         int fd
+        int stream
         const char *hello
         const char *hello_reply
         size_t hello_bytes

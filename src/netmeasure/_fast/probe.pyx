@@ -1,4 +1,4 @@
-"""A GIL-free probe beside a load: datagrams at a set rate, timed until they come back, and reflected."""
+"""A GIL-free probe beside a load: a few bytes at a set rate, timed until they come back."""
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -65,19 +65,20 @@ cdef class Prober(Stream):
 
     Args:
         group: `stop` and `abort` end the loop.
-        fd: a connected UDP socket.
+        fd: a connected socket of UDP, or of TCP without Nagle's algorithm.
+        stream: it is one of TCP.
     """
 
     cdef nm_probe probe
     cdef tuple histograms
 
     def __cinit__(self, Group group not None, int fd, *, int64_t width_ns=100_000_000,
-                  uint32_t buckets=1024, **_):
-        cdef ProbePart part
+                  uint32_t buckets=1024, bint stream=False, **_):
         cdef uint32_t i
         self.probe.own = &self.own
         self.probe.group = &self.group.shared
         self.probe.fd = fd
+        self.probe.stream = stream
         self.probe.active = NM_PROBE_PAUSED
         self.probe.slot = <nm_probe_slot *>PyMem_Calloc(NM_PROBE_SLOTS, sizeof(nm_probe_slot))
         if self.probe.slot == NULL:
@@ -158,11 +159,12 @@ cdef class Prober(Stream):
 
 
 cdef class Reflector(Stream):
-    """Answers the probes that come to a connected UDP socket, at a bounded rate.
+    """Answers the probes that come to a connected socket, at a bounded rate.
 
     Args:
         group: `stop` and `abort` end the loop.
-        fd: a connected UDP socket.
+        fd: a connected socket of UDP, or of TCP without Nagle's algorithm.
+        stream: it is one of TCP, where nothing but probes may come.
         hello: how a datagram begins that opens the probe: it may be repeated.
         hello_bytes: the length of such a datagram.
         hello_reply: what answers it.
@@ -173,13 +175,14 @@ cdef class Reflector(Stream):
     cdef bytes hello_reply
 
     def __cinit__(self, Group group not None, int fd, *, bytes hello=b"", size_t hello_bytes=0,
-                  bytes hello_reply=b"", **_):
+                  bytes hello_reply=b"", bint stream=False, **_):
         if len(hello) > hello_bytes or hello_bytes > NM_REFLECT_BYTES:
             raise ValueError("hello_bytes is at least the length of hello, and at most 128")
         self.hello, self.hello_reply = hello, hello_reply
         self.reflector.own = &self.own
         self.reflector.group = &self.group.shared
         self.reflector.fd = fd
+        self.reflector.stream = stream
         self.reflector.hello = <const char *>self.hello
         self.reflector.hello_bytes = hello_bytes
         self.reflector.hello_start_bytes = len(hello)

@@ -40,7 +40,8 @@ def latency_table(found: Latency) -> Table:
         shown = [duration(getattr(part, figure)) for part in parts]
         add_row(table, name, *shown, *[""] * (2 - len(parts)), words)
 
-    row("shortest", "min_ns", "round trips of a probe by UDP, beside the streams")
+    by = found.transport.upper()
+    row("shortest", "min_ns", f"round trips of a probe by {by}, beside the streams")
     for name in ("p50", "p90", "p99"):
         row(name, f"{name}_ns")
     row("longest", "max_ns")

@@ -98,10 +98,11 @@ class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the latency beside a bulk test: round trips of a probe of its own by UDP.
+    """Hold the latency beside a bulk test: round trips of a probe of its own.
 
     Attributes:
-        transport: What the probe went by, "udp".
+        transport: What the probe went by: "udp", or "tcp" where UDP does not get through. By TCP
+            nothing is lost: what the network has lost comes later, and so does all behind it.
         idle: Before the streams were opened.
         loaded: While the streams carried data, after the omitted time; None: the test did not come
             to that.

@@ -17,7 +17,7 @@ from netmeasure.workloads.round_trips import latency_series, stored
 Part = Literal["idle", "loaded"]
 
 #: An answer is waited for twice as long as the longest one took, but within these bounds.
-LEAST_PATIENCE_NS, MOST_PATIENCE_NS = 100 * MILLISECOND_NS, 3000 * MILLISECOND_NS
+LEAST_PATIENCE_NS, MOST_PATIENCE_NS = 250 * MILLISECOND_NS, 3000 * MILLISECOND_NS
 
 
 class _End:
@@ -43,33 +43,35 @@ class _End:
 
 
 class Reflection(_End):
-    """Answer the probes that come to a connected UDP socket, which it owns.
+    """Answer the probes that come to a connected socket of UDP or TCP, which it owns.
 
     Raises HostLimitError if this host has no thread left for that.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(True)  # the native loop blocks, with time-outs
-        group = Group()
+        group, stream = Group(), _is_stream(sock)
         loop = Reflector(
             group,
             sock.fileno(),
             hello=HELLO,
             hello_bytes=MAX_HELLO_BYTES,
             hello_reply=ANSWER,
+            stream=stream,
         )
         super().__init__(sock, loop, group)
 
 
 class Probe(_End):
-    """Send probes on a connected UDP socket, which it owns, and time their answers.
+    """Send probes on a connected socket of UDP or TCP, which it owns, and time their answers.
 
     Raises HostLimitError if this host has no thread left for that.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         group = Group()
-        self._loop = Prober(group, sock.fileno())
+        self._is_stream = _is_stream(sock)
+        self._loop = Prober(group, sock.fileno(), stream=self._is_stream)
         self._paused_ns = 0
         super().__init__(sock, self._loop, group)
 
@@ -89,9 +91,16 @@ class Probe(_End):
         """Return the number of probes that were sent before the load."""
         return self._loop.part("idle").sent
 
+    @property
+    def is_broken(self) -> bool:
+        """Return whether the peer or an error has ended the probe."""
+        return self._loop.reason in ("eof", "error")
+
     def is_quiet(self) -> bool:
         """Return whether all answers have come since `pause`, or have been waited for."""
         loop = self._loop
+        if self.is_broken:
+            return True
         if loop.sending:
             return False
         patience_ns = min(max(2 * loop.longest_ns, LEAST_PATIENCE_NS), MOST_PATIENCE_NS)
@@ -102,11 +111,20 @@ class Probe(_End):
         loop = self._loop
         loaded = loop.part("loaded")
         return Latency(
+            transport="tcp" if self._is_stream else "udp",
             idle=_figures(loop.part("idle"), origin_ns),
             loaded=_figures(loaded, origin_ns) if loaded.sent else None,
             late_answers=loop.late,
             invalid_answers=loop.invalid,
         )
+
+
+def _is_stream(sock: socket.socket) -> bool:
+    """Return whether a socket is one of TCP, after switching Nagle's algorithm off."""
+    if sock.type != socket.SOCK_STREAM:
+        return False
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return True
 
 
 def _figures(part: ProbePart, origin_ns: int) -> ProbeFigures:

@@ -17,7 +17,7 @@ from netmeasure.engine import progress, sockets, sockopts
 from netmeasure.engine.hello import FIRST_REPEAT_S, greet, plain_repeat_s
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.watch import Watch, Watched
-from netmeasure.errors import MeasureError, StreamError
+from netmeasure.errors import ConnectError, MeasureError, PeerTimeoutError, StreamError
 from netmeasure.protocol import PROBE_NUMBER, make_hello, stream_tag
 from netmeasure.spec import PeerSpec, SocketOptions
 
@@ -101,9 +101,10 @@ class Connector:
         return self.phases.paused()
 
     async def open_probe(self) -> socket.socket:
-        """Return the UDP socket of a probe of the latency, which the server has answered.
+        """Return the socket of a probe of the latency: of UDP if the server answers a hello,
+        else of TCP.
 
-        Raises ConnectError, PeerTimeoutError: UDP does not get through, or the server wants none.
+        Raises ConnectError, PeerTimeoutError, StreamError: the server wants none.
         """
         spec = self._spec
         options = SocketOptions(
@@ -112,14 +113,19 @@ class Connector:
             bind_device=spec.options.bind_device,
             family=spec.options.family,
         )
-        sock = sockets.open_datagram(self.address, options, 0)
+        deadline_s = max(PROBE_HELLO_S, PROBE_HELLO_RTTS * self._round_trip_ns / SECOND_NS)
         try:
-            hello = make_hello(self._cookie, PROBE_NUMBER, extended=True)
-            deadline_s = max(PROBE_HELLO_S, PROBE_HELLO_RTTS * self._round_trip_ns / SECOND_NS)
-            await greet(sock, self.address, hello, deadline_s)
-        except BaseException:
-            sock.close()
-            raise
+            sock = sockets.open_datagram(self.address, options, 0)
+            try:
+                hello = make_hello(self._cookie, PROBE_NUMBER, extended=True)
+                await greet(sock, self.address, hello, deadline_s)
+            except BaseException:
+                sock.close()
+                raise
+        except (ConnectError, PeerTimeoutError):
+            made = await sockets.connect_one(self.address, options, max(1.0, deadline_s))
+            await self._say_whose(made.sock, PROBE_NUMBER, "the probe", extended=True)
+            return made.sock
         return sock
 
     async def open_stream(
@@ -172,17 +178,23 @@ class Connector:
         self, index: int, number: int, *, extended: bool
     ) -> tuple[socket.socket, int | None]:
         """Open a TCP stream: connect, and send the cookie of the test it belongs to."""
-        deadlines = self._spec.deadlines
         name = f"stream {number}"
         made = await self.phases.connected(name, self._connect_again(index))
+        await self._say_whose(made.sock, number, name, extended=extended)
+        return made.sock, made.syn_retransmits
+
+    async def _say_whose(
+        self, sock: socket.socket, number: int, name: str, *, extended: bool
+    ) -> None:
+        """Send the cookie of the test that a connection belongs to; it is closed if that fails."""
         hello = self._cookie.encode() + b"\0"
         if extended:
             hello += stream_tag(number)
         try:
-            async with asyncio.timeout(deadlines.handshake_s):
-                await asyncio.get_running_loop().sock_sendall(made.sock, hello)
+            async with asyncio.timeout(self._spec.deadlines.handshake_s):
+                await asyncio.get_running_loop().sock_sendall(sock, hello)
         except OSError as exc:
-            made.sock.close()
+            sock.close()
             reason = exc.strerror or "timed out"
             raise StreamError(
                 f"{name} failed before any data: {reason}",
@@ -191,9 +203,8 @@ class Connector:
                 sending=True,
             ) from None
         except BaseException:
-            made.sock.close()
+            sock.close()
             raise
-        return made.sock, made.syn_retransmits
 
     async def _connect_again(self, index: int) -> sockets.Connected:
         """Connect to the address that the control connection has reached."""

@@ -58,6 +58,10 @@ class LatencyWatch:
             await self._all_sent(self._probe)
             self._probe.pause()
             await self._rest()
+            if self._probe.is_broken:
+                await self._probe.close()
+                self._probe = None
+                self.missing = f"{self._connector.address} has ended the probe"
 
     async def _open(self) -> None:
         try:
@@ -69,7 +73,7 @@ class LatencyWatch:
         """Wait until all probes before the load are sent, but no longer than twice their time."""
         end_ns = now_ns() + nanoseconds(2 * IDLE_PROBES / IDLE_PER_S)
         while True:
-            if probe.sent_idle >= IDLE_PROBES or now_ns() >= end_ns:
+            if probe.sent_idle >= IDLE_PROBES or probe.is_broken or now_ns() >= end_ns:
                 return
             await asyncio.sleep(POLL_S)
 

@@ -35,6 +35,7 @@ from netmeasure.peer.server.statistics import ServerEvent, ServerStatistics
 from netmeasure.protocol import (
     COOKIE_BYTES,
     GREETING,
+    PROBE_NUMBER,
     STREAM_TAG_BYTES,
     Kind,
     Side,
@@ -293,6 +294,9 @@ class Server(Listening):
         number = None
         if session.tags_streams:
             number = int.from_bytes(await receive_exactly(sock, STREAM_TAG_BYTES), "big")
+            if number == PROBE_NUMBER and session.awaits_probe:
+                session.take_probe(sock)
+                return True
         return session.arrivals.offer(Arrival(sock, order, number))
 
     async def _serve(

@@ -12,14 +12,16 @@ from netmeasure.units import duration
 def latency_words(found: Latency) -> list[str]:
     """Return ways to say it in one line, the longest first."""
     idle, loaded = found.idle, found.loaded
-    before = f"idle {duration(idle.p50_ns)}" if idle.count else ""
+    before = "" if idle.p50_ns is None else f"idle {duration(idle.p50_ns)}"
     if loaded is None:
         return [f"{before or 'unknown'}; the load did not begin"]
     if not loaded.count:
         under = f"under load unknown: no answer to {loaded.sent} probes"
         return [", ".join(part for part in (before, under) if part)]
     under = f"under load {duration(loaded.p50_ns)}"
-    if loaded.p99_ns is not None:
+    if loaded.p50_ns is None:
+        under, far = f"under load {duration(loaded.max_ns)} at most", ""
+    elif loaded.p99_ns is not None:
         far = f" (p99 {duration(loaded.p99_ns)})"
     else:
         far = f" (longest {duration(loaded.max_ns)})"

@@ -240,7 +240,8 @@ SPEC = TcpSpec(
     tls=True,
     ca_file="/etc/ca.pem",
     burst_blocks=3,
-    file="/tmp/data",
+    file="f",
+    latency=False,
     timing=Timing(duration_s=2.5, omit_s=0.5, interval_s=0.1, baseline_s=1.0, until=0.02),
     block_bytes=4096,
     target_bps=10**9,
@@ -328,6 +329,7 @@ FULL = Result(
         refused=1,
     ),
     latency=Latency(
+        transport="tcp",
         idle=ProbeFigures(
             latency=Histogram(
                 from_ns=(200_000,), counts=(105,), sum_ns=21_000_000, min_ns=200_001, max_ns=200_050
@@ -339,6 +341,8 @@ FULL = Result(
                 sum_ns=(8_000_000, 13_000_000),
             ),
             sent=105,
+            skipped=3,
+            refused=2,
             host_sum_ns=1_000_000,
             host_max_ns=40_000,
         ),

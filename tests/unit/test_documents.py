@@ -27,7 +27,7 @@ OLD = replace(
     round_trips=None,
     requests=None,
     latency=None,
-    spec=replace(FULL.spec, tls=False, ca_file=None),
+    spec=replace(FULL.spec, tls=False, ca_file=None, file="/tmp/data", latency=True),
 )
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

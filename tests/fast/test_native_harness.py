@@ -44,6 +44,7 @@ SCENARIOS = {
     "histogram": (50_000, 10_000),
     "round_trips": (18, 18),
     "datagram_trips": (12, 12),
+    "probe": (4, 4),
     "requests": (12, 12),
     "watch": (20, 5),
 }

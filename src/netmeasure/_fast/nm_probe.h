@@ -321,7 +321,8 @@ static inline int nm_reflect_one(nm_reflector *r, char *buffer, size_t size, int
         NM_ADD(&r->own->calls, 1);
         nm_stream_count(r->own, now, size, 0);
         if (r->stream && n >= 0 && n < NM_PROBE_BYTES) return EPROTO;
-    } else if (size == r->hello_bytes && memcmp(buffer, r->hello, r->hello_start_bytes) == 0) {
+    } else if (size > 0 && size == r->hello_bytes &&
+               memcmp(buffer, r->hello, r->hello_start_bytes) == 0) {
         n = send(r->fd, r->hello_reply, r->hello_reply_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
         NM_ADD(&r->invalid, 1);

@@ -35,22 +35,38 @@ class LoopAccount:
     def __init__(self) -> None:
         self._path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
         self._looks: list[tuple[int, int, int]] = []
+        self._left_out = (0, 0)
 
     def look(self) -> None:
         """Read the account, unless that has just been done."""
         now = now_ns()
         if self._looks and now - self._looks[-1][0] < LOOK_NS:
             return
+        if (times := self._times()) is not None:
+            ran, waited = times
+            self._looks.append((now, ran - self._left_out[0], waited - self._left_out[1]))
+
+    def _times(self) -> tuple[int, int] | None:
+        """Return the CPU time so far and the time without a CPU; None: this kernel keeps none."""
         try:
             with open(self._path, "rb", buffering=0) as account:
                 ran, waited = account.read(64).split()[:2]
+                return int(ran), int(waited)
         except (OSError, ValueError):
-            return  # this kernel keeps none
-        self._looks.append((now, int(ran), int(waited)))
+            return None
 
-    def shift(self, by_ns: int) -> None:
-        """Move all that was read so far to later moments: a stretch that does not count is over."""
-        self._looks = [(at + by_ns, ran, waited) for at, ran, waited in self._looks]
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the body out of the account, and move what was read before to its end."""
+        start, before = now_ns(), self._times()
+        try:
+            yield
+        finally:
+            after, taken_ns = self._times(), now_ns() - start
+            self._looks = [(at + taken_ns, ran, waited) for at, ran, waited in self._looks]
+            if before is not None and after is not None:
+                ran, waited = self._left_out
+                self._left_out = (ran + after[0] - before[0], waited + after[1] - before[1])
 
     def cause(self, start_ns: int, end_ns: int) -> str | None:
         """Say what kept the event loop from its work between two moments."""
@@ -90,15 +106,12 @@ class PhaseLog:
     def paused(self) -> Iterator[None]:
         """Let the clock of set-up stand still during the body, which is no part of set-up. Phases
         that are over keep their moments."""
-        start = now_ns()
-        self._loop.look()
-        try:
-            yield
-        finally:
-            taken_ns = now_ns() - start
-            self.origin_ns += taken_ns
-            self._loop.shift(taken_ns)
-            self._loop.look()
+        with self._loop.paused():
+            start = now_ns()
+            try:
+                yield
+            finally:
+                self.origin_ns += now_ns() - start
 
     def watch(self, sock: socket.socket) -> Watched | None:
         """Watch a connected TCP socket, for phases that end with bytes of the peer; call `remove`

@@ -18,7 +18,7 @@ METRICS: dict[str, Part] = {
 _NO_PART_OF_THE_TEST = {
     *("url", "title", "extra_data", "server_output", "deadlines", "link", "credentials", "secret"),
     *("user", "password", "pins", "ca_file", "insecure", "headers", "file", "interval_s"),
-    *("baseline_s", "bind_address", "bind_port", "exclusive", "direction"),
+    *("baseline_s", "bind_address", "bind_port", "exclusive", "direction", "latency"),
 }
 
 

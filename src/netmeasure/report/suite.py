@@ -23,11 +23,12 @@ from netmeasure.spec import RequestSpec, RrSpec
 from netmeasure.units import duration, percent
 
 #: Figures that every test has a line for, and those that have one if they moved.
-_ALWAYS = ("set_up_ns",)
+_ALWAYS = ("set_up_ns", "loaded_p50_ns")
 _OF_ROUND_TRIPS = ("latency_p50_ns", "latency_p99_ns")
 _IF_MOVED = (
     "from_first_attempt_bps",
     "connect_p50_ns",
+    "loaded_p99_ns",
     "error_ratio",
     "ramp_ns",
     "retransmits_per_gb",

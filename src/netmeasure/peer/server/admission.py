@@ -15,6 +15,8 @@ from netmeasure.spec import ServerLimits
 
 #: Descriptors besides those of the streams: a source, the next connections.
 SPARE_DESCRIPTORS = 4
+#: Of a probe of the latency: its socket, and the account of its thread.
+PROBE_DESCRIPTORS = 2
 
 
 def admit(parameters: Parameters, limits: ServerLimits) -> None:
@@ -40,7 +42,7 @@ def check_descriptors(parameters: Parameters) -> None:
     """Raise RefusedTestError if this process can't have a socket for each stream of a test."""
     left = descriptors_left()
     probes = parameters.netmeasure is not None and parameters.netmeasure.latency
-    needed = parameters.streams + probes + SPARE_DESCRIPTORS
+    needed = parameters.streams + PROBE_DESCRIPTORS * probes + SPARE_DESCRIPTORS
     if left is not None and left < needed:
         raise RefusedTestError(
             f"the test needs {needed} file descriptors, and {left} are left (ulimit -n)",

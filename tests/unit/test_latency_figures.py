@@ -84,9 +84,13 @@ def test_the_load_is_told_from_the_rest() -> None:
 )
 def test_one_line_says_it(found: nm.Latency, words: str) -> None:
     assert latency_words(found)[0] == words
-    lines = answer_lines(replace(FULL, round_trips=None, requests=None, latency=found))
-    assert f"Latency         {words}" in lines
-    assert all(len(line) <= WIDTH for line in lines)
+    both = replace(FULL, round_trips=None, requests=None, latency=found)
+    one = replace(both, flows=FULL.flows[:1])
+    assert f"Latency         {words}" in answer_lines(one)
+    for result in (one, both):
+        lines = answer_lines(result)
+        assert len(lines) <= 5
+        assert all(len(line) <= WIDTH and "..." not in line for line in lines)
     console = Console(width=WIDTH, file=io.StringIO())
     console.print(latency_table(found))
     assert isinstance(console.file, io.StringIO)

@@ -1,7 +1,8 @@
-"""Put the answer of a test into six lines of 80 columns: the last thing that a reader sees.
+"""Put the answer of a test into five lines of 80 columns: the last thing that a reader sees.
 
 The lines are: the steady bitrate with its margin, set-up with what was lost in it, the latency idle
-and under load, what limited the bitrate, and what other tools would have said and why.
+and under load, what limited the bitrate, and what other tools would have said and why. A test of
+both directions has two lines of other tools, so its latency stands beside set-up, if it has room.
 """
 
 from __future__ import annotations
@@ -28,17 +29,20 @@ NOTED_HOST = 0.1
 
 
 def answer_lines(result: Result) -> list[str]:
-    """Return at most six lines of at most 80 columns; none if nothing was measured."""
+    """Return at most five lines of at most 80 columns; none if nothing was measured."""
     if not result.flows:
         return []
     if result.round_trips is not None:
         errors = "" if result.requests is None else error_words(result.requests)
         said = answer_words(result.round_trips, unit_of(result.spec), errors)
         return [*(line(name, [words]) for name, words in said), line("Set-up", _set_up(result))]
+    latency = [] if result.latency is None else latency_words(result.latency)
+    one_way = len(result.flows) == 1
+    beside = [] if one_way else [f"; latency {words}" for words in latency]
     lines = [
         line("Steady bitrate", _rates(result.flows)),
-        line("Set-up", _set_up(result)),
-        line("Latency", [] if result.latency is None else latency_words(result.latency)),
+        line("Set-up", [way + more for more in (*beside, "") for way in _set_up(result)]),
+        line("Latency", latency if one_way else []),
         line("Limited by", _limits(result.flows)),
         *_other_tools(result),
     ]
@@ -171,6 +175,8 @@ def _other_tools(result: Result) -> list[str]:
     """Return one or two lines: the figures of other tools, and why they differ."""
     if len(result.flows) > 1:
         return _of_both_ways(result)
+    if result.latency is not None:  # it has taken a line
+        return [line("Other tools", _in_one_line(result.flow))]
     averages = result.flow.averages
     said = []
     if averages.from_first_attempt_bps is not None:
@@ -183,6 +189,21 @@ def _other_tools(result: Result) -> list[str]:
     if why := _why(result, result.flow):
         lines.append(line("", [why]))
     return lines
+
+
+def _in_one_line(flow: Flow) -> list[str]:
+    """Return the figures of other tools, and what counts in those that differ."""
+    averages, steady = flow.averages, steady_bps(flow)
+    plain, why = [], []
+    for tool, rate, counted in (
+        ("curl", averages.from_first_attempt_bps, "set-up"),
+        ("iperf3", averages.after_omit_bps, "ramp"),
+    ):
+        if rate is not None:
+            plain.append(f"{tool} {bitrate(rate)}")
+            differs = steady is not None and abs(rate - steady) > SAME * steady
+            why.append(f"{plain[-1]} (with {counted})" if differs else plain[-1])
+    return [", ".join(why), ", ".join(plain)]
 
 
 def _of_both_ways(result: Result) -> list[str]:

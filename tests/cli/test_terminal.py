@@ -36,4 +36,5 @@ def test_the_answer_is_seen_without_scrolling(document: Path) -> None:
 
 def test_each_kind_has_its_picture() -> None:
     kinds = {"tcp", "both", "udp", "http", "ftp", "late", "refused", "round-trips"}
+    kinds |= {"loaded", "loaded-both"}
     assert {name_of(one) for one in terminal.documents()} == kinds

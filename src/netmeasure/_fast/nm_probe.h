@@ -29,8 +29,7 @@
 
 #define NM_PROBE_BYTES 16
 #define NM_PROBE_SLOTS 4096 /* probes that are remembered: a later answer is late. A power of 2 */
-#define NM_PROBE_POLL_NS 20000000 /* orders are looked at so often, */
-#define NM_PROBE_PAUSED_POLL_NS 2000000 /* or so often while nothing is sent */
+#define NM_PROBE_POLL_NS 100000000 /* the thread looks so often whether it is to leave */
 #define NM_PROBE_PARTS 2 /* of the test: idle, loaded */
 #define NM_PROBE_PAUSED NM_PROBE_PARTS
 /* A reflector answers no more than so many probes in so long: a client sends fewer. */
@@ -61,6 +60,7 @@ typedef struct {
     nm_group *group;
     int fd;
     int stream; /* whether the socket is a TCP connection */
+    int wake; /* an eventfd that does not block: an order is written to it; -1: there is none */
     nm_probe_slot *slot; /* NM_PROBE_SLOTS of them */
     nm_probe_part part[NM_PROBE_PARTS];
     /* orders, from another thread: nm_probe_order() */
@@ -115,12 +115,14 @@ static inline int nm_probe_refused(int code) {
  * none. One thread gives orders. An order for the part that is being sent changes its period. */
 static inline void nm_probe_order(nm_probe *p, uint32_t part, int64_t period_ns, int64_t most) {
     uint32_t seen = NM_LOAD(&p->order);
+    const uint64_t one = 1;
     NM_RELEASE(&p->order, seen + 1); /* odd: being written */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     NM_STORE(&p->order_part, part < NM_PROBE_PARTS ? part : NM_PROBE_PAUSED);
     NM_STORE(&p->order_period_ns, period_ns > 0 ? period_ns : NM_SECOND_NS);
     NM_STORE(&p->order_most, most);
     NM_RELEASE(&p->order, seen + 2);
+    if (p->wake >= 0) (void)!write(p->wake, &one, sizeof one); /* full: then it is awake */
 }
 
 static inline void nm_probe_obey(nm_probe *p, int64_t now) {
@@ -234,14 +236,16 @@ static inline void nm_probe_take_stream(nm_probe *p, const char *bytes, size_t s
 
 /* Waits for answers until a moment, and reads those that have come. */
 static inline void nm_probe_receive(nm_probe *p, int64_t now, int64_t until) {
-    struct pollfd poll = {p->fd, POLLIN, 0};
+    struct pollfd poll[2] = {{p->fd, POLLIN, 0}, {p->wake, POLLIN, 0}};
     struct timespec t;
     int64_t left = until > now ? until - now : 0, before = nm_probe_waited(p->waits), waited;
     uint64_t word[32];
     int i;
     t.tv_sec = left / NM_SECOND_NS;
     t.tv_nsec = left % NM_SECOND_NS;
-    if (ppoll(&poll, 1, &t, NULL) <= 0) return;
+    if (ppoll(poll, 2, &t, NULL) <= 0) return;
+    if (poll[1].revents) (void)!read(p->wake, word, sizeof *word);
+    if (!poll[0].revents) return;
     for (i = 0; i < 64; i++) {
         ssize_t n = recv(p->fd, word, sizeof word, MSG_DONTWAIT | (p->stream ? 0 : MSG_TRUNC));
         int code = n < 0 ? errno : 0;
@@ -255,7 +259,7 @@ static inline void nm_probe_receive(nm_probe *p, int64_t now, int64_t until) {
             nm_probe_take_stream(p, (const char *)word, (size_t)n, now, waited);
         } else if (n >= 0) {
             nm_probe_take(p, word, (size_t)n, now, waited);
-            if (n == 0 && (poll.revents & (POLLHUP | POLLERR))) return;
+            if (n == 0 && (poll[0].revents & (POLLHUP | POLLERR))) return;
         } else if (!p->stream && nm_probe_refused(code)) {
             if (p->active < NM_PROBE_PARTS) NM_ADD(&p->part[p->active].refused, 1);
         } else if (code != EINTR) {
@@ -281,11 +285,8 @@ static inline void nm_probe_all(nm_probe *p) {
         }
         nm_probe_obey(p, now);
         nm_probe_send(p, now);
-        until = nm_add_ns(now, NM_PROBE_PAUSED_POLL_NS);
-        if (p->active < NM_PROBE_PARTS) {
-            until = nm_add_ns(now, NM_PROBE_POLL_NS);
-            if (p->due_ns < until) until = p->due_ns;
-        }
+        until = nm_add_ns(now, NM_PROBE_POLL_NS);
+        if (p->active < NM_PROBE_PARTS && p->due_ns < until) until = p->due_ns;
         nm_probe_receive(p, now, until);
         now = nm_now();
         nm_stream_sample(own, -1, now);

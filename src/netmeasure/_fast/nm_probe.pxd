@@ -34,6 +34,7 @@ cdef extern from "nm_probe.h" nogil:
         nm_group *group
         int fd
         int stream
+        int wake
         nm_probe_slot *slot
         nm_probe_part part[2]
         uint64_t open

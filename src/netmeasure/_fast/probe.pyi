@@ -28,6 +28,7 @@ class Prober(Stream):
         fd: int,
         *,
         stream: bool = False,
+        wake: int = -1,
         width_ns: int = ...,
         buckets: int = ...,
         sample_every_ns: int = ...,

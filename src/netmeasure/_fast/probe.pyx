@@ -67,18 +67,21 @@ cdef class Prober(Stream):
         group: `stop` and `abort` end the loop.
         fd: a connected socket of UDP, or of TCP without Nagle's algorithm.
         stream: it is one of TCP.
+        wake: an eventfd that does not block, and stays open until the loop has ended: orders are seen
+            at once. -1: within a tenth of a second.
     """
 
     cdef nm_probe probe
     cdef tuple histograms
 
     def __cinit__(self, Group group not None, int fd, *, int64_t width_ns=100_000_000,
-                  uint32_t buckets=1024, bint stream=False, **_):
+                  uint32_t buckets=1024, bint stream=False, int wake=-1, **_):
         cdef uint32_t i
         self.probe.own = &self.own
         self.probe.group = &self.group.shared
         self.probe.fd = fd
         self.probe.stream = stream
+        self.probe.wake = wake
         self.probe.active = NM_PROBE_PAUSED
         self.probe.slot = <nm_probe_slot *>PyMem_Calloc(NM_PROBE_SLOTS, sizeof(nm_probe_slot))
         if self.probe.slot == NULL:

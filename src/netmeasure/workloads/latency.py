@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import suppress
 from typing import Literal
@@ -10,6 +11,7 @@ from netmeasure._fast.probe import ProbePart, Prober, Reflector
 from netmeasure._fast.worker import Group
 from netmeasure.clock import MILLISECOND_NS, now_ns
 from netmeasure.engine.threads import TrafficThread
+from netmeasure.errors import HostLimitError
 from netmeasure.protocol import ANSWER, HELLO, MAX_HELLO_BYTES
 from netmeasure.result.latency import Latency, ProbeFigures
 from netmeasure.workloads.round_trips import latency_series, stored
@@ -71,18 +73,40 @@ class Probe(_End):
     def __init__(self, sock: socket.socket) -> None:
         group = Group()
         self._is_stream = _is_stream(sock)
-        self._loop = Prober(group, sock.fileno(), stream=self._is_stream)
+        try:
+            self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError as exc:
+            sock.close()
+            raise HostLimitError(
+                f"this host has no descriptor left: {exc.strerror}",
+                phase="connect",
+                reason=exc.strerror,
+            ) from None
+        self._loop = Prober(group, sock.fileno(), stream=self._is_stream, wake=self._wake)
         self._paused_ns = 0
-        super().__init__(sock, self._loop, group)
+        try:
+            super().__init__(sock, self._loop, group)
+        except BaseException:
+            os.close(self._wake)
+            raise
+
+    async def close(self) -> None:
+        """End the thread, then close the socket. A second call changes nothing."""
+        await super().close()
+        if self._wake >= 0:
+            os.close(self._wake)
+            self._wake = -1
 
     def send(self, part: Part, per_s: float, most: int = 0) -> None:
         """Send probes for a part of the test at a set rate, `most` of them (0: any number)."""
+        if self._wake < 0:
+            return  # it was closed
         self._paused_ns = 0
         self._loop.send(part, per_s=per_s, most=most)
 
     def pause(self) -> None:
         """Send no more probes for now."""
-        if not self._paused_ns:
+        if not self._paused_ns and self._wake >= 0:
             self._loop.pause()
             self._paused_ns = now_ns()
 

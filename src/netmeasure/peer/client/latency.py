@@ -7,6 +7,7 @@ test goes on without it, and its result says why.
 from __future__ import annotations
 
 import asyncio
+import math
 
 from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.errors import MeasureError
@@ -14,7 +15,7 @@ from netmeasure.peer.client.connect import Connector
 from netmeasure.peer.client.control import ClientControl
 from netmeasure.protocol import LATENCY
 from netmeasure.result.latency import Latency
-from netmeasure.spec import PeerSpec, RrSpec
+from netmeasure.spec import PeerSpec, RrSpec, UdpSpec
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.latency import Probe
 
@@ -22,12 +23,17 @@ from netmeasure.workloads.latency import Probe
 IDLE_PROBES, IDLE_PER_S = 105, 400.0
 #: Under load: the most and the fewest probes per second.
 MOST_PER_S, LEAST_PER_S = 100.0, 1.0
+#: The most beside a load that may need all CPUs, of which the probe's threads are to take little;
+#: but in a short test as many as a 99th percentile needs.
+HEAVY_PER_S, WANTED_PROBES = 20.0, 110
+#: A load is that heavy from these rates on.
+HEAVY_BPS, HEAVY_PPS = 2e9, 1e5
 #: What the probe may take of the bulk rate. It takes the same in both directions.
 SHARE = 0.001
 #: The bits that a probe takes of an Ethernet link: the shortest frame, preamble and gap.
 PROBE_BITS = 84 * 8
-#: The rate of the load is looked at so often.
-LOOK_S = 0.1
+#: The rate of the load is looked at after so long, then at growing distances up to the second one.
+FIRST_LOOK_S, LAST_LOOK_S = 0.1, 1.0
 POLL_S = 0.002
 
 
@@ -93,16 +99,27 @@ class LatencyWatch:
         begin_ns = (workload.origin_ns or now_ns()) + nanoseconds(self._spec.timing.omit_s)
         end_ns = None if limit_s is None else begin_ns + nanoseconds(limit_s)
         await _until(begin_ns)
-        per_s = MOST_PER_S
+        per_s, wait_s = self._per_s(workload), FIRST_LOOK_S
         while not self._over:
             probe.send("loaded", per_s)
-            look_ns = now_ns() + nanoseconds(LOOK_S)
+            look_ns = now_ns() + nanoseconds(wait_s)
             await _until(look_ns if end_ns is None else min(look_ns, end_ns))
             if end_ns is not None and now_ns() >= end_ns:
                 self.end_load()
-            moved = workload.moved_bytes() / (2 if self._spec.direction == "both" else 1)
-            rate_bps = 8 * moved / seconds(max(1, now_ns() - (workload.origin_ns or 0)))
-            per_s = min(max(SHARE * rate_bps / PROBE_BITS, LEAST_PER_S), MOST_PER_S)
+            per_s, wait_s = self._per_s(workload), min(2 * wait_s, LAST_LOOK_S)
+
+    def _per_s(self, workload: Workload) -> float:
+        """Return how many probes per second suit the rate of the load so far."""
+        spec, elapsed_ns = self._spec, now_ns() - (workload.origin_ns or 0)
+        if elapsed_ns < nanoseconds(FIRST_LOOK_S):
+            return MOST_PER_S
+        moved = workload.moved_bytes() / (2 if spec.direction == "both" else 1)
+        rate_bps = 8 * moved / seconds(elapsed_ns)
+        most = MOST_PER_S
+        size = spec.datagram_bytes if isinstance(spec, UdpSpec) else None
+        if rate_bps > HEAVY_BPS or (size and rate_bps > 8 * size * HEAVY_PPS):
+            most = min(max(HEAVY_PER_S, WANTED_PROBES / (spec.limit_s or math.inf)), MOST_PER_S)
+        return min(max(SHARE * rate_bps / PROBE_BITS, LEAST_PER_S), most)
 
     def end_load(self) -> None:
         """Send no more probes: the load ends."""

@@ -139,6 +139,7 @@ static inline void nm_probe_obey(nm_probe *p, int64_t now) {
     if (p->due_ns < now) p->due_ns = now;
     p->period_ns = period_ns;
     p->most = most > 0 ? (uint64_t)most : UINT64_MAX;
+    if (part < NM_PROBE_PARTS && p->part[part].sent >= p->most) part = NM_PROBE_PAUSED;
     NM_STORE(&p->active, part);
 }
 

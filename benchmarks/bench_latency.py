@@ -1,8 +1,8 @@
 """What does the probe of the latency cost the load that it is beside?
 
 The same test with the probe and without it, alternately ("peer" is the one without): its bitrate,
-and the packets on the loopback interface that are the probe's. On loopback the CPU is what the test
-is limited by, so a probe costs more there than on a link. The ratio's noise is shown by the spread.
+and the probe's share of the bytes. On loopback the CPU is what limits the test, so a probe costs
+more there than on a link. The spread of the ratios shows how much of them is noise.
 
     python -m benchmarks.bench_latency [--pairs N] [--time S] [--quick] [--json FILE]
 """

@@ -194,14 +194,14 @@ def _sections(result: Result, document: Document) -> Iterator[Section]:
     flows = () if result.round_trips is not None else result.flows
     if result.round_trips is not None and result.round_trips.series is not None:
         yield Section("Latency", (), Chart("latency", "Mean latency over time"))
-    if result.latency is not None and result.latency.loaded is not None:
-        yield Section("Latency", (), Chart("latency", "Mean latency over time, idle and loaded"))
     for number, flow in enumerate(flows):
         chart = Chart("rate", f"Rate over time, {flow.direction}", number)
         drawn = bool(flow.series is not None and flow.series.bytes) or bool(flow.intervals)
         rows = tuple(_stretches(flow, number, document))
         table = Table(("", "from", "to", "bytes", "rate"), rows)
         yield Section(f"Rate, {flow.direction}", (), chart if drawn else None, table)
+    if result.latency is not None and result.latency.loaded is not None:
+        yield Section("Latency", (), Chart("latency", "Mean latency over time, idle and loaded"))
     if result.setup:
         phases = shown_phases(result)
         left = len(result.setup) - len(phases)

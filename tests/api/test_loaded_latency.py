@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.peer.client import latency
 from netmeasure.peer.server import session
 from netmeasure.peer.server.sessions import Sessions
 from support import iperf3
@@ -70,6 +71,17 @@ def test_an_older_server_is_named(run_once: RunLoop, monkeypatch: pytest.MonkeyP
     assert here.complete
     assert here.latency is None
     assert "the latency under load is unknown: the server is an older netmeasure" in here.notes
+
+
+def test_a_server_of_many_tests_is_spared(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "MOST_TESTS", 0)
+    here, _ = run_once(measured(nm.TcpSpec(timing=SHORT)))
+    assert here.complete
+    assert here.latency is None
+    words = "the latency under load is unknown: 1 tests ran on the server when this one began"
+    assert words in here.notes
 
 
 def test_where_udp_is_blocked_it_goes_by_tcp(run: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,9 @@ Part = Literal["idle", "loaded"]
 #: An answer is waited for twice as long as the longest one took, but within these bounds.
 LEAST_PATIENCE_NS, MOST_PATIENCE_NS = 250 * MILLISECOND_NS, 3000 * MILLISECOND_NS
 
+#: The series of latencies. A reflector's own series is not used.
+WIDTH_NS, BUCKETS, FEW_BUCKETS = 100 * MILLISECOND_NS, 1024, 2
+
 
 class _End:
     """Own a probe's socket at one end, and its thread."""
@@ -60,6 +63,7 @@ class Reflection(_End):
             hello_bytes=MAX_HELLO_BYTES,
             hello_reply=ANSWER,
             stream=stream,
+            buckets=FEW_BUCKETS,
         )
         super().__init__(sock, loop, group)
 
@@ -82,7 +86,14 @@ class Probe(_End):
                 phase="connect",
                 reason=exc.strerror,
             ) from None
-        self._loop = Prober(group, sock.fileno(), stream=self._is_stream, wake=self._wake)
+        self._loop = Prober(
+            group,
+            sock.fileno(),
+            stream=self._is_stream,
+            wake=self._wake,
+            width_ns=WIDTH_NS,
+            buckets=BUCKETS,
+        )
         self._paused_ns = 0
         try:
             super().__init__(sock, self._loop, group)

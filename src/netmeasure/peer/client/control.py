@@ -89,6 +89,11 @@ class ClientControl:
         return self.announcement.kinds if self.announcement is not None else ()
 
     @property
+    def concurrent_tests(self) -> int:
+        """Return how many tests the server runs, this one among them, as far as it has said."""
+        return (self.announcement and self.announcement.concurrent_tests) or 1
+
+    @property
     def finite(self) -> bool:
         """Return whether the server sends a file, and its streams end where the file ends."""
         return self.announcement is not None and self.announcement.finite

@@ -35,6 +35,8 @@ PROBE_BITS = 84 * 8
 #: The rate of the load is looked at after so long, then at growing distances up to the second one.
 FIRST_LOOK_S, LAST_LOOK_S = 0.1, 1.0
 POLL_S = 0.002
+#: A server that runs more tests than these at the same time is spared the probes.
+MOST_TESTS = 8
 
 
 class LatencyWatch:
@@ -57,6 +59,8 @@ class LatencyWatch:
             self.missing = "the server is a plain iperf3"
         elif LATENCY not in self._control.kinds:
             self.missing = "the server is an older netmeasure"
+        elif (running := self._control.concurrent_tests) > MOST_TESTS:
+            self.missing = f"{running} tests ran on the server when this one began"
         else:
             await self._open()
         if self._probe is not None:

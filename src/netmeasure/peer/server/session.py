@@ -74,6 +74,8 @@ HEARD_S = 0.5
 LAST_WORD_S = 0.05
 #: The message of a cancellation that makes room for another client: the server goes on.
 CROWDED = "crowded"
+#: How long a client may probe the idle path before the time for its streams counts.
+PROBING_S = 5.0
 #: How long a client may take to receive the news that its test is over.
 TELL_S = 1.0
 
@@ -167,10 +169,14 @@ class Session:
     def awaits_probe(self) -> bool:
         """Return whether the client may open a probe of the latency now."""
         agreed = self._agreement
-        if agreed is None or agreed.parameters.netmeasure is None or self._reflection is not None:
+        if agreed is None or self._reflection is not None:
             return False
         creating = self._control.connection.state is State.CREATING
-        return creating and agreed.parameters.netmeasure.latency
+        return creating and self._asks_latency(agreed)
+
+    def _asks_latency(self, agreed: Agreement) -> bool:
+        """Return whether the client probes the path before it opens its streams."""
+        return agreed.parameters.netmeasure is not None and agreed.parameters.netmeasure.latency
 
     def take_probe(self, sock: socket.socket) -> None:
         """Answer the client's probes on a socket, which is closed with the test."""
@@ -298,7 +304,8 @@ class Session:
         arrivals = self._arrivals = Arrivals(agreed.directions)
         await self._control.send(Kind.CREATE_STREAMS, deadline_s=limits.handshake_s)
         try:
-            async with asyncio.timeout(limits.streams_s):
+            probing_s = PROBING_S if self._asks_latency(agreed) else 0.0
+            async with asyncio.timeout(limits.streams_s + probing_s):
                 await first_of(self._control_failure(), arrivals.all())
         except TimeoutError:
             wanted = len(agreed.directions)

@@ -57,9 +57,10 @@ def test_a_full_queue_is_told(queue_ms: int, direction: Direction) -> None:
     idle_ns, loaded_ns = queue_ms * MS, (1 + queues) * queue_ms * MS
     assert (found.idle.count, found.idle.lost) == (105, 0)
     assert found.idle.p50_ns == near(idle_ns)
-    assert found.idle.p99_ns == near(idle_ns)
+    # a stall of this machine of 5 ms holds up two of these probes: too few for a p99
+    assert found.idle.p90_ns == near(idle_ns)
     assert found.loaded.p50_ns == near(loaded_ns)
-    assert found.loaded.latency.percentile_ns(90) == near(loaded_ns)
+    assert found.loaded.p90_ns == near(loaded_ns)
     assert found.loaded.sent == found.loaded.count + found.loaded.lost
     assert found.late_answers == found.invalid_answers == 0
 

@@ -69,6 +69,8 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	$(BIN)/python -m benchmarks.bench_analysis
 	$(BIN)/python -m benchmarks.bench_history
 	$(BIN)/python -m benchmarks.bench_capacity
+	$(BIN)/python -m benchmarks.bench_latency
+	$(BIN)/python -m benchmarks.queue_delays
 	$(BIN)/python -m benchmarks.bench_mesh
 	$(BIN)/python -m benchmarks.bench_handshake
 	$(BIN)/python -m benchmarks.bench_start

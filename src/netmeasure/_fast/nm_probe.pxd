@@ -55,6 +55,7 @@ cdef extern from "nm_probe.h" nogil:
         size_t hello_reply_bytes
         uint64_t invalid
 
+    int nm_probe_stamps(int fd, int on)
     void nm_probe_order(nm_probe *p, uint32_t part, int64_t period_ns, int64_t most)
     void nm_probe_all(nm_probe *p)
     void nm_reflect_all(nm_reflector *r)

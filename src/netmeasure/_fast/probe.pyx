@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from netmeasure._fast.nm_atomic cimport nm_load_i64, nm_load_u32, nm_load_u64
 from netmeasure._fast.nm_probe cimport (
     NM_PROBE_PARTS, NM_PROBE_PAUSED, NM_PROBE_SLOTS, NM_REFLECT_BYTES, nm_probe, nm_probe_all,
-    nm_probe_order, nm_probe_part, nm_probe_slot, nm_reflect_all, nm_reflector,
+    nm_probe_order, nm_probe_part, nm_probe_slot, nm_probe_stamps, nm_reflect_all, nm_reflector,
 )
 from netmeasure._fast.nm_stream cimport nm_stream_leave
 from netmeasure._fast.round_trips cimport Histogram
@@ -198,6 +198,10 @@ cdef class Reflector(Stream):
         with nogil:
             nm_reflect_all(&self.reflector)
             nm_stream_leave(&self.own)
+
+    def loaded(self):
+        """Know that a load begins: the kernel is to note no more when packets come to this host."""
+        nm_probe_stamps(self.reflector.fd, 0)
 
     @property
     def invalid(self):

@@ -89,6 +89,42 @@ static void one_round(int stream) {
     free(latency), free(slot);
 }
 
+/* Answers to probes on a path with a queue of known delay, at made-up moments: what the hosts took of each
+ * is left out to the nanosecond. */
+static void known_delay(int64_t delay_ns) {
+    enum { PROBES = 200, MS = 1000000 };
+    static nm_probe p;
+    static uint64_t count[BUCKETS], sum[BUCKETS];
+    nm_histogram *latency = calloc(1, sizeof *latency);
+    nm_probe_slot *slot = calloc(NM_PROBE_SLOTS, sizeof *slot);
+    uint64_t hosts = 0;
+    uint32_t median = nm_histogram_index(delay_ns);
+    CHECK(latency && slot);
+    memset(&p, 0, sizeof p), memset(count, 0, sizeof count), memset(sum, 0, sizeof sum);
+    p.slot = slot, p.part[1].latency = latency;
+    p.part[1].count = (nm_series){count, BUCKETS, 0, 0, 0, 100 * MS};
+    p.part[1].sum_ns = (nm_series){sum, BUCKETS, 0, 0, 0, 100 * MS};
+    for (int i = 1; i <= PROBES; i++) {
+        int64_t waited = i % 3 * MS, kept = i % 7 * MS, sent = (int64_t)i * 10 * MS + NM_SECOND_NS;
+        uint64_t word[2] = {htobe64((uint64_t)i), htobe64((uint64_t)kept)};
+        p.number = (uint64_t)i, p.open++, p.part[1].sent++;
+        slot[i] = (nm_probe_slot){sent, (uint64_t)i, 1, 1};
+        if (i > PROBES / 2 && i % 10 == 0) continue; /* this one is lost */
+        nm_probe_take(&p, word, sizeof word, sent + delay_ns + kept + waited, waited);
+        hosts += (uint64_t)(waited + kept);
+    }
+    CHECK(p.part[1].answered == PROBES - 10 && p.open == 10 && latency->count == PROBES - 10);
+    CHECK(latency->min_ns == delay_ns && latency->max_ns == delay_ns);
+    CHECK(latency->bucket[median] == PROBES - 10);
+    CHECK(nm_histogram_from(median + 1) - nm_histogram_from(median) <= delay_ns / 1000);
+    CHECK(latency->sum_ns == (PROBES - 10) * (uint64_t)delay_ns);
+    CHECK(sum_of(count, BUCKETS) == PROBES - 10 && sum_of(sum, BUCKETS) == latency->sum_ns);
+    CHECK(p.part[1].host_sum_ns == hosts && p.part[1].host_max_ns == 8 * MS);
+    CHECK(p.late == 0 && p.invalid == 0);
+    free(latency), free(slot);
+}
+
 void scenario_probe(uint32_t rounds) {
+    known_delay(5000000), known_delay(50000000), known_delay(200000000);
     for (uint32_t i = 0; i < rounds; i++) one_round((int)(i % 2));
 }

@@ -21,6 +21,8 @@ from netmeasure.workloads.latency import Probe
 
 #: Before the load: so many probes at this rate are enough for a 99th percentile.
 IDLE_PROBES, IDLE_PER_S = 105, 400.0
+#: Before a short test there are fewer, which take this share of its time, but at least so many.
+IDLE_SHARE, FEWEST_IDLE = 0.1, 10
 #: Under load: the most and the fewest probes per second.
 MOST_PER_S, LEAST_PER_S = 100.0, 1.0
 #: The most beside a load that may need all CPUs, of which the probe's threads are to take little;
@@ -49,6 +51,7 @@ class LatencyWatch:
         self._control = control
         self._connector = connector
         self._probe: Probe | None = None
+        self._idle_probes = idle_probes(spec.limit_s)
         self._over = False
 
     async def idle(self) -> None:
@@ -64,7 +67,7 @@ class LatencyWatch:
         else:
             await self._open()
         if self._probe is not None:
-            self._probe.send("idle", IDLE_PER_S, IDLE_PROBES)
+            self._probe.send("idle", IDLE_PER_S, self._idle_probes)
             await self._all_sent(self._probe)
             self._probe.pause()
             await self._rest()
@@ -81,9 +84,9 @@ class LatencyWatch:
 
     async def _all_sent(self, probe: Probe) -> None:
         """Wait until all probes before the load are sent, but no longer than twice their time."""
-        end_ns = now_ns() + nanoseconds(2 * IDLE_PROBES / IDLE_PER_S)
+        end_ns = now_ns() + nanoseconds(2 * self._idle_probes / IDLE_PER_S)
         while True:
-            if probe.sent_idle >= IDLE_PROBES or probe.is_broken or now_ns() >= end_ns:
+            if probe.sent_idle >= self._idle_probes or probe.is_broken or now_ns() >= end_ns:
                 return
             await asyncio.sleep(POLL_S)
 
@@ -149,6 +152,13 @@ class LatencyWatch:
         if self._probe is None:
             return None
         return self._probe.latency(now_ns() if origin_ns is None else origin_ns)
+
+
+def idle_probes(limit_s: float | None) -> int:
+    """Return how many probes precede a test of so many seconds; None: no time is set."""
+    if limit_s is None:
+        return IDLE_PROBES
+    return min(max(int(IDLE_SHARE * limit_s * IDLE_PER_S), FEWEST_IDLE), IDLE_PROBES)
 
 
 async def _until(moment_ns: int) -> None:

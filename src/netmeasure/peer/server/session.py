@@ -328,6 +328,8 @@ class Session:
     async def _transfer(self, agreed: Agreement, workload: Workload) -> ServerData:
         deadline_s = self._limits.handshake_s
         self._notifier.opened(self._opening(agreed, workload))
+        if self._reflection is not None:
+            self._reflection.loaded()
         await workload.begin()
         await self._control.send(Kind.TEST_START, deadline_s=deadline_s)
         workload.start()

@@ -71,8 +71,9 @@ def test_the_command_prints_what_it_found(run_once: RunLoop) -> None:
         assert ran.returncode == Exit.CANT_TELL, ran.stderr
         document = json.loads(ran.stdout)
         assert (document["schema_version"], document["direction"]) == (1, "download")
-        assert document["ended_by"] in ("most", "sender")  # a busy machine may be too slow
-        assert document["above_bps"] is None
+        # a busy machine may be too slow, and lose some of a test before it is
+        assert document["ended_by"] in ("most", "sender")
+        assert document["above_bps"] is None or document["ended_by"] == "sender"
         assert document["capacity_bps"] == document["probes"][-1]["received_bps"] > 0
         assert len(ran.stderr.splitlines()) == len(document["probes"])
 

@@ -102,7 +102,7 @@ def main() -> None:
         for _ in range(options.rounds)
         for queue_ms in (5, 50, 200)
         for direction in ("upload", "download", "both")
-        for figure in measured(queue_ms, direction)  # type: ignore[arg-type]
+        for figure in measured(queue_ms, direction)
     ]
     table = Table("queue ms", "direction", "part", "percentile", "known ms", "found ms", "holds")
     for one in figures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -135,3 +136,33 @@ def test_a_run_that_is_cut_short_keeps_what_was_measured(run: RunLoop) -> None:
     assert not result.complete
     assert result.latency.idle.count >= 1
     assert result.latency.loaded.sent >= 1
+
+
+def test_a_server_takes_no_probe_of_a_test_that_ends(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would end the probe's thread."""
+    begun, awaited = asyncio.Event(), []
+    told = session.Session._tell
+
+    async def never(_: latency.LatencyWatch) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def tell(leaving: session.Session, error: BaseException) -> None:
+        awaited.append(leaving.awaits_probe)
+        await told(leaving, error)
+
+    monkeypatch.setattr(latency.LatencyWatch, "idle", never)
+    monkeypatch.setattr(session.Session, "_tell", tell)
+
+    async def ended() -> None:
+        async with nm.serve("127.0.0.1", 0) as server:
+            measuring = asyncio.create_task(nm.measure(server.address, nm.TcpSpec(timing=SHORT)))
+            await begun.wait()
+        measuring.cancel()
+        with suppress(asyncio.CancelledError):
+            await measuring
+
+    run_once(ended())
+    assert awaited == [False]

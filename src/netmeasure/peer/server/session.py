@@ -150,6 +150,7 @@ class Session:
         self._arrivals = Arrivals(())
         self._workload: Workload | None = None
         self._reflection: Reflection | None = None
+        self._leaves = False
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
 
@@ -169,7 +170,7 @@ class Session:
     def awaits_probe(self) -> bool:
         """Return whether the client may open a probe of the latency now."""
         agreed = self._agreement
-        if agreed is None or self._reflection is not None:
+        if agreed is None or self._reflection is not None or self._leaves:
             return False
         creating = self._control.connection.state is State.CREATING
         return creating and self._asks_latency(agreed)
@@ -408,6 +409,7 @@ class Session:
 
     async def _leave(self, error: BaseException | None) -> None:
         """Leave no thread and no socket; tell the client the reason if it has not left itself."""
+        self._leaves = True
         if error is not None and self._control.connection.state is not State.OVER:
             await self._tell(error)
         if self._workload is not None:

@@ -52,7 +52,7 @@ def test_a_server_without_descriptors(kind: tuple[str, ...]) -> None:
         assert netmeasure("client", address, "-t", "0.2", *kind).returncode == Exit.OK
         process.terminate()
         _, errors = process.communicate(timeout=10)
-        assert "the test needs 70 file descriptors, and " in one_line(errors)
+        assert "the test needs 72 file descriptors, and " in one_line(errors)
 
 
 def test_a_server_says_once_what_its_host_grants() -> None:

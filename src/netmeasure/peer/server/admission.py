@@ -15,8 +15,8 @@ from netmeasure.spec import ServerLimits
 
 #: Descriptors besides those of the streams: a source, the next connections.
 SPARE_DESCRIPTORS = 4
-#: Of a probe of the latency: its socket, and the account of its thread.
-PROBE_DESCRIPTORS = 2
+#: Of a probe of the latency: its socket, and the account of its thread. There may be a second one.
+PROBE_DESCRIPTORS = 4
 
 
 def admit(parameters: Parameters, limits: ServerLimits) -> None:

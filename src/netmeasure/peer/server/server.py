@@ -294,7 +294,7 @@ class Server(Listening):
         number = None
         if session.tags_streams:
             number = int.from_bytes(await receive_exactly(sock, STREAM_TAG_BYTES), "big")
-            if number == PROBE_NUMBER and session.awaits_probe:
+            if number == PROBE_NUMBER and session.awaits_probe(sock.type):
                 session.take_probe(sock)
                 return True
         return session.arrivals.offer(Arrival(sock, order, number))

@@ -149,7 +149,7 @@ class Session:
         self._agreement: Agreement | None = None
         self._arrivals = Arrivals(())
         self._workload: Workload | None = None
-        self._reflection: Reflection | None = None
+        self._reflections: dict[socket.SocketKind, Reflection] = {}
         self._leaves = False
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
@@ -166,11 +166,12 @@ class Session:
         """Return whether the data streams are UDP."""
         return self._agreement is not None and self._agreement.parameters.udp
 
-    @property
-    def awaits_probe(self) -> bool:
-        """Return whether the client may open a probe of the latency now."""
+    def awaits_probe(self, kind: socket.SocketKind) -> bool:
+        """Return whether the client may open a probe of the latency now. There may be one of UDP
+        and one of TCP: where the answer to the first one's hello came late, the client has given
+        it up."""
         agreed = self._agreement
-        if agreed is None or self._reflection is not None or self._leaves:
+        if agreed is None or kind in self._reflections or self._leaves:
             return False
         creating = self._control.connection.state is State.CREATING
         return creating and self._asks_latency(agreed)
@@ -186,7 +187,7 @@ class Session:
             with suppress(SocketOptionError):
                 sockopts.set_tos(sock, tos)
         with suppress(HostLimitError):
-            self._reflection = Reflection(sock)
+            self._reflections[sock.type] = Reflection(sock)
 
     @property
     def is_leaving(self) -> bool:
@@ -329,8 +330,8 @@ class Session:
     async def _transfer(self, agreed: Agreement, workload: Workload) -> ServerData:
         deadline_s = self._limits.handshake_s
         self._notifier.opened(self._opening(agreed, workload))
-        if self._reflection is not None:
-            self._reflection.loaded()
+        for reflection in self._reflections.values():
+            reflection.loaded()
         await workload.begin()
         await self._control.send(Kind.TEST_START, deadline_s=deadline_s)
         workload.start()
@@ -416,8 +417,8 @@ class Session:
             self._workload.abort()
             await self._workload.join()
             self._notifier.last_interval()
-        if self._reflection is not None:
-            await self._reflection.close()
+        for reflection in self._reflections.values():
+            await reflection.close()
         self._arrivals.close()
         await self._control.close()
 

@@ -85,7 +85,9 @@ class Sessions:
     def _expected_probe(self, hello: Hello, peer: tuple[str, int]) -> ExpectedHello | None:
         """Return who takes a probe of the latency: the test of the hello's cookie, once."""
         session = self.with_cookie(hello.cookie or "")
-        if session is None or session.client_host != peer[0] or not session.awaits_probe:
+        if session is None or session.client_host != peer[0]:
+            return None
+        if not session.awaits_probe(socket.SOCK_DGRAM):
             return None
         return ExpectedHello(session.local_host, session.take_probe, _ignore)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.engine import hello
 from netmeasure.peer.client import connect, latency
 from netmeasure.peer.server import session
 from netmeasure.peer.server.sessions import Sessions
@@ -122,10 +123,8 @@ def test_a_late_answer_by_udp_leaves_room_for_tcp(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server has taken the probe by UDP, and its client has given it up."""
-    greet = connect.greet
-
     async def unheard(*arguments: Any, **more: Any) -> None:
-        await greet(*arguments, **more)
+        await hello.greet(*arguments, **more)
         raise nm.PeerTimeoutError("no answer in time")
 
     monkeypatch.setattr(connect, "greet", unheard)

@@ -123,6 +123,7 @@ def test_a_late_answer_by_udp_leaves_room_for_tcp(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server has taken the probe by UDP, and its client has given it up."""
+
     async def unheard(*arguments: Any, **more: Any) -> None:
         await hello.greet(*arguments, **more)
         raise nm.PeerTimeoutError("no answer in time")

@@ -55,6 +55,8 @@ lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftpd
+	@sh tools/install-debian.sh bench
+	$(BIN)/python -m benchmarks.versus
 	$(BIN)/python -m benchmarks.bench_tcp
 	$(BIN)/python -m benchmarks.bench_udp
 	$(BIN)/python -m benchmarks.bench_http

@@ -31,13 +31,14 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def wait_listening(port: int, deadline_s: float = 10.0) -> None:
-    """Wait until the port is taken, by the kernel's table: a connect would count as a client."""
+def wait_listening(port: int, deadline_s: float = 10.0, *, pid: int | None = None) -> None:
+    """Wait until the port is taken, by the kernel's table: a connect would count as a client. The
+    table is that of a process's network namespace, where one is given."""
     wanted = f":{port:04X}"
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            with open(table) as file:
+        for table in ("tcp", "tcp6"):
+            with open(f"/proc/{pid or 'self'}/net/{table}") as file:
                 for line in file:
                     fields = line.split()
                     if fields[1].endswith(wanted) and fields[3] == "0A":

@@ -2,6 +2,7 @@
 # Installs the Debian packages for one purpose, if any is missing and we may:
 #   build   what compiling the native modules in a virtual environment needs
 #   test    real peers and real networks, also for the benchmarks
+#   bench   what the benchmarks alone compare with
 # Where it may not install them it says so: a build then fails with its own message, and the tests
 # that need a missing tool are skipped with the reason.
 set -u
@@ -29,8 +30,12 @@ test)
         command -v "$tool" >/dev/null 2>&1 || need "$tool"
     done
     ;;
+bench)
+    command -v iperf >/dev/null 2>&1 || need iperf
+    command -v nuttcp >/dev/null 2>&1 || need nuttcp
+    ;;
 *)
-    echo "usage: $0 build|test" >&2
+    echo "usage: $0 build|test|bench" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,86 @@
+"""Run the contenders of a case in turns, on a calm machine only."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+import psutil
+
+from benchmarks.versus.contenders import Case
+from benchmarks.versus.measuring import Sample, measured
+from benchmarks.versus.places import Place
+from netmeasure.analysis.samples import Estimate, ratio
+
+#: More CPUs than this, busy with something else, make a round worthless.
+FOREIGN_CPUS = 0.25
+REPEATS = 3
+
+
+class CaseRuns(msgspec.Struct, frozen=True):
+    """Hold the samples of a case by contender, one of each round; `repeated` rounds are not in
+    it, and `troubled` tells that a round was kept in spite of other programs' work."""
+
+    case: str
+    samples: dict[str, list[Sample]]
+    wanted: dict[str, float]
+    repeated: int
+    troubled: bool
+
+    @property
+    def ours(self) -> str:
+        """Return the name of the contender that the others are compared with."""
+        return next(iter(self.samples))
+
+    def ratio_to(self, name: str) -> Estimate:
+        """Return our rate over a contender's, with its interval."""
+        theirs, ours = ([one.rate for one in self.samples[who]] for who in (name, self.ours))
+        found = ratio(theirs, ours)
+        assert found is not None
+        return found
+
+
+def wait_for_calm(load: float, patience_s: float, say: Callable[[str], None]) -> None:
+    """Wait until the load average of a minute is below `load`; raise SystemExit if it stays."""
+    deadline = time.monotonic() + patience_s
+    while (now := psutil.getloadavg()[0]) >= load:
+        if time.monotonic() > deadline:
+            raise SystemExit(
+                f"the load average is {now:.2f}: nothing is measured at {load:g} or more"
+            )
+        say(f"waiting: the load average is {now:.2f}")
+        time.sleep(10)
+
+
+def run_case(
+    case: Case,
+    place: Place,
+    rounds: int,
+    seconds: float,
+    say: Callable[[str], None],
+    *,
+    repeats: int = REPEATS,
+) -> CaseRuns:
+    """Run every contender once a round, in an order drawn anew for each. A round beside other
+    programs' work is repeated, up to `repeats` times."""
+    chance = random.Random(case.name)
+    samples: dict[str, list[Sample]] = {one.name: [] for one in case.contenders}
+    repeated, troubled = 0, False
+    for number in range(rounds):
+        for attempt in range(repeats + 1):
+            order = list(case.contenders)
+            chance.shuffle(order)
+            took = {one.name: measured(one, place, seconds, pinned=case.pinned) for one in order}
+            foreign = max(sample.foreign_cpus for sample in took.values())
+            if foreign <= FOREIGN_CPUS:
+                break
+            say(f"{case.name}: {foreign:.2f} CPUs were busy with something else")
+            repeated += attempt < repeats
+        else:
+            troubled = True
+        for name, sample in took.items():
+            samples[name].append(sample)
+        say(f"{case.name}: round {number + 1} of {rounds}")
+    return CaseRuns(case.name, samples, case.wanted, repeated, troubled)

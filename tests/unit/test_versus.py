@@ -1,0 +1,115 @@
+"""The comparison with other tools: what it takes from the kernel, and how it says it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.versus import measuring, rounds
+from benchmarks.versus.cases import cases
+from benchmarks.versus.contenders import Case, Contender, plain
+from benchmarks.versus.measuring import Sample, cpu_ns, measured
+from benchmarks.versus.page import page
+from benchmarks.versus.places import place
+from benchmarks.versus.rounds import CaseRuns, run_case, wait_for_calm
+
+BUSY = """
+import sys, threading, time
+def work():
+    while time.thread_time() < 0.1:
+        pass
+thread = threading.Thread(target=work)
+work()
+thread.start()
+while thread.is_alive():
+    pass
+print(time.process_time_ns(), flush=True)
+sys.stdin.read()
+"""
+
+
+def sample(rate: float, **more: float) -> Sample:
+    usual = {"sender_cpu_s": 0.5, "receiver_cpu_s": 1.0, "foreign_cpus": 0.0}
+    return Sample(window_s=1.0, interface_bytes=round(rate), **usual | more)
+
+
+def test_cpu_time_of_a_tree_of_processes() -> None:
+    """It is what the process itself says, which the kernel takes from the same clock."""
+    argv = ("sh", "-c", f"{sys.executable} -c '{BUSY}'; true")
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        own_ns = int(shell.stdout.readline())
+        found_ns = cpu_ns([shell.pid])
+        shell.stdin.close()
+    # the thread has ended: its time is missing, for windows are within the life of all threads
+    assert 100_000_000 <= found_ns <= own_ns + 50_000_000
+    assert cpu_ns([shell.pid]) == 0
+
+
+def test_a_run_is_counted_by_the_kernel() -> None:
+    with place("loopback") as here:
+        found = measured(plain("65536 65536 copy"), here, 0.2, pinned=False)
+    assert 0.2 <= found.window_s < 20
+    assert found.interface_bytes > 0
+    assert found.sender_cpu_s > 0
+    assert found.receiver_cpu_s > 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [(("false",), "nothing flows"), (("no such program",), "No such file")],
+)
+def test_a_contender_that_does_not_work_is_named(
+    argv: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "PATIENCE_S", 0.05)
+    with place("loopback") as here, pytest.raises((SystemExit, OSError), match=words):
+        measured(Contender(name="it", client=argv), here, 0.1, pinned=False)
+
+
+def test_rounds_beside_others_are_repeated_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = iter([1.0, 0.0, 1.0, 1.0])
+
+    def once(*_: object, **__: object) -> Sample:
+        return sample(5.0, foreign_cpus=next(busy))
+
+    monkeypatch.setattr(rounds, "measured", once)
+    said: list[str] = []
+    case = Case("a case", (Contender("ours", ("x",)),))
+    with place("loopback") as here:
+        found = run_case(case, here, 2, 0.1, said.append, repeats=1)
+    assert found.repeated == 2
+    assert found.troubled
+    assert len(found.samples["ours"]) == 2
+    assert sum("busy with something else" in line for line in said) == 3
+
+
+def test_nothing_is_measured_at_a_high_load() -> None:
+    with pytest.raises(SystemExit, match="nothing is measured at 0 or more"):
+        wait_for_calm(0.0, 0.0, print)
+
+
+def test_the_page_says_whether_what_is_wanted_was_met() -> None:
+    ours = [sample(rate) for rate in (100e9, 101e9, 102e9)]
+    theirs = [sample(rate) for rate in (50e9, 51e9, 50.5e9)]
+    runs = CaseRuns("TCP", {"netmeasure": ours, "it": theirs}, {"it": 1.5}, 0, troubled=False)
+    text = page("loopback", "a command", [runs], load=0.1, rounds=3, seconds=1)
+    (line,) = (line for line in text.splitlines() if line.startswith("| it "))
+    assert "404 (400 to 408)" in line
+    assert "| 2.00 (1." in line
+    assert "wanted 1.5: met" in line
+    wanting = CaseRuns("TCP", runs.samples, {"it": 2.5}, 1, troubled=True)
+    text = page("loopback", "a command", [wanting], load=0.1, rounds=3, seconds=1)
+    assert "wanted 2.5: missed" in text
+    assert "don't trust it" in text
+
+
+def test_every_wish_is_about_a_contender() -> None:
+    for where in ("loopback", "veth"):
+        found = cases(where, str(Path(sys.executable)))
+        assert len(found) >= 12
+        for case in found:
+            assert len({one.name for one in case.contenders}) == len(case.contenders)

@@ -34,6 +34,8 @@ from support import (
 from support.tcp_rig import Rig
 
 _COMMAND_LINE = Path(__file__).parent / "cli"
+#: Functions of which a case was measured with the programs that it starts.
+_measured: set[str] = set()
 
 
 async def _look_up() -> None:
@@ -85,12 +87,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let coverage into the programs that the tests of the command line start, and no others.
 
-    Those programs are forks of a process that has imported them once (`support.warm`).
-    Compilers, pip, Sphinx and the programs at the ends of a link would only be slower with it.
+    Those programs are forks of a process that has imported them once (`support.warm`). Of a test
+    with many cases, the programs of the first are measured: coverage takes several times what a
+    refusal of wrong words takes. Compilers, pip, Sphinx and the programs at the ends of a link
+    would only be slower with it.
     """
     if item.path.is_relative_to(_COMMAND_LINE):
         warm.import_now()
-        return (yield)
+        function = item.nodeid.partition("[")[0]
+        if function not in _measured:
+            _measured.add(function)
+            return (yield)
     asked_for = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_")}
     for name in asked_for:
         del os.environ[name]

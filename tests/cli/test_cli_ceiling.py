@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from netmeasure import Result
 from netmeasure.cli.exits import Exit
 from netmeasure.report.ceiling import share_row
-
-
-def netmeasure(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (sys.executable, "-m", "netmeasure", *words),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+from support.program import netmeasure, server
 
 
 def said(*words: str) -> str:
@@ -125,19 +114,9 @@ def test_a_host_that_is_not_there() -> None:
 def test_a_saved_result_can_say_its_share_again() -> None:
     # loopback is no link of 10 Tbit/s; the options are what is tested here
     words = ("--link-rate", "10T", "--framing", "ip", "-t", "0.3", "--json")
-    server = subprocess.Popen(
-        (sys.executable, "-m", "netmeasure", "server", "-B", "127.0.0.1", "-p", "0"),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with server:
-        try:
-            assert server.stdout is not None
-            address = server.stdout.readline().split()[-1]
-            ran = netmeasure("client", address, *words)
-            report = netmeasure("client", address, *words[:-1])
-        finally:
-            server.terminate()
+    with server() as (_, address):
+        ran = netmeasure("client", address, *words)
+        report = netmeasure("client", address, *words[:-1])
     assert (ran.returncode, ran.stderr) == (Exit.OK, "")
     result = Result.from_json(ran.stdout)
     assert result.spec.link is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +140,7 @@ def test_authentication(tmp_path: Path) -> None:
 
         def client(password: str | None) -> subprocess.CompletedProcess[str]:
             environment = {**os.environ} | ({"NETMEASURE_PASSWORD": password} if password else {})
-            words = [sys.executable, "-m", "netmeasure", "client", target, *who, *SHORT]
-            return subprocess.run(
-                words, env=environment, capture_output=True, text=True, timeout=30, check=False
-            )
+            return netmeasure("client", target, *who, *SHORT, env=environment)
 
         good = client("s3cret")
         assert (good.returncode, good.stderr) == (Exit.OK, "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,25 +13,16 @@ from netmeasure import Result, SpecError
 from netmeasure.cli import options, specs
 from netmeasure.cli.exits import Exit, exit_code
 from netmeasure.client import make_run
-from support import certificates
+from support import certificates, program
 from support.ftp import Ftp
 from support.ports import nobody
+from support.program import one_line
 from support.scripted import Peer, Scripted
 from support.web import Web, answering, head, request, send_body
 
-PROGRAM = (sys.executable, "-m", "netmeasure", "client")
-
 
 def netmeasure(*words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (*PROGRAM, *words), capture_output=True, text=True, timeout=timeout, check=False
-    )
-
-
-def one_line(text: str) -> str:
-    assert text.count("\n") == 1, text
-    assert text.startswith("netmeasure: "), text
-    return text
+    return program.netmeasure("client", *words, timeout=timeout)
 
 
 # ---- transfers that go well -------------------------------------------------------------------
@@ -248,16 +238,13 @@ def test_a_signal_ends_the_transfer_and_reports_it() -> None:
         peer.send(head("200 OK", f"Content-Length: {1 << 50}"))
         send_body(peer, 1 << 50)
 
-    with Scripted(endless) as server:
-        words = (*PROGRAM, server.url(), "-t", "60", "-i", "0.1")
-        pipe = subprocess.PIPE
-        with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True) as ran:
-            try:
-                assert ran.stdout is not None
-                assert "download" in ran.stdout.readline()
-                ran.send_signal(signal.SIGINT)
-                output, errors = ran.communicate(timeout=20)
-            finally:
-                ran.kill()
+    with (
+        Scripted(endless) as server,
+        program.running("client", server.url(), "-t", "60", "-i", "0.1") as ran,
+    ):
+        assert ran.stdout is not None
+        assert "download" in ran.stdout.readline()
+        ran.send_signal(signal.SIGINT)
+        output, errors = ran.communicate(timeout=20)
     assert (ran.returncode, errors) == (Exit.INTERRUPTED, "")
     assert "stopped early by the user" in output

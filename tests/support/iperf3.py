@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from support import census
+from support import census, warm
 from support.netns import NamespacePair
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
@@ -142,7 +142,7 @@ def _launch(
     port = free_port(network, side)
     argv = [*program, "-p", str(port), "--forceflush", *options]
     where: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-    process = network.popen(side, argv, **where) if network else subprocess.Popen(argv, **where)
+    process = network.popen(side, argv, **where) if network else warm.start(argv, **where)
     return Server(port, process, log)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import netmeasure
+from support import warm
 
 
 class _Tracer:
@@ -43,15 +44,10 @@ class _Tracer:
 _tracer = _Tracer()
 
 
-def _measures_coverage() -> bool:
-    coverage = sys.modules.get("coverage")
-    return coverage is not None and coverage.Coverage.current() is not None
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Import the package with the tracer, for its definitions count; then take the tracer out."""
-    if _measures_coverage():
+    if warm.data_file() is not None:
         for module in pkgutil.walk_packages(netmeasure.__path__, "netmeasure."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)

@@ -13,12 +13,12 @@ import inspect
 import io
 import multiprocessing
 import os
-import posix
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver, process, reduction, resource_tracker
+from pathlib import Path
 from typing import IO, Any, NoReturn
 
 PROGRAM = (sys.executable, "-m", "netmeasure")
@@ -50,8 +50,10 @@ def import_now() -> None:
     """Start the process that imports the program, unless it is there."""
     if not is_imported():
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(_IMPORTED))
-        with _environment(_WITHOUT_THREADS):
+        measured = ("coverage",) if data_file() is not None else ()
+        context.set_forkserver_preload([*_IMPORTED, *measured])
+        # coverage is started in those forks that are to be measured, and in no others
+        with _environment(_WITHOUT_THREADS, without="COVERAGE_"):
             forkserver.ensure_running()
 
 
@@ -86,14 +88,17 @@ def run(
     timeout: float = 30,
     capture_output: bool = False,
     check: bool = False,
+    input: str | None = None,
     **options: Any,
 ) -> subprocess.CompletedProcess[Any]:
     """Be `subprocess.run`, by a fork where `argv` is our program."""
+    if input is not None:
+        options["stdin"] = subprocess.PIPE
     if capture_output:
         options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with start(argv, **options) as process:
         try:
-            printed, errors = process.communicate(timeout=timeout)
+            printed, errors = process.communicate(input, timeout=timeout)
         finally:
             process.kill()
     ran = subprocess.CompletedProcess(argv, process.returncode, printed, errors)
@@ -121,7 +126,11 @@ class _Fork(subprocess.Popen[Any]):
         folder = os.fspath(named["cwd"] or os.getcwd())
         context = multiprocessing.get_context("forkserver")
         self._process = context.Process(
-            target=_run, args=(words, environment, folder, standard, named["start_new_session"])
+            target=_run,
+            args=(
+                *(words, environment, folder, standard, named["start_new_session"]),
+                data_file() if _asks_for_coverage(environment) else None,
+            ),
         )
         self._process.start()
         assert self._process.pid is not None
@@ -159,12 +168,36 @@ def _detached(passed: Any) -> int:
     return number
 
 
-def _be_without_coverage() -> None:
-    """Take the tracer out of a fork of a process that has it, for it costs CPU time."""
-    if "coverage" in sys.modules:
-        while (measuring := sys.modules["coverage"].Coverage.current()) is not None:
-            measuring.stop()
-        os._exit = posix._exit  # coverage's own writes what was measured
+def data_file() -> str | None:
+    """Return where coverage puts what it measures in this process, if it does."""
+    coverage = sys.modules.get("coverage")
+    measuring = coverage.Coverage.current() if coverage is not None else None
+    return None if measuring is None else str(measuring.get_option("run:data_file"))
+
+
+def _asks_for_coverage(environment: Mapping[str, str]) -> bool:
+    return any(name.startswith("COVERAGE_") for name in environment)
+
+
+def _start_coverage(file: str) -> None:
+    """Measure coverage from here on, into a file beside this one.
+
+    The package is named by where its files are: by its name, coverage would look for files that
+    were not imported, which takes longer than most runs of the program.
+    """
+    import coverage
+
+    import netmeasure
+
+    measuring = coverage.Coverage(
+        data_file=file,
+        data_suffix=True,
+        branch=True,
+        config_file=False,
+        include=[str(Path(netmeasure.__file__).parent / "*")],
+    )
+    measuring.set_option("run:patch", ["fork", "_exit"])
+    measuring.start()
 
 
 def _run(
@@ -173,8 +206,11 @@ def _run(
     folder: str,
     standard: list[int],
     own_session: bool,
+    coverage_file: str | None,
 ) -> NoReturn:
     """Be the program: what `python -m netmeasure` does once it has started."""
+    if coverage_file is not None:
+        _start_coverage(coverage_file)
     from netmeasure.cli import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -182,8 +218,6 @@ def _run(
         os.setsid()
     os.environ.clear()
     os.environ.update(environment)
-    if not any(name.startswith("COVERAGE_") for name in environment):
-        _be_without_coverage()
     os.chdir(folder)
     for number, passed in enumerate(standard):
         os.dup2(passed, number)
@@ -201,8 +235,12 @@ def _opened(number: int, mode: str, **options: Any) -> IO[str]:
 
 
 @contextlib.contextmanager
-def _environment(more: Mapping[str, str]) -> Iterator[None]:
+def _environment(more: Mapping[str, str], *, without: str) -> Iterator[None]:
+    """Change the environment for a while: add to it, and take away what begins with a word."""
     before = dict(os.environ)
+    for name in before:
+        if name.startswith(without):
+            del os.environ[name]
     os.environ.update(more)
     try:
         yield

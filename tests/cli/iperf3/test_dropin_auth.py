@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from support import census
+from support import census, warm
 from support.iperf3 import OURS, REAL, server
 
 pytestmark = pytest.mark.interop
@@ -52,7 +52,7 @@ def ask(
     if password is not None:
         environment["IPERF3_PASSWORD"] = password
     words = ("-c", "127.0.0.1", "-p", str(port), "-n", "1M", "--username", USER)
-    return subprocess.run(
+    return warm.run(
         (*program, *words, "--rsa-public-key-path", str(keys.public), *more),
         capture_output=True,
         text=True,
@@ -86,7 +86,7 @@ def test_between_two_of_ours(keys: Keys) -> None:
     """A refused client does not count for a one-off server; the password may be typed."""
     with server(program=OURS, args=("-1", *of_server(keys))) as running:
         assert ask(OURS, running.port, keys, password="wrong").returncode == 1
-        plain = subprocess.run(
+        plain = warm.run(
             (*OURS, "-c", "127.0.0.1", "-p", str(running.port)), capture_output=True, text=True
         )
         assert plain.returncode == 1
@@ -104,7 +104,7 @@ def test_files_that_are_no_keys(keys: Keys) -> None:
         f"{sentence} username, password, and path to a valid RSA public key"
     )
     argv = (*OURS, "-s", *of_server(keys._replace(private=keys.users)))
-    ran = subprocess.run(argv, capture_output=True, text=True, timeout=10)
+    ran = warm.run(argv, capture_output=True, text=True, timeout=10)
     assert ran.returncode == 1
     assert ran.stderr.startswith(
         f"{sentence} path to a valid RSA private key and a user credential"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from support import census
+from support import census, warm
 from support.iperf3 import OURS, REAL, Server, server
 from support.ports import deaf, nobody
 from support.scripted import Peer, Scripted
@@ -31,9 +31,7 @@ class Ran(NamedTuple):
 
 
 def run(program: tuple[str, ...], *words: str, timeout: float = 30) -> Ran:
-    ran = subprocess.run(
-        (*program, *words), capture_output=True, text=True, timeout=timeout, check=False
-    )
+    ran = warm.run((*program, *words), capture_output=True, text=True, timeout=timeout, check=False)
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
@@ -250,7 +248,7 @@ def test_a_busy_server() -> None:
     for program, other in ((REAL, OURS), (OURS, REAL)):
         with server(program=program) as running:
             port = str(running.port)
-            first = subprocess.Popen(
+            first = warm.start(
                 (*other, "-c", "127.0.0.1", "-p", port, "-t", "30"),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from support import census
+from support import census, warm
 from support.iperf3 import OURS, REAL, Server, free_port, server
 
 SHORT = ("-t", "1")
 
 
 def client(*words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return warm.run(
         (*OURS, "-c", "127.0.0.1", *words),
         capture_output=True,
         text=True,
@@ -47,9 +47,7 @@ def port() -> Iterator[str]:
 @contextlib.contextmanager
 def started(*words: str) -> Iterator[subprocess.Popen[str]]:
     """One of our processes, killed at the end if it is still there."""
-    process = subprocess.Popen(
-        (*OURS, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = warm.start((*OURS, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
@@ -97,7 +95,7 @@ def test_an_error_is_told_where_nobody_reads_the_rest(port: str) -> None:
 
 def test_a_disk_that_is_full(port: str) -> None:
     with open("/dev/full", "w") as full:
-        ran = subprocess.run(
+        ran = warm.run(
             [*OURS, "-c", "127.0.0.1", "-p", port, *SHORT],
             stdout=full,
             stderr=subprocess.PIPE,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support import census
+from support import census, warm
 from support.iperf3 import OURS, REAL, server
 
 pytestmark = pytest.mark.interop
@@ -47,7 +47,7 @@ def test_runs_in_silence(line: str, ports: dict[str, int]) -> None:
 def _again_if_busy(words: list[str]) -> subprocess.CompletedProcess[str]:
     """The real server needs a moment between two tests."""
     for _ in range(5):
-        ran = subprocess.run(
+        ran = warm.run(
             (*OURS, "-c", "127.0.0.1", *words), capture_output=True, text=True, timeout=30
         )
         if "busy" not in ran.stderr and "Connection refused" not in ran.stderr:
@@ -58,7 +58,7 @@ def _again_if_busy(words: list[str]) -> subprocess.CompletedProcess[str]:
 def test_flow_label_and_ipv6() -> None:
     with server(program=OURS, args=("-6", "-B", "::1")) as running:
         words = ("-c", "::1", "-p", str(running.port), "-n", "1M", "-L", "0x123", "-J")
-        ran = subprocess.run((*OURS, *words), capture_output=True, text=True, timeout=30)
+        ran = warm.run((*OURS, *words), capture_output=True, text=True, timeout=30)
     report = json.loads(ran.stdout)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert report["start"]["connecting_to"]["host"] == "::1"
@@ -68,11 +68,11 @@ def test_flow_label_and_ipv6() -> None:
 def test_multipath() -> None:
     with server(program=OURS, args=("-m",)) as running:
         words = ("-c", "127.0.0.1", "-p", str(running.port), "-n", "1M", "-m")
-        ran = subprocess.run((*OURS, *words), capture_output=True, text=True, timeout=30)
+        ran = warm.run((*OURS, *words), capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stderr) == (0, "")
     with server(program=OURS) as running:
         words = ("-c", "127.0.0.1", "-p", str(running.port), "-n", "1M", "-m")
-        ran = subprocess.run((*OURS, *words), capture_output=True, text=True, timeout=30)
+        ran = warm.run((*OURS, *words), capture_output=True, text=True, timeout=30)
     assert ran.returncode == 1
     assert ran.stderr.startswith("iperf3: error - ")
     assert ran.stderr.count("\n") == 1
@@ -83,7 +83,7 @@ def test_a_file_there_and_back(tmp_path: Path) -> None:
     source.write_bytes(bytes(range(256)) * 4096)
     with server(program=OURS, args=("-F", str(sink))) as running:
         words = ("-c", "127.0.0.1", "-p", str(running.port), "-F", str(source))
-        ran = subprocess.run((*OURS, *words), capture_output=True, text=True, timeout=30)
+        ran = warm.run((*OURS, *words), capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert f"        Sent 1.00 MByte / 1.00 MByte (100%) of {source}\n" in ran.stdout
     assert sink.read_bytes() == source.read_bytes()
@@ -91,7 +91,7 @@ def test_a_file_there_and_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--sctp", "--nstreams 3", "-X lo"])
 def test_what_is_refused_on_purpose(option: str) -> None:
-    ran = subprocess.run(
+    ran = warm.run(
         (*OURS, "-c", "127.0.0.1", *option.split()), capture_output=True, text=True, timeout=10
     )
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -110,7 +110,7 @@ def test_what_is_refused_on_purpose(option: str) -> None:
 def test_what_a_server_does_not_grant(limit: str, asked: str, sentence: str) -> None:
     with server(program=OURS, args=limit.split()) as running:
         words = ("-c", "127.0.0.1", "-p", str(running.port), *asked.split())
-        ran = subprocess.run((*OURS, *words), capture_output=True, text=True, timeout=30)
+        ran = warm.run((*OURS, *words), capture_output=True, text=True, timeout=30)
         assert ran.returncode == 1
         assert ran.stderr.startswith(f"iperf3: error - {sentence}")
         assert census.settle(lambda: f"iperf3: error - {sentence}" in running.output, 30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,7 @@ from support import schedule
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", [*schedule.FIRST, *schedule.APART])
+@pytest.mark.parametrize("name", [*schedule.DEMANDING, *schedule.FIRST, *schedule.APART])
 def test_what_is_named_is_there(name: str) -> None:
     assert (ROOT / name).exists()
 
@@ -31,3 +32,16 @@ def test_the_tests_of_a_file_follow_each_other(request: pytest.FixtureRequest) -
     """A fixture of a module would be made again for each piece of it."""
     files = [file for file, _ in groupby(schedule.file_of(i.nodeid) for i in request.session.items)]
     assert len(files) == len(set(files))
+
+
+@pytest.mark.parametrize("marks", ["rates", "not rates", ""])
+def test_one_worker_has_all_tests_of_rates_that_demand_much(marks: str) -> None:
+    config = SimpleNamespace(getoption={"markexpr": marks}.get)
+    of = object.__new__(schedule.Schedule)
+    of.config = config
+    scopes = {of._split_scope(f"{name}::test") for name in schedule.DEMANDING}
+    assert len(scopes) == (1 if marks == "rates" else len(schedule.DEMANDING))
+    first = SimpleNamespace(nodeid="tests/cli/test_cli.py::test")
+    items = [first, *(SimpleNamespace(nodeid=f"{name}::test") for name in schedule.DEMANDING)]
+    schedule.pytest_collection_modifyitems(config, items)  # type: ignore[arg-type]
+    assert (items[0] is first) == (marks != "rates")

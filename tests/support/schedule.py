@@ -12,6 +12,14 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+#: Of the tests of rates, files that take a good part of a CPU: one worker has them all, one after
+#: the other, so that the other workers' tests have a CPU at any moment. The others' mostly wait.
+DEMANDING = (
+    "tests/network/test_limit_verdicts.py",
+    "tests/network/test_known_faults.py",
+    "tests/network/test_paths.py",
+    "tests/network/test_events.py",
+)
 #: Folders and files of half a minute or more, the longest first.
 FIRST = (
     "tests/packaging/",
@@ -20,6 +28,7 @@ FIRST = (
     "tests/source/test_docs.py",
     "tests/source/test_lint.py",
     "tests/cli/test_cli.py",
+    "tests/fast/test_udp_pacing.py",
     "tests/network/",
     "tests/cli/",
     "tests/interop/",
@@ -45,16 +54,24 @@ def place(nodeid: str) -> int:
     return next(starts, len(FIRST))
 
 
+def _of_rates_only(config: pytest.Config) -> bool:
+    return bool(config.getoption("markexpr") == "rates")
+
+
 class Schedule(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Gives each worker one file after the other, in the order of the tests."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if file_of(nodeid) in APART else file_of(nodeid)
+        file = file_of(nodeid)
+        if file in DEMANDING and _of_rates_only(self.config):
+            return "demanding"
+        return nodeid if file in APART else file
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: place(item.nodeid))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    demanding = DEMANDING if _of_rates_only(config) else ()
+    items.sort(key=lambda item: (file_of(item.nodeid) not in demanding, place(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)

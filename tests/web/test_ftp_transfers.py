@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,8 @@ from support.scripted import Peer
 from support.transfers import MIB, SIZES, RunLoop, measured, moved, needs_openssl, spec, transfer
 from support.web import send_body
 
+#: Names for uploads: vsftpd refuses one whose file is there.
+NUMBERS = itertools.count()
 LOG_IN = ["resolve", "connect", "greeting", "login", "type"]
 FETCH = ["size", "passive", "connect", "transfer_start"]
 needs_vsftpd = pytest.mark.skipif(
@@ -51,7 +54,7 @@ def test_a_file_of_a_real_server(
 @needs_vsftpd
 @pytest.mark.parametrize("size", [1, 65_536, 10 * MIB + 1])
 def test_an_upload_to_a_real_server(run: RunLoop, real: servers.FileServer, size: int) -> None:
-    name = f"up/{id(run)}-{size}"
+    name = f"up/{next(NUMBERS)}"
     result = measured(run, real.url(name), direction="upload", total_bytes=size)
     assert moved(result) == size == (real.root / name).stat().st_size
     assert transfer(result).status == 226
@@ -59,7 +62,7 @@ def test_an_upload_to_a_real_server(run: RunLoop, real: servers.FileServer, size
 
 @needs_vsftpd
 def test_an_upload_for_a_time_to_a_real_server(run: RunLoop, real: servers.FileServer) -> None:
-    name = f"up/timed-{id(run)}"
+    name = f"up/{next(NUMBERS)}"
     result = measured(run, real.url(name), direction="upload", duration_s=0.2)
     assert moved(result) == (real.root / name).stat().st_size > 0
 

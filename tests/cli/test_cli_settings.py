@@ -59,29 +59,6 @@ def test_options_go_before_the_environment_and_that_before_the_file(
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("max-tests = true", "max-tests must be a number or a text"),
-        ("max-tests = 'many'", "max-tests: 'many' is not a"),
-        ("maxtests = 4", "'maxtests' is not a setting"),
-        ("max-tests =", "can't read"),
-    ],
-)
-def test_a_file_that_is_not_good(tmp_path: Path, text: str, words: str) -> None:
-    path = tmp_path / "bad.toml"
-    path.write_text(text)
-    with pytest.raises(SpecError, match=words):
-        parsed("--config", str(path))
-
-
-def test_a_value_of_the_environment_that_is_not_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NETMEASURE_MAX_BITRATE", "fast")
-    with pytest.raises(SpecError, match="NETMEASURE_MAX_BITRATE: 'fast'"):
-        parsed()
-    options.parser(["client", "192.0.2.1"])  # of no interest there
-
-
-@pytest.mark.parametrize(
     ("allow", "deny", "host", "served"),
     [
         ((), (), "198.51.100.1", True),

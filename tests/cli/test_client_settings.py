@@ -1,4 +1,5 @@
-"""A client's settings: options, environment and the table [client] of a TOML file."""
+"""A client's settings: options, environment and the table [client] of a TOML file; and what is
+wrong in a client's or a server's."""
 
 from __future__ import annotations
 
@@ -65,28 +66,38 @@ def test_other_commands(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("command", "text", "words"),
     [
-        ("client = 4", "client is no table"),
-        ("[client]\ntim = 4", r"\[client\]: 'tim' is not a setting"),
-        ("[client]\ntarget = 'lab'", "'target' is not a setting"),
-        ("[client]\ntime = 'long'", "time: 'long' is not a duration"),
-        ("[client]\nudp = 1", "udp must be true or false"),
-        ("[client]\ndirection = 'down'", "'down' is not one of upload, download, both"),
-        ("[client", "can't read"),
+        ("client", "client = 4", "client is no table"),
+        ("client", "[client]\ntim = 4", r"\[client\]: 'tim' is not a setting"),
+        ("client", "[client]\ntarget = 'lab'", "'target' is not a setting"),
+        ("client", "[client]\ntime = 'long'", "time: 'long' is not a duration"),
+        ("client", "[client]\nudp = 1", "udp must be true or false"),
+        ("client", "[client]\ndirection = 'down'", "'down' is not one of upload, download, both"),
+        ("client", "[client", "can't read"),
+        ("server", "max-tests = true", "max-tests must be a number or a text"),
+        ("server", "max-tests = 'many'", "max-tests: 'many' is not a"),
+        ("server", "maxtests = 4", "'maxtests' is not a setting"),
+        ("server", "max-tests =", "can't read"),
     ],
 )
-def test_a_file_that_is_not_good(tmp_path: Path, text: str, words: str) -> None:
+def test_a_file_that_is_not_good(tmp_path: Path, command: str, text: str, words: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(text)
     with pytest.raises(SpecError, match=words):
-        parsed("--config", str(path))
+        parsed("--config", str(path), command=command)
 
 
-def test_a_value_of_the_environment_that_is_not_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NETMEASURE_BITRATE", "fast")
-    with pytest.raises(SpecError, match="NETMEASURE_BITRATE: 'fast'"):
-        parsed()
+@pytest.mark.parametrize(
+    ("command", "name"), [("client", "NETMEASURE_BITRATE"), ("server", "NETMEASURE_MAX_BITRATE")]
+)
+def test_a_value_of_the_environment_that_is_not_good(
+    command: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "fast")
+    with pytest.raises(SpecError, match=f"{name}: 'fast'"):
+        parsed(command=command)
+    parsed(command="server" if command == "client" else "client")  # of no interest there
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ def test_a_pacing_rate_keeps_tcp_down(run_once: RunOnce, by: str) -> None:
     assert received == pytest.approx(20e6, rel=0.3)
 
 
+@pytest.mark.rates
 def test_a_pacing_rate_keeps_udp_down_without_fq(run_once: RunOnce) -> None:
     options = nm.SocketOptions(pacing_bps=5_000_000)
     spec = nm.UdpSpec(target_bps=None, timing=nm.Timing(duration_s=0.5), options=options)

@@ -174,6 +174,7 @@ def network() -> Iterator[Network]:
         yield pair
 
 
+@pytest.mark.rates
 def test_the_datagrams_missed_in_a_stall_are_sent_at_once(network: Network) -> None:
     """The sender is stopped for a second: 1250 datagrams are due when it goes on. The link would
     lose most of them, and the loss would be the tool's doing."""

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 CPUS   := $(shell nproc 2>/dev/null || echo 2)
 # most tests wait more than they compute; those that hold rates (marker `rates`) need CPUs at once,
 # and one worker has all of them that need much (tests/support/schedule.py)
-MANY   := -n $(shell expr $(CPUS) + 2) --dist loadfile
+MANY   := -n $(shell expr $(CPUS) + 3) --dist loadfile
 FEW    := -n $(shell expr $(CPUS) + 1) --dist loadfile
 # without network namespaces, iperf3, containers, other systems or a package index
 QUICK  := not network and not interop and not containers and not packaging and not debian13

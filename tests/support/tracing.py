@@ -58,9 +58,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Trace a test on asyncio, and not the same one on uvloop."""
+    """Trace a test on asyncio and not the same one on uvloop, nor the examples of Hypothesis."""
     loop = item.callspec.params.get("run") if hasattr(item, "callspec") else None
-    _tracer.wanted = _tracer.function is not None and loop != "uvloop"
+    many = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    _tracer.wanted = _tracer.function is not None and loop != "uvloop" and not many
     return (yield)
 
 

@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 #: Of the tests of rates, files that take a good part of a CPU: one worker has them all, one after
 #: the other, so that the other workers' tests have a CPU at any moment. The others' mostly wait.
 DEMANDING = (
+    "tests/fast/test_udp_pacing.py",
     "tests/network/test_limit_verdicts.py",
     "tests/network/test_known_faults.py",
     "tests/network/test_paths.py",
@@ -28,7 +29,6 @@ FIRST = (
     "tests/source/test_docs.py",
     "tests/source/test_lint.py",
     "tests/cli/test_cli.py",
-    "tests/fast/test_udp_pacing.py",
     "tests/network/",
     "tests/cli/",
     "tests/interop/",

@@ -13,6 +13,8 @@ import pytest
 import netmeasure as nm
 from netmeasure.client import make_run
 from support import servers
+from support.scripted import Peer, Scripted
+from support.web import request
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 LONG = nm.Timing(duration_s=60, interval_s=0.02)
@@ -71,10 +73,63 @@ def test_nginx_answers_on_fresh_connections(run: RunLoop) -> None:
 
 
 def test_a_refusal_is_an_error_of_its_own_kind(run: RunLoop) -> None:
-    result = run(measured("no-such-file", nm.RequestSpec(method="HEAD", timing=numbered(20))))
-    assert result.complete
+    with pytest.raises(nm.FileRefusedError, match=r"refused every request \(20 x 404\)") as told:
+        run(measured("no-such-file", nm.RequestSpec(method="HEAD", timing=numbered(20))))
+    result = told.value.result
     assert (statuses(result), result.requests.errors.status) == ({404: 20}, 20)
     assert (result.round_trips.transactions, result.round_trips.steady_per_s) == (0, None)
+    assert (result.error.code, result.error.phase, result.flows) == (
+        "file_refused",
+        "first_byte",
+        (),
+    )
+
+
+def answers_and_closes(peer: Peer) -> None:
+    request(peer)
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+    peer.finish()
+
+
+def closes(peer: Peer) -> None:
+    request(peer)
+    peer.finish()
+
+
+def speaks_something_else(peer: Peer) -> None:
+    peer.send(b"SSH-2.0-OpenSSH_9.2\r\n")
+    peer.finish()
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "said"),
+    [
+        (closes, nm.PeerClosedError, "ended every connection before its whole response"),
+        (speaks_something_else, nm.RemoteProtocolError, "no response was HTTP/1.1"),
+    ],
+)
+def test_a_test_without_any_response_has_failed(
+    run_once: RunLoop, script: Callable[[Peer], None], error: type[nm.MeasureError], said: str
+) -> None:
+    with Scripted(script) as server, pytest.raises(error, match=said) as told:
+        run_once(nm.measure(server.url(), nm.RequestSpec(timing=numbered(5))))
+    result = told.value.result
+    assert result is not None
+    assert (result.requests.errors.total, result.flows) == (5, ())
+    assert told.value.phase == "first_byte"
+
+
+def test_connections_that_the_server_closes_are_told(run_once: RunLoop) -> None:
+    with Scripted(answers_and_closes) as server:
+        result = run_once(nm.measure(server.url(), nm.RequestSpec(timing=numbered(6))))
+        fresh = nm.RequestSpec(timing=numbered(6), keep_connections=False)
+        asked_for = run_once(nm.measure(server.url(), fresh))
+    opened = result.requests.connected
+    assert opened >= 6
+    assert result.notes == (
+        f"the server closed connections that were to be kept: {opened} were opened for 6 responses",
+    )
+    assert asked_for.notes == ()
 
 
 def test_a_rate_for_a_time(run: RunLoop) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netmeasure.cli import main
-from netmeasure.cli.exits import Exit
+from netmeasure.cli.exits import Exit, code_of_many
 from support.census import settle
 from support.program import netmeasure, one_line, running, server
 
@@ -121,3 +121,36 @@ def test_servers_that_refuse(capsys: Output, tmp_path: Path) -> None:
     out = capsys.readouterr().out
     refused = "Nothing was measured: 127.0.0.1:1 refused the connection:"
     assert f"{refused} TCP upload, one; TCP upload, two" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("objective", "code"), [("setup<1us", Exit.BELOW), ("setup<60s", Exit.CUT_SHORT)]
+)
+def test_a_missed_objective_counts_more_than_runs_that_failed(
+    objective: str, code: Exit, tmp_path: Path
+) -> None:
+    with server() as (_, address):
+        plan = write(tmp_path, address)
+        text = plan.read_text().replace('name = "two"', 'name = "two"\ntarget = "127.0.0.1:1"')
+        plan.write_text(
+            text.replace(f'target = "{address}"\n', "", 1).replace(
+                'name = "one"', f'name = "one"\ntarget = "{address}"'
+            )
+        )
+        ran = netmeasure("suite", str(plan), "--runs", "1", "--slo", objective, "-q")
+    assert ran.returncode == code
+    assert "refused the connection" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("held", "failed", "code"),
+    [
+        (Exit.OK, Exit.OK, Exit.OK),
+        (Exit.BELOW, Exit.NO_CONNECTION, Exit.BELOW),
+        (Exit.CANT_TELL, Exit.CUT_SHORT, Exit.CUT_SHORT),
+        (Exit.CANT_TELL, Exit.OK, Exit.CANT_TELL),
+        (Exit.OK, Exit.CUT_SHORT, Exit.CUT_SHORT),
+    ],
+)
+def test_which_exit_code_comes_first(held: Exit, failed: Exit, code: Exit) -> None:
+    assert code_of_many(held, failed) is code

@@ -17,6 +17,11 @@ from support.program import one_line
     ("words", "said"),
     [
         ("client lab1:99999", "the port of 'lab1:99999' is not a number from 1 to 65535"),
+        ("client lab1 -p 0", "'0' is not a port: it must be 1 to 65535"),
+        ("suite lab1 --http 0", "'0' is not a port: it must be 1 to 65535"),
+        ("server -p 99999", "'99999' is not a port: it must be 0 to 65535"),
+        ("server --metrics x", "'x' is not a port: it must be 0 to 65535"),
+        ("exporter -p 99999", "'99999' is not a port: it must be 0 to 65535"),
         ("ready lab1 lab2:x", "the port of 'lab2:x'"),
         ("probe [::1]:0", "the port of '[::1]:0'"),
         ("probe lab1 --timeout 0", "timeout is 0 s"),

@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "peer.server": {"errors", "clock", "spec", "result", "observe"}
     | {"protocol", "engine", "workloads", "measurement", "peer"},
     "transfers": {"errors", "text", "version", "clock", "spec", "result"}
-    | {"analysis", "_fast", "engine", "workloads", "measurement"},
+    | {"analysis", "protocol", "_fast", "engine", "workloads", "measurement"},
     "origins": {"errors", "clock", "units", "spec", "_fast", "engine"},
     "readiness": {"errors", "clock", "spec", "engine"},
     "paths": {"errors", "clock", "overhead", "spec", "result", "engine"},

@@ -72,7 +72,7 @@ def test_set_up_tells_what_was_lost_in_it() -> None:
 
 
 def test_nothing_measured_has_no_answer() -> None:
-    assert answer_lines(replace(FULL, flows=())) == []
+    assert answer_lines(replace(FULL, flows=(), requests=None)) == []
 
 
 @pytest.mark.parametrize("width", [200, 80, 40, 20])

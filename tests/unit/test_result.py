@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+import netmeasure as nm
 from netmeasure.errors import ResultFormatError
 from netmeasure.result import (
     SCHEMA_VERSION,
@@ -67,6 +69,26 @@ def test_json_round_trip(result: Result) -> None:
     assert Result.from_json(saved.decode()) == result
     assert Result.from_json(saved).to_json() == saved
     assert hash(Result.from_json(saved)) == hash(result)
+
+
+@pytest.mark.parametrize(
+    ("title", "written"),
+    [
+        (b"caf\xc3\xa9 \\n", "caf\u00e9 \\n"),
+        (b"caf\xe9", r"caf\xe9"),
+        (rb"\xff", r"\x5cxff"),  # an escape that somebody typed
+        (rb"\x5cxff" + b"\xff", r"\x5cx5cxff\xff"),
+        (b"\x7f\x80\x00", "\x7f\\x80\x00"),
+    ],
+)
+def test_a_title_of_any_bytes_is_read_back(title: bytes, written: str) -> None:
+    text = title.decode("utf-8", "surrogateescape")
+    result = replace(EMPTY, spec=replace(EMPTY.spec, title=text, extra_data=text))
+    for data in (result.to_json(), result.to_json(indent=None)):
+        assert json.loads(data)["spec"]["title"] == written
+        assert Result.from_json(data) == result
+    both = nm.ResultSet(results=(result, result))
+    assert nm.ResultSet.from_json(both.to_json()) == both
 
 
 def test_the_saved_text() -> None:

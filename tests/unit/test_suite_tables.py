@@ -12,8 +12,10 @@ from rich.console import Console
 
 from netmeasure.comparison.doubts import Doubt, doubts
 from netmeasure.comparison.suite import Suite, SuiteRun, tabulate
+from netmeasure.publishing.campaign import publish_suite
 from netmeasure.report.suite import cells, doubtful, moved, render, to_markdown
 from netmeasure.result import Limits, Result
+from netmeasure.result.node import NodeUse
 from netmeasure.result.resources import Resources
 from support.optional import known
 from support.recorded import recorded
@@ -128,6 +130,34 @@ def test_one_variant_has_no_ratio_and_a_test_both_ways_two_lines() -> None:
         ["both, near (download)", "2.000 Gbit/s"],
     ]
     assert (suite.complete, list(moved(suite))) == (True, [])
+
+
+def test_a_campaign_that_measured_nothing_says_why_and_shows_no_table() -> None:
+    runs = [
+        SuiteRun(
+            round=1,
+            test="TCP",
+            target="",
+            variant=variant,
+            error="lab1 refused the connection",
+            node=NodeUse(duration_ns=1),
+        )
+        for variant in ("old", "new")
+    ]
+    order = [("TCP", "", "old"), ("TCP", "", "new")]
+    suite = tabulate(runs, order=order, runs_planned=10, seed=1)
+    sentence = "Nothing was measured: lab1 refused the connection: TCP, old; TCP, new"
+    assert [line.rstrip() for line in shown(suite).splitlines()[1:]] == [
+        "Campaign: 2 of 10 runs, order from seed 1",
+        "",
+        "Not measured, or not to be believed",
+        f"  {sentence}",
+    ]
+    assert to_markdown(suite).splitlines()[-1] == f"- {sentence}"
+    assert "|" not in to_markdown(suite)
+    page = publish_suite(suite).decode()
+    assert "<table" not in page
+    assert sentence in page
 
 
 # ---- doubts -------------------------------------------------------------------------------------

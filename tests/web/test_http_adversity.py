@@ -394,6 +394,23 @@ def test_a_certificate_that_is_not_good(run: RunLoop, kind: str, words: str) -> 
 
 
 @needs_openssl
+@pytest.mark.parametrize(
+    ("first", "service"),
+    [(b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"), (b"220 mail.example ESMTP\r\n", "FTP or mail")],
+)
+def test_a_service_that_speaks_first_is_named(run: RunLoop, first: bytes, service: str) -> None:
+    """Its words are there before the request is sent, or after: the kernel decides that."""
+
+    def speaks(peer: Peer) -> None:
+        peer.send(first)
+        peer.hold()
+
+    error = failed(run, speaks)
+    assert type(error) is nm.RemoteProtocolError
+    assert f"does not speak HTTP: it speaks {service}" in str(error)
+    assert error.phase == "request"
+
+
 def test_plain_text_on_a_port_of_tls(run: RunLoop) -> None:
     with Web(10, tls=certificates.certificate().server()) as web:
         error = run(failure(web.url(scheme="http"), spec(PATIENT)))

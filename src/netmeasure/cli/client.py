@@ -96,7 +96,8 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
 
 def _deliver(result: Result, options: Options, target: JsonTarget, unseen: OSError | None) -> None:
     report = None
-    if _shows(options, target) and (result.flows or result.error is None):
+    measured = result.flows or result.error is None or result.requests is not None
+    if measured and _shows(options, target):
         from netmeasure.report import text  # rich is loaded only where something is shown
 
         report = text.render(result, per_stream=options.verbose)

@@ -71,6 +71,17 @@ def exit_code(error: NetmeasureError) -> Exit:
     return Exit.CUT_SHORT if isinstance(error, MeasureError) else Exit.FAILED
 
 
+def code_of_many(held: Exit, failed: Exit) -> Exit:
+    """Return the exit code of many runs: an objective that is missed counts more than runs that
+    failed, and these more than one that can't be told.
+
+    Args:
+        held: What the objectives say: OK, BELOW or CANT_TELL.
+        failed: The code of the runs that failed; OK: none did.
+    """
+    return held if held is Exit.BELOW else failed or held
+
+
 def complain(error: NetmeasureError) -> None:
     """Print what is wrong and what to do, in one line on standard error."""
     sys.stderr.write(f"netmeasure: {error.advice}\n")

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from netmeasure.cli import objectives
-from netmeasure.cli.exits import Exit
+from netmeasure.cli.exits import Exit, code_of_many
 from netmeasure.cli.interruptible import until_signal
 from netmeasure.cli.output import check_writable, deliver
 from netmeasure.errors import ConnectError, SpecError
@@ -58,7 +58,7 @@ async def mesh(options: argparse.Namespace) -> int:
         shown = render(report)
     deliver(shown, [(report.to_json(), options.json)])
     held = objectives.conclude_many(_pairs(found), options)
-    return code or (held if report.complete else Exit.CUT_SHORT)
+    return code or code_of_many(held, Exit.OK if report.complete else Exit.CUT_SHORT)
 
 
 def _pairs(found: Mesh) -> list[tuple[str, list[Result]]]:

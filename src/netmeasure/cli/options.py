@@ -29,6 +29,7 @@ from netmeasure.cli.settings import CLIENTS, use_client_settings, use_settings
 from netmeasure.cli.values import (
     byte_size,
     count,
+    own_port,
     port_number,
     port_range,
     ratio,
@@ -379,7 +380,7 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p",
         "--port",
-        type=port_number,
+        type=own_port,
         default=DEFAULT_PORT,
         help="port to listen on, 0 for any free one (default %(default)s)",
     )
@@ -411,7 +412,7 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metrics",
-        type=port_number,
+        type=own_port,
         metavar="PORT",
         help="serve statistics for Prometheus on PORT, as /metrics; 0: any free one",
     )
@@ -420,10 +421,10 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         "synthetic files", "served beside the tests: a name is a size, such as /10G.dat"
     )
     files.add_argument(
-        "--http", type=port_number, metavar="PORT", help="serve HTTP on PORT; 0: any free one"
+        "--http", type=own_port, metavar="PORT", help="serve HTTP on PORT; 0: any free one"
     )
     files.add_argument(
-        "--ftp", type=port_number, metavar="PORT", help="serve FTP on PORT; 0: any free one"
+        "--ftp", type=own_port, metavar="PORT", help="serve FTP on PORT; 0: any free one"
     )
     files.add_argument(
         "--passive-ports",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from netmeasure.cli.values import port_number
+from netmeasure.cli.values import own_port
 
 #: The port of an exporter; a server's --metrics has none of its own.
 DEFAULT_PORT = 9852
@@ -20,7 +20,7 @@ def add_exporter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p",
         "--port",
-        type=port_number,
+        type=own_port,
         default=DEFAULT_PORT,
         help="port to listen on, 0 for any free one (default %(default)s)",
     )

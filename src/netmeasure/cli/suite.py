@@ -12,7 +12,7 @@ from typing import Any
 from netmeasure.campaign.plan import Plan, default_plan, plan_of, read_plan
 from netmeasure.campaign.suite import Campaign
 from netmeasure.cli import objectives
-from netmeasure.cli.exits import Exit, complain
+from netmeasure.cli.exits import Exit, code_of_many, complain
 from netmeasure.cli.interruptible import until_signal
 from netmeasure.cli.network import client_secret
 from netmeasure.cli.output import check_writable, deliver, write_file
@@ -46,9 +46,7 @@ async def suite(options: argparse.Namespace) -> int:
     found = campaign.suite
     _deliver(found, options)
     held = objectives.conclude_many(by_case(campaign.runs), options)
-    if code:
-        return code
-    return held if found.complete else _failed(campaign.runs)
+    return code or code_of_many(held, Exit.OK if found.complete else _failed(campaign.runs))
 
 
 def _failed(runs: Sequence[SuiteRun]) -> Exit:

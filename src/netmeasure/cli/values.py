@@ -34,10 +34,17 @@ share = _value(units.parse_share, "share")
 ratio = _value(units.parse_ratio, "ratio")
 
 
-def port_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: it must be 1 to 65535")
+def port_number(text: str, least: int = 1) -> int:
+    """Return the port of another host."""
+    digits = text.isascii() and text.isdigit() and len(text) <= 5
+    if not digits or not least <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: it must be {least} to 65535")
     return int(text)
+
+
+def own_port(text: str) -> int:
+    """Return a port to listen on; 0: any free one."""
+    return port_number(text, 0)
 
 
 def port_range(text: str) -> tuple[int, int]:

@@ -36,7 +36,7 @@ def _content(suite: Suite) -> Content:
     head, rows = report.cells(suite)
     # two blanks before a name mean a figure of the test above; a page needs a space that stays
     named = ((row[0].replace("  ", _INDENT, 1), *row[1:]) for row in rows)
-    table = Table(tuple(head), tuple(named))
+    table = Table(tuple(head), tuple(named)) if rows else None
     notes = dict(report.sections(suite))
     moved = notes.pop("What moved", [])  # what a reader looks for
     sections = [Section("Tests", tuple(moved), table=table)]

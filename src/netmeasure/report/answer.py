@@ -30,7 +30,7 @@ NOTED_HOST = 0.1
 
 def answer_lines(result: Result) -> list[str]:
     """Return at most five lines of at most 80 columns; none if nothing was measured."""
-    if not result.flows:
+    if not result.flows and result.requests is None:
         return []
     if result.round_trips is not None:
         errors = "" if result.requests is None else error_words(result.requests)

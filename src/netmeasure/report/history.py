@@ -36,7 +36,7 @@ def change_line(change: Change) -> str:
 
 
 def calm_line(series: Sequence[RunHistory]) -> str:
-    """Return a line for series in which nothing new has moved, and of how many nobody can tell."""
+    """Return a line for series in which nothing new has moved, and of how many it can't be told."""
     few = sum(one.runs - one.incomplete < MIN_RUNS for one in series)
     words = f"nothing new has moved in {len(series)} series"
     return (

@@ -42,7 +42,7 @@ def request_table(found: Requests) -> Table:
     if found.syn_retransmits:
         add_row(table, "SYNs again", str(found.syn_retransmits), "over all connections")
     codes = ", ".join(f"{one.count} x {one.status}" for one in found.statuses)
-    add_row(table, "responses", str(sum(one.count for one in found.statuses)), codes)
+    add_row(table, "responses", str(found.responses), codes)
     add_row(table, "bodies", size(found.body_bytes), "without what frames them")
     for kind, words in _KINDS.items():
         if number := getattr(found.errors, kind):

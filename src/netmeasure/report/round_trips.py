@@ -23,14 +23,18 @@ def round_trip_table(found: RoundTrips, unit: str) -> Table:
     add_row(table, unit, str(found.transactions), "after the omitted time")
     latency = found.latency
     for name, value in (
-        ("shortest", latency.min_ns),
-        ("mean", found.mean_ns),
-        ("p50", found.p50_ns),
-        ("p90", found.p90_ns),
-        ("p99", found.p99_ns),
-        ("p99.9", found.p99_9_ns),
-        ("p99.99", found.p99_99_ns),
-        ("longest", latency.max_ns),
+        ()
+        if not latency.count
+        else (
+            ("shortest", latency.min_ns),
+            ("mean", found.mean_ns),
+            ("p50", found.p50_ns),
+            ("p90", found.p90_ns),
+            ("p99", found.p99_ns),
+            ("p99.9", found.p99_9_ns),
+            ("p99.99", found.p99_99_ns),
+            ("longest", latency.max_ns),
+        )
     ):
         add_row(table, name, duration(value), "" if value is not None else f"too few {unit}")
     if found.lost is not None:

@@ -49,10 +49,9 @@ def render(suite: Suite) -> RenderableType:
         add_column(table, name, right=bool(number))
     for row in rows:
         add_row(table, *row)
-    parts: list[RenderableType] = [
-        Text(f"\n{title(suite)}", style="bold"),
-        Padding(table, (1, 0, 0, 0)),
-    ]
+    parts: list[RenderableType] = [Text(f"\n{title(suite)}", style="bold")]
+    if rows:
+        parts.append(Padding(table, (1, 0, 0, 0)))
     for heading, lines in sections(suite):
         parts.append(Text(f"\n{heading}"))
         parts += [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
@@ -62,9 +61,11 @@ def render(suite: Suite) -> RenderableType:
 def to_markdown(suite: Suite) -> str:
     """Return the whole report as Markdown."""
     head, rows = cells(suite)
-    lines = [f"# {_escaped(title(suite))}", "", _markdown_row(head)]
-    lines.append("|" + "|".join(["---", *(["---:"] * (len(head) - 1))]) + "|")
-    lines += [_markdown_row(row) for row in rows]
+    lines = [f"# {_escaped(title(suite))}"]
+    if rows:
+        lines += ["", _markdown_row(head)]
+        lines.append("|" + "|".join(["---", *(["---:"] * (len(head) - 1))]) + "|")
+        lines += [_markdown_row(row) for row in rows]
     for heading, sentences in sections(suite):
         lines += ["", f"## {heading}", "", *(f"- {_escaped(line)}" for line in sentences)]
     return "\n".join(lines) + "\n"
@@ -108,11 +109,13 @@ def sections(suite: Suite) -> Iterator[tuple[str, list[str]]]:
 
 
 def cells(suite: Suite) -> tuple[Cells, list[Cells]]:
-    """Return the names of the columns, and the lines of the table."""
+    """Return the names of the columns, and the lines of the table: none if nothing was measured."""
     first, *others = suite.variants
     head = ["test", first or "all runs"]
     for name in others:
         head += [name, f"{name} / {first}"]
+    if not any(cell.runs for row in suite.rows for cell in row.cells):
+        return head, []
     return head, [line for row in suite.rows for line in _lines(suite, row)]
 
 
@@ -246,9 +249,9 @@ def _costs(suite: Suite) -> Iterator[str]:
     """Give a line for each cell: CPUs, processes, and the counters of drops that grew."""
     for row in suite.rows:
         for cell in row.cells:
-            if cell.node is None:
-                continue
             node = cell.node
+            if node is None or cell.runs is None:
+                continue
             words = "too short to tell how busy the CPUs were"
             if node.busy_cpus is not None:
                 words = f"{node.busy_cpus:.2f} CPUs busy"
@@ -287,7 +290,7 @@ def _of_variant(
         "less": f"{name} carries less than {first}: ",
         "more": f"{name} carries more than {first}: ",
         "equal": f"{name} carries the same as {first} within {percent(margin)}: ",
-        "unclear": f"Nobody can tell whether {name} carries the same as {first}: ",
+        "unclear": f"Can't tell whether {name} carries the same as {first}: ",
         "too_few": f"Too few runs of {name} to tell ({MIN_RUNS} of each is the least): ",
     }
     for verdict, sentence in sentences.items():

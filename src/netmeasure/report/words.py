@@ -185,6 +185,8 @@ def run_line(label: str, result: Result) -> str:
     if not result.complete:
         why = "cut short" if result.error is None else result.error.message
         figures = f"{figures}  INCOMPLETE: {why}" if figures else f"INCOMPLETE: {why}"
+    if result.set_up_ns is None and not result.flows:
+        return f"{label}  {figures}"
     return f"{label}  set-up {duration(result.set_up_ns)}  {figures}"
 
 

@@ -8,6 +8,7 @@ once; elsewhere stands its place within the result, such as "flows[0].streams[0]
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,29 @@ from netmeasure.result.packing import packed
 RENAMED = {"measured_bps": "goodput_bps"}
 #: Objects with no more members and characters than this are written on one line.
 _SHORT, _LINE = 8, 100
+
+
+#: Members whose texts may hold any bytes: each text is written in such a way that it can be told
+#: what it was.
+ANY_BYTES = ("title", "extra_data")
+#: An odd byte as it is written, and the backslash of a text that only looks like one.
+_ESCAPE = re.compile(r"\\x(5c|[89a-f][0-9a-f])")
+
+
+def escaped_bytes(text: str) -> str:
+    """Return a text with each odd byte (PEP 383) as "\\xe9", and a backslash before what looks like
+    that as "\\x5c"."""
+    text = _ESCAPE.sub(r"\\x5cx\1", text)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def plain_bytes(text: str) -> str:
+    """Return the text that `escaped_bytes` was given."""
+
+    def plain(found: re.Match[str]) -> str:
+        return bytes([int(found[1], 16)]).decode("ascii", "surrogateescape")
+
+    return _ESCAPE.sub(plain, text)
 
 
 def derived_names(kind: type[msgspec.Struct]) -> tuple[str, ...]:
@@ -55,6 +79,9 @@ def with_derived(value: object, instead: Mapping[tuple[int, str], object] = {}) 
     for name in value.__struct_fields__:
         item = instead.get((id(value), name), getattr(value, name))
         found[name] = with_derived(item, instead)
+    for name in ANY_BYTES:
+        if isinstance(found.get(name), str):
+            found[name] = escaped_bytes(found[name])
     for name in packed_names(kind):
         found[name] = packed(found[name])
     for name in derived_names(kind):
@@ -66,7 +93,8 @@ def encoded(value: msgspec.Struct, *, indent: int | None = 2) -> bytes:
     """Return a document as UTF-8 JSON with the derived figures in it, on one line without `indent`.
 
     With it, a list of numbers and a short object each take one line. An odd byte of a title or name
-    that is not UTF-8 is written as "\\xe9": JSON can't hold it.
+    that is not UTF-8 is written as "\\xe9", for JSON can't hold it; `plain_bytes` takes that of a
+    title back.
     """
     document = with_derived(value)
     try:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from netmeasure.errors import ResultFormatError
+from netmeasure.result.encoding import ANY_BYTES, plain_bytes
 from netmeasure.result.packing import PACKED_MEMBERS, unpacked
 from netmeasure.result.plausible import check_plausible
 from netmeasure.result.repeats import restore
@@ -77,9 +78,17 @@ def _read_2(data: bytes | str, kind: type[T]) -> T:
         if isinstance(one, dict):
             try:
                 restore(one)
+                _take_bytes_back(one.get("spec"))
             except ValueError as exc:
                 raise ResultFormatError(f"not a netmeasure result: {exc}") from None
     return msgspec.convert(document, type=kind)
+
+
+def _take_bytes_back(spec: object) -> None:
+    """Put the odd bytes of a specification's title back, which JSON can't hold."""
+    for name in ANY_BYTES if isinstance(spec, dict) else ():
+        if isinstance(text := spec.get(name), str):
+            spec[name] = plain_bytes(text)
 
 
 _READERS: dict[int, Callable[[bytes | str, type[Any]], Any]] = {1: _read_1, 2: _read_2}

@@ -31,7 +31,12 @@ class RequestErrors(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """Return the number of errors of all kinds."""
-        return sum(getattr(self, name) for name in self.__struct_fields__)
+        return sum(count for _, count in self.by_kind)
+
+    @property
+    def by_kind(self) -> tuple[tuple[str, int], ...]:
+        """Return the name of each kind, and its number."""
+        return tuple((name, getattr(self, name)) for name in self.__struct_fields__)
 
 
 class StatusCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,10 +88,15 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
         return self.connecting.count
 
     @property
+    def responses(self) -> int:
+        """Return the number of whole responses, whatever their status."""
+        return sum(one.count for one in self.statuses)
+
+    @property
     def error_ratio(self) -> float | None:
         """Return the share of errors in all that was tried: errors of every kind, and responses
         without one. None: nothing has come of anything."""
-        good, bad = sum(one.count for one in self.statuses) - self.errors.status, self.errors.total
+        good, bad = self.responses - self.errors.status, self.errors.total
         return bad / (good + bad) if good + bad else None
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -15,6 +16,7 @@ from aiohttp import payload
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from yarl import URL
 
@@ -28,14 +30,17 @@ from netmeasure.errors import (
     PeerTimeoutError,
     RemoteProtocolError,
 )
+from netmeasure.protocol.strangers import likely_service
 from netmeasure.spec.words import URL_CHARACTERS
 from netmeasure.transfers.reach import Reached, no_tls, plain_words, public_url
 
 PORTS = {"http": 80, "https": 443}
 #: Interim answers that are read before the final one, such as 100 Continue and 103 Early Hints.
 MAX_INTERIM = 100
-#: The first bytes of an alert of TLS (RFC 8446 section 5.1), as the library's message shows them.
-_ALERT = r"\x15\x03"
+#: What came instead of an answer, as the library's message shows it: Python's literal of bytes.
+_CAME = re.compile(r"""b(['"])(.*?)\1""", re.DOTALL)
+#: What to do about the service that speaks instead, where it is more than to ask another port.
+_HINTS = {"TLS": "write https:// instead of http://", "FTP or mail": "write ftp:// if it is FTP"}
 _CLOSED = "if that port is for TLS, write https://; else the server broke off"
 _CLOSED_TLS = "the port may be for plain HTTP (write http://), or the server broke off"
 
@@ -78,6 +83,7 @@ class Hop:
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
+            request_class=Request,
             response_class=Response,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             trace_configs=[self._trace()],
@@ -179,11 +185,11 @@ class Hop:
         except ssl.SSLError as exc:
             raise no_tls(where, exc) from None
         except aiohttp.ClientResponseError as exc:
-            tls = _ALERT in str(exc.message) or _ALERT in str(exc)
+            service = _service_in(str(exc))
             raise RemoteProtocolError(
-                f"{where} does not speak HTTP: {'it speaks TLS' if tls else words(exc)}",
+                f"{where} does not speak HTTP: {f'it speaks {service}' if service else words(exc)}",
                 phase="request",
-                hint="write https:// instead of http://" if tls else "another service is there",
+                hint=_HINTS.get(service or "", "another service is there"),
             ) from None
         except (aiohttp.ClientConnectionError, OSError) as exc:
             raise PeerClosedError(
@@ -238,9 +244,28 @@ def wire_url(url: str) -> URL:
     )
 
 
+def _service_in(message: str) -> str | None:
+    """Return the service whose bytes the library's message shows; None: they name none."""
+    shown = _CAME.search(message)
+    if shown is None:
+        return None
+    first = shown[2].encode("latin-1", "replace").decode("unicode_escape")
+    return likely_service(first.encode("latin-1", "replace"))
+
+
 def _without_zone(url: URL) -> str:
     host = f"[{(url.raw_host or '').partition('%')[0]}]"
     return host if url.explicit_port is None else f"{host}:{url.explicit_port}"
+
+
+class Request(aiohttp.ClientRequest):
+    """Say what came before the request: the library would call the connection closed."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        told = None if conn.protocol is None else conn.protocol.exception()
+        if isinstance(told, HttpProcessingError):
+            raise aiohttp.ClientResponseError(self.request_info, (), message=told.message)
+        return await super().send(conn)
 
 
 class Response(aiohttp.ClientResponse):

@@ -16,7 +16,15 @@ from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import cancel_and_wait, first_of, uninterrupted
 from netmeasure.engine.threads import check_cpu
-from netmeasure.errors import HostLimitError, PeerTimeoutError
+from netmeasure.errors import (
+    ConnectError,
+    FileRefusedError,
+    HostLimitError,
+    MeasureError,
+    PeerClosedError,
+    PeerTimeoutError,
+    RemoteProtocolError,
+)
 from netmeasure.measurement.autostop import AutoStopper, ending_notes, load_analysis
 from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.intervals import IntervalClock
@@ -24,6 +32,7 @@ from netmeasure.measurement.roles import client_role
 from netmeasure.measurement.side_report import own_report
 from netmeasure.measurement.trips import with_steady_rate
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport
+from netmeasure.result.requests import RequestErrors, Requests
 from netmeasure.spec import RequestSpec, SocketOptions, parse_pin
 from netmeasure.transfers.reach import public_url
 from netmeasure.transfers.secrets import public_headers
@@ -96,6 +105,8 @@ class RequestTest:
         finally:
             workload.abort()
             await uninterrupted(self._ended(workload, ticking))
+        if not workload.answered and not self.stop.is_set():
+            raise _nothing_good(workload.requests())
 
     async def _ended(self, workload: RequestWorkload, ticking: asyncio.Task[None]) -> None:
         await workload.join()
@@ -113,7 +124,7 @@ class RequestTest:
                 kinds = [f"{number} {kind}" for kind, number in workload.errors.items()]
                 raise PeerTimeoutError(
                     f"no response came for {limit_s:g} s",
-                    phase="data",
+                    phase="data" if workload.came else "first_byte",
                     hint=f"errors so far: {', '.join(kinds)}"
                     if kinds
                     else "the server is stopped or unreachable",
@@ -143,7 +154,9 @@ class RequestTest:
         if self._auto_stop is not None:
             auto_stop = self._auto_stop.outcome(stopped=stopped or error is not None)
         origin_ns = workload.origin_ns if workload is not None else None
-        ids = [stream.id for stream in client.streams]
+        # without a good response there is no data phase, as in a transfer that is refused
+        began = workload is not None and (error is None or workload.answered > 0)
+        ids = [stream.id for stream in client.streams] if began else []
         flows = build_flows(
             Measured(
                 spec,
@@ -156,6 +169,7 @@ class RequestTest:
             )
         )
         trips = workload.round_trips() if workload is not None else None
+        requests = workload.requests() if workload is not None else None
         return Result(
             spec=replace(spec, url=public_url(spec.url), headers=public_headers(spec.headers)),
             complete=error is None,
@@ -168,14 +182,65 @@ class RequestTest:
             server=SideReport(host=Host()),
             auto_stop=auto_stop,
             round_trips=trips and with_steady_rate(trips, flows, spec.request_bytes),
-            requests=workload.requests() if workload is not None else None,
-            notes=(*_notes(stopped=stopped), *ending_notes(auto_stop)),
+            requests=requests,
+            notes=(*_notes(spec, requests, stopped=stopped), *ending_notes(auto_stop)),
         )
 
 
-def _notes(*, stopped: bool) -> Iterator[str]:
+def _nothing_good(found: Requests | None) -> MeasureError:
+    """Return the error of a test in which no request had a response below status 400."""
+    errors = RequestErrors() if found is None else found.errors
+    if found is not None and errors.status:
+        codes = ", ".join(f"{one.count} x {one.status}" for one in found.statuses)
+        return FileRefusedError(
+            f"the server refused every request ({codes})",
+            phase="first_byte",
+            hint="check the URL, the method and the headers, and the server's log",
+        )
+    why = None if found is None else found.connect_error
+    kind, most = max(errors.by_kind, key=lambda item: item[1])
+    if not most:
+        return PeerTimeoutError(
+            "no response came while the test lasted", phase="first_byte", hint="give it more time"
+        )
+    if kind == "connect":
+        return ConnectError(f"no connection for requests came about: {why}", phase="connect")
+    if kind == "local":
+        return HostLimitError(
+            f"this host had nothing left for a connection: {why}",
+            phase="connect",
+            hint="use fewer connections, or keep them (without --fresh)",
+        )
+    if kind == "invalid":
+        return RemoteProtocolError(
+            "no response was HTTP/1.1",
+            phase="first_byte",
+            hint="another service is there; if it is TLS, test it with a transfer of https://",
+        )
+    if kind == "reset":
+        return PeerClosedError(
+            "the server ended every connection before its whole response had come",
+            phase="first_byte",
+            hint="see the server's log; if that port is for TLS, requests can't be measured there",
+        )
+    return PeerTimeoutError("no request had its whole response in time", phase="first_byte")
+
+
+def _notes(spec: RequestSpec, found: Requests | None, *, stopped: bool) -> Iterator[str]:
     if stopped:
         yield "stopped early by the user"
+    if found is not None and spec.keep_connections and _closed_after_each(found):
+        yield (
+            f"the server closed connections that were to be kept: {found.connected} were opened"
+            f" for {found.responses} responses"
+        )
+
+
+def _closed_after_each(found: Requests) -> bool:
+    """Return whether at least half of the responses were followed by a fresh connection."""
+    broken = found.errors.reset + found.errors.timeout + found.errors.invalid
+    again = found.connected - found.connections - broken
+    return found.responses > 0 and 2 * again >= found.responses
 
 
 def _check_descriptors(connections: int) -> None:

@@ -135,6 +135,11 @@ class RequestWorkload:
         return sum(p.loop.answered + p.loop.rejected for p in self._parts)
 
     @property
+    def answered(self) -> int:
+        """Return the responses with a status below 400 that have come so far."""
+        return sum(p.loop.answered for p in self._parts)
+
+    @property
     def errors(self) -> dict[str, int]:
         """Return the errors of each kind so far, without statuses."""
         kinds: Counter[str] = Counter()

@@ -34,6 +34,15 @@ def test_the_answer_is_seen_without_scrolling(document: Path) -> None:
         assert lines[-1].startswith("INCOMPLETE: ")
 
 
+def test_a_comparison_is_as_it_was_looked_at() -> None:
+    kept = (terminal.FOLDER / "compare" / "compare.txt").read_text()
+    assert terminal.compared() == kept, "in tests/: python -m support.terminal"
+    assert max(map(len, kept.splitlines())) <= terminal.COLUMNS
+    answer = " ".join(kept.rpartition("\n\n")[2].split())
+    assert answer.startswith("B carries ")
+    assert answer.endswith(" % confidence).")
+
+
 def test_each_kind_has_its_picture() -> None:
     kinds = {"tcp", "both", "udp", "http", "ftp", "late", "refused", "round-trips"}
     kinds |= {"loaded", "loaded-both"}

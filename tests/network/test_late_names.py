@@ -15,6 +15,7 @@ import pytest
 
 from netmeasure.cli.exits import Exit
 from support.netns import Network
+from support.resolver import with_resolver
 
 pytestmark = pytest.mark.network
 
@@ -59,20 +60,6 @@ def name_server(network: Network, lost: int) -> Iterator[None]:
         with sock, end:
             end.sendto(b"", (address, 53))
             thread.join()
-
-
-def with_resolver(tmp_path: Path, address: str, options: str, *words: str) -> list[str]:
-    """The program with a resolver configuration of its own: resolv.conf(5), nsswitch.conf(5)."""
-    files = {
-        "resolv.conf": f"nameserver {address}\noptions {options}\n",
-        "nsswitch.conf": "hosts: files dns\n",
-    }
-    script = ""
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-        script += f"mount --bind {tmp_path / name} /etc/{name} && "
-    program = (sys.executable, "-m", "netmeasure", *words)
-    return ["unshare", "--mount", "sh", "-c", script + 'exec "$@"', "sh", *program]
 
 
 @pytest.mark.parametrize(

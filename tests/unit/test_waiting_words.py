@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from netmeasure.report.live import waiting_words
-from netmeasure.result.events import WaitingEvent
+import netmeasure as nm
+from netmeasure.report.live import LiveState, waiting_words
+from netmeasure.result import Interval
+from netmeasure.result.events import IntervalEvent, WaitingEvent
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,34 @@ def test_a_connect_tells_its_address_and_its_syns(syns: int | None, words: str) 
         unanswered_syns=syns,
     )
     assert waiting_words(event) == f"waiting for 3.0 s: connecting to 192.0.2.1:5201{words}"
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "results", "last"),
+    [
+        (1.5, False, "upload"),  # the last interval may be a little late
+        (4.5, False, "waiting for 2.5 s: the last data have not arrived"),
+        (
+            4.5,
+            True,
+            "waiting for 1.5 s: the data are over, the server's results have not come",
+        ),
+    ],
+)
+def test_the_end_of_a_test_is_told_where_it_lasts(
+    elapsed_s: float, results: bool, last: str
+) -> None:
+    state = LiveState(nm.TcpSpec(timing=nm.Timing(duration_s=2)), "lab1")
+    interval = Interval(
+        direction="upload",
+        counted_by="sender",
+        start_ns=0,
+        end_ns=10**9,
+        bytes=1000,
+        streams=(),
+    )
+    state.add(IntervalEvent(at_ns=0, interval=interval))
+    event = WaitingEvent(at_ns=0, step="results", connection="control", waited_ns=1_500_000_000)
+    lines = state.lines(event if results else None, elapsed_s)
+    assert lines[-1].startswith(last)
+    assert len(lines) == (3 if last == "upload" else 4)

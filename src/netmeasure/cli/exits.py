@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from enum import IntEnum
 
 from netmeasure.errors import (
@@ -84,7 +86,16 @@ def code_of_many(held: Exit, failed: Exit) -> Exit:
 
 def complain(error: NetmeasureError) -> None:
     """Print what is wrong and what to do, in one line on standard error."""
-    sys.stderr.write(f"netmeasure: {error.advice}\n")
+    tell(error.advice)
+
+
+def tell(words: str) -> None:
+    """Print words on standard error: on one line, which a terminal gets broken between words."""
+    line = f"netmeasure: {words}"
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+    sys.stderr.write(f"{line}\n")
 
 
 #: What Python and the dynamic linker say where memory, or a thread, can't be had.

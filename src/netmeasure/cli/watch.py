@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from netmeasure.cli.exits import Exit, complain, exit_code
-from netmeasure.cli.screens import Screen
+from netmeasure.cli.exits import Exit, complain, exit_code, tell
+from netmeasure.cli.screens import Block, Screen
 from netmeasure.errors import MeasureError
 from netmeasure.measurement.run import Run
 from netmeasure.repetition import Alternative, worth_going_on
@@ -38,6 +38,7 @@ class LiveView:
         self.unseen: OSError | None = None
         self._screen = screen
         self._run: Run | None = None
+        self._where: str | None = None
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
 
@@ -69,6 +70,11 @@ class LiveView:
         except asyncio.CancelledError:
             if self.interrupted is None:
                 raise
+            if self._where is not None:
+                # after the block has gone; else the terminal may have written "^C" on this line
+                if sys.stderr.isatty() and not isinstance(self._screen, Block):
+                    sys.stderr.write("\n")
+                tell(self._where)
         return None
 
     async def tell(self, line: str) -> None:
@@ -82,21 +88,21 @@ class LiveView:
         again = self.interrupted is not None
         self.interrupted = self.interrupted or SIGNALS[number]
         run = self._run
-        if run is not None and run.transferring and run.result is None and not again:
+        open_end = run is not None and run.result is None
+        if run is not None and open_end and run.transferring and not run.ending and not again:
             run.stop()
         elif self._task is not None:
-            if run is not None and run.result is None and not run.transferring:
-                _say_where(run)
+            if run is not None and open_end and (run.ending or not run.transferring):
+                self._where = _where(run)
             self._task.cancel()
 
 
-def _say_where(run: Run) -> None:
-    """Print on standard error what set-up was waiting for when a signal ended the run."""
+def _where(run: Run) -> str:
+    """Return what set-up is waiting for, for a signal that ends the run."""
     waiting = run.waiting
     if waiting is None:
-        sys.stderr.write("\nnetmeasure: ended by the user before any data flowed\n")
-        return
-    sys.stderr.write(f"\nnetmeasure: ended by the user, {waiting_words(waiting)}\n")
+        return "ended by the user before any data flowed"
+    return f"ended by the user, {waiting_words(waiting)}"
 
 
 class Seen(NamedTuple):

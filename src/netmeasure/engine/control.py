@@ -12,7 +12,7 @@ from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.engine.threads import in_thread
 from netmeasure.engine.tls import TlsStream
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolError
-from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Payload, Side
+from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Payload, Side, State
 
 _RECEIVE_BYTES = 64 * 1024
 #: Longer messages are decoded beside the event loop.
@@ -148,7 +148,7 @@ class ControlChannel:
                 return await self._next()
         except TimeoutError:
             raise PeerTimeoutError(
-                f"the {self._peer} was silent for {deadline_s:g} s in state"
+                f"the {self._peer} was silent for {deadline_s:g} s{self._withheld} in state"
                 f" {self.connection.state.value}",
                 phase="control",
                 hint="the server may be overloaded or stopped, or packets are lost on the way",
@@ -186,6 +186,14 @@ class ControlChannel:
     @property
     def _peer(self) -> str:
         return self.connection.side.other.value
+
+    @property
+    def _withheld(self) -> str:
+        """Return what the peer withheld, where the state's name would tell nobody."""
+        ending = self.connection.state in (State.ENDING, State.ANSWERING, State.ANSWERED)
+        if ending and self.connection.side is Side.CLIENT:
+            return " and did not send its results,"
+        return ""
 
     def _closed(self, exc: OSError | None) -> PeerClosedError:
         how = f" ({exc.strerror or exc})" if exc else ""

@@ -26,6 +26,8 @@ from netmeasure.result.events import (
 )
 from netmeasure.spec import Spec
 
+#: The step in which the peer's results are waited for.
+RESULTS = "results"
 #: A step of set-up that has lasted so long is told as being waited for, and again after as long.
 WAITING_S = 0.5
 
@@ -163,6 +165,12 @@ class Run:
         """Return whether the data phase has begun, so that `stop` can end it gracefully."""
         return self._course is not None and self._course.transferring
 
+    @property
+    def ending(self) -> bool:
+        """Return whether the data phase is over, and the peer's results are waited for."""
+        one = self._progress.waiting()
+        return one is not None and one.step == RESULTS
+
     async def _drive(self) -> Result:
         self._progress.follow()
         course = self._course = self._begin()
@@ -229,11 +237,13 @@ class Run:
         self._events.add(PhaseEvent(at_ns=self._now_ns(), phase=phase))
 
     async def _tell_waiting(self, course: Course) -> None:
-        """Tell what set-up waits for, until the data phase begins."""
-        while not course.transferring:
+        """Tell what set-up waits for, and after the data phase what the results are waited for."""
+        while True:
             await asyncio.sleep(WAITING_S)
             one = self.waiting
-            if one is not None and one.waited_ns >= WAITING_S * 0.9e9:
+            if one is None or (course.transferring and one.step != RESULTS):
+                continue
+            if one.waited_ns >= WAITING_S * 0.9e9:
                 self._events.add(one)
 
     def _tell_end(self, result: Result) -> None:

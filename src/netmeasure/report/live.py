@@ -23,9 +23,12 @@ _STEPS = {
     "tls": "agreeing on TLS",
     "start": "the server has not started the test",
     "first_byte": "no data have come",
+    "results": "the data are over, the server's results have not come",
 }
 #: The last intervals that are drawn, and the width of the bar of progress.
 KEPT, BAR_WIDTH = 24, 30
+#: The last data of a test are waited for, and it is said so, once they are so late.
+LATE_S = 1.0
 #: So many streams have a line of their own.
 MOST_STREAMS = 12
 
@@ -86,7 +89,16 @@ class LiveState:
             found.append(self._direction(way, interval))
             if self._per_stream:
                 found += _stream_lines(interval.streams, interval.duration_ns)
+        if waiting is not None and waiting.step == "results":
+            found.append(waiting_words(waiting))
+        elif (beyond_s := self._beyond_s(elapsed_s)) > LATE_S:
+            found.append(f"waiting for {beyond_s:.1f} s: the last data have not arrived")
         return found
+
+    def _beyond_s(self, elapsed_s: float) -> float:
+        """Return for how long the time of the test has been over."""
+        limit_s = self._spec.limit_s
+        return 0.0 if limit_s is None else elapsed_s - limit_s - self._spec.timing.omit_s
 
     def _progress(self, elapsed_s: float) -> str:
         limit_s, total = self._spec.limit_s, self._spec.total_bytes
@@ -135,7 +147,7 @@ def sparkline(rates: Sequence[float] | deque[float], *, plain: bool = False) -> 
 
 
 def waiting_words(waiting: WaitingEvent) -> str:
-    """Return what set-up waits for, as text such as "waiting 3.1 s for the answer of ..."."""
+    """Return what a run waits for, as text such as "waiting 3.1 s for the answer of ..."."""
     waited = f"waiting for {waiting.waited_ns / 1e9:.1f} s"
     if waiting.step == "resolve":
         return f"{waited}: looking the name up"

@@ -86,7 +86,9 @@ def _read_2(data: bytes | str, kind: type[T]) -> T:
 
 def _take_bytes_back(spec: object) -> None:
     """Put the odd bytes of a specification's title back, which JSON can't hold."""
-    for name in ANY_BYTES if isinstance(spec, dict) else ():
+    if not isinstance(spec, dict):
+        return
+    for name in ANY_BYTES:
         if isinstance(text := spec.get(name), str):
             spec[name] = plain_bytes(text)
 

@@ -16,7 +16,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from netmeasure.clock import unix_s, wall_now
-from netmeasure.engine import sockets, tls
+from netmeasure.engine import progress, sockets, tls
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import all_of, beside, first_of, one_by_one
@@ -140,7 +140,8 @@ class PeerTest:
         await latency.finish()
         self.step = "results"
         try:
-            await self._exchange_results(workload)
+            with progress.current().step("results", "control"):
+                await self._exchange_results(workload)
         except (PeerClosedError, PeerTimeoutError):
             if await path.search_all():
                 raise path.error() from None

@@ -1,0 +1,20 @@
+"""A name server of one's own for one program: its resolver configuration, in a mount namespace."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def with_resolver(tmp_path: Path, address: str, options: str, *words: str) -> list[str]:
+    """The program with a resolver configuration of its own: resolv.conf(5), nsswitch.conf(5)."""
+    files = {
+        "resolv.conf": f"nameserver {address}\noptions {options}\n",
+        "nsswitch.conf": "hosts: files dns\n",
+    }
+    script = ""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        script += f"mount --bind {tmp_path / name} /etc/{name} && "
+    program = (sys.executable, "-m", "netmeasure", *words)
+    return ["unshare", "--mount", "sh", "-c", script + 'exec "$@"', "sh", *program]

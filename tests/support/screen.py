@@ -95,14 +95,13 @@ class Terminal:
         for name in ("COLUMNS", "LINES", "NO_COLOR"):
             environment.pop(name, None)
         with contextlib.closing(os.fdopen(slave, "wb", buffering=0)) as end:
+            # by setsid(1), not preexec_fn: that makes Python fork, which ends the threads of numpy
             self.process = subprocess.Popen(
-                argv,
+                ["setsid", "--ctty", *argv],
                 stdin=end,
                 stdout=end,
                 stderr=end,
                 env=environment,
-                start_new_session=True,
-                preexec_fn=_own_the_terminal,
                 **options,
             )
 
@@ -142,10 +141,6 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         os.close(self._master)
-
-
-def _own_the_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @contextlib.contextmanager

@@ -57,6 +57,13 @@ class Progress:
         """Become the progress of this task, and of those that it starts from now on."""
         _CURRENT.set(self)
 
+    def end(self) -> None:
+        """Let go of who follows. Timers that were cancelled keep their context, and so this, until
+        the event loop sweeps them: without it they would keep the run and its result."""
+        self.on_phase = _ignored
+        self._steps.clear()
+        self._sockets.clear()
+
     def waiting(self) -> Waiting | None:
         """Return what is being waited for longest; None: nothing."""
         if not self._steps:
@@ -78,7 +85,8 @@ class Progress:
         try:
             yield
         finally:
-            self._steps.remove(one)
+            if one in self._steps:  # unless the run has ended meanwhile
+                self._steps.remove(one)
 
     @contextmanager
     def socket(self, sock: socket.socket, address: str) -> Iterator[None]:
@@ -88,9 +96,14 @@ class Progress:
         try:
             yield
         finally:
-            self._sockets.remove(one)
+            if one in self._sockets:
+                self._sockets.remove(one)
 
 
 def current() -> Progress:
     """Return the progress of the run that this task belongs to; outside of runs, one for none."""
-    return _CURRENT.get() or Progress(lambda _: None)
+    return _CURRENT.get() or Progress(_ignored)
+
+
+def _ignored(phase: Phase) -> None:
+    """Do nothing with a phase that nobody follows."""

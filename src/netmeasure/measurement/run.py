@@ -198,6 +198,7 @@ class Run:
                         self._observer.on_failed(error)
                     self._observer.on_ended(result)
                     self._tell_end(result)
+                self._progress.end()
         assert self.result is not None
         return self.result
 

@@ -22,6 +22,8 @@ from support.program import netmeasure, one_line
         ("client lab1 --parallel 4", "did you mean -P?"),
         ("comapre a b", "did you mean netmeasure compare?"),
         ("lab1", "did you mean netmeasure client lab1?"),
+        ("help client", "did you mean netmeasure client --help?"),
+        ("help", "did you mean netmeasure --help?"),
         ("-c lab1", "netmeasure iperf3 -c lab1"),
         ("client lab1 --conn 3", "did you mean --connect-timeout?"),
         ("client http:/host", "did you mean http://host?"),
@@ -35,7 +37,12 @@ def test_what_was_meant_is_said(words: str, said: str, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    ("banner", "name"), [(b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"), (b"HTTP/1.1 400 Bad\r\n", "HTTP")]
+    ("banner", "name"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
+        (b"HTTP/1.1 400 Bad\r\n", "HTTP"),
+        (bytes.fromhex("000000020000001c00000000000200010008000300000000"), "iperf 2"),
+    ],
 )
 def test_the_service_of_a_wrong_port_is_named(banner: bytes, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -105,6 +105,9 @@ class OneLineParser(argparse.ArgumentParser):
             )
         if not first or first.startswith("-") or first in self.commands:
             return
+        if first == "help":
+            of = next((word for word in words[1:] if word in self.commands), "")
+            self.error(f"did you mean netmeasure {f'{of} ' if of else ''}--help?")
         close = difflib.get_close_matches(first, self.commands, n=1, cutoff=0.7)
         meant = close[0] if close else f"client {first}"
         self.error(f"{first!r} is not a command: did you mean netmeasure {meant}?")

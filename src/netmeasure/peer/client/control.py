@@ -39,6 +39,7 @@ from netmeasure.spec import Deadlines, Secret
 _ADVICE = {
     "HTTP": "to measure a download from it, write http://HOST:PORT/FILE",
     "TLS": "to measure a download from it, write https://HOST:PORT/FILE",
+    "iperf 2": "iperf 2 does not understand iperf3: start netmeasure server or iperf3 -s there",
     "FTP or mail": "to measure a download from an FTP server, write ftp://HOST/FILE",
 }
 #: What to do where a server does not serve this client.

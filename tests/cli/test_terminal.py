@@ -44,6 +44,6 @@ def test_a_comparison_is_as_it_was_looked_at() -> None:
 
 
 def test_each_kind_has_its_picture() -> None:
-    kinds = {"tcp", "both", "udp", "http", "ftp", "late", "refused", "round-trips"}
+    kinds = {"tcp", "both", "udp", "http", "ftp", "late", "refused", "requests", "round-trips"}
     kinds |= {"loaded", "loaded-both"}
     assert {name_of(one) for one in terminal.documents()} == kinds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -57,6 +58,10 @@ CASES = {
     "failed": FAILED,
     "nasty": NASTY,
     "iperf3": IMPORTED,
+    **{
+        f"real {file.stem}": Result.from_json(file.read_bytes())
+        for file in sorted((SAMPLES / "terminal").glob("*.json"))
+    },
 }
 
 
@@ -199,13 +204,30 @@ def test_identifiers_are_unique() -> None:
 
 def test_several_runs_have_one_table_and_their_differences() -> None:
     other = replace(recorded(2e9, kernel="6.1"), target="lab2:5201")
-    groups = [("one", [COURSE] * 2), ("two", [other] * 2)]
+    groups = [("one", [COURSE] * 5), ("two", [other] * 5)]
     page, _ = page_of(groups)
-    held_against(page, [COURSE, COURSE, other, other])
+    held_against(page, [COURSE] * 5 + [other] * 5)
     rates = [t for f, t in page.numbers if f["data-path"] == "flows.0.steady.goodput_bps"]
-    assert rates[:4] == ["1.00 Gbit/s"] * 2 + ["2.00 Gbit/s"] * 2
+    assert rates[:10] == ["1.00 Gbit/s"] * 5 + ["2.00 Gbit/s"] * 5
     assert "client's kernel" in page.words
     assert "A is one, B is two; upload:" in page.words
+
+
+def test_a_browser_without_a_network_shows_every_number(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no Chromium")
+    runs = [CASES[f"real {name}"] for name in ("tcp", "udp", "http", "ftp", "requests", "refused")]
+    file = tmp_path / "report.html"
+    file.write_bytes(nm.publish(runs, "html"))
+    words = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    words += [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    ran = subprocess.run(
+        [*words, "--dump-dom", file.as_uri()], capture_output=True, timeout=60, check=True
+    )
+    page = Page(ran.stdout.decode())
+    assert page.numbers == Page(file.read_text()).numbers
+    assert held_against(page, runs) > 100
 
 
 def test_many_runs_have_no_parts_of_their_own() -> None:

@@ -22,6 +22,11 @@ enough = st.lists(st.integers(0, 10**6), min_size=MIN_VALUES, max_size=120).map(
 )
 
 
+def setup_module() -> None:
+    """Start the threads of scipy's linear algebra before a test, for they stay."""
+    import scipy.stats  # noqa: F401
+
+
 def process(phi: float, n: int, seed: int) -> np.ndarray:
     """AR(1), mean 100, deviation 1."""
     generator = np.random.default_rng(seed)

@@ -73,7 +73,7 @@ static inline void nm_trips_expire(nm_datagram_requester *d, int64_t now) {
     while (d->oldest != NM_TRIP_NONE) {
         const nm_trip *t = &d->trip[d->oldest];
         if (now - t->sent_ns < r->options->lost_after_ns) return;
-        if (r->options->omit_ns > 0 && t->sent_ns < r->omit_until_ns) NM_ADD(&d->lost_omitted, 1);
+        if (r->options->omit_ns > 0 && t->sent_ns < r->latencies.omit_until_ns) NM_ADD(&d->lost_omitted, 1);
         NM_ADD(&r->lost, 1);
         nm_trip_free(d, d->oldest);
     }
@@ -178,7 +178,7 @@ static inline void nm_trips_all(nm_datagram_requester *d) {
     nm_trips_init(d);
     now = nm_requester_start(r, wake);
     if (r->zero_ns == 0) return;
-    r->omit_until_ns = nm_add_ns(r->zero_ns, r->options->omit_ns); /* until a response has come */
+    r->latencies.omit_until_ns = nm_add_ns(r->zero_ns, r->options->omit_ns); /* until a response has come */
     while (own->reason == NM_RUNNING && !nm_requester_told(r, now)) {
         nm_trips_expire(d, now);
         nm_trips_send(d, now);

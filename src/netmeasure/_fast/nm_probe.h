@@ -308,6 +308,7 @@ static inline void nm_probe_all(nm_probe *p) {
     nm_stream *own = p->own;
     int64_t now = nm_now(), until;
     p->waits = nm_probe_open_waits();
+    (void)nm_probe_stamps(p->fd, 1); /* it takes the kernel a while to begin */
     NM_STORE(&p->active, NM_PROBE_PAUSED);
     (void)nm_timer_slack(1);
     NM_STORE(&own->first_ns, now);

@@ -24,8 +24,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "nm_histogram.h"
 #include "nm_http_response.h"
+#include "nm_latencies.h"
 #include "nm_stream.h"
 
 enum {
@@ -115,8 +115,8 @@ typedef struct {
     struct epoll_event *event;
     char *buffer;
     size_t buffer_bytes;
-    nm_histogram *latency, *connecting;
-    nm_series *latency_sum; /* ns, beside the stream's own series of bytes: same edges */
+    nm_latencies latencies;
+    nm_histogram *connecting;
     /* published */
     uint64_t begun;
     uint64_t answered;   /* with a status below 400 */
@@ -133,7 +133,7 @@ typedef struct {
     /* the thread's own */
     int epoll;
     int64_t zero_ns; /* when the first request might leave; 0: connections are being opened */
-    int64_t deadline_ns, omit_until_ns, look_ns;
+    int64_t deadline_ns, look_ns;
     uint32_t opening, untried;
     int held; /* the next request was due and waited for a connection */
 } nm_requests;
@@ -170,8 +170,6 @@ static inline int nm_requests_paced(const nm_requests *r) { return r->options->p
 
 /* Books a whole response. */
 static inline void nm_requests_book(nm_requests *r, nm_link *l, int64_t now) {
-    nm_stream *own = r->own;
-    int64_t at, latency = now - l->began_ns;
     uint32_t status = l->response.status;
     NM_ADD(&r->status[status < NM_REQUESTS_STATUSES ? status : 0], 1);
     NM_ADD(&r->body_bytes, l->response.body_bytes);
@@ -179,18 +177,9 @@ static inline void nm_requests_book(nm_requests *r, nm_link *l, int64_t now) {
         NM_ADD(&r->rejected, 1);
         return;
     }
-    if (r->answered == 0) {
-        nm_series_start(&own->series, now);
-        nm_series_start(r->latency_sum, now);
-        r->omit_until_ns = nm_add_ns(nm_group_count_from(r->group, now), r->options->omit_ns);
-    }
     NM_ADD(&r->answered, 1);
-    at = nm_series_beside(&own->series, now, r->options->omit_ns > 0 ? r->omit_until_ns : 0);
-    nm_series_add(&own->series, at, r->options->request_bytes);
-    nm_series_add(r->latency_sum, at, latency > 0 ? (uint64_t)latency : 0);
-    NM_ADD(&own->acked, r->options->request_bytes);
-    NM_STORE(&own->last_ns, now);
-    if (now >= r->omit_until_ns) nm_histogram_add(r->latency, latency);
+    nm_latencies_book(&r->latencies, r->own, r->group, r->options->omit_ns, r->options->request_bytes,
+                      now, now - l->began_ns);
 }
 
 /* Returns when the next request is due at a set rate. */

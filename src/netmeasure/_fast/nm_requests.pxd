@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netmeasure._fast.nm_group cimport nm_group
 from netmeasure._fast.nm_histogram cimport nm_histogram
-from netmeasure._fast.nm_series cimport nm_series
+from netmeasure._fast.nm_latencies cimport nm_latencies
 from netmeasure._fast.nm_stream cimport nm_stream
 
 
@@ -62,9 +62,8 @@ cdef extern from "nm_requests.h" nogil:
         epoll_event *event
         char *buffer
         size_t buffer_bytes
-        nm_histogram *latency
+        nm_latencies latencies
         nm_histogram *connecting
-        nm_series *latency_sum
         uint64_t begun
         uint64_t answered
         uint64_t rejected

@@ -15,7 +15,7 @@
 #endif
 #include <poll.h>
 
-#include "nm_histogram.h"
+#include "nm_latencies.h"
 #include "nm_socket.h"
 #include "nm_stream.h"
 
@@ -42,8 +42,7 @@ typedef struct {
     char *buffer;
     size_t buffer_bytes;
     int64_t *began_ns; /* a ring of `in_flight` moments */
-    nm_histogram *latency;
-    nm_series *latency_sum; /* ns, beside the stream's own series of bytes: same edges */
+    nm_latencies latencies;
     /* published */
     uint64_t begun;    /* requests of which at least a part was sent */
     uint64_t answered;
@@ -52,7 +51,7 @@ typedef struct {
     uint64_t late;     /* sent late by this thread's own fault */
     int64_t latest_ns; /* the latest of these */
     /* the thread's own */
-    int64_t zero_ns, deadline_ns, omit_until_ns;
+    int64_t zero_ns, deadline_ns;
     int sending;      /* a request is being sent: */
     uint32_t offset;  /* so many bytes of it have been */
     uint64_t partial; /* bytes of the next response that have come */
@@ -144,20 +143,9 @@ static inline void nm_requester_send(nm_requester *r, int64_t now) {
 
 /* Books a response as complete at a moment. */
 static inline void nm_request_book(nm_requester *r, int64_t now, int64_t latency) {
-    nm_stream *own = r->own;
-    int64_t at;
-    if (r->answered == 0) {
-        nm_series_start(&own->series, now);
-        nm_series_start(r->latency_sum, now);
-        r->omit_until_ns = nm_add_ns(nm_group_count_from(r->group, now), r->options->omit_ns);
-    }
     NM_ADD(&r->answered, 1);
-    at = nm_series_beside(&own->series, now, r->options->omit_ns > 0 ? r->omit_until_ns : 0);
-    nm_series_add(&own->series, at, r->options->request_bytes);
-    nm_series_add(r->latency_sum, at, latency > 0 ? (uint64_t)latency : 0);
-    NM_ADD(&own->acked, r->options->request_bytes);
-    NM_STORE(&own->last_ns, now);
-    if (now >= r->omit_until_ns) nm_histogram_add(r->latency, latency);
+    nm_latencies_book(&r->latencies, r->own, r->group, r->options->omit_ns, r->options->request_bytes,
+                      now, latency);
 }
 
 /* Books the next response: TCP keeps their order. */

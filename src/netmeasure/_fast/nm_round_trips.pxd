@@ -3,8 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from netmeasure._fast.nm_group cimport nm_group
-from netmeasure._fast.nm_histogram cimport nm_histogram
-from netmeasure._fast.nm_series cimport nm_series
+from netmeasure._fast.nm_latencies cimport nm_latencies
 from netmeasure._fast.nm_stream cimport nm_stream
 
 
@@ -28,8 +27,7 @@ cdef extern from "nm_round_trips.h" nogil:
         char *buffer
         size_t buffer_bytes
         int64_t *began_ns
-        nm_histogram *latency
-        nm_series *latency_sum
+        nm_latencies latencies
         uint64_t begun
         uint64_t answered
         uint64_t lost

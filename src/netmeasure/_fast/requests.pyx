@@ -86,9 +86,9 @@ cdef class RequestLoop(Stream):
         self.requests.options = &self.options
         self.requests.own = &self.own
         self.requests.group = &self.group.shared
-        self.requests.latency = self.latency.own
+        self.requests.latencies.histogram = self.latency.own
         self.requests.connecting = self.connecting.own
-        self.requests.latency_sum = &self.sums
+        self.requests.latencies.sum = &self.sums
 
     cdef void choose(self, list socket_options) except *:
         """Copy the socket options."""

@@ -125,8 +125,8 @@ cdef class Requester(Stream):
         self.requester.own = &self.own
         self.requester.group = &self.group.shared
         self.requester.fd = fd
-        self.requester.latency = self.latency.own
-        self.requester.latency_sum = &self.sums
+        self.requester.latencies.histogram = self.latency.own
+        self.requester.latencies.sum = &self.sums
 
     def __dealloc__(self):
         PyMem_Free(self.sums.bucket)

@@ -106,8 +106,8 @@ static void one_round(int keep, double period_ns, uint32_t connections) {
     nm_requests r = {.own = &near.stream, .group = &group, .options = &options, .link = links,
                      .free = {items[0], 0, 0}, .shut = {items[1], 0, 0}, .resting = {items[2], 0, 0},
                      .rest_ns = rests, .event = events, .buffer = buffer,
-                     .buffer_bytes = sizeof buffer, .latency = &latency,
-                     .connecting = &connecting, .latency_sum = &latency_sum};
+                     .buffer_bytes = sizeof buffer, .latencies = {&latency, &latency_sum, 0},
+                     .connecting = &connecting};
     memset(&near, 0, sizeof near), memset(links, 0, sizeof links);
     memset(&latency, 0, sizeof latency), memset(&connecting, 0, sizeof connecting);
     near.stream.series = (nm_series){near.bucket, BUCKETS, 0, 0, 0, 1000000};

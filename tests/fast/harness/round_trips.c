@@ -58,7 +58,7 @@ static void one_round(uint32_t request_bytes, uint32_t response_bytes, uint32_t 
     CHECK(nm_group_init(&answering, 0) == 0);
     nm_requester r = {.own = &near.stream, .group = &asking, .options = &options, .fd = ends[0],
                       .payload = payload, .buffer = buffers[0], .buffer_bytes = MOST,
-                      .began_ns = began, .latency = latency, .latency_sum = &latency_sum};
+                      .began_ns = began, .latencies = {latency, &latency_sum, 0}};
     nm_responder a = {.own = &far.stream, .group = &answering, .fd = ends[1],
                       .request_bytes = request_bytes, .response_bytes = response_bytes,
                       .payload = payload, .payload_bytes = MOST / response_bytes * response_bytes,
@@ -127,7 +127,7 @@ static void one_round_of_datagrams(uint32_t in_flight) {
     CHECK(nm_group_init(&answering, 0) == 0);
     nm_requester r = {.own = &near.stream, .group = &asking, .options = &options, .fd = ends[0],
                       .payload = payloads[0], .buffer = buffers[0], .buffer_bytes = MOST,
-                      .latency = latency, .latency_sum = &latency_sum};
+                      .latencies = {latency, &latency_sum, 0}};
     nm_responder a = {.own = &far.stream, .group = &answering, .fd = ends[1],
                       .request_bytes = 100, .response_bytes = 50, .payload = payloads[1],
                       .payload_bytes = 50, .buffer = buffers[1], .buffer_bytes = MOST};

@@ -23,6 +23,8 @@ from netmeasure.workloads.latency import Probe
 IDLE_PROBES, IDLE_PER_S = 105, 400.0
 #: Before a short test there are fewer, which take this share of its time, but at least so many.
 IDLE_SHARE, FEWEST_IDLE = 0.1, 10
+#: A kernel that was told to note when packets come does so after this.
+STAMPED_S = 0.01
 #: Under load: the most and the fewest probes per second.
 MOST_PER_S, LEAST_PER_S = 100.0, 1.0
 #: The most beside a load that may need all CPUs, of which the probe's threads are to take little;
@@ -67,6 +69,7 @@ class LatencyWatch:
         else:
             await self._open()
         if self._probe is not None:
+            await asyncio.sleep(STAMPED_S)
             self._probe.send("idle", IDLE_PER_S, self._idle_probes)
             await self._all_sent(self._probe)
             self._probe.pause()

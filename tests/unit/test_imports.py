@@ -172,6 +172,27 @@ def test_several_documents_in_one_file() -> None:
     assert tuple(import_results(listed)) == together.results[:2]
 
 
+def test_a_title_of_any_bytes_is_taken_over() -> None:
+    """iperf3 writes them as they are, which is no UTF-8 then; another text is made readable."""
+
+    def named(document: Any) -> None:
+        document.update(title="AT HOME", extra_data="EXTRA")
+        document["start"]["version"] = "iperf 3.12 ODD"
+
+    text = changed("3.12-tcp", named).encode()
+    for before, after in ((b"AT HOME", b"caf\xe9"), (b"EXTRA", b"\xff"), (b"ODD", b"\xfe")):
+        text = text.replace(before, after)
+    (found,) = import_results(text).results
+    assert isinstance(found.spec, netmeasure.TcpSpec)
+    assert (found.spec.title, found.spec.extra_data) == ("caf\udce9", "\udcff")
+    assert netmeasure.Result.from_json(found.to_json()) == found
+    assert found.client.host.version == "3.12 \\xfe"
+    shown = netmeasure.export_results(found, "iperf3")
+    assert b'"caf\xe9"' in (
+        shown if isinstance(shown, bytes) else shown.encode("utf-8", "surrogateescape")
+    )
+
+
 def test_our_own_documents_are_read_as_well() -> None:
     assert netmeasure.import_results(FULL.to_json()) == ResultSet(results=(FULL,))
 

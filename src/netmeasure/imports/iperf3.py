@@ -369,6 +369,8 @@ def _spec(document: _Document, ways: set[bool]) -> PeerSpec:
         "streams": test.count("num_streams"),
         "datagram_bytes" if document.udp else "block_bytes": size,
         "target_bps": rate or None,
+        "title": document.whole.any_bytes("title"),
+        "extra_data": document.whole.any_bytes("extra_data"),
     }
     spec: dict[str, Any] = {"direction": direction}
     if document.udp:

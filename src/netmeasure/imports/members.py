@@ -42,7 +42,12 @@ class Members:
         return [Members(item, f"{self._at(name)}[{index}]") for index, item in enumerate(value)]
 
     def text(self, name: str) -> str | None:
-        """Return a text; None: it is missing."""
+        """Return a text, with bytes that are no UTF-8 as "\\xe9"; None: it is missing."""
+        value = self.any_bytes(name)
+        return None if value is None else _readable(value)
+
+    def any_bytes(self, name: str) -> str | None:
+        """Return a text of any bytes (PEP 383); None: it is missing."""
         value = self._value.get(name)
         if value is not None and not isinstance(value, str):
             raise ResultFormatError(f"{self._at(name)} is no text")
@@ -72,6 +77,14 @@ class Members:
         """Return whether a member is true or not 0; None: it is missing."""
         value = self._value.get(name)
         return None if value is None else bool(value)
+
+
+def _readable(text: str) -> str:
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair, escaped in the JSON
+        data = text.encode("utf-8", "backslashreplace")
+    return data.decode("utf-8", "backslashreplace")
 
 
 def all_known(values: Iterator[int | None]) -> tuple[int, ...] | None:

@@ -21,7 +21,7 @@ def import_results(data: bytes | str) -> ResultSet:
         return ResultSet.from_json(data)
     except ResultFormatError as exc:
         refused = exc
-    text = data if isinstance(data, str) else data.decode("utf-8", "backslashreplace")
+    text = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
     try:
         values = list(documents.documents(text))
     except ResultFormatError as exc:

@@ -81,19 +81,19 @@ def looking_up(here: Link) -> Seen:
         words = ("client", "far.test")
         argv = with_resolver(Path(folder), here.address, "timeout:30", *words)
         with here.client(program=argv) as one:
-            return _stopped(one, one.shows("waiting"))
+            return _stopped(one, one.shows("looking the name up"))
 
 
 def connecting(here: Link) -> Seen:
     """The network is not there."""
     with here.network.late(NEVER_S), here.client() as one:
-        return _stopped(one, one.shows("waiting"))
+        return _stopped(one, one.shows("SYNs? unanswered"))
 
 
 def dead_host(here: Link) -> Seen:
     """The network is never there, and nobody presses Ctrl-C."""
     with here.network.late(NEVER_S), here.client("--connect-timeout", "2") as one:
-        during = one.shows("waiting")
+        during = one.shows("SYNs? unanswered")
         code = one.end()
         return Seen(during, one.paper.text.strip("\n"), code)
 
@@ -105,7 +105,7 @@ def waiting_for_the_peer(here: Link) -> Seen:
     with silent:
         port = str(silent.getsockname()[1])
         with here.client("-p", port) as one:
-            return _stopped(one, one.shows("waiting"))
+            return _stopped(one, one.shows("has not answered"))
 
 
 def ramp(here: Link) -> Seen:
@@ -165,8 +165,9 @@ CASES = {
 
 
 def alike(text: str) -> list[str]:
-    """The lines of a text without what differs from run to run: digits, bars, line breaks within a
-    sentence."""
+    """The lines of a text without what differs from run to run: digits, bars, and the round-trip
+    time, which the first interval may not have yet."""
+    text = re.sub(r"  RTT \S+ [mu]?s\b", "", text)
     text = re.sub(rf"[{_BARS}]+", "=", re.sub(r"\b[kMG]bit/s", "bit/s", text))
     text = re.sub(r"\d+(\.\d+)?( [munk]?s\b)?", "0", re.sub(r"\bSYNs\b", "SYN", text))
     text = re.sub(r"0(\.0)+(:0)?", "0", text)

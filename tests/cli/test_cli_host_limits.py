@@ -10,7 +10,9 @@ import resource
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +211,22 @@ def test_a_server_at_rest_has_not_loaded_what_a_result_needs() -> None:
             assert "/numpy/" not in file.read()
         assert netmeasure("client", "-n", "1K", address).returncode == Exit.OK
         assert process.stdout.readline().endswith("complete\n")
+
+
+def test_a_server_at_rest_does_not_wake_up() -> None:
+    def wakes(pid: int) -> int:
+        count = 0
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            words = (task / "status").read_text().split()
+            count += int(words[words.index("voluntary_ctxt_switches:") + 1])
+        return count
+
+    with server("--http", "0", "--ftp", "0") as (process, address):
+        assert netmeasure("client", "-n", "1K", address).returncode == Exit.OK
+        time.sleep(1.5)  # what the test has used is given back
+        before = wakes(process.pid)
+        time.sleep(2.5)
+        assert wakes(process.pid) - before <= 1  # one look at the host may fall into this time
 
 
 def test_a_server_without_memory() -> None:

@@ -19,9 +19,9 @@ from netmeasure.result.resources import HostUse, Resources, own_shares
 #: Samples of a run; beyond, every second one is dropped and half as many are taken.
 MAX_SAMPLES = 256
 EVERY_S = 0.25
-#: A server looks at its idle host so often, and remembers so many looks: 1 to 1.5 s.
-IDLE_EVERY_S = 0.5
-IDLE_SAMPLES = 3
+#: A server at rest looks at its host no more often than this, and remembers the last two looks.
+IDLE_EVERY_S = 10.0
+IDLE_SAMPLES = 2
 _MODES = ("user", "nice", "system", "irq", "softirq", "steal")
 
 
@@ -142,7 +142,8 @@ class ResourceLog:
 
 
 class IdleMonitor:
-    """Sample what a server's host does between tests, and keep the last few samples."""
+    """Sample what a server's host does between tests: when the last one has ended, and seldom
+    afterwards, so that a server at rest does not wake its host up."""
 
     def __init__(self) -> None:
         self._sampler = _Sampler()
@@ -151,18 +152,23 @@ class IdleMonitor:
     async def keep(self) -> None:
         """Sample until cancelled."""
         while True:
-            sample = self._sampler.take()
-            if sample is not None:
-                self._samples.append(sample)
+            self._take()
             await asyncio.sleep(IDLE_EVERY_S)
 
-    def forget(self) -> None:
-        """Drop the samples: the host was not idle, so they are no baseline for the next test."""
+    def restart(self) -> None:
+        """Begin anew, as of now: until now the host was not idle, so what it did is no baseline
+        for the next test."""
         self._samples.clear()
+        self._take()
+
+    def _take(self) -> None:
+        sample = self._sampler.take()
+        if sample is not None:
+            self._samples.append(sample)
 
     def baseline(self) -> HostUse | None:
-        """Return what the host did in the last second or so, None if it was not idle for so
-        long."""
+        """Return what the host did before now, for at most two periods of IDLE_EVERY_S; None if it
+        was not idle for long enough (`Resources.whole`)."""
         now = self._sampler.take()
         if not self._samples or now is None:
             return None

@@ -396,7 +396,7 @@ class Server(Listening):
 
     def _session_over(self, session: Session, peer: str) -> None:
         if not self._sessions:
-            self._idle.forget()
+            self._idle.restart()
         self._idle_since_ns = now_ns()
         if self._options.one_off and not session.unauthorized:
             self._served.set()

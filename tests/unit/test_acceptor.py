@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pytest
+
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.listeners import open_listener
 
@@ -101,8 +103,12 @@ def test_without_descriptors_clients_wait_in_the_backlog(run: Runner) -> None:
     run(main())
 
 
-def test_an_unexpected_failure_does_not_keep_the_loop_busy(run: Runner) -> None:
-    """Such as a filter of system calls that says ENOSYS, or a socket that is none any more."""
+@pytest.mark.parametrize(("number", "failures"), [(errno.ENOSYS, 2), (errno.EPERM, 32)])
+def test_an_unexpected_failure_does_not_keep_the_loop_busy(
+    run: Runner, number: int, failures: int
+) -> None:
+    """Such as a filter of system calls that says ENOSYS, or EPERM, which could also be a firewall's
+    word on one connection."""
 
     class Refusing:
         def __init__(self, listener: socket.socket) -> None:
@@ -114,21 +120,27 @@ def test_an_unexpected_failure_does_not_keep_the_loop_busy(run: Runner) -> None:
 
         def accept(self) -> tuple[socket.socket, tuple[str, int]]:
             self.asked += 1
-            if self.asked <= 2:
-                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+            if self.asked <= failures:
+                raise OSError(number, os.strerror(number))
             return self._listener.accept()
 
     async def main() -> None:
         with ExitStack() as stack:
             door = Doorway(stack)
             refusing = Refusing(door.listener)
-            door.acceptor = Acceptor([refusing], door._take)  # type: ignore[list-item]
+            troubles: list[OSError] = []
+            door.acceptor = Acceptor(
+                [refusing],  # type: ignore[list-item]
+                door._take,
+                trouble=troubles.append,
+            )
             stack.callback(door.acceptor.close)
             client = door.come()
             door.acceptor.on()
             await door.until(1)
             assert door.taken == [client]
-            assert refusing.asked <= 4
+            assert [trouble.errno for trouble in troubles] == [number, number]
+            assert refusing.asked <= failures + 2
 
     run(main())
 

@@ -24,6 +24,9 @@ _OF_ONE = frozenset(
         errno.EPROTO,
     }
 )
+#: So many of them in a row are no connections' own: a filter of system calls may give the same
+#: numbers, for ever (seccomp's usual answer is EPERM).
+_IN_A_ROW = 16
 #: How long we wait after another one: descriptors or memory may be back then. Whatever it is, it
 #: must not keep the event loop busy.
 _PAUSE_S = 0.1
@@ -71,18 +74,21 @@ class Acceptor:
         self.off()
 
     def _accept(self, listener: socket.socket) -> None:
+        failed = 0
         while self._room():
             try:
                 sock, peer = listener.accept()
             except BlockingIOError:
                 return
             except OSError as exc:
-                if exc.errno in _OF_ONE:
+                failed += 1
+                if exc.errno in _OF_ONE and failed < _IN_A_ROW:
                     continue
                 self._trouble(exc)
                 self.off()  # until it passes, the backlog keeps them
                 asyncio.get_running_loop().call_later(_PAUSE_S, self.on)
                 return
+            failed = 0
             sock.setblocking(False)
             self._take(sock, peer)
         self.off()

@@ -94,7 +94,7 @@ class Ftp(Scripted):
         offset = 0
         self._reply(peer, "greeting", "220 scripted server")
         while True:
-            line = peer.read_until(b"\r\n").decode().rstrip()
+            line = peer.read_until(b"\r\n").decode(errors="surrogateescape").rstrip()
             with self._lock:
                 self.commands.append(line)
             name, _, text = line.partition(" ")

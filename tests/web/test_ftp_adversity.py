@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.result import Result
 from netmeasure.transfers import outcome
 from support import certificates
 from support.ftp import Answer, Ftp, closes, resets, silent
+from support.optional import known
 from support.ports import deaf, nobody
 from support.scripted import GoneError, Peer, Scripted
 from support.transfers import PATIENT, SHORT, RunLoop, failure, needs_openssl, received
@@ -133,11 +135,47 @@ def test_replies_of_many_lines_are_not_kept_until_the_deadline(run: RunLoop) -> 
     assert "a reply of more than 1000 lines" in str(error)
 
 
-def test_what_a_server_says_is_cleaned(run_once: RunLoop) -> None:
-    evil = "530 \x1b[2Jno\x9b" + "x" * 4000
-    error = failed(run_once, Ftp(1000, answers={"USER": evil}), spec(SHORT))
-    assert "530 \ufffd[2Jno\ufffdxxx" in str(error)
-    assert len(str(error)) < 300
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("step", STEPS)
+def test_what_a_server_says_is_cleaned(run_once: RunLoop, step: str, encoding: str) -> None:
+    said = b"530 \x1b[2J" + "n\xf6\x9b".encode(encoding) + b"x" * 4000 + b"\r\n"
+    server = Ftp(1000, answers={step: lambda peer: peer.send(said)})
+    if step in ("SIZE", "EPSV"):  # there is another way
+        with server:
+            result: Result = run_once(nm.measure(server.url(), spec(SHORT)))
+        assert result.complete
+        return
+    error = failed(run_once, server, spec(SHORT))
+    assert "530 \ufffd[2Jn\xf6\ufffdxxx" in str(error)
+    assert len(str(error)) < 400
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_greeting_is_cleaned(run_once: RunLoop, encoding: str) -> None:
+    """It is all that tells which server this is, and stands in reports and results."""
+    said = b"220 \x1b[2J" + "pr\xeat\x9b".encode(encoding) + b"x" * 4000 + b"\r\n"
+    with Ftp(1000, answers={"greeting": lambda peer: peer.send(said)}) as server:
+        result: Result = run_once(nm.measure(server.url(), spec(SHORT)))
+    greeting = known(known(result.server.host).program)
+    assert greeting.startswith("\ufffd[2Jpr\xeat\ufffdxxx")
+    assert len(greeting) <= 200
+
+
+def test_a_size_that_is_none(run_once: RunLoop) -> None:
+    error = failed(run_once, Ftp(1000, answers={"SIZE": "213 many \x1b[2J"}), spec(SHORT))
+    assert type(error) is nm.RemoteProtocolError
+    assert str(error).endswith("does not speak FTP: the file's size is 'many \ufffd[2J'")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/caf%E9", b"caf\xe9"), ("/caf%C3%A9", b"caf\xc3\xa9"), ("/caf\xe9", b"caf\xc3\xa9")],
+)
+def test_names_of_any_bytes(run_once: RunLoop, path: str, name: bytes) -> None:
+    with Ftp(1000) as server:
+        result: Result = run_once(nm.measure(server.url(path), spec(SHORT)))
+    assert result.complete
+    assert b"RETR " + name in [line.encode(errors="surrogateescape") for line in server.commands]
 
 
 def test_a_server_of_ssh(run: RunLoop) -> None:
@@ -236,6 +274,8 @@ def test_a_port_on_which_nobody_listens(run: RunLoop) -> None:
     assert type(error) is nm.ConnectRefusedError
     last = error.result.setup[-1]
     assert (last.name, last.connection, last.detail) == ("connect", "stream 1 data", "refused")
+    assert str(error).startswith("the server's FTP data connection: ")
+    assert "passive ports" in (error.hint or "")
 
 
 def test_a_port_that_does_not_answer(run: RunLoop) -> None:
@@ -243,6 +283,8 @@ def test_a_port_that_does_not_answer(run: RunLoop) -> None:
         error = failed(run, Ftp(1000, answers={"EPSV": f"229 Go (|||{port}|)"}), spec(SHORT))
     assert type(error) is nm.ConnectTimeoutError
     assert error.result.setup[-1].connection == "stream 1 data"
+    assert str(error).startswith("the server's FTP data connection: no answer from ")
+    assert "passive ports" in (error.hint or "")
 
 
 @pytest.mark.parametrize("final", ["226 done", "426 cut off", "451 disk error"])

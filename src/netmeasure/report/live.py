@@ -153,6 +153,8 @@ def waiting_words(waiting: WaitingEvent) -> str:
         return f"{waited}: looking the name up"
     if waiting.step == "connect":
         connecting = f"{waited}: connecting"
+        if waiting.connection.partition(" #")[0].endswith(" data"):
+            connecting += " FTP's data connection"
         if waiting.address is not None:
             connecting += f" to {waiting.address}"
         syns = waiting.unanswered_syns

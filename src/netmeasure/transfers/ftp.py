@@ -9,7 +9,7 @@ the last (RFC 959, 2428, 4217).
 from __future__ import annotations
 
 import ssl
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from netmeasure.clock import now_ns
 from netmeasure.engine.phases import PhaseLog
@@ -17,7 +17,8 @@ from netmeasure.errors import FileRefusedError, NetmeasureError, PeerRefusedErro
 from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
 from netmeasure.spec.fetch import FTP_TYPE
-from netmeasure.transfers.ftp_control import FtpControl
+from netmeasure.text import quoted
+from netmeasure.transfers.ftp_control import FtpControl, named_in
 from netmeasure.transfers.ftp_data import FtpDataConnections
 from netmeasure.transfers.reach import Reach, public_url
 from netmeasure.transfers.stream import TransferStream
@@ -40,7 +41,8 @@ class FtpClient:
         self._workload = workload
         self._tls = tls
         self._reach = Reach(spec, stream.id - 1)
-        self._path = unquote(FTP_TYPE.sub("", urlsplit(spec.url).path)).removeprefix("/") or "/"
+        path = FTP_TYPE.sub("", urlsplit(spec.url).path)
+        self._path = named_in(path).removeprefix("/") or "/"
         self._control: FtpControl | None = None
         self._data = FtpDataConnections(spec, self._reach, stream)
 
@@ -125,7 +127,10 @@ class FtpClient:
         try:
             async with control.step("size", phases):
                 _, lines = await control.library.command(f"SIZE {self._path}", "213")
-                return int(lines[-1].strip())
+                said = lines[-1].strip()
+                if not (said.isascii() and said.isdecimal() and len(said) <= 19):
+                    raise ValueError(f"the file's size is {quoted(said)!r}")
+                return int(said)
         except PeerRefusedError:
             return None  # if the file can't be read, RETR will say why
 

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import aioftp
 
@@ -24,9 +24,12 @@ from netmeasure.errors import (
     RemoteProtocolError,
 )
 from netmeasure.spec import FtpSpec
-from netmeasure.text import quoted
+from netmeasure.text import decoded, quoted
 from netmeasure.transfers.reach import Reach, Reached, no_tls, plain_words
 
+#: aioftp writes and reads text: in this encoding each byte is a character. Names may be of any
+#: bytes, and servers answer in UTF-8 (RFC 2640) or in what their country used before.
+_BYTES = "latin-1"
 _PORTS = {"ftp": 21, "ftps": 990}
 #: A reply may have several lines (RFC 959 section 4.2), such as a greeting; no honest one has more.
 MAX_REPLY_LINES = 1000
@@ -37,7 +40,7 @@ class _Library(aioftp.Client):
     """Let aioftp use a connection that we have opened."""
 
     def __init__(self, reached: Reached, tls: ssl.SSLContext | None) -> None:
-        super().__init__()
+        super().__init__(encoding=_BYTES)
         self._made = reached.made
         self._tls = tls
         self._lines = 0
@@ -65,6 +68,7 @@ class _Library(aioftp.Client):
         if self._lines > MAX_REPLY_LINES:
             raise ValueError(f"a reply of more than {MAX_REPLY_LINES} lines")
         code, rest = await super().parse_line()
+        rest = decoded(rest.encode(_BYTES))
         if self._lines == 1 and not (len(code) == 3 and code.isdigit()):
             # the library would take "SSH-2.0" for the first of several lines, and wait for more
             raise ValueError(f"it said {quoted(f'{code}{rest}')!r}")
@@ -94,8 +98,8 @@ class FtpControl:
         parts = urlsplit(spec.url)
         self.host = parts.hostname or ""
         self._port = parts.port or _PORTS[parts.scheme]
-        self._user = unquote(parts.username or "") or spec.user or "anonymous"
-        self._password = unquote(parts.password or "") or spec.password or "netmeasure@"
+        self._user = named_in(parts.username or "") or _sent(spec.user or "anonymous")
+        self._password = named_in(parts.password or "") or _sent(spec.password or "netmeasure@")
         self._implicit = parts.scheme == "ftps"
         self._name = f"{reach.connection} control"
         self._reached: Reached | None = None
@@ -147,7 +151,7 @@ class FtpControl:
         else:
             await self._library.take(self.host, self._port)
         _, lines = await self.command("greeting", phases, None, "220", pending="120")
-        self.greeting = " ".join(lines[-1].split())
+        self.greeting = quoted(lines[-1])
         if self._spec.explicit_tls and not self._implicit:
             await self._start_tls(phases)
         await self._authenticate(phases)
@@ -238,6 +242,16 @@ class FtpControl:
                 ) from None
             except OSError as exc:
                 raise MeasureError(f"{where}: {plain_words(exc)}", phase=name) from None
+
+
+def named_in(part: str) -> str:
+    """Return what a part of a URL names, for a command: each character is a byte."""
+    return unquote_to_bytes(part).decode(_BYTES)
+
+
+def _sent(text: str) -> str:
+    """Return a text as it stands in a command: in UTF-8, of which each byte is a character."""
+    return text.encode(errors="surrogateescape").decode(_BYTES)
 
 
 def _refused(step: str, exc: aioftp.StatusCodeError, hint: str | None) -> MeasureError:

@@ -17,7 +17,14 @@ import aioftp
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets
 from netmeasure.engine.phases import PhaseLog
-from netmeasure.errors import PeerRefusedError, PeerTimeoutError, StreamError, TlsError
+from netmeasure.errors import (
+    ConnectError,
+    PeerRefusedError,
+    PeerTimeoutError,
+    StreamError,
+    TlsError,
+    UnreachableError,
+)
 from netmeasure.spec import FtpSpec
 from netmeasure.transfers import library
 from netmeasure.transfers.ftp_control import FtpControl
@@ -47,9 +54,18 @@ class FtpDataConnections:
         address = control.address
         host, _, *rest = address.sockaddr
         there: Any = (host, port, *rest)
-        reached = await self._reach.connect_again(
-            sockets.Address(address.family, there), phases, self._name
-        )
+        try:
+            reached = await self._reach.connect_again(
+                sockets.Address(address.family, there), phases, self._name
+            )
+        except ConnectError as exc:
+            hint = "its passive ports must be open, too: check the firewall before the server"
+            raise type(exc)(
+                f"the server's FTP data connection: {exc}",
+                phase=exc.phase,
+                hint=exc.hint if isinstance(exc, UnreachableError) else hint,
+                reason=exc.reason,
+            ) from None
         if not control.protected:
             reached.unwatch()  # the native loop sees when its bytes come
         self._stream.note_socket(reached.made.sock, reached.made.syn_retransmits)

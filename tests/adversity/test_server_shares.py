@@ -15,7 +15,7 @@ from netmeasure.comparison.doubts import doubts
 from netmeasure.engine import memory
 from netmeasure.errors import RefusedTestError
 from netmeasure.observe import Observer
-from netmeasure.peer.server import server
+from netmeasure.peer.server import connections
 from netmeasure.peer.server.server import MAX_HANDSHAKES, MAX_STRANGERS
 from netmeasure.protocol.auth import make_token, password_hash
 from support.hostile_client import (
@@ -86,7 +86,7 @@ def test_a_server_for_many_tests_has_room_for_their_clients(
     """None has to go for another. Once they are gone, their memory is returned."""
     returned = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
-    monkeypatch.setattr(server, "CALM_S", 0.0)
+    monkeypatch.setattr(connections, "CALM_S", 0.0)
     monkeypatch.setattr(memory, "release", lambda: loops[0].call_soon_threadsafe(returned.set))
 
     async def main() -> None:

@@ -5,44 +5,31 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import socket
-import ssl
 from contextlib import suppress
 from functools import partial
 from typing import Literal
 from weakref import WeakValueDictionary
 
 from netmeasure.clock import now_ns, seconds
-from netmeasure.engine import memory
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import HelloListener
 from netmeasure.engine.listeners import Listening, listen, listen_hint
 from netmeasure.engine.resources import IdleMonitor
-from netmeasure.engine.sockets import address_text, receive_exactly
+from netmeasure.engine.sockets import address_text
 from netmeasure.engine.sockopts import set_keepalive, set_no_delay, watch_peer
-from netmeasure.engine.tasks import cancel_and_wait, drop_frames, uninterrupted
-from netmeasure.engine.threads import in_thread
-from netmeasure.engine.tls import Identity, TlsStream, begins_tls, tls_trouble
+from netmeasure.engine.tasks import drop_frames, uninterrupted
+from netmeasure.engine.tls import Identity
 from netmeasure.errors import MeasureError, ServeError, SocketOptionError
-from netmeasure.peer.server.accept import Arrival
+from netmeasure.peer.server.connections import Connections
 from netmeasure.peer.server.options import ServerOptions, called_with
 from netmeasure.peer.server.places import Places
-from netmeasure.peer.server.session import CROWDED, NewClient, Session, Surroundings
+from netmeasure.peer.server.reception import LINGER_S, Caller, Reception, Waiting
+from netmeasure.peer.server.session import NewClient, Session, Surroundings
 from netmeasure.peer.server.sessions import Sessions
-from netmeasure.peer.server.shares import Crowd, LoginBrake, Memory, network_of
-from netmeasure.peer.server.statistics import ServerEvent, ServerStatistics
-from netmeasure.protocol import (
-    COOKIE_BYTES,
-    GREETING,
-    PROBE_NUMBER,
-    STREAM_TAG_BYTES,
-    Kind,
-    Side,
-    can_wait,
-    probe_answer_bytes,
-    test_name,
-)
+from netmeasure.peer.server.shares import LoginBrake, Memory
+from netmeasure.peer.server.statistics import Refusals, ServerStatistics
+from netmeasure.protocol import Kind, Side, can_wait, test_name
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.tcp import check_file_kind
 
@@ -53,13 +40,6 @@ MAX_STRANGERS, MAX_HANDSHAKES = 512, 256
 #: Memory for large messages of clients that are on their way or in use, in all and per network.
 MESSAGES_BYTES, MESSAGES_BYTES_EACH = 16 * 2**20, 4 * 2**20
 PORT_TRIES = 20
-#: Tasks of the server's own, which are no connections.
-OWN_TASKS = 1
-#: After so many connections at once, memory is returned as soon as there have been none for a
-#: moment.
-CROWD, CALM_S = 8, 1.0
-#: How long a turned-away connection is kept, so that the reason arrives before the close.
-LINGER_S = 1.0
 
 
 class Server(Listening):
@@ -73,21 +53,18 @@ class Server(Listening):
         self._listeners = []
         self._acceptor: Acceptor | None = None
         self._hellos: HelloListener | None = None
-        self._identity: Identity | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = Connections()
         self._sessions = Sessions()
         self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         tests = self._limits.max_tests
-        self._strangers: Crowd[asyncio.Task[None]] = Crowd(max(MAX_STRANGERS, 2 * tests))
-        self._handshakes: Crowd[asyncio.Task[None]] = Crowd(max(MAX_HANDSHAKES, tests))
+        self._counts = ServerStatistics()
+        self._refuse = Refusals(self._counts.refused, options.on_event, options.on_refusal)
+        self._strangers = Waiting(max(MAX_STRANGERS, 2 * tests), self._refuse)
+        self._handshakes = Waiting(max(MAX_HANDSHAKES, tests), self._refuse)
         self._places = Places(self._limits)
         self._memory = Memory(MESSAGES_BYTES, MESSAGES_BYTES_EACH)
         self._brake = LoginBrake()
-        self._accept_errno: int | None = None
-        self._counts = ServerStatistics()
         self._idle = IdleMonitor()
-        self._most_tasks = 0
-        self._calm: asyncio.TimerHandle | None = None
 
     @property
     def active_tests(self) -> int:
@@ -122,13 +99,22 @@ class Server(Listening):
     # ---- life -----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Server:
-        tls = self._options.tls
+        identity, tls = None, self._options.tls
         if tls is not None:
-            self._identity = Identity(tls.certificate, tls.key, partial(self._refuse, reason="tls"))
+            identity = Identity(tls.certificate, tls.key, partial(self._refuse, reason="tls"))
+        reception = Reception(
+            self._limits,
+            self._sessions,
+            self._connections,
+            self._strangers,
+            identity,
+            self._refuse,
+            self._serve,
+        )
         await self._open()
-        self._acceptor = Acceptor(self._listeners, self._accept, trouble=self._cant_accept)
+        self._acceptor = Acceptor(self._listeners, reception.accept, trouble=reception.trouble)
         self._acceptor.on()
-        self._tasks.add(asyncio.create_task(self._idle.keep(), name="netmeasure-idle"))
+        self._connections.beside(self._idle.keep(), "netmeasure-idle")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -138,9 +124,7 @@ class Server(Listening):
         """Stop listening, tell every client, join every thread."""
         if self._acceptor is not None:
             self._acceptor.close()
-        if self._calm is not None:
-            self._calm.cancel()
-        await cancel_and_wait(*self._tasks)
+        await self._connections.close()
         self._close_listeners()
 
     async def _open(self) -> None:
@@ -178,131 +162,11 @@ class Server(Listening):
             sock.close()
         self._listeners.clear()
 
-    # ---- connections ----------------------------------------------------------------------------
+    # ---- clients --------------------------------------------------------------------------------
 
-    def _accept(self, sock: socket.socket, peer: tuple[str, int]) -> None:
-        if not self._limits.serves(peer[0]):
-            sock.close()
-            self._refuse(
-                f"{address_text(peer)}: clients of this network are not served",
-                "network",
-                address_text(peer),
-            )
-            return
-        order, network = self._sessions.next_order(), network_of(peer[0])
-        task = asyncio.create_task(self._greet(sock, peer, order))
-        self._tasks.add(task)
-        self._most_tasks = max(self._most_tasks, len(self._tasks))
-        self._make_room(self._strangers, network, task)
-        task.add_done_callback(partial(self._greeted, sock))
-
-    def _greeted(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled():  # perhaps before its first step: then it has not closed the socket
-            sock.close()
-        if self._most_tasks > CROWD and len(self._tasks) <= OWN_TASKS:
-            if self._calm is not None:
-                self._calm.cancel()
-            self._calm = asyncio.get_running_loop().call_later(CALM_S, self._return_memory)
-
-    def _return_memory(self) -> None:
-        """Return what a crowd has used, once it has gone."""
-        if len(self._tasks) <= OWN_TASKS:
-            self._most_tasks = 0
-            task = asyncio.create_task(in_thread(memory.release), name="netmeasure-memory")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def _cant_accept(self, error: OSError) -> None:
-        """Say once what keeps clients waiting, and again when another reason does."""
-        if error.errno != self._accept_errno:
-            self._accept_errno = error.errno
-            reason = os.strerror(error.errno or 0)
-            self._refuse(f"clients have to wait, for none can be accepted: {reason}", "host_limit")
-
-    def _make_room(
-        self, crowd: Crowd[asyncio.Task[None]], network: str, task: asyncio.Task[None]
-    ) -> None:
-        """Let a connection into a crowd, and close the one that has to go for it."""
-        gone = crowd.add(network, task)
-        if gone is not None:
-            gone.cancel(CROWDED)
-            self._refuse(
-                "too many connections that say nothing: the oldest ones are closed", "crowd"
-            )
-
-    async def _greet(self, sock: socket.socket, address: tuple[str, int], order: int) -> None:
-        """Find out what a connection is: a data stream, a new client, a probe, or nothing."""
-        known, peer, network = True, address_text(address), network_of(address[0])
-        session: Session | None = None
-        tls: TlsStream | None = None
-        me = asyncio.current_task()
-        assert me is not None
-        try:
-            try:
-                async with asyncio.timeout(self._limits.cookie_s):
-                    hello, tls = await self._first_words(sock)
-                    if tls is None:  # data connections are never encrypted
-                        cookie = hello[:-1].decode("ascii", "replace")
-                        session = self._sessions.with_cookie(cookie)
-                    if session is not None and await self._data(session, sock, order):
-                        return
-            except TimeoutError:
-                known = False
-                self._refuse(
-                    f"{peer} did not say what it wants in {self._limits.cookie_s:g} s", peer=peer
-                )
-            except ssl.SSLError as exc:
-                known = False
-                self._refuse(f"{peer}: {tls_trouble(exc)}", "tls", peer)
-            except OSError:
-                known = False  # reset before it sent anything: like a probe
-            finally:
-                self._strangers.remove(network, me)
-            if not known or not hello:
-                sock.close()
-            elif self._identity is None and begins_tls(hello):
-                self._refuse(
-                    f"{peer} asks for TLS, and this server has no certificate", "tls", peer
-                )
-                sock.close()
-            elif tls is None and (answer_bytes := probe_answer_bytes(hello)) is not None:
-                await _answer_probe(sock, answer_bytes)
-            elif session is not None:
-                self._refuse(
-                    f"{peer} opened a data connection that its test does not expect",
-                    peer=peer,
-                    test=test_name(hello[:-1].decode("ascii", "replace")),
-                )
-                await _turn_away(sock)
-            else:
-                await self._serve(sock, peer, network, hello, tls)
-        except BaseException:
-            sock.close()
-            raise
-
-    async def _first_words(self, sock: socket.socket) -> tuple[bytes, TlsStream | None]:
-        """Return the bytes of a cookie, and the TLS session in which they came, if they did."""
-        hello = await receive_exactly(sock, COOKIE_BYTES)
-        if self._identity is None or not begins_tls(hello):
-            return hello, None
-        tls = self._identity.stream(sock, hello)
-        await tls.shake_hands()
-        return await tls.receive_exactly(COOKIE_BYTES), tls
-
-    async def _data(self, session: Session, sock: socket.socket, order: int) -> bool:
-        number = None
-        if session.tags_streams:
-            number = int.from_bytes(await receive_exactly(sock, STREAM_TAG_BYTES), "big")
-            if number == PROBE_NUMBER and session.awaits_probe(sock.type):
-                session.take_probe(sock)
-                return True
-        return session.arrivals.offer(Arrival(sock, order, number))
-
-    async def _serve(
-        self, sock: socket.socket, peer: str, network: str, hello: bytes, tls: TlsStream | None
-    ) -> None:
-        taken = 0
+    async def _serve(self, caller: Caller) -> None:
+        """Serve a new client until it is gone."""
+        network, taken = caller.network, 0
 
         async def room(size: int) -> None:
             nonlocal taken
@@ -311,19 +175,17 @@ class Server(Listening):
 
         me = asyncio.current_task()
         assert me is not None
-        self._make_room(self._handshakes, network, me)
-        since_ns = now_ns()
-        control = ControlChannel(sock, Side.SERVER, hello, room, tls)
+        self._handshakes.add(network, me)
+        control = ControlChannel(caller.sock, Side.SERVER, caller.hello, room, caller.tls)
         try:
-            await self._serve_client(sock, peer, network, since_ns, control)
+            await self._serve_client(caller, control)
         finally:
             self._handshakes.remove(network, me)
             if taken:
                 self._memory.give_back(network, taken)
 
-    async def _serve_client(
-        self, sock: socket.socket, peer: str, network: str, since_ns: int, control: ControlChannel
-    ) -> None:
+    async def _serve_client(self, caller: Caller, control: ControlChannel) -> None:
+        since_ns, peer = now_ns(), caller.peer
         try:
             message = await control.receive(deadline_s=self._limits.cookie_s)
         except MeasureError as exc:
@@ -334,7 +196,7 @@ class Server(Listening):
         except BaseException:
             await control.close()
             raise
-        client = NewClient(control, peer, message.payload, network, since_ns)
+        client = NewClient(control, peer, message.payload, caller.network, since_ns)
         if (refusal := await self._why_not(client)) is not None:
             self._refuse(
                 f"{peer} was turned away: {refusal}", "busy", peer, test_name(client.cookie)
@@ -345,10 +207,10 @@ class Server(Listening):
             return
         # reset meanwhile, as the session's first step will find
         with suppress(OSError, SocketOptionError):
-            watch_peer(sock, self._limits.vanished_s)
+            watch_peer(caller.sock, self._limits.vanished_s)
             if self._limits.keepalive is not None:
-                set_keepalive(sock, self._limits.keepalive)
-            set_no_delay(sock, asked=False)
+                set_keepalive(caller.sock, self._limits.keepalive)
+            set_no_delay(caller.sock, asked=False)
         await self._run_session(client)
 
     async def _why_not(self, client: NewClient) -> str | None:
@@ -416,48 +278,6 @@ class Server(Listening):
             counts.finished += 1
         else:
             counts.failed[result.error.code] += 1
-
-    def _refuse(
-        self,
-        sentence: str,
-        reason: str = "nonsense",
-        peer: str | None = None,
-        test: str | None = None,
-    ) -> None:
-        self._counts.refused[reason] += 1
-        if self._options.on_event is not None:
-            event = ServerEvent(message=sentence, reason=reason, peer=peer, test=test)
-            self._options.on_event(event)
-        if self._options.on_refusal is not None:
-            self._options.on_refusal(sentence)
-
-
-async def _answer_probe(sock: socket.socket, answer_bytes: int) -> None:
-    """Answer as a client would be answered, also while there is no room for one.
-
-    A probe of the path asks for an answer that fills a packet (`engine.path_probe`). What does not
-    get through is given up after LINGER_S.
-    """
-    loop = asyncio.get_running_loop()
-    with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(LINGER_S):
-            set_no_delay(sock, asked=False)
-            await loop.sock_sendall(sock, GREETING.ljust(answer_bytes, b"\0"))
-            if answer_bytes > 1:
-                await loop.sock_recv(sock, 1)  # closing now would drop what was not acknowledged
-    sock.close()
-
-
-async def _turn_away(sock: socket.socket) -> None:
-    """Say ACCESS_DENIED and let it arrive: a close with unread bytes would be a reset."""
-    loop = asyncio.get_running_loop()
-    with suppress(OSError):
-        async with asyncio.timeout(LINGER_S):
-            await loop.sock_sendall(sock, b"\xff")
-            sock.shutdown(socket.SHUT_WR)
-            while await loop.sock_recv(sock, 65536):
-                pass
-    sock.close()
 
 
 @called_with(ServerOptions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 
@@ -49,3 +50,31 @@ class ServerStatistics(msgspec.Struct):
     active: int = 0
     waiting: int = 0
     strangers: int = 0
+
+
+class Refusals:
+    """Count what a server turns away, and tell who runs it."""
+
+    def __init__(
+        self,
+        counts: Counter[str],
+        on_event: Callable[[ServerEvent], None] | None,
+        on_refusal: Callable[[str], None] | None,
+    ) -> None:
+        self._counts = counts
+        self._on_event = on_event
+        self._on_refusal = on_refusal
+
+    def __call__(
+        self,
+        sentence: str,
+        reason: str = "nonsense",
+        peer: str | None = None,
+        test: str | None = None,
+    ) -> None:
+        """Count and tell one refusal, see `ServerEvent`."""
+        self._counts[reason] += 1
+        if self._on_event is not None:
+            self._on_event(ServerEvent(message=sentence, reason=reason, peer=peer, test=test))
+        if self._on_refusal is not None:
+            self._on_refusal(sentence)

@@ -1,0 +1,62 @@
+"""Keep the tasks that serve connections, and give back what a crowd of them has used."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from netmeasure.engine import memory
+from netmeasure.engine.tasks import cancel_and_wait
+from netmeasure.engine.threads import in_thread
+
+#: After so many connections at once, memory is returned as soon as there have been none for a
+#: moment.
+CROWD, CALM_S = 8, 1.0
+
+
+class Connections:
+    """Run a task for each connection, until `close`."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._own: set[asyncio.Task[None]] = set()
+        self._most = 0
+        self._calm: asyncio.TimerHandle | None = None
+
+    def start(self, sock: socket.socket, serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Serve a connection in a task of its own."""
+        task = asyncio.create_task(serving)
+        self._tasks.add(task)
+        self._most = max(self._most, len(self._tasks))
+        task.add_done_callback(partial(self._served, sock))
+        return task
+
+    def beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a task of the server's own, which is no connection."""
+        task = asyncio.create_task(work, name=name)
+        self._own.add(task)
+        task.add_done_callback(self._own.discard)
+
+    async def close(self) -> None:
+        """End all tasks."""
+        if self._calm is not None:
+            self._calm.cancel()
+        await cancel_and_wait(*self._tasks, *self._own)
+
+    def _served(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # perhaps before its first step: then it has not closed the socket
+            sock.close()
+        if self._most > CROWD and not self._tasks:
+            if self._calm is not None:
+                self._calm.cancel()
+            self._calm = asyncio.get_running_loop().call_later(CALM_S, self._return_memory)
+
+    def _return_memory(self) -> None:
+        """Return what a crowd has used, once it has gone."""
+        if not self._tasks:
+            self._most = 0
+            self.beside(in_thread(memory.release), "netmeasure-memory")

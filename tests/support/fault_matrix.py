@@ -34,6 +34,7 @@ _RUNS_S = 1
 _POLL_S = 0.05
 _GRACE_S = 0.5
 _BITRATE = 1_000_000
+_NICE = 10
 _OCCUPANT = "occupant"
 
 
@@ -45,6 +46,7 @@ class End:
         self.complete = False
         self.doubts = False
         self.code = ""
+        self.said = ""
         self.wrong: list[str] = []
         self.moved: list[tuple[int | None, int | None]] = []
 
@@ -67,6 +69,7 @@ class End:
 
     def _judge_result(self, result: nm.Result, error: BaseException | None) -> None:
         self.complete, self.doubts = result.complete, bool(result.notes)
+        self.said = result.error.message if result.error is not None else ""
         if result.complete is (result.error is not None) or (error and result.complete):
             self.wrong.append(f"is complete: {result.complete}, with the error {result.error}")
         if nm.Result.from_json(result.to_json()) != result:
@@ -124,13 +127,14 @@ def limits(talk: Talk, wait_s: float) -> nm.ServerLimits:
 @contextlib.asynccontextmanager
 async def serving(talk: Talk, wait_s: float) -> AsyncIterator[tuple[nm.Server, End]]:
     """A server of ours. It is done when it has told how its one client ended, or has none left."""
-    end, results = End(), list[nm.Result]()
+    end, results, refusals = End(), list[nm.Result](), list[str]()
     its = _certificate() if talk.tls else None
     server = nm.serve(
         "127.0.0.1",
         0,
         limits=limits(talk, wait_s),
         on_result=results.append,
+        on_refusal=refusals.append,
         secret=nm.Secret(key=_KEY) if talk.secret else None,
         tls=nm.ServerTls(certificate=str(its.pem), key=str(its.key)) if its else None,
     )
@@ -141,6 +145,8 @@ async def serving(talk: Talk, wait_s: float) -> AsyncIterator[tuple[nm.Server, E
         end.wrong.append(f"has {len(mine)} results of its one client")
     for result in mine:
         end.has(result, None)
+    if not mine:
+        end.said = "; ".join(refusals)
 
 
 async def _left(server: nm.Server) -> None:
@@ -407,7 +413,7 @@ class Trial:
         for side, end in ends.items():
             self.wrong += [f"the {side.value} {line}" for line in end.wrong]
             if cell.fault in BENIGN and not end.complete:
-                self.wrong.append(f"the {side.value} did not come through")
+                self.wrong.append(f"the {side.value} did not come through: {end.said or end.code}")
             if cell.owes and side is not cell.victim and end.complete:
                 self.wrong.append(f"the {side.value} is complete, without what it had to wait for")
             if end.complete and not end.doubts and cell.talk.test == "tcp" and cell.talk.extended:
@@ -479,6 +485,8 @@ class Trial:
         self._iperf3[side] = await asyncio.create_subprocess_exec(
             "iperf3", *words, stdin=null, stdout=null, stderr=null
         )
+        # it spins, and both ends of ours are in this one process: many of it would starve them
+        os.setpriority(os.PRIO_PROCESS, self._iperf3[side].pid, _NICE)
 
     async def _iperf3_over(self, side: Side) -> None:
         """Wait for iperf3, when our end is over. It waits for ever in places, and keeps a CPU busy

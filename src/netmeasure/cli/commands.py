@@ -62,9 +62,10 @@ def _run(chosen: argparse.Namespace) -> int:
 
         return history(chosen)
     if chosen.command in _MEASURING:
-        from netmeasure.cli.room import check_address_space
+        from netmeasure.cli.room import check_room
 
-        check_address_space()
+        ways = 2 if getattr(chosen, "direction", None) == "both" else 1
+        check_room(ways * (getattr(chosen, "streams", None) or 1))
     import uvloop
 
     return uvloop.run(_coroutine(chosen.command)(chosen))

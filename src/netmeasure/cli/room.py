@@ -9,7 +9,14 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from netmeasure import analysis
-from netmeasure.engine.limits import Bound, address_space_left, bounds, raise_descriptor_limit
+from netmeasure.engine.limits import (
+    STREAM_BYTES,
+    Bound,
+    address_space_left,
+    bounds,
+    memory_left,
+    raise_descriptor_limit,
+)
 from netmeasure.errors import HostLimitError
 from netmeasure.spec import ServerLimits
 from netmeasure.units import size
@@ -17,11 +24,38 @@ from netmeasure.units import size
 #: Address space that a test of one stream and its result take beyond the interpreter: modules, most
 #: of it numpy's libraries, and the stacks and heaps of a few threads.
 TEST_BYTES = 192 * 2**20
+#: Memory that modules take which are loaded for a test and its result, and with which nobody needs
+#: to count.
+MODULES_BYTES, MUCH_BYTES = 24 * 2**20, 64 * 2**20
 #: M_ARENA_MAX of mallopt(3): otherwise glibc reserves 64 MiB or more for each thread's heap.
 _ARENA_MAX = -8
 
 
-def check_address_space() -> None:
+def check_room(streams: int = 1) -> None:
+    """Raise HostLimitError if this host has too little memory for a test of so many streams."""
+    _check_memory(streams)
+    _check_address_space()
+
+
+def _check_memory(streams: int) -> None:
+    """Raise HostLimitError if the control group's memory is too small for a test and its result:
+    in the middle of it, the kernel would kill the process.
+
+    Where there is little, numpy is loaded before a test, so that what is left is what is left.
+    """
+    left, needed = memory_left(), MODULES_BYTES + streams * STREAM_BYTES
+    if left is None or left > MUCH_BYTES + needed:
+        return
+    if left < needed:
+        raise HostLimitError(
+            f"this host has {size(left)} of memory left (memory.max), and this takes"
+            f" {size(needed)}",
+            hint="raise the container's memory limit, or use fewer streams",
+        )
+    analysis.load()
+
+
+def _check_address_space() -> None:
     """Raise HostLimitError if the address space is too small for a test and its result (ulimit -v).
 
     Libraries that find too little of it end the process without a word, or after the test. So
@@ -56,7 +90,8 @@ def fitted(limits: ServerLimits, *, chosen: bool) -> tuple[ServerLimits, str | N
             f"this host has {amount}, which is enough for about {tightest.tests} tests at a time,"
             f" not for {limits.max_tests}"
         )
-    sentence = f"at most {tightest.tests} tests at a time, for this host has {amount}"
+    tests = "1 test" if tightest.tests == 1 else f"{tightest.tests} tests"
+    sentence = f"at most {tests} at a time, for this host has {amount}"
     return replace(limits, max_tests=tightest.tests), sentence
 
 

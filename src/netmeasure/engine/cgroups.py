@@ -16,6 +16,8 @@ _NO_LIMIT = 2**60
 class Usage(NamedTuple):
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
+    #: of the memory, what the kernel can take back at once: files that were read
+    memory_files_bytes: int | None = None
     #: how long the group was kept from running by its CPU quota, since it was made
     throttled_ns: int | None = None
     #: processes and threads
@@ -65,6 +67,7 @@ class Cgroup:
         return Usage(
             memory_bytes=_number(self._memory),
             memory_limit_bytes=None if limit is None or limit >= _NO_LIMIT else limit,
+            memory_files_bytes=self._read_files(),
             throttled_ns=self._read_throttled(),
             tasks=_number(self._tasks and self._tasks / "pids.current"),
             tasks_limit=_number(self._tasks and self._tasks / "pids.max"),
@@ -83,6 +86,17 @@ class Cgroup:
         if not (quota.isdigit() and period.isdigit() and int(period)):
             return None
         return int(quota) / int(period)
+
+    def _read_files(self) -> int | None:
+        """Return the size of the page cache, without what lies in memory only (tmpfs)."""
+        if self._memory is None:
+            return None
+        found = None
+        for line in _text(self._memory.parent / "memory.stat").splitlines():
+            name, _, value = line.partition(" ")
+            if name in ("active_file", "inactive_file") and value.isdigit():
+                found = (found or 0) + int(value)
+        return found
 
     def _read_throttled(self) -> int | None:
         word, factor = self._throttled

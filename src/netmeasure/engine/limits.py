@@ -11,6 +11,8 @@ from netmeasure.engine.cgroups import Cgroup
 #: What a test of one stream takes at a server: its control connection, its stream, and what a
 #: large message needs for a moment.
 TEST_DESCRIPTORS, TEST_THREADS, TEST_BYTES = 4, 2, 2**20
+#: What each stream takes at either end: the stack of its thread, its series, its part of a result.
+STREAM_BYTES = 320 * 2**10
 #: What the server itself takes, with its modules loaded.
 SERVER_DESCRIPTORS, SERVER_THREADS, SERVER_BYTES = 32, 4, 128 * 2**20
 
@@ -71,6 +73,16 @@ def descriptors_left() -> int | None:
     except OSError:  # no /proc, or no descriptor for the listing
         return None
     return max(0, soft - used)
+
+
+def memory_left() -> int | None:
+    """Return how many bytes of memory this process's control group may still take; None: unknown,
+    or no limit. Beyond, the kernel kills a process of the group."""
+    group = Cgroup().read()
+    if group.memory_limit_bytes is None or group.memory_bytes is None:
+        return None
+    used = group.memory_bytes - (group.memory_files_bytes or 0)
+    return max(0, group.memory_limit_bytes - used)
 
 
 def address_space_left() -> int | None:

@@ -65,9 +65,9 @@ def _run(settings: CommandLine) -> int:
 def _serve_or_measure(settings: CommandLine) -> int:
     from netmeasure.cli.iperf3.service import service  # with these comes the engine
     from netmeasure.cli.iperf3.specs import client_spec
-    from netmeasure.cli.room import check_address_space
+    from netmeasure.cli.room import check_room
 
-    check_address_space()
+    check_room()
     try:
         work = service(settings) if settings.server else client_spec(settings)
     except SpecError as exc:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from netmeasure.clock import nanoseconds, now_ns, seconds
-from netmeasure.engine.limits import descriptors_left
+from netmeasure.engine.limits import STREAM_BYTES, TEST_BYTES, descriptors_left, memory_left
 from netmeasure.engine.threads import check_cpu
 from netmeasure.errors import RefusedTestError, SocketOptionError
 from netmeasure.protocol import DEFAULT_LENGTH, ErrorCode, Parameters, check_parameters
@@ -32,6 +32,7 @@ def admit(parameters: Parameters, limits: ServerLimits) -> None:
         raise RefusedTestError("a file is not for UDP tests", number=ErrorCode.FILE_WITH_UDP)
     _check_limits(parameters, limits)
     check_descriptors(parameters)
+    _check_memory(parameters)
     try:
         check_cpu(parameters.server_affinity)
     except SocketOptionError as exc:
@@ -48,6 +49,20 @@ def check_descriptors(parameters: Parameters) -> None:
             f"the test needs {needed} file descriptors, and {left} are left (ulimit -n)",
             number=ErrorCode.STREAM_ACCEPT,
         )
+
+
+def _check_memory(parameters: Parameters) -> None:
+    """Raise RefusedTestError if this process's container has no memory for a test's streams."""
+    left, needed = memory_left(), TEST_BYTES + parameters.streams * STREAM_BYTES
+    if left is not None and left < needed:
+        raise RefusedTestError(
+            f"the test needs {_mib(needed)} MiB of memory, and {_mib(left)} are left (memory.max)",
+            number=ErrorCode.STREAM_ACCEPT,
+        )
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.1f}"
 
 
 def _check_limits(parameters: Parameters, limits: ServerLimits) -> None:

@@ -104,9 +104,9 @@ def test_few_tasks(limited: Group) -> None:
     with within(limited, "server", "-B", "127.0.0.1", "-p", "0") as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[-1]
-        ran = netmeasure("client", address, "-n", "1K", *MANY)
-        assert ran.returncode == Exit.NOT_A_SERVER
-        assert GAVE_UP in one_line(ran.stderr)
+        refused = netmeasure("client", address, "-n", "1K", *MANY)
+        assert refused.returncode == Exit.NOT_A_SERVER
+        assert GAVE_UP in one_line(refused.stderr)
         assert netmeasure("client", address, "-n", "1K").returncode == Exit.OK
         process.terminate()
         _, errors = process.communicate(timeout=10)

@@ -28,9 +28,11 @@ def test_version_2(tmp_path: Path) -> None:
     files = {
         "pod/memory.current": "1000\n",
         "pod/memory.max": "5000\n",
+        "pod/memory.stat": "anon 600\nfile 350\nshmem 50\ninactive_file 200\nactive_file 100\n",
         "pod/cpu.stat": "usage_usec 9\nnr_throttled 1\nthrottled_usec 7\n",
     }
-    assert group(tmp_path, "0::/pod\n", files) == Usage(1000, 5000, 7000)
+    found = Usage(1000, 5000, 7000, memory_files_bytes=300)
+    assert group(tmp_path, "0::/pod\n", files) == found
 
 
 def test_version_2_without_limit(tmp_path: Path) -> None:

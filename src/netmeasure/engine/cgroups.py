@@ -16,13 +16,13 @@ _NO_LIMIT = 2**60
 class Usage(NamedTuple):
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
-    #: of the memory, what the kernel can take back at once: files that were read
-    memory_files_bytes: int | None = None
     #: how long the group was kept from running by its CPU quota, since it was made
     throttled_ns: int | None = None
     #: processes and threads
     tasks: int | None = None
     tasks_limit: int | None = None
+    #: of the memory, what the kernel can take back at once: files that were read
+    memory_files_bytes: int | None = None
 
 
 class Cgroup:

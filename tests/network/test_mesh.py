@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import pytest
@@ -22,29 +22,73 @@ from support.program import netmeasure
 pytest.importorskip("distributed", reason="the extra `mesh` is not installed here")
 
 WORKERS = ("node1", "node2", "node3")
+#: Measures a mesh of which the process given stops, without ending a connection, after a first run.
+VANISHING = """
+import asyncio, json, os, signal, sys
+from distributed import Client
+import netmeasure as nm
+from netmeasure.meshes import mesh
+
+mesh._LATE_S, mesh._ANSWER_S = 1, 2
+asked = []
+
+class Mesh(nm.Mesh):
+    async def _look_at(self, *names):
+        asked.extend(name for name in names if name in self._nodes)
+        await super()._look_at(*names)
+
+async def main():
+    spec = nm.TcpSpec(timing=nm.Timing(duration_s=0.1))
+    async with Client(sys.argv[1], asynchronous=True) as client:
+        measured = Mesh(client, spec)
+        try:
+            async for run in measured.run():
+                if len(measured.runs) == 1:
+                    os.kill(int(sys.argv[2]), signal.SIGSTOP)
+        finally:
+            os.kill(int(sys.argv[2]), signal.SIGCONT)
+        runs = [(one.client, one.server, one.error) for one in measured.runs]
+        print(json.dumps({"runs": runs, "asked": asked}))
+
+asyncio.run(main())
+"""
 
 
 @contextlib.contextmanager
-def started(module: str, *words: str) -> Iterator[None]:
+def started(module: str, *words: str) -> Iterator[int]:
     command = (sys.executable, "-m", f"distributed.cli.{module}", *words)
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
         try:
-            yield
+            yield process.pid
         finally:
             process.kill()
 
 
+class Cluster(NamedTuple):
+    """The scheduler's address, and the workers' processes by their names."""
+
+    address: str
+    workers: dict[str, int]
+
+
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
+def cluster() -> Iterator[Cluster]:
     address = f"tcp://127.0.0.1:{free_port()}"
     place = ("--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard")
     worker = (address, "--host", "127.0.0.1", "--no-nanny", "--no-dashboard", "--nthreads", "1")
-    with contextlib.ExitStack() as cluster:
-        cluster.enter_context(started("dask_scheduler", *place))
-        for name in WORKERS:
-            cluster.enter_context(started("dask_worker", *worker, "--name", name))
-        yield address
+    with contextlib.ExitStack() as all_of_it:
+        all_of_it.enter_context(started("dask_scheduler", *place))
+        workers = {
+            name: all_of_it.enter_context(started("dask_worker", *worker, "--name", name))
+            for name in WORKERS
+        }
+        yield Cluster(address, workers)
+
+
+@pytest.fixture
+def scheduler(cluster: Cluster) -> str:
+    return cluster.address
 
 
 def measured(scheduler: str, file: Path, *words: str) -> tuple[int, dict[str, Any]]:
@@ -89,3 +133,19 @@ def test_a_worker_that_can_not_serve_costs_only_its_own_pairs(
             assert pair["error"].startswith("the worker node3 is lost: can't listen on 192.0.2.1")
         else:
             assert pair["figures"]["complete"]
+
+
+def test_a_worker_that_stops_answering_costs_its_own_pairs_and_no_time_in_each_round(
+    cluster: Cluster,
+) -> None:
+    words = [sys.executable, "-c", VANISHING, cluster.address, str(cluster.workers["node3"])]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    pairs = {(client, server): error for client, server, error in found["runs"][1:]}
+    for pair, error in pairs.items():
+        if "node3" in pair:
+            assert error.startswith("the worker node3 is lost: it has not ")
+        else:
+            assert error is None
+    assert found["asked"].count("node3") == 1

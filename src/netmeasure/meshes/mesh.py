@@ -18,12 +18,17 @@ from netmeasure.clock import now_ns
 from netmeasure.comparison.mesh import MeshReport, MeshRun, join_mesh
 from netmeasure.errors import SpecError
 from netmeasure.meshes.rounds import Pair, in_rounds
-from netmeasure.meshes.worker import MeshNode, name_of
+from netmeasure.meshes.worker import MeshNode
 from netmeasure.result import Result
 from netmeasure.spec import FtpSpec, HttpSpec, PeerSpec, RequestSpec, TcpSpec, Timing
 
 #: What a call of a worker may take beside its test: set-up, results, and Dask's own messages.
 _SPARE_S = 60.0
+#: A test that is so much later than its own time, or that fails, makes the mesh ask whether both
+#: workers still answer, for so long. A host that is cut off ends no connection: Dask would notice
+#: only after minutes, and each round would wait for it anew.
+_LATE_S = 10.0
+_ANSWER_S = 5.0
 MAX_AT_ONCE = 64
 
 
@@ -34,6 +39,16 @@ class _Node:
         self.actor = actor
         self.address = address
         self.port = port
+
+    async def answers(self) -> str | None:
+        """Return None if the worker answers, or else why it is taken for lost."""
+        try:
+            await asyncio.wait_for(self.actor.here(), _ANSWER_S)
+        except TimeoutError:
+            return f"it has not answered for {_ANSWER_S:g} s"
+        except Exception as exc:  # Dask raises what it likes where a worker goes
+            return _first_line(exc)
+        return None
 
 
 class Mesh:
@@ -79,7 +94,8 @@ class Mesh:
         self._spec: PeerSpec = TcpSpec(timing=Timing(duration_s=2.0)) if spec is None else spec
         self._addresses = dict(addresses or {})
         self._at_once = at_once
-        self._nodes: dict[str, _Node] = {}
+        self._nodes: dict[str, _Node] = {}  # those that are not lost
+        self._started: list[_Node] = []
         self._lost: dict[str, str] = {}  # why, by the worker's name
         self._begun_ns = 0
         self.nodes: tuple[str, ...] = ()
@@ -128,11 +144,11 @@ class Mesh:
     # ---- workers
 
     async def _workers(self) -> dict[str, str]:
-        """Return the workers' addresses by their names."""
-        asked = self._client.run(name_of, on_error="ignore")
-        answers: dict[str, str] = await asyncio.wait_for(asked, _SPARE_S)
+        """Return the addresses of the workers that the scheduler knows, by their names."""
+        known = await asyncio.wait_for(self._client.scheduler.identity(), _SPARE_S)
         found: dict[str, str] = {}
-        for address, name in answers.items():
+        for address, worker in known["workers"].items():
+            name = str(worker["name"])
             if name in found:
                 raise SpecError(f"two workers are called {name!r}", hint="give each its --name")
             found[name] = address
@@ -145,14 +161,17 @@ class Mesh:
                 f"a mesh takes two workers at least, and the cluster has {len(workers)}",
                 hint="start one on each node: dask worker SCHEDULER --name NODE",
             )
-        await asyncio.gather(*(self._begin(name, where) for name, where in workers.items()))
+        begun = (self._begin(name, where, _SPARE_S) for name, where in workers.items())
+        await asyncio.gather(*begun)
         return sorted(workers, key=_by_number)
 
-    async def _begin(self, name: str, worker: str) -> None:
+    async def _begin(self, name: str, worker: str, limit_s: float) -> None:
         """Start the server of a worker. One on which it can't be started is lost."""
         try:
-            self._nodes[name] = await self._begun(name, worker)
+            self._nodes[name] = await asyncio.wait_for(self._begun(name, worker), limit_s)
             self._lost.pop(name, None)
+        except TimeoutError:
+            self._lost[name] = f"it has not started a server for {limit_s:g} s"
         except Exception as exc:  # Dask raises what it likes where a worker goes
             self._lost[name] = _first_line(exc)
 
@@ -161,25 +180,28 @@ class Mesh:
         actor = await self._client.submit(
             MeshNode, actor=True, workers=[worker], allow_other_workers=False, pure=False
         )
-        port = await asyncio.wait_for(actor.start(address, self._at_once), _SPARE_S)
-        return _Node(actor, address, port)
+        port = await actor.start(address, self._at_once)
+        node = _Node(actor, address, port)
+        self._started.append(node)
+        return node
 
     async def _look_again(self) -> None:
         """Drop the workers that are gone, and begin anew on those that came back."""
         with suppress(OSError):
             workers = await self._workers()
-            for name in self.nodes:
-                if name not in workers:
-                    self._nodes.pop(name, None)
-                elif name not in self._nodes:
-                    await self._begin(name, workers[name])
+            for name in set(self._nodes) - set(workers):
+                del self._nodes[name]
+            back = set(self.nodes) & set(workers) - set(self._nodes)
+            begun = (self._begin(name, workers[name], _LATE_S) for name in back)
+            await asyncio.gather(*begun)
 
     async def _stop(self) -> None:
         async def stop(node: _Node) -> None:
             with suppress(Exception):  # a worker that is gone has no server any more
-                await asyncio.wait_for(node.actor.stop(), _SPARE_S / 6)
+                await asyncio.wait_for(node.actor.stop(), _ANSWER_S)
 
-        await asyncio.gather(*(stop(node) for node in self._nodes.values()))
+        await asyncio.gather(*(stop(node) for node in self._started))
+        self._started.clear()
         self._nodes.clear()
 
     # ---- tests
@@ -210,22 +232,53 @@ class Mesh:
         )
 
     async def _measured(self, client: str, server: str) -> tuple[Result | None, str | None]:
-        for name in (client, server):
+        if (lost := self._lost_of(client, server)) is not None:
+            return None, lost
+        here, there = self._nodes[client], self._nodes[server]
+        spec = msgspec.msgpack.encode(self._spec)
+        asked = asyncio.ensure_future(here.actor.measure(there.address, there.port, spec))
+        own_s = (self._spec.limit_s or 0) + self._spec.timing.omit_s
+        until_s = now_ns() / 1e9 + own_s + _SPARE_S
+        try:
+            done, _ = await asyncio.wait({asked}, timeout=own_s + _LATE_S)
+            while not done and now_ns() / 1e9 < until_s:
+                await self._look_at(client, server)
+                if client not in self._nodes:
+                    break
+                done, _ = await asyncio.wait({asked}, timeout=_LATE_S)
+            if not done:
+                self._lose(client, "its test has not ended")
+                return None, self._lost_of(client, server)
+            data, error = asked.result()
+        except Exception as exc:  # Dask raises what it likes where a worker goes
+            self._lose(client, _first_line(exc))
+            return None, self._lost_of(client, server)
+        finally:
+            asked.cancel()
+        if error:
+            await self._look_at(server)
+            error = self._lost_of(server) or error
+        return None if data is None else Result.from_json(data), error or None
+
+    async def _look_at(self, *names: str) -> None:
+        """Lose the workers that do not answer."""
+        nodes = [(name, self._nodes[name]) for name in names if name in self._nodes]
+        answers = await asyncio.gather(*(node.answers() for _, node in nodes))
+        for (name, node), why in zip(nodes, answers, strict=True):
+            if why is not None and self._nodes.get(name) is node:
+                self._lose(name, why)
+
+    def _lose(self, name: str, why: str) -> None:
+        self._nodes.pop(name, None)
+        self._lost.setdefault(name, why)
+
+    def _lost_of(self, *names: str) -> str | None:
+        """Return the sentence about the first of these workers that is lost; None: none is."""
+        for name in names:
             if name not in self._nodes:
                 why = f": {self._lost[name]}" if name in self._lost else ""
-                return None, f"the worker {name} is lost{why}"
-        here, there = self._nodes[client], self._nodes[server]
-        limit_s = (self._spec.limit_s or 0) + self._spec.timing.omit_s + _SPARE_S
-        try:
-            data, error = await asyncio.wait_for(
-                here.actor.measure(there.address, there.port, msgspec.msgpack.encode(self._spec)),
-                limit_s,
-            )
-        except Exception as exc:  # Dask raises what it likes where a worker goes
-            self._nodes.pop(client, None)
-            self._lost[client] = _first_line(exc)
-            return None, f"the worker {client} is lost: {self._lost[client]}"
-        return None if data is None else Result.from_json(data), error or None
+                return f"the worker {name} is lost{why}"
+        return None
 
 
 async def mesh(

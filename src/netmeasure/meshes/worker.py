@@ -5,19 +5,12 @@ Dask makes an actor of this class on each worker and calls it there, on the work
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from netmeasure.client import measure
 from netmeasure.errors import MeasureError, NetmeasureError
 from netmeasure.peer.server.server import Server, serve
 from netmeasure.spec import ServerLimits, Spec
-
-
-def name_of(dask_worker: Any) -> str:
-    """Return the name of the worker that this is called on; Dask gives the argument."""
-    return str(dask_worker.name)
 
 
 class MeshNode:
@@ -31,6 +24,10 @@ class MeshNode:
         limits = ServerLimits(max_tests=2 * at_once + 2, max_tests_per_address=2 * at_once + 2)
         self._server = await serve(address, 0, limits=limits).__aenter__()
         return self._server.port
+
+    async def here(self) -> bool:
+        """Answer, so that the mesh knows that this worker is not lost."""
+        return True
 
     async def measure(self, address: str, port: int, spec: bytes) -> tuple[bytes | None, str]:
         """Measure another node; return the result as JSON, or None, and the error or ""."""

@@ -1,8 +1,7 @@
-"""The history of runs: on SQLite, and on the database server that the environment names."""
+"""The history of runs, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 import netmeasure as nm
 from netmeasure.result.document import ErrorRecord
 from netmeasure.spec import TcpSpec
+from support import postgresql
 from support.nights import import_linear_algebra, night, nights, rates
 from support.recorded import recorded
 
@@ -21,18 +21,22 @@ def setup_module() -> None:
     import_linear_algebra()
 
 
-@pytest.fixture(params=["sqlite", "server"])
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    if postgresql.programs() is None:
+        pytest.skip("PostgreSQL's server is not installed")
+    with postgresql.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new database: a file, and what NETMEASURE_TEST_DATABASE names, which loses its tables."""
+    """A new database: a file, or the server's, which loses the tables of the test before."""
     if request.param == "sqlite":
         return str(tmp_path / "history.sqlite")
-    url = os.environ.get("NETMEASURE_TEST_DATABASE")
-    if url is None:
-        pytest.skip(
-            "NETMEASURE_TEST_DATABASE is not set, such as to postgresql+psycopg://HOST/NAME"
-        )
     import sqlalchemy
 
+    url: str = request.getfixturevalue("server")
     engine = sqlalchemy.create_engine(url)
     tables = sqlalchemy.MetaData()
     tables.reflect(engine)

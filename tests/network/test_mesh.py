@@ -40,6 +40,7 @@ class Mesh(nm.Mesh):
 async def main():
     spec = nm.TcpSpec(timing=nm.Timing(duration_s=0.1))
     async with Client(sys.argv[1], asynchronous=True) as client:
+        await client.wait_for_workers(3, timeout=100)
         measured = Mesh(client, spec)
         try:
             async for run in measured.run():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import json
@@ -18,7 +19,7 @@ import pytest
 from netmeasure.node import bpf
 from netmeasure.node.counters import Snapshot, take_snapshot
 from netmeasure.node.facts import node_facts
-from netmeasure.node.watch import used_between
+from netmeasure.node.watch import NodeWatch, used_between
 from netmeasure.result.node import NodeUse
 from support.census import settle
 from support.netns import Network, ip
@@ -177,17 +178,53 @@ def test_facts_are_those_of_the_namespace(network: Network) -> None:
 
 # ---- eBPF ---------------------------------------------------------------------------------------
 
-_PROG_LOAD, _SOCKET_FILTER, _SO_ATTACH_BPF = 5, 1, 50
-_MOV_R0, _EXIT = 0xB7, 0x95
+_PROG_LOAD, _LINK_CREATE, _SOCKET_FILTER, _SO_ATTACH_BPF = 5, 28, 1, 50
+_CALL, _KTIME_GET_NS = 0x85, 5
+_MOV, _MOV_FROM, _SUB_FROM, _ADD, _EXIT = 0xB7, 0xBF, 0x1F, 0x07, 0x95
+_IF_ABOVE, _IF_BELOW = 0x25, 0xA5
+#: Type, place of attachment, flags and verdict "pass" of a program on a device: as XDP in generic
+#: mode (a veth has it without a program at its other end), and as tc's successor tcx.
+_ON_DEVICE = {"xdp": (6, 37, 2, 2), "tcx": (3, 46, 0, 0)}
+SPIN_NS = 50_000
+
+
+def instruction(code: int, to: int = 0, source: int = 0, offset: int = 0, number: int = 0) -> bytes:
+    return struct.pack("<BBhi", code, source << 4 | to, offset, number)
+
+
+def loaded(kind: int, name: str, *instructions: bytes) -> int:
+    """The descriptor of a program."""
+    words = ctypes.create_string_buffer(b"".join(instructions))
+    licence = ctypes.create_string_buffer(b"GPL")
+    at, count = ctypes.addressof, len(instructions)
+    asked = struct.pack("IIQQIIQII", kind, count, at(words), at(licence), 0, 0, 0, 0, 0)
+    return bpf._bpf(_PROG_LOAD, asked + name.encode() + b"\0")
 
 
 def loaded_filter() -> int:
-    """The descriptor of a program that keeps every packet whole: r0 = 65535, exit."""
-    words = struct.pack("BBhi", _MOV_R0, 0, 0, 65_535) + struct.pack("BBhi", _EXIT, 0, 0, 0)
-    program, licence = ctypes.create_string_buffer(words), ctypes.create_string_buffer(b"GPL")
-    at = ctypes.addressof
-    asked = struct.pack("IIQQIIQII", _SOCKET_FILTER, 2, at(program), at(licence), 0, 0, 0, 0, 0)
-    return bpf._bpf(_PROG_LOAD, asked + b"nm_keeps\0")
+    """A program that keeps every packet whole."""
+    kept = instruction(_MOV, number=65_535)
+    return loaded(_SOCKET_FILTER, "nm_keeps", kept, instruction(_EXIT))
+
+
+def loaded_spinner(kind: int, verdict: int) -> int:
+    """A program that looks at the clock until SPIN_NS have gone by: its cost is known. It looks at
+    most 8000 times, for the kernel must see that it ends."""
+    now = instruction(_CALL, number=_KTIME_GET_NS)
+    return loaded(
+        kind,
+        "nm_spins",
+        now,
+        instruction(_MOV_FROM, to=6, source=0),
+        instruction(_MOV, to=7, number=0),
+        now,
+        instruction(_SUB_FROM, to=0, source=6),
+        instruction(_IF_ABOVE, to=0, offset=2, number=SPIN_NS),
+        instruction(_ADD, to=7, number=1),
+        instruction(_IF_BELOW, to=7, offset=-5, number=8000),
+        instruction(_MOV, number=verdict),
+        instruction(_EXIT),
+    )
 
 
 def runs(
@@ -220,6 +257,43 @@ def test_programs_are_counted_run_by_run(network: Network) -> None:
             os.close(program)
     assert ("nm_keeps", COUNT) in runs(before, after)
     assert all(one.run_ns > 0 for one in after.values() if one.name == "nm_keeps")
+
+
+@pytest.mark.rates
+@pytest.mark.parametrize("place", _ON_DEVICE)
+def test_what_a_program_on_a_device_costs_for_each_packet(network: Network, place: str) -> None:
+    kind, attach, flags, verdict = _ON_DEVICE[place]
+    with contextlib.ExitStack() as closing, udp_socket(network, "client") as sender:
+        try:
+            os.close(bpf.count_run_times())
+            program = loaded_spinner(kind, verdict)
+            closing.callback(os.close, program)
+            with network.enter("server"):
+                device = socket.if_nametoindex(network.server.device)
+                asked = struct.pack("IIII", program, device, attach, flags)
+                link = bpf._bpf(_LINK_CREATE, asked)
+            closing.callback(os.close, link)
+        except OSError as exc:
+            pytest.skip(f"{place} on this kernel: {exc.strerror or exc}")
+        use = asyncio.run(watched(sender, network))
+    assert use is not None
+    assert use.bpf is not None
+    (one,) = [one for one in use.bpf if one.name == "nm_spins"]
+    assert COUNT <= one.runs <= COUNT + 2, "and what the neighbour was asked for"
+    assert one.ns_per_run == pytest.approx(SPIN_NS, rel=0.2)
+
+
+async def watched(sender: socket.socket, network: Network) -> NodeUse | None:
+    """Send COUNT datagrams, and wait until all have come."""
+    async with NodeWatch(bpf=True) as watch:
+        for _ in range(COUNT):
+            sender.sendto(b"x", (network.server.address, PORT))
+        settle(lambda: spun(bpf.read_programs()) >= COUNT, LIMIT_S)
+    return watch.use
+
+
+def spun(programs: dict[int, bpf.Program]) -> int:
+    return sum(one.runs for one in programs.values() if one.name == "nm_spins")
 
 
 def test_a_use_has_its_unknowns_and_no_counter_that_stood_still() -> None:

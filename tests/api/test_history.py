@@ -100,6 +100,18 @@ def test_an_acknowledged_change_is_told_once(history: nm.History) -> None:
     assert not set(numbers) & {change.number for change in fresh}
 
 
+def test_a_change_goes_on_to_be_told_until_it_is_acknowledged(history: nm.History) -> None:
+    bps = rates((30, 1e9), (12, 0.95e9), scatter=0.03, seed=8)
+    history.add(nights(bps[:30]))
+    told: list[set[int]] = [set()]
+    for count in range(30, len(bps)):
+        told.append({change.number for change in open_changes(history)})
+        assert told[-2] <= told[-1]
+        history.add(nights(bps[count : count + 1], first=count))
+    assert told[1] == set()
+    assert told[-1]
+
+
 def test_one_of_several_changes_is_acknowledged(history: nm.History) -> None:
     history.add(nights(rates((20, 1e9), (10, 0.9e9))))
     first, second = history.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netmeasure.history.changepoints import MIN_RUNS, MIN_SEGMENT, shifts
+from netmeasure.history.changepoints import MIN_RUNS, MIN_SEGMENT, Told, shifts
 from support.nights import import_linear_algebra, rates
 
 
@@ -49,6 +49,20 @@ def test_a_large_change_is_told_as_soon_as_there_is_a_level() -> None:
     values = rates((30, 1e9), (MIN_SEGMENT, 0.8e9))
     assert places(values[: 30 + 1]) == []
     assert places(values) == [30]
+
+
+def test_a_change_is_told_soon_and_stays_told() -> None:
+    """Five runs of a new level are enough; so many older ones, seen before, are not."""
+    values = rates((30, 1e9), (8, 0.95e9), scatter=0.02, seed=3)
+    assert [shift.place for shift in shifts(values[:35], looked=34)] == [30]
+    worse = rates((30, 1e9), (12, 0.98e9), scatter=0.02, seed=3)
+    assert shifts(worse, looked=len(worse) - 1) == []
+    assert [shift.place for shift in shifts(worse, told=[Told(30, False)])] == [30]
+    assert shifts(worse, told=[Told(30, True)], looked=len(worse) - 1) == []
+
+
+def test_a_level_that_came_back_is_two_changes() -> None:
+    assert places(rates((15, 1e9), (10, 0.8e9), (15, 1e9))) == [15, 25]
 
 
 def test_few_runs_tell_nothing() -> None:

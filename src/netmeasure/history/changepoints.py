@@ -1,10 +1,15 @@
 """Find where a series of figures, one of each run, changed its level.
 
 ruptures finds the best place to split the series in two (kernel change point detection with the
-linear kernel: Arlot, Celisse and Harchaoui, JMLR 20 (2019) 162). The split counts where a t test
-between its two sides is beyond its limit (the change point model of Hawkins, Qiu and Kang, Journal
-of Quality Technology 35 (2003) 355: neither level nor scatter need be known before). Then each side
-is split in the same way, until no split counts.
+linear kernel: Arlot, Celisse and Harchaoui, JMLR 20 (2019) 162), or in three, for a level that came
+back. A split counts where a t test between its two sides is beyond its limit (the change point
+model of Hawkins, Qiu and Kang, Journal of Quality Technology 35 (2003) 355: neither level nor
+scatter need be known before). Then each part is split in the same way, until no split counts.
+
+Where each run is followed by a look, a change that is a few runs old needs less proof than an older
+place, which had its chance when it was new. Nearly all false alarms that are allowed are spent
+there, most of them after the fifth run, for that finds most changes within five
+(benchmarks/bench_history.py).
 """
 
 from __future__ import annotations
@@ -26,10 +31,14 @@ Floats = npt.NDArray[np.float64]
 MIN_RUNS = 10
 #: Fewer runs are no level.
 MIN_SEGMENT = 3
-#: The probability of the t test to call a place that was not chosen a change. The best place of a
-#: series is called one more often: in a series without a change that is looked at after each run,
-#: once in more than 200 runs (benchmarks/bench_history.py).
-LEVEL = 0.0008
+#: The probability of the t test to call a place that was not chosen a change: one that no look
+#: before could judge, by the runs since if these are few, and one that was judged before. The best
+#: of all places is called one more often: in a series without any change that is looked at after
+#: each run, once in more than 200 runs (benchmarks/bench_history.py).
+LEVEL, SEEN_LEVEL = 0.0008, 0.0001
+RECENT_LEVELS = {3: 0.00035, 4: 0.001, 5: 0.0034, 6: 0.0024, 7: 0.0014, 8: 0.0007}
+#: A change that was told goes on to be told while its place alone would count at this level.
+TOLD_LEVEL = 0.025
 #: A run that is further off its neighbours than so many standard deviations counts as so far off.
 MOST_OFF = 4.0
 _NEIGHBOURS = 2  # on each side, of the running median
@@ -52,13 +61,29 @@ class Shift(NamedTuple):
     after: float
 
 
-def shifts(values: Sequence[float], least: float = 0.0) -> list[Shift]:
+class Told(NamedTuple):
+    """Hold a change that was told before.
+
+    Attributes:
+        place: The number of the first run of its new level.
+        up: Whether the level rose.
+    """
+
+    place: int
+    up: bool
+
+
+def shifts(
+    values: Sequence[float], least: float = 0.0, told: Sequence[Told] = (), looked: int = 0
+) -> list[Shift]:
     """Return the changes of level in a series, the oldest first.
 
     Args:
         values: A figure of each run, in order. Positive ones are compared by their ratios.
         least: A scatter that is always assumed, as a share of positive values, else in their own
             unit, so that the last digits of figures that hardly scatter are no change.
+        told: Changes that were told before, which need less proof to stay.
+        looked: How many of the runs were there at the last look.
 
     Raises:
         SpecError: ruptures is not installed.
@@ -75,7 +100,7 @@ def shifts(values: Sequence[float], least: float = 0.0) -> list[Shift]:
     if size == 0:
         return []
     centred, least = centred / size, least / size
-    found = sorted(_splits(_without_outliers(centred, least), least))
+    found = sorted(_splits(_without_outliers(centred, least), least, told, looked))
     ends = [0, *found, len(values)]
     levels = [float(np.mean(series[a:b])) for a, b in itertools.pairwise(ends)]
     if positive:
@@ -86,26 +111,76 @@ def shifts(values: Sequence[float], least: float = 0.0) -> list[Shift]:
     ]
 
 
-def _splits(series: Floats, least: float, start: int = 0) -> Iterator[int]:
-    """Give the places of all splits that count; `start` is the series' own place."""
-    if len(series) < MIN_RUNS:
+def _splits(
+    series: Floats,
+    least: float,
+    told: Sequence[Told],
+    looked: int,
+    start: int = 0,
+    *,
+    newest: bool = True,
+) -> Iterator[int]:
+    """Give the places of all splits that count.
+
+    Args:
+        series: A part of the whole series.
+        least: A scatter that is always assumed.
+        told: Changes that were told before.
+        looked: How many of the runs were there at the last look.
+        start: The place of the part in the whole.
+        newest: Whether the part has the last runs.
+    """
+    count = len(series)
+    if count < MIN_RUNS:
         return
-    place = _best_split(series)
+    seen = looked - start - MIN_SEGMENT
+    ends = [0, *_best_splits(series, 1), count]
+    if not _counts(series, ends, least, seen):
+        # where the level came back, no single place is a change
+        ends = [0, *_best_splits(series, 2), count]
+    if _counts(series, ends, least, seen):
+        for first, end in itertools.pairwise(ends):
+            if first > 0:
+                yield start + first
+            part, last = series[first:end], newest and end == count
+            yield from _splits(part, least, told, looked, start + first, newest=last)
+        return
+    recent = RECENT_LEVELS if newest else {}
+    judged = [(count - runs, level) for runs, level in recent.items() if count - runs >= runs]
+    found = [(abs(_apart(series, place, least, level)), place) for place, level in judged]
+    for one in told:
+        place = one.place - start
+        if MIN_SEGMENT <= place <= count - MIN_SEGMENT:
+            apart = _apart(series, place, least, TOLD_LEVEL)
+            found.append((apart if one.up else -apart, place))
+    clear, place = max(found, default=(0.0, 0))
+    if clear > 1:
+        yield start + place
+
+
+def _apart(series: Floats, place: int, least: float, level: float) -> float:
+    """Return how much higher the level from a place on is than before, in the t test's limit."""
     a, b = series[:place], series[place:]
     freedom = len(series) - 2
     squares = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
     scatter = max(math.sqrt(squares / freedom), least)
-    apart = abs(float(b.mean() - a.mean()))
-    limit = t_quantile(1 - LEVEL, freedom) * scatter * math.sqrt(1 / len(a) + 1 / len(b))
-    if apart <= limit:
-        return
-    yield start + place
-    yield from _splits(a, least, start)
-    yield from _splits(b, least, start + place)
+    higher = float(b.mean() - a.mean())
+    limit = t_quantile(1 - level, freedom) * scatter * math.sqrt(1 / len(a) + 1 / len(b))
+    return higher / limit if limit > 0 else math.copysign(math.inf, higher) if higher else 0.0
 
 
-def _best_split(series: Floats) -> int:
-    """Return where the two sides scatter least around their own means."""
+def _counts(series: Floats, ends: Sequence[int], least: float, seen: int) -> bool:
+    """Return whether each part's level is another one than that of the part before it; `seen` is
+    the last place that was judged before."""
+    return all(
+        abs(_apart(series[first:end], place - first, least, SEEN_LEVEL if place <= seen else LEVEL))
+        > 1
+        for first, place, end in zip(ends, ends[1:], ends[2:], strict=False)
+    )
+
+
+def _best_splits(series: Floats, count: int) -> list[int]:
+    """Return so many places between which the parts scatter least around their own means."""
     try:
         from ruptures import KernelCPD
     except ImportError:
@@ -113,7 +188,7 @@ def _best_split(series: Floats) -> int:
             "a history needs ruptures", hint="pip install 'netmeasure[history]'"
         ) from None
     search = KernelCPD(kernel="linear", min_size=MIN_SEGMENT, jump=1).fit(series.reshape(-1, 1))
-    return int(search.predict(n_bkps=1)[0])
+    return [int(place) for place in search.predict(n_bkps=count)[:-1]]
 
 
 def _without_outliers(series: Floats, least: float) -> Floats:

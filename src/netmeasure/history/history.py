@@ -11,7 +11,7 @@ import msgspec
 
 from netmeasure.errors import SpecError
 from netmeasure.history import DEFAULT_LAST
-from netmeasure.history.changepoints import MIN_RUNS, Shift, shifts
+from netmeasure.history.changepoints import MIN_RUNS, Shift, Told, shifts
 from netmeasure.history.figures import least_scatter, matters
 from netmeasure.history.store import KnownChange, SeriesOfRuns, Store, StoredRun
 from netmeasure.result import FlowDirection, Result
@@ -149,23 +149,39 @@ class History:
         """
         if last < MIN_RUNS:
             raise SpecError(f"the last {last} runs are too few: it takes {MIN_RUNS} at least")
-        return [
-            change
-            for series in self._store.series(labels or {})
-            for (way, metric), runs in self._store.values(series.id, last).items()
-            for change in self._changes(series, way, metric, runs)
-        ]
+        found: list[Change] = []
+        for series in self._store.series(labels or {}):
+            looked = self._store.looked(series.id)
+            for (way, metric), runs in self._store.values(series.id, last).items():
+                found += self._changes(series, way, metric, runs, looked)
+            self._store.look(series.id)
+        return found
 
     def _changes(
-        self, series: SeriesOfRuns, way: str, metric: str, runs: Sequence[StoredRun]
+        self,
+        series: SeriesOfRuns,
+        way: str,
+        metric: str,
+        runs: Sequence[StoredRun],
+        looked: int,
     ) -> Iterator[Change]:
-        """Give the changes of one figure, and store those that are new."""
+        """Give the changes of one figure, and store those that are new.
+
+        Args:
+            series: The series.
+            way: "upload" or "download".
+            metric: The figure's name.
+            runs: The figure of each run.
+            looked: The number of the last run that was there at the last look.
+        """
         values = tuple(run.value for run in runs)
-        found = shifts(values, least_scatter(metric, positive=min(values) > 0))
-        if not found:
-            return
         known = self._store.known(series.id, way, metric)
         places = {run.run: place for place, run in enumerate(runs)}
+        told = [Told(places[one.run], one.after > one.before) for one in known if one.run in places]
+        least = least_scatter(metric, positive=min(values) > 0)
+        found = shifts(values, least, told, sum(run.run <= looked for run in runs))
+        if not found:
+            return
         ends = [*(shift.place for shift in found[1:]), len(values)]
         for shift, end in zip(found, ends, strict=True):
             if not matters(metric, shift.before, shift.after):

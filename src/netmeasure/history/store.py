@@ -232,6 +232,22 @@ class Store:
                 for r in connection.execute(query)
             ]
 
+    def looked(self, series: int) -> int:
+        """Return the number of the last run that was there at the last look; 0: there was none."""
+        table = self._tables["looks"]
+        query = self._sql.select(table.c.run).where(table.c.series == series)
+        with self._begin() as connection:
+            return connection.scalar(query) or 0
+
+    def look(self, series: int) -> None:
+        """Keep that all runs of a series have been looked at."""
+        table, runs = self._tables["looks"], self._tables["runs"]
+        last = self._sql.select(self._sql.func.max(runs.c.id)).where(runs.c.series == series)
+        with self._begin() as connection:
+            connection.execute(table.delete().where(table.c.series == series))
+            row = {"series": series, "run": connection.scalar(last)}
+            connection.execute(table.insert().values(**row))
+
     def tell(
         self, series: int, direction: str, metric: str, run: int, before: float, after: float
     ) -> int:
@@ -303,4 +319,6 @@ def _tables(sql: Any) -> MetaData:
         of("runs", "run"), double("before"), double("after"),
         text("acknowledged_at", nullable=True), text("note", nullable=True),
     )  # fmt: skip
+    # a database of an earlier netmeasure gets it as soon as it is opened
+    table("looks", number(), of("series", "series"), of("runs", "run"))
     return meta

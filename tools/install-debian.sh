@@ -21,7 +21,7 @@ test)
     PATH="$PATH:/usr/sbin"
     command -v nginx >/dev/null 2>&1 || need nginx-light
     command -v podman >/dev/null 2>&1 || need "podman netavark"
-    for tool in buildah debootstrap iptables runc; do
+    for tool in buildah catatonit debootstrap iptables runc; do
         command -v "$tool" >/dev/null 2>&1 || need "$tool"
     done
     # the server's programs lie outside the path

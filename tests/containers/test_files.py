@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tomllib
 from collections.abc import Iterator
@@ -10,37 +11,38 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 
 from netmeasure.cli.options import parser
 from netmeasure.spec import DEFAULT_PORT
 from netmeasure.version import __version__
+from support.containers import listed
+from support.manifests import FOLDER, documents, template
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
+FILES = sorted(FOLDER.rglob("*.yaml"))
+MESH = FOLDER / "mesh"
+MESH_PARTS = ("scheduler", "worker", "mesh")
+DASK_PORT = 8786
 VERSIONS = ("1.29", ".".join(kubernetes_validate.latest_version().split(".")[:2]))
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 
 
-def documents() -> Iterator[Any]:
-    """Every object of Kubernetes; what kustomize reads is none."""
+def objects() -> Iterator[Any]:
+    """Every object of Kubernetes."""
     for path in FILES:
-        for number, document in enumerate(yaml.safe_load_all(path.read_text())):
-            if document["kind"] != "Kustomization":
-                yield pytest.param(document, id=f"{path.name}-{number}")
+        for number, document in enumerate(documents(path)):
+            yield pytest.param(document, id=f"{path.name}-{number}")
 
 
-OBJECTS = list(documents())
+def component(manifest: dict[str, Any]) -> str:
+    return str(manifest["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
-def template(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The template of a manifest's pods, or {}; that of a CronJob is in its Jobs'."""
-    spec = manifest["spec"].get("jobTemplate", manifest)["spec"]
-    found: dict[str, Any] = spec.get("template", {})
-    return found
-
-
+OBJECTS = list(objects())
 PODS = [one for one in OBJECTS if template(one.values[0])]
+#: Those of the program itself; the others run Dask.
+OURS = [one for one in PODS if "command" not in template(one.values[0])["spec"]["containers"][0]]
+DASK = [one for one in PODS if one not in OURS]
 
 
 def pod(manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -66,10 +68,10 @@ def test_the_check_can_fail(version: str) -> None:
 def test_all_is_there() -> None:
     kinds = [one.values[0]["kind"] for one in OBJECTS]
     assert sorted(kinds) == [
-        "CronJob", "DaemonSet", "Deployment", "Job", "Job", "NetworkPolicy",
-        "Service", "Service", "Service",
+        "CronJob", "DaemonSet", "DaemonSet", "Deployment", "Deployment", "Job", "Job", "Job",
+        "NetworkPolicy", "Service", "Service", "Service", "Service",
     ]  # fmt: skip
-    assert len(PODS) == 5
+    assert (len(OURS), len(DASK)) == (6, 2)
 
 
 @pytest.mark.parametrize("manifest", PODS)
@@ -87,13 +89,14 @@ def test_pods_ask_for_no_privilege(manifest: dict[str, Any]) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert "volumes" not in spec
+    assert all("emptyDir" in volume for volume in spec.get("volumes", []))
     assert not spec["automountServiceAccountToken"]
     assert {"requests", "limits"} == set(container["resources"])
-    assert container["image"] == f"netmeasure:{__version__}"
+    image = "netmeasure-mesh" if component(manifest) in MESH_PARTS else "netmeasure"
+    assert container["image"] == f"{image}:{__version__}"
 
 
-@pytest.mark.parametrize("manifest", PODS)
+@pytest.mark.parametrize("manifest", OURS)
 def test_arguments_are_the_programs(manifest: dict[str, Any]) -> None:
     """argparse would leave with SystemExit."""
     _, container = pod(manifest)
@@ -106,31 +109,49 @@ def test_arguments_are_the_programs(manifest: dict[str, Any]) -> None:
         assert chosen.timeout < container["livenessProbe"]["timeoutSeconds"]
 
 
+@pytest.mark.parametrize("manifest", DASK)
+def test_arguments_are_dasks(manifest: dict[str, Any]) -> None:
+    """click would leave with an error."""
+    _, container = pod(manifest)
+    python, option, module = container["command"]
+    assert (python, option) == ("python", "-m")
+    main = importlib.import_module(module).main
+    chosen = main.make_context(module, list(container["args"])).params
+    if component(manifest) == "scheduler":
+        assert chosen["port"] == f"{DASK_PORT}"
+    else:
+        assert chosen["scheduler"] == f"tcp://netmeasure-scheduler:{DASK_PORT}"
+
+
 @pytest.mark.parametrize("manifest", OBJECTS)
 def test_ports(manifest: dict[str, Any]) -> None:
+    expected = [(DEFAULT_PORT, "TCP", "tcp"), (DEFAULT_PORT, "UDP", "udp")]
+    if component(manifest) in MESH_PARTS:
+        expected = [(DASK_PORT, "TCP", "dask")] if component(manifest) == "scheduler" else []
     if manifest["kind"] == "Service":
         ports = [(p["port"], p["protocol"], p["targetPort"]) for p in manifest["spec"]["ports"]]
-        assert ports == [(DEFAULT_PORT, "TCP", "tcp"), (DEFAULT_PORT, "UDP", "udp")]
+        assert ports == expected
     elif manifest["kind"] == "NetworkPolicy":
         (rule,) = manifest["spec"]["ingress"]
         allowed = [(p["port"], p["protocol"]) for p in rule["ports"]]
         assert allowed == [(DEFAULT_PORT, "TCP"), (DEFAULT_PORT, "UDP")]
     elif "Job" not in manifest["kind"]:
         _, container = pod(manifest)
-        ports = [(p["containerPort"], p["protocol"], p["name"]) for p in container["ports"]]
-        assert ports == [(DEFAULT_PORT, "TCP", "tcp"), (DEFAULT_PORT, "UDP", "udp")]
+        ports = [(p["containerPort"], p["protocol"], p["name"]) for p in container.get("ports", [])]
+        assert ports == expected
 
 
 def test_labels_select_the_pods() -> None:
-    labels = {one.values[0]["kind"]: template(one.values[0])["metadata"]["labels"] for one in PODS}
+    labels = [template(one.values[0])["metadata"]["labels"] for one in PODS]
     for one in OBJECTS:
         manifest = one.values[0]
         if manifest["kind"] == "Service":
-            assert manifest["spec"]["selector"] == labels["Deployment"]
+            assert labels.count(manifest["spec"]["selector"]) == 1
         elif manifest["kind"] == "NetworkPolicy":
-            assert manifest["spec"]["podSelector"]["matchLabels"] == labels["Deployment"]
+            assert manifest["spec"]["podSelector"]["matchLabels"] in labels
         elif "Job" not in manifest["kind"]:
-            assert manifest["spec"]["selector"]["matchLabels"] == labels[manifest["kind"]]
+            own = template(manifest)["metadata"]["labels"]
+            assert manifest["spec"]["selector"]["matchLabels"] == own
 
 
 def test_the_policy_lets_in_whom_it_should() -> None:
@@ -138,13 +159,14 @@ def test_the_policy_lets_in_whom_it_should() -> None:
     (policy,) = (one.values[0] for one in OBJECTS if one.values[0]["kind"] == "NetworkPolicy")
     (rule,) = policy["spec"]["ingress"]
     (peers,) = (one["podSelector"] for one in rule["from"])
-    (component,) = peers["matchExpressions"]
-    assert (component["key"], component["operator"]) == ("app.kubernetes.io/component", "In")
-    for one in PODS:
+    (among,) = peers["matchExpressions"]
+    assert (among["key"], among["operator"]) == ("app.kubernetes.io/component", "In")
+    for one in OURS:
         labels = template(one.values[0])["metadata"]["labels"]
         assert peers["matchLabels"].items() <= labels.items()
-        lets_in = labels[component["key"]] in component["values"]
+        lets_in = labels[among["key"]] in among["values"]
         asks = one.values[0]["kind"] in ("Job", "CronJob")
+        asks &= component(one.values[0]) not in MESH_PARTS
         assert lets_in == (asks and "--denied" not in pod(one.values[0])[1]["args"])
 
 
@@ -158,9 +180,10 @@ def test_the_clients_ask_the_service() -> None:
 
 def test_the_image_installs_what_the_project_depends_on() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = (ROOT / "tools" / "container-wheels.txt").read_text().splitlines()
-    wanted = project["dependencies"] + project["optional-dependencies"]["auth"]
-    assert [line for line in lines if not line.startswith("#")] == wanted
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["auth"]
+    assert listed(ROOT / "tools" / "container-wheels.txt") == wanted
+    assert listed(MESH / "packages.txt") == extras["mesh"]
 
 
 def test_the_build_sees_what_it_copies_and_no_more() -> None:

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+import netmeasure as nm
 from netmeasure.cli.exits import Exit
 from netmeasure.spec import DEFAULT_PORT
 from support import census, containers
 from support.containers import Bridge, Container, Images
+from support.manifests import FOLDER, documents, playable
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(500)]
 
@@ -168,3 +170,48 @@ def test_under_iperf3s_name_it_serves_the_real_one(images: Images, bridge: Bridg
     assert ran.returncode == 0, ran.stdout + ran.stderr
     os.kill(server.pid, signal.SIGTERM)
     assert server.wait() == 0
+
+
+# ---- what Kubernetes would run of it -------------------------------------------------------------
+
+
+def test_the_pods_of_a_server_and_of_a_client(images: Images, bridge: Bridge) -> None:
+    (deployment, _), (job,) = (documents(FOLDER / f"{n}.yaml") for n in ("server", "client-job"))
+    server = ready(bridge.play(playable(deployment, images.ours)))
+    words = {"netmeasure": server.address}
+    template = playable(job, images.ours, **words)
+    template["spec"]["containers"][0]["args"] += ["--time", "0.5"]
+    client = bridge.play(template)
+    assert client.wait() == Exit.OK, client.output
+    assert "upload" in client.output
+    assert "complete" in server.output
+
+
+def test_a_rendered_plan(images: Images, bridge: Bridge) -> None:
+    def objects(target: str) -> dict[str, dict[str, Any]]:
+        plan = f'targets = ["{target}"]\nruns = 2\n[[test]]\nkind = "tcp"\nduration_s = 0.2\n'
+        return {one["kind"]: one for one in nm.render_manifests(plan.encode())["items"]}
+
+    server = ready(bridge.play(playable(objects("x")["Deployment"], images.ours)))
+    there = objects(server.address)
+    campaign = bridge.play(playable(there["Job"], images.ours), there["ConfigMap"])
+    assert campaign.wait() == Exit.OK, campaign.output
+    assert campaign.output.count("upload") >= 2
+
+
+def test_the_pods_of_a_mesh(images: Images, bridge: Bridge) -> None:
+    """Scheduler, two nodes' workers and the campaign."""
+    files = ("scheduler", "workers", "campaign")
+    manifests = [documents(containers.MESH / f"{name}.yaml")[0] for name in files]
+    scheduler, worker, campaign = manifests
+    words = {"netmeasure_scheduler": bridge.play(playable(scheduler, images.mesh)).address}
+    for node in ("node1", "node2"):
+        bridge.play(playable(worker, images.mesh, NETMEASURE_NODE=node, **words))
+    template = playable(campaign, images.mesh, **words)
+    args = template["spec"]["containers"][0]["args"]
+    args[args.index("20")] = "2"
+    ran = bridge.play(template)
+    assert ran.wait() == Exit.OK, ran.output
+    report = json.loads(ran.output)
+    assert report["nodes"] == ["node1", "node2"]
+    assert [pair["figures"]["complete"] for pair in report["pairs"]] == [True, True]

@@ -18,18 +18,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from support import debian
 from support.debian import BUILD_S, ROOT, run
 
 SUITE = "bookworm"
-TOOLS = ("podman", "buildah", "runc", "debootstrap", "iptables")
+TOOLS = ("podman", "buildah", "runc", "debootstrap", "iptables", "catatonit")
 _NAME = re.compile(r"nm(\d+)-[0-9a-f]{8}")
 #: Without these the runtime may fail to raise its own limits.
 LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
 #: How everything here runs: as nobody in particular, on a read-only system, with no privilege.
 HARDENED = ("--user=1000", "--read-only", "--cap-drop=all")
 IPERF3 = "/iperf3:test"
+MESH = ROOT / "deploy" / "kubernetes" / "mesh"
 _IPERF3_FILE = """ARG BASE
 FROM ${BASE}
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends iperf3 >/dev/null
@@ -84,9 +88,18 @@ def base() -> str:
 
 def wheels() -> Path:
     """A directory of all that the build asks the package index for."""
-    lines = (ROOT / "tools" / "container-wheels.txt").read_text().splitlines()
-    wanted = [line for line in lines if not line.startswith("#")]
+    wanted = listed(ROOT / "tools" / "container-wheels.txt")
     return debian.wheels(cache(), "3.11", [*wanted, "setuptools>=77", "cython>=3.1,<4", "wheel"])
+
+
+def mesh_wheels() -> Path:
+    """The same for the image of the mesh."""
+    return debian.wheels(cache(), "3.11", listed(MESH / "packages.txt"))
+
+
+def listed(path: Path) -> list[str]:
+    """The packages that a file lists."""
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,7 @@ class Images:
     base: str
     ours: str
     iperf3: str
+    mesh: str
 
     @staticmethod
     def size(name: str) -> int:
@@ -107,7 +121,10 @@ def images() -> Iterator[Images]:
     with ThreadPoolExecutor(2) as both:
         debian, fetched = both.submit(base), both.submit(wheels)
         made = Images(
-            debian.result(), f"localhost/{name}/netmeasure:test", f"localhost/{name}{IPERF3}"
+            base=debian.result(),
+            ours=f"localhost/{name}/netmeasure:test",
+            iperf3=f"localhost/{name}{IPERF3}",
+            mesh=f"localhost/{name}/netmeasure-mesh:test",
         )
         wheels_from = f"wheels={fetched.result()}"
     common = ["buildah", *_storage(), "build", "--isolation=chroot", "--layers", "-q"]
@@ -125,9 +142,11 @@ def images() -> Iterator[Images]:
             ]
         for build in builds:
             build.result()
+        dask = ["--build-context", f"wheels={mesh_wheels()}", "--build-arg", f"IMAGE={made.ours}"]
+        run(*common, *dask, "-t", made.mesh, str(MESH), timeout=BUILD_S)
         yield made
     finally:
-        for image in (made.ours, made.iperf3):
+        for image in (made.mesh, made.ours, made.iperf3):
             subprocess.run(_podman("rmi", "-f", image), capture_output=True, check=False)
         # layers of sources that are no more
         podman("image", "prune", "-f", "--filter", "until=72h")
@@ -183,6 +202,7 @@ class Bridge:
 
     name: str
     _containers: list[str] = field(default_factory=list)
+    _pods: list[str] = field(default_factory=list)
 
     def start(self, image: str, *words: str, entry: str | None = None) -> Container:
         """A container in the background; its first words are read by `wait_for`."""
@@ -213,7 +233,31 @@ class Bridge:
         options = ("--network", self.name, *LIMITS, *HARDENED, writes)
         return options if entry is None else (*options, "--entrypoint", entry)
 
+    def play(self, template: dict[str, Any], *others: dict[str, Any]) -> Container:
+        """A pod of a template of Kubernetes, of one container, and what else it needs."""
+        name = f"{self.name}-pod{len(self._pods)}"
+        self._pods.append(name)
+        metadata = {**template["metadata"], "name": name}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        # options of `podman run` that `kube play` has not
+        limits = [words for words in LIMITS if words != "--ulimit"]
+        settings = cache() / "containers.conf"
+        settings.write_text(f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n")
+        run(
+            *_podman("kube", "play", "--network", self.name, "-"),
+            input=yaml.safe_dump_all([*others, pod]),
+            env={**os.environ, "CONTAINERS_CONF": str(settings)},
+        )
+        (container,) = template["spec"]["containers"]
+        own = f"{name}-{container['name']}"
+        infra = json.loads(podman("pod", "inspect", name))["InfraContainerID"]
+        networks = json.loads(podman("inspect", infra))[0]["NetworkSettings"]["Networks"]
+        pid = json.loads(podman("inspect", own))[0]["State"]["Pid"]
+        return Container(own, pid, networks[self.name]["IPAddress"])
+
     def close(self) -> None:
+        if self._pods:
+            podman("pod", "rm", "-f", "-i", "-t", "0", *self._pods)
         if self._containers:
             podman("rm", "-f", "-i", "-t", "0", *self._containers)
         podman("network", "rm", "-f", self.name)
@@ -241,6 +285,7 @@ def _abandoned(name: str) -> bool:
 def sweep() -> None:
     """Remove what killed runs left behind."""
     for listing, remove in (
+        (("pod", "ps", "--format", "{{.Name}}"), ("pod", "rm", "-f", "-t", "0")),
         (("ps", "-a", "--format", "{{.Names}}"), ("rm", "-f", "-t", "0")),
         (("network", "ls", "--format", "{{.Name}}"), ("network", "rm", "-f")),
         (("images", "--format", "{{.Repository}}:{{.Tag}}"), ("rmi", "-f")),

@@ -46,7 +46,9 @@ async def mesh(options: argparse.Namespace) -> int:
         why = str(exc).partition("\n")[0]
         raise ConnectError(f"can't reach the scheduler {options.scheduler}: {why}") from None
     try:
-        found = Mesh(cluster, spec, at_once=options.at_once, addresses=addresses)
+        found = Mesh(
+            cluster, spec, at_once=options.at_once, addresses=addresses, settle_s=options.settle
+        )
         code = await until_signal(_show(found, options))
     finally:
         await cluster.close()

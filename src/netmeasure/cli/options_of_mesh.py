@@ -30,6 +30,13 @@ def add_mesh_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=ADDRESS",
         help="measure the worker NAME at this address, not at Dask's; may be given several times",
     )
+    parser.add_argument(
+        "--settle",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="begin when no worker has come or gone for S, or after ten times S (default: at once)",
+    )
     test = parser.add_argument_group("the test of each pair")
     test.add_argument(
         "-t", "--time", type=seconds, default=2.0, metavar="S", help="duration (default 2 s)"

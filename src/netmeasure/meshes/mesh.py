@@ -30,6 +30,8 @@ _SPARE_S = 60.0
 _LATE_S = 10.0
 _ANSWER_S = 5.0
 MAX_AT_ONCE = 64
+MAX_SETTLE_S = 600
+_LOOKS = 10  # at the workers, while they settle
 
 
 class _Node:
@@ -73,6 +75,7 @@ class Mesh:
         *,
         at_once: int = 1,
         addresses: Mapping[str, str] | None = None,
+        settle_s: float = 0.0,
     ) -> None:
         """Prepare a mesh.
 
@@ -82,10 +85,14 @@ class Mesh:
             at_once: The most tests that a node takes part in at a time.
             addresses: The addresses to measure between, by the workers' names; None: those at
                 which Dask's scheduler reaches them.
+            settle_s: Begin only when no worker has come or gone for so many seconds, or after ten
+                times as many; 0: at once.
 
         Raises:
             SpecError: A value is out of range.
         """
+        if not 0 <= settle_s <= MAX_SETTLE_S:
+            raise SpecError(f"{settle_s:g} s to settle: it must be 0 to {MAX_SETTLE_S}")
         if not 1 <= at_once <= MAX_AT_ONCE:
             raise SpecError(f"{at_once} tests at once: it must be 1 to {MAX_AT_ONCE}")
         if isinstance(spec, HttpSpec | FtpSpec | RequestSpec):
@@ -94,6 +101,7 @@ class Mesh:
         self._spec: PeerSpec = TcpSpec(timing=Timing(duration_s=2.0)) if spec is None else spec
         self._addresses = dict(addresses or {})
         self._at_once = at_once
+        self._settle_s = settle_s
         self._nodes: dict[str, _Node] = {}  # those that are not lost
         self._started: list[_Node] = []
         self._lost: dict[str, str] = {}  # why, by the worker's name
@@ -154,8 +162,20 @@ class Mesh:
             found[name] = address
         return found
 
-    async def _start(self) -> list[str]:
+    async def _settled(self) -> dict[str, str]:
+        """Return the workers once they are the same, two at least, over the time to settle."""
         workers = await self._workers()
+        same = 0
+        for _ in range(_LOOKS**2 if self._settle_s else 0):
+            await asyncio.sleep(self._settle_s / _LOOKS)
+            before, workers = workers, await self._workers()
+            same = same + 1 if workers == before and len(workers) > 1 else 0
+            if same == _LOOKS:
+                break
+        return workers
+
+    async def _start(self) -> list[str]:
+        workers = await self._settled()
         if len(workers) < 2:
             raise SpecError(
                 f"a mesh takes two workers at least, and the cluster has {len(workers)}",
@@ -287,13 +307,14 @@ async def mesh(
     *,
     at_once: int = 1,
     addresses: Mapping[str, str] | None = None,
+    settle_s: float = 0.0,
     on_run: Callable[[MeshRun], None] | None = None,
 ) -> MeshReport:
     """Measure every pair of a Dask cluster's workers, and return their figures.
 
     `on_run` is called with each run as it comes; otherwise as `Mesh`.
     """
-    measured = Mesh(client, spec, at_once=at_once, addresses=addresses)
+    measured = Mesh(client, spec, at_once=at_once, addresses=addresses, settle_s=settle_s)
     async for run in measured.run():
         if on_run is not None:
             on_run(run)

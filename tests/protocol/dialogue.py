@@ -113,7 +113,10 @@ WIRE: dict[Kind, bytes] = {
     Kind.PARAM_EXCHANGE: b"\x09",
     Kind.PARAMETERS: framed(TCP_PARAMETERS),
     Kind.EXTENSION: b"\x40"
-    + framed(b'{"host":{"hostname":"lab1","cpu_count":2,"interfaces":[]},"concurrent_tests":3}'),
+    + framed(
+        b'{"host":{"hostname":"lab1","cpu_count":2,"interfaces":[],"governors":[],"sysctls":[]},'
+        b'"concurrent_tests":3}'
+    ),
     Kind.QUEUED: b"\x41\0\0\0\3",
     Kind.CHALLENGE: b"\x42" + NONCE,
     Kind.PROOF: b"\x43" + MAC,

@@ -52,7 +52,20 @@ HOST = Host(
     machine="x86_64",
     cpu_count=2,
     python="3.11",
-    interfaces=(NetworkInterface(name="eth0", mtu_bytes=1500, offloads=("tso", "gro")),),
+    interfaces=(
+        NetworkInterface(
+            name="eth0",
+            mtu_bytes=1500,
+            offloads=("tso", "gro"),
+            driver="virtio_net",
+            qdiscs=("fq 8001:",),
+        ),
+    ),
+    cpu_model="AMD EPYC",
+    governors=("performance",),
+    sysctls=("net.ipv4.tcp_sack = 1",),
+    pod="bench-7",
+    node="worker-1",
 )
 SERIES = Series(origin_ns=5, width_ns=10_000_000, bytes=(0, 7, 2**62))
 TCP_INFO = TcpInfo(**{name: (index, 2**62) for index, name in enumerate(TcpInfo.__struct_fields__)})

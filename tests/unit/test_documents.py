@@ -22,12 +22,23 @@ SAMPLES = Path(__file__).parents[1] / "samples" / "netmeasure"
 SAVED = json.loads(FULL.to_json())
 COLUMN = SAVED["flows"][0]["streams"][0]["receiver"]["series"]["bytes"]
 #: What the sample of version 1 holds: it is older than round trips, requests, TLS to a server.
+OLD_HOST = replace(
+    FULL.client.host,
+    interfaces=tuple(replace(one, driver=None, qdiscs=()) for one in FULL.client.host.interfaces),
+    cpu_model=None,
+    governors=(),
+    sysctls=(),
+    pod=None,
+    node=None,
+)
 OLD = replace(
     FULL,
     round_trips=None,
     requests=None,
     latency=None,
     spec=replace(FULL.spec, tls=False, ca_file=None, file="/tmp/data", latency=True),
+    client=replace(FULL.client, host=OLD_HOST),
+    server=replace(FULL.server, host=OLD_HOST),
 )
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

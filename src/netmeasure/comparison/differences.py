@@ -165,13 +165,25 @@ def _host(end: str, side: SideReport) -> Facts:
         f"{end}'s kernel": host.kernel,
         f"{end}'s machine": host.machine,
         f"{end}'s CPUs": host.cpu_count,
+        f"{end}'s processor": host.cpu_model,
+        f"{end}'s governor": " ".join(host.governors) or None,
         f"{end}'s program": program or None,
         f"{end}'s interface MTU": _each(one.mtu_bytes for one in host.interfaces),
         f"{end}'s offloads": _each(
             " ".join(one.offloads) or "none" for one in host.interfaces if one.offloads is not None
         ),
+        f"{end}'s driver": _each(one.driver for one in host.interfaces),
+        f"{end}'s qdisc": _each(one.qdiscs[0].split()[0] for one in host.interfaces if one.qdiscs),
+        **{f"{end}'s {name}": value for name, value in _settings(host.sysctls)},
         f"{end}'s host": host.hostname,
     }
+
+
+def _settings(sysctls: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for one in sysctls:
+        name, equals, value = one.partition(" = ")
+        if equals:
+            yield name, value
 
 
 def _unit(value: int | None, unit: str | None) -> str | int | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 
 import psutil
+from msgspec.structs import replace
 
-from netmeasure.engine import ethtool
+from netmeasure.engine import ethtool, settings
+from netmeasure.engine.qdiscs import Qdisc, read_qdiscs
 from netmeasure.result import Host, NetworkInterface, StreamReport
 from netmeasure.version import __version__
 
 
-def this_host(streams: Iterable[StreamReport] = ()) -> Host:
-    """Return the facts of this machine, and of the interfaces that `streams` of this end went
-    through."""
+def this_host() -> Host:
+    """Return what this end says of itself before a test."""
     return Host(
         program="netmeasure",
         version=__version__,
@@ -25,9 +28,22 @@ def this_host(streams: Iterable[StreamReport] = ()) -> Host:
         machine=platform.machine(),
         cpu_count=psutil.cpu_count(),
         python=platform.python_version(),
+    )
+
+
+def measuring_host(streams: Iterable[StreamReport]) -> Host:
+    """Return all that may explain a figure: also this machine's settings, and the interfaces that
+    `streams` of this end went through."""
+    return replace(
+        this_host(),
         interfaces=_interfaces(
             stream.socket.local for stream in streams if stream.socket and stream.socket.local
         ),
+        cpu_model=settings.cpu_model(),
+        governors=settings.governors(),
+        sysctls=tuple(f"{name} = {value}" for name, value in settings.sysctls().items()),
+        pod=os.environ.get("NETMEASURE_POD") or None,
+        node=os.environ.get("NETMEASURE_NODE") or None,
     )
 
 
@@ -42,12 +58,22 @@ def _interfaces(sockets: Iterable[str]) -> tuple[NetworkInterface, ...]:
         for name, found in psutil.net_if_addrs().items()
         if addresses & {one.address.partition("%")[0] for one in found}
     ]
+    queues: list[Qdisc] = []
+    with suppress(OSError):
+        queues = sorted(read_qdiscs(), key=lambda one: not one.root)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         return tuple(
             NetworkInterface(
                 name=name,
                 mtu_bytes=ethtool.mtu_bytes(sock, name),
                 offloads=ethtool.offloads(sock, name),
+                driver=_driver(sock, name),
+                qdiscs=tuple(one.name for one in queues if one.interface == name),
             )
             for name in names
         )
+
+
+def _driver(sock: socket.socket, name: str) -> str | None:
+    found = ethtool.driver(sock, name)
+    return None if found is None else found[0]

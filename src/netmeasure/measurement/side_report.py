@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from netmeasure.engine.hosts import this_host
+from netmeasure.engine.hosts import measuring_host
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.result import (
     SideReport,
@@ -39,7 +39,7 @@ def own_report(
     origin_ns = workload.origin_ns if workload is not None else None
     spent = [s for s in streams if s.cpu_user_ns is not None]
     return SideReport(
-        host=this_host(streams),
+        host=measuring_host(streams),
         streams=streams,
         duration_ns=_duration_ns(streams),
         cpu_user_ns=sum(s.cpu_user_ns or 0 for s in spent) if spent else None,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import ethtool
-from netmeasure.node.qdiscs import read_qdiscs
+from netmeasure.engine.qdiscs import read_qdiscs
 
 _PROC = Path("/proc")
 #: What the calling thread's network namespace has; /proc/net would be the main thread's.

@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from netmeasure.errors import RemoteProtocolError
-from netmeasure.result import Series, SideReport, SocketFacts, StreamReport, TcpInfo
+from netmeasure.result import Host, Series, SideReport, SocketFacts, StreamReport, TcpInfo
 from netmeasure.result.resources import HostUse, Resources, ThreadCpu
 
 MAX_MOMENT_NS = 10 * 86_400 * 10**9  # ten days: no test is that long
@@ -39,6 +39,8 @@ NEVER_NEGATIVE: dict[type, tuple[str, ...]] = {
 POSITIVE: dict[type, tuple[str, ...]] = {Resources: ("cpus",), HostUse: ("cpus", "duration_ns")}
 
 
+#: A host has no more of anything that it says of itself: interfaces, settings, queues.
+MAX_FACTS = 256
 #: A stream's report has no more objects within it.
 _OBJECTS_PER_STREAM = 16
 
@@ -55,12 +57,21 @@ def check_report(report: SideReport) -> None:
     """Raise RemoteProtocolError if no clock and no counters can have made a report."""
     if _check(report) > MAX_NUMBERS:
         raise RemoteProtocolError(f"the peer's results hold more than {MAX_NUMBERS} numbers")
+    check_host(report.host)
     for stream in report.streams:
         moments = (stream.first_ns, stream.last_ns, stream.counted_from_ns, stream.counted_to_ns)
         if any(moment is not None and abs(moment) > MAX_MOMENT_NS for moment in moments):
             raise RemoteProtocolError("the peer's results hold a moment that can't be")
         if stream.series is not None:
             _check_series(stream.series)
+
+
+def check_host(host: Host) -> None:
+    """Raise RemoteProtocolError if a host says more of itself than there can be."""
+    told = [host.interfaces, host.governors, host.sysctls]
+    told += [found for one in host.interfaces for found in (one.qdiscs, one.offloads or ())]
+    if any(len(one) > MAX_FACTS for one in told):
+        raise RemoteProtocolError(f"the peer tells more than {MAX_FACTS} facts of its host")
 
 
 def _check(value: object) -> int:

@@ -15,7 +15,7 @@ from netmeasure.report.bottleneck import name_of_limit
 from netmeasure.report.compare import sentences
 from netmeasure.report.flow import GRADES, NO_STEADY
 from netmeasure.report.words import closing_lines, title
-from netmeasure.result import Flow, Limits, Result, StreamReport
+from netmeasure.result import Flow, Limits, NetworkInterface, Result, StreamReport
 from netmeasure.result.requests import RequestErrors
 from netmeasure.result.round_trips import RoundTrips
 
@@ -446,14 +446,22 @@ def _hosts(result: Result) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (name, *(str(getattr(end, name) or "unknown") for end in ends)) for name in names
     ]
+    rows.append(("processor", *(end.cpu_model or "unknown" for end in ends)))
     rows.append(("CPUs", *(str(end.cpu_count or "unknown") for end in ends)))
-    for name, show in (
-        ("interfaces", lambda one: one.name),
-        ("MTU", lambda one: str(one.mtu_bytes or "unknown")),
-        ("offloads", lambda one: " ".join(one.offloads or ()) or "unknown"),
-    ):
+    rows.append(("governor", *(" ".join(end.governors) or "unknown" for end in ends)))
+    shown: dict[str, Callable[[NetworkInterface], str]] = {
+        "interfaces": lambda one: one.name,
+        "MTU": lambda one: str(one.mtu_bytes or "unknown"),
+        "offloads": lambda one: " ".join(one.offloads or ()) or "unknown",
+        "driver": lambda one: one.driver or "unknown",
+        "queues": lambda one: ", ".join(one.qdiscs) or "unknown",
+    }
+    for name, show in shown.items():
         rows.append(
             (name, *("; ".join(show(one) for one in end.interfaces) or "unknown" for end in ends))
         )
+    settings = [dict(one.partition(" = ")[::2] for one in end.sysctls) for end in ends]
+    known = dict.fromkeys(name for one in settings for name in one)
+    rows += [(name, *(one.get(name, "unknown") for one in settings)) for name in known]
     rows.append(("started", result.started_at, ""))
     return Table(("", "client", "server"), tuple(rows))

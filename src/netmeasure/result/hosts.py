@@ -15,11 +15,15 @@ class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True):
         mtu_bytes: Its MTU; None: unknown.
         offloads: The offloads that are on: rx-checksum, tx-checksum, sg, tso, gso, gro, lro
             (ethtool(8)); None: the kernel does not say.
+        driver: Its driver, such as "virtio_net"; None: the kernel does not say.
+        qdiscs: Its queueing disciplines, the root first, such as "fq 8001:"; empty: unknown.
     """
 
     name: str
     mtu_bytes: int | None = None
     offloads: tuple[str, ...] | None = None
+    driver: str | None = None
+    qdiscs: tuple[str, ...] = ()
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +39,12 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         cpu_count: Logical CPUs of the host.
         python: The Python that runs netmeasure.
         interfaces: The interfaces of this end's data connections; empty: unknown.
+        cpu_model: The processor's name.
+        governors: The frequency governors of its CPUs, each once; empty: the host shows none.
+        sysctls: The kernel's settings that change what a network carries, as sysctl(8) writes them,
+            such as "net.ipv4.tcp_sack = 1".
+        pod: The pod that this end runs in, where the downward API gives it.
+        node: That pod's node.
     """
 
     program: str | None = None
@@ -46,6 +56,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     cpu_count: int | None = None
     python: str | None = None
     interfaces: tuple[NetworkInterface, ...] = ()
+    cpu_model: str | None = None
+    governors: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    pod: str | None = None
+    node: str | None = None
 
 
 class PathHole(msgspec.Struct, frozen=True, kw_only=True):

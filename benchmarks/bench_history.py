@@ -229,8 +229,8 @@ def main() -> None:
     console = Console(width=140)
     console.print(table)
     normal = [found for case, found in zip(CASES, all_found, strict=True) if case.shape == "normal"]
-    often = sum(one.quiet_runs for one in normal) / max(1, sum(one.false_alarms for one in normal))
-    console.print(f"runs per false alarm of all cases of normal scatter: {often:.0f}")
+    pooled = sum(one.quiet_runs for one in normal) / max(1, sum(one.false_alarms for one in normal))
+    console.print(f"runs per false alarm of all cases of normal scatter: {pooled:.0f}")
     if chosen.json:
         document = {"cases": [found._asdict() for found in all_found], "limits": limits}
         chosen.json.write_text(json.dumps(document, indent=2))

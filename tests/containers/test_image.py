@@ -208,8 +208,7 @@ def test_the_pods_of_a_mesh(images: Images, bridge: Bridge) -> None:
     for node in ("node1", "node2"):
         bridge.play(playable(worker, images.mesh, NETMEASURE_NODE=node, **words))
     template = playable(campaign, images.mesh, **words)
-    args = template["spec"]["containers"][0]["args"]
-    args[args.index("20")] = "2"
+    template["spec"]["containers"][0]["args"] += ["--settle", "2"]
     ran = bridge.play(template)
     assert ran.wait() == Exit.OK, ran.output
     report = json.loads(ran.output)

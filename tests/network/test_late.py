@@ -38,10 +38,14 @@ def network() -> Iterator[Network]:
         yield pair
 
 
-async def measured(network: Network, direction: Any) -> tuple[nm.Result, float]:
-    """A test of our client with our server, and how long it took by the test's own clock."""
+async def measured(
+    network: Network, direction: Any, *, latency: bool = False
+) -> tuple[nm.Result, float]:
+    """A test of our client with our server, and how long it took by the test's own clock. A probe
+    of the latency would take time before the streams, which is not set-up's."""
     spec = nm.TcpSpec(
         direction=direction,
+        latency=latency,
         timing=nm.Timing(duration_s=DURATION_S),
         options=nm.SocketOptions(congestion="cubic"),
     )
@@ -118,6 +122,17 @@ def test_a_late_network_does_not_change_the_bitrate(
     assert words.distortion(usual, usual.flow) is None
     check_averages(result, took_s)
     check_retransmits(result.flow, syns=0)
+
+
+def test_a_probe_without_an_answer_does_not_wait_as_long_as_the_connect(
+    network: Network, run_once: RunOnce
+) -> None:
+    """The server, whose thread is in the client's namespace by then, can't answer by UDP."""
+    with network.late(LATE_S):
+        result, took_s = run_once(measured(network, "upload", latency=True))
+    assert result.latency is not None
+    assert result.latency.transport == "tcp"
+    assert took_s < CONNECT_S + DURATION_S + 2
 
 
 def test_a_data_connection_can_be_late_as_well(

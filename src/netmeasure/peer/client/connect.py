@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 
 from msgspec.structs import replace
 
-from netmeasure.clock import SECOND_NS, now_ns
-from netmeasure.engine import progress, sockets, sockopts
+from netmeasure.clock import MICROSECOND_NS, SECOND_NS, now_ns
+from netmeasure.engine import progress, sockets, sockopts, tcpinfo
 from netmeasure.engine.hello import FIRST_REPEAT_S, greet, plain_repeat_s
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.watch import Watch, Watched
@@ -46,7 +46,7 @@ class Connector:
         self._port = port
         self._cookie = cookie
         self._address: sockets.Address | None = None
-        self._round_trip_ns = 0
+        self._control: socket.socket | None = None
 
     @property
     def address(self) -> sockets.Address:
@@ -75,8 +75,15 @@ class Connector:
         sockopts.watch_peer(made.sock, deadlines.vanished_s)
         if options.keepalive is not None:
             sockopts.set_keepalive(made.sock, options.keepalive)
-        self._address, self._round_trip_ns = made.address, made.end_ns - made.start_ns
+        self._address, self._control = made.address, made.sock
         return made.sock
+
+    @property
+    def _round_trip_ns(self) -> int:
+        """Return the smoothed round-trip time of the control connection by its kernel; 0: unknown.
+        The time of its connect would be no measure: a late network makes that seconds."""
+        raw = b"" if self._control is None else tcpinfo.read(self._control)
+        return (tcpinfo.field(raw, "rtt_us") or 0) * MICROSECOND_NS
 
     def answered(self, name: str) -> AbstractContextManager[None]:
         """Record a phase of the control connection that ends with a message of the server."""

@@ -90,6 +90,7 @@ async def _transfer(line: Relay, path: Path) -> tuple[nm.Result, int]:
     """Return the result, and the moment of the client's first attempt on this host's clock."""
     spec = nm.TcpSpec(
         direction=path.direction,
+        latency=False,  # its packets would count, and its time before the load is not set-up's
         timing=nm.Timing(duration_s=path.seconds),
         options=nm.SocketOptions(congestion=path.congestion),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -200,5 +201,7 @@ def test_a_signal_ends_it_with_what_there_is() -> None:
             assert "upload" in ran.stdout.readline()
             ran.send_signal(signal.SIGINT)
             output, errors = ran.communicate(timeout=20)
-    assert (ran.returncode, errors) == (Exit.INTERRUPTED, "")
+    assert ran.returncode == Exit.INTERRUPTED
+    # the signal may come so late that the run waits for the server's results, which it says
+    assert re.fullmatch(r"(netmeasure: ended by the user, waiting for .* results .*\n)?", errors)
     assert "Too few runs to tell: 1 of A and 1 of B count" in output

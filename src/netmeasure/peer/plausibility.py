@@ -14,6 +14,8 @@ from netmeasure.result import Role, SideReport, StreamReport
 #: A receiver may end before it has read what its kernel has acknowledged: at most a receive buffer.
 #: Where its window is not known, it is taken to be the largest that TCP can have (RFC 7323, 2.3).
 LARGEST_WINDOW_BYTES = 2**30
+#: The most that Linux gives a receive buffer by itself (net.ipv4.tcp_rmem of recent kernels).
+USUAL_BUFFER_BYTES = 2**25
 #: What a sender has written and the receiver never got: a send buffer, and as much on its way.
 UNSENT_BYTES = 2**28
 
@@ -106,6 +108,7 @@ def _by_role(one: StreamReport, other: StreamReport, role: Role) -> StreamReport
 
 
 def _window_bytes(sender: StreamReport) -> int:
-    """Return the largest window that the receiver has offered, which its buffer can't exceed."""
+    """Return what the receiver's kernel may hold unread: no less than usual buffers, for the window
+    is what is left of one, and samples of it may all have been of a full one."""
     windows = sender.tcp_info.snd_wnd_bytes if sender.tcp_info else None
-    return max(windows) if windows else LARGEST_WINDOW_BYTES
+    return max(USUAL_BUFFER_BYTES, *windows) if windows else LARGEST_WINDOW_BYTES

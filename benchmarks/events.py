@@ -167,6 +167,7 @@ class AtOpening(nm.Observer):
 async def _transfer(line: Relay, case: Case, start: Callable[[], None]) -> nm.Result:
     spec = nm.TcpSpec(
         direction="download",
+        latency=False,  # the line's counts are of the transfer
         timing=nm.Timing(duration_s=case.seconds),
         options=nm.SocketOptions(congestion=case.congestion),
     )

@@ -15,7 +15,7 @@ import benchmarks.versus
 from benchmarks.versus.cases import cases
 from benchmarks.versus.page import document, page
 from benchmarks.versus.places import place
-from benchmarks.versus.rounds import REPEATS, run_case, wait_for_calm
+from benchmarks.versus.rounds import REPEATS, CaseRuns, run_case, wait_for_calm
 
 
 def main() -> None:
@@ -29,23 +29,40 @@ def main() -> None:
     if not chosen.quick:
         wait_for_calm(chosen.load, chosen.patience, say)
     load = psutil.getloadavg()[0]
+    found: list[CaseRuns] = []
     with place(chosen.place) as here:
-        found = [
-            run_case(case, here, rounds, seconds, say, repeats=0 if chosen.quick else REPEATS)
+        wanted = [
+            case
             for case in cases(here.name, chosen.baseline)
             if all(word.lower() in case.name.lower() for word in chosen.only)
         ]
-    if not found:
-        raise SystemExit(f"no case has these words: {' '.join(chosen.only)}")
+        if not wanted:
+            raise SystemExit(f"no case has these words: {' '.join(chosen.only)}")
+        try:
+            for case in wanted:
+                repeats = 0 if chosen.quick else REPEATS
+                found.append(run_case(case, here, rounds, seconds, say, repeats=repeats))
+        except KeyboardInterrupt:
+            say(f"ended by the user: {len(found)} of {len(wanted)} cases were measured")
+        except SystemExit as exc:  # a contender does not work, and the others have been measured
+            say(f"{exc}: {len(found)} of {len(wanted)} cases were measured")
     newer = f"IPERF3={Path(os.environ['IPERF3']).name} " if "IPERF3" in os.environ else ""
     command = f"{newer}python -m benchmarks.versus {shlex.join(sys.argv[1:])}".strip()
     text = page(here.name, command, found, load=load, rounds=rounds, seconds=seconds)
-    if chosen.page:
+    if chosen.page and len(found) == len(wanted):
         chosen.page.write_text(text)
-    else:
+    elif found:
         print(text)
-    if chosen.json:
+    if chosen.json and found:
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(document(found, seconds))))
+    if len(found) < len(wanted):
+        raise SystemExit(1)
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rounds: 1 or more")
+    return int(text)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -54,7 +71,7 @@ def _options() -> argparse.ArgumentParser:
         description=benchmarks.versus.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("--rounds", type=int, default=7, metavar="N")
+    options.add_argument("--rounds", type=_rounds, default=7, metavar="N")
     options.add_argument("--time", type=float, default=2.0, metavar="S", help="each window")
     options.add_argument("--only", nargs="*", default=[], metavar="WORD", help="of a case's name")
     options.add_argument("--place", choices=("loopback", "veth"), default="loopback")

@@ -104,12 +104,18 @@ def plain(options: str, *, udp: bool = False) -> Contender:
 
 
 def existing(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
-    """Return those whose programs are installed, and that have the options that are used."""
-    return tuple(
-        one
-        for one in contenders
-        if shutil.which(one.client[0]) and ("--skip-rx-copy" not in one.client or _skips_copies())
-    )
+    """Return those whose programs are installed, and that have the options that are used. Raise
+    SystemExit where a program is missing that was named for this run."""
+    found = []
+    for one in contenders:
+        program = one.client[0]
+        if shutil.which(program) is None:
+            if "/" in program:
+                raise SystemExit(f"{one.name}: there is no program {program}")
+            continue
+        if "--skip-rx-copy" not in one.client or _skips_copies():
+            found.append(one)
+    return tuple(found)
 
 
 @cache

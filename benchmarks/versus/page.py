@@ -82,18 +82,26 @@ def _table(runs: CaseRuns) -> str:
 
 
 def _notes(runs: CaseRuns) -> list[str]:
+    notes = []
+    if runs.repeated:
+        notes.append(f"Rounds repeated since other programs were busy in them: {runs.repeated}.")
     if runs.troubled:
-        return ["Other programs were busy in one of these rounds, again and again: don't trust it."]
-    return []
+        notes.append("They were busy in a round that counts, too: don't trust it.")
+    return notes
 
 
 def _ratio(found: Estimate, wanted: float | None) -> str:
     text = f"{found.value:.2f}"
     if found.low is not None and found.high is not None:
         text += f" ({found.low:.2f} to {found.high:.2f})"
-    if wanted is None:
-        return text
-    return f"{text}, wanted {wanted:g}: {'met' if found.value >= wanted else 'missed'}"
+    return text if wanted is None else f"{text}, wanted {wanted:g}: {_verdict(found, wanted)}"
+
+
+def _verdict(found: Estimate, wanted: float) -> str:
+    """Return what the whole interval says: a median alone is met by luck."""
+    if found.low is None or found.high is None or found.low < wanted <= found.high:
+        return "not decided"
+    return "met" if found.low >= wanted else "missed"
 
 
 def _spread(values: Sequence[float]) -> str:

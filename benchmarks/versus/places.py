@@ -15,17 +15,17 @@ CLIENT_CPU, SERVER_CPU = "0", "1"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Describe a place: the server's address, its interface, and the namespaces of both ends."""
+    """Describe a place: the server's address, the client's interface to it, and the server's
+    namespace."""
 
     name: str
     address: str
     interface: str
-    client_namespace: str | None = None
     server_namespace: str | None = None
 
     def at_client(self, argv: Sequence[str], *, pinned: bool) -> list[str]:
         """Return the command that runs a client's command here."""
-        return _inside(self.client_namespace, CLIENT_CPU if pinned else None, argv)
+        return _inside(None, CLIENT_CPU if pinned else None, argv)
 
     def at_server(self, argv: Sequence[str], *, pinned: bool) -> list[str]:
         """Return the command that runs a server's command here."""

@@ -11,6 +11,7 @@ import pytest
 from netmeasure._fast.round_trips import DatagramRequester, DatagramResponder, Requester, Responder
 from netmeasure._fast.worker import Group
 from support.tcp_rig import PATIENCE_S
+from support.udp_rig import pair
 
 MS = 1_000_000
 SIZE = 16
@@ -20,12 +21,7 @@ Ends = tuple[socket.socket, socket.socket]
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
-    left, right = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-    with left, right:
-        for sock in (left, right):
-            sock.bind(("127.0.0.1", 0))
-        left.connect(right.getsockname())
-        right.connect(left.getsockname())
+    with pair() as (left, right):
         right.settimeout(PATIENCE_S)
         yield left, right
 

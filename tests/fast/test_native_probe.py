@@ -6,12 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from netmeasure._fast.probe import Prober, Reflector
 from netmeasure._fast.worker import Group, Stream
 from support.tcp_rig import PATIENCE_S
+from support.udp_rig import pair
 
 SIZE = 16
 Ends = tuple[socket.socket, socket.socket]
@@ -19,13 +21,17 @@ Ends = tuple[socket.socket, socket.socket]
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
-    left, right = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-    with left, right:
-        for sock in (left, right):
-            sock.bind(("127.0.0.1", 0))
-        left.connect(right.getsockname())
-        right.connect(left.getsockname())
+    with pair() as (left, right):
         right.settimeout(PATIENCE_S)
+        yield left, right
+
+
+@contextmanager
+def connection() -> Iterator[Ends]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        left = socket.create_connection(listener.getsockname())
+        right, _ = listener.accept()
+    with left, right:
         yield left, right
 
 
@@ -153,21 +159,21 @@ def test_a_reflector_answers_at_a_bounded_rate(
     assert sent > loop.bytes / SIZE
 
 
-def test_both_ends_leave_when_told(ends: Ends, begin: Callable[[Stream], object]) -> None:
-    for loop, sock in ((Prober(Group(), ends[0].fileno()), ends[0]),):
-        thread = begin(loop)
-        assert isinstance(thread, threading.Thread)
-        loop.group.stop()
-        sock.shutdown(socket.SHUT_RDWR)
-        thread.join(PATIENCE_S)
-        assert loop.reason == "stopped"
+@pytest.mark.parametrize("end", [Prober, Reflector])
+def test_both_ends_leave_when_told(
+    ends: Ends, begin: Callable[[Stream], threading.Thread], end: type[Prober | Reflector]
+) -> None:
+    loop = end(Group(), ends[0].fileno())
+    thread = begin(loop)
+    loop.group.stop()
+    ends[0].shutdown(socket.SHUT_RDWR)  # a reflector waits in a call
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert loop.reason == "stopped"
 
 
 def test_probes_by_tcp_follow_each_other(begin: Callable[[Stream], object]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        left = socket.create_connection(listener.getsockname())
-        right, _ = listener.accept()
-    with left, right:
+    with connection() as (left, right):
         right.settimeout(PATIENCE_S)
         probe = Prober(Group(), left.fileno(), stream=True)
         begin(probe)
@@ -187,10 +193,7 @@ def test_probes_by_tcp_follow_each_other(begin: Callable[[Stream], object]) -> N
 
 
 def test_a_reflector_by_tcp_answers_whole_probes_only(begin: Callable[[Stream], object]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        left = socket.create_connection(listener.getsockname())
-        right, _ = listener.accept()
-    with left, right:
+    with connection() as (left, right):
         left.settimeout(PATIENCE_S)
         loop = Reflector(Group(), right.fileno(), stream=True)
         begin(loop)

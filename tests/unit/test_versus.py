@@ -104,7 +104,25 @@ def test_the_page_says_whether_what_is_wanted_was_met() -> None:
     wanting = CaseRuns("TCP", runs.samples, {"it": 2.5}, 1, troubled=True)
     text = page("loopback", "a command", [wanting], load=0.1, rounds=3, seconds=1)
     assert "wanted 2.5: missed" in text
+    assert "repeated since other programs were busy in them: 1" in text
     assert "don't trust it" in text
+
+
+def test_what_one_round_or_an_interval_does_not_tell_is_not_decided() -> None:
+    for ours, theirs in (([2.0], [1.0]), ([1.0, 2.0, 3.0], [1.0, 1.1, 0.9])):
+        rates = {"netmeasure": ours, "it": theirs}
+        found = {name: [sample(n * 1e9) for n in some] for name, some in rates.items()}
+        runs = CaseRuns("TCP", found, {"it": 1.5}, 0, troubled=False)
+        text = page("loopback", "a command", [runs], load=0.1, rounds=3, seconds=1)
+        assert "wanted 1.5: not decided" in text
+
+
+def test_a_program_that_was_named_and_is_missing_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="there is no program /nowhere/python"):
+        cases("loopback", "/nowhere/python")
+    monkeypatch.setenv("IPERF3", "/nowhere/iperf3")
+    with pytest.raises(SystemExit, match="there is no program /nowhere/iperf3"):
+        cases("loopback", None)
 
 
 def test_every_wish_is_about_a_contender() -> None:

@@ -1,27 +1,11 @@
 /* A probe and its reflector over socket pairs, each in a thread, while another one orders and reads. */
-#include "harness.h"
+#include "counted.h"
 
 #include <sys/eventfd.h>
 
 #include "nm_probe.h"
 
-enum { BUCKETS = 64, MOST = 40 };
-
-typedef struct {
-    nm_stream stream;
-    uint64_t bucket[BUCKETS];
-    nm_sample sample[NM_SAMPLES];
-} counted_t;
-
-static void prepare(counted_t *c) {
-    memset(c, 0, sizeof *c);
-    c->stream.series.bucket = c->bucket;
-    c->stream.series.capacity = BUCKETS;
-    c->stream.series.width_ns = 1000000;
-    c->stream.sample = c->sample;
-    c->stream.sampling.every_ns = 1000000;
-    CHECK(nm_stream_enter(&c->stream));
-}
+enum { MOST = 40 };
 
 static void *send_probes(void *argument) {
     nm_probe *p = argument;

@@ -1,26 +1,10 @@
 /* Round trips over socket pairs: a requester and a responder, each in a thread, and a reader. */
-#include "harness.h"
+#include "counted.h"
 
 #include "nm_datagram_trips.h"
 #include "nm_round_trips.h"
 
-enum { BUCKETS = 64, MOST = 70000 };
-
-typedef struct {
-    nm_stream stream;
-    uint64_t bucket[BUCKETS];
-    nm_sample sample[NM_SAMPLES];
-} counted_t;
-
-static void prepare(counted_t *c) {
-    memset(c, 0, sizeof *c);
-    c->stream.series.bucket = c->bucket;
-    c->stream.series.capacity = BUCKETS;
-    c->stream.series.width_ns = 1000000;
-    c->stream.sample = c->sample;
-    c->stream.sampling.every_ns = 1000000;
-    CHECK(nm_stream_enter(&c->stream));
-}
+enum { MOST = 70000 };
 
 static void *request(void *argument) {
     nm_requester *r = argument;

@@ -1,9 +1,10 @@
-"""Draws the layers of the package from the table that the layering test holds.
+"""Draw the layers of the package from the table that the layering test holds.
 
     python -m tools.draw_layers      write docs/explanation/layers.svg
 
 A layer stands above all that it imports. An arrow means "imports"; where a detour over other layers
-leads to the same place, the arrow is left out.
+leads to the same place, the arrow is left out. Layers of a group share a colour, and so do the
+arrows that begin at them.
 """
 
 from __future__ import annotations
@@ -25,8 +26,51 @@ Table = Mapping[str, set[str]]
 _ROW, _HEIGHT, _GAP = 74, 34, 26
 _BEND = 14  # the width that an arrow needs where it passes a row
 _MARGIN = 12
-#: Middle tones, which can be read on a light page and on a dark one.
-_BOX, _EDGE, _TEXT, _ARROW = "#dbe7f5", "#3b6ea5", "#12263a", "#8a94a0"
+_TEXT = "#12263a"
+
+
+class Group(NamedTuple):
+    """Hold a group of layers: their names, separated by spaces, and the colours of their boxes.
+    The edge's is a middle tone, which can be seen on a light page and on a dark one.
+    """
+
+    name: str
+    layers: str
+    box: str
+    edge: str
+
+
+#: The groups, as the architecture page has them.
+GROUPS = (
+    Group("Programs", "__main__ cli", "#e4e4e4", "#808080"),
+    Group(
+        "What a user calls",
+        "netmeasure client repetition campaign capacities meshes exporter readiness paths node"
+        " origins manifests",
+        "#dbe7f5",
+        "#3f7cc0",
+    ),
+    Group(
+        "Results for readers and other tools",
+        "publishing report export imports",
+        "#e9dff5",
+        "#8a63c4",
+    ),
+    Group(
+        "One test",
+        "peer.client peer.server peer transfers measurement workloads observe",
+        "#fbe3cf",
+        "#c8752a",
+    ),
+    Group("Sockets and bytes", "engine _fast protocol", "#f8d7da", "#c2505c"),
+    Group("Figures", "analysis comparison objectives history", "#d5efdf", "#3a9463"),
+    Group(
+        "Plain values",
+        "spec result overhead units text clock version errors",
+        "#f6efc9",
+        "#a08a1e",
+    ),
+)
 
 
 class Place(NamedTuple):
@@ -146,18 +190,25 @@ class Drawing:
         bottom = len(self.rows) * _ROW - (_ROW - _HEIGHT) + 2 * _MARGIN
         lines = [self._line(path, left) for path in self.paths]
         boxes = [self._box(place, left) for row in self.rows for place in row if place.name]
+        tips = [
+            f'<marker id="tip{at}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7"'
+            f' markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="{group.edge}"/>'
+            "</marker>"
+            for at, group in enumerate(GROUPS)
+        ]
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right - left:.0f} {bottom}"'
                 ' font-family="ui-monospace, monospace" font-size="13.5" role="img">',
                 "<title>The layers of netmeasure: each imports only layers below it</title>",
-                '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7"'
-                f' markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="{_ARROW}"/>'
-                "</marker></defs>",
-                f'<g fill="none" stroke="{_ARROW}" stroke-width="1.3">',
+                "<defs>",
+                *tips,
+                "</defs>",
+                '<g fill="none" stroke-width="1.3">',
                 *lines,
                 "</g>",
                 *boxes,
+                *_legend(bottom),
                 "</svg>\n",
             ]
         )
@@ -178,16 +229,38 @@ class Drawing:
         for (x0, y0), (x1, y1) in itertools.pairwise(points):
             middle = (y0 + y1) / 2
             drawn += f"C{x0:.0f} {middle:.0f} {x1:.0f} {middle:.0f} {x1:.0f} {y1:.0f}"
-        return f'<path d="{drawn}" marker-end="url(#tip)"/>'
+        at = _group_of(first.name)
+        return f'<path d="{drawn}" stroke="{GROUPS[at].edge}" marker-end="url(#tip{at})"/>'
 
     def _box(self, place: Place, left: float) -> str:
         x, y = self.x[place] - left, self._top(place)
+        group = GROUPS[_group_of(place.name)]
         return (
             f'<rect x="{x - place.width / 2:.0f}" y="{y:.0f}" width="{place.width:.0f}"'
-            f' height="{_HEIGHT}" rx="5" fill="{_BOX}" stroke="{_EDGE}"/>'
+            f' height="{_HEIGHT}" rx="5" fill="{group.box}" stroke="{group.edge}"/>'
             f'<text x="{x:.0f}" y="{y + 22:.0f}" text-anchor="middle" fill="{_TEXT}">'
             f"{escape(place.name)}</text>"
         )
+
+
+def _group_of(layer: str) -> int:
+    """Return the number of a layer's group; one that is in none stands among the plain values."""
+    return next(
+        (at for at, group in enumerate(GROUPS) if layer in group.layers.split()), len(GROUPS) - 1
+    )
+
+
+def _legend(bottom: float) -> list[str]:
+    """Return the names of the groups, for the lower left corner, which is empty."""
+    lines = []
+    for at, group in enumerate(GROUPS):
+        y = bottom - _MARGIN - 22 * (len(GROUPS) - at)
+        lines.append(
+            f'<rect x="{_MARGIN}" y="{y}" width="320" height="22" fill="{group.box}"'
+            f' stroke="{group.edge}"/><text x="{_MARGIN + 8}" y="{y + 16}" fill="{_TEXT}">'
+            f"{escape(group.name)}</text>"
+        )
+    return lines
 
 
 def drawing(table: Table) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -130,10 +131,29 @@ def test_the_drawing_is_of_todays_layers() -> None:
     assert draw_layers.FILE.read_text() == draw_layers.drawing(ALLOWED)
 
 
-def test_the_architecture_page_describes_every_layer() -> None:
+def test_the_architecture_page_describes_every_layer_in_the_groups_of_the_drawing() -> None:
     text = (DOCS / "explanation" / "architecture.md").read_text()
-    described = re.findall(r"^\| `([\w.]+)` \|", text, flags=re.MULTILINE)
-    assert sorted(described) == sorted(ALLOWED)
+    _, *parts = re.split(r"^\*\*([^*]+)\.\*\* .*$", text.split("## Where to look")[0], flags=re.M)
+    described = {
+        name: re.findall(r"^\| `([\w.]+)` \|", rows, flags=re.MULTILINE)
+        for name, rows in zip(parts[::2], parts[1::2], strict=True)
+    }
+    assert described == {group.name: group.layers.split() for group in draw_layers.GROUPS}
+    assert sorted(itertools.chain(*described.values())) == sorted(ALLOWED)
+
+
+@pytest.mark.parametrize("kind", ["RrSpec", "RequestSpec"])
+def test_the_page_on_new_kinds_of_test_names_every_module_that_knows_of_one(kind: str) -> None:
+    text = (DOCS / "how-to" / "add-a-kind-of-test.md").read_text()
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    source = ROOT / "src" / "netmeasure"
+    knowing = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if re.search(rf"\b{kind}\b", path.read_text())
+    }
+    assert len(knowing) > 10
+    assert knowing - named == set(), "write them into docs/how-to/add-a-kind-of-test.md"
 
 
 def test_the_manual_page_is_that_of_the_parsers() -> None:

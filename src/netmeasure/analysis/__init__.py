@@ -1,5 +1,13 @@
 """Compute figures from recorded series: pure functions, arrays in and numbers out.
 
+Steady state  `steady` finds it in the `series`, cut into `batches`. `truncation` finds the ramp,
+              which `departures` and `approach` tell from an outage, a dip or a step. `changes`
+              finds levels; `confidence` and `remainder` say how well the rate is known, and
+              `sequential` when that is enough.
+Bottleneck    `bottleneck` has the figures, `bottleneck_rules` the decision, `course` both for each
+              period, and `pauses` when a host kept its threads from running.
+Others        `loss`, `ceiling` and `flow_ceiling`; `samples` for a few runs; `columns` for all.
+
 Some modules need numpy, which takes longer to load than a server takes to open its port. Code that
 runs during a test uses them as attributes of this package, which imports them at their first use.
 So that no first use delays a test, they are loaded before by `load`, or in a thread by MODULES.

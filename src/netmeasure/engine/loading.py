@@ -1,4 +1,4 @@
-"""Loads modules that only some tests need in a thread, while no clock of set-up runs.
+"""Load modules that only some tests need in a thread, while no clock of set-up runs.
 
 aiohttp and aioftp take up to half a second to load: on the event loop or, because of the
 interpreter's lock, in spurts beside it. So a run that needs them starts to load them when it is

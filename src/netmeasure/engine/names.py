@@ -1,4 +1,4 @@
-"""Looks host names up, and asks again while the user's deadline lasts.
+"""Look host names up, and ask again while the user's deadline lasts.
 
 An address is no question to anybody and is read on the spot. A name is looked up by the system's
 resolver (getaddrinfo(3)) in a thread of its own: that may wait for seconds, can't be interrupted,

@@ -1,4 +1,4 @@
-"""Tell who follows a run which phases of its set-up are over, and what it waits for.
+"""Tell the followers of a run which phases of its set-up are over, and what it waits for.
 
 The steps of set-up are taken deep below the run that is followed. The context (contextvars) of the
 run's task, which its subtasks inherit, says who follows.

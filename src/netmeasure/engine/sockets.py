@@ -1,4 +1,4 @@
-"""Names to addresses to connected sockets, timed, with a deadline on each step.
+"""Turn names into addresses and these into connected sockets, timed, with a deadline on each step.
 
 No transport ever owns these sockets: data sockets go to native threads as they are.
 """

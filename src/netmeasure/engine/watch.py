@@ -1,4 +1,4 @@
-"""When bytes arrive during set-up: a native thread looks, so that a busy event loop can't move it.
+"""See when bytes arrive during set-up, by a native thread that no busy event loop can hold up.
 
 Without such a thread (no descriptor or no thread was left) moments are those at which the event
 loop noticed: nothing else changes.

@@ -1,4 +1,4 @@
-"""Name all formats of exports and all kinds of documents, for who must not load their writers."""
+"""Name all formats of exports and all kinds of documents, without loading what writes them."""
 
 from __future__ import annotations
 

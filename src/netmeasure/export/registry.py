@@ -1,4 +1,4 @@
-"""Write results in the formats of other tools."""
+"""Pair each name of a format with the function that writes it, and write results by name."""
 
 from __future__ import annotations
 

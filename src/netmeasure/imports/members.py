@@ -1,4 +1,4 @@
-"""Read members of other programs' JSON, whose types nobody has checked."""
+"""Read members of other programs' JSON, whose types have not been checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read saved runs, whoever wrote them."""
+"""Read saved runs: our own documents, or iperf3's."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 `states` holds the one table of what may follow what, `messages` the payloads, `decoding` and
 `reports` read what a peer sends, `ranges` has the values that parameters may have, `error_codes`
 iperf3's error numbers, `auth` its authentication, `secret` ours; `datagrams` opens UDP streams.
-`connection` turns bytes into messages and back. No module here may import sockets, clocks or
-asyncio (a test holds that).
+`connection` turns bytes into messages and back, and `strangers` names a peer that speaks another
+protocol. No module here may import sockets, clocks or asyncio (a test holds that).
 """
 
 from netmeasure.protocol.connection import Closed, Connection, Message, NeedData, Payload

@@ -1,4 +1,4 @@
-"""Name the forms of a report, for who must not load what writes them."""
+"""Name the forms of a report, without loading what writes them."""
 
 from __future__ import annotations
 

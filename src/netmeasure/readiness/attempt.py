@@ -1,4 +1,4 @@
-"""One attempt to reach a target: connect, and as far as asked for TLS and an HTTP response.
+"""Make one attempt to reach a target: connect, and as far as asked for TLS and an HTTP response.
 
 It never blocks: `step` is called whenever the socket is ready, until it has an outcome.
 """

@@ -1,5 +1,8 @@
 """Define the result of a measurement: one frozen Result for every kind of test.
 
+`document` has the whole, the other modules its parts. `reading` reads saved ones of every version,
+and `plausible` refuses values that no measurement gives.
+
 Results store counts and moments (integer ns on a stated clock). Rates are computed from them by
 properties, or by the analysis, whose verdicts are stored. Unknown is None, never 0.
 

@@ -1,5 +1,6 @@
-"""Measure downloads and uploads by URL, over HTTP and FTP.
+"""Measure downloads and uploads by URL, over HTTP and FTP, and requests by HTTP.
 
-`fetch.py` runs a measurement: it lets a client (`http.py`, `ftp.py`) make the transfers of each
-stream. `stream.py` counts them, `native.py` and `library.py` move their bytes.
+`fetch` runs a measurement: it lets a client (`http`, `ftp`) make the transfers of each stream.
+`reach` connects, `stream` counts the transfers, `native` and `library` move their bytes. `requests`
+runs a test of requests, whose native threads do all of that themselves.
 """

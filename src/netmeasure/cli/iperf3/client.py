@@ -1,4 +1,4 @@
-"""One test as iperf3's client runs it: printed as it happens, ended by its terms or a signal."""
+"""Run one test as iperf3's client does: printed as it happens, ended by its terms or a signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Word failures as iperf3 does: scripts look for its words on standard error and in `error`."""
+"""Word failures as iperf3 does: scripts look for its words on standard error and in `error`.
+
+The sentence is chosen by the class of the error. Every failure has exit code 1 (`program`).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Keep the tests that a server runs at the moment, limit their number, and find the test of each
-data connection."""
+"""Keep the tests that a server runs at the moment, and find the test of each data connection."""
 
 from __future__ import annotations
 

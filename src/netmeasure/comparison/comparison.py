@@ -1,4 +1,5 @@
-"""Compare two sets of runs of the same test: their ratio, and which part of a run moved."""
+"""Compare two sets of runs of the same test: the ratio of their bitrates, and which figures of a
+run changed."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from netmeasure.result import SCHEMA_VERSION, FlowDirection, Result
 from netmeasure.result.encoding import encoded
 from netmeasure.spec import DEFAULT_MARGIN, Spec
 
-#: From this many runs of each side on, their scatter is known well enough for a verdict.
+#: The least number of runs of each side whose scatter is known well enough for a verdict.
 MIN_RUNS = 3
 
 Verdict = Literal["less", "more", "equal", "unclear", "too_few"]
@@ -58,15 +59,16 @@ PARTS = (
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold one figure of the runs of both sides, and how it changed.
+    """Hold one figure of the runs of both sides, and its change from A to B.
 
     Attributes:
         name: The field of `RunFigures`, such as "set_up_ns".
         relative: True: `change` is B / A. False: it is B - A, in the figure's unit.
-        a: The mean over the runs of A that count and have the figure; None: no run has.
-        b: The same of B.
-        change: The change with its confidence interval. The level is above 95 %, so that the
-            intervals of all components hold together in 95 % (Bonferroni's correction).
+        a: The mean over the runs of A that count and have the figure; None: no run of A has it.
+        b: The same mean for the runs of B.
+        change: The change with its confidence interval. The level is above 95 %, so that all
+            components' intervals contain the true changes with 95 % probability (Bonferroni's
+            correction).
         moved: Whether the interval excludes "no change" and the change is large enough to matter;
             None: too few runs to tell.
     """
@@ -92,7 +94,7 @@ class FlowComparison(msgspec.Struct, frozen=True, kw_only=True):
             the margin around 1, even if it excludes 1. "unclear": the interval holds 1 and values
             beyond the margin. "too_few": fewer than 3 runs of a side count.
         runs_needed: Runs of each side that would give an interval of half the margin, if they
-            scatter as these do; None: it can't be estimated, or is more than 1000.
+            scatter as these do; None: the number can't be estimated, or is more than 1000.
         components: The other figures of the runs.
         differences: Facts that are not the same in all runs.
     """
@@ -107,15 +109,16 @@ class FlowComparison(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...]
 
     def component(self, name: str) -> Component | None:
-        """Return the component of a figure such as "set_up_ns"; None: neither side has it."""
+        """Return the component of a figure such as "set_up_ns"; None: neither side has the
+        figure."""
         return next((one for one in self.components if one.name == name), None)
 
     def is_below(self, limit: float) -> bool | None:
-        """Return whether B surely carries less than `limit` times what A does.
+        """Return whether B's bitrate is surely below `limit` times A's bitrate.
 
-        True: the best estimate of the ratio is below `limit`, and the confidence interval shows
-        that B carries less at all (or less than `limit`, if that is above 1). False: the estimate
-        is not below `limit`. None: the interval is too wide to tell, or there is no ratio.
+        True: the best estimate of the ratio is below `limit`, and the confidence interval is wholly
+        below 1 (or below `limit`, if `limit` is above 1). False: the estimate is not below `limit`.
+        None: the interval is too wide to tell, or there is no ratio.
         """
         return ratio_is_below(self.ratio, self.verdict, limit)
 
@@ -130,9 +133,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         spec_a: The specification of A's first run.
         spec_b: The specification of B's first run.
         margin: Bitrates that differ by no more than this share count as equal.
-        in_turns: Whether A and B were measured in turns. False: one after the other, so that what
-            changed on the path meanwhile is part of the difference. None: not known.
-        flows: The comparison of each direction that both sides have.
+        in_turns: Whether A and B were measured in turns. False: B was measured after A, so that a
+            change of the path in between is a part of the difference. None: not known.
+        flows: The comparisons, one for each direction that both sides have.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -160,20 +163,21 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return self.flow.verdict
 
     def is_below(self, limit: float) -> bool | None:
-        """Return whether B is below in any direction, as `FlowComparison.is_below` says.
+        """Return whether B's bitrate is surely below the limit in any direction
+        (`FlowComparison.is_below`).
 
-        None: B is surely below in no direction, but may be in one.
+        None: no direction is surely below, but at least one is undecided.
         """
         found = [flow.is_below(limit) for flow in self.flows]
         return True if True in found else None if None in found else False
 
     def to_json(self, *, indent: int | None = 2) -> bytes:
-        """Return the comparison as UTF-8 JSON; without `indent` on one line."""
+        """Return the comparison as UTF-8 JSON, on one line if `indent` is None."""
         return encoded(self, indent=indent)
 
 
 def ratio_is_below(ratio: Estimate | None, verdict: Verdict | None, limit: float) -> bool | None:
-    """Return whether a ratio is surely below a limit, as `FlowComparison.is_below` says."""
+    """Return whether a ratio is surely below a limit; see `FlowComparison.is_below`."""
     if verdict == "too_few" or ratio is None:
         return None
     if ratio.value >= limit:
@@ -190,7 +194,7 @@ def compare(
     name_b: str = "B",
     margin: float = DEFAULT_MARGIN,
 ) -> Comparison:
-    """Compare B with A. Runs that broke off are shown and do not count.
+    """Compare B with A. Incomplete runs are listed in the comparison, but no figure includes them.
 
     Args:
         a: The runs of A, such as a `ResultSet` or a list of results.
@@ -249,7 +253,7 @@ def _verdict(found: Estimate | None, runs: int, margin: float) -> Verdict:
     if runs < MIN_RUNS:
         return "too_few"
     if found is None or found.low is None or found.high is None:
-        # a side carried nothing in some of its runs, or in all of them
+        # some or all runs of one side transferred no data
         return "less" if found is not None and found.value == 0 else "unclear"
     if found.low >= 1 - margin and found.high <= 1 + margin:
         return "equal"
@@ -283,6 +287,6 @@ def _component(part: Part, a: Sequence[float], b: Sequence[float], level: float)
 def _in_turns(a: Sequence[Result], b: Sequence[Result]) -> bool | None:
     if min(len(a), len(b)) < 2:
         return None
-    # of one format and one time zone, so the order of the texts is that of the moments
+    # all texts have one format and one time zone, so they sort by time
     starts_a, starts_b = ([result.started_at for result in side] for side in (a, b))
     return not (max(starts_a) < min(starts_b) or max(starts_b) < min(starts_a))

@@ -1,4 +1,4 @@
-"""Find facts in which two sets of runs differ although they should have them in common."""
+"""Find the conditions, such as an MTU or an option, that differ between two sets of runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from netmeasure.result import FlowDirection, Result, SideReport, StreamReport
 from netmeasure.spec import FtpSpec, HttpSpec, RequestSpec, RrSpec, TcpSpec, UdpSpec
 
 Facts = dict[str, str | int | float | bool | None]
-#: Facts that say who measured: the difference may be just what is compared.
+#: Facts that identify the hosts. Comparing two hosts may be the purpose of the comparison.
 WHO = frozenset({"client's host", "server's host"})
-#: Socket options that change figures and are not read back from the sockets.
+#: Socket options that affect figures. The report of a socket does not contain their values.
 _OPTIONS = {
     "no_delay": "TCP_NODELAY",
     "window_bytes": "socket buffers",
@@ -32,7 +32,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         name: The fact, such as "congestion control".
         a: Its distinct values in the runs of A, as text.
         b: Its distinct values in the runs of B.
-        matters: Whether it may change a figure. False: it only says who measured.
+        matters: Whether the fact may affect a figure. False: it only identifies a host.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 def differences(
     a: Iterable[Result], b: Iterable[Result], direction: FlowDirection
 ) -> tuple[Difference, ...]:
-    """Return all differences in one direction, what was asked for first.
+    """Return all differences in one direction, those of the specifications first.
 
-    What is unknown on one side is no difference.
+    A fact that is unknown on one side is not a difference.
     """
     of_a, of_b = ([facts(result, direction) for result in side] for side in (a, b))
     names = dict.fromkeys(name for one in (*of_a, *of_b) for name in one)
@@ -58,7 +58,7 @@ def differences(
 
 
 def facts(result: Result, direction: FlowDirection) -> Facts:
-    """Return what may change a run's figures without being what was to be measured."""
+    """Return the conditions of a run that may affect its figures."""
     flow = next((flow for flow in result.flows if flow.direction == direction), None)
     streams = () if flow is None else flow.streams
     senders = [stream.sender for stream in streams if stream.sender is not None]
@@ -187,7 +187,8 @@ def _settings(sysctls: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _unit(value: int | None, unit: str | None) -> str | int | None:
-    """Return a value with all its digits and its unit: values that differ must not look alike."""
+    """Return a value with all its digits and its unit, so that different values have different
+    texts."""
     return value if value is None or unit is None else f"{value} {unit}"
 
 

@@ -1,4 +1,4 @@
-"""Say which figures of a run are not to be believed, and why: the host was in the way, or busy."""
+"""Find the figures of a run that are in doubt because a host was busy or limited the test."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from netmeasure.result.node import NodeUse
 from netmeasure.result.resources import HostUse
 
 About = Literal["rate", "set_up", "latency", "cpu"]
-#: An end's threads that were in pauses for more than this share of the time carried less for it.
+#: If the threads of an end were paused for more than this share of the time, the rate is in doubt.
 _PAUSED = 0.02
 _STOLEN = 0.05
 _THROTTLED = 0.02
-#: The CPUs that other processes had before the run, from which on its own cost can't be told.
+#: If other processes used this many CPUs before the run, the CPU cost of the run is in doubt.
 _BUSY_BEFORE = 0.5
-#: Of all CPUs of a host: from this share on, its processes wait for one another.
+#: If this share of a host's CPUs is busy, its processes wait for one another.
 _FULL = 0.95
-#: The share of set-up that this host took by itself, and the least time that matters.
+#: The share of set-up that the delays of this host took, and the least time that matters.
 _HOST_SHARE, _HOST_NS = 0.1, 10_000_000
-#: The share of requests that left late by this host's fault.
+#: The share of requests that this host sent late.
 _LATE = 0.01
 
 
 class Doubt(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what speaks against a figure of a run.
+    """Hold a reason to doubt a figure of a run.
 
     Attributes:
-        about: What is not to be believed: "rate", "set_up", "latency" or "cpu".
+        about: The figure in doubt: "rate", "set_up", "latency" or "cpu".
         why: The reason, as a clause.
     """
 
@@ -39,7 +39,7 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def doubts(result: Result, flow: Flow | None) -> tuple[Doubt, ...]:
-    """Return what speaks against the figures of a run in one direction."""
+    """Return the doubts about the figures of a run in one direction."""
     found = [*_of_run(result)]
     if flow is not None:
         found += _of_flow(flow)
@@ -47,7 +47,7 @@ def doubts(result: Result, flow: Flow | None) -> tuple[Doubt, ...]:
 
 
 def node_doubts(use: NodeUse) -> tuple[Doubt, ...]:
-    """Return what other processes of this host speak against in a run beside them."""
+    """Return the doubts about a run that other processes of this host give rise to."""
     busy = use.busy_cpus
     if busy is None:
         return ()
@@ -75,7 +75,7 @@ def _of_flow(flow: Flow) -> Iterator[Doubt]:
 
 
 def _of_run(result: Result) -> Iterator[Doubt]:
-    others = (result.server.concurrent_tests or 1) - 1  # the run itself is one of them
+    others = (result.server.concurrent_tests or 1) - 1  # the number includes the run itself
     if others > 0:
         tests = "another test" if others == 1 else f"{others} other tests"
         why = f"{tests} ran on the server"

@@ -1,7 +1,8 @@
-"""Join the runs of a mesh into figures of every pair of nodes, and name the pairs that are odd.
+"""Join the runs of a mesh into figures of every pair of nodes, and find the odd pairs.
 
-Each figure is modelled as one factor of its client times one of its server, found by medians, so
-that a slow node makes no pair odd. A pair is odd that is far off this, by its own scatter.
+The model of a figure is a factor of its client times a factor of its server, estimated by medians
+(Tukey's median polish). A slow node therefore makes none of its pairs odd. A pair is odd if its
+figure is far from the model, compared with the scatter of all pairs.
 """
 
 from __future__ import annotations
@@ -17,22 +18,25 @@ from netmeasure.comparison.runs import RunFigures, directions, figures
 from netmeasure.result import SCHEMA_VERSION, Result
 from netmeasure.result.encoding import encoded
 
-#: A figure is odd that is off by so many times the usual scatter, and by a factor that matters.
+#: A figure is odd if it is this many times the usual scatter from the model, and the factor
+#: matters.
 _SCATTERS = 6.0
 _POLISHES = 4
 #: The standard deviation of a normal distribution over its median absolute deviation.
 _MAD = 1.4826
-#: A few packets that are lost or sent again are chance, whatever share of a short test they are.
+#: Fewer lost or retransmitted packets may be chance, even if they are a large share of a short
+#: test.
 _FEWEST_PACKETS = 10
 _COUNTED = {"retransmits_per_gb": "retransmits", "loss_ratio": "lost_packets"}
-#: Fewer pairs tell nothing about their scatter.
+#: The scatter of fewer pairs can't be estimated.
 _FEWEST = 6
-#: Less than this share of what was added is a rounding error.
+#: A deviation below this share of the added constant is a rounding error.
 _ROUNDED = 1e-9
 
 
 class Metric(NamedTuple):
-    """Say how a figure is judged: added to it first, worse if higher or lower, least factor."""
+    """Describe how a figure is judged: the constant added to it first, whether higher or lower is
+    worse, and the least factor that matters."""
 
     add: float
     higher_is_worse: bool
@@ -53,12 +57,13 @@ class MeshRun(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         round: The number of its round, from 1.
-        client: The node that began it.
+        client: The node that began the test.
         server: The other node.
-        begun_ns: When it began, from the campaign's start, on the clock of the campaign's host.
-        ended_ns: When it was over.
-        result: What was measured; None: it did not get that far.
-        error: Why not, or why it broke off; None: it is complete.
+        begun_ns: When the test began, since the campaign's start, by the clock of the campaign's
+            host.
+        ended_ns: When the test ended.
+        result: The test's result; None: the test failed before it measured anything.
+        error: Why the test failed or is incomplete; None: it is complete.
     """
 
     round: int
@@ -77,12 +82,12 @@ class MeshPair(msgspec.Struct, frozen=True, kw_only=True):
         client: The node that began the test.
         server: The other node.
         round: The number of its round.
-        begun_ns: When it began, from the campaign's start.
-        ended_ns: When it was over.
-        error: Why there are no figures, or why the run broke off.
+        begun_ns: When the test began, since the campaign's start.
+        ended_ns: When the test ended.
+        error: Why there are no figures, or why the run is incomplete.
         figures: The figures of the first direction; None: nothing was measured.
-        retransmits: Segments sent again in it.
-        lost_packets: Datagrams lost in it.
+        retransmits: Segments retransmitted in this direction.
+        lost_packets: Datagrams lost in this direction.
     """
 
     client: str
@@ -97,14 +102,14 @@ class MeshPair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OddPair(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold one figure of a pair that its client and its server do not explain.
+    """Hold one odd figure of a pair: the model of its client and its server does not explain it.
 
     Attributes:
         client: The node that began the test.
         server: The other node.
         metric: The field of `RunFigures`.
         value: The figure.
-        expected: What its client and its server have with the others.
+        expected: The value of the model, from the client's and the server's tests with other nodes.
     """
 
     client: str
@@ -135,7 +140,7 @@ class MeshReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Return whether every pair was measured without an error."""
+        """Return whether every pair has a complete test."""
         return all(pair.error is None for pair in self.pairs)
 
     def matrix(self, metric: str) -> list[list[float | None]]:
@@ -144,14 +149,15 @@ class MeshReport(msgspec.Struct, frozen=True, kw_only=True):
         return [[found.get((a, b)) for b in self.nodes] for a in self.nodes]
 
     def to_json(self, *, indent: int | None = 2) -> bytes:
-        """Return the outcome as UTF-8 JSON; without `indent` on one line."""
+        """Return the outcome as UTF-8 JSON, on one line if `indent` is None."""
         return encoded(self, indent=indent)
 
 
 def join_mesh(
     runs: Iterable[MeshRun], nodes: Sequence[str], *, at_once: int, rounds: int
 ) -> MeshReport:
-    """Return the outcome of the runs of a mesh; of several runs of a pair the last one counts."""
+    """Return the outcome of the runs of a mesh; if a pair has several runs, only the last one
+    counts."""
     last = {(run.client, run.server): run for run in runs}
     pairs = tuple(_pair(run) for run in last.values())
     return MeshReport(
@@ -176,7 +182,7 @@ def _pair(run: MeshRun) -> MeshPair:
 
 
 def odd_pairs(pairs: Sequence[MeshPair]) -> tuple[OddPair, ...]:
-    """Return the pairs whose figures neither their client nor their server explains."""
+    """Return the odd pairs, whose figures the model of clients and servers does not explain."""
     found: list[tuple[float, OddPair]] = []
     for name, metric in METRICS.items():
         known = _values(pairs, name)
@@ -205,8 +211,8 @@ def odd_pairs(pairs: Sequence[MeshPair]) -> tuple[OddPair, ...]:
 
 
 def _many(pairs: Sequence[MeshPair], metric: str) -> dict[tuple[str, str], bool]:
-    """Return of each pair whether what the metric counts is more than chance; {}: it counts
-    nothing."""
+    """Return for each pair whether its count of packets is above chance; {}: the metric has no
+    count."""
     field = _COUNTED.get(metric)
     if field is None:
         return {}
@@ -225,7 +231,7 @@ def _values(pairs: Sequence[MeshPair], metric: str) -> dict[tuple[str, str], flo
 
 
 def _polished(logs: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
-    """Return what is left after the medians of all clients and of all servers are taken away."""
+    """Return the residuals of a median polish over clients and servers."""
     rest = dict(logs)
     ends: tuple[Callable[[tuple[str, str]], str], ...] = (lambda k: k[0], lambda k: k[1])
     for _ in range(_POLISHES):

@@ -23,22 +23,23 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         complete: False: the run broke off or was stopped early, and does not count.
-        error: Why it broke off.
+        error: Why the run is incomplete.
         verdict: The verdict on its steady state.
         margin: Half the confidence interval of its steady bitrate, as a share of it.
         steady_bps: Its steady bitrate in bit/s.
-        ceiling_share: The steady bitrate over the link's payload ceiling, where the specification
-            has the link's rate.
-        from_first_attempt_bps: The average since the first connect attempt, in bit/s, which other
-            tools print.
-        set_up_ns: Connection set-up.
-        syn_retransmits: SYNs sent again.
+        ceiling_share: The steady bitrate over the link's payload ceiling, if the specification has
+            the link's rate.
+        from_first_attempt_bps: The average since the first connect attempt, in bit/s. Other tools
+            print this figure.
+        set_up_ns: The time of connection set-up.
+        syn_retransmits: Retransmitted SYNs.
         ramp_ns: The time before the steady state.
-        ramp_lost_bytes: How much more the ramp's time carries in the steady state.
+        ramp_lost_bytes: The bytes that the steady bitrate would have carried during the ramp, less
+            the bytes that it did carry.
         sender_cpu_s_per_gb: CPU seconds of the sending threads per 10^9 bytes delivered.
         receiver_cpu_s_per_gb: CPU seconds of the receiving threads per 10^9 bytes delivered.
-        retransmits_per_gb: Segments sent again per 10^9 bytes delivered.
-        loss_ratio: Datagrams lost of those sent, 0 to 1.
+        retransmits_per_gb: Retransmitted segments per 10^9 bytes delivered.
+        loss_ratio: Lost datagrams over sent datagrams, 0 to 1.
         transactions_per_s: Of round trips: transactions per second in the steady state.
         latency_p50_ns: Of round trips: the median latency.
         latency_p99_ns: Of round trips: the latency that 99 % do not exceed.
@@ -46,8 +47,8 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
         loaded_p50_ns: Of bulk tests: the median latency under load.
         loaded_p99_ns: Of bulk tests: the latency under load that 99 % of the probes do not exceed.
         connect_p50_ns: Of requests by HTTP: the median time to open a connection.
-        error_ratio: Of requests by HTTP: errors of all that was tried, 0 to 1.
-        doubts: What speaks against some of these figures.
+        error_ratio: Of requests by HTTP: errors over attempted requests, 0 to 1.
+        doubts: The reasons to doubt some of these figures.
     """
 
     complete: bool
@@ -89,7 +90,7 @@ class RunsSummary(msgspec.Struct, frozen=True, kw_only=True):
         runs: The figures of each run.
         steady_bps: The mean steady bitrate of the runs that count, in bit/s, with its 95 %
             confidence interval from the scatter between runs; None: no run counts.
-        set_up: The distribution of set-up, over all runs that got that far.
+        set_up: The distribution of set-up times, over all runs that completed set-up.
     """
 
     direction: FlowDirection
@@ -114,7 +115,7 @@ def directions(results: Iterable[Result]) -> list[FlowDirection]:
 
 
 def summarise(results: Iterable[Result], direction: FlowDirection) -> RunsSummary:
-    """Return the summary of some results in one direction; runs that broke off do not count."""
+    """Return the summary of some results in one direction; incomplete runs do not count."""
     runs = tuple(figures(result, direction) for result in results)
     summary = RunsSummary(
         direction=direction,
@@ -186,5 +187,5 @@ def _loss_ratio(loss: Loss) -> float | None:
 
 
 def _plausible(value: Number | None) -> Number | None:
-    """Return a number of a saved document, or None if no measurement gives it."""
+    """Return a number of a saved document, or None if it is out of any measurement's range."""
     return value if value is not None and 0 <= value <= MAX_FIGURE else None

@@ -1,7 +1,7 @@
 """Join the runs of a campaign into one table: tests by variants, each with its ratio to the first.
 
-A variant is what is compared, such as a CNI plug-in. The first one is what the others are compared
-with.
+A variant is one of the things that a campaign compares, such as a CNI plug-in. The first variant is
+the reference for the others.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from netmeasure.result.node import Counter, NodeUse
 from netmeasure.result.resources import HostUse
 from netmeasure.spec import DEFAULT_MARGIN, Spec
 
-#: Processes that are named for each test of a variant.
+#: The number of processes that are named for each test of a variant.
 _PROCESSES = 5
 
 
 class NodeCost(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what some runs cost the client's node, whoever used it.
+    """Hold the resources of the client's node that all its processes used during some runs.
 
     Attributes:
-        busy_cpus: How many CPUs were busy in the mean, from before each run to after it; None: the
-            runs were too short to tell.
+        busy_cpus: The mean number of busy CPUs, from before each run to after it; None: the runs
+            were too short to tell.
         softirq_cpus: How many of them handled soft interrupts; None: as `busy_cpus`.
-        processes: The processes that used most, by name, and how many CPUs each used.
+        processes: The processes that used most CPU time, by name, and how many CPUs each used.
         counters: The counters of drops and errors that grew, over all runs together.
     """
 
@@ -50,9 +50,10 @@ class SuiteRun(msgspec.Struct, frozen=True, kw_only=True):
         test: The test's name.
         target: The target's name.
         variant: The variant's name.
-        result: What was measured; None: it did not get that far.
-        error: Why not, or why it broke off; None: it is complete.
-        node: What the client's node spent from before the run to after it; None: not watched.
+        result: The run's result; None: the run failed before it measured anything.
+        error: Why the run failed or is incomplete; None: it is complete.
+        node: The resources used on the client's node, from before the run to after it; None: not
+            watched.
     """
 
     round: int
@@ -65,7 +66,7 @@ class SuiteRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[int, str, str, str]:
-        """Return what no other run of its campaign has."""
+        """Return the key that identifies the run within its campaign."""
         return self.round, self.test, self.target, self.variant
 
 
@@ -76,12 +77,12 @@ class SuiteCell(msgspec.Struct, frozen=True, kw_only=True):
         variant: The variant's name.
         runs: Its runs; None: nothing was measured.
         errors: Why runs measured nothing, each reason once.
-        ratio: Its steady bitrate over the first variant's, as in `FlowComparison`; None: it is
-            the first, or there is nothing to compare.
+        ratio: Its steady bitrate over the first variant's, as in `FlowComparison`; None: this is
+            the first variant, or there is nothing to compare.
         verdict: As in `FlowComparison`; None: as `ratio`.
         runs_needed: As in `FlowComparison`.
         components: The other figures, and how they changed from the first variant.
-        node: What its runs cost the client's node; None: it was not watched.
+        node: The resources that the client's node used during the runs; None: it was not watched.
     """
 
     variant: str
@@ -94,7 +95,7 @@ class SuiteCell(msgspec.Struct, frozen=True, kw_only=True):
     node: NodeCost | None = None
 
     def component(self, name: str) -> Component | None:
-        """Return the component of a figure such as "set_up_ns"; None: it is not known."""
+        """Return the component of a figure such as "set_up_ns"; None: no run has the figure."""
         return next((one for one in self.components if one.name == name), None)
 
 
@@ -105,7 +106,7 @@ class SuiteRow(msgspec.Struct, frozen=True, kw_only=True):
         test: The test's name.
         target: The target's name; "": there is only one.
         direction: "upload" or "download", seen from the client.
-        spec: What was measured, of the first run.
+        spec: The specification of the first run.
         cells: One for each variant, in the order of the plan.
     """
 
@@ -117,19 +118,19 @@ class SuiteRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the outcome of a campaign: one table, and how it came about.
+    """Hold the outcome of a campaign: one table, and how the campaign was run.
 
     Attributes:
         schema_version: The version of the document's format.
         title: What the campaign is about.
-        variants: The variants' names, the first one first.
+        variants: The variants' names, in the order of the plan.
         runs_planned: The runs that the plan asks for.
         runs_made: The runs that were made.
         seed: The seed of the order of the runs.
         margin: Bitrates that differ by no more than this share count as equal.
         started_at: When the first run began (UTC, RFC 3339); None: none did.
         last_started_at: When the last run began.
-        baseline: What this host did at rest, before the first run; None: not observed.
+        baseline: The use of this host at rest, before the first run; None: not observed.
         rows: The table.
     """
 
@@ -156,7 +157,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
         return self.runs_made == self.runs_planned and whole
 
     def to_json(self, *, indent: int | None = 2) -> bytes:
-        """Return the outcome as UTF-8 JSON; without `indent` on one line."""
+        """Return the outcome as UTF-8 JSON, on one line if `indent` is None."""
         return encoded(self, indent=indent)
 
 
@@ -175,8 +176,8 @@ def tabulate(
     Args:
         runs: The runs, in any order.
         order: Test, target and variant of each case, in the order of the table.
-        runs_planned: How many runs there would be in all.
-        seed: The seed of their order.
+        runs_planned: How many runs the whole plan has.
+        seed: The seed of the order of the runs.
         title: What the campaign is about.
         margin: Bitrates that differ by no more than this share count as equal.
         baseline: What this host did before the first run.
@@ -205,7 +206,7 @@ def tabulate(
 
 
 def by_case(runs: Iterable[SuiteRun]) -> list[tuple[str, list[Result]]]:
-    """Return the results of each test of each variant, with its name."""
+    """Return (name, results) for each test of each variant."""
     found: dict[str, list[Result]] = {}
     for run in runs:
         if run.result is not None:
@@ -278,13 +279,13 @@ def _against(
 ) -> FlowComparison | None:
     try:
         found = compare(first, mine, margin=margin)
-    except ResultFormatError:  # nothing was measured, or not in the same direction
+    except ResultFormatError:  # a side has no measured run, or the directions differ
         return None
     return next((flow for flow in found.flows if flow.direction == way), None)
 
 
 def _summary(runs: Sequence[SuiteRun], mine: Sequence[Result], way: FlowDirection) -> RunsSummary:
-    """Return the summary of runs, with the doubts that their node gives rise to."""
+    """Return the summary of runs, with the doubts that the use of their node gives rise to."""
     nodes = [run.node for run in runs if run.result is not None]
     found = summarise(mine, way)
     doubted = [

@@ -1,7 +1,7 @@
-"""Define what the data streams of all kinds of test have in common, at one end.
+"""Define the base class of workloads: the data streams of one test at one end.
 
-A kind of test says how a socket is made ready, which native loop runs on it, and what its report
-holds; starting, stopping, counting and joining are the same for all.
+A subclass for each kind of test prepares the sockets, chooses the native loop and completes the
+reports. Starting, stopping, counting and joining are the same for all kinds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from netmeasure.result.resources import ThreadCpu
 
 FINE_BUCKET_NS = MILLISECOND_NS
 BUCKET_NS = 10 * MILLISECOND_NS
-#: Up to this length a run is kept in fine buckets, so that it still has enough of them.
+#: Runs of up to this length use fine buckets, so that even short runs have enough buckets.
 FINE_UP_TO_NS = 5 * SECOND_NS
 
 
@@ -40,17 +40,19 @@ DIGITS = b"0123456789"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Describe what this end does with its streams; both ends derive theirs from the same
+    """Describe what this end does with its streams. Both ends derive their plans from the same
     parameters.
 
-    duration_ns       senders stop this long after the start, omit included; 0: something else ends
-    sender_window_ns  what a sender counts ends so long after the omitted time: a plain iperf3
-                      client lingers over what is still on its way when its time is over; 0: no end
+    duration_ns       senders stop this long after the start, omitted time included; 0: another
+                      event ends them
+    sender_window_ns  a sender counts for this long after the omitted time: a plain iperf3 client
+                      reads for a while after the end of its time, until the data in flight have
+                      arrived; 0: no limit
     pacing_bps        TCP: SO_MAX_PACING_RATE, whatever `target_bps` is
-    repeating         send the digits 0 to 9 again and again, not random bytes
-    cpu               of the traffic threads; None: any
+    repeating         send the digits 0 to 9 repeatedly instead of random bytes
+    cpu               the CPU of the traffic threads; None: any
     send_budget       bytes that all senders together send after omit_ns; 0: no limit
-    receive_budget    bytes after which receivers leave; 0: they wait for the end of the stream
+    receive_budget    bytes after which receivers stop; 0: they wait for the end of the stream
     """
 
     duration_ns: int = 0
@@ -72,7 +74,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return BUCKET_NS if self.duration_ns > FINE_UP_TO_NS else FINE_BUCKET_NS
 
     def payload(self, size: int) -> bytes:
-        """Return what a stream sends, again and again."""
+        """Return the block that a stream sends repeatedly."""
         return (DIGITS * (size // len(DIGITS) + 1))[:size] if self.repeating else random_bytes(size)
 
 
@@ -90,7 +92,7 @@ class DataStream:
 
     @property
     def counted_bytes(self) -> int:
-        """Return the bytes known to have arrived, so far."""
+        """Return the number of bytes that are known to have arrived so far."""
         return self.loop.acked_bytes if self.role == "sender" else self.loop.bytes
 
     @property
@@ -113,7 +115,8 @@ class Workload(ABC):
         self._senders = Group(plan.send_budget)
         self._receivers = Group(plan.receive_budget)
 
-    # ---- what the kinds of test differ in --------------------------------------------------------
+    # ---- differs by kind of test
+    # ------------------------------------------------------------------
 
     @abstractmethod
     def _make_ready(self, sock: socket.socket, role: Role) -> Stream:
@@ -121,7 +124,7 @@ class Workload(ABC):
 
     @abstractmethod
     def _complete(self, stream: DataStream, report: StreamReport) -> StreamReport:
-        """Add to a stream's report what only this kind of test knows."""
+        """Add the figures that only this kind of test has to a stream's report."""
 
     @abstractmethod
     def finish_senders(self) -> None:
@@ -136,11 +139,11 @@ class Workload(ABC):
     def add(
         self, stream_id: int, role: Role, sock: socket.socket, syn_retransmits: int | None
     ) -> None:
-        """Take over a connected socket, in any order of streams. SocketOptionError if an option
-        can't be had; the socket is closed in that case."""
+        """Take over a connected socket; the order of the streams does not matter. Raises
+        SocketOptionError if the kernel refuses an option; the socket is closed in that case."""
         try:
             loop = self._make_ready(sock, role)
-            sock.getpeername()  # raises where the peer has reset the connection already
+            sock.getpeername()  # raises if the peer has already reset the connection
             stream = DataStream(
                 id=stream_id,
                 role=role,
@@ -164,12 +167,13 @@ class Workload(ABC):
         bisect.insort(self._streams, stream, key=lambda stream: stream.id)
 
     async def begin(self) -> None:
-        """Note that all streams are open: from now on data can come. Senders wait for `start`."""
+        """Record that all streams are open and start their threads. Receivers read from now on;
+        senders wait for `start`."""
         self.begun_ns = now_ns()
         await start_all([stream.thread for stream in self._streams])
 
     def start(self) -> None:
-        """Let the senders go, all at once. This moment is the side's origin."""
+        """Release all senders at once. This moment is the origin of this end's times."""
         self.origin_ns = self._senders.open()
 
     # ---- the run ------------------------------------------------------------------------------
@@ -192,8 +196,8 @@ class Workload(ABC):
         return max(known, default=None)
 
     async def silence(self, limit_s: float | None) -> float:
-        """Return, with the limit, when nothing has been received for so long; for ever where there
-        is no limit, or nothing to be received."""
+        """Wait until nothing has been received for `limit_s`, and return it. Waits for ever if
+        there is no limit or this end has no receivers."""
         receivers = [stream for stream in self._streams if stream.role == "receiver"]
         if limit_s is None or not receivers:
             return await asyncio.Future()
@@ -208,22 +212,23 @@ class Workload(ABC):
         return all(stream.thread.done.is_set() for stream in self._streams)
 
     def moved_bytes(self, role: Role | None = None) -> int:
-        """Return what was counted so far, by the streams of one role or by all of them."""
+        """Return the bytes counted so far, by the streams of one role or by all of them."""
         return sum(s.counted_bytes for s in self._streams if role in (None, s.role))
 
     def unacknowledged_bytes(self) -> int:
-        """Return what TCP senders have handed to the kernel and the peer's has not acknowledged."""
+        """Return the bytes that TCP senders passed to the kernel and the peer has not
+        acknowledged."""
         senders = [s.loop for s in self._streams if s.role == "sender"]
         return sum(loop.bytes - loop.acked_bytes for loop in senders)
 
     def received(self, stream_id: int) -> int:
-        """Return what a stream has received so far, in the unit in which the peer says what it
-        sent: bytes, or datagrams for UDP."""
+        """Return how much a stream has received so far, in the unit of the peer's report: bytes for
+        TCP, datagrams for UDP."""
         return next(s.loop.bytes for s in self._streams if s.id == stream_id)
 
     def arrived_ns(self, stream_id: int) -> int | None:
-        """Return when the first bytes of a stream reached this host, as the kernel says; None where
-        this end sends, nothing came, or the kernel does not say."""
+        """Return when the first bytes of a stream reached this host, by the kernel's time stamp;
+        None: this end sends, nothing has arrived, or the kernel gives no time stamp."""
         loop = next(s.loop for s in self._streams if s.id == stream_id)
         return loop.arrived_ns if isinstance(loop, Receiver) else None
 
@@ -235,13 +240,14 @@ class Workload(ABC):
         return tuple((stream.id, stream.role, stream.facts) for stream in self._streams)
 
     def levels(self, role: Role, until_ns: int) -> tuple[StreamInterval, ...]:
-        """Return what each stream of a role had counted, from its start to a moment
-        (CLOCK_MONOTONIC). Bytes and datagrams are read from the series: so an interval's end does
-        not depend on the time of the call. The rest is what holds now."""
+        """Return what each stream of a role had counted from its start to a moment
+        (CLOCK_MONOTONIC). Bytes and datagrams are read from the time series, so that an interval's
+        end does not depend on the time of the call. The other members have their present values."""
         return tuple(self._level(s, until_ns) for s in self._streams if s.role == role)
 
     def so_far(self) -> tuple[StreamReport, ...]:
-        """Return what an analysis needs of each stream, while the threads go on counting."""
+        """Return a report of each stream for an analysis during the test, while the threads go on
+        counting."""
         origin = self.origin_ns or 0
         return tuple(
             StreamReport(
@@ -254,14 +260,14 @@ class Workload(ABC):
         )
 
     def _path(self, sock: socket.socket, origin_ns: int) -> TcpInfo | None:
-        """Return the kernel's TCP_INFO at this moment, None if there is none."""
+        """Return the kernel's present TCP_INFO; None: the transport has none."""
         return None
 
     def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
         return StreamInterval(id=stream.id, bytes=stream.loop.counted_until(until_ns))
 
     def failed(self) -> StreamError | None:
-        """Return the first stream that an error ended."""
+        """Return the error of the first stream that failed; None: no stream has failed."""
         for stream in self._streams:
             if stream.loop.reason == "error":
                 sending = stream.role == "sender"
@@ -285,20 +291,21 @@ class Workload(ABC):
         self._receivers.stop()
 
     def abort(self) -> None:
-        """Make every thread leave now, also one that is blocked in a system call."""
+        """Make every thread end now, even one that is blocked in a system call."""
         self._senders.abort()
         self._receivers.abort()
         for stream in self._streams:
-            with suppress(OSError):  # not connected any more: then nothing blocks on it
+            with suppress(OSError):  # no longer connected, so nothing blocks on it
                 stream.sock.shutdown(socket.SHUT_RDWR)
 
     async def join(self, role: Role | None = None) -> None:
-        """Wait until the threads (of one role) have ended; they were asked to, or end by plan."""
+        """Wait until the threads (of one role) have ended. They were told to stop, or their plan
+        ends them."""
         await join_all([s.thread for s in self._streams if role in (None, s.role)])
 
     async def drain(self, over: Awaitable[None], limit_s: float) -> None:
-        """Let receivers take what is on its way until `over` returns, or for so long; then they
-        are stopped."""
+        """Let receivers read the data in flight until `over` returns, for `limit_s` at most, and
+        stop them."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await over
@@ -306,7 +313,7 @@ class Workload(ABC):
         await self.join("receiver")
 
     async def first_error(self) -> StreamError:
-        """Wait for a stream to fail; for ever if none does."""
+        """Wait until a stream fails, and return its error. Waits for ever if none fails."""
         pending = {asyncio.create_task(s.thread.done.wait()) for s in self._streams}
         try:
             while pending:
@@ -319,7 +326,7 @@ class Workload(ABC):
         return await asyncio.Future()
 
     def report(self) -> tuple[StreamReport, ...]:
-        """Return what this end saw. Call after join."""
+        """Return this end's report of each stream. Call after join."""
         origin = self.origin_ns
         if origin is None:
             return ()
@@ -339,14 +346,15 @@ class Workload(ABC):
         return start - origin_ns, end - origin_ns
 
     def close(self) -> None:
-        """Close the sockets. Only after join: the number of a closed one may be in use again."""
+        """Close the sockets. Call only after join: another file may reuse the number of a closed
+        socket."""
         for stream in self._streams:
             stream.sock.close()
 
 
 def stretch(loops: Iterable[Stream], omit_ns: int) -> tuple[int, int] | None:
-    """Return the stretch that counts, common to all streams of a role so that their sums are sums:
-    from the first byte plus the omitted time to the last byte (CLOCK_MONOTONIC, ns)."""
+    """Return the counted period, which is the same for all streams of a role so that their sums are
+    consistent: from the first byte plus the omitted time to the last byte (CLOCK_MONOTONIC, ns)."""
     moments = [(loop.series()[0], loop.last_ns) for loop in loops]
     starts = [start for start, _ in moments if start is not None]
     ends = [end for _, end in moments if end is not None]
@@ -357,7 +365,7 @@ def stretch(loops: Iterable[Stream], omit_ns: int) -> tuple[int, int] | None:
 
 
 class Reported(Protocol):
-    """Hold what a report needs of a stream. `loop` has ended."""
+    """Hold the parts of a stream that its report needs. `loop` has ended."""
 
     @property
     def id(self) -> int: ...
@@ -374,7 +382,7 @@ class Reported(Protocol):
 
 
 def relative(series: tuple[int | None, int, list[int]], origin_ns: int) -> Series | None:
-    """Return a native loop's series, counted from `origin_ns`. None: it has not begun."""
+    """Return a native loop's series, counted from `origin_ns`. None: the loop has not begun."""
     begin, width, counts = series
     if begin is None:
         return None
@@ -382,7 +390,8 @@ def relative(series: tuple[int | None, int, list[int]], origin_ns: int) -> Serie
 
 
 def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
-    """Return what all kinds of stream tell; moments count from `origin_ns`."""
+    """Return the report with the members that all kinds of stream have. Times count from
+    `origin_ns`."""
     loop = stream.loop
     series = relative(loop.series(), origin_ns)
     counted = None
@@ -411,7 +420,7 @@ def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | No
 
 
 def thread_cpu(loop: Stream, origin_ns: int) -> ThreadCpu | None:
-    """Return the CPU time of a loop's threads, in columns; None of a loop that never ran."""
+    """Return the CPU time of a loop's threads, in columns; None: the loop never ran."""
     if not (samples := loop.cpu_samples()):
         return None
     at_ns, cpu_ns, wait_ns = zip(*samples, strict=True)

@@ -1,4 +1,4 @@
-"""Probe a path beside a load, and answer the probes at the other end."""
+"""Measure the latency of a path during a load by probes, and answer the other end's probes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netmeasure.workloads.round_trips import latency_series, stored
 
 Part = Literal["idle", "loaded"]
 
-#: An answer is waited for twice as long as the longest one took, but within these bounds.
+#: The wait for an answer is twice the longest latency so far, within these bounds.
 LEAST_PATIENCE_NS, MOST_PATIENCE_NS = 250 * MILLISECOND_NS, 3000 * MILLISECOND_NS
 
 #: The series of latencies. A reflector's own series is not used.
@@ -26,7 +26,7 @@ WIDTH_NS, BUCKETS, FEW_BUCKETS = 100 * MILLISECOND_NS, 1024, 2
 
 
 class _End:
-    """Own a probe's socket at one end, and its thread."""
+    """Own the socket and the thread of a probe at one end."""
 
     def __init__(self, sock: socket.socket, loop: Prober | Reflector, group: Group) -> None:
         self._sock = sock
@@ -39,22 +39,22 @@ class _End:
             raise
 
     async def close(self) -> None:
-        """End the thread, then close the socket. A second call changes nothing."""
+        """End the thread, then close the socket. A second call has no effect."""
         self._group.stop()
-        with suppress(OSError):  # the thread may wait in a call
+        with suppress(OSError):  # the thread may be blocked in a call
             self._sock.shutdown(socket.SHUT_RDWR)
         await self._thread.join()
         self._sock.close()
 
 
 class Reflection(_End):
-    """Answer the probes that come to a connected socket of UDP or TCP, which it owns.
+    """Answer the probes that arrive at a connected UDP or TCP socket, which this object owns.
 
-    Raises HostLimitError if this host has no thread left for that.
+    Raises HostLimitError if this host can't start another thread.
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(True)  # the native loop blocks, with time-outs
+        sock.setblocking(True)  # the native loop uses blocking calls with timeouts
         group, stream = Group(), _is_stream(sock)
         self._loop = Reflector(
             group,
@@ -68,14 +68,14 @@ class Reflection(_End):
         super().__init__(sock, self._loop, group)
 
     def loaded(self) -> None:
-        """Cost a load that begins now as little as can be."""
+        """Reduce the CPU use of the thread, now that a load begins."""
         self._loop.loaded()
 
 
 class Probe(_End):
-    """Send probes on a connected socket of UDP or TCP, which it owns, and time their answers.
+    """Send probes on a connected UDP or TCP socket, which this object owns, and time their answers.
 
-    Raises HostLimitError if this host has no thread left for that.
+    Raises HostLimitError if this host can't start another thread.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -106,7 +106,7 @@ class Probe(_End):
             raise
 
     async def close(self) -> None:
-        """End the thread, then close the socket. A second call changes nothing."""
+        """End the thread, then close the socket. A second call has no effect."""
         await super().close()
         if self._wake >= 0:
             os.close(self._wake)
@@ -120,7 +120,7 @@ class Probe(_End):
         self._loop.send(part, per_s=per_s, most=most)
 
     def pause(self) -> None:
-        """Send no more probes for now."""
+        """Stop sending probes until `send` is called again."""
         if not self._paused_ns and self._wake >= 0:
             self._loop.pause()
             self._paused_ns = now_ns()
@@ -136,7 +136,7 @@ class Probe(_End):
         return self._loop.reason in ("eof", "error")
 
     def is_quiet(self) -> bool:
-        """Return whether all answers have come since `pause`, or have been waited for."""
+        """Return whether all answers have arrived since `pause`, or the wait for them is over."""
         loop = self._loop
         if self.is_broken:
             return True
@@ -146,7 +146,7 @@ class Probe(_End):
         return not loop.unanswered or now_ns() - self._paused_ns > patience_ns
 
     def latency(self, origin_ns: int) -> Latency:
-        """Return what was measured; moments count from `origin_ns`."""
+        """Return what was measured. Times count from `origin_ns`."""
         loop = self._loop
         loaded = loop.part("loaded")
         return Latency(
@@ -159,7 +159,7 @@ class Probe(_End):
 
 
 def _is_stream(sock: socket.socket) -> bool:
-    """Return whether a socket is one of TCP, after switching Nagle's algorithm off."""
+    """Switch Nagle's algorithm off if a socket is a TCP socket; return whether it is one."""
     if sock.type != socket.SOCK_STREAM:
         return False
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,4 +1,5 @@
-"""Send requests by HTTP over many connections from few threads, and count what comes of them."""
+"""Send HTTP requests over many connections from a few threads, and count the responses and
+errors."""
 
 from __future__ import annotations
 
@@ -21,13 +22,13 @@ from netmeasure.workloads.round_trips import latency_series, stored
 
 
 class RequestPlan(Plan, frozen=True, kw_only=True):
-    """Describe what this end asks; see Plan. `send_budget` is in bytes of requests.
+    """Describe the requests of this end; see Plan. `send_budget` is in bytes of requests.
 
-    to              the server's address, as the kernel has it (struct sockaddr)
-    origin          the address to bind to, likewise; empty: the kernel chooses
+    to              the server's address in the kernel's form (struct sockaddr)
+    origin          the address to bind to, in the same form; empty: the kernel chooses
     socket_options  (level, name, value) of each option of every connection
-    keep            use connections again
-    per_s           requests per second over all connections; None: as soon as one is free
+    keep            reuse connections
+    per_s           requests per second over all connections; None: as soon as a connection is free
     """
 
     request: bytes
@@ -44,14 +45,14 @@ class RequestPlan(Plan, frozen=True, kw_only=True):
 
 
 class _Part(NamedTuple):
-    """Hold one thread and its loop, which stands for a share of the connections."""
+    """Hold one thread and its loop, which handles a share of the connections."""
 
     id: int
     loop: RequestLoop
     thread: TrafficThread
 
     role: Role = "sender"
-    syn_retransmits: int | None = None  # told of all connections together
+    syn_retransmits: int | None = None  # reported for all connections together
     facts: None = None
 
     @property
@@ -60,9 +61,10 @@ class _Part(NamedTuple):
 
 
 class RequestWorkload:
-    """Own the threads of a test of requests: `start`, `stop` or `abort`, `join`, then the figures.
+    """Own the threads of a test of requests. Call `start`, `stop` or `abort`, `join`, then read the
+    figures.
 
-    `origin_ns` is when they were let go.
+    `origin_ns` is the moment when the threads were released.
     """
 
     def __init__(self, plan: RequestPlan) -> None:
@@ -95,20 +97,20 @@ class RequestWorkload:
         return _Part(index + 1, loop, thread)
 
     async def start(self) -> None:
-        """Start the threads and let them go. Raises HostLimitError."""
+        """Start the threads and release them. Raises HostLimitError."""
         await start_all([part.thread for part in self._parts])
         self.origin_ns = self._group.open()
 
     def stop(self) -> None:
-        """Let the threads send no more, and wait for the last responses."""
+        """Make the threads send no more requests and wait for the last responses."""
         self._group.stop()
 
     def abort(self) -> None:
-        """Let the threads leave at once."""
+        """Make the threads end at once."""
         self._group.abort()
 
     async def join(self) -> None:
-        """Wait for the end of all threads."""
+        """Wait until all threads have ended."""
         await join_all([part.thread for part in self._parts])
 
     # ---- while they run --------------------------------------------------------------------------
@@ -119,7 +121,8 @@ class RequestWorkload:
 
     @property
     def first_ns(self) -> int | None:
-        """Return when the first request could leave: connections that are kept were open then."""
+        """Return when the first request could be sent: the persistent connections were open
+        then."""
         known = [p.loop.first_ns for p in self._parts if p.loop.first_ns is not None]
         return min(known, default=None)
 
@@ -130,18 +133,18 @@ class RequestWorkload:
 
     @property
     def came(self) -> int:
-        """Return the responses that have come so far, and those that could not: it goes on where a
-        server answers in whatever way."""
+        """Return the number of responses and errors so far. It grows as long as the server reacts
+        in any way."""
         return sum(p.loop.answered + p.loop.rejected for p in self._parts)
 
     @property
     def answered(self) -> int:
-        """Return the responses with a status below 400 that have come so far."""
+        """Return the number of responses with a status below 400 so far."""
         return sum(p.loop.answered for p in self._parts)
 
     @property
     def errors(self) -> dict[str, int]:
-        """Return the errors of each kind so far, without statuses."""
+        """Return the number of errors of each kind so far, HTTP statuses excluded."""
         kinds: Counter[str] = Counter()
         for part in self._parts:
             kinds.update(part.loop.errors)
@@ -151,7 +154,7 @@ class RequestWorkload:
         return tuple(part.id for part in self._parts if part.role == role)
 
     def levels(self, role: Role, until_ns: int) -> tuple[StreamInterval, ...]:
-        """Return what each thread had counted at a moment."""
+        """Return the counts of each thread at a moment."""
         return tuple(
             StreamInterval(id=p.id, bytes=p.loop.counted_until(until_ns))
             for p in self._parts
@@ -168,7 +171,7 @@ class RequestWorkload:
     # ---- the end; call after join ----------------------------------------------------------------
 
     def report(self) -> tuple[StreamReport, ...]:
-        """Return what each thread saw."""
+        """Return each thread's report."""
         origin = self.origin_ns
         if origin is None:
             return ()
@@ -184,7 +187,7 @@ class RequestWorkload:
         )
 
     def round_trips(self) -> RoundTrips | None:
-        """Return the latencies of all responses; None: the threads were never let go."""
+        """Return the latencies of all responses; None: the threads were never released."""
         loops = self._loops
         if self.origin_ns is None:
             return None
@@ -201,7 +204,7 @@ class RequestWorkload:
         )
 
     def requests(self) -> Requests | None:
-        """Return what is told of connections and errors; None: the threads were never let go."""
+        """Return the figures of connections and errors; None: the threads were never released."""
         loops = self._loops
         if self.origin_ns is None:
             return None

@@ -28,11 +28,11 @@ from netmeasure.workloads.udp import UdpPlan, UdpWorkload
 
 
 class RoundTripPlan(TcpPlan, frozen=True, kw_only=True):
-    """Describe what this end does with its connections; see TcpPlan. The client's are senders, of
-    requests, and the server's are receivers.
+    """Describe what this end does with its connections; see TcpPlan. The client's streams have the
+    role of senders (of requests), the server's that of receivers.
 
-    in_flight  requests that may wait for their response at a time, on each connection
-    per_s      requests per second on each connection; None: as soon as a response has come
+    in_flight  the most requests without a response at a time, on each connection
+    per_s      requests per second on each connection; None: one after each response
     """
 
     response_bytes: int
@@ -49,7 +49,7 @@ class DatagramTripPlan(UdpPlan, frozen=True, kw_only=True):
     """Describe what this end does with its UDP streams; see UdpPlan. `datagram_bytes` is the length
     of a request, `per_s` is as in RoundTripPlan.
 
-    lost_after_ns  a request without a response for so long is lost
+    lost_after_ns  a request without a response after this time counts as lost
     """
 
     response_bytes: int
@@ -59,7 +59,7 @@ class DatagramTripPlan(UdpPlan, frozen=True, kw_only=True):
 
 
 class Trips(Workload):
-    """Count round trips: what the workloads of TCP and UDP have in common."""
+    """Count round trips: the common part of the TCP and the UDP workload."""
 
     @property
     def _request_bytes(self) -> int:
@@ -67,13 +67,13 @@ class Trips(Workload):
         raise NotImplementedError
 
     def moved_bytes(self, role: Role | None = None) -> int:
-        """Return what was counted so far: of a responder both what it read and what it wrote."""
+        """Return the bytes counted so far; a responder counts both requests and responses."""
         written = sum(s.loop.acked_bytes for s in self._streams if s.role == "receiver")
         return super().moved_bytes(role) + (written if role != "sender" else 0)
 
     def round_trips(self) -> RoundTrips | None:
-        """Return what the requesters of this end have measured; None: it has none. Call after
-        join."""
+        """Return what the requesters of this end have measured; None: it has no requesters. Call
+        after join."""
         loops = [s.loop for s in self._streams if isinstance(s.loop, Requester)]
         if not loops:
             return None
@@ -188,7 +188,7 @@ class DatagramTripWorkload(Trips, UdpWorkload):
 
 
 class Timing(Protocol):
-    """Provide what a course of latencies is made of: see the native loops."""
+    """Provide the counts of a native loop from which a time series of latencies is made."""
 
     def series(self) -> tuple[int | None, int, list[int]]: ...
     def latency_sums(self) -> tuple[int | None, int, list[int]]: ...
@@ -197,12 +197,13 @@ class Timing(Protocol):
 def latency_series(
     loops: Sequence[Timing], origin_ns: int, request_bytes: int
 ) -> LatencySeries | None:
-    """Return the responses and the latencies of all loops, on one grid; None: there are none."""
+    """Return the time series of responses and latencies of all loops, on one grid; None: there are
+    none."""
     counted = analysis.series.total(_known(relative(one.series(), origin_ns) for one in loops))
     sums = analysis.series.total(_known(relative(one.latency_sums(), origin_ns) for one in loops))
     if counted is None or sums is None:
         return None
-    # on the common grid a bucket need not hold whole requests: their sum does
+    # on the common grid, only the sum of all buckets is a whole number of requests
     done = [round(end / request_bytes) for end in accumulate(counted.bytes, initial=0)]
     return LatencySeries(
         origin_ns=counted.origin_ns,
@@ -217,7 +218,7 @@ def _known(parts: Iterable[Series | None]) -> list[Series]:
 
 
 def stored(native: NativeHistogram) -> Histogram:
-    """Return a native histogram as it stands in results."""
+    """Return a native histogram in the form that results have."""
     buckets = native.buckets()
     return Histogram(
         from_ns=tuple(start for start, _, _ in buckets),

@@ -1,4 +1,4 @@
-"""Send bulk data by TCP as fast as allowed, or receive it to the end of the stream."""
+"""Send bulk data by TCP as fast as allowed, or receive data until the end of the stream."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from netmeasure.result import Role, StreamInterval, StreamReport, TcpInfo
 from netmeasure.spec import ReceiveMode, SendMode
 from netmeasure.workloads.base import DataStream, Plan, Workload
 
-#: One receive at the most. A larger buffer falls out of the L2 cache between two receives: copying
-#: into 512 KiB was measured to be some percent slower than into this.
+#: The largest buffer of one receive. A larger buffer does not stay in the L2 cache between two
+#: receives: with 512 KiB, copying was measured to be a few percent slower.
 RECEIVE_BYTES = 128 * 1024
 
 
@@ -34,8 +34,8 @@ def check_file(path: str, *, writing: bool) -> None:
 
 
 def check_file_kind(path: str) -> None:
-    """Raise SpecError, before a server listens, if its file can't be one that tests use. Whether
-    it can be read or written is found out by the test that does so."""
+    """Raise SpecError, before a server listens, if its file is of a kind that tests can't use.
+    Whether the file can be read or written is checked by each test that opens it."""
     try:
         _refuse_pipes(path)
     except (OSError, ValueError) as exc:
@@ -55,8 +55,8 @@ def _refuse_pipes(path: str) -> None:
 def _open_file(path: str, flags: int) -> int:
     """Open a file to send it or to write to it.
 
-    Raises OSError, also for a FIFO or a socket: each stream reads the file at offsets of its own,
-    and to open a FIFO would wait for its other end.
+    Raises OSError, also for a FIFO or a socket: each stream reads the file at its own offset, and
+    opening a FIFO blocks until its other end is opened.
     """
     _refuse_pipes(path)
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
@@ -65,8 +65,8 @@ def _open_file(path: str, flags: int) -> int:
 class TcpPlan(Plan, frozen=True, kw_only=True):
     """Describe what this end does with its TCP streams, see Plan.
 
-    half_close  senders end with FIN; both ends are netmeasure, so the far one waits for it
-    lenient     a congestion control that this host lacks is left out, as an iperf3 server does
+    half_close  senders end with FIN; both ends are netmeasure, so the peer waits for it
+    lenient     ignore a congestion control that this host lacks, as an iperf3 server does
     file        senders send it, receivers write it
     """
 
@@ -101,8 +101,8 @@ class TcpWorkload(Workload):
 
     def _configure(self, sock: socket.socket, role: Role) -> None:
         plan = self.plan
-        sock.setblocking(True)  # the native loops block, with time-outs
-        # the client's socket has it already, and the server's inherits nothing
+        sock.setblocking(True)  # the native loops use blocking calls with timeouts
+        # the client has set this option before connecting; the server's socket does not inherit it
         if plan.no_delay:
             sockopts.set_no_delay(sock, asked=True)
         sockopts.watch_peer(sock, plan.give_up_s)
@@ -116,7 +116,7 @@ class TcpWorkload(Workload):
             try:
                 sockopts.set_pacing(sock, rate_bps)
             except SocketOptionError:
-                if plan.pacing_bps is not None:  # it was asked for; the sender paces itself, too
+                if plan.pacing_bps is not None:  # asked for; else the sender paces itself
                     raise
             sockopts.keep_little_unsent(sock, rate_bps)
 
@@ -148,7 +148,8 @@ class TcpWorkload(Workload):
         )
 
     def _source(self) -> int:
-        """Return what sendfile() sends from: the file, or memory that holds one block."""
+        """Return the descriptor from which sendfile() sends: of the file, or of memory that holds
+        one block."""
         plan = self.plan
         if plan.file is not None:
             return _open_file(plan.file, os.O_RDONLY)
@@ -157,7 +158,8 @@ class TcpWorkload(Workload):
         return descriptor
 
     def _sink(self) -> int:
-        """Return where a receiver writes to: every stream from the beginning of the file."""
+        """Return the descriptor to which a receiver writes; every stream writes from the beginning
+        of the file."""
         if self.plan.file is None:
             return -1
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -189,8 +191,8 @@ class TcpWorkload(Workload):
         return tcpinfo.decode([(now_ns(), tcpinfo.read(sock))], origin_ns)
 
     def finish_senders(self) -> None:
-        """Say FIN on the streams that have been sent on. Where both ends are netmeasure the senders
-        did so themselves; a plain iperf3 client that has said TEST_END reads until it comes."""
+        """Send FIN on the streams of senders. If both ends are netmeasure, the senders have already
+        done so; a plain iperf3 client that has sent TEST_END reads until the FIN arrives."""
         for stream in self._streams:
             if stream.role == "sender":
                 with suppress(OSError):
@@ -201,7 +203,7 @@ class TcpWorkload(Workload):
         info = tcpinfo.decode(stream.loop.samples(), self.origin_ns or 0)
         retransmits = info.retransmits[-1] if sends and info and info.retransmits else None
         if retransmits is not None and stream.syn_retransmits:
-            retransmits -= stream.syn_retransmits  # the kernel counts SYNs in the same field
+            retransmits -= stream.syn_retransmits  # the kernel's field includes retransmitted SYNs
         return replace(
             report,
             acked_bytes=stream.loop.acked_bytes if sends else None,

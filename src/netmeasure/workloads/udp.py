@@ -24,16 +24,16 @@ from netmeasure.workloads.base import DataStream, Plan, Workload
 
 #: The default buffer size. The kernel gives at most net.core.rmem_max and wmem_max.
 BUFFER_BYTES = 4 * 1024 * 1024
-#: As many as any kernel takes in one piece; the native loop knows the limits.
+#: The most segments that any kernel accepts in one call; the native loop knows the exact limits.
 _MANY_SEGMENTS = 128
-#: A receiver of datagrams that come no faster than this reads so many bytes at once, which take it
-#: at least 5 ms to come. It takes as much memory.
+#: If datagrams arrive no faster than this, a receiver reads batches of this size, which take at
+#: least 5 ms to arrive. Its buffer has the same size.
 _SLOW_BPS, _SLOW_BATCH_BYTES = 100_000_000, 64 * 1024
 
 
 class UdpPlan(Plan, frozen=True, kw_only=True):
-    """Describe what this end does with its UDP streams, see Plan; `target_pps` instead of
-    `target_bps` where the rate is in datagrams per second."""
+    """Describe what this end does with its UDP streams, see Plan. `target_pps` replaces
+    `target_bps` if the rate is in datagrams per second."""
 
     datagram_bytes: int
     counters_64bit: bool = True
@@ -83,9 +83,9 @@ class UdpWorkload(Workload):
     def _configure(self, sock: socket.socket) -> None:
         """Set the options of a data socket."""
         plan = self.plan
-        sock.setblocking(True)  # the native loops block, with time-outs
+        sock.setblocking(True)  # the native loops use blocking calls with timeouts
         if plan.window_bytes is None:
-            with suppress(SocketOptionError):  # the kernel's own are good, too
+            with suppress(SocketOptionError):  # the kernel's default sizes suffice
                 sockopts.set_buffers(sock, BUFFER_BYTES)
         else:
             sockopts.set_window(sock, plan.window_bytes)
@@ -101,7 +101,8 @@ class UdpWorkload(Workload):
         return sum(s.loop.bytes for s in self._streams if role in (None, s.role))
 
     def received(self, stream_id: int) -> int:
-        """Return the number of different datagrams received so far, the omitted ones included."""
+        """Return the number of distinct datagrams received so far, those of the omitted time
+        included."""
         return next(_packets(s) for s in self._streams if s.id == stream_id)
 
     def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
@@ -134,8 +135,8 @@ class UdpWorkload(Workload):
 
 
 def _with_last_gap(report: StreamReport, datagram_bytes: int) -> int | None:
-    """Return the end of the counted stretch, one mean gap after the last datagram: n datagrams span
-    n - 1 gaps, and a rate from these alone would be too high by one part in n."""
+    """Return the end of the counted period, one mean gap after the last datagram. n datagrams span
+    n - 1 gaps, so that a rate without this gap would be too high by a factor of n / (n - 1)."""
     span, count = report.counted_ns, (report.counted_bytes or 0) // datagram_bytes
     if report.counted_to_ns is None or span is None or count < 2:
         return report.counted_to_ns
@@ -163,7 +164,7 @@ def _sent(loop: UdpSender, plan: UdpPlan) -> Datagrams:
 
 
 def _asked_bps(plan: UdpPlan) -> int:
-    """Return the bit/s that each stream was asked to send, 0 for as much as it can."""
+    """Return the target rate of each stream in bit/s; 0: as fast as possible."""
     if plan.target_pps:
         return plan.target_pps * plan.datagram_bytes * 8
     return plan.target_bps or 0
@@ -214,7 +215,7 @@ def _history(loop: UdpReceiver, origin_ns: int) -> DatagramHistory | None:
 
 
 def _omitted(counts: UdpCounts | None, plan: UdpPlan, name: str) -> int | None:
-    """Return a count of the omitted time: 0 if there is no such time, None if it was not over."""
+    """Return a count of the omitted time; 0: there is no omitted time; None: it had not ended."""
     if not plan.omit_ns:
         return 0
     return None if counts is None else int(getattr(counts, name))

@@ -1,4 +1,4 @@
-"""netmeasure: network measurement that keeps connection set-up apart from the steady bitrate.
+"""netmeasure: network measurement that reports connection set-up and the steady bitrate separately.
 
 async with nm.serve("127.0.0.1", port=0) as server:
     result = await nm.measure(server.address, nm.TcpSpec(direction="download"))
@@ -264,7 +264,8 @@ if TYPE_CHECKING:
         UdpSpec as UdpSpec,
     )
 
-#: The module that defines each public name. Each is imported at the first use of a name of it.
+#: The module that defines each public name. A module is imported at the first use of one of its
+#: names.
 _HOMES = {
     "AuthenticationError": "netmeasure.errors",
     "Latency": "netmeasure.result.latency",
@@ -435,8 +436,8 @@ _HOMES = {
     "to_arrow": "netmeasure.export.frames",
     "to_dataframe": "netmeasure.export.frames",
 }
-#: The names that start tests. With them comes what the end of a test needs (numpy among it), so
-#: that its import delays no event loop that measures.
+#: The names that start tests. The modules that the end of a test needs, such as numpy, are imported
+#: with them, so that their import does not delay the event loop of a running test.
 _MEASURING = {
     "Campaign",
     "CapacitySearch",
@@ -458,8 +459,7 @@ __all__ = ["__version__", "units", *_HOMES]
 def __getattr__(name: str) -> object:
     """Import the module of a public name at the name's first use.
 
-    A program that only asks for the version, or only serves files, waits neither for numpy nor for
-    aiohttp.
+    A program that only reads the version, or only serves files, imports neither numpy nor aiohttp.
     """
     home = _HOMES.get(name)
     if home is None:
@@ -472,5 +472,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, loaded or not, and what the module holds already."""
+    """Return the public names, imported or not, and the module's other names."""
     return sorted({*globals(), *__all__})

@@ -16,8 +16,8 @@ from netmeasure.spec.target import check_family, is_url, parse_target
 
 
 def fetch_spec(url: str, spec: Spec | None = None) -> FetchSpec | RequestSpec:
-    """Return the specification with its URL, the plain one of its scheme by default. Raise
-    SpecError if the two do not fit together."""
+    """Return the specification with the URL; None as specification means the default one of the
+    URL's scheme. Raise SpecError if the specification does not fit the URL."""
     scheme = url.partition("://")[0].lower()
     kind: type[FetchSpec] | type[RequestSpec]
     if scheme in HttpSpec.schemes:
@@ -44,7 +44,7 @@ def make_run(
     observer: Observer | None = None,
 ) -> Run:
     """Return the run of a specification against a target: "host", "host:port", or a URL. Raise
-    SpecError if the two do not fit together."""
+    SpecError if the specification does not fit the target."""
     if is_url(target):
         if port is not None:
             raise SpecError("a port does not fit a URL target", hint="write the port in the URL")
@@ -53,7 +53,7 @@ def make_run(
             from netmeasure.transfers.requests import RequestTest
 
             return Run(fetch, lambda: RequestTest(fetch), observer)
-        from netmeasure.transfers.fetch import Fetch  # no other test waits for what only URLs need
+        from netmeasure.transfers.fetch import Fetch  # only tests of URLs need this module
 
         Fetch.load(fetch)
         return Run(fetch, lambda: Fetch(fetch), observer)
@@ -67,9 +67,9 @@ def make_run(
 
 
 class Client:
-    """Run tests against one server, one after the other or several at once.
+    """Run tests against one server, in sequence or concurrently.
 
-    Leaving the `async with` block aborts what is still running.
+    Leaving the `async with` block aborts the runs that have not ended.
     """
 
     def __init__(self, target: str, port: int | None = None) -> None:
@@ -93,7 +93,7 @@ class Client:
 
 def connect(target: str, *, port: int | None = None) -> Client:
     """Return a client of the server at `target`: "host", "host:port", or a URL. Each run opens
-    connections of its own, so set-up is measured every time. Raise SpecError if it is none
+    connections of its own, so set-up is measured every time. Raise SpecError if the target is none
     of these."""
     if is_url(target):
         fetch_spec(target)
@@ -109,20 +109,20 @@ async def measure(
     port: int | None = None,
     observer: Observer | None = None,
 ) -> Result:
-    """Run one test to its end and give the result.
+    """Run one test to its end and return the result.
 
-    Raises MeasureError (its `result` holds what was measured), SpecError. Cancelling it joins the
-    threads before the cancellation goes on.
+    Raises MeasureError, whose `result` has the figures measured before the failure, and SpecError.
+    On cancellation, the threads are joined before CancelledError is raised.
     """
     async with connect(target, port=port) as client, client.run(spec, observer=observer) as run:
         return await run.wait()
 
 
 def run(target: str, spec: Spec | None = None, *, port: int | None = None) -> Result:
-    """Run one test to its end and give the result: `measure` for programs without an event loop.
+    """Run one test to its end and return the result: `measure` for programs without an event loop.
 
-    Raises MeasureError, SpecError; SpecError also where an event loop runs already, as it does in
-    a notebook: use `await nm.measure(...)` there.
+    Raises MeasureError, SpecError; SpecError also if an event loop is already running, as in a
+    notebook: use `await nm.measure(...)` there.
     """
     try:
         asyncio.get_running_loop()

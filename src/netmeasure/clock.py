@@ -11,7 +11,7 @@ MICROSECOND_NS = 1_000
 
 
 def now_ns() -> int:
-    """Return CLOCK_MONOTONIC in ns, which is the clock of the traffic threads, too."""
+    """Return CLOCK_MONOTONIC in ns. The traffic threads use the same clock."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
@@ -39,7 +39,7 @@ def nanoseconds(duration_s: float) -> int:
 
 
 class Quiet:
-    """Notice when a growing count has stood still for a while."""
+    """Detect that a growing count has not changed for a while."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -47,7 +47,8 @@ class Quiet:
         self._since_ns = now_ns()
 
     def since_change(self, count: int) -> bool:
-        """Take the present count, and return whether it has been the same for the limit."""
+        """Take the present count, and return whether it has been the same for as long as the
+        limit."""
         if count != self._seen:
             self._seen, self._since_ns = count, now_ns()
         return seconds(now_ns() - self._since_ns) > self._limit_s

@@ -1,9 +1,10 @@
-"""Define every exception of the package, in one tree. This module imports nothing of the package.
+"""Define every exception of the package, in one tree. This module imports no other module of the
+package.
 
-A measurement that fails raises a :class:`MeasureError`. It says what is wrong (``str(exc)``), what
-the user can do (``hint``), in which phase it happened (``phase``), and carries whatever had been
-measured by then (``result``, a :class:`netmeasure.Result` with ``complete=False``, or None when
-nothing had been measured). ``code`` is a stable word for programs: JSON output uses it.
+A measurement that fails raises a :class:`MeasureError`. Its message says what is wrong
+(``str(exc)``), ``hint`` what the user can do, and ``phase`` where the failure happened. ``result``
+has the figures measured until then: a :class:`netmeasure.Result` with ``complete=False``, or None
+if nothing was measured. ``code`` is a stable identifier for programs, which JSON output contains.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class SpecError(NetmeasureError, ValueError):
 
 
 class PlanError(SpecError):
-    """Report what is wrong with a plan of a campaign: a line for each mistake."""
+    """Report the mistakes in a plan of a campaign, one line for each."""
 
     code = "bad_plan"
 
@@ -69,9 +70,9 @@ class ResultFormatError(NetmeasureError, ValueError):
     """Report a saved result that can't be used.
 
     The document is not JSON, has an unknown schema version, or holds values that no measurement
-    gives, such as columns of different lengths. Also raised where a result without any measured
-    data is asked for a figure (`Result.flow`), and where two sets of results have no direction in
-    common (`compare`).
+    gives, such as columns of different lengths. Also raised if a figure of a result without any
+    measured data is read (`Result.flow`), and if two sets of results have no direction in common
+    (`compare`).
     """
 
     code = "bad_result"
@@ -79,13 +80,14 @@ class ResultFormatError(NetmeasureError, ValueError):
 
 class HistoryError(NetmeasureError):
     """Report that a history of runs can't be used: its database can't be reached, read or written,
-    or has other tables than this version's."""
+    or its tables belong to another version."""
 
     code = "history"
 
 
 class ServeError(NetmeasureError):
-    """Report that a server can't listen: its port is taken, or its address is not this host's."""
+    """Report that a server can't listen: its port is in use, or its address is not an address of
+    this host."""
 
     code = "serve"
 
@@ -115,13 +117,13 @@ class MeasureError(NetmeasureError):
         phase: Where it happened, such as "resolve", "connect", "control" or "data"; None: unknown.
         number: iperf3's number of the error (`protocol.ErrorCode`), where one end sent it to the
             other; None: no number.
-        result: What had been measured by then, a `netmeasure.Result` with `complete=False`; None:
-            nothing.
+        result: The figures measured before the failure, a `netmeasure.Result` with
+            `complete=False`; None: nothing was measured.
     """
 
     code = "failed"
 
-    #: The hint that is given where the failing code knows nothing better.
+    #: The hint if the failing code gives no other.
     usual_hint: ClassVar[str | None] = None
 
     def __init__(
@@ -147,7 +149,8 @@ class NameNotFoundError(MeasureError):
 
 
 class ConnectError(MeasureError):
-    """Report that no connection to the peer came about; the subclasses name the usual reasons."""
+    """Report that no connection to the peer could be opened; the subclasses are the usual
+    reasons."""
 
     code = "connect"
     usual_hint = "is the server running and reachable?"
@@ -156,7 +159,7 @@ class ConnectError(MeasureError):
 class ConnectRefusedError(ConnectError):
     """Report that the peer's host refused the connection (ECONNREFUSED, connect(2)).
 
-    The host is up, and nothing listens on that port, or a firewall answers in its place.
+    The host is up, but no program listens on that port, or a firewall rejects the connection.
     """
 
     code = "refused"
@@ -165,7 +168,7 @@ class ConnectRefusedError(ConnectError):
 class ConnectTimeoutError(ConnectError, TimeoutError):
     """Report that the peer's host did not answer within `Deadlines.connect_s`.
 
-    Every SYN was lost: the host is down, or a firewall drops them silently.
+    Every SYN was lost: the host is down, or a firewall drops the packets silently.
     """
 
     code = "connect_timeout"
@@ -180,7 +183,7 @@ class UnreachableError(ConnectError):
 class SocketOptionError(MeasureError):
     """Report that the kernel refused a socket option or a local address that was asked for.
 
-    Such as an unknown congestion control, an MSS out of range, or an address of another host.
+    Examples are an unknown congestion control, an MSS out of range, and an address of another host.
     """
 
     code = "socket_option"
@@ -188,10 +191,9 @@ class SocketOptionError(MeasureError):
 
 
 class HostLimitError(MeasureError):
-    """Report that this host lacks what a test takes: descriptors, threads or memory.
+    """Report that this host lacks a resource that a test needs: descriptors, threads or memory.
 
-    The limits of the process (ulimit), of its control group (cgroup) or of the whole host are
-    reached.
+    A limit of the process (ulimit), of its control group (cgroup) or of the whole host is reached.
     """
 
     code = "host_limit"
@@ -242,10 +244,10 @@ class PeerRefusedError(MeasureError):
 
 
 class AuthenticationError(PeerRefusedError):
-    """Report that the two ends did not prove to each other who they are.
+    """Report that the two ends could not authenticate each other.
 
-    The server asks for a shared secret, for credentials or for TLS that the client lacks, or the
-    server does not know the client's secret.
+    The server requires a shared secret, credentials or TLS that the client lacks, or the two ends
+    have different secrets.
     """
 
     code = "authentication"
@@ -253,10 +255,10 @@ class AuthenticationError(PeerRefusedError):
 
 
 class TlsError(ConnectError):
-    """Report that no TLS session came about.
+    """Report that the TLS handshake failed.
 
-    The certificate is not trusted or is another host's, the two ends have no version or cipher in
-    common, or the peer does not speak TLS on this port.
+    The certificate is not trusted or belongs to another host, the two ends have no TLS version or
+    cipher in common, or the peer does not use TLS on this port.
     """
 
     code = "tls"
@@ -320,15 +322,16 @@ class ProtocolError(MeasureError):
 
 
 class LocalProtocolError(ProtocolError):
-    """Report that netmeasure itself tried a step that the protocol does not allow now: a bug."""
+    """Report that netmeasure itself tried a step that the protocol does not allow in its present
+    state, which is a bug."""
 
     code = "local_protocol"
 
 
 class RemoteProtocolError(ProtocolError):
-    """Report that the peer sent what the protocol does not allow now.
+    """Report that the peer sent a message that the protocol does not allow in its present state.
 
-    The message names the protocol's state and the byte.
+    The error's text names the protocol's state and the byte.
     """
 
     code = "remote_protocol"

@@ -1,4 +1,4 @@
-"""Define the observers of a test, which tell a front-end of it before there is a result."""
+"""Define the observers of a test, which inform a front-end before the result is available."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenStream(msgspec.Struct, frozen=True, kw_only=True):
-    """Describe a data stream before its first byte; `role` is this end's."""
+    """Describe a data stream before its first byte; `role` is the role of this end."""
 
     id: int
     role: Role
@@ -31,12 +31,12 @@ class OpenStream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
-    """Describe a test whose streams are all open and whose data are about to flow.
+    """Describe a test whose streams are all open, just before the first data.
 
     started_at  when the test began, by the wall clock (UTC, RFC 3339)
     unix_s      this moment by the wall clock, in seconds since 1970
     spec        at the server, as derived from the client's parameters
-    peer        the other end, as far as it is known
+    peer        the other end, as far as known
     extended    the other end is netmeasure as well
     """
 
@@ -51,14 +51,14 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observer:
-    """Follow a test: override the methods that you need.
+    """Observe a test. Override the methods that you need.
 
-    All are called in the event loop, and must neither block nor raise. A transfer by URL calls only
-    `on_interval`, `on_failed` and `on_ended`.
+    All methods are called in the event loop; they must neither block nor raise. A transfer by URL
+    calls only `on_interval`, `on_failed` and `on_ended`.
     """
 
-    #: Whether `Control.mss_bytes` has to be the path's own. Otherwise the client keeps the packets
-    #: of its control connection so short that they fit into every path.
+    #: Whether `Control.mss_bytes` must be the MSS of the path. Otherwise the client limits the
+    #: packets of its control connection to a length that fits every path.
     reads_control_mss = False
 
     def on_accepted(self, control: Control) -> None:
@@ -66,11 +66,11 @@ class Observer:
         been sent."""
 
     def on_queued(self, position: int) -> None:
-        """React, at a client, to its place in the queue of a full server; 1 is next. It is called
-        each time the server reports it."""
+        """React, at a client, to its place in the queue of a full server; 1 is next. This is called
+        each time the server reports the place."""
 
     def on_opening(self, opening: Opening) -> None:
-        """React to the opened streams: data are about to flow."""
+        """React to the opened streams, just before the first data."""
 
     def on_interval(self, interval: Interval) -> None:
         """React to an interval, counted at this end."""
@@ -87,10 +87,10 @@ class Observer:
         follows."""
 
     def output(self, result: Result) -> str | Mapping[str, Any] | None:
-        """Server: return what a client gets that asked for the server's output: text, or an object
-        for JSON.
+        """Server: return the output for a client that requested the server's output: text, or an
+        object for JSON.
 
-        It is called when everything has been counted and the client's results have come, before the
-        server's are sent. `result` is what the test ends with if no later step fails.
+        This is called when everything has been counted and the client's results have arrived,
+        before the server sends its own. `result` is the final result if no later step fails.
         """
         return None

@@ -1,7 +1,9 @@
-"""Repeat whole measurements, each with a set-up of its own: repeat() one, alternate() two in turns.
+"""Repeat whole measurements, each with its own set-up: repeat() measures one target, alternate()
+two in turns.
 
-The spread between runs is often larger than any interval within one, and drifts: two targets are
-measured in the order A B B A A B B A, so that what drifts steadily falls on both alike.
+The spread between runs is often larger than the confidence interval of a single run, and conditions
+drift. Two targets are therefore measured in the order A B B A A B B A, so that a steady drift
+affects both equally.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ MAX_TIMES = 10_000
 async def repeat(
     target: str, spec: Spec | None = None, *, times: int = 5, port: int | None = None
 ) -> AsyncGenerator[Result, None]:
-    """Run a test again and again, and give each result as soon as it is there::
+    """Run a test repeatedly, and yield each result as soon as it is complete::
 
         results = [result async for result in nm.repeat("lab1", spec, times=5)]
 
-    A run that breaks off is given as an incomplete result, and the next one begins. Raises
-    MeasureError where that makes no sense (`worth_going_on`), and SpecError. Cancelling it joins
-    the threads of the run that is on its way.
+    A run that fails gives an incomplete result, and the next run begins. Raises MeasureError if
+    further runs would be useless (`worth_going_on`), and SpecError. Cancelling the iteration joins
+    the threads of the current run.
     """
     check_times(times)
     before: list[Result] = []
@@ -46,7 +48,7 @@ async def alternate(
     port: int | None = None,
 ) -> AsyncGenerator[tuple[Alternative, Result], None]:
     """Measure two targets (or one, by two specifications) in turns: A B B A and so on, each of them
-    `pairs` times. `spec_b` is `spec` unless given. Otherwise as `repeat`."""
+    `pairs` times. `spec_b` defaults to `spec`. Everything else is as in `repeat`."""
     check_times(pairs)
     sides = {"a": (a, spec), "b": (b, spec if spec_b is None else spec_b)}
     before: dict[Alternative, list[Result]] = {"a": [], "b": []}
@@ -56,14 +58,14 @@ async def alternate(
 
 
 def turns(pairs: int) -> Iterator[Alternative]:
-    """Return whose turn it is, for so many pairs: a b, b a, a b and so on."""
+    """Return the order of the runs for a number of pairs: a b, b a, a b and so on."""
     for pair in range(pairs):
         yield from ("b", "a") if pair % 2 else ("a", "b")
 
 
 def worth_going_on(results: Sequence[Result]) -> bool:
-    """Return whether another run makes sense. It does not where the first run, or two in
-    succession, measured nothing: the target is wrong then, or gone."""
+    """Return whether another run is useful. It is not if the first run, or two in succession,
+    measured nothing: then the target is wrong, or no longer there."""
     return any(result.flows for result in results[-2:])
 
 

@@ -1,18 +1,19 @@
-"""Make the text of others safe to show, to log and to store: the one place where that is done.
+"""Make texts of peers safe to show, to log and to store. No other module does this.
 
-What a peer says (iperf3, HTTP, FTP, files) may hold escape sequences of terminals, line breaks that
-forge a line of a log, characters that turn the direction of writing around, or megabytes.
+A text from a peer (iperf3, HTTP, FTP) or a file may contain escape sequences of terminals, line
+breaks that forge lines of a log, or characters that reverse the direction of writing, and may be
+megabytes long.
 """
 
 from __future__ import annotations
 
 import re
 
-#: A sentence of ours quotes at most so many characters of a peer's.
+#: The most characters of a peer's text that a message of netmeasure quotes.
 QUOTED_CHARACTERS = 200
 #: Control characters of ASCII and their 8-bit counterparts (ECMA-48, C0 and C1), line and paragraph
-#: separators, what turns the direction of writing around (Unicode, UAX 9), and lone surrogates,
-#: which no UTF-8 can hold.
+#: separators, characters that change the direction of writing (Unicode, UAX 9), and lone
+#: surrogates, which can't be encoded in UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 #: Longer texts are cleaned in pieces, between which other threads may run.
@@ -20,8 +21,8 @@ _PIECE = 1 << 16
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a text with each character replaced that acts on terminals or logs, but for those in
-    `keep`."""
+    """Return a text in which the characters that affect terminals or logs are replaced, except
+    those in `keep`."""
     if text.isascii() and text.isprintable():
         return text
     if len(text) > _PIECE:
@@ -35,8 +36,8 @@ def _pattern(keep: str) -> re.Pattern[str]:
 
 
 def decoded(data: bytes) -> str:
-    """Return bytes of a peer as text: UTF-8, or where they are no UTF-8, ISO 8859-1, in which every
-    byte is a character (RFC 9110 section 5.5 recommends it for HTTP)."""
+    """Return bytes of a peer as text. Bytes that are not valid UTF-8 are decoded as ISO 8859-1, in
+    which every byte is a character (RFC 9110 section 5.5 recommends it for HTTP)."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -44,7 +45,7 @@ def decoded(data: bytes) -> str:
 
 
 def quoted(text: str | bytes, most: int = QUOTED_CHARACTERS) -> str:
-    """Return a peer's text for a sentence of ours: on one line, printable, and shortened."""
+    """Return a peer's text for use in a message: on one line, printable, and shortened."""
     if isinstance(text, bytes):
         text = decoded(text[: 4 * most + 4])
     line = " ".join(printable(text[: 2 * most], "\n\t\r").split())

@@ -1,7 +1,7 @@
 """Convert text to numbers and back: "10G" bit/s, "64KiB" bytes, "1.5s" in nanoseconds, "2%".
 
-Bit rates are decimal (1 Gbit/s = 10**9 bit/s). Sizes are binary when written KiB, MiB, GiB, and so
-is the bare letter K, M, G that iperf3's users type; KB, MB, GB are decimal (SI, IEC 80000-13).
+Bit rates are decimal (1 Gbit/s = 10**9 bit/s). Sizes in KiB, MiB, GiB are binary, and so are the
+single letters K, M, G as in iperf3; KB, MB, GB are decimal (SI, IEC 80000-13).
 
 A positive value that is too small for its unit is refused, since the nearest whole number, 0, often
 means "unlimited".
@@ -43,10 +43,10 @@ def _exact(number: Decimal, factor: int, text: str, what: str, unit: str = "") -
 
     Args:
         number: The number as it was written; not negative.
-        factor: What its unit stands for.
-        text: The whole text, for error messages.
-        what: What the text should be, such as "a bitrate".
-        unit: What the result counts, such as "bit/s".
+        factor: The value of its unit.
+        text: The whole text; error messages quote it.
+        what: The kind of value that the text should be, such as "a bitrate".
+        unit: The unit of the result, such as "bit/s".
 
     Raises:
         SpecError: The result is above `MAX_VALUE`, or is 0 although the number is not.
@@ -103,7 +103,7 @@ def parse_count(text: str) -> int:
 
 
 def parse_share(text: str) -> float:
-    """Return the share of a whole, from 0 to less than 1, of a text such as "2%" or "0.02".
+    """Parse a share from 0 to less than 1, from a text such as "2%" or "0.02".
 
     Raises SpecError for anything else.
     """
@@ -114,7 +114,7 @@ def parse_share(text: str) -> float:
 
 
 def parse_ratio(text: str) -> float:
-    """Return the ratio of two rates of a text such as "95%" or "0.95".
+    """Parse the ratio of two rates, from a text such as "95%" or "0.95".
 
     Raises SpecError for anything else.
     """
@@ -133,8 +133,8 @@ def _ratio(text: str, what: str, example: str) -> float:
 def parse_duration_ns(text: str) -> int:
     """Return the nanoseconds of a text: "10" (seconds), "1.5s", "250ms", "2m" or "1h".
 
-    Minutes are written m or min, and never M, which is mega elsewhere. Raises SpecError for
-    anything else.
+    Minutes are written m or min, never M, which means mega elsewhere. Raises SpecError for anything
+    else.
     """
     number, unit = _split(text, "a duration", "10, 1.5s, 250ms or 2m")
     if unit == "M" or unit.lower() not in _DURATION:
@@ -149,7 +149,7 @@ def _scaled(value: float, base: int, names: tuple[str, ...], figures: int = 3) -
 
     Args:
         value: The value in the smallest unit.
-        base: How many of a unit make one of the next.
+        base: The ratio of each unit to the one before it.
         names: The units, the smallest first.
         figures: How many significant digits to show.
     """
@@ -184,7 +184,7 @@ def size(count: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as text such as "3.1 %"; from 99.5 % on in whole percents."""
+    """Return a share as text such as "3.1 %". Shares from 99.5 % on are in whole percents."""
     return f"{100 * share:.2g} %" if abs(share) < 0.995 else f"{100 * share:.0f} %"
 
 

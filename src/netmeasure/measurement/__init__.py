@@ -1,2 +1,2 @@
-"""Run and join what every kind of test shares: life cycle, intervals, automatic end, flows of the
-result."""
+"""Provide the parts that every kind of test shares: life cycle, intervals, automatic end, and flows
+of the result."""

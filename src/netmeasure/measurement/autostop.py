@@ -1,4 +1,4 @@
-"""End a run as soon as its steady bitrate is known well enough: the looks at a run."""
+"""End a run as soon as its steady bitrate is known well enough, by repeated analyses (looks)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from netmeasure.result import AutoStop, Ending, FlowDirection, Look, Role, Stead
 from netmeasure.spec import Spec
 from netmeasure.units import duration
 
-#: How often the workload is asked whether the first byte has come.
+#: How often to check whether the first byte has arrived.
 POLL_S = 0.02
-#: What may still be on its way into the series when a look is due, beyond the bucket being filled.
+#: How late bytes may be added to the series, beyond the bucket that is being filled.
 SETTLE_NS = 10_000_000
-#: A run that ends so long before its cap did not end because of it.
+#: A run that ends more than this before its time limit did not end because of the limit.
 EARLY_END_NS = 500_000_000
 
 
 class Analysable(Protocol):
-    """Provide what looks analyse, see `workloads.base.Workload`."""
+    """Provide the data of a look, see `workloads.base.Workload`."""
 
     @property
     def first_ns(self) -> int | None: ...
@@ -35,24 +35,25 @@ class Analysable(Protocol):
 
 
 async def load_analysis(workload: Analysable) -> None:
-    """Load what a result needs when the first byte has gone or come. Call it where native threads
-    move the data: set-up is over then, and nothing waits for this process's interpreter."""
+    """Import the modules that a result needs once the first byte was sent or received. Call this
+    only where native threads transfer the data: set-up is over then, and no transfer waits for this
+    process's interpreter."""
     await _first_byte(workload)
     loading.begin(*analysis.MODULES)
 
 
 async def _first_byte(workload: Analysable) -> int:
-    """Wait for the first byte, and return when it came."""
+    """Wait for the first byte, and return its time."""
     while (first_ns := workload.first_ns) is None:  # noqa: ASYNC110  (a native thread sets it)
         await asyncio.sleep(POLL_S)
     return first_ns
 
 
 class AutoStopper:
-    """Analyse one run while it goes on, and end it when its confidence interval is narrow.
+    """Analyse one run while it goes on, and end it when its confidence interval is narrow enough.
 
-    A look analyses what this end has counted up to its moment, exactly as the result would be if
-    the run had ended there: at bytes received, or acknowledged where this end sends.
+    A look analyses the counts of this end up to its moment, as the result would if the run had
+    ended there: received bytes, or acknowledged bytes where this end sends.
     """
 
     def __init__(self, workload: Analysable, spec: Spec) -> None:
@@ -64,12 +65,12 @@ class AutoStopper:
         self._over_ns: int | None = None
 
     async def narrow_enough(self) -> None:
-        """Return when the confidence interval is narrow enough in every direction; wait for ever
-        where the specification does not say `until`. Cancel it when the data phase is over."""
+        """Return when the confidence interval is narrow enough in every direction; wait for ever if
+        the specification has no `until`. Cancel it when the data phase is over."""
         target, limit_s = self._spec.timing.until, self._spec.limit_s
         try:
             if target is not None and limit_s is not None:
-                await in_thread(analysis.load)  # not by its first use, on the event loop
+                await in_thread(analysis.load)  # now, not at its first use on the event loop
                 for time_s in analysis.sequential.look_times_s(limit_s):
                     await self._reach(time_s)
                     if self._look(nanoseconds(time_s), target):
@@ -80,15 +81,15 @@ class AutoStopper:
             self._over_ns = now_ns()
 
     def outcome(self, *, stopped: bool) -> AutoStop | None:
-        """Return how the run ended, None where the specification does not say `until`. Call when it
-        is over; `stopped` means by the user, or by an error."""
+        """Return how the run ended; None: the specification has no `until`. Call after the run;
+        `stopped` means that the user or an error ended it."""
         target, limit_s = self._spec.timing.until, self._spec.limit_s
         if target is None or limit_s is None:
             return None
         cap_ns = nanoseconds(limit_s)
         reason: Ending = "narrow"
         if self._enough_ns is None:
-            # the two ends count from their own first byte, so the cap is met within a margin
+            # each end counts from its own first byte, so the limit is met within a margin
             over = self._measured_ns() >= cap_ns - min(cap_ns // 20, EARLY_END_NS)
             reason = "stopped" if stopped else "cap" if over else "ended"
         return AutoStop(
@@ -107,7 +108,7 @@ class AutoStopper:
         return self._over_ns - first - nanoseconds(self._spec.timing.omit_s)
 
     async def _reach(self, time_s: float) -> None:
-        """Wait until so much time has been measured, and its bytes are in the series."""
+        """Wait until this much time has been measured and its bytes are in the series."""
         span_ns = nanoseconds(self._spec.timing.omit_s + time_s)
         settle_ns = 2 * self._workload.bucket_ns + SETTLE_NS
         left_ns = await _first_byte(self._workload) + span_ns + settle_ns - now_ns()
@@ -141,7 +142,7 @@ class AutoStopper:
 
 
 def ending_notes(auto_stop: AutoStop | None) -> tuple[str, ...]:
-    """Return the sentence on why the run was as long as it was, if there is one."""
+    """Return a sentence that explains the length of the run, if there is one."""
     if auto_stop is None or auto_stop.reason == "stopped":
         return ()
     margin = f"+-{100 * auto_stop.target:g} %"

@@ -1,4 +1,4 @@
-"""Find when the data of a test were due, also those that never came."""
+"""Find when the data of a test were due, including data that never arrived."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from netmeasure.clock import nanoseconds
 from netmeasure.result import Series, StreamReport
 from netmeasure.spec import MAX_DATAGRAM_BYTES, Spec, TcpSpec, UdpSpec
 
-#: At a low rate, a TCP sender hands this much to its kernel at a time; two pieces may go together.
+#: At a low rate, a TCP sender passes this much to its kernel at a time; two blocks may be sent
+#: together.
 PIECE_BYTES = 2 * 1460
 
 
 def due_ns(
     spec: Spec, senders: dict[int, StreamReport], receivers: dict[int, StreamReport]
 ) -> int | None:
-    """Return when the last data were due, on the receivers' clock; None if all of them came.
+    """Return when the last data were due, on the receivers' clock; None: all data arrived.
 
-    An outage at the end of a test is a part of it, although no byte shows it. So is the time in
-    which the sender stood still until its time was over.
+    An outage at the end of a test is a part of the test, although no byte was received in it. So is
+    the time in which a sender was blocked until its deadline.
     """
     due = [
         moment
@@ -35,7 +36,7 @@ def due_ns(
 def _last_sent_ns(
     spec: Spec, sender: StreamReport, receiver: StreamReport, series: Series
 ) -> int | None:
-    """Return when the last datagrams were sent, on the receiver's clock; None if they came."""
+    """Return when the last datagrams were sent, on the receiver's clock; None: they arrived."""
     if not isinstance(spec, UdpSpec) or sender.datagrams is None or receiver.datagrams is None:
         return None
     highest = receiver.datagrams.highest_sequence
@@ -43,7 +44,7 @@ def _last_sent_ns(
         return None
     if sender.series is not None and sender.last_ns is not None:
         return series.origin_ns + sender.last_ns - sender.series.origin_ns
-    if spec.limit_s is not None:  # a plain iperf3 has sent for the whole duration
+    if spec.limit_s is not None:  # a plain iperf3 sends for the whole duration
         return series.origin_ns + nanoseconds(spec.timing.omit_s + spec.limit_s)
     return None
 
@@ -51,10 +52,11 @@ def _last_sent_ns(
 def _planned_end_ns(
     spec: Spec, sender: StreamReport, receiver: StreamReport, series: Series
 ) -> int | None:
-    """Return the planned end of a sender from which nothing came for a long time before it.
+    """Return the planned end of a sender whose data stopped arriving long before it; None: there is
+    none.
 
-    Its `end_reason` says that the sender stopped at its deadline. It had bytes left and was not
-    asked to stop, so the silence before that moment belongs to the test.
+    Its `end_reason` says that the sender stopped at its deadline: it had data left and nothing told
+    it to stop, so the silence before the deadline belongs to the test.
     """
     if spec.limit_s is None or sender.end_reason != "deadline" or receiver.last_ns is None:
         return None

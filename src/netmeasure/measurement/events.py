@@ -1,4 +1,4 @@
-"""Keep the events of a run for all who follow it, each at its own pace."""
+"""Keep the events of a run for all its followers, each of which reads at its own pace."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 from netmeasure.result.events import EndEvent, Event, WarningEvent
 
-#: So many events are kept for those who follow slowly; of older ones they learn how many there
-#: were.
+#: The number of events that are kept for slow followers. A follower further behind is told how many
+#: events it missed.
 MOST_KEPT = 4096
 
 
@@ -23,13 +23,13 @@ class EventLog:
         self._readers: set[asyncio.Event] = set()
 
     def add(self, event: Event) -> None:
-        """Add an event, and wake those who wait for one."""
+        """Add an event and wake the followers that wait for one."""
         self._kept.append(event)
         self._count += 1
         self._wake()
 
     def close(self) -> None:
-        """Let all who follow end once they have read everything."""
+        """Let all followers end once they have read every event."""
         self._over = True
         self._wake()
 
@@ -38,7 +38,7 @@ class EventLog:
             reader.set()
 
     async def follow(self) -> AsyncIterator[Event]:
-        """Give every event from the first one on, until the log is closed."""
+        """Yield every event from the first one on, until the log is closed."""
         reader, read = asyncio.Event(), 0
         self._readers.add(reader)
         try:

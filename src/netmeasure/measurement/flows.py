@@ -40,9 +40,10 @@ from netmeasure.spec import MAX_DURATION_S, FetchSpec, RequestSpec, RrSpec, Spec
 class Measured(NamedTuple):
     """Hold everything that the flows of a test are made of.
 
-    client_origin_ns  from the client's first attempt to the zero of its reports' times; None if it
-                      is unknown
-    ids               the streams' numbers in the order of `directions`; None: those of iperf3
+    client_origin_ns  from the client's first attempt to the zero of its reports' times; None:
+                      unknown
+    ids               the streams' numbers in the order of `directions`; None: the numbers that
+                      iperf3 gives
     counted_ns        if `--until` ended the test, the end of the steady state, counted from the end
                       of the omitted time
     """
@@ -57,7 +58,8 @@ class Measured(NamedTuple):
 
 
 class _Counted(NamedTuple):
-    """Hold the reports of the end that counted one direction's bytes, and those of its senders."""
+    """Hold the reports of the end that counted one direction's bytes, and the reports of the
+    direction's senders."""
 
     spec: Spec
     series: Series
@@ -67,7 +69,7 @@ class _Counted(NamedTuple):
 
     @property
     def curve(self) -> analysis.series.Curve:
-        """Return the bytes over time, up to the moment when the last ones were due."""
+        """Return the bytes over time, up to the moment when the last bytes were due."""
         last = max((s.last_ns for s in self.reports if s.last_ns is not None), default=None)
         return analysis.series.waited(analysis.series.curve(self.series, last), self.due_ns)
 
@@ -79,8 +81,8 @@ class _Counted(NamedTuple):
 
 
 class _Way(NamedTuple):
-    """Hold one direction of a test: the streams of both ends by number, and what both hosts
-    used."""
+    """Hold one direction of a test: the streams of both ends by number, and the resources that both
+    hosts used."""
 
     spec: Spec
     direction: FlowDirection
@@ -104,11 +106,12 @@ class _Way(NamedTuple):
     def counted_by(self) -> Role:
         """Return the end whose counts are used: the receiver, if it has a series.
 
-        Else it is the sender for TCP, with the bytes that were acknowledged. What a UDP sender has
-        sent does not tell what arrived.
+        Otherwise, for TCP, it is the sender, with the acknowledged bytes. The bytes that a UDP
+        sender sent do not show how many arrived.
         """
         if isinstance(self.spec, RrSpec) and self.spec.over_udp:
-            return "sender"  # it counts responses: of a request that arrived, that may be lost
+            # the sender counts responses, of which some may be lost although their requests arrived
+            return "sender"
         udp = isinstance(self.spec, UdpSpec)
         if udp or any(stream.series is not None for stream in self.receivers.values()):
             return "receiver"
@@ -116,11 +119,11 @@ class _Way(NamedTuple):
 
     @property
     def counting(self) -> dict[int, StreamReport]:
-        """Return the reports of the end whose counts are used."""
+        """Return the reports of the end that `counted_by` names."""
         return self.receivers if self.counted_by == "receiver" else self.senders
 
     def ends(self) -> tuple[analysis.bottleneck.End, analysis.bottleneck.End]:
-        """Return both ends, the sender first, with the times when their hosts stood still."""
+        """Return both ends, the sender first, with the pauses of their hosts."""
         senders, receivers = list(self.senders.values()), list(self.receivers.values())
         pauses_there = pauses("sender", senders, spacing_ns(self.spec))
         pauses_here = pauses("receiver", receivers)
@@ -195,7 +198,8 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         sender=_totals(sender.streams),
         receiver=_totals(receiver.streams),
         loss=loss.combine(spec, way.senders, way.receivers) if isinstance(spec, UdpSpec) else None,
-        # of round trips the answers decide when the next bytes leave, not what TCP's figures tell
+        # in round trips, responses decide when the next bytes leave; TCP's figures do not explain
+        # it
         limits=None
         if isinstance(spec, RrSpec | RequestSpec)
         else analysis.bottleneck.limits(sender, receiver, _steady_rate(way, counted, split)),
@@ -206,7 +210,7 @@ def _flow(measured: Measured, way: _Way) -> Flow:
 
 
 def _counted(way: _Way, due_ns: int | None) -> _Counted | None:
-    """Return the reports that a direction's figures come from; None if neither end has a
+    """Return the reports from which a direction's figures are computed; None: neither end has a
     series."""
     reports = list(way.counting.values())
     series = analysis.series.total([s.series for s in reports if s.series is not None])
@@ -225,8 +229,8 @@ def _no_steady(way: _Way) -> Literal["no_bytes", "too_short", "no_series"]:
 
 
 def _stated_split(counted: _Counted, counted_ns: int | None) -> analysis.steady.Split | None:
-    """Return the parts of a flow. If `--until` ended the test, the steady bitrate is stated with
-    the margin that was asked for."""
+    """Return the parts of a flow. If `--until` ended the test, the steady bitrate has the requested
+    margin."""
     split, until = _split(counted, counted_ns), counted.spec.timing.until
     if split is not None and counted_ns is not None and until is not None:
         return split._replace(steady=analysis.sequential.stated(split.steady, until))
@@ -246,7 +250,7 @@ def _stream(way: _Way, number: int, whole: Steady | None) -> StreamResult:
 def _steady_rate(
     way: _Way, counted: _Counted | None, split: analysis.steady.Split | None
 ) -> analysis.bottleneck.Rate:
-    """Return the rate of the steady state, beside the rate that the user asked for."""
+    """Return the rate of the steady state together with the requested rate."""
     if counted is None or split is None:
         return analysis.bottleneck.Rate(None, way.target_bps)
     steady = split.steady
@@ -268,7 +272,7 @@ def _intervals(
     )
     period_s = min(seconds(period_ns), float(MAX_DURATION_S))
     first_ns, last_ns = int(curve.at_ns[0]), int(curve.at_ns[-1])
-    shortest_ns = counted.series.width_ns  # bytes of less than a bucket have no rate
+    shortest_ns = counted.series.width_ns  # bytes within less than one bucket have no rate
     if last_ns - min(0, first_ns) < shortest_ns:
         return ()
     edges = edges_ns(replace(timing, interval_s=period_s))
@@ -294,7 +298,7 @@ def _split(
     if span_ns is None and spec.limit_s is not None:
         span_ns = nanoseconds(spec.limit_s)
     end = int(curve.at_ns[-1]) if span_ns is None else start + span_ns
-    least_ns = max(series.width_ns, LEAST_STRETCH_NS)  # bytes of a moment have no rate
+    least_ns = max(series.width_ns, LEAST_STRETCH_NS)  # bytes at a single moment have no rate
     if counted.last_ns is not None and min(end, counted.last_ns) - start < least_ns:
         return None
     if min(end, int(curve.at_ns[-1])) - max(start, int(curve.at_ns[0])) < least_ns:
@@ -337,9 +341,9 @@ def _grain(spec: Spec, senders: Sequence[StreamReport], counting: Sequence[Strea
 
 
 def _base_rtt_ns(senders: Sequence[StreamReport], counting: Sequence[StreamReport]) -> int | None:
-    """Return the least round-trip time of the path, from the senders if they report it.
+    """Return the least round-trip time of the path, from the senders' reports if they have it.
 
-    Else it comes from the end that counted the bytes, which knows at least that of the handshake.
+    Otherwise it is from the end that counted the bytes, which knows at least the handshake's.
     """
     for reports in (senders, counting):
         times = [s.tcp_info.min_rtt_ns[-1] for s in reports if s.tcp_info and s.tcp_info.min_rtt_ns]

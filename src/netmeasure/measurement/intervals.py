@@ -1,5 +1,5 @@
-"""Emit live intervals, read from the series at their edges: a late event loop does not shift
-them."""
+"""Emit live intervals. They are read from the time series at their edges, so that a late event loop
+does not shift them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.result import FlowDirection, Interval, Role, StreamInterval
 from netmeasure.spec import Timing
 
-#: Later than everything that was counted.
+#: A time later than all counted bytes.
 END_OF_TIME_NS = 2**62
-#: A last interval without any data is reported if it is at least this part of a period.
+#: A last interval without data is reported if it is at least this fraction of a period.
 LEAST_LAST_PART = 0.1
-#: Of a StreamInterval, what counts since the start: an interval has the difference.
+#: The members of a StreamInterval that count from the start of the test: an interval has the
+#: difference.
 _COUNTS = ("bytes", "retransmits", "packets", "lost_packets", "reordered_packets")
 
 
 def edges_ns(timing: Timing) -> Iterator[int]:
-    """Return the ends of the intervals, in ns after the start. One edge is the end of the omitted
-    time, so that no interval is half omitted; the periods count anew from there."""
+    """Return the ends of the intervals, in ns after the start. The end of the omitted time is an
+    edge, so that no interval is partly omitted; a new period begins there."""
     period, omit = nanoseconds(timing.interval_s), nanoseconds(timing.omit_s)
     yield from range(period, omit, period)
     edge = omit if omit else period
@@ -34,7 +35,7 @@ def edges_ns(timing: Timing) -> Iterator[int]:
 
 
 class Counting(Protocol):
-    """Provide what intervals are read from, see `workloads.base.Workload`."""
+    """Provide the counts from which intervals are made, see `workloads.base.Workload`."""
 
     @property
     def origin_ns(self) -> int | None: ...
@@ -48,13 +49,13 @@ class Counting(Protocol):
 
 class IntervalClock:
     """Emit an Interval per direction at each edge, counted at this end of `workload`; `role_of`
-    says which part this end has in a direction.
+    returns this end's role in a direction.
 
-    With a `limit_s`, the last interval ends with the last byte of the test, though that comes a
-    little later; without, whole periods are followed by a short last one.
+    With `limit_s`, the last interval ends with the last byte of the test, even if that is a little
+    after the last edge; without, a short last interval follows the whole periods.
 
-    What a thread adds late to an interval that has been emitted shows in the next one: the sum of
-    all intervals is the total.
+    Bytes that a thread adds late to an interval that was already emitted are counted in the next
+    one, so that the sum of all intervals is the total.
     """
 
     def __init__(
@@ -92,8 +93,8 @@ class IntervalClock:
             self._ended = now_ns()
 
     def last(self) -> None:
-        """Emit what came after the last edge. Call it when the threads have ended; further calls do
-        nothing."""
+        """Emit the interval after the last edge. Call this when the threads have ended; further
+        calls do nothing."""
         if self._over:
             return
         self._over = True
@@ -103,14 +104,14 @@ class IntervalClock:
             self._next(self._edge)
         least = LEAST_LAST_PART * nanoseconds(self._timing.interval_s)
         if self._uncounted():
-            # no shorter than what the series resolves: bytes of a moment have no rate
+            # at least one bucket of the series: bytes at a single moment have no rate
             shortest = self._since + self._workload.bucket_ns
             self._read(max(shortest, last), END_OF_TIME_NS)
         elif (end := int(min(self._end, ended))) - self._since >= least:
             self._read(end, END_OF_TIME_NS)
 
     def _uncounted(self) -> bool:
-        """Return whether anything was counted that is in no interval yet."""
+        """Return whether some counted bytes are in no interval yet."""
         return any(
             sum(level.bytes for level in self._workload.levels(role, END_OF_TIME_NS))
             > sum(level.bytes for level in self._seen.get(direction, ()))
@@ -127,7 +128,7 @@ class IntervalClock:
             levels = self._workload.levels(role, moment)
             before = self._seen.get(direction) or tuple(_zero(level) for level in levels)
             streams = tuple(_since(b, level) for b, level in zip(before, levels, strict=True))
-            # what is counted late may have been emitted already: bytes never go back
+            # bytes counted late may have been emitted already; a count never decreases
             self._seen[direction] = tuple(
                 replace(level, bytes=max(b.bytes, level.bytes))
                 for b, level in zip(before, levels, strict=True)
@@ -152,13 +153,14 @@ class IntervalClock:
 
 
 def _zero(level: StreamInterval) -> StreamInterval:
-    """Return the level before the start: 0 of each count that this stream has."""
+    """Return the level before the start, with 0 for each count that this stream has."""
     counts = {name: None if getattr(level, name) is None else 0 for name in _COUNTS}
     return replace(level, **counts)
 
 
 def _since(before: StreamInterval, level: StreamInterval) -> StreamInterval:
-    """Return what is new since `before`. Losses go down where datagrams have arrived late."""
+    """Return the increase since `before`. The count of losses may decrease, when datagrams arrive
+    late."""
     new = {name: _difference(getattr(before, name), getattr(level, name)) for name in _COUNTS}
     return replace(level, **new | {"bytes": max(0, level.bytes - before.bytes)})
 

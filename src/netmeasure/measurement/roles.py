@@ -7,8 +7,8 @@ from netmeasure.spec import Direction
 
 
 def directions(direction: Direction, streams: int) -> tuple[FlowDirection, ...]:
-    """Return the direction of each stream in order of creation: first those that the client sends
-    on."""
+    """Return the direction of each stream in order of creation. The streams on which the client
+    sends are first."""
     up: list[FlowDirection] = ["upload"] * streams
     down: list[FlowDirection] = ["download"] * streams
     if direction == "both":

@@ -1,4 +1,4 @@
-"""Drive a measurement: start, live intervals, early stop, abort, result."""
+"""Control a measurement: start, live intervals, early stop, abort, result."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from netmeasure.result.events import (
 )
 from netmeasure.spec import Spec
 
-#: The step in which the peer's results are waited for.
+#: The phase in which this end waits for the peer's results.
 RESULTS = "results"
-#: A step of set-up that has lasted so long is told as being waited for, and again after as long.
+#: A set-up step that has lasted this long is reported as an event, and again each time the same
+#: period has passed.
 WAITING_S = 0.5
 
 
 class Course(Protocol):
-    """Carry out what a Run drives: one measurement of any kind, from its first step to its
-    Result."""
+    """Carry out one measurement of any kind, from its first step to its Result; a Run controls
+    it."""
 
     @property
     def stop(self) -> asyncio.Event:
@@ -43,17 +44,17 @@ class Course(Protocol):
 
     @property
     def step(self) -> str:
-        """Return the step that is under way: the phase of an error that does not name its own."""
+        """Return the present step. It is the phase of an error that names none."""
         ...
 
     @property
     def transferring(self) -> bool: ...
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
-        """Take all steps. Raise a MeasureError at the first that fails."""
+        """Take all steps. Raise a MeasureError at the first step that fails."""
 
     async def leave(self) -> None:
-        """Stop every thread, close what is not needed for the result."""
+        """Stop every thread, and close everything that the result does not need."""
 
     def result(self, error: ErrorRecord | None) -> Result: ...
 
@@ -61,7 +62,7 @@ class Course(Protocol):
 
 
 class Run:
-    """Control a measurement that is under way. Use as an async context manager and iterate for live
+    """Control a running measurement. Use as an async context manager and iterate for live
     intervals::
 
         async with client.run(spec) as run:
@@ -69,11 +70,11 @@ class Run:
                 ...
         result = run.result
 
-    The latest 4096 intervals are kept for the loop: one further behind misses the older ones.
-    `events()` gives more than the intervals: phases of set-up, what is waited for, the result.
+    The latest 4096 intervals are kept for the loop; a loop further behind misses older ones.
+    `events()` yields more than the intervals: phases of set-up, waits, and the result.
 
-    Leaving the block waits for the end; leaving it by an exception aborts the run. `result` is set
-    in every case, once set-up had begun; it is incomplete when the run failed.
+    Leaving the block waits for the end of the run; leaving it by an exception aborts the run. Once
+    set-up has begun, `result` is always set after the block; it is incomplete if the run failed.
     """
 
     def __init__(
@@ -113,17 +114,17 @@ class Run:
         await self.wait()
 
     def events(self) -> AsyncIterator[Event]:
-        """Return all events of the run, from its start to its end, the result being the last.
+        """Return all events of the run, from its start to its result, which is the last event.
 
-        Several may follow, each at its own pace. The measurement never waits for one: who is
-        thousands of events behind is told how many were skipped. No error is raised: it is an
-        event, too.
+        Several followers may iterate, each at its own pace. The measurement never waits for a
+        follower: one that is thousands of events behind is told how many were skipped. The iterator
+        raises no error of the test: an error is an event, too.
         """
         return self._events.follow()
 
     @property
     def waiting(self) -> WaitingEvent | None:
-        """Return what set-up waits for at this moment; None: nothing."""
+        """Return what set-up is waiting for; None: nothing."""
         one = self._progress.waiting()
         return None if one is None else WaitingEvent(at_ns=self._now_ns(), **one._asdict())
 
@@ -134,7 +135,7 @@ class Run:
         if self._aborted:
             raise MeasureError("the run was aborted")
         try:
-            await asyncio.wait([self._task])  # a shield would report what fails after this
+            await asyncio.wait([self._task])  # asyncio.shield would log an error raised after this
             return self._task.result()
         except asyncio.CancelledError as exc:
             if not self._task.done():
@@ -145,17 +146,17 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """Return whether the run has come to its end, with a result or without."""
+        """Return whether the run has ended, with or without a result."""
         return self._task is not None and self._task.done()
 
     async def abort(self) -> None:
-        """End the run at once if it is not over. `result` is incomplete then."""
+        """End the run at once if it is still running. `result` is then incomplete."""
         if self._task is not None and not self._task.done():
             self._aborted = True
             await cancel_and_wait(self._task)
 
     def stop(self) -> None:
-        """End the data phase now. What was measured becomes a complete result, with a note."""
+        """End the data phase now. The result is complete, and has a note about the early end."""
         self._stop_asked = True
         if self._course is not None:
             self._course.stop.set()
@@ -187,7 +188,8 @@ class Run:
                 exc.phase = course.step
             raise
         finally:
-            teller.cancel()  # waited for later: the peer is to hear at once that the run is over
+            # the wait is later, so that the peer is told at once that this run is over
+            teller.cancel()
             try:
                 await uninterrupted(self._end(course, teller, error))
             finally:
@@ -205,8 +207,8 @@ class Run:
     async def _end(
         self, course: Course, teller: asyncio.Task[None], error: BaseException | None
     ) -> None:
-        """Leave no thread and no socket, and set the result. It is one step, for a cancellation
-        between its parts would leave the rest undone."""
+        """Close all threads and sockets, and set the result. This is a single step, because a
+        cancellation between its parts would leave the rest undone."""
         try:
             await course.leave()
         finally:
@@ -223,8 +225,9 @@ class Run:
         self._events.add(IntervalEvent(at_ns=self._now_ns(), interval=interval))
 
     def _keep(self, interval: Interval | None) -> None:
-        """Keep an interval until it is iterated over; None: the last one. An endless run that
-        nobody iterates over drops the oldest, so that it does not grow."""
+        """Keep an interval for the iterator; None: the end of the intervals. If no program
+        iterates, the oldest interval is dropped, so that an endless run does not use more and more
+        memory."""
         if self._intervals.full():
             self._intervals.get_nowait()
         self._intervals.put_nowait(interval)
@@ -238,7 +241,8 @@ class Run:
         self._events.add(PhaseEvent(at_ns=self._now_ns(), phase=phase))
 
     async def _tell_waiting(self, course: Course) -> None:
-        """Tell what set-up waits for, and after the data phase what the results are waited for."""
+        """Report what set-up is waiting for and, after the data phase, what the results are waiting
+        for."""
         while True:
             await asyncio.sleep(WAITING_S)
             one = self.waiting
@@ -257,7 +261,7 @@ class Run:
 
 
 def error_record(error: BaseException | None) -> ErrorRecord | None:
-    """Return an exception as it stands in a Result."""
+    """Return an exception in the form that a Result has."""
     if error is None:
         return None
     if isinstance(error, NetmeasureError):
@@ -274,10 +278,11 @@ def error_record(error: BaseException | None) -> ErrorRecord | None:
 
 
 def partial_result(error: BaseException | None) -> Result | None:
-    """Return what had been measured when an exception ended the measurement; None: nothing.
+    """Return the result that an exception carries, of the measurement that it ended; None: nothing
+    was measured.
 
-    It takes a MeasureError, the CancelledError of a cancelled `measure`, and the TimeoutError that
-    `asyncio.timeout` or `asyncio.wait_for` makes of that.
+    The exception may be a MeasureError, the CancelledError of a cancelled `measure`, or the
+    TimeoutError that `asyncio.timeout` or `asyncio.wait_for` makes of a CancelledError.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

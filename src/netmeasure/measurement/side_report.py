@@ -1,4 +1,4 @@
-"""Make the side report: what this end saw of a test."""
+"""Make the side report: the figures of a test that this end measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from netmeasure.result import (
 
 
 class Reporting(Protocol):
-    """Provide the streams of a report, see `workloads.base.Workload`. All threads have ended."""
+    """Provide the streams of a report, see `workloads.base.Workload`. All threads must have
+    ended."""
 
     @property
     def origin_ns(self) -> int | None: ...
@@ -22,8 +23,8 @@ class Reporting(Protocol):
 
 
 def _duration_ns(streams: Sequence[StreamReport]) -> int | None:
-    """Return how long the data phase lasted: from this end's own start, or from the first byte,
-    which the far end may have sent before, to the last one. None: no byte is known."""
+    """Return how long the data phase lasted: from this end's start, or from the first byte if the
+    peer sent it earlier, to the last byte. None: no byte was counted."""
     last = max((s.last_ns for s in streams if s.last_ns is not None), default=None)
     if last is None:
         return None
@@ -33,7 +34,7 @@ def _duration_ns(streams: Sequence[StreamReport]) -> int | None:
 def own_report(
     workload: Reporting | None, resources: ResourceLog, concurrent_tests: int | None = None
 ) -> SideReport:
-    """Return what this end saw of its streams and its host. There are no streams if the test failed
+    """Return this end's report of its streams and its host. It has no streams if the test failed
     before it opened them."""
     streams = workload.report() if workload is not None else ()
     origin_ns = workload.origin_ns if workload is not None else None

@@ -11,8 +11,8 @@ from netmeasure.result.round_trips import RoundTrips
 
 
 def with_steady_rate(found: RoundTrips, flows: Sequence[Flow], request_bytes: int) -> RoundTrips:
-    """Return round trips with their rate in the steady state, if there is one: that of the first
-    flow, which counts a request's bytes when its response has come."""
+    """Return round trips with their rate in the steady state, if there is one. The rate is from the
+    first flow, which counts a request's bytes when its response has arrived."""
     steady = flows[0].steady if flows else None
     if steady is None:
         return found

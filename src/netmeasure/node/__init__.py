@@ -1,1 +1,2 @@
-"""Watch a node: what it is, and what it spends, by CPU, process, memory and counter of drops."""
+"""Watch a node: its hardware and settings, and its use by CPU, process, memory and drop
+counters."""

@@ -1,4 +1,4 @@
-"""Read how long eBPF programs ran, where the kernel lets this process ask (bpf(2))."""
+"""Read how long eBPF programs ran, if this process has the privilege (bpf(2))."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Program(NamedTuple):
-    """Hold one program as it is now."""
+    """Hold the present counts of one program."""
 
     name: str
     kind: int
@@ -42,7 +42,7 @@ def read_programs() -> dict[int, Program]:
         at = struct.unpack_from("I", attribute, 4)[0]
         try:
             descriptor = _bpf(_GET_FD_BY_ID, struct.pack("I", at))
-        except FileNotFoundError:  # it has gone meanwhile
+        except FileNotFoundError:  # it was unloaded meanwhile
             continue
         try:
             found[at] = _info(descriptor)
@@ -59,7 +59,7 @@ def _info(descriptor: int) -> Program:
 
 
 def _bpf(command: int, attribute: bytes | bytearray) -> int:
-    """Make the system call; a bytearray has what the kernel wrote into it. Raises OSError."""
+    """Make the system call; the kernel writes its output into the bytearray. Raises OSError."""
     number = _NUMBERS.get(platform.machine())
     if number is None:
         raise OSError(f"bpf(2) is not known on {platform.machine()}")

@@ -1,4 +1,4 @@
-"""Read the node's counters as they are now: CPUs, processes, memory, and drops by name."""
+"""Read the node's present counters: CPUs, processes, memory, and drops by name."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from netmeasure.engine import ethtool
 from netmeasure.engine.qdiscs import read_qdiscs
 
 _PROC = Path("/proc")
-#: What the calling thread's network namespace has; /proc/net would be the main thread's.
+#: The network files of the calling thread's namespace; /proc/net would be that of the main thread.
 _NET = _PROC / "thread-self" / "net"
 _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-#: Counters of SNMP tables that mean that something was dropped, failed, or was done again.
+#: Counters of SNMP tables that count drops, failures and retransmissions.
 _BAD = re.compile(
     r"Drop|Err|Fail|Overflow|Prune|Retrans|Timeout|Loss|Lost|Discard|Abort|NoRoute|NoPorts"
     r"|NoBuff|Collapsed|Unknown|Reasm(?!Reqds|OKs)|BacklogCoalesce0|TimeExceeded|TooBig|Truncated"
@@ -39,7 +39,8 @@ _MEMORY = (
 
 
 class ProcessNow(NamedTuple):
-    """Hold one process as it is now; `began` tells it from a later one with its number."""
+    """Hold the present counts of one process; `began` distinguishes it from a later process with
+    the same number."""
 
     name: str
     began: int
@@ -49,7 +50,7 @@ class ProcessNow(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """Hold the node as it is now."""
+    """Hold the present counters of the node."""
 
     at_ns: int
     cpus: dict[int, tuple[int, ...]]
@@ -60,7 +61,8 @@ class Snapshot(NamedTuple):
 
 
 def take_snapshot() -> Snapshot:
-    """Return the node as it is now, its network as the calling thread's namespace has it."""
+    """Return the node's present counters; those of the network are of the calling thread's
+    namespace."""
     counters: dict[tuple[str, str], int] = {}
     unknown: list[str] = []
     for what, read in (
@@ -133,7 +135,7 @@ def _memory() -> dict[str, int]:
 
 
 def _snmp() -> Iterator[tuple[tuple[str, str], int]]:
-    """Give the counters of IP, TCP and UDP, by the names of nstat(8)."""
+    """Yield the counters of IP, TCP and UDP, by the names of nstat(8)."""
     for table in ("snmp", "netstat"):
         lines = (_NET / table).read_text().splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=False):
@@ -158,7 +160,8 @@ def _interfaces() -> Iterator[tuple[tuple[str, str], int]]:
 
 
 def _softnet() -> Iterator[tuple[tuple[str, str], int]]:
-    """Give what each CPU dropped for a full backlog, and how often it ran out of its time."""
+    """Yield for each CPU the packets dropped because of a full backlog, and the times its budget
+    ran out."""
     for number, line in enumerate((_NET / "softnet_stat").read_text().splitlines()):
         values = [int(value, 16) for value in line.split()]
         cpu = values[12] if len(values) > 12 else number

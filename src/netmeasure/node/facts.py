@@ -1,4 +1,4 @@
-"""Read what kind of node this is: CPU, governor, interfaces, settings, control group, pod."""
+"""Read the facts of this node: CPU, governor, interfaces, settings, control group, pod."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from netmeasure.engine.cgroups import Cgroup
 from netmeasure.engine.qdiscs import Qdisc, read_qdiscs
 from netmeasure.result.node import NodeFacts, NodeInterface
 
-#: Where the downward API is expected to put what it knows.
+#: The usual folder of the downward API's files.
 _POD, _NAMESPACE, _NODE = "NETMEASURE_POD", "NETMEASURE_POD_NAMESPACE", "NETMEASURE_NODE"
 _LABELS, _LABELS_FILE = "NETMEASURE_LABELS", "/etc/podinfo/labels"
 
 
 def node_facts(environment: Mapping[str, str] | None = None) -> NodeFacts:
-    """Return what is known of this node, its network as the calling thread's namespace has it.
+    """Return the facts of this node; those of the network are of the calling thread's namespace.
 
-    `environment` is where the pod's names are; None: this process's own. It reads files: within
-    asyncio call it by `asyncio.to_thread`.
+    `environment` has the variables with the pod's names; None: this process's environment. This
+    function reads files: call it by `asyncio.to_thread` within asyncio.
     """
     given = os.environ if environment is None else environment
     group = Cgroup()
@@ -79,7 +79,8 @@ def _interface(sock: socket.socket, name: str, queues: list[Qdisc]) -> NodeInter
 
 
 def _cgroup() -> str | None:
-    """Return the control group's path: of version 2, or else of the CPU controller's."""
+    """Return the control group's path: the path of version 2 if there is one, otherwise that of the
+    CPU controller."""
     lines = [
         line.split(":", 2) for line in settings.text_of(Path("/proc/self/cgroup")).splitlines()
     ]

@@ -1,4 +1,4 @@
-"""Watch a node over a stretch of time: two looks at its counters, and what grew between them."""
+"""Watch a node over a period: read its counters twice, and compute the differences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netmeasure.node import bpf
 from netmeasure.node.counters import Snapshot, take_snapshot
 from netmeasure.result.node import BpfUse, Counter, CpuUse, MemoryUse, NodeUse, ProcessUse
 
-#: Processes that are named.
+#: The number of processes that are named.
 MOST_PROCESSES = 12
 #: Places of the modes in the lines of /proc/stat.
 _USER, _NICE, _SYSTEM, _IDLE, _IOWAIT, _IRQ, _SOFTIRQ, _STEAL = range(8)
@@ -32,18 +32,18 @@ class NodeWatch:
             ...
         print(watch.use.busy_cpus, [one.name for one in watch.use.processes])
 
-    The looks are taken in a thread, before the block and after it.
+    The counters are read in a thread, before the block and after it.
 
     Attributes:
-        use: What the node spent meanwhile; None: the block has not ended yet.
+        use: The node's use during the block; None: the block has not ended yet.
     """
 
     def __init__(self, *, bpf: bool = False) -> None:
         """Prepare to watch.
 
         Args:
-            bpf: Have the kernel count the run times of eBPF programs, where it lets this process;
-                that costs a few ns for each of their runs.
+            bpf: Whether the kernel counts the run times of eBPF programs, if this process has the
+                privilege. Counting costs a few ns for each run of a program.
         """
         self.use: NodeUse | None = None
         self._bpf = bpf
@@ -95,7 +95,7 @@ def _use(before: _Look, after: _Look) -> NodeUse:
 
 
 def used_between(before: Snapshot, after: Snapshot) -> NodeUse:
-    """Return what a node spent between two looks at it."""
+    """Return a node's use between two readings of its counters."""
     processes, others = _processes(before, after)
     return NodeUse(
         duration_ns=after.at_ns - before.at_ns,
@@ -114,7 +114,7 @@ def used_between(before: Snapshot, after: Snapshot) -> NodeUse:
         counters=tuple(
             Counter(source=source, name=name, grown=grown)
             for (source, name), now in sorted(after.counters.items())
-            # a counter that is new counts from 0; one that is lower belongs to something new
+            # a new counter starts at 0; one that has decreased belongs to a new device or process
             if (grown := now - before.counters.get((source, name), 0)) > 0
         ),
         unknown=tuple(dict.fromkeys((*before.unknown, *after.unknown))),
@@ -135,12 +135,12 @@ def _cpu(cpu: int, before: Sequence[int], after: Sequence[int]) -> CpuUse:
 
 
 def _processes(before: Snapshot, after: Snapshot) -> tuple[tuple[ProcessUse, ...], int]:
-    """Return the processes that used most, and the CPU time of all others together."""
+    """Return the processes that used the most CPU time, and the CPU time of all others together."""
     found = []
     for pid, now in after.processes.items():
         then = before.processes.get(pid)
         if then is not None and then.began != now.began:
-            then = None  # another process had this number
+            then = None  # another process had this number before
         system = now.system_ns - (0 if then is None else then.system_ns)
         user = now.user_ns - (0 if then is None else then.user_ns)
         if system + user > 0:

@@ -1,4 +1,4 @@
-"""Hold results against objectives."""
+"""Check results against objectives."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ Outcome = Literal["met", "missed", "unknown"]
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold how results stand to one objective.
+    """Hold the outcome of one objective for some results.
 
     Attributes:
-        objective: What was asked for.
-        direction: The direction that it was held against; None: the whole run.
-        outcome: "unknown": the runs do not suffice to tell; `reason` says why.
+        objective: The objective.
+        direction: The direction that was checked; None: the whole run.
+        outcome: "met", "missed", or "unknown": the runs do not suffice to decide; `reason` says
+            why.
         value: The figure, in the metric's unit; None: no run has it.
         runs: How many runs have the figure.
-        reason: Why it is unknown; None: it is not.
+        reason: Why the outcome is unknown; None: it is known.
     """
 
     objective: Objective
@@ -44,17 +45,19 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """Return one line for people."""
+        """Return the judgement as one line of text."""
         found = "" if self.value is None else f": {shown_value(self.value, self.objective.unit)}"
         reason = f" ({self.reason})" if self.reason else ""
         return f"{self.outcome} {self.name}{found}{reason}"
 
 
 def judge(objectives: Sequence[Objective], results: Sequence[Result]) -> tuple[Judgement, ...]:
-    """Return how the runs of one test stand to each objective, in each direction where it has one.
+    """Return the judgement of each objective for the runs of one test, in each direction for
+    objectives that have directions.
 
-    A run that broke off, or that does not know the figure, leaves an objective unknown, unless the
-    other runs miss it anyway. So does a bound within the confidence interval of a mean bitrate.
+    An objective is unknown if a run is incomplete or lacks the figure, unless the other runs miss
+    the objective anyway. It is also unknown if the bound is within the confidence interval of a
+    mean bitrate.
     """
     ways = directions(results)
     found: list[Judgement] = []
@@ -85,7 +88,7 @@ def _of_flow(objective: Objective, way: FlowDirection, results: Sequence[Result]
 
 
 def _of_one(result: Result, way: FlowDirection) -> Estimate | None:
-    """Return the steady bitrate of one run with the interval from within it."""
+    """Return the steady bitrate of one run with the confidence interval of that run."""
     flow = result.upload if way == "upload" else result.download
     if flow is None or flow.steady is None:
         return None

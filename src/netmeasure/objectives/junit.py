@@ -1,7 +1,7 @@
 """Write judgements as JUnit's XML, which CI services show as tests.
 
-There is no standard; this keeps to what the common schema (Jenkins, xUnit plug-in: junit-10.xsd)
-and GitLab's and GitHub's readers share.
+There is no standard. The output uses only what the common schema (Jenkins, xUnit plug-in:
+junit-10.xsd) and the readers of GitLab and GitHub have in common.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from netmeasure.objectives.judge import Judgement
 
 
 def to_junit(judgements: Sequence[Judgement], target: str) -> bytes:
-    """Return a test suite with a test case for each objective: missed is a failure, unknown an
-    error."""
+    """Return a test suite with a test case for each objective. A missed objective is a failure, an
+    unknown one an error."""
     return to_junit_of_many([(target, judgements)])
 
 
 def to_junit_of_many(groups: Sequence[tuple[str, Sequence[Judgement]]]) -> bytes:
-    """Return a test suite for each group of a name and its judgements, as `to_junit` does."""
+    """Return a test suite, as `to_junit` does, for each pair of a name and its judgements."""
     suites = ElementTree.Element("testsuites")
     suites.extend(_suite(judgements, name) for name, judgements in groups)
     data: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)

@@ -12,7 +12,7 @@ from netmeasure.errors import SpecError
 from netmeasure.result import Result
 
 Unit = Literal["bps", "ns", "ratio", "s_per_gb", "per_gb", "count"]
-#: Of these verdicts the rate is a best effort, and no promise can be held against it.
+#: With these verdicts the rate is a best effort, against which no objective can be checked.
 _NO_PLATEAU = ("not_steady", "too_short")
 
 
@@ -20,10 +20,11 @@ class Metric(NamedTuple):
     """Describe a figure.
 
     Attributes:
-        words: What it is.
+        words: A description of the figure.
         unit: Its unit.
-        of_flow: Reads it from the figures of one direction; None: it belongs to the whole run.
-        of_run: Reads it from a run; None: each direction has its own.
+        of_flow: Reads the figure from those of one direction; None: the figure belongs to the whole
+            run.
+        of_run: Reads the figure from a run; None: each direction has its own figure.
     """
 
     words: str
@@ -33,7 +34,8 @@ class Metric(NamedTuple):
 
 
 def phase_ns(result: Result, *names: str) -> int | None:
-    """Return the longest phase of set-up with one of these names, over all connections."""
+    """Return the duration of the longest set-up phase with one of these names, over all
+    connections."""
     return max((p.duration_ns for p in result.setup if p.name in names), default=None)
 
 
@@ -154,7 +156,7 @@ def parse_value(text: str, unit: Unit) -> float:
 
 
 def shown_value(value: float, unit: str) -> str:
-    """Return a value with its unit, as people read it."""
+    """Return a value with its unit, for display."""
     if unit == "bps":
         return units.bitrate(value)
     if unit == "ns":

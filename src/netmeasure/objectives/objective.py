@@ -1,4 +1,4 @@
-"""Define an objective, and read one from its text."""
+"""Define objectives, and parse them from text."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _HOLDS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a bound that a figure must keep.
+    """Hold a bound for a figure.
 
     Attributes:
-        text: The objective as it was written.
+        text: The objective's original text.
         metric: The name of the figure, of `METRICS`.
         statistic: Which value of several runs counts: "mean", "min", "max", "median", or a
             nearest-rank percentile such as "p99".
@@ -68,7 +68,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_objectives(text: str) -> tuple[Objective, ...]:
-    """Return the objectives of a text, which commas separate. Raises SpecError for a mistake."""
+    """Return the objectives of a text, separated by commas. Raises SpecError for a mistake."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
         raise SpecError("there is no objective", hint="write for example 'setup<1s, steady>9G'")

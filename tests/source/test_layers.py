@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     # results in other tools' formats: no engine
     "export": {"errors", "version", "units", "spec", "result", "observe", "analysis", "comparison"},
     # what other tools have measured, as results
-    "imports": {"errors", "spec", "result"},
+    "imports": {"errors", "text", "spec", "result"},
     # results in words: no engine
     "report": {"units", "overhead", "spec", "result", "analysis", "comparison", "history"},
     # reports to publish: pages and pictures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -191,6 +192,22 @@ def test_a_title_of_any_bytes_is_taken_over() -> None:
     assert b'"caf\xe9"' in (
         shown if isinstance(shown, bytes) else shown.encode("utf-8", "surrogateescape")
     )
+
+
+def test_texts_of_others_are_made_safe_to_show() -> None:
+    """Names and errors may hold what acts on a terminal, such as a new title of its window."""
+
+    def named(document: Any) -> None:
+        document.update(error="broke\x1b]0;title\x07\u202e")
+        document["start"]["connecting_to"]["host"] = "h\x1b[2J"
+        document["start"]["connected"][0]["remote_host"] = "h\x1b[2J"
+
+    (found,) = import_results(changed("3.12-tcp", named)).results
+    assert found.error is not None
+    assert "broke" in found.error.message
+    assert "h\ufffd[2J" in found.target
+    for written in ("csv", "markdown"):
+        assert not re.search("[\x1b\x07\u202e]", export_results(found, written))
 
 
 def test_our_own_documents_are_read_as_well() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from netmeasure.errors import ResultFormatError
+from netmeasure.text import printable
 
 #: Above it no count, moment or rate of a measurement lies.
 _LARGEST = 10**18
@@ -42,9 +43,9 @@ class Members:
         return [Members(item, f"{self._at(name)}[{index}]") for index, item in enumerate(value)]
 
     def text(self, name: str) -> str | None:
-        """Return a text, with bytes that are no UTF-8 as "\\xe9"; None: it is missing."""
+        """Return a printable text, with bytes that are no UTF-8 as "\\xe9"; None: it is missing."""
         value = self.any_bytes(name)
-        return None if value is None else _readable(value)
+        return None if value is None else printable(_readable(value))
 
     def any_bytes(self, name: str) -> str | None:
         """Return a text of any bytes (PEP 383); None: it is missing."""

@@ -24,6 +24,8 @@ STREAM_TAG_BYTES = 4
 PROBE_NUMBER = 0
 #: How a server says among its kinds of test that it answers such a probe.
 LATENCY = "latency"
+#: What it calls round trips there, by their transport.
+ROUND_TRIPS = {"tcp": "rr", "udp": "udp_rr"}
 #: What `netmeasure probe` says instead of a cookie. Our server answers with its first byte and
 #: closes; iperf3 takes it for a client that leaves at once.
 _PROBE = b"netmeasureprobe"

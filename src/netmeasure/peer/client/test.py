@@ -43,7 +43,7 @@ from netmeasure.peer.exchange import wire_results
 from netmeasure.peer.observing import control_facts, open_streams
 from netmeasure.peer.parameters import client_parameters
 from netmeasure.peer.plans import build_workload, client_plan
-from netmeasure.protocol import Kind, PeerResults, Side, new_cookie, stream_ids
+from netmeasure.protocol import ROUND_TRIPS, Kind, PeerResults, Side, new_cookie, stream_ids
 from netmeasure.protocol.auth import make_token
 from netmeasure.result import ErrorRecord, FlowDirection, Host, Interval, Result, SideReport
 from netmeasure.result.latency import Latency
@@ -53,8 +53,6 @@ from netmeasure.workloads.tcp import check_file
 
 #: iperf3's datagrams where the MSS of the control connection can't be used.
 PLAIN_DATAGRAM_BYTES = 1460
-#: What a server calls round trips by a transport, among the kinds of test that it serves.
-_KINDS = {"tcp": "rr", "udp": "udp_rr"}
 #: The control connection's packets fit into every path (RFC 9293, 3.7.1): where longer ones vanish,
 #: both ends can still say so.
 CONTROL_MSS_BYTES = 536
@@ -209,7 +207,10 @@ class PeerTest:
             await control.propose(client_parameters(self._spec, self._token(), secret=knows))
             self._observer.on_accepted(control_facts(control.channel, self._cookie))
             await control.agree()
-        if isinstance(self._spec, RrSpec) and _KINDS[self._spec.transport] not in control.kinds:
+        if (
+            isinstance(self._spec, RrSpec)
+            and ROUND_TRIPS[self._spec.transport] not in control.kinds
+        ):
             way = " by UDP" if self._spec.over_udp else ""
             raise PeerRefusedError(
                 f"{self._target} does not answer round trips{way}",

@@ -50,6 +50,7 @@ from netmeasure.peer.server.places import Places, Wish
 from netmeasure.peer.server.shares import LoginBrake
 from netmeasure.protocol import (
     LATENCY,
+    ROUND_TRIPS,
     Announcement,
     ErrorCode,
     Kind,
@@ -288,7 +289,7 @@ class Session:
                 concurrent_tests=self._surroundings.places.measuring,
                 finite=self._limits.file is not None,
                 proof=self._access.own_proof(self._control),
-                kinds=("rr", "udp_rr", LATENCY),
+                kinds=(*ROUND_TRIPS.values(), LATENCY),
             )
             await self._control.send(Kind.EXTENSION, mine, deadline_s=self._limits.handshake_s)
 

@@ -96,6 +96,6 @@ def fitted(limits: ServerLimits, *, chosen: bool) -> tuple[ServerLimits, str | N
 
 
 def _amount(bound: Bound) -> str:
-    if bound.what.startswith("bytes"):
+    if bound.what == "memory":
         return f"{size(bound.value)} of memory"
     return f"{bound.value} {bound.what}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from netmeasure.engine.cgroups import Cgroup
 
@@ -16,11 +16,14 @@ STREAM_BYTES = 320 * 2**10
 #: What the server itself takes, with its modules loaded.
 SERVER_DESCRIPTORS, SERVER_THREADS, SERVER_BYTES = 32, 4, 128 * 2**20
 
+Resource = Literal["file descriptors", "threads", "memory"]
+
 
 class Bound(NamedTuple):
-    """Hold one limit of this process: what it is of, what sets it, and its value."""
+    """Hold one limit of this process: what it is of, what sets it, and its value (of memory, in
+    bytes)."""
 
-    what: str
+    what: Resource
     source: str
     value: int
     #: tests of one stream that fit at the same time
@@ -48,8 +51,8 @@ def bounds(cgroup: Cgroup | None = None) -> list[Bound]:
         _bound("file descriptors", "ulimit -n", descriptors, SERVER_DESCRIPTORS, TEST_DESCRIPTORS),
         _bound("threads", "ulimit -u", threads, SERVER_THREADS, TEST_THREADS),
         _bound("threads", "pids.max", group.tasks_limit, SERVER_THREADS, TEST_THREADS),
-        _bound("bytes of memory", "memory.max", group.memory_limit_bytes, SERVER_BYTES, TEST_BYTES),
-        _bound("bytes of memory", "ulimit -v", space, SERVER_BYTES, TEST_BYTES),
+        _bound("memory", "memory.max", group.memory_limit_bytes, SERVER_BYTES, TEST_BYTES),
+        _bound("memory", "ulimit -v", space, SERVER_BYTES, TEST_BYTES),
     ]
     return sorted((bound for bound in found if bound is not None), key=lambda bound: bound.tests)
 
@@ -59,7 +62,7 @@ def _limit(which: int) -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def _bound(what: str, source: str, value: int | None, own: int, each: int) -> Bound | None:
+def _bound(what: Resource, source: str, value: int | None, own: int, each: int) -> Bound | None:
     return None if value is None else Bound(what, source, value, max(1, (value - own) // each))
 
 

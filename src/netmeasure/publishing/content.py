@@ -14,7 +14,7 @@ from netmeasure.publishing.figures import Document, Figure, count_words
 from netmeasure.report.bottleneck import name_of_limit
 from netmeasure.report.compare import sentences
 from netmeasure.report.flow import GRADES, NO_STEADY
-from netmeasure.report.words import closing_lines, title
+from netmeasure.report.words import closing_lines, error_line, title
 from netmeasure.result import Flow, Limits, NetworkInterface, Result, StreamReport
 from netmeasure.result.requests import RequestErrors
 from netmeasure.result.round_trips import RoundTrips
@@ -184,7 +184,8 @@ def _differing(names: Sequence[str], results: Sequence[Result]) -> Table | None:
 
 def _sections(result: Result, document: Document) -> Iterator[Section]:
     lines = closing_lines(result)
-    broken = [line for line in lines if line.startswith("INCOMPLETE")]
+    error = error_line(result)
+    broken = [] if error is None else [error]
     if result.error is not None and result.error.hint:
         broken.append(f"Try this: {result.error.hint}")
     answer = Table(("", "", ""), tuple(_answer(result, document)))

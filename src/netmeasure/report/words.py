@@ -89,13 +89,18 @@ def _request_words(spec: RequestSpec) -> str:
 def closing_lines(result: Result) -> list[str]:
     """Return the report's last lines: notes, the error, and what is wrong with set-up or MTU."""
     lines = [f"note: {note}" for note in result.notes]
-    if result.error is not None:
-        lines.append(f"INCOMPLETE: {result.error.message}")
+    if (broken := error_line(result)) is not None:
+        lines.append(broken)
     if result.round_trips is None:
         lines += [line for flow in result.flows if (line := distortion(result, flow))]
     ceilings = [flow.ceiling for flow in result.flows if flow.ceiling is not None]
     lines += dict.fromkeys(line for ceiling in ceilings if (line := mismatch(ceiling)))
     return lines
+
+
+def error_line(result: Result) -> str | None:
+    """Return the line on the error that cut a run short, None where none did."""
+    return None if result.error is None else f"INCOMPLETE: {result.error.message}"
 
 
 def distortion(result: Result, flow: Flow) -> str | None:

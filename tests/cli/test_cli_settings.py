@@ -106,6 +106,23 @@ def test_repeated_events_are_counted(capsys: pytest.CaptureFixture[str]) -> None
     assert re.fullmatch(TIMED + r"192\.0\.2\.99:1000: silent" + more, rest)
 
 
+def test_events_of_different_peers_are_of_one_kind_wherever_the_peer_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def main() -> None:
+        events = log.EventLog(as_json=False)
+        for n in range(4):
+            peer = f"[2001:db8::{n}]:1000"
+            events.add(ServerEvent(message=f"{peer} asks for TLS", reason="tls", peer=peer))
+        events.close()
+
+    asyncio.run(main())
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(
+        "[2001:db8::3]:1000 asks for TLS (and 2 more events in this second like it)"
+    )
+
+
 def test_events_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[dict[str, Any]] = [
         json.loads(line) for line in told(capsys, "a: x", "b: y", "c: x", as_json=True)

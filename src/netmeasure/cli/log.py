@@ -28,7 +28,7 @@ class EventLog:
     def add(self, event: ServerEvent) -> None:
         """Write that a client was refused, or that the server has trouble."""
         if self._timer is not None:
-            self._held[event.reason, _kind(event.message)] += 1
+            self._held[_kind(event)] += 1
             self._last = event
             return
         self._write(event, 1)
@@ -75,7 +75,7 @@ class EventLog:
         sys.stderr.flush()
 
 
-def _kind(sentence: str) -> str:
-    """Return a sentence without the client's address, by which events are counted."""
-    _, found, rest = sentence.partition(": ")
-    return rest if found else sentence
+def _kind(event: ServerEvent) -> tuple[str, str]:
+    """Return what events of a kind have in common: the reason, and the message without the peer."""
+    message = event.message if event.peer is None else event.message.replace(event.peer, "", 1)
+    return event.reason, message

@@ -1,4 +1,4 @@
-"""Makes the manual page from the program's own option parsers.
+"""Make the manual page from the program's own option parsers.
 
 python -m tools.man_page      write docs/netmeasure.1
 """

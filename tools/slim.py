@@ -1,4 +1,4 @@
-"""Takes out of an installation what no run needs, and compiles the rest: the root file system of a
+"""Take out of an installation what no run needs, and compile the rest: the root file system of a
 container is read-only, so nobody can do so later. Usage: slim.py PREFIX"""
 
 import compileall

@@ -35,6 +35,11 @@ def _pattern(keep: str) -> re.Pattern[str]:
     return re.compile(f"(?![{re.escape(keep)}]){_UNPRINTABLE.pattern}") if keep else _UNPRINTABLE
 
 
+def on_one_line(text: str) -> str:
+    """Return a text on one line, printable, with single blanks."""
+    return " ".join(printable(text, "\n\t\r").split())
+
+
 def decoded(data: bytes) -> str:
     """Return bytes of a peer as text. Bytes that are not valid UTF-8 are decoded as ISO 8859-1, in
     which every byte is a character (RFC 9110 section 5.5 recommends it for HTTP)."""
@@ -48,5 +53,5 @@ def quoted(text: str | bytes, most: int = QUOTED_CHARACTERS) -> str:
     """Return a peer's text for use in a message: on one line, printable, and shortened."""
     if isinstance(text, bytes):
         text = decoded(text[: 4 * most + 4])
-    line = " ".join(printable(text[: 2 * most], "\n\t\r").split())
+    line = on_one_line(text[: 2 * most])
     return line if len(line) <= most else line[: most - 3] + "..."

@@ -183,6 +183,14 @@ def test_words_of_others_are_text() -> None:
     assert "<script" not in nm.publish(NASTY, "md").decode()
 
 
+def test_markdown_holds_nothing_that_acts_on_a_terminal() -> None:
+    target = "lab1\x1b]0;title\x07\x9b2J\u202e"
+    run = replace(RUN, target=target, error=replace(ERROR, message=target), complete=False)
+    for text in (nm.publish(run, "md").decode(), nm.export_results(run, "markdown")):
+        assert "lab1\ufffd]0;title\ufffd" in text
+        assert not re.search("[\x1b\x07\x9b\u202e]", text)
+
+
 def test_a_page_has_both_themes() -> None:
     _, text = page_of(COURSE)
     assert not [mark for mark in MARKS if mark in text]

@@ -58,13 +58,23 @@ ALLOWED: dict[str, set[str]] = {
     "readiness": {"errors", "clock", "spec", "engine"},
     "paths": {"errors", "clock", "overhead", "spec", "result", "engine"},
     # results in other tools' formats: no engine
-    "export": {"errors", "version", "units", "spec", "result", "observe", "analysis", "comparison"},
+    "export": {"errors", "version", "units", "text", "spec", "result", "observe", "analysis"}
+    | {"comparison"},
     # what other tools have measured, as results
     "imports": {"errors", "text", "spec", "result"},
     # results in words: no engine
-    "report": {"units", "overhead", "spec", "result", "analysis", "comparison", "history"},
+    "report": {"units", "overhead", "text", "spec", "result", "analysis", "comparison", "history"},
     # reports to publish: pages and pictures
-    "publishing": {"errors", "version", "units", "result", "comparison", "export", "report"},
+    "publishing": {
+        "errors",
+        "version",
+        "units",
+        "text",
+        "result",
+        "comparison",
+        "export",
+        "report",
+    },
     # what a user calls
     "client": {"errors", "spec", "result", "observe", "measurement", "peer.client", "transfers"},
     "repetition": {"errors", "spec", "result", "client"},

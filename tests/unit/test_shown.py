@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 import msgspec
 from msgspec.structs import replace
 
+from netmeasure.history.history import RunHistory
+from netmeasure.report.history import series_line
 from netmeasure.result import ErrorRecord, Series
 from support.full_result import EMPTY, FULL, SENDER
 from support.recorded import recorded
@@ -51,3 +53,10 @@ def test_a_notebook_shows_a_table_with_words_of_others_as_text() -> None:
     cells = {row[0].text: row[1].text for row in table}
     assert cells["target"] == target
     assert (cells["steady bitrate"] or "").startswith("1.00 Gbit/s")
+
+
+def test_a_line_of_a_history_holds_nothing_that_acts_on_a_terminal() -> None:
+    times = {"first_at": "2026-01-01T00:00:00Z", "last_at": "2026-01-02T00:00:00Z"}
+    labels = {"cni": "\x1b[2J"}
+    kept = RunHistory(target="h\x07", test="TCP", labels=labels, runs=2, incomplete=0, **times)
+    assert series_line(kept).startswith("h\ufffd TCP cni=\ufffd[2J: 2 runs, from 2026-01-01T")

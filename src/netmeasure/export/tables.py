@@ -11,6 +11,7 @@ import msgspec
 from netmeasure import units
 from netmeasure.export.rows import IntervalRow, RunRow, interval_rows, run_rows, started
 from netmeasure.result import Result
+from netmeasure.text import on_one_line
 
 #: What a spreadsheet would take for the start of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -86,7 +87,7 @@ def _failure(row: RunRow) -> str:
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    clean = (" ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
+    clean = (on_one_line(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(clean)} |"
 
 

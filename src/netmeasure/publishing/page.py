@@ -11,6 +11,7 @@ from netmeasure.publishing.colours import styles
 from netmeasure.publishing.content import Cell, Content, Section, Table
 from netmeasure.publishing.figures import Figure
 from netmeasure.result import Result
+from netmeasure.text import on_one_line
 from netmeasure.version import __version__
 
 _STYLE = """
@@ -150,4 +151,4 @@ def _markdown_section(section: Section) -> list[str]:
 
 def _plain(words: str) -> str:
     """Return words of others on one line, without marks of HTML."""
-    return " ".join(words.split()).replace("<", "&lt;")
+    return on_one_line(words).replace("<", "&lt;")

@@ -8,6 +8,7 @@ from netmeasure.history.changepoints import MIN_RUNS
 from netmeasure.history.history import Change, RunHistory
 from netmeasure.report.compare import NAMES
 from netmeasure.report.words import FIGURES
+from netmeasure.text import printable
 from netmeasure.units import bitrate
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -63,4 +64,4 @@ def series_line(series: RunHistory) -> str:
 
 def _series(target: str, test: str, labels: dict[str, str]) -> str:
     named = "".join(f" {name}={value}" for name, value in sorted(labels.items()))
-    return f"{target} {test}{named}"
+    return printable(f"{target} {test}{named}")

@@ -20,6 +20,7 @@ from netmeasure.report.node import counter_words
 from netmeasure.report.runs import mean_words, run_words
 from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.spec import RequestSpec, RrSpec
+from netmeasure.text import printable
 from netmeasure.units import duration, percent
 
 #: Figures that every test has a line for, and those that have one if they moved.
@@ -80,6 +81,7 @@ def _markdown_row(row: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
+    text = printable(text, "\n")
     for mark in "\\`*_[]<>|":
         text = text.replace(mark, f"\\{mark}")
     return text.replace("\n", " ")

@@ -8,21 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import psutil
-
 CLIENT_CPU, SERVER_CPU = "0", "1"
-
-
-def loopback_bytes() -> int:
-    """Return the bytes, headers included, that the loopback interface has carried."""
-    return psutil.net_io_counters(pernic=True)["lo"].bytes_recv
-
-
-@contextmanager
-def counted_loopback(into: list[int]) -> Iterator[None]:
-    before = loopback_bytes()
-    yield
-    into.append(loopback_bytes() - before)
 
 
 def free_port() -> int:

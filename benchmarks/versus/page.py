@@ -84,9 +84,9 @@ def _table(runs: CaseRuns) -> str:
 def _notes(runs: CaseRuns) -> list[str]:
     notes = []
     if runs.repeated:
-        notes.append(f"Rounds repeated since other programs were busy in them: {runs.repeated}.")
+        notes.append(f"Runs repeated, because other programs were busy in them: {runs.repeated}.")
     if runs.troubled:
-        notes.append("They were busy in a round that counts, too: don't trust it.")
+        notes.append("Other programs were busy in a run that counts, too: don't trust it.")
     return notes
 
 

@@ -14,14 +14,14 @@ from benchmarks.versus.measuring import Sample, measured
 from benchmarks.versus.places import Place
 from netmeasure.analysis.samples import Estimate, ratio
 
-#: More CPUs than this, busy with something else, make a round worthless.
+#: More CPUs than this, busy with something else, make a run worthless.
 FOREIGN_CPUS = 0.25
 REPEATS = 3
 
 
 class CaseRuns(msgspec.Struct, frozen=True):
-    """Hold the samples of a case by contender, one of each round; `repeated` rounds are not in
-    it, and `troubled` tells that a round was kept in spite of other programs' work."""
+    """Hold the samples of a case by contender, one of each round; `repeated` runs are not in it,
+    and `troubled` tells that a run was kept in spite of other programs' work."""
 
     case: str
     samples: dict[str, list[Sample]]
@@ -63,24 +63,24 @@ def run_case(
     *,
     repeats: int = REPEATS,
 ) -> CaseRuns:
-    """Run every contender once a round, in an order drawn anew for each. A round beside other
-    programs' work is repeated, up to `repeats` times."""
+    """Run every contender once a round, in an order drawn anew for each. A run beside other
+    programs' work is repeated at once, up to `repeats` times."""
     chance = random.Random(case.name)
     samples: dict[str, list[Sample]] = {one.name: [] for one in case.contenders}
     repeated, troubled = 0, False
     for number in range(rounds):
-        for attempt in range(repeats + 1):
-            order = list(case.contenders)
-            chance.shuffle(order)
-            took = {one.name: measured(one, place, seconds, pinned=case.pinned) for one in order}
-            foreign = max(sample.foreign_cpus for sample in took.values())
-            if foreign <= FOREIGN_CPUS:
-                break
-            say(f"{case.name}: {foreign:.2f} CPUs were busy with something else")
-            repeated += attempt < repeats
-        else:
-            troubled = True
-        for name, sample in took.items():
-            samples[name].append(sample)
+        order = list(case.contenders)
+        chance.shuffle(order)
+        for contender in order:
+            for attempt in range(repeats + 1):
+                sample = measured(contender, place, seconds, pinned=case.pinned)
+                if sample.foreign_cpus <= FOREIGN_CPUS:
+                    break
+                busy = f"{sample.foreign_cpus:.2f} CPUs were busy with something else"
+                say(f"{case.name}, {contender.name}: {busy}")
+                repeated += attempt < repeats
+            else:
+                troubled = True
+            samples[contender.name].append(sample)
         say(f"{case.name}: round {number + 1} of {rounds}")
     return CaseRuns(case.name, samples, case.wanted, repeated, troubled)

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.versus import measuring, rounds
 from benchmarks.versus.cases import cases
 from benchmarks.versus.contenders import Case, Contender, plain
-from benchmarks.versus.measuring import Sample, cpu_ns, measured
+from benchmarks.versus.measuring import Sample, cpu_ns, measured, others_s
 from benchmarks.versus.page import page
 from benchmarks.versus.places import place
 from benchmarks.versus.rounds import CaseRuns, run_case, wait_for_calm
@@ -70,20 +70,20 @@ def test_a_contender_that_does_not_work_is_named(
         measured(Contender(name="it", client=argv), here, 0.1, pinned=False)
 
 
-def test_rounds_beside_others_are_repeated_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    busy = iter([1.0, 0.0, 1.0, 1.0])
+def test_runs_beside_other_work_are_repeated_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = {"ours": iter([1.0, 0.0, 1.0, 1.0]), "calm": iter([0.0, 0.0])}
 
-    def once(*_: object, **__: object) -> Sample:
-        return sample(5.0, foreign_cpus=next(busy))
+    def once(contender: Contender, *_: object, **__: object) -> Sample:
+        return sample(5.0, foreign_cpus=next(busy[contender.name]))
 
     monkeypatch.setattr(rounds, "measured", once)
     said: list[str] = []
-    case = Case("a case", (Contender("ours", ("x",)),))
+    case = Case("a case", (Contender("ours", ("x",)), Contender("calm", ("x",))))
     with place("loopback") as here:
         found = run_case(case, here, 2, 0.1, said.append, repeats=1)
     assert found.repeated == 2
     assert found.troubled
-    assert len(found.samples["ours"]) == 2
+    assert [len(samples) for samples in found.samples.values()] == [2, 2]
     assert sum("busy with something else" in line for line in said) == 3
 
 
@@ -104,7 +104,7 @@ def test_the_page_says_whether_what_is_wanted_was_met() -> None:
     wanting = CaseRuns("TCP", runs.samples, {"it": 2.5}, 1, troubled=True)
     text = page("loopback", "a command", [wanting], load=0.1, rounds=3, seconds=1)
     assert "wanted 2.5: missed" in text
-    assert "repeated since other programs were busy in them: 1" in text
+    assert "repeated, because other programs were busy in them: 1" in text
     assert "don't trust it" in text
 
 
@@ -131,3 +131,14 @@ def test_every_wish_is_about_a_contender() -> None:
         assert len(found) >= 12
         for case in found:
             assert len({one.name for one in case.contenders}) == len(case.contenders)
+
+
+def test_a_contender_and_its_children_are_not_foreign() -> None:
+    argv = ("sh", "-c", f"{sys.executable} -c '{BUSY}'; true")
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        own_s = int(shell.stdout.readline()) / 1e9
+        without = others_s([shell.pid])
+        assert others_s([]) - without > own_s - 0.05  # the kernel counts in steps of 10 ms
+        shell.stdin.close()

@@ -45,3 +45,20 @@ def test_one_worker_has_all_tests_of_rates_that_demand_much(marks: str) -> None:
     items = [first, *(SimpleNamespace(nodeid=f"{name}::test") for name in schedule.DEMANDING)]
     schedule.pytest_collection_modifyitems(config, items)  # type: ignore[arg-type]
     assert (items[0] is first) == (marks != "rates")
+
+
+@pytest.mark.parametrize(
+    ("marks", "name", "ignored"),
+    [
+        ("rates", "fast/test_udp_pacing.py", None),
+        ("rates", "source/test_layers.py", True),
+        ("rates", "conftest.py", None),
+        ("not rates", "source/test_layers.py", None),
+    ],
+)
+def test_a_run_of_rates_reads_no_file_without_them(
+    marks: str, name: str, ignored: bool | None
+) -> None:
+    config = SimpleNamespace(getoption={"markexpr": marks}.get)
+    found = schedule.pytest_ignore_collect(ROOT / "tests" / name, config)  # type: ignore[arg-type]
+    assert found is ignored

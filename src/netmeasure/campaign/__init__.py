@@ -1,1 +1,1 @@
-"""Run campaigns: tests times variants times targets times runs, planned in a file."""
+"""Run campaigns, planned in a file: repeated tests of several variants on several targets."""

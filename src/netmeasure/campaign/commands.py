@@ -1,4 +1,4 @@
-"""Run the commands of a plan: those that bring a variant about, and those that end it."""
+"""Run the commands of a plan that set a variant up and tear it down."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _MOST_READ, _MOST_TOLD = 100_000, 200
 async def run_command(
     command: Sequence[str], environment: Mapping[str, str], timeout_s: float
 ) -> None:
-    """Run a program to its end; what it starts may go on. Cancelling this kills it.
+    """Run a program to its end. Processes that it starts may go on. Cancelling the call kills the
+    program.
 
-    Raises CommandError if it can't be started, fails, or takes too long.
+    Raises CommandError if the program can't be started, fails, or takes too long.
     """
     shown = " ".join(command)
-    # a file, not a pipe: what the program leaves in the background would keep a pipe open
+    # a file, since processes left in the background would keep a pipe open
     with tempfile.TemporaryFile() as errors:
         process = _started(command, environment, errors)
         try:
@@ -44,7 +45,8 @@ async def run_command(
 def _started(
     command: Sequence[str], environment: Mapping[str, str], errors: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Start a program. Not by the event loop: uvloop forks, which stops the threads of numpy."""
+    """Start a program. The event loop must not start it: uvloop forks, which stops the threads of
+    numpy."""
     try:
         return subprocess.Popen(
             command,
@@ -59,7 +61,7 @@ def _started(
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a program, which its descriptor tells (pidfd_open(2))."""
+    """Wait for the end of a program by its process descriptor (pidfd_open(2))."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     descriptor = os.pidfd_open(process.pid)

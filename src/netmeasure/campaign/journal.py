@@ -1,4 +1,4 @@
-"""Keep the runs of a campaign in a file as they come, so that a cut campaign can go on."""
+"""Append the runs of a campaign to a file, so that an interrupted campaign can go on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Journal:
     """Hold the file of a campaign's runs.
 
     Attributes:
-        runs: The runs that the file had when it was opened.
+        runs: The runs that were in the file when it was opened.
         seed: The seed of its campaign; None: the file is new.
-        baseline: What this host did before the first run, as the file has it.
+        baseline: The use of this host before the first run, from the file.
     """
 
     def __init__(self, path: Path, plan: Plan) -> None:
-        """Open a file, or prepare to make it.
+        """Open a file, or prepare to create it.
 
         Raises:
             SpecError: The file has the runs of another plan, or can't be read or written.

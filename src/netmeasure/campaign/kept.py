@@ -1,7 +1,7 @@
-"""Read the file in which a campaign keeps its runs.
+"""Read the file of a campaign's runs.
 
-The first line says which plan it is; each other line is a run. A line is written at once and
-followed by its end, so that a line without an end was cut and is left out.
+The first line identifies the plan; each other line is a run. A line without a line break was cut
+while it was written, and is ignored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Head(msgspec.Struct, kw_only=True):
 
 
 class Line(msgspec.Struct, kw_only=True):
-    """Hold one run as it stands in the file."""
+    """Hold one run in the form of the file."""
 
     round: int
     test: str
@@ -47,10 +47,10 @@ class Line(msgspec.Struct, kw_only=True):
 
 
 class KeptCampaign(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the runs that a campaign has kept.
+    """Hold the runs of a campaign's file.
 
     Attributes:
-        head: What the file says of the campaign.
+        head: The first line, which describes the campaign.
         runs: Its runs, in their order.
     """
 
@@ -59,13 +59,13 @@ class KeptCampaign(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def results(self) -> list[Result]:
-        """Return what was measured."""
+        """Return the results of the runs."""
         return [run.result for run in self.runs if run.result is not None]
 
     @property
     def suite(self) -> Suite:
-        """Return the table of the runs. The order of the plan is known of new files only; in old
-        ones tests and variants stand in the order in which they were run."""
+        """Return the table of the runs. Only new files have the order of the plan; in old ones,
+        tests and variants are in the order of their first runs."""
         head = self.head
         return tabulate(
             self.runs,
@@ -79,7 +79,7 @@ class KeptCampaign(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_kept(data: bytes) -> bool:
-    """Return whether a file is one of a campaign's runs, perhaps cut within its first line."""
+    """Return whether a file has a campaign's runs; its first line may be cut."""
     return bool(data) and data[: len(_BEGINNING)] == _BEGINNING[: len(data)]
 
 

@@ -1,4 +1,4 @@
-"""Read plans of campaigns, from TOML or from a few hosts, and say all that is wrong with one."""
+"""Read plans of campaigns from TOML, report every mistake in a plan, and write usual plans."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ DEFAULT_RUNS = 5
 DEFAULT_BASELINE_S = 2.0
 DEFAULT_COMMAND_S = 60.0
 MAX_RUNS = 1000
-#: More runs than this take weeks.
+#: The most runs of a case. More would take weeks.
 MAX_CASES = 10_000
-#: What stands for the target's host in the URL of a test.
+#: The placeholder for the target's host in the URL of a test.
 HOST = "{host}"
 _TOP = (
     *("title", "runs", "seed", "baseline_s", "margin", "port", "command_timeout_s"),
@@ -37,12 +37,14 @@ Commands = tuple[tuple[str, ...], ...]
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold one of the things that a campaign compares, such as a CNI plug-in or a kernel.
+    """Hold a variant: one of the things that a campaign compares, such as a CNI plug-in or a
+    kernel.
 
     Attributes:
-        name: Its name in tables.
-        before: Commands before each of its runs, each a program with its arguments; no shell.
-        after: Commands after each of its runs.
+        name: The variant's name in tables.
+        before: Commands to run before each run of the variant, each a program with its arguments;
+            no shell.
+        after: Commands to run after each run of the variant.
     """
 
     name: str
@@ -54,12 +56,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Hold one test of one variant on one target.
 
     Attributes:
-        test: The test's name, with the place in its sweeps, such as "TCP upload streams=4".
+        test: The test's name with the values of its sweeps, such as "TCP upload streams=4".
         target: The target's name.
         variant: The variant's name.
-        address: What is measured: "host", "host:port", or a URL.
-        port: The server's port where the address has none; None: 5201, or a URL's own.
-        spec: What to measure.
+        address: The address to measure: "host", "host:port", or a URL.
+        port: The server's port if the address has none; None: 5201, or the URL's own.
+        spec: The test's specification.
     """
 
     test: str
@@ -71,16 +73,16 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a campaign: tests times variants times targets, and how often each.
+    """Hold a plan: tests, variants and targets, and the number of runs of each combination.
 
     Attributes:
-        title: What the campaign is about.
-        runs: How many runs of each case.
+        title: The title of the campaign.
+        runs: The number of runs of each case.
         seed: The seed of the order of the runs; None: a new one for each campaign.
         baseline_s: Seconds to observe this host at rest before the first run; 0: do not.
         margin: Bitrates that differ by no more than this share count as equal.
         command_timeout_s: The time limit of each command.
-        variants: What is compared; the first is what the others are compared with.
+        variants: The variants. The first one is the reference for the others.
         cases: All tests of all variants on all targets.
     """
 
@@ -95,7 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """Return what tells this plan from others, whatever its title."""
+        """Return a digest that identifies the plan; the title is no part of it."""
         same = msgspec.structs.replace(self, title="")
         return hashlib.sha256(msgspec.json.encode(same)).hexdigest()[:16]
 
@@ -105,10 +107,10 @@ def read_plan(data: bytes | str, instead: Mapping[str, Any] | None = None) -> Pl
 
     Args:
         data: The document.
-        instead: Members to use instead of those of the document, such as {"runs": 3}.
+        instead: Members that replace those of the document, such as {"runs": 3}.
 
     Raises:
-        PlanError: It is no TOML, or something in it is wrong; `mistakes` has a line for each.
+        PlanError: The document is not TOML, or has mistakes; `mistakes` has a line for each.
     """
     try:
         text = data.decode() if isinstance(data, bytes) else data
@@ -119,7 +121,7 @@ def read_plan(data: bytes | str, instead: Mapping[str, Any] | None = None) -> Pl
 
 
 def plan_of(document: Mapping[str, Any]) -> Plan:
-    """Return the plan of a TOML document that has been read. Raises PlanError."""
+    """Return the plan of a parsed TOML document. Raises PlanError."""
     return _Reader(document).plan()
 
 
@@ -132,15 +134,16 @@ def default_plan(
     http_port: int | None = None,
     ftp_port: int | None = None,
 ) -> dict[str, Any]:
-    """Return the TOML document of the usual plan: TCP and UDP both ways, round trips, and files.
+    """Return the TOML document of a usual plan: TCP and UDP in both directions, round trips, and
+    files.
 
     Args:
-        hosts: Servers. Several are variants: the others are compared with the first.
+        hosts: The servers. If there are several, each is a variant, and the first is the reference.
         runs: How many runs of each test.
         duration: How long each test lasts.
         port: Their port; None: 5201.
         http_port: Their port of synthetic files by HTTP (`netmeasure server --http`); None: none.
-        ftp_port: The same by FTP.
+        ftp_port: Their port of synthetic files by FTP (`netmeasure server --ftp`); None: none.
     """
     tests: list[dict[str, Any]] = [
         {"kind": "tcp", "direction": "download"},
@@ -163,7 +166,7 @@ def default_plan(
 
 
 class _Reader:
-    """Read a plan; collect the mistakes instead of ending at the first."""
+    """Read a plan, and collect all its mistakes."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
@@ -203,7 +206,7 @@ class _Reader:
             self._refuse(f"{len(cases)} tests of variants on targets: {MAX_CASES} is the most")
         twice = Counter((c.test, c.target, c.variant) for c in cases)
         for test in dict.fromkeys(key[0] for key, count in twice.items() if count > 1):
-            if not self._mistakes:  # of which it may be a consequence
+            if not self._mistakes:  # of which this may be a consequence
                 self._refuse(f"two tests are called {test!r}: give them a name")
         if self._mistakes:
             raise PlanError("\n".join(dict.fromkeys(self._mistakes)))
@@ -316,7 +319,7 @@ class _Reader:
         return url
 
     def _hosts(self, variant: Mapping[str, Any]) -> dict[str, str]:
-        """Return the targets of a variant: its own, or those of the whole plan."""
+        """Return the targets of a variant: its own targets, or those of the whole plan."""
         where = variant if "target" in variant or "targets" in variant else self._document
         if "target" in where and "targets" in where:
             self._refuse("only one of target and targets can be given")
@@ -359,7 +362,7 @@ class _Reader:
                     self._refuse(f"{where}: {key} is a list: sweeps belong to a test")
 
     def _commands(self, variant: Mapping[str, Any], name: str) -> Commands:
-        """Return commands: a list of words is one, a list of such lists several."""
+        """Return commands. A list of words is one command, a list of such lists is several."""
         given = variant.get(name, [])
         several = isinstance(given, list) and all(isinstance(one, list) for one in given)
         commands = given if several else [given]

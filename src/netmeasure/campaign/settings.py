@@ -1,8 +1,8 @@
 """Turn the settings of a test in a plan into specifications, one for each point of its sweeps.
 
 A setting has the name of its field in the specification, or in its `Timing` or `SocketOptions`. A
-text may have a unit, such as "1G", "64KiB" or "5s". A list stands for one test for each of its
-values, and so does a range such as {from = 1, to = 16, factor = 2}.
+text may have a unit, such as "1G", "64KiB" or "5s". A list is a sweep, with one test for each of
+its values, and so is a range such as {from = 1, to = 16, factor = 2}.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ KINDS: Mapping[str, type[Spec]] = {
     "ftp": FtpSpec,
     "requests": RequestSpec,
 }
-#: A sweep of more values is rather a mistake.
+#: The most values of a sweep. More are probably a mistake.
 MAX_VALUES = 200
 _SHARED: Mapping[str, type[msgspec.Struct]] = {"timing": Timing, "options": SocketOptions}
 _TABLES: Mapping[str, type[msgspec.Struct]] = {"deadlines": Deadlines, "link": Link}
-#: What does not belong into a plan: secrets, and texts for the other end.
+#: Fields that can't be in a plan: secrets, and texts for the other end.
 _NOT_PLANNED = {"credentials", "secret", "extra_data", "server_output", "url"}
 #: Settings that a kind of test does not have, although its specification has their fields.
 _NOT_OF: Mapping[type[Spec], set[str]] = {
@@ -63,7 +63,7 @@ _NOT_OF: Mapping[type[Spec], set[str]] = {
         "total_bytes",
     },
 }
-#: Words that users know from command lines.
+#: Names of options that users may write, and the settings that they mean.
 _MEANT = {
     "time": "duration_s",
     "duration": "duration_s",
@@ -88,7 +88,7 @@ _MEANT = {
 _RANGE = {"from", "to", "step", "factor"}
 
 Settings = Mapping[str, Any]
-#: A point of the sweeps: what is swept with its value there, and all settings.
+#: A point of the sweeps: the swept settings with their values, and all settings.
 Point = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -110,7 +110,7 @@ def names(kind: type[Spec]) -> dict[str, Any]:
 
 
 def unknown_setting(name: str, known: Sequence[str]) -> str:
-    """Return what to say of a setting that there is not."""
+    """Return the message for an unknown setting."""
     meant = _MEANT.get(name)
     if meant not in known:
         close = difflib.get_close_matches(name, known, 1, 0.6)
@@ -119,7 +119,7 @@ def unknown_setting(name: str, known: Sequence[str]) -> str:
 
 
 def points(kind: type[Spec], settings: Settings, refuse: Callable[[str], None]) -> Iterator[Point]:
-    """Give the settings at each point of the sweeps; `refuse` is called with each mistake."""
+    """Yield the settings at each point of the sweeps; `refuse` is called with each mistake."""
     known = names(kind)
     swept: dict[str, list[Any]] = {}
     fixed: dict[str, Any] = {}
@@ -141,7 +141,7 @@ def points(kind: type[Spec], settings: Settings, refuse: Callable[[str], None]) 
 
 
 def make_spec(kind: type[Spec], settings: Settings, url: str = "") -> Spec:
-    """Return the specification of converted settings. Raises SpecError."""
+    """Return the specification that converted settings describe. Raises SpecError."""
     fields: dict[str, Any] = {"url": url} if url else {}
     parts: dict[str, dict[str, Any]] = {name: {} for name in _SHARED}
     for name, value in settings.items():
@@ -157,7 +157,7 @@ def make_spec(kind: type[Spec], settings: Settings, url: str = "") -> Spec:
 
 
 def shown(name: str, value: Any) -> str:
-    """Return a swept setting as a part of a test's name, such as "streams=4"."""
+    """Return the part of a test's name for a swept setting, such as "streams=4"."""
     if name.endswith("_bps") and value is not None:
         return f"{name.removesuffix('_bps')}={units.bitrate(value).replace(' ', '')}"
     if name.endswith("_bytes") and value is not None:
@@ -166,7 +166,7 @@ def shown(name: str, value: Any) -> str:
 
 
 def _values(name: str, value: Any, of: Any) -> list[Any] | None:
-    """Return the values of a sweep; None: the setting has one value."""
+    """Return the values of a sweep; None: the setting has a single value."""
     if isinstance(value, list):
         if _is_tuple(of) and not any(isinstance(one, list) for one in value):
             return None
@@ -219,7 +219,8 @@ def _number(name: str, value: Any, of: Any) -> float:
 
 
 def _converted(name: str, value: Any, of: Any) -> Any:
-    """Return a value as its field takes it: texts with units as numbers, lists as tuples."""
+    """Return a value in the type of its field: a text with a unit as a number, a list as a
+    tuple."""
     if name in _TABLES:
         return _table(name, value, _TABLES[name])
     if isinstance(value, list):

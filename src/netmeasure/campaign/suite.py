@@ -1,4 +1,4 @@
-"""Run a plan: every case as often as it says, in turns, and each run kept as soon as it is over."""
+"""Run a plan: all its cases in turns, and each run kept as soon as it ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SEEDS = 2**32
 
 
 class Campaign:
-    """Run a plan, and hold what came of it::
+    """Run a plan, and hold its runs::
 
         campaign = nm.Campaign(nm.read_plan(Path("plan.toml").read_bytes()))
         async for run in campaign.run():
@@ -36,12 +36,12 @@ class Campaign:
         print(campaign.suite.to_json())
 
     Attributes:
-        plan: What to run.
-        runs: The runs so far, those of the file among them.
-        baseline: What this host did at rest before the first run; None: not observed.
+        plan: The plan.
+        runs: The runs so far, including those of the file.
+        baseline: The use of this host at rest before the first run; None: not observed.
         seed: The seed of the order of the runs.
-        given_up: Test, target and variant of the cases that measured nothing, and why. No more of
-            their runs are made.
+        given_up: The reason for each case (test, target, variant) that was given up because it
+            measured nothing. It has no further runs.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Campaign:
         """Prepare a campaign.
 
         Args:
-            plan: What to run.
-            keep: A file for its runs. Where it has runs of this plan already, the campaign goes on
-                after them; None: keep them in memory only.
-            secret: What the servers must know, too.
+            plan: The plan.
+            keep: A file for the runs. If it already has runs of this plan, the campaign goes on
+                after them; None: keep the runs in memory only.
+            secret: The secret that the servers have.
 
         Raises:
             SpecError: The file has the runs of another plan, or can't be used.
@@ -77,7 +77,7 @@ class Campaign:
 
     @property
     def planned(self) -> int:
-        """Return how many runs the plan asks for."""
+        """Return how many runs the plan has."""
         return len(self.plan.cases) * self.plan.runs
 
     @property
@@ -94,7 +94,7 @@ class Campaign:
         )
 
     def left(self) -> list[tuple[int, Case]]:
-        """Return the runs that are still to be made, in their order: round and case of each."""
+        """Return (round, case) for each run that is still to be made, in order."""
         made = {run.key for run in self.runs}
         return [
             (number, case)
@@ -103,11 +103,11 @@ class Campaign:
         ]
 
     async def run(self) -> AsyncGenerator[SuiteRun, None]:
-        """Make the runs that are left, and give each as soon as it is over.
+        """Make the remaining runs, and yield each as soon as it ends.
 
-        A run that breaks off is given as incomplete, and the next begins; a case that measures
-        nothing at first, or twice in succession, is given up. Cancelling it, or ending the loop,
-        joins the threads of the run that is on its way, which is not kept.
+        A run that fails is yielded as incomplete, and the next run begins. A case that measures
+        nothing in its first run, or twice in succession, is given up. Cancelling the iteration, or
+        leaving the loop, joins the threads of the current run, which is not kept.
 
         Raises:
             SpecError: The file of the runs can't be written.
@@ -117,14 +117,16 @@ class Campaign:
             if _key(case) in self.given_up:
                 continue
             run = await self._one(number, case)
-            self.runs.append(run)  # first: once its thread has begun, the file has the run as well
+            # append before the write: once the thread has begun to write, the file has the run as
+            # well
+            self.runs.append(run)
             if self._journal is not None:
                 await asyncio.to_thread(self._journal.add, run)
             self._give_up_if_hopeless(run)
             yield run
 
     async def _begin(self) -> None:
-        """Observe this host at rest, and begin the file."""
+        """Observe this host at rest, and write the first line of the file."""
         if self._begun:
             return
         if self.plan.baseline_s:
@@ -179,7 +181,7 @@ class Campaign:
 
 
 def _worth_going_on(runs: Sequence[SuiteRun]) -> bool:
-    """Return whether another run of a case makes sense, as for repeated tests."""
+    """Return whether another run of a case is useful, by the rule for repeated tests."""
     return len(runs) > 0 and any(
         run.result is not None and worth_going_on([run.result]) for run in runs[-2:]
     )

@@ -1,8 +1,9 @@
-"""Decide in which order the runs of a campaign are made.
+"""Choose the order of the runs of a campaign.
 
-In each round every case has its turn once, the cases in a new random order. The variants of a case
-follow each other at once, so that what drifts falls on all of them alike; every second round has
-them in the reverse order of the round before, so that a steady drift falls out of their ratios.
+In each round every case has one run, in a new random order. The variants of a case follow each
+other directly, so that a drift of the conditions affects all of them alike. Every second round has
+the variants in the reverse order of the round before, so that a steady drift cancels out of their
+ratios.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from netmeasure.campaign.plan import Case, Plan
 
 
 def in_turns(plan: Plan, seed: int) -> Iterator[tuple[int, Case]]:
-    """Give each run of a plan: the number of its round, from 1, and its case."""
+    """Yield (round, case) for each run of a plan; rounds count from 1."""
     chance = random.Random(seed)
     groups: dict[tuple[str, str], list[Case]] = {}
     for case in plan.cases:

@@ -20,10 +20,11 @@ DEFAULT_LOSS_LIMIT = 0.001
 DEFAULT_TIME_S = 10.0
 MAX_TIME_S = 600.0
 MAX_BPS = 10**12
-#: How long a test sends before it counts, so that queues are full and buckets empty, and how long
-#: it counts while the search climbs, near the capacity, and where buckets must become empty.
+#: How long a test sends before it counts, so that queues are full and token buckets empty; how long
+#: it counts while the search increases the rate, near the capacity, and when token buckets must
+#: become empty.
 _OMIT_S, _CLIMB_S, _NEAR_S, _LONG_S = 0.1, 0.3, 1.0, 3.0
-#: No test counts for less time.
+#: The least time that a test counts.
 _LEAST_S = 0.2
 _HEADERS_V4, _HEADERS_V6 = 28, 48
 
@@ -38,7 +39,7 @@ class CapacitySearch:
             ...
         report = search.report
 
-    A cut search keeps what it has found in `report`.
+    An interrupted search keeps its findings in `report`.
     """
 
     def __init__(
@@ -76,14 +77,14 @@ class CapacitySearch:
         self._last: Result | None = None
 
     async def run(self) -> AsyncGenerator[RateProbe, None]:
-        """Give each test of the search when it is over.
+        """Yield each test of the search when it ends.
 
-        Raises MeasureError if the first one breaks off; a later one ends the search, and
+        Raises MeasureError if the first test fails. If a later test fails, the search ends, and
         `report.error` says why. Raises SpecError.
         """
         search = self._search
         self._started_at, self._start_ns = wall_now(), now_ns()
-        around_ns = 0  # what a test took beside its sending
+        around_ns = 0  # the time that the test took beside its sending
         try:
             while search.ended_by is None:
                 wanted_s = _CLIMB_S if search.climbs else _LONG_S if search.is_long else _NEAR_S
@@ -107,13 +108,13 @@ class CapacitySearch:
             self._ended_ns = now_ns()
 
     async def _probe(self, asked_bps: int, count_s: float) -> RateProbe:
-        """Return what a test at one rate has found. Raises MeasureError."""
+        """Return the outcome of a test at one rate. Raises MeasureError."""
         streams = self._spec.streams
         spec = replace(
             self._spec,
             target_bps=max(asked_bps // streams, 1),
             timing=Timing(duration_s=count_s, omit_s=_OMIT_S),
-            latency=False,  # each test would measure the idle path first
+            latency=False,  # else each test would first measure the idle path
         )
         begun_ns = now_ns()
         result = await measure(self._target, spec, port=self._port)
@@ -122,7 +123,7 @@ class CapacitySearch:
 
     @property
     def report(self) -> CapacityReport:
-        """Return what has been found so far."""
+        """Return the findings so far."""
         search, spec, last = self._search, self._spec, self._last
         best, whole = search.best, search.loss_free
         size = header = None
@@ -166,21 +167,22 @@ async def capacity(
 ) -> CapacityReport:
     """Return the highest rate of UDP at which no more datagrams are lost than a limit allows.
 
-    It is found by a few short tests, as in RFC 9097: the rate is that of arrival, and the IP
-    layer's is given, too. Tests above the capacity fill the path's queues for 0.4 s at a time.
+    The search makes a few short tests, as in RFC 9097. The rate is the rate of arrival; the report
+    also has the rate at the IP layer. Tests above the capacity fill the path's queues for 0.4 s at
+    a time.
 
     Args:
         target: "host" or "host:port" of a server.
         spec: Direction, streams, datagram size, socket options and deadlines of the tests; its rate
             and its timing must be the defaults.
         port: The port if the target names none; None: 5201.
-        loss_limit: The share of the datagrams that may be lost; 0: none.
-        time_s: No test begins that would end later.
+        loss_limit: The share of the datagrams that may be lost; 0: no loss at all.
+        time_s: The time limit of the search. A test that would end later is not begun.
         most_bps: The highest rate of payload to try, in bit/s, of all streams together.
 
     Raises:
         SpecError: An argument is not valid.
-        MeasureError: The first test broke off.
+        MeasureError: The first test failed.
     """
     search = CapacitySearch(
         target, spec, port=port, loss_limit=loss_limit, time_s=time_s, most_bps=most_bps
@@ -191,7 +193,8 @@ async def capacity(
 
 
 def _found(result: Result, asked_bps: int, duration_ns: int, loss_limit: float) -> RateProbe:
-    """Return what a test says of its rate. Raises MeasureError if the server does not tell."""
+    """Return the outcome of a test at its rate. Raises MeasureError if the server does not report
+    the losses."""
     flow = result.flow
     loss = flow.loss
     if loss is None or loss.sent_packets is None or loss.lost_packets is None:
@@ -236,7 +239,7 @@ def _rate(flow: Flow, end: str) -> float | None:
 
 
 def _second_half(result: Result) -> float | None:
-    """Return the rate of arrival in the second half of the counted time, by the receiver's own time
+    """Return the rate of arrival in the second half of the counted time, from the receiver's time
     series."""
     series, timing = result.flow.series, result.spec.timing
     if series is None or timing.duration_s is None:

@@ -1,1 +1,1 @@
-"""Measure by schedule and on request, and offer the figures to Prometheus."""
+"""Run tests by schedule and on request, and provide the figures to Prometheus."""

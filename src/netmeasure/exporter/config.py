@@ -1,4 +1,4 @@
-"""Read what an exporter measures from TOML, and say what is wrong with it."""
+"""Read the configuration of an exporter from TOML, and report its first mistake."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from netmeasure.errors import SpecError
 from netmeasure.spec import FetchSpec, FtpSpec, HttpSpec, RequestSpec, RrSpec, Spec, TcpSpec, Timing
 from netmeasure.spec.target import is_url, parse_target
 
-#: What stands for the target in a module's URL.
+#: The placeholder for the target in a module's URL.
 HOST = "{host}"
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_AT_ONCE = 1
-#: Probes that run or wait; one more is refused at once.
+#: The most probes that run or wait; a further probe is refused at once.
 DEFAULT_PROBES = 50
 DEFAULT_EVERY_S = 300.0
-#: A scheduled run comes this share of its interval late at most, unless `jitter` says more or less.
+#: The default of `jitter`, as a share of the interval: a scheduled run begins up to this much
+#: later.
 JITTER_SHARE = 0.1
 MAX_SCHEDULED = 10_000
-#: Labels that metrics have anyhow, so that no other may be called so.
+#: Labels that all metrics have, so that a test's own labels can't have these names.
 OWN_LABELS = ("target", "kind", "direction", "module", "code", "phase", "outcome")
 _LABEL = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
 _END_OF_AUTHORITY = re.compile(r"[/?#]")
@@ -36,14 +37,14 @@ _OF_SCHEDULED = ("target", "module", "every", "jitter", "path", "shared", "label
 
 
 class Module(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what is measured, apart from the target.
+    """Hold a module: everything that describes a test except the target.
 
     Attributes:
-        name: Its name in requests and metrics.
-        spec: The specification; of a module for URLs, with no URL of a target yet.
-        url: The URL with `{host}` for the target; "": the target is a URL itself, or none is
-            needed.
-        timeout_s: A run is cut short after so long.
+        name: The module's name in requests and metrics.
+        spec: The specification; in a module for URLs it has no URL of a target yet.
+        url: The URL with `{host}` for the target; "": the target is itself a URL, or the test needs
+            none.
+        timeout_s: The time limit of a run, in seconds.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
         return address, fetch_spec(address, self.spec)
 
     def _authority(self, target: str) -> str:
-        """Return a target as it stands in this module's URL. Raises SpecError."""
+        """Return a target in the form that this module's URL takes. Raises SpecError."""
         host, port = parse_target(target)
         bare = f"[{host}]" if ":" in host else host
         if target in (host, bare):
@@ -79,15 +80,16 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a test that is repeated.
+    """Hold a test that is repeated by schedule.
 
     Attributes:
         target: The host, "host:port" or URL.
-        module: What is measured.
-        every_s: Time from one start to the next.
-        jitter_s: Each start comes up to so much later, by chance.
-        path: Tests of one path never run at the same time; None: this one may run beside others.
-        labels: More labels of its metrics, by name.
+        module: The module, which describes the test.
+        every_s: The time from one start to the next.
+        jitter_s: The most by which each start is delayed, at random.
+        path: The name of the path. Tests of one path never run at the same time; None: this test
+            may run beside others.
+        labels: Additional labels of the test's metrics, by name.
     """
 
     target: str
@@ -99,11 +101,11 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what an exporter does.
+    """Hold the configuration of an exporter.
 
     Attributes:
         modules: The modules by name.
-        scheduled: The tests that it repeats.
+        scheduled: The tests that are repeated.
         at_once: How many tests run at the same time at most, on all paths together.
         max_probes: How many probes may run or wait.
         targets: Patterns of the targets that may be probed; empty: all.
@@ -116,7 +118,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...] = ()
 
     def may_probe(self, target: str) -> bool:
-        """Return whether a target may be asked for."""
+        """Return whether a target may be probed."""
         return not self.targets or any(fnmatchcase(target, one) for one in self.targets)
 
 
@@ -129,7 +131,7 @@ def shown(target: str) -> str:
 
 
 def path_of(target: str) -> str:
-    """Return the path that a target is on, unless it is named: its host. Raises SpecError."""
+    """Return the default name of a target's path, which is its host. Raises SpecError."""
     if is_url(target):
         target = _authority_of(target).rpartition("@")[2]
     return parse_target(target)[0].lower()
@@ -141,7 +143,7 @@ def _authority_of(url: str) -> str:
 
 
 def default_config() -> Config:
-    """Return the configuration without a file: some modules, and nothing scheduled."""
+    """Return the configuration without a file: some modules, and no scheduled test."""
     short = Timing(duration_s=3.0)
     modules = [
         Module(name="tcp_upload", spec=TcpSpec(timing=short)),
@@ -154,7 +156,7 @@ def default_config() -> Config:
 
 
 def read_config(data: bytes | str) -> Config:
-    """Return the configuration that TOML describes. Raise SpecError with its first mistake."""
+    """Return the configuration of a TOML document. Raise SpecError with its first mistake."""
     try:
         text = data.decode() if isinstance(data, bytes) else data
         top = tomllib.loads(text)

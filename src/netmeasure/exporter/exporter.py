@@ -1,4 +1,5 @@
-"""Run tests by schedule and on request, never two at once on one path, and keep their figures."""
+"""Run tests by schedule and on request, never two on one path at the same time, and keep their
+figures."""
 
 from __future__ import annotations
 
@@ -21,13 +22,13 @@ from netmeasure.result import Result
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what one run gave.
+    """Hold the outcome of one run.
 
     Attributes:
-        rows: Its figures, a row for each direction; of a failed run one at least.
-        started_s: When it was to begin, in seconds since 1970.
-        waited_s: How long it waited for others on its path.
-        took_s: How long it took, waiting included.
+        rows: The figures, one row for each direction; a failed run has at least one row.
+        started_s: The planned start of the run, in seconds since 1970.
+        waited_s: How long the run waited for other runs on its path.
+        took_s: How long the run took, waiting included.
     """
 
     rows: tuple[RunRow, ...]
@@ -42,14 +43,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kept(msgspec.Struct, kw_only=True):
-    """Hold what is known of a scheduled test.
+    """Hold the state of a scheduled test.
 
     Attributes:
         scheduled: The test.
-        last: Its last run; None: there was none yet.
+        last: Its last run; None: no run yet.
         good: Its last complete run.
-        counts: Its runs by outcome: "complete" or "failed"; "skipped" are starts that were not
-            possible, for the run before had not ended.
+        counts: Its runs by outcome: "complete" or "failed". "skipped" counts starts that were not
+            possible because the previous run had not ended.
     """
 
     scheduled: Scheduled
@@ -61,7 +62,8 @@ class Kept(msgspec.Struct, kw_only=True):
 
 
 class Exporter:
-    """Run an exporter's tests. Use as an async context manager: within it, tests are repeated."""
+    """Run an exporter's tests. Use it as an async context manager; scheduled tests run within the
+    block."""
 
     def __init__(self, config: Config, *, chance: random.Random | None = None) -> None:
         self.config = config
@@ -92,12 +94,12 @@ class Exporter:
 
     @property
     def alive(self) -> bool:
-        """Return whether every scheduled test is still being repeated."""
+        """Return whether all scheduled tests are still being repeated."""
         return not any(task.done() for task in self._tasks)
 
     async def probe(self, target: str, module: Module, timeout_s: float) -> Outcome:
-        """Run a module against a target once. Raises SpecError, and BusyError where too many are
-        asked for at once; every failure of the test itself is an outcome."""
+        """Run a module against a target once. Raises SpecError, and BusyError if too many probes
+        run or wait. A failure of the test itself is an outcome, not an error."""
         module.aimed(target)
         path = path_of(target)
         if self.probing >= self.config.max_probes:
@@ -112,7 +114,7 @@ class Exporter:
         return outcome
 
     async def _repeat(self, kept: Kept) -> None:
-        """Run a scheduled test again and again."""
+        """Run a scheduled test repeatedly."""
         one, loop = kept.scheduled, asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -167,7 +169,7 @@ class Exporter:
 
     @asynccontextmanager
     async def _alone(self, path: str | None) -> AsyncIterator[None]:
-        """Keep others from a path while the body runs; None: there may be others."""
+        """Keep other tests off a path while the body runs; None: other tests may run."""
         if path is None:
             yield
             return
@@ -178,14 +180,14 @@ class Exporter:
                 yield
         finally:
             lock, users = self._paths[path]
-            if users == 1:  # the targets of probes are without number
+            if users == 1:  # probes may have any number of targets
                 del self._paths[path]
             else:
                 self._paths[path] = lock, users - 1
 
 
 def _failure(error: BaseException | None, waited_s: float | None) -> tuple[str, str | None]:
-    """Return the code and the phase of what cut a run short."""
+    """Return the code and the phase of the error that ended a run."""
     if isinstance(error, MeasureError):
         return error.code, error.phase
     if isinstance(error, NetmeasureError):

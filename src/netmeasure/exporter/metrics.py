@@ -1,4 +1,4 @@
-"""Offer what an exporter knows as OpenMetrics."""
+"""Provide an exporter's figures and state as OpenMetrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netmeasure.version import __version__
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-#: The labels of a scheduled test, beside those that its entry gives it.
+#: The labels of every scheduled test; its entry may add more.
 _SCHEDULED = ("target", "module")
 
 _Collect = Callable[[], Iterator["Metric"]]

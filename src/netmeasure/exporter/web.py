@@ -12,7 +12,8 @@ from netmeasure.errors import BusyError, ServeError, SpecError
 from netmeasure.exporter import metrics
 from netmeasure.exporter.exporter import Exporter
 
-#: An answer must be with Prometheus before its own time is over, or it counts for nothing.
+#: The margin by which a response is ready before Prometheus's own timeout, after which it is
+#: discarded.
 MARGIN_S = 0.5
 _TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
@@ -27,8 +28,8 @@ _HOME = """netmeasure exporter
 
 @asynccontextmanager
 async def served(exporter: Exporter, host: str | None, port: int) -> AsyncIterator[tuple[str, ...]]:
-    """Answer within the block, and give the addresses. Raise ServeError without the port, and
-    SpecError without prometheus_client."""
+    """Serve within the block, and yield the addresses. Raise ServeError if the port can't be used,
+    and SpecError if prometheus_client is missing."""
     metrics.load()
     app = web.Application()
     pages = _Pages(exporter)
@@ -46,7 +47,8 @@ async def served(exporter: Exporter, host: str | None, port: int) -> AsyncIterat
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as exc:
-            reason = os.strerror(exc.errno) if exc.errno else str(exc)  # asyncio's own is longer
+            # asyncio's own message is longer
+            reason = os.strerror(exc.errno) if exc.errno else str(exc)
             where = f"port {port}" if host is None else f"port {port} of {host}"
             raise ServeError(f"can't listen on {where}: {reason}", reason=reason) from None
         yield tuple(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p, *_ in runner.addresses)
@@ -55,28 +57,28 @@ async def served(exporter: Exporter, host: str | None, port: int) -> AsyncIterat
 
 
 class _Pages:
-    """Answer requests."""
+    """Answer requests by HTTP."""
 
     def __init__(self, exporter: Exporter) -> None:
         self._exporter = exporter
 
     async def home(self, request: web.Request) -> web.Response:
-        """Say what there is."""
+        """Return the list of paths and modules."""
         names = ", ".join(sorted(self._exporter.config.modules))
         return web.Response(text=_HOME.format(modules=names))
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """Say whether the scheduled tests are being repeated."""
+        """Return whether the scheduled tests are being repeated."""
         if self._exporter.alive:
             return web.Response(text="ok\n")
         return web.Response(status=503, text="a scheduled test is no longer repeated\n")
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Tell what is known; it waits for no test."""
+        """Return the present figures, without waiting for a test."""
         return _answer(metrics.exposition(lambda: metrics.of_exporter(self._exporter)))
 
     async def probe(self, request: web.Request) -> web.Response:
-        """Measure, and tell the figures. A test that failed is an answer, too."""
+        """Run a test and return its figures. The response to a failed test has its metrics, too."""
         config = self._exporter.config
         target, name = request.query.get("target"), request.query.get("module", "tcp_upload")
         if not target:
@@ -113,7 +115,7 @@ def _time_left(request: web.Request) -> float:
     if told is None:
         return float("inf")
     seconds = float(told)
-    if not 0 < seconds < 1e6:  # which no NaN is, either
+    if not 0 < seconds < 1e6:  # false for NaN, too
         raise ValueError(told)
     return max(seconds - MARGIN_S, seconds / 2)
 

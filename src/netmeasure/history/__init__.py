@@ -1,6 +1,6 @@
-"""Keep the figures of runs over weeks in a database, and find what moved."""
+"""Keep the figures of runs over weeks in a database, and find changes of their level."""
 
 from __future__ import annotations
 
-#: The runs of each series that a check looks at.
+#: How many of the newest runs of each series a check analyses.
 DEFAULT_LAST = 40

@@ -1,15 +1,15 @@
-"""Find where a series of figures, one of each run, changed its level.
+"""Find where a series of figures, one for each run, changed its level.
 
 ruptures finds the best place to split the series in two (kernel change point detection with the
-linear kernel: Arlot, Celisse and Harchaoui, JMLR 20 (2019) 162), or in three, for a level that came
-back. A split counts where a t test between its two sides is beyond its limit (the change point
+linear kernel: Arlot, Celisse and Harchaoui, JMLR 20 (2019) 162), or in three, for a level that
+returned. A split counts where a t test between its two sides is beyond its limit (the change point
 model of Hawkins, Qiu and Kang, Journal of Quality Technology 35 (2003) 355: neither level nor
 scatter need be known before). Then each part is split in the same way, until no split counts.
 
-Where each run is followed by a look, a change that is a few runs old needs less proof than an older
-place, which had its chance when it was new. Nearly all false alarms that are allowed are spent
-there, most of them after the fifth run, for that finds most changes within five
-(benchmarks/bench_history.py).
+If the series is checked after each run, a change that is a few runs old needs less evidence than an
+older one, which earlier checks have already tested. Nearly all of the permitted false alarms are
+spent on recent places, most of them on those five runs old: this finds most changes within five
+runs (benchmarks/bench_history.py).
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from netmeasure.errors import SpecError
 
 Floats = npt.NDArray[np.float64]
 
-#: Fewer runs tell too little about their own scatter.
+#: The least number of runs whose scatter can be estimated.
 MIN_RUNS = 10
-#: Fewer runs are no level.
+#: The least number of runs of a level.
 MIN_SEGMENT = 3
-#: The probability of the t test to call a place that was not chosen a change: one that no look
-#: before could judge, by the runs since if these are few, and one that was judged before. The best
-#: of all places is called one more often: in a series without any change that is looked at after
-#: each run, once in more than 200 runs (benchmarks/bench_history.py).
+#: The probability that the t test takes an arbitrary place for a change: for a place that no
+#: earlier check has tested, by the number of runs since, and for a place that was tested before.
+#: The best of all places is taken for a change more often: in a series without any change that is
+#: checked after each run, once in more than 200 runs (benchmarks/bench_history.py).
 LEVEL, SEEN_LEVEL = 0.0008, 0.0001
 RECENT_LEVELS = {3: 0.00035, 4: 0.001, 5: 0.0034, 6: 0.0024, 7: 0.0014, 8: 0.0007}
-#: A change that was told goes on to be told while its place alone would count at this level.
+#: A reported change remains reported while the t test at its place alone is significant at this
+#: level.
 TOLD_LEVEL = 0.025
-#: A run that is further off its neighbours than so many standard deviations counts as so far off.
+#: A run further than this many standard deviations from its neighbours is moved to this distance.
 MOST_OFF = 4.0
 _NEIGHBOURS = 2  # on each side, of the running median
 #: The standard deviation of a normal distribution over the median of its absolute deviations, and
@@ -62,7 +63,7 @@ class Shift(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Hold a change that was told before.
+    """Hold a change that was reported before.
 
     Attributes:
         place: The number of the first run of its new level.
@@ -79,11 +80,12 @@ def shifts(
     """Return the changes of level in a series, the oldest first.
 
     Args:
-        values: A figure of each run, in order. Positive ones are compared by their ratios.
-        least: A scatter that is always assumed, as a share of positive values, else in their own
-            unit, so that the last digits of figures that hardly scatter are no change.
-        told: Changes that were told before, which need less proof to stay.
-        looked: How many of the runs were there at the last look.
+        values: The figure of each run, in order. Positive figures are compared by their ratios.
+        least: The least scatter to assume, as a share of positive values, otherwise in the unit of
+            the values, so that a change in the last digits of figures with hardly any scatter is
+            not reported.
+        told: Changes that were reported before, which need less evidence to remain.
+        looked: How many of the runs existed at the last check.
 
     Raises:
         SpecError: ruptures is not installed.
@@ -94,7 +96,7 @@ def shifts(
     series = np.asarray(values, dtype=np.float64)
     if positive:
         series = np.log(series)
-    # around 0 and within +-1: the search works on squares, which must stay within a float's range
+    # centred and scaled to +-1, so that the squares in the search stay within a float's range
     centred = series - series.mean()
     size = float(np.max(np.abs(centred)))
     if size == 0:
@@ -120,13 +122,13 @@ def _splits(
     *,
     newest: bool = True,
 ) -> Iterator[int]:
-    """Give the places of all splits that count.
+    """Yield the places of all significant splits.
 
     Args:
         series: A part of the whole series.
-        least: A scatter that is always assumed.
-        told: Changes that were told before.
-        looked: How many of the runs were there at the last look.
+        least: The least scatter to assume.
+        told: Changes that were reported before.
+        looked: How many of the runs existed at the last check.
         start: The place of the part in the whole.
         newest: Whether the part has the last runs.
     """
@@ -136,7 +138,7 @@ def _splits(
     seen = looked - start - MIN_SEGMENT
     ends = [0, *_best_splits(series, 1), count]
     if not _counts(series, ends, least, seen):
-        # where the level came back, no single place is a change
+        # if the level returned, no single split is significant
         ends = [0, *_best_splits(series, 2), count]
     if _counts(series, ends, least, seen):
         for first, end in itertools.pairwise(ends):
@@ -159,7 +161,8 @@ def _splits(
 
 
 def _apart(series: Floats, place: int, least: float, level: float) -> float:
-    """Return how much higher the level from a place on is than before, in the t test's limit."""
+    """Return how much higher the level from a place on is than the level before, in units of the t
+    test's limit."""
     a, b = series[:place], series[place:]
     freedom = len(series) - 2
     squares = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
@@ -170,8 +173,8 @@ def _apart(series: Floats, place: int, least: float, level: float) -> float:
 
 
 def _counts(series: Floats, ends: Sequence[int], least: float, seen: int) -> bool:
-    """Return whether each part's level is another one than that of the part before it; `seen` is
-    the last place that was judged before."""
+    """Return whether the level of each part differs from the level of the part before; `seen` is
+    the last place that an earlier check has tested."""
     return all(
         abs(_apart(series[first:end], place - first, least, SEEN_LEVEL if place <= seen else LEVEL))
         > 1
@@ -180,7 +183,8 @@ def _counts(series: Floats, ends: Sequence[int], least: float, seen: int) -> boo
 
 
 def _best_splits(series: Floats, count: int) -> list[int]:
-    """Return so many places between which the parts scatter least around their own means."""
+    """Return the places of a number of splits for which the parts scatter least around their
+    means."""
     try:
         from ruptures import KernelCPD
     except ImportError:
@@ -192,7 +196,7 @@ def _best_splits(series: Floats, count: int) -> list[int]:
 
 
 def _without_outliers(series: Floats, least: float) -> Floats:
-    """Return the series with each run no further off its neighbours' median than MOST_OFF."""
+    """Return the series with each run moved to within MOST_OFF of its neighbours' median."""
     reach = 2 * _NEIGHBOURS + 1
     padded = np.pad(series, _NEIGHBOURS, constant_values=np.nan)
     medians = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, reach), axis=1)

@@ -1,4 +1,5 @@
-"""Say which figures of a run are kept, when two runs are the same test, which changes matter."""
+"""Define which figures of a run are kept, which runs belong to the same test, and which changes
+matter."""
 
 from __future__ import annotations
 
@@ -8,13 +9,13 @@ from netmeasure.comparison.comparison import PARTS, Part
 from netmeasure.comparison.runs import RunFigures
 from netmeasure.spec import DEFAULT_MARGIN, FtpSpec, HttpSpec, RequestSpec, Spec
 
-#: The figures that are kept, and the least change of each that is worth a word.
+#: The figures that are kept, and for each the least change that is reported.
 METRICS: dict[str, Part] = {
     part.name: part
     for part in (Part("steady_bps", relative=True, least=DEFAULT_MARGIN), *PARTS)
-    if part.name != "ramp_lost_bytes"  # it follows from the ramp and the rate
+    if part.name != "ramp_lost_bytes"  # this figure follows from the ramp and the rate
 }
-#: What does not change what is measured: names, secrets, how long to wait, what is shown.
+#: Fields that do not affect what is measured: names, secrets, timeouts, and output.
 _NO_PART_OF_THE_TEST = {
     *("url", "title", "extra_data", "server_output", "deadlines", "link", "credentials", "secret"),
     *("user", "password", "pins", "ca_file", "insecure", "headers", "file", "interval_s"),
@@ -23,7 +24,7 @@ _NO_PART_OF_THE_TEST = {
 
 
 def kept(run: RunFigures) -> dict[str, float]:
-    """Return the figures that are known of a run that counts; of another none."""
+    """Return the known figures of a run; none if the run does not count."""
     if not run.counts:
         return {}
     found = {name: getattr(run, name) for name in METRICS}
@@ -31,9 +32,10 @@ def kept(run: RunFigures) -> dict[str, float]:
 
 
 def test_words(spec: Spec) -> str:
-    """Return what was asked for, where it is not the default, such as "TCP download streams=4".
+    """Return the test's kind and its settings that are not the defaults, such as "TCP download
+    streams=4".
 
-    Runs with the same words are runs of the same test.
+    Runs with the same text belong to the same test.
     """
     kind = (
         spec.kind
@@ -60,13 +62,13 @@ def _asked(part: msgspec.Struct) -> list[str]:
 
 
 def matters(metric: str, before: float, after: float) -> bool:
-    """Return whether a change of a figure is large enough to be worth a word."""
+    """Return whether a change of a figure is large enough to be reported."""
     part = METRICS[metric]
     apart = abs(after - before)
     return apart >= part.least * abs(before) and apart >= part.floor
 
 
 def least_scatter(metric: str, *, positive: bool) -> float:
-    """Return the scatter that is assumed at least: the least change would be four times it."""
+    """Return the least scatter to assume: a quarter of the least change."""
     part = METRICS[metric]
     return (part.least if positive else part.floor or part.least) / 4

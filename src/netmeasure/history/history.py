@@ -1,4 +1,4 @@
-"""Keep a history of runs: add them, list them, find what moved, and acknowledge it."""
+"""Keep a history of runs: add runs, list them, find changes of level, and acknowledge changes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from netmeasure.history.figures import least_scatter, matters
 from netmeasure.history.store import KnownChange, SeriesOfRuns, Store, StoredRun
 from netmeasure.result import FlowDirection, Result
 
-#: The same change is found at a place that differs by no more runs than these, as runs are added.
+#: The most runs by which the place of a change moves when runs are added.
 SAME_PLACE = 5
 
 
 class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what is stored of one series of runs.
+    """Describe one stored series of runs.
 
     Attributes:
         target: The target that was measured.
-        test: What was asked for, where it is not the default, such as "TCP upload streams=4".
+        test: The test's kind and its settings that are not the defaults, such as "TCP upload
+            streams=4".
         labels: The labels that the runs were added with.
         runs: How many runs are stored.
-        incomplete: How many of them broke off, and are in no figure.
+        incomplete: How many of them are incomplete; these have no figures.
         first_at: The start of the first run, ISO 8601 in UTC.
         last_at: The start of the last run.
     """
@@ -43,23 +44,24 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a change of the level of one figure.
+    """Hold one change of the level of a figure.
 
     Attributes:
         number: Its number in the history, for `History.acknowledge`.
         target: The target that was measured.
-        test: What was asked for.
+        test: The test's kind and its settings that are not the defaults.
         labels: The labels of the runs.
         direction: "upload" or "download", seen from the client.
-        metric: The field of `RunFigures` that moved, such as "steady_bps".
-        before: The mean level before, in the figure's unit; of positive figures the geometric mean.
-        after: The same of the runs since.
+        metric: The field of `RunFigures` that changed, such as "steady_bps".
+        before: The mean level before the change, in the figure's unit; for positive figures it is
+            the geometric mean.
+        after: The mean level of the runs since the change.
         last_before_at: The start of the last run at the old level, ISO 8601 in UTC.
         first_after_at: The start of the first run at the new level.
         runs_after: How many runs are at the new level.
-        values: The figure of each run that was looked at, in order of time.
-        acknowledged: Whether it was acknowledged.
-        note: What was noted then; None: nothing.
+        values: The figure of each analysed run, in order of time.
+        acknowledged: Whether the change was acknowledged.
+        note: The note of the acknowledgement; None: no note.
     """
 
     number: int
@@ -81,9 +83,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class History:
     """Keep the figures of runs in a database, such as those of every night.
 
-    A file is an SQLite database, which is made where there is none; a URL of SQLAlchemy's leads to
-    another, such as PostgreSQL. Its methods block: within asyncio call them by `asyncio.to_thread`,
-    all in the same thread. Needs the extra `netmeasure[history]`.
+    A file is an SQLite database, which is created if it does not exist; a URL of SQLAlchemy names
+    another database, such as PostgreSQL. The methods block: call them by `asyncio.to_thread` within
+    asyncio, all in the same thread. This class needs the extra `netmeasure[history]`.
     """
 
     def __init__(self, place: str, *, make: bool = True) -> None:
@@ -91,11 +93,11 @@ class History:
 
         Args:
             place: A file, or a URL of SQLAlchemy's.
-            make: Make the file if there is none.
+            make: Whether to create the file if it does not exist.
 
         Raises:
             SpecError: A package is missing.
-            HistoryError: The database can't be used, or there is no such file.
+            HistoryError: The database can't be used, or the file does not exist.
         """
         self._store = Store(place, make=make)
 
@@ -115,12 +117,12 @@ class History:
         self._store.close()
 
     def add(self, results: Iterable[Result], labels: Mapping[str, str] | None = None) -> int:
-        """Store the figures of runs; return how many were new. A run that is there already is not
-        stored again. Runs that broke off are stored without figures."""
+        """Store the figures of runs; return how many were new. A run that is already stored is not
+        stored again. Incomplete runs are stored without figures."""
         return self._store.add(results, labels or {})
 
     def series(self, labels: Mapping[str, str] | None = None) -> list[RunHistory]:
-        """Return what is stored, of the series with these labels, among others."""
+        """Return the stored series that have at least these labels."""
         found = []
         for one in self._store.series(labels or {}):
             runs = self._store.runs(one.id)
@@ -140,12 +142,13 @@ class History:
     def check(
         self, *, last: int = DEFAULT_LAST, labels: Mapping[str, str] | None = None
     ) -> list[Change]:
-        """Return the changes of level within the last runs of each series, acknowledged ones too.
+        """Return the changes of level within the newest runs of each series, including acknowledged
+        ones.
 
         Args:
-            last: How many runs of each series to look at. Few find only large changes; over many,
-                more of them have changes to tell.
-            labels: Look only at series with these labels, among others.
+            last: How many runs of each series to analyse. With few runs only large changes are
+                found; with many runs, old changes are reported as well.
+            labels: Analyse only series that have at least these labels.
         """
         if last < MIN_RUNS:
             raise SpecError(f"the last {last} runs are too few: it takes {MIN_RUNS} at least")
@@ -165,14 +168,14 @@ class History:
         runs: Sequence[StoredRun],
         looked: int,
     ) -> Iterator[Change]:
-        """Give the changes of one figure, and store those that are new.
+        """Yield the changes of one figure, and store new changes.
 
         Args:
             series: The series.
             way: "upload" or "download".
             metric: The figure's name.
             runs: The figure of each run.
-            looked: The number of the last run that was there at the last look.
+            looked: The number of the last run that existed at the last check.
         """
         values = tuple(run.value for run in runs)
         known = self._store.known(series.id, way, metric)
@@ -212,14 +215,15 @@ class History:
     def acknowledge(
         self, numbers: Sequence[int] | None = None, *, note: str | None = None
     ) -> list[int]:
-        """Mark changes as known, so that no later check is about them; return their numbers.
+        """Mark changes as acknowledged, so that no later check fails because of them; return their
+        numbers.
 
         Args:
-            numbers: `Change.number` of each; None: all that are open.
-            note: Why they are accepted.
+            numbers: `Change.number` of each change; None: all open changes.
+            note: The reason for the acknowledgement.
 
         Raises:
-            SpecError: A number is none of a change.
+            SpecError: There is no change with one of the numbers.
         """
         if numbers is not None:
             unknown = sorted(set(numbers) - set(self._store.all_changes()))
@@ -234,8 +238,8 @@ class History:
 def _same(
     known: Sequence[KnownChange], places: Mapping[int, int], shift: Shift
 ) -> KnownChange | None:
-    """Return the change that was told before and is this one: as more runs come, the best place of
-    a change moves by a few of them. The nearest one is the same."""
+    """Return the earlier report of a change. The best place of a change moves by a few runs as runs
+    are added, so the nearest reported change within a few runs is the same one."""
     up = shift.after > shift.before
     near = [
         (abs(places[one.run] - shift.place), one.id, one)

@@ -1,4 +1,4 @@
-"""Keep runs, their figures and the changes that were told in a database, by SQLAlchemy."""
+"""Keep runs, their figures and reported changes in a database, by SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSION = 1
 
 
 class SeriesOfRuns(NamedTuple):
-    """Name the runs of one test, with the same labels, against one target."""
+    """Identify the runs of one test with the same labels against one target."""
 
     id: int
     target: str
@@ -39,7 +39,7 @@ class StoredRun(NamedTuple):
 
 
 class KnownChange(NamedTuple):
-    """Hold a change that was told before."""
+    """Hold a change that was reported before."""
 
     id: int
     run: int
@@ -50,18 +50,20 @@ class KnownChange(NamedTuple):
 
 
 class Store:
-    """Read and write one database. Use it in one thread, and close it."""
+    """Read and write one database. Use an instance in a single thread, and close it."""
 
     def __init__(self, place: str, *, make: bool) -> None:
-        """Open a database, and make its tables where it is new.
+        """Open a database, and create the tables if it is new.
 
         Args:
             place: A file for SQLite, or a URL of SQLAlchemy's, such as "postgresql+psycopg://...".
-            make: Make the file if there is none; a URL's tables are made in any case.
+            make: Whether to create the file if it does not exist; the tables of a URL's database
+                are always created.
 
         Raises:
             SpecError: SQLAlchemy, or the driver of the URL, is not installed.
-            HistoryError: The database can't be opened, is missing, or is another program's.
+            HistoryError: The database can't be opened, does not exist, or belongs to another
+                program.
         """
         try:
             import sqlalchemy
@@ -106,7 +108,7 @@ class Store:
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
-        """Give a connection in a transaction. Raises HistoryError for what the database says."""
+        """Yield a connection in a transaction. Raises HistoryError for errors of the database."""
         try:
             with self._engine.begin() as connection:
                 yield connection
@@ -179,7 +181,7 @@ class Store:
         return True
 
     def series(self, labels: Mapping[str, str]) -> list[SeriesOfRuns]:
-        """Return all series that have these labels, among others, in order of their first run."""
+        """Return all series that have at least these labels, in order of their first run."""
         table = self._tables["series"]
         with self._begin() as connection:
             rows = connection.execute(self._sql.select(table).order_by(table.c.id)).all()
@@ -198,7 +200,7 @@ class Store:
             return [(row.started_at, row.complete) for row in connection.execute(query)]
 
     def values(self, series: int, last: int) -> dict[tuple[str, str], list[StoredRun]]:
-        """Return the last values of each direction and metric of a series, in order of time."""
+        """Return the newest values of each direction and metric of a series, in order of time."""
         runs, figures = self._tables["runs"], self._tables["figures"]
         query = (
             self._sql.select(
@@ -217,7 +219,7 @@ class Store:
     # ---- changes --------------------------------------------------------------------------------
 
     def known(self, series: int, direction: str, metric: str) -> list[KnownChange]:
-        """Return the changes of one figure that were told before."""
+        """Return the changes of one figure that were reported before."""
         table = self._tables["changes"]
         query = (
             self._sql.select(table)
@@ -233,14 +235,15 @@ class Store:
             ]
 
     def looked(self, series: int) -> int:
-        """Return the number of the last run that was there at the last look; 0: there was none."""
+        """Return the number of the last run that existed at the last check; 0: there was no
+        check."""
         table = self._tables["looks"]
         query = self._sql.select(table.c.run).where(table.c.series == series)
         with self._begin() as connection:
             return connection.scalar(query) or 0
 
     def look(self, series: int) -> None:
-        """Keep that all runs of a series have been looked at."""
+        """Record that all runs of a series have been checked."""
         table, runs = self._tables["looks"], self._tables["runs"]
         last = self._sql.select(self._sql.func.max(runs.c.id)).where(runs.c.series == series)
         with self._begin() as connection:
@@ -251,7 +254,7 @@ class Store:
     def tell(
         self, series: int, direction: str, metric: str, run: int, before: float, after: float
     ) -> int:
-        """Store a change that is told for the first time; return its number."""
+        """Store a new change; return its number."""
         row = {
             "series": series,
             "direction": direction,
@@ -264,8 +267,8 @@ class Store:
             return self._insert(connection, "changes", row)
 
     def acknowledge(self, numbers: Sequence[int] | None, at: str, note: str | None) -> list[int]:
-        """Mark changes as known, all open ones for None; return the numbers of those that were
-        open."""
+        """Mark changes as acknowledged; None: all open changes. Return the numbers of those that
+        were open."""
         table = self._tables["changes"]
         wanted = [table.c.acknowledged_at.is_(None)]
         if numbers is not None:
@@ -278,13 +281,14 @@ class Store:
             return sorted(found)
 
     def all_changes(self) -> list[int]:
-        """Return the numbers of all changes that were ever told."""
+        """Return the numbers of all changes that were ever reported."""
         with self._begin() as connection:
             return list(connection.scalars(self._sql.select(self._tables["changes"].c.id)))
 
 
 def _tables(sql: Any) -> MetaData:
-    """Return the tables. Times are ISO 8601 in UTC, labels JSON: both compare as texts."""
+    """Return the tables. Times are ISO 8601 in UTC and labels are JSON, so that both can be
+    compared as texts."""
     meta: MetaData = sql.MetaData()
 
     def table(name: str, *columns: Any) -> None:
@@ -319,6 +323,6 @@ def _tables(sql: Any) -> MetaData:
         of("runs", "run"), double("before"), double("after"),
         text("acknowledged_at", nullable=True), text("note", nullable=True),
     )  # fmt: skip
-    # a database of an earlier netmeasure gets it as soon as it is opened
+    # added to a database of an earlier version when it is opened
     table("looks", number(), of("series", "series"), of("runs", "run"))
     return meta

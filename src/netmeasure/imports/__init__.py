@@ -1,1 +1,1 @@
-"""Read what other tools have measured as results."""
+"""Read the output files of other tools as results."""

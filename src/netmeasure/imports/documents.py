@@ -9,16 +9,16 @@ from typing import Any
 
 from netmeasure.errors import ResultFormatError
 
-#: Where a document begins: right behind another one, or with a line.
+#: The start of a document: directly after another one, or at the start of a line.
 _BEHIND = re.compile(r"[\s\ufeff]*([{\[])")
 _ON_A_LINE = re.compile(r"^[ \t]*([{\[])", re.MULTILINE)
 
 
 def documents(text: str) -> Iterator[Any]:
-    """Yield the JSON documents that stand one after another in a text, lists taken apart.
+    """Yield the JSON documents of a text one after another; a list yields its items.
 
-    Lines of words between them are left out, such as a server's banner. Raises ResultFormatError
-    where a document is damaged.
+    Other lines between them, such as a server's banner, are ignored. Raises ResultFormatError if a
+    document is damaged.
     """
     decoder, at = json.JSONDecoder(), 0
     while found := _BEHIND.match(text, at) or _ON_A_LINE.search(text, at):
@@ -35,14 +35,14 @@ def documents(text: str) -> Iterator[Any]:
 
 
 def is_iperf3(value: Any) -> bool:
-    """Return whether a document, or a line of --json-stream, is iperf3's."""
+    """Return whether a document, or a line of --json-stream, was written by iperf3."""
     if not isinstance(value, dict):
         return False
     return ("event" in value and "data" in value) or ("start" in value and "end" in value)
 
 
 def joined(values: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return whole documents: lines of --json-stream are put together."""
+    """Return whole documents; lines of --json-stream are joined into documents."""
     found: list[dict[str, Any]] = []
     streamed: dict[str, Any] | None = None
     for value in values:

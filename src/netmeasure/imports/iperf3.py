@@ -1,7 +1,8 @@
 """Read the JSON of iperf3, of every version since 3.1, as results.
 
-A result has what the document holds; all else is None. iperf3 gives one rate for the whole test, so
-the verdict on the steady state is "too_short" at best, and nothing is known of connection set-up.
+A result has the values of the document; everything else is None. iperf3 gives one rate for the
+whole test, so that the verdict on the steady state is "too_short" at best, and connection set-up is
+unknown.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ _CODES = (
     ("closed unexpectedly", "peer_closed"),
     ("name or service", "name_not_found"),
 )
-#: How the sums of the other direction end in a test of both.
+#: The suffix of the other direction's sums in a test of both directions.
 _OTHER_WAY = "_bidir_reverse"
 _SUMS = ("sum", "sum_sent", "sum_received")
 
 
 def results(values: Sequence[Any]) -> list[Result]:
-    """Return the tests of documents (-J) and of lines (--json-stream), in their order.
+    """Return the tests in documents (-J) and in lines (--json-stream), in order.
 
-    Raises ResultFormatError, with the number of the document, if one is not usable.
+    Raises ResultFormatError, with the number of the document, if a document is not usable.
     """
     found: list[Result] = []
     for number, document in enumerate(joined(values), start=1):
@@ -90,11 +91,11 @@ class _Document:
 
     @property
     def version(self) -> str:
-        """Return the program's name and version, as it says them."""
+        """Return the program's name and version, as the document has them."""
         return (self.start.text("version") or "iperf3")[:40]
 
     def sends(self, part: Members) -> bool:
-        """Return whether this end sent what a part is about."""
+        """Return whether this end was the sender of a part's data."""
         told = part.flag("sender")
         if told is not None:
             return told
@@ -144,7 +145,7 @@ def _result(value: dict[str, Any]) -> Result:
 
 
 def _flow(document: _Document, sends: bool, streams: Sequence[tuple[int, Members]]) -> Flow:
-    """Return all that went in one direction."""
+    """Return the flow in one direction."""
     role: Role = "sender" if sends else "receiver"
     periods = _periods(document, sends)
     found = tuple(_stream(document, sends, index, stream) for index, stream in streams)
@@ -156,7 +157,7 @@ def _flow(document: _Document, sends: bool, streams: Sequence[tuple[int, Members
         rate, seconds = received.number("bits_per_second"), received.number("end")
         moved = received.count("bytes")
     if not document.complete and not moved:
-        rate = seconds = moved = None  # the other end has not told: iperf3 writes 0
+        rate = seconds = moved = None  # no report of the other end: iperf3 writes 0
     start_ns = round(document.omit_s * 1e9)
     steady = None
     if rate is not None and seconds and moved:
@@ -192,8 +193,8 @@ def _flow(document: _Document, sends: bool, streams: Sequence[tuple[int, Members
 def _sums(document: _Document, sends: bool) -> dict[str, Members]:
     """Return the sums of one direction by their names.
 
-    A test of both directions has two of each. Those of the direction in which `sum_sent` was sent
-    have plain names, the others end in "_bidir_reverse".
+    A test of both directions has two of each sum. The names of one direction's sums are plain
+    ("sum_sent"); those of the other direction end in "_bidir_reverse".
     """
     both = any(name + _OTHER_WAY in document.end for name in _SUMS)
     plain = not both or sends == document.sends(document.end.object("sum_sent"))
@@ -204,7 +205,7 @@ def _sums(document: _Document, sends: bool) -> dict[str, Members]:
 
 
 def _stream(document: _Document, sends: bool, index: int, stream: Members) -> StreamResult:
-    """Return a stream as both ends saw it, as far as the document tells."""
+    """Return the reports of both ends of a stream, as far as the document has them."""
     number = 1 if index == 0 else index + 2
     own: Role = "sender" if sends else "receiver"
     reports: dict[Role, StreamReport] = {}
@@ -212,7 +213,7 @@ def _stream(document: _Document, sends: bool, index: int, stream: Members) -> St
         part = stream.object("udp" if document.udp else role)
         known = part.count("bytes")
         if document.udp and role != own:
-            known = None  # the part is this end's count of bytes
+            known = None  # this part has the count of bytes of this end
         if not document.complete and role != own and not known:
             known = None
         if known is None and role != own:
@@ -233,7 +234,8 @@ def _stream(document: _Document, sends: bool, index: int, stream: Members) -> St
 
 
 def _periods(document: _Document, sends: bool) -> tuple[FlowInterval, ...]:
-    """Return the reporting periods of one direction. iperf3 counts anew after the omitted time."""
+    """Return the reporting periods of one direction. iperf3 restarts its counts after the omitted
+    time."""
     found: list[FlowInterval] = []
     omitted_s = 0.0
     for period in document.intervals:
@@ -262,7 +264,7 @@ def _periods(document: _Document, sends: bool) -> tuple[FlowInterval, ...]:
 
 
 def _tcp_info(document: _Document, index: int) -> TcpInfo | None:
-    """Return what the sender's kernel said at the end of each period."""
+    """Return the figures of the sender's kernel at the end of each period."""
     rows: list[Members] = []
     moments: list[int] = []
     omitted_s = 0.0
@@ -292,7 +294,7 @@ def _tcp_info(document: _Document, index: int) -> TcpInfo | None:
 
 
 def _loss(sums: dict[str, Members], streams: Sequence[tuple[int, Members]]) -> Loss | None:
-    """Return the counts of datagrams, those of the receiver where they are told apart."""
+    """Return the counts of datagrams: the receiver's if the document has both."""
     part = sums.get("sum_received") or sums.get("sum")
     if part is None or (packets := part.count("packets")) is None:
         return None
@@ -334,7 +336,7 @@ def _address(host: str | None, port: int | None) -> str | None:
 
 
 def _host(document: _Document) -> Host:
-    """Return what the document says of its own host: `uname -a`, more or less."""
+    """Return the facts of the document's host, which are approximately `uname -a`."""
     version = document.version.removeprefix("iperf").strip()
     words = (document.start.text("system_info") or "").split()
     return Host(
@@ -348,7 +350,8 @@ def _host(document: _Document) -> Host:
 
 
 def _spec(document: _Document, ways: set[bool]) -> PeerSpec:
-    """Return what was asked for; what does not fit into a specification is left out."""
+    """Return the specification of the test; options that a specification does not have are left
+    out."""
     test = document.test
     sends = bool(test.flag("reverse")) == document.at_server
     both = bool(test.flag("bidir")) or len(ways) > 1

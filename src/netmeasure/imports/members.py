@@ -1,4 +1,4 @@
-"""Read members of other programs' JSON, whose types have not been checked."""
+"""Read members of other programs' JSON, and check their types."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from netmeasure.errors import ResultFormatError
 from netmeasure.text import printable
 
-#: Above it no count, moment or rate of a measurement lies.
+#: No count, time or rate of a measurement is larger.
 _LARGEST = 10**18
 
 
 class Members:
-    """Read the members of one object. Each refusal names the member's place."""
+    """Read the members of one object. Each error names the place of the member."""
 
     def __init__(self, value: Any, place: str = "") -> None:
         if not isinstance(value, dict):
@@ -29,12 +29,12 @@ class Members:
         return f"{self.place}.{name}" if self.place else name
 
     def object(self, name: str) -> Members:
-        """Return an object; an empty one if it is missing."""
+        """Return an object; an empty one if the member is missing."""
         value = self._value.get(name)
         return Members({} if value is None else value, self._at(name))
 
     def objects(self, name: str) -> list[Members]:
-        """Return a list of objects; an empty one if it is missing."""
+        """Return a list of objects; an empty one if the member is missing."""
         value = self._value.get(name)
         if value is None:
             return []
@@ -43,19 +43,20 @@ class Members:
         return [Members(item, f"{self._at(name)}[{index}]") for index, item in enumerate(value)]
 
     def text(self, name: str) -> str | None:
-        """Return a printable text, with bytes that are no UTF-8 as "\\xe9"; None: it is missing."""
+        """Return a printable text, in which bytes that are not UTF-8 are escaped as "\\xe9"; None:
+        the member is missing."""
         value = self.any_bytes(name)
         return None if value is None else printable(_readable(value))
 
     def any_bytes(self, name: str) -> str | None:
-        """Return a text of any bytes (PEP 383); None: it is missing."""
+        """Return a text of any bytes (PEP 383); None: the member is missing."""
         value = self._value.get(name)
         if value is not None and not isinstance(value, str):
             raise ResultFormatError(f"{self._at(name)} is no text")
         return value
 
     def number(self, name: str) -> float | None:
-        """Return a number; None: it is missing, or not a number."""
+        """Return a number; None: the member is missing, or NaN."""
         value = self._value.get(name)
         if value is None:
             return None
@@ -68,14 +69,14 @@ class Members:
         return value
 
     def count(self, name: str) -> int | None:
-        """Return a whole number that is not negative; None: it is missing."""
+        """Return a whole number that is not negative; None: the member is missing."""
         value = self.number(name)
         if value is not None and value < 0:
             raise ResultFormatError(f"{self._at(name)} is below 0")
         return None if value is None else round(value)
 
     def flag(self, name: str) -> bool | None:
-        """Return whether a member is true or not 0; None: it is missing."""
+        """Return whether a member is true or not 0; None: the member is missing."""
         value = self._value.get(name)
         return None if value is None else bool(value)
 
@@ -89,6 +90,6 @@ def _readable(text: str) -> str:
 
 
 def all_known(values: Iterator[int | None]) -> tuple[int, ...] | None:
-    """Return a column; None: it is empty, or an item is unknown."""
+    """Return a column; None: the column is empty, or an item is unknown."""
     found = tuple(values)
     return tuple(v for v in found if v is not None) if found and None not in found else None

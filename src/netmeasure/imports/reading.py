@@ -1,4 +1,4 @@
-"""Read saved runs: our own documents, or iperf3's."""
+"""Read saved runs of netmeasure and of iperf3."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def import_results(data: bytes | str) -> ResultSet:
 
     Args:
         data: A Result, a ResultSet, or documents of iperf3 (-J, --json-stream) since version 3.1,
-            also several one after another. What they do not hold is None.
+            also several one after another. Values that they do not have are None.
 
     Raises:
         ResultFormatError: The data are none of these; the message says why.

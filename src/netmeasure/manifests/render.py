@@ -1,4 +1,5 @@
-"""Render a plan as objects of Kubernetes: its servers, their names, and the job that runs it."""
+"""Render the Kubernetes objects for a plan: the servers, their services, and the job that runs the
+plan."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from netmeasure.version import __version__
 HTTP_PORT, FTP_PORT = 8080, 2121
 _FOLDER, _FILE = "/etc/netmeasure", "plan.toml"
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?")
-#: The files of a plan are in an object of at most 1 MiB.
+#: The longest plan: a Kubernetes object has at most 1 MiB.
 _MOST_BYTES = 900_000
 _DAY_S = 86_400
 
@@ -27,7 +28,7 @@ def render_manifests(
     server_node: str | None = None,
     client_node: str | None = None,
 ) -> dict[str, Any]:
-    """Return a List of objects of Kubernetes that run a plan; `kubectl apply -f` takes its JSON.
+    """Return a List of Kubernetes objects that run a plan; `kubectl apply -f` accepts its JSON.
 
     The servers answer as `name`, through a ClusterIP, and as `name`-headless, at the pod's own
     address, which FTP needs. The plan's targets are these names.
@@ -38,11 +39,11 @@ def render_manifests(
         image: The image of netmeasure.
         host_network: Whether the pods have their nodes' network instead of the pods'.
         server_node: The node of the server; None: any.
-        client_node: The node of the job; None: any but the server's, where there is another one.
+        client_node: The node of the job; None: any, preferably not the server's.
 
     Raises:
-        PlanError: The plan is wrong.
-        SpecError: The name is none for Kubernetes, or the plan is too long.
+        PlanError: The plan has mistakes.
+        SpecError: The name is not valid for Kubernetes, or the plan is too long.
     """
     read_plan(plan)
     if not _NAME.fullmatch(name):
@@ -125,7 +126,7 @@ def _service(name: str, called: str, more: dict[str, str]) -> dict[str, Any]:
 
 
 def _pod(image: str, *, host_network: bool, node: str | None) -> dict[str, Any]:
-    """Return what the server's pod and the campaign's have in common."""
+    """Return the common part of the server's pod and the campaign's pod."""
     found: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -140,7 +141,7 @@ def _pod(image: str, *, host_network: bool, node: str | None) -> dict[str, Any]:
             {
                 "name": "netmeasure",
                 "image": image,
-                # no limit of the CPU: throttling would be measured as the network
+                # no CPU limit, since throttling would look like a slow network
                 "resources": {
                     "requests": {"cpu": "1", "memory": "128Mi"},
                     "limits": {"memory": "512Mi"},

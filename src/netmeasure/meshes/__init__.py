@@ -1,1 +1,1 @@
-"""Measure every pair of the workers of a Dask cluster: who tests whom when, and the tests."""
+"""Measure every pair of the workers of a Dask cluster: schedule the tests, and run them."""

@@ -1,7 +1,7 @@
 """Measure every directed pair of a Dask cluster's workers, in rounds.
 
-Dask starts the workers, ships the calls and notices lost workers. The extra `netmeasure[mesh]` has
-it; whoever makes the client has imported it, so nothing here does.
+Dask starts the workers, sends the calls and detects lost workers. The extra `netmeasure[mesh]`
+installs Dask. The caller imports it to create the client, so this module does not import it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from netmeasure.meshes.worker import MeshNode
 from netmeasure.result import Result
 from netmeasure.spec import FtpSpec, HttpSpec, PeerSpec, RequestSpec, TcpSpec, Timing
 
-#: What a call of a worker may take beside its test: set-up, results, and Dask's own messages.
+#: The time that a call of a worker may take in addition to its test: set-up, results, and Dask's
+#: messages.
 _SPARE_S = 60.0
-#: A test that is so much later than its own time, or that fails, makes the mesh ask whether both
-#: workers still answer, for so long. A host that is cut off ends no connection: Dask would notice
-#: only after minutes, and each round would wait for it anew.
+#: If a test is this much later than planned, or fails, the mesh checks whether both workers still
+#: answer, within the second time. The connections of a host without network stay open, so that Dask
+#: would detect the loss only after minutes, and each round would wait for the host again.
 _LATE_S = 10.0
 _ANSWER_S = 5.0
 MAX_AT_ONCE = 64
@@ -35,7 +36,7 @@ _LOOKS = 10  # at the workers, while they settle
 
 
 class _Node:
-    """Hold a worker: its actor, and where its server listens."""
+    """Hold a worker: its actor, and the address of its server."""
 
     def __init__(self, actor: Any, address: str, port: int) -> None:
         self.actor = actor
@@ -43,18 +44,18 @@ class _Node:
         self.port = port
 
     async def answers(self) -> str | None:
-        """Return None if the worker answers, or else why it is taken for lost."""
+        """Return None if the worker answers, otherwise the reason why it counts as lost."""
         try:
             await asyncio.wait_for(self.actor.here(), _ANSWER_S)
         except TimeoutError:
             return f"it has not answered for {_ANSWER_S:g} s"
-        except Exception as exc:  # Dask raises what it likes where a worker goes
+        except Exception as exc:  # Dask raises various exceptions if a worker is gone
             return _first_line(exc)
         return None
 
 
 class Mesh:
-    """Measure a mesh, and hold what came of it::
+    """Measure a mesh, and hold its runs::
 
         async with distributed.Client("tcp://...:8786", asynchronous=True) as client:
             mesh = nm.Mesh(client, at_once=2)
@@ -63,8 +64,8 @@ class Mesh:
         print(mesh.report.odd)
 
     Attributes:
-        nodes: The workers' names, known once it runs.
-        rounds: Who tests whom in each round.
+        nodes: The workers' names, known once the mesh runs.
+        rounds: The pairs of each round.
         runs: The runs so far.
     """
 
@@ -83,10 +84,10 @@ class Mesh:
             client: An asynchronous `distributed.Client`.
             spec: The test of each pair; None: a TCP upload of 2 s.
             at_once: The most tests that a node takes part in at a time.
-            addresses: The addresses to measure between, by the workers' names; None: those at
-                which Dask's scheduler reaches them.
-            settle_s: Begin only when no worker has come or gone for so many seconds, or after ten
-                times as many; 0: at once.
+            addresses: The addresses to measure between, by the workers' names; None: the addresses
+                at which Dask's scheduler reaches them.
+            settle_s: Begin when no worker has joined or left for this many seconds, or after ten
+                times as long; 0: begin at once.
 
         Raises:
             SpecError: A value is out of range.
@@ -102,9 +103,9 @@ class Mesh:
         self._addresses = dict(addresses or {})
         self._at_once = at_once
         self._settle_s = settle_s
-        self._nodes: dict[str, _Node] = {}  # those that are not lost
+        self._nodes: dict[str, _Node] = {}  # the workers that are not lost
         self._started: list[_Node] = []
-        self._lost: dict[str, str] = {}  # why, by the worker's name
+        self._lost: dict[str, str] = {}  # the reason, by the worker's name
         self._begun_ns = 0
         self.nodes: tuple[str, ...] = ()
         self.rounds: list[list[Pair]] = []
@@ -112,14 +113,14 @@ class Mesh:
 
     @property
     def report(self) -> MeshReport:
-        """Return the figures of all pairs so far, and which are odd."""
+        """Return the figures of all pairs so far, and the odd pairs."""
         return join_mesh(self.runs, self.nodes, at_once=self._at_once, rounds=len(self.rounds))
 
     async def run(self) -> AsyncGenerator[MeshRun, None]:
-        """Start a server on each worker, measure all pairs, and give each run as it comes.
+        """Start a server on each worker, measure all pairs, and yield each run when it ends.
 
-        A lost worker costs its own pairs; they are tried once more at the end if a worker of its
-        name has come back. Ending the loop ends the servers.
+        If a worker is lost, only its own pairs fail. They are tried once more at the end if a
+        worker of the same name has joined. Leaving the loop ends the servers.
 
         Raises:
             SpecError: There are fewer than two workers, or two have the same name.
@@ -163,7 +164,8 @@ class Mesh:
         return found
 
     async def _settled(self) -> dict[str, str]:
-        """Return the workers once they are the same, two at least, over the time to settle."""
+        """Return the workers once at least two workers have stayed the same for the time to
+        settle."""
         workers = await self._workers()
         same = 0
         for _ in range(_LOOKS**2 if self._settle_s else 0):
@@ -186,13 +188,13 @@ class Mesh:
         return sorted(workers, key=_by_number)
 
     async def _begin(self, name: str, worker: str, limit_s: float) -> None:
-        """Start the server of a worker. One on which it can't be started is lost."""
+        """Start the server of a worker. A worker whose server can't be started is lost."""
         try:
             self._nodes[name] = await asyncio.wait_for(self._begun(name, worker), limit_s)
             self._lost.pop(name, None)
         except TimeoutError:
             self._lost[name] = f"it has not started a server for {limit_s:g} s"
-        except Exception as exc:  # Dask raises what it likes where a worker goes
+        except Exception as exc:  # Dask raises various exceptions if a worker is gone
             self._lost[name] = _first_line(exc)
 
     async def _begun(self, name: str, worker: str) -> _Node:
@@ -206,7 +208,7 @@ class Mesh:
         return node
 
     async def _look_again(self) -> None:
-        """Drop the workers that are gone, and begin anew on those that came back."""
+        """Remove the workers that are gone, and start servers on those that have joined again."""
         with suppress(OSError):
             workers = await self._workers()
             for name in set(self._nodes) - set(workers):
@@ -217,7 +219,7 @@ class Mesh:
 
     async def _stop(self) -> None:
         async def stop(node: _Node) -> None:
-            with suppress(Exception):  # a worker that is gone has no server any more
+            with suppress(Exception):  # a worker that is gone no longer has a server
                 await asyncio.wait_for(node.actor.stop(), _ANSWER_S)
 
         await asyncio.gather(*(stop(node) for node in self._started))
@@ -270,7 +272,7 @@ class Mesh:
                 self._lose(client, "its test has not ended")
                 return None, self._lost_of(client, server)
             data, error = asked.result()
-        except Exception as exc:  # Dask raises what it likes where a worker goes
+        except Exception as exc:  # Dask raises various exceptions if a worker is gone
             self._lose(client, _first_line(exc))
             return None, self._lost_of(client, server)
         finally:
@@ -281,7 +283,7 @@ class Mesh:
         return None if data is None else Result.from_json(data), error or None
 
     async def _look_at(self, *names: str) -> None:
-        """Lose the workers that do not answer."""
+        """Mark the workers that do not answer as lost."""
         nodes = [(name, self._nodes[name]) for name in names if name in self._nodes]
         answers = await asyncio.gather(*(node.answers() for _, node in nodes))
         for (name, node), why in zip(nodes, answers, strict=True):
@@ -293,7 +295,7 @@ class Mesh:
         self._lost.setdefault(name, why)
 
     def _lost_of(self, *names: str) -> str | None:
-        """Return the sentence about the first of these workers that is lost; None: none is."""
+        """Return a sentence about the first lost one of these workers; None: none is lost."""
         for name in names:
             if name not in self._nodes:
                 why = f": {self._lost[name]}" if name in self._lost else ""
@@ -312,7 +314,7 @@ async def mesh(
 ) -> MeshReport:
     """Measure every pair of a Dask cluster's workers, and return their figures.
 
-    `on_run` is called with each run as it comes; otherwise as `Mesh`.
+    `on_run` is called with each run when it ends. The other arguments are those of `Mesh`.
     """
     measured = Mesh(client, spec, at_once=at_once, addresses=addresses, settle_s=settle_s)
     async for run in measured.run():
@@ -327,6 +329,6 @@ def _first_line(error: Exception) -> str:
 
 
 def _by_number(name: str) -> tuple[str, int]:
-    """Return a key that puts node2 before node10."""
+    """Return a sort key that puts node2 before node10."""
     digits = name[len(name.rstrip("0123456789")) :]
     return name[: len(name) - len(digits)], int(digits or 0)

@@ -1,8 +1,9 @@
-"""Put pairs of nodes into rounds, so that no node has more than some tests in a round.
+"""Divide pairs of nodes into rounds, with a limit of tests for each node in a round.
 
-The pairs are coloured so that no two of a colour share a node; a round is as many colours as a node
-may have tests. All pairs of an even number of nodes make perfect matchings by the circle method of
-tournaments, so their colours are as few as there can be: each node is busy in every round.
+The pairs are coloured so that no two pairs of a colour share a node; a round has as many colours as
+a node may have tests. The pairs of an even number of nodes are divided into perfect matchings by
+the circle method of tournaments. This is the least number of colours: each node is busy in every
+round.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def in_rounds(
     Args:
         nodes: The nodes' names.
         at_once: The most tests that a node takes part in at a time, as client or as server.
-        without: Pairs (client, server) that are left out.
+        without: Pairs (client, server) to leave out.
     """
     colours = _matchings(nodes)
     if without:
@@ -32,7 +33,7 @@ def in_rounds(
 
 
 def least_rounds(nodes: int, at_once: int = 1) -> int:
-    """Return the fewest rounds that all directed pairs of so many nodes can take."""
+    """Return the least number of rounds for all directed pairs of a number of nodes."""
     if nodes < 2:
         return 0
     of_a_node = -(-2 * (nodes - 1) // at_once)
@@ -41,12 +42,12 @@ def least_rounds(nodes: int, at_once: int = 1) -> int:
 
 
 def _coloured(pairs: Sequence[Pair]) -> list[list[Pair]]:
-    """Return pairs by colours: each has the first one that neither of its nodes has yet."""
+    """Return pairs by colours: each pair has the first colour that neither of its nodes has yet."""
     colours: list[list[Pair]] = []
     busy: dict[str, int] = {}  # a bit for each colour that a node has
     for client, server in pairs:
         taken = busy.get(client, 0) | busy.get(server, 0)
-        colour = (~taken & (taken + 1)).bit_length() - 1  # the lowest bit that neither has
+        colour = (~taken & (taken + 1)).bit_length() - 1  # the lowest bit that neither node has
         if colour == len(colours):
             colours.append([])
         colours[colour].append((client, server))
@@ -56,7 +57,7 @@ def _coloured(pairs: Sequence[Pair]) -> list[list[Pair]]:
 
 
 def _matchings(nodes: Sequence[str]) -> list[list[Pair]]:
-    """Return all pairs as matchings by the circle method, each of them there and then back."""
+    """Return all pairs as matchings by the circle method, each matching in both directions."""
     ring: list[str | None] = list(nodes)
     if len(ring) % 2:
         ring.append(None)

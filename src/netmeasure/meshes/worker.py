@@ -1,4 +1,4 @@
-"""Be one node of a mesh: a server for the campaign only, and the client's end of its tests.
+"""Run one node of a mesh: its server, for this campaign only, and the client's end of its tests.
 
 Dask makes an actor of this class on each worker and calls it there, on the worker's event loop.
 """
@@ -26,7 +26,7 @@ class MeshNode:
         return self._server.port
 
     async def here(self) -> bool:
-        """Answer, so that the mesh knows that this worker is not lost."""
+        """Answer, as a sign that this worker is not lost."""
         return True
 
     async def measure(self, address: str, port: int, spec: bytes) -> tuple[bytes | None, str]:

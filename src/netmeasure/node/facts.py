@@ -14,7 +14,7 @@ from netmeasure.engine.cgroups import Cgroup
 from netmeasure.engine.qdiscs import Qdisc, read_qdiscs
 from netmeasure.result.node import NodeFacts, NodeInterface
 
-#: The usual folder of the downward API's files.
+#: The environment variables and the file that the pod fills from the downward API.
 _POD, _NAMESPACE, _NODE = "NETMEASURE_POD", "NETMEASURE_POD_NAMESPACE", "NETMEASURE_NODE"
 _LABELS, _LABELS_FILE = "NETMEASURE_LABELS", "/etc/podinfo/labels"
 

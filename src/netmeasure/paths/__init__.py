@@ -1,1 +1,2 @@
-"""Find the longest packet that gets through to a server and back, and what would explain it."""
+"""Find the longest packet that gets through to a server and back, and encapsulations that explain
+the limit."""

@@ -1,4 +1,4 @@
-"""Tell which encapsulations would explain that packets must be shorter than an MTU."""
+"""Find the encapsulations that would explain why packets must be shorter than an MTU."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from netmeasure.overhead.encapsulation import Packet, parse_stack, wrapped
 from netmeasure.overhead.sizes import IpVersion
 from netmeasure.paths.report import Explanation
 
-#: An Ethernet without jumbo frames is below many an overlay, whatever this host's MTU.
+#: Many overlays run over Ethernet without jumbo frames, whatever this host's MTU is.
 PLAIN_MTU_BYTES = 1500
-#: What overlays of containers, clouds and VPNs use.
+#: The encapsulations that overlays of containers, clouds and VPNs use.
 COMMON = (
     "ipip",
     "ipip:v6",
@@ -34,7 +34,7 @@ COMMON = (
 def explanations(
     passed_bytes: int, tried_bytes: int, version: IpVersion
 ) -> tuple[Explanation, ...]:
-    """Return the encapsulations with which just this length is the longest that fits an MTU."""
+    """Return the encapsulations with which exactly this length is the longest that fits an MTU."""
     outers = dict.fromkeys(
         outer for outer in (tried_bytes, PLAIN_MTU_BYTES) if passed_bytes < outer <= tried_bytes
     )
@@ -48,5 +48,5 @@ def explanations(
 
 
 def _outside(text: str, size: int, version: IpVersion) -> int:
-    """Return the length of a packet, the longest of its device, outside of an encapsulation."""
+    """Return the length of a device's longest packet after encapsulation."""
     return wrapped(Packet(size, size, version), parse_stack(text)).bytes

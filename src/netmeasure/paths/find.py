@@ -1,4 +1,4 @@
-"""Search a path's longest packet both ways."""
+"""Search the longest packet of a path in both directions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _WAYS: tuple[FlowDirection, FlowDirection] = ("upload", "download")
 async def path(
     target: str, *, port: int | None = None, family: Family = "any", timeout_s: float = 5.0
 ) -> PathReport:
-    """Return the longest packet that gets through to a server and back, found by trial over TCP.
+    """Return the longest packet that gets through to a server and back, found by probes over TCP.
 
-    Any TCP server will do for the way there. The way back needs a netmeasure server, and is unknown
-    with another one. No privilege is needed.
+    The upload direction works with any TCP server. The download direction needs a netmeasure
+    server, and is unknown with another server. No privilege is needed.
 
     Args:
         target: "host" or "host:port".
         port: The port if the target names none; None: 5201.
-        family: Of addresses, "any", "ipv4" or "ipv6".
+        family: The address family: "any", "ipv4" or "ipv6".
         timeout_s: Time for the name look-up, and for the first connection to each address. The
             search after it takes less than 2 s on paths with a short round trip.
 
@@ -36,7 +36,8 @@ async def path(
         SpecError: The target or the time is not valid.
         NameNotFoundError: There is no such name.
         PeerTimeoutError: The look-up had no answer.
-        ConnectError: No address of it accepts a connection, or none of the search's.
+        ConnectError: No address of the target accepts a connection, or accepts the search's
+            connections.
         HostLimitError: This host has no room for the sockets of the search, about 200.
     """
     if not 0 < timeout_s < float("inf"):
@@ -48,7 +49,7 @@ async def path(
     start = now_ns()
     facts = path_facts(address)
     mtu = None if facts.interface is None else interface_mtu(facts.interface)
-    # the kernel may have learnt of the path's limit before: the interface's own MTU comes first
+    # the kernel may have a cached path MTU, so use the interface's MTU
     longest = min(mtu or facts.path_mtu_bytes or 1500, MOST_BYTES)
     ways = await find_lengths(address, SocketOptions(), longest)
     up, down = (

@@ -1,4 +1,4 @@
-"""Hold what was found of a path's packet lengths."""
+"""Define the report on a path's packet lengths."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ class PacketLength(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         direction: "upload" (to the server) or "download".
-        tried_bytes: The longest that was tried: this host's MTU, at most 9216.
-        passed_bytes: The longest that got through in one piece; None: unknown, since not even the
-            shortest did, or the server answers no probes (it is not netmeasure's).
-        longer: What happened to longer ones: "dropped" and not reported (a black hole), or
-            "shortened": the sender learnt of it and sent shorter packets; None: none is longer, or
-            unknown.
+        tried_bytes: The longest packet that was tried: this host's MTU, at most 9216.
+        passed_bytes: The longest packet that got through unfragmented; None: unknown, because not
+            even the shortest packet did, or the server does not answer probes (it is not
+            netmeasure).
+        longer: What happened to longer packets: "dropped" without an ICMP message (a black hole),
+            or "shortened": the sender was informed and sent shorter packets; None: no longer packet
+            was tried, or unknown.
     """
 
     direction: Literal["upload", "download"]
@@ -27,7 +28,7 @@ class PacketLength(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold an encapsulation whose headers are just the difference between two lengths.
+    """Hold an encapsulation whose headers are exactly the difference between two lengths.
 
     Attributes:
         encapsulation: Written as for `netmeasure ceiling --encap`, from the inside outwards.
@@ -39,19 +40,20 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PathReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what was found of a path by trial over TCP. Unknown is None.
+    """Hold the packet lengths of a path, found by probes over TCP. None: unknown.
 
     Attributes:
         protocol: What carried the probes: always "tcp". UDP datagrams may meet another limit.
         address: The server's address.
         port: The server's port.
         ip_version: 4 or 6.
-        interface: The interface of this host that leads there.
+        interface: The interface of this host towards the server.
         interface_mtu_bytes: Its MTU.
         lengths: One for each direction, upload first.
-        inner_mtu_bytes: The MTU to set where packets begin, so that all fit both ways: the least
-            of the longest that got through. Of a direction that is unknown it says nothing.
-        explanations: Encapsulations that would explain it; none where the longest got through.
+        inner_mtu_bytes: The MTU to set at the packets' origin so that all packets fit in both
+            directions: the least of the `passed_bytes`. It does not cover an unknown direction.
+        explanations: Encapsulations that would explain the limit; empty if the longest packet got
+            through.
         took_ns: How long the search took, after the first connection.
     """
 

@@ -1,4 +1,4 @@
-"""Compute figures from recorded series: pure functions, arrays in and numbers out.
+"""Compute figures from recorded series by pure functions from arrays to numbers.
 
 Steady state  `steady` finds it in the `series`, cut into `batches`. `truncation` finds the ramp,
               which `departures` and `approach` tell from an outage, a dip or a step. `changes`
@@ -9,8 +9,9 @@ Bottleneck    `bottleneck` has the figures, `bottleneck_rules` the decision, `co
 Others        `loss`, `ceiling` and `flow_ceiling`; `samples` for a few runs; `columns` for all.
 
 Some modules need numpy, which takes longer to load than a server takes to open its port. Code that
-runs during a test uses them as attributes of this package, which imports them at their first use.
-So that no first use delays a test, they are loaded before by `load`, or in a thread by MODULES.
+runs during a test uses these modules as attributes of this package, which imports them at their
+first use. To keep a first use from delaying a test, `load` imports them before, or a thread imports
+MODULES.
 """
 
 from importlib import import_module
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from netmeasure.analysis import bottleneck, course, sequential, series, steady
 
 _ON_NUMPY = ("bottleneck", "course", "sequential", "series", "steady")
-#: What `load` imports, in full.
+#: The full names of the modules that `load` imports.
 MODULES = tuple(f"netmeasure.analysis.{name}" for name in _ON_NUMPY)
 __all__ = ["MODULES", "bottleneck", "course", "load", "sequential", "series", "steady"]
 
 
 def load() -> None:
-    """Import the modules that need numpy, now. Any thread may call it."""
+    """Import the modules that need numpy. Any thread may call this function."""
     for name in MODULES:
         import_module(name)
 

@@ -1,9 +1,10 @@
-"""Fit two shapes to the beginning of a series: a gradual approach, and a level that is left.
+"""Fit two shapes to the beginning of a series: a gradual approach, and a level followed by another
+one.
 
-An approach nears its plateau exponentially: plateau + distance * exp(-t / time constant). A level
-lasts for some batches and then goes over to another one, at once or in a straight line. Which of
-them leaves the smaller sum of squares tells a ramp from a step. Both fits are linear regressions on
-a grid of shapes, so no iteration can fail to converge.
+A gradual approach is exponential: plateau + distance * exp(-t / time constant). A level lasts for
+some batches, then changes to another level, at once or along a straight line. The shape with the
+smaller residual sum of squares distinguishes a ramp from a step. Both fits are linear regressions
+on a grid of shapes, so no iteration can fail to converge.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ import numpy as np
 
 from netmeasure.analysis.series import Floats
 
-#: Time constants that are tried: from one batch to two thirds of the series.
+#: The time constants to try: from one batch to two thirds of the series.
 TIME_CONSTANTS = 24
-#: Ends of a first level that are tried, and the lengths of a transition, in batches.
+#: How many ends of a first level to try, and the lengths of a transition, in batches.
 LEVEL_ENDS = 12
 TRANSITIONS = (1, 4, 10, 20, 40, 80)
-#: The slowest approach that fits nearly as well is at most so many steps of the grid away.
+#: How many steps of the grid the slowest approach that fits nearly as well may be away.
 MAX_STEPS = 3
 
 
 class Approach(NamedTuple):
     """Hold the exponential approach that fits best. Times are in batches.
 
-    `squares` is the sum of squares that it leaves over, `gain` what a constant leaves more, and
+    `squares` is its residual sum of squares, `gain` by how much that of a constant is larger, and
     `slowest` the longest time constant that fits nearly as well.
     """
 
@@ -37,14 +38,15 @@ class Approach(NamedTuple):
     slowest: float
 
     def remainder(self, cut: int, n: int) -> float:
-        """Return by how much, at most, the approach changes the mean of the batches from `cut`."""
+        """Return an upper bound on how much the approach changes the mean of the batches from
+        `cut`."""
         tau = self.slowest
         return abs(self.distance) * tau * float(np.exp(-cut / tau) - np.exp(-n / tau)) / (n - cut)
 
 
 def approach(rates: Floats, tolerance: float = 0.0) -> Approach:
-    """Return the exponential approach that fits best. An approach fits nearly as well if it leaves
-    at most `tolerance` more of the sum of squares."""
+    """Return the exponential approach that fits best. An approach fits nearly as well if its
+    residual sum of squares is larger by at most `tolerance`."""
     taus, weights, norms = _approaches(len(rates))
     centred = rates - rates.mean()
     distances = weights @ centred
@@ -71,15 +73,15 @@ def _approaches(n: int) -> tuple[Floats, Floats, Floats]:
 
 
 class FirstLevel(NamedTuple):
-    """Hold a level of `length` batches that is then left, and the sum of squares left over."""
+    """Hold a first level of `length` batches, and the residual sum of squares of the fit."""
 
     length: int
     squares: float
 
 
 def first_level(rates: Floats, shortest: int, longest: int) -> FirstLevel:
-    """Return the first level of `shortest` to `longest` batches that fits best. Where there is no
-    room for one, it is the whole series."""
+    """Return the first level of `shortest` to `longest` batches that fits best. If the series is
+    too short for a first level, the level is the whole series."""
     n = len(rates)
     centred = rates - rates.mean()
     power = float((centred**2).sum())

@@ -12,8 +12,8 @@ from netmeasure.result import Stretch
 
 MAX_BATCHES = 200
 MIN_BATCH_NS = 1_000_000
-#: The least number of datagrams in a batch. With fewer, its rate depends mostly on which side of an
-#: edge one datagram falls.
+#: The least number of datagrams in a batch. With fewer, the rate depends mostly on the side of an
+#: edge on which one datagram falls.
 GRAINS_PER_BATCH = 10
 #: A gap of this length is a stall (the usual least retransmission time-out of TCP, RFC 6298).
 MIN_STALL_NS = 200_000_000
@@ -23,7 +23,7 @@ Bools = NDArray[np.bool_]
 
 
 class Batches(NamedTuple):
-    """Hold the rates in bit/s of stretches of equal width; `edges_ns` has one item more."""
+    """Hold the rates in bit/s of batches of equal width; `edges_ns` has one more item."""
 
     edges_ns: Int64s
     rates: Floats
@@ -39,7 +39,7 @@ def batch_width_ns(span_ns: int, bucket_ns: int, rtt_ns: int | None = None) -> i
 
 
 def batches(transfer: Curve, start_ns: int, end_ns: int, width_ns: int) -> Batches:
-    """Return the whole batches from `start_ns` on; a partial one at the end is left out."""
+    """Return the whole batches from `start_ns` on; a partial batch at the end is left out."""
     count = max(0, (end_ns - start_ns) // width_ns)
     edges = start_ns + width_ns * np.arange(count + 1, dtype=np.int64)
     return Batches(edges, np.diff(transfer.until(edges)) * (8e9 / width_ns), width_ns)
@@ -56,7 +56,7 @@ def stall_limit_ns(gap_ns: float, rtt_ns: int | None = None) -> int:
 def stalls(transfer: Curve, start_ns: int, end_ns: int, limit_ns: int) -> tuple[Stretch, ...]:
     """Return the stretches of at least `limit_ns` within [start_ns, end_ns] without any bytes.
 
-    Their ends are ends of buckets; the true ones lie up to a bucket further out.
+    Their ends are ends of buckets; the true ends are up to a bucket further out.
     """
     silent = np.diff(transfer.bytes) == 0
     turns = np.diff(np.concatenate(([False], silent, [False])).astype(np.int8))

@@ -1,8 +1,8 @@
 """Compute the figures that show what limited a flow, over its whole transfer or a part of it.
 
-From TCP_INFO's columns at the sender (tcp(7), include/uapi/linux/tcp.h) and the CPU time of the
-traffic threads at both ends; where a figure is not known on this side or kernel, it is None. Which
-limit they name is for `analysis.bottleneck_rules` to say.
+The figures are computed from TCP_INFO's columns at the sender (tcp(7), include/uapi/linux/tcp.h)
+and the CPU time of the traffic threads at both ends. A figure that this side or its kernel does not
+know is None. `analysis.bottleneck_rules` finds the limit from these figures.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from netmeasure.analysis.series import Curve
 from netmeasure.result import Limits, Pause, Role, StreamReport, Stretch, TcpInfo
 from netmeasure.result.resources import Resources
 
-#: The rate's variation is that between this many parts of a stretch, none shorter than this.
+#: The rate's variation is computed between this many parts of a stretch, none shorter than this.
 PARTS = 10
 PART_NS = 50_000_000
 #: A thread's times on a CPU and without one may add up to this share of a span, since clocks and
 #: counters are read one after the other.
 MAX_SHARE = 1.2
-#: The kernel keeps a pacing rate in whole bytes per second: this near, two rates are the same.
+#: Two pacing rates within this share are equal: the kernel stores whole bytes per second.
 ROUNDED = 0.999
-#: A dispersion is taken from at least so many steps.
+#: The least number of steps for an index of dispersion.
 DISPERSED = 6
 
 
@@ -38,7 +38,7 @@ class Variation(NamedTuple):
 
     Attributes:
         ratio: Standard deviation of the parts' rates over their mean.
-        part_ns: How long each part was, stalls left out.
+        part_ns: The length of each part, stalls excluded.
     """
 
     ratio: float
@@ -61,7 +61,7 @@ class End(NamedTuple):
 class Rate(NamedTuple):
     """Describe the rate of a flow over a stretch of time.
 
-    goodput_bps  of all streams together; None if it is unknown
+    goodput_bps  of all streams together; None: unknown
     target_bps   the rate that the user asked for, per stream; None if there is no such rate
     variation    how much the goodput varied, see `variation`
     """
@@ -82,7 +82,7 @@ def limits(sender: End, receiver: End, rate: Rate, window: Window | None = None)
     """
     senders, receivers = sender.streams, receiver.streams
     infos = [report.tcp_info for report in senders if report.tcp_info is not None]
-    # without a window, the start of the connection counts for nothing: a rate needs two samples
+    # without a window, the rate begins at the first sample: a rate needs two samples
     infos = [info for info in infos if covered(info.at_ns, window) > 0]
     sender_cpu, sender_wait = _busiest(senders, window)
     receiver_cpu, receiver_wait = _busiest(receivers, window)
@@ -122,16 +122,16 @@ def limits(sender: End, receiver: End, rate: Rate, window: Window | None = None)
     )
     named = verdict(figures)
     if named == "link" and _within_host(senders):
-        named = "network"  # there is none: what stands in a queue there waits for a CPU
+        named = "network"  # loopback has no link: data in its queues wait for a CPU
     return replace(figures, limited_by=named)
 
 
 def _asked(
     senders: Sequence[StreamReport], target_bps: int | None
 ) -> tuple[int | None, Literal["bitrate", "pacing_rate"] | None]:
-    """Return the lowest rate that a user asked for, of one stream, and by which option.
+    """Return the lowest rate that the user set for one stream, and the option that set it.
 
-    The kernel's pacing rate is the target itself where the user named none.
+    Without such an option, the kernel's pacing rate is the target.
     """
     paced = [r.socket.pacing_bps for r in senders if r.socket and r.socket.pacing_bps]
     pacing_bps = min(paced, default=None)
@@ -166,15 +166,15 @@ def _within_host(senders: Sequence[StreamReport]) -> bool:
 def variation(
     curve: Curve, start_ns: int, end_ns: int, stalls: Sequence[Stretch] = ()
 ) -> Variation | None:
-    """Return how much the rate varies between equal parts of a stretch without its stalls; None
-    where that is too short or nothing came."""
+    """Return how much the rate varies between equal parts of a stretch without its stalls; None:
+    the stretch is too short, or nothing arrived."""
     starts = np.array([start_ns, *(stall.end_ns for stall in stalls)], dtype=np.int64)
     ends = np.array([*(stall.start_ns for stall in stalls), end_ns], dtype=np.int64)
     moving = np.concatenate(([0], np.cumsum(np.maximum(ends - starts, 0))))
     parts = min(PARTS, int(moving[-1]) // PART_NS)
     if parts < PARTS // 2:
         return None
-    # the bytes that had come after so much time in motion: those before each run and those in it
+    # bytes as a function of the time outside stalls: those before each run and those in it
     edges = np.linspace(0, moving[-1], parts + 1)
     run = np.clip(np.searchsorted(moving, edges, side="right") - 1, 0, len(starts) - 1)
     in_runs = np.concatenate(([0.0], np.cumsum(curve.until(ends) - curve.until(starts))))
@@ -206,7 +206,7 @@ def _busy(info: TcpInfo, window: Window | None) -> float | None:
 
 
 def _stopped(info: TcpInfo, column: Sequence[int] | None, window: Window | None) -> float | None:
-    """Return the share of the busy time that another such counter has."""
+    """Return another counter of busy time as a share of the busy time."""
     busy = grown(info.at_ns, info.busy_ns, window)
     stopped = grown(info.at_ns, column, window)
     return min(1.0, stopped / busy) if busy and stopped is not None else None
@@ -225,8 +225,9 @@ def _rates(info: TcpInfo, window: Window | None) -> list[tuple[int, float]]:
 
 
 def _used(info: TcpInfo, column: Sequence[int] | None, window: Window | None) -> float | None:
-    """Data on the way over a window: rate times round trip, by Little's law. A rate is a mean over
-    the time between two samples, so it is compared with the means of what was read at both."""
+    """Return the data in flight over a window: rate times round-trip time, by Little's law. A rate
+    is a mean over the time between two samples, so it is compared with the means of the values read
+    at both."""
     rtts = info.rtt_ns
     if rtts is None or column is None:
         return None
@@ -239,7 +240,7 @@ def _used(info: TcpInfo, column: Sequence[int] | None, window: Window | None) ->
 
 
 def _unsent(info: TcpInfo, window: Window | None) -> float | None:
-    """Return how often at least a segment waited to be sent."""
+    """Return the share of samples in which at least one segment waited to be sent."""
     unsent, mss = info.unsent_bytes, info.mss_bytes
     within = indices(info.at_ns, window)
     if unsent is None or mss is None or not within:
@@ -256,7 +257,7 @@ def _pacing(info: TcpInfo, window: Window | None) -> float | None:
 
 
 def _queue(info: TcpInfo, window: Window | None) -> float | None:
-    """Return how much longer the round trip is than the least of the whole run, in ns."""
+    """Return by how many ns the round-trip time exceeds the least one of the whole run."""
     within = indices(info.at_ns, window)
     if not info.rtt_ns or not info.min_rtt_ns or not within:
         return None
@@ -264,7 +265,8 @@ def _queue(info: TcpInfo, window: Window | None) -> float | None:
 
 
 def _buffer_delay(info: TcpInfo, window: Window | None) -> float | None:
-    """RFC 6349 4.1.3, "buffer delay": what the round trip takes longer under load, of the least."""
+    """Return the buffer delay of RFC 6349 4.1.3: the increase of the round-trip time under load
+    over the least round-trip time."""
     queue = _queue(info, window)
     if queue is None or not info.min_rtt_ns or info.min_rtt_ns[-1] <= 0:
         return None
@@ -272,7 +274,8 @@ def _buffer_delay(info: TcpInfo, window: Window | None) -> float | None:
 
 
 def _dispersion(info: TcpInfo, window: Window | None) -> float | None:
-    """Return the index of dispersion of the retransmissions per sample; None: too few of either."""
+    """Return the index of dispersion of the retransmissions per sample; None: too few
+    retransmissions or samples."""
     column, within = info.retransmits, indices(info.at_ns, window)
     if column is None or len(within) <= DISPERSED:
         return None
@@ -284,7 +287,7 @@ def _dispersion(info: TcpInfo, window: Window | None) -> float | None:
 def _retransmits(
     infos: Sequence[TcpInfo], variation: Variation | None, window: Window | None
 ) -> float | None:
-    """Return the segments sent again in the time of one part of a variation; None: not known."""
+    """Return the segments retransmitted in the time of one part of a variation; None: unknown."""
     if variation is None or not infos:
         return None
     per_ns = 0.0
@@ -299,7 +302,8 @@ def _retransmits(
 def _busiest(
     reports: Sequence[StreamReport], window: Window | None
 ) -> tuple[float | None, float | None]:
-    """(on a CPU, waiting for one) of the time, of the thread that was one or the other most."""
+    """Return the shares of time (on a CPU, waiting for one) of the thread with the largest sum of
+    both."""
     ratios = [ratio for report in reports if (ratio := _thread(report, window)) is not None]
     return max(ratios, key=lambda ratio: ratio[0] + (ratio[1] or 0.0), default=(None, None))
 
@@ -329,8 +333,8 @@ def _thread(report: StreamReport, window: Window | None) -> tuple[float, float |
 def _shares(ran: float, waited: float | None, span: float) -> tuple[float, float | None] | None:
     """Return times on a CPU and without one as shares of a span, each at most 1.
 
-    None: together they are clearly more than the span, as of a test that moved bytes for a moment
-    only: then most of the time was spent outside of the span.
+    None: their sum is clearly above the span, as in a test that transferred bytes for only a
+    moment. Most of the time was then spent outside the span.
     """
     if ran + (waited or 0.0) > MAX_SHARE * span:
         return None
@@ -338,7 +342,8 @@ def _shares(ran: float, waited: float | None, span: float) -> tuple[float, float
 
 
 def _efficiency(infos: Sequence[TcpInfo], window: Window | None) -> float | None:
-    """RFC 6349 4.1.2, "TCP efficiency": bytes sent that were not sent again, of those sent."""
+    """Return the TCP efficiency of RFC 6349 4.1.2: the share of the bytes sent that were not
+    retransmissions."""
     if not infos or any(i.sent_bytes is None or i.retransmitted_bytes is None for i in infos):
         return None
     if window is None:
@@ -351,8 +356,8 @@ def _efficiency(infos: Sequence[TcpInfo], window: Window | None) -> float | None
 
 
 def _window_needed(infos: Sequence[TcpInfo], goodput_bps: float | None, streams: int) -> int | None:
-    """Return the bandwidth-delay product of each stream (RFC 6349 3.3.1), from the rate that it had
-    and the least round trip: with a smaller window it would have been slower."""
+    """Return the bandwidth-delay product of each stream (RFC 6349 3.3.1), from its rate and the
+    least round-trip time: with a smaller window, the stream would have been slower."""
     least = [info.min_rtt_ns[-1] for info in infos if info.min_rtt_ns]
     if not least or goodput_bps is None or not streams:
         return None

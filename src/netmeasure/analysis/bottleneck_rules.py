@@ -1,55 +1,60 @@
-"""Name the limit of a flow by its figures. Only figures that stand in the Limits are used, so a
-reader of a saved result can repeat the decision.
+"""Find the limit of a flow from its figures. Only figures in the Limits are used, so that a reader
+of a saved result can repeat the decision.
 
-What the sender's own side does comes first, since it hides what lies behind it. Then the kernel's
-accounting (tcp_chrono: Yan and Cheng, "tcp: instrument how long TCP is busy sending", Linux 4.10,
-tcp_output.c): the busy time of a sender that neither the receiver's window nor its own buffer
-stopped is the network's. What the network is follows from the two regimes below the capacity of a
-path and above (Kleinrock; Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016, figure
-1): with less on the way than path and rate hold, the round trip stays at its least and more on the
-way means more rate, so the window is the limit; with more, the round trip grows and the rate does
-not, so a link is. Data on the way are rate times round trip (Little's law).
+The limits of the sender's own side are checked first, since they hide the limits behind it. Then
+the kernel's accounting (tcp_chrono: Yan and Cheng, "tcp: instrument how long TCP is busy sending",
+Linux 4.10, tcp_output.c): if neither the receiver's window nor the sender's own buffer stopped a
+sender, the network limited its busy time. The kind of network limit follows from the two regimes,
+below and above the capacity of a path (Kleinrock; Cardwell et al., "BBR: Congestion-Based
+Congestion Control", 2016, figure 1): with less data in flight than the bandwidth-delay product, the
+round-trip time stays at its least and more data in flight increase the rate, so the window is the
+limit; with more, the round-trip time grows and the rate does not, so a link is the limit. Data in
+flight are rate times round-trip time (Little's law).
 """
 
 from __future__ import annotations
 
 from netmeasure.result import Limit, Limits
 
-#: So near to its target a sender was held back by the target.
+#: A sender within this share of its target was limited by the target.
 ON_TARGET = 0.95
-#: A thread that is on a CPU, or waits for one, for so much of the time has none left to give.
+#: A thread that is on a CPU, or waits for one, for this share of the time has no time left.
 CPU_BOUND = 0.9
-#: A window or a buffer that stopped the sender for so much of its busy time is the limit.
+#: A window or a buffer that stopped the sender for this share of its busy time is the limit.
 HELD_BACK = 0.5
-#: A receiver that waits for its CPU is the limit when its window stops the sender so often.
+#: A receiver that waits for its CPU is the limit if its window stops the sender for this share of
+#: the time.
 FILLED = 0.25
 #: Below this share of the time the sender had nothing to send.
 BUSY = 0.8
-#: A queue stands on the way when the round trip is longer by this share of its least...
+#: The path has a queue if the round-trip time exceeds its least value by this share...
 QUEUED = 0.25
-#: ...and by so much that hosts that are slow to answer don't explain it, or the rate is flat.
+#: ...and by more than slow hosts explain, or the rate is flat.
 QUEUE_NS = 1_000_000
 FLAT = 0.05
-#: A short queue is none that is known if so much is lost in front of it: a policer may drop it.
+#: With this share of losses, a short queue is no evidence of a link: a policer may cause the
+#: losses.
 DROPPED = 0.05
-#: Losses without a queue at a rate this flat, and so much in clusters, are a policer's...
+#: Losses without a queue are a policer's if the rate is this flat and the losses are this
+#: clustered...
 POLICED_FLAT = 0.15
 POLICED_LOSS = 0.003
 CLUSTERED = 2.0
-#: ...unless the rate varies as it does when losses come by chance: this much, and this much more
-#: for each share of lost segments, times the inverse root of the clusters in a part.
+#: ...unless the rate varies as it does with random losses: this much, and this much more for each
+#: share of lost segments, times the inverse square root of the number of clusters in a part.
 BY_CHANCE = 0.2
 BY_CHANCE_PER_LOSS = 1.5
-#: A window that is filled to this share is full: rate and round trip are means.
+#: A window filled to this share counts as full, since rate and round-trip time are means.
 FULL = 0.8
-#: With data waiting in fewer samples than this, the sender's side is what is slow.
+#: If data wait in a smaller share of samples than this, the sender's side is the limit.
 WAITING = 0.5
-#: So near to the rate, congestion control paces by what it has found the path to carry.
+#: If the pacing rate is within this share of the rate, congestion control paces at its estimate of
+#: the path's capacity.
 PACED = 1.25
 
 
 def verdict(found: Limits) -> Limit | None:
-    """Return the first limit that the figures show, None if they show none."""
+    """Return the first limit that the figures show; None: they show none."""
     if _at_least(found.sender_paused_ratio, HELD_BACK):
         return "sender_paused"
     if _at_least(found.receiver_paused_ratio, HELD_BACK):
@@ -73,7 +78,8 @@ def verdict(found: Limits) -> Limit | None:
 
 
 def _sender_bound(found: Limits) -> bool:
-    """Its thread has used up its CPU; or it waits for one, and TCP has nothing left to send."""
+    """Return whether the sender's thread uses all of its CPU, or waits for one while TCP has
+    nothing to send."""
     if _at_least(found.sender_cpu_ratio, CPU_BOUND):
         return True
     starved = _at_least(_sum(found.sender_cpu_ratio, found.sender_wait_ratio), CPU_BOUND)
@@ -81,10 +87,10 @@ def _sender_bound(found: Limits) -> bool:
 
 
 def _receiver_bound(found: Limits) -> bool:
-    """Its thread has used up its CPU; or it waits for one, and keeps the sender waiting: by a full
-    socket, or by acknowledgements that come late (a thread that is taken off its CPU in the middle
-    of a read keeps its socket locked). On a busy host a thread that needs little waits most of the
-    time, too; then data wait at the sender, for another reason than the receiver's window."""
+    """Return whether the receiver's thread uses all of its CPU, or waits for one and so delays the
+    sender: by a full socket, or by late acknowledgements (a thread that is preempted during a read
+    keeps its socket locked). On a busy host, even a thread that needs little CPU time waits most of
+    the time; in that case data wait at the sender for a reason other than the receiver's window."""
     if _at_least(found.receiver_cpu_ratio, CPU_BOUND):
         return True
     if not _receiver_never_idle(found):
@@ -94,16 +100,16 @@ def _receiver_bound(found: Limits) -> bool:
 
 
 def _receiver_never_idle(found: Limits) -> bool:
-    """Return whether its thread always ran, or would have if it had had a CPU."""
+    """Return whether the thread was always running or waiting for a CPU."""
     return _at_least(_sum(found.receiver_cpu_ratio, found.receiver_wait_ratio), CPU_BOUND)
 
 
 def _is_late_receiver(named: Limit, found: Limits) -> bool:
-    """Return whether it was a receiver without a CPU that looked like something in the network.
+    """Return whether a receiver that waited for a CPU explains the signs of a network limit.
 
-    While it waits for a CPU it may acknowledge late, so the round trip looks like a queue's. But in
-    front of a link that is full, data wait for congestion control's window or its pacing; if they
-    wait for neither, and the receiver is never idle, they wait for the receiver.
+    While the receiver waits for a CPU, it may acknowledge late, which looks like a queue. But
+    before a saturated link, data wait for congestion control's window or its pacing. If they wait
+    for neither, and the receiver is never idle, they wait for the receiver.
     """
     if not _receiver_never_idle(found):
         return False
@@ -132,27 +138,28 @@ def _of_the_network(found: Limits) -> Limit:
     if found.unsent_ratio is None:
         return "network"
     if found.unsent_ratio < WAITING:
-        # all that the sender's buffer holds is on the way, and its thread sleeps: for want of room
-        # (the kernel accounts for that in some states of a connection only)
+        # all data in the sender's buffer are in flight, and its thread sleeps because the buffer is
+        # full (the kernel accounts for that in some states of a connection only)
         return "send_buffer" if _asleep(found) >= HELD_BACK else "network"
-    # data wait, no window is full, no queue stands: they are paced, as the user asked or by
-    # congestion control itself (BBR)
+    # data wait, but no window is full and there is no queue: they are paced, as the user asked or
+    # by congestion control itself (BBR)
     if found.pacing_ratio is None:
         return "network"
     if found.target_ratio is not None and found.pacing_ratio * found.target_ratio <= 1 / ON_TARGET:
         return "pacing"
     if _at_least(found.sndbuf_limited_ratio, FILLED):
-        return "send_buffer"  # its own rate is all that congestion control has ever seen
+        return "send_buffer"  # congestion control has never seen more than its own rate
     return "link" if found.pacing_ratio <= PACED else "congestion_window"
 
 
 def _policed(found: Limits) -> bool:
     """Return whether packets above a rate are dropped and none is delayed.
 
-    Losses by chance keep a rate as low, but the rate follows them, while a token bucket keeps it
-    (RFC 2475, 2.3.3.4; Flach et al., "An Internet-Wide Analysis of Traffic Policing", SIGCOMM
-    2016). They come one by one, or in clusters where time-outs follow. Each cluster moves the rate,
-    so between long parts with many of them it varies by the inverse root of their number.
+    Random losses keep a rate just as low, but with them the rate follows the losses, while a token
+    bucket keeps the rate constant (RFC 2475, 2.3.3.4; Flach et al., "An Internet-Wide Analysis of
+    Traffic Policing", SIGCOMM 2016). Random losses are single, or in clusters where timeouts
+    follow. Each cluster changes the rate, so between long parts with many clusters the rate varies
+    by the inverse square root of their number.
     """
     if found.tcp_efficiency is None or found.queue_delay_ns is None:
         return False
@@ -169,7 +176,8 @@ def _policed(found: Limits) -> bool:
 
 
 def _asleep(found: Limits) -> float:
-    """Return the share of the time in which the sender's thread wanted no CPU."""
+    """Return the share of the time in which the sender's thread neither ran nor waited for a
+    CPU."""
     return 1 - (_sum(found.sender_cpu_ratio, found.sender_wait_ratio) or 0.0)
 
 

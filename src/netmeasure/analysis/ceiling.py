@@ -1,11 +1,11 @@
-"""Compute the theoretical payload maximum of a link: what the headers of a full packet leave of its
-rate.
+"""Compute the theoretical payload maximum of a link: its rate less the share of a full packet's
+headers.
 
     payload rate = link rate * payload of a full packet / bytes that the link counts for it
 
-Only the way of the data counts: acknowledgements travel the other way of a full-duplex link. A
-packet that its encapsulation makes larger than the link's MTU travels in fragments, made by the
-outermost IP header; its ceiling and the one with the right MTU stand side by side.
+Only the direction of the data counts: acknowledgements use the other direction of a full-duplex
+link. A packet that its encapsulation makes larger than the link's MTU is fragmented by the
+outermost IP header; the report has both its ceiling and the ceiling with the right MTU.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DEFAULT_MTU_BYTES = 1500  # IEEE 802.3 clause 3.2.7: maxBasicDataSize
 class Traffic(NamedTuple):
     """Describe the payload and headers of the (inner) packets.
 
-    timestamps   TCP's, in every segment; Linux has them on (ip-sysctl, tcp_timestamps)
+    timestamps   TCP's, in every segment; on by default in Linux (ip-sysctl, tcp_timestamps)
     sack_blocks  in every segment: none unless data and losses go both ways
     """
 
@@ -53,7 +53,7 @@ class Traffic(NamedTuple):
     sack_blocks: int = 0
 
     def headers(self) -> tuple[Header, ...]:
-        """Return the headers from the payload outwards. Raises SpecError."""
+        """Return the headers in order from the payload outwards. Raises SpecError."""
         if self.transport == "udp":
             if self.sack_blocks:
                 raise SpecError("SACK is an option of TCP, not of UDP")
@@ -78,8 +78,8 @@ def ceiling(
     payload_bytes: int | None = None,
 ) -> Ceiling:
     """Return the ceiling of `link` for packets of at most `mtu_bytes` (None: as large as fit
-    without fragments) that carry `payload_bytes` (None: as many as fit). A link whose MTU is not
-    known is taken to have 1500, or, if `mtu_bytes` is given, what its packets need. Raises
+    without fragments) that carry `payload_bytes` (None: as many as fit). The default of an unknown
+    link MTU is 1500, or the size that packets of `mtu_bytes` need if this is given. Raises
     SpecError."""
     stack = parse_stack(link.encapsulation)
     headers = traffic.headers()
@@ -134,9 +134,9 @@ def ceiling(
 
 def right_mtu(link_mtu: int, version: IpVersion, stack: tuple[Encapsulation, ...]) -> int:
     """Return the largest packet that passes the link whole, encapsulation included. Raises
-    SpecError when none does."""
+    SpecError if no packet does."""
     mtu = link_mtu
-    # by steps of 1: with padding, one byte less may be many bytes less on the link
+    # in steps of 1: with padding, one byte less may be many bytes less on the link
     while mtu >= MIN_MTU_BYTES[version] and _grown(mtu, version, stack) > link_mtu:
         mtu -= 1
     if mtu < MIN_MTU_BYTES[version]:

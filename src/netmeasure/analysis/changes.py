@@ -21,8 +21,8 @@ from netmeasure.analysis.confidence import MIN_VALUES, correlation_time, long_ru
 from netmeasure.analysis.series import Floats, Int64s
 
 MAX_CHANGES = 4
-#: A change of the level has at least 2 % and this many standard errors. Each further change that is
-#: fitted raises the second limit, since it may be fitted to noise.
+#: A change of level is at least 2 % and this many standard errors. The second limit rises with each
+#: further fitted change, which may be fitted to noise.
 MIN_CHANGE = 0.02
 MIN_ERRORS = 6.0
 ERRORS_PER_CHANGE = 1.0
@@ -35,8 +35,9 @@ MIN_LEVEL = 4
 #: In a stretch without change points, a rate that changes by more than this share is not steady.
 MAX_DRIFT = 0.05
 DRIFT_ERRORS = 4.0
-#: The limit for a rate that rises (or falls) all the time. A sender that still grows its window
-#: (reno adds one segment in a round trip) may gain a few percent in a run and be far from its end.
+#: The limit for a rate that rises (or falls) continuously. A sender that still increases its window
+#: (reno adds one segment per round trip) may gain a few percent in a run and still be far from its
+#: plateau.
 MAX_CREEP = 0.01
 #: Residuals are cut to this many median deviations, which are four standard deviations.
 OUTLYING = 6.0
@@ -45,7 +46,8 @@ MEDIANS_ERROR = 1.25
 
 
 def segments(rates: Floats, most: int, least: int) -> list[Int64s]:
-    """Return where the best levels begin, for 1, 2, ... `most` changes if there is room for them.
+    """Return where the best-fitting levels begin, for 1, 2, ... `most` changes as far as the series
+    is long enough.
 
     Each level has `least` rates or more. The time is O(most * n^2).
     """
@@ -109,7 +111,7 @@ def _significant(rates: Floats, places: Int64s) -> bool:
     limit = np.maximum(limit, MIN_CHANGE)
     limit = np.maximum(limit, MIN_EFFECT * len(rates) / np.minimum(sizes[1:], sizes[:-1]))
     change = np.diff(means)
-    # a few short outages lower the mean of a part and leave its median: that is no other level
+    # a few short outages lower the mean of a part but not its median: the level is unchanged
     same = np.diff(medians) * np.sign(change) < np.abs(change) / 2
     return bool(np.all((np.abs(change) >= limit) & ~same))
 
@@ -123,9 +125,9 @@ def _noise(rest: Floats) -> float:
 def drifts(rates: Floats, limit: float = MAX_DRIFT) -> bool:
     """Return whether the rate drifts: its halves differ, or it rises or falls all the time.
 
-    The halves differ by more than `limit` of the mean and more than four standard errors. The error
-    is that of the noise around a straight line in each half, so that the drift is no part of it.
-    Too few values show no drift.
+    The halves differ by more than `limit` of the mean and more than four standard errors. The
+    standard error is that of the noise around a straight line in each half, so that the drift does
+    not contribute. With too few values the result is False.
     """
     if len(rates) < MIN_VALUES:
         return False
@@ -154,7 +156,7 @@ def _creeps(rates: Floats) -> bool:
 
 
 def slopes(rates: Floats, places: Sequence[int]) -> bool:
-    """Return whether a straight line fits better than the levels that begin at `places`. Then the
+    """Return whether a straight line fits better than the levels that begin at `places`. If so, the
     rate has a slope, and the levels are an artefact."""
     left = sum(float(((part - part.mean()) ** 2).sum()) for part in np.split(rates, places))
     return float((_detrended(rates) ** 2).sum()) < left

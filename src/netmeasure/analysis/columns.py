@@ -21,8 +21,8 @@ def grown(
     at_ns: Sequence[int], column: Sequence[int] | None, window: Window | None
 ) -> float | None:
     """Return how much a counter grew within a window (None: from its first to its last sample),
-    evenly between two samples. None where it is not known, or is no counter of one thing: it
-    fell."""
+    evenly between two samples. None: the growth is unknown, or the counter decreased, so it is not
+    a single counter."""
     if column is None or len(column) < 2:
         return None
     within = column if window is None else [column[i] for i in indices(at_ns, window)]

@@ -1,16 +1,17 @@
-"""Estimate how well a mean of autocorrelated rates is known: its 95 % confidence interval, and its
+"""Estimate the precision of a mean of autocorrelated rates: its 95 % confidence interval, and its
 grade.
 
 The rates of neighbouring batches resemble each other, so the textbook's s/sqrt(n) is far too small.
 What counts is the long-run variance: the spectrum at frequency zero. It is the mean of the squares
-of the first TERMS cosine coefficients, which are the lowest frequencies, and about independent and
-normal whatever the correlation is; hence Student's t with TERMS degrees of freedom.
+of the first TERMS cosine coefficients, which are the lowest frequencies. These coefficients are
+approximately independent and normal for any correlation; hence Student's t with TERMS degrees of
+freedom.
 
 Müller, "A theory of robust long-run variance estimation", J. Econometrics 141 (2007) 1331; Lazarus,
 Lewis, Stock and Watson, "HAR inference: recommendations for practice", JBES 36 (2018) 541; the
 idea is Heidelberger and Welch's, CACM 24 (1981) 233. Batch means do the same with averages in place
 of cosines (Fishman and Yarberry, INFORMS J. Computing 9 (1997) 296);
-`python -m benchmarks.bench_steady` has them side by side.
+`python -m benchmarks.bench_steady` compares them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-# not as np.fft, which numpy imports at its first use: two threads at once would recurse there
+# not as np.fft: numpy imports it at its first use, and two concurrent first uses would recurse
 from numpy.fft import irfft, rfft
 
 from netmeasure.analysis.series import Floats
@@ -29,30 +30,31 @@ TERMS = 8
 #: Student's t, 97.5 %, TERMS degrees of freedom.
 QUANTILE = 2.306004135
 MIN_VALUES = 2 * TERMS
-#: The estimate from autocorrelations counts where it is larger: a run whose correlation is taken to
-#: be short gets a good grade, and in such runs the cosines' estimate is too small as well.
+#: The estimate from autocorrelations is used where it is larger: if a run's correlation is
+#: estimated too short, it gets a good grade, and the cosines' estimate is too small as well.
 CORRELATION_SHARE = 0.8
-#: Below this correlation time, in batches, neighbours may as well make up for each other.
+#: Below this correlation time, in batches, neighbours may be negatively correlated.
 CORRELATED = 1.5
-#: The fewer independent samples, the less is known of their number: so much wider is the interval.
+#: The fewer independent samples, the less exact is the estimate of their number: the interval is
+#: widened by this.
 WIDENING = 6.0
-#: Independent samples that the rates are worth, for a grade of A and of B.
+#: The effective number of independent samples for a grade of A and of B.
 SAMPLES_A, SAMPLES_B = 50, 30
-#: Where outliers make up the scatter (a kurtosis above 5; 3 is normal), there must be so many
-#: independent ones, or too few of something rare were seen.
+#: If outliers make up the scatter (a kurtosis above 5; 3 is normal), at least this many independent
+#: outliers are needed; with fewer, too few rare events were observed.
 OUTLYING = 5
 MIN_EVENTS = 12
-#: A scatter below this share of the mean is no matter, whatever it is made of: pacing that is off
-#: by a datagram once in a while.
+#: A scatter below this share of the mean does not matter, whatever its cause, such as pacing that
+#: is sometimes off by one datagram.
 SMALL_SCATTER = 0.01
 
 Grade = Literal["A", "B", "C"]
 
 
 class Precision(NamedTuple):
-    """Hold how well a mean is known: `half` is half the interval's width; `correlation` the
-    integrated autocorrelation time in batches (1: independent), so n / correlation is what the
-    rates are worth."""
+    """Hold the precision of a mean. `half` is half the interval's width; `correlation` is the
+    integrated autocorrelation time in batches (1: independent), so that n / correlation is the
+    effective number of samples."""
 
     half: float
     correlation: float
@@ -86,7 +88,7 @@ def correlation_time(rates: Floats) -> float:
     if n < 4 or power <= (1e-12 * float(np.abs(rates).max())) ** 2 * n:
         return 1.0
     spectrum = np.abs(rfft(centred, 2 * n)) ** 2
-    # each is a sum of n - k products, and the mean that was taken off has cost 1/n
+    # each is a sum of n - k products, and subtracting the mean biases it by 1/n
     rho = irfft(spectrum, 2 * n)[: n // 2] / power
     pairs = rho[: len(rho) // 2 * 2].reshape(-1, 2).sum(axis=1)
     ends = np.flatnonzero(pairs <= 0)
@@ -95,8 +97,9 @@ def correlation_time(rates: Floats) -> float:
 
 
 def contributors(rates: Floats) -> float:
-    """Return how many values the scatter comes from: (sum d^2)^2 / sum d^4 of the deviations d from
-    the median. One for a single outlier, n/3 for normal noise, n for a coin's; n without any."""
+    """Return the effective number of values that make up the scatter: (sum d^2)^2 / sum d^4 of the
+    deviations d from the median. The result is 1 for a single outlier, n/3 for normal noise, n for
+    two equally frequent values; and n without scatter."""
     squares = (rates - np.median(rates)) ** 2 if len(rates) else rates
     if not len(rates) or squares.max() <= 0:
         return float(len(rates))
@@ -105,10 +108,10 @@ def contributors(rates: Floats) -> float:
 
 
 def _one_event(rates: Floats) -> float:
-    """Return by how much the largest outlier lies beyond where normal noise has its largest value.
+    """Return by how much the largest outlier exceeds the expected maximum of normal noise.
 
-    A run may have one such event more or fewer. The low frequencies do not show that for regular
-    dips, nor for outliers that were too few.
+    Another run may have one such event more or fewer. The low frequencies do not show this for
+    regular dips, or for too few outliers.
     """
     largest = float(np.abs(rates - rates.mean()).max())
     usual = np.sqrt(2 * np.log(len(rates))) * rates.std(ddof=1)
@@ -116,11 +119,11 @@ def _one_event(rates: Floats) -> float:
 
 
 def precision(rates: Floats) -> Precision | None:
-    """Return how well the mean is known, None for fewer than MIN_VALUES values.
+    """Return the precision of the mean; None for fewer than MIN_VALUES values.
 
-    A  the interval covers the truth in 95 % of all runs, as it says
-    B  nearly so: the run is worth 30 to 50 independent samples
-    C  it is rather too narrow: fewer than that, or the scatter comes from a few events
+    A  the interval contains the true value in 95 % of all runs, as stated
+    B  in nearly 95 %: the run has 30 to 50 effective samples
+    C  the interval is too narrow: fewer effective samples, or the scatter comes from a few events
     """
     n = len(rates)
     if n < MIN_VALUES:

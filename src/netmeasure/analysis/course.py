@@ -1,5 +1,5 @@
-"""Split a flow into reporting periods, each with its bytes, its limit and its cost at either end.
-Pure functions of the recorded columns: a saved result gives the same."""
+"""Split a flow into reporting periods, each with its bytes, its limit and its CPU cost at each end.
+These are pure functions of the recorded columns, so a saved result gives the same periods."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from netmeasure.analysis.columns import Window
 from netmeasure.analysis.series import Curve
 from netmeasure.result import FlowInterval, StreamReport
 
-#: Periods of a long run are joined until there are no more than these; fewer with many streams,
-#: whose columns take their time.
+#: Periods of a long run are joined until there are at most this many. With many streams, whose
+#: columns take long to evaluate, there are fewer.
 MAX_INTERVALS = 100
 MAX_STREAM_INTERVALS = 2000
-#: A verdict needs some samples of TCP_INFO (every 100 ms, more rarely in a long run): periods are
-#: joined until there are so many in one.
+#: A verdict needs several samples of TCP_INFO (taken every 100 ms, less often in a long run).
+#: Periods are joined until each has this many samples.
 SAMPLES = 3
 LEAST_NS = 200_000_000
 
@@ -42,8 +42,8 @@ def intervals(
     target_bps: int | None,
 ) -> tuple[FlowInterval, ...]:
     """Return one interval for each period between two edges, from the start signal to the last
-    byte; the first one has what came before the signal, too. `edges_ns` are the periods' ends after
-    0, on the clock of `curve`."""
+    byte; the first interval includes the bytes before the signal. `edges_ns` are the periods' ends
+    after 0, on the clock of `curve`."""
     first, last = min(0, int(curve.at_ns[0])), int(curve.at_ns[-1])
     return tuple(
         _interval(Window(start, end), curve, omit_ns, sender, receiver, target_bps)
@@ -52,8 +52,8 @@ def intervals(
 
 
 def _spans(edges_ns: Iterable[int], start_ns: int, end_ns: int) -> Iterator[tuple[int, int]]:
-    """Return pairs of neighbouring edges. What is left after the last one and shorter than half of
-    a period belongs to the period before it: no sliver after the end of the time."""
+    """Return pairs of neighbouring edges. A remainder after the last edge that is shorter than half
+    a period is added to the period before it."""
     edges = [start_ns]
     for edge in edges_ns:
         if edge >= end_ns:

@@ -1,10 +1,10 @@
-"""Find where a level that had been reached was left: an outage, a dip, a step, a burst.
+"""Find where the rate left a level that it had reached: an outage, a dip, a step, a burst.
 
-An approach to a plateau slows down: what the rate gains in a stretch of time is at most what it
-gained in the stretch before it, and it never loses. So for two neighbouring stretches of equal
-length that are about level, what follows must lie between the second one's mean and the straight
-line through both. If it lies significantly outside, the level was left. This is tried at every
-batch, for several lengths of the two stretches and of what follows: a scan of moving sums, as for
+An approach to a plateau slows down: the rate gains at most as much in a period as in the period
+before, and never decreases. Take two adjacent periods of equal length with about the same rate: in
+an approach, the rate after them lies between the second mean and the straight line through both. If
+the rate is significantly outside, it has left the level. The test is made at every batch, for
+several lengths of the two periods and of the period after them. It is a scan of moving sums, as for
 change points (Eichinger and Kirch, "A MOSUM procedure for the estimation of multiple random change
 points", Bernoulli 24 (2018) 526), but against the bounds of an approach that slows down.
 """
@@ -16,32 +16,32 @@ import numpy as np
 from netmeasure.analysis.confidence import correlation_time
 from netmeasure.analysis.series import Floats
 
-#: Lengths of each of the two stretches, and of what follows, in batches.
+#: Lengths of each of the two periods, and of the period after them, in batches.
 LENGTHS = (2, 4, 6, 8, 12, 16, 24, 32)
 FOLLOWING = (1, 2, 4, 8, 16, 32)
-#: What follows is at most so many times as long as each of the stretches.
+#: The period after them is at most this many times as long as each of the two.
 MAX_FOLLOWING = 4
-#: A departure is one of so many standard errors, many since many places are tried, and of such a
+#: A departure is at least this many standard errors (many, since many places are tested) and this
 #: share of the level.
 MIN_ERRORS = 5.5
 MIN_DEPARTURE = 0.04
-#: Two stretches are about level if they differ by no more than this share, besides the noise.
+#: Two periods are level if they differ by no more than this share, in addition to the noise.
 MAX_SLOPE = 0.15
 #: A level scatters by no more than this share of its mean.
 MAX_SCATTER = 0.35
-#: A shorter level than this, in both stretches together, is one only at the height of the plateau.
+#: A level shorter than this, in both periods together, counts only at the height of the plateau.
 SHORT = 8
 MAX_OFF_PLATEAU = 0.1
 MIN_OFF_PLATEAU = 0.02
-#: Less than such a share of the plateau is no level as long as slow start may last, ...
+#: Below this share of the plateau there is no level while slow start may last, ...
 LOW = 0.25
 #: ... and less than this never is.
 NOTHING = 0.02
-#: The standard deviation within a few batches counts for this share of the plateau's at the least.
+#: The standard deviation within a few batches is taken as at least this share of the plateau's.
 MIN_DEVIATION = 0.5
-#: The least scatter that there may be, as a share of the level.
+#: The least scatter to assume, as a share of the level.
 MIN_SPREAD = 1e-3
-#: Deviations further out than this many standard deviations are cut down to it.
+#: Deviations are limited to this many standard deviations.
 OUTLYING = 4.0
 #: From a median absolute deviation to the standard deviation of normal noise.
 NORMAL = 1.4826
@@ -61,8 +61,9 @@ def first_departure(rates: Floats, cut: int, slow_start: int = 0) -> int | None:
     """Return the first batch before `cut` at which a level was left; None if there is none.
 
     Args:
-        rates: All batches, with those in which nothing came.
-        cut: Where the plateau begins, as far as is known; what lies after it gives the noise.
+        rates: All batches, including those in which nothing arrived.
+        cut: Where the plateau begins, as far as known; the noise is estimated from the batches
+            after it.
         slow_start: How many batches slow start may last. Until then a low rate is no level.
     """
     if cut < 2 * LENGTHS[0] + 1:
@@ -89,8 +90,8 @@ class _Scan:
         self._squares = np.concatenate(([0.0], np.cumsum(rates**2)))
 
     def departures(self, length: int, slow_start: int) -> list[int]:
-        """Return for each length of what follows the first place at which a level of two stretches
-        of `length` was left."""
+        """Return the first place at which a level of two periods of `length` was left, for each
+        length of the period after them."""
         at = np.arange(2 * length, self._cut)
         first, second = self._mean(at - 2 * length, at - length), self._mean(at - length, at)
         inner = self._inner(at - 2 * length, at - length, at)
@@ -115,7 +116,7 @@ class _Scan:
         length: int,
         slow_start: int,
     ) -> np.ndarray:
-        # at a lower rate there is less noise, or a slow start would pass for level
+        # at a lower rate there is less noise; otherwise a slow start would count as level
         height = np.minimum(1, second / self._plateau) if self._plateau > 0 else 1.0
         usual = deviation * height
         error = usual * np.sqrt(2 * self._shrinking(length))
@@ -140,7 +141,7 @@ class _Scan:
     ) -> np.ndarray:
         end = np.minimum(at + following, self._count)
         after = self._mean(at, end)
-        # the straight line, at the middle of what follows
+        # the straight line, at the middle of the period after them
         reach = (length + following) / (2 * length)
         trend = second - first
         low, high = second + np.minimum(0, trend * reach), second + np.maximum(0, trend * reach)
@@ -174,8 +175,9 @@ class _Scan:
         return min(1.0, max(self._correlation, 1.0) / count)
 
     def _deviation(self, local: Floats, length: int) -> Floats:
-        """Return the standard deviation where it was `local` about the means of two halves of
-        `length` each: those means have taken a part of it with them, and few values know it badly.
+        """Return the standard deviation, corrected from `local`, the one about the means of two
+        halves of `length` each. The means absorb a part of it, and an estimate from few values is
+        uncertain.
         """
         lost = max(1.0, self._correlation) / length
         if lost > 0.5:

@@ -18,9 +18,9 @@ T = TypeVar("T")
 def flow_ceiling(
     spec: Spec, senders: Iterable[StreamReport], receivers: Iterable[StreamReport]
 ) -> Ceiling | None:
-    """Return the ceiling of a flow's link, None where the link's rate or the path's MTU is not
-    known, or where the two ends' facts contradict what the spec says of the link. The sender's word
-    goes before the receiver's."""
+    """Return the ceiling of a flow's link, None: the link's rate or the path's MTU is unknown, or
+    the facts of the two ends contradict the specification of the link. The sender's facts take
+    precedence over the receiver's."""
     if spec.link is None or spec.link.rate_bps is None:
         return None
     senders = list(senders)
@@ -32,11 +32,11 @@ def flow_ceiling(
     if isinstance(spec, UdpSpec):
         traffic, payload = Traffic("udp", version), spec.datagram_bytes
     else:
-        # smaller ones than the path takes were so agreed on; only without options are they equal
+        # an MSS below the path's limit was negotiated; the two are equal only without options
         plain = mtu - IP[version].bytes - TCP.bytes
         without = _first(_segment(report) for report in reports) == plain
         traffic = Traffic("tcp", version, timestamps=not without)
-        # what a receiver would send in says nothing of what it gets
+        # a receiver's own MSS for sending says nothing about the segments that it receives
         payload = _first(_segment(report) for report in senders)
         if payload is not None:
             overhead = sum(header.bytes for header in traffic.headers())
@@ -65,7 +65,7 @@ def _path_mtu(report: StreamReport) -> int | None:
 
 
 def _segment(report: StreamReport) -> int | None:
-    """TCP_INFO's tcpi_snd_mss: the payload of a full segment, without what options take."""
+    """Return TCP_INFO's tcpi_snd_mss: the payload of a full segment, options excluded."""
     if report.tcp_info is not None and report.tcp_info.mss_bytes:
         return report.tcp_info.mss_bytes[-1]
     return None

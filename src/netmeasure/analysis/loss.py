@@ -15,9 +15,9 @@ def combine(
 ) -> Loss:
     """Return the loss of a flow after its omitted time.
 
-    The omitted part is cut where the receiver saw its end: at the highest number it had received
-    then. What was sent after that number and did not come is lost, up to the very last one, since
-    the sender's own count is the end. Without that count the highest number received is the end.
+    The omitted part ends at the highest sequence number that the receiver had received at the end
+    of the omitted time. Every later datagram that did not arrive is lost, up to the last one, which
+    the sender's count gives. Without this count, the highest number received is the last one.
     """
     parts = [
         _stream(spec, _counts(senders.get(number)), counts)
@@ -46,7 +46,8 @@ def _stream(spec: UdpSpec, sent: Datagrams | None, received: Datagrams) -> Loss:
     cut = 0 if nothing_came else received.omitted_highest_sequence
     before = 0 if nothing_came else received.omitted_packets
     if cut is None or before is None:
-        # the omitted time was never over there, or an old iperf3 does not say: no part to judge
+        # the receiver's omitted time never ended, or an old iperf3 does not report it: no loss
+        # known
         if spec.timing.omit_s:
             return Loss(jitter_ns=received.jitter_ns, jitter_valid=received.jitter_valid)
         cut = before = 0

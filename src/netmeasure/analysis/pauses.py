@@ -1,7 +1,7 @@
-"""Find the stretches in which an end's own host kept its traffic threads from running.
+"""Find the pauses in which an end's own host kept its traffic threads from running.
 
 A traffic thread samples its clock about every 100 ms, whatever the network does, so a gap in these
-samples tells apart what the network kept back from what the host did.
+samples distinguishes delays of the host from delays of the network.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from statistics import median
 from netmeasure.result import Pause, Role, StreamReport
 from netmeasure.result.resources import ThreadCpu
 
-#: A gap is a pause when it is longer than this, on top of the usual time between two samples.
+#: A gap is a pause if it exceeds the usual time between two samples by more than this.
 LEAST_NS = 250_000_000
-#: A pause is starvation when the thread was ready to run for at least this share of it.
+#: A pause is starvation if the thread was ready to run for at least this share of it.
 STARVED = 0.5
 
 
 def pauses(end: Role, streams: Sequence[StreamReport], spacing_ns: int = 0) -> tuple[Pause, ...]:
-    """Return the stretches in which none of an end's threads ran, in order.
+    """Return the periods in which none of an end's threads ran, in order.
 
     `spacing_ns` is the longest time between two sends that the test itself asks for: a thread that
     sends at a low rate samples no more often.
@@ -38,7 +38,7 @@ def pauses(end: Role, streams: Sequence[StreamReport], spacing_ns: int = 0) -> t
 def _is_continuous(stream: StreamReport) -> bool:
     """Return whether one native loop moved all of the stream's bytes.
 
-    Between two transfers of a stream, and while a library moves a body, no thread samples.
+    No thread samples between two transfers of a stream, or while a library transfers a body.
     """
     transfer = stream.transfer
     return transfer is None or (transfer.transfers <= 1 and transfer.drained_by == "native")
@@ -48,7 +48,7 @@ def _gaps(thread: ThreadCpu, spacing_ns: int) -> list[tuple[int, int]]:
     steps = [after - before for before, after in pairwise(thread.at_ns)]
     if not steps:
         return []
-    # a sample that is late is followed by one that is not: the last one is taken at the very end
+    # a late sample is always followed by another: the last sample is taken at the end
     usual = max(median(steps), spacing_ns)
     return [
         (before, after)

@@ -1,6 +1,6 @@
 """Compute means of a few independent values, such as the rates of several runs, and their ratio.
 
-Between runs the runs' own means are the sample, whatever was known within each of them; ratios are
+The sample is the mean of each run; the confidence interval of a single run is not used. Ratios are
 of geometric means, from the logarithms, with Welch's t. Kalibera and Jones, "Rigorous benchmarking
 in reasonable time", ISMM 2013; Welch, Biometrika 34 (1947) 28.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: The default coverage of an interval.
 LEVEL = 0.95
-#: More runs are not practicable: the scatter is too large for the precision that is wanted.
+#: More runs are not practicable: the scatter is too large for the desired precision.
 MAX_RUNS = 1000
 _MAX_EXPONENT = 700.0  # of e, within a float
 
@@ -44,8 +44,7 @@ class Estimate(msgspec.Struct, frozen=True):
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     def holds(self, value: float) -> bool:
-        """Return whether the interval has this value in it; without an interval everything is
-        possible."""
+        """Return whether the interval contains this value; True without an interval."""
         return self.low is None or self.high is None or self.low <= value <= self.high
 
 
@@ -61,7 +60,7 @@ def mean(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
 
 
 def difference(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estimate | None:
-    """Return the mean of `b` less the mean of `a`, with Welch's t. None where either is empty."""
+    """Return the mean of `b` less the mean of `a`, with Welch's t. None: `a` or `b` is empty."""
     if not a or not b:
         return None
     middle = math.fsum(b) / len(b) - math.fsum(a) / len(a)
@@ -72,13 +71,13 @@ def difference(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> 
 def ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estimate | None:
     """Return the geometric mean of `b` over that of `a`, with Welch's t on the logarithms.
 
-    Where a value is 0 there is no logarithm: then it is the ratio of the arithmetic means, without
-    an interval. None where either is empty, or all of `a` is 0.
+    If a value is 0, it has no logarithm: the result is then the ratio of the arithmetic means,
+    without an interval. None: `a` or `b` is empty, or all of `a` is 0.
     """
     if not a or not b or not any(a):
         return None
     if min(*a, *b) <= 0:
-        # not the quotient of two means: that of the smallest floats is 0
+        # not the quotient of two means, which is 0 for the smallest floats
         means = math.fsum(b) / math.fsum(a) * (len(a) / len(b))
         return Estimate(min(means, math.exp(_MAX_EXPONENT)))
     logs = difference(_logs(a), _logs(b), level)
@@ -89,10 +88,10 @@ def ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Estim
 
 
 def runs_needed(a: Sequence[float], b: Sequence[float], margin: float) -> int | None:
-    """Return how many runs of each side a ratio known to +-`margin` takes, if they scatter as these
-    do.
+    """Return how many runs of each side are needed to know the ratio to +-`margin`, if they scatter
+    as these do.
 
-    None where these do not suffice to estimate it, or it is more than MAX_RUNS.
+    None: these runs do not suffice for an estimate, or it is above MAX_RUNS.
     """
     if len(a) < 2 or len(b) < 2 or min(*a, *b) <= 0:
         return None
@@ -117,9 +116,9 @@ def t_quantile(level: float, freedom: float) -> float:
     within +-t of with probability `level`.
 
     With t = sqrt(freedom) tan(angle) the distribution is an integral of cos(angle)^(freedom - 1)
-    (Abramowitz and Stegun 26.7), smooth enough for Gauss's rule; the angle is found by halving.
+    (Abramowitz and Stegun 26.7), smooth enough for Gauss's rule; the angle is found by bisection.
     """
-    import numpy as np  # only here: the command line needs this module before any byte
+    import numpy as np  # imported here, since the command line imports this module before any test
 
     nodes, weights = _gauss()
     norm = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
@@ -152,7 +151,7 @@ def _half(a: Sequence[float], b: Sequence[float], level: float) -> float | None:
     both = of_a + of_b
     if both <= 0:
         return 0.0
-    # as shares: squares of small variances would underflow
+    # as shares, since squares of small variances would underflow
     share = of_a / both
     freedom = 1 / (share**2 / (len(a) - 1) + (1 - share) ** 2 / (len(b) - 1))
     return t_quantile(level, freedom) * math.sqrt(both)

@@ -1,6 +1,6 @@
 """Decide when a test with `--until` may end, and which confidence interval it may state.
 
-At growing times, a look analyses all data that have come so far. The test may end when IN_A_ROW
+At increasing intervals, a look analyses all data received so far. The test may end when IN_A_ROW
 looks in a row find one level whose margin is within the target. This is the fixed-width rule of
 Chow and Robbins (Ann. Math. Statistics 36 (1965) 457), as it is used for simulations (Glynn and
 Whitt, Ann. Applied Probability 2 (1992) 180). The rule is exact only in the limit of small targets.
@@ -12,10 +12,10 @@ the true rate too rarely. Three measures correct this:
 - `stated` widens the interval to the target, as the fixed-width rule does. This also covers most of
   the events that are too rare to occur in a short test.
 
-If a few events make up the scatter, the margin counts double. To refuse such tests would prefer
-those in which the event happened not to occur.
+If a few events make up the scatter, the margin counts double. Such tests are not refused, because
+that would favour tests in which the event did not occur by chance.
 
-`python -m benchmarks.bench_steady` has coverage and time used, series by series.
+`python -m benchmarks.bench_steady` reports coverage and time used, series by series.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def look_times_s(cap_s: float) -> Iterator[float]:
 
 
 def enough(looks: Sequence[Steady | None], target: float) -> bool:
-    """Return whether the last looks at one direction know its rate to +- `target`, a share of it.
+    """Return whether the last looks at one direction know its rate to within `target`, a share of
+    the rate.
 
     The oldest look comes first. None is a look that found no steady state.
     """

@@ -1,4 +1,4 @@
-"""Compute with time series of bytes: totals over streams, bytes within any stretch of time.
+"""Compute with time series of bytes: totals over streams, and bytes within any period.
 
 A series is treated as its cumulative curve, which is linear within a bucket. So streams with
 different origins or widths can be added, and the bytes of any stretch can be computed. Every byte
@@ -46,7 +46,7 @@ class Curve(NamedTuple):
 def curve(series: Series, end_ns: int | None = None) -> Curve:
     """Return the cumulative curve of one series.
 
-    `end_ns` is when the last byte came. The last bucket ends there, since it was not yet full.
+    `end_ns` is when the last byte arrived. The last bucket, which was not yet full, ends there.
     """
     edges = series.origin_ns + series.width_ns * np.arange(len(series.bytes) + 1, dtype=np.int64)
     if end_ns is not None and len(edges) > 1 and edges[-2] < end_ns < edges[-1]:
@@ -56,8 +56,7 @@ def curve(series: Series, end_ns: int | None = None) -> Curve:
 
 
 def waited(transfer: Curve, until_ns: int | None) -> Curve:
-    """Return the curve continued without bytes up to a later moment, until which data were
-    due."""
+    """Return the curve extended without bytes to a later moment, until which data were due."""
     if until_ns is None or until_ns <= transfer.at_ns[-1]:
         return transfer
     return Curve(

@@ -1,18 +1,18 @@
-"""Find the steady state of a transfer: where it is, its rate, and how well that is known.
+"""Find the steady state of a transfer: its position, its rate, and the rate's confidence interval.
 
 The series is the receiver's (or the sender's acknowledged bytes); it starts with the first payload
-byte, so set-up is never in it. Then, each step in a module of its own:
+byte, so it never includes set-up. The steps, each in its own module, are:
 
-1. `batches`: at most 200 equal stretches of time; stalls, in which nothing came at all.
-2. `truncation`: MSER finds how many of the first batches belong to the ramp, blind to the stalls
-   and to shorter interruptions.
-3. `changes`: whether the rest kept its level. A flag: the rate stays the mean over all of it, with
-   its stalls.
-4. `interval`: how well that mean is known, with a grade.
+1. `batches`: at most 200 periods of equal length, and stalls, in which nothing arrived.
+2. `truncation`: MSER finds how many of the first batches belong to the ramp; stalls and shorter
+   interruptions are ignored.
+3. `changes`: whether the rest kept its level. This affects only the verdict: the rate is the mean
+   over the whole rest, stalls included.
+4. `interval`: the precision of that mean, and its grade.
 
 Verdicts. `steady`: one level. `shifted`: several levels, each of them steady. `not_steady`:
-neither, MSER went to its border or the rate drifts. `too_short`: below 40 batches there is too
-little to tell.
+neither, MSER's cut is at its limit or the rate drifts. `too_short`: fewer than 40 batches do not
+suffice for a verdict.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from netmeasure.result import Steady, Stretch
 __all__ = ["MAX_BATCHES", "MIN_BATCHES", "Split", "batch_width_ns", "mser", "split", "within"]
 
 MIN_BATCHES = 20
-#: How long the steady stretch must be for a grade of A and of B: what happens every few seconds is
-#: missing from shorter ones.
+#: How long the steady stretch must be for a grade of A and of B: shorter ones may miss events that
+#: happen every few seconds.
 LEAST_A_NS, LEAST_B_NS = 8_000_000_000, 5_000_000_000
-#: The same while a transfer goes on, for the rule that ends it: that one has doubts of its own.
+#: The same limits during a transfer, for the rule that ends it, which has its own safeguards.
 LEAST_SO_FAR_NS = 3_000_000_000
 
-#: In so many round trips a slow start gets from ten segments to any window there is; where no round
-#: trip is known, it may last for a tenth of the time.
+#: In this many round trips, slow start grows from ten segments to any possible window. If the
+#: round-trip time is unknown, slow start may last for a tenth of the time.
 SLOW_START_ROUND_TRIPS = 16
 SLOW_START_SHARE = 10
 
@@ -82,10 +82,12 @@ def split(
     grain_bytes: int = 0,
     so_far: bool = False,
 ) -> Split | None:
-    """Take the stretch [start_ns, end_ns] of a transfer apart; what comes after it is the tail.
+    """Divide the stretch [start_ns, end_ns] of a transfer into its parts; the bytes after it are
+    the tail.
 
-    `rtt_ns` is the path's base round trip (tcpi_min_rtt). `grain_bytes` is what comes at once at
-    the least (a datagram). `so_far`: the transfer goes on. None when nothing was transferred.
+    `rtt_ns` is the path's base round trip (tcpi_min_rtt). `grain_bytes` is the least number of
+    bytes that arrive together (a datagram). `so_far`: the transfer is still running. None: nothing
+    was transferred.
     """
     start_ns = max(start_ns, int(transfer.at_ns[0]))
     end_ns = min(end_ns, int(transfer.at_ns[-1]))
@@ -114,7 +116,7 @@ def within(
     transfer: Curve, whole: Steady, *, rtt_ns: int | None = None, grain_bytes: int = 0
 ) -> Steady:
     """Return one stream's part of the steady state of all: the same batches, so that the bytes of
-    all streams add up to the whole's, but a verdict, an interval and stalls of its own."""
+    all streams add up to the total, but its own verdict, interval and stalls."""
     parts = batches(transfer, whole.start_ns, whole.end_ns, whole.batch_ns)
     limit_ns = stall_limit_ns(_gap_ns(transfer, whole.start_ns, whole.end_ns, grain_bytes), rtt_ns)
     found = _Found(0, whole.verdict)
@@ -128,9 +130,9 @@ def within(
 
 
 class _Found(NamedTuple):
-    """Hold what the search found: the ramp is the first `cut` batches. `changes` are the batches
-    after it at which another level begins; `doubtful` keeps the grade down; by `remainder`, in
-    bit/s, the ramp may still change the mean; what is shorter than `least_b_ns` gets a C."""
+    """Hold the findings of the search. The ramp is the first `cut` batches. `changes` are the
+    batches after it at which another level begins. `doubtful` lowers the grade. The ramp may still
+    change the mean by `remainder`, in bit/s. Stretches shorter than `least_b_ns` get a C."""
 
     cut: int
     verdict: Verdict
@@ -149,7 +151,7 @@ def _slow_start(whole: Batches, rtt_ns: int | None) -> int:
 
 def _find(transfer: Curve, whole: Batches, limit_ns: int, slow_start: int) -> _Found:
     rates = whole.rates
-    if len(rates) < 2 * MIN_BATCHES:  # a cut in the first half must leave enough of them
+    if len(rates) < 2 * MIN_BATCHES:  # a cut in the first half must leave enough batches
         return _Found(0, "too_short")
     stalled = touched(whole.edges_ns, _stalls(transfer, whole, limit_ns))
     if int((~stalled).sum()) < 2 * MIN_BATCHES:  # hardly anything but stalls
@@ -168,12 +170,12 @@ def _find(transfer: Curve, whole: Batches, limit_ns: int, slow_start: int) -> _F
 
 
 def _verdict(rates: Floats, known: tuple[int, ...] = ()) -> tuple[Verdict, tuple[int, ...]]:
-    """Return the verdict, and where levels begin. `known`: where a first level, maybe a short one,
+    """Return the verdict, and where levels begin. `known`: where a first level, which may be short,
     ended."""
     changes = change_points(rates) or tuple(place for place in known if changed(rates, place))
     if not changes:
         return ("not_steady" if drifts(rates) else "steady"), ()
-    if len(changes) == MAX_CHANGES or slopes(rates, changes):  # it never stays anywhere
+    if len(changes) == MAX_CHANGES or slopes(rates, changes):  # the rate never stays at one level
         return "not_steady", ()
     parts = np.split(rates, changes)
     drifting = any(drifts(part, MIN_CHANGE) for part in parts)
@@ -219,8 +221,8 @@ def _steady(
 
 
 def _resolution(transfer: Curve, start_ns: int, end_ns: int, grain_bytes: int) -> float:
-    """Return in bit/s what the rate may be off by because of how it was counted: at either end one
-    segment or datagram, and where the end lies within a bucket, what came on one side of it."""
+    """Return the counting error of the rate in bit/s: one segment or datagram at each end, and if
+    an end lies within a bucket, the bytes on one side of it."""
     unsure = 2.0 * grain_bytes
     for moment in (start_ns, end_ns):
         after = int(np.searchsorted(transfer.at_ns, moment, side="right"))
@@ -232,7 +234,8 @@ def _resolution(transfer: Curve, start_ns: int, end_ns: int, grain_bytes: int) -
 
 
 def _grade(found: Steady, grade: Grade, judged: _Found) -> Grade:
-    """Return the interval's grade, lowered for what a mean of these rates can't know."""
+    """Return the interval's grade, lowered for uncertainties that the scatter of these rates does
+    not show."""
     few_stalls = 0 < len(found.stalls) < MIN_EVENTS
     short = found.duration_ns < judged.least_b_ns
     if found.verdict != "steady" or judged.doubtful or few_stalls or short:
@@ -241,7 +244,7 @@ def _grade(found: Steady, grade: Grade, judged: _Found) -> Grade:
 
 
 def _levels(transfer: Curve, parts: Batches, changes: tuple[int, ...]) -> tuple[Stretch, ...]:
-    """Return the stretches of each level, stalls included."""
+    """Return the stretch of each level, stalls included."""
     if not changes:
         return ()
     edges = [int(parts.edges_ns[i]) for i in (0, *changes, len(parts.rates))]
@@ -253,7 +256,7 @@ def _stalls(transfer: Curve, parts: Batches, limit_ns: int) -> tuple[Stretch, ..
 
 
 def _gap_ns(transfer: Curve, start_ns: int, end_ns: int, grain_bytes: int) -> float:
-    """Return the mean time between two of what comes at once; no more than the whole."""
+    """Return the mean time between two arrivals of `grain_bytes`, at most the whole stretch."""
     count = transfer.between(start_ns, end_ns)
     span = float(end_ns - start_ns)
     return min(span, span * grain_bytes / count) if count else 0.0

@@ -1,22 +1,23 @@
-"""Find how many of the first batches are the ramp: the approach to the first plateau, nothing else.
+"""Find how many of the first batches are the ramp: the approach to the first plateau, and nothing
+else.
 
     d* = argmin over d <= n/2 of  1/(n-d)^2 * sum over i > d of (y_i - mean_d)^2
 
 MSER (White, "An effective truncation heuristic for bias reduction in simulation output", Simulation
 69 (1997) 323; White, Cobb and Spratt, "A comparison of five steady-state truncation heuristics",
 WSC 2000) proposes the end of the ramp. A d* at the border n/2 means that no plateau was found
-(Hoad, Robinson and Davies, WSC 2008). But MSER leaves out all that comes before an outage, a dip or
-a step in the first half, too: a mean without it has the smaller standard error. So what it proposes
-to leave out is a ramp only where no level had been reached and left within it:
+(Hoad, Robinson and Davies, WSC 2008). But MSER also cuts off everything before an outage, a dip or
+a step in the first half, because the mean of the rest has a smaller standard error. Its proposal is
+therefore a ramp only if the rate did not reach and leave a level within it:
 
-1. `departures`: no stretch that was about level was left in a way that no approach leaves it.
-2. `approach`: an exponential approach fits as well as a level that is then left. Which of them has
-   to fit better depends on how fast the rate rose: an approach that gets from 25 to 65 % of its
-   plateau in a moment has not much longer to go.
+1. `departures`: no level was left in a way that is impossible for an approach.
+2. `approach`: an exponential approach fits as well as a level followed by another one. Which fit
+   must be better depends on how fast the rate rose: an approach that rises quickly from 25 to 65 %
+   of its plateau is soon over.
 
-Where a level had been reached, the ramp ends where it was. A gradual approach is cut off further
-than MSER does, until what is left of it is small beside the interval's width.
-`python -m benchmarks.bench_steady` measures how well it works.
+If a level was reached, the ramp ends where it was reached. More of a gradual approach is cut off
+than MSER proposes, until its rest is small compared with the interval's width. `python -m
+benchmarks.bench_steady` measures how well it works.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from netmeasure.analysis.confidence import long_run_variance
 from netmeasure.analysis.departures import LOW, first_departure, noise_of
 from netmeasure.analysis.series import Floats, Int64s
 
-#: A standard error of the mean that is good enough: no more is cut away for a better one.
+#: A standard error of the mean that suffices: no more is cut off to reduce it further.
 PRECISION = 5e-4
-#: A score within 5 % of the least is as good: the first such cut is taken, or MSER would go for
-#: whatever quirk of the noise makes the scatter look smallest.
+#: A score within 5 % of the least counts as equal, and the first such cut is taken. Otherwise the
+#: accidents of the noise would determine MSER's cut.
 SLACK = 0.05
-#: What is left of a gradual ramp may take so much away from the rate, as a share of the rate and of
-#: its standard error; and so much more where the verdict is still `steady`, with a lower grade.
+#: The rest of a gradual ramp may reduce the rate by this much, as a share of the rate and of its
+#: standard error; and by this factor more if the verdict is still `steady`, with a lower grade.
 TOLERANCE = 2e-3
 ERRORS = 0.5
 MAX_REMAINDER = 0.01
@@ -46,8 +47,8 @@ MAX_REMAINDER_ERRORS = 2.0
 DOUBTFUL = 0.6
 #: Two batches of this share of the plateau in a row have reached its height.
 HEIGHT = 0.8
-#: A level that was left lasted for so many batches, round trips at the least: a slow start may
-#: reach the plateau for less, and fall back after the losses that it caused.
+#: A level that was left lasted for at least this many batches and round trips: slow start may reach
+#: the plateau for a shorter time, and fall back after the losses that it caused.
 LEAST_LEVEL = 5
 #: A level scatters by no more than this share of its mean, and its halves are about equal.
 MAX_SCATTER = 0.25
@@ -56,24 +57,25 @@ MIN_LEVELNESS = 0.6
 OFF_LEVEL = 0.03
 OFF_LEVEL_DEVIATIONS = 2.0
 MAX_OFF_LEVEL = 0.25
-#: The rise of an approach is measured between these shares of the plateau. An exponential one takes
-#: up to three times as long again until MSER cuts it off.
+#: The rise of an approach is measured between these shares of the plateau. An exponential approach
+#: then takes up to three times as long until MSER's cut.
 RISE = (0.25, 0.65)
 MAX_REST_OF_RISE = 3
-#: A fit is better by so many variances of the noise, and significant from so many on.
+#: A fit is better if it explains this many more variances of the noise, and significant from this
+#: many on.
 BETTER = 4.0
 SIGNIFICANT = 12.0
-#: What was not cut off differs from the rest by so many standard errors.
+#: The least difference, in standard errors, between an approach that was not cut off and the rest.
 MIN_ERRORS = 2.0
 
 
 def mser(rates: Floats, precision: float = 0.0, slack: float = 0.0, most: int | None = None) -> int:
-    """Return how many leading values to leave out: 0 to `most`, which is n/2 by default.
+    """Return how many leading values to cut off: 0 to `most`, which is n/2 by default.
 
-    The statistic is the square of the mean's standard error. Where it is below `precision` times
-    the mean, or within `slack` of the least, it is good enough, and the first such cut is taken:
-    without noise there is always a better one, up to n/2. Scores equal to twelve digits are equal,
-    or rounding would choose. O(n), by suffix sums.
+    The statistic is the square of the mean's standard error. A value below `precision` times the
+    mean, or within `slack` of the least, suffices, and the first such cut is taken: without noise,
+    a later cut is always better, up to n/2. Scores equal to twelve digits count as equal, so that
+    rounding does not decide. O(n), by suffix sums.
     """
     n = len(rates)
     most = n // 2 if most is None else most
@@ -95,7 +97,7 @@ class Truncation(NamedTuple):
 
     cut       the first `cut` batches are the ramp
     found     whether a plateau follows
-    doubtful  whether the mean of the others may hold a part of the ramp, or of an event
+    doubtful  whether the mean of the other batches may include a part of the ramp, or of an event
     left      the batch at which a first level was left, if one was found within MSER's ramp
     """
 
@@ -110,8 +112,8 @@ def truncation(rates: Floats, stalled: Bools, slow_start: int = 0) -> Truncation
 
     Args:
         rates: The rate of each batch.
-        stalled: Which of them hold a part of a stall. They say nothing of the plateau's level, but
-            a level that ends in one was left.
+        stalled: Which batches overlap a stall. These do not show the plateau's level, but a level
+            that ends in a stall was left.
         slow_start: How many batches slow start may last on this path.
     """
     return _before_stall(rates, stalled, _proposed(rates, stalled, slow_start))
@@ -146,7 +148,7 @@ def _before_stall(rates: Floats, stalled: Bools, found: Truncation) -> Truncatio
     """Return a ramp that ends before the first stall that came after the plateau's height.
 
     Slow start may reach the plateau for a few batches only, fall back after its losses, and recover
-    in bursts. That is no level, but a stall in it is one, and not a part of the ramp.
+    in bursts. This is not a level. But a stall in this time is a stall, and not a part of the ramp.
     """
     after = ~stalled[found.cut :]
     if not found.cut or not after.any():
@@ -159,8 +161,8 @@ def _before_stall(rates: Floats, stalled: Bools, found: Truncation) -> Truncatio
 
 
 def _before_event(rates: Floats, kept: Int64s, proposed: int, slow_start: int) -> Truncation | None:
-    """Return the ramp before the first level that was left within the proposed one; None if there
-    was none."""
+    """Return the ramp before the first level that was left within the proposed ramp; None: there is
+    no such level."""
     left = first_departure(rates, int(kept[proposed]), slow_start)
     if left is None:
         return None
@@ -170,7 +172,7 @@ def _before_event(rates: Floats, kept: Int64s, proposed: int, slow_start: int) -
 
 
 def _without_level(moving: Floats, proposed: int, slow_start: int) -> tuple[int, bool]:
-    """Return the proposed cut, or an earlier one where a level lies within what it cuts off; and
+    """Return the proposed cut, or an earlier one if a level lies before the proposed cut; and
     whether a gradual approach ends there."""
     plateau = float(moving[proposed:].mean())
     spread, correlation = noise_of(moving[max(proposed, len(moving) // 2) :])
@@ -183,7 +185,7 @@ def _without_level(moving: Floats, proposed: int, slow_start: int) -> tuple[int,
     part = moving[since:]
     gradual = approach(part)
     level = first_level(part, LEAST_LEVEL, min(len(part) // 2, 3 * proposed))
-    # the rate's rise speaks for an approach; without one, the approach must fit better
+    # a fast rise indicates an approach; without one, the approach must fit better
     handicap = -BETTER * noise if rising else BETTER * noise
     if gradual.gain > SIGNIFICANT * noise and gradual.squares + handicap < level.squares:
         return proposed, True
@@ -204,8 +206,8 @@ def _without_level(moving: Floats, proposed: int, slow_start: int) -> tuple[int,
 def _settled(rates: Floats, kept: Int64s, cut: int, slow_start: int) -> Truncation:
     """Return a ramp that also holds the rest of a gradual approach; at most half of the time.
 
-    MSER stops where what is left of an approach drowns in the noise, and so leaves a bias of the
-    size of the noise. But the fit to all of it tells how much is left.
+    MSER stops where the rest of an approach disappears in the noise, and so leaves a bias of the
+    size of the noise. The fit to the whole approach estimates this rest.
     """
     moving = rates[kept]
     n, plateau = len(moving), float(moving[cut:].mean())
@@ -228,7 +230,7 @@ def _settled(rates: Floats, kept: Int64s, cut: int, slow_start: int) -> Truncati
             event = _before_event(rates, kept, later, slow_start)
             assert event is not None
             return event
-        if left is not None:  # what comes after the approach is no part of it
+        if left is not None:  # the batches after the approach are not a part of it
             return Truncation(int(kept[cut]), True, doubtful=True)
     doubtful = remainder > max(allowed, DOUBTFUL * most) or _still_approaches(moving[later:])
     return Truncation(int(kept[later]), remainder <= most, doubtful)
@@ -253,9 +255,9 @@ def _differs(moving: Floats, start: int, end: int) -> bool:
 
 
 def _reached(moving: Floats, end: int) -> int:
-    """Return where the level that lasted until `end` had been reached: in the first stretch that is
-    about level at this height, at its first batch of this height. Not in the burst that follows a
-    gap, which would be counted without the gap."""
+    """Return where the rate reached the level that lasted until `end`: at the first batch of this
+    height in the first level stretch of this height. This excludes the burst after a gap, which
+    would be counted without the gap."""
     before = moving[max(0, end - 2 * LEAST_LEVEL) : end]
     if not len(before):
         return 0
@@ -273,7 +275,7 @@ def _reached(moving: Floats, end: int) -> int:
 
 
 def _end_of_calm(moving: Floats, start: int, end: int) -> int | None:
-    """Return where the first stretch without much scatter ends; None if there is none."""
+    """Return where the first stretch without much scatter ends; None: there is none."""
     if end - start < LEAST_LEVEL:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(moving[start:end], LEAST_LEVEL)
@@ -286,7 +288,7 @@ def _is_calm(rates: Floats) -> bool:
 
 
 def _is_even(rates: Floats) -> bool:
-    """Return whether the rates are a level, going by their two halves."""
+    """Return whether the rates are a level, by a comparison of their two halves."""
     if len(rates) < LEAST_LEVEL:
         return False
     early, late = (float(half.mean()) for half in np.array_split(rates, 2))

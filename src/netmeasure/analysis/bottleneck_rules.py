@@ -139,7 +139,7 @@ def _of_the_network(found: Limits) -> Limit:
         return "network"
     if found.unsent_ratio < WAITING:
         # all data in the sender's buffer are in flight, and its thread sleeps because the buffer is
-        # full (the kernel accounts for that in some states of a connection only)
+        # full (the kernel counts this time only in some states of a connection)
         return "send_buffer" if _asleep(found) >= HELD_BACK else "network"
     # data wait, but no window is full and there is no queue: they are paced, as the user asked or
     # by congestion control itself (BBR)

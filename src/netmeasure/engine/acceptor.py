@@ -1,6 +1,6 @@
-"""Accept connections without asyncio's servers: the cancellation of an awaited accept could lose a
-connection that had just been accepted, and the loops' own servers may lose one that comes while
-they are closed."""
+"""Accept connections without asyncio's servers. The cancellation of an awaited accept could lose a
+connection that had just been accepted, and the event loops' own servers may lose a connection that
+arrives while they are closed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 
-#: Failures of accept() that belong to the one connection that is lost (accept(2)).
+#: Errors of accept() that concern only the one connection that is lost (accept(2)).
 _OF_ONE = frozenset(
     {
         errno.ECONNABORTED,
@@ -24,19 +24,19 @@ _OF_ONE = frozenset(
         errno.EPROTO,
     }
 )
-#: So many of them in a row are no connections' own: a filter of system calls may give the same
-#: numbers, for ever (seccomp's usual answer is EPERM).
+#: This many of them in a row do not concern single connections: a filter of system calls may cause
+#: the same errors permanently (seccomp's usual error is EPERM).
 _IN_A_ROW = 16
-#: How long we wait after another one: descriptors or memory may be back then. Whatever it is, it
-#: must not keep the event loop busy.
+#: The pause after any other error, after which descriptors or memory may be available again. The
+#: pause keeps the event loop from being busy with a permanent error.
 _PAUSE_S = 0.1
 
 
 class Acceptor:
     """Accept the connections of `listeners` and pass each with its peer's address to `take`, from
-    `on` to `off` or while there is `room`; call `on` when there is room again. The listeners are
-    the caller's, each connection `take`'s. `trouble` hears of each failure that is not one
-    connection's own."""
+    `on` to `off` or while there is `room`; call `on` when there is room again. The caller owns the
+    listeners, and `take` owns each connection. `trouble` is called with each error that concerns
+    more than one connection."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Acceptor:
                 if exc.errno in _OF_ONE and failed < _IN_A_ROW:
                     continue
                 self._trouble(exc)
-                self.off()  # until it passes, the backlog keeps them
+                self.off()  # meanwhile the backlog keeps the connections
                 asyncio.get_running_loop().call_later(_PAUSE_S, self.on)
                 return
             failed = 0

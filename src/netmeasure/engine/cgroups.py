@@ -1,7 +1,7 @@
 """Read the memory, process and CPU limits of this process's control group, such as a container's.
 
-Linux, cgroups(7): version 2, or the memory, pids and cpu controllers of version 1. What is not
-there (no container, a hidden hierarchy) is None.
+Linux, cgroups(7): version 2, or the memory, pids and cpu controllers of version 1. A missing value
+(no container, a hidden hierarchy) is None.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-#: Larger "limits" of version 1 stand for none at all.
+#: Larger limits of version 1 mean "no limit".
 _NO_LIMIT = 2**60
 
 
 class Usage(NamedTuple):
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
-    #: how long the group was kept from running by its CPU quota, since it was made
+    #: how long the CPU quota kept the group from running, since it was created
     throttled_ns: int | None = None
     #: processes and threads
     tasks: int | None = None
     tasks_limit: int | None = None
-    #: of the memory, what the kernel can take back at once: files that were read
+    #: the part of the memory that the kernel can reclaim at once: the cache of files
     memory_files_bytes: int | None = None
 
 
 class Cgroup:
-    """Read the files of one process's control groups; they are found once."""
+    """Read the files of one process's control groups; the paths are looked up once."""
 
     def __init__(
         self, listing: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
@@ -88,7 +88,7 @@ class Cgroup:
         return int(quota) / int(period)
 
     def _read_files(self) -> int | None:
-        """Return the size of the page cache, without what lies in memory only (tmpfs)."""
+        """Return the size of the page cache without files that exist only in memory (tmpfs)."""
         if self._memory is None:
             return None
         found = None
@@ -121,5 +121,5 @@ def _text(path: Path | None) -> str:
 
 
 def _number(path: Path | None) -> int | None:
-    text = _text(path).strip()  # "max" stands for no limit
+    text = _text(path).strip()  # "max" means no limit
     return int(text) if text.isdigit() else None

@@ -1,4 +1,4 @@
-"""Run the control connection: `protocol`'s state machine on a socket, with deadlines."""
+"""Run the control connection: the state machine of `protocol` on a socket, with deadlines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolE
 from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Payload, Side, State
 
 _RECEIVE_BYTES = 64 * 1024
-#: Longer messages are decoded beside the event loop.
+#: Longer messages are decoded in a thread.
 LARGE_BYTES = 64 * 1024
 
 
@@ -31,10 +31,10 @@ class ControlChannel:
         room: Callable[[int], Awaitable[None]] | None = None,
         tls: TlsStream | None = None,
     ) -> None:
-        """Take over a connected socket; `received` has been read from it already. With `tls`, which
-        has shaken hands on it, everything is encrypted.
+        """Take over a connected socket; `received` are bytes already read from it. With `tls`,
+        whose handshake is complete, everything is encrypted.
 
-        `room` waits until this process has memory for a large message of so many bytes, which stays
+        `room` waits until this process has memory for a large message of a given size, which stays
         unread until then.
         """
         self.connection = Connection(side)
@@ -48,7 +48,7 @@ class ControlChannel:
         try:
             self.peer_host = str(sock.getpeername()[0])
         except OSError:
-            self.peer_host = ""  # it has gone already, as the first receive will say
+            self.peer_host = ""  # the peer is gone, and the first receive will raise the error
         if received:
             self.connection.receive_data(received)
         self._pump: asyncio.Task[None] | None = asyncio.create_task(
@@ -62,7 +62,8 @@ class ControlChannel:
 
     @property
     def binding(self) -> bytes:
-        """Return what the TLS session is known by at both ends, empty without TLS."""
+        """Return the identifier of the TLS session, which is the same at both ends; empty without
+        TLS."""
         return self._tls.binding if self._tls is not None else b""
 
     @property
@@ -72,7 +73,8 @@ class ControlChannel:
 
     @property
     def addresses(self) -> tuple[str, str]:
-        """This end's and the peer's, with ports; empty where the peer has gone already."""
+        """Return the addresses of this end and of the peer, with ports; empty if the peer is
+        gone."""
         try:
             return address_text(self._sock.getsockname()), address_text(self._sock.getpeername())
         except OSError:
@@ -80,7 +82,7 @@ class ControlChannel:
 
     @property
     def mss_bytes(self) -> int | None:
-        """Return the largest segment of this connection, None if the kernel does not tell."""
+        """Return this connection's maximum segment size; None: the kernel does not report it."""
         try:
             return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         except OSError:
@@ -88,11 +90,11 @@ class ControlChannel:
 
     @property
     def has_news(self) -> bool:
-        """Return whether a message has arrived and waits for `receive`."""
+        """Return whether an arrived message waits for `receive`."""
         return self._ahead is not None
 
     async def arrives(self) -> None:
-        """Wait until there is a message, and leave it for `receive`."""
+        """Wait until a message has arrived, and leave it for `receive`."""
         if self._ahead is None:
             self._ahead = await self._next()
 
@@ -127,8 +129,8 @@ class ControlChannel:
             await asyncio.get_running_loop().sock_sendall(self._sock, data)
 
     async def send(self, kind: Kind, payload: Payload = None, *, deadline_s: float) -> None:
-        """Send one message. Raise PeerClosedError, PeerTimeoutError or LocalProtocolError if it
-        can't be sent."""
+        """Send one message. Raise PeerClosedError, PeerTimeoutError or LocalProtocolError if the
+        message can't be sent."""
         data = self.connection.send(kind, payload)
         try:
             async with asyncio.timeout(deadline_s):
@@ -142,7 +144,7 @@ class ControlChannel:
 
     async def receive(self, *, deadline_s: float | None) -> Message:
         """Return the peer's next message. Raise PeerClosedError, PeerTimeoutError or
-        RemoteProtocolError if there is none."""
+        RemoteProtocolError if no valid message arrives."""
         try:
             async with asyncio.timeout(deadline_s):
                 return await self._next()
@@ -173,8 +175,8 @@ class ControlChannel:
             await self._news.wait()
 
     async def _next_of_connection(self) -> Message | NeedData | Closed:
-        """Return what the connection's `next_message` does. A large message is decoded in a thread;
-        who is cancelled meanwhile finds it decoded the next time."""
+        """Return the connection's `next_message`. A large message is decoded in a thread; if the
+        caller is cancelled meanwhile, the next call returns the decoded message."""
         if self._decoding is None:
             if self.connection.waiting_bytes <= LARGE_BYTES:
                 return self.connection.next_message()
@@ -189,7 +191,8 @@ class ControlChannel:
 
     @property
     def _withheld(self) -> str:
-        """Return what the peer withheld, where the state's name would tell nobody."""
+        """Return a clause about the missing message, for states whose names would not explain the
+        error."""
         ending = self.connection.state in (State.ENDING, State.ANSWERING, State.ANSWERED)
         if ending and self.connection.side is Side.CLIENT:
             return " and did not send its results,"
@@ -217,7 +220,7 @@ class ControlChannel:
 
     async def close(self) -> None:
         """Stop reading and close. The peer sees a FIN after everything that was sent."""
-        pump, self._pump = self._pump, None  # its exception's frames refer to this channel
+        pump, self._pump = self._pump, None  # the frames of its exception refer to this channel
         if pump is not None:
             await cancel_and_wait(pump)
         if self._decoding is not None:

@@ -1,6 +1,6 @@
-"""Ask the kernel about network interfaces by ethtool's ioctl: driver, speed, counts, offloads.
+"""Read facts about network interfaces by ethtool's ioctl: driver, speed, counts, offloads.
 
-linux/ethtool.h has the structures. The socket decides which network namespace is asked.
+linux/ethtool.h has the structures. The socket determines the network namespace.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def offloads(sock: socket.socket, name: str) -> tuple[str, ...] | None:
 
 
 def statistics(sock: socket.socket, name: str) -> dict[str, int]:
-    """Return the statistics of an interface's driver by their names; {}: it has none."""
+    """Return the statistics of an interface's driver by name; {}: it has none."""
     asked = struct.pack("IIQI4x", _GSSET_INFO, 0, 1 << _STATS_SET, 0)
     answer = _ask(sock, name, asked)
     if answer is None or not struct.unpack_from("Q", answer, 8)[0]:
@@ -96,7 +96,7 @@ def statistics(sock: socket.socket, name: str) -> dict[str, int]:
 
 
 def _ask(sock: socket.socket, name: str, request: bytes) -> bytes | None:
-    """Return the kernel's answer to a command; None: it has none."""
+    """Return the kernel's answer to a command; None: the kernel refused it."""
     buffer = array.array("B", request)
     try:
         fcntl.ioctl(sock, _SIOCETHTOOL, _IFREQ.pack(name.encode(), buffer.buffer_info()[0]))

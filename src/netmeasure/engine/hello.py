@@ -1,8 +1,8 @@
 """Open UDP streams: the client repeats a hello until the server answers, and the server opens a
 socket for each stream, connected to that client.
 
-The server answers only hellos from the address of a control connection. So no one can make it send
-datagrams to a third party.
+The server answers only hellos from the address of a control connection. An attacker therefore can't
+make the server send datagrams to a third party.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from netmeasure.engine.sockopts import known_bytes, try_set
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
 from netmeasure.protocol import ANSWERS, HEADER_BYTES, MAX_HELLO_BYTES, Hello, read_hello
 
-#: A lost hello costs this long at first; the pause doubles up to the second figure.
+#: The first pause before a hello is repeated; the pause doubles up to the second figure.
 FIRST_REPEAT_S, LAST_REPEAT_S = 0.02, 1.0
-#: iperf3 counts every hello after the first as data: a packet number of billions, which spoils all
-#: its counts. So an answer gets as long as TCP gives a SYN's (RFC 6298), or so many round trips.
+#: iperf3 counts every hello after the first as data with a packet number of billions, which makes
+#: all its counts wrong. The wait for its answer is therefore as long as TCP's for the answer to a
+#: SYN (RFC 6298), or this many round trips.
 PLAIN_REPEAT_S, PLAIN_REPEAT_RTTS = 1.0, 3
-#: Room for the largest hello and one byte more, so that longer datagrams are seen to be longer.
+#: The size of the largest hello and one byte more, so that longer datagrams are recognised.
 _ROOM = MAX_HELLO_BYTES + 1
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; missing from Python's socket module
 _STAMP = struct.Struct("=qq")  # struct timespec
@@ -33,7 +34,7 @@ _ANCILLARY_BYTES = 128
 
 
 class Greeted(NamedTuple):
-    """Hold how long the opening of a stream took, and how many hellos were repeated."""
+    """Hold the time that the opening of a stream took, and the number of repeated hellos."""
 
     start_ns: int
     end_ns: int
@@ -41,7 +42,7 @@ class Greeted(NamedTuple):
 
 
 def plain_repeat_s(round_trip_ns: int) -> float:
-    """Return for how long to wait for a plain iperf3's answer before saying hello again."""
+    """Return how long to wait for a plain iperf3's answer before sending another hello."""
     return max(PLAIN_REPEAT_S, PLAIN_REPEAT_RTTS * round_trip_ns / SECOND_NS)
 
 
@@ -53,11 +54,11 @@ async def greet(
     *,
     repeat_s: float = FIRST_REPEAT_S,
 ) -> Greeted:
-    """Say hello on a connected, non-blocking socket until the server answers.
+    """Send hellos on a connected, non-blocking socket until the server answers.
 
-    `repeat_s`: when to say it again; the pause doubles from then on, up to LAST_REPEAT_S.
-    Data count as an answer: the answer was lost, and the server has gone on. They stay in the
-    socket, because the traffic thread counts them. Raises ConnectRefusedError, PeerTimeoutError.
+    `repeat_s` is the first pause between hellos; the pause doubles up to LAST_REPEAT_S. Data count
+    as an answer: they mean that the answer was lost and the server has begun to send. They stay in
+    the socket for the traffic thread to count. Raises ConnectRefusedError, PeerTimeoutError.
     """
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[int] = loop.create_future()
@@ -105,12 +106,12 @@ async def greet(
         loop.remove_reader(sock)
         try_set(sock, socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
         if answered.done() and not answered.cancelled():
-            answered.exception()  # mark as retrieved, whichever event came first
+            answered.exception()  # mark the exception as retrieved, whichever event came first
 
 
 def _peek(sock: socket.socket) -> tuple[bytes, int]:
-    """Return the next datagram, which stays in the socket, and when the kernel received it: the
-    event loop may be late."""
+    """Return the next datagram, which stays in the socket, and the time when the kernel received
+    it, since the event loop may be late."""
     begins, ancillary, _, _ = sock.recvmsg(_ROOM, _ANCILLARY_BYTES, socket.MSG_PEEK)
     now = now_ns()
     for level, kind, data in ancillary:
@@ -122,11 +123,11 @@ def _peek(sock: socket.socket) -> tuple[bytes, int]:
 
 
 class ExpectedHello(NamedTuple):
-    """Say what to do with an expected hello.
+    """Describe how to handle an expected hello.
 
     Attributes:
-        local_host: The local address of its test's control connection: answers must come from
-            there, also if this host has several.
+        local_host: The local address of its test's control connection: answers must be sent from
+            this address, even if this host has several.
         take: Called with the stream's socket.
         fail: Called with the error if this host can't open one.
     """
@@ -138,10 +139,10 @@ class ExpectedHello(NamedTuple):
 
 class HelloListener:
     """Receive hellos on unconnected UDP sockets, on the addresses and the port of the server's TCP
-    listeners, and answer those that are expected.
+    listeners, and answer the expected ones.
 
-    `expected` is called with a hello and its sender's address; None means that it is not answered.
-    `ignored` counts these, and datagrams that are no hello.
+    `expected` is called with a hello and its sender's address; if it returns None, the hello is not
+    answered. `ignored` counts unanswered hellos, and datagrams that are not hellos.
     """
 
     def __init__(
@@ -167,7 +168,7 @@ class HelloListener:
             try:
                 data, peer = listener.recvfrom(_ROOM)
             except OSError:
-                return  # nothing more, or an ICMP error that belongs to no stream
+                return  # no more datagrams, or an ICMP error that belongs to no stream
             hello = read_hello(data)
             found = self._expected(hello, peer) if hello else None
             if hello is None or found is None:
@@ -191,7 +192,7 @@ class HelloListener:
 
 
 class HelloResponder:
-    """Answer hellos that are repeated on a stream's own socket, until its test begins."""
+    """Answer repeated hellos on a stream's own socket until its test begins."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -208,7 +209,7 @@ class HelloResponder:
             return
 
     def leave(self) -> socket.socket:
-        """Stop answering, and return the socket, which the caller has to close."""
+        """Stop answering, and return the socket, which the caller must close."""
         asyncio.get_running_loop().remove_reader(self._sock)
         return self._sock
 
@@ -238,12 +239,12 @@ def _bound(family: int, sockaddr: tuple[object, ...], device: bytes) -> socket.s
 def _stream_socket(listener: socket.socket, host: str, peer: tuple[Any, ...]) -> socket.socket:
     """Return a socket on the listener's port that is connected to one client.
 
-    Datagrams of other clients that came between bind() and connect() are discarded. Those clients
-    repeat their hello.
+    Datagrams of other clients that arrived between bind() and connect() are discarded. These
+    clients repeat their hellos.
     """
     mine = (host, *listener.getsockname()[1:])
     if len(peer) > 3 and len(mine) > 3:
-        # a link-local address needs its client's zone, also where the listener has none
+        # a link-local address needs the client's zone, even if the listener has none
         mine = (*mine[:3], mine[3] or peer[3])
     sock = _bound(listener.family, mine, _device(listener))
     try:

@@ -1,4 +1,4 @@
-"""Describe this machine: the facts that are stored beside every figure."""
+"""Describe this host: the facts that are stored with every result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netmeasure.version import __version__
 
 
 def this_host() -> Host:
-    """Return what this end says of itself before a test."""
+    """Return the facts about this host that this end sends before a test."""
     return Host(
         program="netmeasure",
         version=__version__,
@@ -32,8 +32,8 @@ def this_host() -> Host:
 
 
 def measuring_host(streams: Iterable[StreamReport]) -> Host:
-    """Return all that may explain a figure: also this machine's settings, and the interfaces that
-    `streams` of this end went through."""
+    """Return all facts about this host that may explain a figure, including its settings and the
+    interfaces that `streams` of this end used."""
     return replace(
         this_host(),
         interfaces=_interfaces(
@@ -48,8 +48,8 @@ def measuring_host(streams: Iterable[StreamReport]) -> Host:
 
 
 def _interfaces(sockets: Iterable[str]) -> tuple[NetworkInterface, ...]:
-    """Return the interfaces that have the addresses of these "address:port"s. There is none where
-    the calling thread is in another network namespace than the sockets."""
+    """Return the interfaces that have the addresses of these "address:port"s. The result is empty
+    if the calling thread is in another network namespace than the sockets."""
     addresses = {name.rpartition(":")[0].strip("[]").partition("%")[0] for name in sockets}
     if not addresses:
         return ()

@@ -1,4 +1,4 @@
-"""Read what this process may take of its host, and how many tests that is enough for."""
+"""Read the resource limits of this process, and compute how many tests they permit."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from typing import Literal, NamedTuple
 
 from netmeasure.engine.cgroups import Cgroup
 
-#: What a test of one stream takes at a server: its control connection, its stream, and what a
-#: large message needs for a moment.
+#: The resources of a test of one stream at a server: its control connection, its stream, and the
+#: memory that a large message needs temporarily.
 TEST_DESCRIPTORS, TEST_THREADS, TEST_BYTES = 4, 2, 2**20
-#: What each stream takes at either end: the stack of its thread, its series, its part of a result.
+#: The memory of each stream at either end: the stack of its thread, its time series, its part of a
+#: result.
 STREAM_BYTES = 320 * 2**10
-#: What the server itself takes, with its modules loaded.
+#: The resources of the server itself, with its modules loaded.
 SERVER_DESCRIPTORS, SERVER_THREADS, SERVER_BYTES = 32, 4, 128 * 2**20
 
 Resource = Literal["file descriptors", "threads", "memory"]
 
 
 class Bound(NamedTuple):
-    """Hold one limit of this process: what it is of, what sets it, and its value (of memory, in
-    bytes)."""
+    """Hold one limit of this process: the resource, the setting that limits it, and its value (of
+    memory, in bytes)."""
 
     what: Resource
     source: str
     value: int
-    #: tests of one stream that fit at the same time
+    #: concurrent tests of one stream that the limit permits
     tests: int
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process open as many descriptors as it may ask for (RLIMIT_NOFILE, getrlimit(2))."""
+    """Raise this process's limit of open descriptors to the hard limit (RLIMIT_NOFILE,
+    getrlimit(2))."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (OSError, ValueError):
-            pass  # it stays as it is, and is said so
+            pass  # the limit stays as it is, and is reported so
 
 
 def bounds(cgroup: Cgroup | None = None) -> list[Bound]:
-    """Return the limits of this process that are known, in the order of what they allow."""
+    """Return the known limits of this process, ordered by the number of tests that they permit."""
     group = (cgroup or Cgroup()).read()
     descriptors = _limit(resource.RLIMIT_NOFILE)
-    # the kernel does not hold root to RLIMIT_NPROC
+    # the kernel does not apply RLIMIT_NPROC to root
     threads = _limit(resource.RLIMIT_NPROC) if os.geteuid() else None
     space = _limit(resource.RLIMIT_AS)
     found = [
@@ -72,15 +74,15 @@ def descriptors_left() -> int | None:
     if soft is None:
         return None
     try:
-        used = len(os.listdir("/proc/self/fd")) - 1  # one is the listing's own
+        used = len(os.listdir("/proc/self/fd")) - 1  # one is the descriptor of the listing itself
     except OSError:  # no /proc, or no descriptor for the listing
         return None
     return max(0, soft - used)
 
 
 def memory_left() -> int | None:
-    """Return how many bytes of memory this process's control group may still take; None: unknown,
-    or no limit. Beyond, the kernel kills a process of the group."""
+    """Return how many bytes of memory this process's control group may still use; None: unknown, or
+    no limit. If the group exceeds its limit, the kernel kills one of its processes."""
     group = Cgroup().read()
     if group.memory_limit_bytes is None or group.memory_bytes is None:
         return None
@@ -89,7 +91,7 @@ def memory_left() -> int | None:
 
 
 def address_space_left() -> int | None:
-    """Return how many bytes of address space this process may still take; None: no limit."""
+    """Return how many bytes of address space this process may still use; None: no limit."""
     most = _limit(resource.RLIMIT_AS)
     if most is None:
         return None

@@ -1,4 +1,4 @@
-"""Open listening sockets, one per address family on the same port."""
+"""Open listening sockets on the same port, one for each address family."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def listen(
     where = address_text((host or "*", port))
     try:
         wanted, flags = FAMILIES[family], socket.AI_PASSIVE
-        if host is None or ":" in host:  # uvloop's own look-up loses the zone of an address
+        if host is None or ":" in host:  # uvloop's look-up loses the zone of an address
             found = socket.getaddrinfo(host, port, wanted, socket.SOCK_STREAM, flags=flags)
         else:
             found = await loop.getaddrinfo(
@@ -74,7 +74,7 @@ async def listen(
             where_to = (sockaddr[0], port, *sockaddr[2:])
             listeners.append(open_listener(kind, where_to, device=device, multipath=multipath))
         except OSError as exc:
-            # this kernel or namespace has only one of the two families, which is enough
+            # this kernel or namespace has only one of the two families, which suffices
             if exc.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) and host is None:
                 failure = exc
                 continue
@@ -99,7 +99,7 @@ def open_listener(
     device: str | None = None,
     multipath: bool = False,
 ) -> socket.socket:
-    """Open one non-blocking listener. Raises OSError as the kernel gives it."""
+    """Open one non-blocking listener. Raises the kernel's OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM, stream_protocol(multipath=multipath))
     try:
         try_set(sock, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,10 +1,10 @@
-"""Load modules that only some tests need in a thread, while no clock of set-up runs.
+"""Import modules that only some tests need in a thread, while no set-up is being timed.
 
-aiohttp and aioftp take up to half a second to load: on the event loop or, because of the
-interpreter's lock, in spurts beside it. So a run that needs them starts to load them when it is
-made, and every run of the process waits for that before its own clock starts. What only a result
-needs is loaded while native threads move the data. What is being loaded belongs to the process, as
-`sys.modules` does.
+The import of aiohttp and aioftp takes up to half a second and delays the event loop, even from
+another thread, because of the interpreter's lock. A run that needs them therefore starts the import
+when it is created, and every run of the process waits for the end of all imports before its own
+set-up begins. Modules that only a result needs are imported while native threads transfer the data.
+The imports in progress belong to the whole process, as `sys.modules` does.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import sys
 import threading
 from contextlib import suppress
 
-#: How often a run that waits looks again.
+#: How often a waiting run checks again.
 POLL_S = 0.005
 _loading: dict[str, threading.Thread] = {}
 
 
 def begin(*modules: str) -> None:
-    """Start to load modules, but for those that have been loaded. Where no thread can be had, each
-    is loaded when it is first used."""
+    """Start to import the modules that are not imported yet. If no thread can be started, each
+    module is imported at its first use."""
     missing = [one for one in modules if one not in _loading and one not in sys.modules]
     if not missing:
         return
@@ -33,12 +33,12 @@ def begin(*modules: str) -> None:
 
 
 async def settled() -> None:
-    """Wait until nothing is being loaded."""
+    """Wait until no import is in progress."""
     while any(thread.is_alive() for thread in _loading.values()):  # noqa: ASYNC110  (threads)
         await asyncio.sleep(POLL_S)
 
 
 def _load(*modules: str) -> None:
     for module in modules:
-        with suppress(ImportError):  # it is raised where the module is used
+        with suppress(ImportError):  # the error is raised again where the module is used
             importlib.import_module(module)

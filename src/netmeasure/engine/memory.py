@@ -1,4 +1,4 @@
-"""Give memory that is free back to the kernel, which the C library keeps for the next time."""
+"""Return free memory, which the C library keeps for later use, to the kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 def release() -> None:
-    """Let the C library return all pages that nothing uses (malloc_trim(3)). It may take some
-    milliseconds, so call it in a thread."""
+    """Make the C library return all unused pages (malloc_trim(3)). This may take some milliseconds,
+    so call it in a thread."""
     with suppress(AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,8 +1,8 @@
-"""Look host names up, and ask again while the user's deadline lasts.
+"""Look host names up, and repeat failed look-ups until the user's deadline.
 
-An address is no question to anybody and is read on the spot. A name is looked up by the system's
-resolver (getaddrinfo(3)) in a thread of its own: that may wait for seconds, can't be interrupted,
-and notes its start and end where a busy event loop does not move them.
+A literal address needs no look-up and is parsed directly. A name is looked up by the system's
+resolver (getaddrinfo(3)) in its own thread. The call may wait for seconds and can't be interrupted;
+the thread records its start and end, so that a busy event loop does not shift these times.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ FAMILIES: dict[Family, int] = {
     "ipv4": socket.AF_INET,
     "ipv6": socket.AF_INET6,
 }
-#: A resolver that fails at once, as without a network, is asked again after these pauses.
+#: The pauses before the look-up is repeated if the resolver fails at once, as it does without a
+#: network.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
-#: One that only ever fails at once is believed after so long: its answer costs no time, so it does
-#: not come from the network.
+#: After this time, the failure of a resolver that always fails at once is final: such a fast answer
+#: does not come from the network.
 AT_ONCE_S, BELIEVED_AFTER_S = 1.0, 3.0
-#: How long the resolver waits for an answer before it asks again, by default (resolv.conf(5)).
+#: How long the resolver waits for an answer before it repeats the query, by default
+#: (resolv.conf(5)).
 RETRY_STEP_S = 5.0
 _CONFIGURATION = Path("/etc/resolv.conf")
 
-#: (family, type, protocol, canonical name, socket address), as getaddrinfo gives them
+#: (family, type, protocol, canonical name, socket address), as getaddrinfo returns them
 Entry = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
 
 class LookedUp(NamedTuple):
     """Hold the addresses of a name, and the time of the look-up (CLOCK_MONOTONIC ns). `detail`
-    explains it."""
+    explains this time."""
 
     entries: list[Entry]
     start_ns: int
@@ -51,7 +53,7 @@ class LookedUp(NamedTuple):
 
 async def look_up(host: str, port: int, family: Family, deadline_s: float) -> LookedUp:
     """Return the addresses of `host` in the system's order. Raises NameNotFoundError, or
-    PeerTimeoutError when the deadline is over."""
+    PeerTimeoutError at the deadline."""
     start = now_ns()
     try:
         if _is_address(host):
@@ -76,7 +78,7 @@ async def look_up(host: str, port: int, family: Family, deadline_s: float) -> Lo
 
 
 def _advice(host: str, family: Family) -> str:
-    """Return what to do where a host was not found."""
+    """Return the hint for a host that was not found."""
     address, _, zone = host.partition("%")
     if zone and _is_address(address):
         return f"this host has no interface {zone!r}: `ip link` shows those it has"
@@ -86,7 +88,7 @@ def _advice(host: str, family: Family) -> str:
 
 
 async def _ask_until_answered(host: str, port: int, family: Family) -> LookedUp:
-    """Ask again where the resolver gives up for the time being (EAI_AGAIN)."""
+    """Repeat the look-up after a temporary failure of the resolver (EAI_AGAIN)."""
     pauses, start = _pauses(), now_ns()
     for asked in range(1, 1_000_000):
         began = now_ns()
@@ -128,7 +130,7 @@ def _pauses() -> Iterator[float]:
 
 
 def _explained(took_ns: int, asked: int) -> str | None:
-    """Say what a look-up waited for: the resolver's own retry step, or answers that never came."""
+    """Return what a look-up waited for: the resolver's own retry, or queries without an answer."""
     parts = []
     if asked > 1:
         parts.append(f"asked {asked} times: the resolver had no answer before")
@@ -139,7 +141,7 @@ def _explained(took_ns: int, asked: int) -> str | None:
 
 
 def retry_step_s() -> float:
-    """Return how long this host's resolver waits before it asks again."""
+    """Return how long this host's resolver waits before it repeats a query."""
     with suppress(OSError, ValueError):
         for line in _CONFIGURATION.read_text().splitlines():
             words = line.split()
@@ -151,8 +153,8 @@ def retry_step_s() -> float:
 
 
 async def _in_thread(ask: Callable[[], list[Entry]]) -> tuple[list[Entry] | Exception, int]:
-    """Return the answer, or the exception, and when it came. The thread outlives a caller that does
-    not wait for it: no system call ends a look-up."""
+    """Return the answer or the exception, and its time. If the caller stops waiting, the thread
+    goes on, since no system call ends a look-up."""
     loop = asyncio.get_running_loop()
     told: asyncio.Future[tuple[list[Entry] | Exception, int]] = loop.create_future()
 
@@ -167,7 +169,7 @@ async def _in_thread(ask: Callable[[], list[Entry]]) -> tuple[list[Entry] | Exce
         except Exception as exc:  # `await` raises it again
             outcome = exc
         ended = now_ns()
-        with suppress(RuntimeError):  # the loop is closed: no task waits
+        with suppress(RuntimeError):  # the event loop is closed, so no task waits
             loop.call_soon_threadsafe(tell, outcome, ended)
 
     try:

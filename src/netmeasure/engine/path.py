@@ -1,4 +1,4 @@
-"""Read what this host's kernel knows of the path to another host, without sending a packet."""
+"""Read the kernel's information about the path to another host, without sending a packet."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _SIOCGIFMTU = 0x8921
 
 
 def path_facts(address: Address) -> PathFacts:
-    """Return what the kernel knows of the path to an address. Raises ConnectError if there is no
-    path."""
+    """Return the kernel's information about the path to an address. Raises ConnectError if there is
+    no route."""
     with open_datagram(address, SocketOptions(), 0) as sock:
         mtu = path_mtu(sock)
     name = _outgoing_interface(address)
@@ -44,7 +44,8 @@ def path_facts(address: Address) -> PathFacts:
 
 
 def interface_mtu(name: str) -> int | None:
-    """Return an interface's MTU (netdevice(7)), also where sysfs shows another namespace."""
+    """Return an interface's MTU (netdevice(7)). This works even if sysfs shows another
+    namespace."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         answer = fcntl.ioctl(sock, _SIOCGIFMTU, struct.pack("16si12x", name.encode(), 0))
         return int(struct.unpack_from("16si", answer)[1])
@@ -52,7 +53,7 @@ def interface_mtu(name: str) -> int | None:
 
 
 def _outgoing_interface(address: Address) -> str | None:
-    """Return the outgoing interface, as rtnetlink(7) answers from rules, marks and caches."""
+    """Return the outgoing interface, which rtnetlink(7) finds by rules, marks and caches."""
     packed = socket.inet_pton(address.family, str(address.sockaddr[0]).partition("%")[0])
     attribute = struct.pack(_RTATTR, 4 + len(packed), _RTA_DST) + packed
     if len(address.sockaddr) == 4 and address.sockaddr[3]:  # a link-local address names its link

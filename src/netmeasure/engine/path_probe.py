@@ -1,11 +1,11 @@
-"""Find the largest packet that gets through to a server and back, by TCP connections of its own.
+"""Find the largest packet that gets through to a server and back, by separate TCP connections.
 
 A path that drops long packets and sends no "packet too big" (a path MTU black hole, RFC 2923, 2.1;
-RFC 8899) lets a connection be opened and then carries nothing. Here every length is tried by a
-connection whose MSS makes one packet of just that length (RFC 9293, 3.7.1): the packet has got
-through when the server's kernel acknowledges it, answers, or resets the connection. Any server
-will do for the way there; the way back needs a netmeasure server, which sends an answer of the
-length that it is asked for.
+RFC 8899) allows connections to be opened but then carries no data. This module tries each length by
+a connection whose MSS makes one packet of exactly that length (RFC 9293, 3.7.1). The packet has got
+through if the server's kernel acknowledges it, answers, or resets the connection. The upload
+direction works with any server; the download direction needs a netmeasure server, which sends an
+answer of the requested length.
 """
 
 from __future__ import annotations
@@ -30,22 +30,24 @@ from netmeasure.protocol import COOKIE_BYTES, make_probe
 from netmeasure.result import FlowDirection, PathHole
 from netmeasure.spec import SocketOptions
 
-#: The shortest packets that are tried: a path that does not carry these is no path.
+#: The shortest packets to try: a path that does not carry these is unusable.
 LEAST_BYTES = {socket.AF_INET: 200, socket.AF_INET6: 220}
-#: Lengths tried at a time.
+#: The number of lengths tried at a time during a test.
 AT_ONCE = 16
-#: Lengths tried at a time where nothing else is measured: two rounds find any length.
+#: Lengths tried at a time if no test runs: two rounds find any length.
 ALONE_AT_ONCE = 96
-#: Each packet has so long, and some round trips: one that is lost by chance is sent again after 0.2
-#: s at the least, and after another 0.4 s (RFC 6298, with Linux' lower bound).
+#: The time limit of each packet, to which some round trips are added: a randomly lost packet is
+#: retransmitted after at least 0.2 s, and after another 0.4 s (RFC 6298, with Linux' lower bound).
 PATIENCE_S = 0.55
 ROUND_TRIPS = 3
-#: Further packets of a length that seems to be dropped, before it is called so.
+#: The number of further packets of a length that seems to be dropped, before it counts as dropped.
 AGAIN = 3
-#: A connect is tried so often, each for so long. The kernel sends a lost SYN again after 1 s.
+#: The number of attempts to connect, and the time limit of each. The kernel retransmits a lost SYN
+#: after 1 s.
 CONNECT_S = (1.0, 1.0, 2.0)
 _POLL_S = 0.01
-#: The second where the server had closed its end before (tcp_reset(), net/ipv4/tcp_input.c).
+#: The second error occurs if the server has already closed its end (tcp_reset(),
+#: net/ipv4/tcp_input.c).
 _RESET = (errno.ECONNRESET, errno.EPIPE)
 #: IP and TCP headers, without options; the time stamps of RFC 7323 take 12 bytes of each segment.
 _HEADERS = {socket.AF_INET: 40, socket.AF_INET6: 60}
@@ -54,8 +56,8 @@ _OPTIONS_AT, _TCPI_OPT_TIMESTAMPS = 5, 1
 #: tcpi_snd_mss and tcpi_rcv_mss (linux/tcp.h). The latter is the longest segment received; the
 #: kernel begins with 536 (tcp_initialize_rcv_mss(), net/ipv4/tcp_input.c).
 _SND_MSS_AT, _RCV_MSS_AT, _FIRST_RCV_MSS = 16, 20, 536
-#: How a packet got through: in one piece; as shorter ones, since its sender learnt of the limit;
-#: not at all.
+#: The fate of a packet: it arrived unfragmented; as shorter packets, since its sender was informed
+#: of the limit; or not at all.
 Fate = Literal["whole", "shortened", "dropped"]
 
 
@@ -63,28 +65,29 @@ class Length(NamedTuple):
     """Hold the longest packet of one direction.
 
     Attributes:
-        passed_bytes: Its length; None: not even the shortest got through.
-        longer: What became of longer ones; None: none was longer, or none got through.
+        passed_bytes: The packet's length; None: not even the shortest got through.
+        longer: The fate of longer packets; None: no longer packet was tried, or none got through.
     """
 
     passed_bytes: int | None
     longer: Literal["shortened", "dropped"] | None
 
 
-#: The longest that is tried: jumbo frames. Loopback's 64 KiB mean nothing on a real path.
+#: The longest packet to try: jumbo frames. Loopback's 64 KiB do not exist on real paths.
 MOST_BYTES = 9216
 
 
 async def find_hole(
     address: Address, options: SocketOptions, direction: FlowDirection, longest_bytes: int
 ) -> PathHole | None:
-    """Return the hole of one direction, to the byte; None where there is none, or no way at all.
+    """Return the black hole of one direction, to the byte; None: there is none, or no packet gets
+    through.
 
     Args:
-        address: the server's.
-        options: the test's own; where to bind, and marks.
-        direction: upload (from here) or download (needs a netmeasure server).
-        longest_bytes: an IP packet of this length is the longest that is tried.
+        address: The server's address.
+        options: The options of the test, with the local address and marks.
+        direction: Upload (from this host) or download (needs a netmeasure server).
+        longest_bytes: The length of the longest IP packet to try.
     """
     longest_bytes = min(longest_bytes, MOST_BYTES)
     least = LEAST_BYTES[socket.AddressFamily(address.family)]
@@ -104,11 +107,12 @@ async def find_hole(
 async def find_lengths(
     address: Address, options: SocketOptions, longest_bytes: int
 ) -> tuple[Length, Length]:
-    """Return the longest packet that gets through in one piece, to the server and back.
+    """Return the longest packet that gets through unfragmented, to the server and back.
 
-    A kernel that learns of a limit from ICMP announces a shorter MSS from then on, which shortens
-    what comes back, too. So all connections of the first round, both ways, are open before any of
-    them carries data: there a direction without a limit of its own shows it.
+    A kernel that is informed of a limit by ICMP announces a shorter MSS from then on, which also
+    shortens packets of the other direction. All connections of the first round, in both directions,
+    are therefore opened before any of them carries data, so that a direction without a limit is
+    recognised.
 
     Raises ConnectError if the server does not accept further connections, HostLimitError if this
     host has no room for them.
@@ -130,11 +134,11 @@ async def _search(
     probe: _Prober, sizes: Sequence[int], at_once: int, passing: Sequence[Fate]
 ) -> Length:
     """Return the longest packet whose fate is one of `passing`; the last of `sizes` is the longest
-    that is tried.
+    to try.
 
-    A length passes when a longer one does, so a chance loss is seen as such, but for one at the
-    limit: a packet that is said to be dropped there is sent again before that is believed. A length
-    whose connection was not opened is neither passed nor dropped.
+    A length passes if a longer one passes, so that most random losses are recognised. A packet that
+    seems to be dropped at the limit is sent again before the loss counts. A length whose connection
+    was not opened neither passes nor fails.
     """
     longest = sizes[-1]
     fates: dict[int, Fate] = {}
@@ -166,7 +170,7 @@ async def _search(
 
 
 def _between(passed: int, lost: int, at_once: int) -> list[int]:
-    """Return at most so many lengths that part the span evenly."""
+    """Return at most `count` lengths that divide the span evenly."""
     count = max(0, min(at_once, lost - passed - 1))
     return [passed + (lost - passed) * i // (count + 1) for i in range(1, count + 1)]
 
@@ -175,8 +179,9 @@ class _Prober:
     """Send packets of one direction.
 
     Attributes:
-        opened: Packets are sent once so many connections are open; None: each at once.
-        error: Why the last connection was not opened; None: all were.
+        opened: Packets are sent once this many connections are open; None: each packet is sent at
+            once.
+        error: Why the last connection was not opened; None: all were opened.
     """
 
     def __init__(
@@ -193,7 +198,7 @@ class _Prober:
         self._direction = direction
 
     async def fate(self, size: int) -> Fate | None:
-        """Return how a packet of some length got through; None: it had no connection."""
+        """Return the fate of a packet of a given length; None: it had no connection."""
         mss = size - _HEADERS[socket.AddressFamily(self._address.family)]
         made = await self._connected(mss)
         opened = self.opened
@@ -203,14 +208,14 @@ class _Prober:
             return None
         with made.sock as sock:
             sockopts.set_no_delay(sock, asked=False)
-            # as long as the server's kernel uses time stamps, as nearly all do
+            # assume that the server's kernel uses time stamps, as nearly all do
             payload = mss - _TIMESTAMPS if _uses_timestamps(sock) else mss
             if opened is not None:
                 await opened.wait()
             return await self._sent(sock, payload, seconds(made.end_ns - made.start_ns))
 
     async def _connected(self, mss: int) -> Connected | None:
-        """Return a connection with an MSS. A SYN that is lost is not a packet that is too long: it
+        """Return a connection with an MSS. A lost SYN does not mean that a packet is too long: it
         is sent again, by the kernel and by further connects."""
         plain = replace(
             self._options,
@@ -228,7 +233,7 @@ class _Prober:
         return None
 
     async def _sent(self, sock: socket.socket, payload: int, round_trip_s: float) -> Fate:
-        """Return how a segment of so many bytes got through."""
+        """Return the fate of a segment of a given length."""
         direction = self._direction
         try:
             async with asyncio.timeout(PATIENCE_S + ROUND_TRIPS * round_trip_s):
@@ -248,7 +253,7 @@ class _Prober:
 async def _sent(sock: socket.socket, payload: int) -> bool:
     """Send one segment, and wait until it is acknowledged or answered by a reset.
 
-    What the server says proves nothing: one that is busy says so before it has read a byte.
+    Data from the server prove nothing: a busy server sends its refusal before it has read a byte.
     """
     sock.send(make_probe(1) + bytes(max(0, payload - COOKIE_BYTES)))
     while _unacknowledged(sock):
@@ -259,7 +264,7 @@ async def _sent(sock: socket.socket, payload: int) -> bool:
 
 
 async def _answered(sock: socket.socket, payload: int) -> bool:
-    """Ask for an answer that fills one segment, and wait for all of it."""
+    """Request an answer that fills one segment, and wait for all of it."""
     sock.send(make_probe(payload))
     left = payload
     while left > 0:
@@ -277,14 +282,14 @@ def _uses_timestamps(sock: socket.socket) -> bool:
 
 
 def _arrived_unseen(sock: socket.socket, direction: FlowDirection, payload: int) -> bool:
-    """Return whether a packet had got through while this process was kept from running."""
+    """Return whether a packet got through while this process was kept from running."""
     if direction == "upload":
         return not _unacknowledged(sock)
     return payload > _FIRST_RCV_MSS and _in_one_piece(sock, direction, payload)
 
 
 def _in_one_piece(sock: socket.socket, direction: FlowDirection, payload: int) -> bool:
-    """Return whether a segment of so many bytes went in one packet, by this end's kernel."""
+    """Return whether this end's kernel sent a segment of a given length in one packet."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RCV_MSS_AT + 4)
     sent, received = struct.unpack_from("=II", info, _SND_MSS_AT)
     if direction == "upload":

@@ -1,7 +1,7 @@
-"""Make what tests send: random bytes, drawn once for the whole process.
+"""Make the data that tests send: random bytes, generated once for the whole process.
 
-Drawing a block takes about a millisecond of CPU time. Drawn for each stream, that would fall
-between its connect and its first byte, and into the handshakes of the process's other tests.
+Generating a block takes about a millisecond of CPU time. If each stream generated its own block,
+this time would delay the stream's first byte and the handshakes of the process's other tests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _BLOCK = os.urandom(512 * 1024)
 
 
 def random_bytes(size: int) -> bytes:
-    """Return `size` bytes that do not compress; more than 512 KiB repeat themselves."""
+    """Return `size` incompressible bytes, which repeat after 512 KiB."""
     if size <= len(_BLOCK):
         return _BLOCK[:size]
     return (_BLOCK * (size // len(_BLOCK) + 1))[:size]

@@ -1,8 +1,8 @@
-"""Time the set-up phases of a run, all counted from the first attempt.
+"""Record the times of a run's set-up phases, counted from the first attempt.
 
-On the way that decides when the first payload byte comes, phases follow each other without gap and
-without overlap. What lies between two of them is this host's doing, and a phase of its own, "host":
-the event loop was busy or blocked, or its thread waited for a CPU.
+On the critical path to the first payload byte, phases follow each other without gaps and without
+overlap. The time between two phases was lost on this host: the event loop was busy or blocked, or
+its thread waited for a CPU. It is a separate phase, "host".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from netmeasure.errors import ConnectError
 from netmeasure.result import Phase
 
 HOST = "host"
-#: The scheduler's account of the event loop's thread is read no more often than this.
+#: The least time between two readings of the scheduler's account of the event loop's thread.
 LOOK_NS = MILLISECOND_NS // 2
 WAITED, BUSY, BLOCKED = "waited for a CPU", "event loop busy", "event loop blocked"
 
@@ -38,7 +38,7 @@ class LoopAccount:
         self._left_out = (0, 0)
 
     def look(self) -> None:
-        """Read the account, unless that has just been done."""
+        """Read the account, unless it has just been read."""
         now = now_ns()
         if self._looks and now - self._looks[-1][0] < LOOK_NS:
             return
@@ -47,7 +47,8 @@ class LoopAccount:
             self._looks.append((now, ran - self._left_out[0], waited - self._left_out[1]))
 
     def _times(self) -> tuple[int, int] | None:
-        """Return the CPU time so far and the time without a CPU; None: this kernel keeps none."""
+        """Return the CPU time so far and the time without a CPU; None: this kernel keeps no
+        account."""
         try:
             with open(self._path, "rb", buffering=0) as account:
                 ran, waited = account.read(64).split()[:2]
@@ -57,7 +58,7 @@ class LoopAccount:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the body out of the account, and move what was read before to its end."""
+        """Exclude the body from the account, and move earlier readings to its end."""
         start, before = now_ns(), self._times()
         try:
             yield
@@ -69,7 +70,7 @@ class LoopAccount:
                 self._left_out = (ran + after[0] - before[0], waited + after[1] - before[1])
 
     def cause(self, start_ns: int, end_ns: int) -> str | None:
-        """Say what kept the event loop from its work between two moments."""
+        """Return what delayed the event loop between two moments."""
         before = next((one for one in reversed(self._looks) if one[0] <= start_ns), None)
         after = next((one for one in self._looks if one[0] >= end_ns - LOOK_NS), None)
         if before is None or after is None or after[0] <= before[0]:
@@ -82,7 +83,8 @@ class LoopAccount:
 
 class PhaseLog:
     """Collect phases. `origin_ns` is the client's first attempt to reach the server, `started_at`
-    its date. Without a `watch`, moments at which bytes came are those at which the program noticed.
+    its date. Without a `watch`, the arrival times of bytes are those at which the program read
+    them.
     """
 
     def __init__(self, watch: Watch | None = None) -> None:
@@ -96,16 +98,16 @@ class PhaseLog:
         self._loop.look()
 
     def repeated(self, number: int) -> PhaseLog:
-        """Return the same log for the steps of transfer `number` of a stream, whose connections are
-        marked with it."""
+        """Return the same log for the steps of transfer `number` of a stream, with this number on
+        its connections."""
         view = copy.copy(self)
         view._suffix = f" #{number}"
         return view
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the clock of set-up stand still during the body, which is no part of set-up. Phases
-        that are over keep their moments."""
+        """Stop the clock of set-up during the body, which is no part of set-up. Completed phases
+        keep their times."""
         with self._loop.paused():
             start = now_ns()
             try:
@@ -114,8 +116,9 @@ class PhaseLog:
                 self.origin_ns += now_ns() - start
 
     def watch(self, sock: socket.socket) -> Watched | None:
-        """Watch a connected TCP socket, for phases that end with bytes of the peer; call `remove`
-        when payload is to flow, and before the connection is closed. None: it can't be."""
+        """Watch a connected TCP socket, for phases that end with bytes from the peer. Call `remove`
+        before payload is transferred, and before the connection is closed. None: the socket can't
+        be watched."""
         return self._watch.add(sock) if self._watch is not None else None
 
     def add(
@@ -130,14 +133,14 @@ class PhaseLog:
     ) -> None:
         """Record a phase from its two moments on CLOCK_MONOTONIC.
 
-        A kernel's time stamp may show that a phase had ended before the program began to wait for
-        it: then it took no time.
+        If a kernel's time stamp shows that the phase ended before the program began to wait for it,
+        its duration is 0.
         """
         phase = self._timed(name, connection, start_ns, end_ns)
         self._keep(replace(phase, address=address, detail=detail))
 
     def _keep(self, phase: Phase) -> None:
-        """Record a phase, and tell who follows the run."""
+        """Record a phase, and report it to the followers of the run."""
         self._phases.append(phase)
         self._progress.on_phase(phase)
 
@@ -161,8 +164,9 @@ class PhaseLog:
         *,
         detail: str | None = None,
     ) -> None:
-        """Record a phase that ended with bytes of the peer, which the program noticed at a moment:
-        it ends when they arrived, and stretches in which earlier ones waited are cut out of it."""
+        """Record a phase that ended with bytes from the peer, which the program read at a given
+        time. The phase ends when the bytes arrived; periods in which earlier bytes waited are
+        excluded."""
         seen = stretches(watched)
         end = arrival(seen, start_ns, noticed_ns)
         at = start_ns
@@ -172,7 +176,7 @@ class PhaseLog:
         self.add(name, connection, at, end, detail=detail)
 
     def add_connected(self, connection: str, made: Connected) -> None:
-        """Record a connect, and the attempts at other addresses before it."""
+        """Record a connect, and the earlier attempts at other addresses."""
         for one in made.before:
             address, outcome = str(one.address), one.outcome
             self.add(
@@ -185,7 +189,8 @@ class PhaseLog:
     async def connected(
         self, connection: str, connecting: Coroutine[Any, Any, Connected]
     ) -> Connected:
-        """Connect, and record that, also where it fails: then `detail` is the error's code."""
+        """Connect, and record the phase, even if the connect fails: `detail` is then the error's
+        code."""
         start = now_ns()
         self._loop.look()
         try:
@@ -200,7 +205,8 @@ class PhaseLog:
     async def looked_up(
         self, connection: str, looking: Coroutine[Any, Any, Found]
     ) -> list[Address]:
-        """Look a host up, and record that, also where it fails: then `detail` names the error."""
+        """Look a host up, and record the phase, even if the look-up fails: `detail` then names the
+        error."""
         start = now_ns()
         self._loop.look()
         try:
@@ -214,7 +220,7 @@ class PhaseLog:
 
     @contextmanager
     def measure(self, name: str, connection: str, watched: Watched | None = None) -> Iterator[None]:
-        """Record the body as a phase, also when it fails: then `detail` names the error."""
+        """Record the body as a phase, even if it fails: `detail` then names the error."""
         start = now_ns()
         self._loop.look()
         try:
@@ -232,10 +238,11 @@ class PhaseLog:
         *,
         by_thread: bool = False,
     ) -> tuple[Phase, ...]:
-        """Return all phases in the order of their starts. With the moment of the first payload
-        byte, counted from the first attempt, those that decided on it are marked, and what this
-        host took between them is added. `connection`: only its phases and its parts' decide.
-        `by_thread`: a native thread that was ready counted the first byte."""
+        """Return all phases in the order of their starts. Given the time of the first payload byte,
+        counted from the first attempt, the phases on the critical path to it are marked, and the
+        delays of this host between them are added. `connection`: only the phases of this connection
+        and its parts can be on the critical path. `by_thread`: a native thread that was ready
+        counted the first byte."""
         phases = _joined(sorted(self._phases, key=lambda phase: phase.start_ns))
         if first_byte_ns is None:
             return tuple(phases)
@@ -245,7 +252,7 @@ class PhaseLog:
         return tuple(sorted([*rest, *filled], key=lambda phase: phase.start_ns))
 
     def _filled(self, way: Sequence[Phase], first_byte_ns: int, *, by_thread: bool) -> list[Phase]:
-        """Return the steps of the way and, between them, what this host took."""
+        """Return the phases of the critical path with the delays of this host between them."""
         found: list[Phase] = []
         at = 0
         ends = [step.start_ns for step in way] + [first_byte_ns]
@@ -276,11 +283,11 @@ class PhaseLog:
 
 
 def deciding_way(phases: Sequence[Phase], first_byte_ns: int) -> list[Phase]:
-    """Return, in order, the phases that the first payload byte waited for: going back in time,
-    before each step the one that ended last."""
+    """Return, in order, the phases of the critical path to the first payload byte: backwards in
+    time, the predecessor of each phase is the one that ended last before it."""
     way: list[Phase] = []
     at = first_byte_ns
-    # the later start first, so that of two that end together the shorter one is taken
+    # the later start first, so that the shorter of two phases with the same end is taken
     for phase in sorted(phases, key=lambda p: (p.end_ns, p.start_ns), reverse=True):
         if phase.end_ns <= at and phase.start_ns >= 0:
             way.append(phase)
@@ -299,7 +306,8 @@ def _part_of(name: str, connection: str) -> bool:
 
 
 def _joined(phases: Sequence[Phase]) -> list[Phase]:
-    """Join steps of one name that follow each other on a connection with no pause worth a phase."""
+    """Join consecutive phases of one name on a connection if the pause between them is
+    negligible."""
     found: list[Phase] = []
     last: dict[str, int] = {}
     for phase in phases:

@@ -1,7 +1,7 @@
-"""Tell the followers of a run which phases of its set-up are over, and what it waits for.
+"""Report to the followers of a run which phases of its set-up have ended, and what it waits for.
 
-The steps of set-up are taken deep below the run that is followed. The context (contextvars) of the
-run's task, which its subtasks inherit, says who follows.
+The steps of set-up are taken by functions far below the run. They find the followers in the context
+(contextvars) of the run's task, which its subtasks inherit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CURRENT: ContextVar[Progress | None] = ContextVar("netmeasure_progress", defaul
 
 
 class Step(NamedTuple):
-    """Describe a step of set-up that is under way."""
+    """Describe a step of set-up in progress."""
 
     name: str
     connection: str
@@ -46,7 +46,7 @@ class Waiting(NamedTuple):
 
 
 class Progress:
-    """Keep the steps that are under way, and give finished phases to `on_phase`."""
+    """Keep the steps in progress, and pass completed phases to `on_phase`."""
 
     def __init__(self, on_phase: Callable[[Phase], None]) -> None:
         self.on_phase = on_phase
@@ -54,18 +54,20 @@ class Progress:
         self._sockets: list[Connecting] = []
 
     def follow(self) -> None:
-        """Become the progress of this task, and of those that it starts from now on."""
+        """Make this object the progress of the current task, and of the tasks that it starts from
+        now on."""
         _CURRENT.set(self)
 
     def end(self) -> None:
-        """Let go of who follows. Timers that were cancelled keep their context, and so this, until
-        the event loop sweeps them: without it they would keep the run and its result."""
+        """Drop the reference to the followers. Cancelled timers keep their context, and so this
+        object, until the event loop removes them; with the reference, they would also keep the run
+        and its result."""
         self.on_phase = _ignored
         self._steps.clear()
         self._sockets.clear()
 
     def waiting(self) -> Waiting | None:
-        """Return what is being waited for longest; None: nothing."""
+        """Return the step that has been waited for longest; None: no step."""
         if not self._steps:
             return None
         step = self._steps[0]
@@ -79,13 +81,13 @@ class Progress:
 
     @contextmanager
     def step(self, name: str, connection: str) -> Iterator[None]:
-        """Count the body as a step that is under way."""
+        """Count the body as a step in progress."""
         one = Step(name, connection, now_ns())
         self._steps.append(one)
         try:
             yield
         finally:
-            if one in self._steps:  # unless the run has ended meanwhile
+            if one in self._steps:  # unless the run has already ended
                 self._steps.remove(one)
 
     @contextmanager
@@ -101,9 +103,9 @@ class Progress:
 
 
 def current() -> Progress:
-    """Return the progress of the run that this task belongs to; outside of runs, one for none."""
+    """Return the progress of this task's run; outside of runs, a progress without followers."""
     return _CURRENT.get() or Progress(_ignored)
 
 
 def _ignored(phase: Phase) -> None:
-    """Do nothing with a phase that nobody follows."""
+    """Ignore a phase of a run without followers."""

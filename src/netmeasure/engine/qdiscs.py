@@ -1,6 +1,6 @@
 """Read the queueing disciplines of all interfaces and their counters (rtnetlink(7), tc(8)).
 
-The netlink socket is of the network namespace that the calling thread is in.
+The netlink socket belongs to the network namespace of the calling thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TIMEOUT_S = 2.0
 
 
 class Qdisc(NamedTuple):
-    """Hold one queueing discipline as it is now."""
+    """Hold the present counters of one queueing discipline."""
 
     interface: str
     kind: str
@@ -35,7 +35,7 @@ class Qdisc(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return its kind and handle, such as "tbf 8001:"."""
+        """Return the queueing discipline's kind and handle, such as "tbf 8001:"."""
         return f"{self.kind} {self.handle >> 16:x}:" if self.handle else self.kind
 
 

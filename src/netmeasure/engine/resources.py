@@ -1,4 +1,5 @@
-"""Sample what a run costs its host: process and host figures, before and during the run."""
+"""Sample the resources that a run uses: figures of the process and the host, before and during the
+run."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ from netmeasure.engine.cgroups import Cgroup
 from netmeasure.engine.tasks import beside
 from netmeasure.result.resources import HostUse, Resources, own_shares
 
-#: Samples of a run; beyond, every second one is dropped and half as many are taken.
+#: The most samples of a run. At this number every second sample is dropped, and the period is
+#: doubled.
 MAX_SAMPLES = 256
 EVERY_S = 0.25
-#: A server at rest looks at its host no more often than this, and remembers the last two looks.
+#: The period between the samples of an idle server, which keeps the last two.
 IDLE_EVERY_S = 10.0
 IDLE_SAMPLES = 2
 _MODES = ("user", "nice", "system", "irq", "softirq", "steal")
@@ -47,8 +49,8 @@ class _Sampler:
             self._process = psutil.Process()
 
     def take(self) -> _Sample | None:
-        """Return the figures as they are now; None: this host does not tell, for there is no /proc,
-        or no descriptor to read it with."""
+        """Return the present figures; None: this host has no /proc, or no descriptor is free to
+        read it."""
         if self._process is None:
             return None
         try:
@@ -76,7 +78,7 @@ class _Sampler:
         )
 
     def resources(self, samples: Sequence[_Sample], origin_ns: int) -> Resources:
-        """Return the samples in columns, with moments counted from `origin_ns`."""
+        """Return the samples in columns, with times counted from `origin_ns`."""
         columns = dict(zip(_Sample._fields, zip(*samples, strict=True), strict=True))
         columns["at_ns"] = tuple(at - origin_ns for at in columns["at_ns"])
         for name in ("cgroup_memory_bytes", "cgroup_throttled_ns"):
@@ -87,7 +89,7 @@ class _Sampler:
 
 
 async def observe_host(duration_s: float) -> HostUse | None:
-    """Return what this process and its host do for so long; None: this host does not tell."""
+    """Return the figures of this process and its host over a period; None: they can't be read."""
     sampler = _Sampler()
     before = sampler.take()
     await asyncio.sleep(duration_s)
@@ -97,7 +99,7 @@ async def observe_host(duration_s: float) -> HostUse | None:
 
 class ResourceLog:
     """Sample while `running`; `collected` returns the samples. Each log belongs to one run, but
-    figures of the process include all that it does meanwhile, such as other runs."""
+    figures of the process include everything that it does meanwhile, such as other runs."""
 
     def __init__(self, baseline: HostUse | None = None) -> None:
         self._sampler = _Sampler()
@@ -106,12 +108,12 @@ class ResourceLog:
         self._baseline = baseline
 
     async def rest(self, duration_s: float) -> None:
-        """Sample what the host does before the test asks for anything: the baseline."""
+        """Sample the use of the host before the test begins, as the baseline."""
         self._baseline = await observe_host(duration_s)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Sample now, every so often, and at the end of the block."""
+        """Sample now, periodically, and at the end of the block."""
         self._take()
         try:
             async with beside(self._keep_on()):
@@ -133,7 +135,7 @@ class ResourceLog:
             self._samples.append(sample)
 
     def collected(self, origin_ns: int) -> Resources | None:
-        """Return the samples in columns, with moments counted from `origin_ns`; None if there are
+        """Return the samples in columns, with times counted from `origin_ns`; None: there are
         none."""
         if not self._samples:
             return None
@@ -142,8 +144,8 @@ class ResourceLog:
 
 
 class IdleMonitor:
-    """Sample what a server's host does between tests: when the last one has ended, and seldom
-    afterwards, so that a server at rest does not wake its host up."""
+    """Sample the use of a server's host between tests: when the last test has ended, and rarely
+    afterwards, so that an idle server seldom wakes its host."""
 
     def __init__(self) -> None:
         self._sampler = _Sampler()
@@ -156,8 +158,8 @@ class IdleMonitor:
             await asyncio.sleep(IDLE_EVERY_S)
 
     def restart(self) -> None:
-        """Begin anew, as of now: until now the host was not idle, so what it did is no baseline
-        for the next test."""
+        """Restart the baseline now: the host was not idle until now, so that earlier samples are no
+        baseline for the next test."""
         self._samples.clear()
         self._take()
 
@@ -167,7 +169,7 @@ class IdleMonitor:
             self._samples.append(sample)
 
     def baseline(self) -> HostUse | None:
-        """Return what the host did before now, for at most two periods of IDLE_EVERY_S; None if it
+        """Return the use of the host before now, for at most two periods of IDLE_EVERY_S; None: it
         was not idle for long enough (`Resources.whole`)."""
         now = self._sampler.take()
         if not self._samples or now is None:

@@ -1,11 +1,11 @@
-"""Read settings of this host that change what it can carry: CPU, governor, sysctls."""
+"""Read settings of this host that affect its network performance: CPU, governor, sysctls."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
-#: Settings of the kernel that change what networks carry (sysctl(8)).
+#: Settings of the kernel that affect network performance (sysctl(8)).
 _SYSCTLS = (
     "net.core.default_qdisc",
     "net.core.rmem_max",
@@ -38,7 +38,7 @@ _SYSCTLS = (
 _SYSTEM = Path("/sys/devices/system/cpu")
 
 
-@cache  # it never changes, and a host of many CPUs takes milliseconds to tell
+@cache  # the value never changes, and reading it takes milliseconds on a host with many CPUs
 def cpu_model() -> str | None:
     """Return the processor's name; None: unknown."""
     for line in text_of(Path("/proc/cpuinfo")).splitlines():
@@ -55,7 +55,7 @@ def governors() -> tuple[str, ...]:
 
 
 def sysctls() -> dict[str, str]:
-    """Return the kernel's settings (sysctl(8)), as this network namespace has them."""
+    """Return the kernel's settings (sysctl(8)) of this network namespace."""
     found = {}
     for name in _SYSCTLS:
         value = text_of(Path("/proc/sys", *name.split("."))).split()
@@ -65,7 +65,7 @@ def sysctls() -> dict[str, str]:
 
 
 def text_of(path: Path) -> str:
-    """Return what is in a file; "": it can't be read."""
+    """Return the content of a file; "": it can't be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Read back from the kernel what a data socket really has."""
+"""Read the actual properties of a data socket from the kernel."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from netmeasure.result import SocketFacts
 
 
 def read(sock: socket.socket) -> SocketFacts:
-    """Return the facts of a TCP or UDP socket; what it has not, or the kernel refuses, is None."""
+    """Return the properties of a TCP or UDP socket; None: the socket does not have the property, or
+    the kernel refuses to report it."""
     remote = None
-    with suppress(OSError):  # the peer has reset the connection: the next step will say so
+    with suppress(OSError):  # the peer has reset the connection: the next step will raise the error
         remote = sockets.address_text(sock.getpeername())
     return SocketFacts(
         local=sockets.address_text(sock.getsockname()),

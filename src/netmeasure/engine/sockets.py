@@ -1,6 +1,6 @@
-"""Turn names into addresses and these into connected sockets, timed, with a deadline on each step.
+"""Look names up and connect sockets, with the time and a deadline of each step.
 
-No transport ever owns these sockets: data sockets go to native threads as they are.
+No asyncio transport owns these sockets: data sockets are passed directly to native threads.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from netmeasure.errors import (
 from netmeasure.protocol import ErrorCode
 from netmeasure.spec import MIN_DATAGRAM_BYTES, Family, SocketOptions
 
-#: RFC 8305 section 5: the next address is tried when the one before has not answered for so long.
+#: RFC 8305 section 5: the next address is tried if the previous one has not answered for this long.
 HAPPY_EYEBALLS_DELAY_S = 0.25
 #: connect() of a non-blocking socket takes less CPU time than this.
 PREEMPTED_NS = 500_000
 NO_ANSWER_YET = "no answer yet: the next address was tried"
-#: What a jumbo frame takes; only loopback has a larger MTU, and means nothing by it.
+#: The size of a jumbo frame; only loopback has a larger MTU, which does not matter here.
 LARGEST_DEFAULT_DATAGRAM = 9000 - 28
 _IP_MTU, _IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; missing from Python's socket module
-_IPPROTO_MPTCP = 262  # linux/in.h; in Python's from 3.10 on only where its libc had it
+# linux/in.h; in Python's socket module since 3.10, but only if its libc has it
+_IPPROTO_MPTCP = 262
 
 
 class Address(NamedTuple):
@@ -83,8 +84,8 @@ class Attempt(NamedTuple):
 
 class Connected(NamedTuple):
     """Hold a connected, non-blocking socket, and the time of the connect (CLOCK_MONOTONIC ns).
-    `end_ns` is when the kernel had the answer, which is earlier than the event loop's turn.
-    `before`: what was tried at other addresses until this connect began."""
+    `end_ns` is when the kernel received the answer, which is before the event loop notices it.
+    `before`: the attempts at other addresses until this connect began."""
 
     sock: socket.socket
     address: Address
@@ -112,7 +113,7 @@ async def resolve(host: str, port: int, family: Family, deadline_s: float) -> Fo
 
 
 def path_mtu(sock: socket.socket) -> int | None:
-    """Return the MTU that the kernel knows for a connected socket's path (ip(7), IP_MTU)."""
+    """Return the kernel's MTU of a connected socket's path (ip(7), IP_MTU)."""
     level, option = (socket.IPPROTO_IP, _IP_MTU)
     if sock.family == socket.AF_INET6:
         level, option = socket.IPPROTO_IPV6, _IPV6_MTU
@@ -127,7 +128,7 @@ def stream_protocol(*, multipath: bool) -> int:
     return _IPPROTO_MPTCP if multipath else socket.IPPROTO_TCP
 
 
-#: Errors of this host, whatever the peer does: no descriptor, no memory.
+#: Errors that only this host causes: no descriptor, no memory.
 _EXHAUSTED = {
     errno.EMFILE: "file descriptors: raise `ulimit -n`, or use fewer streams",
     errno.ENFILE: "file descriptors of the whole host: see the sysctl fs.file-max",
@@ -137,7 +138,8 @@ _EXHAUSTED = {
 
 
 def host_limit(exc: OSError, phase: str) -> HostLimitError | None:
-    """Return the error for a socket that this host has no room for; None: it is another error."""
+    """Return the error for a socket that this host has no resources for; None: it is another
+    error."""
     lacks = _EXHAUSTED.get(exc.errno or 0)
     if lacks is None:
         return None
@@ -176,7 +178,7 @@ def _open(address: Address, options: SocketOptions, *, port_offset: int | None) 
         elif options.mss_bytes is not None:
             with suppress(
                 SocketOptionError
-            ):  # of the control connection: the user did not ask for it
+            ):  # of the control connection, for which the user did not ask
                 sockopts.set_mss(sock, options.mss_bytes)
         if port_offset is None or options.no_delay:
             sockopts.set_no_delay(sock, asked=port_offset is not None)
@@ -190,7 +192,7 @@ def _open(address: Address, options: SocketOptions, *, port_offset: int | None) 
 def _bind(
     sock: socket.socket, address: Address, options: SocketOptions, port_offset: int | None
 ) -> None:
-    """Bind to what the user asked for, if anything."""
+    """Bind to the address and port that the user asked for, if any."""
     if options.bind_device is not None:
         sockopts.set_device(sock, options.bind_device)
     port = 0
@@ -215,8 +217,7 @@ def _bind(
 def _destination(
     sock: socket.socket, address: Address, options: SocketOptions, port_offset: int | None
 ) -> tuple[str, int] | tuple[str, int, int, int]:
-    """Return what to connect a socket to: with the flow label, where a data stream is to have
-    one."""
+    """Return the address to connect a socket to, with the flow label if the data stream has one."""
     label = options.flow_label
     if label is None or port_offset is None:
         return address.sockaddr
@@ -309,8 +310,8 @@ async def _connect(
     finally:
         loop.remove_writer(sock)
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    # a connection that could be reset was there (a refused one is ECONNREFUSED, tcp(7)): who uses
-    # it next will see
+    # only an open connection can be reset (a refused one is ECONNREFUSED, tcp(7)): the next use of
+    # the socket raises the error
     if code not in (0, errno.ECONNRESET):
         raise OSError(code, os.strerror(code))
     return sent
@@ -319,7 +320,7 @@ async def _connect(
 async def connect_one(
     address: Address, options: SocketOptions, deadline_s: float, *, port_offset: int | None = None
 ) -> Connected:
-    """Connect to one address; a ConnectError says why not."""
+    """Connect to one address. Raise ConnectError with the reason if this fails."""
     try:
         sock = _open(address, options, port_offset=port_offset)
     except OSError as exc:
@@ -331,7 +332,7 @@ async def connect_one(
             async with asyncio.timeout(deadline_s):
                 sent = await _connect(sock, destination)
         if sent - start > PREEMPTED_NS:
-            sent = start  # other threads ran after the SYN had been sent: its answer woke them
+            sent = start  # other threads ran after the SYN was sent: its answer woke them
         end, syns = tcpinfo.connected_at(sock, sent, now_ns())
     except OSError as exc:  # TimeoutError is one
         sock.close()
@@ -398,7 +399,7 @@ async def connect_first(
             open_still = [Attempt(*begun[task], now_ns(), NO_ANSWER_YET) for task in tasks]
         finally:
             await uninterrupted(_close_all(tasks))
-    except BaseException:  # such as a cancellation in the moment of success
+    except BaseException:  # such as a cancellation at the moment of success
         if winner is not None:
             winner.sock.close()
         raise
@@ -408,14 +409,14 @@ async def connect_first(
 
 
 async def _close_all(tasks: Collection[asyncio.Task[Connected]]) -> None:
-    """End attempts to connect, and close what has been connected meanwhile."""
+    """End attempts to connect, and close the sockets that have been connected meanwhile."""
     for outcome in await cancel_and_wait(*tasks):
         if isinstance(outcome, Connected):
             outcome.sock.close()
 
 
 def _before(winner: Connected, others: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """Return what was tried until the winner's connect began, one after the other."""
+    """Return the attempts before the successful connect began, in order."""
     found: list[Attempt] = []
     tried = sorted(
         (one for one in others if one.start_ns < winner.start_ns), key=lambda one: one.start_ns
@@ -427,8 +428,8 @@ def _before(winner: Connected, others: Sequence[Attempt]) -> tuple[Attempt, ...]
 
 
 async def receive_exactly(sock: socket.socket, count: int) -> bytes:
-    """Read `count` bytes, fewer only at end of file. Never takes a byte more than that, so the
-    socket can be handed to a native receiver afterwards."""
+    """Read `count` bytes, or fewer at the end of the stream. No more bytes are read, so that the
+    socket can be passed to a native receiver afterwards."""
     loop = asyncio.get_running_loop()
     data = bytearray()
     while len(data) < count:

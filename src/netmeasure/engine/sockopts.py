@@ -1,5 +1,5 @@
-"""Set the options of sockets. An option that the kernel refuses raises a SocketOptionError, with
-the value and with iperf3's error number for the client at the other end."""
+"""Set the options of sockets. If the kernel refuses an option, SocketOptionError is raised, with
+the value and with iperf3's error number for the client."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def _set(
 
 
 def try_set(sock: socket.socket, level: int, option: int, value: int) -> None:
-    """Set an option that a test can do without: sandboxes such as gVisor refuse some of them."""
+    """Set an optional option, which sandboxes such as gVisor may refuse."""
     with suppress(OSError):
         sock.setsockopt(level, option, value)
 
 
 def known(sock: socket.socket, level: int, option: int) -> int | None:
-    """Return the value of an option, None where the kernel does not tell."""
+    """Return the value of an option, None: the kernel does not report it."""
     try:
         return sock.getsockopt(level, option)
     except OSError:
@@ -48,7 +48,7 @@ def known(sock: socket.socket, level: int, option: int) -> int | None:
 
 
 def known_bytes(sock: socket.socket, level: int, option: int, size: int) -> bytes | None:
-    """Return the value of an option that is no number, None where the kernel does not tell."""
+    """Return the value of an option that is no number, None: the kernel does not report it."""
     try:
         return sock.getsockopt(level, option, size)
     except OSError:
@@ -56,7 +56,8 @@ def known_bytes(sock: socket.socket, level: int, option: int, size: int) -> byte
 
 
 def set_no_delay(sock: socket.socket, *, asked: bool) -> None:
-    """Switch Nagle's algorithm off. Raise SocketOptionError where the user `asked` for it."""
+    """Switch Nagle's algorithm off. Raise SocketOptionError on failure if the user `asked` for
+    it."""
     if asked:
         what = "to send small segments at once"
         _set(sock, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1, what, ErrorCode.NO_DELAY)
@@ -65,14 +66,14 @@ def set_no_delay(sock: socket.socket, *, asked: bool) -> None:
 
 
 def congestion(sock: socket.socket) -> str | None:
-    """Return the name of the congestion control, None where the kernel does not tell."""
+    """Return the name of the congestion control, None: the kernel does not report it."""
     name = known_bytes(sock, socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
     return None if name is None else name.split(b"\0")[0].decode()
 
 
 def pacing_bps(sock: socket.socket) -> int | None:
-    """Return the most that the kernel sends in bit/s, None where there is no limit or the kernel
-    does not tell."""
+    """Return the kernel's pacing limit in bit/s; None: there is no limit, or the kernel does not
+    report it."""
     rate = int.from_bytes(
         known_bytes(sock, socket.SOL_SOCKET, SO_MAX_PACING_RATE, 8) or b"", "little"
     )
@@ -80,7 +81,7 @@ def pacing_bps(sock: socket.socket) -> int | None:
 
 
 def no_delay(sock: socket.socket) -> bool | None:
-    """Return whether Nagle's algorithm is off, None where the kernel does not tell."""
+    """Return whether Nagle's algorithm is off, None: the kernel does not report it."""
     value = known(sock, socket.IPPROTO_TCP, socket.TCP_NODELAY)
     return None if value is None else bool(value)
 
@@ -103,16 +104,16 @@ def set_congestion(sock: socket.socket, name: str) -> None:
 
 
 def set_buffers(sock: socket.socket, size_bytes: int) -> None:
-    """Send and receive buffer as large as the kernel grants."""
+    """Make the send and the receive buffer as large as the kernel allows."""
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         what = f"a window of {size_bytes} bytes"
         _set(sock, socket.SOL_SOCKET, option, size_bytes, what, ErrorCode.WINDOW)
 
 
 def set_window(sock: socket.socket, window_bytes: int) -> None:
-    """Set both buffers, and raise SocketOptionError if the kernel grants less, which it does
-    silently. The kernel reports twice what it has granted, since it counts its own overhead
-    (socket(7))."""
+    """Set the size of both buffers, and raise SocketOptionError if the kernel grants less, which it
+    does without an error. The kernel reports twice the granted size, which includes its own
+    overhead (socket(7))."""
     set_buffers(sock, window_bytes)
     for option, name in ((socket.SO_SNDBUF, "wmem_max"), (socket.SO_RCVBUF, "rmem_max")):
         granted = known(sock, socket.SOL_SOCKET, option)
@@ -126,15 +127,15 @@ def set_window(sock: socket.socket, window_bytes: int) -> None:
 
 
 def set_pacing(sock: socket.socket, rate_bps: int) -> None:
-    """Let the kernel pace this sender (SO_MAX_PACING_RATE, tcp(7)). It does so for TCP, and for
-    datagrams only below the queueing discipline fq."""
+    """Let the kernel pace this sender (SO_MAX_PACING_RATE, tcp(7)). The kernel paces TCP always,
+    and datagrams only with the queueing discipline fq."""
     rate = max(1, rate_bps // 8).to_bytes(8, "little")
     what = f"a pacing rate of {rate_bps} bit/s"
     _set(sock, socket.SOL_SOCKET, SO_MAX_PACING_RATE, rate, what, ErrorCode.PACING)
 
 
 def keep_little_unsent(sock: socket.socket, rate_bps: int) -> None:
-    """Limit the unsent data in the buffer to 50 ms of a rate: enough for a thread that is woken
+    """Limit the unsent data in the buffer to 50 ms of a rate: enough for a thread that wakes up
     late, and little to wait for at the end."""
     unsent = min(max(rate_bps // 8 // 20, 16_384), 2**31 - 1)
     try_set(sock, socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
@@ -150,7 +151,7 @@ def set_tos(sock: socket.socket, tos: int) -> None:
 
 
 def tos(sock: socket.socket) -> int | None:
-    """Return the type of service or traffic class, None if the kernel does not tell."""
+    """Return the type of service or traffic class, None: the kernel does not report it."""
     try:
         if sock.family == socket.AF_INET6:
             return sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
@@ -160,8 +161,7 @@ def tos(sock: socket.socket) -> int | None:
 
 
 def set_dont_fragment(sock: socket.socket) -> None:
-    """Set DF in every packet of an IPv4 socket, so that those which are too large are errors
-    (ip(7))."""
+    """Set DF in every packet of an IPv4 socket, so that too large packets cause errors (ip(7))."""
     if sock.family == socket.AF_INET:
         option, what = _IP_MTU_DISCOVER, "don't-fragment"
         _set(sock, socket.IPPROTO_IP, option, _IP_PMTUDISC_DO, what, ErrorCode.DONT_FRAGMENT)
@@ -200,7 +200,7 @@ def set_mss(sock: socket.socket, mss_bytes: int) -> None:
 
 
 def set_tcp_options(sock: socket.socket, options: SocketOptions) -> None:
-    """Set what a client's data connection must have before it connects."""
+    """Set the options that a client's data connection needs before it connects."""
     if options.mss_bytes is not None:
         set_mss(sock, options.mss_bytes)
     if options.window_bytes is not None:
@@ -214,13 +214,13 @@ def set_tcp_options(sock: socket.socket, options: SocketOptions) -> None:
 
 
 def watch_peer(sock: socket.socket, give_up_s: float) -> None:
-    """Detect a peer that has vanished silently: by keepalive while idle, by TCP_USER_TIMEOUT while
-    data wait for acknowledgement (tcp(7)). The connection fails after about `give_up_s`."""
+    """Detect a peer that is gone without a FIN or RST: by keepalive while idle, by TCP_USER_TIMEOUT
+    while data wait for acknowledgement (tcp(7)). The connection fails after about `give_up_s`."""
     probes = 3
     step = max(1, round(give_up_s / (probes + 1)))
     with suppress(SocketOptionError):
         set_keepalive(sock, (step, step, probes))
-    # MPTCP has none: there keepalive has to do
+    # MPTCP lacks this option and relies on keepalive
     try_set(sock, socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(give_up_s * 1000))
 
 

@@ -15,16 +15,16 @@ async def cancel_and_wait(*tasks: asyncio.Future[T]) -> list[T | BaseException]:
     """Cancel tasks and return their results or exceptions once their done-callbacks have run.
 
     Gathering is not enough: since Python 3.12, asyncio.gather returns the results of finished tasks
-    without a turn of the event loop, and only such a turn runs done-callbacks. A loop that gathered
-    until the callbacks had emptied a set would never end.
+    without an iteration of the event loop, and only an iteration runs done-callbacks. A loop that
+    gathered until the callbacks had emptied a set would never end.
     """
     for task in tasks:
         task.cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0)
     for task in tasks:
-        # since Python 3.14, a frame of asyncio.wait refers to the task that waits there: with the
-        # traceback of the task's cancellation, that is a cycle
+        # since Python 3.14, a frame of asyncio.wait refers to the waiting task: with the traceback
+        # of the task's cancellation, this is a reference cycle
         try:
             if task.cancelled():
                 task.result()
@@ -39,7 +39,7 @@ async def first_of(*coroutines: Coroutine[Any, Any, T]) -> T:
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        # in the order given, so that the caller decides who wins a tie
+        # in the order given, so that the caller decides which one wins a tie
         return next(task for task in tasks if task in done).result()
     finally:
         await cancel_and_wait(*tasks)
@@ -48,7 +48,7 @@ async def first_of(*coroutines: Coroutine[Any, Any, T]) -> T:
 @asynccontextmanager
 async def beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run a coroutine beside the block, and cancel and await it when the block is left. Its own end
-    or failure does not touch the block."""
+    or failure does not affect the block."""
     task = asyncio.create_task(coroutine)
     try:
         yield
@@ -57,8 +57,8 @@ async def beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def one_by_one(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
-    """Return all results, each awaited before the next coroutine starts. After a failure the rest
-    never starts."""
+    """Await coroutines one after the other, and return all results. After a failure the remaining
+    ones are not started."""
     waiting = list(coroutines)
     try:
         return [await waiting.pop(0) for _ in coroutines]
@@ -71,7 +71,7 @@ async def uninterrupted(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine to its end even if the caller is cancelled meanwhile, and raise the
     cancellation afterwards.
 
-    It is for cleaning up: joining threads and closing sockets must not be left half done.
+    Use it for clean-up: joining threads and closing sockets must not be interrupted.
     """
     task = asyncio.ensure_future(coroutine)
     cancelled: asyncio.CancelledError | None = None
@@ -83,14 +83,14 @@ async def uninterrupted(coroutine: Coroutine[Any, Any, T]) -> T:
             cancelled = exc
     if cancelled is not None:
         if not task.cancelled():
-            task.exception()  # taken note of, so that it is not reported as lost
+            task.exception()  # retrieved, so that asyncio does not report it as lost
         raise cancelled
     return task.result()
 
 
 async def all_of(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
     """Return all results. At the first failure the other coroutines are cancelled and awaited, and
-    it is raised."""
+    the error is raised."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -104,9 +104,10 @@ async def all_of(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
 
 
 def drop_frames(error: BaseException | None) -> None:
-    """Let go of all that the frames in an exception's traceback refer to, such as a peer's message.
+    """Drop all references of the frames in an exception's traceback, such as a peer's message.
 
-    A frame that holds its own exception is a cycle, which stays in memory until the collector runs.
+    A frame that refers to its own exception is a cycle, which stays in memory until the garbage
+    collector runs.
     """
     while error is not None:
         traceback.clear_frames(error.__traceback__)

@@ -1,6 +1,6 @@
-"""Decode TCP_INFO, SYN retransmissions included, by our own table: it depends neither on glibc's
-struct nor on the build host's. A field that lies beyond what the kernel returned is unknown (None),
-not 0.
+"""Decode TCP_INFO, including retransmitted SYNs, by a table in this module, which depends neither
+on glibc's struct nor on the build host's. A field beyond the record that the kernel returned is
+unknown (None), not 0.
 
 Layout: struct tcp_info of Linux's include/uapi/linux/tcp.h (fields are only ever appended).
 """
@@ -16,7 +16,7 @@ from netmeasure.clock import MILLISECOND_NS
 from netmeasure.result import TcpInfo
 
 _BUFFER_BYTES = 512
-#: The longest period of the kernel's clock that is in use (CONFIG_HZ=100): ages count in it.
+#: The longest tick of the kernel's clock in use (CONFIG_HZ=100), which is the unit of ages.
 _TICK_MS = 10
 _FIELDS: dict[str, tuple[int, str]] = {
     "snd_mss": (16, "I"),
@@ -39,12 +39,12 @@ _FIELDS: dict[str, tuple[int, str]] = {
     "reord_seen": (220, "I"),
     "snd_wnd": (228, "I"),
 }
-#: Values by which the kernel says that it has none: no pacing, no round trip measured yet.
+#: Values that mean "none" in the kernel: no pacing, no round trip measured yet.
 _NONE = {"pacing_rate": 2**64 - 1, "min_rtt_us": 2**32 - 1}
 
 
 def field(raw: bytes, name: str) -> int | None:
-    """Return one field of a raw TCP_INFO record, None where the record is too short for it."""
+    """Return one field of a raw TCP_INFO record; None: the record is too short for it."""
     offset, code = _FIELDS[name]
     if offset + struct.calcsize(code) > len(raw):
         return None
@@ -52,7 +52,8 @@ def field(raw: bytes, name: str) -> int | None:
     return value
 
 
-@functools.lru_cache(maxsize=8)  # kernels differ in the length, and one host has one kernel
+# the length differs between kernels, but a host has only one kernel
+@functools.lru_cache(maxsize=8)
 def _layout(length: int) -> tuple[struct.Struct, list[str]]:
     """Return the fields of a record of so many bytes, and the structure that decodes them."""
     formats, end = ["="], 0
@@ -66,7 +67,7 @@ def _layout(length: int) -> tuple[struct.Struct, list[str]]:
 
 
 def read(sock: socket.socket) -> bytes:
-    """Return the raw record of a socket; empty where the system has none (not an error)."""
+    """Return the raw record of a socket; empty if the system has none, which is not an error."""
     try:
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BUFFER_BYTES)
     except OSError:
@@ -74,7 +75,7 @@ def read(sock: socket.socket) -> bytes:
 
 
 def state(raw: bytes) -> dict[str, int | None]:
-    """Return the sender's state in a raw record, by the names of result.StreamInterval."""
+    """Return the sender's state from a raw record, with the names of result.StreamInterval."""
     mss, cwnd = field(raw, "snd_mss"), field(raw, "snd_cwnd")
     rtt, rttvar = field(raw, "rtt_us"), field(raw, "rttvar_us")
     return {
@@ -88,18 +89,18 @@ def state(raw: bytes) -> dict[str, int | None]:
 
 
 def syn_retransmits(sock: socket.socket) -> int | None:
-    """Return the number of SYNs (or, on the accepting side, SYN-ACKs) sent again. Only right
-    directly after connect or accept, before any data could be retransmitted."""
+    """Return the number of retransmitted SYNs (or, on the accepting side, SYN-ACKs). It is correct
+    only directly after connect or accept, before any data could be retransmitted."""
     return field(read(sock), "total_retrans")
 
 
 def connected_at(sock: socket.socket, sent_ns: int, noticed_ns: int) -> tuple[int, int | None]:
-    """Return when the kernel of a socket that has just connected had the answer to its SYN, and how
-    many SYNs it sent again. Call before anything is sent on it.
+    """Return when the kernel received the answer to the SYN of a socket that has just connected,
+    and how many SYNs it retransmitted. Call this before anything is sent on the socket.
 
-    The event loop may have noticed long after that, at `noticed_ns`. A SYN that was not repeated
-    had its answer after the first round-trip time; else the kernel remembers when the last answer
-    came, in units of its clock tick.
+    The event loop may have noticed the answer much later, at `noticed_ns`. Without a
+    retransmission, the answer arrived after the first round-trip time; otherwise the kernel records
+    when the last answer arrived, in units of its clock tick.
     """
     raw = read(sock)
     again, rtt_us = field(raw, "total_retrans"), field(raw, "rtt_us")
@@ -112,7 +113,7 @@ def connected_at(sock: socket.socket, sent_ns: int, noticed_ns: int) -> tuple[in
 
 
 def decode(samples: Sequence[tuple[int, bytes]], origin_ns: int) -> TcpInfo | None:
-    """Return columns from [(CLOCK_MONOTONIC ns, raw record)]; moments become relative to
+    """Return columns from [(CLOCK_MONOTONIC ns, raw record)]; times become relative to
     `origin_ns`."""
     samples = [(at, raw) for at, raw in samples if raw]
     if not samples:

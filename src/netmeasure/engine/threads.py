@@ -1,5 +1,4 @@
-"""Run each stream in a thread of its own, which reports its end to the event loop and is always
-joined.
+"""Run each stream in its own thread, which reports its end to the event loop and is always joined.
 
 The loop's default executor is not used: a blocked receiver would delay DNS look-ups.
 """
@@ -20,14 +19,14 @@ from netmeasure.protocol import ErrorCode
 
 T = TypeVar("T")
 
-#: So many threads are started or joined on the event loop; a thread for that would cost more.
+#: Up to this many threads are started or joined on the event loop; a helper thread would cost more.
 FEW = 4
 #: All signals but those that report a bug of the thread itself; handlers run in the main thread.
 _MASKED = signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
 
 def check_cpu(cpu: int | None) -> None:
-    """Raise SocketOptionError where threads of this process can't run on a CPU."""
+    """Raise SocketOptionError if threads of this process can't run on the given CPU."""
     allowed = os.sched_getaffinity(0)
     if cpu is not None and cpu not in allowed:
         raise SocketOptionError(
@@ -39,13 +38,14 @@ def check_cpu(cpu: int | None) -> None:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Return what a computation gives that takes too long for the event loop, on which handshakes
-    of other tests wait. It runs to its end also where the caller is cancelled meanwhile."""
+    """Return the result of a computation that is too long for the event loop, on which handshakes
+    of other tests wait. The computation runs to its end even if the caller is cancelled
+    meanwhile."""
     thread = _Computing(work)
     try:
         runner = TrafficThread(thread, "netmeasure-compute")
         runner.start()
-    except HostLimitError:  # no thread is left: then the others have to wait
+    except HostLimitError:  # no thread can be started, so that other tests have to wait
         return work()
     await uninterrupted(runner.join())
     if thread.error is not None:
@@ -71,8 +71,8 @@ class Runnable(Protocol):
 
 
 class TrafficThread:
-    """Run `work.run()` in a thread, on `cpu` only if one is given (`check_cpu` says whether it can
-    be had). `done` is set, in the event loop, once it has returned."""
+    """Run `work.run()` in a thread, on `cpu` only if one is given (see `check_cpu`). `done` is set,
+    in the event loop, once `run` has returned."""
 
     def __init__(self, work: Runnable, name: str, cpu: int | None = None) -> None:
         self.done = asyncio.Event()
@@ -82,7 +82,7 @@ class TrafficThread:
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread. Raise HostLimitError if this host has none left."""
+        """Start the thread. Raise HostLimitError if this host can't start another thread."""
         try:
             self._thread.start()
         except RuntimeError as exc:
@@ -98,34 +98,34 @@ class TrafficThread:
         signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
         try:
             if self._cpu is not None:
-                with suppress(OSError):  # taken offline since it was checked
+                with suppress(OSError):  # the CPU was taken offline after it was checked
                     os.sched_setaffinity(0, {self._cpu})  # of this thread: sched_setaffinity(2)
             self._work.run()
         finally:
             try:
                 self._loop.call_soon_threadsafe(self.done.set)
             except RuntimeError:
-                pass  # the loop was closed before the run was awaited to its end
+                pass  # the event loop was closed before the end of the run
 
     @property
     def started(self) -> bool:
         return self._thread.ident is not None
 
     async def join(self) -> None:
-        """Wait for the end of a thread that was asked to end, or ends by plan."""
+        """Wait for the end of a thread that was told to end, or ends by its plan."""
         if self.started:
             await self.done.wait()
             self.join_now()
 
     def join_now(self) -> None:
-        """Join a thread that is `done`: it has a few instructions to go, and needs a CPU for
-        them."""
+        """Join a thread that is `done`. It has a few instructions left, for which it needs a
+        CPU."""
         self._thread.join()
 
 
 async def start_all(threads: Sequence[TrafficThread]) -> None:
-    """Start threads: many of them from a thread, since each start waits until the new thread
-    runs."""
+    """Start threads. Many threads are started from a helper thread, since each start waits until
+    the new thread runs."""
 
     def start() -> None:
         for thread in threads:
@@ -135,7 +135,7 @@ async def start_all(threads: Sequence[TrafficThread]) -> None:
 
 
 async def join_all(threads: Sequence[TrafficThread]) -> None:
-    """Wait for the end of threads that were asked to end, or end by plan."""
+    """Wait for the end of threads that were told to end, or end by their plan."""
     started = [thread for thread in threads if thread.started]
     for thread in started:
         await thread.done.wait()
@@ -148,7 +148,8 @@ async def join_all(threads: Sequence[TrafficThread]) -> None:
 
 
 async def _beside_loop(count: int, work: Callable[[], None]) -> None:
-    """Do something with so many threads: on the event loop only where they are few."""
+    """Run an operation on a number of threads: on the event loop if they are few, otherwise in a
+    helper thread."""
     if count <= FEW:
         work()
     else:

@@ -1,7 +1,7 @@
-"""Encrypt a control connection with TLS, over a socket that has been opened already.
+"""Encrypt a control connection with TLS, over a socket that is already connected.
 
-Both ends use OpenSSL's machine of bytes (`ssl.SSLObject`), so that a server can tell by the first
-bytes of a connection whether its client speaks TLS, and one port serves both kinds.
+Both ends use OpenSSL without a socket (`ssl.SSLObject`), so that a server can tell by the first
+bytes of a connection whether its client uses TLS, and one port serves both kinds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from netmeasure.errors import SpecError, TlsError
 
 _RECEIVE_BYTES = 64 * 1024
-#: How a ClientHello begins (RFC 8446, 5.1): a handshake record of any version.
+#: The first bytes of a ClientHello (RFC 8446, 5.1): a handshake record of any version.
 _CLIENT_HELLO = b"\x16\x03"
-#: What is wrong with a certificate (X509_V_ERR_..., openssl-verification-options(1)), and what to
-#: do; others are given in OpenSSL's words.
+#: Messages and hints for certificate errors (X509_V_ERR_..., openssl-verification-options(1));
+#: other errors have OpenSSL's message.
 _NOT_TRUSTED = "if you trust it, give its CA's certificate, or itself, with --ca-file FILE"
 _OTHER_NAME = "connect to a name that it has (subjectAltName), or make one for this name"
 _CERTIFICATE_FAULTS = {
@@ -32,19 +32,19 @@ _CERTIFICATE_FAULTS = {
     62: ("its certificate is for another name", _OTHER_NAME),
     64: ("its certificate is for another address", _OTHER_NAME),
 }
-#: The record types with which a server may begin: an alert, or its part of the handshake.
+#: The record types with which a server may begin: an alert or a handshake record.
 _RECORDS = (b"\x15", b"\x16")
 _NO_TLS = "start it with --tls-cert and --tls-key, or leave --tls out: nothing is encrypted then"
 
 
 def begins_tls(data: bytes) -> bool:
-    """Return whether a client's first bytes are those of TLS."""
+    """Return whether a client's first bytes are the start of a TLS record."""
     return data.startswith(_CLIENT_HELLO)
 
 
 def client_context(ca_file: str | None, *, insecure: bool = False) -> ssl.SSLContext:
-    """Return what checks a server's certificate: against a file of CAs, or else the system's;
-    `insecure`: not at all. Raise SpecError if the file can't be used."""
+    """Return the TLS context that checks a server's certificate, against a file of CAs or the
+    system's CAs; `insecure`: without a check. Raise SpecError if the file can't be used."""
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError) as exc:
@@ -61,11 +61,12 @@ def client_context(ca_file: str | None, *, insecure: bool = False) -> ssl.SSLCon
 
 
 class Identity:
-    """Hold a server's certificate and key, and read them again when the files have changed, so that
-    a certificate can be renewed while the server runs."""
+    """Hold a server's certificate and key, and reload them when the files have changed, so that a
+    certificate can be renewed while the server runs."""
 
     def __init__(self, certificate: str, key: str | None, trouble: Callable[[str], None]) -> None:
-        """Raise SpecError if the files can't be used. `trouble` hears that newer ones can't."""
+        """Raise SpecError if the files can't be used. `trouble` is called if newer files can't be
+        used."""
         self._files = [Path(certificate), *([Path(key)] if key else [])]
         self._trouble = trouble
         self._seen = self._state()
@@ -75,7 +76,7 @@ class Identity:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         names = " and ".join(map(str, self._files))
         try:
-            # an encrypted key would be asked for on the terminal
+            # OpenSSL would ask for the passphrase of an encrypted key on the terminal
             context.load_cert_chain(self._files[0], self._files[-1], password=lambda: "")
             pem = self._files[0].read_text()
             end = pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
@@ -86,14 +87,15 @@ class Identity:
         return context, hashlib.sha256(der).digest()
 
     def _state(self) -> list[tuple[int, int]]:
-        """Return what changes with the files."""
+        """Return a value that changes when the files change."""
         try:
             return [(found.st_mtime_ns, found.st_ino) for found in map(os.stat, self._files)]
         except OSError:
             return []
 
     def stream(self, sock: socket.socket, received: bytes) -> TlsStream:
-        """Return the server's end of a TLS connection, of which some bytes have been received."""
+        """Return the server's end of a TLS connection from which some bytes were already
+        received."""
         state = self._state()
         if state != self._seen:
             self._seen = state
@@ -108,7 +110,7 @@ class Identity:
 
 def client_stream(sock: socket.socket, context: ssl.SSLContext, server_name: str) -> TlsStream:
     """Return the client's end of a TLS connection to a server of that name."""
-    name = server_name.partition("%")[0]  # the zone of a link-local address is this host's matter
+    name = server_name.partition("%")[0]  # the zone of a link-local address is local to this host
     return TlsStream(sock, _Machine(context, server_side=False, server_name=name))
 
 
@@ -117,7 +119,7 @@ class _NotTlsError(OSError):
 
 
 class _Machine:
-    """Hold OpenSSL's state of one end, and the encrypted bytes that come and go."""
+    """Hold OpenSSL's state of one end, and its encrypted input and output."""
 
     def __init__(
         self, context: ssl.SSLContext, *, server_side: bool, server_name: str | None = None
@@ -136,7 +138,7 @@ class TlsStream:
         self._machine = machine
         self._sending = asyncio.Lock()
         self._heard = machine.tls.server_side
-        #: what the session is known by at both ends: the digest of the server's certificate
+        #: the identifier of the session at both ends: the digest of the server's certificate
         self.binding = binding
 
     async def shake_hands(self) -> None:
@@ -160,8 +162,8 @@ class TlsStream:
                 return
 
     async def receive(self, size: int) -> bytes:
-        """Return what has come, b"" at the end of the connection. It may be cancelled without
-        losing a byte."""
+        """Return the received bytes; b"": the end of the connection. Cancelling the call loses no
+        byte."""
         while True:
             try:
                 return self._machine.tls.read(size)
@@ -172,7 +174,7 @@ class TlsStream:
                 return b""
 
     async def receive_exactly(self, count: int) -> bytes:
-        """Return `count` bytes, fewer only at the end of the connection."""
+        """Return `count` bytes, or fewer at the end of the connection."""
         data = b""
         while len(data) < count and (piece := await self.receive(count - len(data))):
             data += piece
@@ -184,15 +186,16 @@ class TlsStream:
         await self._flush()
 
     def say_goodbye(self) -> None:
-        """Tell the peer that nothing more comes (close_notify), as far as the socket takes it."""
+        """Tell the peer that no more data follow (close_notify), as far as the socket accepts the
+        bytes."""
         try:
             self._machine.tls.unwrap()
         except (OSError, ValueError):
-            pass  # it has not said so itself yet, or the session was broken before
+            pass  # the peer has not sent its close_notify yet, or the session was already broken
         try:
             self._sock.send(self._machine.outgoing.read())
         except OSError:
-            pass  # the peer has gone, or does not read
+            pass  # the peer is gone, or does not read
 
     async def _flush(self) -> None:
         async with self._sending:
@@ -212,7 +215,7 @@ class TlsStream:
 
 
 def tls_error(where: str, exc: OSError) -> TlsError:
-    """Return the error of a client that has no TLS session with a server."""
+    """Return the error of a client whose TLS handshake with a server failed."""
     hint: str | None = None
     if isinstance(exc, ssl.SSLCertVerificationError):
         said, hint = _CERTIFICATE_FAULTS.get(
@@ -229,12 +232,12 @@ def tls_error(where: str, exc: OSError) -> TlsError:
 
 
 def tls_trouble(exc: ssl.SSLError) -> str:
-    """Return what ended a client's handshake, for the server's log."""
+    """Return why a client's handshake failed, for the server's log."""
     return f"no TLS came about: {_why(exc)}"
 
 
 def _why(exc: Exception) -> str:
-    """Return what a system call or OpenSSL says."""
+    """Return the message of a system call's or OpenSSL's error."""
     if isinstance(exc, ssl.SSLError):
         return (exc.reason or str(exc)).replace("_", " ").lower()
     return getattr(exc, "strerror", None) or str(exc)

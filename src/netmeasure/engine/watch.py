@@ -1,7 +1,8 @@
-"""See when bytes arrive during set-up, by a native thread that no busy event loop can hold up.
+"""Record when bytes arrive during set-up, by a native thread, so that a busy event loop does not
+shift the times.
 
-Without such a thread (no descriptor or no thread was left) moments are those at which the event
-loop noticed: nothing else changes.
+Without such a thread (no free descriptor or no thread), the times are those at which the event loop
+read the bytes; nothing else changes.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from netmeasure.clock import MILLISECOND_NS
 from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import HostLimitError
 
-#: Two stretches of waiting bytes that follow so closely are one: the program reads piece by piece.
+#: Two periods of waiting bytes with a shorter gap are joined: the program reads in several calls.
 CONTINUOUS_NS = MILLISECOND_NS // 2
-#: Bytes that wait for so long are worth a phase of their own.
+#: A wait of this length becomes a separate phase.
 NOTED_NS = MILLISECOND_NS
 
 
 class Stretch(NamedTuple):
-    """Hold how long bytes were there before the program read them; None: they still are."""
+    """Hold the period between the arrival of bytes and their reading by the program; None as its
+    end: not read yet."""
 
     arrived_ns: int
     taken_ns: int | None
@@ -36,7 +38,7 @@ class Watch:
         self._thread: TrafficThread | None = None
 
     def start(self) -> None:
-        """Start the thread, before any clock of set-up runs."""
+        """Start the thread, before any set-up is timed."""
         try:
             watcher = Watcher()
             thread = TrafficThread(watcher, "netmeasure-watch")
@@ -46,7 +48,8 @@ class Watch:
         self._watcher, self._thread = watcher, thread
 
     def add(self, sock: socket.socket) -> Watched | None:
-        """Watch a connected TCP socket until `Watched.remove`, or its end. None: it can't be."""
+        """Watch a connected TCP socket until `Watched.remove` or its end. None: the socket can't be
+        watched."""
         if self._watcher is None:
             return None
         try:
@@ -55,7 +58,7 @@ class Watch:
             return None
 
     async def close(self) -> None:
-        """Join the thread. What was seen stays readable."""
+        """Join the thread. Its observations remain readable."""
         if self._watcher is not None and self._thread is not None:
             self._watcher.stop()
             await self._thread.join()
@@ -64,17 +67,18 @@ class Watch:
 
 
 def stretches(watched: Watched | None) -> list[Stretch]:
-    """Return what was seen of a socket so far, the latest stretches."""
+    """Return the latest observations of a socket."""
     return [Stretch(*one) for one in watched.stretches()] if watched is not None else []
 
 
 def arrival(seen: Sequence[Stretch], after_ns: int, noticed_ns: int) -> int:
-    """Return when the bytes came that the program noticed at a moment, not before `after_ns`."""
+    """Return when the bytes arrived that the program read at a given time, not before
+    `after_ns`."""
     found: Stretch | None = None
     for one in reversed(seen):
         if one.arrived_ns > noticed_ns:
             if one.arrived_ns == one.taken_ns:
-                return noticed_ns  # the program was faster than the thread that looks
+                return noticed_ns  # the program was faster than the watching thread
             continue
         if one.arrived_ns <= after_ns:
             break
@@ -87,8 +91,8 @@ def arrival(seen: Sequence[Stretch], after_ns: int, noticed_ns: int) -> int:
 
 
 def kept_waiting(seen: Sequence[Stretch], after_ns: int, until_ns: int) -> list[tuple[int, int]]:
-    """Return the stretches between two moments in which bytes waited for this program for so long
-    that it is worth saying."""
+    """Return the periods between two moments in which bytes waited for this program for a
+    significant time."""
     return [
         (one.arrived_ns, one.taken_ns)
         for one in seen

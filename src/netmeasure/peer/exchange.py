@@ -1,5 +1,5 @@
-"""Convert reports for the exchange of results: this end's to the protocol's, the peer's to a
-SideReport."""
+"""Convert reports for the exchange of results: this end's report to the protocol's form, and the
+peer's to a SideReport."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from netmeasure.result import (
     StreamReport,
 )
 
-#: Full columns of every stream are sent up to this many numbers in all; coarser ones beyond.
+#: Full columns of all streams are sent up to this total of numbers; above it, coarser columns.
 MAX_WIRE_NUMBERS = 200_000
-#: What each stream takes besides, in iperf3's own part of the results.
+#: The size of each stream in iperf3's own part of the results.
 _PLAIN_STREAM_BYTES = 512
-#: No test takes longer (30 years).
+#: The longest possible test (30 years).
 MAX_SECONDS = 1e9
-#: More than this of one CPU is no use of any host.
+#: A larger CPU use, in percent of one CPU, is impossible.
 MAX_CPU_PERCENT = 1_000_000
 
 
 def wire_results(
     side: SideReport, *, extended: bool, peer: PeerResults | None = None
 ) -> PeerResults:
-    """Return this end's report by iperf3's names, and whole under our own key for a netmeasure
-    peer.
+    """Return this end's report with iperf3's names, and for a netmeasure peer also the complete
+    report under netmeasure's own key.
 
-    `bytes` is what arrived: of a sender the acknowledged bytes, since what is still in a socket
-    buffer is not transferred. `end_time` is the time in which it arrived. A receiver of datagrams
-    that has the sender's results (`peer`) gives as `packets` how many were sent, so that the other
-    end shows losses at the end as well, also of all datagrams.
+    `bytes` is the number of bytes that arrived: for a sender the acknowledged bytes, since data in
+    a socket buffer are not transferred. `end_time` is the time in which they arrived. A receiver of
+    datagrams that has the sender's results (`peer`) reports the number of sent datagrams as
+    `packets`, so that the other end also shows losses at the end, even if all datagrams were lost.
     """
     wall_ns = side.duration_ns or 0
     user, system = (
@@ -96,8 +96,8 @@ def _wire_stream(stream: StreamReport, sent: int | None) -> PeerStream:
 
 
 def _slim(side: SideReport) -> SideReport:
-    """Return a report with coarser columns where there are so many streams that it would exceed
-    what the protocol accepts."""
+    """Return a report, with coarser columns if it has so many streams that it would exceed the
+    limits of the protocol."""
     limit_bytes = results_limit_bytes(len(side.streams)) - len(side.streams) * _PLAIN_STREAM_BYTES
     factor = -(-_numbers(side) // MAX_WIRE_NUMBERS) or 1
     slim: SideReport = _coarser(side, factor)
@@ -118,8 +118,8 @@ def _numbers(value: object) -> int:
 
 
 def _coarser(value: Any, factor: int) -> Any:
-    """Return a report, or a part of it, with a series of wider buckets, and in other columns each
-    `factor`th item and the last one: these are counts since the start, or moments."""
+    """Return a report, or a part of it, with wider buckets in time series. Of other columns, which
+    are cumulative counts or times, it has every `factor`th item and the last one."""
     if factor == 1:
         return value
     if isinstance(value, Series):
@@ -153,9 +153,9 @@ def peer_report(
     *,
     udp: bool = False,
 ) -> SideReport:
-    """Return the peer's report: its own where it is netmeasure, else what iperf3's results tell.
-    The CPU time of an iperf3 is that of its whole process, and all its streams have one congestion
-    control."""
+    """Return the peer's report: the complete one of a netmeasure peer, otherwise the figures in
+    iperf3's results. The CPU time of an iperf3 is that of its whole process, and all its streams
+    have the same congestion control."""
     if results is None:
         return SideReport()
     if results.netmeasure is not None:
@@ -181,13 +181,13 @@ def peer_report(
 
 
 def _share_ns(percent: float, wall_s: float) -> int | None:
-    """Return a CPU share as time, None where no host has that many CPUs."""
+    """Return a CPU share as time; None: the share is impossible."""
     known = wall_s > 0 and 0 <= percent <= MAX_CPU_PERCENT
     return nanoseconds(wall_s * percent / 100) if known else None
 
 
 def _believable(seconds: float) -> bool:
-    """Return whether a clock can have given that time."""
+    """Return whether a time is possible for a test."""
     return 0 <= seconds <= MAX_SECONDS
 
 
@@ -212,9 +212,9 @@ def _from_wire(stream: PeerStream, role: Role, *, udp: bool) -> StreamReport:
 
 
 def _datagrams_from_wire(stream: PeerStream, role: Role) -> Datagrams:
-    """Return the counts of datagrams. iperf3 tells the highest number and how many below it are
-    missing. It takes duplicates for late ones, so it may miss fewer than were lost. Versions before
-    3.14 do not tell the omitted part."""
+    """Return the counts of datagrams. iperf3 reports the highest number and how many numbers below
+    it are missing. It counts duplicates as late datagrams, so it may report fewer than were lost.
+    Versions before 3.14 do not report the omitted part."""
     if role == "sender":
         return Datagrams(packets=stream.packets, omitted_packets=stream.omitted_packets)
     omitted = None

@@ -24,7 +24,7 @@ from netmeasure.workloads.round_trips import DatagramTripPlan, RoundTripPlan
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
 
-#: iperf3's version number in the parameters is informational; ours says who we are.
+#: iperf3's version number in the parameters is only informational; netmeasure's names the program.
 CLIENT_VERSION = f"netmeasure {__version__}"
 
 #: Datagrams in one super-datagram, at most (UDP_MAX_SEGMENTS, linux/udp.h).
@@ -34,9 +34,9 @@ MAX_SEGMENTS = 128
 def client_parameters(
     spec: PeerSpec, token: str | None = None, *, secret: bool = False
 ) -> Parameters:
-    """Return what the client asks the server for, by iperf3's names and by ours. The datagram size
-    of a UDP specification must be known by now. `token` proves who asks (`protocol.auth`); `secret`
-    tells that the client can prove a secret."""
+    """Return the client's parameters, with the members of iperf3 and of netmeasure. The datagram
+    size of a UDP specification must be known. `token` authenticates the client (`protocol.auth`);
+    `secret` means that the client can prove a secret."""
     limit_s, options = spec.limit_s, spec.options
     common = Parameters(
         server_affinity=spec.server_cpu,
@@ -145,8 +145,8 @@ def _udp_parameters(spec: UdpSpec, common: Parameters) -> Parameters:
 
 
 def _with_offload(asked: Parameters, size: int) -> Parameters:
-    """Return the parameters with iperf3's names (3.21) for segmentation offload, and the sizes that
-    its own client asks for."""
+    """Return the parameters with iperf3's members (3.21) for segmentation offload, and the sizes
+    that its own client sends."""
     segments = max(1, min(MAX_SEGMENTS, MAX_DATAGRAM_BYTES // max(1, size)))
     return replace(
         asked,
@@ -159,7 +159,8 @@ def _with_offload(asked: Parameters, size: int) -> Parameters:
 
 
 def server_time_limit_s(parameters: Parameters) -> float | None:
-    """Return how long the data phase lasts by the client's parameters, None if bytes end it."""
+    """Return how long the data phase lasts by the client's parameters; None: a byte limit ends
+    it."""
     extension = parameters.netmeasure
     if extension is not None and extension.duration_ms:
         return (extension.omit_ms + extension.duration_ms) / 1000
@@ -231,7 +232,7 @@ def _tcp_options(parameters: Parameters) -> SocketOptions:
 
 
 class _Common(TypedDict):
-    """Hold what all specifications have in common, by their fields' names."""
+    """Hold the common fields of all specifications."""
 
     direction: Direction
     streams: int
@@ -275,7 +276,7 @@ def _timing(parameters: Parameters, plan: TcpPlan | UdpPlan) -> Timing:
 
 
 class _CommonOptions(TypedDict):
-    """Hold the socket options of TCP and UDP, by the names of SocketOptions."""
+    """Hold the socket options of TCP and UDP, with the names of SocketOptions."""
 
     window_bytes: int | None
     pacing_bps: int | None

@@ -17,13 +17,13 @@ from netmeasure.workloads.round_trips import (
 from netmeasure.workloads.tcp import TcpPlan, TcpWorkload
 from netmeasure.workloads.udp import UdpPlan, UdpWorkload
 
-#: A plain iperf3 client in both directions stops reading when its time is over: the last
-#: acknowledgements may never come, and nothing of its time is in them.
+#: In a test of both directions, a plain iperf3 client stops reading when its time is over: the last
+#: acknowledgements may never arrive, and they do not concern the time of the test.
 PLAIN_DRAIN_NS = 100 * MILLISECOND_NS
 
 
 class _ClientPart(TypedDict):
-    """Hold what a client's plans of TCP and UDP have in common, by the names of `Plan`."""
+    """Hold the common fields of a client's TCP and UDP plans, with the names of `Plan`."""
 
     duration_ns: int
     omit_ns: int
@@ -35,7 +35,7 @@ class _ClientPart(TypedDict):
 
 
 class _ServerPart(_ClientPart):
-    """Hold what a server's plans of TCP and UDP have in common."""
+    """Hold the common fields of a server's TCP and UDP plans."""
 
     sender_window_ns: int
     window_bytes: int | None
@@ -43,7 +43,7 @@ class _ServerPart(_ClientPart):
 
 
 class _UdpRates(TypedDict):
-    """Hold the rate that a sender of datagrams keeps: bits per second, or datagrams per second."""
+    """Hold the target rate of a sender of datagrams, in bits or datagrams per second."""
 
     target_bps: int | None
     target_pps: int | None
@@ -53,10 +53,10 @@ class _UdpRates(TypedDict):
 
 
 def client_plan(spec: PeerSpec, *, extended: bool) -> TcpPlan | UdpPlan:
-    """Return what the client does with its streams.
+    """Return the client's plan.
 
-    A plain iperf3 server (not `extended`) ends no stream by itself, so there the client counts a
-    byte limit on what it receives.
+    A plain iperf3 server (not `extended`) ends no stream by itself. The client then applies a byte
+    limit to the bytes that it receives.
     """
     if isinstance(spec, UdpSpec):
         return _client_udp_plan(spec)
@@ -81,7 +81,7 @@ def _client_part(spec: PeerSpec) -> _ClientPart:
 
 
 def _client_tcp_plan(spec: TcpSpec, *, extended: bool) -> TcpPlan:
-    return TcpPlan(  # congestion control and window are set before connect
+    return TcpPlan(  # congestion control and window have been set before connect
         **_client_part(spec),
         target_bps=spec.target_bps,
         pacing_bps=spec.options.pacing_bps,
@@ -138,10 +138,10 @@ def _client_udp_plan(spec: UdpSpec) -> UdpPlan:
 
 
 def server_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan | UdpPlan:
-    """Return what the server does for these parameters.
+    """Return the server's plan for these parameters.
 
-    A plain iperf3 client says when its time is over, so senders have a deadline of their own only
-    for a netmeasure client.
+    A plain iperf3 client tells the server when its time is over, so senders have their own deadline
+    only for a netmeasure client.
     """
     asked = parameters.netmeasure.round_trips if parameters.netmeasure else None
     if asked is not None and parameters.udp:
@@ -160,7 +160,7 @@ def _server_part(parameters: Parameters, limits: ServerLimits) -> _ServerPart:
         omit_ns = extension.omit_ms * MILLISECOND_NS
         if extension.duration_ms:
             duration_ns = omit_ns + extension.duration_ms * MILLISECOND_NS
-    # no datagram is delivered after a delay at the sender: all that were sent count
+    # datagrams have no acknowledgements, so all sent datagrams count
     window_ns = nanoseconds(parameters.time) if extension is None and not parameters.udp else 0
     return {
         "duration_ns": duration_ns,
@@ -251,8 +251,8 @@ def _server_udp_plan(parameters: Parameters, limits: ServerLimits) -> UdpPlan:
 
 
 def _paced(wanted: _UdpRates, pacing_bps: int | None, size: int) -> _UdpRates:
-    """Return the rates with which our own schedule keeps the pacing rate, too: the kernel paces
-    datagrams only below the queueing discipline fq."""
+    """Return the target rates, limited by the pacing rate: the kernel paces datagrams only with the
+    queueing discipline fq, so the sender's own schedule must do it."""
     target_pps = wanted["target_pps"]
     rate_bps = target_pps * size * 8 if target_pps else wanted["target_bps"]
     if pacing_bps is not None and (not rate_bps or pacing_bps < rate_bps):
@@ -261,7 +261,7 @@ def _paced(wanted: _UdpRates, pacing_bps: int | None, size: int) -> _UdpRates:
 
 
 def build_workload(plan: TcpPlan | UdpPlan) -> Workload:
-    """Return the workload that carries a plan out."""
+    """Return the workload for a plan."""
     if isinstance(plan, DatagramTripPlan):
         return DatagramTripWorkload(plan)
     if isinstance(plan, RoundTripPlan):

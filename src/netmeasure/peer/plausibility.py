@@ -1,6 +1,6 @@
-"""Hold what the far end says it counted against what this end knows.
+"""Check the counts in the peer's report against the counts of this end.
 
-A peer is not trusted: counts that are impossible are not used, and a note reports them.
+The peer is not trusted: impossible counts are not used, and a note reports them.
 """
 
 from __future__ import annotations
@@ -11,30 +11,31 @@ from msgspec.structs import replace
 
 from netmeasure.result import Role, SideReport, StreamReport
 
-#: A receiver may end before it has read what its kernel has acknowledged: at most a receive buffer.
-#: Where its window is not known, it is taken to be the largest that TCP can have (RFC 7323, 2.3).
+#: A receiver may end before it has read all bytes that its kernel acknowledged, which are at most a
+#: receive buffer. If its window is unknown, the largest TCP window is assumed (RFC 7323, 2.3).
 LARGEST_WINDOW_BYTES = 2**30
-#: The most that Linux gives a receive buffer by itself (net.ipv4.tcp_rmem of recent kernels).
+#: The largest receive buffer of Linux' autotuning (net.ipv4.tcp_rmem of recent kernels).
 USUAL_BUFFER_BYTES = 2**25
-#: What a sender has written and the receiver never got: a send buffer, and as much on its way.
+#: The most bytes that a sender wrote and the receiver never received: a send buffer, and as much in
+#: flight.
 UNSENT_BYTES = 2**28
 
 
 class Believed(NamedTuple):
-    """Hold the far end's report without impossible counts, and a note for each of those."""
+    """Hold the peer's report without impossible counts, and a note for each of these."""
 
     report: SideReport
     notes: tuple[str, ...]
 
 
 def believed(own: SideReport, far: SideReport, far_name: str, *, omitted: bool) -> Believed:
-    """Return the far end's report as far as this end can believe it.
+    """Return the peer's report without its impossible counts.
 
     Args:
-        own: this end's report.
-        far: the far end's.
+        own: This end's report.
+        far: The peer's report.
         far_name: "server" or "client", for the notes.
-        omitted: the test has an omitted time, which iperf3 leaves out of its counts.
+        omitted: Whether the test has an omitted time, which iperf3 excludes from its counts.
     """
     mine = {stream.id: stream for stream in own.streams}
     notes: list[str] = []
@@ -56,7 +57,7 @@ def believed(own: SideReport, far: SideReport, far_name: str, *, omitted: bool) 
 
 
 def _doubt(own: StreamReport | None, far: StreamReport, *, omitted: bool) -> str | None:
-    """Return what a far end says that can't be, as the end of a sentence."""
+    """Return an impossible claim of the peer, as the end of a sentence; None: there is none."""
     if own is None or own.role == far.role or own.bytes is None:
         return None
     if own.datagrams is not None:
@@ -67,7 +68,8 @@ def _doubt(own: StreamReport | None, far: StreamReport, *, omitted: bool) -> str
 
 
 def _doubt_receiver(own: StreamReport, far: StreamReport, *, omitted: bool) -> str | None:
-    """TCP delivers no byte that was not sent, and all that it acknowledged but for one buffer."""
+    """Check that no more bytes were received than sent, and at most one buffer fewer than
+    acknowledged."""
     assert own.bytes is not None
     assert far.bytes is not None
     if far.bytes > own.bytes:
@@ -108,7 +110,7 @@ def _by_role(one: StreamReport, other: StreamReport, role: Role) -> StreamReport
 
 
 def _window_bytes(sender: StreamReport) -> int:
-    """Return what the receiver's kernel may hold unread: no less than usual buffers, for the window
-    is what is left of one, and samples of it may all have been of a full one."""
+    """Return how many unread bytes the receiver's kernel may hold. This is at least a usual buffer:
+    the window is the free part of the buffer, and all samples may be of a full one."""
     windows = sender.tcp_info.snd_wnd_bytes if sender.tcp_info else None
     return max(USUAL_BUFFER_BYTES, *windows) if windows else LARGEST_WINDOW_BYTES

@@ -21,12 +21,12 @@ from netmeasure.errors import ConnectError, MeasureError, PeerTimeoutError, Stre
 from netmeasure.protocol import PROBE_NUMBER, make_hello, stream_tag
 from netmeasure.spec import PeerSpec, SocketOptions
 
-#: How long the server may take to answer the hello of a probe: the test waits for it.
+#: How long the server may take to answer the hello of a probe; the test waits for this answer.
 PROBE_HELLO_S, PROBE_HELLO_RTTS = 0.2, 4
 
 
 class Connector:
-    """Open the connections of one test, and log the phases of set-up."""
+    """Open the connections of one test, and record the phases of set-up."""
 
     def __init__(
         self,
@@ -80,8 +80,8 @@ class Connector:
 
     @property
     def _round_trip_ns(self) -> int:
-        """Return the smoothed round-trip time of the control connection by its kernel; 0: unknown.
-        The time of its connect would be no measure: a late network makes that seconds."""
+        """Return the kernel's smoothed round-trip time of the control connection; 0: unknown. The
+        time of its connect is not used: lost SYNs can make it seconds long."""
         raw = b"" if self._control is None else tcpinfo.read(self._control)
         return (tcpinfo.field(raw, "rtt_us") or 0) * MICROSECOND_NS
 
@@ -94,7 +94,8 @@ class Connector:
         self.phases.add_answered("start", "control", begun_ns, now_ns(), self._watched)
 
     def end_set_up(self) -> None:
-        """Stop watching the control connection: payload flows, and time stamps cost CPU time."""
+        """Stop watching the control connection, since time stamps cost CPU time during the
+        transfer."""
         if self._watched is not None:
             self._watched.remove()
 
@@ -104,14 +105,13 @@ class Connector:
         await self._watch.close()
 
     def set_up_paused(self) -> AbstractContextManager[None]:
-        """Let the clock of set-up stand still meanwhile."""
+        """Stop the clock of set-up during the block."""
         return self.phases.paused()
 
     async def open_probe(self) -> socket.socket:
-        """Return the socket of a probe of the latency: of UDP if the server answers a hello,
-        else of TCP.
+        """Return the socket of a latency probe: UDP if the server answers a hello, otherwise TCP.
 
-        Raises ConnectError, PeerTimeoutError, StreamError: the server wants none.
+        Raises ConnectError, PeerTimeoutError or StreamError if the server accepts no probe.
         """
         spec = self._spec
         options = SocketOptions(
@@ -143,12 +143,12 @@ class Connector:
         Args:
             index: the stream's place among those of the test, from 0
             number: the protocol's number of the stream
-            heard: tells whether the server has gone on meanwhile
-            extended: the server is netmeasure as well
+            heard: returns whether the server has sent a further message meanwhile
+            extended: whether the server is netmeasure as well
 
         Raises:
             ConnectError, PeerTimeoutError, StreamError: there is no connection
-            SocketOptionError: this host refuses an option that was asked for
+            SocketOptionError: this host refuses a requested option
         """
         if self._spec.over_udp:
             return await self._greet(index, number, heard, extended=extended), None
@@ -157,7 +157,7 @@ class Connector:
     async def _greet(
         self, index: int, number: int, heard: Callable[[], bool], *, extended: bool
     ) -> socket.socket:
-        """Open a UDP stream: a socket, and a hello that is repeated until the server answers."""
+        """Open a UDP stream: open a socket, and repeat a hello until the server answers."""
         name, start = f"stream {number}", now_ns()
         sock = sockets.open_datagram(self.address, self._spec.options, index)
         try:
@@ -167,7 +167,8 @@ class Connector:
             with progress.current().step("hello", name):
                 made = await greet(sock, self.address, hello, deadline_s, repeat_s=repeat_s)
         except BaseException as exc:
-            # a server that has heard the hello may go on, which cancels this: the stream is good
+            # a server that received the hello may go on, which cancels this task: the stream is
+            # open
             if isinstance(exc, asyncio.CancelledError) and heard():
                 self.phases.add("hello", name, start, now_ns(), detail="answer lost")
                 return sock
@@ -193,7 +194,8 @@ class Connector:
     async def _say_whose(
         self, sock: socket.socket, number: int, name: str, *, extended: bool
     ) -> None:
-        """Send the cookie of the test that a connection belongs to; it is closed if that fails."""
+        """Send the cookie of the test that a connection belongs to. Close the connection if this
+        fails."""
         hello = self._cookie.encode() + b"\0"
         if extended:
             hello += stream_tag(number)
@@ -214,7 +216,7 @@ class Connector:
             raise
 
     async def _connect_again(self, index: int) -> sockets.Connected:
-        """Connect to the address that the control connection has reached."""
+        """Connect to the address to which the control connection is connected."""
         deadline_s = self._spec.deadlines.connect_s
         return await sockets.connect_one(
             self.address, self._spec.options, deadline_s, port_offset=index

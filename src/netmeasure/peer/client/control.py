@@ -1,4 +1,4 @@
-"""Talk to a server on the control connection: the handshake, and the errors that may answer it."""
+"""Exchange messages with a server on the control connection: the handshake and its errors."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from netmeasure.protocol.error_codes import UNAUTHORIZED
 from netmeasure.protocol.secret import is_proof, proof
 from netmeasure.spec import Deadlines, Secret
 
-#: What to do where another service answers.
+#: Hints if another service answers.
 _ADVICE = {
     "HTTP": "to measure a download from it, write http://HOST:PORT/FILE",
     "TLS": "to measure a download from it, write https://HOST:PORT/FILE",
     "iperf 2": "iperf 2 does not understand iperf3: start netmeasure server or iperf3 -s there",
     "FTP or mail": "to measure a download from an FTP server, write ftp://HOST/FILE",
 }
-#: What to do where a server does not serve this client.
+#: Hints if a server refuses this client.
 _REMEDIES: dict[int, str] = {
     ErrorCode.SECRET_WANTED: "give the server's secret with --secret-file, or in NETMEASURE_SECRET",
     ErrorCode.SECRET_WRONG: "compare the files of both ends: they must have the same content",
@@ -50,9 +50,9 @@ _REMEDIES: dict[int, str] = {
     ErrorCode.TOO_MANY_FAILURES: "wait for a minute, then try with the right secret or password",
     ErrorCode.UNAUTHORIZED: "check user, password, key and both clocks; the server's log says why",
 }
-#: The same, for a client that names no user.
+#: The hint if the client gives no user.
 _USER_WANTED = "it serves known users: give --auth-user, --auth-key, and NETMEASURE_PASSWORD"
-#: How long a server may take to receive the news that the client leaves.
+#: How long to try to tell a server that the client leaves.
 LEAVE_S = 1.0
 
 
@@ -72,7 +72,7 @@ class ClientControl:
         self.channel = channel
         #: called with the client's place in the queue of a full server
         self.on_queued = on_queued
-        #: what a netmeasure server says of itself; None of a plain iperf3, and before the handshake
+        #: a netmeasure server's announcement; None: a plain iperf3, or before the handshake
         self.announcement: Announcement | None = None
         self._server = server
         self._deadlines = deadlines
@@ -86,30 +86,31 @@ class ClientControl:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Return the kinds of test that the server serves beside TCP and UDP."""
+        """Return the kinds of test that the server supports in addition to TCP and UDP."""
         return self.announcement.kinds if self.announcement is not None else ()
 
     @property
     def concurrent_tests(self) -> int:
-        """Return how many tests the server runs, this one among them, as far as it has said."""
+        """Return how many tests the server runs, including this one; None: unknown."""
         return (self.announcement and self.announcement.concurrent_tests) or 1
 
     @property
     def finite(self) -> bool:
-        """Return whether the server sends a file, and its streams end where the file ends."""
+        """Return whether the server sends a file, so that its streams end at the end of the
+        file."""
         return self.announcement is not None and self.announcement.finite
 
     async def send(
         self, kind: Kind, payload: Payload = None, *, deadline_s: float | None = None
     ) -> None:
-        """Send a message, by default within the deadline of the handshake."""
+        """Send a message within a deadline, by default that of the handshake."""
         await self.channel.send(kind, payload, deadline_s=self._within(deadline_s))
 
     async def expect(self, *kinds: Kind, deadline_s: float | None = None) -> Message:
         """Return the server's next message, which must be of one of these kinds.
 
-        Raises the error that the message stands for if it is of another kind. The deadline is by
-        default that of the handshake.
+        If the message is of another kind, the error that it means is raised. The default deadline
+        is that of the handshake.
         """
         message = await self.channel.receive(deadline_s=self._within(deadline_s))
         if message.kind in kinds:
@@ -117,7 +118,7 @@ class ClientControl:
         raise self.failure(message)
 
     def failure(self, message: Message) -> MeasureError:
-        """Return the error that a message stands for which ends the test."""
+        """Return the error for a message that ends the test."""
         if message.kind is Kind.ACCESS_DENIED:
             return BusyError(
                 f"{self._server} is busy with another test",
@@ -150,7 +151,7 @@ class ClientControl:
     # ---- the handshake --------------------------------------------------------------------------
 
     async def introduce(self, cookie: str) -> None:
-        """Send the cookie, and wait until the server asks for the parameters."""
+        """Send the cookie, and wait until the server requests the parameters."""
         with self._handshake():
             await self.send(Kind.COOKIE, cookie)
             await self.expect(Kind.PARAM_EXCHANGE)
@@ -161,8 +162,8 @@ class ClientControl:
             await self.send(Kind.PARAMETERS, parameters)
 
     async def agree(self) -> None:
-        """Wait until the server asks for the data streams; a netmeasure server first announces
-        itself."""
+        """Wait until the server requests the data streams. A netmeasure server announces itself
+        before."""
         with self._handshake():
             if self._secret is not None:
                 await self._prove(self._secret)
@@ -174,8 +175,8 @@ class ClientControl:
                 await self.expect(Kind.CREATE_STREAMS)
 
     async def _prove(self, secret: Secret) -> None:
-        """Answer the server's challenge. Raise AuthenticationError if it sends none: a server that
-        does not ask can't prove that it knows the secret, either."""
+        """Answer the server's challenge. Raise AuthenticationError if the server sends no
+        challenge: it then can't prove that it knows the secret."""
         kinds = (Kind.CHALLENGE, Kind.EXTENSION, Kind.CREATE_STREAMS, Kind.QUEUED)
         if (await self.expect(*kinds)).kind is not Kind.CHALLENGE:
             raise AuthenticationError(
@@ -192,8 +193,8 @@ class ClientControl:
         await self.send(Kind.PROOF, Proof(mac))
 
     def _check_proof(self, secret: Secret, announcement: Announcement) -> None:
-        """Raise AuthenticationError if the server does not know the secret that it has asked
-        for."""
+        """Raise AuthenticationError if the server does not prove that it knows the secret
+        itself."""
         try:
             mac = bytes.fromhex(announcement.proof or "")
         except ValueError:
@@ -208,8 +209,8 @@ class ClientControl:
             )
 
     async def _turn(self) -> Message:
-        """Return the server's answer to the parameters; a server that is full keeps the client in a
-        queue first. Raise BusyError if that takes longer than the user waits."""
+        """Return the server's answer to the parameters. A full server first keeps the client in a
+        queue; raise BusyError if the wait exceeds the user's limit."""
         kinds = (Kind.EXTENSION, Kind.CREATE_STREAMS, Kind.QUEUED)
         message = await self.expect(*kinds)
         end_ns = now_ns() + nanoseconds(self._deadlines.queue_s)
@@ -223,7 +224,7 @@ class ClientControl:
                 message = await self.expect(*kinds, deadline_s=deadline_s)
             except PeerTimeoutError:
                 if left_s > self._deadlines.handshake_s:
-                    raise  # the server keeps silent
+                    raise  # the server sends nothing
                 raise BusyError(
                     f"{self._server} has no place yet: number {message.payload.position} in its"
                     f" queue after {self._deadlines.queue_s:g} s",
@@ -234,7 +235,7 @@ class ClientControl:
 
     @contextmanager
     def _handshake(self) -> Iterator[None]:
-        """Explain a failure by what most likely listens there instead of a server."""
+        """Explain a failure by the service that probably listens there instead of a server."""
         try:
             yield
         except RemoteProtocolError as exc:
@@ -277,10 +278,10 @@ class ClientControl:
     # ---- the end --------------------------------------------------------------------------------
 
     async def leave(self) -> None:
-        """Tell the server if the test was not over, and close the connection."""
+        """Tell the server if the test ended early, and close the connection."""
         if self.channel.connection.state not in (State.OVER, State.START):
             try:
                 await self.channel.send(Kind.CLIENT_TERMINATE, deadline_s=LEAVE_S)
             except MeasureError:
-                pass  # the server has gone already
+                pass  # the server is already gone
         await self.channel.close()

@@ -1,4 +1,4 @@
-"""Run the client's data phase: wait for whichever event ends it, then for the last bytes."""
+"""Run the client's data phase: wait for the event that ends it, then for the last bytes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from netmeasure.result import AutoStop, Interval, SideReport
 from netmeasure.spec import PeerSpec, UdpSpec
 from netmeasure.workloads.base import Workload
 
-#: A plain iperf3 server stops counting when it reads TEST_END. Everything is acknowledged by its
-#: kernel by then; this is the time it gets to read that from its socket buffer.
+#: A plain iperf3 server stops counting when it reads TEST_END. By then its kernel has acknowledged
+#: all data; this is the time that the server gets to read them from its socket buffer.
 PLAIN_SERVER_READS_S = 0.005
 POLL_S = 0.25
-#: Streams that end so long before their time did not end by plan.
+#: Streams that end more than this before their time have failed.
 EARLY_END_S = 0.5
-#: How long a reason may come behind the break that it explains.
+#: How long after a broken stream the message with the reason may arrive.
 REASON_S = 0.2
-#: UDP has no end of stream: after the end of the test, nothing for so long means nothing more.
+#: UDP has no end of stream: after the end of the test, no more data are expected after a silence of
+#: this length.
 QUIET_S = 0.2
-#: Within a test that ends by a byte limit, the last datagrams are taken for lost after so long.
+#: In a test with a byte limit, the last datagrams count as lost after a silence of this length.
 LAST_DATAGRAM_S = 1.0
 
 
 class ClientData:
-    """Run the client's data phase on a workload that has been started. It emits intervals, and ends
-    gracefully when `stop` is set by the user. `on_over` is called when the senders are about to
-    end."""
+    """Run the client's data phase on a started workload. It emits intervals, and ends gracefully
+    when the user sets `stop`. `on_over` is called just before the senders end."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class ClientData:
         self._on_over = on_over
         self._ticker = IntervalClock(workload, spec.timing, spec.limit_s, emit, roles.client_role)
         self._auto_stop = AutoStopper(workload, spec)
-        #: how long the server's streams lasted, where that was less than they had to
+        #: how long the server's streams lasted, if they ended too early
         self._early_s: float | None = None
 
     async def run(self) -> None:
-        """Run until everything that ends the phase has happened and the last byte has come."""
+        """Run until the end of the test and the arrival of the last byte."""
         async with beside(self._ticker.run()), beside(load_analysis(self._workload)):
             await first_of(
                 self._control_failure(),
@@ -81,7 +81,7 @@ class ClientData:
             await self._drain_receivers()
 
     async def _data_end(self) -> None:
-        """Return when the test is over by its own terms. Wait for ever if a stream broke."""
+        """Wait until the test has ended by its specification; wait for ever if a stream broke."""
         await self._all_over()
         if self._workload.failed():
             await asyncio.Event().wait()  # `_stream_failure` raises the reason
@@ -93,7 +93,7 @@ class ClientData:
         limit_s = self._spec.limit_s
         if limit_s is not None:
             # A plain server sends until it is told to stop. A netmeasure server's TCP streams end
-            # by themselves; should their end be lost, the server is told as well.
+            # by themselves; the server is told as well, in case their end is lost.
             slack_s = self._spec.deadlines.drain_s if self._streams_end else 0.0
             over = self._time_over(self._spec.timing.omit_s + limit_s + slack_s)
             await first_of(over, self._all_ended(self._spec.timing.omit_s + limit_s))
@@ -106,13 +106,13 @@ class ClientData:
             await self._workload.join("receiver")
 
     async def _all_ended(self, span_s: float) -> None:
-        """Return when all streams have ended. Raise StreamError if that is long before their time:
-        then something broke them."""
+        """Wait until all streams have ended. Raise StreamError if this is long before their time:
+        then they were broken."""
         await self._workload.join("receiver")
         ended_ns = now_ns()
         if self._control.finite:
             return
-        # the threads read before the event loop, which others may keep busy, says that it has begun
+        # the threads read before a busy event loop notices the start of the test
         moments = (self._workload.origin_ns, self._workload.first_ns)
         elapsed_s = seconds(ended_ns - min((m for m in moments if m is not None), default=ended_ns))
         if elapsed_s < span_s - EARLY_END_S:
@@ -122,8 +122,8 @@ class ClientData:
             self._early_s = elapsed_s
 
     def check_span(self, server: SideReport | None) -> None:
-        """Raise StreamError if the streams of a server that ends them by itself ended too early,
-        and not only seem to, because this end was late."""
+        """Raise StreamError if a netmeasure server's streams ended too early, and did not only seem
+        to because this end was late."""
         span_s = self._spec.timing.omit_s + (self._spec.limit_s or 0.0)
         sent_ns = server.duration_ns if server is not None else None
         if self._early_s is not None and seconds(sent_ns or 0) < span_s - EARLY_END_S:
@@ -135,8 +135,8 @@ class ClientData:
         return self._control.extended and not self._spec.over_udp
 
     async def _datagrams_over(self, spec: UdpSpec) -> None:
-        """Return when all datagrams of a byte limit have come, or none has come for so long that
-        the rest must be lost."""
+        """Wait until all datagrams of a byte limit have arrived, or a long silence shows that the
+        rest are lost."""
         size = spec.datagram_bytes or 1
         wanted = -(-(spec.total_bytes or 0) // size)
         gap_s = size * 8 / spec.target_bps if spec.target_bps else 0.0
@@ -150,7 +150,7 @@ class ClientData:
             await asyncio.sleep(POLL_S / 10)
 
     async def _time_over(self, span_s: float) -> None:
-        """Return `span_s` after the first byte was received."""
+        """Wait until `span_s` after the first received byte."""
         end = (self._workload.origin_ns or 0) + nanoseconds(span_s)
         while (left := end - now_ns()) > 0:
             await asyncio.sleep(seconds(left))
@@ -180,7 +180,8 @@ class ClientData:
     async def _stall(self) -> None:
         limit_s = self._spec.deadlines.stall_s
         if self._spec.over_udp and self._spec.limit_s is not None:
-            limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
+            # a test in which nothing arrives is a result, and its time limit ends it
+            limit_s = math.inf
         quiet = Quiet(limit_s)
         while True:
             if quiet.since_change(self._workload.moved_bytes()):
@@ -192,7 +193,7 @@ class ClientData:
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
     async def _silence(self) -> None:
-        """Raise PeerTimeoutError when nothing has been received for as long as the user waits."""
+        """Raise PeerTimeoutError if nothing was received for longer than the user's limit."""
         limit_s = await self._workload.silence(self._spec.deadlines.receive_s)
         raise PeerTimeoutError(
             f"no data were received for {limit_s:g} s",
@@ -202,7 +203,7 @@ class ClientData:
         )
 
     async def _drain_receivers(self) -> None:
-        """Receive what is still on its way, to the end of the streams or until nothing comes."""
+        """Receive the data in flight, until the end of the streams or a silence."""
         udp = self._spec.over_udp
         over = self._quiet() if udp else self._workload.join("receiver")
         await self._workload.drain(over, self._spec.deadlines.drain_s)
@@ -217,17 +218,17 @@ class ClientData:
     # ---- afterwards -----------------------------------------------------------------------------
 
     def last_interval(self) -> None:
-        """Emit what came after the last edge. Call when the threads have ended."""
+        """Emit the interval after the last edge. Call when the threads have ended."""
         self._ticker.last()
 
     def auto_stop(self, *, stopped: bool) -> AutoStop | None:
-        """Return how a test ended whose specification says `until`, else None. `stopped`: by the
-        user, or an error."""
+        """Return how a test with `until` ended; None: the specification has no `until`. `stopped`:
+        the user or an error ended the test."""
         return self._auto_stop.outcome(stopped=stopped)
 
 
 def ended_early(elapsed_s: float, span_s: float) -> StreamError:
-    """Return the error of a server whose streams ended long before their time."""
+    """Return the error for a server whose streams ended long before their time."""
     return StreamError(
         f"the server's streams ended after {elapsed_s:.2f} of {span_s:g} s", phase="data"
     )

@@ -1,8 +1,8 @@
-"""Notice that one address stands for several servers, as a virtual address without affinity does:
-then a data connection may come to another one than its test's control connection.
+"""Detect that one address belongs to several servers, such as a virtual address without session
+affinity. A data connection may then reach another server than the control connection.
 
-A server takes such a connection for a new client and asks for its parameters, by one byte, within a
-round trip. The right server says nothing on a data connection before the test starts.
+Such a server treats the data connection as a new client, and requests its parameters by one byte
+within a round trip. The right server sends nothing on a data connection before the test starts.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from contextlib import contextmanager
 from netmeasure.protocol import is_greeting
 
 _LOOK_EVERY_S = 0.02
-#: Data don't stop after a byte for so long, even where the news that the test has started is late.
+#: Data do not stop after one byte for this long, even if the message that the test has started is
+#: late.
 _QUIET_LOOKS = 10
 
 
 async def answered_elsewhere(
     senders: Iterable[socket.socket], received: Callable[[], int], streams: int
 ) -> None:
-    """Return when another server has answered on a data connection.
+    """Wait until another server has answered on a data connection.
 
     Args:
         senders: The sockets of the streams on which this end sends.
-        received: Returns how many bytes have been received on the others.
+        received: Returns how many bytes the other streams have received.
         streams: How many streams there are.
     """
     greeted = asyncio.Event()
@@ -47,8 +48,8 @@ async def answered_elsewhere(
 
 @contextmanager
 def _readable(socks: Iterable[socket.socket], greeted: asyncio.Event) -> Iterator[None]:
-    """Set `greeted` when one of the sockets holds the first byte of a server that asks for
-    parameters or is busy, and nothing else."""
+    """Set `greeted` when the only byte in one of the sockets is the first byte of a server that
+    requests parameters or is busy."""
     loop = asyncio.get_running_loop()
     watched = list(socks)
 
@@ -57,7 +58,7 @@ def _readable(socks: Iterable[socket.socket], greeted: asyncio.Event) -> Iterato
         try:
             begin = sock.recv(2, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
-            return  # broken: its own thread says so
+            return  # broken: the stream's own thread reports it
         if len(begin) == 1 and is_greeting(begin):
             greeted.set()
 

@@ -1,7 +1,7 @@
 """Measure the latency beside a bulk test: before the load, and under it.
 
-The probe goes by UDP to the server's port, on a socket of its own. Whatever goes wrong with it, the
-test goes on without it, and its result says why.
+The probe uses UDP to the server's port, on its own socket. If the probe fails, the test goes on
+without it, and the result gives the reason.
 """
 
 from __future__ import annotations
@@ -19,35 +19,37 @@ from netmeasure.spec import PeerSpec, RrSpec, UdpSpec
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.latency import Probe
 
-#: Before the load: so many probes at this rate are enough for a 99th percentile.
+#: Before the load: this number of probes, at this rate, suffices for a 99th percentile.
 IDLE_PROBES, IDLE_PER_S = 105, 400.0
-#: Before a short test there are fewer, which take this share of its time, but at least so many.
+#: Before a short test there are fewer probes, which take this share of its time, but at least this
+#: number.
 IDLE_SHARE, FEWEST_IDLE = 0.1, 10
-#: A kernel that was told to note when packets come does so after this.
+#: After this time, a kernel that was told to take time stamps of packets does so.
 STAMPED_S = 0.01
-#: Under load: the most and the fewest probes per second.
+#: Under load: the highest and the lowest number of probes per second.
 MOST_PER_S, LEAST_PER_S = 100.0, 1.0
-#: The most beside a load that may need all CPUs, of which the probe's threads are to take little;
-#: but in a short test as many as a 99th percentile needs.
+#: The highest rate beside a load that may need all CPUs, so that the probe's threads use little CPU
+#: time; in a short test, the rate that a 99th percentile needs.
 HEAVY_PER_S, WANTED_PROBES = 20.0, 110
-#: A load is that heavy from these rates on.
+#: From these rates on, a load may need all CPUs.
 HEAVY_BPS, HEAVY_PPS = 2e9, 1e5
-#: What the probe may take of the bulk rate. It takes the same in both directions.
+#: The probe's share of the bulk rate. It uses the same rate in both directions.
 SHARE = 0.001
-#: The bits that a probe takes of an Ethernet link: the shortest frame, preamble and gap.
+#: The bits of a probe on an Ethernet link: the shortest frame, preamble and gap.
 PROBE_BITS = 84 * 8
-#: The rate of the load is looked at after so long, then at growing distances up to the second one.
+#: The rate of the load is checked after the first time, then at increasing intervals up to the
+#: second one.
 FIRST_LOOK_S, LAST_LOOK_S = 0.1, 1.0
 POLL_S = 0.002
-#: A server that runs more tests than these at the same time is spared the probes.
+#: If a server runs more concurrent tests than this, it gets no probes.
 MOST_TESTS = 8
 
 
 class LatencyWatch:
-    """Probe the path of one test. Every method may be called although there is no probe."""
+    """Probe the path of one test. All methods may be called even if there is no probe."""
 
     def __init__(self, spec: PeerSpec, control: ClientControl, connector: Connector) -> None:
-        #: why there is no probe; None: there is one, or none was asked for
+        #: why there is no probe; None: there is a probe, or none was requested
         self.missing: str | None = None
         self._spec = spec
         self._control = control
@@ -86,7 +88,7 @@ class LatencyWatch:
             self.missing = str(exc)
 
     async def _all_sent(self, probe: Probe) -> None:
-        """Wait until all probes before the load are sent, but no longer than twice their time."""
+        """Wait until all probes before the load are sent, for at most twice their planned time."""
         end_ns = now_ns() + nanoseconds(2 * self._idle_probes / IDLE_PER_S)
         while True:
             if probe.sent_idle >= self._idle_probes or probe.is_broken or now_ns() >= end_ns:
@@ -94,14 +96,14 @@ class LatencyWatch:
             await asyncio.sleep(POLL_S)
 
     async def _rest(self) -> None:
-        """Wait for the answers that are still to come."""
+        """Wait for the outstanding answers."""
         while True:
             if self._probe is None or self._probe.is_quiet():
                 return
             await asyncio.sleep(POLL_S)
 
     async def follow(self, workload: Workload) -> None:
-        """Measure the path under load, from the end of the omitted time until that of the test, and
+        """Measure the path under load, from the end of the omitted time to the end of the test, and
         keep the probe's share of the rate small."""
         probe, limit_s = self._probe, self._spec.limit_s
         if probe is None:
@@ -119,7 +121,7 @@ class LatencyWatch:
             per_s, wait_s = self._per_s(workload), min(2 * wait_s, LAST_LOOK_S)
 
     def _per_s(self, workload: Workload) -> float:
-        """Return how many probes per second suit the rate of the load so far."""
+        """Return the number of probes per second for the rate of the load so far."""
         spec, elapsed_ns = self._spec, now_ns() - (workload.origin_ns or 0)
         if elapsed_ns < nanoseconds(FIRST_LOOK_S):
             return MOST_PER_S
@@ -132,7 +134,7 @@ class LatencyWatch:
         return min(max(SHARE * rate_bps / PROBE_BITS, LEAST_PER_S), most)
 
     def end_load(self) -> None:
-        """Send no more probes: the load ends."""
+        """Stop sending probes, because the load ends."""
         self._over = True
         if self._probe is not None:
             self._probe.pause()
@@ -144,13 +146,13 @@ class LatencyWatch:
         await self.close()
 
     async def close(self) -> None:
-        """End the probe's thread at once. A second call changes nothing."""
+        """End the probe's thread at once. A second call has no effect."""
         self._over = True
         if self._probe is not None:
             await self._probe.close()
 
     def latency(self, origin_ns: int | None) -> Latency | None:
-        """Return what was measured, its moments counted from `origin_ns`; None: there is no probe.
+        """Return what was measured, with times counted from `origin_ns`; None: there is no probe.
         Call after `close`."""
         if self._probe is None:
             return None
@@ -158,7 +160,7 @@ class LatencyWatch:
 
 
 def idle_probes(limit_s: float | None) -> int:
-    """Return how many probes precede a test of so many seconds; None: no time is set."""
+    """Return how many probes precede a test of the given duration; None: no duration is set."""
     if limit_s is None:
         return IDLE_PROBES
     return min(max(int(IDLE_SHARE * limit_s * IDLE_PER_S), FEWEST_IDLE), IDLE_PROBES)

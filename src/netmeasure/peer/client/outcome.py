@@ -1,4 +1,4 @@
-"""Build the Result of a client's test, from everything that the test knows at its end."""
+"""Build the Result of a client's test from the data of the test at its end."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _HEADERS_V4, _HEADERS_V6 = 28, 48
 
 
 class Outcome(NamedTuple):
-    """Hold what a test knows when its threads have ended and its control connection is closed.
+    """Hold the data of a test after its threads have ended and its control connection is closed.
 
-    workload      None where the test did not come to its streams
-    announcement  a netmeasure server's facts about itself; None of a plain iperf3
-    peer_results  None where the server has sent none
-    path_hole     where long packets were found to vanish on the way
-    latency       what the probe beside the test has measured; None: there was none
-    no_latency    why there was none, where one was asked for
+    workload      None: the test failed before it opened streams
+    announcement  a netmeasure server's facts about itself; None: a plain iperf3
+    peer_results  None: the server sent no results
+    path_hole     the path MTU black hole that was found; None: none
+    latency       the measurements of the latency probe; None: there was no probe
+    no_latency    why there was no probe although one was requested
     stopped       the user ended the test early
     """
 
@@ -106,8 +106,8 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
 
 
 def _round_trips(outcome: Outcome, flows: Sequence[Flow]) -> RoundTrips | None:
-    """Return the figures of a test of round trips; the steady state is that of its requests, or by
-    UDP of their responses."""
+    """Return the figures of a test of round trips; the steady state is that of its requests, or of
+    the responses for UDP."""
     spec, workload = outcome.spec, outcome.workload
     if not isinstance(spec, RrSpec) or not isinstance(workload, Trips):
         return None
@@ -123,7 +123,7 @@ def _server_report(outcome: Outcome) -> SideReport:
 
 
 def _server_output(outcome: Outcome) -> str | None:
-    """Return what the server printed, where it was asked for that."""
+    """Return the server's output, if it was requested."""
     results = outcome.peer_results
     if results is None or not outcome.spec.server_output:
         return None
@@ -134,8 +134,8 @@ def _server_output(outcome: Outcome) -> str | None:
 
 
 def _add_first_bytes(phases: PhaseLog, client: SideReport, workload: Workload) -> None:
-    """Add the last phase of set-up: to the first byte of each stream, for a receiver from the
-    moment at which all streams were open, for a sender from when it was let go."""
+    """Add the last phase of set-up: until the first byte of each stream. The phase begins for a
+    receiver when all streams were open, and for a sender when it was released."""
     begun_ns, zero_ns = workload.begun_ns or 0, workload.origin_ns or 0
     for stream in client.streams:
         if stream.series is not None:
@@ -152,14 +152,15 @@ def _add_first_bytes(phases: PhaseLog, client: SideReport, workload: Workload) -
 
 
 def _counted(stream: StreamReport) -> str:
-    """Return the word for what a stream's bytes were counted by."""
+    """Return how the bytes of a stream were counted."""
     if stream.role == "receiver":
         return "received"
     return "acknowledged" if stream.acked_bytes is not None else "sent"
 
 
 def _notes(outcome: Outcome) -> tuple[str, ...]:
-    """Return sentences on what was asked for and could not be had, or could not be learned."""
+    """Return notes on requested features that were not available, and on figures that are
+    unknown."""
     notes: list[str] = []
     spec, streams, results = outcome.spec, outcome.client.streams, outcome.peer_results
     if results is not None and outcome.announcement is None:
@@ -194,7 +195,7 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _udp_notes(stream: StreamReport) -> list[str]:
-    """Return sentences on what bears on the figures of a UDP stream."""
+    """Return notes on events that affect the figures of a UDP stream."""
     facts, counts = stream.socket, stream.datagrams
     if facts is None or counts is None or counts.datagram_bytes is None:
         return []

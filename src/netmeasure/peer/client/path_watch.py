@@ -1,4 +1,4 @@
-"""Watch for data that stand still because their packets are too long for the path."""
+"""Detect that data do not move because their packets are too long for the path."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from netmeasure.result import FlowDirection, PathHole
 from netmeasure.spec import PeerSpec
 from netmeasure.workloads.base import Workload
 
-#: Data that stand still for so long may be lost to the path's MTU: TCP has sent them three times.
+#: After a standstill of this length, the path's MTU may be the reason: TCP has sent the data three
+#: times.
 STILL_S = 1.5
-#: After a search that found nothing, the next one waits for so long.
+#: The pause before the next search after a search that found nothing.
 AGAIN_S = 5.0
 _POLL_S = 0.1
 
 
 class PathWatch:
-    """Look for a path MTU black hole while nothing moves in a direction; `hole` is what was found.
+    """Search for a path MTU black hole while no data move in a direction; `hole` is the one found.
 
-    address        the server's
-    extended       the server is netmeasure, too, and answers probes of the way back
+    address   the server's address
+    extended  the server is netmeasure, too, and answers probes of the download direction
     """
 
     def __init__(self, address: Address, spec: PeerSpec, *, extended: bool) -> None:
@@ -35,9 +36,9 @@ class PathWatch:
         self._extended = extended
 
     async def until_found(self, workload: Workload) -> NoReturn:
-        """Raise PathMtuError when data stand still because their packets are too long.
+        """Raise PathMtuError if data do not move because their packets are too long.
 
-        A direction in which nothing is due, or that moves again, is left alone.
+        Directions in which no data are due, or data move again, are not probed.
         """
         directions: list[FlowDirection] = []
         if workload.ids("sender") and not self._spec.over_udp:
@@ -55,19 +56,19 @@ class PathWatch:
             await asyncio.sleep(AGAIN_S)
 
     async def _still(self, workload: Workload, direction: FlowDirection) -> int:
-        """Return, with the bytes until then, when data have stood still for STILL_S."""
+        """Wait until no data have moved for STILL_S; return the bytes so far."""
         quiet = Quiet(STILL_S)
         while True:
             await asyncio.sleep(_POLL_S)
             moved = _moved(workload, direction)
             if direction == "upload" and not workload.unacknowledged_bytes():
-                quiet = Quiet(STILL_S)  # nothing is under way: the sender has nothing to send
+                quiet = Quiet(STILL_S)  # no data are in flight: the sender has nothing to send
             elif quiet.since_change(moved):
                 return moved
 
     async def search(self, direction: FlowDirection) -> bool:
-        """Look for a hole in one direction; a few seconds at most. A host without room for the
-        sockets of the search finds none: its test goes on."""
+        """Search for a black hole in one direction, for a few seconds at most. If this host has no
+        sockets for the search, none is found and the test goes on."""
         try:
             found = await path_probe.find_hole(
                 self._address, self._spec.options, direction, longest_packet(self._address)
@@ -78,13 +79,14 @@ class PathWatch:
         return found is not None
 
     async def search_all(self) -> bool:
-        """Look for a hole on the way there and, from a netmeasure server, on the way back."""
+        """Search for a black hole in the upload direction and, with a netmeasure server, in the
+        download direction."""
         if await self.search("upload"):
             return True
         return self._extended and await self.search("download")
 
     def error(self) -> PathMtuError:
-        """Return the error that names the hole."""
+        """Return the error for a black hole."""
         assert self.hole is not None
         return PathMtuError(hole_words(self.hole), phase="data")
 
@@ -94,7 +96,7 @@ def _moved(workload: Workload, direction: FlowDirection) -> int:
 
 
 def hole_words(hole: PathHole) -> str:
-    """Return what a hole means, in one sentence."""
+    """Return a sentence about a black hole."""
     way = "to the server" if hole.direction == "upload" else "from the server"
     return (
         f"packets of {hole.lost_bytes} bytes and more do not get through {way} (path MTU); those of"

@@ -1,7 +1,7 @@
 """Run one test against one server, step by step: connect, agree, open streams, transfer, results.
 
-Each step has its deadline and raises a MeasureError that says what the peer did wrong. No step
-cleans up: `measurement.run.Run` drives the test, and calls `leave` and `close` in every case.
+Each step has its deadline, and raises a MeasureError that says what the peer did wrong. The steps
+do no clean-up: `measurement.run.Run` controls the test, and always calls `leave` and `close`.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, RrSpec, TcpSpec, UdpSp
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.tcp import check_file
 
-#: iperf3's datagrams where the MSS of the control connection can't be used.
+#: The size of iperf3's datagrams if the MSS of the control connection can't be used.
 PLAIN_DATAGRAM_BYTES = 1460
-#: The control connection's packets fit into every path (RFC 9293, 3.7.1): where longer ones vanish,
-#: both ends can still say so.
+#: The control connection's packets fit every path (RFC 9293, 3.7.1), so that both ends can still
+#: report errors if longer packets are lost.
 CONTROL_MSS_BYTES = 536
 
 
 class PeerTest:
-    """Run one test against one server: what `measurement.run.Run` drives."""
+    """Run one test against one server, controlled by `measurement.run.Run`."""
 
     def __init__(
         self, host: str, port: int, spec: PeerSpec, observer: Observer | None = None
     ) -> None:
         self.stop = asyncio.Event()
-        #: the step that is under way: the phase of an error that does not name its own
+        #: the present step, which is the phase of an error that names none
         self.step = "connect"
         self._host = host
         self._target = sockets.address_text((host, port))
@@ -107,7 +107,7 @@ class PeerTest:
     # ---- the steps ------------------------------------------------------------------------------
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
-        """Take all steps, and give each interval to `emit` when it is over."""
+        """Take all steps, and pass each interval to `emit` when it ends."""
         self._check_host()
         context = await self._tls_context()
         await self._rest()
@@ -148,15 +148,15 @@ class PeerTest:
             await path.search(direction)
 
     async def _tls_context(self) -> ssl.SSLContext | None:
-        """Return what checks the server's certificate, None without TLS. To load the CAs takes
-        long, so it is done before any clock runs."""
+        """Return the TLS context that checks the server's certificate; None without TLS. Loading
+        the CAs takes long, so this is done before set-up is timed."""
         if not self._spec.tls:
             return None
         return await in_thread(partial(tls.client_context, self._spec.ca_file))
 
     async def _control_channel(self, context: ssl.SSLContext | None) -> ControlChannel:
-        """Return an open control connection. Raise TlsError if TLS was asked for and the server
-        does not speak it, or not with a certificate that is good."""
+        """Return an open control connection. Raise TlsError if TLS was requested but the server
+        does not support it or has no valid certificate."""
         sock = await self._connector.connect_control()
         if context is None:
             return ControlChannel(sock, Side.CLIENT)
@@ -183,14 +183,14 @@ class PeerTest:
         return ControlChannel(sock, Side.CLIENT, tls=stream)
 
     def _check_host(self) -> None:
-        """Raise SpecError or SocketOptionError if this host can't do what the test needs."""
+        """Raise SpecError or SocketOptionError if this host does not support the test."""
         spec = self._spec
         check_cpu(spec.cpu)
         if isinstance(spec, TcpSpec) and spec.file is not None:
             check_file(spec.file, writing=spec.direction == "download")
 
     async def _rest(self) -> None:
-        """Measure what this host does before the test, where that is asked for."""
+        """Measure the use of this host before the test, if requested."""
         if baseline_s := self._spec.timing.baseline_s:
             await first_of(self._resources.rest(baseline_s), self._stopped())
 
@@ -219,8 +219,8 @@ class PeerTest:
             )
 
     def _choose_datagram_size(self, mss_bytes: int | None) -> None:
-        """Choose the size of datagrams where the user has given none: the largest payload that the
-        path's MTU takes whole, or iperf3's default, the MSS of the control connection."""
+        """Choose the size of datagrams where the user has given none: the largest payload that fits
+        the path's MTU, or iperf3's default, the MSS of the control connection."""
         if isinstance(self._spec, UdpSpec) and self._spec.datagram_bytes is None:
             size = sockets.datagram_room(self._connector.address)
             if self._spec.size_by_mss:
@@ -232,8 +232,8 @@ class PeerTest:
         return make_token(self._credentials, unix_s()) if self._credentials else None
 
     async def _open_streams(self, workload: Workload) -> None:
-        """Open all data streams: at once where the server is netmeasure, which tells them apart by
-        their numbers; one after the other for iperf3, which goes by the order of acceptance."""
+        """Open all data streams: concurrently with a netmeasure server, which identifies them by
+        their numbers; one after the other with iperf3, which identifies them by their order."""
         numbers = zip(stream_ids(len(self._directions)), self._directions, strict=True)
         opening = [
             self._open_stream(workload, index, number, direction)
@@ -242,7 +242,7 @@ class PeerTest:
         control = self._control
         steps = all_of(*opening) if control.extended else one_by_one(*opening)
         if self._spec.over_udp:
-            # a server that goes on has heard all hellos, even if its last answer was lost
+            # a server that goes on has received all hellos, even if its last answer was lost
             await first_of(steps, control.channel.arrives())
         else:
             await steps
@@ -302,10 +302,10 @@ class PeerTest:
         await self._control.expect(Kind.TEST_START)
 
     async def _another_server(self, workload: Workload) -> None:
-        """Raise ConnectError as soon as a data connection is known to have come to another
+        """Raise ConnectError as soon as it is known that a data connection reached another
         server."""
         if self._spec.over_udp:
-            await asyncio.Event().wait()  # such a server does not answer a hello
+            await asyncio.Event().wait()  # such a server does not answer hellos
         await answered_elsewhere(
             self._sending, lambda: workload.moved_bytes("receiver"), len(self._directions)
         )
@@ -341,14 +341,15 @@ class PeerTest:
         self._peer_results = message.payload
         await control.expect(Kind.DISPLAY_RESULTS, deadline_s=deadlines.results_s)
         self._check_totals(workload, message.payload)
-        with suppress(PeerClosedError, PeerTimeoutError):  # nothing is missing without it
+        # the result is complete without this message
+        with suppress(PeerClosedError, PeerTimeoutError):
             await control.send(Kind.IPERF_DONE, deadline_s=deadlines.results_s)
 
     def _check_totals(self, workload: Workload, results: PeerResults) -> None:
         """Raise StreamError if a TCP stream lost bytes, or a byte limit was not reached."""
         spec = self._spec
         if spec.over_udp:
-            return  # what is missing is lost, and counted as such
+            return  # missing datagrams are lost, and counted as lost
         check_streams(self._report(), results.netmeasure)
         if self._data is not None:
             self._data.check_span(results.netmeasure)
@@ -360,7 +361,7 @@ class PeerTest:
     # ---- after the last step --------------------------------------------------------------------
 
     async def leave(self) -> None:
-        """Stop every thread, tell the server if the test was not over, close the connection. The
+        """Stop every thread, tell the server if the test ended early, and close the connection. The
         data sockets stay until `close`, so that their figures can still be read."""
         if self._workload is not None:
             self._workload.abort()
@@ -369,9 +370,10 @@ class PeerTest:
             await self._latency.close()
         if self._data is not None:
             self._data.last_interval()
-        self._connector.end_set_up()  # the control connection is open until it is not watched
+        self._connector.end_set_up()  # the control connection stays open as long as it is watched
         if self._client_control is not None:
-            await self._client_control.leave()  # at once: the server has seen the streams break
+            # immediately, since the server has noticed the broken streams
+            await self._client_control.leave()
         await self._connector.leave()
 
     def result(self, error: ErrorRecord | None) -> Result:
@@ -408,13 +410,14 @@ class PeerTest:
             self._workload.close()
 
     def _report(self) -> SideReport:
-        """Return what this end saw. It is read once, when the threads have ended."""
+        """Return this end's report. It is made once, after the threads have ended."""
         if self._side is None:
             self._side = own_report(self._workload, self._resources)
         return self._side
 
 
 def _control_mss_bytes(spec: PeerSpec, observer: Observer) -> int | None:
-    """Return the MSS of the control connection; None, the path's own, where that is asked for."""
+    """Return the limit of the control connection's MSS; None: the path's own MSS, if an observer
+    needs it."""
     by_mss = isinstance(spec, UdpSpec) and spec.size_by_mss
     return None if by_mss or observer.reads_control_mss else CONTROL_MSS_BYTES

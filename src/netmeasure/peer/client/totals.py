@@ -1,4 +1,4 @@
-"""Check that a TCP test has delivered every byte that it sent or was asked for."""
+"""Check that a TCP test has delivered every byte that was sent or requested."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from netmeasure.result import SideReport
 
 
 def check_streams(client: SideReport, server: SideReport | None) -> None:
-    """Raise StreamError if a stream ended before everything acknowledged at one end was read at
-    the other, or if nothing was: TCP loses nothing, so something on the way took it. Without the
-    server's report, what the client does not know by itself is left unchecked."""
+    """Raise StreamError if a stream ended before the receiver had read all acknowledged bytes, or
+    if it read none. TCP loses no data, so something on the path removed them. Without the server's
+    report, only the client's own figures are checked."""
     there = {stream.id: stream for stream in server.streams} if server is not None else {}
     for mine in client.streams:
         pair = (mine, there.get(mine.id, mine))
@@ -20,7 +20,7 @@ def check_streams(client: SideReport, server: SideReport | None) -> None:
 
 
 def check_total(what: str, received: int, wanted: int) -> None:
-    """Raise StreamError if fewer bytes were received than there had to be."""
+    """Raise StreamError if fewer bytes were received than required."""
     if received < wanted:
         reason = f"{received} of {wanted} bytes were received"
         raise StreamError(f"{what} ended early: {reason}", reason=reason)

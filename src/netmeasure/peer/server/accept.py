@@ -14,8 +14,8 @@ from netmeasure.result import FlowDirection
 
 
 class Arrival(NamedTuple):
-    """Describe a data connection that belongs to a test. `order` is that of acceptance; `number` is
-    set where the client said which stream it is."""
+    """Describe a data connection that belongs to a test. `order` is the order of acceptance;
+    `number` is set if the client named the stream."""
 
     sock: socket.socket
     order: int
@@ -23,7 +23,7 @@ class Arrival(NamedTuple):
 
 
 class Arrivals:
-    """Own the connections that have arrived until `each` hands them over."""
+    """Own the accepted connections until `each` passes them on."""
 
     def __init__(self, directions: Sequence[FlowDirection]) -> None:
         self._directions = tuple(directions)
@@ -39,12 +39,12 @@ class Arrivals:
         return len(self._directions) - len(self._here) - self._given
 
     def knows(self, peer: tuple[object, ...]) -> bool:
-        """Return whether a stream from this address and port has arrived already."""
+        """Return whether a stream from this address and port was already accepted."""
         return any(arrival.sock.getpeername()[:2] == peer[:2] for arrival in self._here)
 
     def offer(self, arrival: Arrival) -> bool:
-        """Take a connection over and return True; return False, and leave it to the caller, if no
-        such connection is missing."""
+        """Take a connection over and return True. If no such connection is missing, leave it to the
+        caller and return False."""
         known = set(self._numbers) - {a.number for a in self._here}
         if not self.missing or (arrival.number is not None and arrival.number not in known):
             return False
@@ -55,13 +55,13 @@ class Arrivals:
         return True
 
     def fail(self, error: OSError) -> None:
-        """Note that this host can't have the socket of a stream: `all` raises that."""
+        """Record that this host can't open the socket of a stream; `all` raises this error."""
         self._error = error
         self._news.set()
 
     async def all(self) -> None:
-        """Wait until no connection is missing. Raise RefusedTestError if this host lacks what it
-        takes."""
+        """Wait until no connection is missing. Raise RefusedTestError if this host lacks a
+        resource."""
         while self.missing:
             if self._error is not None:
                 reason = self._error.strerror or str(self._error)
@@ -74,8 +74,9 @@ class Arrivals:
             await self._news.wait()
 
     async def each(self, take: Callable[[int, FlowDirection, socket.socket], None]) -> None:
-        """Give every connection, with its stream's number and direction, to `take`, which owns it
-        from then on, also when it fails. Between two of them other tests have their turn."""
+        """Pass every connection, with its stream's number and direction, to `take`, which owns it
+        from then on, even if it fails. Between two connections the event loop serves other
+        tests."""
         self._end_responders()
         for number, direction, arrival in self._in_order():
             self._here.remove(arrival)
@@ -84,8 +85,8 @@ class Arrivals:
             await asyncio.sleep(0)
 
     def _in_order(self) -> Iterator[tuple[int, FlowDirection, Arrival]]:
-        """Return the connections by the number that the client gave, or else, as in iperf3, by the
-        order of acceptance."""
+        """Return the connections in the order of the numbers that the client gave or, as in iperf3,
+        in the order of acceptance."""
         ordered = sorted(self._here, key=lambda arrival: (arrival.number or 0, arrival.order))
         return zip(self._numbers, self._directions, ordered, strict=True)
 
@@ -95,7 +96,7 @@ class Arrivals:
         self._responders.clear()
 
     def close(self) -> None:
-        """Close the connections that `each` has not given away, and accept no others."""
+        """Close the connections that `each` has not passed on, and accept no more."""
         self._directions, self._given = (), 0
         self._end_responders()
         for arrival in self._here:

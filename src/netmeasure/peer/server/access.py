@@ -1,4 +1,4 @@
-"""Check who a client is: by the secret that both ends know, and by iperf3's tokens."""
+"""Authenticate clients, by a shared secret and by iperf3's tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netmeasure.protocol.secret import is_proof, new_nonce, proof
 
 
 class Access:
-    """Check one client, and none of a network that has failed too often."""
+    """Authenticate one client, unless its network has failed too often."""
 
     def __init__(self, options: ServerOptions, brake: LoginBrake, network: str) -> None:
         self._options = options
@@ -25,7 +25,7 @@ class Access:
     async def check(
         self, control: ControlChannel, parameters: Parameters, deadline_s: float
     ) -> None:
-        """Raise RefusedTestError if a client is not served because of who it is."""
+        """Raise RefusedTestError if a client's authentication fails."""
         options, plain = self._options, parameters.netmeasure is None
         if options.tls is not None and options.tls.required and not control.is_encrypted:
             raise _refused("the client does not speak TLS", plain, ErrorCode.TLS_WANTED)
@@ -64,8 +64,8 @@ class Access:
         raise RemoteProtocolError(f"the client answered the challenge with {kind.name}")
 
     def own_proof(self, control: ControlChannel) -> str | None:
-        """Return what proves to the client that this server knows the secret, in hexadecimal; None:
-        the client was not asked."""
+        """Return the proof for the client that this server knows the secret, in hexadecimal; None:
+        there was no challenge."""
         if not self._challenged or self._options.secret is None:
             return None
         transcript = control.connection.transcript
@@ -73,7 +73,7 @@ class Access:
 
 
 def _refused(why: str, plain: bool, number: ErrorCode = ErrorCode.UNAUTHORIZED) -> RefusedTestError:
-    """Return the refusal of a client. The reason is for the server's own log; the client gets a
+    """Return the refusal of a client. The reason is for the server's log only; the client gets a
     number, which a plain iperf3 must know."""
     number = ErrorCode.UNAUTHORIZED if plain else number
     return RefusedTestError(f"authorization failed: {why}", number=number)

@@ -1,5 +1,5 @@
-"""Check a client's parameters, and its bitrate while the test runs. Each refusal has iperf3's
-number. (`access` checks who it is, `places` limits the number of tests.)"""
+"""Check a client's parameters, and its bitrate during the test. Each refusal has iperf3's error
+number. (`access` authenticates the client, `places` limits the number of tests.)"""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from netmeasure.errors import RefusedTestError, SocketOptionError
 from netmeasure.protocol import DEFAULT_LENGTH, ErrorCode, Parameters, check_parameters
 from netmeasure.spec import ServerLimits
 
-#: Descriptors besides those of the streams: a source, the next connections.
+#: Descriptors in addition to those of the streams: for a file, and for the next connections.
 SPARE_DESCRIPTORS = 4
-#: Of a probe of the latency: its socket, and the account of its thread. There may be a second one.
+#: Descriptors of a latency probe: its socket, and the CPU account of its thread. There may be a
+#: second probe.
 PROBE_DESCRIPTORS = 4
 
 
 def admit(parameters: Parameters, limits: ServerLimits) -> None:
-    """Raise RefusedTestError if this server does not serve such a test."""
+    """Raise RefusedTestError if this server does not support or permit the test."""
     if (wrong := check_parameters(parameters)) is not None:
         number, sentence = wrong
         raise RefusedTestError(sentence, number=number)
@@ -40,7 +41,7 @@ def admit(parameters: Parameters, limits: ServerLimits) -> None:
 
 
 def check_descriptors(parameters: Parameters) -> None:
-    """Raise RefusedTestError if this process can't have a socket for each stream of a test."""
+    """Raise RefusedTestError if this process can't open a socket for each stream of a test."""
     left = descriptors_left()
     probes = parameters.netmeasure is not None and parameters.netmeasure.latency
     needed = parameters.streams + PROBE_DESCRIPTORS * probes + SPARE_DESCRIPTORS
@@ -100,14 +101,14 @@ def _check_limits(parameters: Parameters, limits: ServerLimits) -> None:
 
 
 def asked_bps(parameters: Parameters) -> int:
-    """Return the bit/s that a test asks for, of all streams together; 0: it does not say."""
+    """Return the bit/s that a test requests for all streams together; 0: not specified."""
     rates = [rate for rate in (parameters.bandwidth, parameters.fqrate) if rate]
     return max(rates, default=0) * parameters.streams
 
 
 class BitrateLimit:
-    """Check whether a test moves more than it may, on average over the last `bitrate_over_s`.
-    `moved` returns how many bytes have been moved since the start."""
+    """Check whether a test exceeds its bitrate limit, on average over the last `bitrate_over_s`.
+    `moved` returns how many bytes have been transferred since the start."""
 
     def __init__(self, limits: ServerLimits, moved: Callable[[], int]) -> None:
         self._limit_bps = limits.max_bitrate_bps
@@ -117,8 +118,8 @@ class BitrateLimit:
         self._seen = deque([(now_ns(), 0)])
 
     def check(self) -> None:
-        """Raise RefusedTestError above the limit, or if more bytes have been moved than a test may.
-        Call it several times in `bitrate_over_s`."""
+        """Raise RefusedTestError if the test exceeds its limit of bitrate or bytes. Call this
+        several times in `bitrate_over_s`."""
         if self._most_bytes is not None and self._moved() > self._most_bytes:
             raise RefusedTestError(
                 f"more than {self._most_bytes} bytes were moved", number=ErrorCode.BITRATE_LIMIT

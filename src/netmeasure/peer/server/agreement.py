@@ -1,4 +1,4 @@
-"""Agree with the client on the test: read its parameters and decide what both ends will run."""
+"""Agree with the client on the test: read its parameters, and derive the plan of the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from netmeasure.workloads.udp import UdpPlan
 
 
 class Agreement(NamedTuple):
-    """Hold what the two ends have agreed on: the client's parameters, and what follows from
+    """Hold the agreement of both ends: the client's parameters, and everything derived from
     them."""
 
     parameters: Parameters
@@ -35,16 +35,16 @@ class Agreement(NamedTuple):
 
     @property
     def client_host(self) -> Host:
-        """Return what the client's parameters tell of its host."""
+        """Return the facts about the client's host in its parameters."""
         name = None if self.extended else "iperf3"
         return Host(program=name, version=self.parameters.client_version)
 
 
 async def agree(control: ControlChannel, limits: ServerLimits, access: Access) -> Agreement:
-    """Ask a client for its parameters, and return what follows from them.
+    """Request a client's parameters, and return the agreement.
 
-    Raises RefusedTestError if this server does not serve such a test, or not to this client, and
-    the error that a message stands for which ends the test.
+    Raises RefusedTestError if this server refuses the test or the client, and the error for a
+    message that ends the test.
     """
     await control.send(Kind.PARAM_EXCHANGE, deadline_s=limits.handshake_s)
     try:

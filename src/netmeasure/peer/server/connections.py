@@ -1,4 +1,4 @@
-"""Keep the tasks that serve connections, and give back what a crowd of them has used."""
+"""Keep the tasks that serve connections, and release the memory that many connections have used."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from netmeasure.engine import memory
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.engine.threads import in_thread
 
-#: After so many connections at once, memory is returned as soon as there have been none for a
-#: moment.
+#: After this many concurrent connections, memory is returned to the kernel as soon as there has
+#: been no connection for a moment.
 CROWD, CALM_S = 8, 1.0
 
 
@@ -27,7 +27,7 @@ class Connections:
         self._calm: asyncio.TimerHandle | None = None
 
     def start(self, sock: socket.socket, serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Serve a connection in a task of its own."""
+        """Serve a connection in its own task."""
         task = asyncio.create_task(serving)
         self._tasks.add(task)
         self._most = max(self._most, len(self._tasks))
@@ -35,7 +35,7 @@ class Connections:
         return task
 
     def beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run a task of the server's own, which is no connection."""
+        """Run a task of the server that serves no connection."""
         task = asyncio.create_task(work, name=name)
         self._own.add(task)
         task.add_done_callback(self._own.discard)
@@ -48,7 +48,8 @@ class Connections:
 
     def _served(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled():  # perhaps before its first step: then it has not closed the socket
+        # if it was cancelled before its first step, it has not closed the socket
+        if task.cancelled():
             sock.close()
         if self._most > CROWD and not self._tasks:
             if self._calm is not None:
@@ -56,7 +57,7 @@ class Connections:
             self._calm = asyncio.get_running_loop().call_later(CALM_S, self._return_memory)
 
     def _return_memory(self) -> None:
-        """Return what a crowd has used, once it has gone."""
+        """Return memory to the kernel after many connections have ended."""
         if not self._tasks:
             self._most = 0
             self.beside(in_thread(memory.release), "netmeasure-memory")

@@ -1,4 +1,4 @@
-"""Run the server's data phase: wait for whichever event ends it, then for the last bytes."""
+"""Run the server's data phase: wait for the event that ends it, then for the last bytes."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
 
 POLL_S = 0.05
-#: How long a client's reason may come behind the break of its streams.
+#: How long after its streams broke a client's message with the reason may arrive.
 REASON_S = 0.2
-#: A plain client's streams don't end before the results; without a byte count to go by, they are
-#: taken to be empty when nothing has come for so long.
+#: A plain client's streams do not end before the results. Without a byte count, they count as
+#: complete after a silence of this length.
 QUIET_S = 0.2
 
 
 def failure(message: Message) -> MeasureError:
-    """Return the error that a client's message stands for which ends the test."""
+    """Return the error for a client's message that ends the test."""
     if message.kind in (Kind.CLIENT_TERMINATE, Kind.IPERF_DONE):
         return PeerTerminatedError("the client ended the test early", phase="data")
     return RemoteProtocolError(f"the client sent {message.kind.name} too early")
 
 
 class ServerData:
-    """Run the server's data phase on a workload that has been started. `tick` is called now and
-    then while data flow."""
+    """Run the server's data phase on a started workload. `tick` is called periodically during the
+    transfer."""
 
     def __init__(
         self,
@@ -61,8 +61,8 @@ class ServerData:
         return self._extended and not self._parameters.udp
 
     async def run(self) -> None:
-        """Run until the client says that the test is over. Receivers of streams that mark their end
-        have then read everything."""
+        """Run until the client ends the test. Receivers of streams that mark their end have then
+        read all data."""
         await first_of(
             self._test_end(),
             self._stream_failure(),
@@ -84,7 +84,7 @@ class ServerData:
 
     async def _stream_failure(self) -> None:
         error = await self._workload.first_error()
-        # a client that dies takes its data connections with it, so look for that reason first
+        # when a client dies, its data connections break too, so check the control connection first
         try:
             async with asyncio.timeout(REASON_S):
                 message = await self._control.receive(deadline_s=None)
@@ -94,7 +94,8 @@ class ServerData:
             raise failure(message)
 
     async def _time_limit(self) -> None:
-        """Raise RefusedTestError when the client has not ended the test a while after its time."""
+        """Raise RefusedTestError if the client has not ended the test some time after its planned
+        end."""
         limits = self._limits
         time_s = server_time_limit_s(self._parameters)
         if time_s is None:
@@ -106,10 +107,11 @@ class ServerData:
         )
 
     async def _stall(self) -> None:
-        """Raise RefusedTestError when no data move, or more than the bitrate that is allowed."""
+        """Raise RefusedTestError if no data move, or the bitrate exceeds the limit."""
         limit_s = self._limits.stall_s
         if self._parameters.udp and self._parameters.time:
-            limit_s = math.inf  # that nothing arrives is a result, and the time limit ends it
+            # a test in which nothing arrives is a result, and its time limit ends it
+            limit_s = math.inf
         quiet = Quiet(limit_s)
         rate = BitrateLimit(self._limits, self._workload.moved_bytes)
         while True:
@@ -121,21 +123,21 @@ class ServerData:
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
     async def _silence(self) -> None:
-        """Raise RefusedTestError when nothing was received for longer than the limits allow."""
+        """Raise RefusedTestError if nothing was received for longer than the limits allow."""
         limit_s = await self._workload.silence(self._limits.receive_s)
         raise RefusedTestError(f"no data were received for {limit_s:g} s", number=ErrorCode.NO_DATA)
 
     async def take_rest(self, results: PeerResults) -> None:
-        """Receive what a plain client had sent before TEST_END and is still on its way. Streams
-        that mark their end have been read to it."""
+        """Receive the data that a plain client sent before TEST_END and that are still in flight.
+        Streams that mark their end have already been read completely."""
         if not self._streams_end:
             await self._workload.drain(self._emptied(results), self._limits.drain_s)
 
     async def _emptied(self, results: PeerResults) -> None:
-        """Return when everything that was sent has come, or nothing has come for a while."""
+        """Wait until all sent data have arrived, or nothing has arrived for a while."""
         udp = self._parameters.udp
         sent = {s.id: s.packets if udp else s.bytes for s in results.streams}
-        # iperf3's byte counts leave the omitted time out; those of datagrams never do
+        # iperf3's byte counts exclude the omitted time, but its counts of datagrams include it
         exact = udp or not self._workload.plan.omit_ns
         ids = self._workload.ids("receiver")
         quiet = Quiet(QUIET_S)

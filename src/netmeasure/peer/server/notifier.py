@@ -41,7 +41,7 @@ class Notifier:
     @asynccontextmanager
     async def intervals(self, workload: Workload, omit_s: float) -> AsyncIterator[None]:
         """Emit the intervals of this end beside the block. The client decides when the test ends,
-        so whole periods are followed by a short last one."""
+        so a short last interval follows the whole periods."""
         if self._observer is None:
             yield
             return
@@ -52,14 +52,14 @@ class Notifier:
             yield
 
     def last_interval(self) -> None:
-        """Emit the last interval. Call it once everything has been counted, before the sockets are
-        closed."""
+        """Emit the last interval. Call this once everything has been counted, before the sockets
+        are closed."""
         if self._ticker is not None:
             self._ticker.last()
 
     def with_output(self, mine: PeerResults, result: Callable[[], Result | None]) -> PeerResults:
-        """Return the results with what the observer prints of the test, for a client that asked for
-        the server's output."""
+        """Return the results with the observer's output, for a client that requested the server's
+        output."""
         known = result() if self._observer is not None else None
         if self._observer is None or known is None:
             return mine

@@ -1,6 +1,7 @@
 """Define the options of `serve`, in one structure.
 
-Annotations are evaluated here, unlike elsewhere: `serve` takes its signature from them.
+Unlike in other modules, annotations are evaluated here, because `serve` takes its signature from
+them.
 """
 
 import functools
@@ -32,7 +33,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Hold where a server listens, what it allows, and who observes its tests: see `serve`."""
+    """Hold a server's addresses, limits and observers: see `serve`."""
 
     host: str | None = None
     port: int = DEFAULT_PORT
@@ -62,8 +63,8 @@ class ServerOptions:
 def called_with(
     structure: Callable[P, Options],
 ) -> Callable[[Callable[[Options], Made]], Callable[P, Made]]:
-    """Let a function of an option structure be called with the fields of the structure, so that
-    their names, types and defaults stand in one place."""
+    """Let a function that takes an option structure be called with the structure's fields, so that
+    their names, types and defaults are defined in one place."""
 
     def decorate(function: Callable[[Options], Made]) -> Callable[P, Made]:
         @functools.wraps(function)

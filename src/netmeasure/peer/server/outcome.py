@@ -1,4 +1,4 @@
-"""Build the Result of a test at the server, from everything that the server knows at its end."""
+"""Build the Result of a test at the server from the data of the session at its end."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from netmeasure.result import ErrorRecord, Result, SideReport
 
 
 class Outcome(NamedTuple):
-    """Hold what a session knows at its end. `client_results` is None where the client has sent
-    none."""
+    """Hold the data of a session at its end. `client_results` is None if the client sent none."""
 
     peer: str
     started_at: str

@@ -1,4 +1,4 @@
-"""Give the places of a server to tests: at once, in turn, or not at all."""
+"""Assign a server's places to tests: at once, after a wait in the queue, or not at all."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from netmeasure.errors import RefusedTestError
 from netmeasure.protocol import ErrorCode
 from netmeasure.spec import ServerLimits
 
-#: Clients that wait for a place, in all and from one network.
+#: The most clients in the queue, in all and from one network.
 MAX_WAITING, MAX_WAITING_EACH = 256, 16
-#: A waiting client hears so often that it is not forgotten.
+#: How often a waiting client is told its position.
 TELL_EVERY_S = 5.0
 
 
 class Wish(NamedTuple):
-    """Hold what a test needs of a server: a share of its client's network, to be alone, and its
-    bit/s, of all streams together (0: unknown)."""
+    """Hold the needs of a test: the network whose share it uses, whether it must run alone, and its
+    bit/s for all streams together (0: unknown)."""
 
     network: str
     exclusive: bool = False
@@ -27,9 +27,10 @@ class Wish(NamedTuple):
 
 
 class Places:
-    """Count the tests that run, in all and from each network, and keep a queue for further ones.
+    """Count the running tests, in all and from each network, and keep a queue for further tests.
 
-    The queue is served in turn, but for tests that only the share of their own network holds up.
+    The queue is served in order, except that tests which wait only for their network's share are
+    skipped.
     """
 
     def __init__(self, limits: ServerLimits) -> None:
@@ -47,12 +48,12 @@ class Places:
 
     @property
     def measuring(self) -> int:
-        """Return the number of tests that hold a place and are company for others: those that have
-        all their data only wait for words of their clients, which takes nothing from anyone."""
+        """Return the number of tests that hold a place and may affect others. Tests that have all
+        their data only wait for messages of their clients, and are excluded."""
         return self.running - self._ending
 
     def has_all_data(self) -> None:
-        """Count one of the tests as company no more; it holds its place until `give_back`."""
+        """Stop counting one of the tests as active; it holds its place until `give_back`."""
         self._ending += 1
 
     @property
@@ -61,7 +62,7 @@ class Places:
         return len(self._queue)
 
     def why_full(self, network: str) -> str | None:
-        """Return why a test from a network can't begin now; None: it can."""
+        """Return why a test from a network can't begin now; None: it can begin."""
         if self._alone:
             return "a test is running that must be alone"
         if self.running >= self._limits.max_tests or self._queue:
@@ -72,15 +73,16 @@ class Places:
         return None
 
     def try_take(self, wish: Wish) -> bool:
-        """Take a place that is free for this test; return whether there was one."""
+        """Take a place for this test if one is free; return whether one was free."""
         if self._queue or not self._fits(wish):
             return False
         self._take(wish)
         return True
 
     async def wait(self, wish: Wish, tell: Callable[[int], Awaitable[None]]) -> None:
-        """Wait for a place in turn, and take it. `tell` is called with the position in the queue,
-        when it changes and every TELL_EVERY_S. Raise RefusedTestError if the queue is full."""
+        """Wait in the queue for a place, and take it. `tell` is called with the position in the
+        queue when it changes, and every TELL_EVERY_S. Raise RefusedTestError if the queue is
+        full."""
         mine = sum(ticket.wish.network == wish.network for ticket in self._queue)
         if len(self._queue) >= MAX_WAITING or mine >= MAX_WAITING_EACH:
             raise RefusedTestError(
@@ -103,7 +105,7 @@ class Places:
                         async with asyncio.timeout(TELL_EVERY_S):
                             await ticket.moved.wait()
                     except TimeoutError:
-                        told = 0  # tell it again
+                        told = 0  # report the position again
         except BaseException:
             if ticket.admitted:
                 self.give_back(wish)
@@ -114,15 +116,15 @@ class Places:
                 self._serve_queue()
 
     def give_back(self, wish: Wish, *, has_all_data: bool = False) -> None:
-        """Give a place back, which the queue's first test may take. `has_all_data` says whether the
-        test had told so."""
+        """Give a place back to the queue. `has_all_data` says whether the test had already reported
+        that it has all its data."""
         network = wish.network
         self._ending -= has_all_data
         self._bps -= wish.bps
         self._running[network] -= 1
         if self._running[network] <= 0:
             del self._running[network]
-        self._alone = False  # a test that runs alone is the only one
+        self._alone = False  # a test that runs alone is the only running test
         self._serve_queue()
 
     def _fits(self, wish: Wish) -> bool:
@@ -147,7 +149,7 @@ class Places:
                 ticket.admitted = True
                 ticket.moved.set()
             elif self._running[ticket.wish.network] < self._limits.tests_per_address:
-                break  # it is next, and none overtakes it
+                break  # this test is next, and no other may overtake it
         for ticket in self._queue:
             ticket.moved.set()
 

@@ -1,4 +1,4 @@
-"""Receive connections: find out what each one is, and limit those that have not said it yet."""
+"""Receive connections, identify each of them, and limit those that are not identified yet."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from netmeasure.protocol import (
 )
 from netmeasure.spec import ServerLimits
 
-#: How long a turned-away connection is kept, so that the reason arrives before the close.
+#: How long a refused connection is kept open, so that the reason arrives before the close.
 LINGER_S = 1.0
 
 
 class Caller(NamedTuple):
-    """Hold a connection that has said a cookie of no test: a new client's control connection."""
+    """Hold a new client's control connection: its cookie belongs to no test."""
 
     sock: socket.socket
     peer: str
@@ -44,8 +44,8 @@ class Caller(NamedTuple):
 
 
 class Waiting:
-    """Keep the tasks of connections that have to take a next step; of too many, the oldest one of
-    the network that has the most is closed."""
+    """Keep the tasks of connections whose next step is due. If there are too many, the oldest one
+    of the network with the most connections is closed."""
 
     def __init__(self, most: int, refuse: Refusals) -> None:
         self._crowd: Crowd[asyncio.Task[None]] = Crowd(most)
@@ -55,7 +55,7 @@ class Waiting:
         return len(self._crowd)
 
     def add(self, network: str, task: asyncio.Task[None]) -> None:
-        """Let a connection in, and close the one that has to go for it."""
+        """Add a connection, and close the one that it displaces, if any."""
         gone = self._crowd.add(network, task)
         if gone is not None:
             gone.cancel(CROWDED)
@@ -64,13 +64,13 @@ class Waiting:
             )
 
     def remove(self, network: str, task: asyncio.Task[None]) -> None:
-        """Count a connection no more; a second time does nothing."""
+        """Stop counting a connection; a second call has no effect."""
         self._crowd.remove(network, task)
 
 
 class Reception:
-    """Take each connection to where it belongs: a data stream to its test, a new client to
-    `serve`; answer probes, and close what is nothing."""
+    """Pass each data stream to its test and each new client to `serve`; answer probes, and close
+    other connections."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Reception:
         self._accept_errno: int | None = None
 
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        """Take in a new connection, unless it comes from a network that is not served."""
+        """Receive a new connection, unless its network is not served."""
         if not self._limits.serves(address[0]):
             sock.close()
             peer = address_text(address)
@@ -103,14 +103,14 @@ class Reception:
         self._strangers.add(network_of(address[0]), task)
 
     def trouble(self, error: OSError) -> None:
-        """Say once what keeps clients waiting, and again when another reason does."""
+        """Report once why clients have to wait, and again when the reason changes."""
         if error.errno != self._accept_errno:
             self._accept_errno = error.errno
             reason = os.strerror(error.errno or 0)
             self._refuse(f"clients have to wait, for none can be accepted: {reason}", "host_limit")
 
     async def _receive(self, sock: socket.socket, address: tuple[str, int], order: int) -> None:
-        """Find out what a connection is: a data stream, a new client, a probe, or nothing."""
+        """Identify a connection: a data stream, a new client, a probe, or none of these."""
         known, peer, network = True, address_text(address), network_of(address[0])
         session: Session | None = None
         tls: TlsStream | None = None
@@ -134,7 +134,7 @@ class Reception:
                 known = False
                 self._refuse(f"{peer}: {tls_trouble(exc)}", "tls", peer)
             except OSError:
-                known = False  # reset before it sent anything: like a probe
+                known = False  # reset before it sent anything, like a port probe
             finally:
                 self._strangers.remove(network, me)
             if not known or not hello:
@@ -160,7 +160,8 @@ class Reception:
             raise
 
     async def _first_words(self, sock: socket.socket) -> tuple[bytes, TlsStream | None]:
-        """Return the bytes of a cookie, and the TLS session in which they came, if they did."""
+        """Return the bytes of a cookie, and the TLS session in which they arrived, if there is
+        one."""
         hello = await receive_exactly(sock, COOKIE_BYTES)
         if self._identity is None or not begins_tls(hello):
             return hello, None
@@ -179,10 +180,10 @@ class Reception:
 
 
 async def _answer_probe(sock: socket.socket, answer_bytes: int) -> None:
-    """Answer as a client would be answered, also while there is no room for one.
+    """Answer a probe in the same way as a client, even while the server is full.
 
-    A probe of the path asks for an answer that fills a packet (`engine.path_probe`). What does not
-    get through is given up after LINGER_S.
+    A path probe requests an answer that fills a packet (`engine.path_probe`). Data that do not get
+    through are abandoned after LINGER_S.
     """
     loop = asyncio.get_running_loop()
     with suppress(OSError, TimeoutError):
@@ -190,12 +191,12 @@ async def _answer_probe(sock: socket.socket, answer_bytes: int) -> None:
             set_no_delay(sock, asked=False)
             await loop.sock_sendall(sock, GREETING.ljust(answer_bytes, b"\0"))
             if answer_bytes > 1:
-                await loop.sock_recv(sock, 1)  # closing now would drop what was not acknowledged
+                await loop.sock_recv(sock, 1)  # closing now would drop unacknowledged data
     sock.close()
 
 
 async def _turn_away(sock: socket.socket) -> None:
-    """Say ACCESS_DENIED and let it arrive: a close with unread bytes would be a reset."""
+    """Send ACCESS_DENIED and let it arrive: a close with unread bytes would cause a reset."""
     loop = asyncio.get_running_loop()
     with suppress(OSError):
         async with asyncio.timeout(LINGER_S):

@@ -33,11 +33,11 @@ from netmeasure.protocol import Kind, Side, can_wait, test_name
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.tcp import check_file_kind
 
-#: Connections that have not said yet what they are, and clients that have not said yet what they
-#: want. Of more, the oldest one of the network that has the most is closed. A server for more
-#: tests has room for the clients of all of them at once.
+#: The most unidentified connections, and the most clients without parameters. Above, the oldest one
+#: of the network with the most is closed. A server for more tests accepts the clients of all its
+#: tests at once.
 MAX_STRANGERS, MAX_HANDSHAKES = 512, 256
-#: Memory for large messages of clients that are on their way or in use, in all and per network.
+#: Memory for large messages of clients, in all and per network.
 MESSAGES_BYTES, MESSAGES_BYTES_EACH = 16 * 2**20, 4 * 2**20
 PORT_TRIES = 20
 
@@ -73,7 +73,7 @@ class Server(Listening):
 
     @property
     def statistics(self) -> ServerStatistics:
-        """Return what the server has done since its start."""
+        """Return the server's statistics since its start."""
         counts = self._counts
         counts.active, counts.waiting = self._places.running, self._places.waiting
         counts.strangers = len(self._strangers)
@@ -81,8 +81,8 @@ class Server(Listening):
         return counts
 
     async def over(self) -> Literal["served", "idle"]:
-        """Return when a one-off server has served its client, or there was no client for `idle_s`.
-        Wait for ever if neither option was given."""
+        """Wait until a one-off server has served its client, or there was no client for `idle_s`.
+        Waits for ever if neither option was given."""
         idle_s = self._options.idle_s
         while not self._served.is_set():
             wait_s = None
@@ -128,8 +128,8 @@ class Server(Listening):
         self._close_listeners()
 
     async def _open(self) -> None:
-        """Listen for TCP and UDP on the same port. With port 0, the free port of TCP may be taken
-        in UDP: then another one is tried."""
+        """Listen for TCP and UDP on the same port. With port 0, the free TCP port may be in use for
+        UDP: then another port is tried."""
         options = self._options
         if self._limits.file is not None:
             check_file_kind(self._limits.file)
@@ -205,7 +205,7 @@ class Server(Listening):
                 await control.send(Kind.ACCESS_DENIED, deadline_s=LINGER_S)
             await control.close()
             return
-        # reset meanwhile, as the session's first step will find
+        # reset meanwhile: the session's first step will raise the error
         with suppress(OSError, SocketOptionError):
             watch_peer(caller.sock, self._limits.vanished_s)
             if self._limits.keepalive is not None:
@@ -214,7 +214,7 @@ class Server(Listening):
         await self._run_session(client)
 
     async def _why_not(self, client: NewClient) -> str | None:
-        """Return why a client can't be served now, None where it can."""
+        """Return why a client can't be served now; None: it can be served."""
         if self._served.is_set():
             return "the server has served its one client"
         if not can_wait(client.cookie):
@@ -249,7 +249,7 @@ class Server(Listening):
             self._session_over(session, client.peer)
 
     def _accepted(self, network: str, since_ns: int) -> None:
-        """Count the client of this task no more among those that have not said what they want."""
+        """Stop counting the client of this task among those without parameters."""
         self._counts.handshakes += 1
         self._counts.handshake_ns += now_ns() - since_ns
         task = asyncio.current_task()
@@ -286,27 +286,26 @@ def serve(options: ServerOptions) -> Server:
 
     Args:
         host: the address to listen on; None is every address of this host
-        port: 0 takes a free one (`server.port`)
-        family: of addresses, "any", "ipv4" or "ipv6"
-        limits: what a client may ask for, and how long the server waits for it
-        on_result: called in the event loop with the Result of every test that was asked for,
-            complete or not
-        on_refusal: called with a sentence for every connection that was turned away or made no
-            sense (a bare TCP probe is neither)
-        on_event: called with the same as a `ServerEvent`, for logs
-        observe: makes an Observer for each client, which receives this end's intervals
+        port: the port; 0: a free port (`server.port`)
+        family: the address family: "any", "ipv4" or "ipv6"
+        limits: what a client may request, and how long the server waits for it
+        on_result: called in the event loop with the Result of every requested test, complete or not
+        on_refusal: called with a sentence for every connection that was refused or violated the
+            protocol (but not for a bare TCP probe)
+        on_event: called with a `ServerEvent` for the same connections, for logs
+        observe: creates an Observer for each client, which receives this end's intervals
         interval_s: the length of these intervals
-        gatekeeper: asks every client for a user and a password (iperf3's authentication)
-        secret: what every client must know, and this server proves to know, too
-        allow_iperf3: serve iperf3 clients all the same, which know no secret
+        gatekeeper: requires a user and a password of every client (iperf3's authentication)
+        secret: the secret that every client must prove to know; this server proves it, too
+        allow_iperf3: serve iperf3 clients, which can't prove a secret, without it
         tls: the certificate for clients that encrypt their control connection
-        one_off: serve one client only, whether its test succeeds or not; a client that is refused
-            because of who it is does not count. `Server.over` returns afterwards
-        idle_s: `Server.over` returns when there was no client for so long
+        one_off: serve one client only, whether its test succeeds or not; a client whose
+            authentication fails does not count. `Server.over` returns afterwards
+        idle_s: `Server.over` returns when there was no client for this time
         device: the network interface to listen on (SO_BINDTODEVICE, socket(7))
 
     Raises:
-        ServeError: on entering the block, if the server can't listen
+        ServeError: the server can't listen (raised when the block is entered)
         SpecError: a time or the device's name is not valid
     """
     return Server(options)

@@ -1,7 +1,7 @@
-"""Run the server's part of one test: agree, accept the streams, let them run, exchange results.
+"""Run the server's part of one test: agree on it, accept the streams, transfer, exchange results.
 
-A session serves one client, and no error of that client leaves it: a broken, silent or vanished
-client ends its own session only. In every case that came to a test there is a Result.
+A session serves one client, and contains its errors: a broken, silent or vanished client ends only
+its own session. Every session in which a test was requested has a Result.
 """
 
 from __future__ import annotations
@@ -68,22 +68,22 @@ from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.latency import Reflection
 
-#: How long a client is given to read why its streams are going to break.
+#: How long a client has to read the reason before its streams break.
 HEARD_S = 0.5
-#: A plain client reads its control connection between two writes. It must come to that before its
-#: streams break, or it reports the break instead of the reason.
+#: A plain client reads its control connection between two writes. It must do so before its streams
+#: break; otherwise it reports the broken streams instead of the reason.
 LAST_WORD_S = 0.05
-#: The message of a cancellation that makes room for another client: the server goes on.
+#: The message of a cancellation that makes room for another client, while the server goes on.
 CROWDED = "crowded"
-#: How long a client may probe the idle path before the time for its streams counts.
+#: How long a client may probe the idle path before the time limit for its streams begins.
 PROBING_S = 5.0
-#: How long a client may take to receive the news that its test is over.
+#: How long to try to tell a client that its test is over.
 TELL_S = 1.0
 
 
 class NewClient(NamedTuple):
     """Describe a client that has sent its cookie on a new control connection. `peer` is its
-    address, `network` what its shares are counted by, `since_ns` when its cookie came
+    address, `network` the network whose shares it uses, `since_ns` when its cookie arrived
     (CLOCK_MONOTONIC)."""
 
     control: ControlChannel
@@ -94,15 +94,15 @@ class NewClient(NamedTuple):
 
 
 class Surroundings(NamedTuple):
-    """Hold what a session needs to know of its server.
+    """Hold the parts of the server that a session uses.
 
-    network           what the client's shares are counted by (`shares.network_of`)
+    network           the network whose shares the client uses (`shares.network_of`)
     places            the tests that the server runs
-    why_full          tells why no test of this client may begin now, after a moment
+    why_full          returns, after a moment, why no test of this client may begin now
     accepted          is called when the client's parameters have been accepted
     brake             counts failed logins
     plain_udp_turn    is held while a plain iperf3 client at this address opens its UDP streams
-    baseline          what the host did before, None where it was not idle
+    baseline          the use of the host before; None: it was not idle
     """
 
     network: str
@@ -115,7 +115,8 @@ class Surroundings(NamedTuple):
 
 
 class Session:
-    """Run one test at the server. `arrivals` takes data connections while `run` is under way."""
+    """Run one test at the server. `arrivals` accepts data connections while `run` is in
+    progress."""
 
     def __init__(
         self,
@@ -124,18 +125,18 @@ class Session:
         limits: ServerLimits,
         surroundings: Surroundings,
     ) -> None:
-        #: None until the end, and where the client has left before it asked for a test
+        #: None until the end, and if the client left before it requested a test
         self.result: Result | None = None
-        #: why there was no test, unless the client left by itself or the server ended
+        #: why there was no test; None if the client left by itself or the server ended
         self.refusal: str | None = None
-        #: that reason in a word, for statistics
+        #: the code of this reason, for statistics
         self.reason = ""
-        #: whether the client was refused because of who it is
+        #: whether the client's authentication failed
         self.unauthorized = False
         self._peer = client.peer
         self._control = client.control
         self._cookie = client.cookie
-        #: what logs call the test
+        #: the name of the test in logs
         self.test = test_name(client.cookie)
         self._access = Access(options, surroundings.brake, surroundings.network)
         self._limits = limits
@@ -159,7 +160,7 @@ class Session:
 
     @property
     def tags_streams(self) -> bool:
-        """Return whether the client is netmeasure: it numbers its data connections."""
+        """Return whether the client is netmeasure, which numbers its data connections."""
         return self._agreement is not None and self._agreement.extended
 
     @property
@@ -168,9 +169,8 @@ class Session:
         return self._agreement is not None and self._agreement.parameters.udp
 
     def awaits_probe(self, kind: socket.SocketKind) -> bool:
-        """Return whether the client may open a probe of the latency now. There may be one of UDP
-        and one of TCP: where the answer to the first one's hello came late, the client has given
-        it up."""
+        """Return whether the client may open a probe of the latency now. There may be one UDP and
+        one TCP probe: if the answer to the UDP hello was late, the client uses TCP instead."""
         agreed = self._agreement
         if agreed is None or kind in self._reflections or self._leaves:
             return False
@@ -182,7 +182,7 @@ class Session:
         return agreed.parameters.netmeasure is not None and agreed.parameters.netmeasure.latency
 
     def take_probe(self, sock: socket.socket) -> None:
-        """Answer the client's probes on a socket, which is closed with the test."""
+        """Answer the client's probes on a socket, which is closed at the end of the test."""
         assert self._agreement is not None
         if tos := self._agreement.parameters.TOS:
             with suppress(SocketOptionError):
@@ -192,30 +192,30 @@ class Session:
 
     @property
     def is_leaving(self) -> bool:
-        """Return whether nothing is missing but the client's last message."""
+        """Return whether only the client's last message is missing."""
         return self._control.connection.state in (State.DISPLAYING, State.OVER)
 
     @property
     def local_host(self) -> str:
-        """Return the address of this host that the client has connected to."""
+        """Return the address of this host to which the client is connected."""
         return self._control.local_host
 
     @property
     def client_host(self) -> str:
-        """Return the address that the client has proven to have."""
+        """Return the client's address, which its TCP connection has verified."""
         return self._control.peer_host
 
     @property
     def arrivals(self) -> Arrivals:
-        """Return the data connections so far; none is missing but in the phase of their
-        creation."""
+        """Return the accepted data connections; connections are missing only while the streams are
+        created."""
         creating = self._control.connection.state is State.CREATING
         return self._arrivals if creating else Arrivals(())
 
     # ---- order of events ------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Serve the client to the end. `result` is set afterwards, or `refusal`."""
+        """Serve the client to the end. Afterwards `result` or `refusal` is set."""
         error: BaseException | None = None
         try:
             self._notifier.accepted(control_facts(self._control, self._cookie))
@@ -244,8 +244,8 @@ class Session:
                     drop_frames(error)
 
     async def _end(self, error: BaseException | None) -> None:
-        """Leave and conclude. It is one step, for a cancellation between its parts would leave the
-        second undone."""
+        """Leave and conclude. This is a single step, because a cancellation between its parts would
+        leave the second undone."""
         try:
             await self._leave(error)
         finally:
@@ -254,7 +254,7 @@ class Session:
     async def _take_place(self, agreed: Agreement) -> None:
         """Take a place among the server's tests. A netmeasure client may wait for it.
 
-        Raises RefusedTestError if there is none and the client can't wait, or the queue is full.
+        Raises RefusedTestError if no place is free and the client can't wait, or the queue is full.
         """
         around, extension = self._surroundings, agreed.parameters.netmeasure
         around.accepted()
@@ -262,7 +262,7 @@ class Session:
         wish = Wish(around.network, exclusive, asked_bps(agreed.parameters))
         if not around.places.try_take(wish):
             if extension is not None and extension.waits:
-                # a message that comes with the turn counts: it is why the test ends
+                # a message that arrives together with the place counts, since it ends the test
                 await first_of(self._control_failure(), self._wait_for_place(wish))
                 return
             if (reason := await around.why_full()) is not None:
@@ -275,14 +275,14 @@ class Session:
 
     async def _wait_for_place(self, wish: Wish) -> None:
         await self._surroundings.places.wait(wish, self._tell_position)
-        self._wish = wish  # in the same step, so that it is given back whatever comes next
+        self._wish = wish  # in the same step, so that the place is given back in any case
 
     async def _tell_position(self, position: int) -> None:
         place = QueuePlace(position)
         await self._control.send(Kind.QUEUED, place, deadline_s=self._limits.handshake_s)
 
     async def _announce(self, agreed: Agreement) -> None:
-        """Tell a netmeasure client what this server is."""
+        """Announce this server to a netmeasure client."""
         if agreed.extended:
             mine = Announcement(
                 host=this_host(),
@@ -294,9 +294,9 @@ class Session:
             await self._control.send(Kind.EXTENSION, mine, deadline_s=self._limits.handshake_s)
 
     def _turn_to_open(self, agreed: Agreement) -> AbstractAsyncContextManager[object]:
-        """Return what is held while streams are opened. A plain iperf3 client's UDP hello does not
-        name its test, so the tests of one address open their UDP streams in turn; those that wait
-        have not been sent CREATE_STREAMS."""
+        """Return the lock to hold while streams are opened. A plain iperf3 client's UDP hello does
+        not name its test, so the tests of one address open their UDP streams in turn; the waiting
+        tests have not yet received CREATE_STREAMS."""
         if agreed.parameters.udp and not agreed.extended:
             return self._surroundings.plain_udp_turn
         return nullcontext()
@@ -363,7 +363,8 @@ class Session:
         self._most_at_once = max(self._most_at_once, self._surroundings.places.measuring)
 
     def _end_company(self) -> None:
-        """Be no company any more for tests that begin from now on: nothing flows here."""
+        """Stop counting as a concurrent test for tests that begin from now on, since this test
+        transfers no more data."""
         self._has_all_data = True
         self._surroundings.places.has_all_data()
 
@@ -379,7 +380,7 @@ class Session:
         await data.take_rest(message.payload)
         self._end_company()
         mine = await first_of(
-            self._no_results(),  # first: what has been received counts
+            self._no_results(),  # first, so that all received data count
             in_thread(
                 lambda: wire_results(self._report(), extended=agreed.extended, peer=message.payload)
             ),
@@ -393,15 +394,16 @@ class Session:
         try:
             message = await self._receive(deadline_s)
         except (PeerClosedError, PeerTimeoutError):
-            return  # both ends have all results; a last message that is lost changes nothing
+            return  # both ends have all results, so the loss of the last message does not matter
         if message.kind is not Kind.IPERF_DONE:
-            raise failure(message)  # the client has found something wrong with the results
+            raise failure(message)  # the client has found an error in the results
 
     async def _receive(self, deadline_s: float | None) -> Message:
         return await self._control.receive(deadline_s=deadline_s)
 
     async def _no_results(self) -> PeerResults:
-        """Raise what a client's message stands for that comes before the server's results."""
+        """Raise the error for a client's message that arrives before the server's results are
+        sent."""
         raise failure(await self._receive(None))
 
     async def _control_failure(self) -> None:
@@ -410,7 +412,8 @@ class Session:
     # ---- the end --------------------------------------------------------------------------------
 
     async def _leave(self, error: BaseException | None) -> None:
-        """Leave no thread and no socket; tell the client the reason if it has not left itself."""
+        """Close all threads and sockets; tell the client the reason if it has not left by
+        itself."""
         self._leaves = True
         if error is not None and self._control.connection.state is not State.OVER:
             await self._tell(error)
@@ -439,7 +442,7 @@ class Session:
                 if self._workload is not None:
                     await self._control.finish(HEARD_S)
         except MeasureError:
-            pass  # the client has gone already
+            pass  # the client is already gone
 
     async def _conclude(self, error: BaseException | None) -> None:
         """Set `result` or `refusal`, and notify the observer."""
@@ -452,13 +455,13 @@ class Session:
         self._notifier.over(self.result, error)
 
     def _report(self) -> SideReport:
-        """Return what this end saw. It is read once, when the threads have ended."""
+        """Return this end's report. It is made once, after the threads have ended."""
         if self._side is None:
             self._side = own_report(self._workload, self._resources, self._most_at_once)
         return self._side
 
     def _build_result(self, error: BaseException | None) -> Result | None:
-        """Return the Result of the test, None where the client has not come to a test."""
+        """Return the Result of the test; None: the client did not request a test."""
         if self._agreement is None:
             return None
         server = self._report()
@@ -471,7 +474,7 @@ class Session:
 
 
 def _wire_number(error: BaseException) -> int | None:
-    """Return the number of the error that is sent to the client, None where none is sent."""
+    """Return the number of the error to send to the client; None: none is sent."""
     if isinstance(error, StreamError):
-        return ErrorCode.STREAM_READ  # whatever the direction: any number ends the client's test
+        return ErrorCode.STREAM_READ  # for both directions, since any number ends the client's test
     return error.number if isinstance(error, RefusedTestError | HostLimitError) else None

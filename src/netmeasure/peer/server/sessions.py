@@ -1,4 +1,5 @@
-"""Keep the tests that a server runs at the moment, and find the test of each data connection."""
+"""Keep the running tests of a server, limit their number, and find the test of each data
+connection."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from netmeasure.peer.server.accept import Arrival
 from netmeasure.peer.server.session import Session
 from netmeasure.protocol import PROBE_NUMBER, Hello
 
-#: How long a test that is over but for the client's last message may keep the next client waiting.
+#: How long a test that waits only for its client's last message may delay the next client.
 FAREWELL_S = 0.5
 POLL_S = 0.005
 
@@ -33,7 +34,7 @@ class Sessions:
         return iter(self._by_cookie.values())
 
     def with_cookie(self, cookie: str) -> Session | None:
-        """Return the session of a cookie, if there is one."""
+        """Return the session of a cookie; None: there is none."""
         return self._by_cookie.get(cookie)
 
     def add(self, cookie: str, session: Session) -> None:
@@ -41,7 +42,7 @@ class Sessions:
         self._by_cookie[cookie] = session
 
     def remove(self, cookie: str) -> None:
-        """Forget a session that is over."""
+        """Remove a session that has ended."""
         del self._by_cookie[cookie]
 
     def next_order(self) -> int:
@@ -50,10 +51,10 @@ class Sessions:
         return self.accepted
 
     async def why_full(self, why: Callable[[], str | None]) -> str | None:
-        """Return what `why` does: the reason why no test may begin now, None where one may.
+        """Return the result of `why`: the reason why no test may begin now; None: a test may begin.
 
-        A test that only waits for its client's last message is given a moment to end: its client
-        may have left before this end hears of it, and may have been started again since.
+        A test that only waits for its client's last message gets a moment to end: its client may
+        have left before this end notices it, and may have been started again.
         """
         give_up = now_ns() + nanoseconds(FAREWELL_S)
         while (reason := why()) is not None:
@@ -63,8 +64,8 @@ class Sessions:
         return None
 
     def expected(self, hello: Hello, peer: tuple[str, int]) -> ExpectedHello | None:
-        """Return who takes the UDP stream of a hello: a test whose control connection comes from
-        the same address, and the very test of the cookie, where the hello holds one."""
+        """Return the handler for the UDP stream of a hello: the test of the hello's cookie, or
+        without a cookie, a test whose control connection has the same address."""
         if hello.number == PROBE_NUMBER:
             return self._expected_probe(hello, peer)
         if hello.cookie is not None:
@@ -76,13 +77,13 @@ class Sessions:
             arrivals = session.arrivals
             if session.is_udp and session.client_host == peer[0] and arrivals.missing:
                 if arrivals.knows(peer):
-                    return None  # a copy of a hello that was answered a moment ago
+                    return None  # a copy of a hello that was just answered
                 take = partial(_offer, session, self.next_order(), hello.number)
                 return ExpectedHello(session.local_host, take, arrivals.fail)
         return None
 
     def _expected_probe(self, hello: Hello, peer: tuple[str, int]) -> ExpectedHello | None:
-        """Return who takes a probe of the latency: the test of the hello's cookie, once."""
+        """Return the handler for a latency probe: the test of the hello's cookie, once."""
         session = self.with_cookie(hello.cookie or "")
         if session is None or session.client_host != peer[0]:
             return None
@@ -92,7 +93,7 @@ class Sessions:
 
 
 def _ignore(_: OSError) -> None:
-    """Do nothing: a test goes on without its probe, and its client says so."""
+    """Do nothing: a test goes on without its probe, and its client reports this."""
 
 
 def _offer(session: Session, order: int, number: int | None, sock: socket.socket) -> None:

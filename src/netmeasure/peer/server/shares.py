@@ -1,4 +1,5 @@
-"""Share what a server has among the addresses of its clients, so that no address takes it all."""
+"""Divide a server's resources among the addresses of its clients, so that no address uses them
+all."""
 
 from __future__ import annotations
 
@@ -12,13 +13,14 @@ from typing import Generic, NamedTuple, TypeVar
 from netmeasure.clock import nanoseconds, now_ns
 
 T = TypeVar("T", bound=Hashable)
-#: An IPv6 host has all of such a network, and may take any address of it (RFC 4291 section 2.5.4).
+#: An IPv6 host may use any address of a network of this length (RFC 4291 section 2.5.4).
 _IPV6_PREFIX = 64
 
 
 @lru_cache(maxsize=4096)
 def network_of(host: str) -> str:
-    """Return what shares are counted by: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return the network to which shares are assigned: an IPv4 address, or the /64 of an IPv6
+    address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -31,8 +33,8 @@ def network_of(host: str) -> str:
 
 
 class Crowd(Generic[T]):
-    """Keep the connections of one kind, up to `most`. A newcomer always comes in: where there are
-    too many, the oldest of the network that has the most has to go."""
+    """Keep the connections of one kind, up to `most`. A new connection is always accepted: if there
+    are too many, it displaces the oldest one of the network with the most connections."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -43,7 +45,7 @@ class Crowd(Generic[T]):
         return self._count
 
     def add(self, network: str, member: T) -> T | None:
-        """Add a member; return the one that has to go for it, which has been removed."""
+        """Add a member; return the member that it displaces, which has been removed."""
         self._members.setdefault(network, OrderedDict())[member] = None
         self._count += 1
         if self._count <= self._most:
@@ -68,8 +70,8 @@ class Crowd(Generic[T]):
 class Memory:
     """Share memory for large messages: `most` bytes in all, and `each` for a network.
 
-    Who wants more than is free waits in turn; a turn that only its own network's share keeps
-    waiting lets the next one pass.
+    A request for more than the free memory waits in a queue; requests that wait only for their
+    network's share are skipped.
     """
 
     def __init__(self, most: int, each: int) -> None:
@@ -79,7 +81,7 @@ class Memory:
         self._waiting: deque[tuple[str, int, asyncio.Future[None]]] = deque()
 
     async def take(self, network: str, size: int) -> None:
-        """Wait until so many bytes are free, and take them."""
+        """Wait until this many bytes are free, and take them."""
         if not self._waiting and self._fits(network, size):
             self._used[network] += size
             return
@@ -98,7 +100,7 @@ class Memory:
             raise
 
     def give_back(self, network: str, size: int) -> None:
-        """Give bytes back that were taken."""
+        """Give back bytes that were taken."""
         self._used[network] -= size
         if self._used[network] <= 0:
             del self._used[network]
@@ -129,8 +131,8 @@ class Failures(NamedTuple):
 
 
 class LoginBrake:
-    """Count the failed logins of each network, and tell which have failed too often: more than
-    `most` times within `within_s`. At most `networks` are remembered, the latest ones."""
+    """Count the failed logins of each network, and find networks with more than `most` failures
+    within `within_s`. Only the latest `networks` networks are remembered."""
 
     def __init__(self, most: int = 5, within_s: float = 60.0, networks: int = 10_000) -> None:
         self._most = most

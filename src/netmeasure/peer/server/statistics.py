@@ -1,4 +1,4 @@
-"""Count what a server has done since its start, and tell single events."""
+"""Count a server's tests and refusals since its start, and report single events."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import msgspec
 
 
 class ServerEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a server writes to its log: a client that was turned away, or trouble of its own.
+    """Hold an event for a server's log: a refused client, or a problem of the server itself.
 
     Attributes:
-        message: A sentence, with the peer's address where there is a peer.
-        reason: A word for it that never changes, as in `ServerStatistics.refused`.
-        peer: The peer's address and port; None: it is about the server itself.
-        test: The first letters of the test's random name (its cookie); None: there was none yet.
+        message: A sentence, with the peer's address if there is a peer.
+        reason: A stable code of the reason, as in `ServerStatistics.refused`.
+        peer: The peer's address and port; None: the event concerns the server itself.
+        test: The first letters of the test's random name (its cookie); None: the test has no name
+            yet.
     """
 
     message: str
@@ -25,19 +26,19 @@ class ServerEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerStatistics(msgspec.Struct):
-    """Hold what a server has done since its start, and what it does now.
+    """Hold a server's counts since its start, and its present state.
 
     Attributes:
         started: Tests that got a place.
         finished: Tests that were complete.
-        failed: Tests that were cut short, by the code of the error.
-        refused: Clients and other connections that were turned away, by reason.
+        failed: Tests that ended early, by the code of the error.
+        refused: Refused clients and other connections, by reason.
         payload_bytes: Bytes that receivers have counted, in finished and failed tests.
         handshakes: Clients whose parameters were accepted.
-        handshake_ns: What their handshakes took together, from the cookie on.
-        active: Tests that are running.
+        handshake_ns: The total time of their handshakes, from the cookie on.
+        active: Running tests.
         waiting: Clients in the queue.
-        strangers: Connections that have not said yet what they are.
+        strangers: Connections that are not identified yet.
     """
 
     started: int = 0
@@ -53,7 +54,7 @@ class ServerStatistics(msgspec.Struct):
 
 
 class Refusals:
-    """Count what a server turns away, and tell who runs it."""
+    """Count a server's refusals, and report them to its callbacks."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Refusals:
         peer: str | None = None,
         test: str | None = None,
     ) -> None:
-        """Count and tell one refusal, see `ServerEvent`."""
+        """Count and report one refusal, see `ServerEvent`."""
         self._counts[reason] += 1
         if self._on_event is not None:
             self._on_event(ServerEvent(message=sentence, reason=reason, peer=peer, test=test))

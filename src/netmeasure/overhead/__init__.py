@@ -1,1 +1,1 @@
-"""Know the sizes of all headers, and how encapsulations put them around packets."""
+"""Define the sizes of all headers, and compute the sizes of encapsulated packets."""

@@ -1,4 +1,4 @@
-"""Read stacks of encapsulations and put their headers around a packet.
+"""Parse stacks of encapsulations, and add their headers to a packet.
 
 A stack is written from the inside outwards, such as "vxlan,esp:aes-gcm-16:transport,vlan".
 """
@@ -35,14 +35,15 @@ from netmeasure.overhead.sizes import (
 
 
 class Packet(NamedTuple):
-    """Hold an IP packet on its way outwards through a stack.
+    """Hold an IP packet while a stack's layers are added from the inside outwards.
 
     Attributes:
-        bytes: Its size so far.
-        full_bytes: What the largest packet has become so far: the MTU that a device here needs.
+        bytes: The packet's size so far.
+        full_bytes: The size of the largest packet so far, which is the MTU that a device at this
+            layer needs.
         version: Version of the outermost IP header.
-        tags: VLAN tags of the Ethernet frame that is still to come.
-        headers: What has been put around it so far, from the inside outwards.
+        tags: VLAN tags of the next Ethernet frame.
+        headers: The headers added so far, from the inside outwards.
     """
 
     bytes: int
@@ -68,9 +69,10 @@ class Encapsulation(NamedTuple):
 
     Attributes:
         text: The layer as it was written.
-        headers: What it adds besides padding, an inner Ethernet header and an outer IP header.
-        ethernet: Whether it carries Ethernet frames.
-        outer: Version of the IP header that it puts in front; None: it puts none there.
+        headers: The layer's headers, without padding, an inner Ethernet header and an outer IP
+            header.
+        ethernet: Whether the layer carries Ethernet frames.
+        outer: Version of the outer IP header that the layer adds; None: it adds none.
         tag: Whether its headers are tags of the next Ethernet frame.
         pad: Returns the padding for a size within a packet.
         pad_source: The document that defines the padding.
@@ -85,7 +87,8 @@ class Encapsulation(NamedTuple):
     pad_source: str = ""
 
     def wrap(self, packet: Packet) -> Packet:
-        """Return a packet with this layer around it; SpecError for a VLAN tag without a frame."""
+        """Return a packet with this layer added. Raises SpecError for a VLAN tag without a
+        frame."""
         if self.tag:
             return packet._replace(tags=packet.tags + self.headers)
         if packet.tags and not self.ethernet:
@@ -114,12 +117,12 @@ _INNER_ETHERNET = Header("inner Ethernet header", ETHERNET.bytes, ETHERNET.sourc
 
 
 def wrapped(packet: Packet, stack: tuple[Encapsulation, ...]) -> Packet:
-    """Return a packet with the whole stack around it."""
+    """Return a packet with the whole stack added."""
     return reduce(lambda inner, layer: layer.wrap(inner), stack, packet)
 
 
 def is_tunnel(stack: tuple[Encapsulation, ...]) -> bool:
-    """Return whether a stack puts another IP header in front, whose packets may be fragmented."""
+    """Return whether a stack adds an outer IP header, whose packets may be fragmented."""
     return any(layer.outer is not None for layer in stack)
 
 
@@ -131,7 +134,7 @@ def parse_stack(text: str) -> tuple[Encapsulation, ...]:
 
     vlan | qinq | ipip | vxlan | geneve[:OPTION BYTES] | gre[:key][:csum][:seq] | gretap[...] |
     wireguard | esp[:CIPHER][:tunnel | :transport][:nat-t]; all but the first two and ESP's
-    transport mode take :v4 (as if not said) or :v6, the version of the outer IP header.
+    transport mode take :v4 (the default) or :v6, the version of the outer IP header.
     """
     if not text.strip():
         return ()

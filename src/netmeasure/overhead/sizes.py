@@ -1,4 +1,4 @@
-"""List the sizes of all headers that are sent besides the payload, each with its source."""
+"""List the sizes of all headers, each with its source."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IP: dict[IpVersion, Header] = {
     4: Header("IPv4 header", 20, "RFC 791 section 3.1, no options"),
     6: Header("IPv6 header", 40, "RFC 8200 section 3"),
 }
-#: What every link must take: RFC 791 section 3.2, RFC 8200 section 5.
+#: The least MTU of any link: RFC 791 section 3.2, RFC 8200 section 5.
 MIN_MTU_BYTES: dict[IpVersion, int] = {4: 68, 6: 1280}
 MAX_MTU_BYTES = 65_535  # RFC 791: total length; RFC 8200 without jumbograms is the like
 FRAGMENT = Header("IPv6 fragment header", 8, "RFC 8200 section 4.5")
@@ -46,9 +46,9 @@ UDP = Header("UDP header", 8, "RFC 768")
 
 
 def sack(blocks: int) -> Header:
-    """Return TCP's selective acknowledgement option with so many blocks.
+    """Return TCP's selective acknowledgement option with a number of blocks.
 
-    The segments of a one-way transfer have none: the blocks travel on the acknowledgements.
+    Segments of a one-way transfer have no blocks: only the acknowledgements carry them.
     """
     return Header(f"SACK, {blocks} blocks", 4 + 8 * blocks, "RFC 2018 section 3, and two NOPs")
 
@@ -68,8 +68,8 @@ WIREGUARD = Header("WireGuard header", 16, "Donenfeld, WireGuard (NDSS 2017), se
 WIREGUARD_TAG = Header(
     "WireGuard tag (Poly1305)", 16, "Donenfeld 2017, section 5.4.6; RFC 8439 section 2.8"
 )
-#: Plaintext is padded to it, but not beyond the device's MTU: Linux, drivers/net/wireguard/send.c,
-#: calculate_skb_padding().
+#: The unit to which plaintext is padded, but not beyond the device's MTU: Linux,
+#: drivers/net/wireguard/send.c, calculate_skb_padding().
 WIREGUARD_UNIT_BYTES = 16
 ESP = Header("ESP header", 8, "RFC 4303 sections 2.1, 2.2")
 ESP_TRAILER = Header("ESP trailer", 2, "RFC 4303 sections 2.5, 2.6")
@@ -77,7 +77,8 @@ NAT_T = Header("UDP header (NAT-T)", 8, "RFC 3948 section 2.1")
 
 
 class Cipher(NamedTuple):
-    """Hold what an ESP cipher adds: bytes of IV and check value, and the unit of its ciphertext."""
+    """Hold the overhead of an ESP cipher: bytes of IV and check value, and the unit of its
+    ciphertext."""
 
     iv: int
     unit: int  # the ciphertext is a multiple of it: at least 4 (RFC 4303 section 2.4)

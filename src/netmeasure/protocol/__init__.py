@@ -1,10 +1,11 @@
-"""Implement iperf3's control protocol and our extension of it, without any input or output.
+"""Implement iperf3's control protocol and netmeasure's extension of it, without any input or
+output.
 
-`states` holds the one table of what may follow what, `messages` the payloads, `decoding` and
-`reports` read what a peer sends, `ranges` has the values that parameters may have, `error_codes`
-iperf3's error numbers, `auth` its authentication, `secret` ours; `datagrams` opens UDP streams.
-`connection` turns bytes into messages and back, and `strangers` names a peer that speaks another
-protocol. No module here may import sockets, clocks or asyncio (a test holds that).
+`states` has the table of states and messages, `messages` the payloads, `ranges` the valid values of
+parameters, `error_codes` iperf3's error numbers, `auth` iperf3's authentication, and `secret`
+netmeasure's. `decoding` and `reports` read and check the peer's messages; `datagrams` opens UDP
+streams. `connection` turns bytes into messages and back. No module here may import sockets, clocks
+or asyncio (a test checks this).
 """
 
 from netmeasure.protocol.connection import Closed, Connection, Message, NeedData, Payload

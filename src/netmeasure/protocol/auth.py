@@ -1,10 +1,10 @@
 """Authenticate clients as iperf3 does: make tokens, and check them against a server's users.
 
 A token is a user, a password and the time, encrypted with the server's public RSA key. It proves
-that its sender knew the password at that time, and no more: it is not bound to a connection, and
-nothing else of a test is encrypted. A server takes each token once, so who hears one can only use
-it at another server of the same key, until it is too old (`Gatekeeper.skew_s`). Passwords are never
-part of a message of ours.
+only that its sender knew the password at that time: it is not bound to a connection, and nothing
+else of a test is encrypted. A server accepts each token once, so an eavesdropper can use a token
+only at another server with the same key, until it is too old (`Gatekeeper.skew_s`). Passwords are
+never part of a message or log of netmeasure.
 
 The `cryptography` package is imported when it is needed: ``pip install netmeasure[auth]``.
 """
@@ -47,13 +47,14 @@ def make_token(credentials: Credentials, unix_s: float) -> str:
 
 
 def password_hash(user: str, password: str) -> str:
-    """Return what a users file holds of a password: SHA-256 of "{user}password", in hexadecimal."""
+    """Return the hash of a password in a users file: SHA-256 of "{user}password", in
+    hexadecimal."""
     return hashlib.sha256(f"{{{user}}}{password}".encode()).hexdigest()
 
 
 def read_users(text: str) -> dict[str, str]:
     """Return the hash of each user, from the lines "user,hash" of a users file. As in iperf3, lines
-    that begin with # and those without a comma mean nothing, and the first line of a user counts.
+    that begin with # or have no comma are ignored, and only the first line of a user counts.
     """
     users: dict[str, str] = {}
     for line in text.splitlines():
@@ -66,10 +67,10 @@ def read_users(text: str) -> dict[str, str]:
 class Gatekeeper:
     """Admit clients whose token belongs to a known user.
 
-    private_key   the server's, PEM without a passphrase
-    users         as `read_users` gives them
+    private_key   the server's private key, PEM without a passphrase
+    users         as `read_users` returns them
     skew_s        how far a token's time may be from this host's clock
-    padding       oaep is what iperf3 does since 3.17, pkcs1 what it did before
+    padding       oaep: iperf3 since 3.17; pkcs1: iperf3 before
     """
 
     def __init__(
@@ -84,11 +85,11 @@ class Gatekeeper:
         self._users = dict(users)
         self._skew_s = skew_s
         self._padding = padding
-        #: digests of the tokens that were good, with their times; older ones are refused by age
+        #: digests and times of the accepted tokens; older tokens are refused because of their age
         self._used: OrderedDict[bytes, float] = OrderedDict()
 
     def check(self, token: str | None, unix_s: float) -> str:
-        """Return the user of a token. Raise RefusedTestError if it is not that of a known user, or
+        """Return the user of a token. Raise RefusedTestError if the user is unknown or the token is
         too old."""
         if token is None:
             raise _refused("the client did not say who it is")
@@ -104,8 +105,8 @@ class Gatekeeper:
         return user
 
     def _use(self, digest: bytes, unix_s: float) -> None:
-        """Raise RefusedTestError if a token has been used. A client seals each with random bytes,
-        so no two are equal."""
+        """Raise RefusedTestError if a token has been used. Encryption adds random bytes, so no two
+        tokens are equal."""
         while self._used and next(iter(self._used.values())) < unix_s - 2 * self._skew_s:
             self._used.popitem(last=False)
         if digest in self._used:
@@ -151,7 +152,7 @@ def _padding(name: Padding) -> AsymmetricPadding:
 
     if name == "pkcs1":
         return padding.PKCS1v15()
-    # SHA-1 is what iperf3 uses here, and for OAEP it is sound: nothing depends on collisions
+    # iperf3 uses SHA-1 here, which is safe for OAEP: its security does not depend on collisions
     sha1 = hashes.SHA1()
     return padding.OAEP(padding.MGF1(sha1), sha1, None)
 

@@ -1,9 +1,8 @@
-"""Model one end of a control connection as a machine of bytes: no socket, no clock.
+"""Model one end of a control connection as a state machine on bytes, without socket or clock.
 
-Feed it with `receive_data` (b"" is end of file), take messages out with `next_message` until it
-answers NeedData, and make the bytes of your own messages with `send`. It refuses every step that
-the table of `states` does not have: yours with LocalProtocolError, the peer's with
-RemoteProtocolError.
+Pass received bytes to `receive_data` (b"": end of file), take messages with `next_message` until it
+returns NeedData, and encode messages with `send`. Steps that are not in the table of `states` raise
+LocalProtocolError for this end's messages, and RemoteProtocolError for the peer's.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ from netmeasure.protocol.strangers import likely_service
 _LENGTH = struct.Struct(">I")
 _ERROR = struct.Struct(">ii")
 
-#: A JSON length below 2**24 starts with a zero byte, which no state has: so a peer that says
-#: SERVER_ERROR or CLIENT_TERMINATE where JSON was due is understood, not taken for a length.
+#: A JSON length below 2**24 starts with a zero byte, which is no message byte. So SERVER_ERROR or
+#: CLIENT_TERMINATE instead of the expected JSON is recognised, and not read as a length.
 MAX_JSON_BYTES = 2**24 - 1
 MAX_PARAMETER_BYTES = 64 * 1024
-#: What may come ahead of the step that it belongs to.
+#: The messages that may arrive before the step to which they belong.
 MAX_AHEAD_BYTES = 128 * 1024
 
 
 class Message(msgspec.Struct, frozen=True):
-    """Hold a message of the peer. Payload: cookie str | Parameters | Announcement | QueuePlace |
+    """Hold a message from the peer. Payload: cookie str | Parameters | Announcement | QueuePlace |
     Challenge | Proof | PeerResults | ServerError | None."""
 
     kind: Kind
@@ -51,7 +50,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class NeedData:
-    """Ask for more bytes: the next message is not complete yet."""
+    """Report that the next message is incomplete and needs more bytes."""
 
 
 class Closed:
@@ -66,14 +65,14 @@ _DECODERS: dict[Kind, Callable[[bytes], Any]] = {
 }
 
 
-#: What follows the byte of these messages has a fixed size.
+#: The fixed sizes of the payloads of these messages.
 _SIZES = {
     Kind.QUEUED: _LENGTH.size,
     Kind.CHALLENGE: NONCE_BYTES,
     Kind.PROOF: PROOF_BYTES,
     Kind.SERVER_ERROR: _ERROR.size,
 }
-#: What both ends have said before a proof, and what it is bound to.
+#: The messages before a proof, to which the proof is bound.
 _PROVEN = frozenset({Kind.COOKIE, Kind.PARAMETERS, Kind.CHALLENGE})
 
 Payload = (
@@ -101,13 +100,13 @@ _PAYLOADS: dict[Kind, type] = {
 
 
 class Connection:
-    """Follow the control protocol as `side` sees it."""
+    """Follow the control protocol from the viewpoint of `side`."""
 
     def __init__(self, side: Side) -> None:
         self.side = side
         self.state = State.START
         self._buffer = bytearray()
-        #: what the peer sent first of the bytes that broke the protocol; empty: none did
+        #: the first of the peer's bytes that violated the protocol; empty: no violation
         self.refused = b""
         self._eof = False
         self._breach: str | None = None
@@ -156,29 +155,29 @@ class Connection:
             raise LocalProtocolError(f"{kind.name} of {len(text)} bytes: at most {limit} are sent")
         return head + _LENGTH.pack(len(text)) + text
 
-    # ---- what the two ends have agreed on -------------------------------------------------------
+    # ---- agreement of the two ends --------------------------------------------------------------
 
     def _note(self, kind: Kind, payload: Payload, data: bytes) -> None:
-        """Remember the parameters, from which the size of the results follows, and the bytes of
-        what is proven."""
+        """Store the parameters, which determine the size of the results, and the bytes to which a
+        proof is bound."""
         if kind in _PROVEN:
             self._spoken.update(data)
         if isinstance(payload, Parameters):
             self._parameters = payload
 
     def _limit(self, kind: Kind) -> int:
-        """Return the largest size of a message's JSON. Before the parameters, no results are due:
-        then any size is good (a fuzzer starts there)."""
+        """Return the largest size of a message's JSON. Before the parameters, no results are due,
+        and any size is accepted (a fuzzer starts there)."""
         if kind not in (Kind.CLIENT_RESULTS, Kind.SERVER_RESULTS):
             return MAX_PARAMETER_BYTES
         asked = self._parameters
         if asked is None or (asked.get_server_output and kind is Kind.SERVER_RESULTS):
-            return MAX_JSON_BYTES  # what a server prints grows with the test's duration
+            return MAX_JSON_BYTES  # the server's output grows with the duration of the test
         return results_limit_bytes(asked.streams)
 
     @property
     def announced_bytes(self) -> int:
-        """Return the size of the JSON message that is arriving now, 0 while none is or its size is
+        """Return the size of the JSON message that is arriving now; 0: none, or its size is
         unknown."""
         if not self._buffer or self._buffer[0] != 0 or len(self._buffer) < _LENGTH.size:
             return 0
@@ -189,8 +188,7 @@ class Connection:
 
     @property
     def waiting_bytes(self) -> int:
-        """Return the size of the JSON message that has arrived and is decoded next, 0 if there is
-        none."""
+        """Return the size of the arrived JSON message that is decoded next; 0: there is none."""
         size = self.announced_bytes
         return size if len(self._buffer) >= size + _LENGTH.size else 0
 
@@ -206,18 +204,19 @@ class Connection:
                 raise RemoteProtocolError(f"the {self._peer} sent too much in {self._where}")
 
     def _room(self) -> int:
-        """Return how much may wait in the buffer: the message that is due, and a little ahead."""
+        """Return how many bytes may wait in the buffer: the message that is due, and a little
+        more."""
         due = expected(self.state, self.side.other)
         return max((self._limit(kind) for kind in due), default=0) + MAX_AHEAD_BYTES
 
     @property
     def trailing_data(self) -> bytes:
-        """Return the bytes received and not yet used."""
+        """Return the received bytes that are not yet used."""
         return bytes(self._buffer)
 
     def next_message(self) -> Message | NeedData | Closed:
-        """Return the next complete message of the peer. A breach of the protocol is final: it is
-        raised again."""
+        """Return the next complete message of the peer. A violation of the protocol is final: every
+        further call raises it again."""
         if self._breach is not None:
             raise RemoteProtocolError(self._breach)
         try:
@@ -242,12 +241,13 @@ class Connection:
                     f" {self._where}, after {bytes(self._buffer[:16]).hex(' ')}"
                 )
             return Closed()
-        self.state = follow(self.state, message.kind) or self.state  # _read gives what may follow
+        # _read returns only messages that may follow
+        self.state = follow(self.state, message.kind) or self.state
         return message
 
     @property
     def _gone(self) -> bool:
-        # what an iperf3 server says after DISPLAY_RESULTS (a stale SERVER_ERROR) has no meaning
+        # bytes of an iperf3 server after DISPLAY_RESULTS (an old SERVER_ERROR) have no meaning
         return self.side is Side.CLIENT and self.state is State.DISPLAYING
 
     @property
@@ -308,7 +308,7 @@ class Connection:
         return self._taken(kind, end, payload)
 
     def _taken(self, kind: Kind, size: int, payload: Payload) -> Message:
-        """Return a message that has been read whole, and drop its bytes."""
+        """Return a message that has been read completely, and drop its bytes."""
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         self._note(kind, payload, data)

@@ -1,7 +1,8 @@
-"""Encode what opens a UDP stream: a hello from the client's socket, an answer from the server's.
+"""Encode the datagrams that open a UDP stream: a hello from the client, an answer from the server.
 
-iperf3's hello is four bytes and says nothing of the test it belongs to. Between two netmeasure ends
-the cookie and the stream's number follow it, so tests of clients behind one address do not mix.
+iperf3's hello has four bytes and does not identify its test. Between two netmeasure ends, the
+cookie and the stream's number follow, so that tests of clients behind the same address are not
+confused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from netmeasure.protocol.messages import COOKIE_BYTES, STREAM_TAG_BYTES
 
 HELLO = b"9876"
 ANSWER = b"6789"
-#: What old versions wrote: the numbers 123456789 and 987654321 of a little-endian host.
+#: The bytes of old versions: the numbers 123456789 and 987654321 of a little-endian host.
 _LEGACY = {bytes.fromhex("15cd5b07"): bytes.fromhex("b168de3a")}
 ANSWERS = frozenset({ANSWER, *_LEGACY.values()})
 #: A datagram of data is no shorter than its header.
@@ -21,7 +22,7 @@ MAX_HELLO_BYTES = len(HELLO) + COOKIE_BYTES + STREAM_TAG_BYTES
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """Hold a hello as it was received; `cookie` and `number` are None in a plain one."""
+    """Hold a received hello; `cookie` and `number` are None in a plain iperf3's hello."""
 
     answer: bytes
     cookie: str | None = None
@@ -35,7 +36,7 @@ def make_hello(cookie: str, number: int, *, extended: bool) -> bytes:
 
 
 def read_hello(data: bytes) -> Hello | None:
-    """Return the hello that a datagram holds, None if it holds none."""
+    """Return the hello in a datagram; None: it is not a hello."""
     if data == HELLO or data in _LEGACY:
         return Hello(_LEGACY.get(data, ANSWER))
     if len(data) != MAX_HELLO_BYTES or not data.startswith(HELLO):

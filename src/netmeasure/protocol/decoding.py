@@ -1,8 +1,8 @@
-"""Decode a peer's JSON straight into typed values, as iperf3 reads it.
+"""Decode a peer's JSON directly into typed values, with iperf3's rules.
 
-No object is made of what is not used: members that a structure does not have are skipped as
-bytes. Reading is strict where iperf3 is silent: a text where a number belongs is an error and no
-default, a boolean that is false is false.
+Unused members create no objects: members that a structure does not have are skipped as bytes.
+Reading is stricter than iperf3's: a text instead of a number is an error, not a default, and a
+boolean that is false is false.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from netmeasure.text import printable
 T = TypeVar("T")
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
-#: Members that are only written to JSON, where control characters are escaped, and to no terminal.
+#: Members that are only written to JSON, where control characters are escaped, and never to a
+#: terminal.
 _VERBATIM = frozenset(["title", "extra_data", "authtoken"])
-#: The one text of several lines.
+#: The only text with several lines.
 _SEVERAL_LINES = "server_output_text"
-#: iperf3 finds keys whatever their case. So do we in messages up to this length, which is that of
-#: its results of 256 streams; longer ones come from netmeasure, and every key of them would cost
-#: memory.
+#: iperf3 ignores the case of keys. This module does the same in messages up to this length, which
+#: iperf3's results of 256 streams have. Longer messages come from netmeasure, and comparing all
+#: their keys would use memory.
 MAX_ANY_CASE_BYTES = 128 * 1024
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Members(Mapping[str, bytes]):
-    """Hold the members of a JSON object that a structure has, each as its JSON."""
+    """Hold the members of a JSON object that a structure has, each as JSON."""
 
     def __init__(self, data: bytes, struct: type[msgspec.Struct], what: str) -> None:
-        """Raise RemoteProtocolError if `data` are no JSON object; `what` names them there."""
+        """Raise RemoteProtocolError if `data` are no JSON object; `what` names them in the
+        message."""
         try:
             self._raw = _any_case(data, struct) if _is_short(data) else _exact(data, struct)
         except _NOT_JSON as exc:
@@ -59,8 +61,8 @@ def _is_short(data: bytes) -> bool:
 
 
 def _any_case(data: bytes, struct: type[msgspec.Struct]) -> dict[str, bytes]:
-    """Return the members found as iperf3 finds them: the case of a key does not matter, and of two
-    keys that differ only in case the first one counts."""
+    """Return the members by iperf3's rules: the case of a key does not matter, and of two keys that
+    differ only in case the first one counts."""
     names = {name.lower(): name for name in struct.__struct_fields__}
     known: dict[str, bytes] = {}
     for key, value in msgspec.json.decode(data, type=dict[str, msgspec.Raw]).items():
@@ -89,7 +91,7 @@ def _raw_members(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 @cache
 def _required(struct: type[msgspec.Struct]) -> tuple[str, ...]:
-    """Return the members that an object must have, which takes long to find out."""
+    """Return the required members of an object, cached because finding them takes long."""
     return tuple(one.encode_name for one in msgspec.structs.fields(struct) if one.required)
 
 
@@ -99,9 +101,9 @@ def read(
     what: str,
     **given: object,
 ) -> Struct:
-    """Return the structure that has these members, but for those that are `given`.
+    """Return the structure with these members, except those in `given`, which replace them.
 
-    Raise RemoteProtocolError if one is missing or not valid.
+    Raise RemoteProtocolError if a member is missing or not valid.
     """
     types = _field_types(struct)
     values = dict(given)
@@ -116,14 +118,14 @@ def read(
 
 
 def read_object(data: bytes, struct: type[Struct], what: str) -> Struct:
-    """Return the structure that a JSON object holds. Raise RemoteProtocolError if it is not
+    """Return the structure that a JSON object holds. Raise RemoteProtocolError if the object is not
     valid."""
     return read(Members(data, struct, what), struct, what)
 
 
 def read_list(data: bytes, struct: type[Struct], what: str, wrong: str) -> tuple[Struct, ...]:
-    """Return the structures that a list of JSON objects holds. Raise RemoteProtocolError: with
-    `wrong` if it is no such list, or else if one of them is not valid."""
+    """Return the structures that a list of JSON objects holds. Raise RemoteProtocolError, with
+    `wrong` if the data are no such list, or if an object is not valid."""
     if not _is_short(data):
         raise RemoteProtocolError(f"{wrong}: {len(data)} bytes are no list of streams")
     try:
@@ -162,15 +164,15 @@ def _value(name: str, raw: bytes, kind: Any, what: str) -> Any:
 
 
 def _object(name: str, raw: bytes, what: str) -> msgspec.Raw:
-    """Return an object as its JSON, which has been found to be well-formed."""
+    """Return an object as JSON, which has already been checked to be well-formed."""
     if not raw.startswith(b"{"):
         raise RemoteProtocolError(_invalid(what, "Expected `object`", name))
     return msgspec.Raw(raw)
 
 
 def _odd_text(raw: bytes) -> str | None:
-    """Return a text that is not UTF-8, with each odd byte as a lone surrogate (PEP 383); None: it
-    is none. iperf3 sends titles and names as they are."""
+    """Return a text that is not UTF-8, with each invalid byte as a lone surrogate (PEP 383); None:
+    it is not a text. iperf3 sends titles and names without checking their encoding."""
     with suppress(ValueError, RecursionError):
         value = json.loads(raw.decode("utf-8", "surrogateescape"), strict=False)
         if isinstance(value, str):
@@ -180,7 +182,7 @@ def _odd_text(raw: bytes) -> str | None:
 
 
 def cleaned(value: T) -> T:
-    """Return a value of a peer with all the texts in it printable (`text.printable`)."""
+    """Return a value of a peer in which all texts are made printable (`text.printable`)."""
     if isinstance(value, str):
         return printable(value)  # type: ignore[return-value]
     if isinstance(value, msgspec.Struct):

@@ -1,5 +1,5 @@
-"""List iperf3's error numbers, with what each means in our words and in iperf3's own, and a few of
-ours, which are sent to netmeasure clients only."""
+"""List iperf3's error numbers, each with netmeasure's description and iperf3's sentence, and a few
+numbers of netmeasure, which are sent to netmeasure clients only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from enum import IntEnum
 
 
 class ErrorCode(IntEnum):
-    """List iperf3's error numbers, as SERVER_ERROR carries them.
+    """List iperf3's error numbers, which SERVER_ERROR carries.
 
-    description  what happened, as a client of a server that reports it says it
-    sentence     what iperf3 prints; it ends with ": " where iperf3 appends the system's reason, and
-                 is empty where the drop-in prints the message of the exception instead
+    description  what happened, in the words of a client whose server reports the error
+    sentence     the text that iperf3 prints; it ends with ": " if iperf3 appends the system's
+                 reason, and is empty if the drop-in prints the exception's message instead
     """
 
     description: str
@@ -26,7 +26,7 @@ class ErrorCode(IntEnum):
 
     @classmethod
     def of(cls, number: int | None) -> ErrorCode | None:
-        """Return the member of a number, None of one that is unknown here."""
+        """Return the member with a number; None: the number is unknown."""
         return cls._value2member_map_.get(number)  # type: ignore[return-value]
 
     # ---- a parameter that is out of range, or not for this server -------------------------------
@@ -74,7 +74,7 @@ class ErrorCode(IntEnum):
         "client's requested duration exceeds the server's maximum permitted limit",
     )
 
-    # ---- the conversation of the two ends -------------------------------------------------------
+    # ---- the dialogue of the two ends -----------------------------------------------------------
 
     LISTEN = (
         102,
@@ -176,7 +176,7 @@ class ErrorCode(IntEnum):
         "unable to read from stream socket: ",
     )
 
-    # ---- ours -----------------------------------------------------------------------------------
+    # ---- netmeasure's own -----------------------------------------------------------------------
 
     SECRET_WANTED = 1001, "it asks for a shared secret, and none was given"
     SECRET_WRONG = 1002, "the shared secret is not the server's"
@@ -184,7 +184,7 @@ class ErrorCode(IntEnum):
     TOO_MANY_FAILURES = 1004, "too many failed logins from this address"
 
 
-#: The numbers of refusals because of who a client is.
+#: The numbers of refusals because of a client's authentication.
 UNAUTHORIZED = frozenset(
     {
         ErrorCode.UNAUTHORIZED,

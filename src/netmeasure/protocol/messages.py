@@ -1,8 +1,9 @@
-"""Define the payloads of the control protocol: wire keys on one side, typed structs on the other.
+"""Define the payloads of the control protocol, as typed structures with conversions from and to
+JSON.
 
-iperf3's own words (reverse, bidirectional, len, bandwidth) live here and in the iperf3 front-end
-only. Reading is strict where iperf3 is silent: a text where a number belongs is an error, not a
-default; a boolean that is false is false.
+iperf3's names (reverse, bidirectional, len, bandwidth) occur only here and in the iperf3 front-end.
+Reading is stricter than iperf3's: a text instead of a number is an error, not a default; a boolean
+that is false is false.
 """
 
 from __future__ import annotations
@@ -22,48 +23,48 @@ COOKIE_BYTES = 37
 STREAM_TAG_BYTES = 4
 #: The number of the UDP stream that probes the latency beside a test; those of data begin with 1.
 PROBE_NUMBER = 0
-#: How a server says among its kinds of test that it answers such a probe.
+#: The name, among a server's kinds of test, which means that the server answers such a probe.
 LATENCY = "latency"
-#: What it calls round trips there, by their transport.
+#: The names of round trips by transport, among the kinds of test that a server announces.
 ROUND_TRIPS = {"tcp": "rr", "udp": "udp_rr"}
-#: What `netmeasure probe` says instead of a cookie. Our server answers with its first byte and
-#: closes; iperf3 takes it for a client that leaves at once.
+#: The message of `netmeasure probe` instead of a cookie. A netmeasure server answers with its first
+#: byte and closes the connection; to iperf3 it looks like a client that leaves at once.
 _PROBE = b"netmeasureprobe"
 PROBE = _PROBE.ljust(COOKIE_BYTES - 1, b"a") + b"\0"
 _SIZE_DIGITS = 5
-#: The longest answer that a probe may ask for: one jumbo frame.
+#: The longest answer that a probe may request: one jumbo frame.
 MAX_PROBE_ANSWER = 9216
 COOKIE_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 EXTENSION_VERSION = 1
-DEFAULT_LENGTH = 128 * 1024  # what iperf3 takes for a TCP client that sends no `len`
+DEFAULT_LENGTH = 128 * 1024  # iperf3's default for a TCP client that sends no `len`
 
 
-#: How the cookie of a client begins that can wait for its turn: a server that is full must know
-#: that before it asks for the parameters, and turns others away at once. 130 bits stay random.
+#: The start of the cookie of a client that can wait in a queue. A full server must know this before
+#: it requests the parameters; it refuses other clients at once. 130 bits remain random.
 _CAN_WAIT = "netmeasure"
 
 
 def new_cookie(*, waits: bool = False) -> str:
-    """Return 36 characters of iperf3's alphabet, random but for the beginning where the client can
-    wait for its turn. A NUL follows on the wire."""
+    """Return 36 random characters of iperf3's alphabet; the start is fixed if the client can wait
+    in a queue. A NUL follows on the wire."""
     begin = _CAN_WAIT if waits else ""
     count = COOKIE_BYTES - 1 - len(begin)
     return begin + "".join(secrets.choice(COOKIE_ALPHABET) for _ in range(count))
 
 
 def can_wait(cookie: str) -> bool:
-    """Return whether the client of a cookie can wait until a full server has room for it."""
+    """Return whether the client with this cookie can wait in the queue of a full server."""
     return cookie.startswith(_CAN_WAIT)
 
 
 def test_name(cookie: str) -> str:
-    """Return what logs call a test: enough of its cookie to tell it from others, and not enough to
-    open a data connection of it."""
+    """Return the name of a test in logs: a part of its cookie that identifies the test but does not
+    suffice to open a data connection of it."""
     return cookie.removeprefix(_CAN_WAIT)[:8]
 
 
 def make_probe(answer_bytes: int) -> bytes:
-    """Return the probe that asks for an answer of so many bytes, 1 to MAX_PROBE_ANSWER."""
+    """Return the probe that requests an answer of a given length, 1 to MAX_PROBE_ANSWER bytes."""
     if answer_bytes == 1:
         return PROBE
     sized = _PROBE + b"%0*d" % (_SIZE_DIGITS, answer_bytes)
@@ -71,7 +72,7 @@ def make_probe(answer_bytes: int) -> bytes:
 
 
 def probe_answer_bytes(hello: bytes) -> int | None:
-    """Return how long an answer a probe asks for; None: it is no probe."""
+    """Return the length of the answer that a probe requests; None: it is no probe."""
     if hello == PROBE:
         return 1
     digits = hello[len(_PROBE) : len(_PROBE) + _SIZE_DIGITS]
@@ -87,13 +88,13 @@ def stream_ids(count: int) -> Iterator[int]:
 
 
 def stream_tag(stream_id: int) -> bytes:
-    """Return what follows the cookie on a data connection between two netmeasure ends: the stream's
-    number, so that all streams can be opened at once without being mixed up."""
+    """Return the bytes after the cookie on a data connection between two netmeasure ends: the
+    stream's number, so that all streams can be opened concurrently."""
     return stream_id.to_bytes(STREAM_TAG_BYTES, "big")
 
 
 class AskedRoundTrips(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the part of a client's parameters that asks for round trips instead of bulk data: the
+    """Hold the part of a client's parameters that requests round trips instead of bulk data: the
     client sends requests of `Parameters.len` bytes, and the server answers each."""
 
     response_bytes: int
@@ -105,8 +106,8 @@ class AskedRoundTrips(msgspec.Struct, frozen=True, kw_only=True):
 class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold what a netmeasure client adds to its parameters, under the key `netmeasure`.
 
-    Kept small: a 3.21 server refuses parameters above 8192 bytes. Both ends ignore keys they do not
-    know, and `version` only changes when old meanings do.
+    The parameters are kept small: a 3.21 server refuses more than 8192 bytes. Both ends ignore
+    unknown keys, and `version` changes only if the meaning of an old key changes.
     """
 
     version: int = EXTENSION_VERSION
@@ -121,11 +122,11 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     waits: bool = False
     #: no other test may run beside this one
     exclusive: bool = False
-    #: the client knows a secret, and proves it if it is challenged (`secret`)
+    #: the client knows a secret, and can answer a challenge (`secret`)
     secret: bool = False
     #: the client opens a probe of the latency beside the streams (PROBE_NUMBER)
     latency: bool = False
-    #: a test of round trips; a server that has no "rr" among its `kinds` takes it for bulk data
+    #: a test of round trips; a server without "rr" among its `kinds` treats it as bulk data
     round_trips: AskedRoundTrips | None = None
 
 
@@ -136,7 +137,7 @@ class QueuePlace(msgspec.Struct, frozen=True):
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """Hold the random bytes that a server chooses for a client that has to prove its secret."""
+    """Hold the random bytes that a server chooses for a client that must prove its secret."""
 
     nonce: bytes
 
@@ -154,11 +155,11 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     version: int = EXTENSION_VERSION
     host: Host = Host()
     concurrent_tests: int | None = None
-    #: the server's data are those of a file: its streams may end before their time
+    #: the server sends a file, so its streams may end before their time
     finite: bool = False
     #: the server's own proof that it knows the secret, in hexadecimal
     proof: str | None = None
-    #: kinds of test that it serves beside TCP and UDP, and LATENCY
+    #: the kinds of test that the server supports in addition to TCP and UDP, and LATENCY
     kinds: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
@@ -182,7 +183,7 @@ _FLAGS_AS_NUMBERS = frozenset(
 )
 
 
-#: What iperf3 takes for parameters that a client does not send.
+#: iperf3's defaults of parameters that a client does not send.
 _DEFAULTS = {"omit": 0, "time": 10, "num": 0, "blockcount": 0, "parallel": 1}
 
 
@@ -236,12 +237,12 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.parallel * (2 if self.bidirectional else 1)
 
     def encode(self) -> bytes:
-        """Return JSON as iperf3 writes it: some of its flags are the number 1."""
+        """Return JSON in iperf3's form, in which some flags are the number 1."""
         members = msgspec.to_builtins(self)
         members |= dict.fromkeys(members.keys() & _FLAGS_AS_NUMBERS, 1)
         try:
             return msgspec.json.encode(members)
-        except UnicodeEncodeError:  # a title that is not UTF-8 goes out byte by byte, as iperf3's
+        except UnicodeEncodeError:  # a title that is not UTF-8 is sent as its bytes, as in iperf3
             text = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
             return text.encode("utf-8", "surrogateescape")
 
@@ -270,7 +271,7 @@ class PeerStream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Hold what the ends exchange after the test; percentages are of one CPU."""
+    """Hold the results that the ends exchange after the test; percentages are of one CPU."""
 
     cpu_util_total: float
     cpu_util_user: float
@@ -278,7 +279,7 @@ class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     sender_has_retransmits: int
     congestion_used: str | None = None
     server_output_text: str | None = None
-    #: an object of any size, which stays JSON
+    #: an object of any size, which is kept as JSON
     server_output_json: msgspec.Raw | None = None
     streams: tuple[PeerStream, ...]
     netmeasure: SideReport | None = None
@@ -302,22 +303,23 @@ class PeerResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return results
 
 
-#: The largest results of a test: of its first stream, of each further one, and of any number. A
-#: stream's series, kernel figures and CPU times are columns of bounded length.
+#: The largest size of a test's results: for its first stream, for each further one, and for any
+#: number of streams. A stream's time series, kernel figures and CPU times are columns of bounded
+#: length.
 _FIRST_STREAM_BYTES = 512 * 1024
 _NEXT_STREAM_BYTES = 64 * 1024
 MAX_RESULTS_BYTES = 4 * 2**20
 
 
 def results_limit_bytes(streams: int) -> int:
-    """Return the largest size of the results that an end sends after a test of so many streams."""
+    """Return the largest size of the results that an end sends after a test with a number of
+    streams."""
     wanted = _FIRST_STREAM_BYTES + _NEXT_STREAM_BYTES * max(0, streams - 1)
     return min(wanted, MAX_RESULTS_BYTES)
 
 
 class ServerError(msgspec.Struct, frozen=True):
-    """Hold a SERVER_ERROR: iperf3's number of the error, and an errno where the server has sent
-    one."""
+    """Hold a SERVER_ERROR: iperf3's number of the error, and the server's errno if it sent one."""
 
     code: int | None
     errno: int | None

@@ -1,5 +1,4 @@
-"""Define the values that a client's parameters may have, and iperf3's error for each that is not
-one."""
+"""Define the valid values of a client's parameters, and iperf3's error for each invalid value."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from netmeasure.protocol.error_codes import ErrorCode
 from netmeasure.protocol.messages import DEFAULT_LENGTH, Extension, Parameters
 
 _MOST = 2**63 - 1
-#: The lowest and the highest value of each parameter, and the error of one beyond.
+#: The lowest and the highest value of each parameter, and the error for other values.
 _RANGES: tuple[tuple[str, int, int, ErrorCode], ...] = (
     ("omit", 0, 600, ErrorCode.OMIT),
     ("time", 0, 86_400, ErrorCode.DURATION),

@@ -1,7 +1,7 @@
-"""Check that a peer's report could come from a clock and counters.
+"""Check that a peer's report can be the result of clocks and counters.
 
-Types are msgspec's matter. What is checked here is what the analysis relies on: numbers of 64 bits,
-columns that are as long as their moments, moments in their order.
+msgspec has checked the types. This module checks the properties on which the analysis relies:
+numbers of 64 bits, columns of the same length as their times, and times in ascending order.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from netmeasure.result.resources import HostUse, Resources, ThreadCpu
 MAX_MOMENT_NS = 10 * 86_400 * 10**9  # ten days: no test is that long
 #: 128 in each direction.
 MAX_STREAMS = 256
-#: A report holds no more numbers in its columns; each costs memory (`peer.exchange` keeps to it).
+#: The most numbers in the columns of a report, since each uses memory (`peer.exchange` observes
+#: this limit).
 MAX_NUMBERS = 400_000
 _LOW, _HIGH = -(2**63), 2**63
-#: What can be below 0 in no report: counters, sizes and times that a kernel counts. A result with
-#: what is computed from such a number could be saved, and not be read again.
+#: Members that can't be negative: counters, sizes and times that a kernel counts. A result computed
+#: from a negative number could be saved, but not be read again.
 NEVER_NEGATIVE: dict[type, tuple[str, ...]] = {
     SideReport: ("duration_ns", "cpu_user_ns", "cpu_system_ns"),
     StreamReport: (
@@ -35,26 +36,26 @@ NEVER_NEGATIVE: dict[type, tuple[str, ...]] = {
     Resources: tuple(name for name in Resources.__struct_fields__ if name != "at_ns"),
     HostUse: HostUse.__struct_fields__,
 }
-#: What is at least 1.
+#: Members that are at least 1.
 POSITIVE: dict[type, tuple[str, ...]] = {Resources: ("cpus",), HostUse: ("cpus", "duration_ns")}
 
 
-#: A host has no more of anything that it says of itself: interfaces, settings, queues.
+#: The most facts of one kind about a host: interfaces, settings, queues.
 MAX_FACTS = 256
-#: A stream's report has no more objects within it.
+#: The most objects within a stream's report.
 _OBJECTS_PER_STREAM = 16
 
 
 def check_object_count(report: bytes) -> None:
-    """Raise RemoteProtocolError if a report's JSON holds more objects than the streams of any test
-    have. It is asked before they are decoded, which takes long where they are many."""
+    """Raise RemoteProtocolError if a report's JSON has more objects than the streams of any test.
+    This is checked before the objects are decoded, because decoding many objects takes long."""
     count = report.count(b"{")
     if count > MAX_STREAMS * _OBJECTS_PER_STREAM:
         raise RemoteProtocolError(f"the peer's results hold {count} objects")
 
 
 def check_report(report: SideReport) -> None:
-    """Raise RemoteProtocolError if no clock and no counters can have made a report."""
+    """Raise RemoteProtocolError if a report can't be the result of clocks and counters."""
     if _check(report) > MAX_NUMBERS:
         raise RemoteProtocolError(f"the peer's results hold more than {MAX_NUMBERS} numbers")
     check_host(report.host)
@@ -67,7 +68,7 @@ def check_report(report: SideReport) -> None:
 
 
 def check_host(host: Host) -> None:
-    """Raise RemoteProtocolError if a host says more of itself than there can be."""
+    """Raise RemoteProtocolError if a report has too many facts about its host."""
     told = [host.interfaces, host.governors, host.sysctls]
     told += [found for one in host.interfaces for found in (one.qdiscs, one.offloads or ())]
     if any(len(one) > MAX_FACTS for one in told):
@@ -75,8 +76,8 @@ def check_host(host: Host) -> None:
 
 
 def _check(value: object) -> int:
-    """Raise RemoteProtocolError if a value, or one that it holds, can't be. Return how many numbers
-    its columns hold."""
+    """Raise RemoteProtocolError if a value, or a value in it, is impossible. Return how many
+    numbers its columns have."""
     if isinstance(value, msgspec.Struct):
         fields = [getattr(value, name) for name in value.__struct_fields__]
         at_ns = getattr(value, "at_ns", None)

@@ -1,12 +1,12 @@
-"""Define the states of the control connection, and the messages that lead from one to the next.
+"""Define the states of the control connection, and the messages that cause transitions.
 
-Both ends use the same table: every kind of message has one origin, and the table says which state
-it leads to. A move that is not in the table is an error; the few messages that may come at any time
-are listed apart.
+Both ends use the same table: every kind of message has one sender, and the table has the next
+state. A transition that is not in the table is an error. The few messages that may arrive at any
+time are listed separately.
 
-The byte values are iperf3's. 0x40 to 0x43 are ours: 0x40 is sent only to a client that has
-announced itself as netmeasure in its parameters, 0x41 only if it has said there that it can wait,
-and 0x42 only if it has said that it knows a secret, which it proves with 0x43.
+The byte values are iperf3's, except 0x40 to 0x43, which are netmeasure's. 0x40 is sent only to a
+client whose parameters say that it is netmeasure, 0x41 only if they say that it can wait in a
+queue, and 0x42 only if they say that it knows a secret, which it proves with 0x43.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Kind(Enum):
 
 
 class State(Enum):
-    """List the states of the conversation. The value is the name in error messages."""
+    """List the states of the dialogue. The value is the name in error messages."""
 
     START = "start (cookie expected)"
     IDENTIFIED = "identified (PARAM_EXCHANGE expected)"
@@ -92,7 +92,7 @@ BYTES: dict[Kind, int] = {
     Kind.SERVER_ERROR: 0xFE,
 }
 KINDS: dict[int, Kind] = {byte: kind for kind, byte in BYTES.items()}
-#: What a server with room for a test says first.
+#: The first messages of a server that has a free place.
 GREETING = bytes([BYTES[Kind.PARAM_EXCHANGE]])
 
 FROM_CLIENT = frozenset(
@@ -131,8 +131,8 @@ TRANSITIONS: dict[State, dict[Kind, State]] = {
     State.OVER: {},
 }
 
-#: Messages that end the conversation wherever it stands (IPERF_DONE: an iperf3 client says so when
-#: it fails locally; ACCESS_DENIED: a server may say so before it has even read the cookie).
+#: Messages that end the dialogue in any state (IPERF_DONE: an iperf3 client sends it after a local
+#: error; ACCESS_DENIED: a server may send it even before it has read the cookie).
 AT_ANY_TIME = frozenset(
     {
         Kind.SERVER_TERMINATE,
@@ -150,7 +150,7 @@ def origin(kind: Kind) -> Side:
 
 
 def follow(state: State, kind: Kind) -> State | None:
-    """Return the state that `kind` leads to, None where it is not allowed."""
+    """Return the state to which `kind` leads; None: the message is not allowed."""
     if state is State.OVER:
         return None
     if kind in AT_ANY_TIME and not (state is State.START and origin(kind) is Side.CLIENT):
@@ -159,11 +159,11 @@ def follow(state: State, kind: Kind) -> State | None:
 
 
 def expected(state: State, sender: Side) -> tuple[Kind, ...]:
-    """Return what `sender` may send as the regular next step, leaving AT_ANY_TIME aside."""
+    """Return the messages that `sender` may send as the next step, without those of AT_ANY_TIME."""
     return tuple(kind for kind in TRANSITIONS[state] if origin(kind) is sender)
 
 
 def is_greeting(byte: bytes) -> bool:
-    """Return whether a first byte is a server's answer to a cookie, with room for a test or
-    without."""
+    """Return whether a first byte is a server's answer to a cookie, whether or not a place is
+    free."""
     return byte in (GREETING, bytes([BYTES[Kind.ACCESS_DENIED]]))

@@ -1,8 +1,8 @@
-"""Name the service that most likely speaks, by its first bytes."""
+"""Name the service that most likely sent the first bytes of a connection."""
 
 from __future__ import annotations
 
-#: What services begin with, and their names; what a client of one begins with is among it.
+#: The first bytes of services and of their clients, with the services' names.
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"SSH-", "SSH"),
     (b"HTTP/", "HTTP"),
@@ -18,21 +18,21 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     *((method + b" ", "HTTP") for method in (b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS")),
     (b"PRI * HTTP/2", "HTTP/2"),
     (b"CONNECT ", "HTTP"),
-    (b"\0\0\0\2\0\0\0", "iperf 2"),  # what its server answers: a kind, and a length
+    (b"\0\0\0\2\0\0\0", "iperf 2"),  # the answer of its server: a kind and a length
 )
-#: The most threads that a client of iperf 2 is taken to have.
+#: The most threads that an iperf 2 client is assumed to have.
 _MOST_THREADS = 4096
 
 
 def likely_service(data: bytes) -> str | None:
-    """Return the name of the service whose bytes these may be; None: they name none."""
+    """Return the name of the service that may have sent these bytes; None: unknown."""
     if _is_iperf2(data):
         return "iperf 2"
     return next((name for begins, name in _BEGINNINGS if data.startswith(begins)), None)
 
 
 def _is_iperf2(data: bytes) -> bool:
-    """Return whether these may be the first bytes of a client of iperf 2: flags, the number of its
+    """Return whether these may be the first bytes of an iperf 2 client: flags, the number of its
     threads and the server's port, 32 bits each."""
     if len(data) < 12:
         return False

@@ -1,6 +1,7 @@
-"""Make one attempt to reach a target: connect, and as far as asked for TLS and an HTTP response.
+"""Make one attempt to reach a target: connect and, if requested, start TLS and get an HTTP
+response.
 
-It never blocks: `step` is called whenever the socket is ready, until it has an outcome.
+An attempt never blocks: `step` is called whenever the socket is ready, until there is an outcome.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from netmeasure.readiness.course import Met, Outcome
 from netmeasure.readiness.report import Cause
 from netmeasure.readiness.target import Target
 
-#: More of a response is not read: its status line comes first.
+#: The most bytes to read of a response, which begins with the status line.
 MOST_RESPONSE_BYTES = 4096
 _CAUSES: dict[int, Cause] = {
     errno.ECONNREFUSED: "refused",
@@ -28,7 +29,7 @@ _CAUSES: dict[int, Cause] = {
     errno.EPERM: "forbidden_here",
     errno.EACCES: "forbidden_here",
 }
-#: Trouble of this host, which says nothing about the path: the attempt does not count.
+#: Errors of this host, which say nothing about the path: the attempt does not count.
 OWN_TROUBLE = frozenset(
     {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 )
@@ -39,12 +40,12 @@ class Attempt:
     """Hold the socket of one attempt.
 
     Attributes:
-        met: What it met, None while it goes on and when it got through.
-        through: Whether it got through.
+        met: What blocked it; None: it goes on, or it was successful.
+        through: Whether it was successful.
         counts: Whether its outcome says anything about the path.
-        usable_ns: When the path carried it (CLOCK_MONOTONIC), once it got through.
-        connect_ns: From its SYN to the answer, once it is connected.
-        answered_ns: From its start to the peer's answer, once there is one.
+        usable_ns: When the path was usable (CLOCK_MONOTONIC), once the attempt was successful.
+        connect_ns: The time from its SYN to the answer, once it is connected.
+        answered_ns: The time from its start to the peer's answer, once there is one.
     """
 
     def __init__(
@@ -87,14 +88,14 @@ class Attempt:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended, or what is known of it."""
+        """Return how the attempt ended, or what is known of it so far."""
         if not self.counts:
             return Outcome(None)
         silence: Met = ("unresolved_neighbour" if self.sought else "no_answer", None)
         return Outcome(self.met, self.answered_ns, silence)
 
     def step(self) -> int:
-        """Go on as far as it goes without waiting; return the epoll events to wait for."""
+        """Continue as far as possible without waiting; return the epoll events to wait for."""
         assert self.sock is not None
         try:
             if self._stage == "connect":
@@ -121,7 +122,7 @@ class Attempt:
             return select.EPOLLOUT
         except ssl.SSLError as exc:
             self.met = ("tls", _tls_words(exc))
-        except ValueError as exc:  # of a host name that TLS can't ask for
+        except ValueError as exc:  # for a host name that is invalid in TLS
             self.met = ("tls", str(exc))
         except OSError as exc:
             named: Cause = "http" if self._stage == "http" else "tls"
@@ -129,7 +130,7 @@ class Attempt:
         return select.EPOLLIN
 
     def give_up(self) -> None:
-        """Note that no answer came in its time."""
+        """Record that no answer arrived in time."""
         if self.is_over:
             return
         if self._stage == "connect":
@@ -142,7 +143,7 @@ class Attempt:
             return
         with suppress(OSError):
             if self.connected and not isinstance(self.sock, ssl.SSLSocket):
-                # thousands of attempts must not leave as many ports in TIME_WAIT
+                # thousands of attempts must not leave thousands of ports in TIME_WAIT
                 linger = struct.pack("ii", 1, 0)
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         with suppress(OSError):
@@ -158,7 +159,7 @@ class Attempt:
         self.met = (cause, os.strerror(code) if cause == "failed" else None)
 
     def _connected(self, at_ns: int) -> None:
-        """Note when the SYN left that was answered: the first one, or one that was sent again."""
+        """Record when the answered SYN was sent: the first one, or a retransmitted one."""
         assert self.sock is not None
         info = b""
         with suppress(OSError):
@@ -168,7 +169,8 @@ class Attempt:
         if len(info) >= _RETRANSMITS_AT + 4:
             (again,) = struct.unpack_from("=I", info, _RETRANSMITS_AT)
             (rtt_us,) = struct.unpack_from("=I", info, _RTT_AT)
-            if rtt_us:  # the kernel's count: this thread may look at the answer late
+            # by the kernel's round-trip time, since this thread may notice the answer late
+            if rtt_us:
                 took_ns = min(took_ns, rtt_us * 1000)
             if again:
                 sent_ns = at_ns - took_ns
@@ -203,7 +205,7 @@ class Attempt:
         return "".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii", "replace")
 
     def _read(self) -> None:
-        """Read until the status line is there (RFC 9112, 4), and judge it."""
+        """Read the status line (RFC 9112, 4), and check it."""
         assert self.sock is not None
         while b"\n" not in self._response:
             some = self.sock.recv(MOST_RESPONSE_BYTES)

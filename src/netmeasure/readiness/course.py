@@ -1,4 +1,4 @@
-"""Put the outcomes of overlapping attempts together: what was in the way, from when to when."""
+"""Combine the outcomes of overlapping attempts into a course: what blocked the path, and when."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 from netmeasure.readiness.report import Cause, Wait
 
 Met = tuple[Cause, str | None]
-#: An answer is late, compared with the quickest, from so many times its time on...
+#: An answer is late if it took this many times as long as the quickest one...
 LATE_TIMES = 2
-#: ...and so much more, which a busy host may take.
+#: ...plus this time, which a busy host may need.
 LATE_NS = 20_000_000
 
 
@@ -18,9 +18,10 @@ class Outcome(NamedTuple):
     """Hold how an attempt ended.
 
     Attributes:
-        met: What it met; None: it got through, or says nothing.
-        answered_ns: How long the peer took to answer; None: no answer of the peer ended it.
-        silence: What it had met until then.
+        met: What blocked it; None: it was successful, or shows nothing.
+        answered_ns: How long the peer took to answer; None: it did not end by an answer of the
+            peer.
+        silence: What had blocked it until then.
     """
 
     met: Met | None
@@ -29,14 +30,16 @@ class Outcome(NamedTuple):
 
 
 class Course:
-    """Keep outcomes in the order in which the attempts began, neighbours with the same one as one.
+    """Keep outcomes in the order in which the attempts began, and join neighbours with the same
+    outcome.
 
-    Attempts end in any order. And the answer to one may be to a SYN that was kept, or sent again,
-    until the path was there: what was in the way when the attempt began is another thing, and only
-    the quickest answer shows it. So outcomes are judged some time after the attempts began.
+    Attempts end in any order. The answer to an attempt may be to a SYN that was queued or
+    retransmitted until the path was usable, so it does not show what blocked the path when the
+    attempt began; only quick answers show that. Outcomes are therefore judged some time after the
+    attempts began.
 
     Args:
-        hold_ns: That time.
+        hold_ns: The time after which an outcome is judged.
     """
 
     def __init__(self, hold_ns: int) -> None:
@@ -49,13 +52,13 @@ class Course:
         self._next = 0
 
     def begin(self, start_ns: int) -> int:
-        """Note that an attempt began; return its number."""
+        """Record the start of an attempt; return its number."""
         number, self._next = self._next, self._next + 1
         self._begun.append((number, start_ns))
         return number
 
     def end(self, number: int, outcome: Outcome) -> None:
-        """Note how an attempt ended."""
+        """Record the end of an attempt."""
         self._ended[number] = outcome
         if outcome.answered_ns is not None:
             quickest_ns = self._quickest_ns
@@ -63,7 +66,7 @@ class Course:
                 self._quickest_ns = outcome.answered_ns
 
     def judge(self, now_ns: int) -> None:
-        """Take the outcomes of the attempts that began long enough ago, up to one that goes on."""
+        """Judge the outcomes of the attempts that began long enough ago, up to one that goes on."""
         while self._begun:
             number, start_ns = self._begun[0]
             if number not in self._ended or start_ns > now_ns - self._hold_ns:
@@ -84,17 +87,17 @@ class Course:
 
     @property
     def since_ns(self) -> int | None:
-        """When the first attempt began that is part of a stretch; None: there is none."""
+        """Return when the first attempt of the course began; None: there is none."""
         return self._stretches[0][0] if self._stretches else None
 
     @property
     def is_empty(self) -> bool:
-        """Whether no attempt has met anything yet."""
+        """Return whether nothing has blocked any attempt yet."""
         return not self._stretches and all(each.met is None for each in self._ended.values())
 
     @property
     def judged_ns(self) -> int | None:
-        """When the first attempt began that is not judged yet; None: all are."""
+        """Return when the first attempt that is not judged yet began; None: all are judged."""
         return self._begun[0][1] if self._begun else None
 
     def waits(self, end_ns: int) -> tuple[Wait, ...]:
@@ -110,7 +113,7 @@ class Course:
         )
 
     def forget(self, until_ns: int) -> None:
-        """Forget what attempts met that began up to a moment: one of them got through, so nothing
-        was denied then."""
+        """Drop the outcomes of attempts that began up to a moment: one of them was successful, so
+        the path was usable then."""
         self._through_ns = max(self._through_ns, until_ns)
         self._stretches = [s for s in self._stretches if s[0] > self._through_ns]

@@ -1,8 +1,7 @@
-"""Look a name up again and again, without waiting for look-ups that hang.
+"""Look a name up repeatedly, without waiting for look-ups that hang.
 
-getaddrinfo(3) can't be interrupted, and waits seconds before it asks a name server again. So fresh
-look-ups start beside those that wait, each in a thread of its own, up to a bound that all names
-share.
+getaddrinfo(3) can't be interrupted, and waits seconds before it repeats a query. New look-ups are
+therefore started while others wait, each in its own thread, up to a limit for all names together.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from collections.abc import Callable
 from netmeasure.readiness.course import Met
 
 Entries = tuple[tuple[int, tuple[object, ...]], ...]
-#: A host with many addresses is tried at so many of them.
+#: The most addresses of a host that are tried.
 MOST_ADDRESSES = 4
 _UNKNOWN = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 
 class LookUp:
-    """Run one look-up in a thread; `told` is called there with it once it has ended."""
+    """Run one look-up in a thread, which calls `told` with the look-up at its end."""
 
     def __init__(self, host: str, port: int, family: int, told: Callable[[LookUp], None]) -> None:
         self.entries: Entries = ()

@@ -1,7 +1,7 @@
-"""Tell whether this host is still looking for the next hop to an IPv4 address.
+"""Find out whether this host still waits for the ARP answer of the next hop to an IPv4 address.
 
-Until the neighbour has answered ARP (RFC 826) no packet leaves this host. The kernel shows its
-table to everybody (proc_net(5), arp); for IPv6 there is no such file, and an attempt ends with
+Until the neighbour has answered ARP (RFC 826) no packet leaves this host. Every user can read the
+kernel's table (proc_net(5), arp). For IPv6 there is no such file, and an attempt ends with
 EHOSTUNREACH after some seconds.
 """
 
@@ -20,13 +20,13 @@ _ROUTES = Path("/proc/thread-self/net/route")
 
 
 class Neighbours(NamedTuple):
-    """Hold the next hops that don't answer, and the routes: (network, mask, gateway or 0)."""
+    """Hold the next hops that do not answer, and the routes (network, mask, gateway or 0)."""
 
     unresolved: frozenset[int]
     routes: tuple[tuple[int, int, int], ...]
 
     def is_sought(self, address: str) -> bool:
-        """Return whether packets to an address wait for its next hop to answer."""
+        """Return whether packets to an address wait for the ARP answer of the next hop."""
         if not self.unresolved:
             return False
         try:
@@ -39,7 +39,7 @@ class Neighbours(NamedTuple):
 
 
 def read_neighbours() -> Neighbours:
-    """Return the kernel's tables as they are now; empty where /proc can't be read."""
+    """Return the kernel's present tables; empty: /proc can't be read."""
     unresolved: set[int] = set()
     routes: list[tuple[int, int, int]] = []
     with suppress(OSError, ValueError, IndexError):
@@ -61,5 +61,5 @@ def _number(address: str) -> int:
 
 
 def _kernel(digits: str) -> int:
-    """Read an address as the file has it: the bytes of the network, printed as a native number."""
+    """Parse an address of the file: bytes in network order, printed as a native number."""
     return int.from_bytes(struct.pack("=I", int(digits, 16)), "big")

@@ -1,4 +1,4 @@
-"""Wait until targets can be reached, or can't any more."""
+"""Wait until targets become reachable or unreachable."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from netmeasure.readiness.target import Target, read_target
 from netmeasure.readiness.watch import Watch, plan
 from netmeasure.spec import Family
 
-#: Fresh attempts start this often.
+#: The period of new attempts.
 EVERY_S = 0.01
-#: An attempt that has no answer after so long is given up.
+#: The time limit of an attempt without an answer.
 ATTEMPT_S = 1.0
 TIMEOUT_S = 60.0
 
@@ -33,31 +33,31 @@ async def ready(
     ca_file: str | None = None,
     insecure: bool = False,
 ) -> tuple[Readiness, ...]:
-    """Wait until every target can be reached, or with "denied" until none can, and tell when that
-    was and what was in the way.
+    """Wait until every target is reachable, or with "denied" until none is, and return when this
+    happened and what blocked the path until then.
 
-    It needs no privilege. Attempts run in a thread of their own, so a busy event loop does not
-    change what is found. A cancelled call closes its sockets and joins its thread; look-ups of
-    names that hang can't be ended, and their threads end when the resolver gives up.
+    No privilege is needed. Attempts run in their own thread, so that a busy event loop does not
+    affect the figures. Cancelling the call closes its sockets and joins its thread; hanging
+    look-ups of names can't be ended, and their threads end when the resolver gives up.
 
     Args:
         targets: "host", "host:port" (5201 without one), "tcp://host:port", "tls://host",
             "http://host/path", "https://host/path", "ftp://host".
-        wanted: "allowed": each target lets one attempt through; HTTP also has to answer with a
-            status from 200 to 399. "denied": no attempt gets through for half a second.
-        timeout_s: How long to wait, at most.
-        every_s: How far apart attempts at one target begin; more where the descriptors of this
-            process do not suffice (`Readiness.grain_ns`).
-        attempt_s: When an attempt without an answer is given up; longer than a round trip.
+        wanted: "allowed": each target accepts one attempt; an HTTP target must also answer with a
+            status from 200 to 399. "denied": no attempt is successful for half a second.
+        timeout_s: The longest time to wait.
+        every_s: The time between the starts of attempts at one target. It is longer if the
+            descriptors of this process do not suffice (`Readiness.grain_ns`).
+        attempt_s: The time limit of an attempt without an answer, which must exceed a round trip.
         family: "any", "ipv4" or "ipv6".
         ca_file: Trusted certificates in PEM; None: the system's.
         insecure: Use TLS without checking certificates.
 
     Returns:
-        One Readiness for each target, in their order, whether or not it was reached.
+        One Readiness for each target, in order, whether or not the target was reached.
 
     Raises:
-        SpecError: A target or a time is not possible.
+        SpecError: A target or a time is not valid.
         NetmeasureError: There are fewer file descriptors than targets.
     """
     watch = prepared(
@@ -84,7 +84,7 @@ def prepared(
     ca_file: str | None,
     insecure: bool,
 ) -> Watch:
-    """Return a watch that `until_over` runs and that `stop` ends early; see `ready`."""
+    """Return a watch, which `until_over` runs and `stop` ends early; see `ready`."""
     if not targets:
         raise SpecError("there is no target to wait for")
     for name, value in (("timeout", timeout_s), ("interval", every_s), ("attempt time", attempt_s)):
@@ -96,7 +96,7 @@ def prepared(
 
 
 async def until_over(watch: Watch) -> tuple[Readiness, ...]:
-    """Run a watch in a thread of its own and return what it found."""
+    """Run a watch in its own thread, and return its findings."""
     thread = TrafficThread(watch, "netmeasure-ready")
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""Say what was found out about each target."""
+"""Define the report about each target."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-#: What an attempt met.
+#: What blocked an attempt.
 Cause = Literal[
     "name_not_found",
     "name_no_answer",
@@ -23,13 +23,13 @@ Cause = Literal[
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a stretch of time in which all attempts met the same.
+    """Hold a period in which the same cause blocked all attempts.
 
     Attributes:
-        cause: What they met: see docs/reference/readiness.md.
-        detail: The system's or the peer's own words, None where the cause says all.
-        start_ns: When the first of these attempts began, from the start of the whole.
-        end_ns: When the first attempt began that met something else; or when the path was usable.
+        cause: What blocked the attempts: see docs/reference/readiness.md.
+        detail: The message of the system or the peer; None: the cause says everything.
+        start_ns: When the first of these attempts began, from the start of the call.
+        end_ns: When the first attempt with another outcome began, or when the path became usable.
     """
 
     cause: Cause
@@ -39,21 +39,21 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what was found out about one target. All times are CLOCK_MONOTONIC of this host, from
-    the start of the whole.
+    """Hold the report about one target. All times are CLOCK_MONOTONIC of this host, from the start
+    of the call.
 
     Attributes:
-        target: As it was asked for.
+        target: The target, as it was given.
         wanted: "allowed" or "denied".
-        reached: Whether what was wanted came about within the time.
-        at_ns: When it did: "allowed": when the SYN was sent that was answered first; for TLS and
-            HTTP, when the first good answer came. "denied": when the first attempt began of those
-            that all failed until the end. None: not reached.
-        grain_ns: How far apart the attempts began; `at_ns` is not known better than this.
-        address: The address that answered first, None: none did.
-        connect_ns: How long that connection took from its SYN to the answer.
-        waits: What was in the way, in order of time, without gaps. With "denied", the last is what
-            denies.
+        reached: Whether the target became as wanted within the time.
+        at_ns: When the target became as wanted. "allowed": when the first answered SYN was sent;
+            for TLS and HTTP, when the first valid answer arrived. "denied": when the first of the
+            final failed attempts began. None: not reached.
+        grain_ns: The time between the starts of attempts, which is the resolution of `at_ns`.
+        address: The address that answered first; None: no address answered.
+        connect_ns: How long this connection took from its SYN to the answer.
+        waits: What blocked the path, in order of time, without gaps. With "denied", the last item
+            is the final cause.
         attempts: How many attempts began.
     """
 

@@ -1,4 +1,4 @@
-"""Read a target of `ready`: a host with a port, or a URL."""
+"""Parse a target of `ready`: a host with a port, or a URL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PORTS: dict[str, tuple[Asks, int | None]] = {
 
 
 class Target(NamedTuple):
-    """Hold where to connect, and what to ask for there."""
+    """Hold the address to connect to, and the request to send there."""
 
     text: str
     host: str
@@ -30,14 +30,15 @@ class Target(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """The value of HTTP's Host field (RFC 9110, 7.2)."""
+        """Return the value of HTTP's Host field (RFC 9110, 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         usual = {"http": 80, "https": 443}.get(self.asks)
         return host if self.port == usual else f"{host}:{self.port}"
 
 
 def read_target(text: str) -> Target:
-    """Return what a text names: "host", "host:port", or a URL (tcp, tls, http, https, ftp, ftps).
+    """Return the target in a text: "host", "host:port", or a URL (tcp, tls, http, https, ftp,
+    ftps).
 
     Raises:
         SpecError: The text is none of these.

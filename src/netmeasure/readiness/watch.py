@@ -1,4 +1,4 @@
-"""Watch many targets at once, in one thread: start attempts, and note what becomes of them."""
+"""Watch many targets concurrently in one thread: start attempts, and record their outcomes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from netmeasure.readiness.neighbours import Neighbours, read_neighbours
 from netmeasure.readiness.report import Readiness
 from netmeasure.readiness.target import Target
 
-#: So many descriptors are left to the rest of the program.
+#: The number of descriptors that are left for the rest of the program.
 SPARE_DESCRIPTORS = 64
-#: All names together have so many look-ups under way.
+#: The most concurrent look-ups of all names together.
 MOST_LOOK_UPS = 512
 #: The kernel's table of neighbours is read this often while connections are awaited.
 NEIGHBOURS_NS = 50_000_000
-#: Something is denied once nothing has got through for so long.
+#: A target is denied once no attempt has been successful for this time.
 DENIED_NS = 500_000_000
-#: A resolver that waits asks again after so long, by default (resolv.conf(5)).
+#: The default time after which a waiting resolver repeats its query (resolv.conf(5)).
 LOOK_UP_NS = 5_000_000_000
-#: Of the sockets that a target has left open, so many are closed between two other steps: a
-#: hundred at once would make the attempts at other targets late.
+#: How many of a target's open sockets are closed between two other steps: closing a hundred at once
+#: would delay the attempts at other targets.
 CLOSED_AT_ONCE = 8
 _NAME_SILENCE = Outcome(("name_no_answer", None))
 
 
 class Plan(NamedTuple):
-    """Hold what is wanted, and how often it is tried."""
+    """Hold the wanted state, and the times of attempts."""
 
     wanted: Literal["allowed", "denied"]
     timeout_ns: int
@@ -50,15 +50,15 @@ class Plan(NamedTuple):
 
 
 class Watch:
-    """Watch targets until each is as wanted, or the time is over, or `stop` is called.
+    """Watch targets until all are as wanted, the time is over, or `stop` is called.
 
     Args:
-        targets: at most as many as there are descriptors.
-        plan: what is wanted.
+        targets: The targets, at most as many as there are descriptors.
+        plan: The wanted state, and the times of attempts.
 
     Attributes:
-        found: What was found out, one for each target, once `run` has returned.
-        error: What ended `run` before its time; None: nothing did.
+        found: One report for each target, once `run` has returned.
+        error: The error that ended `run` early; None: no error.
     """
 
     def __init__(self, targets: Sequence[Target], plan: Plan) -> None:
@@ -95,12 +95,12 @@ class Watch:
         self._left_open: deque[Attempt] = deque()
 
     def stop(self) -> None:
-        """Make `run` return soon; from any thread."""
+        """Make `run` return soon. Any thread may call this."""
         self._stopped.set()
         self._wake()
 
     def _wake(self) -> None:
-        with self._waking:  # a look-up may end after the watch has
+        with self._waking:  # a look-up may end after the end of the watch
             if self._wake_fd >= 0:
                 os.eventfd_write(self._wake_fd, 1)
 
@@ -109,7 +109,7 @@ class Watch:
         try:
             self._epoll.register(self._wake_fd, select.EPOLLIN)
             self._loop(self._origin_ns + self._plan.timeout_ns)
-        except BaseException as exc:  # raised again where the thread is joined
+        except BaseException as exc:  # the error is raised again where the thread is joined
             self.error = exc
         finally:
             for watched in self._watched:
@@ -123,8 +123,8 @@ class Watch:
                 self._wake_fd = -1
 
     def _loop(self, deadline_ns: int) -> None:
-        # With hundreds of targets ten thousands of attempts start each second: nothing here may
-        # look at all targets, or all attempts, for each of them.
+        # With hundreds of targets, tens of thousands of attempts start each second: no step of an
+        # attempt may iterate over all targets or all attempts.
         neighbours_ns = 0
         for number, watched in enumerate(self._watched):
             heapq.heappush(self._due, (watched.due_ns, number))
@@ -139,7 +139,8 @@ class Watch:
                 watched = self._watched[number]
                 if not watched.reached and due_ns == watched.due_ns:
                     self._begin(watched)
-                    watched.due_ns = max(watched.due_ns, now + 1)  # what was missed stays so
+                    # missed starts are not made up for
+                    watched.due_ns = max(watched.due_ns, now + 1)
                     heapq.heappush(self._due, (watched.due_ns, number))
             self._expire(now)
             if now >= neighbours_ns:
@@ -187,7 +188,7 @@ class Watch:
             self._epoll.modify(fd, events)
 
     def _expire(self, now: int) -> None:
-        """Give up the attempts whose time is over; they began in the order of `_pending`."""
+        """End the attempts whose time is over; `_pending` has them in the order of their starts."""
         old_ns = now - self._plan.attempt_ns
         while self._pending and self._pending[0][2].start_ns < old_ns:
             watched, number, attempt = self._pending.popleft()
@@ -196,7 +197,7 @@ class Watch:
                 self._settle(watched, number, attempt)
 
     def _settle(self, watched: _Watched, number: int, attempt: Attempt) -> None:
-        """Take the outcome of an attempt that is over."""
+        """Record the outcome of an ended attempt."""
         del watched.open[number]
         if attempt.through:
             watched.note_through(attempt, self._origin_ns)
@@ -216,8 +217,8 @@ class Watch:
             self._finish(watched)
 
     def _finish(self, watched: _Watched) -> None:
-        """End what is still open. What a later attempt has overtaken had no answer; of others that
-        is not known, unless nothing else is."""
+        """End the open attempts. An attempt that a later one has overtaken had no answer. The
+        outcome of other open attempts is unknown, and counts only if no other outcome is known."""
         winner = watched.first.start_ns if watched.first is not None else None
         nothing_known = watched.course.is_empty and winner is None
         for number, attempt in watched.open.items():
@@ -234,7 +235,7 @@ class Watch:
 
     def _close(self, attempt: Attempt) -> None:
         if attempt.sock is not None:
-            # closing a descriptor takes it out of the epoll set (epoll(7))
+            # closing a descriptor removes it from the epoll set (epoll(7))
             self._at.pop(attempt.sock.fileno(), None)
             attempt.close()
 
@@ -268,21 +269,21 @@ class Watch:
             look_up = LookUp(
                 target.host, target.port, self._plan.family, lambda done: self._tell(watched, done)
             )
-        except RuntimeError:  # no thread is left: another time
+        except RuntimeError:  # no thread can be started: try again later
             watched.course.end(number, Outcome(None))
             return
         self._looking_up += 1
         watched.looking_up[look_up] = number
 
     def _tell(self, watched: _Watched, look_up: LookUp) -> None:
-        """Note a look-up that has ended; in its thread."""
+        """Record an ended look-up. The look-up's thread calls this."""
         self._told.append((watched, look_up))
         self._wake()
 
     def _take_name(self, watched: _Watched, look_up: LookUp) -> None:
         self._looking_up -= 1
         number = watched.looking_up.pop(look_up, None)
-        if number is None:  # another one found the name before
+        if number is None:  # another look-up has found the name before
             return
         watched.course.end(number, Outcome(look_up.met))
         if not look_up.entries:

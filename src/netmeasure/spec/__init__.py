@@ -1,4 +1,5 @@
-"""Specify what to measure: frozen, validated structures. A wrong value raises SpecError at once."""
+"""Specify what to measure, by frozen, validated structures. An invalid value raises SpecError at
+once."""
 
 from __future__ import annotations
 

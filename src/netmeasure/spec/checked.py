@@ -1,4 +1,4 @@
-"""Check values when a specification is made, however it is made."""
+"""Check the values of every specification when it is created."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netmeasure.spec.words import MAX_DEVICE_NAME
 
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
-#: How values are shown that users give with a prefix, such as 10G.
+#: The functions that show values with a prefix, such as 10G.
 _SHOWN: dict[str, Callable[[float], str]] = {
     "bytes": units.size,
     "bit/s": units.bitrate,
@@ -25,17 +25,17 @@ def within(name: str, value: float | None, low: float, high: float, unit: str) -
     """Raise SpecError if a value is outside of its range, or not a number.
 
     Args:
-        name: What the value is, such as "MSS".
+        name: The name of the value, such as "MSS".
         value: The value; None is never refused.
         low: The least that it may be.
         high: The most that it may be.
-        unit: Its unit, such as "bytes"; "": it has none.
+        unit: The value's unit, such as "bytes"; "": no unit.
     """
     # `not (low <= value)` also refuses NaN
     if value is not None and not low <= value <= high:
         value = max(min(value, 1e300), -1e300)  # a whole number may be too long to be shown
         shown = _shown(value, unit)
-        if shown in (_shown(low, unit), _shown(high, unit)):  # it differs in a later digit
+        if shown in (_shown(low, unit), _shown(high, unit)):  # the value differs in a later digit
             shown = f"{value:.12g} {unit}".rstrip()
         raise SpecError(
             f"{name} is {shown}: it must be {_range(_shown(low, unit), _shown(high, unit))}"
@@ -51,14 +51,15 @@ def _shown(value: float, unit: str) -> str:
 
 
 def _range(low: str, high: str) -> str:
-    """Return text such as "1 B to 512 MiB" or "0 to 600 s": a common unit is written once."""
+    """Return text such as "1 B to 512 MiB" or "0 to 600 s", in which a common unit is written
+    once."""
     number, _, unit = low.partition(" ")
     return f"{number} to {high}" if unit and high.endswith(f" {unit}") else f"{low} to {high}"
 
 
 def encoded(what: str, text: str) -> bytes:
-    """Return a text as UTF-8, bytes of a command line that were none as they came (PEP 383). Raise
-    SpecError if it can't be encoded."""
+    """Return a text as UTF-8; bytes of a command line that are not UTF-8 are unchanged (PEP 383).
+    Raise SpecError if the text can't be encoded."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -81,7 +82,7 @@ def check_device(name: str | None) -> None:
 
 
 def check_keepalive(keepalive: tuple[int, int, int] | None) -> None:
-    """Raise SpecError if the kernel would not take (idle s, interval s, probes); see tcp(7)."""
+    """Raise SpecError if the kernel would refuse (idle s, interval s, probes); see tcp(7)."""
     if keepalive is not None:
         idle_s, interval_s, probes = keepalive
         within("keepalive's idle time", idle_s, 1, 32_767, "s")
@@ -89,12 +90,13 @@ def check_keepalive(keepalive: tuple[int, int, int] | None) -> None:
         within("keepalive's number of probes", probes, 1, 127, "")
 
 
-#: The fields of a kind of structure: msgspec evaluates all annotations again at every call.
+#: The fields of each kind of structure, cached since msgspec evaluates all annotations at every
+#: call.
 _fields = cache(msgspec.structs.fields)
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """Check the types of a specification's fields, then their values, whenever one is made."""
+    """Check the types of a specification's fields, then their values, when it is created."""
 
     def __post_init__(self) -> None:
         for field in _fields(type(self)):
@@ -115,10 +117,10 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def documented(kind: type[Kind]) -> type[Kind]:
-    """Put the attributes that a specification's base describes into its own docstring, before those
-    that it adds."""
+    """Insert the attributes from the docstring of a specification's base class into its own
+    docstring, before its own attributes."""
     of_base, own = kind.__base__.__doc__, kind.__doc__
-    if of_base is not None and own is not None:  # there are none under python -OO
+    if of_base is not None and own is not None:  # there are no docstrings under python -OO
         mark = "Attributes:\n"
         shared = of_base.partition(mark)[2].rstrip()
         kind.__doc__ = own.replace(mark, f"{mark}{shared}\n", 1)

@@ -28,17 +28,17 @@ FTP_TYPE = re.compile(r";type=([a-z])$", re.IGNORECASE)
 
 
 class _FetchSpec(Checked, frozen=True, kw_only=True):
-    """Hold what transfers by HTTP and FTP have in common.
+    """Hold the common fields of transfers by HTTP and FTP.
 
     Attributes:
-        url: The URL; a user and a password in it win over the fields.
+        url: The URL; a user and a password in it take precedence over the fields.
         direction: "download", or "upload": random bytes to that name.
         streams: Parallel transfers, 1 to 128.
-        timing: When the transfer ends. A duration counts from the first body byte on; bytes are
-            those of all streams; neither: the whole file once.
-        repeat: Transfer again and again until time or bytes are over, each time with a new
-            connection.
-        keep_connections: With `repeat`: use the same connection again where it can be used.
+        timing: When the transfer ends. A duration counts from the first body byte on; a number of
+            bytes is for all streams together; with neither, the whole file is transferred once.
+        repeat: Repeat the transfer until the end of the time or the number of bytes, each time with
+            a new connection.
+        keep_connections: With `repeat`: reuse the connection if possible.
         first_byte: The first byte of the file to ask for, from 0 (RFC 9110 section 14.1.2).
         last_byte: The last byte to ask for, inclusive.
         receive_mode: "copy", or "discard": the kernel drops a plain body (MSG_TRUNC, tcp(7)).
@@ -51,7 +51,7 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
         insecure: Use TLS without checking the server's certificate.
         options: Options of the connections.
         deadlines: How long each kind of wait may take.
-        link: What is known of the slowest link on the path.
+        link: The known properties of the slowest link on the path.
     """
 
     url: str = ""
@@ -121,7 +121,8 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
 
     @property
     def total_bytes(self) -> int | None:
-        """Return the byte limit over all streams; None: time or the file's end decides."""
+        """Return the byte limit over all streams; None: the time or the end of the file ends the
+        transfer."""
         return self.timing.total_bytes
 
 
@@ -133,7 +134,7 @@ class HttpSpec(_FetchSpec, frozen=True, kw_only=True, tag="http", tag_field="kin
         method: The request's method; None: GET, or PUT for an upload.
         headers: More request headers, "Name: value".
         max_redirects: How many redirects to follow, 0 to 100.
-        proxy: Use the proxy that the environment names (http_proxy, https_proxy, no_proxy).
+        proxy: Use the proxy from the environment (http_proxy, https_proxy, no_proxy).
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
@@ -159,12 +160,13 @@ class HttpSpec(_FetchSpec, frozen=True, kw_only=True, tag="http", tag_field="kin
 class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"):
     """Specify a download (RETR) or an upload (STOR) by FTP (RFC 959), in passive mode.
 
-    Transfers are binary. Without a user the login is anonymous. An ftps: URL means TLS from the
+    Transfers are binary. Without a user, the login is anonymous. An ftps: URL means TLS from the
     first byte (port 990). TLS protects the data connections, too.
 
     Attributes:
-        explicit_tls: Ask for TLS after the greeting of an ftp: URL (AUTH TLS, RFC 4217).
-        passive: "epsv" (RFC 2428), "pasv" (RFC 959), or "auto": the first that the server takes.
+        explicit_tls: Request TLS after the greeting of an ftp: URL (AUTH TLS, RFC 4217).
+        passive: "epsv" (RFC 2428), "pasv" (RFC 959), or "auto": the first of them that the server
+            supports.
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
@@ -180,7 +182,7 @@ class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"
         for text in (self.user, self.password):
             if text is not None and any(c in text for c in "\r\n\0"):
                 raise SpecError("an FTP user or password can't contain line breaks")
-        # they would be commands of their own
+        # they would be separate commands
         if any(c in unquote(self.url) for c in "\r\n\0"):
             raise SpecError(
                 "an FTP file name can't contain line breaks", hint="remove %0D, %0A and %00"
@@ -216,7 +218,7 @@ def check_url(url: str, schemes: Sequence[str]) -> None:
 def parse_pin(pin: str) -> tuple[str, int, str]:
     """Return host, port and address of a text "HOST:PORT:ADDRESS".
 
-    An IPv6 address may stand in brackets. Raises SpecError for anything else.
+    An IPv6 address may be in brackets. Raises SpecError for anything else.
     """
     host, _, rest = pin.partition(":")
     port, _, address = rest.partition(":")

@@ -1,4 +1,4 @@
-"""Define what servers grant their clients."""
+"""Define the limits that servers set for their clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netmeasure.spec.words import MAX_COUNT, MAX_DURATION_S, MAX_STREAMS
 
 @lru_cache(maxsize=1024)
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """Return the network that a text names. Raise SpecError if it names none."""
+    """Return the network in a text. Raise SpecError if it is not a network."""
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError as exc:
@@ -20,24 +20,24 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 
 class ServerLimits(Checked, frozen=True, kw_only=True):
-    """Set what a server grants its clients, and how long it waits for each of their steps.
+    """Set a server's limits for its clients, and how long it waits for each of their steps.
 
     Attributes:
-        max_tests: Tests at the same time; further netmeasure clients wait in a queue, and others
-            are refused as busy.
-        max_tests_per_address: Tests at the same time from one IPv4 address or IPv6 /64; None: half
-            of `max_tests`, but at least 4.
-        max_streams: Streams of a test in each direction.
-        max_bytes: The largest byte budget of a test, and the most that it moves; None: any.
-        max_total_bitrate_bps: The most bit/s that the tests asked for together, where each has a
-            bitrate; then a test must have one. None: any.
+        max_tests: The most concurrent tests. Further netmeasure clients wait in a queue, and other
+            clients are refused as busy.
+        max_tests_per_address: The most concurrent tests from one IPv4 address or IPv6 /64; None:
+            half of `max_tests`, but at least 4.
+        max_streams: The most streams of a test in each direction.
+        max_bytes: The most bytes that a test may request or transfer; None: no limit.
+        max_total_bitrate_bps: The most bit/s that all running tests may request together; each test
+            must then have a bitrate. None: no limit.
         allow: Networks whose clients are served, such as "192.0.2.0/24"; empty: all.
-        deny: Networks whose clients are not served, also where `allow` has them.
-        max_bitrate_bps: The most bit/s of a test's streams together, in both directions: as it is
-            asked for, and as it is on average over `bitrate_over_s`; None: any.
+        deny: Networks whose clients are not served, even if they are in `allow`.
+        max_bitrate_bps: The most bit/s of all streams of a test together, in both directions; it
+            limits the requested rate and the average over `bitrate_over_s`. None: no limit.
         bitrate_over_s: Seconds over which the bitrate is averaged.
-        max_duration_s: The longest test, omitted time included; then a test must have a duration.
-            None: any.
+        max_duration_s: The longest test, omitted time included; each test must then have a
+            duration. None: no limit.
         receive_s: As in `Deadlines`.
         keepalive: (idle s, interval s, probes) of control connections, as in `SocketOptions`.
         multipath: Serve MPTCP as well (RFC 8684).
@@ -45,7 +45,7 @@ class ServerLimits(Checked, frozen=True, kw_only=True):
         cookie_s: Seconds to wait for a client's cookie.
         handshake_s: Seconds to wait for each step of the control protocol.
         streams_s: Seconds to wait for all data connections.
-        stall_s: Seconds without a byte moving.
+        stall_s: Seconds without any transferred byte.
         drain_s: Seconds for the data in flight after the end of the test.
         results_s: Seconds to wait for the client's results.
         vanished_s: Seconds without any acknowledgement of sent data (TCP_USER_TIMEOUT, tcp(7)).
@@ -104,20 +104,20 @@ class ServerLimits(Checked, frozen=True, kw_only=True):
 
     @property
     def tests_per_address(self) -> int:
-        """Return how many tests may run at the same time from one address."""
+        """Return how many concurrent tests one address may have."""
         if self.max_tests_per_address is not None:
             return self.max_tests_per_address
         return min(self.max_tests, max(4, self.max_tests // 2))
 
 
 class OriginLimits(Checked, frozen=True, kw_only=True):
-    """Set what an embedded HTTP or FTP server grants, and how long it waits.
+    """Set the limits of an embedded HTTP or FTP server, and how long it waits.
 
     Attributes:
         max_bytes: The size of the largest file.
-        max_transfers: Bodies in transfer at the same time; further clients are asked to come back
-            later.
-        max_connections: Connections at the same time; further ones are closed.
+        max_transfers: The most concurrent transfers of bodies; further clients are told to try
+            again later.
+        max_connections: The most concurrent connections; further ones are closed.
         idle_s: Seconds to wait for a request or a command.
         stall_s: Seconds to wait for the next byte of a body.
         connect_s: Seconds to wait for an FTP client's data connection.

@@ -28,7 +28,7 @@ from netmeasure.spec.words import (
 
 
 class Timing(Checked, frozen=True, kw_only=True):
-    """Say when a test ends, and which part of it counts.
+    """Define when a test ends, and which part of it counts.
 
     One of `duration_s`, `total_bytes` and `total_blocks` ends the test. With none of them it lasts
     10 s, unless it is `endless`.
@@ -37,15 +37,15 @@ class Timing(Checked, frozen=True, kw_only=True):
         duration_s: Seconds to measure, 0.001 to 86400.
         total_bytes: Bytes per direction.
         total_blocks: Blocks, or datagrams, per direction.
-        endless: The test goes on until the user, the end of a file or the peer ends it.
-        omit_s: Seconds of warm-up that are run in addition, 0 to 600. They are kept in the series,
-            and left out of every rate and every limit of bytes or blocks.
+        endless: The test runs until the user, the end of a file or the peer ends it.
+        omit_s: Seconds of additional warm-up, 0 to 600. The time series include them; rates and
+            limits of bytes or blocks exclude them.
         interval_s: The period of live intervals in seconds.
-        baseline_s: Seconds to observe this host at rest before the first attempt to connect, to
-            tell the test's own share of CPU time; 0: do not.
+        baseline_s: Seconds to observe this host at rest before the first attempt to connect, which
+            shows the test's own share of CPU time; 0: do not observe.
         until: The test ends as soon as half the confidence interval of the steady bitrate is
             narrower than this share of it (0.02: +-2 %), in every direction. `duration_s` is then
-            the longest time to measure, 60 s unless given. None: it does not end by itself.
+            the longest time to measure, by default 60 s. None: the test does not end automatically.
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
@@ -82,12 +82,14 @@ class Timing(Checked, frozen=True, kw_only=True):
 
     @property
     def given_limit_s(self) -> float | None:
-        """Return the duration that was asked for, or the cap of `until`; None: neither was."""
+        """Return the duration, or the longest time with `until`; None: the specification has
+        neither."""
         return DEFAULT_CAP_S if self.until and self.duration_s is None else self.duration_s
 
     @property
     def limit_s(self) -> float | None:
-        """Return the seconds to measure after the omitted ones; None: something else ends it."""
+        """Return the seconds to measure after the omitted ones; None: another limit ends the
+        test."""
         if self.total_bytes is None and self.total_blocks is None and not self.endless:
             limit_s = self.given_limit_s
             return DEFAULT_DURATION_S if limit_s is None else limit_s
@@ -103,19 +105,19 @@ class SocketOptions(Checked, frozen=True, kw_only=True):
         no_delay: Switch Nagle's algorithm off (TCP_NODELAY, tcp(7)).
         window_bytes: Socket buffers at both ends (SO_SNDBUF, SO_RCVBUF, socket(7)). This switches
             the kernel's autotuning off.
-        pacing_bps: The most that each stream sends, in bit/s, at both ends: with TCP kept by the
-            kernel (SO_MAX_PACING_RATE, socket(7)), with UDP by the sender's schedule.
-        tos: Type of service or traffic class of all that is sent, at both ends: 4 times the DSCP
-            (RFC 2474) plus the ECN bits.
+        pacing_bps: The highest rate of each stream in bit/s, at both ends: for TCP it is enforced
+            by the kernel (SO_MAX_PACING_RATE, socket(7)), for UDP by the sender's schedule.
+        tos: Type of service or traffic class of all packets of both ends: 4 times the DSCP (RFC
+            2474) plus the ECN bits.
         flow_label: Flow label of the IPv6 packets that the client sends (RFC 6437).
-        dont_fragment: UDP over IPv4: set DF, so that datagrams that are too large are errors.
+        dont_fragment: UDP over IPv4: set DF, so that too large datagrams cause errors.
         multipath: Use MPTCP instead of TCP (RFC 8684), on the control connection, too.
-        bind_address: The client's own address.
+        bind_address: The local address of the client.
         bind_port: The local port of the first stream; stream i has `bind_port` + i.
         bind_device: The only interface that the client's connections use (SO_BINDTODEVICE,
             socket(7)).
-        keepalive: (idle s, interval s, probes) of the control connection (tcp(7)); None: as the
-            deadlines need it.
+        keepalive: (idle s, interval s, probes) of the control connection (tcp(7)); None: chosen to
+            suit the deadlines.
         family: "ipv4", "ipv6" or "any".
 
     Raises:
@@ -155,19 +157,19 @@ class SocketOptions(Checked, frozen=True, kw_only=True):
 
 
 class Deadlines(Checked, frozen=True, kw_only=True):
-    """Set how long each kind of wait may take, in seconds. Every wait has one of these.
+    """Set how long each kind of wait may take, in seconds. Every wait has one of these limits.
 
     Attributes:
         resolve_s: To look up a name.
         connect_s: To connect.
         queue_s: In the queue of a server that is full; 0: do not wait.
         handshake_s: For each step of the control protocol, of TLS or of FTP's login.
-        stall_s: Without a byte moving during the test.
+        stall_s: Without any transferred byte during the test.
         vanished_s: Without any acknowledgement of sent data (TCP_USER_TIMEOUT, tcp(7)).
         drain_s: For the data in flight after the end of the test.
         results_s: For the results of the other end.
-        receive_s: Without data where this end receives, datagrams included; None: only `stall_s`
-            counts, and that no datagram comes is a result.
+        receive_s: Without data if this end receives, datagrams included; None: only `stall_s`
+            applies, and a test in which no datagram arrives is a result.
 
     Raises:
         SpecError: A value is not within 0.01 to 86400 s.
@@ -190,14 +192,15 @@ class Deadlines(Checked, frozen=True, kw_only=True):
 
 
 class Link(Checked, frozen=True, kw_only=True):
-    """Say what is known of the slowest link on the path.
+    """Describe the slowest link on the path, as far as it is known.
 
-    It changes nothing of a test: the result says which share of the link's payload ceiling the
-    steady bitrate reaches.
+    The link does not affect the test. The result has the steady bitrate as a share of the link's
+    payload ceiling.
 
     Attributes:
         rate_bps: Its rate in bit/s; None: unknown.
-        mtu_bytes: The largest IP packet that it takes; None: as large as the path's packets are.
+        mtu_bytes: The largest IP packet that the link carries; None: the size of the path's
+            packets.
         encapsulation: The layers around the packets on this link, from the inside outwards, such as
             "vxlan,esp:aes-gcm-16" (docs/reference/ceiling.md has all of them).
         framing: What the rate counts. "wire": the bits of an Ethernet port, with preamble, check
@@ -220,12 +223,13 @@ class Link(Checked, frozen=True, kw_only=True):
 
 
 class ServerTls(Checked, frozen=True, kw_only=True):
-    """Say how a server speaks TLS on its control connections.
+    """Define how a server uses TLS on its control connections.
 
     Attributes:
-        certificate: A file of its certificate in PEM, followed by those of its CAs if need be.
+        certificate: A file with its certificate in PEM, followed by the certificates of
+            intermediate CAs if necessary.
         key: A file of its private key in PEM, without a passphrase; None: it is in `certificate`.
-        required: Refuse clients that do not speak TLS, among them all of iperf3.
+        required: Refuse clients without TLS, including all iperf3 clients.
     """
 
     certificate: str
@@ -234,12 +238,13 @@ class ServerTls(Checked, frozen=True, kw_only=True):
 
 
 class Secret(Checked, frozen=True, kw_only=True):
-    """Hold what both ends know, and prove to each other before a test, without sending it.
+    """Hold the secret that both ends know and prove to each other before a test, without sending
+    it.
 
-    Only netmeasure can do that. A secret is never saved, and never part of a message.
+    Only netmeasure supports this. A secret is never saved, and never part of a message.
 
     Attributes:
-        key: Its bytes, as `openssl rand -hex 32` makes them.
+        key: The bytes of the secret, such as the output of `openssl rand -hex 32`.
 
     Raises:
         SpecError: It is empty, or too long.
@@ -255,13 +260,14 @@ class Secret(Checked, frozen=True, kw_only=True):
 
 
 class Credentials(Checked, frozen=True, kw_only=True):
-    """Authenticate the client to a server that asks for it, in iperf3's way. Never saved.
+    """Authenticate the client to a server that requires it, by iperf3's method. Credentials are
+    never saved.
 
     Attributes:
         user: The user's name, without blanks.
         password: The password, without blanks.
         public_key: The server's public RSA key in PEM.
-        padding: "oaep", or "pkcs1" as iperf3 before 3.17 needs it.
+        padding: "oaep", or "pkcs1" for iperf3 before 3.17.
 
     Raises:
         SpecError: A text is empty or has blanks, or the key is too long.

@@ -26,7 +26,7 @@ from netmeasure.spec.words import (
 
 
 class _PeerSpec(Checked, frozen=True, kw_only=True):
-    """Hold what tests with a server have in common.
+    """Hold the common fields of tests with a server.
 
     Attributes:
         direction: "upload", "download" or "both", seen from the client.
@@ -34,19 +34,20 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
         timing: When the test ends, and which part of it counts.
         title: A text for the results of both ends.
         extra_data: Another text for the results of both ends.
-        repeating_payload: Send the digits 0 to 9 again and again instead of random bytes.
+        repeating_payload: Send the digits 0 to 9 repeatedly instead of random bytes.
         cpu: The only CPU that this end's traffic threads run on; None: any.
         server_cpu: The only CPU that the server's traffic threads run on; None: any.
-        server_output: Ask the server for its own output (iperf3's --get-server-output).
-        exclusive: Wait until no other test runs on the server, and let none run beside this one;
-            only a netmeasure server can do that.
-        credentials: For a server that authenticates its clients.
-        secret: What the server must know, too; without it the test is refused, at both ends.
-        tls: Encrypt the control connection; the data connections stay as they are.
+        server_output: Request the server's own output (iperf3's --get-server-output).
+        exclusive: Wait until no other test runs on the server, and prevent concurrent tests; only a
+            netmeasure server supports this.
+        credentials: The credentials for a server that authenticates its clients.
+        secret: The secret that the server must know, too. If one end does not know it, the other
+            refuses the test.
+        tls: Encrypt the control connection; the data connections are not encrypted.
         ca_file: With `tls`: CA certificates (PEM) to trust instead of the system's.
         options: Options of the data sockets.
         deadlines: How long each kind of wait may take.
-        link: What is known of the slowest link on the path.
+        link: The known properties of the slowest link on the path.
     """
 
     direction: Direction = "upload"
@@ -80,7 +81,7 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
 
     @property
     def over_udp(self) -> bool:
-        """Return whether the data go by UDP."""
+        """Return whether the data are sent by UDP."""
         return False
 
     def _check_udp_options(self) -> None:
@@ -91,7 +92,8 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
 
     @property
     def limit_s(self) -> float | None:
-        """Return the seconds to measure after the omitted ones; None: something else ends it."""
+        """Return the seconds to measure after the omitted ones; None: another limit ends the
+        test."""
         return self.timing.limit_s
 
 
@@ -100,20 +102,20 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
     """Specify a UDP test at a set rate.
 
     Attributes:
-        datagram_bytes: Payload of a datagram, 16 to 65507; None: what the path's MTU takes without
-            fragments.
-        size_by_mss: Make None mean iperf3's default: the MSS of the control connection.
+        datagram_bytes: Payload of a datagram, 16 to 65507; None: the largest that the path's MTU
+            allows without fragments.
+        size_by_mss: Let None mean iperf3's default: the MSS of the control connection.
         counters_64bit: Use 64-bit sequence numbers; iperf3's default is 32 bits.
         target_bps: Payload bit/s of each stream; None: as fast as possible.
         target_pps: Datagrams per second of each stream, instead of `target_bps`.
         burst_datagrams: Datagrams sent back to back at each step of the pacing; None: as few as the
             rate allows.
-        offload: Let the kernel split and join datagrams where it can (UDP_SEGMENT, UDP_GRO,
-            udp(7)).
-        ask_offload: Ask an iperf3 server (3.21 or newer) for that, too.
-        spin_us: Microseconds that the sender stays awake before each send: more exact, more CPU.
-        latency: Probe the path before the test and during it, which tells the latency under load;
-            only a netmeasure server answers the probe.
+        offload: Let the kernel split and join datagrams if it can (UDP_SEGMENT, UDP_GRO, udp(7)).
+        ask_offload: Request offload from an iperf3 server (3.21 or newer), too.
+        spin_us: Microseconds of busy waiting before each send, which makes it more exact but uses
+            more CPU time.
+        latency: Probe the path before and during the test to measure the latency under load; only a
+            netmeasure server answers the probe.
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
@@ -148,7 +150,7 @@ class UdpSpec(_PeerSpec, frozen=True, kw_only=True, tag="udp", tag_field="kind")
 
     @property
     def over_udp(self) -> bool:
-        """Return whether the data go by UDP: they do."""
+        """Return True: the data are sent by UDP."""
         return True
 
     @property
@@ -170,14 +172,14 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
         block_bytes: Bytes of one send call, up to 1 MiB.
         target_bps: Bit/s of each stream; None: as fast as possible.
         burst_blocks: Blocks that an iperf3 server sends back to back at a set rate. A netmeasure
-            leaves the pacing to its kernel, which sends no bursts.
+            end leaves the pacing to its kernel, which sends no bursts.
         send_mode: "copy": send(2) from memory. "sendfile": sendfile(2), without copying.
         receive_mode: "copy": recv(2) to memory. "discard": the kernel drops the payload (MSG_TRUNC,
             tcp(7)).
-        file: A regular file. Each stream that this end sends on sends it, and the test is over at
-            its end at the latest; each stream that this end receives on writes to it.
-        latency: Probe the path before the test and during it, which tells the latency under load;
-            only a netmeasure server answers the probe.
+        file: A regular file. Each sending stream of this end sends it, and the test ends at its end
+            at the latest; each receiving stream of this end writes to it.
+        latency: Probe the path before and during the test to measure the latency under load; only a
+            netmeasure server answers the probe.
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
@@ -216,22 +218,22 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
 
 @documented
 class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
-    """Specify a test of round trips: requests and responses on TCP connections that stay open, or
-    in datagrams of UDP.
+    """Specify a test of round trips: requests and responses on persistent TCP connections, or in
+    UDP datagrams.
 
-    Both ends must be netmeasure. Each transaction is timed at the client. `direction` is "upload":
-    the requests go there. `streams` is the number of connections, and `timing.total_blocks` a
-    number of transactions over all of them. Nagle's algorithm is always off.
+    Both ends must be netmeasure. Each transaction is timed at the client. `direction` is "upload",
+    the direction of the requests. `streams` is the number of connections, and `timing.total_blocks`
+    a number of transactions over all of them. Nagle's algorithm is always off.
 
     Attributes:
         transport: "tcp" or "udp".
         request_bytes: The length of a request, up to 1 MiB; of a datagram 16 to 65507.
         response_bytes: The length of a response, in the same range.
-        in_flight: Requests of a connection that may wait for their response at a time.
-        target_tps: Transactions per second of each connection, timed from when each was due; None:
-            a request leaves when a response has come.
-        lost_after_s: UDP: a request without a response for so long is lost. It is in no latency,
-            and another one may leave in its place.
+        in_flight: The most requests of a connection without a response at a time.
+        target_tps: Transactions per second of each connection, each timed from when it was due;
+            None: a request is sent when a response has arrived.
+        lost_after_s: UDP: the seconds after which a request without a response is lost. No latency
+            includes it, and another request may be sent in its place.
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
@@ -273,12 +275,13 @@ class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
 
     @property
     def block_bytes(self) -> int:
-        """Return what one send call takes at the most: a request."""
+        """Return the most bytes of one send call, which is a request."""
         return self.request_bytes
 
     @property
     def target_bps(self) -> int | None:
-        """Return the payload bit/s that the set rate makes, both ways together; None: no rate."""
+        """Return the payload bit/s at the set rate, in both directions together; None: no rate is
+        set."""
         if self.target_tps is None:
             return None
         return self.target_tps * (self.request_bytes + self.response_bytes) * 8

@@ -1,4 +1,4 @@
-"""Specify requests by HTTP: the same one again and again, over many connections."""
+"""Specify repeated HTTP requests over many connections."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from netmeasure.spec.words import (
     FetchDirection,
 )
 
-#: Methods whose requests say that they have no content (RFC 9110, 8.6).
+#: Methods whose requests have the field "Content-Length: 0" (RFC 9110, 8.6).
 _WITH_CONTENT = ("POST", "PUT", "PATCH")
 
 
 class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field="kind"):
     """Specify requests by HTTP/1.1 (RFC 9112) to one URL, over many connections.
 
-    Each request is timed at the client until its whole response has come. One request at a time is
-    on a connection. Redirects are not followed. `timing.total_blocks` is a number of requests over
-    all connections.
+    Each request is timed at the client until its whole response has arrived. A connection has one
+    request at a time. Redirects are not followed. `timing.total_blocks` is a number of requests
+    over all connections.
 
     Attributes:
         url: The URL; a user and a password in it make an Authorization header. Plain http only.
         streams: Connections, 1 to 10 000.
         threads: Threads that share them, 1 to 64; None: 2, or 1 for one connection.
-        keep_connections: Use connections again. False: a fresh one for each request, which is timed
-            with it.
-        target_rps: Requests per second over all connections, timed from when each was due; None: a
-            request leaves when a connection is free.
-        answer_s: A request without its whole response after so long has failed: 0.01 to 3600 s.
+        keep_connections: Reuse connections. False: each request uses a new connection, whose set-up
+            is a part of the request's time.
+        target_rps: Requests per second over all connections, each timed from when it was due; None:
+            a request is sent when a connection is free.
+        answer_s: The time limit for the whole response, after which the request has failed: 0.01 to
+            3600 s.
         method: The request's method.
         headers: More request headers, "Name: value"; they replace those of the same name.
         pins: Texts "HOST:PORT:ADDRESS": connect to that address instead of looking up the name.
@@ -46,7 +47,7 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
         cpu: The only CPU that the threads run on; None: any.
         options: Options of the connections. Nagle's algorithm is always off.
         deadlines: How long each kind of wait may take.
-        link: What is known of the slowest link on the path.
+        link: The known properties of the slowest link on the path.
 
     Raises:
         SpecError: A value is out of range, or two of them exclude each other.
@@ -68,7 +69,7 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
     link: Link | None = None
 
     schemes: ClassVar[tuple[str, ...]] = ("http", "https")
-    #: requests are counted as what goes to the server
+    #: the direction of the requests, which are the counted bytes
     direction: ClassVar[FetchDirection] = "upload"
     kind: ClassVar[str] = "HTTP requests"
 
@@ -112,7 +113,8 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
 
     @property
     def limit_s(self) -> float | None:
-        """Return the seconds to measure after the omitted ones; None: something else ends it."""
+        """Return the seconds to measure after the omitted ones; None: another limit ends the
+        test."""
         return self.timing.limit_s
 
     @property
@@ -132,7 +134,7 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
         return min(2, self.streams) if self.threads is None else self.threads
 
     def request(self) -> bytes:
-        """Return a request as it goes out."""
+        """Return the bytes of a request."""
         parts = urlsplit(self.url)
         fields = {
             "host": ("Host", _host(self.url)),

@@ -1,4 +1,4 @@
-"""Read the target of a test: a host, with or without its port, or a URL."""
+"""Parse the target of a test: a host, with or without its port, or a URL."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def is_url(target: str) -> bool:
 
 
 def check_family(host: str | None, family: Family) -> None:
-    """Raise SpecError if a host is a literal address of the IP version that was not asked for."""
+    """Raise SpecError if a host is a literal address of another IP version than the requested
+    one."""
     if host is None or family == "any":
         return
     try:

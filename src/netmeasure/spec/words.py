@@ -1,4 +1,4 @@
-"""Define the words and the bounds of specifications."""
+"""Define the literal types and the limits of specifications."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MIN_BASELINE_S = 0.2
 MAX_WINDOW_BYTES = 512 * 1024 * 1024
 MAX_MSS_BYTES = 32_767
 MAX_COUNT = 2**63 - 1
-DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's: too little to harm a network by mistake
+DEFAULT_UDP_BPS = 1024 * 1024  # iperf3's default, too low to disturb a network by mistake
 MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES = 16, 65_507
 MAX_BURST = 1000
 #: Of round trips: the length of a request or a response, and requests in flight.
@@ -45,7 +45,7 @@ MAX_FLOW_LABEL = 0xFFFFF
 MAX_DEVICE_NAME = 15  # IFNAMSIZ - 1
 MAX_TEXT = 4096  # an iperf3 server refuses parameters of more than 8192 bytes
 MAX_PEM = 16_384
-#: All that a path or a query may hold (RFC 3986), and what is encoded already.
+#: The characters that a path or a query may have (RFC 3986), and the % of encoded ones.
 URL_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
 #: HTTP headers whose values are secrets: they are never saved with a result.
 SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")

@@ -31,8 +31,8 @@ from netmeasure.transfers.reach import public_url
 from netmeasure.transfers.stream import TransferStream
 from netmeasure.transfers.workload import TransferWorkload
 
-#: The steps of a stream's first transfers are kept, up to this number; of later ones only how long
-#: set-up took.
+#: The steps of a stream's first transfers are kept, up to this number. For later transfers, only
+#: the duration of set-up is kept.
 LOGGED_TRANSFERS = 20
 POLL_S = 0.25
 #: How long a stream may take to stop.
@@ -68,8 +68,8 @@ class Fetch:
 
     @staticmethod
     def load(spec: FetchSpec) -> None:
-        """Start to load the library that a specification needs; also what looks at the run need,
-        since this process's own interpreter may move the data meanwhile."""
+        """Start to import the library that a specification needs, and the modules for analyses
+        during the run, since this process's interpreter may transfer the data meanwhile."""
         looks = () if spec.timing.until is None else analysis.MODULES
         loading.begin(_module(spec), *looks)
 
@@ -78,14 +78,14 @@ class Fetch:
         return self._workload.first_ns is not None
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
-        """Run all transfers, until they are complete or the time, a limit or the user ends them."""
-        # certificates are read in a thread, before any clock starts: that belongs to no set-up
+        """Run all transfers until they are complete, or the time, a limit or the user ends them."""
+        # certificates are read in a thread, before set-up is timed
         self._client = _client_maker(self.spec, self._workload, await _tls_context(self.spec))
         if self.spec.timing.baseline_s:
             await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
         async with self._resources.running():
             self._watch.start()
-            self._phases = PhaseLog(self._watch)  # the first attempt is now
+            self._phases = PhaseLog(self._watch)  # the first attempt begins now
             await self._transfer_all(emit)
 
     async def _transfer_all(self, emit: Callable[[Interval], None]) -> None:
@@ -109,14 +109,14 @@ class Fetch:
             await cancel_and_wait(*tasks, ticking)
 
     async def _all(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Return when all streams are done; raise the first error of one."""
+        """Wait until all streams have ended; raise the first error of a stream."""
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in tasks:
             if task in done:
                 task.result()
 
     async def _wind_up(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Let native loops end gracefully, and cancel the downloads in which none is running."""
+        """Let native loops end gracefully, and cancel the downloads without a running loop."""
         for task, stream in zip(tasks, self._workload.streams, strict=True):
             if not stream.native.running and self.spec.direction == "download":
                 task.cancel()
@@ -153,8 +153,8 @@ class Fetch:
             await client.close()
 
     async def _time_over(self) -> None:
-        """Wait until the measured time is over. It counts from the first byte; if transfers are
-        complete and none had a byte, from the first of them."""
+        """Wait until the measured time is over. It counts from the first byte or, if all transfers
+        so far were empty, from the end of the first one."""
         limit_s = self.spec.limit_s
         if limit_s is None:
             await asyncio.Event().wait()
@@ -173,8 +173,8 @@ class Fetch:
         await self.stop.wait()
 
     async def _stall(self) -> None:
-        """Raise PeerTimeoutError if no byte moves for too long within a body. The steps of set-up
-        have their own deadlines."""
+        """Raise PeerTimeoutError if no byte is transferred for too long within a body. The steps of
+        set-up have their own deadlines."""
         limit_s = self.spec.deadlines.stall_s
         quiet, attempts = Quiet(limit_s), -1
         while True:
@@ -234,8 +234,9 @@ class _Client(Protocol):
 def _client_maker(
     spec: FetchSpec, workload: TransferWorkload, tls: ssl.SSLContext | None
 ) -> Callable[[TransferStream], _Client]:
-    """Return the function that makes a stream's client. The client's module loads a big library,
-    which other kinds of test do not need: `Fetch.load` begins that early, in a thread."""
+    """Return the function that creates a stream's client. The client's module imports a large
+    library, which other kinds of test do not need; `Fetch.load` starts the import early, in a
+    thread."""
     if isinstance(spec, HttpSpec):
         from netmeasure.transfers.http import HttpClient
 
@@ -251,8 +252,8 @@ def _module(spec: FetchSpec) -> str:
 
 
 async def _tls_context(spec: FetchSpec) -> ssl.SSLContext | None:
-    """Return what checks certificates; None: the run needs none. Raises TlsError for a CA file that
-    can't be used: for URLs it is a matter of the connection."""
+    """Return the TLS context that checks certificates; None: the run needs none. Raises TlsError if
+    the CA file can't be used."""
     if not _wants_tls(spec):
         return None
     try:
@@ -266,7 +267,7 @@ def _wants_tls(spec: FetchSpec) -> bool:
 
 
 def _shares(total: int | None, streams: int) -> list[int | None]:
-    """Return each stream's share of a total, to the byte; None without a total."""
+    """Return each stream's share of a total, exact to the byte; None without a total."""
     if total is None:
         return [None] * streams
     return [total // streams + (index < total % streams) for index in range(streams)]

@@ -8,11 +8,11 @@ from netmeasure.engine.watch import Watched, arrival, stretches
 
 
 class FirstByte:
-    """Keep the moments of the first body byte of the transfer under way; None until it comes.
+    """Keep the times of the first body byte of the current transfer; None until it arrives.
 
     Attributes:
-        counted_ns: When it was counted.
-        arrived_ns: When it reached this host or, in an upload, was acknowledged.
+        counted_ns: When the byte was counted.
+        arrived_ns: When the byte reached this host or, in an upload, was acknowledged.
     """
 
     def __init__(self) -> None:
@@ -22,24 +22,24 @@ class FirstByte:
         self._after_ns = 0
 
     def begin_transfer(self) -> None:
-        """Forget the moments of the transfer before."""
+        """Clear the times of the previous transfer."""
         self.counted_ns = self.arrived_ns = None
 
     def expect(self, watched: Watched | None, after_ns: int) -> None:
-        """Read from what is seen of a socket when the byte arrives: later than `after_ns`. The
-        socket is watched until the byte is counted."""
+        """Take the arrival time, which is after `after_ns`, from a watched socket. The socket is
+        watched until the byte is counted."""
         self._watched, self._after_ns = watched, after_ns
 
     def counted_by_library(self, moment_ns: int) -> None:
-        """Note that the event loop counted bytes at a moment: the transfer's first, or later
+        """Record that the event loop counted bytes, which may be the transfer's first or later
         ones."""
         if self.counted_ns is None:
             self.counted_ns = moment_ns
             self.arrived_ns = self._arrival(moment_ns)
 
     def counted_by_loop(self, loop: Stream) -> None:
-        """Note what a native loop that has ended counted: the transfer's first byte, or later
-        ones."""
+        """Record the counts of an ended native loop, which may have the transfer's first byte or
+        later ones."""
         first_ns = loop.series()[0]
         if self.counted_ns is None and first_ns is not None:
             arrived_ns = loop.arrived_ns if isinstance(loop, Receiver) else None

@@ -1,5 +1,5 @@
-"""Transfer files by FTP: aioftp handles the control connection; data connections are our own
-sockets.
+"""Transfer files by FTP: aioftp handles the control connection; netmeasure opens the data
+connections itself.
 
 Each step has its own clock: resolve, connect, greeting, AUTH, login, SIZE, EPSV or PASV, connect of
 the data connection, the reply that the transfer starts, the first byte, and the final reply after
@@ -47,8 +47,8 @@ class FtpClient:
         self._data = FtpDataConnections(spec, self._reach, stream)
 
     async def transfer(self, phases: PhaseLog, limit: int | None) -> int:
-        """Make one transfer of at most `limit` bytes, and log its steps in `phases`. Returns the
-        bytes. Raises MeasureError."""
+        """Make one transfer of at most `limit` bytes, record its steps in `phases`, and return the
+        number of bytes. Raises MeasureError."""
         started_ns = now_ns()
         before = self._stream.moved_bytes
         self._stream.first_byte.begin_transfer()
@@ -82,8 +82,8 @@ class FtpClient:
     # ---- download --------------------------------------------------------------------------------
 
     async def _download(self, control: FtpControl, phases: PhaseLog, limit: int | None) -> bool:
-        """Download the file, or a part of it. Returns whether the control connection can serve
-        another transfer: after a part, the server's final reply may still come, or never."""
+        """Download the file, or a part of it. Return whether the control connection can be reused.
+        After a partial download, the server's final reply may be late or missing."""
         spec, stream = self._spec, self._stream
         size = await self._size(control, phases)
         first = spec.first_byte or 0
@@ -101,7 +101,7 @@ class FtpClient:
             before = stream.moved_bytes
             await data.receive(limit, phases)
             got = stream.moved_bytes - before
-        # the data connection is closed by now: a server may wait for that with its final reply
+        # the data connection is closed by now: a server may send its final reply only after that
         if stream.stopping:
             return False
         wanted = None if size is None else max(0, size - first)
@@ -118,12 +118,13 @@ class FtpClient:
             return False
         try:
             await self._final_reply(control, phases)
-        except FileRefusedError as exc:  # the server had begun the transfer, and could not end it
+        # the server had begun the transfer, and could not complete it
+        except FileRefusedError as exc:
             raise StreamError(f"{public_url(spec.url)}: {exc}", phase="data") from None
         return True
 
     async def _size(self, control: FtpControl, phases: PhaseLog) -> int | None:
-        """Return the file's length as the server says it; None if it does not say it."""
+        """Return the file's length by the server; None: the server does not report it."""
         try:
             async with control.step("size", phases):
                 _, lines = await control.library.command(f"SIZE {self._path}", "213")
@@ -132,7 +133,7 @@ class FtpClient:
                     raise ValueError(f"the file's size is {quoted(said)!r}")
                 return int(said)
         except PeerRefusedError:
-            return None  # if the file can't be read, RETR will say why
+            return None  # if the file can't be read, the reply to RETR gives the reason
 
     # ---- upload ----------------------------------------------------------------------------------
 
@@ -149,11 +150,11 @@ class FtpClient:
                 raise StreamError(f"{exc}{reason}", phase="data") from None
         await self._final_reply(control, phases)
 
-    # ---- what the server says --------------------------------------------------------------------
+    # ---- replies of the server -------------------------------------------------------------------
 
     async def _reason(self, control: FtpControl, phases: PhaseLog) -> str:
-        """Return the server's reason for a transfer that broke off, to be added to a message; empty
-        if it gives none."""
+        """Return the server's reason for a failed transfer, to be added to a message; empty: the
+        server gives no reason."""
         try:
             await self._final_reply(control, phases)
         except FileRefusedError as exc:

@@ -1,6 +1,6 @@
 """Log in to an FTP server, and send commands, each a step of set-up with its own deadline.
 
-aioftp reads and writes the control connection; it is our own socket (RFC 959, 4217).
+aioftp reads and writes the control connection, whose socket netmeasure has opened (RFC 959, 4217).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from netmeasure.spec import FtpSpec
 from netmeasure.text import decoded, quoted
 from netmeasure.transfers.reach import Reach, Reached, no_tls, plain_words
 
-#: aioftp writes and reads text: in this encoding each byte is a character. Names may be of any
-#: bytes, and servers answer in UTF-8 (RFC 2640) or in what their country used before.
+#: The encoding of aioftp's texts, in which each byte is a character. Names may have any bytes, and
+#: servers answer in UTF-8 (RFC 2640) or in older national encodings.
 _BYTES = "latin-1"
 _PORTS = {"ftp": 21, "ftps": 990}
-#: A reply may have several lines (RFC 959 section 4.2), such as a greeting; no honest one has more.
+#: The most lines of a reply (RFC 959 section 4.2), such as a greeting. Real servers send fewer.
 MAX_REPLY_LINES = 1000
 _CHECK_LOGIN = "check user and password: --user NAME:PASSWORD"
 
 
 class _Library(aioftp.Client):
-    """Let aioftp use a connection that we have opened."""
+    """Let aioftp use a connection that netmeasure has opened."""
 
     def __init__(self, reached: Reached, tls: ssl.SSLContext | None) -> None:
         super().__init__(encoding=_BYTES)
@@ -54,8 +54,8 @@ class _Library(aioftp.Client):
         )
 
     async def take(self, host: str, port: int) -> None:
-        """Take the connection over, and send and read nothing: `connect` would wait for the
-        greeting, too."""
+        """Take the connection over without sending or reading; `connect` would also wait for the
+        greeting."""
         await aioftp.BaseClient.connect(self, host, port)
 
     async def parse_response(self) -> tuple[aioftp.Code, list[str]]:
@@ -70,13 +70,13 @@ class _Library(aioftp.Client):
         code, rest = await super().parse_line()
         rest = decoded(rest.encode(_BYTES))
         if self._lines == 1 and not (len(code) == 3 and code.isdigit()):
-            # the library would take "SSH-2.0" for the first of several lines, and wait for more
+            # the library would read "SSH-2.0" as the first of several lines, and wait for more
             raise ValueError(f"it said {quoted(f'{code}{rest}')!r}")
         return code, rest
 
     def check_codes(self, expected_codes: Any, received_code: aioftp.Code, info: list[str]) -> None:
-        """Check a reply's code as the library does, but refuse one that has not three digits: the
-        library takes a part of a code for every code that begins like it."""
+        """Check a reply's code as the library does, but refuse codes without three digits: the
+        library accepts a part of a code as any code that begins with it."""
         if len(received_code) != 3:
             raise ValueError(f"{received_code!r} is not a reply")
         super().check_codes(expected_codes, received_code, info)
@@ -86,9 +86,9 @@ class FtpControl:
     """Keep one control connection.
 
     Attributes:
-        host: The server's name, as the URL has it.
+        host: The server's name in the URL.
         protected: Whether TLS protects the control and the data connections.
-        greeting: The last line that the server said before the login.
+        greeting: The server's last line before the login.
     """
 
     def __init__(self, spec: FtpSpec, reach: Reach, tls: ssl.SSLContext | None) -> None:
@@ -114,7 +114,7 @@ class FtpControl:
 
     @property
     def address(self) -> sockets.Address:
-        """Return the server's address that this connection goes to."""
+        """Return the server's address of this connection."""
         assert self._reached is not None, "log_in comes first"
         return self._reached.made.address
 
@@ -127,22 +127,22 @@ class FtpControl:
         return session
 
     def unwatch(self) -> None:
-        """Stop watching the connection: while payload flows, watching would cost time."""
+        """Stop watching the connection, since watching costs CPU time during the transfer."""
         if self._reached is not None:
             self._reached.unwatch()
 
     def close(self) -> None:
-        """Close the connection at once, without QUIT: a command may be under way."""
+        """Close the connection at once, without QUIT, since a command may be in progress."""
         self.unwatch()
         if self._library is not None:
-            with suppress(ConnectionError):  # there was no connection yet
-                # an orderly end of TLS would wait for the server's part of it
+            with suppress(ConnectionError):  # no connection yet
+                # an orderly end of TLS would wait for the server's close_notify
                 self._library.stream.writer.transport.abort()
 
     # ---- commands --------------------------------------------------------------------------------
 
     async def log_in(self, phases: PhaseLog) -> None:
-        """Connect, start TLS if it is wanted, and log in. Raises MeasureError."""
+        """Connect, start TLS if requested, and log in. Raises MeasureError."""
         self._reached = await self._reach.connect(self.host, self._port, phases, self._name)
         self._library = _Library(self._reached, self._tls if self._implicit else None)
         if self._implicit:
@@ -186,20 +186,20 @@ class FtpControl:
         pending: str = "",
         hint: str | None = None,
     ) -> tuple[aioftp.Code, list[str]]:
-        """Send a command, wait for its reply, and log both as a phase.
+        """Send a command, wait for its reply, and record both as a phase.
 
         Args:
             step: The name of the phase.
             text: The command; None: only wait for a reply.
-            expected: The codes of which one is to come.
-            pending: The code of replies that may come before, and are passed over.
-            hint: What to do if the server refuses.
+            expected: The permitted codes of the reply.
+            pending: The code of replies that may precede it and are skipped.
+            hint: The hint if the server refuses.
 
         Returns:
             The reply's code and lines.
 
         Raises:
-            MeasureError: the server refuses, does not answer in time, or does not speak FTP.
+            MeasureError: The server refuses, does not answer in time, or is not an FTP server.
         """
         async with self.step(step, phases, hint):
             return await self.library.command(text, expected, pending or ())
@@ -208,7 +208,7 @@ class FtpControl:
     async def step(
         self, name: str, phases: PhaseLog, hint: str | None = None
     ) -> AsyncIterator[None]:
-        """Log the block as a phase with its deadline, and turn its errors into MeasureError."""
+        """Record the block as a phase with its deadline, and convert its errors to MeasureError."""
         deadline_s, where = self._spec.deadlines.handshake_s, f"{self.host}:{self._port}"
         with phases.measure(name, self._name, self._reached.watched if self._reached else None):
             try:
@@ -245,12 +245,12 @@ class FtpControl:
 
 
 def named_in(part: str) -> str:
-    """Return what a part of a URL names, for a command: each character is a byte."""
+    """Return the decoded part of a URL for a command, in which each character is a byte."""
     return unquote_to_bytes(part).decode(_BYTES)
 
 
 def _sent(text: str) -> str:
-    """Return a text as it stands in a command: in UTF-8, of which each byte is a character."""
+    """Return a text for a command: in UTF-8, with each byte as a character."""
     return text.encode(errors="surrogateescape").decode(_BYTES)
 
 

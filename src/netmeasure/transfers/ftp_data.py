@@ -1,6 +1,6 @@
-"""Open the data connections of FTP transfers, and move files over them (RFC 959, 2428, 4217).
+"""Open the data connections of FTP transfers, and transfer files over them (RFC 959, 2428, 4217).
 
-A plain file goes through the native loops; with TLS it goes through the library.
+The native loops transfer plain files, and the library transfers files with TLS.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _READ_BYTES = 1 << 20
 
 
 class FtpDataConnections:
-    """Open the data connections of one stream, and remember whether the server has EPSV."""
+    """Open the data connections of one stream, and remember whether the server supports EPSV."""
 
     def __init__(self, spec: FtpSpec, reach: Reach, stream: TransferStream) -> None:
         self._spec = spec
@@ -49,8 +49,8 @@ class FtpDataConnections:
         port = await self._epsv(control, phases) if self._has_epsv else None
         if port is None:
             port = await self._pasv(control, phases)
-        # PASV's answer has an address, too. It is not believed: behind NAT it is wrong, and a
-        # server could send us anywhere with it
+        # The address in PASV's answer is ignored: behind NAT it is wrong, and a server could direct
+        # the connection to any host by it
         address = control.address
         host, _, *rest = address.sockaddr
         there: Any = (host, port, *rest)
@@ -67,13 +67,13 @@ class FtpDataConnections:
                 reason=exc.reason,
             ) from None
         if not control.protected:
-            reached.unwatch()  # the native loop sees when its bytes come
+            reached.unwatch()  # the native loop records when its bytes arrive
         self._stream.note_socket(reached.made.sock, reached.made.syn_retransmits)
         deadline_s = self._spec.deadlines.handshake_s
         return FtpDataConnection(self._name, reached, control, self._stream, deadline_s)
 
     async def _epsv(self, control: FtpControl, phases: PhaseLog) -> int | None:
-        """Return the port that the server listens on; None if it has no EPSV, and PASV will do."""
+        """Return the server's port by EPSV; None: the server has no EPSV, and PASV may be used."""
         try:
             async with control.step("passive", phases):
                 _, lines = await control.library.command("EPSV", "229")
@@ -85,21 +85,21 @@ class FtpDataConnections:
             return None
 
     async def _pasv(self, control: FtpControl, phases: PhaseLog) -> int:
-        """Return the port that the server listens on."""
+        """Return the port on which the server listens."""
         async with control.step("passive", phases, hint="this server has no passive mode"):
             _, lines = await control.library.command("PASV", "227")
             return passive_port(control.library.parse_pasv_response(lines[-1]))
 
 
 def passive_port(parsed: tuple[str | None, int]) -> int:
-    """Return the port that a server names. Raises ValueError if it is not a port."""
+    """Return the port in a server's reply. Raises ValueError if it is not a port."""
     if not 0 < parsed[1] < 65_536:
         raise ValueError(f"{parsed[1]} is not a port")
     return parsed[1]
 
 
 class FtpDataConnection:
-    """Move one file over a data connection, which is closed when the `with` block is left."""
+    """Transfer one file over a data connection, which is closed when the `with` block is left."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class FtpDataConnection:
 
     @contextmanager
     def _first_byte(self, phases: PhaseLog, detail: str | None = None) -> Iterator[None]:
-        """Record the wait for the first byte of the block, also if the block fails later on."""
+        """Record the wait for the first byte of the block, even if the block fails later."""
         began_ns = now_ns()
         self._control.unwatch()
         try:
@@ -193,7 +193,7 @@ class FtpDataConnection:
             writer.transport.abort()
 
     async def _protect(self, phases: PhaseLog) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Start TLS, in the control connection's session: servers insist on it."""
+        """Start TLS in the session of the control connection, which servers require."""
         session: Any = self._control.tls
         context = aioftp.common.SSLSessionBoundContext(
             ssl.PROTOCOL_TLS_CLIENT, context=session.context, session=session.session

@@ -1,5 +1,5 @@
-"""Transfer files by HTTP/1.1: aiohttp handles the protocol, our own connect and the native loops
-measure.
+"""Transfer files by HTTP/1.1: aiohttp handles the protocol, while netmeasure opens the connections
+and native loops transfer the bodies.
 
 Each step has its own clock: resolve, connect (with its SYNs), TLS, request, first byte of the
 answer.
@@ -31,8 +31,8 @@ class HttpClient:
         self._job = HttpJob(spec, stream, workload, HttpConnections(spec, stream, tls))
 
     async def transfer(self, phases: PhaseLog, limit: int | None) -> int:
-        """Make one transfer of at most `limit` bytes of its body, and log its steps in `phases`.
-        Returns the bytes of the body. Raises MeasureError."""
+        """Make one transfer of at most `limit` body bytes, record its steps in `phases`, and return
+        the number of body bytes. Raises MeasureError."""
         stream = self._job.stream
         before = stream.moved_bytes
         stream.first_byte.begin_transfer()
@@ -41,5 +41,5 @@ class HttpClient:
         return stream.moved_bytes - before
 
     async def close(self) -> None:
-        """Close the connection that is kept, if there is one."""
+        """Close the kept connection, if there is one."""
         await self._job.connections.close()

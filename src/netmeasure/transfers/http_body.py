@@ -1,4 +1,4 @@
-"""Send the body of an HTTP upload: by the native loop on a plain connection, else through the
+"""Send the body of an HTTP upload: by the native loop on a plain connection, otherwise by the
 library."""
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Body(payload.Payload):
     """Send `limit` random bytes, or chunks of them until the stream is stopped.
 
     Attributes:
-        over: Set when nothing more is sent.
-        complete: Whether everything that was announced has been sent.
+        over: Set when no more bytes are sent.
+        complete: Whether all announced bytes have been sent.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Body(payload.Payload):
             if transport is None:
                 return
             library.flush_each_write(transport)
-            await writer.drain()  # the native loop must not overtake the head
+            await writer.drain()  # the native loop must not send before the head
             self._workload.begin_body(self._stream)
             plain = transport.get_extra_info("ssl_object") is None
             sends = self._send_natively(transport) if plain else self._send_through_library(writer)
             self._sending = asyncio.ensure_future(sends)
             self._sending.add_done_callback(lambda _: self.over.set())
-            # the library cancels its writer when the answer has come, perhaps before we have seen
-            # the last acknowledgements
+            # the library cancels its writer when the response arrives, which may be before the last
+            # acknowledgements
             await asyncio.wait([self._sending])
             self._sending.result()
         finally:
@@ -74,7 +74,7 @@ class Body(payload.Payload):
                 self.over.set()
 
     async def end(self) -> None:
-        """End the body: nothing more is sent when this returns."""
+        """End the body. When this returns, no more bytes are sent."""
         self._stream.native.abort()
         if self._sending is not None:
             await cancel_and_wait(self._sending)
@@ -88,7 +88,7 @@ class Body(payload.Payload):
                 self.complete = loop.bytes >= self._limit
 
     async def _send_chunks(self, sock: socket.socket, transport: Any) -> None:
-        """Send chunks until stopped, and complete the one in which that was."""
+        """Send chunks until stopped, and complete the current chunk."""
         stream = self._stream
         chunk = _chunk(stream.plan.block_bytes)
         size = len(chunk.block)
@@ -111,7 +111,8 @@ class Body(payload.Payload):
 
 
 def _chunk(size: int) -> Chunk:
-    """Return a chunk of a chunked body (RFC 9112 section 7.1) that takes `size` bytes with its
-    framing, or a few less. It is as long as one send, so that the native loop sends whole ones."""
+    """Return a chunk of a chunked body (RFC 9112 section 7.1) that has `size` bytes with its
+    framing, or slightly fewer. A chunk is as long as one send, so that the native loop sends whole
+    chunks."""
     data = size - len(f"{size:x}") - 2 * len(_CHUNK_END)
     return Chunk(f"{data:x}".encode() + _CHUNK_END + random_bytes(data) + _CHUNK_END, data)

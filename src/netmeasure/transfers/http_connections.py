@@ -1,4 +1,4 @@
-"""Open the HTTP connections of one stream, or use the one that was kept."""
+"""Open the HTTP connections of one stream, or reuse the kept one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netmeasure.transfers.workload import TransferWorkload
 
 
 class HttpConnections:
-    """Open the connections of one stream, and keep one of them for its next transfer.
+    """Open the connections of one stream, and keep one of them for the next transfer.
 
     Attributes:
         name: The name of these connections in the phases of set-up.
@@ -51,7 +51,7 @@ class HttpConnections:
         self._kept = hop
 
     async def close(self) -> None:
-        """Close the connection that is kept, if there is one."""
+        """Close the kept connection, if there is one."""
         if self._kept is not None:
             await self._kept.close()
             self._kept = None
@@ -59,7 +59,8 @@ class HttpConnections:
 
 @dataclass
 class HttpJob:
-    """Hold what all transfers of one stream share; `redirects` counts those of all of them."""
+    """Hold the shared state of all transfers of one stream; `redirects` counts the redirects of all
+    of them."""
 
     spec: HttpSpec
     stream: TransferStream
@@ -69,7 +70,7 @@ class HttpJob:
 
 
 def _proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for a URL."""
+    """Return the proxy for a URL in the environment."""
     parts = urlsplit(url)
     if proxy_bypass(parts.netloc):
         return None

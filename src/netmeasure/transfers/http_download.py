@@ -1,4 +1,5 @@
-"""Download one file by HTTP, through its redirects, so that the steps of each are seen."""
+"""Download one file by HTTP. Redirects are followed one by one, so that the steps of each are
+recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from netmeasure.transfers.native import Leading
 from netmeasure.transfers.reach import public_url
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-#: The library's errors for a body that breaks off, or is not framed as it should be.
+#: The library's errors for a body that ends early or has invalid framing.
 _BODY_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
@@ -77,20 +78,20 @@ class Download:
         return target
 
     async def _ask(self, url: str) -> tuple[Hop, Response]:
-        """Ask for a URL, on the kept connection if there is one, and return the connection and the
-        head of the answer."""
+        """Request a URL, on the kept connection if there is one, and return the connection and the
+        head of the response."""
         hop = await self._job.connections.get(url, self._phases)
         try:
             return hop, await self._request(hop)
         except PeerClosedError:
             if not hop.reused:
                 raise
-        # a server may end a kept connection at any time: ask once more, on a new one
+        # a server may end a kept connection at any time: repeat the request on a new one
         hop = await self._job.connections.get(url, self._phases)
         return hop, await self._request(hop)
 
     async def _request(self, hop: Hop) -> Response:
-        """Return the head of the answer. Closes the connection if there is none."""
+        """Return the head of the response. Close the connection if there is none."""
         headers = request_headers(self._job.spec, hop.url)
         headers.update(range_header(self._job.spec))
         deadline_s = self._job.spec.deadlines.handshake_s
@@ -101,7 +102,7 @@ class Download:
             raise
 
     def _redirected(self, url: str, location: str) -> str:
-        """Return where a redirect leads. Raises RemoteProtocolError if it is not a URL of HTTP."""
+        """Return the target of a redirect. Raises RemoteProtocolError if it is not an HTTP URL."""
         try:
             target = urljoin(url, location)
             good = origin(target)[0] in PORTS and urlsplit(target).hostname
@@ -119,7 +120,7 @@ class Download:
     # ---- the body --------------------------------------------------------------------------------
 
     async def _body(self, hop: Hop, response: Response) -> None:
-        """Receive the body, and record how long it came after its head."""
+        """Receive the body, and record the delay of its first byte after the head."""
         first_byte = self._job.stream.first_byte
         came_with_head = response.content.total_bytes > 0
         if not came_with_head:
@@ -134,11 +135,11 @@ class Download:
                 self._phases.add("first_body_byte", name, hop.answered_ns, first_ns)
 
     async def _receive(self, hop: Hop, response: Response) -> None:
-        """Receive the body: natively where its length is known and its bytes are the file's."""
+        """Receive the body, by the native loop if its length is known and it has no encoding."""
         stream = self._job.stream
         stream.note_transfer(described(response, self._job.redirects), response.tls)
         transport = hop.transport(response)
-        wanted = response.content_length  # None: the body may end before the limit
+        wanted = response.content_length  # None, since the body may end before the limit
         if wanted is not None and self._limit is not None:
             wanted = min(wanted, self._limit)
         self._job.workload.begin_body(stream)
@@ -156,7 +157,8 @@ class Download:
             stream.completed(self._started_ns)
 
     def _plain(self, response: Response, transport: Any) -> bool:
-        """Return whether the connection carries the file's own bytes, and is for this file only."""
+        """Return whether the connection carries the unencoded bytes of the file, and of this file
+        only."""
         clear = transport is None or transport.get_extra_info("ssl_object") is None
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         return clear and not chunked and not self._job.spec.keep_connections
@@ -165,7 +167,7 @@ class Download:
         self, hop: Hop, response: Response, transport: Any, wanted: int
     ) -> None:
         stream = self._job.stream
-        # no await from here to take_over(), or bytes would come to the library meanwhile
+        # no await from here to take_over(): the library would read bytes meanwhile
         leading = Leading(_taken(response.content), now_ns())
         open_still = transport is not None and not transport.is_closing()
         if leading.bytes >= wanted or not open_still or response.content.is_eof():
@@ -185,8 +187,8 @@ class Download:
 
 
 def _taken(content: aiohttp.StreamReader) -> int:
-    """Take from the library what it has already read of a body, and return its size."""
+    """Take the bytes of a body that the library has already read, and return their number."""
     try:
         return len(content.read_nowait(-1))
-    except _BODY_ERRORS:  # it broke off meanwhile
+    except _BODY_ERRORS:  # the body failed meanwhile
         return content.total_bytes

@@ -1,4 +1,4 @@
-"""Give a connection that we opened to an aiohttp session of its own, and time each step."""
+"""Give a connection that netmeasure opened to its own aiohttp session, and time each step."""
 
 from __future__ import annotations
 
@@ -35,18 +35,19 @@ from netmeasure.spec.words import URL_CHARACTERS
 from netmeasure.transfers.reach import Reached, no_tls, plain_words, public_url
 
 PORTS = {"http": 80, "https": 443}
-#: Interim answers that are read before the final one, such as 100 Continue and 103 Early Hints.
+#: The most interim responses before the final one, such as 100 Continue and 103 Early Hints.
 MAX_INTERIM = 100
-#: What came instead of an answer, as the library's message shows it: Python's literal of bytes.
+#: The bytes received instead of a response: the library's message has them as a Python bytes
+#: literal.
 _CAME = re.compile(r"""b(['"])(.*?)\1""", re.DOTALL)
-#: What to do about the service that speaks instead, where it is more than to ask another port.
+#: Hints for other services, if there is a better one than to use another port.
 _HINTS = {"TLS": "write https:// instead of http://", "FTP or mail": "write ftp:// if it is FTP"}
 _CLOSED = "if that port is for TLS, write https://; else the server broke off"
 _CLOSED_TLS = "the port may be for plain HTTP (write http://), or the server broke off"
 
 
 class Hop:
-    """Keep one connection that we opened, with the aiohttp session that uses it."""
+    """Keep one connection that netmeasure opened, with the aiohttp session that uses it."""
 
     def __init__(
         self,
@@ -57,14 +58,14 @@ class Hop:
         tls: ssl.SSLContext | None,
     ) -> None:
         self.url = url
-        self._url = public_url(url)  # from a password in it the library would make a header
+        self._url = public_url(url)  # the library would make a header from a password in the URL
         self._proxy = proxy
         made = reached.made
         self._made = made
         self._reached = reached
         self._connection = connection
         self._ready_ns = made.end_ns
-        #: when the request was sent, and when its answer was noticed
+        #: when the request was sent, and when the response was noticed
         self.sent_ns = made.end_ns
         self.answered_ns = made.end_ns
         self._fresh: handover.Opened | None = handover.Opened.from_socket(made.sock)
@@ -75,10 +76,10 @@ class Hop:
             ssl=True if tls is None else tls,
             limit=1,
         )
-        #: whether it has served a transfer before
+        #: whether the connection has served a transfer before
         self.reused = False
         self._response: Response | None = None
-        #: whether it is connected, and the TLS handshake, if any, is over
+        #: whether the connection is open, and the TLS handshake, if any, has ended
         self._ready = False
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -120,12 +121,12 @@ class Hop:
         phases: PhaseLog,
         body: payload.Payload | None = None,
     ) -> Response:
-        """Send a request, and return the head of the answer. Raises MeasureError."""
+        """Send a request, and return the head of the response. Raises MeasureError."""
         began = now_ns()
         fresh = self._fresh is not None
         async with self._explained(deadline_s):
             url = wire_url(self._url)
-            if "%" in (url.raw_host or ""):  # the zone of an address is this host's own matter
+            if "%" in (url.raw_host or ""):  # the zone of an address is local to this host
                 headers = {"Host": _without_zone(url)} | dict(headers)
             response = await self._session.request(
                 method,
@@ -142,7 +143,7 @@ class Hop:
         return response
 
     def _tell(self, phases: PhaseLog, began: int, *, fresh: bool, answers: bool) -> None:
-        """Record the steps of a request; `answers`: its answer is what set-up waits for."""
+        """Record the steps of a request; `answers`: set-up waits for its response."""
         name, watched = self._connection, self._reached.watched
         since = max(began, self._ready_ns) if fresh else began
         if fresh and self._ready_ns > began and urlsplit(self._url).scheme == "https":
@@ -157,7 +158,7 @@ class Hop:
 
     @property
     def watched(self) -> Watched | None:
-        """Return what is seen of the connection's arrivals until payload flows."""
+        """Return the watch of the connection's arrivals until the transfer of payload."""
         return self._reached.watched
 
     def unwatch(self) -> None:
@@ -166,7 +167,7 @@ class Hop:
 
     @property
     def _step(self) -> str:
-        """Return the phase that the server has not completed yet."""
+        """Return the phase that the server has not yet completed."""
         return "request" if self._ready or self.url.startswith("http:") else "tls"
 
     @asynccontextmanager
@@ -203,8 +204,8 @@ class Hop:
             ) from None
 
     def transport(self, response: aiohttp.ClientResponse) -> Any:
-        """Return the transport under a response whose body is still to come; None where the body
-        came whole with its head."""
+        """Return the transport of a response whose body is incomplete; None: the whole body arrived
+        with the head."""
         connection = response.connection
         return connection.transport if connection is not None else None
 
@@ -214,7 +215,7 @@ class Hop:
         if self._response is not None:
             transport = self.transport(self._response)
             if transport is not None:
-                # an orderly end of TLS would go on reading what a server goes on sending
+                # an orderly end of TLS would read as long as the server sends
                 transport.abort()
             self._response.close()
         await self._session.close()
@@ -229,8 +230,8 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def wire_url(url: str) -> URL:
-    """Return a URL that goes out as it was written: the library would decode what is encoded
-    needlessly (`%28`), which breaks signed URLs. Only what no URL may hold is encoded."""
+    """Return a URL that is sent as written. The library would decode unnecessary encodings (`%28`),
+    which breaks signed URLs. Only characters that no URL may contain are encoded."""
     parts = urlsplit(url)
     whole = URL(url.replace("%25", "%", 1) if "%25" in parts.netloc else url)
     host = whole.raw_host or ""
@@ -245,7 +246,7 @@ def wire_url(url: str) -> URL:
 
 
 def _service_in(message: str) -> str | None:
-    """Return the service whose bytes the library's message shows; None: they name none."""
+    """Return the service whose bytes are in the library's message; None: unknown."""
     shown = _CAME.search(message)
     if shown is None:
         return None
@@ -259,7 +260,8 @@ def _without_zone(url: URL) -> str:
 
 
 class Request(aiohttp.ClientRequest):
-    """Say what came before the request: the library would call the connection closed."""
+    """Report bytes that arrived before the request; the library would report a closed
+    connection."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         told = None if conn.protocol is None else conn.protocol.exception()
@@ -269,7 +271,7 @@ class Request(aiohttp.ClientRequest):
 
 
 class Response(aiohttp.ClientResponse):
-    """Keep an answer's TLS session after its connection has been closed."""
+    """Keep a response's TLS session after its connection has been closed."""
 
     tls: ssl.SSLObject | None = None
 
@@ -285,7 +287,7 @@ class Response(aiohttp.ClientResponse):
 
 @contextmanager
 def _few_interim(protocol: ResponseHandler) -> Iterator[None]:
-    """Let a server send at most MAX_INTERIM interim answers: the library takes any number."""
+    """Limit a server's interim responses to MAX_INTERIM; the library accepts any number."""
     read, count = protocol.read, 0
 
     async def bounded() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
@@ -302,11 +304,11 @@ def _few_interim(protocol: ResponseHandler) -> Iterator[None]:
     try:
         yield
     finally:
-        del protocol.read  # a kept connection begins to count again
+        del protocol.read  # a kept connection restarts its count
 
 
 class _Known(AbstractResolver):
-    """Resolve every name to the address that the socket is connected to."""
+    """Resolve every name to the address to which the socket is connected."""
 
     def __init__(self, address: sockets.Address) -> None:
         self._address = address
@@ -328,15 +330,15 @@ class _Known(AbstractResolver):
 
 
 def _how(exc: BaseException) -> str:
-    """Return how a connection was closed, as the system says it; "": in good order. What aiohttp
-    says of a socket that was handed to it is about its own connector."""
+    """Return the system's reason for a closed connection; "": closed normally. aiohttp's own
+    message is about its connector, which did not open this socket."""
     if isinstance(exc, OSError) and exc.errno:
         return f": {os.strerror(exc.errno)}"
     return "" if isinstance(exc, aiohttp.ClientConnectorError) else f": {words(exc)}"
 
 
 def words(exc: BaseException) -> str:
-    """Return an exception's message in one line; of a refused certificate, the reason."""
+    """Return an exception's message on one line; for a refused certificate, the reason."""
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         exc = exc.certificate_error
     return plain_words(exc)

@@ -1,4 +1,4 @@
-"""Make the headers of HTTP requests, and check and describe the answers."""
+"""Make the headers of HTTP requests, and check and describe the responses."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from netmeasure.version import __version__
 
 
 def request_headers(spec: HttpSpec, url: str) -> CIMultiDict[str]:
-    """Return the headers of a request to a URL: ours, and the user's.
+    """Return the headers of a request to a URL: netmeasure's and the user's.
 
-    Secrets go only to the server that the user gave them for, not to one that it redirects to.
+    Secrets are sent only to the server of the user's URL, not to servers to which it redirects.
     """
     headers = CIMultiDict(
         {"User-Agent": f"netmeasure/{__version__}", "Accept-Encoding": "identity"}
@@ -36,7 +36,7 @@ def request_headers(spec: HttpSpec, url: str) -> CIMultiDict[str]:
 
 
 def range_header(spec: HttpSpec) -> dict[str, str]:
-    """Return the header that asks for a part of a file; nothing if the whole is wanted."""
+    """Return the header that requests a part of a file; empty: the whole file is requested."""
     if not _wants_part(spec):
         return {}
     first, last = spec.first_byte or 0, spec.last_byte
@@ -50,8 +50,8 @@ def _wants_part(spec: HttpSpec) -> bool:
 def _credentials(spec: HttpSpec, url: str, *, asked: bool) -> str | None:
     """Return the value of the Authorization header; None if there is no user.
 
-    The user and password in a URL come before those of the specification, which are only for the
-    server that was `asked`: the one of the specification's URL.
+    The user and password in a URL take precedence over those of the specification, which are only
+    for the server that was `asked`: the server of the specification's URL.
     """
     parts = urlsplit(url)
     if asked and parts.username is None:
@@ -69,7 +69,7 @@ def _credentials(spec: HttpSpec, url: str, *, asked: bool) -> str | None:
 
 
 def check_status(spec: HttpSpec, response: aiohttp.ClientResponse, method: str) -> None:
-    """Raise FileRefusedError if an answer is no success, or is not the part asked for."""
+    """Raise FileRefusedError if a response is no success, or does not have the requested part."""
     if response.status >= 300 or response.status < 200:
         said = f"{response.status} {quoted(response.reason or '')}".rstrip()
         raise FileRefusedError(
@@ -98,7 +98,7 @@ def _status_hint(status: int) -> str | None:
 
 
 def described(response: Response, redirects: int) -> Transfer:
-    """Return what the head of an answer says of a transfer."""
+    """Return the facts about a transfer in the head of a response."""
     version = response.version
     return Transfer(
         url=str(response.url.with_user(None)),

@@ -15,7 +15,7 @@ from netmeasure.transfers.http_request import check_status, described, request_h
 
 
 class Upload:
-    """Upload one file of `limit` random bytes, or of as many as are sent until the run ends."""
+    """Upload one file of `limit` random bytes, or one that ends with the run."""
 
     def __init__(self, job: HttpJob, phases: PhaseLog, limit: int | None) -> None:
         self._job = job
@@ -25,7 +25,7 @@ class Upload:
         self._method = job.spec.method or "PUT"
 
     async def run(self) -> None:
-        """Send the file, and wait for the server's answer. Raises MeasureError."""
+        """Send the file, and wait for the server's response. Raises MeasureError."""
         hop = await self._job.connections.get(self._job.spec.url, self._phases)
         try:
             body = Body(self._job.stream, self._job.workload, self._limit)
@@ -40,18 +40,19 @@ class Upload:
 
     async def _request(self, hop: Hop, body: Body) -> Response:
         headers = request_headers(self._job.spec, hop.url)
-        if self._limit is not None:  # else the library says that the body is chunked, and ends it
+        # otherwise the library declares the body as chunked, and ends it
+        if self._limit is not None:
             headers["Content-Length"] = str(self._limit)
         return await hop.request(self._method, headers, None, self._phases, body)
 
     async def _send(self, hop: Hop, body: Body, asking: asyncio.Task[Response]) -> None:
-        """Wait for the end of the body, then for the answer."""
+        """Wait for the end of the body, then for the response."""
         stream = self._job.stream
         await asyncio.wait(
             [asking, asyncio.ensure_future(body.over.wait())], return_when=asyncio.FIRST_COMPLETED
         )
         if stream.stopping and self._limit is not None and not body.complete:
-            return  # the run's end cut the body short: the answer would be an error
+            return  # the end of the run cut the body, so the response would be an error
         response, answered_ns = await self._answer(body, asking)
         self._log_first_byte(hop)
         sent_ns = min(stream.loop.last_ns or answered_ns, answered_ns)
@@ -61,7 +62,7 @@ class Upload:
         stream.completed(self._started_ns)
 
     async def _answer(self, body: Body, asking: asyncio.Task[Response]) -> tuple[Response, int]:
-        """Return the head of the answer, and when it was noticed."""
+        """Return the head of the response, and when it was noticed."""
         deadline_s = self._job.spec.deadlines.handshake_s
         try:
             async with asyncio.timeout(deadline_s):
@@ -76,7 +77,7 @@ class Upload:
         return response, answered_ns
 
     def _log_first_byte(self, hop: Hop) -> None:
-        """Record how long the first byte of the body was on its way."""
+        """Record how long the first byte of the body was in flight."""
         first_ns = self._job.stream.first_byte.counted_ns
         if first_ns is not None:
             by_library = hop.url.startswith("https:")

@@ -1,5 +1,5 @@
-"""Move bodies through a library and count them: those with TLS or chunks, and all that the native
-loops can't move."""
+"""Transfer and count bodies by a library: those with TLS or chunks, and others that the native
+loops can't transfer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from netmeasure.transfers.stream import TransferStream
 async def receive(
     stream: TransferStream, read: Callable[[], Awaitable[bytes]], limit: int | None
 ) -> None:
-    """Count what a library reads, to its end (an empty read), up to `limit` bytes, or until the
-    stream is stopped."""
+    """Count the bytes that a library reads, until the end (an empty read), `limit` bytes, or the
+    stop of the stream."""
     await first_of(_receive(stream, read, limit), stream.stopped.wait())
 
 
@@ -34,7 +34,7 @@ async def send(
     stream: TransferStream, write: Callable[[bytes], Awaitable[None]], limit: int | None
 ) -> bool:
     """Send `limit` random bytes, or until the stream is stopped, and count each block when `write`
-    has flushed it. Returns whether all that was announced has been sent."""
+    has flushed it. Return whether all announced bytes have been sent."""
     block = random_bytes(stream.plan.block_bytes)
     left = limit
     while not stream.stopping and left != 0:
@@ -46,7 +46,7 @@ async def send(
 
 
 def flush_each_write(transport: asyncio.WriteTransport) -> None:
-    """Let a transport's `drain` wait until everything has been handed to the kernel."""
+    """Let a transport's `drain` wait until all bytes have been passed to the kernel."""
     tls = transport.get_extra_info("ssl_object") is not None
-    # asyncio's TLS pauses when its buffer holds as much as the limit: with 0 it would never go on
+    # asyncio's TLS pauses when its buffer reaches the limit: with 0 it would pause for ever
     transport.set_write_buffer_limits(1 if tls else 0, 0)

@@ -19,12 +19,12 @@ from netmeasure.transfers.first_byte import FirstByte
 from netmeasure.transfers.plan import TransferPlan
 from netmeasure.workloads.tcp import RECEIVE_BYTES
 
-#: Samples of TCP_INFO that are kept of a stream, over all its transfers.
+#: The most samples of TCP_INFO of a stream, over all its transfers.
 MAX_SAMPLES = 256
 
 
 class Leading(NamedTuple):
-    """Describe the first bytes of a body that a library had read before the native loop began."""
+    """Describe the first bytes of a body, which a library read before the native loop began."""
 
     bytes: int = 0
     at_ns: int = 0
@@ -34,14 +34,14 @@ NOTHING_LEADING = Leading()
 
 
 class Chunk(NamedTuple):
-    """Hold a block to be sent again and again: `data_bytes` of it count, the rest is framing."""
+    """Hold a block to send repeatedly: `data_bytes` of it count, the rest is framing."""
 
     block: bytes
     data_bytes: int
 
 
 class _Running(NamedTuple):
-    """Hold the native loop that is running, and what ends it."""
+    """Hold the running native loop, and the groups that end it."""
 
     loop: Stream
     group: Group
@@ -49,13 +49,13 @@ class _Running(NamedTuple):
 
 
 class NativeLoops:
-    """Run the native loops of one stream, one at a time. The tally adds up those that have ended,
-    and what a library moved between them."""
+    """Run the native loops of one stream, one at a time. The tally adds up the ended loops, and the
+    bytes that a library transferred between them."""
 
     def __init__(self, thread_name: str, plan: TransferPlan, first_byte: FirstByte) -> None:
         self.tally = Tally(Group(), -1, width_ns=plan.bucket_ns)
         #: body bytes that native loops moved
-        #: body bytes that native loops moved; the tally has those of a library, too
+        #: body bytes transferred by native loops; the tally also has those of a library
         self.moved_bytes = 0
         self.samples: list[tuple[int, bytes]] = []
         self._thread_name = thread_name
@@ -64,11 +64,11 @@ class NativeLoops:
         self._running: _Running | None = None
         self._stopped = False
 
-    # ---- what has been counted -------------------------------------------------------------------
+    # ---- counts ----------------------------------------------------------------------------------
 
     @property
     def running(self) -> bool:
-        """Return whether a loop is running, which `stop` ends gracefully."""
+        """Return whether a loop is running that `stop` ends gracefully."""
         return self._running is not None
 
     def _loops(self) -> Sequence[Stream]:
@@ -103,7 +103,7 @@ class NativeLoops:
         return [loop.series() for loop in self._loops()]
 
     def tcp_info(self, origin_ns: int) -> TcpInfo | None:
-        """Return the kernel's TCP_INFO at this moment; None if no loop is running."""
+        """Return the kernel's present TCP_INFO; None: no loop is running."""
         if self._running is None:
             return None
         return tcpinfo.decode([(now_ns(), tcpinfo.read(self._running.sock))], origin_ns)
@@ -115,8 +115,8 @@ class NativeLoops:
     ) -> Stream:
         """Receive the rest of a plain body on a blocking socket, and return the ended loop.
 
-        `limit`: receive so many bytes, leading ones included; None: receive to the end of the
-        connection.
+        `limit`: the number of bytes to receive, leading ones included; None: receive until the end
+        of the connection.
         """
         group = Group()
         loop = Receiver(
@@ -138,7 +138,7 @@ class NativeLoops:
             return await self._run(running)
 
     async def send_chunks(self, sock: socket.socket, chunk: Chunk) -> Stream:
-        """Send a chunk again and again until stopped, and return the ended loop."""
+        """Send a chunk repeatedly until stopped, and return the ended loop."""
         with self._sender(sock, Group(), chunk.block, half_close=False) as running:
             return await self._run(running, chunk.data_bytes, len(chunk.block))
 
@@ -146,7 +146,7 @@ class NativeLoops:
     def _sender(
         self, sock: socket.socket, group: Group, payload: bytes, *, half_close: bool
     ) -> Iterator[_Running]:
-        """Make a sender, and the file that sendfile reads from if that is the mode."""
+        """Make a sender, and for the mode sendfile the file to read from."""
         source_fd = -1
         if self._plan.send_mode == "sendfile":
             source_fd = os.memfd_create("netmeasure-payload", os.MFD_CLOEXEC)
@@ -170,7 +170,8 @@ class NativeLoops:
                 os.close(source_fd)
 
     async def _run(self, running: _Running, data_bytes: int = 1, block_bytes: int = 1) -> Stream:
-        """Run a loop to its end; of each `block_bytes` that it moves, `data_bytes` are counted."""
+        """Run a loop to its end; of each `block_bytes` that it transfers, `data_bytes` are
+        counted."""
         loop = running.loop
         thread = TrafficThread(loop, self._thread_name)
         self._running = running
@@ -204,8 +205,8 @@ class NativeLoops:
             self._running.group.stop()
 
     def abort(self) -> None:
-        """Make the thread leave now, also one that is blocked in a system call."""
+        """Make the thread end now, even if it is blocked in a system call."""
         if self._running is not None:
             self._running.group.abort()
-            with suppress(OSError):  # it is not connected any more: then no call on it blocks
+            with suppress(OSError):  # no longer connected, so no call on the socket blocks
                 self._running.sock.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Build the Result of a run by URL, from everything that the run knows at its end."""
+"""Build the Result of a run by URL from the data of the run at its end."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from netmeasure.transfers.reach import public_url
 from netmeasure.transfers.secrets import public_headers
 from netmeasure.transfers.workload import TransferWorkload
 
-#: Bytes that passed through Python are worth a note from here on.
+#: From this many bytes through Python on, the result has a note.
 NOTED_BYTES = 10 * 1024 * 1024
 
 
 class Outcome(NamedTuple):
-    """Hold what a run knows when its threads have ended; `stopped`: the user ended it early."""
+    """Hold the data of a run after its threads have ended; `stopped`: the user ended it early."""
 
     spec: FetchSpec
     workload: TransferWorkload
@@ -89,7 +89,7 @@ def _notes(outcome: Outcome) -> list[str]:
 
 
 def without_secrets(spec: FetchSpec) -> FetchSpec:
-    """Return the specification without secrets, fit to be saved."""
+    """Return the specification without secrets, for saving."""
     clean = replace(spec, url=public_url(spec.url), password=None)
     if isinstance(clean, HttpSpec):
         clean = replace(clean, headers=public_headers(clean.headers))

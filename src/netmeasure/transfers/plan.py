@@ -1,4 +1,4 @@
-"""Define what all streams of a run by URL share: options, lengths and deadlines."""
+"""Define the shared options, lengths and deadlines of all streams of a run by URL."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from netmeasure.workloads.base import BUCKET_NS, FINE_BUCKET_NS, FINE_UP_TO_NS
 
 
 class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what all streams of a run by URL share.
+    """Hold the shared options of all streams of a run by URL.
 
     Attributes:
-        span_ns: How long the run is to last; 0 if a number of bytes ends it.
+        span_ns: The planned duration of the run; 0: a number of bytes ends it.
         omit_ns: The warm-up after the first byte, which is not counted.
         drain_ns: How long a sender waits for the last acknowledgements.
     """

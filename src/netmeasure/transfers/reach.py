@@ -1,4 +1,4 @@
-"""Connect to a URL's host and time each step: the part that HTTP and FTP have in common."""
+"""Connect to a URL's host and time each step, for both HTTP and FTP."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from netmeasure.errors import TlsError
 from netmeasure.spec import FetchSpec, parse_pin
 from netmeasure.text import quoted
 
-#: OpenSSL's names for an answer that is not TLS.
+#: OpenSSL's errors for an answer that is not TLS.
 _PLAIN_TEXT = ("wrong_version_number", "wrong version number", "http_request", "record layer")
 
 
 class Reached(NamedTuple):
-    """Hold a new connection, and what is seen of its arrivals until payload flows."""
+    """Hold a new connection, and the watch of its arrivals until the transfer of payload."""
 
     made: sockets.Connected
     watched: Watched | None
 
     def unwatch(self) -> None:
-        """Stop watching the connection; calling this again does nothing."""
+        """Stop watching the connection; a second call has no effect."""
         if self.watched is not None:
             self.watched.remove()
 
@@ -34,7 +34,7 @@ class Reached(NamedTuple):
 
 
 class Reach:
-    """Connect for one stream, as the specification requires.
+    """Connect for one stream, with the options of the specification.
 
     `index` is the stream's number, from 0. `connection` is its name in the phases of set-up.
     """
@@ -48,11 +48,11 @@ class Reach:
     async def connect(
         self, host: str, port: int, phases: PhaseLog, connection: str | None = None
     ) -> Reached:
-        """Look the name up, or take the address that it is pinned to, and connect to the first
-        address that answers. Raises MeasureError."""
+        """Look the name up, or take its pinned address, and connect to the first address that
+        answers. Raises MeasureError."""
         spec, name = self._spec, connection or self.connection
         if ":" in host:
-            host = host.replace("%25", "%")  # how a URL writes the zone of an address (RFC 6874)
+            host = host.replace("%25", "%")  # the form of an address's zone in a URL (RFC 6874)
         pinned = self._pins.get((host.lower(), port))
         addresses = await phases.looked_up(
             name,
@@ -75,13 +75,13 @@ class Reach:
     def _ready(self, made: sockets.Connected, phases: PhaseLog) -> Reached:
         watched = phases.watch(made.sock)
         sockopts.watch_peer(made.sock, self._spec.deadlines.vanished_s)
-        # a request must not wait for the acknowledgement of the one before (Nagle)
+        # a request must not wait for the acknowledgement of the previous one (Nagle)
         sockopts.set_no_delay(made.sock, asked=False)
         return Reached(made, watched)
 
 
 def no_tls(where: str, exc: BaseException) -> TlsError:
-    """Return the error for a TLS handshake that failed, with what to do."""
+    """Return the error for a failed TLS handshake, with a hint."""
     said, hint = plain_words(exc), None
     if any(name in str(exc).lower() for name in _PLAIN_TEXT):
         said, hint = "it answers in plain text", "write http:// or ftp:// instead of https or ftps"
@@ -91,14 +91,14 @@ def no_tls(where: str, exc: BaseException) -> TlsError:
 
 
 def public_url(url: str) -> str:
-    """Return a URL without user and password, fit to be shown and saved."""
+    """Return a URL without user and password, for output and saving."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def plain_words(exc: BaseException) -> str:
-    """Return an exception's message in one line: what the system says, or what is wrong with a
-    certificate. A text that comes from the server is cut and made harmless."""
+    """Return an exception's message on one line: the system's text, or the error of a certificate.
+    Text from the server is shortened and made printable."""
     verify = getattr(exc, "verify_message", None)
     text = verify or getattr(exc, "strerror", None) or getattr(exc, "message", None) or str(exc)
     return quoted(str(text)) or type(exc).__name__

@@ -1,4 +1,4 @@
-"""Run a test of requests by HTTP: look the server up, connect once, then let the threads go."""
+"""Run a test of requests by HTTP: look the server up, connect once, then start the threads."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from netmeasure.transfers.secrets import public_headers
 from netmeasure.workloads.requests import RequestPlan, RequestWorkload
 
 POLL_S = 0.25
-#: What this process opens beside the connections: the threads' epoll sets, the event loop's own.
+#: Descriptors in addition to the connections: the threads' epoll sets, and the event loop's own.
 SPARE_DESCRIPTORS = 64
-#: The name of the one connection that set-up is timed on.
+#: The name of the connection whose set-up is timed.
 FIRST = "first connection"
 
 
@@ -63,20 +63,20 @@ class RequestTest:
         return self._workload is not None and self._workload.first_ns is not None
 
     async def run(self, emit: Callable[[Interval], None]) -> None:
-        """Send requests until the time, their number or the user ends that."""
+        """Send requests until the time, their number or the user ends the test."""
         check_cpu(self.spec.cpu)
         _check_descriptors(self.spec.streams)
         if self.spec.timing.baseline_s:
             await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
         async with self._resources.running():
-            self._phases = PhaseLog()  # the first attempt is now
+            self._phases = PhaseLog()  # the first attempt begins now
             address = await self._reach()
             self._workload = RequestWorkload(_plan(self.spec, address))
             self._auto_stop = AutoStopper(self._workload, self.spec)
             await self._ask(self._workload, self._auto_stop, emit)
 
     async def _reach(self) -> sockets.Address:
-        """Return the server's address that answers first. Raises MeasureError."""
+        """Return the first of the server's addresses that answers. Raises MeasureError."""
         spec = self.spec
         parts = urlsplit(spec.url)
         host, port = (parts.hostname or "").replace("%25", "%"), parts.port or 80
@@ -116,7 +116,8 @@ class RequestTest:
         await self.stop.wait()
 
     async def _stall(self, workload: RequestWorkload) -> None:
-        """Raise PeerTimeoutError if no response comes for too long, whatever fails meanwhile."""
+        """Raise PeerTimeoutError if no response arrives for too long, whatever errors occur
+        meanwhile."""
         limit_s = self.spec.deadlines.stall_s
         quiet = Quiet(limit_s)
         while True:
@@ -154,7 +155,7 @@ class RequestTest:
         if self._auto_stop is not None:
             auto_stop = self._auto_stop.outcome(stopped=stopped or error is not None)
         origin_ns = workload.origin_ns if workload is not None else None
-        # without a good response there is no data phase, as in a transfer that is refused
+        # without a successful response there is no data phase, as in a refused transfer
         began = workload is not None and (error is None or workload.answered > 0)
         ids = [stream.id for stream in client.streams] if began else []
         flows = build_flows(
@@ -188,7 +189,7 @@ class RequestTest:
 
 
 def _nothing_good(found: Requests | None) -> MeasureError:
-    """Return the error of a test in which no request had a response below status 400."""
+    """Return the error for a test in which no response had a status below 400."""
     errors = RequestErrors() if found is None else found.errors
     if found is not None and errors.status:
         codes = ", ".join(f"{one.count} x {one.status}" for one in found.statuses)
@@ -237,7 +238,7 @@ def _notes(spec: RequestSpec, found: Requests | None, *, stopped: bool) -> Itera
 
 
 def _closed_after_each(found: Requests) -> bool:
-    """Return whether at least half of the responses were followed by a fresh connection."""
+    """Return whether a new connection followed at least half of the responses."""
     broken = found.errors.reset + found.errors.timeout + found.errors.invalid
     again = found.connected - found.connections - broken
     return found.responses > 0 and 2 * again >= found.responses
@@ -281,7 +282,7 @@ def _plan(spec: RequestSpec, address: sockets.Address) -> RequestPlan:
 
 
 def _packed(family: int, sockaddr: tuple[object, ...]) -> bytes:
-    """Return an address as the kernel has it (ip(7), ipv6(7))."""
+    """Return an address in the kernel's form (ip(7), ipv6(7))."""
     host, port, *more = sockaddr
     name = str(host).partition("%")[0]
     head = struct.pack("=H", family) + struct.pack("!H", port)
@@ -293,8 +294,8 @@ def _packed(family: int, sockaddr: tuple[object, ...]) -> bytes:
 
 
 def _socket_options(options: SocketOptions, family: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the options that every connection gets. That the kernel grants them, the first
-    connection has shown."""
+    """Yield the options that every connection gets. The first connection has shown that the kernel
+    accepts them."""
 
     def number(value: int, size: int = 4) -> bytes:
         return value.to_bytes(size, "little" if struct.pack("=H", 1)[0] else "big")

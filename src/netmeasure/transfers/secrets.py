@@ -1,4 +1,4 @@
-"""Leave secrets out of what is saved with a result."""
+"""Remove secrets from the data that are saved with a result."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Keep one stream of a run by URL: its transfers one after the other, counted in one series.
+"""Keep one stream of a run by URL: its successive transfers, counted in one time series.
 
-Plain bodies are moved by native loops, all others by a library. Both are counted in the same tally,
-and the report is the same.
+Native loops transfer plain bodies, and a library all others. Both are counted in the same tally and
+the same report.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class TransferStream:
     """Count the bodies of one stream, and describe its transfers.
 
     Attributes:
-        stopped: Set when the run ends for this stream: what is under way stops gracefully.
+        stopped: Set when the run ends for this stream; the current transfer then stops gracefully.
         in_body: Whether a transfer is between the head of its body and its end, so that bytes are
-            expected to move.
+            expected.
         set_ups_ns: For each complete transfer, how long it took from its first step to its first
             body byte.
     """
@@ -51,8 +51,7 @@ class TransferStream:
 
     @property
     def loop(self) -> Tally:
-        """Return the sum of what has been moved by native loops that have ended and by a
-        library."""
+        """Return the sum of the bytes transferred by ended native loops and by a library."""
         return self.native.tally
 
     # ---- counting --------------------------------------------------------------------------------
@@ -74,7 +73,7 @@ class TransferStream:
         return self.native.last_ns
 
     def so_far(self, origin_ns: int) -> StreamReport:
-        """Return what an analysis needs, while the transfer goes on."""
+        """Return a report for an analysis during the transfer."""
         parts = [relative(part, origin_ns) for part in self.native.series()]
         return StreamReport(
             id=self.id,
@@ -99,16 +98,16 @@ class TransferStream:
             self.loop.add(count, moment)
             self.first_byte.counted_by_library(moment)
 
-    # ---- the transfer under way ------------------------------------------------------------------
+    # ---- the current transfer --------------------------------------------------------------------
 
     def note_socket(self, sock: socket.socket, syn_retransmits: int | None) -> None:
-        """Note which options the socket of the body really has, while it is open."""
+        """Record the actual options of the body's socket, while it is open."""
         self.facts = socket_facts.read(sock)
         if syn_retransmits is not None:
             self.syn_retransmits = (self.syn_retransmits or 0) + syn_retransmits
 
     def note_transfer(self, transfer: Transfer, tls: ssl.SSLObject | None) -> None:
-        """Note what the transfer under way is, and the parameters of its TLS session."""
+        """Record the facts of the current transfer, and the parameters of its TLS session."""
         if tls is not None:
             cipher = tls.cipher()
             transfer = msgspec.structs.replace(
@@ -120,12 +119,12 @@ class TransferStream:
         self.transfer = transfer
 
     def note_final_status(self, status: int) -> None:
-        """Note the status that the server gave after the body."""
+        """Record the server's status after the body."""
         if self.transfer is not None:
             self.transfer = msgspec.structs.replace(self.transfer, status=status)
 
     def failure(self, loop: Stream) -> str | None:
-        """Return what broke a native loop that has ended; None if nothing did."""
+        """Return the error of an ended native loop; None: it had none."""
         if loop.reason != "error":
             return None
         doing = "sending to" if self.role == "sender" else "receiving from"
@@ -133,8 +132,8 @@ class TransferStream:
         return f"{doing} {remote} failed: {os.strerror(loop.errno)}"
 
     def completed(self, started_ns: int) -> None:
-        """Note the end of a transfer whose first step was at `started_ns`."""
-        first_ns = self.first_byte.counted_ns or now_ns()  # a body may be empty
+        """Record the end of a transfer whose first step was at `started_ns`."""
+        first_ns = self.first_byte.counted_ns or now_ns()  # since a body may be empty
         self.set_ups_ns.append(first_ns - started_ns)
         self.in_body = False
 
@@ -145,7 +144,7 @@ class TransferStream:
         return self.stopped.is_set()
 
     def stop(self) -> None:
-        """End what is under way gracefully."""
+        """End the current transfer gracefully."""
         self.stopped.set()
         self.native.stop()
 
@@ -155,7 +154,7 @@ class TransferStream:
         return os.strerror(self.loop.errno) if self.loop.errno else None
 
     def report(self, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
-        """Return what this stream counted. Call when nothing is under way."""
+        """Return this stream's report. Call this when no transfer is in progress."""
         plain = stream_report(self, origin_ns, window)
         info = tcpinfo.decode(self.native.samples, origin_ns)
         sends = self.role == "sender"
@@ -180,7 +179,7 @@ class TransferStream:
         return info.retransmits[-1] - (self.syn_retransmits or 0)
 
     def _described(self) -> Transfer | None:
-        """Return the last transfer's facts, with what sums up all transfers."""
+        """Return the last transfer's facts, with the sums over all transfers."""
         if self.transfer is None:
             return None
         native, library = self.native.moved_bytes, self.library_bytes

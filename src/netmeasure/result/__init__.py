@@ -6,9 +6,9 @@ and `plausible` refuses values that no measurement gives.
 Results store counts and moments (integer ns on a stated clock). Rates are computed from them by
 properties, or by the analysis, whose verdicts are stored. Unknown is None, never 0.
 
-Clocks. Every moment is CLOCK_MONOTONIC of the host that took it. Moments of a SideReport count from
-that side's `origin`, the instant at which it was ready for data; moments of a Phase count from the
-client's first attempt to reach the server. Moments of two hosts are never subtracted.
+Clocks: every time is CLOCK_MONOTONIC of the host that took it. Times of a SideReport count from the
+`origin` of that side, when it was ready for data; times of a Phase count from the client's first
+attempt to reach the server. Times of two hosts are never subtracted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Define the bottleneck of a flow: what held it back."""
+"""Define the bottleneck of a flow: the resource that limits its rate."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     `analysis.bottleneck_rules` has the rules. None: not known.
 
     Attributes:
-        limited_by: The bottleneck. "pacing": the target rate that was asked for. "link": data
-            queued on the path. "congestion_window": no data queued, and the path could have carried
-            more than the sender's congestion control let through. "network": one of these two.
+        limited_by: The bottleneck. "pacing": the target rate set by the user. "link": data queued
+            on the path. "congestion_window": no data queued, and the path could have carried more
+            than the sender's congestion control permitted. "network": one of these two.
             "application": the sender often had nothing to send. "sender_paused" and
             "receiver_paused": that end's own host kept its traffic threads from running, see
             `Flow.pauses`. "policer": packets above a rate are dropped, and none is delayed. None:
             not known.
-        target_ratio: The rate over the one that was asked for.
-        target_is: The option that asked for it. "bitrate": the target rate. "pacing_rate": the
-            lower of the two was SO_MAX_PACING_RATE, as the sender's kernel has it.
+        target_ratio: The rate over the target rate.
+        target_is: The option that set the target. "bitrate": the target rate. "pacing_rate":
+            SO_MAX_PACING_RATE of the sender's kernel, which was lower.
         sender_paused_ratio: Share of the time that the sender's traffic threads were in a pause.
         receiver_paused_ratio: Share of the time that the receiver's traffic threads were in one.
         sender_cpu_ratio: Share of the time that the busiest sending thread was on a CPU, 0 to 1.
         sender_wait_ratio: Share of the time that this thread was ready to run while other threads
             had its CPU, 0 to 1.
-        receiver_cpu_ratio: The same of the busiest receiving thread, on a CPU.
-        receiver_wait_ratio: The same of the busiest receiving thread, waiting for a CPU.
+        receiver_cpu_ratio: Share of the time that the busiest receiving thread was on a CPU.
+        receiver_wait_ratio: Share of the time that this thread was ready to run while other threads
+            had its CPU.
         busy_ratio: Share of the time that the sender had data to send or unacknowledged data
             (tcpi_busy_time, tcp(7)).
         rwnd_limited_ratio: Share of that busy time that the receiver's window stopped the sender.
@@ -53,15 +54,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         rwnd_used_ratio: Data in flight over the receiver's window.
         unsent_ratio: Share of the samples in which data waited in the sender's socket.
         pacing_ratio: The congestion control's own pacing rate over the rate.
-        queue_delay_ns: How much longer the round trip was under load than at its shortest.
-        buffer_delay_ratio: The same as a share of the shortest round trip (RFC 6349).
+        queue_delay_ns: The round-trip time under load less the shortest one.
+        buffer_delay_ratio: This delay as a share of the shortest round-trip time (RFC 6349).
         rate_variation: Standard deviation of the rate between up to ten equal parts of the stretch,
             stalls left out, over its mean.
         retransmit_dispersion: Variance of the retransmissions between two samples over their mean:
-            about 1 where packets are lost by chance one by one, more where they go together.
-        retransmits_per_part: Segments sent again, in the mean, in the time of one of the parts
-            between which `rate_variation` is taken.
-        tcp_efficiency: Bytes sent less those sent again, as a share of all bytes sent (RFC 6349).
+            about 1 for random single losses, higher for clustered losses.
+        retransmits_per_part: The mean number of retransmitted segments in one of the parts of
+            `rate_variation`.
+        tcp_efficiency: Bytes sent less retransmitted bytes, as a share of all bytes sent (RFC
+            6349).
         window_needed_bytes: Bandwidth-delay product of each stream, at its rate and the shortest
             round trip.
     """

@@ -1,4 +1,4 @@
-"""Show parts of results on one line, as `repr` does: figures, and no series of them."""
+"""Show parts of results on one line, for `repr`: single figures without time series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WORD, _LINE = 60, 300
 
 
 class Brief(msgspec.Struct, frozen=True, kw_only=True):
-    """Serve as the base of types that are too long to be shown whole."""
+    """Serve as the base of types that are too long for a complete `repr`."""
 
     def __repr__(self) -> str:
         shown = [

@@ -1,4 +1,4 @@
-"""Define what a search of the capacity has found."""
+"""Define the report of a capacity search."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from netmeasure.result.encoding import encoded
 from netmeasure.result.flows import FlowDirection
 
 #: What ended a search. "precise": the capacity lies between two rates that are close. "sender" and
-#: "receiver": that end's host was the limit, not the path. "time": the time was over. "most": no
-#: more than the limit was lost at the highest rate that was allowed. "nothing": more was lost at
-#: every rate. "error": a test broke off. "stopped": the search was stopped.
+#: "receiver": that end's host was the limit, not the path. "time": the time was over. "most": the
+#: highest permitted rate lost no more than the limit. "nothing": every rate lost more. "error": a
+#: test failed. "stopped": the search was stopped.
 Ending = Literal["precise", "sender", "receiver", "time", "most", "nothing", "error", "stopped"]
 Verdict = Literal["passed", "sender", "lost", "receiver"]
 
@@ -22,18 +22,18 @@ class RateProbe(msgspec.Struct, frozen=True, kw_only=True):
     """Hold one test of a search: datagrams at one rate. Rates are bit/s of payload.
 
     Attributes:
-        asked_bps: The rate that was asked for, of all streams together.
+        asked_bps: The target rate of all streams together.
         sent_bps: The rate at which the sender's kernel took datagrams; None: not known.
         received_bps: The rate at which they arrived.
-        second_half_bps: The same in the second half of the counted time, when token buckets are
-            empty and queues have grown; None: not known.
+        second_half_bps: The rate of arrival in the second half of the counted time, when token
+            buckets are empty and queues have grown; None: not known.
         sent_packets: Datagrams sent after the omitted time.
-        lost_packets: Those of them that never came.
+        lost_packets: How many of them never arrived.
         host_dropped_packets: The part of the loss at the receiver's own full socket.
-        duration_ns: What the whole test took, set-up included.
-        verdict: "passed": no more was lost than the limit allows. "sender": the same, but its host
-            could not send as fast as was asked. "lost": more was lost. "receiver": more was lost,
-            by the receiver's own host.
+        duration_ns: The duration of the whole test, set-up included.
+        verdict: "passed": the loss was within the limit. "sender": the loss was within the limit,
+            but the sender's host could not reach the target rate. "lost": the loss exceeded the
+            limit. "receiver": the loss exceeded the limit because of the receiver's own host.
     """
 
     derived: ClassVar[tuple[str, ...]] = ("loss_ratio",)
@@ -64,25 +64,25 @@ class CapacityReport(msgspec.Struct, frozen=True, kw_only=True):
         started_at: When the search began, ISO 8601 in UTC.
         loss_limit: The share of the datagrams that may be lost.
         streams: Streams that sent at the same time.
-        datagram_bytes: Payload of a datagram; None: no test came so far.
+        datagram_bytes: Payload of a datagram; None: no test began to send.
         header_bytes: IP and UDP headers of a datagram.
         capacity_bps: The highest rate of payload at which datagrams arrived, in bit/s, when no more
             was lost than `loss_limit`; None: more was lost at every rate.
-        ip_capacity_bps: The same with the IP and UDP headers: the Maximum IP-Layer Capacity of RFC
-            9097.
+        ip_capacity_bps: The capacity with the IP and UDP headers: the Maximum IP-Layer Capacity of
+            RFC 9097.
         loss_free_bps: The highest rate of payload at which datagrams arrived when none was lost;
             None: some were lost at every rate.
-        above_bps: The lowest rate of payload, as it was asked for, of which less arrived than was
-            sent, by loss or by a queue that grew; None: there is none, and the capacity is
-            `capacity_bps` or more.
+        above_bps: The lowest target rate of payload at which less arrived than was sent, because of
+            loss or a growing queue; None: there is none, and the capacity is `capacity_bps` or
+            more.
         ended_by: What ended the search: "precise": the capacity lies between two rates that are
             close. "sender", "receiver": that end's host was the limit, not the path. "time": the
-            time was over. "most": no more than the limit was lost at the highest rate that was
-            allowed. "nothing": more was lost at every rate. "error": a test broke off. "stopped":
-            the search was stopped.
-        duration_ns: What the search took.
-        probes: The tests, in their order.
-        error: Why a test broke off; None: none did.
+            time was over. "most": the highest permitted rate lost no more than the limit.
+            "nothing": every rate lost more. "error": a test failed. "stopped": the search was
+            stopped.
+        duration_ns: The duration of the search.
+        probes: The tests, in order.
+        error: Why a test failed; None: no test failed.
     """
 
     schema_version: int = 1

@@ -1,4 +1,4 @@
-"""Define the payload ceiling of a link: the most that it can carry of a payload."""
+"""Define the payload ceiling of a link: the highest rate of payload that it can carry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netmeasure.spec import Framing
 
 
 class CeilingLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what one kind of header takes of a full packet, over all its fragments.
+    """Hold the bytes of one kind of header in a full packet, over all its fragments.
 
     Attributes:
         name: The layer, such as "IPv4 header".
@@ -28,7 +28,8 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         link_bps: The link's rate in bit/s; None: unknown.
-        payload_bps: What is left of `link_bps` for the payload; None: the link's rate is unknown.
+        payload_bps: The part of `link_bps` that is available for the payload; None: the link's rate
+            is unknown.
         transport: "tcp" or "udp".
         ip_version: Version of the innermost IP header.
         timestamps: Whether TCP's timestamps option is counted (RFC 7323).
@@ -38,14 +39,16 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
         mtu_bytes: The MTU of the innermost packets, which carry the payload.
         mss_bytes: The MSS that goes with `mtu_bytes`; None: UDP.
         payload_bytes: Payload of a full packet.
-        link_bytes: What the link's rate counts for that packet.
-        packet_bytes: The IP packets that the packet becomes on the link; several are fragments.
+        link_bytes: The bytes that the link's rate counts for a full packet.
+        packet_bytes: The sizes of the IP packets on the link for a full packet; several are
+            fragments.
         layers: All layers, from the payload outwards; their sum is `link_bytes`.
         right_mtu_bytes: The largest MTU that needs no fragments.
-        right_mss_bytes: The MSS that goes with it, as it is announced, without TCP's options;
+        right_mss_bytes: The announced MSS for this MTU, which does not subtract TCP's options;
             None: UDP.
         right_payload_bytes: Payload of a full packet with the right MTU.
-        right_link_bytes: What the link's rate counts for a full packet with the right MTU.
+        right_link_bytes: The bytes that the link's rate counts for a full packet with the right
+            MTU.
     """
 
     link_bps: int | None = None

@@ -1,4 +1,4 @@
-"""Define what each end of a UDP test counted, and what was lost between the two ends."""
+"""Define the counts of each end of a UDP test, and the losses between the two ends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from netmeasure.result.brief import Brief
 
 
 class DatagramHistory(Brief, frozen=True, kw_only=True):
-    """Hold a UDP receiver's counts in the course of the run, in columns of equal length.
+    """Hold a UDP receiver's counts over time, in columns of equal length.
 
-    Item i of every column is what held at `at_ns[i]`, counted since the start; the last item is the
-    end. The datagrams missing up to that moment are `highest_sequence[i] - packets[i]`.
+    Item i of every column is the count at `at_ns[i]` since the start; the last item is for the end.
+    The datagrams missing up to that moment are `highest_sequence[i] - packets[i]`.
 
     Attributes:
         at_ns: Moments from this side's origin.
@@ -35,7 +35,7 @@ class DatagramHistory(Brief, frozen=True, kw_only=True):
 
 
 class Datagrams(Brief, frozen=True, kw_only=True):
-    """Hold what one side of a UDP test counted on one stream since its start.
+    """Hold the counts of one side of a UDP test on one stream since its start.
 
     The omitted time is included.
 
@@ -43,7 +43,8 @@ class Datagrams(Brief, frozen=True, kw_only=True):
         datagram_bytes: Payload of a datagram.
         packets: Sender: datagrams taken by its kernel. Receiver: datagrams received, each sequence
             number once.
-        omitted_packets: Those of the omitted time; None: that was not over (receiver).
+        omitted_packets: The datagrams of the omitted time; None: the omitted time had not ended
+            (receiver).
         highest_sequence: The highest sequence number received; None: not a receiver.
         omitted_highest_sequence: The highest one received in the omitted time.
         lost_packets: Missing below the highest number received: `highest_sequence - packets`, never
@@ -57,23 +58,23 @@ class Datagrams(Brief, frozen=True, kw_only=True):
             kernel coalesces trains of datagrams.
         icmp_errors: ICMP errors that the sender's socket reported.
         jitter_ns: Smoothed interarrival jitter (RFC 3550 section 6.4.1).
-        jitter_valid: False: the jitter says nothing, since datagrams were sent in trains.
+        jitter_valid: False: the jitter is meaningless, since datagrams were sent in trains.
         mean_ipdv_ns: Mean absolute difference of the delays of neighbours (RFC 3393).
         delay_variation_ns: Largest minus smallest one-way delay; the clocks need not be
             synchronised.
-        target_bps: The rate that was asked for, in bit/s of payload.
+        target_bps: The target rate, in bit/s of payload.
         largest_burst_bytes: The largest burst of payload as a policer sees it: the depth that a
             token bucket, filled at the target rate, needs to let all datagrams pass (RFC 2697);
             None: the sender was not paced.
         wakeups: How often the paced sender slept and woke up.
         late_wakeups: How often it woke up later than the schedule allows.
-        skipped_ns: Time of the schedule that was given up after stalls instead of sent as a burst,
-            or that the sender had not sent when its time was over.
+        skipped_ns: Time of the schedule whose datagrams were not sent: after a stall, to avoid a
+            burst, or at the end of the time.
         refused_packets: Datagrams that the sender's kernel refused at first; they were sent again
             under the same number.
         offload: Sender: whether UDP_SEGMENT was in use. Receiver: whether UDP_GRO was (udp(7)).
-        offload_error: Why it was not in use although it was asked for.
-        history: A receiver's counts in the course of the run.
+        offload_error: Why it was not in use although it was requested.
+        history: A receiver's counts over time.
     """
 
     datagram_bytes: int | None = None
@@ -112,12 +113,12 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         sent_packets: Datagrams sent.
         received_packets: Datagrams received, each sequence number once.
-        lost_packets: Datagrams that never came (RFC 7680); a late one is not lost.
+        lost_packets: Datagrams that never arrived (RFC 7680); late datagrams are not lost.
         duplicate_packets: Datagrams received again.
         reordered_packets: Datagrams that came after one with a higher number (RFC 4737).
         host_dropped_packets: The part of the loss at the receiver's own full socket.
         jitter_ns: Smoothed interarrival jitter (RFC 3550 section 6.4.1), mean over the streams.
-        jitter_valid: False: the jitter says nothing, since datagrams were sent in trains.
+        jitter_valid: False: the jitter is meaningless, since datagrams were sent in trains.
     """
 
     derived: ClassVar[tuple[str, ...]] = ("loss_ratio",)

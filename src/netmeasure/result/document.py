@@ -31,7 +31,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         code: The exception's `code`, such as "peer_timeout".
         message: What went wrong, for people.
-        phase: Where it happened, as in `MeasureError`; None: unknown.
+        phase: Where the error happened, as in `MeasureError`; None: unknown.
         hint: What the user can try; None: no advice.
         number: iperf3's number of the error, where one end sent it to the other (SERVER_ERROR).
     """
@@ -44,35 +44,37 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(Brief, frozen=True, kw_only=True):
-    """Hold one measurement, complete or not: connection set-up apart from the steady bitrate.
+    """Hold one measurement, complete or not, with connection set-up and the steady bitrate reported
+    separately.
 
     Counts and moments are stored; rates are computed from them. Times are integer nanoseconds,
     rates bit/s, unknown is None. docs/reference/results.md says what each number means.
 
     Attributes:
         schema_version: The version of the document's format.
-        spec: What was measured.
-        complete: False: the test was cut short; what was measured is still here.
-        error: Why it was cut short; None: complete, or stopped by the user.
+        spec: The specification of the test.
+        complete: False: the test ended early; the result has the figures until then.
+        error: Why the test ended early; None: it is complete, or was stopped by the user.
         started_at: Wall-clock time of the first attempt (UTC, RFC 3339).
         target: The server or the URL.
         setup: The phases of connection set-up, on the client's clock from its first attempt.
         flows: One flow for each direction in which anything was measured.
-        client: What the client saw.
-        server: What the server saw, as far as it reported.
-        peer_extended: Whether the peer is a netmeasure, which tells more than iperf3's protocol.
-        server_output: What the server printed of the test, where that was asked for: text, or an
-            object as JSON from a server that writes JSON.
-        auto_stop: How the test ended, where the specification has `timing.until`.
+        client: The client's report.
+        server: The server's report, as far as the server sent it.
+        peer_extended: Whether the peer is netmeasure, which reports more than iperf3's protocol.
+        server_output: The server's own output, if it was requested: text, or an object as JSON from
+            a server that writes JSON.
+        auto_stop: How the test ended, if the specification has `timing.until`.
         round_trips: Latencies and losses of a test of round trips, at the client; None: another
-            kind of test, or no response has come.
+            kind of test, or no response has arrived.
         requests: Connections, errors and statuses of a test of requests by HTTP, whose latencies
             are in `round_trips`; None: another kind of test.
         latency: Latencies of the path before a bulk test and under its load; None: another kind of
-            test, or it was not measured, and a note says why.
-        path_hole: The packet length from which on packets vanish on the path; None: no such
+            test, or the latency was not measured, and a note gives the reason.
+        path_hole: The packet length from which on the path drops packets silently; None: no such
             length was found.
-        notes: Sentences about what was asked for and not possible, or what could not be learned.
+        notes: Sentences about requested features that were not possible, and figures that are
+            unknown.
     """
 
     derived: ClassVar[tuple[str, ...]] = ("set_up_ns", "set_up_host_ns", "syn_retransmits")
@@ -138,19 +140,20 @@ class Result(Brief, frozen=True, kw_only=True):
 
     @property
     def set_up_host_ns(self) -> int | None:
-        """Return what of the set-up time this host took, and neither the network nor the server:
-        the event loop was busy or blocked, or a thread waited for a CPU. None if it is unknown."""
+        """Return the part of the set-up time that this host took, not the network or the server:
+        the event loop was busy or blocked, or a thread waited for a CPU. None: unknown."""
         way = [phase for phase in self.setup if phase.decides]
         return sum(p.duration_ns for p in way if p.name == "host") if way else None
 
     @property
     def syn_retransmits(self) -> int | None:
-        """Return the SYNs sent again, over all connections; None: no connect was measured."""
+        """Return the number of retransmitted SYNs, over all connections; None: no connect was
+        measured."""
         known = [p.syn_retransmits for p in self.setup if p.syn_retransmits is not None]
         return sum(known) if known else None
 
     def to_json(self, *, indent: int | None = 2) -> bytes:
-        """Return this result as UTF-8 JSON; `from_json` gives an equal one back.
+        """Return this result as UTF-8 JSON; `from_json` returns an equal result.
 
         Derived figures, such as `set_up_ns`, are in it. Without `indent` it is one line.
         """
@@ -175,5 +178,5 @@ class Result(Brief, frozen=True, kw_only=True):
         return figure_rows(self.target, outcome, self.set_up_ns, self.flows)
 
     def _repeats(self) -> dict[tuple[int, str], object]:
-        """Return what a document holds instead of what already stands elsewhere in it."""
+        """Return the replacements for values that a document already has at another place."""
         return repeats(self.flows, (self.client, self.server))

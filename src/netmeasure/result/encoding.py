@@ -1,9 +1,9 @@
-"""Write documents: what is stored, and beside it figures that are computed from it.
+"""Write documents: the stored fields, and figures computed from them.
 
-A type says in `derived` which of its properties its documents hold, such as `set_up_ns`. Readers of
-this package leave these members out and compute them anew. A type says in `packed` which of its
-columns are packed. A value that stands in a document twice, such as a stream's report, is written
-once; elsewhere stands its place within the result, such as "flows[0].streams[0].sender".
+`derived` of a type lists the properties that its documents have, such as `set_up_ns`. Readers in
+this package ignore these members and compute the properties. `packed` lists the columns that are
+packed. A value that a result has twice, such as a stream's report, is written once; the other place
+has a reference to it, such as "flows[0].streams[0].sender".
 """
 
 from __future__ import annotations
@@ -16,22 +16,21 @@ import msgspec
 
 from netmeasure.result.packing import packed
 
-#: The names under which derived figures stand in documents, where these are not the property's.
+#: The names of derived figures in documents, if they differ from the names of the properties.
 RENAMED = {"measured_bps": "goodput_bps"}
 #: Objects with no more members and characters than this are written on one line.
 _SHORT, _LINE = 8, 100
 
 
-#: Members whose texts may hold any bytes: each text is written in such a way that it can be told
-#: what it was.
+#: Members whose texts may have any bytes. These texts are escaped so that they can be restored.
 ANY_BYTES = ("title", "extra_data")
-#: An odd byte as it is written, and the backslash of a text that only looks like one.
+#: An escaped byte that is not UTF-8, and the escaped backslash of a text that only looks like one.
 _ESCAPE = re.compile(r"\\x(5c|[89a-f][0-9a-f])")
 
 
 def escaped_bytes(text: str) -> str:
-    """Return a text with each odd byte (PEP 383) as "\\xe9", and a backslash before what looks like
-    that as "\\x5c"."""
+    """Return a text with each byte that is not UTF-8 (PEP 383) as "\\xe9", and a backslash in front
+    of a similar text as "\\x5c"."""
     text = _ESCAPE.sub(r"\\x5cx\1", text)
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
@@ -46,7 +45,7 @@ def plain_bytes(text: str) -> str:
 
 
 def derived_names(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    """Return the properties of a type that its documents hold beside its fields."""
+    """Return the properties of a type that its documents have in addition to its fields."""
     names: tuple[str, ...] = getattr(kind, "derived", ())
     return names
 
@@ -62,9 +61,9 @@ def with_derived(value: object, instead: Mapping[tuple[int, str], object] = {}) 
 
     Args:
         value: Any part of a document.
-        instead: What to write instead of a field, by the `id()` of its owner and its name.
+        instead: The replacements of fields, by the `id()` of the owner and the name of the field.
     """
-    if isinstance(value, tuple):  # a series of numbers is left as it is
+    if isinstance(value, tuple):  # a series of numbers is unchanged
         structs = bool(value) and not isinstance(value[0], int | float)
         return [with_derived(item, instead) for item in value] if structs else value
     if not isinstance(value, msgspec.Struct):
@@ -92,9 +91,9 @@ def with_derived(value: object, instead: Mapping[tuple[int, str], object] = {}) 
 def encoded(value: msgspec.Struct, *, indent: int | None = 2) -> bytes:
     """Return a document as UTF-8 JSON with the derived figures in it, on one line without `indent`.
 
-    With it, a list of numbers and a short object each take one line. An odd byte of a title or name
-    that is not UTF-8 is written as "\\xe9", for JSON can't hold it; `plain_bytes` takes that of a
-    title back.
+    With it, a list of numbers and a short object each take one line. A byte of a title or name that
+    is not UTF-8 is written as "\\xe9", because JSON can't represent it; `plain_bytes` restores the
+    bytes of a title.
     """
     document = with_derived(value)
     try:
@@ -106,7 +105,7 @@ def encoded(value: msgspec.Struct, *, indent: int | None = 2) -> bytes:
 
 
 def _indented(value: Any, step: int, level: int) -> str:
-    """Return a value as JSON over several lines, except what is readable on one."""
+    """Return a value as JSON over several lines; short parts are on one line."""
     if not isinstance(value, dict | list | tuple):
         return msgspec.json.encode(value).decode()
     items = value.values() if isinstance(value, dict) else value

@@ -1,4 +1,5 @@
-"""Define how a test ended that was to end as soon as its confidence interval was narrow."""
+"""Define how a test with `--until` ended, which ends as soon as its confidence interval is narrow
+enough."""
 
 from __future__ import annotations
 
@@ -13,11 +14,11 @@ Ending = Literal["narrow", "cap", "ended", "stopped"]
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what the client knew of one direction at one moment while the test went on.
+    """Hold the client's analysis of one direction at one moment during the test.
 
-    That is its steady state over the first `at_ns` after the omitted time, from the bytes received,
-    or from the bytes acknowledged where the client sends. All fields but the moment are None while
-    nothing has come yet.
+    It is the steady state over the first `at_ns` after the omitted time, from the received bytes,
+    or from the acknowledged bytes if the client sends. All fields except the direction and the
+    moment are None as long as no bytes have arrived.
 
     Attributes:
         direction: "upload" or "download".
@@ -40,13 +41,13 @@ class AutoStop(Brief, frozen=True, kw_only=True):
     """Hold how a test ended that had a target precision (`spec.timing.until`).
 
     Attributes:
-        target: The precision that was asked for, as a share of the steady bitrate.
+        target: The requested precision, as a share of the steady bitrate.
         reason: "narrow": the interval was narrow enough. "cap": the test used all of `cap_ns`.
             "ended": the transfer was complete before. "stopped": by the user, or by an error.
-        cap_ns: The longest measured time that was allowed.
+        cap_ns: The limit of the measured time.
         counted_ns: Measured time at the look that ended the test; None: no look did. The analysis
-            of the flows ends there, too, and what came later is their tail.
-        looks: All looks in their order, one for each direction.
+            of the flows ends there, too, and later bytes are their tail.
+        looks: All looks in order, one for each direction.
     """
 
     target: float

@@ -1,7 +1,8 @@
-"""Define the events of a run: what is told of it while it goes on, and its Result as the last.
+"""Define the events of a run, which are reported while it goes on; the last one has its Result.
 
-Each is tagged by its member `event`, so that a line of JSON tells its own kind. `at_ns` counts from
-the start of the run on CLOCK_MONOTONIC, which is a little before the client's first attempt.
+The member `event` is the tag of each kind, so that a line of JSON identifies its kind. `at_ns`
+counts from the start of the run on CLOCK_MONOTONIC, which is a little before the client's first
+attempt.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ class RunEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 
 
 class PhaseEvent(RunEvent, frozen=True, kw_only=True, tag="phase"):
-    """Tell that a phase of set-up is over.
+    """Report that a phase of set-up has ended.
 
     Attributes:
-        phase: The phase. Its moments count from the client's first attempt; whether it decides is
-            known only in the result.
+        phase: The phase. Its moments count from the client's first attempt; only the result knows
+            whether it is on the critical path (`decides`).
     """
 
     phase: Phase
 
 
 class WaitingEvent(RunEvent, frozen=True, kw_only=True, tag="waiting"):
-    """Tell what set-up waits for; it is repeated while that lasts.
+    """Report what set-up is waiting for; the event is repeated during the wait.
 
     Attributes:
-        step: The name of the phase that is under way, such as "resolve" or "connect".
-        connection: The connection that it is about, as in `Phase`.
+        step: The name of the present phase, such as "resolve" or "connect".
+        connection: The connection, as in `Phase`.
         address: The address that is being connected to; None: not a connect.
-        waited_ns: How long it has lasted.
+        waited_ns: How long the wait has lasted.
         unanswered_syns: SYNs that were sent and not answered yet (TCP_INFO); None: not a connect,
-            or the kernel does not say.
+            or the kernel does not report it.
     """
 
     step: str
@@ -54,7 +55,7 @@ class WaitingEvent(RunEvent, frozen=True, kw_only=True, tag="waiting"):
 
 
 class IntervalEvent(RunEvent, frozen=True, kw_only=True, tag="interval"):
-    """Tell what was counted in a reporting period.
+    """Report the counts of a reporting period.
 
     Attributes:
         interval: The period, with the counts of each stream.
@@ -64,7 +65,7 @@ class IntervalEvent(RunEvent, frozen=True, kw_only=True, tag="interval"):
 
 
 class WarningEvent(RunEvent, frozen=True, kw_only=True, tag="warning"):
-    """Tell a sentence about what was asked for and not possible, or what could not be learned.
+    """Report a note about a requested feature that was not possible, or a figure that is unknown.
 
     Attributes:
         message: The sentence, for people.
@@ -74,7 +75,7 @@ class WarningEvent(RunEvent, frozen=True, kw_only=True, tag="warning"):
 
 
 class ErrorEvent(RunEvent, frozen=True, kw_only=True, tag="error"):
-    """Tell why the run was cut short; its end follows.
+    """Report why the run ended early; the event of its end follows.
 
     Attributes:
         error: The error.
@@ -84,7 +85,7 @@ class ErrorEvent(RunEvent, frozen=True, kw_only=True, tag="error"):
 
 
 class EndEvent(RunEvent, frozen=True, kw_only=True, tag="end"):
-    """Tell that the run is over. No event follows.
+    """Report that the run has ended. No event follows.
 
     Attributes:
         result: The whole result, complete or not.

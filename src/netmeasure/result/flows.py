@@ -1,4 +1,4 @@
-"""Define a flow: all data that went in one direction, as both ends saw them."""
+"""Define a flow: all data in one direction, with the reports of both ends."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ FlowDirection = Literal["upload", "download"]
 class Averages(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the figures that other tools would print for the same transfer.
 
-    They stand here so that people see why the tools differ; None: not known.
+    They show why the figures of the tools differ; None: not known.
 
     Attributes:
         from_first_attempt_bps: All bytes over the time since the client first tried to connect, in
             bit/s: curl's speed.
         from_first_byte_bps: All bytes over the time from the first to the last byte, in bit/s.
         after_omit_bps: Bytes after the omitted time over that time, in bit/s: iperf3's summary.
-        set_up_ns: Connection set-up: the time that the first of these counts and the second does
-            not.
+        set_up_ns: The time of connection set-up, which the first of these averages includes and the
+            second does not.
     """
 
     from_first_attempt_bps: float | None = None
@@ -69,10 +69,10 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 class FlowInterval(Stretch, frozen=True, kw_only=True):
     """Hold one reporting period of a flow: the bytes, the bottleneck, and the cost at each end.
 
-    In a long run several neighbouring periods are joined to one. Moments and bytes are those of the
-    counting side (`Flow.counted_by`). The other side's figures cover the same stretch counted from
-    its own start signal: half a round trip earlier or later. The first period starts at that
-    signal, or with the first byte where that came before the signal.
+    In a long run several neighbouring periods are joined. Times and bytes are those of the counting
+    side (`Flow.counted_by`). The other side's figures cover the same period from its own start
+    signal, which is half a round trip earlier or later. The first period starts at the start
+    signal, or with the first byte if that arrived earlier.
 
     Attributes:
         omitted: Whether the period lies in the omitted time.
@@ -90,7 +90,7 @@ class FlowInterval(Stretch, frozen=True, kw_only=True):
 
 
 class StreamResult(Brief, frozen=True, kw_only=True):
-    """Hold one stream as both ends saw it.
+    """Hold one stream, with the reports of both ends.
 
     Attributes:
         id: The stream's number in iperf3's order (1, 3, 4, ...); by URL from 1.
@@ -107,32 +107,32 @@ class StreamResult(Brief, frozen=True, kw_only=True):
 
 
 class Flow(Brief, frozen=True, kw_only=True):
-    """Hold all data that went in one direction.
+    """Hold all data in one direction.
 
-    The analysis uses the receiver's bytes where the receiver's series is known, and else the bytes
-    that the sender saw acknowledged. `counted_by` says which; the moments of `series`, `ramp`,
-    `steady` and `tail` are on that side's clock.
+    The analysis uses the receiver's bytes if the receiver's series is known, and otherwise the
+    acknowledged bytes of the sender. `counted_by` is the side that was used; the times of `series`,
+    `ramp`, `steady` and `tail` are on that side's clock.
 
     Attributes:
         direction: "upload" or "download", seen from the client.
         streams: The streams in order of creation.
         counted_by: The side whose series the analysis used; None: neither has one.
         series: Bytes per time bucket, over all streams.
-        ramp: What came before the steady state; None: nothing was counted.
+        ramp: The stretch before the steady state; None: nothing was counted.
         steady: The steady state and its bitrate.
-        no_steady: Why there is none. "no_bytes": none were counted. "too_short": they came within a
-            moment, which has no rate. "no_series": neither end knows when they came. None: there is
-            one.
-        tail: What came after the steady state.
-        averages: What other tools would print.
+        no_steady: Why there is no steady state. "no_bytes": no bytes were counted. "too_short": all
+            bytes arrived at a single moment, which has no rate. "no_series": neither end knows when
+            they arrived. None: there is a steady state.
+        tail: The stretch after the steady state.
+        averages: The figures that other tools would print.
         sender: Sums over the sending end of all streams.
         receiver: Sums over the receiving end of all streams.
         loss: Lost datagrams (UDP); None: TCP.
         limits: The bottleneck, and the figures that show it.
         pauses: Stretches in which an end's own host kept its traffic threads from running, on that
             end's clock.
-        intervals: The course of the flow, in reporting periods.
-        ceiling: The link's payload ceiling, where the specification gives the link's rate.
+        intervals: The flow over time, in reporting periods.
+        ceiling: The link's payload ceiling, if the specification has the link's rate.
     """
 
     derived: ClassVar[tuple[str, ...]] = ("delivered_bytes", "ceiling_share")

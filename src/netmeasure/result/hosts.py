@@ -8,7 +8,7 @@ import msgspec
 
 
 class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold an interface that data connections used, as it was at the end of the test.
+    """Hold an interface that data connections used, with its state at the end of the test.
 
     Attributes:
         name: The kernel's name, such as "eth0".
@@ -27,7 +27,8 @@ class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what is known of one end's host and program. A plain iperf3 peer tells little of this.
+    """Hold the known facts about one end's host and program. A plain iperf3 peer reports few of
+    them.
 
     Attributes:
         program: "netmeasure" or "iperf3"; None: unknown.
@@ -41,10 +42,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         interfaces: The interfaces of this end's data connections; empty: unknown.
         cpu_model: The processor's name.
         governors: The frequency governors of its CPUs, each once; empty: the host shows none.
-        sysctls: The kernel's settings that change what a network carries, as sysctl(8) writes them,
+        sysctls: The kernel's settings that affect network performance, in the form of sysctl(8),
             such as "net.ipv4.tcp_sack = 1".
-        pod: The pod that this end runs in, where the downward API gives it.
-        node: That pod's node.
+        pod: The pod in which this end runs, if the downward API names it.
+        node: The node of this pod.
     """
 
     program: str | None = None
@@ -64,9 +65,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PathHole(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the length from which on a path drops packets silently: a path MTU black hole.
+    """Hold a path MTU black hole: the length from which on a path drops packets silently.
 
-    Lengths are those of whole IP packets, found by trial over TCP (RFC 2923 section 2.1).
+    Lengths are of whole IP packets, found by probes over TCP (RFC 2923 section 2.1).
 
     Attributes:
         direction: "upload" or "download", seen from the client.
@@ -80,7 +81,7 @@ class PathHole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what this host's kernel knows of the path to another host. Unknown is None.
+    """Hold the information of this host's kernel about the path to another host. None: unknown.
 
     Attributes:
         address: The other host's address.

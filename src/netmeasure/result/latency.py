@@ -8,7 +8,7 @@ import msgspec
 
 from netmeasure.result.round_trips import Histogram, LatencySeries, bucket_width_ns
 
-#: The share of the round trips, from the shortest on, whose mean makes RPM: the trimmed mean of
+#: The share of the round trips, from the shortest on, whose mean gives RPM: the trimmed mean of
 #: draft-ietf-ippm-responsiveness.
 TRIMMED = 0.95
 MINUTE_NS = 60 * 10**9
@@ -17,18 +17,18 @@ MINUTE_NS = 60 * 10**9
 class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the round trips of the probe in one part of a test, on the client's clock.
 
-    A round trip is timed from just before a probe is handed to the client's kernel until the client
-    has read its answer. What the two hosts took of that is left out: the time that a thread was
-    ready and had no CPU, and the time that the server kept the probe.
+    A round trip is timed from just before a probe is passed to the client's kernel until the client
+    has read its answer. Delays of the two hosts are excluded: the time that a thread was ready but
+    had no CPU, and the time that the server kept the probe.
 
     Attributes:
-        latency: The round trips whose answer has come.
-        series: Their course; None: no answer has come.
+        latency: The round trips whose answer has arrived.
+        series: Their time series; None: no answer has arrived.
         sent: Probes sent.
         skipped: Probes that were due while the client's thread had no CPU, and were not sent.
-        refused: Probes that the client's kernel refused, and ICMP errors that came for them.
-        host_sum_ns: The sum of what was left out of all round trips, as the hosts' own time.
-        host_max_ns: The most that was left out of one round trip.
+        refused: Probes that the client's kernel refused, and ICMP errors for probes.
+        host_sum_ns: The sum of the hosts' delays that were excluded from all round trips.
+        host_max_ns: The longest delay that was excluded from one round trip.
     """
 
     derived: ClassVar[tuple[str, ...]] = (
@@ -53,12 +53,12 @@ class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def count(self) -> int:
-        """Return the number of probes whose answer has come."""
+        """Return the number of probes whose answer has arrived."""
         return self.latency.count
 
     @property
     def lost(self) -> int:
-        """Return the number of probes without an answer; they are in no latency."""
+        """Return the number of probes without an answer, which no latency includes."""
         return max(self.sent - self.count, 0)
 
     @property
@@ -98,16 +98,17 @@ class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the latency beside a bulk test: round trips of a probe of its own.
+    """Hold the latency beside a bulk test: the round trips of a separate probe.
 
     Attributes:
-        transport: What the probe went by: "udp", or "tcp" where UDP does not get through. By TCP
-            nothing is lost: what the network has lost comes later, and so does all behind it.
+        transport: The transport of the probe: "udp", or "tcp" if UDP does not get through. TCP
+            loses no probes: lost packets are retransmitted, which delays them and the probes after
+            them.
         idle: Before the streams were opened.
         loaded: While the streams carried data, after the omitted time; None: the test did not come
             to that.
-        late_answers: Answers that came a second time, or after their probe was given up.
-        invalid_answers: Datagrams that answered no probe.
+        late_answers: Answers that arrived a second time, or after the wait for them had ended.
+        invalid_answers: Datagrams that were no answer to a probe.
     """
 
     derived: ClassVar[tuple[str, ...]] = ("added_p50_ns", "rpm")
@@ -126,7 +127,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rpm(self) -> float | None:
-        """Return the round trips per minute under load, one after the other; None: unknown.
+        """Return the number of consecutive round trips per minute under load; None: unknown.
 
         It is a minute over the mean of the shortest 95 % of the round trips under load, as in
         draft-ietf-ippm-responsiveness. That draft averages over handshakes of TCP and TLS and

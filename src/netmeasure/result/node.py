@@ -1,6 +1,6 @@
-"""Define what a node (a host of a cluster) spent over a stretch of time, and what kind it is.
+"""Define the facts of a node (a host of a cluster), and the resources that it used over a period.
 
-All figures are of the whole node, whoever used it; only `ProcessUse.own` marks this process.
+All figures are of the whole node, for all its processes; `ProcessUse.own` marks this process.
 Network counters are those of the network namespace that was watched. Unknown is None, never 0.
 """
 
@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import msgspec
 
-#: CPU time is counted in steps of 10 ms, at each end of a stretch: over less time than this it says
-#: nothing of shares.
+#: CPU time is counted in steps of 10 ms at each end of a period: over less time than this, shares
+#: are meaningless.
 LEAST_SHARED_NS = 500_000_000
 
 
@@ -40,7 +40,7 @@ class CpuUse(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def busy_ns(self) -> int:
-        """Return the time in all modes but idle time and what the hypervisor took."""
+        """Return the time in all modes except idle time and steal time."""
         return self.user_ns + self.system_ns + self.irq_ns + self.softirq_ns
 
 
@@ -54,7 +54,7 @@ class ProcessUse(msgspec.Struct, frozen=True, kw_only=True):
         system_ns: The system time within it.
         rss_bytes: Its resident memory at the end.
         rss_change_bytes: How much that had grown; negative: shrunk; None: it began meanwhile.
-        own: Whether it is the process that measures.
+        own: Whether this is the measuring process.
     """
 
     pid: int
@@ -86,7 +86,7 @@ class Counter(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         source: What counts: "snmp", "interface eth0", "ethtool eth0", "qdisc eth0 fq 8001:" or
             "softnet cpu 1".
-        name: The counter's name there, such as "TcpExtListenDrops" (as nstat(8) writes it),
+        name: The counter's name in its source, such as "TcpExtListenDrops" (as nstat(8) writes it),
             "rx_dropped" or "drops".
         grown: By how much it grew.
     """
@@ -122,16 +122,17 @@ class BpfUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeUse(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a node spent over a stretch of time.
+    """Hold the resources that a node used over a period.
 
     Attributes:
         duration_ns: The length of the stretch.
         cpus: Every CPU by mode.
         processes: The processes that used most CPU time, the first one first.
-        other_processes_ns: The CPU time of all others that were there at both ends.
-        memory: The kinds of memory that are worth a look.
+        other_processes_ns: The CPU time of all other processes that existed at both ends.
+        memory: The most important kinds of memory.
         counters: The counters of drops and errors that grew.
-        bpf: The eBPF programs that ran; None: this process may not ask, or the kernel can't tell.
+        bpf: The eBPF programs that ran; None: this process lacks the privilege, or the kernel does
+            not count.
         unknown: What could not be read, as sentences.
     """
 
@@ -148,19 +149,20 @@ class NodeUse(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def busy_cpus(self) -> float | None:
-        """Return how many CPUs were busy in the mean; None: too short to tell."""
+        """Return the mean number of busy CPUs; None: the period is too short."""
         return self._shared(sum(cpu.busy_ns for cpu in self.cpus))
 
     @property
     def softirq_cpus(self) -> float | None:
-        """Return how many CPUs handled soft interrupts in the mean; None: too short to tell."""
+        """Return the mean number of CPUs that handled soft interrupts; None: the period is too
+        short."""
         return self._shared(sum(cpu.softirq_ns for cpu in self.cpus))
 
     def _shared(self, spent_ns: int) -> float | None:
         return spent_ns / self.duration_ns if self.duration_ns >= LEAST_SHARED_NS else None
 
     def grown(self, name: str, source: str | None = None) -> int:
-        """Return by how much a counter grew, over all sources or in one; 0: it did not."""
+        """Return by how much a counter grew, over all sources or in one; 0: it did not grow."""
         return sum(
             one.grown
             for one in self.counters
@@ -169,7 +171,7 @@ class NodeUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeInterface(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a network interface; None: the kernel does not say.
+    """Hold a network interface; None: the kernel does not report the value.
 
     Attributes:
         name: The kernel's name, such as "eth0".
@@ -191,16 +193,16 @@ class NodeInterface(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what kind of node it is; None: unknown.
+    """Hold the facts of a node; None: unknown.
 
     Attributes:
         hostname: Its own name.
         kernel: The kernel's release.
         cpu_model: The processor's name.
         cpu_count: Logical CPUs.
-        governors: What chooses the CPUs' frequencies (cpufreq), each once.
-        memory_bytes: Memory in all.
-        sysctls: Settings of the kernel that change what networks carry, by name.
+        governors: The frequency governors of the CPUs (cpufreq), each once.
+        memory_bytes: The total memory.
+        sysctls: Settings of the kernel that affect network performance, by name.
         interfaces: The network interfaces of this namespace.
         cgroup: The control group of this process.
         cgroup_memory_limit_bytes: The group's memory limit; None: there is none.

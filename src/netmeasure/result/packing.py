@@ -20,7 +20,7 @@ _ITEM = 8
 
 
 def packed(column: Sequence[int]) -> Any:
-    """Return a column in its packed form; as it is if a number does not fit into 64 bits."""
+    """Return a column in its packed form, or unchanged if a number does not fit into 64 bits."""
     try:
         items = array("q", column)
     except OverflowError:
@@ -34,7 +34,7 @@ def packed(column: Sequence[int]) -> Any:
 def unpacked(value: Mapping[str, Any], most: int) -> list[int]:
     """Return the numbers of a packed column.
 
-    What is decompressed is bounded by the count that the column states, whatever its data hold.
+    The count of the column bounds the size of the decompressed data, whatever the data are.
 
     Args:
         value: The packed form.

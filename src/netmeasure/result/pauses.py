@@ -1,4 +1,4 @@
-"""Define pauses: stretches in which one end of a flow did nothing, though its test was running."""
+"""Define pauses: periods in which one end of a flow did nothing although its test was running."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a stretch in which none of an end's traffic threads ran, on that end's clock.
 
-    A traffic thread looks at its socket and its clock at least every 100 ms, also while the network
-    keeps it waiting, and notes each look (`ThreadCpu.at_ns`). A longer gap between two looks is the
-    work of the thread's own host.
+    A traffic thread reads its clock at least every 100 ms, even while it waits for the network, and
+    records each time (`ThreadCpu.at_ns`). The thread's own host causes longer gaps between two of
+    these times.
 
     Attributes:
         end: Whose threads they were: "sender" or "receiver".

@@ -1,8 +1,8 @@
-"""Refuse saved documents with values that no measurement gives.
+"""Refuse saved documents with values that are impossible in a measurement.
 
-The types of all fields have been checked by then. What is checked here is what every reader relies
-on, and what a file that was edited or damaged may lack: columns of equal length, stretches that do
-not end before they start, lengths that can be divided by, and numbers small enough to compute with.
+The types of all fields have already been checked. This module checks the properties on which every
+reader relies and which an edited or damaged file may lack: columns of equal length, stretches that
+do not end before they start, lengths above 0, and numbers small enough to compute with.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_FIGURE = 10**21
 
 
 def check_plausible(document: msgspec.Struct) -> None:
-    """Raise ResultFormatError if a document has a value that no measurement gives.
+    """Raise ResultFormatError if a document has a value that is impossible in a measurement.
 
     The message names the value's place, such as "client.streams[0].tcp_info".
     """
@@ -36,7 +36,7 @@ def check_plausible(document: msgspec.Struct) -> None:
 
 
 def _check(value: object, place: str) -> None:
-    """Check a value and all that it holds."""
+    """Check a value and all values in it."""
     if isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
             if not _is_sound(item := getattr(value, name)):
@@ -53,7 +53,7 @@ def _check(value: object, place: str) -> None:
 
 
 def _is_sound(value: object) -> bool:
-    """Return whether a value is no figure that is too large, and holds no others: most are so."""
+    """Return whether a value is a plain figure within the limits, as most values are."""
     if isinstance(value, int | float):
         return abs(value) <= MAX_FIGURE  # NaN is not
     return value is None or isinstance(value, str)

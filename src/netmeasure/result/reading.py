@@ -1,7 +1,7 @@
-"""Read saved documents of every version that was ever written.
+"""Read saved documents of every version.
 
-Version 1 is read as it stands. From version 2 on, columns may be packed (`packing`), and a place
-may stand for what is elsewhere in the document (`repeats`): these are put back first.
+Version 1 is read directly. From version 2 on, columns may be packed (`packing`), and a reference
+may replace a value at another place of the document (`repeats`): these are resolved first.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from netmeasure.result.repeats import restore
 
 #: The version that is written.
 SCHEMA_VERSION = 2
-#: Numbers that the packed columns of a document may hold together: this many, and this many for
-#: each byte of the document. Those of idle streams have most, eight a byte.
+#: The most numbers of all packed columns of a document: a constant, plus this many for each byte of
+#: the document. Columns of idle streams have the most, eight per byte.
 _LEAST_NUMBERS, _NUMBERS_PER_BYTE = 2**20, 16
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -59,7 +59,7 @@ def is_set(data: bytes | str) -> bool:
 
 
 def _current(document: T) -> T:
-    """Return a document, and the results in it, as one of the version that is written."""
+    """Return a document, and the results in it, converted to the present version."""
     changes: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
     if (runs := getattr(document, "results", None)) is not None:
         changes["results"] = tuple(_current(run) for run in runs)
@@ -85,7 +85,8 @@ def _read_2(data: bytes | str, kind: type[T]) -> T:
 
 
 def _take_bytes_back(spec: object) -> None:
-    """Put the odd bytes of a specification's title back, which JSON can't hold."""
+    """Restore the bytes of a specification's title that are not UTF-8 and that JSON can't
+    represent."""
     if not isinstance(spec, dict):
         return
     for name in ANY_BYTES:
@@ -121,7 +122,7 @@ def _unpack(value: Any, place: str, room: _Room) -> None:
 
 
 def _not_a_result(data: bytes | str, reason: Exception | str) -> ResultFormatError:
-    """Return the error for what is no result; of iperf3's own JSON it says so."""
+    """Return the error for data that are no result, with a special message for iperf3's JSON."""
     try:
         found = msgspec.json.decode(data, type=_Iperf3)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -1,8 +1,9 @@
-"""Write what a result holds twice once: name the place where it stands, and find it again.
+"""Write values that a result has twice only once, with a reference at the other place, and resolve
+references.
 
-A result keeps each stream's report with its flow and with the side that made it. In a document the
-report stands with the flow, and the side has its place, such as "flows[0].streams[0].sender". In
-the same way the series of a flow of one stream is that of the stream.
+A result has each stream's report in its flow and in the side that made it. A document has the
+report in the flow, and the side has a reference to it, such as "flows[0].streams[0].sender". The
+series of a flow with a single stream is in the same way a reference to that of the stream.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _PLACE = re.compile(
 
 
 def repeats(flows: Sequence[Flow], sides: Sequence[SideReport]) -> dict[tuple[int, str], object]:
-    """Return what to write instead of fields, by the `id()` of their owner and their name."""
+    """Return the references to write instead of fields, by the `id()` of the owner and the name of
+    the field."""
     homes: dict[tuple[str, int], list[tuple[StreamReport, str]]] = {}
     instead: dict[tuple[int, str], object] = {}
     for number, flow in enumerate(flows):
@@ -50,7 +52,7 @@ def repeats(flows: Sequence[Flow], sides: Sequence[SideReport]) -> dict[tuple[in
 
 
 def restore(document: dict[str, Any]) -> None:
-    """Put the values back in whose stead a document names their places.
+    """Replace the references in a document by the values.
 
     Raises ValueError, with the reason, if a place does not exist.
     """
@@ -68,7 +70,7 @@ def restore(document: dict[str, Any]) -> None:
 
 
 def _found(document: dict[str, Any], value: Any, place: str) -> Any:
-    """Return the value that a place stands for; other values are returned as they are."""
+    """Return the value of a reference; other values are returned unchanged."""
     if not isinstance(value, str):
         return value
     named = _PLACE.fullmatch(value)

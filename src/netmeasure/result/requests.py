@@ -10,14 +10,14 @@ from netmeasure.result.round_trips import Histogram
 
 
 class RequestErrors(msgspec.Struct, frozen=True, kw_only=True):
-    """Count what went wrong, by kind, omitted time included. None of it is in a latency.
+    """Count the errors by kind, omitted time included. No latency includes them.
 
     Attributes:
         connect: Connections that were refused, found no route or no answer in time.
         local: Connections that this host had no port, descriptor or memory for.
         reset: Connections that ended before the whole response had come.
         timeout: Requests without their whole response in time.
-        invalid: Responses that were none, or had something behind them.
+        invalid: Responses that were no HTTP, or were followed by other bytes.
         status: Responses with a status of 400 or more.
     """
 
@@ -52,18 +52,18 @@ class StatusCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Requests(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a test of requests tells beside its round trips; omitted time included.
+    """Hold the figures of a test of requests in addition to its round trips; omitted time included.
 
     Attributes:
-        connections: How many connections there were at a time.
+        connections: The number of concurrent connections.
         threads: The client's threads that shared them.
         connecting: How long connections took to open, from connect() until the kernel reported
-            them open; those that failed are not in it.
+            them open; failed connections are excluded.
         syn_retransmits: SYNs sent again, over all connections; None: no connection was tried.
-        errors: What went wrong.
-        connect_error: The system's text for the last connection that failed; None: none has.
+        errors: The errors by kind.
+        connect_error: The system's text for the last failed connection; None: none failed.
         statuses: The responses with each status, in ascending order; whole ones only.
-        body_bytes: The bodies of all whole responses, without what frames them.
+        body_bytes: The bodies of all whole responses, without framing.
     """
 
     derived: ClassVar[tuple[str, ...]] = (
@@ -84,7 +84,7 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def connected(self) -> int:
-        """Return the number of connections that came about."""
+        """Return the number of opened connections."""
         return self.connecting.count
 
     @property
@@ -94,8 +94,8 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error_ratio(self) -> float | None:
-        """Return the share of errors in all that was tried: errors of every kind, and responses
-        without one. None: nothing has come of anything."""
+        """Return the errors of every kind over all attempts, which are the errors and the responses
+        without error. None: there are neither."""
         good, bad = self.responses - self.errors.status, self.errors.total
         return bad / (good + bad) if good + bad else None
 

@@ -1,7 +1,8 @@
-"""Define what a test used of its hosts: CPU time of threads, processes and hosts, and memory.
+"""Define the resources that a test used on its hosts: CPU time of threads, processes and hosts, and
+memory.
 
-Counters are stored as they were read, with their moments (integer ns, CLOCK_MONOTONIC of the host
-that they are of); shares and costs are computed from them. Unknown is None, never 0.
+Counters are stored as they were read, with their times (integer ns, CLOCK_MONOTONIC of their host);
+shares and costs are computed from them. Unknown is None, never 0.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class ThreadCpu(Brief, frozen=True, kw_only=True):
 
 
 class HostUse(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a process and its host used over a stretch of time.
+    """Hold the resources that a process and its host used over a period.
 
     Host figures cover all CPUs, in a container those of the whole host (proc(5), /proc/stat).
 
@@ -90,7 +91,7 @@ class HostUse(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def host_cpu_ns(self) -> int:
-        """Return the CPU time of the whole host, without what the hypervisor took."""
+        """Return the CPU time of the whole host, without steal time."""
         return self.host_user_ns + self.host_system_ns + self.host_softirq_ns
 
     def share(self, counter: str) -> float:
@@ -118,16 +119,16 @@ class HostShares(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def busy_ratio(self) -> float:
-        """Return the sum of all modes but the time that the hypervisor took."""
+        """Return the sum of all modes except steal time."""
         return self.user_ratio + self.system_ratio + self.softirq_ratio
 
 
 class Resources(Brief, frozen=True, kw_only=True):
-    """Hold what a run used of one end's host, in columns of equal length.
+    """Hold the resources that a run used on one end's host, in columns of equal length.
 
     Item i of every column was read at `at_ns[i]`, about every 250 ms; the first and the last at the
     beginning and the end of the data phase. Times are cumulative and exact to 10 ms (/proc/stat,
-    /proc/self/stat, proc(5)): only differences mean something.
+    /proc/self/stat, proc(5)): only differences are meaningful.
 
     Attributes:
         at_ns: Moments from this side's origin.
@@ -174,13 +175,13 @@ class Resources(Brief, frozen=True, kw_only=True):
 
     @property
     def host_cpu_ns(self) -> int:
-        """Return the CPU time of the whole host, without what the hypervisor took."""
+        """Return the CPU time of the whole host, without steal time."""
         return self.spent_ns("host_user_ns", "host_system_ns", "host_softirq_ns")
 
     def over(self, start_ns: int, end_ns: int) -> HostUse | None:
-        """Return what was used within a stretch, given on the clock of `at_ns`.
+        """Return the use within a stretch, which is given on the clock of `at_ns`.
 
-        Counters are taken to grow evenly between two samples. None: the samples cover less than
+        Counters are assumed to grow evenly between two samples. None: the samples cover less than
         MIN_SPAN_NS of the stretch.
         """
         start_ns, end_ns = max(start_ns, self.at_ns[0]), min(end_ns, self.at_ns[-1])
@@ -208,8 +209,8 @@ class Resources(Brief, frozen=True, kw_only=True):
     def own_is_lost(self) -> bool:
         """Return whether `own` is too small to be the run's own share.
 
-        It is where the process alone used more, or where `own` has more soft interrupts than time
-        in all: other processes had the CPU before the run, and gave way to it.
+        This is so if the process alone used more, or if `own` has more soft interrupt time than
+        total time: other processes used the CPU before the run, and less during it.
         """
         used = self.whole
         if self.own is None or used is None:
@@ -219,12 +220,13 @@ class Resources(Brief, frozen=True, kw_only=True):
 
     @property
     def whole(self) -> HostUse | None:
-        """Return what the whole data phase used; None: it is too short for the kernel's clock."""
+        """Return the use of the whole data phase; None: it is too short for the kernel's clock."""
         return self.over(self.at_ns[0], self.at_ns[-1])
 
 
 def own_shares(load: HostUse | None, idle: HostUse | None) -> HostShares | None:
-    """Return a host's shares under load less those at rest; None: one of the two is unknown."""
+    """Return a host's shares under load less its shares at rest; None: one of the two is
+    unknown."""
     if load is None or idle is None:
         return None
     return HostShares(

@@ -11,7 +11,7 @@ from netmeasure.result.reading import SCHEMA_VERSION, is_set, read_json
 
 
 class ResultSet(Brief, frozen=True, kw_only=True):
-    """Hold runs of the same test, in the order in which they were made.
+    """Hold the runs of one test, in the order in which they were made.
 
     Attributes:
         schema_version: The version of the document's format.
@@ -33,7 +33,7 @@ class ResultSet(Brief, frozen=True, kw_only=True):
         return all(result.complete for result in self.results)
 
     def to_json(self, *, indent: int | None = 2) -> bytes:
-        """Return the set as UTF-8 JSON; `from_json` gives an equal one back.
+        """Return the set as UTF-8 JSON; `from_json` returns an equal set.
 
         Derived figures are in it. Without `indent` it is one line.
         """

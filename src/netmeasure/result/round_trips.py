@@ -1,4 +1,4 @@
-"""Define the figures of a test of round trips: their latencies, and what had no response."""
+"""Define the figures of a test of round trips: latencies, and requests without a response."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import msgspec
 
-#: Buckets below this are 1 ns wide, and each octave above has half as many of equal width.
+#: Buckets below this are 1 ns wide; each octave above has half as many buckets of equal width.
 _LINEAR_NS = 2048
 
 
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold durations in log-linear buckets, each at most 1/1024 as wide as what it holds.
+    """Hold durations in log-linear buckets, each at most 1/1024 as wide as its durations.
 
     Buckets of all histograms have the same edges, so histograms are merged by adding counts.
 
@@ -42,10 +42,10 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
         return self.sum_ns / self.count if self.count else None
 
     def percentile_ns(self, percent: float) -> int | None:
-        """Return the duration that so many percent do not exceed, within 0.05 %.
+        """Return the duration that a given percentage do not exceed, within 0.05 %.
 
-        None: there are none, or fewer than the percentile needs: the 99.9th of 100 durations is not
-        known.
+        None: there are no durations, or too few for the percentile: the 99.9th of 100 durations is
+        not known.
         """
         count = self.count
         beyond = count * (100 - percent) / 100
@@ -86,27 +86,27 @@ class LatencySeries(msgspec.Struct, frozen=True, kw_only=True):
 class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the round trips of a test, on the client's clock.
 
-    A round trip is timed from just before its request is handed to the kernel until its whole
-    response has been read. At a set rate it is timed from when it was due, if it had to wait for
-    the peer.
+    A round trip is timed from just before its request is passed to the kernel until its whole
+    response has been read. At a set rate, a request that had to wait for the peer is timed from
+    when it was due.
 
     Attributes:
         steady_per_s: Transactions per second in the steady state, over all connections; None:
             unknown.
         steady_interval_per_s: The interval of 95 % confidence of that rate; None: unknown.
         latency: The latencies of the transactions after the omitted time.
-        series: The course of the test, omitted time included; None: no response has come.
+        series: The round trips over time, omitted time included; None: no response has arrived.
         begun: Requests sent, at least in part, omitted time included.
-        unanswered: Requests without a response at the end. They are in no latency.
+        unanswered: Requests without a response at the end. No latency includes them.
         skipped: Requests that were due at the set rate and could not be sent within the time.
-        sent_late: Requests that this host sent later than they were due, by its own fault. They are
-            timed from when they were sent.
+        sent_late: Requests that this host sent late because of its own delays. They are timed from
+            when they were sent.
         sent_late_max_ns: The longest of these delays.
-        lost: Datagrams only, as are those below: requests without a response in time, of those sent
-            after the omitted time. They are in no latency. None: the test went by TCP.
-        late_responses: Responses that came after their request was lost, or a second time.
+        lost: Requests without a response in time, of those sent after the omitted time. No latency
+            includes them. This and the following fields are for UDP only; None: the test used TCP.
+        late_responses: Responses that arrived after their request was lost, or a second time.
         invalid_responses: Datagrams that were no response to any request.
-        refused: Requests that the client's kernel refused, and ICMP errors that came for them.
+        refused: Requests that the client's kernel refused, and ICMP errors for requests.
     """
 
     derived: ClassVar[tuple[str, ...]] = (
@@ -136,7 +136,7 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def loss_ratio(self) -> float | None:
-        """Return the share of the transactions that were lost; None: by TCP, or there were none."""
+        """Return the share of lost transactions; None: the test used TCP, or there were none."""
         if self.lost is None or not self.lost + self.transactions:
             return None
         return self.lost / (self.lost + self.transactions)

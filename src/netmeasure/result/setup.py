@@ -1,4 +1,5 @@
-"""Define connection set-up: its phases, and how their durations spread over many transfers."""
+"""Define connection set-up: its phases, and the distribution of their durations over many
+transfers."""
 
 from __future__ import annotations
 
@@ -11,23 +12,23 @@ import msgspec
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a named part of connection set-up.
 
-    The phases that decide follow each other without gap and without overlap, from the first attempt
-    to the first payload byte. Moments of the network are the kernel's, or a native thread's; what
-    this host took before it went on is a phase of its own, "host".
+    The phases on the critical path (`decides`) follow each other without gap and without overlap,
+    from the first attempt to the first payload byte. Times of network events are from the kernel or
+    a native thread; delays of this host are a separate phase, "host".
 
     Attributes:
         name: resolve, connect, control, hello, start or first_byte. By URL: resolve, connect,
-            proxy, tls, request, first_byte (of the answer), first_body_byte (what the server kept
-            back after its head) or redirect; of FTP also greeting, auth, login, type, size,
-            passive, transfer_start or final_reply. Between any of them: host.
+            proxy, tls, request, first_byte (of the answer), first_body_byte (the delay of the body
+            after the head) or redirect; of FTP also greeting, auth, login, type, size, passive,
+            transfer_start or final_reply. Between any of them: host.
         connection: "control" or "stream N"; by FTP "stream N control" or "stream N data".
         start_ns: Its start, from the client's first attempt to reach the server.
         duration_ns: How long it took.
-        side: The end whose clock measured it.
+        side: The end whose clock measured the phase.
         syn_retransmits: SYNs sent again (tcpi_total_retrans of TCP_INFO, read right after connect);
             None: the phase has no connect, or the kernel does not say.
-        address: The address that it is about, such as "192.0.2.1:5201".
-        detail: A remark, such as why a look-up waited, or what kept this host.
+        address: The address of the phase, such as "192.0.2.1:5201".
+        detail: A remark, such as why a look-up waited, or what delayed this host.
         decides: Whether the first payload byte of the run waited for it.
     """
 
@@ -43,7 +44,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def end_ns(self) -> int:
-        """Return the moment at which the phase ended, counted like `start_ns`."""
+        """Return when the phase ended, counted like `start_ns`."""
         return self.start_ns + self.duration_ns
 
 

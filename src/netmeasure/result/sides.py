@@ -1,4 +1,4 @@
-"""Define what one end of a test saw: its streams, their series and sockets, and its host."""
+"""Define the report of one end of a test: its streams, their series and sockets, and its host."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Series(Brief, frozen=True, kw_only=True):
 
 
 class TcpInfo(Brief, frozen=True, kw_only=True):
-    """Hold what the kernel says of a TCP connection (TCP_INFO, tcp(7)), in columns of equal length.
+    """Hold the kernel's figures of a TCP connection (TCP_INFO, tcp(7)), in columns of equal length.
 
-    Item i of every column was read at `at_ns[i]`. A column is None where this kernel does not
-    supply it. Counts and times spent limited are cumulative since the connection's start.
+    Item i of every column was read at `at_ns[i]`. A column is None if this kernel does not supply
+    it. Counts and times spent limited are cumulative since the connection's start.
 
     Attributes:
         at_ns: Moments from this side's origin.
@@ -89,7 +89,8 @@ class TcpInfo(Brief, frozen=True, kw_only=True):
 
 
 class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a data socket really has, read back from the kernel on this side; None: unknown.
+    """Hold the actual properties of a data socket, read from the kernel on this side; None:
+    unknown.
 
     Attributes:
         local: This end's address, such as "192.0.2.1:5201" or "[2001:db8::1]:5201".
@@ -117,7 +118,8 @@ class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def within_host(self) -> bool:
-        """Return whether the socket leads to this host itself, as far as the addresses tell."""
+        """Return whether the socket is connected to this host itself, as far as the addresses
+        show."""
         here, there = (
             (self.local or "").rpartition(":")[0],
             (self.remote or "").rpartition(":")[0],
@@ -126,25 +128,25 @@ class SocketFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a stream transferred by HTTP or FTP, and how.
+    """Hold the facts about a stream's transfers by HTTP or FTP.
 
-    Where the transfer was repeated, the facts are those of the last one.
+    If the transfer was repeated, the facts are those of the last one.
 
     Attributes:
         url: The URL after all redirects.
         protocol: Such as "HTTP/1.1" or "FTP".
-        server: What the server calls itself; None: it does not say.
+        server: The server's name for itself; None: it sends none.
         tls: The TLS version, such as "TLSv1.3"; None: plain text.
         cipher: The TLS cipher suite.
         tls_resumed: Whether the TLS session was resumed (RFC 8446 section 2.2).
         status: HTTP's status, or FTP's final reply.
-        content_bytes: The body's length as it was announced; None: it was not announced.
-        encoding: The coding of the body as it came, which is what is counted: identity, chunked,
-            gzip and so on.
-        drained_by: What moved the body. "native": the native loop, which got the socket. "library":
-            Python (TLS, chunked bodies, kept connections, and bodies that came with their head).
-            "both": some transfers one way, some the other.
-        native_bytes: The bytes that native loops moved.
+        content_bytes: The announced length of the body; None: it was not announced.
+        encoding: The coding of the received body, whose bytes are counted: identity, chunked, gzip
+            and so on.
+        drained_by: What transferred the body. "native": the native loop, which got the socket.
+            "library": Python (TLS, chunked bodies, kept connections, and bodies that arrived with
+            their head). "both": some transfers by each.
+        native_bytes: The bytes that native loops transferred.
         transfers: The number of complete transfers.
         redirects: The redirects of all transfers.
         set_up: How long set-up took, from each transfer's first step to its first body byte.
@@ -167,29 +169,30 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamReport(Brief, frozen=True, kw_only=True):
-    """Hold one stream as one side saw it. Moments count from this side's origin; None: unknown.
+    """Hold one side's report of one stream. Times count from this side's origin; None: unknown.
 
     Attributes:
         id: The stream's number, as in `StreamResult`.
         role: This side's role: "sender" or "receiver".
         bytes: Receiver: bytes read. Sender: bytes handed to its kernel.
         acked_bytes: Sender: bytes that the receiver's kernel acknowledged.
-        counted_bytes: The bytes of the counted stretch.
-        counted_from_ns: Where that stretch starts: after the omitted time.
-        counted_to_ns: Where it ends: at the end of the duration, or with the last byte.
+        counted_bytes: The bytes of the counted period.
+        counted_from_ns: The start of the counted period: after the omitted time.
+        counted_to_ns: The end of the counted period: at the end of the duration, or with the last
+            byte.
         first_ns: When the first byte was counted.
         last_ns: When the last byte was counted.
         retransmits: Segments sent again, SYNs not counted.
         syn_retransmits: SYNs sent again.
-        mode: How the bytes were moved: copy, sendfile or discard.
+        mode: How the bytes were transferred: copy, sendfile or discard.
         block_bytes: The size of one send or receive call.
         end_reason: deadline, budget, stopped, aborted, eof or error.
-        error: What went wrong.
+        error: The error that ended the stream.
         cpu_user_ns: User time of the stream's thread.
         cpu_system_ns: System time of the stream's thread.
-        thread: The thread's CPU time in the course of the run.
+        thread: The thread's CPU time over time.
         series: Bytes per time bucket.
-        tcp_info: TCP_INFO in the course of the run.
+        tcp_info: TCP_INFO over time.
         datagrams: Counts of a UDP stream.
         transfer: Facts of an HTTP or FTP stream.
         socket: The data socket.
@@ -226,16 +229,16 @@ class StreamReport(Brief, frozen=True, kw_only=True):
 
     @property
     def counted_ns(self) -> int | None:
-        """Return how long the counted stretch lasts; None: unknown."""
+        """Return how long the counted period lasts; None: unknown."""
         if self.counted_from_ns is None or self.counted_to_ns is None:
             return None
         return self.counted_to_ns - self.counted_from_ns
 
 
 class SideReport(Brief, frozen=True, kw_only=True):
-    """Hold all streams as one end saw them.
+    """Hold one end's report of all streams.
 
-    The far end's report comes with the results message of iperf3's protocol; None: unknown.
+    The peer's report arrives in the results message of iperf3's protocol; None: unknown.
 
     Attributes:
         host: The end's host and program.
@@ -243,8 +246,9 @@ class SideReport(Brief, frozen=True, kw_only=True):
         duration_ns: How long this end's data phase lasted.
         cpu_user_ns: User time of the traffic threads, or of an iperf3 process.
         cpu_system_ns: System time of the traffic threads, or of an iperf3 process.
-        concurrent_tests: Tests that the server ran at the same time.
-        resources: What the test used of the host.
+        concurrent_tests: The number of tests that the server ran at the same time, including this
+            one.
+        resources: The resources that the test used on the host.
     """
 
     derived: ClassVar[tuple[str, ...]] = ("payload_bytes", "process_s_per_gb", "host_s_per_gb")
@@ -259,7 +263,8 @@ class SideReport(Brief, frozen=True, kw_only=True):
 
     @property
     def payload_bytes(self) -> int | None:
-        """Return the bytes received and acknowledged here, over all streams and directions."""
+        """Return the bytes received and acknowledged at this end, over all streams and
+        directions."""
         known = [stream.delivered_bytes for stream in self.streams]
         return sum(n or 0 for n in known) if known and None not in known else None
 
@@ -279,7 +284,7 @@ class SideReport(Brief, frozen=True, kw_only=True):
     def own_host_s_per_gb(self) -> float | None:
         """Return the CPU seconds that the test cost the host per 10^9 bytes of payload.
 
-        That is the host's use under load less its idle baseline. None: there is no baseline, or the
+        This is the host's use under load less its idle baseline. None: there is no baseline, or the
         difference can't be separated from other load of the host (`Resources.own_is_lost`).
         """
         used = self.resources.whole if self.resources is not None else None

@@ -1,4 +1,4 @@
-"""Define stretches of a transfer, and the one whose rate counts: its steady state."""
+"""Define stretches of a transfer, and its steady state."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import msgspec
 
 from netmeasure.result.brief import Brief
 
-#: Two of the finest time buckets of a series: within less, a rate says more about when the counting
-#: thread was woken than about the network.
+#: Two of the finest time buckets of a series: over less time, a rate depends more on the wake-ups
+#: of the counting thread than on the network.
 LEAST_STRETCH_NS = 2_000_000
 
 
@@ -51,24 +51,24 @@ class Steady(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         verdict: "steady": one level. "shifted": the rate went from one level to another, see
-            `levels`. "not_steady": no plateau was found. "too_short": too few data to tell. Of all
-            verdicts but the first, the rate is a best effort.
+            `levels`. "not_steady": no plateau was found. "too_short": too few data to tell. With
+            all verdicts except "steady", the rate is a best effort.
         start_ns: Where the steady state begins.
         end_ns: Where it ends.
         bytes: The payload bytes in it.
         goodput_bps: The mean rate over the whole stretch in bit/s, stalls and all levels included
             (RFC 2647 section 3.17).
-        batches: The independent parts that the interval is computed from.
+        batches: The number of parts from which the interval is computed.
         batch_ns: The length of one such part.
-        confidence_interval: (low, high) in bit/s: the 95 % confidence interval of the mean rate
-            that this path in this state has; None: not estimated.
-        grade: How well the interval is supported. "A": it covers the truth as often as it says.
-            "B": nearly as often. "C": it is rather too narrow, and says "at least +-"; all verdicts
-            but "steady" have it. None: no interval.
-        autocorrelation_ns: Integrated autocorrelation time: the run is worth `duration_ns` divided
-            by this independent samples; None: not estimated.
-        stalls: Stretches of 0.2 s or longer in which nothing came.
-        levels: The levels in their order, where the verdict is "shifted".
+        confidence_interval: (low, high) in bit/s: the 95 % confidence interval of the mean rate of
+            this path in this state; None: not estimated.
+        grade: How well the interval is supported. "A": it contains the true rate as often as
+            stated. "B": nearly as often. "C": it is too narrow, and means "at least +-"; all
+            verdicts except "steady" have this grade. None: no interval.
+        autocorrelation_ns: Integrated autocorrelation time: the run has `duration_ns` divided by
+            this time as its effective number of independent samples; None: not estimated.
+        stalls: Periods of 0.2 s or longer without any received bytes.
+        levels: The levels in order, if the verdict is "shifted".
     """
 
     derived: ClassVar[tuple[str, ...]] = ("duration_ns", "margin")

@@ -1,4 +1,4 @@
-"""Leave the series out of results: a short form for those who want figures only."""
+"""Remove the time series from results, for a short form with single figures only."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ R = TypeVar("R", Result, ResultSet)
 
 
 def without_series(value: R) -> R:
-    """Return the same without series: what is left are counts, moments and figures.
+    """Return a result without time series, which has counts, times and figures only.
 
-    It can be saved and loaded like any other; what needs a series, such as the course of the
-    bottleneck, is not in it.
+    It can be saved and loaded like any result. Figures that need a series, such as the bottleneck
+    over time, are missing.
     """
     if isinstance(value, ResultSet):
         return replace(value, results=tuple(without_series(result) for result in value.results))

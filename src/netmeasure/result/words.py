@@ -1,4 +1,4 @@
-"""Say the figures of a result in a few words: on one line, and as a small table for notebooks."""
+"""Format the figures of a result: on one line, and as a small table for notebooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LINE = 300
 def figure_rows(
     target: str, outcome: str, set_up_ns: int | None, flows: Sequence[Flow]
 ) -> Iterator[tuple[str, str]]:
-    """Yield names and words of the figures that are known."""
+    """Yield the names and texts of the known figures."""
     yield "target", target
     yield "outcome", outcome
     if set_up_ns is not None:
@@ -38,7 +38,7 @@ def one_line(rows: Iterator[tuple[str, str]]) -> str:
 
 
 def html_table(rows: Iterator[tuple[str, str]]) -> str:
-    """Return rows as a table of HTML, without scripts; words of others are text in it."""
+    """Return rows as a table of HTML, without scripts; texts of peers are escaped."""
     left = 'style="text-align:left"'
     lines = "".join(
         f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(words)}</td></tr>"

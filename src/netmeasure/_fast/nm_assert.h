@@ -1,7 +1,7 @@
 /* nm_assert(): a check that the debug build makes and the release build leaves out.
  *
- * It documents what a caller must hold. Memory safety never rests on it: every index that depends
- * on a moment, a length or a number from outside is also bounded in the release build.
+ * It documents the preconditions of functions. Memory safety never depends on it: every index that
+ * depends on a moment, a length or a number from outside is also bounded in the release build.
  */
 #ifndef NM_ASSERT_H
 #define NM_ASSERT_H

@@ -2,10 +2,10 @@
  *
  * Each datum has one writer, the stream's own thread, and any number of readers. A relaxed load and
  * a relaxed store are enough for that; the hot path needs no locked instruction. The byte budget of
- * a group is the one exception: all threads of the group draw from it. Counters only grow; the
- * readers compute intervals and omitted periods as differences.
+ * a group is the only exception: all threads of the group take bytes from it. Counters only grow;
+ * the readers compute intervals and omitted periods as differences.
  *
- * The release and acquire forms publish what was written before: the end of a loop, a new sample.
+ * The release and acquire forms publish earlier writes: the end of a loop, a new sample.
  */
 #ifndef NM_ATOMIC_H
 #define NM_ATOMIC_H

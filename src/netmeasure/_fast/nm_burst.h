@@ -2,8 +2,8 @@
  *
  * A policer is a token bucket that fills at the target rate. The burst is the depth that the bucket
  * must have to let every datagram pass: the most that was sent in any stretch of time, less what the
- * rate allows in that stretch. A late wake-up whose backlog is made up for in several portions is one
- * burst, however small each portion is.
+ * rate allows in that stretch. If the backlog of a late wake-up is sent in several portions, they
+ * are one burst, however small each portion is.
  */
 #ifndef NM_BURST_H
 #define NM_BURST_H

@@ -1,9 +1,9 @@
 /* Round trips by UDP: requests and responses are datagrams, any of which may be lost.
  *
- * A request carries a number, big-endian in its first 8 bytes, and its response carries the same. The
- * number is that of a place in flight, and how often the place was used: so a response that comes after
- * its request was given up is never taken for that of a later one. A request without a response within
- * `lost_after_ns` is lost: it is in no latency, and its place is free again.
+ * A request carries a number, big-endian in its first 8 bytes, and its response carries the same.
+ * The number identifies a place in flight and how often the place was used, so that a response to a
+ * lost request is never counted as the response to a later one. A request without a response within
+ * `lost_after_ns` is lost: no latency includes it, and its place is free again.
  */
 #ifndef NM_DATAGRAM_TRIPS_H
 #define NM_DATAGRAM_TRIPS_H
@@ -67,7 +67,7 @@ static inline int nm_trip_refused(int code) {
            code == EHOSTDOWN || code == EPERM || code == ENOBUFS || code == ENOPROTOOPT;
 }
 
-/* Counts as lost what has waited too long. */
+/* Counts requests that have waited too long as lost. */
 static inline void nm_trips_expire(nm_datagram_requester *d, int64_t now) {
     nm_requester *r = d->base;
     while (d->oldest != NM_TRIP_NONE) {
@@ -79,7 +79,7 @@ static inline void nm_trips_expire(nm_datagram_requester *d, int64_t now) {
     }
 }
 
-/* Sends what may leave now. */
+/* Sends the requests that may be sent now. */
 static inline void nm_trips_send(nm_datagram_requester *d, int64_t now) {
     nm_requester *r = d->base;
     for (;;) {
@@ -115,7 +115,7 @@ static inline void nm_trips_send(nm_datagram_requester *d, int64_t now) {
     }
 }
 
-/* Books a datagram that has come. */
+/* Books a received datagram. */
 static inline void nm_trip_take(nm_datagram_requester *d, size_t size, int64_t now) {
     nm_requester *r = d->base;
     uint64_t number, uses;
@@ -142,7 +142,7 @@ static inline void nm_trip_take(nm_datagram_requester *d, size_t size, int64_t n
     }
 }
 
-/* Reads the responses that have come, or waits for one. Returns the moment after. */
+/* Reads the arrived responses, or waits for one. Returns the time afterwards. */
 static inline int64_t nm_trips_receive(nm_datagram_requester *d, int64_t now, int64_t until) {
     nm_requester *r = d->base;
     int flags = 0, i;
@@ -169,7 +169,7 @@ static inline int64_t nm_trips_receive(nm_datagram_requester *d, int64_t now, in
     return now;
 }
 
-/* Sends requests until something ends that, then waits for the last responses. */
+/* Sends requests until the test ends, then waits for the last responses. */
 static inline void nm_trips_all(nm_datagram_requester *d) {
     nm_requester *r = d->base;
     nm_stream *own = r->own;

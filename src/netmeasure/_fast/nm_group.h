@@ -1,5 +1,5 @@
-/* A group: what the traffic threads of one run share. It has a gate that opens once, two orders to
- * leave (stop, abort), and a budget of bytes. */
+/* A group: the shared state of one run's traffic threads. It has a gate that opens once, two orders
+ * to end (stop, abort), and a budget of bytes. */
 #ifndef NM_GROUP_H
 #define NM_GROUP_H
 
@@ -40,7 +40,7 @@ static inline void nm_group_destroy(nm_group *g) {
 static inline int nm_stopping(const nm_group *g) { return NM_LOAD(&g->stop) != 0; }
 static inline int nm_aborting(const nm_group *g) { return NM_LOAD(&g->abort) != 0; }
 
-/* Waits until the gate opens. Returns that moment, or 0 where an order to leave came first. */
+/* Waits until the gate opens. Returns the time of opening, or 0 if an order to end came first. */
 static inline int64_t nm_gate_wait(nm_group *g) {
     int64_t at;
     pthread_mutex_lock(&g->mutex);

@@ -1,8 +1,8 @@
 /* A histogram of durations with three significant digits, kept by the thread that measures them.
  *
  * Buckets are log-linear: 1 ns wide below 2048 ns, and in each octave above 1024 of equal width. So
- * a bucket is never wider than 1/1024 of what it holds, and its middle is at most 0.05 % off. Two
- * histograms are merged by adding their buckets: all have the same edges.
+ * a bucket is never wider than 1/1024 of its durations, and its middle differs from them by at most
+ * 0.05 %. Two histograms are merged by adding their buckets: all have the same edges.
  */
 #ifndef NM_HISTOGRAM_H
 #define NM_HISTOGRAM_H

@@ -1,10 +1,10 @@
-/* An HTTP/1.1 response, read as it comes (RFC 9112): where its head and its body end, its status, and
- * whether the connection can be used again.
+/* An incremental parser of HTTP/1.1 responses (RFC 9112): it finds the ends of the head and the
+ * body, the status, and whether the connection can be reused.
  *
- * It takes pieces of any length and keeps no more than the beginning of one line, so a connection costs
- * little. What it does not need it does not look at: names and values of other fields are only counted.
- * A server can make it neither wait for ever nor grow: a head, with those of interim responses before it
- * and the trailer behind it, has a bound, and so has each line that is kept.
+ * It accepts pieces of any length and stores no more than the beginning of one line, so a
+ * connection needs little memory. Names and values of unneeded fields are only counted. A server
+ * can make the parser neither wait for ever nor grow: the size of a head, including the heads of
+ * interim responses and the trailer, has a limit, and so has each stored line.
  */
 #ifndef NM_HTTP_RESPONSE_H
 #define NM_HTTP_RESPONSE_H

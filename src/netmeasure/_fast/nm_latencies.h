@@ -1,5 +1,5 @@
-/* The latencies of requests: a histogram, and their course beside a stream's own series of bytes. The thread
- * that measures them keeps both. */
+/* The latencies of requests: a histogram, and a time series with the buckets of the stream's series
+ * of bytes. The measuring thread writes both. */
 #ifndef NM_LATENCIES_H
 #define NM_LATENCIES_H
 

@@ -1,9 +1,10 @@
 /* Pacing: an absolute schedule. Datagram k is due k intervals after the schedule's zero. It is
  * computed from k each time, so no rounding adds up however long the run.
  *
- * A sender that wakes up late sends what is due, but at most half a millisecond of rate together, and
- * repays the rest of the backlog at no more than twice the rate. What is too far behind is given up
- * by moving the zero: a stall never turns into a burst at line rate.
+ * A sender that wakes up late sends the datagrams that are due, but at most half a millisecond of
+ * rate together, and sends the rest of the backlog at no more than twice the rate. A backlog that
+ * is too old is dropped by moving the schedule's zero, so that a stall never causes a burst at line
+ * rate.
  */
 #ifndef NM_PACE_H
 #define NM_PACE_H

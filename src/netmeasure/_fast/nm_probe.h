@@ -1,14 +1,15 @@
-/* A probe beside a load: how long a few bytes and their reflection take on the path, by UDP or on a TCP
+/* A latency probe beside a load: it measures the round-trip time of a few bytes, by UDP or on a TCP
  * connection.
  *
- * Probes leave at a set rate, whatever has come back: none waits for the answer of another one, so slow
- * answers hide nothing ("coordinated omission"). A probe whose answer does not come is lost, and in no
- * latency.
+ * Probes are sent at a set rate, and none waits for the answer to another one, so that slow answers
+ * do not hide delays ("coordinated omission"). A probe without an answer is lost, and no latency
+ * includes it.
  *
- * The time runs from just before a probe is handed to the kernel until its answer has been read. What
- * is the hosts' own is taken off and told apart: how long the answer was here before this thread read it,
- * and how long the reflector kept the probe. Before a load the kernel notes when a packet comes. Beside a
- * load that would cost too much, and the time counts that a thread was ready to read and had no CPU.
+ * The time runs from just before a probe is passed to the kernel until its answer has been read.
+ * The hosts' own delays are subtracted and reported separately: how long the answer waited on this
+ * host before this thread read it, and how long the reflector kept the probe. Before a load, the
+ * kernel's time stamps of received packets show these delays. Beside a load, time stamps would cost
+ * too much; then the time that a thread was ready to read but had no CPU is subtracted.
  *
  * A probe has 16 bytes, and so has its answer: the probe's number, and how long the reflector kept it in
  * ns (0 in a probe), both big-endian. That fits into the shortest Ethernet frame. By UDP each is a

@@ -1,13 +1,15 @@
 /* Requests over many connections from one thread: an epoll loop that opens connections, sends requests,
- * reads the responses and times all of it. What a response is, only nm_http_response.h knows.
+ * reads the responses and times all of it. nm_http_response.h parses the responses.
  *
- * A request is timed from just before it is handed to the kernel to just after the last byte of its
- * response was read. With a fresh connection for each, it is timed from just before that connection is
- * opened. At a set rate it is timed from the moment when it was due, if no connection was free then (else
- * a slow answer would hide the waits behind it: "coordinated omission"). Where this thread was only late
- * to wake up, it is timed from its sending: our own lateness is not the network's, and is told apart.
+ * A request is timed from just before it is passed to the kernel to just after the last byte of its
+ * response was read. With a new connection for each request, it is timed from just before the
+ * connection is opened. At a set rate it is timed from the moment when it was due, if no connection
+ * was free then (otherwise a slow answer would hide the waits behind it: "coordinated omission").
+ * If only this thread woke up late, it is timed from its sending: such delays of this host are not
+ * the network's, and are reported separately.
  *
- * Errors are counted by kind, and the loop goes on: a server that restarts is part of what is measured.
+ * Errors are counted by kind, and the loop goes on, so that a restart of the server is a part of
+ * the measurement.
  */
 #ifndef NM_REQUESTS_H
 #define NM_REQUESTS_H

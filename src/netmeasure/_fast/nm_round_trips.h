@@ -1,11 +1,11 @@
 /* Round trips on one TCP connection: a requester that times each transaction, and the responder. (By
  * UDP: nm_datagram_trips.h.)
  *
- * A transaction is timed from just before its request is handed to the kernel to just after the last
- * byte of its response was read. At a set rate it is timed from the moment when it was due, if what
- * kept it back was an answer that had not come (else a slow answer would hide the waits behind it:
- * "coordinated omission"). Where this thread was only late to wake up, it is timed from its sending:
- * our own lateness is not the network's, and is told apart.
+ * A transaction is timed from just before its request is passed to the kernel to just after the
+ * last byte of its response was read. At a set rate it is timed from the moment when it was due, if
+ * it had to wait for an earlier response (otherwise a slow response would hide the waits behind it:
+ * "coordinated omission"). If only this thread woke up late, it is timed from its sending: such
+ * delays of this host are not the network's, and are reported separately.
  */
 #ifndef NM_ROUND_TRIPS_H
 #define NM_ROUND_TRIPS_H

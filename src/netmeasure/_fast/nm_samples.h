@@ -1,7 +1,7 @@
-/* Samples of a run: a bounded list of moments and of what the kernel said then.
+/* Samples of a run: a bounded list of times and of the kernel's figures at these times.
  *
- * When the room is used up, every second sample is dropped and the distance doubles. The stream's
- * thread writes; others read after the loop has ended.
+ * When the list is full, every second sample is dropped and the interval doubles. The stream's
+ * thread writes; other threads read after the loop has ended.
  */
 #ifndef NM_SAMPLES_H
 #define NM_SAMPLES_H

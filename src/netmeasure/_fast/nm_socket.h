@@ -1,4 +1,4 @@
-/* What the native loops ask of their sockets. */
+/* Socket operations of the native loops. */
 #ifndef NM_SOCKET_H
 #define NM_SOCKET_H
 

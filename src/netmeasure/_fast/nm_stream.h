@@ -1,4 +1,4 @@
-/* A stream: what the thread of one socket counts, and how its loop ended. */
+/* A stream: the counts of one socket's thread, and how its loop ended. */
 #ifndef NM_STREAM_H
 #define NM_STREAM_H
 

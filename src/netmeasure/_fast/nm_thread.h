@@ -1,4 +1,5 @@
-/* What the kernel says of the calling thread: its CPU time, its waits for a CPU, its timer slack. */
+/* The kernel's figures of the calling thread: its CPU time, its waits for a CPU, its timer slack.
+   */
 #ifndef NM_THREAD_H
 #define NM_THREAD_H
 

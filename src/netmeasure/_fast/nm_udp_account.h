@@ -1,4 +1,5 @@
-/* The account of received datagrams: which numbers have come, how often, in which order, how late. */
+/* The account of received datagrams: which numbers have arrived, how often, in which order, how
+   late. */
 #ifndef NM_UDP_ACCOUNT_H
 #define NM_UDP_ACCOUNT_H
 
@@ -38,9 +39,9 @@ static inline int nm_udp_account_init(nm_udp_account *a, int counters_64bit, uin
 
 static inline void nm_udp_account_free(nm_udp_account *a) { free(a->seen); }
 
-/* Turns everything so far into the omitted part. A datagram that belongs to it by its number but
- * comes later is added to it then: so the loss of the measured part can't be negative, and a datagram
- * under way at this moment is a loss of neither part. */
+/* Makes everything so far the omitted part. A datagram whose number belongs to this part but which
+ * arrives later is added to it, so that the loss of the measured part can't be negative, and a
+ * datagram in flight at this moment is a loss of neither part. */
 static inline void nm_udp_omit(nm_udp_account *a, int64_t now) {
     a->omitted = a->now;
     a->omitted.at_ns = now;
@@ -127,9 +128,9 @@ static inline int nm_udp_book(nm_udp_account *a, uint64_t sequence, uint64_t byt
     return 1;
 }
 
-/* Returns whether a number that is far ahead of all others is believed. A single one is not: damage or
- * malice would turn one datagram into a million losses. It is held back until a second one comes near
- * it; and it is given up when the numbers go on from where they were. */
+/* Returns whether a number far ahead of all others is accepted. A single one is not, because one
+ * damaged or forged datagram would then count as a million losses. It is held back until a second
+ * one arrives near it, and dropped if the numbers continue from where they were. */
 static inline int nm_udp_believe(nm_udp_account *a, uint64_t sequence, uint64_t bytes) {
     int64_t ahead = (int64_t)(sequence - a->now.highest);
     int64_t apart = (int64_t)(sequence - a->suspect);

@@ -1,5 +1,5 @@
-/* The control messages that the kernel puts beside a received datagram: when it arrived, how many the
- * socket has dropped, how long the segments of a coalesced train are.
+/* The kernel's control messages of a received datagram: when it arrived, how many datagrams the
+ * socket has dropped, and how long the segments of a coalesced train are.
  *
  * A message is only read where all of it lies within the control buffer. */
 #ifndef NM_UDP_CONTROL_H

@@ -1,4 +1,5 @@
-/* What a receiver of datagrams counts, and how others read it while it goes on counting. */
+/* The counts of a receiver of datagrams, and how other threads read them while it goes on counting.
+   */
 #ifndef NM_UDP_COUNTS_H
 #define NM_UDP_COUNTS_H
 

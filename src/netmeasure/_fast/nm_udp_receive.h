@@ -1,5 +1,5 @@
 /* Receiving datagrams: batches of messages from recvmmsg(), the kernel's time stamps and drops, and
- * what others read of it. */
+ * the published counts. */
 #ifndef NM_UDP_RECEIVE_H
 #define NM_UDP_RECEIVE_H
 

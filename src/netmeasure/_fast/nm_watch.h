@@ -1,10 +1,10 @@
-/* Moments at which bytes reached this host, from the kernel, and how long they then waited for the
- * program to read them.
+/* The times at which bytes reached this host, from the kernel, and how long the bytes then waited
+ * to be read by the program.
  *
- * A watcher thread follows many sockets by epoll. It never takes a byte: it peeks, so that the kernel
- * tells the software time stamp of the segment (SO_TIMESTAMPNS, socket(7)), which neither a busy
- * event loop nor a busy CPU can move. The kernel joins segments that wait unread, and keeps the last
- * one's stamp; the moment of waking up bounds that.
+ * A watcher thread follows many sockets by epoll. It never consumes bytes: it peeks, for which the
+ * kernel returns the software time stamp of the segment (SO_TIMESTAMPNS, socket(7)), which neither
+ * a busy event loop nor a busy CPU can shift. The kernel joins segments that wait unread, and keeps
+ * the last one's stamp; the time of waking up limits the resulting error.
  */
 #ifndef NM_WATCH_H
 #define NM_WATCH_H

@@ -1,4 +1,4 @@
-"""Read what a type says of its fields: help from its docstring, the unit from the field's name."""
+"""Describe the fields of a type: help from its docstring, the unit from the field's name."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Field(NamedTuple):
 
     Attributes:
         name: Its name in documents.
-        unit: Its unit; "": it has none, or is no number.
-        help: What it is, in one paragraph.
+        unit: Its unit; "": it has no unit, or is no number.
+        help: Its description, in one paragraph.
     """
 
     name: str
@@ -62,7 +62,7 @@ def unit_of(name: str) -> str:
 
 
 def _attributes(kind: type) -> dict[str, str]:
-    """Return the texts of the section "Attributes" of a docstring, its bases' among them."""
+    """Return the texts of the section "Attributes" in the docstrings of a type and its bases."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         text = inspect.cleandoc(base.__dict__.get("__doc__") or "")

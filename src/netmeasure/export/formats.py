@@ -1,8 +1,9 @@
-"""Name all formats of exports and all kinds of documents, without loading what writes them."""
+"""Name all formats of exports and all kinds of documents, for modules that must not import their
+writers."""
 
 from __future__ import annotations
 
-#: The formats by their names, and what each is.
+#: The formats by name, with their descriptions.
 FORMATS = {
     "csv": "a line for each run and direction",
     "intervals-csv": "a line for each reporting period",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-#: The tables by name: the type of their rows, and what makes them.
+#: The tables by name: the type of their rows, and the function that makes them.
 TABLES: Mapping[
     str, tuple[type[msgspec.Struct], Callable[[Iterable[Result]], Iterator[msgspec.Struct]]]
 ] = {
@@ -42,7 +42,7 @@ TABLES: Mapping[
     "latencies": (LatencyRow, latency_rows),
     "tcp_info": (TcpInfoRow, tcp_info_rows),
 }
-#: What pandas calls the types of columns; each of them has a missing value.
+#: The pandas types of columns; each of them has a missing value.
 _PANDAS = {int: "Int64", float: "Float64", bool: "boolean", str: "string"}
 
 
@@ -58,8 +58,8 @@ def to_arrays(results: Iterable[Result] | Result, table: str = "runs") -> dict[s
     """Return the columns of a table as arrays of numpy, by their names.
 
     The tables are runs, intervals, series, latencies and tcp_info.
-    Whole numbers are int64, or float64 with NaN where one of the column is unknown. Texts are
-    objects, with None where one is unknown. Moments are datetime64 in microseconds (UTC).
+    Whole numbers are int64, or float64 with NaN if the column has unknown values. Texts are
+    objects, with None if unknown. Times are datetime64 in microseconds (UTC).
 
     Raises:
         SpecError: There is no such table.
@@ -83,7 +83,7 @@ def to_arrays(results: Iterable[Result] | Result, table: str = "runs") -> dict[s
 
 
 def to_dataframe(results: Iterable[Result] | Result, table: str = "runs") -> pandas.DataFrame:
-    """Return a table as a data frame of pandas, whose types all have a missing value.
+    """Return a table as a data frame of pandas; the types of all columns have a missing value.
 
     Raises:
         SpecError: There is no such table, or pandas is not installed.
@@ -101,7 +101,7 @@ def to_dataframe(results: Iterable[Result] | Result, table: str = "runs") -> pan
 
 
 def to_arrow(results: Iterable[Result] | Result, table: str = "runs") -> pyarrow.Table:
-    """Return a table as one of Arrow, with the unit and the meaning of each column as metadata.
+    """Return a table of Arrow, with the unit and the meaning of each column as metadata.
 
     Raises:
         SpecError: There is no such table, or pyarrow is not installed.
@@ -147,7 +147,7 @@ def _moment(row: Any) -> datetime | None:
 
 
 def _loaded(name: str) -> ModuleType:
-    """Return a package that only who asks for it needs. Raise SpecError without it."""
+    """Import an optional package. Raise SpecError if it is not installed."""
     try:
         return import_module(name)
     except ImportError:

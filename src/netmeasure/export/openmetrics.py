@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: The labels of all metrics.
 LABELS = ("target", "kind", "direction")
-#: What a unit is called in the name of a metric, and how many of ours are one.
+#: The name of a unit in metrics, and how many of netmeasure's units it is.
 _UNITS = {
     "nanoseconds": ("seconds", 10**9),
     "bytes": ("bytes", 1),
@@ -35,11 +35,11 @@ class LabelledRow(NamedTuple):
 def run_metrics(
     rows: Sequence[LabelledRow], good: Sequence[LabelledRow], names: Sequence[str] = LABELS
 ) -> Iterator[Metric]:
-    """Yield the metrics of runs; what is unknown has no sample.
+    """Yield the metrics of runs; unknown values have no sample.
 
     Args:
         rows: The last runs, no two of them with the same labels.
-        good: The last complete runs, likewise.
+        good: The last complete runs, no two of them with the same labels.
         names: The names of the labels.
     """
     from prometheus_client.core import GaugeMetricFamily
@@ -100,7 +100,7 @@ class _Collector:
         self._rows = [LabelledRow(row, _labels(row)) for row in rows]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics of the last run with each labels."""
+        """Yield the metrics of the last run for each set of labels."""
         last = {one.labels: one for one in self._rows}
         good = {one.labels: one for one in self._rows if one.row.success}
         yield from run_metrics(list(last.values()), list(good.values()))
@@ -113,7 +113,7 @@ def _labels(row: RunRow) -> tuple[str, str, str]:
 def to_openmetrics(results: Sequence[Result]) -> str:
     """Return the metrics of the last run of each target, kind and direction, as OpenMetrics 1.0.
 
-    What is not known has no sample. Raises SpecError without prometheus_client.
+    Unknown values have no sample. Raises SpecError if prometheus_client is not installed.
     """
     try:
         from prometheus_client import CollectorRegistry

@@ -22,9 +22,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         target: The server or the URL.
         kind: What was measured: tcp, udp, rr, http or ftp.
         direction: "upload" or "download", seen from the client; None: nothing was measured.
-        success: Whether the run is complete.
-        error: The code of what cut the run short, such as "connect_timeout".
-        error_phase: Where that happened, such as "connect".
+        success: Whether the run was complete.
+        error: The code of the error that ended the run, such as "connect_timeout".
+        error_phase: The phase of the error, such as "connect".
         set_up_ns: Time from the client's first attempt to the first payload byte.
         syn_retransmits: SYNs sent again while connecting.
         verdict: The verdict on the steady state.
@@ -37,18 +37,18 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         from_first_attempt_bps: All bytes over the time since the first attempt to connect.
         after_omit_bps: Bytes after the omitted time over that time: iperf3's summary.
         delivered_bytes: Payload bytes known to have reached the receiver.
-        retransmits: TCP segments sent again, SYNs not counted.
-        lost_packets: Datagrams that never came.
+        retransmits: Retransmitted TCP segments, SYNs not counted.
+        lost_packets: Datagrams that never arrived.
         sent_packets: Datagrams sent.
         loss_ratio: Datagrams lost over those sent, 0 to 1.
         jitter_ns: Smoothed interarrival jitter of datagrams (RFC 3550).
         ceiling_share: The steady bitrate over the link's payload ceiling.
         transactions_per_s: Round trips per second in the steady state.
         latency_p50_ns: The median latency of the round trips.
-        latency_p99_ns: The latency that 99 % of the round trips kept below.
+        latency_p99_ns: The latency that 99 % of the round trips did not exceed.
         latency_max_ns: The longest round trip.
         lost_round_trips: Datagrams that were sent and had no response in time.
-        limited_by: What held the flow back.
+        limited_by: The bottleneck of the flow.
         idle_p50_ns: The median latency before the load.
         loaded_p50_ns: The median latency under load.
         loaded_p99_ns: The latency under load that 99 % of the probes do not exceed.
@@ -105,7 +105,7 @@ class IntervalRow(msgspec.Struct, frozen=True, kw_only=True):
         transferred_bytes: The payload bytes in it.
         goodput_bps: The rate; None: the period is too short for one.
         omitted: Whether the period lies in the omitted time.
-        limited_by: What held the flow back in it.
+        limited_by: The bottleneck of the flow in this period.
     """
 
     run: int
@@ -148,7 +148,7 @@ class LatencyRow(msgspec.Struct, frozen=True, kw_only=True):
         end_ns: Its end, on the same clock.
         transactions: The responses in it.
         latency_sum_ns: The sum of their latencies.
-        latency_mean_ns: The mean latency; None: no response came.
+        latency_mean_ns: The mean latency; None: no response arrived.
     """
 
     run: int
@@ -160,7 +160,7 @@ class LatencyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TcpInfoRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a kernel said of one TCP connection at one moment. None: it does not tell.
+    """Hold a kernel's figures of one TCP connection at one moment. None: not reported.
 
     Attributes:
         run: The number of the run among all that are exported, from 1.
@@ -206,7 +206,8 @@ class TcpInfoRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_rows(results: Iterable[Result]) -> Iterator[RunRow]:
-    """Yield a row for each direction of each run; of a run that measured nothing one without."""
+    """Yield a row for each direction of each run, and a row without direction for each run that
+    measured nothing."""
     for number, result in enumerate(results, start=1):
         if not result.flows:
             yield _row(number, result, None)
@@ -270,7 +271,7 @@ def latency_rows(results: Iterable[Result]) -> Iterator[LatencyRow]:
 
 
 def tcp_info_rows(results: Iterable[Result]) -> Iterator[TcpInfoRow]:
-    """Yield a row for each moment at which a kernel was asked about a connection."""
+    """Yield a row for each sample of a kernel's figures of a connection."""
     told = TcpInfoRow.__struct_fields__[5:]
     for number, result in enumerate(results, start=1):
         for side, report in (("client", result.client), ("server", result.server)):
@@ -290,7 +291,7 @@ def tcp_info_rows(results: Iterable[Result]) -> Iterator[TcpInfoRow]:
 
 
 def started(row: RunRow | IntervalRow) -> datetime | None:
-    """Return when a run started; None: its document does not say."""
+    """Return when a run started; None: its document does not have the time."""
     try:
         found = datetime.fromisoformat(row.started_at)
     except ValueError:

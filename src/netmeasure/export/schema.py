@@ -1,4 +1,4 @@
-"""Give the JSON Schema (2020-12) of documents, from the types that they are written from."""
+"""Return the JSON Schema (2020-12) of documents, derived from the types in this package."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def document_schema(name: str = "result") -> dict[str, Any]:
 
 
 def _structs(kind: Any) -> list[type[msgspec.Struct]]:
-    """Return all types of structures that a type holds, itself among them."""
+    """Return all types of structures in a type, including itself."""
     found: dict[type[msgspec.Struct], None] = {}
     waiting = [kind]
     while waiting:
@@ -85,7 +85,7 @@ def _structs(kind: Any) -> list[type[msgspec.Struct]]:
 
 
 def _describe(part: dict[str, Any], kind: type[msgspec.Struct]) -> None:
-    """Add to a type's schema what the type alone does not say."""
+    """Add the parts to a type's schema that do not follow from the type alone."""
     doc = inspect.getdoc(kind) or ""
     part["description"] = " ".join(doc.partition("\n\n")[0].split())
     members = part["properties"]

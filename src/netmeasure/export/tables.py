@@ -13,7 +13,7 @@ from netmeasure.export.rows import IntervalRow, RunRow, interval_rows, run_rows,
 from netmeasure.result import Result
 from netmeasure.text import on_one_line
 
-#: What a spreadsheet would take for the start of a formula.
+#: Characters that start a formula in spreadsheets.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TAGS = ("target", "kind", "direction")
 
@@ -38,7 +38,7 @@ def _csv(kind: type[msgspec.Struct], rows: Iterable[msgspec.Struct]) -> str:
 
 
 def _cell(value: object) -> str:
-    """Return a value as text that is the same number when it is read, or the same words."""
+    """Return a value as text that reads back as the same number or text."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -50,7 +50,7 @@ def _cell(value: object) -> str:
 
 
 def to_markdown(results: Sequence[Result]) -> str:
-    """Return a table for people: a line for each run and direction."""
+    """Return a readable table with a line for each run and direction."""
     head: tuple[str, ...] = ("run", "target", "direction", "steady", "95 % interval", "set-up")
     head = (*head, "SYNs sent again", "average", "loss", "limited by", "outcome")
     lines = [markdown_row(head), markdown_row(["---"] * len(head))]
@@ -94,7 +94,7 @@ def markdown_row(cells: Sequence[str]) -> str:
 def to_influx(results: Sequence[Result]) -> str:
     """Return InfluxDB's line protocol: one line for each run and direction, at its start.
 
-    Target, kind and direction are tags. What is not known is left out.
+    Target, kind and direction are tags. Unknown values are left out.
     """
     lines = []
     for row in run_rows(results):
@@ -114,7 +114,8 @@ def to_influx(results: Sequence[Result]) -> str:
 
 
 def _tag(value: str) -> str:
-    """Return a tag's value with the marks of the protocol escaped; it can't hold a line's end."""
+    """Return a tag's value with the protocol's special characters escaped; line breaks are
+    impossible in it."""
     text = " ".join(value.split()).rstrip("\\")
     return text.replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
 

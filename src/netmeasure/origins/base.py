@@ -1,4 +1,4 @@
-"""Define what the embedded servers share: address, limits, start and shutdown."""
+"""Define the common base of the embedded servers: address, limits, start and shutdown."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Origin(Listening, ABC):
         self._closed = True
         if self._acceptor is not None:
             self._acceptor.close()
-        # let every task begin, so that it closes its socket when it is cancelled
+        # let every task begin, so that it closes its socket on cancellation
         await asyncio.sleep(0)
         while self._tasks:  # a task may start another one while it ends
             ended = tuple(self._tasks)

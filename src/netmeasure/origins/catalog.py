@@ -1,4 +1,4 @@
-"""Read the names of the embedded servers' files: a name is a size, "/10G.dat" or "/bytes/1500".
+"""Parse the names of the embedded servers' files: a name is a size, "/10G.dat" or "/bytes/1500".
 
 Sizes have the syntax of :func:`netmeasure.units.parse_size`: K, M, G and KiB, MiB, GiB are binary,
 KB, MB, GB are decimal. One extension (".dat", ".bin") may follow and is ignored.
@@ -11,7 +11,7 @@ import re
 from netmeasure.errors import SpecError
 from netmeasure.units import parse_size
 
-#: The names that a listing shows; every other size is a name, too.
+#: The names in a listing; every other size is a valid name, too.
 SAMPLES = ("0", "1K.dat", "64K.dat", "1M.dat", "10M.dat", "100M.dat", "400M.dat", "1G.dat")
 #: The directory in which a name is a number of bytes.
 BYTES = "bytes"

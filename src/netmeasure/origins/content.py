@@ -1,7 +1,7 @@
-"""Make the content of the files: one block of random bytes, repeated, without a disk.
+"""Make the content of the files in memory: one block of random bytes, repeated.
 
-A byte depends only on its offset. So ranges and resumed downloads fit together, and a small file is
-the beginning of a larger one.
+A byte depends only on its offset, so that ranges and resumed downloads are consistent, and a small
+file is the beginning of a larger one.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from netmeasure.spec import Family, OriginLimits
 
 
 class FtpOptions(NamedTuple):
-    """Hold what only an FTP server needs, see :func:`serve_ftp`."""
+    """Hold the options of an FTP server, see :func:`serve_ftp`."""
 
     passive_ports: tuple[int, int] | None
     passive_address: str | None

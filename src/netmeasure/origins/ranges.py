@@ -1,4 +1,4 @@
-"""Read the Range header of HTTP (RFC 9110, section 14): one range of bytes, or the whole file."""
+"""Parse the Range header of HTTP (RFC 9110, section 14): one range of bytes, or the whole file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,19})-([0-9]{0,19})\s*", re.IGNORECASE
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return the offset and length that a Range header asks for; None for the whole file.
+    """Return the offset and length that a Range header requests; None for the whole file.
 
     Several ranges and a header that can't be parsed also mean the whole file, as the standard
     allows. Raises UnsatisfiableRangeError, which becomes status 416, if no byte of the file is in

@@ -21,9 +21,9 @@ from netmeasure.errors import BusyOriginError, HostLimitError
 from netmeasure.origins.content import Content
 from netmeasure.spec import OriginLimits
 
-#: A transfer has stalled when so many looks in a row have found no new bytes.
+#: A transfer has stalled if this many successive checks found no new bytes.
 _LOOKS = 4
-#: A peer that moves less than that keeps a slot for nothing.
+#: A slower transfer counts as stalled, since it blocks a slot.
 MIN_BYTES_PER_S = 100
 #: The least number of buckets, since the series of these streams is not used.
 _BUCKETS = 2
@@ -105,8 +105,8 @@ class Transfers:
         return "failed" if loop.reason == "error" else "complete"
 
     async def _watch(self, thread: TrafficThread, loop: Stream) -> bool:
-        """Wait for the end of a transfer. Return False if none or next to none of its bytes moved
-        for the stall deadline."""
+        """Wait for the end of a transfer. Return False if (almost) no bytes were transferred within
+        the stall deadline."""
         moved, quiet = -1, 0
         least = max(1, round(MIN_BYTES_PER_S * self._limits.stall_s / _LOOKS))
         while quiet < _LOOKS:

@@ -1,4 +1,4 @@
-"""Write the outcome of a campaign to publish: the table of its variants, and what moved."""
+"""Write the outcome of a campaign for publication: the table of its variants, and the changes."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def publish_suite(suite: Suite, to: str = "html") -> bytes:
 
 def _content(suite: Suite) -> Content:
     head, rows = report.cells(suite)
-    # two blanks before a name mean a figure of the test above; a page needs a space that stays
+    # a name with two leading blanks is a figure of the test above; HTML needs no-break spaces
     named = ((row[0].replace("  ", _INDENT, 1), *row[1:]) for row in rows)
     table = Table(tuple(head), tuple(named)) if rows else None
     notes = dict(report.sections(suite))
-    moved = notes.pop("What moved", [])  # what a reader looks for
+    moved = notes.pop("What moved", [])  # the most important figures
     sections = [Section("Tests", tuple(moved), table=table)]
     sections += [Section(title, tuple(lines)) for title, lines in notes.items()]
     return Content(report.title(suite), tuple(sections), (), (), ())

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 #: The width of a drawing in inches, and the pixels an inch of a picture.
 _WIDTH, _DPI = 9.0, 150
-#: What each chart of a picture has above it, in inches.
+#: The space above each chart of a picture, in inches.
 _HEAD = 0.45
-#: The charts of each run that stand in a picture of several runs.
+#: The charts of each run that are in a picture of several runs.
 _OF_EACH = ("rate", "latency", "set-up")
 _SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text
+    "svg.fonttype": "none",  # keep text as text
     "svg.hashsalt": "netmeasure",
     "font.size": 9.0,
     "axes.spines.top": False,
@@ -36,7 +36,7 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def need_matplotlib() -> None:
-    """Raise SpecError where matplotlib is not installed."""
+    """Raise SpecError if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -46,7 +46,7 @@ def need_matplotlib() -> None:
 def inline(chart: Chart, results: Sequence[Result], names: Sequence[str], number: int) -> str:
     """Return a chart as an SVG element for a page, in the page's colours.
 
-    `number` is the chart's own in the page: identifiers in it begin with it.
+    `number` is the chart's number in the page; identifiers in the chart begin with it.
     """
     drawn = _svg(_figure([(None, plots_of(chart, results, names))], MARKS))
     drawn = drawn[drawn.index("<svg") :]
@@ -145,7 +145,7 @@ def _svg(figure: Figure) -> str:
 
 
 def _settings() -> AbstractContextManager[None]:
-    """Return a context in which matplotlib draws as reports are drawn."""
+    """Return a context with the settings of matplotlib for reports."""
     import matplotlib
 
     return matplotlib.rc_context(_SETTINGS)

@@ -1,7 +1,7 @@
 """Name the colours of a report: one set for light pages, one for dark ones.
 
-Charts of a page are drawn in marks, which are then replaced by the page's variables: one drawing
-serves both themes.
+Charts of a page are drawn in placeholder colours, which are then replaced by the page's variables,
+so that one drawing serves both themes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Colours(NamedTuple):
 
     @property
     def several(self) -> tuple[str, ...]:
-        """Return the colours that tell lines apart."""
+        """Return the colours that distinguish lines."""
         return (self.one, self.two, self.three, self.four)
 
 
@@ -56,12 +56,13 @@ DARK = Colours(
     three="#7cc795",
     four="#c3a1e3",
 )
-#: What is drawn for each colour and replaced afterwards. No drawing has these colours by itself.
+#: The placeholder of each colour, which is replaced after drawing. No drawing uses these colours
+#: otherwise.
 MARKS = Colours(*(f"#01fe{number:02x}" for number in range(len(LIGHT))))
 
 
 def themed(drawing: str) -> str:
-    """Return an SVG drawing with the page's variables in place of the marks."""
+    """Return an SVG drawing with the page's variables instead of the placeholders."""
     for name, mark in MARKS._asdict().items():
         drawing = drawing.replace(mark, f"var(--{name})")
     return drawing

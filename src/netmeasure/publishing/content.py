@@ -1,4 +1,4 @@
-"""Say what stands in a report: its sections, with words, tables and charts."""
+"""Define the content of a report: its sections, with text, tables and charts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from netmeasure.result import Flow, Limits, NetworkInterface, Result, StreamRepo
 from netmeasure.result.requests import RequestErrors
 from netmeasure.result.round_trips import RoundTrips
 
-#: Phases and streams beyond these are counted, not shown one by one.
+#: The most phases and streams that are shown; the others are only counted.
 MOST_PHASES, MOST_STREAMS = 24, 8
-#: Of more runs than this only the rows of the overview are shown.
+#: The most runs with their own sections; with more runs, only the overview is shown.
 MOST_RUNS = 12
 
 Cell = str | Figure
@@ -36,12 +36,12 @@ _VERDICTS = {
 
 
 class Chart(NamedTuple):
-    """Name a chart, and say in words what it shows.
+    """Name a chart and describe it.
 
     Attributes:
-        kind: What is drawn: "answer", "rate", "latency", "set-up", "tcp", "udp", "cpu", "runs".
-        title: What it shows.
-        flow: The number of the flow that it is about; None: the whole run, or all runs.
+        kind: The kind of chart: "answer", "rate", "latency", "set-up", "tcp", "udp", "cpu", "runs".
+        title: The description of the chart.
+        flow: The number of the flow in the chart; None: the whole run, or all runs.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Section(NamedTuple):
 
 
 class RunPart(NamedTuple):
-    """Hold what a report says of one run."""
+    """Hold the sections about one run."""
 
     name: str
     title: str
@@ -79,7 +79,7 @@ class Content(NamedTuple):
 
     Attributes:
         title: Its title.
-        overview: What is said of all runs together; empty: there is one run.
+        overview: The sections about all runs together; empty: there is one run.
         runs: The runs, each with its sections.
         results: The results of all runs.
         names: The name of each run.
@@ -328,15 +328,15 @@ def seconds(ns: float) -> str:
 
 
 def shown_phases(result: Result) -> list[int]:
-    """Return the numbers of the phases that are shown: those that decide, then others."""
+    """Return the numbers of the phases that are shown: those on the critical path, then others."""
     phases = [i for i, phase in enumerate(result.setup) if "#" not in phase.connection]
     ranked = sorted(phases, key=lambda i: (not result.setup[i].decides, i))
     return sorted(ranked[:MOST_PHASES], key=lambda i: result.setup[i].start_ns)
 
 
 def drawn_phases(result: Result) -> list[int]:
-    """Return those of the shown phases that are drawn, which begin before the first byte: on one
-    axis with the last reply of a server, a whole test later, none of them could be seen."""
+    """Return the shown phases that are drawn, which begin before the first byte. On one axis with
+    the last reply of a server, a whole test later, they would be too small to see."""
     phases, first_ns = shown_phases(result), result.set_up_ns
     early = [i for i in phases if first_ns is None or result.setup[i].start_ns <= first_ns]
     return early or phases
@@ -403,7 +403,7 @@ def _transport(flow: Flow, number: int, document: Document) -> Iterator[Section]
 
 
 def history_of(report: StreamReport | None) -> bool:
-    """Return whether a stream's end has the course of its datagrams."""
+    """Return whether a stream's end has the counts of its datagrams over time."""
     return (
         report is not None and report.datagrams is not None and report.datagrams.history is not None
     )
@@ -418,7 +418,8 @@ def _limits(limits: Limits, number: int, document: Document) -> Iterator[tuple[C
 
 
 def _limit_words(name: str) -> Callable[[float], str] | None:
-    """Return how a figure is shown that is a factor, not a share; None: as its name says."""
+    """Return the format of a figure that is a factor, not a share; None: the format that its name
+    implies."""
     return count_words if name in _FACTORS else None
 
 

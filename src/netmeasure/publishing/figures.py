@@ -1,4 +1,4 @@
-"""Take the numbers of a report out of the run's JSON document, and remember from where."""
+"""Take the numbers of a report from the run's JSON document, with their places in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from netmeasure.units import bitrate, duration, percent, size
 
-#: What each unit is shown as, by the last word of a figure's name.
+#: The format of each unit, by the last word of a figure's name.
 _SHOWN: dict[str, Callable[[float], str]] = {
     "ns": duration,
     "bps": bitrate,
@@ -20,14 +20,14 @@ _SHOWN: dict[str, Callable[[float], str]] = {
 
 
 class Figure(NamedTuple):
-    """Hold a number as it is shown, with its exact value and its place in the document.
+    """Hold a number's text, with its exact value and its place in the document.
 
     Attributes:
-        text: What is shown, such as "957 Mbit/s".
+        text: The number as text, such as "957 Mbit/s".
         value: The exact number; None: the document has none.
         path: Its place in the run's JSON, such as "flows.0.steady.goodput_bps".
-        growth: The number is how much the column at `path` grew a nanosecond, from the first to the
-            last of the moments in `at_ns` beside it.
+        growth: Whether the number is the growth of the column at `path` per nanosecond, from the
+            first to the last time in the `at_ns` beside it.
         run: The number of the run, from 0.
     """
 
@@ -39,14 +39,14 @@ class Figure(NamedTuple):
 
 
 class Document:
-    """Give the figures of one run's JSON document."""
+    """Return the figures of one run's JSON document."""
 
     def __init__(self, document: dict[str, Any], run: int = 0) -> None:
         self._document = document
         self._run = run
 
     def at(self, path: str) -> Any:
-        """Return what stands at a place; None: nothing does."""
+        """Return the value at a place; None: there is none."""
         found: Any = self._document
         for step in path.split("."):
             if found is None:
@@ -70,7 +70,7 @@ class Document:
         return self.figure(f"{path}.{place}", _show_of(path))
 
     def growth(self, path: str) -> Figure:
-        """Return how much CPU time a column grew over time, in percent of one CPU."""
+        """Return the growth of a column of CPU time, in percent of one CPU."""
         column, at = self.at(path), self.at(f"{path.rpartition('.')[0]}.at_ns")
         if not column or not at or at[-1] <= at[0]:
             return Figure("unknown", run=self._run)

@@ -1,4 +1,4 @@
-"""Write a report as one page of HTML that needs nothing else, and as Markdown."""
+"""Write a report as one self-contained page of HTML, and as Markdown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ figure,table{break-inside:avoid}h2,h3{break-after:avoid}.wide{overflow:visible}}
 
 
 def html(content: Content) -> bytes:
-    """Return a report as one page: charts, and every number as text beside its exact value."""
+    """Return a report as one page, with charts, and with every number as text and as its exact
+    value."""
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
@@ -69,7 +70,7 @@ def _body(content: Content) -> Iterator[str]:
 
 
 def _lean(section: Section, content: Content) -> Section:
-    """Return a section; of many runs only with the charts that differ from run to run."""
+    """Return a section; with many runs, only the charts that differ between runs are in it."""
     if (
         len(content.runs) > 2
         and section.chart is not None
@@ -150,5 +151,5 @@ def _markdown_section(section: Section) -> list[str]:
 
 
 def _plain(words: str) -> str:
-    """Return words of others on one line, without marks of HTML."""
+    """Return a peer's text on one line, without HTML markup."""
     return on_one_line(words).replace("<", "&lt;")

@@ -1,4 +1,4 @@
-"""Put the figures of results on the axes of charts."""
+"""Draw the figures of results on the axes of charts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netmeasure.units import bitrate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: A chart has about so many columns of pixels for a rate: finer buckets are joined.
+#: The approximate number of pixel columns of a chart: finer buckets are joined.
 MOST_POINTS = 320
 _RATES = ((1e12, "Tbit/s"), (1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"))
 _TIMES = ((1e9, "s"), (1e6, "ms"), (1e3, "us"))
@@ -25,10 +25,10 @@ _SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 class Plot(NamedTuple):
-    """Hold one of the plots that lie one below the other in a chart.
+    """Hold one of the plots of a chart, which are one below the other.
 
     Attributes:
-        draw: Puts it on axes, in these colours.
+        draw: Draws the plot on axes, in the given colours.
         height: Its height in inches.
     """
 
@@ -37,7 +37,7 @@ class Plot(NamedTuple):
 
 
 def plots_of(chart: Chart, results: Sequence[Result], names: Sequence[str]) -> list[Plot]:
-    """Return the plots of a chart, from above; empty: there is nothing to draw."""
+    """Return the plots of a chart, from top to bottom; empty: there is nothing to draw."""
     if chart.kind == "runs":
         return [Plot(lambda ax, c: _runs(ax, c, results, names), 0.9 + 0.3 * len(results))]
     result = results[0]
@@ -72,7 +72,7 @@ def plots_of(chart: Chart, results: Sequence[Result], names: Sequence[str]) -> l
 
 
 def _scale(most: float, units: Sequence[tuple[float, str]], smallest: str) -> tuple[float, str]:
-    """Return the unit in which the largest value is 1 or more, and how many of ours it is."""
+    """Return the unit in which the largest value is 1 or more, and its factor."""
     return next(((factor, name) for factor, name in units if most >= factor), (1.0, smallest))
 
 
@@ -87,7 +87,7 @@ def _words(ax: Axes, colours: Colours, lines: Sequence[str]) -> None:
 
 
 def course(flow: Flow) -> tuple[list[float], list[float]]:
-    """Return the moments (s) at which bins begin, with the end of the last, and their rates."""
+    """Return the start times (s) of bins, with the end of the last one, and their rates."""
     series = flow.series
     if series is None or not series.bytes:
         edges = [one.start_ns / 1e9 for one in flow.intervals]
@@ -102,7 +102,7 @@ def course(flow: Flow) -> tuple[list[float], list[float]]:
         start_ns = series.origin_ns + first * series.width_ns
         stop_ns = min(start_ns + joined * series.width_ns, end_ns)
         if stop_ns - start_ns < joined * series.width_ns / 2 and edges:
-            break  # of too short a stretch there is no rate
+            break  # a too short stretch has no rate
         edges.append(start_ns / 1e9)
         moved = sum(series.bytes[first : first + joined])
         rates.append(moved * 8e9 / max(stop_ns - start_ns, series.width_ns))
@@ -128,7 +128,7 @@ def _rate(ax: Axes, colours: Colours, flow: Flow) -> None:
         name = "steady" if steady.verdict == "steady" else "mean"
         ax.hlines(steady.goodput_bps / factor, start, end, color=colours.band, lw=1.8, label=name)
         for i, level in enumerate(steady.levels):
-            label = "" if i else "level"  # told once
+            label = "" if i else "level"  # one label for all streams
             where = (level.start_ns / 1e9, level.end_ns / 1e9)
             ax.hlines(
                 level.goodput_bps / factor,
@@ -204,7 +204,7 @@ def _latency(ax: Axes, colours: Colours, result: Result) -> None:
 
 
 def _courses(result: Result) -> list[tuple[str, LatencySeries]]:
-    """Return the courses of latency that a result has, by their names."""
+    """Return the time series of latencies in a result, by name."""
     if result.round_trips is not None:
         parts: list[tuple[str, LatencySeries | None]] = [("", result.round_trips.series)]
     elif result.latency is not None:
@@ -217,7 +217,7 @@ def _courses(result: Result) -> list[tuple[str, LatencySeries]]:
 
 
 def _means(series: LatencySeries) -> list[tuple[float, float]]:
-    """Return the mean latency in ns, at moments in seconds."""
+    """Return the mean latency in ns over time in seconds."""
     joined = max(1, -(-len(series.transactions) // MOST_POINTS))
     means: list[tuple[float, float]] = []
     for first in range(0, len(series.transactions), joined):

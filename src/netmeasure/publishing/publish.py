@@ -1,4 +1,4 @@
-"""Write reports to publish, in the form that is asked for."""
+"""Write reports for publication, in the requested form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show results as text for people.
+"""Show results as text.
 
-These modules import results and units only: no engine is needed to show a saved result.
+These modules import only results and units, so that a saved result can be shown without the engine.
 """

@@ -1,8 +1,9 @@
-"""Put the answer of a test into five lines of 80 columns: the last thing that a reader sees.
+"""Summarise a test in five lines of 80 columns, the last lines of the report.
 
-The lines are: the steady bitrate with its margin, set-up with what was lost in it, the latency idle
-and under load, what limited the bitrate, and what other tools would have said and why. A test of
-both directions has two lines of other tools, so its latency stands beside set-up, if it has room.
+The lines are: the steady bitrate with its margin, set-up with what was lost in it, the idle latency
+and the latency under load, the bottleneck, and the averages of other tools with the reason why they
+differ. A test of both directions has two lines of other tools, so its latency is on the line of
+set-up, if there is room.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from netmeasure.report.words import unit_of
 from netmeasure.result import Flow, Phase, Result, Steady
 from netmeasure.units import bitrate, duration, percent
 
-#: The columns that every terminal has.
+#: The width that every terminal has.
 WIDTH = 80
-#: The name of a line takes so many of them.
+#: The width of the name of a line.
 NAME_WIDTH = 16
-#: Averages that differ from the steady bitrate by less than this share are called the same.
+#: Averages that differ from the steady bitrate by less than this share count as equal.
 SAME = 0.02
-#: This host's part of set-up is told if it is at least this share of it.
+#: The part of set-up that this host took is shown if it is at least this share.
 NOTED_HOST = 0.1
 
 
@@ -50,7 +51,7 @@ def answer_lines(result: Result) -> list[str]:
 
 
 def line(name: str, ways: Iterable[str]) -> str:
-    """Return a line with the first way to say it that fits; "": there is nothing to say."""
+    """Return a line with the first of the texts that fits; "": there are no texts."""
     said = [way for way in ways if way]
     if not said:
         return ""
@@ -60,8 +61,8 @@ def line(name: str, ways: Iterable[str]) -> str:
 
 
 def shortened(words: str, room: int) -> str:
-    """Return words that fit into the room. Whole clauses are left out at the end, so that no figure
-    is parted from its unit or from what it is about; words without clauses end with "..."."""
+    """Return text that fits into the room. Whole clauses are removed at the end, so that no figure
+    is separated from its unit or its name; text without clauses ends with "..."."""
     if len(words) <= room:
         return words
     clause = max(words[: room + 1].rfind(mark) for mark in (",", ";", ":"))
@@ -135,7 +136,8 @@ def _joined(*parts: str) -> str:
 
 
 def _lost(result: Result) -> str:
-    """Return what set-up waited for in vain: SYNs without an answer, addresses that gave none."""
+    """Return the time of set-up that was lost to unanswered SYNs and to addresses that did not
+    answer."""
     waited = [phase for phase in result.setup if _in_vain(phase)]
     syns = sum(phase.syn_retransmits or 0 for phase in waited)
     lost = sum(phase.duration_ns for phase in waited if phase.decides) or max(
@@ -152,7 +154,7 @@ def _in_vain(phase: Phase) -> bool:
     return bool(phase.syn_retransmits) or phase.detail is not None
 
 
-# ---- what limited it -----------------------------------------------------------------------------
+# ---- the bottleneck ------------------------------------------------------------------------------
 
 
 def _limits(flows: Sequence[Flow]) -> list[str]:
@@ -175,7 +177,7 @@ def _other_tools(result: Result) -> list[str]:
     """Return one or two lines: the figures of other tools, and why they differ."""
     if len(result.flows) > 1:
         return _of_both_ways(result)
-    if result.latency is not None:  # it has taken a line
+    if result.latency is not None:  # the second direction has taken a line
         return [line("Other tools", _in_one_line(result.flow))]
     averages = result.flow.averages
     said = []
@@ -192,7 +194,7 @@ def _other_tools(result: Result) -> list[str]:
 
 
 def _in_one_line(flow: Flow) -> list[str]:
-    """Return the figures of other tools, and what counts in those that differ."""
+    """Return the figures of other tools, and what those that differ include."""
     averages, steady = flow.averages, steady_bps(flow)
     plain, why = [], []
     for tool, rate, counted in (
@@ -207,7 +209,7 @@ def _in_one_line(flow: Flow) -> list[str]:
 
 
 def _of_both_ways(result: Result) -> list[str]:
-    """Return a line for each tool, with its figures of both directions and what counts in them."""
+    """Return a line for each tool, with its figures of both directions and what they include."""
     lines: list[str] = []
     for tool, field, why in (
         ("curl", "from_first_attempt_bps", "counts set-up"),

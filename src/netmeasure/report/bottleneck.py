@@ -1,4 +1,4 @@
-"""Show the bottleneck of a flow, over the whole run and where it changed in its course."""
+"""Show the bottleneck of a flow, over the whole run and over time if it changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netmeasure.report.tables import Row
 from netmeasure.result import Flow, FlowInterval, Limit, Limits
 from netmeasure.units import duration, size
 
-#: If the bottleneck changed more often than this, the row says how much of the time each one had.
+#: If the bottleneck changed more often than this, the row has each one's share of the time.
 MAX_SPELLS = 5
 #: A receiver's window is too small if the rate uses at least this share of it.
 SMALL = 0.5
@@ -60,7 +60,7 @@ def short_limit(limits: Limits) -> str:
 
 
 def limit_rows(flow: Flow) -> list[Row]:
-    """Return a row with the run's bottleneck, and one on its course if it changed."""
+    """Return a row with the run's bottleneck, and a row with its changes over time."""
     if flow.limits is None or flow.limits.limited_by is None:
         return []
     rows = [("limited by", "", _words(flow.limits, flow.limits.limited_by))]
@@ -101,14 +101,15 @@ def _words(limits: Limits, limited_by: Limit) -> str:
 def _is_small(limits: Limits) -> bool:
     """Return whether the receiver's window is about what the rate needs at the shortest round trip.
 
-    A window that is much larger and fills up all the same belongs to a receiver that reads slowly.
+    A much larger window that still fills up means that the receiver reads slowly.
     """
     used, delay = limits.rwnd_used_ratio, limits.buffer_delay_ratio
     return used is not None and delay is not None and used / (1 + delay) >= SMALL
 
 
 def _course(intervals: Sequence[FlowInterval]) -> str:
-    """Return text such as "0-2 s congestion window, 2-10 s link"; "": it was one all the time."""
+    """Return text such as "0-2 s congestion window, 2-10 s link"; "": the bottleneck did not
+    change."""
     known = [(i, i.limits.limited_by) for i in intervals if i.limits and i.limits.limited_by]
     spells = [
         (name, [interval for interval, _ in group])

@@ -1,4 +1,4 @@
-"""Show a link's payload ceiling: bytes of each layer, the rate, and the MTU that would be right."""
+"""Show a link's payload ceiling: bytes of each layer, the rate, and the right MTU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAMINGS = {
     "ip": "counted as IP packets",
 }
 _SHORT_FRAMINGS = {"wire": "on the wire", "frame": "in Ethernet frames", "ip": "in IP packets"}
-#: A measured share above this is no rounding error: the link's options must be wrong.
+#: A measured share above this is not a rounding error: the link's options must be wrong.
 TOO_MUCH = 1.005
 
 
@@ -93,7 +93,7 @@ def _figures(ceiling: Ceiling) -> Table:
 
 
 def conditions(ceiling: Ceiling) -> str:
-    """Return what a ceiling holds for, such as "MTU 1450, IPv4, TCP timestamps, in vxlan"."""
+    """Return the conditions of a ceiling, such as "MTU 1450, IPv4, TCP timestamps, in vxlan"."""
     words = [f"MTU {ceiling.mtu_bytes}", f"IPv{ceiling.ip_version}"]
     if ceiling.mss_bytes is None:
         words.append(f"UDP datagrams of {ceiling.payload_bytes} bytes")
@@ -107,7 +107,7 @@ def conditions(ceiling: Ceiling) -> str:
 
 
 def path_lines(path: PathFacts, ceiling: Ceiling) -> list[str]:
-    """Return lines on what the kernel knows of the path, and how far that can be believed."""
+    """Return lines on the kernel's information about the path, with its reliability."""
     named = f" ({path.interface_kind})" if path.interface_kind else ""
     way = "unknown interface" if path.interface is None else f"{path.interface}{named}"
     lines = [
@@ -144,7 +144,8 @@ def share_row(flow: Flow) -> Row | None:
 
 
 def share_words(share: float) -> str:
-    """Return a share of the ceiling such as "99.9 %", with a doubt if it is more than possible."""
+    """Return a share of the ceiling such as "99.9 %", with a warning if it is more than
+    possible."""
     return f"{share_percent(share)}{_doubt(share)}"
 
 

@@ -1,4 +1,5 @@
-"""Show a comparison: the runs in a table, which parts of a run moved, and the verdict in words."""
+"""Show a comparison: a table of the runs, the figures that changed, and the verdict in
+sentences."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.report.words import FIGURES, spec_words
 from netmeasure.units import bitrate, duration, size
 
-#: The words for each component, and how its figure is shown.
+#: The name of each component, and the function that formats its figure.
 NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
     "set_up_ns": ("set-up", duration),
     "from_first_attempt_bps": ("average with set-up", lambda bps: bitrate(bps, FIGURES)),
@@ -45,7 +46,7 @@ _NOT_IN_TURNS = (
 )
 #: A change of at least this factor is shown as a factor, a smaller one in percent.
 _TIMES = 2.0
-#: These have a sentence of their own, or follow from those that have.
+#: Components with their own sentence, or which follow from such a component.
 _TOLD = ("set_up_ns", "from_first_attempt_bps", "ramp_lost_bytes")
 
 
@@ -62,7 +63,7 @@ def render(found: Comparison) -> RenderableType:
         ]
     if found.in_turns is False:
         parts.append(Text(f"{_NOT_IN_TURNS}\n"))
-    for flow in found.flows:  # the answer comes last
+    for flow in found.flows:  # the verdict comes last
         words = " ".join(sentences(found, flow))
         parts.append(
             Text(words if len(found.flows) == 1 else f"{flow.direction.capitalize()}: {words}")
@@ -104,7 +105,7 @@ def _rate(run: RunFigures | None) -> str:
 
 
 def _doubts(a: RunFigures | None, b: RunFigures | None) -> str:
-    """Return what speaks against the two runs of a row."""
+    """Return the doubts about the two runs of a row."""
     of_a, of_b = ("" if run is None else run_words(run) for run in (a, b))
     if of_a == of_b:
         return of_a and f"A, B: {of_a}"
@@ -112,7 +113,7 @@ def _doubts(a: RunFigures | None, b: RunFigures | None) -> str:
 
 
 def _parts(flow: FlowComparison) -> Table:
-    """Return a table of the other parts of a run, such as set-up, and how they moved."""
+    """Return a table of the other figures of a run, such as set-up, and their changes."""
     table = plain_table()
     for name in ("", "A", "B", "B against A"):
         add_column(table, name, right=bool(name))
@@ -161,7 +162,7 @@ def ratio_words(ratio: Estimate) -> str:
 
 
 def sentences(found: Comparison, flow: FlowComparison) -> Iterator[str]:
-    """Give the sentences of the verdict."""
+    """Yield the sentences of the verdict."""
     yield _steady_sentence(found, flow)
     set_up = flow.component("set_up_ns")
     if set_up is not None and set_up.moved and set_up.change is not None:
@@ -237,7 +238,7 @@ def _moved_words(one: Component) -> str:
 
 
 def warnings(flow: FlowComparison) -> Iterator[str]:
-    """Give warnings where the two sides differ in more than what is to be compared."""
+    """Yield warnings about differences between the two sides that may affect the figures."""
     loud = [_difference(one) for one in flow.differences if one.matters]
     if loud:
         yield f"WARNING: the runs differ in more than their names: {'; '.join(loud)}."
@@ -257,7 +258,7 @@ def _factor_words(factor: float) -> str:
 
 
 def _bare(ratio: float, digits: int = 3) -> str:
-    """Return a ratio with so many decimals, or from 10 on with four significant digits."""
+    """Return a ratio with a number of decimals, or from 10 on with four significant digits."""
     if ratio < 10:
         return f"{ratio:.{digits}f}"
     return f"{ratio:.1f}" if ratio < 1000 else f"{ratio:.0f}" if ratio < 1e6 else f"{ratio:.3g}"

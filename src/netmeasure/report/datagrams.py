@@ -1,4 +1,4 @@
-"""Show a flow's datagrams, lost, late or received, in rows of its table."""
+"""Show a flow's lost, late and received datagrams in rows of its table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def loss_rows(flow: Flow, loss: Loss) -> list[Row]:
 
 
 def _worst_period_rows(reports: list[StreamReport]) -> list[Row]:
-    """Return a row that says when most datagrams were lost: one figure may hide an outage."""
+    """Return a row with the period in which most datagrams were lost, since one figure may hide an
+    outage."""
     histories = [r.datagrams.history for r in reports if r.datagrams and r.datagrams.history]
     if len(histories) != 1:
         return []

@@ -1,4 +1,4 @@
-"""Show what the two ends of a flow tell of it: retransmissions, bottleneck, pauses, TCP, CPU."""
+"""Show the figures of a flow's two ends: retransmissions, bottleneck, pauses, TCP, CPU."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def end_rows(flow: Flow) -> list[Row]:
 
 
 def _span_ns(flow: Flow, reports: Sequence[StreamReport]) -> int | None:
-    """Return how long an end's threads moved data, from its start signal; None: unknown."""
+    """Return how long an end's threads transferred data, from its start signal; None: unknown."""
     ends = [flow.steady.end_ns] if flow.steady is not None else []
     ends += [report.last_ns for report in reports if report.last_ns is not None]
     ends += [report.thread.at_ns[-1] for report in reports if report.thread and report.thread.at_ns]
@@ -49,7 +49,7 @@ def _span_ns(flow: Flow, reports: Sequence[StreamReport]) -> int | None:
 
 
 def _pause_rows(flow: Flow) -> list[Row]:
-    """Return a row for each end and cause of pauses: when its own host stopped its threads."""
+    """Return a row for each end and each cause of pauses."""
     rows: list[Row] = []
     for (end, cause), group in groupby(flow.pauses, key=lambda pause: (pause.end, pause.cause)):
         pauses = list(group)

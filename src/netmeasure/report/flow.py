@@ -1,4 +1,4 @@
-"""Show one direction of a test: its steady bitrate, how well that is known, and its averages."""
+"""Show one direction of a test: its steady bitrate with the margin, and its averages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def stream_table(flow: Flow) -> RenderableType:
 
 
 def _stream_cells(stream: StreamResult) -> list[str]:
-    """Return what is known of a stream, "" for what is not."""
+    """Return the figures of a stream; "": unknown."""
     steady, sender, receiver = stream.steady, stream.sender, stream.receiver
     moved = receiver.bytes if receiver is not None else sender.acked_bytes if sender else None
     again = sender.retransmits if sender is not None else None
@@ -108,7 +108,7 @@ def _steady_rows(result: Result, flow: Flow) -> list[Row]:
 
 
 def _steady_words(flow: Flow, steady: Steady) -> str:
-    """Return what the steady bitrate was computed from, and what speaks against it."""
+    """Return the basis of the steady bitrate, and the reasons to doubt it."""
     counted = "bytes received" if flow.counted_by == "receiver" else "bytes acknowledged"
     span = duration(steady.duration_ns)
     return {
@@ -149,7 +149,7 @@ def _stall_rows(steady: Steady) -> list[Row]:
 
 
 def _stream_rows(flow: Flow) -> list[Row]:
-    """Return a row that says how the streams shared the steady bitrate."""
+    """Return a row with the distribution of the steady bitrate over the streams."""
     rates = sorted(one.steady.goodput_bps for one in flow.streams if one.steady is not None)
     if len(rates) < 2:
         return []

@@ -1,4 +1,4 @@
-"""Put what moved in a history into lines of text: before, after, when, and a small plot."""
+"""Format the changes in a history as lines of text: before, after, time, and a small plot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
 
 
 def change_line(change: Change) -> str:
-    """Return a line on what moved, from what to what, and when."""
+    """Return a line on a change: the figure, its old and new level, and the time."""
     name, show = _NAMES[change.metric]
     by = ""
     if change.before > 0:
@@ -37,7 +37,7 @@ def change_line(change: Change) -> str:
 
 
 def calm_line(series: Sequence[RunHistory]) -> str:
-    """Return a line for series in which nothing new has moved, and of how many it can't be told."""
+    """Return a line on series without new changes, and on series that are too short."""
     few = sum(one.runs - one.incomplete < MIN_RUNS for one in series)
     words = f"nothing new has moved in {len(series)} series"
     return (
@@ -53,7 +53,7 @@ def plot(values: Sequence[float]) -> str:
 
 
 def series_line(series: RunHistory) -> str:
-    """Return a line on what is stored of one series."""
+    """Return a line on one stored series."""
     broken = f", {series.incomplete} of them incomplete" if series.incomplete else ""
     runs = "1 run" if series.runs == 1 else f"{series.runs} runs"
     return (

@@ -1,4 +1,4 @@
-"""Show what a test used of both hosts."""
+"""Show the resources that a test used on both hosts."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ def cpu_row(role: str, end: str, totals: Totals, span_ns: int | None, threads: i
         role: "sender" or "receiver".
         end: "client" or "server".
         totals: The sums over that side's streams.
-        span_ns: How long its threads moved data; None: unknown.
-        threads: How many threads it has.
+        span_ns: How long its threads transferred data; None: unknown.
+        threads: The number of its threads.
     """
     if totals.cpu_user_ns is None or totals.cpu_system_ns is None or not span_ns or span_ns <= 0:
         return []
     share = (totals.cpu_user_ns + totals.cpu_system_ns) / span_ns
-    # no thread has more than one CPU: a larger share was not spent within the span
+    # a thread has at most one CPU, so a larger share was not spent within the span
     shown = f"{100 * share:.0f} %" if share <= MAX_RATIO * max(1, threads) else "unknown"
     words = f"of one CPU, {end}'s threads{_cost_words(totals.threads_s_per_gb)}"
     return [(f"{role}'s CPU", shown, words)]
 
 
 def host_table(result: Result) -> Table:
-    """Return a table of what the data phase used of each end's host, up to three lines an end."""
+    """Return a table of the resources that the data phase used on each end's host, with up to three
+    lines for each end."""
     table = plain_table(header=False)
     add_column(table)
     add_column(table, wraps=True)

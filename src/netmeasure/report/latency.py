@@ -10,7 +10,7 @@ from netmeasure.units import duration
 
 
 def latency_words(found: Latency) -> list[str]:
-    """Return ways to say it in one line, the longest first."""
+    """Return texts of one line, the longest first."""
     idle, loaded = found.idle, found.loaded
     before = "" if idle.p50_ns is None else f"idle {duration(idle.p50_ns)}"
     if loaded is None:
@@ -30,7 +30,7 @@ def latency_words(found: Latency) -> list[str]:
 
 
 def latency_table(found: Latency) -> Table:
-    """Return the table of the figures of both parts, and of what is in no latency."""
+    """Return the table of the figures of both parts, and of probes that no latency includes."""
     table = plain_table()
     add_column(table)
     for name in ("idle", "under load"):

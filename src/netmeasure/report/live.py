@@ -1,4 +1,4 @@
-"""Show a run that is going on: one block of a few lines, drawn anew as events come."""
+"""Show a running test as one block of a few lines, which is redrawn at each event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netmeasure.units import bitrate, duration, size
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS = "_.-=+*#@"
-#: What set-up waits for in a step, where the step's name does not tell it.
+#: What set-up waits for in a step, if the step's name does not show it.
 _STEPS = {
     "control": "connected, but the server has not answered",
     "queue": "the server is full, in its queue",
@@ -25,21 +25,21 @@ _STEPS = {
     "first_byte": "no data have come",
     "results": "the data are over, the server's results have not come",
 }
-#: The last intervals that are drawn, and the width of the bar of progress.
+#: The number of intervals that are drawn, and the width of the progress bar.
 KEPT, BAR_WIDTH = 24, 30
-#: The last data of a test are waited for, and it is said so, once they are so late.
+#: If the last data of a test are later than this, the block says that it waits for them.
 LATE_S = 1.0
-#: So many streams have a line of their own.
+#: The most streams with their own lines.
 MOST_STREAMS = 12
 
 
 class LiveState:
-    """Collect what is known of a run so far, and put it into lines.
+    """Collect the state of a run, and format it as lines.
 
     Args:
-        spec: What is measured.
+        spec: The specification of the test.
         target: The server or the URL.
-        per_stream: Whether each stream has a line of its own.
+        per_stream: Whether each stream has its own line.
         plain: Whether only ASCII characters can be shown.
     """
 
@@ -58,7 +58,7 @@ class LiveState:
         self._phase: str | None = None
 
     def add(self, event: Event) -> None:
-        """Take in an event."""
+        """Update the state by an event."""
         if isinstance(event, PhaseEvent):
             phase = event.phase
             again = phase.syn_retransmits
@@ -78,8 +78,8 @@ class LiveState:
         self._lost[way] = self._lost.get(way, 0) + (interval.lost_packets or 0)
 
     def lines(self, waiting: WaitingEvent | None, elapsed_s: float) -> list[str]:
-        """Return the block's lines; `waiting`: what set-up waits for; `elapsed_s`: since the first
-        interval began."""
+        """Return the block's lines; `waiting` is what set-up waits for; `elapsed_s` is the time
+        since the start of the first interval."""
         found = [f"{spec_words(self._spec)}, {self._target}"]
         if not self._last:
             found.append(waiting_words(waiting) if waiting else self._phase or "starting")
@@ -96,7 +96,7 @@ class LiveState:
         return found
 
     def _beyond_s(self, elapsed_s: float) -> float:
-        """Return for how long the time of the test has been over."""
+        """Return how long ago the planned time of the test ended."""
         limit_s = self._spec.limit_s
         return 0.0 if limit_s is None else elapsed_s - limit_s - self._spec.timing.omit_s
 
@@ -138,7 +138,7 @@ class LiveState:
 
 
 def sparkline(rates: Sequence[float] | deque[float], *, plain: bool = False) -> str:
-    """Return a bar for each rate, the largest one being the highest."""
+    """Return a bar for each rate; the largest rate has the highest bar."""
     bars = _PLAIN_BARS if plain else _BARS
     most = max(rates, default=0.0)
     if most <= 0:
@@ -147,7 +147,7 @@ def sparkline(rates: Sequence[float] | deque[float], *, plain: bool = False) -> 
 
 
 def waiting_words(waiting: WaitingEvent) -> str:
-    """Return what a run waits for, as text such as "waiting 3.1 s for the answer of ..."."""
+    """Return a text about what a run waits for, such as "waiting 3.1 s for the answer of ..."."""
     waited = f"waiting for {waiting.waited_ns / 1e9:.1f} s"
     if waiting.step == "resolve":
         return f"{waited}: looking the name up"

@@ -1,4 +1,5 @@
-"""Show a mesh: a matrix of each figure, what was not measured, and the odd pairs in words."""
+"""Show a mesh: a matrix of each figure, the pairs without figures, and sentences about odd
+pairs."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.report.words import FIGURES, run_line
 from netmeasure.units import bitrate
 
-#: Matrices of more nodes fit no screen: the JSON has them.
+#: The most nodes of a matrix: larger ones do not fit on a screen, and are only in the JSON.
 MOST_NODES = 24
 _METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "steady_bps": ("steady bitrate", lambda bps: bitrate(bps, FIGURES)),
@@ -69,7 +70,7 @@ def _matrix(
 
 
 def _failed(report: MeshReport) -> Iterator[str]:
-    """Give the reasons, each with its pairs, or with their number if they are many."""
+    """Yield the reasons, each with its pairs, or with their number if there are many."""
     reasons = Counter(pair.error for pair in report.pairs if pair.error is not None)
     for reason, count in reasons.items():
         pairs = [f"{p.client} -> {p.server}" for p in report.pairs if p.error == reason]
@@ -85,7 +86,7 @@ def _odd(report: MeshReport) -> Iterator[str]:
 
 
 def odd_words(one: OddPair) -> str:
-    """Return what is odd about a pair."""
+    """Return a text about an odd pair."""
     name, show = _METRICS[one.metric]
     return (
         f"{one.client} -> {one.server}: {name} {show(one.value)}; its nodes have"

@@ -1,21 +1,21 @@
-"""Say in a sentence that an MTU does not suit its link."""
+"""Describe in a sentence that an MTU does not suit its link."""
 
 from __future__ import annotations
 
 from netmeasure.result import Ceiling
 from netmeasure.units import bitrate
 
-#: Significant digits of rates: two ceilings may differ by less than one percent.
+#: The significant digits of rates: two ceilings may differ by less than one percent.
 FIGURES = 4
-#: An MTU that is too small is worth a sentence if it costs at least this share of the payload rate.
+#: A too small MTU is reported if it costs at least this share of the payload rate.
 WORTH_A_WORD = 1e-3
 
 
 def mismatch(ceiling: Ceiling) -> str | None:
-    """Return a sentence on an MTU that does not suit the link; None: it does.
+    """Return a sentence on an MTU that does not suit the link; None: the MTU suits it.
 
-    With too large an MTU packets are fragmented; with too small a one the rate is lower than need
-    be.
+    With a too large MTU, packets are fragmented; with a too small one, the rate is lower than
+    necessary.
     """
     count, mtu = len(ceiling.packet_bytes), ceiling.mtu_bytes
     lost = 1 - ceiling.share / ceiling.right_share

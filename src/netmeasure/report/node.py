@@ -1,4 +1,4 @@
-"""Show what a node is, and what it spent: CPUs by mode, processes, memory, drops and errors."""
+"""Show a node's facts and its use: CPUs by mode, processes, memory, drops and errors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.result.node import Counter, CpuUse, NodeFacts, NodeUse
 from netmeasure.units import bitrate, duration, size
 
-#: A kind of memory that changed by less is not worth a line.
+#: The least change of a kind of memory that is shown.
 _MEMORY_BYTES = 2**20
 _MODES = ("user", "system", "irq", "softirq", "steal", "idle")
 
 
 def render(facts: NodeFacts, use: NodeUse | None) -> RenderableType:
-    """Return the whole report; without `use` only what the node is."""
+    """Return the whole report; without `use`, only the node's facts."""
     parts: list[RenderableType] = [
         Text(f"\n{facts.node or facts.hostname}", style="bold"),
         *(Padding(Text(line), (0, 0, 0, 2)) for line in _facts(facts)),
@@ -29,7 +29,7 @@ def render(facts: NodeFacts, use: NodeUse | None) -> RenderableType:
 
 
 def counter_words(one: Counter) -> str:
-    """Return a counter and by how much it grew, such as "TcpExtListenDrops 3"."""
+    """Return a counter with its growth, such as "TcpExtListenDrops 3"."""
     where = "" if one.source == "snmp" else f"{one.source} "
     return f"{where}{one.name} {one.grown}"
 

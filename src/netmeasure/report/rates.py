@@ -1,4 +1,4 @@
-"""Show rates, and leave out those that could not be measured."""
+"""Format rates, and leave out those that could not be measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from netmeasure.result import Flow, Interval, Stretch
 from netmeasure.result.steady import LEAST_STRETCH_NS
 from netmeasure.units import bitrate
 
-#: Shares of time may come out this much above 1, since their parts are read one after the other.
+#: Shares of time may exceed 1 by this much, since their parts are read one after the other.
 MAX_RATIO = 1.05
 
 
@@ -31,7 +31,7 @@ def stretch_words(stretch: Stretch | Interval) -> str:
 def ratio_words(ratio: float | None) -> str | None:
     """Return a share of time as text such as "97 %".
 
-    None: it is not known, or its parts were not measured over the same time, so that it is above 1.
+    None: the share is unknown, or above 1 because its parts were not measured over the same time.
     """
     if ratio is None or not 0 <= ratio <= MAX_RATIO:
         return None

@@ -1,4 +1,4 @@
-"""Show what a test of requests by HTTP tells beside its latencies: connections and errors."""
+"""Show the connections and errors of a test of requests by HTTP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.result.requests import Requests
 from netmeasure.units import duration, size
 
-#: What each kind of error means, in the order in which they are shown.
+#: The description of each kind of error, in the order of the table.
 _KINDS = {
     "connect": "connections refused or not answered",
     "local": "connections for which this host had no port, descriptor or memory",
@@ -53,7 +53,7 @@ def request_table(found: Requests) -> Table:
 
 
 def error_words(found: Requests) -> str:
-    """Return the errors by kind in a few words; "": there were none."""
+    """Return a short text about the errors by kind; "": there were no errors."""
     kinds = [f"{number} {kind}" for kind in _KINDS if (number := getattr(found.errors, kind))]
     return ", ".join(kinds)
 

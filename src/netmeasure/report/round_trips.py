@@ -1,4 +1,5 @@
-"""Show the round trips of a test: how many, how long they took, what had no response."""
+"""Show the round trips of a test: their number, their latencies, and requests without a
+response."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from netmeasure.units import duration, percent
 
 
 def round_trip_table(found: RoundTrips, unit: str) -> Table:
-    """Return the table of the latencies, and of what is not in them, a `unit` each."""
+    """Return the table of the latencies, and of the requests that no latency includes; `unit` is
+    what one is called."""
     table = plain_table(header=False)
     add_column(table)
     add_column(table, right=True)
@@ -60,8 +62,8 @@ def round_trip_table(found: RoundTrips, unit: str) -> Table:
 
 
 def answer_words(found: RoundTrips, unit: str, errors: str = "") -> list[tuple[str, str]]:
-    """Return the names and the words of the lines that answer a test of round trips; `errors`: what
-    else went wrong."""
+    """Return the names and the texts of the last lines for a test of round trips; `errors`: a text
+    about other errors."""
     margin = ""
     if found.steady_interval_per_s is not None and found.steady_per_s:
         low, high = found.steady_interval_per_s

@@ -1,4 +1,4 @@
-"""Show several runs of the same test: a line for each, then their mean and its scatter."""
+"""Show several runs of the same test: a line for each, then their mean with its scatter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from netmeasure.result import Result, Spread
 from netmeasure.result.resultset import ResultSet
 from netmeasure.units import bitrate, duration, percent
 
-#: From this many runs on a 95th percentile is shown.
+#: The least number of runs for which a 95th percentile is shown.
 MIN_FOR_PERCENTILES = 20
 
 
@@ -32,7 +32,7 @@ def render(runs: ResultSet) -> RenderableType:
     for direction, summary in summaries:
         parts += [Text(f"\n{direction.capitalize()}"), Padding(_table(summary), (0, 0, 0, 2))]
     parts += [Text(f"\n{line}") for line in notes(runs)]
-    for direction, summary in summaries:  # the answer comes last
+    for direction, summary in summaries:  # the summary comes last
         together = "\nTogether" if len(summaries) == 1 else f"\nTogether, {direction}"
         parts += [Text(together), *(Text(f"  {line}") for line in _together(summary))]
     return Group(*parts)
@@ -57,7 +57,7 @@ def _table(summary: RunsSummary) -> Table:
 
 
 def run_words(run: RunFigures) -> str:
-    """Return what speaks against a run; "" for a good one."""
+    """Return the doubts about a run; "": there are none."""
     if not run.complete:
         return f"INCOMPLETE, does not count: {run.error or 'it was cut short'}"
     if run.steady_bps is None:
@@ -70,7 +70,7 @@ def run_words(run: RunFigures) -> str:
 
 
 def _together(summary: RunsSummary) -> Iterator[str]:
-    """Give the lines about all runs together."""
+    """Yield the lines about all runs together."""
     rate = summary.steady_bps
     if rate is not None:
         of = "" if summary.counted == len(summary.runs) else f" of {len(summary.runs)}"
@@ -108,7 +108,7 @@ def spread_words(spread: Spread) -> str:
 
 
 def notes(results: Iterable[Result]) -> list[str]:
-    """Return every note once, with the number of runs that have it unless all have."""
+    """Return every note once, with the number of runs that have it unless all runs have it."""
     runs = list(results)
     counts = Counter(note for result in runs for note in dict.fromkeys(result.notes))
     return [

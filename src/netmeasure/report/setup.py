@@ -14,7 +14,7 @@ from netmeasure.units import duration
 
 #: If there are more data streams than this, their phases are shown as distributions.
 MAX_ROWS = 4
-#: This host's own steps have a row each if they take longer than this; the others share one.
+#: Delays of this host that are longer than this have their own rows; the others share one row.
 LONG_NS = 1_000_000
 
 

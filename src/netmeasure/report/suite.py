@@ -1,6 +1,6 @@
-"""Show the outcome of a campaign: one table, the runs not to be believed, and what moved, in words.
+"""Show the outcome of a campaign: one table, the runs in doubt, and sentences about changes.
 
-The same lines and cells make the text for terminals and the Markdown.
+The text for terminals and the Markdown have the same lines and cells.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from netmeasure.spec import RequestSpec, RrSpec
 from netmeasure.text import printable
 from netmeasure.units import duration, percent
 
-#: Figures that every test has a line for, and those that have one if they moved.
+#: Figures that have a line for every test, and figures that have a line only if they changed.
 _ALWAYS = ("set_up_ns", "loaded_p50_ns")
 _OF_ROUND_TRIPS = ("latency_p50_ns", "latency_p99_ns")
 _IF_MOVED = (
@@ -36,7 +36,7 @@ _IF_MOVED = (
     "sender_cpu_s_per_gb",
     "receiver_cpu_s_per_gb",
 )
-#: Follow from the rate or the set-up, so that no sentence repeats them.
+#: Figures that follow from the rate or the set-up, about which there are no sentences.
 _TOLD = {"transactions_per_s", "ramp_lost_bytes", "set_up_ns", "from_first_attempt_bps"}
 _BUSY_CPUS = 0.5
 Cells = list[str]
@@ -73,7 +73,7 @@ def to_markdown(suite: Suite) -> str:
 
 
 def _markdown_row(row: Sequence[str]) -> str:
-    # two blanks at the start of a name mean a figure of the test above
+    # a name with two leading blanks is a figure of the test above
     shown = [
         f"&nbsp;&nbsp;{_escaped(one.strip())}" if one[:1] == " " else _escaped(one) for one in row
     ]
@@ -88,7 +88,7 @@ def _escaped(text: str) -> str:
 
 
 def title(suite: Suite) -> str:
-    """Return the title: what it is about, how many runs there were, and the seed."""
+    """Return the title of the campaign, with the number of runs and the seed."""
     made = f"{suite.runs_made} runs"
     if suite.runs_made != suite.runs_planned:
         made = f"{suite.runs_made} of {suite.runs_planned} runs"
@@ -96,7 +96,7 @@ def title(suite: Suite) -> str:
 
 
 def sections(suite: Suite) -> Iterator[tuple[str, list[str]]]:
-    """Give the parts below the table that have something to say: heading and sentences."""
+    """Yield (heading, sentences) for the parts below the table that are not empty."""
     for heading, lines in (
         ("Before the first run", list(_baseline(suite))),
         ("Not measured, or not to be believed", list(doubtful(suite))),
@@ -122,7 +122,7 @@ def cells(suite: Suite) -> tuple[Cells, list[Cells]]:
 
 
 def row_name(suite: Suite, row: SuiteRow) -> str:
-    """Return what a line is called: its test, and its target and direction where need be."""
+    """Return the name of a line: its test, and its target and direction if they are needed."""
     name = f"{row.test}, {row.target}" if row.target else row.test
     twice = sum(one.test == row.test and one.target == row.target for one in suite.rows) > 1
     return f"{name} ({row.direction})" if twice else name
@@ -140,7 +140,7 @@ def _lines(suite: Suite, row: SuiteRow) -> Iterator[Cells]:
         if all(one is None for one in known):
             continue
         if trips and name == "from_first_attempt_bps":
-            continue  # nobody prints round trips as bits per second
+            continue  # round trips are not shown as bits per second
         if name in _IF_MOVED and not any(_has_moved(cell, name) for cell in others):
             continue
         label, show = NAMES[name]
@@ -186,7 +186,7 @@ def _change(one: Component | None, show: Callable[[float], str]) -> str:
     return f"{sign}{show(abs(one.change.value))}{mark}" if one.change.value else "0"
 
 
-# ---- what is not to be believed -----------------------------------------------------------------
+# ---- runs in doubt ------------------------------------------------------------------------------
 
 _ABOUT = {"rate": "rate", "set_up": "set-up", "latency": "latency", "cpu": "CPU cost"}
 
@@ -202,7 +202,7 @@ def _baseline(suite: Suite) -> Iterator[str]:
 
 
 def doubtful(suite: Suite) -> Iterator[str]:
-    """Give a sentence for each reason not to believe some runs, or why there are none."""
+    """Yield a sentence for each reason why runs are in doubt or missing."""
     found: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     counts: dict[str, int] = {}
     failed: dict[str, list[str]] = defaultdict(list)
@@ -244,11 +244,11 @@ def _cell_name(suite: Suite, row: SuiteRow, cell: SuiteCell) -> str:
     return f"{name}, {cell.variant}" if cell.variant else name
 
 
-# ---- what it cost the client's host -------------------------------------------------------------
+# ---- resources of the client's host -------------------------------------------------------------
 
 
 def _costs(suite: Suite) -> Iterator[str]:
-    """Give a line for each cell: CPUs, processes, and the counters of drops that grew."""
+    """Yield a line for each cell: CPUs, processes, and the counters of drops that grew."""
     for row in suite.rows:
         for cell in row.cells:
             node = cell.node
@@ -266,11 +266,11 @@ def _costs(suite: Suite) -> Iterator[str]:
             yield f"{_cell_name(suite, row, cell)}: {words}"
 
 
-# ---- what moved ---------------------------------------------------------------------------------
+# ---- changes ------------------------------------------------------------------------------------
 
 
 def moved(suite: Suite) -> Iterator[str]:
-    """Give the sentences on how each variant differs from the first."""
+    """Yield the sentences on how each variant differs from the first."""
     first = suite.variants[0] if suite.variants else ""
     for number, name in enumerate(suite.variants[1:], 1):
         pairs = [(row_name(suite, row), row.cells[number]) for row in suite.rows]
@@ -310,7 +310,7 @@ def _of_variant(
 
 
 def _set_up(first: str, name: str, pairs: Sequence[tuple[str, SuiteCell]]) -> Iterator[str]:
-    """Give the sentences on set-up, and on what a tool that counts it in would report."""
+    """Yield the sentences on set-up, and on the averages of tools that include set-up."""
     longer = [(t, c) for t, c in pairs if _has_moved(c, "set_up_ns")]
     words: dict[str, list[str]] = defaultdict(list)
     for test, cell in longer:

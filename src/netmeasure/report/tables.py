@@ -1,8 +1,8 @@
-"""Build tables whose cells are shown as they are, and whole at every width.
+"""Build tables whose cells are shown literally, and completely at every width.
 
 A string in a rich table is mark-up: "[/b]" in a server's reply would raise MarkupError. Cells of
-this module are Text, which has no mark-up. rich cuts cells that do not fit; a table of this module
-is turned instead: each row becomes lines of its own.
+this module are Text, which has no mark-up. rich cuts cells that do not fit; in a table of this
+module, each row is then shown as separate lines instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rich.text import Text
 
 #: The rows of the tables that most reports have: name, figure, words.
 Row = tuple[str, str, str]
-#: A column whose cells wrap is given at least this width, or that of its longest cell.
+#: The least width of a column whose cells wrap, unless its longest cell is shorter.
 LEAST_WRAPPED = 20
 _INDENT = "  "
 #: The blanks between two columns.
@@ -21,10 +21,10 @@ _GAP = 2
 
 
 class WholeTable(Table):
-    """Show a table where it fits, and else each row as lines of "name: cell"."""
+    """Show a table if it fits, and otherwise each row as lines of "name: cell"."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Give the table, or its rows turned, for the width that there is."""
+        """Yield the table, or its rows as lines, for the available width."""
         if self._least_width() <= options.max_width:
             yield from super().__rich_console__(console, options)
         else:
@@ -66,7 +66,7 @@ def add_column(table: Table, name: str = "", *, right: bool = False, wraps: bool
 
 
 def add_row(table: Table, *cells: str) -> None:
-    """Add a row of cells, each shown as it is."""
+    """Add a row of cells, each shown literally."""
     table.add_row(*map(Text, cells))
 
 

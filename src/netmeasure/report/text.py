@@ -1,4 +1,4 @@
-"""Show a result as a text report: set-up, the steady bitrate, and what other tools would print."""
+"""Show a result as a text report: set-up, the steady bitrate, and the averages of other tools."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netmeasure.result import Result
 
 
 def render(result: Result, *, per_stream: bool = False) -> RenderableType:
-    """Return the whole report; its last lines are the answer.
+    """Return the whole report; its last lines are the summary of `answer`.
 
     `per_stream` adds a table with a row for each stream.
     """

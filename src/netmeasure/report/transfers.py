@@ -8,12 +8,12 @@ from netmeasure.report.tables import Row
 from netmeasure.result import Flow, Transfer
 from netmeasure.units import duration
 
-#: The words for what moved the bodies.
+#: The words for what transferred the bodies.
 _MOVED_BY = {"native": "natively", "library": "through Python", "both": "partly natively"}
 
 
 def transfers(flow: Flow) -> list[Transfer]:
-    """Return what each stream transferred by URL; empty: the test was not by URL."""
+    """Return the facts of each stream's transfers by URL; empty: the test was not by URL."""
     ends = [stream.receiver or stream.sender for stream in flow.streams]
     return [end.transfer for end in ends if end is not None and end.transfer is not None]
 
@@ -37,7 +37,7 @@ def transfer_rows(flow: Flow) -> list[Row]:
 
 
 def _repeated_rows(found: list[Transfer]) -> list[Row]:
-    """Return a row on the set-up of all transfers, where there were several."""
+    """Return a row on the set-up of all transfers, if there were several."""
     count = sum(transfer.transfers for transfer in found)
     spreads = [transfer.set_up for transfer in found if transfer.set_up is not None]
     if count <= 1 or not spreads:

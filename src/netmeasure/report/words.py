@@ -1,6 +1,6 @@
-"""Put results into plain lines of text: titles, intervals, notes, a server's line.
+"""Format results as plain lines of text: titles, intervals, notes, a server's line.
 
-This module needs no terminal and no rich: a program that prints lines does not wait for it.
+This module does not import rich, so that programs that only print lines start without it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from netmeasure.units import bitrate, duration, size
 
 #: If set-up changes the average by more than this share, the report says so in a sentence.
 DISTORTION = 0.02
-#: Significant digits of a run's rate: runs of the same test often differ in the fourth.
+#: The significant digits of a run's rate: runs of the same test often differ in the fourth digit.
 FIGURES = 4
 
 
 def title(result: Result) -> str:
-    """Return the report's first line: what was measured, and against which server."""
+    """Return the report's first line: the test and the server."""
     server = _program(result.server.host) or "server unknown"
     return f"{spec_words(result.spec)}, {result.target} ({server})"
 
 
 def spec_words(spec: Spec) -> str:
-    """Return what was asked for as text such as "TCP upload, 1 stream, 10.0 s"."""
+    """Return the specification as text such as "TCP upload, 1 stream, 10.0 s"."""
     if isinstance(spec, RrSpec):
         return _round_trip_words(spec)
     if isinstance(spec, RequestSpec):
@@ -52,7 +52,7 @@ def spec_words(spec: Spec) -> str:
 
 
 def _round_trip_words(spec: RrSpec) -> str:
-    """Return what was asked for as text such as "TCP round trips, 1 byte there and 1 back"."""
+    """Return the specification as text such as "TCP round trips, 1 byte there and 1 back"."""
     there = "1 byte" if spec.request_bytes == 1 else f"{spec.request_bytes} bytes"
     pace = f", {spec.in_flight} in flight" if spec.in_flight > 1 else ""
     if spec.target_tps is not None:
@@ -63,7 +63,7 @@ def _round_trip_words(spec: RrSpec) -> str:
 
 
 def _trips_amount(spec: RrSpec | RequestSpec) -> str:
-    """Return what ends a test of round trips, and what of it is omitted."""
+    """Return the end of a test of round trips as text, and its omitted time."""
     blocks, limit_s = spec.timing.total_blocks, spec.limit_s
     if blocks is not None:
         amount = f"{blocks} {unit_of(spec)}"
@@ -76,7 +76,7 @@ def _trips_amount(spec: RrSpec | RequestSpec) -> str:
 
 
 def _request_words(spec: RequestSpec) -> str:
-    """Return what was asked for as text such as "HTTP requests, 100 connections that are kept"."""
+    """Return the specification as text such as "HTTP requests, 100 connections that are kept"."""
     links = "1 connection" if spec.streams == 1 else f"{spec.streams} connections"
     links += " kept" if spec.keep_connections else ", a fresh one for each request"
     pace = "" if spec.target_rps is None else f" at {spec.target_rps}/s"
@@ -87,7 +87,7 @@ def _request_words(spec: RequestSpec) -> str:
 
 
 def closing_lines(result: Result) -> list[str]:
-    """Return the report's last lines: notes, the error, and what is wrong with set-up or MTU."""
+    """Return the report's last lines: notes, the error, and warnings about set-up and MTU."""
     lines = [f"note: {note}" for note in result.notes]
     if (broken := error_line(result)) is not None:
         lines.append(broken)
@@ -123,8 +123,8 @@ def distortion(result: Result, flow: Flow) -> str | None:
 def interval_line(interval: Interval, spec: Spec | None = None) -> str:
     """Return a line on one live interval, with its numbers in columns of fixed width.
 
-    An interval that is too short for a rate has "-" in its place. `spec` is that of the test; round
-    trips are counted as such.
+    An interval that is too short for a rate has "-" in its place. `spec` is the test's
+    specification: for round trips, the line has their number.
     """
     rate = stretch_bps(interval)
     if isinstance(spec, RrSpec | RequestSpec):
@@ -148,13 +148,13 @@ def interval_line(interval: Interval, spec: Spec | None = None) -> str:
 
 
 def unit_of(spec: Spec) -> str:
-    """Return what the round trips of a test are called."""
+    """Return the unit of a test's round trips."""
     return "requests" if isinstance(spec, RequestSpec) else "transactions"
 
 
 def transactions(spec: RrSpec | RequestSpec, interval: Interval) -> tuple[int, float | None]:
-    """Return the transactions of a live interval, and how many that is in a second; None: the
-    interval is too short for a rate."""
+    """Return the transactions of a live interval, and their rate per second; None: the interval is
+    too short for a rate."""
     rate = stretch_bps(interval)
     per_s = None if rate is None else rate / 8 / spec.request_bytes
     return round(interval.bytes / spec.request_bytes), per_s
@@ -171,7 +171,7 @@ def _flow_words(result: Result, flow: Flow, figures: int = 3) -> str:
 
 
 def server_line(result: Result) -> str:
-    """Return a server's line on a test that is over."""
+    """Return a server's line on an ended test."""
     figures = [
         f"{_flow_words(result, flow)} ({size(flow.delivered_bytes)})" for flow in result.flows
     ]
@@ -185,7 +185,7 @@ def _program(host: Host) -> str:
 
 
 def run_line(label: str, result: Result) -> str:
-    """Return a line on one finished run, to be shown while others are still to come."""
+    """Return a line on one finished run, for display before the other runs."""
     figures = ", ".join(_flow_words(result, flow, FIGURES) for flow in result.flows)
     if not result.complete:
         why = "cut short" if result.error is None else result.error.message

@@ -1,6 +1,6 @@
 """Compute the numbers of iperf3's summary from a Result, for its rows and its document.
 
-Where iperf3's own number is wrong, the right one stands in the same place:
+Where iperf3's own number is wrong, the report has the right number in the same place:
 
 - Bytes are those of the counted stretch (after the omitted time), over the time of the side that
   counted them: the receiver's over the receiver's, also in two-way tests. A TCP sender's are those
@@ -9,8 +9,8 @@ Where iperf3's own number is wrong, the right one stands in the same place:
 - Round trips and windows at the end cover all samples taken in the counted stretch, on the side
   that sent, if they are known here.
 
-What is not known of the far side is 0, as iperf3 shows it. With TCP more is known: what was
-acknowledged has arrived, and what has arrived was sent.
+Unknown figures of the far side are 0, as in iperf3. With TCP, acknowledged bytes have arrived, and
+bytes that have arrived were sent.
 """
 
 from __future__ import annotations
@@ -80,14 +80,15 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observed:
-    """Keep what the end needs of the intervals, for each stream that this end sends on."""
+    """Keep the figures of intervals that the end of the report needs, for each stream on which this
+    end sends."""
 
     def __init__(self) -> None:
         self.omitted_retransmits: dict[int, int] = {}
         self.samples: dict[int, list[StreamInterval]] = {}
 
     def add(self, interval: Interval) -> None:
-        """Keep what the end needs of an interval."""
+        """Keep the figures of an interval that the end of the report needs."""
         for stream in interval.streams:
             if stream.retransmits is not None and interval.omitted:
                 known = self.omitted_retransmits.get(stream.id, 0)
@@ -109,13 +110,13 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
 def direction(
     result: Result, which: FlowDirection, ids: Sequence[int], seen: Observed
 ) -> Direction:
-    """Return the final figures of the streams with these ids; what was not measured is 0.
+    """Return the final figures of the streams with these ids; unknown figures are 0.
 
     Args:
         result: The result of the test.
         which: The direction.
         ids: The streams' ids in order of creation.
-        seen: What the intervals showed.
+        seen: The figures kept from the intervals.
     """
     flow = result.upload if which == "upload" else result.download
     found = {stream.id: stream for stream in flow.streams} if flow else {}
@@ -154,8 +155,8 @@ def total(ends: Iterable[Ends]) -> Ends:
 
 
 def _of_flow(whole: Ends, loss: Loss, received_bytes: int | None) -> Ends:
-    """Return sums with the losses of a flow of UDP of whose streams they are not known: a result
-    that was read from iperf3's document."""
+    """Return sums with the losses of a UDP flow, for a result read from iperf3's document, which
+    does not have the losses of each stream."""
     sent = whole.sent_packets if loss.sent_packets is None else loss.sent_packets
     return msgspec.structs.replace(
         whole,
@@ -171,9 +172,9 @@ def _of_flow(whole: Ends, loss: Loss, received_bytes: int | None) -> Ends:
 def cpu_percent(side: SideReport) -> tuple[float, float, float]:
     """Return the CPU time of one end in percent: total, user, system; 0: unknown.
 
-    It is that of the whole process while data flowed, as in iperf3, if this process had one test
-    only, which lasted long enough for the kernel's ticks. Otherwise it is that of the threads that
-    moved the data.
+    It is the CPU time of the whole process during the data phase, as in iperf3, if this process ran
+    only one test and this was long enough for the kernel's ticks. Otherwise it is the CPU time of
+    the traffic threads.
     """
     seen = side.resources
     if seen is not None and side.concurrent_tests in (None, 0, 1) and len(seen.at_ns) > 1:
@@ -276,10 +277,10 @@ def _udp_ends(spec: UdpSpec, stream: StreamResult, ends: Ends) -> Ends:
     )
     size = _datagram_bytes(spec, sender, receiver)
     sent, came = loss.sent_packets, loss.received_packets
-    if sent is None:  # an old iperf3 does not say which part was omitted
+    if sent is None:  # an old iperf3 does not report which part was omitted
         sent = (sender.counted_bytes or 0) // size if sender and size else 0
     counted = receiver.counted_bytes if receiver else None
-    # the last ones may be among the lost: they were due, and nothing came for so long
+    # the last datagrams may be lost: they were due, but nothing arrived
     waited_s = max(ends.received_s, ends.sent_s) if loss.lost_packets else ends.received_s
     return msgspec.structs.replace(
         ends,

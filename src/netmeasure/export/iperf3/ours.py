@@ -1,4 +1,4 @@
-"""Build the member "netmeasure" of iperf3's document: what iperf3 itself does not measure."""
+"""Build the member "netmeasure" of iperf3's document: figures that iperf3 does not measure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from netmeasure.result import Flow, Phase, Result, Steady
 
 
 def knowledge(result: Result) -> Object:
-    """Return the member "netmeasure". All rates are bit/s; what is not known is null.
+    """Return the member "netmeasure". All rates are in bit/s; unknown values are null.
 
     set_up_seconds: from the client's first attempt to the first payload byte.
     set_up: its phases, in seconds from that attempt.

@@ -1,4 +1,4 @@
-"""Write saved results as the JSON that an iperf3 client would have written for them."""
+"""Write saved results as the JSON that an iperf3 client would have written for the same tests."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from netmeasure.version import IMITATED_IPERF3
 def to_iperf3(results: Sequence[Result]) -> str:
     """Return one document for each run, one after another.
 
-    Tests by URL and round trips have the shape of a TCP test. A figure that iperf3 has and a result
-    does not know is 0, as iperf3 shows it.
+    Tests by URL and round trips have the shape of a TCP test. A figure of iperf3 that a result does
+    not have is 0, as in iperf3.
     """
     return "".join(f"{_document(result)}\n" for result in results)
 
@@ -163,7 +163,7 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 def _streams(
     flow: Flow, period: FlowInterval, spec: PeerSpec, sends: bool
 ) -> tuple[StreamInterval, ...]:
-    """Return the streams' parts of a period; empty: it is not known how they shared its bytes."""
+    """Return the streams' parts of a period; empty: the bytes of each stream are unknown."""
     shares = _shares(flow, period)
     if shares is None:
         return ()
@@ -187,7 +187,7 @@ def _shares(flow: Flow, period: FlowInterval) -> list[int] | None:
     if not series or any(one is None for one in series):
         return None
     shares = [_moved(one, period.start_ns, period.end_ns) for one in series if one is not None]
-    # buckets do not end where periods do
+    # the ends of buckets and periods differ
     shares[shares.index(max(shares))] += period.bytes - sum(shares)
     return shares if min(shares) >= 0 else None
 

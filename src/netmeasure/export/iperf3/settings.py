@@ -1,4 +1,4 @@
-"""Define what the output depends on besides the test: how the program was called."""
+"""Define the settings of the output: the options with which the program was called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold how the program was called, as far as it shows in the output.
+    """Hold the options of the program that affect the output.
 
     Attributes:
         end: Which end this process is.

@@ -1,5 +1,4 @@
-"""Name all formats of exports and all kinds of documents, for modules that must not import their
-writers."""
+"""Name all formats of exports and all kinds of documents, without importing their writers."""
 
 from __future__ import annotations
 

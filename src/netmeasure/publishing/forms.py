@@ -1,4 +1,4 @@
-"""Name the forms of a report, for modules that must not import the writers."""
+"""Name the forms of a report, without importing their writers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Measure downloads and uploads by URL, over HTTP and FTP, and requests by HTTP.
 
-`fetch.py` runs a measurement, in which a client (`http.py`, `ftp.py`) makes the transfers of each
-stream. `native.py` and `library.py` transfer the bytes, and `stream.py` counts them.
+`fetch` runs a measurement, in which a client (`http`, `ftp`) makes the transfers of each stream.
+`reach` connects, `native` and `library` transfer the bytes, and `stream` counts them. `requests`
+runs a test of requests, whose native threads do all of this themselves.
 """

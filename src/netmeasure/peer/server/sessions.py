@@ -1,5 +1,4 @@
-"""Keep the running tests of a server, limit their number, and find the test of each data
-connection."""
+"""Keep the running tests of a server, and find the test of each data connection."""
 
 from __future__ import annotations
 

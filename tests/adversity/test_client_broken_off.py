@@ -1,4 +1,4 @@
-"""Servers that give up: with an error, an end, a reset or nonsense in any phase."""
+"""Test servers that end a test with an error, a close, a reset or invalid bytes in any phase."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def terminates(it: Fake) -> None:
 
 
 async def terminates_and_leaves(it: Fake) -> None:
-    """As a killed iperf3 does: the word, and then everything is closed."""
+    """Behave like a killed iperf3: send the message, then close everything."""
     await it.say(SERVER_TERMINATE)
     await it.still()
     it.close()
@@ -111,7 +111,7 @@ async def resets(it: Fake) -> None:
 
 
 async def dies(it: Fake) -> None:
-    """As a process does: everything at once."""
+    """Close all connections at once, like a killed process."""
     await it.still()
     it.close()
 

@@ -41,7 +41,8 @@ async def failure_through(
     *,
     stall_s: float = 60,
 ) -> tuple[nm.MeasureError, list[nm.Result]]:
-    """Measure through a proxy that gets its order once data flow; what both ends say of it."""
+    """Measure through a proxy that gets its order during the data phase; return the reports of both
+    ends."""
     results: list[nm.Result] = []
     limits = nm.ServerLimits(stall_s=stall_s, drain_s=0.2)
     server = nm.serve("127.0.0.1", 0, limits=limits, on_result=results.append)
@@ -69,7 +70,7 @@ def test_a_data_connection_that_is_reset(run_once: RunLoop, direction: str, stre
         Connection.reset, 1, spec(direction, streams=streams, deadlines=PATIENT)
     )
     error, results = run_once(through)
-    # whoever saw it first says so, and the other end hears it from there
+    # the end that noticed the reset first reports it to the other end
     assert type(error) in (nm.StreamError, nm.PeerRefusedError)
     assert_measured(error)
     assert [result.complete for result in results] == [False]

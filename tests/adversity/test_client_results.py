@@ -69,7 +69,7 @@ def test_results_of_other_streams_than_there_were(run_once: RunLoop, ids: list[i
         async with fake(script) as it:
             try:
                 return await nm.measure(it.address, spec(duration_s=0.05))
-            except nm.RemoteProtocolError as exc:  # to say so would be as good
+            except nm.RemoteProtocolError as exc:  # an error would be correct as well
                 result: nm.Result = exc.result
                 return result
 
@@ -119,7 +119,7 @@ def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
         async with fake(reporting(stream)) as it:
             try:
                 return await nm.measure(it.address, spec(duration_s=0.05))
-            except nm.MeasureError as exc:  # believed or refused, but never a crash
+            except nm.MeasureError as exc:  # accepted or refused, but never a crash
                 result: nm.Result = exc.result
                 return result
 
@@ -191,7 +191,7 @@ def claims(of: Callable[[int], int]) -> Callable[[Fake], Coroutine[Any, Any, Non
 def test_a_count_that_can_not_be_is_not_believed(
     run_once: RunLoop, of: Callable[[int], int]
 ) -> None:
-    """What was acknowledged is known here: it is reported, and a note says why."""
+    """This end knows the acknowledged bytes: it reports them, with a note."""
 
     async def main() -> nm.Result:
         async with fake(claims(of)) as it:

@@ -1,4 +1,4 @@
-"""Something else than an idle iperf3 server listens at the port."""
+"""Test a port on which another service or a busy server listens."""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ def test_encrypted_and_plain_clients_on_one_port(run: RunLoop, direction: Any) -
 
 
 def test_nothing_of_the_control_connection_can_be_read(run_once: RunLoop) -> None:
-    """A relay between the two sees the title of a plain test, and none of an encrypted one."""
+    """A relay between the two ends can read the title of a plain test, but not of an encrypted
+    one."""
 
     async def main() -> None:
         its = certificates.certificate()
@@ -157,7 +158,7 @@ def test_a_certificate_that_is_not_good(run: RunLoop, case: str) -> None:
 
 
 def test_a_server_without_tls(run: RunLoop) -> None:
-    """The client does not go on in plain text: that is what one in between would want."""
+    """The client does not go on in plain text, as a man in the middle would want."""
 
     async def main() -> None:
         async with serving(tls=None) as (server, said):
@@ -206,7 +207,7 @@ def test_iperf3_clients(run_once: RunLoop, required: bool) -> None:
 
 
 def test_a_secret_is_bound_to_the_certificate(run_once: RunLoop) -> None:
-    """One in between who has a certificate that the client trusts can't pass the proof on."""
+    """A man in the middle with a certificate that the client trusts can't forward the proof."""
     key = nm.Secret(key=b"0123456789abcdef0123456789abcdef")
 
     async def main() -> None:

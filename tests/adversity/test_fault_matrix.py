@@ -1,7 +1,7 @@
-"""The fault matrix: what goes wrong at either end in every state of the protocol.
+"""Test the fault matrix: faults at either end in every state of the protocol.
 
-A bounded part of it, the same in every run: all states, in each of them some of the faults, at each
-end, so that every fault has its turn in every conversation. `make faults` runs all of it.
+The tests run a fixed part of it: all states at each end, each with some of the faults, so that
+every fault occurs in every dialogue. `make faults` runs the whole matrix.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def test_the_part_that_runs_here_has_every_state_and_fault() -> None:
 def test_every_cell_ends_in_time_with_a_result_or_a_named_error(
     record_property: Callable[[str, object], None],
 ) -> None:
-    """In a program of its own: its processes are forks of one that has imported what it has."""
+    """Run in a separate program, whose processes are forks of one with all imports."""
     command = (sys.executable, "-m", "support.all_faults", "--part", "--at-a-time", "24")
     ran = subprocess.run(
         (*command, "--patience", "1"), cwd=TESTS, capture_output=True, text=True, timeout=380

@@ -94,7 +94,7 @@ def test_the_server_refuses(
 
 
 def test_a_server_that_does_not_ask(run: RunLoop) -> None:
-    """It may be another one that has taken its place: a client with a secret does not go on."""
+    """Such a server may be an impostor, so a client with a secret does not go on."""
 
     async def main() -> None:
         async with guarded(secret=None) as (server, said):
@@ -189,7 +189,7 @@ def test_a_proof_is_good_for_one_connection(run_once: RunLoop) -> None:
 
 
 def test_a_proof_covers_the_parameters() -> None:
-    """One who changes them on the way makes the proof worthless."""
+    """A change of the parameters on the path invalidates the proof."""
     ends = [Connection(Side.CLIENT) for _ in range(2)]
     for end, direction in zip(ends, ("upload", "download"), strict=True):
         from netmeasure.peer.parameters import client_parameters
@@ -217,7 +217,8 @@ def test_guesses_are_braked(run_once: RunLoop) -> None:
 @pytest.mark.interop
 @pytest.mark.parametrize("allowed", [False, True])
 def test_iperf3_clients(run_once: RunLoop, allowed: bool) -> None:
-    """They know no secret: refused with iperf3's own number, or let in if the server says so."""
+    """iperf3 clients know no secret: they are refused with iperf3's own number, or accepted if the
+    server allows it."""
 
     async def main() -> None:
         async with guarded(allow_iperf3=allowed) as (server, said):
@@ -231,7 +232,7 @@ def test_iperf3_clients(run_once: RunLoop, allowed: bool) -> None:
                 assert b"authorization failed" in printed
                 await until(lambda: said)
                 assert "know no secret" in said[0]
-            # letting them in opens no way around the secret for a client of ours
+            # accepting iperf3 clients does not let a netmeasure client bypass the secret
             assert (await refused(server.address, spec(None))).number == ErrorCode.SECRET_WANTED
 
     run_once(main())
@@ -245,7 +246,8 @@ def test_an_iperf3_server_is_refused(run_once: RunLoop) -> None:
 
 
 def test_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From files and from the environment, at both ends; a wrong one is one line and code 4."""
+    """The secret may be in a file or the environment at both ends; a wrong secret gives one line
+    and exit code 4."""
     monkeypatch.delenv("NETMEASURE_SECRET", raising=False)
     right, wrong, empty = (tmp_path / name for name in ("right", "wrong", "empty"))
     right.write_bytes(KEY + b"\n")

@@ -252,7 +252,7 @@ def test_two_clients_with_one_cookie_that_wait_for_a_place(run_once: RunLoop) ->
                     await peer.send(TEST_END)
                     await peer.give_results(0)
                     await peer.take_results()
-                # both are about to leave, so these wait for them
+                # both tests are about to end, so these wait for them
                 fourth.cookie = third.cookie
                 for peer in (third, fourth):
                     await peer.send(peer.cookie + b"\0")

@@ -118,7 +118,7 @@ def test_a_congestion_control_that_is_not_there(run: RunLoop, count: int) -> Non
 
 
 def test_iperf3_is_served_without_a_congestion_control_that_is_not_there(run: RunLoop) -> None:
-    """As its own server does; what was used is in the results."""
+    """iperf3's own server does the same; the results have the congestion control that was used."""
 
     async def main() -> None:
         async with watched() as it:

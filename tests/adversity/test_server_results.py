@@ -123,7 +123,7 @@ def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str, reverse: boo
                     await drained(peer.streams[0])
                 await peer.expect(EXCHANGE_RESULTS)
                 await peer.send(framed({**results(5000), "netmeasure": {"streams": [stream]}}))
-                # believed or refused, but never a crash, and never without end
+                # accepted or refused, but never a crash, and always with an end
                 await read(peer.control, 4)
                 peer.control.close()
                 await it.idle()
@@ -209,7 +209,7 @@ def test_a_large_message_is_decoded_beside_the_event_loop(
 def test_a_session_is_given_back_when_its_client_is_gone(
     run: RunLoop, monkeypatch: pytest.MonkeyPatch, nonsense: bytes
 ) -> None:
-    """No reference keeps it: neither an exception's traceback nor a circle of its parts."""
+    """No reference keeps the session: neither an exception's traceback nor a cycle of its parts."""
     seen: list[weakref.ref[Connection]] = []
     start = Connection.__init__
 

@@ -1,4 +1,5 @@
-"""A server's places, and its patience, are shared among the addresses of its clients."""
+"""Test that a server divides its places, and its open connections, among the addresses of its
+clients."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ class Waiting(Observer):
 
 @pytest.mark.parametrize("says", ["nothing", "a cookie"])
 def test_a_crowd_of_one_address_keeps_nobody_out(run_once: RunLoop, says: str) -> None:
-    """The oldest of it have to go, and what they cost is one line of the log each at most."""
+    """The oldest of these connections are closed, and each writes at most one line to the log."""
     most = MAX_STRANGERS if says == "nothing" else MAX_HANDSHAKES
 
     async def main() -> None:
@@ -66,7 +67,7 @@ def test_a_crowd_of_one_address_keeps_nobody_out(run_once: RunLoop, says: str) -
                 result = await nm.measure(it.server.address, SHORT)
                 assert result.complete
                 for peer in peers[:30]:
-                    # who said who it is hears that there is no room, and not that the server ends
+                    # an identified client is told that the server is full, not that the server ends
                     assert await read(peer.control, 9) == (b"" if says == "nothing" else b"\xff")
                 await until(lambda: it.server.active_tests == 0)
                 crowd = it.server._strangers if says == "nothing" else it.server._handshakes
@@ -83,7 +84,7 @@ def test_a_crowd_of_one_address_keeps_nobody_out(run_once: RunLoop, says: str) -
 def test_a_server_for_many_tests_has_room_for_their_clients(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None has to go for another. Once they are gone, their memory is returned."""
+    """No client is displaced by another. After they have left, their memory is returned."""
     returned = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     monkeypatch.setattr(connections, "CALM_S", 0.0)
@@ -169,7 +170,7 @@ def test_a_client_waits_in_the_queue(run: RunLoop) -> None:
                     test = nm.measure(it.server.address, SHORT, observer=watcher)
                     tasks.append(asyncio.create_task(test))
                     await until(lambda: it.server._places.waiting == number + 1)  # noqa: B023
-                # who can't wait is refused, and a probe is answered
+                # a client that can't wait is refused, and a probe is answered
                 with Peer(it) as plain:
                     await plain.send(plain.cookie + b"\0")
                     assert await read(plain.control, 2) == ACCESS_DENIED
@@ -247,7 +248,7 @@ def test_the_result_says_how_many_others_ran(run: RunLoop) -> None:
 
 
 def test_a_client_that_is_slow_to_leave_is_no_company(run: RunLoop) -> None:
-    """Nothing flows any more in a test that has only its client's last message to come."""
+    """A test that only waits for its client's last message transfers no data."""
 
     async def main() -> None:
         async with watched() as it:
@@ -271,7 +272,7 @@ def test_a_client_that_is_slow_to_leave_is_no_company(run: RunLoop) -> None:
 
 
 def test_company_is_counted_again_after_many_tests(run: RunLoop) -> None:
-    """Whatever way tests end, none is company afterwards, and none hides another."""
+    """However tests end, none counts as concurrent afterwards, and none hides another."""
 
     async def main() -> None:
         async with watched() as it:

@@ -1,4 +1,5 @@
-"""Kernels and sandboxes that lack socket options: what a test can do without does not end it."""
+"""Test kernels and sandboxes that lack socket options: the lack of an optional option does not end
+a test."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import pytest
 from support.refusing import OPTIONS, built, outcomes
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-#: What the user asked for by name must be had, and the error says which.
+#: Options that the user sets explicitly are required, and the error names them.
 ASKED = {
     "TCP_CONGESTION": "congestion control",
     "TCP_MAXSEG": "MSS",
@@ -21,7 +22,7 @@ ASKED = {
     "SO_RCVBUF": "window",
     "IP_TOS": "type of service",
 }
-#: What no test of a kind can do without: all streams of UDP have sockets on the server's port.
+#: Options that a kind of test requires: all UDP streams have sockets on the server's port.
 NEEDED = {
     "plain": {},
     "udp": {

@@ -61,8 +61,8 @@ class Watched:
 
 @contextlib.asynccontextmanager
 async def watched(**limits: Any) -> AsyncIterator[Watched]:
-    """A server to be ill-treated. Afterwards it must be idle and serve a good test in both
-    directions, and no task of it may have crashed."""
+    """Provide a server for hostile input. Afterwards it must be idle and serve a normal test in
+    both directions, and none of its tasks may have crashed."""
     it = Watched(**limits)
     asyncio.get_running_loop().set_exception_handler(lambda _, context: it.crashes.append(context))
     async with it.server:
@@ -116,7 +116,7 @@ def is_silent(sock: socket.socket) -> bool:
 
 
 def junk() -> list[bytes]:
-    """What no server's port should be sent, the worst of it near to what it wants."""
+    """Return datagrams that a server does not expect, some of them similar to valid ones."""
     chance = random.Random(1)
     named = make_hello("a" * 36, 1, extended=True)
     return [
@@ -308,7 +308,7 @@ def test_noise_at_the_port_during_a_test_changes_nothing(run_once: RunLoop, dire
 
 
 def invalid(result: nm.Result) -> int:
-    """What the receivers have put aside."""
+    """Return the number of datagrams that the receivers counted as invalid."""
     found = [stream.receiver for flow in result.flows for stream in flow.streams]
     return sum(r.datagrams.invalid_packets or 0 for r in found if r and r.datagrams)
 
@@ -407,7 +407,7 @@ def test_replayed_datagrams_are_copies_and_no_more(run_once: RunLoop) -> None:
 
 
 def test_a_client_that_says_it_sent_less_than_came(run_once: RunLoop) -> None:
-    """The loss is never negative, whatever the far end says."""
+    """The loss is never negative, even if the peer reports impossible counts."""
 
     async def main() -> None:
         async with watched() as it:

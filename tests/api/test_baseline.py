@@ -1,4 +1,5 @@
-"""The idle baseline: watched before the test, part of no other figure, and known from both ends."""
+"""Test the idle baseline: it is measured before the test at both ends, and no other figure includes
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Campaign: every case is run, kept and resumed; commands; cases that can't be measured."""
+"""Campaign: every case runs, is kept and can be resumed; commands; cases that can't be measured."""
 
 from __future__ import annotations
 

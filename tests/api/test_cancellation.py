@@ -50,7 +50,7 @@ async def served() -> AsyncIterator[tuple[nm.Server, asyncio.Queue[nm.Result]]]:
 
 
 class Gate:
-    """A place in the code where the first who comes stays for good, and says that it is there."""
+    """A place in the code where the first caller stays for ever, and reports that it is there."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -76,7 +76,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[nm.Run]:
 
 
 async def all_well(server: nm.Server) -> None:
-    """Nothing is left of the tests before, and the next one is a good one."""
+    """Check that nothing is left of the tests before, and that the next test is complete."""
     await until(lambda: server.active_tests == 0)
     assert traffic_threads() == []
     result = await nm.measure(server.address, nm.TcpSpec(timing=nm.Timing(total_bytes=1000)))
@@ -107,7 +107,7 @@ def assert_measured(result: nm.Result | None) -> None:
 
 
 async def cancelled_at(gate: Gate, direction: str = "both", streams: int = 2) -> nm.Result | None:
-    """Cancel measure() when it has come to the gate; the server's result, if it has one."""
+    """Cancel measure() when it has reached the gate; return the server's result, if it has one."""
     spec = nm.TcpSpec(
         direction=direction,  # type: ignore[arg-type]
         streams=streams,

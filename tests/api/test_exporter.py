@@ -1,4 +1,4 @@
-"""An exporter: tests by schedule and on request become metrics, and so does what goes wrong."""
+"""Test an exporter: tests by schedule and on request become metrics, and so do failures."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def listening(answer: bytes | None = None) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def refusing() -> AsyncIterator[str]:
-    """An address on which nobody listens."""
+    """Return an address on which no program listens."""
     async with listening() as address:
         pass
     yield address

@@ -24,7 +24,7 @@ SHORT = nm.Timing(duration_s=0.3)
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the probe wait for a busy machine: what no answer comes to is lost else."""
+    """Let the probe wait longer on a busy machine, where probes would otherwise count as lost."""
     monkeypatch.setattr(connect, "PROBE_HELLO_S", 10.0)
     monkeypatch.setattr(workload, "LEAST_PATIENCE_NS", workload.MOST_PATIENCE_NS)
 
@@ -171,7 +171,7 @@ def test_a_run_that_is_cut_short_keeps_what_was_measured(run: RunLoop) -> None:
 def test_a_server_takes_no_probe_of_a_test_that_ends(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody would end the probe's thread."""
+    """Otherwise no code would end the probe's thread."""
     begun, awaited = asyncio.Event(), []
     told = session.Session._tell
 

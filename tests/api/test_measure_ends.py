@@ -1,4 +1,4 @@
-"""What ends a test: bytes, blocks or time; and warm-up that is left out of its figures."""
+"""Test the ends of a test: bytes, blocks or time; and the warm-up, which its figures exclude."""
 
 from __future__ import annotations
 

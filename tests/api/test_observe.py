@@ -218,7 +218,7 @@ def test_wrong_parameters_are_refused(run: RunLoop) -> None:
 
 
 def test_what_the_server_says_has_its_number(run_once: RunLoop) -> None:
-    """A client's parameters can't be wrong by themselves, so something on the way makes them so."""
+    """A client's parameters are always valid, so a proxy on the path changes them."""
 
     async def main() -> Diary:
         with socket.create_server(("127.0.0.1", 0)) as listener:

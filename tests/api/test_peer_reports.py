@@ -30,7 +30,7 @@ ODD = [0, -1, 1, 2**31, -(2**63), 2**63, 10**30, 1e308, "1", None, [], {}, [1], 
 
 @pytest.fixture(scope="module", params=KINDS)
 def measured(request: pytest.FixtureRequest) -> nm.Result:
-    """A real test between two of ours, whose server's report is then spoilt."""
+    """Run a real test between two netmeasure ends, and change the server's report."""
 
     async def run() -> nm.Result:
         async with nm.serve("127.0.0.1", 0) as server:
@@ -133,7 +133,7 @@ def test_a_spoilt_report_harms_nobody(
 def test_a_report_below_zero_is_refused(
     measured: nm.Result, path: tuple[Any, ...], value: int
 ) -> None:
-    """What is computed from it could be saved, and not be read again."""
+    """A result computed from such a report could be saved, but not be read again."""
     report = json.loads(msgspec.json.encode(measured.server))
     put(report, path, value)
     with pytest.raises(RemoteProtocolError, match=r"the peer's results hold a \w+ of (-1|0)"):

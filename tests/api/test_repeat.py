@@ -1,4 +1,4 @@
-"""repeat() and alternate(): what comes of good runs, of broken ones, and of cancelling."""
+"""repeat() and alternate(): complete runs, failed runs, and cancellation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server grants and what it does not: bitrates, durations, one client only, idle times."""
+"""Test a server's limits: bitrates, durations, one client only, idle times."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_pacing_rate_counts_as_well(run_once: RunLoop) -> None:
 
 @pytest.mark.parametrize("direction", ["upload", "download"])
 def test_a_bitrate_that_is_measured(run_once: RunLoop, direction: Any) -> None:
-    """Nothing was asked for, and much is moved. What had been measured is kept."""
+    """The client requests no bitrate, but transfers much. The figures until then are kept."""
     spec = nm.TcpSpec(direction=direction, timing=nm.Timing(duration_s=20))
     error = run_once(refused(spec, max_bitrate_bps=10 * MBIT, bitrate_over_s=0.3))
     assert error.number == 27

@@ -64,7 +64,7 @@ def ends(flow: nm.Flow) -> Iterator[tuple[nm.StreamReport, nm.StreamReport]]:
 
 
 def notes(result: nm.Result) -> list[str]:
-    """What there is to say but for stalls: a busy machine gives the senders no CPU for a while."""
+    """Return the notes except those on stalls, which a busy machine causes."""
     return [note for note in result.notes if "after stalls" not in note]
 
 

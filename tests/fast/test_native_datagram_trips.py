@@ -1,4 +1,5 @@
-"""The native loops of round trips by UDP: what is lost, late or doubled is in no latency."""
+"""The native loops of round trips by UDP: lost, late and duplicate responses must not be in the
+latencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The native probe beside a load: what is lost or comes twice is in no latency, and none waits."""
+"""The native probe beside a load: lost and duplicate answers must not be in the latencies, and no
+probe waits for another."""
 
 from __future__ import annotations
 

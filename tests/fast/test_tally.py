@@ -88,7 +88,7 @@ def test_a_tally_of_nothing_is_nothing(rig: Rig) -> None:
 
 
 def test_a_moment_before_the_first_counts_in_the_first_bucket(rig: Rig) -> None:
-    """A merge in front of it would make the index of an unchecked bucket negative."""
+    """A merge of earlier buckets would make the index of an unchecked bucket negative."""
     tally = Tally(rig.group(), -1, width_ns=1000, buckets=4)
     start = now_ns()
     for moment in (start, start - 10**9, start + 10**6, 1, 0, -1, -(2**63), start - 1):

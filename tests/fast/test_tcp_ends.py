@@ -93,7 +93,7 @@ def test_stop_ends_the_sender_and_everything_arrives(rig: Rig) -> None:
 
 
 def test_an_order_after_the_deadline_is_late(rig: Rig) -> None:
-    """As after a host that stood still: the planned time was over first."""
+    """After a pause of the host, the planned time may be over before the order to stop."""
     pair, group = rig.pair(), rig.group()
     group.open()
     group.stop()
@@ -206,7 +206,7 @@ def test_abort_ends_the_wait_for_acknowledgements(rig: Rig) -> None:
 
 
 def test_unread_bytes_are_waited_for_no_longer_than_drain_ns(rig: Rig) -> None:
-    """Sent whole and never acknowledged whole: the sender says so and ends."""
+    """All data were sent but never completely acknowledged: the sender reports this and ends."""
     pair, group = unacknowledged_pair(rig)
     sender = rig.sender(group, pair.left, drain_ns=50 * MILLISECOND_NS)
     rig.start(sender)

@@ -51,7 +51,7 @@ def test_reset_by_the_peer_ends_the_sender(rig: Rig, mode: str) -> None:
 
 
 def test_reset_ends_the_wait_for_acknowledgements(rig: Rig) -> None:
-    """No acknowledgement can come any more; and what is lost is no success."""
+    """No acknowledgement can arrive after a reset, and lost data are not a success."""
     pair, group = unacknowledged_pair(rig)
     sender = rig.sender(group, pair.left, drain_ns=60_000 * MILLISECOND_NS)
     rig.start(sender)

@@ -1,4 +1,4 @@
-"""Count what the own socket of a UDP receiver drops."""
+"""Count the datagrams that the socket of a UDP receiver drops."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ def test_a_window_that_the_kernel_does_not_grant_is_an_error(run_once: RunOnce) 
 
 
 def iperf_error(run_once: RunOnce, *arguments: str, **options: Any) -> str:
-    """What the real client says that our server does not serve."""
+    """Return the real client's message about a test that netmeasure's server refuses."""
 
     async def main() -> str:
         async with nm.serve("127.0.0.1", 0, **options) as server:
@@ -420,7 +420,7 @@ def test_files_that_can_t_be_used_are_said_before_the_test(run_once: RunOnce) ->
 @pytest.mark.parametrize("direction", ["upload", "download"])
 @pytest.mark.parametrize("wide", [False, True], ids=["32", "64"])
 def test_datagrams_with_either_counter(run_once: RunOnce, direction: Any, wide: bool) -> None:
-    """Also against the real server, which would find every number wrong."""
+    """This works with the real server, too, which would otherwise count every number as wrong."""
     spec = nm.UdpSpec(
         direction=direction,
         timing=nm.Timing(duration_s=0.5),

@@ -191,8 +191,8 @@ def check(which: str, got: Outcome, wanted: Outcome, shape: Callable[[str], Any]
 
 
 def as_text(printed: str) -> Any:
-    """Order of datagrams is luck, and no matter here. A server's JSON within a client's text is the
-    documents' matter: only that it is there."""
+    """The order of datagrams is random and does not matter here. A server's JSON within a client's
+    text is the documents' matter: only that it is there."""
     if printed.startswith("{"):
         return as_document(printed)
     printed, mark, _ = printed.partition("Server JSON output:\n")

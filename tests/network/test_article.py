@@ -1,8 +1,9 @@
-"""The article's experiment, told right: files by HTTP and FTP over a network that comes up late.
+"""Repeat the article's experiment with set-up reported separately: files by HTTP and FTP over a
+network that comes up late.
 
-Real nginx, real vsftpd and curl in namespaces, on a link of 500 Mbit/s. Whatever is late, the rate
-is what the link carries; how long connecting took is seen on the wire; and the figure that curl
-prints for the same is there as well, under its own name.
+Real nginx, real vsftpd and curl in namespaces, on a link of 500 Mbit/s. Whatever is late, the
+steady bitrate must be the link's rate, the time to connect must agree with the packets on the wire,
+and curl's figure must be in the result under its own name.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def lateness(network: Network, late: str | None) -> contextlib.AbstractContextMa
 
 @contextlib.contextmanager
 def traced(network: Network) -> Iterator[list[str]]:
-    """What tcpdump saw of SYNs and their answers on the client's end."""
+    """The SYNs and their answers that tcpdump recorded at the client."""
     lines: list[str] = []
     command = ["tcpdump", "-i", network.client.device, "-tt", "-n", "--immediate-mode", "-l"]
     process = network.popen(
@@ -132,7 +133,8 @@ def check_connects(result: nm.Result, seen: list[tuple[float, int]]) -> None:
 
 
 def check_curls_figure(result: nm.Result, curls: list[servers.Curl]) -> None:
-    """Nearest of two: when a SYN goes out again is up to the kernel's timers, to some 30 ms."""
+    """The nearest of two times: the kernel's timers retransmit a SYN with an error of about 30
+    ms."""
     ours = result.flow.averages.from_first_attempt_bps
     assert ours is not None
     assert min(abs(ours / (curl.speed_download * 8) - 1) for curl in curls) < 0.01
@@ -170,7 +172,7 @@ def test_late(late: str, network: Network, server: FileServer, run_once: RunOnce
 
 
 def test_tcpdump_is_what_is_parsed() -> None:
-    """The lines that the truth is read from look as they are expected to."""
+    """Check that the parsers of tcpdump's output match its lines."""
     assert shutil.which("tcpdump")
     lines = [
         "5.25 IP 10.77.0.1.40000 > 10.77.0.2.80: Flags [S], seq 1, win 2, length 0",
@@ -182,8 +184,8 @@ def test_tcpdump_is_what_is_parsed() -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "ftp"])
 def test_ten_gibibytes_are_exact(scheme: str, run_once: RunOnce) -> None:
-    """More than 32 bits can count, on a link without a rate; from our own server, since a file of
-    that size takes longer to make than to send."""
+    """Transfer more bytes than 32 bits can count, on a link without a rate limit, from netmeasure's
+    server, since creating a file of that size takes longer than sending it."""
     size = 10 * 1024**3
     spec = {"http": nm.HttpSpec, "ftp": nm.FtpSpec}[scheme](receive_mode="discard")
     program = [sys.executable, "-m", "netmeasure", "server", "-p", "0", f"--{scheme}", "0"]

@@ -40,7 +40,7 @@ def found(line: Relay, **arguments: Any) -> nm.CapacityReport:
 
 @pytest.mark.rates
 def test_the_capacity_of_a_line() -> None:
-    """Within the time that is meant for it, the benchmark is; here a busy machine has more."""
+    """Search with more time than the benchmark, since the machine may be busy."""
     rate = 20e6
     with Relay(delay_ms=25, rate_bps=rate, queue_bytes=50_000) as line:
         report = found(line, time_s=20)
@@ -152,7 +152,7 @@ def test_what_was_found_in_words() -> None:
 
 
 def test_a_cut_search_keeps_what_it_found() -> None:
-    """On a line that always loses, so that a second test follows however slow this host is."""
+    """The line always loses datagrams, so that a second test follows on any host."""
 
     async def cut(search: nm.CapacitySearch) -> None:
         tests = search.run()

@@ -48,7 +48,8 @@ def network() -> Iterator[Network]:
 
 
 def shape(network: Network, device: str, rate: str) -> None:
-    """What leaves the client by this device; its queue outlasts a sender without CPU for 20 ms."""
+    """Limit the rate of the client's device; its queue lasts while a sender has no CPU for 20
+    ms."""
     bucket = ("tbf", "rate", rate, "burst", "128k", "latency", "20ms")
     where = ("tc", "-n", network.client.namespace, "qdisc", "replace", "dev", device, "root")
     subprocess.run((*where, *bucket), check=True)
@@ -125,7 +126,7 @@ def whole_s(result: nm.Result) -> float:
 
 
 def test_a_late_network_carries_the_same(network: Network, run_once: RunOnce) -> None:
-    """The article's case: every run of B finds a network that swallows its first SYN."""
+    """In every run of B, the network drops the first SYN, as in the article."""
     shape(network, network.client.device, RATE)
     spec = nm.TcpSpec(
         timing=nm.Timing(duration_s=DURATION_S),

@@ -1,7 +1,7 @@
 """Check what is said of events in real transfers: a part of `python -m benchmarks.bench_events`.
 
-Each result must tell of what the relay did to the line, and the relay's and the receiver's counts
-must show that it was done. The transfers wait more than they compute: all run side by side.
+Each result must show what the relay did to the line, and the counts of the relay and the receiver
+must show that the relay did it. The transfers wait more than they compute, so all run concurrently.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ CASES = [
 def check_outage(found: Outcome) -> None:
     """Check that one stall holds the outage.
 
-    What was under way when it began came within 0.2 s, and nothing else before it was over.
+    Data in flight at its start arrived within 0.2 s, and no other data before its end.
     """
-    assert found.counts.lost_packets > 0  # what came to the line while it was cut
+    assert found.counts.lost_packets > 0  # packets that arrived at the line while it was cut
     assert found.end_ns - found.begin_ns >= OUTAGE_S * 1e9
     assert found.steady.start_ns < found.begin_ns
     assert any(

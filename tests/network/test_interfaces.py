@@ -1,4 +1,4 @@
-"""Interfaces and their offloads as a result tells them, against ethtool's own word."""
+"""Compare the interfaces and offloads in a result with the output of ethtool."""
 
 from __future__ import annotations
 

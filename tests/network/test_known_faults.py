@@ -81,7 +81,7 @@ def test_a_byte_limited_test_waits_for_the_interval_to_end(
 def test_a_byte_limited_test_without_intervals_hangs(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
-    """An interval of 0 is refused; one that never ends does no harm; nor does iperf3's `-i 0`."""
+    """An interval of 0 is refused; an infinite interval and iperf3's `-i 0` work."""
     with pytest.raises(nm.SpecError):
         nm.Timing(interval_s=0)
     total = 32 * 131_072
@@ -141,7 +141,7 @@ class FarAway:
             ip("-n", side.namespace, *words)
 
     async def measure(self, network: Relay) -> None:
-        """All at the same time: a path without a rate has room for everybody."""
+        """Run all tests concurrently, since the path has no rate limit."""
         async with serving(network, on_result=self.on_the_server.append) as server:
             where = network.server.address, server.port
             with network.enter("client"):
@@ -177,7 +177,7 @@ class FarAway:
 
 
 def its_route(namespace: str) -> list[str]:
-    """The words of the only route of a side of the relay."""
+    """Return the words of the only route on a side of the relay."""
     (line,) = ip("-n", namespace, "route", "show").splitlines()
     return line.split()
 
@@ -305,7 +305,7 @@ IPERF3_CLIENT = ("iperf3", "-C", "cubic", "-t", "30", "--forceflush")
 def test_the_summary_is_inflated_when_the_client_dies(
     program: tuple[str, ...], direction: str, network: Network, run_once: RunOnce
 ) -> None:
-    """It dies in the middle of its second interval; bytes and time must end at the same moment."""
+    """The peer is killed in its second interval; bytes and time must end at the same moment."""
 
     async def main() -> nm.Result:
         ended: asyncio.Future[nm.Result] = asyncio.get_running_loop().create_future()
@@ -384,7 +384,7 @@ def slow_network() -> Iterator[Network]:
 def test_the_sender_reports_what_fitted_into_its_buffer(
     slow_network: Network, run_once: RunOnce
 ) -> None:
-    """What the sender says of itself, live and in the end, is no more than the link carried."""
+    """The sender's own figures, live and final, must not exceed what the link carried."""
     ceiling = slow_network.payload_ceiling_bps(SLOW_RATE)
     timing = nm.Timing(total_bytes=SLOW_BYTES, interval_s=0.05)
     result, intervals = run_once(measured(slow_network, nm.TcpSpec(timing=timing, options=CUBIC)))

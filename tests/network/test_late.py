@@ -1,7 +1,8 @@
-"""The late network: the first SYNs get no answer. Connecting must not spoil the bitrate.
+"""Test a late network, where the first SYNs get no answer: set-up must not affect the bitrate.
 
 A tool that divides by the time since its first attempt reports less than half of what this link
-carries. The link is not there for 2.5 s; SYNs go out at 0, 1 and 3 s, so connecting takes 3 s.
+carries. The link drops all packets for 2.5 s. SYNs are sent at 0, 1 and 3 s, so connecting takes 3
+s.
 """
 
 import time
@@ -71,7 +72,7 @@ def connect_phase(result: nm.Result, connection: str) -> nm.Phase:
 
 
 def check_late(result: nm.Result, late: str, prompt: str) -> None:
-    """One connection was late, and only that one; it is not held against the data."""
+    """Only one connection was late, which must not affect the figures of the data."""
     slow, quick = connect_phase(result, late), connect_phase(result, prompt)
     assert slow.duration_ns / 1e9 == pytest.approx(CONNECT_S, abs=0.15)
     assert quick.duration_ns / 1e9 < NOT_WORTH_A_WORD_S
@@ -82,7 +83,7 @@ def check_late(result: nm.Result, late: str, prompt: str) -> None:
 
 
 def check_averages(result: nm.Result, took_s: float) -> None:
-    """What a tool would say that counts from its first attempt; the test does so itself."""
+    """The average of a tool that counts from its first attempt, computed by the test itself."""
     flow = result.flow
     assert flow.steady is not None
     assert flow.receiver.bytes is not None
@@ -98,7 +99,8 @@ def check_averages(result: nm.Result, took_s: float) -> None:
 
 
 def check_retransmits(flow: nm.Flow, syns: int) -> None:
-    """The kernel counts SYNs and data segments in one number; only the latter are of the data."""
+    """The kernel counts retransmitted SYNs and data segments together; a result must count only the
+    latter as retransmissions of data."""
     (stream,) = flow.streams
     assert stream.sender is not None
     info = stream.sender.tcp_info
@@ -127,7 +129,7 @@ def test_a_late_network_does_not_change_the_bitrate(
 def test_a_probe_without_an_answer_does_not_wait_as_long_as_the_connect(
     network: Network, run_once: RunOnce
 ) -> None:
-    """The server, whose thread is in the client's namespace by then, can't answer by UDP."""
+    """The server can't answer by UDP, because its thread is in the client's namespace by then."""
     with network.late(LATE_S):
         result, took_s = run_once(measured(network, "upload", latency=True))
     assert result.latency is not None

@@ -31,7 +31,8 @@ def network() -> Iterator[Network]:
 
 @contextmanager
 def name_server(network: Network, lost: int) -> Iterator[None]:
-    """Answer queries for IPv4 addresses, from the server's namespace, after so many were lost."""
+    """Answer queries for IPv4 addresses, from the server's namespace, after a number of them were
+    lost."""
     address = network.server.address
     with network.enter("server"):
         sock, end = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
@@ -73,7 +74,8 @@ def name_server(network: Network, lost: int) -> Iterator[None]:
 def test_lost_queries_are_repeated_and_explained(
     network: Network, tmp_path: Path, options: str, lost: int, explained: str
 ) -> None:
-    """A resolver that gives up after a second is asked again: the deadline is the user's."""
+    """The look-up is repeated if the resolver gives up after a second, until the user's
+    deadline."""
     address = network.server.address
     serving = ("-m", "netmeasure", "server", "-B", address, "-p", "0")
     served = network.popen("server", [sys.executable, *serving], stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Every limit, provoked for real: the right one is named, with figures that say why."""
+"""Provoke every limit: the right one must be named, with the figures that show it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SMALL = "4096 65536 65536"
 
 @pytest.fixture(scope="module")
 def far() -> Iterator[Relay]:
-    """A round trip of 20 ms that takes whatever is sent."""
+    """A path with a round trip of 20 ms and no rate limit."""
     with Relay(delay_ms=10) as line:
         yield line
 
@@ -75,7 +75,7 @@ def measured(
 
 
 def report_text(result: nm.Result) -> str:
-    """The report as a terminal of 200 columns shows it."""
+    """Return the report for a terminal of 200 columns."""
     console = Console(width=200, file=io.StringIO())
     print_report(result, console)
     assert isinstance(console.file, io.StringIO)
@@ -108,7 +108,7 @@ def test_a_small_receive_window(far: Relay) -> None:
     found = limits(result)
     assert found.limited_by == "receive_window"
     assert found.rwnd_used_ratio == pytest.approx(1, abs=0.2)
-    # what would take: not this window
+    # the window that the rate would need is larger than this one
     window = known(known(known(result.flow.streams[0].sender).tcp_info).snd_wnd_bytes)[-1]
     assert found.window_needed_bytes == pytest.approx(window, rel=0.35)
 
@@ -135,7 +135,7 @@ def test_a_target(far: Relay) -> None:
 @needs_relay
 @pytest.mark.parametrize("congestion", ["cubic", "bbr"])
 def test_a_pacing_rate(far: Relay, congestion: str) -> None:
-    """The kernel paces by order of the user, and no link is the limit."""
+    """The kernel paces because the user asked for it; no link is the limit."""
     options = nm.SocketOptions(congestion=congestion, pacing_bps=20_000_000)
     found = limits(measured(far, options=options))
     assert found.limited_by == "pacing"
@@ -340,7 +340,8 @@ runpy.run_module("netmeasure", run_name="__main__")
 
 
 def test_a_container_that_has_used_up_its_quota(run_once: RunOnce, tmp_path: Path) -> None:
-    """The quota is taken away when the test is under way: a program takes long to start on 4 %."""
+    """The quota is set while the test runs, because a program with 4 % of a CPU takes long to
+    start."""
     saved = tmp_path / "result.json"
 
     async def main(group: Path) -> None:

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.network, pytest.mark.rates]
 
 RATE, RATE_BPS = "200mbit", 200_000_000
 #: A busy machine may leave a link idle: then the rate is lower, which says nothing of the ceiling.
-#: One that is too high is never reached, one that is too low is passed every time.
+#: A ceiling that is too high is never reached; one that is too low is exceeded every time.
 ATTEMPTS = 4
 
 
@@ -106,8 +106,8 @@ def sent_bytes(network: Network) -> int:
 
 
 def reached(network: Network, host: str, encapsulation: str) -> nm.Result:
-    """A test that reaches its ceiling within 1 %, after none went beyond it, all with the share of
-    the link's bytes that was computed."""
+    """Return a test that reaches its ceiling within 1 %, where no earlier test exceeded it, all
+    with the share of the link's bytes that was computed."""
     for _ in range(ATTEMPTS):
         before = sent_bytes(network)
         result = measured(network, host, encapsulation)
@@ -140,7 +140,7 @@ def test_a_link_carries_its_ceiling(
 
 
 def test_a_tunnel_whose_packets_are_fragmented(network: Network) -> None:
-    """The loss that was computed is the loss that is measured, and the report says it."""
+    """The computed loss of rate is equal to the measured one, and is in the report."""
     result = reached(network, TOO_LARGE.host, "vxlan")
     ceiling = result.flow.ceiling
     assert ceiling is not None
@@ -152,7 +152,7 @@ def test_a_tunnel_whose_packets_are_fragmented(network: Network) -> None:
 
 
 def test_the_path_names_its_interface_and_mtu(network: Network) -> None:
-    """Only entered, not mounted: sysfs shows another namespace, and nothing of it is believed."""
+    """Without a mount of sysfs in the namespace, sysfs shows another namespace and is not used."""
     with network.enter("client"):
         through_tunnel = path.path_facts(sockets.Address(2, (FITTING.host, 1)))
         direct = path.path_facts(sockets.Address(10, (network.server.address6, 1, 0, 0)))

@@ -1,4 +1,4 @@
-"""The mesh on a real Dask cluster: its scheduler and its workers are processes of their own."""
+"""The mesh on a real Dask cluster: its scheduler and its workers are separate processes."""
 
 from __future__ import annotations
 

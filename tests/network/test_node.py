@@ -28,11 +28,12 @@ pytestmark = pytest.mark.network
 
 COUNT = 300
 PORT = 5300
-#: Far beyond what the kernel needs to handle what is under way.
+#: Much longer than the kernel needs to handle packets in flight.
 LIMIT_S = 10
 #: For local experiments (IEEE 802): no protocol of the kernel takes its frames.
 NOBODYS_ETHERTYPE = 0x88B5
-#: Burns the CPU time that it is told to, says how much it was, and lives on until it is told.
+#: A program that uses a given amount of CPU time, prints how much it used, and lives until it is
+#: told to end.
 BURNER = """
 import sys, time
 input()
@@ -67,7 +68,7 @@ def test_a_full_socket_buffer(network: Network) -> None:
     kept = 0
 
     def dropped() -> int:
-        """What was dropped so far; packets that are still on their way have then come."""
+        """Return the drops so far, after all packets in flight have arrived."""
         nonlocal kept
         with contextlib.suppress(BlockingIOError):
             while receiver.recv(2000):

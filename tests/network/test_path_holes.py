@@ -138,7 +138,7 @@ def test_a_path_with_losses_has_no_hole(open_path: Relay, direction: FlowDirecti
 
 
 def test_a_host_that_is_gone_is_no_hole() -> None:
-    """Where not even short packets get through, nothing is said of their length."""
+    """If not even short packets get through, the result has no path hole."""
 
     async def search() -> nm.PathHole | None:
         listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)

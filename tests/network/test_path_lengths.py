@@ -102,7 +102,7 @@ def test_a_router_that_says_so(narrow: str, direction: FlowDirection) -> None:
     assert found.interface_mtu_bytes == 1500
     assert found.inner_mtu_bytes == 1420
     assert "wireguard:v6" in {one.encapsulation for one in found.explanations}
-    # what the kernels have learnt by then hides nothing
+    # the path MTU that the kernels have cached by then does not hide the limit
     assert lengths(again)[direction] == (1420, "shortened")
 
 
@@ -116,7 +116,8 @@ def test_another_server_tells_the_way_there_only() -> None:
 
 @needs_relay
 def test_lost_packets_are_no_limit() -> None:
-    """A lost SYN, or a lost packet of the longest length, is tried again before it is believed."""
+    """A lost SYN, or a lost packet of the longest length, is sent again before it counts as
+    dropped."""
     with Relay(delay_ms=2, loss=0.02) as line:
         assert lengths(search(line)) == {"upload": (1500, None), "download": (1500, None)}
 

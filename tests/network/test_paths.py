@@ -28,7 +28,7 @@ FILLED = [
     Path(rtt_ms=150, congestion="cubic", seconds=10),
 ]
 STILL_GAINING = [
-    # hardly more than the slow start
+    # little more than slow start
     Path(rtt_ms=150, congestion="reno", seconds=1, rate_bps=100e6, claims=False),
     Path(rtt_ms=150, congestion="cubic", seconds=1, rate_bps=100e6, claims=False),
     Path(rtt_ms=50, congestion="bbr", seconds=0.5, rate_bps=100e6, claims=False),

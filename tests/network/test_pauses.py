@@ -73,7 +73,7 @@ def test_a_sender_that_is_stopped(tmp_path: Path, frozen: str, protocol: tuple[s
     assert pause.duration_ns == pytest.approx(frozen_s * 1e9, abs=0.3e9)
     assert flow.limits is not None
     assert flow.limits.limited_by == "sender_paused"
-    # the time that was asked for is the test's, whoever did nothing in it
+    # the test has its planned duration although an end was stopped during it
     moved = flow.receiver.bytes
     assert moved is not None
     assert flow.steady is not None
@@ -94,7 +94,7 @@ def test_a_receiver_that_is_stopped(tmp_path: Path) -> None:
 
 
 def test_nothing_is_told_where_the_network_is_silent(tmp_path: Path) -> None:
-    """Threads that wait for the network look at their clocks all the same."""
+    """Threads that wait for the network still sample their clocks."""
     saved = tmp_path / "result.json"
     with program("server", "-p", "0") as server:
         port = line_with(server, "listening on").split(",")[0].rpartition(":")[2].strip()

@@ -1,4 +1,5 @@
-"""Losses beside a test: the probe tells those that the line knows of, and none is a latency."""
+"""Losses beside a test: the probe must count the losses that the line counted, and no latency may
+include them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moment when a path becomes usable, and what was in the way until then.
+"""Test the time when a path becomes usable, and what blocked it until then.
 
 The kernel alone repeats a SYN after 1, 3 and 7 s: a network late by 50 ms looks late by 1 s.
 """

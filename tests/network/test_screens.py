@@ -1,4 +1,5 @@
-"""A terminal of 80x24 while the network fails, and at Ctrl-C in each phase: as it was looked at."""
+"""Compare the screens of an 80x24 terminal, while the network fails and at Ctrl-C in each phase,
+with recorded screens."""
 
 from __future__ import annotations
 

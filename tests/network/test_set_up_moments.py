@@ -1,4 +1,5 @@
-"""The moments of set-up beside tcpdump, on a busy host: what is its own is called its own."""
+"""Compare the times of set-up with tcpdump on a busy host: delays of the host must be reported as
+the host's."""
 
 import asyncio
 import contextlib
@@ -24,7 +25,7 @@ pytestmark = [
 BLOCKED_S = 0.3
 #: The server answers after the first pause, and sends its body after the second one.
 HEAD_S, BODY_S = 0.4, 0.9
-#: What the kernel's moments may miss tcpdump's by: so much, or this part of a phase.
+#: The largest difference between the kernel's times and tcpdump's: a time, or a share of a phase.
 SLACK_S, SLACK = 0.002, 0.02
 
 RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -1,4 +1,4 @@
-"""The harness itself: every number that it promises, and that it leaves nothing behind.
+"""Test the harness itself: the figures of its links, peers and faults, and its clean-up.
 
 A test of the package can only be as good as the link, the peer and the faults it is given.
 """

@@ -81,7 +81,7 @@ def spec(direction: Direction = "upload", **more: Any) -> nm.UdpSpec:
     )
 
 
-# ---- 1: losses that nothing higher gives away
+# ---- 1: losses without a higher sequence number after them
 
 
 @needs_relay
@@ -287,8 +287,8 @@ HELLO_BYTES, ANSWER_BYTES = 45, 4
 def test_a_lost_hello_costs_30_s_and_the_test(
     lost_bytes: int, lost: int, detail: str | None
 ) -> None:
-    """It costs 20 ms, and 20, 40 and 80 ms for three; the answer's loss nothing, for the server
-    goes on and that is as good as an answer."""
+    """One lost hello costs 20 ms, three cost 20, 40 and 80 ms. A lost answer costs no time, for the
+    server goes on and that is as good as an answer."""
     with Relay(gap=(1, lost), watch=lost_bytes) as line:
         result = measured(line, spec(latency=False))  # its hello would be the first
         line.stop()
@@ -349,7 +349,8 @@ def test_a_lost_hello_to_an_iperf3_server(direction: Direction) -> None:
 @needs_relay
 @pytest.mark.interop
 def test_an_iperf3_server_far_away_hears_one_hello() -> None:
-    """It counts a second one as data, with a number of billions: all that it counts is spoilt."""
+    """iperf3 counts a second hello as data with a number of billions, which makes all its counts
+    wrong."""
     with Relay(delay_ms=100, watch=ANSWER_BYTES) as line:
         with iperf3.server(line, one_off=True) as server:
             result = asked(line, spec("upload", timing=nm.Timing(duration_s=1)), server.port)

@@ -64,7 +64,7 @@ def measured(line: Relay, wanted: nm.UdpSpec) -> nm.Result:
 
 def way(line: Relay, flow: nm.Flow) -> Counts:
     counts = line.counts["up" if flow.direction == "upload" else "down"]
-    # only what the line did on purpose, and all of that
+    # exactly the losses that the line caused on purpose
     assert (counts.overrun_packets, counts.held_packets) == (0, 0)
     assert (counts.watched.queue_dropped_packets, counts.watched.refused_packets) == (0, 0)
     return counts
@@ -191,7 +191,8 @@ def test_omitted_losses_are_left_out_and_the_others_are_all_there(direction: Dir
 
 @both_ways
 def test_a_limit_in_datagrams_counts_what_is_sent(direction: Direction) -> None:
-    """Not what arrives: else a line that loses everything would never be done."""
+    """The limit is on sent datagrams, not on received ones: otherwise a test on a line that loses
+    everything would never end."""
     timing = nm.Timing(total_blocks=400)
     with Relay(loss=0.5, seed=2, watch=SIZE, only_watched=True) as line:
         result = measured(line, spec(direction, timing=timing))

@@ -1,4 +1,5 @@
-"""Runs that end themselves, on a link whose rate is known: soon, and what they say is true."""
+"""Runs that end themselves, on a link whose rate is known: they must end early, and their intervals
+must contain the rate."""
 
 from __future__ import annotations
 
@@ -123,7 +124,8 @@ def test_the_command_line_says_what_was_saved(
 def test_datagrams_that_arrive_here_end_a_run(
     here: Loop, network: Network, server: nm.Server
 ) -> None:
-    """More are sent than the link takes: what arrives is the link's, however busy the sender is."""
+    """The sender sends more than the link carries, so the rate of arrival is the link's even if the
+    sender is busy."""
     payload = 1000
     spec = nm.UdpSpec(
         direction="download", target_bps=150_000_000, datagram_bytes=payload, timing=UNTIL

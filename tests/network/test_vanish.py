@@ -1,4 +1,4 @@
-"""Peers that vanish without a word: no FIN, no RST, just silence. The other end notices by itself.
+"""Test peers that vanish without FIN or RST: the other end must detect it by itself.
 
 The network is cut in the middle of a test that would never end otherwise (bytes, not time).
 """

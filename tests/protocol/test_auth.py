@@ -50,7 +50,7 @@ def test_who_knows_the_password_gets_in(padding: Padding) -> None:
 
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_openssl_reads_our_token(padding: Padding, tmp_path: Path) -> None:
-    """What iperf3 would see, opened by a program that we did not write."""
+    """Decrypt a token with another program, as iperf3 would."""
     (tmp_path / "key.pem").write_bytes(KEYS.private)
     (tmp_path / "token").write_bytes(
         base64.b64decode(make_token(credentials(padding=padding), NOW))
@@ -86,7 +86,7 @@ def test_an_old_token_is_refused(age_s: float, said: str) -> None:
 
 
 def test_a_token_can_be_used_once() -> None:
-    """Nothing binds a token to a connection, so a second use is someone else's or a mistake."""
+    """A token is not bound to a connection, so a second use is a replay or a mistake."""
     keeper, token = gatekeeper(), make_token(credentials(), NOW)
     assert keeper.check(token, NOW) == "mia"
     with pytest.raises(RefusedTestError, match="used before"):

@@ -392,7 +392,7 @@ def test_impossible_lengths(side: Side, state: State, head: bytes, length: int) 
     ("side", "state"), [(Side.SERVER, State.EXCHANGING), (Side.CLIENT, State.ANSWERING)]
 )
 def test_the_length_of_results(side: Side, state: State) -> None:
-    """It follows from the streams that were agreed on: one of them here."""
+    """The limit follows from the agreed number of streams, which is one here."""
     limit = results_limit_bytes(1)
     for length, fits in ((limit, True), (limit + 1, False), (2**24 - 1, False)):
         connection = end_at(state, side)
@@ -432,7 +432,7 @@ def test_a_server_may_say_much_where_its_output_was_asked_for(output: bool, leng
 
 
 def test_no_more_is_kept_than_is_due() -> None:
-    """A peer may be a step ahead, and not megabytes."""
+    """A peer may send one step ahead, but not megabytes."""
     connection = end_at(State.RUNNING, Side.SERVER)
     for _ in range(32):
         connection.receive_data(bytes(4096))

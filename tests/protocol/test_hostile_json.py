@@ -1,4 +1,5 @@
-"""JSON of the largest legal size that is made to cost memory: it costs little, and is refused."""
+"""JSON of the largest legal size that is made to cost memory: it must use little memory, and is
+refused."""
 
 from __future__ import annotations
 
@@ -68,7 +69,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_largest_results(name: str) -> None:
-    """No object is made of what is not asked for, and no column holds more than a test gives."""
+    """Unused members create no objects, and no column has more items than a test can give."""
     data = HOSTILE[name]()
     assert LARGEST - 2000 < len(data) <= LARGEST
     tracemalloc.start()

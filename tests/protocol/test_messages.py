@@ -1,4 +1,5 @@
-"""The payloads: what real iperf3 sends is read right, what we send is what iperf3 reads."""
+"""The payloads: messages of real iperf3 are read correctly, and netmeasure's messages are those
+that iperf3 reads."""
 
 from __future__ import annotations
 
@@ -497,7 +498,7 @@ def test_a_moment_that_cannot_be_is_refused() -> None:
 
 
 def test_names_have_no_control_characters() -> None:
-    """Not on a terminal, and no second line in a log."""
+    """A peer's text must not affect a terminal or add a line to a log."""
     evil = "a\n\x1b[2Jb\x7f\x9b"
     clean = "a\ufffd\ufffd[2Jb\ufffd\ufffd"
     said = decode_parameters(client_version=evil, netmeasure={"program": evil}, title=evil)

@@ -1,4 +1,4 @@
-"""The invariant of the machine: whatever arrives, in whatever pieces, it answers or refuses."""
+"""Test the invariant of the state machine: it answers or refuses any bytes in any pieces."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def answer(side: Side, state: State, chunks: list[bytes], eof: bool) -> object:
-    """The outcome, or that it was refused; anything else than a refusal is a failure."""
+    """Return the outcome, or that the input was refused; any other exception is a failure."""
     try:
         return outcome(side, state, chunks, eof=eof)
     except RemoteProtocolError:

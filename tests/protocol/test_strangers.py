@@ -1,4 +1,4 @@
-"""What listens, or calls, instead of an end of ours: named by its first bytes."""
+"""Test that other services and clients are named by their first bytes."""
 
 from __future__ import annotations
 

@@ -127,7 +127,8 @@ def test_short_frames_are_padded_on_the_wire_only(framing: str, counted: int) ->
 
 
 def test_64_byte_frames_at_10_gbit_are_14_88_million_a_second() -> None:
-    """The figure that everybody knows: 10 Gbit/s over (64 + 20) bytes."""
+    """The well-known packet rate of 10 Gbit/s with 64-byte frames: 10 Gbit/s over (64 + 20)
+    bytes."""
     found = ceiling(link(), Traffic("udp"), payload_bytes=18)
     assert found.packets_per_second == pytest.approx(14_880_952, abs=1)
 

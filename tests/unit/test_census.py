@@ -1,4 +1,5 @@
-"""The census behind the fixture that lets nothing be left over: it must see what is."""
+"""Test the census of threads, descriptors and children: it must find everything that a test
+leaves."""
 
 from __future__ import annotations
 

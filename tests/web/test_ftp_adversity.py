@@ -82,7 +82,7 @@ def test_a_control_connection_that_ends(
 ) -> None:
     error = failed(run, Ftp(1000, answers={step: how}))
     if step == "greeting" and type(error) is nm.ConnectError:
-        return  # the end came before we had seen that we were connected
+        return  # the connection ended before the client noticed that it was open
     assert type(error) is nm.PeerClosedError
     assert error.phase == STEPS[step]
     assert error.hint
@@ -93,7 +93,8 @@ def test_a_control_connection_that_ends(
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("garbage", ["", "\xff\xfe", "2", "999 what", "22x no"], ids=repr)
 def test_a_reply_that_is_none(run_once: RunLoop, step: str, garbage: str) -> None:
-    """What is no reply may be the start of a longer one: then it is waited for."""
+    """Bytes that are no reply may be the start of a longer reply, so the client waits for the
+    rest."""
     answers: dict[str, Answer] = {step: garbage}
     if step in ("SIZE", "EPSV"):  # a refusal of these is not worth a failure by itself
         answers = {"EPSV": "500 no", "PASV": "500 no", **answers}
@@ -152,7 +153,7 @@ def test_what_a_server_says_is_cleaned(run_once: RunLoop, step: str, encoding: s
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_greeting_is_cleaned(run_once: RunLoop, encoding: str) -> None:
-    """It is all that tells which server this is, and stands in reports and results."""
+    """The greeting is the only identification of the server, and is in reports and results."""
     said = b"220 \x1b[2J" + "pr\xeat\x9b".encode(encoding) + b"x" * 4000 + b"\r\n"
     with Ftp(1000, answers={"greeting": lambda peer: peer.send(said)}) as server:
         result: Result = run_once(nm.measure(server.url(), spec(SHORT)))
@@ -179,7 +180,7 @@ def test_names_of_any_bytes(run_once: RunLoop, path: str, name: bytes) -> None:
 
 
 def test_a_server_of_ssh(run: RunLoop) -> None:
-    """Its banner looks like the first of several lines: who waits for more waits in vain."""
+    """An SSH banner looks like the first line of a longer reply, of which no more lines follow."""
 
     def script(peer: Peer) -> None:
         peer.send(b"SSH-2.0-OpenSSH_9.2\r\n")
@@ -346,7 +347,7 @@ def test_a_data_connection_that_is_reset(run: RunLoop, monkeypatch: pytest.Monke
 
 
 def test_a_control_connection_that_ends_while_data_flow(run: RunLoop) -> None:
-    """The data come to their end; that the last word is missing is the error."""
+    """All data arrive; the missing final reply is the error."""
 
     def data(peer: Peer) -> None:
         server.peers[0].sock.close()

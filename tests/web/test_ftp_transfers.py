@@ -119,7 +119,7 @@ def test_ipv6(run: RunLoop) -> None:
 
 @pytest.mark.parametrize("refusal", ["500 what?", "502 not here", "522 no protocol"])
 def test_a_server_without_epsv(run: RunLoop, refusal: str) -> None:
-    """It is asked once, and not again on the same connection."""
+    """The server is asked for EPSV once, and not again on the same connection."""
     with Ftp(1000, answers={"EPSV": refusal}) as server:
         options = {"repeat": True, "keep_connections": True, "total_bytes": 3000}
         result = measured(run, server.url(), **options)
@@ -232,8 +232,8 @@ def test_repeats(run: RunLoop, kept: bool, streams: int) -> None:
 
 
 def test_repeats_of_a_part_need_new_connections(run: RunLoop) -> None:
-    """After a part, the server's last word is still to come: the next transfer must not take it
-    for an answer of its own."""
+    """After a partial download, the server's final reply is still outstanding: the next transfer
+    must not read it as its own reply."""
     options = {"repeat": True, "keep_connections": True, "first_byte": 10, "last_byte": 109}
     with Ftp(5000) as server:
         result = measured(run, server.url(), total_bytes=350, **options)

@@ -179,7 +179,7 @@ def test_a_server_that_speaks_no_http(run_once: RunLoop, garbage: bytes) -> None
 
 
 def test_very_many_headers(run_once: RunLoop) -> None:
-    """Bounded, one way or the other: it is not for us to hold what a server likes to send."""
+    """The size of a head must be limited, so that a server can't fill the client's memory."""
 
     def script(peer: Peer) -> None:
         request(peer)
@@ -212,7 +212,7 @@ def test_a_connection_that_ends_before_the_answer(run: RunLoop, place: str, end:
     assert error.hint
     assert not error.result.flows
     if place == "accept" and type(error) is nm.ConnectError:
-        return  # the end came before we had seen that we were connected
+        return  # the connection ended before the client noticed that it was open
     assert type(error) is nm.PeerClosedError
     assert error.phase == "request"
 
@@ -315,7 +315,7 @@ def test_one_stream_of_three_breaks(run: RunLoop) -> None:
 
 
 def test_a_kept_connection_whose_successor_is_refused(run: RunLoop) -> None:
-    """A closed connection is replaced; that the new one fails as well is the error."""
+    """A closed connection is replaced; the failure of the new one is the error."""
 
     def script(peer: Peer) -> None:
         if peer.number == 0:
@@ -387,7 +387,7 @@ def test_a_certificate_that_is_not_good(run: RunLoop, kind: str, words: str) -> 
         assert error.hint
         assert not error.result.flows
         assert steps(error.result)[:2] == ["resolve", "connect"]
-        # and it is the certificate that was the matter
+        # the error must name the certificate
         result = run(nm.measure(web.url(), spec(PATIENT, insecure=True)))
     assert result.complete
     assert "the server's certificate was not checked" in result.notes
@@ -399,7 +399,8 @@ def test_a_certificate_that_is_not_good(run: RunLoop, kind: str, words: str) -> 
     [(b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"), (b"220 mail.example ESMTP\r\n", "FTP or mail")],
 )
 def test_a_service_that_speaks_first_is_named(run: RunLoop, first: bytes, service: str) -> None:
-    """Its words are there before the request is sent, or after: the kernel decides that."""
+    """The server's bytes may arrive before or after the request is sent, depending on the
+    kernel."""
 
     def speaks(peer: Peer) -> None:
         peer.send(first)

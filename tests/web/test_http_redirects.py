@@ -1,4 +1,4 @@
-"""HTTP redirects: where they lead, where they end, and which secrets follow them."""
+"""Test HTTP redirects: their targets, their limit, and which secrets are sent to the target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP requests: what is asked for and of whom, and answers that refuse it."""
+"""Test HTTP requests: their lines and headers, proxies, and responses that refuse them."""
 
 from __future__ import annotations
 

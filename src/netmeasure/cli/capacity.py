@@ -36,7 +36,7 @@ _ENDINGS = {
 async def capacity(options: argparse.Namespace) -> int:
     """Search, print and save the report; return the exit code.
 
-    It is 9 where the capacity is not known: the host was the limit, or the time was over.
+    It is 9 if the capacity is not known: a host was the limit, or the time was over.
     """
     check_writable(options.json)
     spec = UdpSpec(
@@ -54,7 +54,8 @@ async def capacity(options: argparse.Namespace) -> int:
         time_s=options.time,
         most_bps=options.most,
     )
-    from netmeasure import analysis  # its import must delay no event loop that measures
+    # imported now, so that the import does not delay the event loop of a running test
+    from netmeasure import analysis
 
     analysis.load()
     code = await until_signal(_follow(search, options))

@@ -1,4 +1,4 @@
-"""Run `netmeasure ceiling`: print what a link can carry at most, without a test."""
+"""Run `netmeasure ceiling`: print the payload maximum of a link, without a test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from netmeasure.units import parse_bitrate
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what `--json` prints."""
+    """Hold the document of `--json`."""
 
     ceiling: Ceiling
     share: float
@@ -88,7 +88,7 @@ async def _path(options: Options) -> PathFacts:
 
 
 def refuse_rate(target: str) -> None:
-    """Raise SpecError if a target that is no host looks like the rate of a link."""
+    """Raise SpecError, with a hint, if a target looks like the rate of a link."""
     try:
         parse_bitrate(target)
     except SpecError:

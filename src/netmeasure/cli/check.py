@@ -1,4 +1,4 @@
-"""Run `netmeasure check`: hold saved runs against objectives."""
+"""Run `netmeasure check`: check saved runs against objectives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netmeasure.errors import SpecError
 
 
 async def check(options: argparse.Namespace) -> int:
-    """Judge the runs of all files together, those of campaigns test by test; return the exit
+    """Judge the runs of all files together, or those of campaigns test by test; return the exit
     code."""
     if options.slo is None:
         raise SpecError("there is nothing to check", hint="say what must hold with --slo")

@@ -45,7 +45,7 @@ class _Queue(Observer):
 
 
 async def loopback(options: Options) -> int:
-    """Measure against a server of this process's own; return the exit code."""
+    """Measure against a server in this process; return the exit code."""
     from netmeasure.peer.server.server import serve  # other clients need no server
 
     spec = test_spec(options)
@@ -56,7 +56,7 @@ async def loopback(options: Options) -> int:
 
 
 def screen_of(options: Options, *, json_out: bool) -> Screen:
-    """Return what shows the runs that the options ask for."""
+    """Return the screen that shows the runs, according to the options."""
     return choose_screen(
         quiet=options.quiet,
         json_out=json_out,
@@ -98,7 +98,7 @@ def _deliver(result: Result, options: Options, target: JsonTarget, unseen: OSErr
     report = None
     measured = result.flows or result.error is None or result.requests is not None
     if measured and _shows(options, target):
-        from netmeasure.report import text  # rich is loaded only where something is shown
+        from netmeasure.report import text  # rich is imported only if something is shown
 
         report = text.render(result, per_stream=options.verbose)
     deliver(report, [(target.encoded(result), target.path)], unseen)

@@ -1,4 +1,4 @@
-"""Run netmeasure's own commands on uvloop, and turn errors into one line and an exit code."""
+"""Run netmeasure's own commands on uvloop, and convert errors to one line and an exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netmeasure.cli import options, streams
 from netmeasure.cli.exits import Exit, complain, exhaustion, exit_code
 from netmeasure.errors import HostLimitError, NetmeasureError
 
-#: Commands that measure or serve, and so need room for more than the interpreter.
+#: Commands that measure or serve, which need more memory than the interpreter alone.
 _MEASURING = ("client", "compare", "loopback", "mesh", "server", "suite")
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     except NetmeasureError as exc:
         complain(exc)
         return exit_code(exc)
-    except SystemExit as exc:  # argparse has said why
+    except SystemExit as exc:  # argparse has printed the reason
         return exc.code if isinstance(exc.code, int) else Exit.USAGE
     try:
         code = _run(chosen)
@@ -35,9 +35,10 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:  # before the command had its own handlers
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        streams.say_nothing_more()  # the reader of the output has left
+        streams.say_nothing_more()  # the reader of the output has closed the pipe
         return Exit.FAILED
-    except OSError as exc:  # of the output, such as a full disk: the library has errors of its own
+    # an error of the output, such as a full disk: the library's errors have their own types
+    except OSError as exc:
         if exc.errno in _EXHAUSTED:
             complain(HostLimitError(f"this host has no descriptors left: {exc.strerror}"))
             return Exit.HOST_LIMIT

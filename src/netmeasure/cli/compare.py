@@ -73,8 +73,8 @@ def _read(options: Options) -> int:
 def _conclude_campaigns(
     a: tuple[str, Sequence[KeptCampaign]], b: tuple[str, Sequence[KeptCampaign]], options: Options
 ) -> Exit:
-    """Show and save one table of two sides' campaigns, each test and variant a line; return the
-    exit code of --fail-below."""
+    """Show and save one table of two sides' campaigns, with a line for each test and variant;
+    return the exit code of --fail-below."""
     if options.slo is not None:
         raise SpecError(
             "objectives are held against one campaign", hint="use netmeasure check FILE --slo"
@@ -115,7 +115,7 @@ def _conclude_campaigns(
 
 
 def _refuse_test_options(options: Options) -> None:
-    """Raise SpecError for options that say how to measure: saved runs would ignore them."""
+    """Raise SpecError for options of measurements, which do not apply to saved runs."""
     usual = vars(parser().parse_args(["compare", "any"]))
     for name in usual:
         if name not in _OF_SAVED_RUNS and getattr(options, name) != usual[name]:
@@ -127,7 +127,7 @@ def _refuse_test_options(options: Options) -> None:
 
 
 def _names(a: Sequence[str], b: Sequence[str]) -> tuple[str, str]:
-    """Return the names of the columns: the files' names, as short as they still differ."""
+    """Return the names of the columns: the shortest names of the files that still differ."""
     short_a, short_b = Path(a[0]).stem, Path(b[0]).stem
     if short_a == short_b:
         short_a, short_b = a[0], b[0]

@@ -54,7 +54,7 @@ def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def _plain_words(parser: argparse.ArgumentParser) -> list[str]:
-    """Return the words that stand without an option, as far as they are known."""
+    """Return the known words that are no options."""
     places = [one for one in parser._actions if not one.option_strings and one.choices]
     return [str(word) for one in places for word in one.choices or ()]
 
@@ -63,7 +63,7 @@ def _takes_value(action: argparse.Action) -> bool:
     return action.nargs not in (0, "?")
 
 
-# ---- bash, and zsh in bash's way -----------------------------------------------------------------
+# ---- bash, and zsh with bash's completion --------------------------------------------------------
 
 
 def _bash(top: OneLineParser) -> str:

@@ -44,7 +44,7 @@ class Exit(IntEnum):
     TERMINATED = 143  # SIGTERM; what was measured was printed
 
 
-#: The phases of an error that broke a test off, and not its set-up.
+#: The phases of errors after set-up, which end a test that had begun.
 _OF_THE_TEST = ("data", "results")
 
 
@@ -69,28 +69,28 @@ def exit_code(error: NetmeasureError) -> Exit:
     if isinstance(error, MeasureError) and error.phase in ("resolve", "connect"):
         return Exit.NO_CONNECTION
     if isinstance(error, MeasureError) and error.phase not in (*_OF_THE_TEST, None):
-        return Exit.NOT_A_SERVER  # a step of set-up that the peer did not take
+        return Exit.NOT_A_SERVER  # the peer did not take a step of set-up
     return Exit.CUT_SHORT if isinstance(error, MeasureError) else Exit.FAILED
 
 
 def code_of_many(held: Exit, failed: Exit) -> Exit:
-    """Return the exit code of many runs: an objective that is missed counts more than runs that
-    failed, and these more than one that can't be told.
+    """Return the exit code of many runs. A missed objective takes precedence over failed runs, and
+    these over an unknown objective.
 
     Args:
-        held: What the objectives say: OK, BELOW or CANT_TELL.
-        failed: The code of the runs that failed; OK: none did.
+        held: The outcome of the objectives: OK, BELOW or CANT_TELL.
+        failed: The code of the failed runs; OK: none failed.
     """
     return held if held is Exit.BELOW else failed or held
 
 
 def complain(error: NetmeasureError) -> None:
-    """Print what is wrong and what to do, in one line on standard error."""
+    """Print an error and its hint on one line on standard error."""
     tell(error.advice)
 
 
 def tell(words: str) -> None:
-    """Print words on standard error: on one line, which a terminal gets broken between words."""
+    """Print a text on standard error: on one line, or wrapped between words on a terminal."""
     line = f"netmeasure: {words}"
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
@@ -98,13 +98,13 @@ def tell(words: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-#: What Python and the dynamic linker say where memory, or a thread, can't be had.
+#: The messages of Python and the dynamic linker if there is no memory or no thread.
 _LACKS = ("failed to map", "cannot allocate memory", "can't start new thread")
 
 
 def exhaustion(error: ImportError | MemoryError | RuntimeError) -> HostLimitError | None:
-    """Return the error of a host without memory or threads that another error stands for, None
-    where it stands for something else."""
+    """Return the HostLimitError that another error means; None: it does not mean a lack of memory
+    or threads."""
     words = str(error).strip().rpartition("\n")[-1]
     if not isinstance(error, MemoryError) and not any(one in words.lower() for one in _LACKS):
         return None

@@ -1,4 +1,4 @@
-"""Run `netmeasure history`: keep runs, list them, find and acknowledge what moved."""
+"""Run `netmeasure history`: keep runs, list them, find and acknowledge changes."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _add(options: argparse.Namespace, labels: dict[str, str]) -> int:
 def _groups(
     saved: ResultSet | KeptCampaign, labels: dict[str, str]
 ) -> list[tuple[dict[str, str], list[Result]]]:
-    """Return the runs of a file with their labels: those of a campaign are told apart by their
-    variants and targets, for which the labels given are no substitute."""
+    """Return the runs of a file with their labels. Runs of a campaign get their variants and
+    targets as labels, in addition to the given ones."""
     if isinstance(saved, ResultSet):
         return [(labels, list(saved.results))]
     found: dict[tuple[str, str], list[Result]] = {}
@@ -98,7 +98,7 @@ def _groups(
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise SpecError for what does not fit the action."""
+    """Raise SpecError for words and options that do not fit the action."""
     action = options.action
     if action == "add" and not options.words:
         raise SpecError("history add takes files that --json wrote")

@@ -1,4 +1,4 @@
-"""Run a command's work until it is over or a signal cancels it."""
+"""Run a command's work until its end, or until a signal cancels it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netmeasure.cli.watch import SIGNALS
 
 
 async def until_signal(work: Coroutine[Any, Any, None]) -> Exit:
-    """Return OK once the work is over, or the exit code of the signal that has cancelled it."""
+    """Return OK after the end of the work, or the exit code of the signal that has cancelled it."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     ended: list[Exit] = []
 

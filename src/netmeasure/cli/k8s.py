@@ -1,4 +1,4 @@
-"""Run `netmeasure k8s render`: the objects of Kubernetes that run a plan, as JSON."""
+"""Run `netmeasure k8s render`: write the Kubernetes objects that run a plan, as JSON."""
 
 from __future__ import annotations
 

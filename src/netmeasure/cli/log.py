@@ -11,13 +11,13 @@ import msgspec
 
 from netmeasure.peer.server.statistics import ServerEvent
 
-#: Lines that come sooner after the last one are counted, and told together.
+#: Events that follow sooner are counted, and written as one line.
 EVERY_S = 1.0
 
 
 class EventLog:
-    """Write events as text or as JSON lines. The first one is written at once; what follows within
-    EVERY_S is counted by its kind and written as one line."""
+    """Write events as text or as JSON lines. The first event is written at once; events within the
+    following EVERY_S are counted by kind and written as one line."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -26,7 +26,7 @@ class EventLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, event: ServerEvent) -> None:
-        """Write that a client was refused, or that the server has trouble."""
+        """Write an event: a refused client, or a problem of the server."""
         if self._timer is not None:
             self._held[_kind(event)] += 1
             self._last = event
@@ -35,7 +35,7 @@ class EventLog:
         self._wait()
 
     def close(self) -> None:
-        """Write what was counted."""
+        """Write the line about the counted events."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -76,6 +76,6 @@ class EventLog:
 
 
 def _kind(event: ServerEvent) -> tuple[str, str]:
-    """Return what events of a kind have in common: the reason, and the message without the peer."""
+    """Return the kind of an event for counting: its reason, and its message without the peer."""
     message = event.message if event.peer is None else event.message.replace(event.peer, "", 1)
     return event.reason, message

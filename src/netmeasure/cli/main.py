@@ -15,7 +15,7 @@ from netmeasure.cli import signals, streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the whole program; return the exit code."""
     words = sys.argv[1:] if argv is None else argv
-    # numpy's threads would have nothing to do, and each takes 40 MiB of address space
+    # numpy's threads would be idle, and each uses 40 MiB of address space
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with signals.handled(words):
         streams.open_all()

@@ -1,4 +1,4 @@
-"""Serve a server's statistics for Prometheus (OpenMetrics), on a port of their own."""
+"""Serve a server's statistics for Prometheus (OpenMetrics) on a separate port."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _Collector:
-    """Convert statistics to metrics, each time that they are asked for."""
+    """Convert statistics to metrics at each request."""
 
     def __init__(self, read: Callable[[], ServerStatistics]) -> None:
         self._read = read
@@ -59,8 +59,8 @@ class _Collector:
 def served_metrics(
     read: Callable[[], ServerStatistics], host: str | None, port: int
 ) -> Iterator[int]:
-    """Serve /metrics within the block, in a thread; give the port. Raise SpecError without the
-    package, and ServeError if the port can't be had."""
+    """Serve /metrics within the block, in a thread; yield the port. Raise SpecError if the package
+    is missing, and ServeError if the port can't be used."""
     try:
         from prometheus_client import CollectorRegistry, start_http_server
     except ImportError:

@@ -1,4 +1,4 @@
-"""Define the options about packets, local addresses and authentication, and what they mean."""
+"""Define the options about packets, local addresses and authentication, and evaluate them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from netmeasure.spec.words import MAX_STREAMS
 if TYPE_CHECKING:
     from netmeasure.protocol.auth import Gatekeeper
 
-#: The environment variable with the password: an option would show it to all users of the host.
+#: The environment variable with the password. As an option, all users of the host could see it.
 PASSWORD = "NETMEASURE_PASSWORD"
-#: The one with the shared secret, for both ends.
+#: The environment variable with the shared secret, for both ends.
 SECRET = "NETMEASURE_SECRET"
-#: A shorter secret can be found by trying.
+#: The least length of a secret: a shorter one can be found by brute force.
 GOOD_SECRET_BYTES = 16
 
 
@@ -89,7 +89,7 @@ def add_client_auth(parser: argparse.ArgumentParser) -> None:
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what a server grants, and to whom."""
+    """Add the options of a server's limits, and of the clients that it serves."""
     parser.add_argument("--bind-dev", metavar="NAME", help="listen on this network interface only")
     parser.add_argument("--mptcp", action="store_true", help="serve multipath TCP as well")
     parser.add_argument("--one-off", action="store_true", help="end after one client's test")
@@ -251,13 +251,13 @@ def server_tls(options: argparse.Namespace) -> ServerTls | None:
 
 
 def client_secret(options: argparse.Namespace) -> Secret | None:
-    """Return the secret of a client; None: it has none, or the command knows none. Raises
+    """Return the secret of a client; None: it has none, or the command has no such option. Raises
     SpecError."""
     return _secret(options) if hasattr(options, "secret_file") else None
 
 
 def server_secret(options: argparse.Namespace) -> Secret | None:
-    """Return the secret of a server; None: it asks for none. Raises SpecError."""
+    """Return the secret of a server; None: it requires none. Raises SpecError."""
     secret = _secret(options)
     if secret is None:
         if options.allow_iperf3:
@@ -274,7 +274,7 @@ def server_secret(options: argparse.Namespace) -> Secret | None:
 
 
 def _secret(options: argparse.Namespace) -> Secret | None:
-    """Return what the file or else the environment holds, without the line's end."""
+    """Return the content of the file or of the environment variable, without the line break."""
     path = options.secret_file
     key = _read(path) if path is not None else os.environb.get(SECRET.encode())
     if key is None:
@@ -301,7 +301,8 @@ def _credentials(options: argparse.Namespace) -> Credentials | None:
 
 
 def gatekeeper(options: argparse.Namespace) -> Gatekeeper | None:
-    """Return what lets clients in; None: the server lets all in. Raises SpecError."""
+    """Return the gatekeeper of the server; None: the server accepts all clients. Raises
+    SpecError."""
     if options.auth_key is None and options.auth_users is None:
         return None
     if options.auth_key is None or options.auth_users is None:
@@ -322,7 +323,7 @@ def _warn_if_others_read(path: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return  # reading it says why
+        return  # reading the file will raise the error
     if mode & stat.S_IROTH:
         _warn(f"every user of this host can read {path} (change it: chmod o-rwx)")
 

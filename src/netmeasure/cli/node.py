@@ -1,4 +1,4 @@
-"""Run `netmeasure node`: what this node is, and what it spends within some time."""
+"""Run `netmeasure node`: show the facts of this node, and its use over a period."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 async def node(options: argparse.Namespace) -> int:
-    """Watch this node for some time, or until a signal; return the exit code."""
+    """Watch this node for a period, or until a signal; return the exit code."""
     check_writable(options.json)
     facts = await asyncio.to_thread(node_facts)
     use = None
@@ -38,7 +38,7 @@ async def node(options: argparse.Namespace) -> int:
 
 
 async def _wait(seconds: float) -> None:
-    """Wait until the time is over or a signal comes: what was seen until then is shown."""
+    """Wait until the end of the period or a signal; the use until then is shown."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in _SIGNALS:
         loop.add_signal_handler(number, ended.set)

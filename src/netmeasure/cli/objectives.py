@@ -1,4 +1,5 @@
-"""Hold results against `--slo`: judgements as lines, as JUnit's XML and as an exit code."""
+"""Check results against `--slo`: show the judgements as lines, as JUnit's XML and as an exit
+code."""
 
 from __future__ import annotations
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raise SpecError, before the test, for objectives that are none and a file that can't be
-    written."""
+    """Raise SpecError, before the test, for invalid objectives and a file that can't be written."""
     if options.slo is not None:
         parse_objectives(options.slo)
     elif options.junit is not None:
@@ -28,13 +28,14 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def conclude(results: Sequence[Result], options: argparse.Namespace, target: str) -> Exit:
-    """Print and save how the runs stand to the objectives; return OK, BELOW or CANT_TELL.
+    """Print and save the judgements of the runs; return OK, BELOW or CANT_TELL.
 
-    The lines go to standard error where standard output is for JSON.
+    The lines go to standard error if standard output is for JSON.
     """
     if options.slo is None or not results:
         return Exit.OK
-    from netmeasure.objectives.judge import judge  # no test waits for numpy before its first byte
+    # imported here, so that numpy does not delay the first byte of a test
+    from netmeasure.objectives.judge import judge
 
     judgements = judge(parse_objectives(options.slo), results)
     return _deliver([(target, judgements)], options)
@@ -43,11 +44,11 @@ def conclude(results: Sequence[Result], options: argparse.Namespace, target: str
 def conclude_many(
     groups: Sequence[tuple[str, Sequence[Result]]], options: argparse.Namespace
 ) -> Exit:
-    """Print and save how each group of runs, such as those of one test of a campaign, stands to the
-    objectives; return the exit code.
+    """Print and save the judgements of each group of runs, such as those of one test of a campaign;
+    return the exit code.
 
-    An objective about a figure that a group can't have, such as the loss of TCP, is not held
-    against it; if no group has it, it is unknown.
+    An objective about a figure that a group can't have, such as the loss of TCP, is not checked for
+    the group; if no group has the figure, it is unknown.
     """
     groups = [(name, results) for name, results in groups if results]
     if options.slo is None or not groups:

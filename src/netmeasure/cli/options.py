@@ -1,4 +1,4 @@
-"""Define the commands and their options. `values` converts what they take, `specs` uses it."""
+"""Define the commands and their options. `values` converts their values, and `specs` uses these."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ Both ends may also be iperf3 (3.12 or newer). Exit codes: docs/reference/exit-co
 
 
 def parser(argv: Sequence[str] = ()) -> OneLineParser:
-    """Return the parser of the whole command line, but for iperf3's. Where `argv` starts a server,
-    its settings are the defaults (`settings`)."""
+    """Return the parser of the whole command line, except iperf3's. If `argv` starts a server, its
+    settings are the defaults (`settings`)."""
     top = OneLineParser(
         prog="netmeasure",
         description="Measures networks; keeps connection set-up apart from the steady bitrate.",
@@ -152,7 +152,7 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     completion.add_argument(
         "shell", choices=SHELLS, help="such as: source <(netmeasure completion bash)"
     )
-    # `main` never lets this parser see its options
+    # `main` never passes its options to this parser
     commands.add_parser(
         "iperf3",
         help="accept iperf3's options and print iperf3's output: see netmeasure iperf3 --help",

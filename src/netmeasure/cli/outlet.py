@@ -1,4 +1,5 @@
-"""Write to a stream in a thread of its own, so that a reader who stops reading delays no test."""
+"""Write to a stream in a separate thread, so that a reader that stops reading does not delay a
+test."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ _Job = tuple[Callable[[], None], "asyncio.Future[None]"]
 
 
 class Outlet:
-    """Write one thing after the other to a stream, away from the event loop.
+    """Write texts in order to a stream, outside the event loop.
 
-    The thread is a daemon: a reader who never reads again does not keep the process.
+    The thread is a daemon, so that a reader that never reads again does not keep the process alive.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -27,7 +28,7 @@ class Outlet:
         await self.do(lambda: self._write(text))
 
     async def do(self, job: Callable[[], None]) -> None:
-        """Do a job after those before it. Raises what it raises."""
+        """Run a job after the earlier jobs. Raises the job's exceptions."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="outlet", daemon=True)
             self._thread.start()
@@ -36,7 +37,7 @@ class Outlet:
         await done
 
     def close(self) -> None:
-        """End the thread when it has done its jobs; wait for that unless one is stuck."""
+        """End the thread after its jobs; wait for its end unless a job is stuck."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join(1.0)
@@ -57,7 +58,7 @@ class Outlet:
             try:
                 done.get_loop().call_soon_threadsafe(_finish, done, error)
             except RuntimeError:
-                return  # the event loop has ended meanwhile
+                return  # the event loop has already ended
 
 
 def _finish(done: asyncio.Future[None], error: BaseException | None) -> None:

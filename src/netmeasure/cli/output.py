@@ -13,7 +13,7 @@ from netmeasure.result import Result
 from netmeasure.result.encoding import encoded
 from netmeasure.result.resultset import ResultSet
 
-if TYPE_CHECKING:  # rich is loaded only where something is shown
+if TYPE_CHECKING:  # rich is imported only if something is shown
     from rich.console import Console, RenderableType
 
 #: The width of a report that does not go to a terminal.
@@ -28,11 +28,11 @@ def console() -> Console:
 
 
 class JsonTarget(NamedTuple):
-    """Say where JSON goes, and which form of it.
+    """Hold the destination and the form of JSON output.
 
     Attributes:
         path: A file, or "-" for standard output; None: nowhere.
-        short: Whether the series are left out.
+        short: Whether the time series are left out.
     """
 
     path: str | None
@@ -50,7 +50,7 @@ class JsonTarget(NamedTuple):
 
 
 def json_target(option: str | None) -> JsonTarget:
-    """Return what `--json` stands for: FILE, "summary", or "summary=FILE"."""
+    """Parse the value of `--json`: FILE, "summary", or "summary=FILE"."""
     word, equals, path = (option or "").partition("=")
     if word != "summary":
         return JsonTarget(option, short=False)
@@ -71,7 +71,7 @@ def check_writable(path: str | None) -> None:
 def show(report: RenderableType) -> None:
     """Print a report, without blanks at the ends of lines.
 
-    rich fills up tables with blanks, which would wrap in a narrower window, such as a pager's.
+    rich pads tables with blanks, which would wrap in a narrower window, such as a pager's.
     """
     screen = console()
     with screen.capture() as shown:

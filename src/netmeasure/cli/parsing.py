@@ -1,4 +1,4 @@
-"""Read command lines: refuse what is wrong in one line, and say what was probably meant."""
+"""Parse command lines: report an error on one line, with a suggestion."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ IPERF3_WORDS = {
     "-s": "netmeasure server",
     "--server": "netmeasure server",
 }
-#: iperf3's options that need no counterpart, and why.
+#: iperf3's options that have no counterpart, and the reasons.
 IPERF3_NEEDLESS = {
     "-f": "each figure has the unit that suits it; --json has plain numbers",
     "--format": "each figure has the unit that suits it; --json has plain numbers",
@@ -63,12 +63,12 @@ IPERF3_NEEDLESS = {
     "--timestamps": "pipe the output through ts(1), or use --json-lines",
     "--sctp": "there are only TCP and UDP",
 }
-#: Long options of others that mean what one of ours does.
+#: Long options of other tools, and netmeasure's options with the same meaning.
 SYNONYMS = {"--duration": "--time", "--threads": "--streams", "--connections": "--streams"}
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Refuse a wrong command line in one line, with the page that helps.
+    """Report a wrong command line on one line, with the help page to read.
 
     Attributes:
         commands: The parsers of the commands, by name.
@@ -95,7 +95,7 @@ class OneLineParser(argparse.ArgumentParser):
         return chosen
 
     def _check_command(self, words: Sequence[str]) -> None:
-        """Exit with an answer if the first word is no command, but may be meant for one."""
+        """Exit with a suggestion if the first word is not a command but similar to one."""
         first = words[0] if words else ""
         if first in ("-c", "--client", "-s", "--server"):
             role = "client HOST" if "c" in first.strip("-")[:1] else "server"
@@ -113,7 +113,7 @@ class OneLineParser(argparse.ArgumentParser):
         self.error(f"{first!r} is not a command: did you mean netmeasure {meant}?")
 
     def refuse(self, word: str) -> NoReturn:
-        """Exit with a line on an argument that is not known here."""
+        """Exit with a line about an unknown argument."""
         option = word.partition("=")[0]
         if not option.startswith("-"):
             self.error(f"{word!r} is one argument too many")

@@ -1,4 +1,4 @@
-"""Run `netmeasure path`: tell the longest packet that gets through to a server and back."""
+"""Run `netmeasure path`: show the longest packet that gets through to a server and back."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _way(length: PacketLength) -> str:
 async def path(options: argparse.Namespace) -> int:
     """Search, print the report as text or JSON; return the exit code.
 
-    It is 11 if long packets vanish, so that a script sees it.
+    It is 11 if the path drops long packets, for scripts.
     """
     task = asyncio.ensure_future(
         find_path(

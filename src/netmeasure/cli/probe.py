@@ -1,7 +1,7 @@
-"""Run `netmeasure probe`: tell whether a server answers.
+"""Run `netmeasure probe`: check whether a server answers.
 
-It is made to be run every few seconds: it loads few modules and starts no test, and a netmeasure
-server prints nothing about it.
+The command is suitable for running every few seconds: it imports few modules and starts no test,
+and a netmeasure server prints nothing about it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from netmeasure.errors import NetmeasureError, SpecError
 from netmeasure.protocol import PROBE, is_greeting
 from netmeasure.spec.target import parse_target
 
-#: Time for the thread to report its own timeout, which names the step; a look-up has no timeout.
+#: The time for the thread to report its own timeout, which names the step; a look-up has no
+#: timeout.
 _GRACE_S = 0.05
 
 
 def probe(options: argparse.Namespace) -> int:
-    """Send a cookie that asks for no test and wait for an answer; return the exit code."""
+    """Send a cookie that requests no test, and wait for an answer; return the exit code."""
     host, port = parse_target(options.target)
     if options.timeout <= 0:
         raise SpecError("the timeout is 0 s: it must be more")
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     start = time.monotonic()
     answers: SimpleQueue[tuple[Exit, str]] = SimpleQueue()
-    # in a thread, since looking up a name has no deadline; after the timeout it is left behind
+    # in a thread, since a look-up has no deadline; after the timeout the thread is abandoned
     threading.Thread(
         target=lambda: answers.put(_ask(host, port, options.timeout, tcp=options.tcp)), daemon=True
     ).start()
@@ -45,7 +46,7 @@ def probe(options: argparse.Namespace) -> int:
 
 
 def _ask(host: str, port: int, timeout_s: float, *, tcp: bool) -> tuple[Exit, str]:
-    """Return the exit code, and what was found as text."""
+    """Return the exit code, and the finding as text."""
     deadline = time.monotonic() + timeout_s
     try:
         sock = socket.create_connection((host, port), timeout_s)

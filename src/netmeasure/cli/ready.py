@@ -1,4 +1,4 @@
-"""Run `netmeasure ready`: wait until targets can be reached, and tell what was in the way."""
+"""Run `netmeasure ready`: wait until targets are reachable, and show what blocked them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Fit the programs to what their host grants them: a server's number of tests, which it says
-once, and modules to a small address space."""
+"""Adapt the programs to the limits of their host: a server's number of tests, which it reports
+once, and the imports to a small address space."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from netmeasure.errors import HostLimitError
 from netmeasure.spec import ServerLimits
 from netmeasure.units import size
 
-#: Address space that a test of one stream and its result take beyond the interpreter: modules, most
-#: of it numpy's libraries, and the stacks and heaps of a few threads.
+#: The address space of a test of one stream and its result, in addition to the interpreter's:
+#: modules, mainly numpy's libraries, and the stacks and heaps of a few threads.
 TEST_BYTES = 192 * 2**20
-#: Memory that modules take which are loaded for a test and its result, and with which nobody needs
-#: to count.
+#: The memory of modules that are imported for a test and its result.
 MODULES_BYTES, MUCH_BYTES = 24 * 2**20, 64 * 2**20
 #: M_ARENA_MAX of mallopt(3): otherwise glibc reserves 64 MiB or more for each thread's heap.
 _ARENA_MAX = -8
 
 
 def check_room(streams: int = 1) -> None:
-    """Raise HostLimitError if this host has too little memory for a test of so many streams."""
+    """Raise HostLimitError if this host has too little memory for a test with a number of
+    streams."""
     _check_memory(streams)
     _check_address_space()
 
 
 def _check_memory(streams: int) -> None:
-    """Raise HostLimitError if the control group's memory is too small for a test and its result:
-    in the middle of it, the kernel would kill the process.
+    """Raise HostLimitError if the control group's memory is too small for a test and its result,
+    since the kernel would kill the process during the test.
 
-    Where there is little, numpy is loaded before a test, so that what is left is what is left.
+    If memory is short, numpy is imported before the test, so that the remaining memory is known
+    exactly.
     """
     left, needed = memory_left(), MODULES_BYTES + streams * STREAM_BYTES
     if left is None or left > MUCH_BYTES + needed:
@@ -58,8 +59,8 @@ def _check_memory(streams: int) -> None:
 def _check_address_space() -> None:
     """Raise HostLimitError if the address space is too small for a test and its result (ulimit -v).
 
-    Libraries that find too little of it end the process without a word, or after the test. So
-    numpy is loaded before a test where the address space is limited at all.
+    Without enough address space, libraries end the process silently, or after the test. numpy is
+    therefore imported before a test if the address space is limited.
     """
     left = address_space_left()
     if left is None:
@@ -76,9 +77,9 @@ def _check_address_space() -> None:
 
 
 def fitted(limits: ServerLimits, *, chosen: bool) -> tuple[ServerLimits, str | None]:
-    """Return a server's limits, and a sentence where this host is too small for them.
+    """Return a server's limits, and a sentence if this host is too small for them; otherwise None.
 
-    `chosen`: the user has chosen the number of tests, so it stays as it is.
+    `chosen`: the user has set the number of tests, so it is not reduced.
     """
     raise_descriptor_limit()
     tightest = next(iter(bounds()), None)

@@ -1,4 +1,4 @@
-"""Read the files of saved runs that a command is given."""
+"""Read the files of saved runs for a command."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from netmeasure.imports.reading import import_results
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
 
-#: What a file of results may have.
+#: The possible contents of a file of results.
 Saved = ResultSet | KeptCampaign
 
 
 def short_names(files: Sequence[str]) -> list[str]:
-    """Return a name for each file: its own without the ending, or the whole path where two would
-    have the same."""
+    """Return a name for each file: its name without the extension, or the whole path if two names
+    would be equal."""
     short = [Path(file).stem for file in files]
     return [
         name if short.count(name) == 1 else file for name, file in zip(short, files, strict=True)
@@ -28,19 +28,19 @@ def read_results(
     files: Sequence[str], hint: str = "give files that --json, iperf3 -J or --keep wrote"
 ) -> list[Result]:
     """Return the runs of all files, those of campaigns included. Raises ResultFormatError with the
-    file's name, and `hint` on what to do where it can't be read."""
+    file's name, and with `hint` if a file can't be read."""
     return results_of(read_saved(files, hint))
 
 
 def results_of(saved: Sequence[Saved]) -> list[Result]:
-    """Return the runs of files that have been read."""
+    """Return the runs in the contents of files."""
     return [result for one in saved for result in one.results]
 
 
 def read_saved(
     files: Sequence[str], hint: str = "give files that --json, iperf3 -J or --keep wrote"
 ) -> list[Saved]:
-    """Return what each file has: runs, or the campaign that has kept them there (`suite --keep`).
+    """Return the content of each file: runs, or the campaign that `suite --keep` has written.
     Raises ResultFormatError as `read_results` does."""
     return [_read(file, hint) for file in files]
 
@@ -56,9 +56,9 @@ def _read(file: str, hint: str) -> Saved:
 
 
 def campaigns_of(files: Sequence[str], saved: Sequence[Saved]) -> list[KeptCampaign]:
-    """Return the campaigns of files that have been read; []: none of them has one.
+    """Return the campaigns in the contents of files; []: no file has one.
 
-    Raises SpecError where only some of them have one.
+    Raises SpecError if only some files have a campaign.
     """
     campaigns = [one for one in saved if isinstance(one, KeptCampaign)]
     if campaigns and len(campaigns) < len(saved):

@@ -1,4 +1,4 @@
-"""Show a run while it goes on: a block on a terminal, plain lines elsewhere, or lines of JSON."""
+"""Show a running test: as a block on a terminal, otherwise as plain lines, or as lines of JSON."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from netmeasure.spec import Spec
 if TYPE_CHECKING:
     from rich.live import Live
 
-#: The block is drawn anew after so long, whether an event came or not.
+#: The period of redrawing the block, with or without new events.
 REDRAW_S = 0.25
-#: Plain lines tell of what is waited for when it has lasted so long, and at twice, four times ...
+#: Plain lines report a wait after this time, after twice the time, four times the time ...
 FIRST_TOLD_S = 1.0
 
 
@@ -35,13 +35,13 @@ class Screen:
         """Show an event. Raises OSError."""
 
     async def end(self) -> None:
-        """Remove what is not to stay."""
+        """Remove the temporary output."""
 
     async def tell(self, line: str) -> None:
-        """Show a line that stays. Raises OSError."""
+        """Show a permanent line. Raises OSError."""
 
     def close(self) -> None:
-        """Let go of the stream."""
+        """Release the stream."""
 
 
 class Lines(Screen):
@@ -73,23 +73,23 @@ class Lines(Screen):
                 await self.tell(f"  {waiting_words(event)}")
 
     async def tell(self, line: str) -> None:
-        """Show a line that stays. Raises OSError."""
+        """Show a permanent line. Raises OSError."""
         await self._outlet.write(f"{line}\n")
 
     def close(self) -> None:
-        """Let go of the stream."""
+        """Release the stream."""
         self._outlet.close()
 
 
 class JsonLines(Screen):
-    """Print each event as a line of JSON. A reader that has left is no reason to end the run."""
+    """Print each event as a line of JSON. The run goes on if the reader has closed the pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._outlet = Outlet(stream)
         self.left = False
 
     async def show(self, event: Event) -> None:
-        """Show an event, unless the reader has left."""
+        """Show an event, unless the reader has closed the pipe."""
         if not self.left:
             try:
                 line = await asyncio.to_thread(_encoded, event)
@@ -98,12 +98,12 @@ class JsonLines(Screen):
                 self.left = True
 
     def close(self) -> None:
-        """Let go of the stream."""
+        """Release the stream."""
         self._outlet.close()
 
 
 class Block(Screen):
-    """Draw one block on a terminal, which vanishes at the end of the run."""
+    """Draw one block on a terminal, which is removed at the end of the run."""
 
     def __init__(self, stream: TextIO, *, per_stream: bool) -> None:
         self._stream = stream
@@ -147,7 +147,7 @@ class Block(Screen):
                 await asyncio.sleep(REDRAW_S)
 
     async def show(self, event: Event) -> None:
-        """Take in an event; it is drawn within REDRAW_S."""
+        """Update the block by an event; it is drawn within REDRAW_S."""
         if self._state is not None:
             self._state.add(event)
 
@@ -162,23 +162,23 @@ class Block(Screen):
             await self._outlet.do(live.stop)
 
     async def tell(self, line: str) -> None:
-        """Show a line that stays. Raises OSError."""
+        """Show a permanent line. Raises OSError."""
         await self._outlet.write(f"{line}\n")
 
     def close(self) -> None:
-        """Let go of the stream."""
+        """Release the stream."""
         self._outlet.close()
 
 
 def choose_screen(
     *, quiet: bool, json_out: bool, json_lines: bool = False, per_stream: bool = False
 ) -> Screen:
-    """Return what shows runs while they go on.
+    """Return the screen that shows running tests.
 
     Args:
         quiet: Nothing is shown live.
-        json_out: Standard output is for JSON: what is shown live goes to standard error, if that is
-            a terminal.
+        json_out: Standard output is for JSON: live output goes to standard error, if that is a
+            terminal.
         json_lines: The events themselves go to standard output, as lines of JSON.
         per_stream: Each stream has a line of its own.
     """
@@ -186,7 +186,7 @@ def choose_screen(
         return JsonLines(sys.stdout)
     stream = sys.stderr if json_out else sys.stdout
     if json_out and (quiet or not stream.isatty()):
-        return Screen()  # a program reads: standard error is for what goes wrong
+        return Screen()  # a program reads the output: standard error is for errors only
     if quiet:
         return Lines(stream, live=False)
     if _draws(stream):
@@ -195,7 +195,7 @@ def choose_screen(
 
 
 def _draws(stream: TextIO) -> bool:
-    """Return whether a stream is a terminal on which a block can be drawn anew."""
+    """Return whether a stream is a terminal on which a block can be redrawn."""
     if not stream.isatty():
         return False
     from rich.console import Console

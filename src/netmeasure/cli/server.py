@@ -42,7 +42,7 @@ async def server(options: Options) -> int:
         line = _line(result, options.json)
         try:
             print(line, flush=True)
-        except BrokenPipeError:  # the reader has left; the server goes on
+        except BrokenPipeError:  # the reader has closed the pipe; the server goes on
             pass
 
     log = EventLog(as_json=options.json)
@@ -67,7 +67,7 @@ async def server(options: Options) -> int:
     )
     async with AsyncExitStack() as running:
         running.callback(log.close)
-        # the HTTP server is entered first and left last: it answers "not ready" while the others
+        # the HTTP server is started first and ended last: it answers "not ready" while the others
         # are not running
         for _, origin in origins:
             await running.enter_async_context(origin)
@@ -93,7 +93,7 @@ async def server(options: Options) -> int:
 
 
 def _line(result: Result, json: str | None) -> str:
-    """Return what is printed of a test that is over; `json`: "whole", "summary" or None."""
+    """Return the output for an ended test; `json`: "whole", "summary" or None."""
     if json is None:
         from netmeasure.report.words import server_line
 
@@ -117,7 +117,7 @@ def _check_ports(options: Options) -> None:
 def _origins(
     options: Options, ready: Callable[[], bool]
 ) -> list[tuple[str, HttpOrigin | FtpOrigin]]:
-    """Return the embedded file servers that were asked for, with names. Raises SpecError."""
+    """Return the requested embedded file servers, with names. Raises SpecError."""
     found: list[tuple[str, HttpOrigin | FtpOrigin]] = []
     if options.passive_ports is not None and options.ftp is None:
         raise SpecError("--passive-ports is an option of the FTP server", hint="add --ftp")

@@ -1,4 +1,4 @@
-"""Take the values of options from a TOML file and from the environment, for servers and clients.
+"""Read the values of options from a TOML file and from the environment, for servers and clients.
 
 A file has a server's options at its top, and a client's in the table [client].
 """
@@ -17,9 +17,9 @@ from typing import Any
 from netmeasure.errors import SpecError
 
 PREFIX = "NETMEASURE_"
-#: A value, or several, and where it was found.
+#: A value, or several values, and its place.
 Found = tuple[str | list[str], str]
-#: Where to listen, limits, and files of secrets, never secrets themselves.
+#: A server's settings: addresses, limits, and files of secrets, never secrets themselves.
 SETTINGS = (
     "port",
     "bind",
@@ -44,11 +44,12 @@ SETTINGS = (
 )
 #: Kubernetes sets NETMEASURE_PORT to "tcp://..." in all containers beside a Service of our name.
 _NOT_OF_ENVIRONMENT = {"port"}
-#: What Kubernetes sets for a Service whose name begins with ours, and no mistake in a setting.
+#: Variables that Kubernetes sets for a Service whose name begins with "netmeasure", which are no
+#: misspelt settings.
 _OF_KUBERNETES = re.compile(r"_(PORT|SERVICE_HOST|SERVICE_PORT)(_|$)")
-#: A name of the environment that is so like a setting's is a mistake in it.
+#: A variable whose name is this similar to a setting's is a misspelt setting.
 _LIKE = 0.85
-#: Of a client's options these mean something else in the environment of a server on the same host.
+#: Options of a client whose variables have another meaning for a server on the same host.
 _OF_SERVERS = {"port", "bind", "auth_key"}
 #: The table of a file with a client's options, and the commands that have them.
 CLIENT = "client"
@@ -64,9 +65,9 @@ def use_settings(
 ) -> None:
     """Make the values of the file and of the environment the defaults of a server's options.
 
-    An option on the command line goes before the environment, and that before the file. The options
-    of a client may be in the same file and environment, and are passed over. Raise SpecError if a
-    value is not good, with its place.
+    An option on the command line takes precedence over the environment, and the environment over
+    the file. Options of a client in the same file and environment are ignored. Raise SpecError,
+    with the place, if a value is not valid.
     """
     actions = {action.dest: action for action in parser._actions if action.dest in SETTINGS}
     found: dict[str, Found] = {}
@@ -87,17 +88,18 @@ def use_client_settings(
     """Make the values of the table [client] of the file, and of the environment, the defaults of a
     client's options.
 
-    They are ranked as for servers. An option on the command line that excludes others, such as -n
-    the time, takes their values away, and so does one that may stand there several times.
+    The precedence is the same as for servers. An option on the command line that excludes others,
+    as -n excludes the time, removes their values, and so does an option that may be given several
+    times.
 
     Args:
         parser: The parser of the command.
         argv: The words after the command.
-        known: The options that the table may have; those that the command lacks are passed over.
+        known: The options that the table may have; those that the command lacks are ignored.
         environment: The environment.
 
     Raises:
-        SpecError: A value is not good.
+        SpecError: A value is not valid.
     """
     all_known = {one.dest: one for one in known if one.dest not in _NO_SETTINGS}
     found: dict[str, Found] = {}
@@ -119,7 +121,7 @@ def use_client_settings(
 
 
 def _is_given(action: argparse.Action, argv: Sequence[str]) -> bool:
-    """Return whether a command line has an option, as a word of its own or with its value."""
+    """Return whether a command line has an option, as a separate word or with its value."""
     for name in action.option_strings:
         if name.startswith("--"):
             if any(word == name or word.startswith(f"{name}=") for word in argv):
@@ -134,7 +136,7 @@ def _use(
     actions: Mapping[str, argparse.Action],
     found: Mapping[str, Found],
 ) -> None:
-    """Make values the defaults of options. Raise SpecError for one that is not good."""
+    """Make values the defaults of options. Raise SpecError for an invalid one."""
     for name, (value, place) in found.items():
         if name not in actions:
             continue
@@ -162,20 +164,19 @@ def _is_flag(action: argparse.Action) -> bool:
 
 
 def _flag(text: str) -> bool:
-    """Return what a text says of an option without a value."""
+    """Return the value of a flag from a text."""
     if text.lower() not in ("true", "false", "1", "0"):
         raise ValueError(f"{text!r} is neither true nor false")
     return text.lower() in ("true", "1")
 
 
 def _config_path(argv: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """Return the file that --config names, before the other options are read, or the environment
-    does."""
+    """Return the file of --config or of the environment, before the other options are read."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--config")
     try:
         path: str | None = early.parse_known_args(argv)[0].config
-    except argparse.ArgumentError:  # it lacks its value, as the whole parser says
+    except argparse.ArgumentError:  # the value is missing, which the parser will report
         return None
     return path or environment.get(f"{PREFIX}CONFIG")
 
@@ -183,12 +184,12 @@ def _config_path(argv: Sequence[str], environment: Mapping[str, str]) -> str | N
 def _of_environment(
     environment: Mapping[str, str], names: Iterable[str], others: Iterable[str]
 ) -> dict[str, Found]:
-    """Return the settings of the environment. Raise SpecError for a misspelt one.
+    """Return the settings of the environment. Raise SpecError for a misspelt setting.
 
     Args:
-        environment: The environment; other programs may have variables that begin as ours do.
+        environment: The environment; other programs may have variables with the same prefix.
         names: The settings that it may have.
-        others: Those of another command, which are passed over.
+        others: The settings of another command, which are ignored.
     """
     found: dict[str, Found] = {}
     known = {PREFIX + name.upper(): name for name in sorted(names)}
@@ -204,7 +205,7 @@ def _of_environment(
 
 
 def _misspelt(variable: str, known: Iterable[str]) -> str | None:
-    """Return the setting that a variable of the environment is meant to be, as far as it seems."""
+    """Return the setting that a variable of the environment was probably meant to be."""
     name = variable.removeprefix(PREFIX)
     if name == variable or _OF_KUBERNETES.search(variable):
         return None
@@ -222,7 +223,7 @@ def _toml(path: str) -> dict[str, Any]:
 def _of_table(
     place: str, table: Mapping[str, Any], actions: Mapping[str, argparse.Action]
 ) -> dict[str, Found]:
-    """Return the settings of a table. Raise SpecError for one that there is not."""
+    """Return the settings of a table. Raise SpecError for an unknown one."""
     found: dict[str, Found] = {}
     for key, value in table.items():
         name = key.replace("-", "_")

@@ -1,7 +1,8 @@
-"""Handle signals before a command does, and do the duties of process 1 of a container.
+"""Handle signals before a command does, and perform the duties of process 1 of a container.
 
 The kernel drops SIGTERM and SIGINT for process 1 while it has no handler for them: a container that
-is stopped while it starts would wait to be killed. So a handler is set before anything is loaded.
+is stopped during its start would run until it is killed. So a handler is set before any other
+import.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def handled(words: Sequence[str]) -> Iterator[None]:
 
     before = {number: signal.signal(number, end) for number in _CODES}
     if os.getpid() == 1:
-        # orphans of the whole container become our children: let the kernel reap them
+        # orphans of the whole container become children of this process: let the kernel reap them
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         yield

@@ -44,7 +44,7 @@ _URL_OPTIONS = (
     "passive",
     "proxy",
 )
-#: Options of one kind of test, by the names of their values, as a user writes them.
+#: Options of one kind of test, by the names of their values, in the user's spelling.
 _UDP_OPTIONS = {
     "packet_rate": "--packet-rate",
     "burst": "--burst",
@@ -69,7 +69,7 @@ _PEER_OPTIONS = {
 
 
 _RR_OPTIONS = ("request_size", "response_size", "in_flight", "transaction_rate", "lost_after")
-#: Options of bulk tests that round trips do not have, as they are written.
+#: Options of bulk tests that round trips do not have, in the user's spelling.
 _BULK_OPTIONS = {
     "bytes": "-n",
     "direction": "-d",
@@ -85,7 +85,7 @@ _BULK_OPTIONS = {
 
 
 _REQUEST_OPTIONS = ("threads", "fresh", "request_rate", "answer_timeout")
-#: Options of transfers by URL that requests do not have, as they are written.
+#: Options of transfers by URL that requests do not have, in the user's spelling.
 _TRANSFER_OPTIONS = {
     "bytes": "-n",
     "direction": "-d",
@@ -103,7 +103,7 @@ _TRANSFER_OPTIONS = {
 
 
 def test_spec(options: Options) -> Spec:
-    """Return the specification that the options stand for. Raises SpecError."""
+    """Return the specification for the options. Raises SpecError."""
     target = getattr(options, "target", "")
     if options.requests:
         if target.partition("://")[0].lower() not in RequestSpec.schemes:
@@ -130,7 +130,7 @@ def test_spec(options: Options) -> Spec:
 
 
 def shown_target(options: Options) -> str:
-    """Return the target as it is shown: without a password."""
+    """Return the target for output, without a password."""
     target: str = getattr(options, "target", None) or "this host"
     if not is_url(target):
         return target
@@ -140,7 +140,7 @@ def shown_target(options: Options) -> str:
 
 
 def link_of(options: Options) -> Link:
-    """Return what the options say of the link. Raises SpecError."""
+    """Return the link that the options describe. Raises SpecError."""
     return Link(
         rate_bps=options.link_rate,
         mtu_bytes=options.link_mtu,
@@ -150,7 +150,7 @@ def link_of(options: Options) -> Link:
 
 
 def _link(options: Options) -> Link | None:
-    """Return the link of a test; None: its rate was not given, so that it has no ceiling."""
+    """Return the link of a test; None: the options have no rate, so that there is no ceiling."""
     if getattr(options, "link_rate", None) is not None:
         return link_of(options)
     for name in ("link_mtu", "encap", "framing"):
@@ -160,7 +160,7 @@ def _link(options: Options) -> Link | None:
 
 
 def _check_times(options: Options, *names: str) -> None:
-    """Raise SpecError if a time is out of range, with the name that it has on the command line."""
+    """Raise SpecError if a time is out of range, with its name on the command line."""
     for name in names:
         option = f"--{name.replace('_', '-')}"
         within(option, getattr(options, name), 0.01, MAX_DURATION_S, "s")
@@ -260,7 +260,8 @@ def _udp_spec(options: Options) -> UdpSpec:
 
 
 def _refuse(options: Options, names: Mapping[str, str], why: str, hint: str | None = None) -> None:
-    """Raise SpecError if one of these options was given: `names` has each as the user writes it."""
+    """Raise SpecError if one of these options was given: `names` has their spelling on the command
+    line."""
     for name, option in names.items():
         if getattr(options, name):
             raise SpecError(f"{option} {why}", hint=hint)

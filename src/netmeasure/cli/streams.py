@@ -1,4 +1,4 @@
-"""Make standard input, output and error usable, whatever the program's caller did to them."""
+"""Make standard input, output and error usable, even if the caller has closed them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 def open_all() -> None:
     """Open descriptors 0, 1 and 2 if the caller closed them.
 
-    Otherwise the next file that is opened would be taken for one of them.
+    Otherwise the next opened file would become one of them.
     """
     for number in range(3):
         try:
@@ -21,5 +21,6 @@ def open_all() -> None:
 
 
 def say_nothing_more() -> None:
-    """Discard what is still buffered for standard output: Python would write it again at exit."""
+    """Discard the data that are still buffered for standard output, since Python would write them
+    again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,5 @@
-"""Run `netmeasure suite`: a whole campaign, a line for each run, and one table at its end."""
+"""Run `netmeasure suite`: run a whole campaign, print a line for each run, and one table at its
+end."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ async def suite(options: argparse.Namespace) -> int:
     for path in (options.json, options.markdown, options.html):
         check_writable(path)
     objectives.check_options(options)
-    from netmeasure import analysis  # its import must delay no event loop that measures
+    # imported now, so that the import does not delay the event loop of a running test
+    from netmeasure import analysis
 
     analysis.load()
     campaign = Campaign(plan, keep=options.keep, secret=client_secret(options))

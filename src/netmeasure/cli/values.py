@@ -1,4 +1,4 @@
-"""Convert the values of options, as argparse types; refusals are the library's own sentences."""
+"""Convert the values of options, as argparse types; errors have the library's sentences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _value(parse: Callable[[str], T], name: str) -> Callable[[str], T]:
             hint = f"; {exc.hint}" if exc.hint else ""
             raise argparse.ArgumentTypeError(f"{exc}{hint}") from None
 
-    convert.__name__ = name  # argparse names it in the message of a ValueError
+    convert.__name__ = name  # argparse uses this name in the message of a ValueError
     return convert
 
 
@@ -61,7 +61,8 @@ def networks(text: str) -> tuple[str, ...]:
 
 
 def allowed_networks(text: str) -> tuple[str, ...]:
-    """Return the networks whose clients are served: none would mean that all clients are."""
+    """Return the networks whose clients are served. An empty list is refused, since it would mean
+    all clients."""
     found = networks(text)
     if not found:
         raise argparse.ArgumentTypeError(

@@ -1,4 +1,4 @@
-"""Follow runs on a screen, and end them on SIGINT and SIGTERM."""
+"""Show runs on a screen, and end them on SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class LiveView:
-    """Follow runs to their end, one after the other, on a screen.
+    """Show successive runs on a screen until their end.
 
     The first signal ends the current run and lets it report; the second one aborts it.
 
     Attributes:
-        interrupted: The exit code for the signal; None: there was none. No other run should begin.
-        unseen: The error of printing; None: all was printed. No other run should begin, but what
-            was measured can still be saved.
+        interrupted: The exit code for the signal; None: no signal. After a signal, no other run
+            should begin.
+        unseen: The error of printing; None: everything was printed. After an error no other run
+            should begin, but results can still be saved.
     """
 
     def __init__(self, screen: Screen) -> None:
@@ -65,13 +66,14 @@ class LiveView:
                 await self._screen.end()
         except MeasureError as exc:
             return exc
-        except OSError as exc:  # of printing: the library has errors of its own
+        except OSError as exc:  # an error of printing: the library's errors have their own types
             self.unseen = exc
         except asyncio.CancelledError:
             if self.interrupted is None:
                 raise
             if self._where is not None:
-                # after the block has gone; else the terminal may have written "^C" on this line
+                # after the block is removed: otherwise the terminal may have written "^C" on this
+                # line
                 if sys.stderr.isatty() and not isinstance(self._screen, Block):
                     sys.stderr.write("\n")
                 tell(self._where)
@@ -110,9 +112,9 @@ class Seen(NamedTuple):
 
     Attributes:
         results: The results of each side.
-        measured: Whether anything was measured.
+        measured: Whether any run measured something.
         interrupted: Whether a signal ended the runs.
-        unseen: The error of printing; None: all was printed.
+        unseen: The error of printing; None: everything was printed.
         code: The exit code.
     """
 
@@ -131,15 +133,15 @@ async def see_all(
     target: Callable[[Alternative], str],
     label: Callable[[Alternative, int], str],
 ) -> Seen:
-    """Follow run after run, until a signal or until another run makes no sense.
+    """Show run after run, until a signal or until another run would be useless.
 
     Errors are printed when they happen.
 
     Args:
         turns: The side of each run.
-        begin: Makes a run of a side.
+        begin: Creates a run of a side.
         screen: Where the runs are shown.
-        target: Returns the target of a side, to be shown.
+        target: Returns the target of a side, for display.
         label: Returns the beginning of the line for a run: its side and its number, from 1.
     """
     results: dict[Alternative, list[Result]] = {"a": [], "b": []}
@@ -148,7 +150,8 @@ async def see_all(
         for side in turns:
             failed = await watch.see(run := begin(side), target(side))
             if (result := run.result) is not None:
-                if watch.interrupted is not None:  # half a run is no run like the others
+                # an interrupted run can't be compared with the others
+                if watch.interrupted is not None:
                     result = replace(result, complete=False)
                 results[side].append(result)
                 if result.flows and watch.unseen is None:

@@ -23,7 +23,8 @@ from netmeasure.spec import PeerSpec
 
 #: How long a test that was interrupted may take to end gracefully.
 GRACE_S = 2.0
-#: timeout(1) tells the process and then its group: what comes twice so soon was meant once.
+#: timeout(1) signals the process and then its group: a second signal within this time counts as the
+#: same one.
 SAME_S = 0.5
 
 
@@ -38,7 +39,7 @@ async def client(settings: CommandLine, spec: PeerSpec, output: Output) -> int:
         return 1
     try:
         run = make_run(_bracketed(settings.client.host), spec, port=settings.port, observer=printer)
-    except SpecError:  # a word that can't be a host; iperf3 has it looked up
+    except SpecError:  # a word that can't be a host; iperf3 passes it to the resolver
         _end(settings, report, output, None, f"error - {failures.NO_SUCH_HOST}")
         return 1
     asked = _Interruption(run)
@@ -80,7 +81,7 @@ def _end(
 
 
 def _server_output(result: Result | None) -> str | Mapping[str, Any] | None:
-    """Return what --get-server-output gave: text, or the document of a server with -J."""
+    """Return the output of --get-server-output: text, or the document of a server with -J."""
     said = result.server_output if result is not None else None
     if said is None or not said.startswith("{"):
         return said
@@ -117,7 +118,7 @@ class _TestPrinter(Observer):
 
 
 class _Interruption:
-    """End the test on SIGINT, SIGTERM and SIGHUP, and let it report what it measured.
+    """End the test on SIGINT, SIGTERM and SIGHUP, and let it report its figures.
 
     Another signal later, or a server that does not end the test with the client, ends it at once.
     """

@@ -1,4 +1,5 @@
-"""Read what authentication takes: keys and users from files, the password where iperf3 looks."""
+"""Read keys and users for authentication from files, and the password from the same places as
+iperf3."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def credentials(settings: CommandLine) -> Credentials | None:
 
 
 def gatekeeper(settings: CommandLine) -> Gatekeeper | None:
-    """Return what lets clients in; None: the server lets everybody in. Raises SpecError."""
+    """Return the gatekeeper of the server; None: the server accepts all clients. Raises
+    SpecError."""
     if settings.rsa_private_key_path is None or settings.authorized_users_path is None:
         return None
     try:

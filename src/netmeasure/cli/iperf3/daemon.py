@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 
 def detach() -> None:
-    """Go on in the background: in a session of its own, without the caller's pipes.
+    """Continue in the background, in a new session, without the caller's pipes.
 
     Returns in the surviving process only; the working directory stays. Must be called before there
     are threads or an event loop.

@@ -1,4 +1,5 @@
-"""Word failures as iperf3 does: scripts look for its words on standard error and in `error`.
+"""Format failures with iperf3's sentences, for which scripts search on standard error and in
+`error`.
 
 The sentence is chosen by the class of the error. Every failure has exit code 1 (`program`).
 """
@@ -23,9 +24,10 @@ from netmeasure.errors import (
 )
 from netmeasure.protocol import ErrorCode
 
-#: Of a host name that does not exist, with the resolver's own words (EAI_NONAME).
+#: The sentence for a host name that does not exist, with the resolver's message (EAI_NONAME).
 NO_SUCH_HOST = f"{ErrorCode.CONNECT.sentence}Name or service not known"
-#: Of an address of the IP version that was not asked for, with the resolver's own words.
+#: The sentence for an address of another IP version than the requested one, with the resolver's
+#: message.
 WRONG_FAMILY = f"{ErrorCode.CONNECT.sentence}Address family for hostname not supported"
 _NO_ANSWER = f"{ErrorCode.RECEIVE_MESSAGE.sentence}Connection timed out"
 _WINDOWS = (ErrorCode.WINDOW, ErrorCode.WINDOW_TOO_SMALL)
@@ -92,7 +94,7 @@ def listen_sentence(error: ServeError) -> str:
 
 
 def _numbered_sentence(number: int | None) -> str:
-    """Return iperf3's sentence on an error number, empty where we say it in other words."""
+    """Return iperf3's sentence for an error number; empty: netmeasure's own message is used."""
     code = ErrorCode.of(number)
     return code.sentence if code is not None else ""
 

@@ -17,7 +17,7 @@ Argument = Literal["none", "required", "optional"]
 
 
 class Named(Protocol):
-    """Describe what this module needs of an option."""
+    """Define the properties of an option that this module uses."""
 
     @property
     def longs(self) -> tuple[str, ...]: ...
@@ -38,7 +38,7 @@ T = TypeVar("T", bound=Named)
 
 
 def read(words: Sequence[str], options: Sequence[T]) -> Iterator[tuple[T, str | None]]:
-    """Give the options and their values in the order of the words. Raises UsageError."""
+    """Yield the options and their values in the order of the words. Raises UsageError."""
     rest = iter(words)
     for word in rest:
         if word == "--":

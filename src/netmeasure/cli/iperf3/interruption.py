@@ -1,4 +1,4 @@
-"""Name the signals that end a test, and word the sentence about them."""
+"""List the signals that end a test, and make the sentence about them."""
 
 from __future__ import annotations
 

@@ -13,13 +13,13 @@ from netmeasure.cli.iperf3.command_line import CommandLine
 
 
 class Output:
-    """Write all that a test prints. With --logfile everything goes there, errors, too.
+    """Write the output of a test. With --logfile, everything goes to the file, including errors.
 
     If the reader closes the pipe (`| head -1`), printing ends, the test goes on, and that is no
     failure. Raises OSError if the log file can't be opened.
 
     Attributes:
-        lost: Why something could not be written; None: all was written.
+        lost: Why some output could not be written; None: everything was written.
     """
 
     def __init__(self, settings: CommandLine) -> None:
@@ -27,10 +27,12 @@ class Output:
         self._out: TextIO = sys.stdout
         self._err: TextIO = sys.stderr
         self.lost: str | None = None
-        self._gone: set[TextIO] = set()  # streams whose reader has left, or that are full
+        # streams whose reader has closed the pipe, or which are full
+        self._gone: set[TextIO] = set()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="surrogateescape")  # titles and names as they came
+                # titles and names with their original bytes
+                stream.reconfigure(errors="surrogateescape")
         if settings.logfile is not None:
             self._out = self._err = open(  # noqa: SIM115  (for the whole program)
                 settings.logfile, "a", encoding="utf-8", errors="surrogateescape"

@@ -131,8 +131,8 @@ def _measure(settings: CommandLine, work: PeerSpec | Service, output: Output) ->
         from netmeasure.cli.iperf3 import client
 
         return uvloop.run(client.client(settings, work, output))
-    except KeyboardInterrupt:  # before there was anything to interrupt
+    except KeyboardInterrupt:  # before the test or server started
         return OK
-    except NetmeasureError as exc:  # of none of the kinds that a test or a server knows
+    except NetmeasureError as exc:  # an error of another kind than those of tests and servers
         output.complain(f"error - {exc}")
         return FAILED

@@ -1,4 +1,4 @@
-"""Make the iperf3 report that the options ask for."""
+"""Create the iperf3 report for the options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def file_of(settings: CommandLine) -> File | None:
         return None
     try:
         return File(name=settings.file, bytes=os.stat(settings.file).st_size)
-    except OSError:  # no test ran that would have made it
+    except OSError:  # no test ran that would have created the file
         return File(name=settings.file, bytes=0)
 
 

@@ -35,7 +35,7 @@ async def server(settings: CommandLine, service: Service, output: Output) -> int
         limits=service.limits,
         gatekeeper=service.gatekeeper,
         one_off=settings.one_off,
-        # otherwise there would be nothing to end: a listener of ours can't get stuck
+        # without -1 there is nothing to do: netmeasure's listener can't get stuck
         idle_s=settings.idle_timeout if settings.one_off else None,
         observe=banners.next_test,
         interval_s=settings.interval or 1.0,

@@ -1,4 +1,4 @@
-"""Convert the options of a server to what it grants."""
+"""Convert the options of a server to its limits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from netmeasure.spec import ServerLimits, check_device
 
 
 class Service(NamedTuple):
-    """Hold what a server grants, and what lets clients in."""
+    """Hold a server's limits and its gatekeeper."""
 
     limits: ServerLimits
     gatekeeper: Gatekeeper | None
 
 
 def service(settings: CommandLine) -> Service:
-    """Return what a server grants: one test at a time, as iperf3's. Raises SpecError."""
+    """Return the limits of a server: one test at a time, as in iperf3. Raises SpecError."""
     specs.refuse_sctp(settings)
     check_device(settings.device)
     limit = settings.server_bitrate_limit

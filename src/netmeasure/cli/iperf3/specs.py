@@ -22,20 +22,21 @@ from netmeasure.spec import (
 )
 from netmeasure.spec.target import check_family
 
-#: iperf3's block size where -l is not given; netmeasure's own is larger.
+#: iperf3's default block size; netmeasure's own is larger.
 BLOCK_BYTES = 128 * 1024
-#: How long the system waits for an answer to its SYNs (tcp(7), tcp_syn_retries: 6).
+#: How long the kernel waits for an answer to its SYNs (tcp(7), tcp_syn_retries: 6).
 CONNECT_S = 130.0
-#: The same for UDP tests, where iperf3 gives up its opening datagrams after so long.
+#: The same limit for UDP tests, after which iperf3 stops sending its opening datagrams.
 UDP_CONNECT_S = 30.0
-#: iperf3 waits through an outage of the network for as long as TCP does; this is a bound for it.
+#: iperf3 waits during an outage of the network for as long as TCP does; this is an upper bound.
 PATIENCE_S = 120.0
-#: Linux's keepalive where --cntl-ka leaves a number out (tcp(7)): seconds, seconds, probes.
+#: Linux's default keepalive for numbers that --cntl-ka leaves out (tcp(7)): seconds, seconds,
+#: probes.
 KEEPALIVE = (7200, 75, 9)
 
 
 def client_spec(settings: CommandLine) -> PeerSpec:
-    """Return what to measure. Raises SpecError if netmeasure has no such test."""
+    """Return the specification of the test. Raises SpecError if netmeasure does not support it."""
     refuse_sctp(settings)
     return _udp_spec(settings) if settings.udp else _tcp_spec(settings)
 

@@ -1,4 +1,4 @@
-"""Word what -h and -v print, and the hint after a wrong command line."""
+"""Make the output of -h and -v, and the hint after a wrong command line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from netmeasure.cli.iperf3.table import OPTIONS, Option
 from netmeasure.version import IMITATED_IPERF3, __version__
 
-#: The version of iperf3 that is imitated. Programs that drive iperf3 decide by this number what
-#: they may ask for, so it is the first word that looks like a version.
+#: The version of iperf3 that is imitated. Programs that run iperf3 choose their options by this
+#: number, so it is the first word that looks like a version.
 VERSION_LINE = f"iperf {IMITATED_IPERF3} (netmeasure {__version__})"
 _AUTHENTICATION = "authentication"
 _FEATURES = (

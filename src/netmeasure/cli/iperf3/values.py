@@ -35,7 +35,7 @@ MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 60.0
 
 def refused(name: str) -> SpecError:
     """Return the error with iperf3's sentence on what `protocol.ErrorCode` calls `name`."""
-    from netmeasure.protocol import ErrorCode  # only a value that is refused waits for this
+    from netmeasure.protocol import ErrorCode  # imported only if a value is refused
 
     return SpecError(ErrorCode[name].sentence)
 
@@ -51,7 +51,7 @@ def u1000(word: str) -> int:
 
 
 def text(word: str) -> str:
-    """Return a word for the peer or the kernel, with what is no UTF-8 replaced."""
+    """Return a word for the peer or the kernel, in which invalid UTF-8 is replaced."""
     return word.encode(errors="surrogateescape").decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""A GIL-free probe beside a load: a few bytes at a set rate, timed until they come back."""
+"""A GIL-free latency probe beside a load: a few bytes at a set rate, timed until their answer."""
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -17,7 +17,7 @@ PARTS = ("idle", "loaded")
 
 
 cdef class ProbePart:
-    """What a probe has counted in one part of a test."""
+    """The counts of a probe in one part of a test."""
 
     cdef readonly Histogram latency
     cdef Prober owner
@@ -30,7 +30,7 @@ cdef class ProbePart:
 
     @property
     def answered(self):
-        """Probes whose answer has come."""
+        """Probes whose answer has arrived."""
         return nm_load_u64(&self.own.answered)
 
     @property
@@ -40,12 +40,13 @@ cdef class ProbePart:
 
     @property
     def refused(self):
-        """Probes that this host's kernel refused, and ICMP errors that came for them."""
+        """Probes that this host's kernel refused, and ICMP errors for probes."""
         return nm_load_u64(&self.own.refused)
 
     @property
     def host_ns(self):
-        """(sum, longest) of what was taken off the latencies: the hosts' own waits, in ns."""
+        """(sum, longest) of the hosts' own delays, which were subtracted from the latencies, in
+        ns."""
         return nm_load_u64(&self.own.host_sum_ns), nm_load_i64(&self.own.host_max_ns)
 
     def series(self):
@@ -107,7 +108,7 @@ cdef class Prober(Stream):
             PyMem_Free(self.probe.part[i].sum_ns.bucket)
 
     def part(self, str name not None):
-        """Return what was counted in a part of the test, "idle" or "loaded"; it may still grow."""
+        """Return the counts of a part of the test, "idle" or "loaded"; they may still grow."""
         cdef ProbePart found = ProbePart()
         cdef uint32_t i = PARTS.index(name)
         found.latency = self.histograms[i]
@@ -125,7 +126,7 @@ cdef class Prober(Stream):
         nm_probe_order(&self.probe, PARTS.index(name), <int64_t>(1e9 / per_s), most)
 
     def pause(self):
-        """Order that no more probes are sent. Answers are still booked."""
+        """Order the loop to send no more probes. Answers are still booked."""
         nm_probe_order(&self.probe, NM_PROBE_PAUSED, 0, 0)
 
     def run(self):
@@ -142,7 +143,7 @@ cdef class Prober(Stream):
 
     @property
     def unanswered(self):
-        """Probes whose answer may still come."""
+        """Probes whose answer may still arrive."""
         return nm_load_u64(&self.probe.open)
 
     @property
@@ -152,7 +153,7 @@ cdef class Prober(Stream):
 
     @property
     def late(self):
-        """Answers that came a second time, or after their probe was forgotten."""
+        """Answers that arrived a second time, or after the wait for them had ended."""
         return nm_load_u64(&self.probe.late)
 
     @property
@@ -200,7 +201,7 @@ cdef class Reflector(Stream):
             nm_stream_leave(&self.own)
 
     def loaded(self):
-        """Know that a load begins: the kernel is to note no more when packets come to this host."""
+        """Switch the kernel's time stamps of received packets off, since a load begins."""
         nm_probe_stamps(self.reflector.fd, 0)
 
     @property

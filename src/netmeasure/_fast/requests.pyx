@@ -23,7 +23,7 @@ cdef size_t BUFFER_BYTES = 65536
 
 
 cdef class RequestLoop(Stream):
-    """Sends a request again and again over many connections, and times each response.
+    """Sends a request repeatedly over many connections, and times each response.
 
     The time series counts the bytes of requests at the moment of their response; `acked_bytes` is
     their sum, and `bytes` what the kernel took. `first_ns` is when the first request could leave.
@@ -108,7 +108,7 @@ cdef class RequestLoop(Stream):
         self.options.option, self.options.option_count = self.chosen, i
 
     cdef void allocate(self, uint32_t connections) except *:
-        """Get the memory of the connections, and of what comes on them."""
+        """Allocate the memory of the connections and of the received bytes."""
         cdef nm_requests *r = &self.requests
         self.sums.width_ns = self.own.series.width_ns
         self.sums.capacity = self.own.series.capacity
@@ -152,12 +152,12 @@ cdef class RequestLoop(Stream):
 
     @property
     def answered(self):
-        """Requests whose whole response has come, with a status below 400."""
+        """Requests whose whole response has arrived, with a status below 400."""
         return nm_load_u64(&self.requests.answered)
 
     @property
     def rejected(self):
-        """Requests whose whole response has come, with a status of 400 or more."""
+        """Requests whose whole response has arrived, with a status of 400 or more."""
         return nm_load_u64(&self.requests.rejected)
 
     @property
@@ -178,7 +178,7 @@ cdef class RequestLoop(Stream):
 
     @property
     def errors(self):
-        """The errors of each kind that came about, by its name in ERRORS."""
+        """The number of errors of each kind, by its name in ERRORS."""
         cdef uint32_t i
         return {
             ERRORS[i]: nm_load_u64(&self.requests.error[i])
@@ -201,12 +201,12 @@ cdef class RequestLoop(Stream):
 
     @property
     def syn_retransmits(self):
-        """The SYNs that were sent again, over all connections."""
+        """The retransmitted SYNs, over all connections."""
         return nm_load_u64(&self.requests.syn_resent)
 
     @property
     def body_bytes(self):
-        """The bytes of the bodies of all whole responses, without what frames them."""
+        """The bytes of the bodies of all whole responses, without framing."""
         return nm_load_u64(&self.requests.body_bytes)
 
     def latency_sums(self):

@@ -42,7 +42,7 @@ cdef class Histogram:
         nm_histogram_add(self.own, ns)
 
     def merge(self, Histogram other not None):
-        """Add what another histogram has counted; nothing may be added to that one meanwhile."""
+        """Add the counts of another histogram, to which nothing may be added meanwhile."""
         nm_histogram_merge(self.own, other.own)
 
     @property
@@ -52,17 +52,17 @@ cdef class Histogram:
 
     @property
     def sum_ns(self):
-        """Their sum."""
+        """The sum of the durations."""
         return nm_load_u64(&self.own.sum_ns)
 
     @property
     def min_ns(self):
-        """The shortest, exactly; None while there is none."""
+        """The exact shortest duration; None: there is none."""
         return nm_load_i64(&self.own.min_ns) if nm_load_u64(&self.own.count) else None
 
     @property
     def max_ns(self):
-        """The longest, exactly; None while there is none."""
+        """The exact longest duration; None: there is none."""
         return nm_load_i64(&self.own.max_ns) if nm_load_u64(&self.own.count) else None
 
     def buckets(self):
@@ -148,7 +148,7 @@ cdef class Requester(Stream):
 
     @property
     def answered(self):
-        """Requests whose response has come."""
+        """Requests whose response has arrived."""
         return nm_load_u64(&self.requester.answered)
 
     @property
@@ -217,7 +217,7 @@ cdef class DatagramRequester(Requester):
 
     @property
     def refused(self):
-        """Requests that this host's kernel refused, and ICMP errors that came for them."""
+        """Requests that this host's kernel refused, and ICMP errors for requests."""
         return nm_load_u64(&self.datagrams.refused)
 
 

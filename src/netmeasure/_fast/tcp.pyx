@@ -1,4 +1,4 @@
-"""GIL-free TCP sender and receiver: one blocking loop per stream, run in a thread of its own."""
+"""GIL-free TCP sender and receiver: one blocking loop per stream, run in its own thread."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint64_t
@@ -108,7 +108,7 @@ cdef struct Receiving:
 
 
 cdef class Sender(Stream):
-    """Sends `block_bytes` again and again until deadline, budget, stop or error.
+    """Sends `block_bytes` repeatedly until deadline, budget, stop or error.
 
     The time series counts acknowledged bytes (SIOCOUTQ, tcp(7)), not what fitted into the socket
     buffer, so a sender's series says what was delivered. It starts at the first acknowledgement, as
@@ -236,7 +236,7 @@ cdef void send_all(nm_stream *own, nm_group *group, int fd,
 
 
 cdef bint begin_sending(Sending *s) noexcept nogil:
-    """Wait at the gate and make the socket ready. False where there is nothing to send any more."""
+    """Wait at the gate and make the socket ready. Return False if there is nothing more to send."""
     cdef const SendOptions *options = s.options
     cdef int code
     s.paced_from_ns = nm_gate_wait(s.group)
@@ -314,7 +314,7 @@ cdef inline int64_t edge(Sending *s) noexcept nogil:
 
 
 cdef void count_acknowledged(Sending *s, bint closed) noexcept nogil:
-    """Put what has been acknowledged since the last look into the series, at this moment."""
+    """Add the bytes acknowledged since the last look to the series, at this moment."""
     cdef nm_stream *own = s.own
     cdef int64_t waiting = nm_unacknowledged(s.fd)
     cdef uint64_t acked
@@ -577,7 +577,7 @@ cdef void receive_nothing(Receiving *r, int code) noexcept nogil:
 
 
 cdef inline void notice_orders(Receiving *r) noexcept nogil:
-    """Leave at once after abort; after stop, take what has arrived until now."""
+    """End at once after abort; after stop, read the bytes that have already arrived."""
     if nm_aborting(r.group):
         nm_stream_reason(r.own, NM_ABORTED)
     elif not r.stopping and nm_stopping(r.group):
@@ -587,7 +587,7 @@ cdef inline void notice_orders(Receiving *r) noexcept nogil:
 
 
 cdef int write_all(int fd, const char *data, size_t size) noexcept nogil:
-    """Write everything. Return 0, or the errno of what could not be written."""
+    """Write everything. Return 0, or the errno of a failed write."""
     cdef ssize_t n
     cdef size_t done = 0
     while done < size:

@@ -1,4 +1,4 @@
-"""GIL-free UDP sender and receiver: one blocking loop per stream, run in a thread of its own."""
+"""GIL-free UDP sender and receiver: one blocking loop per stream, run in its own thread."""
 
 from collections import namedtuple as _namedtuple
 from os import urandom as _urandom
@@ -260,7 +260,7 @@ cdef class UdpSender(Stream):
 
     @property
     def fallback_errno(self):
-        """Why segmentation offload was given up, or 0."""
+        """The errno for which segmentation offload was given up, or 0."""
         return nm_load_i32(&self.udp.fallback_errno)
 
     def packet_series(self):
@@ -356,7 +356,7 @@ cdef class UdpReceiver(Stream):
         return named(&counts)
 
     def omitted(self):
-        """Return the counts when the omitted part was over, None before. Late datagrams that belong
+        """Return the counts at the end of the omitted part; None before. Late datagrams that belong
         to it by their number are added to it, so the loss of the difference is never negative."""
         cdef nm_udp_counts counts
         cdef int over
@@ -448,7 +448,7 @@ cdef void send_datagrams(nm_stream *own, nm_udp_sender *udp, nm_group *group, in
 
 
 cdef bint begin_sending(Sending *s) noexcept nogil:
-    """Wait at the gate and make the socket ready. False where there is nothing to send any more."""
+    """Wait at the gate and make the socket ready. Return False if there is nothing more to send."""
     cdef int64_t zero_ns = nm_gate_wait(s.group)
     cdef int code
     if zero_ns == 0:

@@ -1,4 +1,5 @@
-"""When bytes arrive at sockets, seen by a native thread that no busy event loop can hold up."""
+"""The times at which bytes arrive at sockets, recorded by a native thread that a busy event loop
+does not delay."""
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t, uint32_t
@@ -45,8 +46,8 @@ cdef class Watcher:
         nm_watcher_close(&self.own)
 
     def add(self, int fd):
-        """Return the Watched of a TCP socket. Call before anything is to arrive. The connection stays
-        open until `Watched.remove`. Raises OSError."""
+        """Return the Watched of a TCP socket. Call this before any bytes arrive. The connection
+        stays open until `Watched.remove`. Raises OSError."""
         cdef Watched one = Watched(self)
         cdef int code = nm_watch_add(&self.own, one.own, fd)
         if code:
@@ -57,7 +58,7 @@ cdef class Watcher:
 
 
 cdef class Watched:
-    """What was seen of one socket."""
+    """The observations of one socket."""
 
     cdef nm_watched *own
     cdef Watcher watcher
@@ -77,7 +78,7 @@ cdef class Watched:
             PyMem_Free(self.own)
 
     def remove(self):
-        """Watch it no longer; calling it again does nothing."""
+        """Stop watching the socket; a second call has no effect."""
         with nogil:
             nm_watch_remove(&self.watcher.own, self.own)
 

@@ -1,4 +1,4 @@
-"""What traffic threads are made of: a Group (gate, stop, abort, budget) and counting Streams."""
+"""The parts of traffic threads: a Group (gate, stop, abort, budget) and counting Streams."""
 
 import os as _os
 
@@ -41,7 +41,7 @@ cdef tuple copy_series(nm_series *series):
 
 
 cdef class Group:
-    """What the traffic threads of one run share.
+    """The shared state of one run's traffic threads.
 
     Senders wait at a gate until :meth:`open`. :meth:`stop` lets every thread finish cleanly: a
     sender waits for its acknowledgements, a receiver empties its socket. :meth:`abort` makes them
@@ -64,11 +64,11 @@ cdef class Group:
         return nm_gate_open(&self.shared, nm_now())
 
     def stop(self):
-        """Let every thread finish cleanly."""
+        """Make every thread finish cleanly."""
         nm_stop(&self.shared)
 
     def abort(self):
-        """Make every thread leave at once."""
+        """Make every thread end at once."""
         nm_abort(&self.shared)
 
     @property
@@ -140,7 +140,7 @@ cdef class Stream:
 
     @property
     def calls(self):
-        """System calls that moved bytes."""
+        """System calls that transferred bytes."""
         return nm_load_u64(&self.own.calls)
 
     @property
@@ -210,7 +210,7 @@ cdef class Stream:
 
 
 cdef class Tally(Stream):
-    """Counts what others move, one transfer after the other.
+    """Counts the bytes of successive transfers, which other code makes.
 
     `add` counts bytes that pass through Python, `absorb` whole native loops that have ended. A tally
     has no thread of its own: `run` raises NotImplementedError, and all calls come from one thread.
@@ -272,7 +272,7 @@ cdef class Tally(Stream):
             nm_store_i64(&self.own.last_ns, last_ns)
 
     cdef void absorb_samples(self, Stream other) noexcept:
-        """Its thread's CPU time comes on top of that of the threads before it."""
+        """Add the samples of a loop; the CPU time of its thread is added to that of earlier ones."""
         cdef int64_t ran = 0
         cdef int64_t waited = 0
         cdef nm_sample *one

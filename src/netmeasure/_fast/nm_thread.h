@@ -1,5 +1,4 @@
-/* The kernel's figures of the calling thread: its CPU time, its waits for a CPU, its timer slack.
-   */
+/* The kernel's figures of the calling thread: CPU time, waits for a CPU, timer slack. */
 #ifndef NM_THREAD_H
 #define NM_THREAD_H
 

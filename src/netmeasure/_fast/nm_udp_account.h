@@ -1,5 +1,4 @@
-/* The account of received datagrams: which numbers have arrived, how often, in which order, how
-   late. */
+/* The account of received datagrams: which numbers arrived, how often, in which order, how late. */
 #ifndef NM_UDP_ACCOUNT_H
 #define NM_UDP_ACCOUNT_H
 

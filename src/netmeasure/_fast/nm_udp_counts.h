@@ -1,5 +1,4 @@
-/* The counts of a receiver of datagrams, and how other threads read them while it goes on counting.
-   */
+/* The counts of a receiver of datagrams, and how others read them while it goes on counting. */
 #ifndef NM_UDP_COUNTS_H
 #define NM_UDP_COUNTS_H
 

@@ -153,7 +153,7 @@ cdef class Prober(Stream):
 
     @property
     def late(self):
-        """Answers that arrived a second time, or after the wait for them had ended."""
+        """Answers that arrived a second time, or so late that their probe was no longer stored."""
         return nm_load_u64(&self.probe.late)
 
     @property

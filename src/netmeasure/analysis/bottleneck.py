@@ -82,7 +82,7 @@ def limits(sender: End, receiver: End, rate: Rate, window: Window | None = None)
     """
     senders, receivers = sender.streams, receiver.streams
     infos = [report.tcp_info for report in senders if report.tcp_info is not None]
-    # without a window, the rate begins at the first sample: a rate needs two samples
+    # without a window, the time is that between the first and the last sample: it takes two samples
     infos = [info for info in infos if covered(info.at_ns, window) > 0]
     sender_cpu, sender_wait = _busiest(senders, window)
     receiver_cpu, receiver_wait = _busiest(receivers, window)
@@ -131,7 +131,7 @@ def _asked(
 ) -> tuple[int | None, Literal["bitrate", "pacing_rate"] | None]:
     """Return the lowest rate that the user set for one stream, and the option that set it.
 
-    Without such an option, the kernel's pacing rate is the target.
+    If the user set no pacing rate, the kernel's equals the target bitrate, which then counts.
     """
     paced = [r.socket.pacing_bps for r in senders if r.socket and r.socket.pacing_bps]
     pacing_bps = min(paced, default=None)
@@ -206,7 +206,7 @@ def _busy(info: TcpInfo, window: Window | None) -> float | None:
 
 
 def _stopped(info: TcpInfo, column: Sequence[int] | None, window: Window | None) -> float | None:
-    """Return another counter of busy time as a share of the busy time."""
+    """Return the time that a counter says the sender was stopped, as a share of its busy time."""
     busy = grown(info.at_ns, info.busy_ns, window)
     stopped = grown(info.at_ns, column, window)
     return min(1.0, stopped / busy) if busy and stopped is not None else None
@@ -225,9 +225,9 @@ def _rates(info: TcpInfo, window: Window | None) -> list[tuple[int, float]]:
 
 
 def _used(info: TcpInfo, column: Sequence[int] | None, window: Window | None) -> float | None:
-    """Return the data in flight over a window: rate times round-trip time, by Little's law. A rate
-    is a mean over the time between two samples, so it is compared with the means of the values read
-    at both."""
+    """Return the data in flight as a share of the window in `column`. The data in flight are rate
+    times round-trip time, by Little's law. A rate is a mean over the time between two samples, so
+    it is compared with the means of the values read at both."""
     rtts = info.rtt_ns
     if rtts is None or column is None:
         return None

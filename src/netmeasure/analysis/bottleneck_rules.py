@@ -23,7 +23,7 @@ CPU_BOUND = 0.9
 #: A window or a buffer that stopped the sender for this share of its busy time is the limit.
 HELD_BACK = 0.5
 #: A receiver that waits for its CPU is the limit if its window stops the sender for this share of
-#: the time.
+#: the sender's busy time.
 FILLED = 0.25
 #: Below this share of the time the sender had nothing to send.
 BUSY = 0.8
@@ -48,8 +48,8 @@ BY_CHANCE_PER_LOSS = 1.5
 FULL = 0.8
 #: If data wait in a smaller share of samples than this, the sender's side is the limit.
 WAITING = 0.5
-#: If the pacing rate is within this share of the rate, congestion control paces at its estimate of
-#: the path's capacity.
+#: If the pacing rate is at most this multiple of the rate, congestion control paces at its estimate
+#: of the path's capacity.
 PACED = 1.25
 
 

@@ -5,7 +5,7 @@ headers.
 
 Only the direction of the data counts: acknowledgements use the other direction of a full-duplex
 link. A packet that its encapsulation makes larger than the link's MTU is fragmented by the
-outermost IP header; the report has both its ceiling and the ceiling with the right MTU.
+outermost IP header; the Ceiling has both its figures and those with the right MTU.
 """
 
 from __future__ import annotations

@@ -123,7 +123,8 @@ def precision(rates: Floats) -> Precision | None:
 
     A  the interval contains the true value in 95 % of all runs, as stated
     B  in nearly 95 %: the run has 30 to 50 effective samples
-    C  the interval is too narrow: fewer effective samples, or the scatter comes from a few events
+    C  the interval tends to be too narrow: fewer effective samples, or a few events make up the
+       scatter
     """
     n = len(rates)
     if n < MIN_VALUES:

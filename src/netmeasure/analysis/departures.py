@@ -116,7 +116,7 @@ class _Scan:
         length: int,
         slow_start: int,
     ) -> np.ndarray:
-        # at a lower rate there is less noise; otherwise a slow start would count as level
+        # a lower rate has less noise: with the plateau's noise, a slow start would count as level
         height = np.minimum(1, second / self._plateau) if self._plateau > 0 else 1.0
         usual = deviation * height
         error = usual * np.sqrt(2 * self._shrinking(length))

@@ -18,7 +18,7 @@ T = TypeVar("T")
 def flow_ceiling(
     spec: Spec, senders: Iterable[StreamReport], receivers: Iterable[StreamReport]
 ) -> Ceiling | None:
-    """Return the ceiling of a flow's link, None: the link's rate or the path's MTU is unknown, or
+    """Return the ceiling of a flow's link; None: the link's rate or the path's MTU is unknown, or
     the facts of the two ends contradict the specification of the link. The sender's facts take
     precedence over the receiver's."""
     if spec.link is None or spec.link.rate_bps is None:

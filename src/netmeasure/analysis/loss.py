@@ -46,8 +46,8 @@ def _stream(spec: UdpSpec, sent: Datagrams | None, received: Datagrams) -> Loss:
     cut = 0 if nothing_came else received.omitted_highest_sequence
     before = 0 if nothing_came else received.omitted_packets
     if cut is None or before is None:
-        # the receiver's omitted time never ended, or an old iperf3 does not report it: no loss
-        # known
+        # the receiver's omitted time never ended, or an old iperf3 does not report it: if datagrams
+        # were omitted, their share of the loss is unknown
         if spec.timing.omit_s:
             return Loss(jitter_ns=received.jitter_ns, jitter_valid=received.jitter_valid)
         cut = before = 0

@@ -48,7 +48,8 @@ def _gaps(thread: ThreadCpu, spacing_ns: int) -> list[tuple[int, int]]:
     steps = [after - before for before, after in pairwise(thread.at_ns)]
     if not steps:
         return []
-    # a late sample is always followed by another: the last sample is taken at the end
+    # a late sample is followed by one that is not late (the last one is taken at the very end), so
+    # the median is the usual step
     usual = max(median(steps), spacing_ns)
     return [
         (before, after)

@@ -1,6 +1,6 @@
 """Compute means of a few independent values, such as the rates of several runs, and their ratio.
 
-The sample is the mean of each run; the confidence interval of a single run is not used. Ratios are
+The runs' means are the sample; the confidence interval of a single run is not used. Ratios are
 of geometric means, from the logarithms, with Welch's t. Kalibera and Jones, "Rigorous benchmarking
 in reasonable time", ISMM 2013; Welch, Biometrika 34 (1947) 28.
 """

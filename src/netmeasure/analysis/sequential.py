@@ -1,6 +1,6 @@
 """Decide when a test with `--until` may end, and which confidence interval it may state.
 
-At increasing intervals, a look analyses all data received so far. The test may end when IN_A_ROW
+At increasing intervals, a look analyses all data counted so far. The test may end when IN_A_ROW
 looks in a row find one level whose margin is within the target. This is the fixed-width rule of
 Chow and Robbins (Ann. Math. Statistics 36 (1965) 457), as it is used for simulations (Glynn and
 Whitt, Ann. Applied Probability 2 (1992) 180). The rule is exact only in the limit of small targets.
@@ -13,7 +13,7 @@ the true rate too rarely. Three measures correct this:
   the events that are too rare to occur in a short test.
 
 If a few events make up the scatter, the margin counts double. Such tests are not refused, because
-that would favour tests in which the event did not occur by chance.
+that would favour tests in which, by chance, the event did not occur.
 
 `python -m benchmarks.bench_steady` reports coverage and time used, series by series.
 """

@@ -8,7 +8,7 @@ byte, so it never includes set-up. The steps, each in its own module, are:
    interruptions are ignored.
 3. `changes`: whether the rest kept its level. This affects only the verdict: the rate is the mean
    over the whole rest, stalls included.
-4. `interval`: the precision of that mean, and its grade.
+4. `confidence`: the precision of that mean, and its grade.
 
 Verdicts. `steady`: one level. `shifted`: several levels, each of them steady. `not_steady`:
 neither, MSER's cut is at its limit or the rate drifts. `too_short`: fewer than 40 batches do not
@@ -53,7 +53,7 @@ MIN_BATCHES = 20
 #: How long the steady stretch must be for a grade of A and of B: shorter ones may miss events that
 #: happen every few seconds.
 LEAST_A_NS, LEAST_B_NS = 8_000_000_000, 5_000_000_000
-#: The same limits during a transfer, for the rule that ends it, which has its own safeguards.
+#: The limit for a B during a transfer, for the rule that ends it, which has its own safeguards.
 LEAST_SO_FAR_NS = 3_000_000_000
 
 #: In this many round trips, slow start grows from ten segments to any possible window. If the

@@ -38,7 +38,8 @@ PRECISION = 5e-4
 #: accidents of the noise would determine MSER's cut.
 SLACK = 0.05
 #: The rest of a gradual ramp may reduce the rate by this much, as a share of the rate and of its
-#: standard error; and by this factor more if the verdict is still `steady`, with a lower grade.
+#: standard error; up to the second pair of limits, the verdict is still `steady`, with a lower
+#: grade.
 TOLERANCE = 2e-3
 ERRORS = 0.5
 MAX_REMAINDER = 0.01
@@ -65,17 +66,18 @@ MAX_REST_OF_RISE = 3
 #: many on.
 BETTER = 4.0
 SIGNIFICANT = 12.0
-#: The least difference, in standard errors, between an approach that was not cut off and the rest.
+#: The least difference, in standard errors, between the batches of MSER's ramp that were not cut
+#: off and the rest.
 MIN_ERRORS = 2.0
 
 
 def mser(rates: Floats, precision: float = 0.0, slack: float = 0.0, most: int | None = None) -> int:
     """Return how many leading values to cut off: 0 to `most`, which is n/2 by default.
 
-    The statistic is the square of the mean's standard error. A value below `precision` times the
-    mean, or within `slack` of the least, suffices, and the first such cut is taken: without noise,
-    a later cut is always better, up to n/2. Scores equal to twelve digits count as equal, so that
-    rounding does not decide. O(n), by suffix sums.
+    The statistic is the square of the mean's standard error. A standard error below `precision`
+    times the mean, or a statistic within `slack` of the least, suffices, and the first such cut is
+    taken: without noise, a later cut is always better, up to n/2. Scores equal to twelve digits
+    count as equal, so that rounding does not decide. O(n), by suffix sums.
     """
     n = len(rates)
     most = n // 2 if most is None else most

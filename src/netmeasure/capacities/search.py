@@ -25,8 +25,9 @@ _KEPT_UP = 0.98
 #: The largest distance at the end between a rate that passed and a rate that failed: if the rate of
 #: arrival of the second is the first, and otherwise.
 _PROVEN, _CLOSE = 1.035, 1.01
-#: The factor up to which a slight excess is tested for longer, since a token bucket may have passed
-#: it. In that case the rate over the whole test exceeds the rate of its second half.
+#: The factor of an overload's rate of arrival that is tested for longer if slightly more than that
+#: rate got through before, since a token bucket may have passed it. In that case the rate over the
+#: whole test exceeds the rate of its second half by the second factor.
 _LONG_PROOF, _AT_FIRST = 1.08, 1.004
 #: The factors of an overload's rate of arrival that are tested: the more of these tests have
 #: failed, the lower the factor.
@@ -49,8 +50,8 @@ class RateSearch:
     def __init__(self, most_bps: int) -> None:
         self._most_bps = most_bps
         self._failures = self._passes = 0
-        #: The rate of arrival of an overload of which slightly more got through for a while; and
-        #: the highest rate that the link carried for long.
+        #: The rate of arrival of an overload, if slightly more than that got through for a while;
+        #: and the highest rate that the link carried for long.
         self._plateau_bps, self._sustained_bps = 0.0, math.inf
         self._void: list[RateProbe] = []  # tests that were repeated
         self.is_long = False
@@ -60,7 +61,7 @@ class RateSearch:
 
     @property
     def climbs(self) -> bool:
-        """Return whether no test has failed so far."""
+        """Return whether no rate was too high so far."""
         return self._high is None
 
     @property
@@ -137,7 +138,8 @@ class RateSearch:
             self._failures += 1
             return round(step * arrived if step * arrived > low else (low + upper) / 2)
         self._passes += 1
-        # a rate near the capacity may fail because a host was busy: test it once more
+        # a rate that passed near the capacity may have arrived a little late, because a host was
+        # busy: test it once more
         if high.asked_bps > arrived and self._passes <= _TRIES:
             return round(_STEPS[0] * arrived)
         return round((low + upper) / 2)

@@ -62,8 +62,7 @@ class ControlChannel:
 
     @property
     def binding(self) -> bytes:
-        """Return the identifier of the TLS session, which is the same at both ends; empty without
-        TLS."""
+        """Return the digest of the TLS certificate, which both ends know; empty without TLS."""
         return self._tls.binding if self._tls is not None else b""
 
     @property

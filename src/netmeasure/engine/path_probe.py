@@ -66,7 +66,8 @@ class Length(NamedTuple):
 
     Attributes:
         passed_bytes: The packet's length; None: not even the shortest got through.
-        longer: The fate of longer packets; None: no longer packet was tried, or none got through.
+        longer: The fate of longer packets; None: no longer packet was tried, or no packet at all
+            got through.
     """
 
     passed_bytes: int | None
@@ -170,7 +171,7 @@ async def _search(
 
 
 def _between(passed: int, lost: int, at_once: int) -> list[int]:
-    """Return at most `count` lengths that divide the span evenly."""
+    """Return at most `at_once` lengths that divide the span evenly."""
     count = max(0, min(at_once, lost - passed - 1))
     return [passed + (lost - passed) * i // (count + 1) for i in range(1, count + 1)]
 
@@ -289,7 +290,7 @@ def _arrived_unseen(sock: socket.socket, direction: FlowDirection, payload: int)
 
 
 def _in_one_piece(sock: socket.socket, direction: FlowDirection, payload: int) -> bool:
-    """Return whether this end's kernel sent a segment of a given length in one packet."""
+    """Return whether, by this end's kernel, a segment of a given length was a single packet."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RCV_MSS_AT + 4)
     sent, received = struct.unpack_from("=II", info, _SND_MSS_AT)
     if direction == "upload":

@@ -176,9 +176,8 @@ def _open(address: Address, options: SocketOptions, *, port_offset: int | None) 
         if port_offset is not None:
             sockopts.set_tcp_options(sock, options)
         elif options.mss_bytes is not None:
-            with suppress(
-                SocketOptionError
-            ):  # of the control connection, for which the user did not ask
+            # the user did not ask for this option of the control connection
+            with suppress(SocketOptionError):
                 sockopts.set_mss(sock, options.mss_bytes)
         if port_offset is None or options.no_delay:
             sockopts.set_no_delay(sock, asked=port_offset is not None)

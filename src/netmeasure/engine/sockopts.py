@@ -34,13 +34,13 @@ def _set(
 
 
 def try_set(sock: socket.socket, level: int, option: int, value: int) -> None:
-    """Set an optional option, which sandboxes such as gVisor may refuse."""
+    """Set an option without which a test works, too: sandboxes such as gVisor refuse some."""
     with suppress(OSError):
         sock.setsockopt(level, option, value)
 
 
 def known(sock: socket.socket, level: int, option: int) -> int | None:
-    """Return the value of an option, None: the kernel does not report it."""
+    """Return the value of an option; None: the kernel does not report it."""
     try:
         return sock.getsockopt(level, option)
     except OSError:
@@ -48,7 +48,7 @@ def known(sock: socket.socket, level: int, option: int) -> int | None:
 
 
 def known_bytes(sock: socket.socket, level: int, option: int, size: int) -> bytes | None:
-    """Return the value of an option that is no number, None: the kernel does not report it."""
+    """Return the value of an option that is no number; None: the kernel does not report it."""
     try:
         return sock.getsockopt(level, option, size)
     except OSError:
@@ -66,7 +66,7 @@ def set_no_delay(sock: socket.socket, *, asked: bool) -> None:
 
 
 def congestion(sock: socket.socket) -> str | None:
-    """Return the name of the congestion control, None: the kernel does not report it."""
+    """Return the name of the congestion control; None: the kernel does not report it."""
     name = known_bytes(sock, socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
     return None if name is None else name.split(b"\0")[0].decode()
 
@@ -81,7 +81,7 @@ def pacing_bps(sock: socket.socket) -> int | None:
 
 
 def no_delay(sock: socket.socket) -> bool | None:
-    """Return whether Nagle's algorithm is off, None: the kernel does not report it."""
+    """Return whether Nagle's algorithm is off; None: the kernel does not report it."""
     value = known(sock, socket.IPPROTO_TCP, socket.TCP_NODELAY)
     return None if value is None else bool(value)
 
@@ -151,7 +151,7 @@ def set_tos(sock: socket.socket, tos: int) -> None:
 
 
 def tos(sock: socket.socket) -> int | None:
-    """Return the type of service or traffic class, None: the kernel does not report it."""
+    """Return the type of service or traffic class; None: the kernel does not report it."""
     try:
         if sock.family == socket.AF_INET6:
             return sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)

@@ -183,8 +183,7 @@ def _counts(series: Floats, ends: Sequence[int], least: float, seen: int) -> boo
 
 
 def _best_splits(series: Floats, count: int) -> list[int]:
-    """Return the places of a number of splits for which the parts scatter least around their
-    means."""
+    """Return the places of `count` splits for which the parts scatter least around their means."""
     try:
         from ruptures import KernelCPD
     except ImportError:

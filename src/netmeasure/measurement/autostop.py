@@ -35,9 +35,9 @@ class Analysable(Protocol):
 
 
 async def load_analysis(workload: Analysable) -> None:
-    """Import the modules that a result needs once the first byte was sent or received. Call this
-    only where native threads transfer the data: set-up is over then, and no transfer waits for this
-    process's interpreter."""
+    """Import the modules that a result needs, after the first byte, when set-up is over. Call this
+    only where native threads transfer the data, so that no transfer waits for this process's
+    interpreter."""
     await _first_byte(workload)
     loading.begin(*analysis.MODULES)
 

@@ -28,8 +28,8 @@ def averages(
         client_origin_ns: From the client's first attempt to its start signal; None if unknown.
         due_ns: When bytes that never came were due; None if all bytes came.
         by_url: Whether this is a transfer by URL, for which downloaders state an average even if
-            all bytes arrived at once. In a test with a server, bytes that arrived at a single
-            moment have no rate.
+            all bytes arrived at once. In a test with a server, bytes that arrived within less than
+            LEAST_STRETCH_NS have no rate.
     """
     delivered = sum(s.delivered_bytes or 0 for s in counted)
     first, last = _span(counted)

@@ -7,7 +7,7 @@ from netmeasure.clock import nanoseconds
 from netmeasure.result import Series, StreamReport
 from netmeasure.spec import MAX_DATAGRAM_BYTES, Spec, TcpSpec, UdpSpec
 
-#: At a low rate, a TCP sender passes this much to its kernel at a time; two blocks may be sent
+#: At a low rate, a TCP sender passes this much to its kernel at a time; two such pieces may be sent
 #: together.
 PIECE_BYTES = 2 * 1460
 

@@ -198,8 +198,7 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         sender=_totals(sender.streams),
         receiver=_totals(receiver.streams),
         loss=loss.combine(spec, way.senders, way.receivers) if isinstance(spec, UdpSpec) else None,
-        # in round trips, responses decide when the next bytes leave; TCP's figures do not explain
-        # it
+        # in round trips, responses decide when the next bytes leave, which TCP's figures don't show
         limits=None
         if isinstance(spec, RrSpec | RequestSpec)
         else analysis.bottleneck.limits(sender, receiver, _steady_rate(way, counted, split)),
@@ -298,7 +297,7 @@ def _split(
     if span_ns is None and spec.limit_s is not None:
         span_ns = nanoseconds(spec.limit_s)
     end = int(curve.at_ns[-1]) if span_ns is None else start + span_ns
-    least_ns = max(series.width_ns, LEAST_STRETCH_NS)  # bytes at a single moment have no rate
+    least_ns = max(series.width_ns, LEAST_STRETCH_NS)  # over less time, bytes have no rate
     if counted.last_ns is not None and min(end, counted.last_ns) - start < least_ns:
         return None
     if min(end, int(curve.at_ns[-1])) - max(start, int(curve.at_ns[0])) < least_ns:

@@ -104,7 +104,7 @@ class IntervalClock:
             self._next(self._edge)
         least = LEAST_LAST_PART * nanoseconds(self._timing.interval_s)
         if self._uncounted():
-            # at least one bucket of the series: bytes at a single moment have no rate
+            # at least one bucket of the series: over less time, bytes have no rate
             shortest = self._since + self._workload.bucket_ns
             self._read(max(shortest, last), END_OF_TIME_NS)
         elif (end := int(min(self._end, ended))) - self._since >= least:

@@ -241,8 +241,8 @@ class Run:
         self._events.add(PhaseEvent(at_ns=self._now_ns(), phase=phase))
 
     async def _tell_waiting(self, course: Course) -> None:
-        """Report what set-up is waiting for and, after the data phase, what the results are waiting
-        for."""
+        """Report what set-up is waiting for and, after the data phase, the wait for the peer's
+        results."""
         while True:
             await asyncio.sleep(WAITING_S)
             one = self.waiting

@@ -160,7 +160,7 @@ def _server_part(parameters: Parameters, limits: ServerLimits) -> _ServerPart:
         omit_ns = extension.omit_ms * MILLISECOND_NS
         if extension.duration_ms:
             duration_ns = omit_ns + extension.duration_ms * MILLISECOND_NS
-    # datagrams have no acknowledgements, so all sent datagrams count
+    # datagrams do not wait in a send buffer until after the test, so all sent datagrams count
     window_ns = nanoseconds(parameters.time) if extension is None and not parameters.udp else 0
     return {
         "duration_ns": duration_ns,

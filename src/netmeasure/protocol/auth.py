@@ -3,8 +3,8 @@
 A token is a user, a password and the time, encrypted with the server's public RSA key. It proves
 only that its sender knew the password at that time: it is not bound to a connection, and nothing
 else of a test is encrypted. A server accepts each token once, so an eavesdropper can use a token
-only at another server with the same key, until it is too old (`Gatekeeper.skew_s`). Passwords are
-never part of a message or log of netmeasure.
+only at another server with the same key, until it is too old (`Gatekeeper.skew_s`). Passwords never
+appear in netmeasure's error messages.
 
 The `cryptography` package is imported when it is needed: ``pip install netmeasure[auth]``.
 """

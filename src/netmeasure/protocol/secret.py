@@ -33,7 +33,7 @@ def proof(key: bytes, side: Side, transcript: bytes, binding: bytes = b"") -> by
         key: The secret.
         side: The end that proves the secret, so that no end can return the other's proof.
         transcript: The digest of all messages so far (`Connection.transcript`).
-        binding: The identifier of the TLS session; empty without TLS.
+        binding: The digest of the TLS certificate; empty without TLS.
     """
     spoken = b"netmeasure secret 1 %s\0" % side.value.encode()
     return hmac.digest(key, spoken + transcript + binding, "sha256")

@@ -92,7 +92,7 @@ BYTES: dict[Kind, int] = {
     Kind.SERVER_ERROR: 0xFE,
 }
 KINDS: dict[int, Kind] = {byte: kind for kind, byte in BYTES.items()}
-#: The first messages of a server that has a free place.
+#: The first message of a server that has a free place.
 GREETING = bytes([BYTES[Kind.PARAM_EXCHANGE]])
 
 FROM_CLIENT = frozenset(

@@ -64,7 +64,7 @@ class CapacityReport(msgspec.Struct, frozen=True, kw_only=True):
         started_at: When the search began, ISO 8601 in UTC.
         loss_limit: The share of the datagrams that may be lost.
         streams: Streams that sent at the same time.
-        datagram_bytes: Payload of a datagram; None: no test began to send.
+        datagram_bytes: Payload of a datagram; None: no test has a result.
         header_bytes: IP and UDP headers of a datagram.
         capacity_bps: The highest rate of payload at which datagrams arrived, in bit/s, when no more
             was lost than `loss_limit`; None: more was lost at every rate.

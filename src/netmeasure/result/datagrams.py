@@ -12,8 +12,8 @@ from netmeasure.result.brief import Brief
 class DatagramHistory(Brief, frozen=True, kw_only=True):
     """Hold a UDP receiver's counts over time, in columns of equal length.
 
-    Item i of every column is the count at `at_ns[i]` since the start; the last item is for the end.
-    The datagrams missing up to that moment are `highest_sequence[i] - packets[i]`.
+    Item i of every column is the value at `at_ns[i]`, counted since the start; the last item is for
+    the end. The datagrams missing up to that moment are `highest_sequence[i] - packets[i]`.
 
     Attributes:
         at_ns: Moments from this side's origin.

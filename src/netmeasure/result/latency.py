@@ -107,7 +107,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
         idle: Before the streams were opened.
         loaded: While the streams carried data, after the omitted time; None: the test did not come
             to that.
-        late_answers: Answers that arrived a second time, or after the wait for them had ended.
+        late_answers: Answers that arrived a second time, or so late that their probe was no longer
+            stored.
         invalid_answers: Datagrams that were no answer to a probe.
     """
 

@@ -42,7 +42,7 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
         return self.sum_ns / self.count if self.count else None
 
     def percentile_ns(self, percent: float) -> int | None:
-        """Return the duration that a given percentage do not exceed, within 0.05 %.
+        """Return the duration that `percent` % of the durations do not exceed, within 0.05 %.
 
         None: there are no durations, or too few for the percentile: the 99.9th of 100 durations is
         not known.

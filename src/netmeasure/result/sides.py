@@ -190,9 +190,9 @@ class StreamReport(Brief, frozen=True, kw_only=True):
         error: The error that ended the stream.
         cpu_user_ns: User time of the stream's thread.
         cpu_system_ns: System time of the stream's thread.
-        thread: The thread's CPU time over time.
+        thread: The thread's CPU time, sampled during the run.
         series: Bytes per time bucket.
-        tcp_info: TCP_INFO over time.
+        tcp_info: TCP_INFO, sampled during the run.
         datagrams: Counts of a UDP stream.
         transfer: Facts of an HTTP or FTP stream.
         socket: The data socket.

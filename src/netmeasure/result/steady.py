@@ -63,8 +63,8 @@ class Steady(msgspec.Struct, frozen=True, kw_only=True):
         confidence_interval: (low, high) in bit/s: the 95 % confidence interval of the mean rate of
             this path in this state; None: not estimated.
         grade: How well the interval is supported. "A": it contains the true rate as often as
-            stated. "B": nearly as often. "C": it is too narrow, and means "at least +-"; all
-            verdicts except "steady" have this grade. None: no interval.
+            stated. "B": nearly as often. "C": it tends to be too narrow, and means "at least +-";
+            all verdicts except "steady" have this grade. None: no interval.
         autocorrelation_ns: Integrated autocorrelation time: the run has `duration_ns` divided by
             this time as its effective number of independent samples; None: not estimated.
         stalls: Periods of 0.2 s or longer without any received bytes.

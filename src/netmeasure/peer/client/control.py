@@ -91,7 +91,7 @@ class ClientControl:
 
     @property
     def concurrent_tests(self) -> int:
-        """Return how many tests the server runs, including this one; None: unknown."""
+        """Return how many tests the server runs, including this one; 1 if it does not say."""
         return (self.announcement and self.announcement.concurrent_tests) or 1
 
     @property

@@ -23,7 +23,7 @@ from netmeasure.workloads.base import Workload
 #: all data; this is the time that the server gets to read them from its socket buffer.
 PLAIN_SERVER_READS_S = 0.005
 POLL_S = 0.25
-#: Streams that end more than this before their time have failed.
+#: Streams that end more than this before their time did not end as planned.
 EARLY_END_S = 0.5
 #: How long after a broken stream the message with the reason may arrive.
 REASON_S = 0.2

@@ -38,7 +38,7 @@ class PathWatch:
     async def until_found(self, workload: Workload) -> NoReturn:
         """Raise PathMtuError if data do not move because their packets are too long.
 
-        Directions in which no data are due, or data move again, are not probed.
+        A direction in which no data are due, or in which data move again, raises nothing.
         """
         directions: list[FlowDirection] = []
         if workload.ids("sender") and not self._spec.over_udp:

@@ -183,7 +183,7 @@ class PeerTest:
         return ControlChannel(sock, Side.CLIENT, tls=stream)
 
     def _check_host(self) -> None:
-        """Raise SpecError or SocketOptionError if this host does not support the test."""
+        """Raise SpecError or SocketOptionError if this host lacks what the test needs."""
         spec = self._spec
         check_cpu(spec.cpu)
         if isinstance(spec, TcpSpec) and spec.file is not None:
@@ -417,7 +417,7 @@ class PeerTest:
 
 
 def _control_mss_bytes(spec: PeerSpec, observer: Observer) -> int | None:
-    """Return the limit of the control connection's MSS; None: the path's own MSS, if an observer
-    needs it."""
+    """Return the limit of the control connection's MSS; None: the path's own MSS, if the size of
+    datagrams follows from it or an observer needs it."""
     by_mss = isinstance(spec, UdpSpec) and spec.size_by_mss
     return None if by_mss or observer.reads_control_mss else CONTROL_MSS_BYTES

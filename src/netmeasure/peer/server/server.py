@@ -289,7 +289,8 @@ def serve(options: ServerOptions) -> Server:
         port: the port; 0: a free port (`server.port`)
         family: the address family: "any", "ipv4" or "ipv6"
         limits: what a client may request, and how long the server waits for it
-        on_result: called in the event loop with the Result of every requested test, complete or not
+        on_result: called in the event loop with the Result of every test that was not refused,
+            complete or not
         on_refusal: called with a sentence for every connection that was refused or violated the
             protocol (but not for a bare TCP probe)
         on_event: called with a `ServerEvent` for the same connections, for logs

@@ -1,7 +1,7 @@
 """Run the server's part of one test: agree on it, accept the streams, transfer, exchange results.
 
 A session serves one client, and contains its errors: a broken, silent or vanished client ends only
-its own session. Every session in which a test was requested has a Result.
+its own session. Every test that got a place has a Result.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Session:
         limits: ServerLimits,
         surroundings: Surroundings,
     ) -> None:
-        #: None until the end, and if the client left before it requested a test
+        #: None until the end, and if there was no test
         self.result: Result | None = None
         #: why there was no test; None if the client left by itself or the server ended
         self.refusal: str | None = None
@@ -461,7 +461,7 @@ class Session:
         return self._side
 
     def _build_result(self, error: BaseException | None) -> Result | None:
-        """Return the Result of the test; None: the client did not request a test."""
+        """Return the Result of the test; None: no test got a place."""
         if self._agreement is None:
             return None
         server = self._report()

@@ -63,8 +63,8 @@ class Sessions:
         return None
 
     def expected(self, hello: Hello, peer: tuple[str, int]) -> ExpectedHello | None:
-        """Return the handler for the UDP stream of a hello: the test of the hello's cookie, or
-        without a cookie, a test whose control connection has the same address."""
+        """Return the handler for the UDP stream of a hello: a test whose control connection comes
+        from the same address and, if the hello has a cookie, has this cookie."""
         if hello.number == PROBE_NUMBER:
             return self._expected_probe(hello, peer)
         if hello.cookie is not None:

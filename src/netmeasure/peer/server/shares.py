@@ -131,7 +131,7 @@ class Failures(NamedTuple):
 
 
 class LoginBrake:
-    """Count the failed logins of each network, and find networks with more than `most` failures
+    """Count the failed logins of each network, and find networks with `most` failures or more
     within `within_s`. Only the latest `networks` networks are remembered."""
 
     def __init__(self, most: int = 5, within_s: float = 60.0, networks: int = 10_000) -> None:

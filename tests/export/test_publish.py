@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,6 +22,7 @@ from netmeasure.publishing.forms import FORMS
 from netmeasure.result import ErrorRecord, Result, Series, Stretch
 from support.full_result import EMPTY, FULL
 from support.optional import known
+from support.pages import Page, alike, at, numbers, shown
 from support.program import netmeasure
 from support.recorded import SECOND, SPAN_NS, recorded
 
@@ -72,55 +72,9 @@ def _fonts_are_open() -> None:
     nm.publish(COURSE, "png")
 
 
-class Page(HTMLParser):
-    """What stands in a page: its numbers with their places, its words, what it would load."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.numbers: list[tuple[dict[str, str], str]] = []
-        self.bare: list[str] = []
-        self.loads: list[str] = []
-        self.tags: set[str] = set()
-        self.open: list[tuple[str, dict[str, str]]] = []
-        self.words = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self.tags.add(tag)
-        links = [found[name] for name in ("src", "href", "xlink:href", "data") if name in found]
-        self.loads += [link for link in links if not link.startswith("#")]
-        self.loads += re.findall(r"url\((?!#)[^)]*\)", found.get("style", ""))
-        if tag not in ("meta", "link", "br"):
-            self.open.append((tag, found))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-        tag, found = self.open[-1] if self.open else ("", {})
-        if tag == "data":
-            self.numbers.append((found, data))
-        elif tag == "td" and found.get("class") == "figure":
-            self.bare.append(data)
-
-
 def page_of(results: Any) -> tuple[Page, str]:
     text = nm.publish(results, "html").decode()
     return Page(text), text
-
-
-def at(document: Any, path: str) -> Any:
-    """What stands at a place in a JSON document."""
-    for step in path.split("."):
-        document = document[int(step)] if isinstance(document, list) else document[step]
-    return document
 
 
 def held_against(page: Page, results: list[Result]) -> int:
@@ -133,20 +87,10 @@ def held_against(page: Page, results: list[Result]) -> int:
             moments = at(document, path.rpartition(".")[0] + ".at_ns")
             value = (value[-1] - value[0]) / (moments[-1] - moments[0])
         assert float(found["value"]) == value, path
-        digits = known(re.match(r"-?\d+(?:\.(\d+))?", text.removeprefix("+-")))
-        units = [*SCALES, ("s", 1e9 if re.search(r"_ns(\.\d+)?$", path) else 1.0)]
-        scale = next((factor for unit, factor in units if text.endswith(f" {unit}")), 1.0)
-        last = scale / 10 ** len(digits[1] or "")  # what one more in the last digit stands for
-        assert float(digits[0]) * scale == pytest.approx(value, rel=1e-9, abs=0.501 * last), path
+        number = shown(text, second=1e9 if re.search(r"_ns(\.\d+)?$", path) else 1.0)
+        assert number.value == pytest.approx(value, rel=1e-9, abs=0.501 * number.last), path
     assert set(page.bare) <= {"unknown"}
     return len(page.numbers)
-
-
-SCALES = [
-    *(("Tbit/s", 1e12), ("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3), ("bit/s", 1.0)),
-    *(("TiB", 2.0**40), ("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0)),
-    *(("ms", 1e6), ("us", 1e3), ("ns", 1.0), ("%", 0.01)),
-]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -161,11 +105,11 @@ def test_every_number_of_a_page_is_the_documents(name: str) -> None:
 
 def test_what_a_page_says_of_a_run() -> None:
     page, _ = page_of(COURSE)
-    shown = {found["data-path"]: text for found, text in page.numbers}
-    assert shown["flows.0.steady.goodput_bps"] == "1.00 Gbit/s"
-    assert shown["set_up_ns"] == "3.06 s"
-    assert shown["syn_retransmits"] == "2"
-    assert shown["flows.0.steady.stalls.0.end_ns"] == "1.300 s"
+    figures = {found["data-path"]: text for found, text in page.numbers}
+    assert figures["flows.0.steady.goodput_bps"] == "1.00 Gbit/s"
+    assert figures["set_up_ns"] == "3.06 s"
+    assert figures["syn_retransmits"] == "2"
+    assert figures["flows.0.steady.stalls.0.end_ns"] == "1.300 s"
     assert "stall 1" in page.words
 
 
@@ -201,6 +145,13 @@ def test_a_page_has_both_themes() -> None:
     assert all(f"--{name}:" in dark for name in used)
 
 
+def test_every_drawing_says_what_it_shows_and_where_its_numbers_are() -> None:
+    _, text = page_of(FULL)
+    said = re.findall(r'<figure role="img" aria-label="([^"]+)"><svg', text)
+    assert len(said) == text.count("<svg") >= 4
+    assert all(one.endswith(". The numbers are in the table below.") for one in said)
+
+
 def test_identifiers_are_unique() -> None:
     _, text = page_of([COURSE, COURSE])
     found = re.findall(r'\bid="([^"]+)"', text)
@@ -221,13 +172,68 @@ def test_several_runs_have_one_table_and_their_differences() -> None:
     assert "A is one, B is two; upload:" in page.words
 
 
-def test_a_browser_without_a_network_shows_every_number(tmp_path: Path) -> None:
+def test_the_numbers_of_its_sentences_are_the_documents() -> None:
+    """Those of a comparison are in the comparison's, those of a run in the run's."""
+    runs = [recorded(1e9 + n * 1e6, set_up_ns=3_060_000_000 + n, syns=2) for n in range(3)]
+    others = [recorded(0.8e9 + n * 1e6, cpu_ns=370_000_000) for n in range(3)]
+    page, _ = page_of([("one", runs), ("two", others)])
+    (flow,) = json.loads(nm.compare(runs, others).to_json())["flows"]
+    changes = [one["change"] for one in flow["components"] if one["change"]]
+    ends = [change[end] for change in (flow["ratio"], *changes) for end in ("value", "low", "high")]
+    known = [0.95, *(abs(end) for end in ends), *(abs(end - 1) for end in ends)]
+    (said,) = page.sections["All runs"]
+    assert len(numbers(said)) > 7
+    for text in numbers(said):
+        assert any(alike(shown(text), one) for one in known), (text, said)
+
+    page, _ = page_of(runs[0])
+    document = json.loads(runs[0].to_json())
+    (said,) = page.sections["Notes"]
+    places = ["set_up_ns", "syn_retransmits", "flows.0.averages.from_first_attempt_bps"]
+    places.append("flows.0.steady.goodput_bps")
+    for text, place in zip(numbers(said), places, strict=True):
+        assert alike(shown(text), at(document, place)), (text, place)
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (FAILED, "failed: no run in which anything was measured"),
+        (recorded(1e9, direction="download"), "good has only the upload, failed has only the"),
+    ],
+    ids=["failed", "other direction"],
+)
+def test_what_can_not_be_compared_is_reported_all_the_same(other: Result, reason: str) -> None:
+    early = replace(FAILED, setup=(replace(COURSE.setup[0], syn_retransmits=4),))
+    page, _ = page_of([("good", [COURSE]), ("failed", [other, early])])
+    assert held_against(page, [COURSE, other, early]) > 20
+    assert "good and failed are not compared: " in page.words
+    assert reason in page.words
+    (row,) = (row for row in page.rows if row[0] == "failed 2" and len(row) == 9)
+    assert row[3:8] == ["4", *["unknown"] * 4]
+
+
+#: What Chromium opens: a run of each kind and a failed one, and five runs against five.
+OPENED = {
+    "each kind": [
+        ("run", [CASES[f"real {name}"] for name in ("tcp", "udp", "http", "ftp", "requests")]),
+        ("failed", [CASES["real refused"]]),
+    ],
+    "five against five": [
+        ("one", [CASES["real tcp"]] * 5),
+        ("two", [CASES["real both"]] * 5),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_a_browser_without_a_network_shows_every_number(name: str, tmp_path: Path) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no Chromium")
-    runs = [CASES[f"real {name}"] for name in ("tcp", "udp", "http", "ftp", "requests", "refused")]
+    groups = OPENED[name]
     file = tmp_path / "report.html"
-    file.write_bytes(nm.publish(runs, "html"))
+    file.write_bytes(nm.publish(groups, "html"))
     words = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     words += [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
     ran = subprocess.run(
@@ -235,7 +241,7 @@ def test_a_browser_without_a_network_shows_every_number(tmp_path: Path) -> None:
     )
     page = Page(ran.stdout.decode())
     assert page.numbers == Page(file.read_text()).numbers
-    assert held_against(page, runs) > 100
+    assert held_against(page, [run for _, runs in groups for run in runs]) > 100
 
 
 def test_many_runs_have_no_parts_of_their_own() -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from netmeasure.comparison.comparison import compare
 from netmeasure.comparison.differences import facts
+from netmeasure.errors import ResultFormatError
 from netmeasure.export.fields import fields_of
 from netmeasure.publishing.figures import Document, Figure, count_words
 from netmeasure.report.bottleneck import name_of_limit
@@ -124,13 +125,7 @@ def _overview(
     results: Sequence[Result],
     documents: Sequence[Document],
 ) -> Iterator[Section]:
-    words: list[str] = []
-    if len(groups) == 2:
-        (name_a, a), (name_b, b) = groups
-        found = compare(a, b, name_a=name_a, name_b=name_b)
-        for one in found.flows:
-            said = " ".join(sentences(found, one))
-            words.append(f"A is {name_a}, B is {name_b}; {one.direction}: {said}")
+    words = list(_compared(*groups)) if len(groups) == 2 else []
     rows: list[tuple[Cell, ...]] = []
     for name, result, document in zip(names, results, documents, strict=True):
         for number, flow in enumerate(result.flows):
@@ -149,13 +144,28 @@ def _overview(
                 )
             )
         if not result.flows:
-            rows.append((name, "", *[document.figure("set_up_ns")] * 6, _outcome(result, None)))
+            known = [document.figure(one) for one in ("set_up_ns", "syn_retransmits")]
+            nothing = [Figure("unknown")] * 4
+            rows.append((name, "", *known, *nothing, _outcome(result, None)))
     head = ("run", "direction", "set-up", "SYNs sent again", "steady bitrate", "margin")
     table = Table((*head, "curl's average", "iperf3's average", "outcome"), tuple(rows))
     yield Section("All runs", tuple(words), Chart("runs", "Steady bitrate of each run"), table)
     if differing := _differing(names, results):
         said = "Facts that are not the same in all runs. What is unknown is left empty."
         yield Section("Differences", (said,), None, differing)
+
+
+def _compared(a: tuple[str, Sequence[Result]], b: tuple[str, Sequence[Result]]) -> Iterator[str]:
+    """Give the sentences on how the runs of two files compare, or why they do not."""
+    (name_a, of_a), (name_b, of_b) = a, b
+    try:
+        found = compare(of_a, of_b, name_a=name_a, name_b=name_b)
+    except ResultFormatError as exc:  # nothing was measured, or not in the same direction
+        yield f"{name_a} and {name_b} are not compared: {exc}"
+        return
+    for one in found.flows:
+        said = " ".join(sentences(found, one))
+        yield f"A is {name_a}, B is {name_b}; {one.direction}: {said}"
 
 
 def _outcome(result: Result, flow: Flow | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from netmeasure.cli import main
 from netmeasure.cli.exits import Exit
 from netmeasure.errors import SpecError
 from netmeasure.export.fields import fields_of
@@ -21,6 +22,7 @@ from netmeasure.export.rows import IntervalRow, RunRow
 from netmeasure.imports.reading import import_results
 from netmeasure.result import ErrorRecord, Result
 from netmeasure.result.resultset import ResultSet
+from netmeasure.spec import TcpSpec
 from support.full_result import EMPTY, FULL
 from support.optional import known
 from support.program import netmeasure
@@ -164,6 +166,29 @@ def test_the_program(tmp_path: Path) -> None:
     assert ran.returncode == Exit.OK
     assert ran.stdout.splitlines() == export_results(RUN, "csv").splitlines()
     assert netmeasure("export", str(file), "--to", "xls").returncode == Exit.USAGE
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_the_program_writes_each_format(
+    to: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.json"
+    file.write_bytes(ResultSet(results=(RUN, FAILED)).to_json())
+    assert main(["export", str(file), "--to", to]) == Exit.OK
+    output, errors = capsys.readouterr()
+    assert (output, errors) == (export_results([RUN, FAILED], to), "")
+
+
+def test_the_program_writes_a_title_of_any_bytes(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """iperf3 writes a title as it was given, which may be no UTF-8, and so does the export."""
+    file = tmp_path / "run.json"
+    file.write_bytes(replace(RUN, spec=TcpSpec(title="caf\udce9")).to_json())
+    for to in FORMATS:
+        assert main(["export", str(file), "--to", to]) == Exit.OK
+        output, errors = capsysbinary.readouterr()
+        assert (b'"title":\t"caf\xe9"' in output, errors) == (to == "iperf3", b"")
 
 
 def test_nothing_is_loaded_before_it_is_used() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,10 @@ from netmeasure.publishing.forms import FORMS
 
 async def export(options: argparse.Namespace) -> int:
     """Print saved runs in another format; return the exit code."""
-    sys.stdout.write(export_results(read_results(options.files), options.to))
+    text = export_results(read_results(options.files), options.to)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # iperf3's titles as they came
+    sys.stdout.write(text)
     return Exit.OK
 
 

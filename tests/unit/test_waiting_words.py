@@ -6,8 +6,8 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.report.live import LiveState, waiting_words
-from netmeasure.result import Interval
-from netmeasure.result.events import IntervalEvent, WaitingEvent
+from netmeasure.result import Interval, Phase, StreamInterval
+from netmeasure.result.events import IntervalEvent, PhaseEvent, WaitingEvent
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,45 @@ def test_the_end_of_a_test_is_told_where_it_lasts(
     lines = state.lines(event if results else None, elapsed_s)
     assert lines[-1].startswith(last)
     assert len(lines) == (3 if last == "upload" else 4)
+
+
+def test_each_stream_has_a_line_on_request() -> None:
+    streams = (
+        StreamInterval(id=1, bytes=1_000_000, rtt_ns=20_000_000, retransmits=3),
+        StreamInterval(id=3, bytes=500_000, lost_packets=2),
+    )
+    interval = Interval(
+        direction="upload",
+        counted_by="sender",
+        start_ns=0,
+        end_ns=10**9,
+        bytes=1_500_000,
+        streams=streams,
+    )
+    shown = {}
+    for per_stream in (False, True):
+        state = LiveState(nm.TcpSpec(streams=2), "lab1", per_stream=per_stream)
+        state.add(IntervalEvent(at_ns=0, interval=interval))
+        shown[per_stream] = [" ".join(line.split()) for line in state.lines(None, 1.0)]
+    assert shown[True][-3].startswith("upload 12.0 Mbit/s")
+    assert shown[True][-2:] == [
+        "stream 1 8.00 Mbit/s RTT 20.0 ms 3 retransmits",
+        "stream 3 4.00 Mbit/s 2 lost",
+    ]
+    assert shown[False] == shown[True][:-2]
+
+
+@pytest.mark.parametrize(
+    ("syns", "words"), [(0, "took 3.00 s"), (1, "1 SYN lost"), (2, "2 SYNs lost")]
+)
+def test_a_phase_that_is_over_tells_its_lost_syns(syns: int, words: str) -> None:
+    phase = Phase(
+        name="connect",
+        connection="control",
+        start_ns=0,
+        duration_ns=3 * 10**9,
+        syn_retransmits=syns,
+    )
+    state = LiveState(nm.TcpSpec(), "lab1")
+    state.add(PhaseEvent(at_ns=0, phase=phase))
+    assert state.lines(None, 0.0)[-1].endswith(words)

@@ -62,7 +62,7 @@ class LiveState:
         if isinstance(event, PhaseEvent):
             phase = event.phase
             again = phase.syn_retransmits
-            lost = f", {again} SYNs lost" if again else ""
+            lost = f", {again} SYN{'s' * (again != 1)} lost" if again else ""
             name = phase.name.replace("_", " ")
             self._phase = f"{name} ({phase.connection}) took {duration(phase.duration_ns)}{lost}"
         elif isinstance(event, IntervalEvent):

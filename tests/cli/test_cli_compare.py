@@ -93,6 +93,17 @@ def test_json(saved: Path, capsys: Output) -> None:
     assert json.loads((saved / "found.json").read_bytes()) == found
 
 
+def test_a_document_of_iperf3_and_a_run_of_ours(saved: Path, capsys: Output) -> None:
+    iperf3 = Path(__file__).parents[1] / "samples" / "iperf3" / "3.12-tcp.json"
+    assert main(["compare", str(iperf3), str(saved / "single.json")]) == Exit.OK
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, figure in (("set-up", "1.00 ms"), ("average with set-up", "974.5 Mbit/s")):
+        unknown = rf"{name} (A: )?unknown (B: )?{figure} (B against A: )?unknown"
+        assert re.search(unknown, shown), shown
+    assert "best effort: too short to tell" in shown
+    assert "Too few runs to tell: 1 of A and 1 of B" in shown
+
+
 # ---- wrong input --------------------------------------------------------------------------------
 
 

@@ -50,6 +50,76 @@ def test_each_sample_can_be_saved_and_exported(path: Path) -> None:
     assert export_results(result, "csv").count("\r\n") >= 2
 
 
+def whole(text: str) -> dict[str, Any]:
+    """A document of -J, or what lines of --json-stream say together, put together anew."""
+    lines = [json.loads(line) for line in text.splitlines()] if '{"event"' in text else []
+    if not lines:
+        document: dict[str, Any] = json.loads(text)
+        return document
+    found = {line["event"]: line["data"] for line in lines if line["event"] != "interval"}
+    return found | {"intervals": [one["data"] for one in lines if one["event"] == "interval"]}
+
+
+def check_flow(flow: Flow, document: dict[str, Any], suffix: str) -> None:
+    """Hold the figures of one direction against the sums of it in the document."""
+    test, end = document["start"]["test_start"], document["end"]
+    sent = end.get(f"sum_sent{suffix}", {})
+    received = end.get(f"sum_received{suffix}", {})
+    moved = received.get("bytes")
+    assert (None if flow.steady is None else flow.steady.goodput_bps) == received.get(
+        "bits_per_second"
+    )
+    assert (None if flow.steady is None else flow.steady.bytes) == moved
+    assert flow.averages.after_omit_bps == received.get("bits_per_second")
+    assert flow.sender.retransmits == sent.get("retransmits")
+    assert flow.receiver.bytes == (None if test["omit"] else moved)
+    periods = [one[f"sum{suffix}"] for one in document["intervals"]]
+    assert [one.bytes for one in flow.intervals] == [one["bytes"] for one in periods]
+    assert [one.omitted for one in flow.intervals] == [one["omitted"] for one in periods]
+    for mine, period in zip(flow.intervals, periods, strict=True):
+        assert mine.measured_bps == pytest.approx(period["bits_per_second"], rel=1e-3)
+    if test["protocol"] == "UDP":
+        counts, loss = received or end["sum"], known(flow.loss)
+        assert (loss.sent_packets, loss.lost_packets) == (counts["packets"], counts["lost_packets"])
+        assert loss.jitter_ns == round(counts["jitter_ms"] * 1e6)
+    else:
+        assert flow.loss is None
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.iterdir()), ids=lambda path: path.stem)
+def test_the_figures_are_the_documents_own(path: Path) -> None:
+    result, document = one(path.read_text()), whole(path.read_text())
+    assert f"iperf {result.client.host.version}" == document["start"]["version"]
+    if error := document.get("error"):
+        assert not result.complete
+        assert known(result.error).message == error.removeprefix("error - ")
+        assert result.flows == ()
+        return
+    assert (result.complete, result.error) == (True, None)
+    start, end = document["start"], document["end"]
+    test = start["test_start"]
+    kind = {"TCP": netmeasure.TcpSpec, "UDP": netmeasure.UdpSpec}[test["protocol"]]
+    assert isinstance(result.spec, kind)
+    assert result.spec.streams == test["num_streams"]
+    assert result.spec.timing.omit_s == test["omit"]
+    both = any(name.endswith("_bidir_reverse") for name in end)
+    first = "download" if test["reverse"] else "upload"
+    assert [flow.direction for flow in result.flows] == (
+        ["upload", "download"] if both else [first]
+    )
+    for flow, suffix in zip(result.flows, ("", "_bidir_reverse"), strict=False):
+        check_flow(flow, document, suffix)
+    streams = [stream for flow in result.flows for stream in flow.streams]
+    assert len(streams) == len(end["streams"])
+    if test["protocol"] == "TCP":
+        for stream, told in zip(streams, end["streams"], strict=True):
+            for report, part in ((stream.sender, "sender"), (stream.receiver, "receiver")):
+                assert known(report).counted_bytes == told[part]["bytes"]
+    assert result.started_at[:4] == "2026"
+    assert [result.set_up_ns, result.syn_retransmits, result.setup] == [None, None, ()]
+    assert all(flow.series is None and flow.limits is None for flow in result.flows)
+
+
 @pytest.mark.parametrize(
     "path",
     [path for path in sorted(CAPTURES.glob("json-*")) if '"connected"' in path.read_text()],

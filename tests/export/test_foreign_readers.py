@@ -22,6 +22,7 @@ from netmeasure.export.rows import RunRow
 from netmeasure.result import ErrorRecord
 from support.full_result import EMPTY, FULL
 from support.recorded import recorded
+from support.schemas import keeps_to
 
 line_protocol = pytest.importorskip("line_protocol_parser")
 openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser")
@@ -145,6 +146,7 @@ def test_a_run_of_each_kind(measured: dict[str, nm.Result], kind: str) -> None:
     result = measured[kind]
     rows = check([result])
     check_metrics(result, rows)
+    keeps_to("result", result.to_json())
     document = json.loads(result.to_json())
     assert len(rows) == len(document["flows"])
     for row, flow in zip(rows, document["flows"], strict=True):
@@ -166,6 +168,7 @@ def test_each_failure(kind: type[errors.MeasureError]) -> None:
     early = replace(EMPTY, complete=False, error=record)
     late = replace(FULL, complete=False, error=record)
     for result in (early, late):
+        keeps_to("result", result.to_json())
         rows = check([result])
         check_metrics(result, rows)
         assert [row["error"] for row in rows] == [kind.code] * len(rows)

@@ -34,10 +34,15 @@ from netmeasure.result.node import Counter, NodeUse, ProcessUse
 from netmeasure.result.resultset import ResultSet
 from netmeasure.result.summary import without_series
 from support.full_result import CONNECT, EMPTY, FULL
+from support.optional import known
+from support.ports import nobody
 from support.program import netmeasure
 from support.recorded import recorded
+from support.schemas import keeps_to
 
 Draft202012Validator = pytest.importorskip("jsonschema").Draft202012Validator
+
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 ERROR = ErrorRecord(code="peer_timeout", message="it is silent", phase="start")
 INTERVAL = Interval(
@@ -128,16 +133,6 @@ DOCUMENTS: list[tuple[str, bytes]] = [
 ]
 
 
-def closed(schema: Any) -> Any:
-    """The same schema, but objects may have no member that it does not name."""
-    if isinstance(schema, dict):
-        found = {key: closed(value) for key, value in schema.items()}
-        if isinstance(schema.get("properties"), dict):
-            found["additionalProperties"] = False
-        return found
-    return [closed(item) for item in schema] if isinstance(schema, list) else schema
-
-
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_each_schema_is_a_schema(name: str) -> None:
     Draft202012Validator.check_schema(document_schema(name))
@@ -146,7 +141,39 @@ def test_each_schema_is_a_schema(name: str) -> None:
 @pytest.mark.parametrize(("name", "data"), DOCUMENTS)
 def test_documents_keep_to_their_schema(name: str, data: bytes) -> None:
     """Each member of them is named there, too."""
-    Draft202012Validator(closed(document_schema(name))).validate(json.loads(data))
+    keeps_to(name, data)
+
+
+@pytest.mark.parametrize(
+    "file", sorted((SAMPLES / "terminal").glob("*.json")), ids=lambda file: file.stem
+)
+def test_results_of_real_runs_keep_to_their_schema(file: Path) -> None:
+    result = Result.from_json(file.read_bytes())
+    keeps_to("result", result.to_json())
+    keeps_to("result", encoded(without_series(result)))
+    keeps_to("event", encoded(EndEvent(at_ns=1, result=result), indent=None))
+
+
+def test_lines_of_events_keep_to_their_schema() -> None:
+    ran = netmeasure("loopback", "-t", "0.3", "-i", "0.1", "--json-lines")
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    for line in ran.stdout.splitlines():
+        keeps_to("event", line)
+
+
+@pytest.mark.parametrize("target", ["{0}", "http://{0}/file", "ftp://{0}/file"])
+def test_what_failures_print_keeps_to_its_schema(target: str) -> None:
+    with nobody() as port:
+        where = target.format(f"127.0.0.1:{port}")
+        document = netmeasure("client", where, "--json")
+        lines = netmeasure("client", where, "--json-lines")
+    assert document.returncode == lines.returncode == Exit.NO_CONNECTION
+    keeps_to("result", document.stdout)
+    assert known(Result.from_json(document.stdout).error).code == "refused"
+    events = lines.stdout.splitlines()
+    for line in events:
+        keeps_to("event", line)
+    assert [json.loads(line)["event"] for line in events[-2:]] == ["error", "end"]
 
 
 def wrong() -> Iterator[tuple[str, Any]]:
@@ -201,7 +228,6 @@ def test_the_program_prints_them() -> None:
 
 
 def test_a_saved_result_keeps_to_the_schema_of_the_samples() -> None:
-    samples = Path(__file__).parents[1] / "samples" / "netmeasure"
-    newest = max(samples.iterdir(), key=lambda path: path.name)
+    newest = max((SAMPLES / "netmeasure").iterdir(), key=lambda path: path.name)
     Draft202012Validator(document_schema()).validate(json.loads(newest.read_bytes()))
     assert Result.from_json(newest.read_bytes()) == FULL

@@ -310,6 +310,7 @@ def test_a_time_limit_around_measure(run: RunLoop, runs: list[nm.Run], direction
             with pytest.raises(TimeoutError) as caught:
                 await limited(server, spec)
             assert not isinstance(caught.value, nm.MeasureError)
+            assert nm.partial_result(caught.value) is runs[0].result
             assert_cut_short(runs[0].result, "cancelled")
             assert_measured(runs[0].result)
             assert_cut_short(await results.get(), "peer_terminated")

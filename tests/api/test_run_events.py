@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
+import os
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +18,7 @@ import netmeasure as nm
 from netmeasure.cli.exits import Exit
 from netmeasure.measurement.events import MOST_KEPT, EventLog
 from netmeasure.result.events import Event
+from support import warm
 from support.full_result import EMPTY
 from support.measured import RunLoop, served
 from support.program import running, server
@@ -147,3 +152,35 @@ def test_a_reader_of_lines_that_leaves_does_not_end_the_test(tmp_path: Path) -> 
     result = nm.Result.from_json(file.read_bytes())
     assert result.complete
     assert result.receiver.bytes == 2**20
+
+
+#: The least that a pipe holds; there are more bytes of events than twice that.
+PIPE_BYTES = 4096
+
+
+def test_a_reader_of_lines_that_stops_reading_delays_nothing() -> None:
+    """Its pipe is full long before the end, and not a byte is read before the server says that the
+    test is over."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    words = ("client", "-n", "1M", "-b", "20M", "-i", "0.01", "--json-lines")
+    with server() as (process, address), os.fdopen(reading) as lines:
+        argv = (*warm.PROGRAM, *words, address)
+        client = warm.start(argv, stdout=writing, stderr=subprocess.PIPE, text=True)
+        try:
+            os.close(writing)
+            assert process.stdout is not None
+            assert process.stdout.readline().endswith("complete\n")
+            *told, last = lines.read().splitlines()
+            _, errors = client.communicate(timeout=30)
+        finally:
+            client.kill()
+            client.wait(30)
+    assert (client.returncode, errors) == (Exit.OK, "")
+    assert sum(map(len, told)) > 2 * PIPE_BYTES
+    events = [json.loads(line) for line in told]
+    intervals = [one["interval"] for one in events if one["event"] == "interval"]
+    assert sum(one["bytes"] for one in intervals) == 2**20
+    assert all(a["end_ns"] == b["start_ns"] for a, b in pairwise(intervals))
+    result = json.loads(last)["result"]
+    assert (result["complete"], result["flows"][0]["receiver"]["bytes"]) == (True, 2**20)

@@ -111,7 +111,9 @@ def test_the_options_of_tls() -> None:
         assert "the server's certificate was not checked" in ran.stdout
         ran = netmeasure(web.url())
     assert ran.returncode == Exit.NO_CONNECTION
-    assert "self-signed" in one_line(ran.stderr)
+    line = one_line(ran.stderr)
+    assert "self-signed" in line
+    assert "trust its CA with --ca-file FILE, or skip the check with --insecure" in line
 
 
 # ---- wrong input ------------------------------------------------------------------------------
@@ -211,6 +213,22 @@ def test_no_server_of_http() -> None:
         ran = netmeasure(server.url())
     assert ran.returncode == Exit.NOT_A_SERVER
     one_line(ran.stderr)
+
+
+def test_a_port_of_tls_and_a_plain_one_are_told_apart() -> None:
+    with Web(10, tls=certificates.certificate().server()) as web:
+        ran = netmeasure(web.url(scheme="http"))
+    assert ran.returncode == Exit.NOT_A_SERVER
+    assert "write https://" in one_line(ran.stderr)
+
+    def plain(peer: Peer) -> None:
+        peer.receive()
+        peer.send(head("400 Bad Request"))
+
+    with Scripted(plain) as server:
+        ran = netmeasure(server.url(scheme="https"))
+    assert ran.returncode == Exit.NO_CONNECTION
+    assert "it answers in plain text (write http:// or ftp://" in one_line(ran.stderr)
 
 
 def test_a_body_that_breaks_off() -> None:

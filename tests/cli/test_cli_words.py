@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 
@@ -10,6 +11,7 @@ import pytest
 
 from netmeasure.cli import main
 from netmeasure.cli.exits import Exit
+from netmeasure.cli.options import parser
 from support.program import netmeasure, one_line
 
 
@@ -58,6 +60,16 @@ def test_the_service_of_a_wrong_port_is_named(banner: bytes, name: str) -> None:
         thread.join()
     assert ran.returncode == Exit.NOT_A_SERVER
     assert f"it speaks {name}" in one_line(ran.stderr)
+
+
+def test_the_first_steps_of_the_help_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--help"])
+    _, _, steps = capsys.readouterr().out.partition("\nfirst steps:\n")
+    shown = re.findall(r"(?:^|  )netmeasure (.+?)(?=  |$)", steps, flags=re.MULTILINE)
+    assert len(shown) >= 5
+    for words in shown:
+        assert parser(words.split()).parse_args(words.split()).command == words.split()[0]
 
 
 def test_events_are_lines_of_json_and_the_last_has_the_result() -> None:

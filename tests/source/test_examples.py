@@ -20,9 +20,8 @@ import pytest
 import yaml
 
 from netmeasure.cli.exits import Exit
-from netmeasure.cli.options import parser as options_parser
 from netmeasure.result import Result
-from support.program import server
+from support.program import netmeasure, server
 
 openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser")
 pytest.importorskip("pandas")
@@ -97,8 +96,13 @@ def test_the_notebook() -> None:
     )
 
 
-def test_the_job() -> None:
+def test_the_job(address: str) -> None:
     job = yaml.safe_load((EXAMPLES / "cronjob.yaml").read_text())
     kubernetes_validate.validate(job, "1.29", strict=True)
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    assert options_parser(container["args"]).parse_args(container["args"]).slo
+    command, target, *options = container["args"]
+    assert target == "netmeasure", "the Service of that name"
+    ran = netmeasure(command, address, *options, "--time", "0.5")
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    met = re.findall(r"^slo: met ([\w<>]+)", ran.stdout, flags=re.M)
+    assert met == ["setup<1s", "steady>100M"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,12 +32,26 @@ def test_what_is_not_public_is_no_attribute() -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, netmeasure;"
-        "print(sorted({'numpy', 'asyncio', 'msgspec', 'aiohttp'} & set(sys.modules)))"
-    )
+    heavy = {"numpy", "asyncio", "msgspec", "aiohttp", "rich", "prometheus_client"}
+    heavy |= {"pandas", "pyarrow", "matplotlib", "sqlalchemy", "distributed"}
+    code = f"import sys, netmeasure; print(sorted({heavy!r} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_completion_and_help_know_every_public_name() -> None:
+    """In a fresh process: nothing has been used yet."""
+    code = (
+        "import pydoc, sys, netmeasure as nm\n"
+        "print(sorted(set(nm.__all__) - set(dir(nm))))\n"
+        "print(pydoc.plain(pydoc.render_doc(nm)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    missing, _, page = ran.stdout.partition("\n")
+    assert missing == "[]"
+    assert "nm.measure(server.address" in page, "an example comes first"
+    for name in ("measure", "serve", "TcpSpec", "Result", "compare"):
+        assert re.search(rf"^    (async |class )?{name}\(", page, flags=re.MULTILINE), name
 
 
 def test_a_version_is_told_without_the_engine() -> None:
@@ -56,6 +71,8 @@ def test_a_version_is_told_without_the_engine() -> None:
         ("import netmeasure.cli.server", ["asyncio"]),
         ("from netmeasure import serve", ["asyncio", "numpy"]),
         ("from netmeasure import measure", ["asyncio", "numpy"]),
+        ("from netmeasure import serve_ftp", ["asyncio"]),
+        ("from netmeasure import read_users", []),
     ],
 )
 def test_nothing_is_loaded_that_is_not_needed(code: str, needed: list[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.cli.exits import Exit, exit_code
 from netmeasure.result import Result
 from netmeasure.transfers import outcome
 from support import certificates
@@ -71,6 +72,7 @@ def test_a_step_without_a_reply(run_once: RunLoop, step: str) -> None:
     assert "in 0.4 s" in str(error)
     assert error.phase == STEPS[step]
     assert error.hint
+    assert exit_code(error) == (Exit.CUT_SHORT if step == "final" else Exit.NOT_A_SERVER)
     if step == "final":
         assert received(error) == 1000
 

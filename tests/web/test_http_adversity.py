@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.cli.exits import Exit, exit_code
 from support import certificates
 from support.held import steps
 from support.ports import deaf, nobody
@@ -108,6 +109,7 @@ def test_a_server_that_does_not_answer(run: RunLoop, script: Callable[[Peer], No
     assert "did not answer the request in 0.4 s" in str(error)
     assert error.phase == "request"
     assert error.hint
+    assert exit_code(error) == Exit.NOT_A_SERVER
     assert not error.result.flows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -91,6 +92,17 @@ def test_json(saved: Path, capsys: Output) -> None:
     assert compare(saved, "fast.json slow.json --json found.json") == Exit.OK
     assert "less than A" in capsys.readouterr().out
     assert json.loads((saved / "found.json").read_bytes()) == found
+
+
+def test_a_file_of_any_name_is_shown(saved: Path, capsys: Output) -> None:
+    odd, page = saved / os.fsdecode(b"caf\xe9.json"), saved / "page.md"
+    odd.write_bytes((saved / "fast.json").read_bytes())
+    assert main(["compare", str(odd), str(saved / "slow.json")]) == Exit.OK
+    assert "A: caf\\xe9" in capsys.readouterr().out
+    assert main(["compare", str(odd), str(saved / "slow.json"), "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["name_a"] == "caf\\xe9"
+    assert main(["report", str(odd), str(saved / "slow.json"), "-o", str(page)]) == Exit.OK
+    assert "A is caf\\xe9, B is slow" in page.read_text()
 
 
 def test_a_document_of_iperf3_and_a_run_of_ours(saved: Path, capsys: Output) -> None:

@@ -13,7 +13,7 @@ from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.options import parser
 from netmeasure.cli.output import check_writable, deliver
-from netmeasure.cli.saved import campaigns_of, read_saved, results_of
+from netmeasure.cli.saved import campaigns_of, read_saved, results_of, short_names
 from netmeasure.cli.screens import choose_screen
 from netmeasure.cli.specs import Options, shown_target, test_spec
 from netmeasure.cli.watch import see_all
@@ -128,9 +128,7 @@ def _refuse_test_options(options: Options) -> None:
 
 def _names(a: Sequence[str], b: Sequence[str]) -> tuple[str, str]:
     """Return the names of the columns: the shortest names of the files that still differ."""
-    short_a, short_b = Path(a[0]).stem, Path(b[0]).stem
-    if short_a == short_b:
-        short_a, short_b = a[0], b[0]
+    short_a, short_b = short_names([a[0], b[0]])
     return (short_a, short_b) if short_a != short_b else ("A", "B")
 
 

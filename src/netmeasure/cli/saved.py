@@ -9,6 +9,7 @@ from netmeasure.campaign.kept import KeptCampaign, is_kept, read_kept
 from netmeasure.errors import ResultFormatError, SpecError
 from netmeasure.imports.reading import import_results
 from netmeasure.result import Result
+from netmeasure.result.encoding import escaped_bytes
 from netmeasure.result.resultset import ResultSet
 
 #: The possible contents of a file of results.
@@ -17,10 +18,11 @@ Saved = ResultSet | KeptCampaign
 
 def short_names(files: Sequence[str]) -> list[str]:
     """Return a name for each file: its name without the extension, or the whole path if two names
-    would be equal."""
+    would be equal. Odd bytes in it (PEP 383) are shown as "\\xe9"."""
     short = [Path(file).stem for file in files]
     return [
-        name if short.count(name) == 1 else file for name, file in zip(short, files, strict=True)
+        escaped_bytes(name if short.count(name) == 1 else file)
+        for name, file in zip(short, files, strict=True)
     ]
 
 

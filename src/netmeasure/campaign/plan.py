@@ -22,7 +22,7 @@ DEFAULT_RUNS = 5
 DEFAULT_BASELINE_S = 2.0
 DEFAULT_COMMAND_S = 60.0
 MAX_RUNS = 1000
-#: The most runs of a case. More would take weeks.
+#: The most cases of a plan. The runs of more cases would take weeks.
 MAX_CASES = 10_000
 #: The placeholder for the target's host in the URL of a test.
 HOST = "{host}"

@@ -24,7 +24,8 @@ from netmeasure.units import size
 #: The address space of a test of one stream and its result, in addition to the interpreter's:
 #: modules, mainly numpy's libraries, and the stacks and heaps of a few threads.
 TEST_BYTES = 192 * 2**20
-#: The memory of modules that are imported for a test and its result.
+#: The memory of modules that are imported for a test and its result, and the memory beyond a test's
+#: needs from which on nothing is checked.
 MODULES_BYTES, MUCH_BYTES = 24 * 2**20, 64 * 2**20
 #: M_ARENA_MAX of mallopt(3): otherwise glibc reserves 64 MiB or more for each thread's heap.
 _ARENA_MAX = -8

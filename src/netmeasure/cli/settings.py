@@ -88,9 +88,9 @@ def use_client_settings(
     """Make the values of the table [client] of the file, and of the environment, the defaults of a
     client's options.
 
-    The precedence is the same as for servers. An option on the command line that excludes others,
-    as -n excludes the time, removes their values, and so does an option that may be given several
-    times.
+    The precedence is the same as for servers. An option on the command line removes the values of
+    the options that it excludes, as -n does that of the time, and an option that may be given
+    several times replaces its own values.
 
     Args:
         parser: The parser of the command.

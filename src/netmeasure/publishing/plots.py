@@ -128,7 +128,7 @@ def _rate(ax: Axes, colours: Colours, flow: Flow) -> None:
         name = "steady" if steady.verdict == "steady" else "mean"
         ax.hlines(steady.goodput_bps / factor, start, end, color=colours.band, lw=1.8, label=name)
         for i, level in enumerate(steady.levels):
-            label = "" if i else "level"  # one label for all streams
+            label = "" if i else "level"  # one label for all levels
             where = (level.start_ns / 1e9, level.end_ns / 1e9)
             ax.hlines(
                 level.goodput_bps / factor,

@@ -177,7 +177,7 @@ def _other_tools(result: Result) -> list[str]:
     """Return one or two lines: the figures of other tools, and why they differ."""
     if len(result.flows) > 1:
         return _of_both_ways(result)
-    if result.latency is not None:  # the second direction has taken a line
+    if result.latency is not None:  # the latency has taken a line
         return [line("Other tools", _in_one_line(result.flow))]
     averages = result.flow.averages
     said = []

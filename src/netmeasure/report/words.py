@@ -185,7 +185,7 @@ def _program(host: Host) -> str:
 
 
 def run_line(label: str, result: Result) -> str:
-    """Return a line on one finished run, for display before the other runs."""
+    """Return a line on one finished run, for display while other runs are still to come."""
     figures = ", ".join(_flow_words(result, flow, FIGURES) for flow in result.flows)
     if not result.complete:
         why = "cut short" if result.error is None else result.error.message

@@ -153,8 +153,8 @@ class Fetch:
             await client.close()
 
     async def _time_over(self) -> None:
-        """Wait until the measured time is over. It counts from the first byte or, if all transfers
-        so far were empty, from the end of the first one."""
+        """Wait until the measured time is over. It counts from the first byte or, if all complete
+        transfers were empty, from the start of the first body."""
         limit_s = self.spec.limit_s
         if limit_s is None:
             await asyncio.Event().wait()
@@ -253,7 +253,7 @@ def _module(spec: FetchSpec) -> str:
 
 async def _tls_context(spec: FetchSpec) -> ssl.SSLContext | None:
     """Return the TLS context that checks certificates; None: the run needs none. Raises TlsError if
-    the CA file can't be used."""
+    the CA file can't be used: for a URL, this is an error of the connection."""
     if not _wants_tls(spec):
         return None
     try:

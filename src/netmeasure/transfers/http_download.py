@@ -135,11 +135,11 @@ class Download:
                 self._phases.add("first_body_byte", name, hop.answered_ns, first_ns)
 
     async def _receive(self, hop: Hop, response: Response) -> None:
-        """Receive the body, by the native loop if its length is known and it has no encoding."""
+        """Receive the body, by the native loop if its length is known and its bytes are plain."""
         stream = self._job.stream
         stream.note_transfer(described(response, self._job.redirects), response.tls)
         transport = hop.transport(response)
-        wanted = response.content_length  # None, since the body may end before the limit
+        wanted = response.content_length  # None remains None: the body may end before the limit
         if wanted is not None and self._limit is not None:
             wanted = min(wanted, self._limit)
         self._job.workload.begin_body(stream)
@@ -157,7 +157,7 @@ class Download:
             stream.completed(self._started_ns)
 
     def _plain(self, response: Response, transport: Any) -> bool:
-        """Return whether the connection carries the unencoded bytes of the file, and of this file
+        """Return whether the connection carries the file without TLS and chunks, and this file
         only."""
         clear = transport is None or transport.get_extra_info("ssl_object") is None
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()

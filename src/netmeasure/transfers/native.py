@@ -54,7 +54,6 @@ class NativeLoops:
 
     def __init__(self, thread_name: str, plan: TransferPlan, first_byte: FirstByte) -> None:
         self.tally = Tally(Group(), -1, width_ns=plan.bucket_ns)
-        #: body bytes that native loops moved
         #: body bytes transferred by native loops; the tally also has those of a library
         self.moved_bytes = 0
         self.samples: list[tuple[int, bytes]] = []

@@ -115,8 +115,7 @@ class Workload(ABC):
         self._senders = Group(plan.send_budget)
         self._receivers = Group(plan.receive_budget)
 
-    # ---- differs by kind of test
-    # ------------------------------------------------------------------
+    # ---- differs by kind of test ----------------------------------------------------------------
 
     @abstractmethod
     def _make_ready(self, sock: socket.socket, role: Role) -> Stream:

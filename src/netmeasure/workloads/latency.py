@@ -68,7 +68,7 @@ class Reflection(_End):
         super().__init__(sock, self._loop, group)
 
     def loaded(self) -> None:
-        """Reduce the CPU use of the thread, now that a load begins."""
+        """Switch the kernel's time stamps off now that a load begins, since they cost CPU time."""
         self._loop.loaded()
 
 

@@ -133,8 +133,8 @@ class RequestWorkload:
 
     @property
     def came(self) -> int:
-        """Return the number of responses and errors so far. It grows as long as the server reacts
-        in any way."""
+        """Return the number of responses so far, whatever their status. It grows as long as the
+        server answers in any way."""
         return sum(p.loop.answered + p.loop.rejected for p in self._parts)
 
     @property

@@ -1,5 +1,5 @@
-"""Test kernels and sandboxes that lack socket options: the lack of an optional option does not end
-a test."""
+"""Test kernels and sandboxes that lack socket options: only the lack of an option that the test
+needs ends it."""
 
 from __future__ import annotations
 

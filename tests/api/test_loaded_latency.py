@@ -24,7 +24,8 @@ SHORT = nm.Timing(duration_s=0.3)
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the probe wait longer on a busy machine, where probes would otherwise count as lost."""
+    """Let the probe wait longer, since answers that are late on a busy machine would otherwise
+    count as lost."""
     monkeypatch.setattr(connect, "PROBE_HELLO_S", 10.0)
     monkeypatch.setattr(workload, "LEAST_PATIENCE_NS", workload.MOST_PATIENCE_NS)
 

@@ -133,8 +133,8 @@ def check_connects(result: nm.Result, seen: list[tuple[float, int]]) -> None:
 
 
 def check_curls_figure(result: nm.Result, curls: list[servers.Curl]) -> None:
-    """The nearest of two times: the kernel's timers retransmit a SYN with an error of about 30
-    ms."""
+    """Compare with the nearest of curl's runs, since the kernel's timers let the time of a
+    retransmitted SYN vary by about 30 ms."""
     ours = result.flow.averages.from_first_attempt_bps
     assert ours is not None
     assert min(abs(ours / (curl.speed_download * 8) - 1) for curl in curls) < 0.01

@@ -108,7 +108,7 @@ def test_a_small_receive_window(far: Relay) -> None:
     found = limits(result)
     assert found.limited_by == "receive_window"
     assert found.rwnd_used_ratio == pytest.approx(1, abs=0.2)
-    # the window that the rate would need is larger than this one
+    # the measured rate needs about the window that the receiver offered
     window = known(known(known(result.flow.streams[0].sender).tcp_info).snd_wnd_bytes)[-1]
     assert found.window_needed_bytes == pytest.approx(window, rel=0.35)
 

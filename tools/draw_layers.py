@@ -13,6 +13,7 @@ import itertools
 import sys
 from collections.abc import Mapping
 from html import escape
+from math import fsum
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -162,7 +163,7 @@ class Drawing:
     def _spread(self, row: list[Place], wanted: Mapping[Place, float] | None = None) -> None:
         """Give a row its places: each where it is wanted, or as near as its neighbours let it."""
         if wanted is None:
-            position = -sum(place.width + _GAP for place in row) / 2
+            position = -fsum(place.width + _GAP for place in row) / 2  # sum() differs by version
             for place in row:
                 self.x[place] = position + place.width / 2
                 position += place.width + _GAP

@@ -46,9 +46,7 @@ def main() -> None:
             say(f"ended by the user: {len(found)} of {len(wanted)} cases were measured")
         except SystemExit as exc:  # a contender does not work, and the others have been measured
             say(f"{exc}: {len(found)} of {len(wanted)} cases were measured")
-    newer = f"IPERF3={Path(os.environ['IPERF3']).name} " if "IPERF3" in os.environ else ""
-    command = f"{newer}python -m benchmarks.versus {shlex.join(sys.argv[1:])}".strip()
-    text = page(here.name, command, found, load=load, rounds=rounds, seconds=seconds)
+    text = page(here.name, _command(), found, load=load, rounds=rounds, seconds=seconds)
     if chosen.page and len(found) == len(wanted):
         chosen.page.write_text(text)
     elif found:
@@ -57,6 +55,13 @@ def main() -> None:
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(document(found, seconds))))
     if len(found) < len(wanted):
         raise SystemExit(1)
+
+
+def _command() -> str:
+    """Return the command without the folders of its files, which are nobody else's."""
+    newer = f"IPERF3={Path(os.environ['IPERF3']).name} " if "IPERF3" in os.environ else ""
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    return f"{newer}python -m benchmarks.versus {shlex.join(words)}".strip()
 
 
 def _rounds(text: str) -> int:

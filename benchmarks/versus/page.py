@@ -16,7 +16,7 @@ This page is written by `{command}`, and by nothing else.
 {about} Only the ratios mean anything on another machine.
 
 Host: {cpu}, {cpus} CPUs, Linux {kernel}, {iperf3}, Python {python},
-load average {load} at the start.
+load average {load:.2f} at the start.
 
 A rate is a median of {rounds} rounds, with minimum and maximum. The bytes are those of the
 network interface, headers included, in a window of {seconds:g} s in the middle of each run; CPU

@@ -1,5 +1,5 @@
-"""Test support: links, peers and faults made for real, so that tests need no imitation of them.
+"""Provide real links, peers and faults for tests, so that tests do not have to imitate them.
 
-Nothing here imports the package under test: a fault of the package must not hide in its
-own harness.
+No module here imports the package under test at its top level, unless it must: a fault of the
+package must not hide in its own test support.
 """

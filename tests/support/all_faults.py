@@ -1,10 +1,10 @@
-"""The whole fault matrix, or a part of it, as a program (`make faults`).
+"""Run the whole fault matrix, or a part of it, as a program (`make faults`).
 
     cd tests && python -m support.all_faults [--part] [--at-a-time N] [--patience S] [WORD...]
 
-runs the cells that have each WORD in their names, all without one, and prints how many these are
-and what was wrong with them. `--part` is for the tests: in three conversations, some of the faults
-of each state.
+runs the cells whose names contain each WORD, or all cells without a WORD. It prints the number of
+cells and every failure. `--part` selects the cells that the tests run: in three conversations, some
+of the faults of each state.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from support import census
 from support.fault_matrix import processes, run_cells
 from support.fault_table import FAULTS, TALKS, Cell, Talk, a_part, cells
 
-#: How long each end waits for the next step of the other one.
+#: How long each end waits for the next step of the other end.
 PATIENT_ENOUGH_S = 3.0
-#: How many of the ten faults each state has in the part for the tests, at each end.
+#: How many of the ten faults are tried in each state at each end, in the part for the tests.
 PART = {"tcp": 1, "secret-queue": 1, "to-iperf3": 1}
 
 
 def part(*talks: Talk) -> list[Cell]:
-    """The cells of these conversations that belong to the part for the tests."""
+    """Return the cells of these conversations that belong to the part for the tests."""
     return [cell for talk in talks for cell in a_part(talk, PART[talk.name])]
 
 

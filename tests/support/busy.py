@@ -1,4 +1,4 @@
-"""Measure whether this machine was too busy for what a test asks of it.
+"""Measure whether this machine was too busy for a test.
 
 `Watch` runs this file as a process of its own beside a test. Every half second it reads from /proc:
 
@@ -8,7 +8,8 @@
 - the time that a hypervisor gave to other guests (`steal` of /proc/stat);
 - how late the watching process itself woke up.
 
-What the test itself takes is in none of them: a test that is slow by its own fault has no excuse.
+None of these figures includes the CPU time of the test itself: a test that is slow by its own fault
+is not repeated.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-#: How long a stretch of time is that the machine is judged by.
+#: The length of the windows of time by which the machine is judged.
 WINDOW_S = 0.5
-#: Other processes that took so much of one CPU...
+#: The machine was too busy if other processes took so much of one CPU...
 OTHERS_RATIO = 0.25
-#: ...while some task waited for a CPU for so much of the time, kept the test from running.
+#: ...while some task waited for a CPU for so much of the time.
 WAITED_RATIO = 0.1
-#: A hypervisor that took so much of one CPU did so, too.
+#: The machine was also too busy if a hypervisor took so much of one CPU.
 STEAL_RATIO = 0.05
-#: A process that sleeps most of the time gets its CPU within a few milliseconds, unless it is the
-#: host of this virtual machine that has none for it, or a quota that is used up.
+#: A process that sleeps most of the time gets its CPU within a few milliseconds, unless the host of
+#: this virtual machine has no CPU for it, or a quota is used up.
 LATE_S = 0.05
 
 _NAP_S = 0.02
-#: The kernel counts CPU time in steps of 10 ms: less than this tells nothing.
+#: The kernel counts CPU time in steps of 10 ms, so shorter times are not measured well enough.
 _SHORTEST_S = 0.1
 _STARTS_WITHIN_S = 30.0
 _KTHREADD = 2
 
 
 class Window(NamedTuple):
-    """What the rest of the machine did in a stretch of time; ratios are of one CPU."""
+    """Hold what the rest of the machine did in a window of time; ratios are of one CPU."""
 
     others_ratio: float
     waited_ratio: float | None
@@ -51,7 +52,7 @@ class Window(NamedTuple):
 
 
 def sign(window: Window) -> str | None:
-    """Return what shows that the machine was too busy in this window; None if nothing does."""
+    """Return the sign that the machine was too busy in this window, or None."""
     waited = window.waited_ratio
     if window.others_ratio >= OTHERS_RATIO and (waited is None or waited >= WAITED_RATIO):
         meanwhile = "" if waited is None else f" while tasks waited {waited:.0%} of the time"
@@ -67,7 +68,8 @@ def sign(window: Window) -> str | None:
 class Watch:
     """Watch the machine during a ``with`` block; then `sign` tells whether it was too busy.
 
-    What the process `root` and its descendants use is the test's own; by default this process.
+    The CPU time of the process `root` and its descendants belongs to the test. By default `root` is
+    this process.
     """
 
     def __init__(self, root: int | None = None) -> None:
@@ -118,13 +120,13 @@ def _processes() -> dict[int, _Process]:
             continue
         try:
             text = Path("/proc", entry, "stat").read_text(errors="replace")
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         name, rest = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 1 :]
         fields = rest.split()
         # of proc(5)'s fields, counted from 1: state is 3, ppid 4, utime to cstime 14 to 17
         own, ended = sum(map(int, fields[11:13])), sum(map(int, fields[13:15]))
-        # init inherits the children of all, the test's included
+        # init inherits the children of all processes, those of the test included
         pid = int(entry)
         found[pid] = _Process(int(fields[1]), name, own + (ended if pid != 1 else 0))
     return found
@@ -156,7 +158,7 @@ def _counters(root: int) -> _Counters:
 
 
 def _waited_us() -> int | None:
-    """How long some task of the machine was ready to run and had no CPU, since the start."""
+    """Return how long some task of the machine was ready to run without a CPU, since the start."""
     try:
         some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
     except OSError:
@@ -170,7 +172,7 @@ def _window(before: _Counters, after: _Counters, late_s: float) -> Window:
     seen = sum(p.ticks for p in after.others.values()) - sum(
         p.ticks for p in before.others.values()
     )
-    # in a container, the processes outside it are not seen; but the machine's sum includes them
+    # in a container, processes outside of it are not visible, but the machine's sum includes them
     unseen = (after.all_ticks - before.all_ticks) - (after.known_ticks - before.known_ticks)
     grown = {
         pid: process.ticks - (before.others[pid].ticks if pid in before.others else 0)
@@ -190,7 +192,8 @@ def _window(before: _Counters, after: _Counters, late_s: float) -> Window:
 
 
 def _watch(root: int) -> str | None:
-    """Return the sign of the busiest window until standard input ends; None if all were calm."""
+    """Return the sign of the busiest window until standard input ends; None if no window was
+    busy."""
     before, late_s = _counters(root), 0.0
     print(flush=True)
     found: list[Window] = []

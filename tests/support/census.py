@@ -1,7 +1,7 @@
-"""What this process holds: threads, file descriptors, children; to prove that nothing was left.
+"""List the threads, file descriptors and children of this process, to prove that none was left.
 
-Read from /proc rather than from Python's own lists, which know neither the threads of native code
-nor the descriptors that it opened.
+The lists are read from /proc rather than from Python, which knows neither the threads of native
+code nor the descriptors that native code opened.
 """
 
 import os
@@ -20,7 +20,7 @@ _LISTED = Path("/proc/thread-self/children")
 
 @dataclass(frozen=True)
 class Census:
-    """Thread id to name, descriptor to what it refers to, child's pid to its name."""
+    """Hold names: of threads by id, of what descriptors refer to by number, of children by pid."""
 
     threads: dict[int, str]
     fds: dict[int, str]
@@ -28,12 +28,13 @@ class Census:
 
 
 def take() -> Census:
-    """Count everything now."""
+    """Return everything that exists now."""
     return Census(threads=_threads(), fds=_fds(), children=_children())
 
 
 def difference(before: Census, after: Census) -> list[str]:
-    """A line for each thing in `after` that was not in `before`; empty when nothing was added."""
+    """Return a line for each entry of `after` that is not in `before`; an empty list if there is
+    none."""
     lines = []
     for field in fields(Census):
         old, new = getattr(before, field.name), getattr(after, field.name)
@@ -42,9 +43,9 @@ def difference(before: Census, after: Census) -> list[str]:
 
 
 def leftovers(before: Census, deadline_s: float = 2.0) -> list[str]:
-    """The `difference` to now, once it is empty or the deadline is over.
+    """Return the `difference` to now, as soon as it is empty or the deadline has passed.
 
-    Waiting is right because a joined thread is still a task of the kernel for a moment.
+    The wait is necessary because a joined thread is still a task of the kernel for a moment.
     """
     last: list[str] = []
 
@@ -57,7 +58,8 @@ def leftovers(before: Census, deadline_s: float = 2.0) -> list[str]:
 
 
 def settle(check: Callable[[], T], deadline_s: float = 2.0) -> T:
-    """Call `check` until it returns something true or the deadline is over; its last answer."""
+    """Call `check` until it returns a true value or the deadline has passed. Return its last
+    value."""
     deadline = time.monotonic() + deadline_s
     while True:
         answer = check()
@@ -67,7 +69,7 @@ def settle(check: Callable[[], T], deadline_s: float = 2.0) -> T:
 
 
 def _threads() -> dict[int, str]:
-    """Every task of the kernel, by Python's name where Python knows it."""
+    """Return every task of the kernel, with Python's name of the thread if Python knows it."""
     known = {thread.native_id: thread.name for thread in threading.enumerate()}
     found = {}
     for task in os.listdir("/proc/self/task"):
@@ -78,28 +80,32 @@ def _threads() -> dict[int, str]:
 
 
 def _fds() -> dict[int, str]:
-    """The descriptor that lists the directory is closed again, and so has no target."""
+    """Return the open descriptors. The one that lists the directory is closed again, so it has no
+    target."""
     targets = {int(fd): _target(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
     return {fd: target for fd, target in targets.items() if target}
 
 
 def _children() -> dict[int, str]:
-    """Return the children, zombies included: one that was not waited for is a leak as well."""
+    """Return the children, including zombies: a child that was not waited for is a leak as well."""
     found = {}
     for pid in _pids_of_children():
         # "pid (name) state ppid ...", where the name may itself hold blanks and brackets
         head, _, tail = _text(f"/proc/{pid}/stat").rpartition(")")
         state, parent = (tail.split() or ["", "0"])[:2]
         if int(parent) == os.getpid():
-            # whether it just runs or sleeps is no difference; whether it is dead is one
+            # running and sleeping children count as equal; dead ones are different
             name = head.partition("(")[2]
             found[pid] = f"{name} (zombie)" if state == "Z" else name
     return found
 
 
 def _pids_of_children() -> list[int]:
-    """Of each thread, as the kernel lists them. It need not (CONFIG_PROC_CHILDREN): then all
-    processes of the host are candidates, which takes a hundred times as long."""
+    """Return the children of each thread, as the kernel lists them.
+
+    Without CONFIG_PROC_CHILDREN the kernel has no such list. Then all processes of the host are
+    candidates, which takes a hundred times as long.
+    """
     if not _LISTED.exists():
         return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
     tasks = os.listdir("/proc/self/task")
@@ -108,7 +114,7 @@ def _pids_of_children() -> list[int]:
 
 
 def _text(path: str) -> str:
-    """What a file of /proc says; nothing if its subject has just gone."""
+    """Return the text of a file of /proc; nothing if its process has just ended."""
     try:
         with open(path) as file:
             return file.read().strip()

@@ -1,4 +1,4 @@
-"""Certificates for tests of TLS, made by the openssl program in a moment."""
+"""Make certificates for tests of TLS by the openssl program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Certificate(NamedTuple):
-    """A certificate that signs itself, so it is its own CA file."""
+    """Hold a certificate that is signed by itself, so it is its own CA file."""
 
     pem: Path
     key: Path
@@ -25,7 +25,7 @@ class Certificate(NamedTuple):
 
 
 def available() -> str | None:
-    """Why there are none here, or None when there are."""
+    """Return why no certificate can be made here, or None."""
     return None if shutil.which("openssl") else "there is no openssl"
 
 
@@ -56,7 +56,7 @@ subjectAltName = {1}
 
 @functools.cache
 def certificate(names: str = "DNS:localhost,IP:127.0.0.1", *, expired: bool = False) -> Certificate:
-    """For these names; `expired` since 2011."""
+    """Make a certificate for these names; one that is `expired` has been invalid since 2011."""
     directory = Path(tempfile.mkdtemp(dir=_directory()))
     pem, key = directory / "certificate.pem", directory / "key.pem"
     config, request = directory / "config", directory / "request"

@@ -1,9 +1,9 @@
-"""When the garbage collector rests: while tests are collected, and while a failure is formatted.
+"""Pause the garbage collector while tests are collected, and while a failure is formatted.
 
-In CPython 3.11, `ast.parse` is not reentrant: what the collector ends while it runs may show a
-warning, for whose traceback the lines are parsed, and the outer call fails with "SystemError: AST
-constructor recursion depth mismatch". Pytest parses the source of each failure, and would end the
-whole run by that error.
+In CPython 3.11, `ast.parse` is not reentrant. If the collector runs during the call, finalisers may
+show a warning, whose traceback makes Python parse lines of code again. The outer call then fails
+with "SystemError: AST constructor recursion depth mismatch". Pytest parses the source of each
+failure, so that error would end the whole run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def resting() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Take what was collected for permanent: no test's garbage is among it."""
+    """Exclude the collected tests from later garbage collections: no test's garbage is among
+    them."""
     with resting():
         found = yield
         gc.freeze()

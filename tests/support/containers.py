@@ -1,8 +1,10 @@
-"""Containers: the image built from the Containerfile, real iperf3 in another one, and a bridge.
+"""Run containers: the image built from the Containerfile, another one with the real iperf3, a
+bridge.
 
-No image registry is asked. The base is a Debian made by debootstrap, kept with the layers of builds
-in a storage of our own below the user's cache directory; what a run makes is named after its
-process (``nm<pid>-<random>``) and removed with it, or, should it be killed, by the next run.
+No image registry is needed. The base is a Debian system made by debootstrap. It is kept with the
+layers of builds in a storage of its own below the user's cache directory. Everything that a run
+creates is named after its process (``nm<pid>-<random>``) and removed at the end of the run. If the
+run is killed, the next run removes it.
 """
 
 import contextlib
@@ -28,9 +30,9 @@ from support.debian import BUILD_S, ROOT, run
 SUITE = "bookworm"
 TOOLS = ("podman", "buildah", "runc", "debootstrap", "iptables", "catatonit")
 _NAME = re.compile(r"nm(\d+)-[0-9a-f]{8}")
-#: Without these the runtime may fail to raise its own limits.
+#: Without these options the runtime may fail to raise its own limits.
 LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
-#: How everything here runs: as nobody in particular, on a read-only system, with no privilege.
+#: All containers here run as an unprivileged user, on a read-only system, without capabilities.
 HARDENED = ("--user=1000", "--read-only", "--cap-drop=all")
 IPERF3 = "/iperf3:test"
 MESH = ROOT / "deploy" / "kubernetes" / "mesh"
@@ -42,7 +44,7 @@ ENTRYPOINT ["iperf3"]
 
 
 def available() -> str | None:
-    """Why containers can't be made here, or None when they can."""
+    """Return why containers can't be created here, or None."""
     for tool in TOOLS:
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
@@ -55,7 +57,7 @@ def cache() -> Path:
 
 def _storage() -> tuple[str, ...]:
     root = str(cache() / "storage")
-    # what is mounted is of one storage; the path is short, for sockets lie below it
+    # all mounts belong to one storage; the path is short, since sockets are below it
     key = sha256(root.encode()).hexdigest()[:8]
     return ("--root", root, "--runroot", f"/run/netmeasure-tests-{key}")
 
@@ -72,7 +74,7 @@ def _podman(*words: str) -> tuple[str, ...]:
 
 
 def base() -> str:
-    """The name of an image of Debian's minimal system, made if it is not there."""
+    """Return the name of an image of Debian's minimal system; create it if it does not exist."""
     name = f"localhost/netmeasure-tests-base:{SUITE}"
     with debian.lock(cache() / "base.lock"):
         if subprocess.run(_podman("image", "exists", name), check=False).returncode == 0:
@@ -87,18 +89,18 @@ def base() -> str:
 
 
 def wheels() -> Path:
-    """A directory of all that the build asks the package index for."""
+    """Return a directory with all packages that the build fetches from the package index."""
     wanted = listed(ROOT / "tools" / "container-wheels.txt")
     return debian.wheels(cache(), "3.11", [*wanted, "setuptools>=77", "cython>=3.1,<4", "wheel"])
 
 
 def mesh_wheels() -> Path:
-    """The same for the image of the mesh."""
+    """Return the same for the image of the mesh."""
     return debian.wheels(cache(), "3.11", listed(MESH / "packages.txt"))
 
 
 def listed(path: Path) -> list[str]:
-    """The packages that a file lists."""
+    """Return the packages that a file lists."""
     return [line for line in path.read_text().splitlines() if not line.startswith("#")]
 
 
@@ -116,7 +118,7 @@ class Images:
 
 @contextlib.contextmanager
 def images() -> Iterator[Images]:
-    """Both images, built from the sources as they are; removed at the end."""
+    """Build both images from the current sources; remove them at the end."""
     name = _fresh_name()
     with ThreadPoolExecutor(2) as both:
         debian, fetched = both.submit(base), both.submit(wheels)
@@ -148,7 +150,7 @@ def images() -> Iterator[Images]:
     finally:
         for image in (made.mesh, made.ours, made.iperf3):
             subprocess.run(_podman("rmi", "-f", image), capture_output=True, check=False)
-        # layers of sources that are no more
+        # remove layers of older sources
         podman("image", "prune", "-f", "--filter", "until=72h")
 
 
@@ -157,7 +159,7 @@ def images() -> Iterator[Images]:
 
 @dataclass(frozen=True)
 class Container:
-    """A running container; `pid` is its process 1, seen from here."""
+    """Hold a running container; `pid` is its process 1, as seen from this process."""
 
     name: str
     pid: int
@@ -165,7 +167,7 @@ class Container:
 
     @property
     def output(self) -> str:
-        """Both streams so far."""
+        """Return the text of both streams so far."""
         done = subprocess.run(
             _podman("logs", self.name),
             stdout=subprocess.PIPE,
@@ -176,7 +178,7 @@ class Container:
         return done.stdout
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command inside."""
+        """Run a command in the container."""
         return subprocess.run(
             _podman("exec", self.name, *words),
             capture_output=True,
@@ -186,11 +188,11 @@ class Container:
         )
 
     def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Return its exit code, once it has ended."""
         return int(podman("wait", self.name))
 
     def started_at(self) -> float:
-        """When its process 1 was started, as time.time() tells it, to 10 ms (proc(5))."""
+        """Return when its process 1 was started, in the time of time.time(), to 10 ms (proc(5))."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         ago = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
         return time.time() - ago
@@ -198,14 +200,14 @@ class Container:
 
 @dataclass
 class Bridge:
-    """A bridge network, and the containers on it."""
+    """Hold a bridge network, and the containers on it."""
 
     name: str
     _containers: list[str] = field(default_factory=list)
     _pods: list[str] = field(default_factory=list)
 
     def start(self, image: str, *words: str, entry: str | None = None) -> Container:
-        """A container in the background; its first words are read by `wait_for`."""
+        """Start a container in the background; `wait_for` reads its first lines of output."""
         name = f"{self.name}-{len(self._containers)}"
         self._containers.append(name)
         podman("run", "-d", "--name", name, *self._options(image, entry), image, *words)
@@ -216,7 +218,7 @@ class Bridge:
     def run(
         self, image: str, *words: str, entry: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """A container to its end."""
+        """Run a container to its end."""
         name = f"{self.name}-{len(self._containers)}"
         self._containers.append(name)
         return subprocess.run(
@@ -228,18 +230,18 @@ class Bridge:
         )
 
     def _options(self, image: str, entry: str | None) -> tuple[str, ...]:
-        # the real one makes a file in /tmp for each stream; ours needs nothing that can be written
+        # the real iperf3 makes a file in /tmp for each stream; netmeasure writes no files
         writes = f"--read-only-tmpfs={str(image.endswith(IPERF3)).lower()}"
         options = ("--network", self.name, *LIMITS, *HARDENED, writes)
         return options if entry is None else (*options, "--entrypoint", entry)
 
     def play(self, template: dict[str, Any], *others: dict[str, Any]) -> Container:
-        """A pod of a template of Kubernetes, of one container, and what else it needs."""
+        """Run a pod of a Kubernetes template with one container, and its other objects."""
         name = f"{self.name}-pod{len(self._pods)}"
         self._pods.append(name)
         metadata = {**template["metadata"], "name": name}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
-        # options of `podman run` that `kube play` has not
+        # options of `podman run` that `kube play` does not have
         limits = [words for words in LIMITS if words != "--ulimit"]
         settings = cache() / "containers.conf"
         settings.write_text(f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n")
@@ -283,7 +285,7 @@ def _abandoned(name: str) -> bool:
 
 
 def sweep() -> None:
-    """Remove what killed runs left behind."""
+    """Remove the leftovers of killed runs."""
     for listing, remove in (
         (("pod", "ps", "--format", "{{.Name}}"), ("pod", "rm", "-f", "-t", "0")),
         (("ps", "-a", "--format", "{{.Names}}"), ("rm", "-f", "-t", "0")),

@@ -1,4 +1,4 @@
-"""A control group with a limit of memory and of tasks, as a container has one; needs root."""
+"""Make a control group with a limit of memory and of tasks, as a container has one; needs root."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _MIB = 2**20
 
 
 class Group:
-    """Folders of one group: of version 2, or of the two controllers of version 1."""
+    """Hold the folders of one group: of version 2, or of the two controllers of version 1."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self._folders = folders
 
     def enter(self, *words: str) -> list[str]:
-        """A command that runs another one within the group."""
+        """Return a command that runs another command within the group."""
         joins = "".join(f"echo $$ > {here}/cgroup.procs; " for here in {*self._folders.values()})
         return ["sh", "-c", joins + 'exec "$@"', "sh", *words]
 
@@ -32,7 +32,7 @@ class Group:
             (self._folders["pids"] / "pids.max").write_text(str(tasks))
 
     def kills(self) -> int:
-        """How often the kernel has killed a process for want of memory."""
+        """Return how many processes of the group the kernel has killed for lack of memory."""
         here = self._folders["memory"]
         old = here / "memory.oom_control"
         words = (old if old.exists() else here / "memory.events").read_text().split()
@@ -66,7 +66,7 @@ def _made() -> Group | None:
 
 @contextlib.contextmanager
 def group() -> Iterator[Group | None]:
-    """A group of this process's own; None: this host does not let us make one."""
+    """Make a group of this process's own; give None if this host does not allow that."""
     found = _made()
     try:
         yield found

@@ -1,5 +1,8 @@
-"""What tests need to install Debian and Python packages apart from this machine's own: a cache in
-the user's home, minimal Debian systems by debootstrap, and wheels for another Python."""
+"""Install Debian and Python packages separately from those of this machine.
+
+This module has a cache in the user's home, makes minimal Debian systems by debootstrap, and fetches
+wheels for another Python.
+"""
 
 import contextlib
 import fcntl
@@ -12,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-#: For debootstrap, pip and builds: what they do takes a minute on a machine that is not busy.
+#: The time limit for debootstrap, pip and builds, which take a minute on an idle machine.
 BUILD_S = 900
-#: For builds of the native modules whose speed is not looked at: a third of the CPU time.
+#: Compiler options for native modules whose speed does not matter: a third of the CPU time.
 QUICK_BUILD = {"CFLAGS": "-O0 -g0"}
 
 
 def cache(name: str) -> Path:
-    """Return a directory that outlives test runs, made if it is not there."""
+    """Return a directory that outlives test runs; create it if it does not exist."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     path = home / "netmeasure-tests" / name
     path.mkdir(parents=True, exist_ok=True)
@@ -28,14 +31,14 @@ def cache(name: str) -> Path:
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold a lock file: one run at a time fills a part of the cache."""
+    """Hold a lock file, so that only one run at a time fills a part of the cache."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def run(*words: str, timeout: float = 60, **keywords: Any) -> subprocess.CompletedProcess[str]:
-    """Run a tool; its failure is an error, in its own words."""
+    """Run a tool; if it fails, raise an error with the tool's own message."""
     done = subprocess.run(
         words, capture_output=True, text=True, timeout=timeout, check=False, **keywords
     )
@@ -45,9 +48,9 @@ def run(*words: str, timeout: float = 60, **keywords: Any) -> subprocess.Complet
 
 
 def bootstrap(suite: str, archive: Path, packages: Sequence[str] = ()) -> None:
-    """Write a tar file of a minimal Debian system with some packages more."""
+    """Write a tar file of a minimal Debian system with some additional packages."""
     include = f"--include={','.join(packages)}" if packages else ""
-    # in memory, which is twice as fast, and in a mount namespace, which leaves nothing
+    # in memory, which is twice as fast, and in a mount namespace, so that no mount is left behind
     script = (
         "set -e; mount -t tmpfs -o mode=755,size=4g tmpfs /mnt;"
         f" debootstrap --variant=minbase {include} {suite} /mnt >&2;"
@@ -67,8 +70,11 @@ def bootstrap(suite: str, archive: Path, packages: Sequence[str] = ()) -> None:
 
 
 def wheels(directory: Path, python: str, requirements: Sequence[str]) -> Path:
-    """Return a directory of the wheels that `requirements` ask for, fetched by this machine's pip
-    with its own configuration: what is installed there may not reach what this machine reaches."""
+    """Return a directory of the wheels that `requirements` name.
+
+    This machine's pip fetches them with its own configuration, since the system that they are
+    installed into may not reach the same servers.
+    """
     key = sha256(f"{python}{requirements}".encode()).hexdigest()[:16]
     path = directory / f"wheels-{key}"
     with lock(directory / "wheels.lock"):

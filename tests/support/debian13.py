@@ -1,13 +1,14 @@
-"""Debian 13, its Python 3.13 and iperf3 3.18, with the project installed from its wheel.
+"""Run tests on Debian 13 with Python 3.13 and iperf3 3.18, with the project installed from its
+wheel.
 
-Two layers: a system with all that the tests need besides netmeasure, kept in the user's cache, and
-above it, for one run, the project. Commands run in a mount namespace and a PID namespace of their
-own, so that nothing stays mounted and no process is left; the network is this machine's.
+There are two layers: a system with all that the tests need besides netmeasure, kept in the user's
+cache, and above it the project, for one run. Commands run in a mount namespace and a PID namespace
+of their own, so that no mount and no process is left; the network is this machine's.
 
     python -m support.debian13 [--fresh] [SELECTION]
 
-runs the tests of a pytest marker expression and those of iperf3's shapes there (`make
-test-debian13`).
+runs there the tests of a pytest marker expression, and those of the shapes of iperf3's output
+(`make test-debian13`).
 """
 
 from __future__ import annotations
@@ -35,19 +36,21 @@ from support.debian import BUILD_S, QUICK_BUILD, ROOT, run
 SUITE = "trixie"
 PYTHON = "3.13"
 TOOLS = ("debootstrap", "unshare", "tar")
-#: Packages of 200 MB whose tests are skipped there: they read tables, and measure nothing.
+#: Packages of 200 MB that are not installed there. Tests that need them are skipped: these tests
+#: read tables, and measure nothing.
 LEFT_OUT = ("pandas", "pyarrow")
-#: What tools/install-debian.sh installs on this machine for the tests that run there.
+#: The packages that tools/install-debian.sh installs on this machine for the tests that run there.
 PACKAGES = (
     *("python3", "python3-dev", "python3-venv", "gcc", "libc6-dev"),
     *("curl", "ethtool", "iperf3", "iproute2", "lftp", "nginx-light", "openssl", "vsftpd", "wget"),
 )
-#: Where things are there.
+#: Paths within the system.
 ENVIRONMENT = "/opt/netmeasure"
 PROJECT = "/srv/netmeasure"
 _RUN = re.compile(r"nm(\d+)-[0-9a-f]{8}")
-#: Its arguments: the system, the run's layer, the directory to start in, and the command. The shell
-#: stays: as process 1 it must take leave of what daemons leave behind, which a command does not.
+#: Its arguments are the system, the layer of the run, the directory to start in, and the command.
+#: The shell does not end before the command: as process 1 it must reap the children that daemons
+#: leave behind, which a command does not do.
 _ENTER = """set -e
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
 mount -t proc proc "$2/root/proc"
@@ -60,7 +63,7 @@ chroot "$root" sh -c 'cd "$0" && exec "$@"' "$directory" "$@" && exit 0 || exit 
 
 
 def available() -> str | None:
-    """Return why Debian 13 can't be run here, or None when it can."""
+    """Return why Debian 13 can't be run here, or None if it can."""
     for tool in TOOLS:
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
@@ -77,7 +80,7 @@ def cache() -> Path:
 
 @dataclass(frozen=True)
 class Machine:
-    """A Debian 13 for one run; `layer` holds what the run changes."""
+    """Hold a Debian 13 for one run; `layer` contains the changes of the run."""
 
     system: Path
     layer: Path
@@ -90,20 +93,20 @@ class Machine:
     def run(
         self, *words: str, cwd: str = "/", timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command there; its failure is an error, in its own words."""
+        """Run a command there; if it fails, raise an error with its own message."""
         return run(*self.command(*words, cwd=cwd), timeout=timeout, env=_environment())
 
     def call(self, *words: str, cwd: str = "/") -> int:
-        """Run a command there, with this process's output; return its exit code."""
+        """Run a command there, with the output of this process; return its exit code."""
         return subprocess.call(self.command(*words, cwd=cwd), env=_environment())
 
     def install(self) -> None:
-        """Build the project's wheel from this checkout and install it, and nothing else of it."""
+        """Build the project's wheel from this checkout and install only that wheel."""
         copy_checkout(self.layer / "upper" / PROJECT[1:])
         python = f"{ENVIRONMENT}/bin/python"
         pip = (python, "-m", "pip", "--quiet", "--no-cache-dir")
         alone = ("--no-index", "--no-deps")
-        # from a copy in memory, which is gone afterwards with all that a build leaves
+        # from a copy in memory, which disappears with all files that the build leaves
         build = 'cp -r "$0" /tmp/source && exec env "$@" /tmp/source'
         flags = (f"{name}={value}" for name, value in QUICK_BUILD.items())
         wheel_of = (*pip, "wheel", *alone, "--no-build-isolation", "--wheel-dir", "/opt/dist")
@@ -113,7 +116,7 @@ class Machine:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of commands there: nothing of this machine's Python or settings."""
+    """Return the environment of commands there, without this machine's Python and settings."""
     path = f"{ENVIRONMENT}/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin"
     return {"PATH": path, "HOME": "/root", "LC_ALL": "C.UTF-8"}
 
@@ -122,7 +125,8 @@ def _environment() -> dict[str, str]:
 
 
 def requirements() -> list[str]:
-    """Return what the project's wheel, its tests and the wheel's build ask for, except LEFT_OUT."""
+    """Return what the project's wheel, its tests and the build of the wheel require, except
+    LEFT_OUT."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = settings["project"]
     extras = project["optional-dependencies"]
@@ -137,7 +141,8 @@ def requirements() -> list[str]:
 
 @contextlib.contextmanager
 def system(*, fresh: bool = False) -> Iterator[Path]:
-    """Yield the directory of the system, made if it is not there; nobody removes it meanwhile."""
+    """Yield the directory of the system; create it if it does not exist. It is not removed
+    meanwhile."""
     wanted = requirements()
     key = sha256(f"{SUITE}{PACKAGES}{wanted}".encode()).hexdigest()[:16]
     path = cache() / f"system-{key}"
@@ -155,7 +160,7 @@ def system(*, fresh: bool = False) -> Iterator[Path]:
 
 
 def _remove_unused(*systems: Path) -> None:
-    """Remove systems that no run holds."""
+    """Remove systems that no run uses."""
     for path in systems:
         with contextlib.suppress(FileNotFoundError, BlockingIOError):
             held = os.open(path, os.O_RDONLY)
@@ -194,7 +199,8 @@ def _make(path: Path, wanted: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def machine(*, fresh: bool = False) -> Iterator[Machine]:
-    """Yield a Debian 13 in which the project is installed; what was done to it is removed."""
+    """Yield a Debian 13 in which the project is installed; remove the changes of the run at the
+    end."""
     for left in cache().glob("nm*"):
         found = _RUN.fullmatch(left.name)
         if found is not None and not Path("/proc", found[1]).exists():
@@ -215,7 +221,7 @@ def machine(*, fresh: bool = False) -> Iterator[Machine]:
 
 
 def main() -> int:
-    """Run the tests there; return 0 when all have passed."""
+    """Run the tests there; return 0 if all have passed."""
     parser = argparse.ArgumentParser(prog="support.debian13", description="Test on Debian 13.")
     parser.add_argument("--fresh", action="store_true", help="make the system anew")
     parser.add_argument("selection", help="pytest's marker expression")

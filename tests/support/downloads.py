@@ -1,4 +1,5 @@
-"""Real programs that download and upload, and raw sockets that misbehave, beside an event loop."""
+"""Run real programs that download and upload, and raw sockets that misbehave, beside an event
+loop."""
 
 import asyncio
 import shutil
@@ -24,23 +25,23 @@ HOST = "127.0.0.1"
 
 
 def expected(length: int, offset: int = 0) -> bytes:
-    """What the content of a file is; only for what fits into memory twice."""
+    """Return the content of a file; only for sizes that fit into memory twice."""
     block = Content().cycle(offset)
     return (block * (length // BLOCK_BYTES + 1))[:length]
 
 
 def no_transfer() -> bool:
-    """Whether no embedded server of this process moves a file."""
+    """Return whether no embedded server of this process is transferring a file."""
     return not any(t.name == "netmeasure-origin" for t in threading.enumerate())
 
 
 async def over() -> None:
-    """Wait until no transfer goes on; the server has to see the end of its client first."""
+    """Wait until no transfer is running; the server first has to see the end of its client."""
     assert await beside(census.settle, no_transfer, 10.0)
 
 
 def need(tool: str) -> str:
-    """The path of a program; the test is skipped where it is missing."""
+    """Return the path of a program; skip the test if the program is missing."""
     path = shutil.which(tool)
     if path is None:
         pytest.skip(f"{tool} is not installed")
@@ -48,7 +49,7 @@ def need(tool: str) -> str:
 
 
 async def beside(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call something that blocks, in a thread, while the loop goes on serving it."""
+    """Run a blocking call in a thread, while the event loop continues to serve."""
     return await asyncio.to_thread(call, *args, **kwargs)
 
 
@@ -60,7 +61,7 @@ def program(*argv: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def together(commands: Sequence[Sequence[str]]) -> list[tuple[int, bytes]]:
-    """Run clients at the same time; exit code and output of each."""
+    """Run clients at the same time; return the exit code and output of each."""
     running = [
         subprocess.Popen((need(argv[0]), *argv[1:]), stdout=subprocess.PIPE) for argv in commands
     ]
@@ -73,7 +74,7 @@ def together(commands: Sequence[Sequence[str]]) -> list[tuple[int, bytes]]:
 
 
 async def curl(*words: str) -> str:
-    """What curl prints; its failure is ours."""
+    """Return the output of curl; fail if curl fails."""
     ran = await beside(program, "curl", "-sS", "--noproxy", "*", *words)
     assert ran.returncode == 0, (ran.returncode, ran.stderr)
     return ran.stdout.decode()
@@ -86,14 +87,14 @@ async def curl_bytes(*words: str) -> bytes:
 
 
 async def curl_fails(*words: str) -> int:
-    """curl's exit code."""
+    """Return the exit code of curl, which must fail."""
     ran = await beside(program, "curl", "-sS", "--noproxy", "*", *words)
     assert ran.returncode != 0
     return ran.returncode
 
 
 class RawClient:
-    """A connection by hand, with a deadline on everything."""
+    """Hold a connection on a raw socket, with a deadline for every operation."""
 
     def __init__(self, address: str, *, receive_buffer: int | None = None) -> None:
         host, _, port = address.rpartition(":")
@@ -118,7 +119,7 @@ class RawClient:
         self.sock.sendall(text.encode())
 
     def read(self, count: int) -> bytes:
-        """Exactly so many bytes; fewer only at the end of the stream."""
+        """Return exactly so many bytes, or fewer at the end of the stream."""
         data = bytearray()
         while len(data) < count:
             piece = self.sock.recv(min(count - len(data), 1 << 20))
@@ -136,7 +137,7 @@ class RawClient:
         return bytes(data)
 
     def rest(self) -> int:
-        """How many bytes come before the end, or the reset, of the connection."""
+        """Return how many bytes arrive before the end, or the reset, of the connection."""
         count = 0
         try:
             while piece := self.sock.recv(1 << 20):

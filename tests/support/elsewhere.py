@@ -1,7 +1,7 @@
-"""An event loop in a network namespace: for programs that open sockets while they run.
+"""Run an event loop in a network namespace, for programs that open sockets while they run.
 
-A socket belongs to the namespace of the thread that opens it. To enter a namespace for the opening
-of a listener is enough for TCP; a UDP server opens a socket for each stream that comes.
+A socket belongs to the namespace of the thread that opens it. For TCP it is enough to be in the
+namespace when the listener is opened. A UDP server opens a socket for each new stream.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ _ANSWER_S = 60.0
 def loop_on(
     network: NamespacePair, side: str
 ) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
-    """A function that runs a coroutine on `side` of `network`, to its end, in one loop for all.
+    """Yield a function that runs coroutines to their ends on `side` of `network`, all in one loop.
 
-    The loop goes on between the calls, in a thread of its own, until the ``with`` block ends.
+    The loop continues between the calls, in a thread of its own, until the ``with`` block ends.
     """
     loop = asyncio.new_event_loop()
 

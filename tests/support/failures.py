@@ -1,4 +1,4 @@
-"""What every measurement that fails must end with."""
+"""Check how a measurement that fails must end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from netmeasure.spec import Spec
 async def failure(
     target: str, wanted: Spec, meanwhile: Callable[[nm.Run], Awaitable[None]] | None = None
 ) -> nm.MeasureError:
-    """The exception that a run ends with. It must come soon and carry the run's result, which must
-    be that of a test that failed."""
+    """Return the exception that a run ends with.
+
+    The exception must be raised soon, and have the run's result, which must be that of a failed
+    test.
+    """
     running = nm.connect(target).run(wanted)
 
     async def use() -> None:

@@ -1,4 +1,4 @@
-"""Run cells of the fault matrix, many at a time, and say what is wrong with how they end."""
+"""Run cells of the fault matrix, many at a time, and report what is wrong with their ends."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from support.fault_proxy import FaultProxy
 from support.fault_table import BENIGN, TO_PROCESS, Cell, Talk
 
 _KEY = b"the matrix's own secret, 32 bytes"
-#: How long each end waits for the other one's next step, unless the fault is one that it must
-#: come through.
+#: How long each end waits for the next step of the other end, except for faults that it must
+#: survive.
 IMPATIENT_S, PATIENT_S = 1.0, 15.0
 #: What both ends' waits may come to in all, and what a busy machine may take besides.
 _WAITS, _SLACK_S = 6, 30.0
@@ -39,7 +39,7 @@ _OCCUPANT = "occupant"
 
 
 class End:
-    """How one end of ours came out of it, as text that passes through a pipe."""
+    """Hold how a test ended at one end of ours, as text that can be sent through a pipe."""
 
     def __init__(self) -> None:
         self.done = False
@@ -51,7 +51,7 @@ class End:
         self.moved: list[tuple[int | None, int | None]] = []
 
     def has(self, result: nm.Result | None, error: BaseException | None) -> Self:
-        """Judge a result, and the error it came with where it came with one."""
+        """Return the end for a result, and for its error if there was one."""
         self.done = True
         if error is not None:
             self._judge_error(error)
@@ -77,7 +77,7 @@ class End:
         self.moved = [(flow.sender.bytes, flow.receiver.bytes) for flow in result.flows]
 
 
-#: In a process of its own: the certificate that its parent has made.
+#: In a process of its own, the certificate that its parent has made.
 _given: list[certificates.Certificate] = []
 
 
@@ -86,7 +86,7 @@ def _certificate() -> certificates.Certificate:
 
 
 def spec(talk: Talk, wait_s: float) -> Any:
-    """What a client of ours asks for."""
+    """Return the specification of a client of ours."""
     ca = str(_certificate().pem) if talk.tls else None
     deadlines = nm.Deadlines(
         connect_s=PATIENT_S,
@@ -105,7 +105,7 @@ def spec(talk: Talk, wait_s: float) -> Any:
     }
     if talk.test == "rr":
         return nm.RrSpec(target_tps=100, **more)
-    more["latency"] = False  # the proxy lets no UDP through, which each result would note
+    more["latency"] = False  # the proxy does not forward UDP, which would add a note to each result
     kind = nm.UdpSpec if talk.test == "udp" else nm.TcpSpec
     direction = "download" if talk.download else "upload"
     return kind(direction=direction, target_bps=_BITRATE, **more)  # type: ignore[arg-type]
@@ -126,7 +126,8 @@ def limits(talk: Talk, wait_s: float) -> nm.ServerLimits:
 
 @contextlib.asynccontextmanager
 async def serving(talk: Talk, wait_s: float) -> AsyncIterator[tuple[nm.Server, End]]:
-    """A server of ours. It is done when it has told how its one client ended, or has none left."""
+    """Run a server of ours until it has reported how its only client ended, or has no clients
+    left."""
     end, results, refusals = End(), list[nm.Result](), list[str]()
     its = _certificate() if talk.tls else None
     server = nm.serve(
@@ -150,7 +151,7 @@ async def serving(talk: Talk, wait_s: float) -> AsyncIterator[tuple[nm.Server, E
 
 
 async def _left(server: nm.Server) -> None:
-    """Until a server's client has gone, with all that it had."""
+    """Wait until a server's client has gone and its resources are freed."""
     await asyncio.sleep(_POLL_S)  # it accepts a connection after the proxy has connected
     while server._sessions or server._strangers:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
@@ -160,7 +161,7 @@ async def _left(server: nm.Server) -> None:
 
 
 class _Part(NamedTuple):
-    """What a process needs to know to be one end."""
+    """Hold what a process needs to know to be one end."""
 
     talk: Talk
     side: Side
@@ -170,7 +171,7 @@ class _Part(NamedTuple):
 
 
 def _child(pipe: Pipe, part: _Part) -> None:
-    """Be one end. Say how it ended, and what it has left behind."""
+    """Be one end of a test. Report how the test ended, and which resources it has left behind."""
     if part.certificate is not None:
         _given.append(part.certificate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -186,7 +187,7 @@ def _child(pipe: Pipe, part: _Part) -> None:
 
 
 async def warm_up() -> None:
-    """What a process keeps from its first test on: pools of threads, modules."""
+    """Create what a process keeps after its first test: thread pools, modules."""
     async with nm.serve("127.0.0.1", 0) as server:
         await nm.measure(server.address, nm.TcpSpec(timing=nm.Timing(total_bytes=1000)))
 
@@ -194,7 +195,7 @@ async def warm_up() -> None:
 async def _serve_in_child(pipe: Pipe, talk: Talk, wait_s: float) -> End:
     async with serving(talk, wait_s) as (server, end):
         pipe.send(server.port)
-        await _readable(pipe)  # the other end is over
+        await _readable(pipe)  # the other end has ended
         pipe.recv()
         await _left(server)
         end.done = True
@@ -222,7 +223,7 @@ async def _readable(pipe: Pipe) -> None:
 
 
 class _Child:
-    """A process of ours that can be killed and stopped."""
+    """Hold a process of ours that can be killed and stopped."""
 
     def __init__(self, talk: Talk, side: Side, wait_s: float, port: int = 0) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -234,7 +235,7 @@ class _Child:
         self.pid = self._process.pid or 0
 
     async def told(self) -> Any:
-        """What it says next; None: it has died."""
+        """Return the next message of the process; None if it has died."""
         await _readable(self.pipe)
         try:
             return self.pipe.recv()
@@ -251,8 +252,10 @@ class _Child:
 
 @contextlib.contextmanager
 def processes() -> Any:
-    """Keep a process that has imported what ends of their own need, also late: what this one has
-    imported for a test."""
+    """Keep a process that has imported all modules that ends in processes of their own need.
+
+    That includes modules that this process has imported late, for a test.
+    """
     asyncio.run(warm_up())
     late = [name for name in sys.modules if name.startswith(("netmeasure.", "numpy."))]
     warm.stop()  # a process has one such server, and what that has imported is fixed
@@ -269,16 +272,16 @@ def processes() -> Any:
 
 
 class Trial:
-    """One cell: both ends with the proxy between them."""
+    """Hold one cell: both ends with the proxy between them."""
 
     def __init__(self, cell: Cell, impatient_s: float = IMPATIENT_S) -> None:
         self.cell = cell
         self.wait_s = PATIENT_S if cell.fault in BENIGN else impatient_s
         self.deadline_s = _WAITS * self.wait_s + _RUNS_S + _SLACK_S
         self.wrong: list[str] = []
-        #: what a client of ours ended with, if it was an error
+        #: the error of a client of ours, if there was one
         self.codes: list[str] = []
-        #: whether the fault was committed at all
+        #: whether the fault happened at all
         self.reached = False
         self.hung: list[str] = []
         self._child: _Child | None = None
@@ -287,7 +290,7 @@ class Trial:
         self._occupied: asyncio.Task[nm.Result] | None = None
 
     async def run(self) -> list[str]:
-        """Return what was wrong, nothing where all was well."""
+        """Return what was wrong; an empty list if nothing was."""
         try:
             async with contextlib.AsyncExitStack() as stack:
                 await self._run(stack)
@@ -300,7 +303,7 @@ class Trial:
         return self.cell.fault in TO_PROCESS
 
     def _is_child(self, side: Side) -> bool:
-        """Whether an end of ours needs a process of its own."""
+        """Return whether an end of ours needs a process of its own."""
         return self._hits_process and side is self.cell.victim
 
     async def _run(self, stack: contextlib.AsyncExitStack) -> None:
@@ -344,7 +347,7 @@ class Trial:
     async def _client(
         self, proxy: FaultProxy, ends: dict[Side, End], stack: contextlib.AsyncExitStack
     ) -> None:
-        """Start the client, and wait until the end that is not hit is over."""
+        """Start the client, and wait until the end that is not hit by the fault has ended."""
         talk = self.cell.talk
         if talk.client == "iperf3":
             udp = ["-u"] if talk.test == "udp" else []
@@ -374,7 +377,7 @@ class Trial:
     async def _ended(
         self, proxy: FaultProxy, server: nm.Server | None, ends: dict[Side, End]
     ) -> None:
-        """Wait for the ends that are still there."""
+        """Wait for the ends that are still running."""
         cell = self.cell
         if cell.talk.queue:
             self._stop.set()
@@ -445,7 +448,7 @@ class Trial:
     # ---- a full server
 
     async def _occupy(self, port: int) -> None:
-        """Let another client take the server's only place, until this one has heard of it."""
+        """Let another client take the server's only place, until this client has been told so."""
         talk = self.cell.talk._replace(test="tcp", download=False)
         wanted = nm.TcpSpec(
             title=_OCCUPANT,
@@ -485,12 +488,15 @@ class Trial:
         self._iperf3[side] = await asyncio.create_subprocess_exec(
             "iperf3", *words, stdin=null, stdout=null, stderr=null
         )
-        # it spins, and both ends of ours are in this one process: many of it would starve them
+        # iperf3 busy-loops, and both ends of ours are in this process: many at once would starve
+        # them
         os.setpriority(os.PRIO_PROCESS, self._iperf3[side].pid, _NICE)
 
     async def _iperf3_over(self, side: Side) -> None:
-        """Wait for iperf3, when our end is over. It waits for ever in places, and keeps a CPU busy
-        meanwhile: that is no fault of ours."""
+        """Wait for iperf3 after our end has ended.
+
+        In some places iperf3 waits for ever and keeps a CPU busy. That is not a fault of ours.
+        """
         wait_s = self.deadline_s if self.cell.fault in BENIGN else _GRACE_S
         try:
             async with asyncio.timeout(wait_s):
@@ -537,7 +543,7 @@ async def run_cells(
     impatient_s: float = IMPATIENT_S,
     report: Callable[[str], object] = lambda line: None,
 ) -> tuple[list[str], collections.Counter[str]]:
-    """Run cells, so many at a time. Return what was wrong, and what hung that is not ours."""
+    """Run cells, so many at a time. Return what was wrong, and which iperf3 programs hung."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(at_a_time + 4))
     crashes: list[str] = []
@@ -548,7 +554,7 @@ async def run_cells(
     async def work() -> None:
         while waiting:
             cell = waiting.pop()
-            # on a busy machine an end may give up before the fault: then it gets more time
+            # on a busy machine an end may give up before the fault happens: retry with more time
             for wait_s in (impatient_s, 4 * impatient_s, PATIENT_S):
                 trial = Trial(cell, wait_s)
                 found = await trial.run()

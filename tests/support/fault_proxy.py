@@ -1,8 +1,8 @@
-"""A proxy that follows the control protocol from state to state, and commits a fault in one.
+"""Follow the control protocol from state to state as a proxy, and cause a fault in one state.
 
-It knows a message's end from the table of states and the lengths in the bytes; it holds a
-certificate of its own where the conversation is encrypted. Data connections and datagrams pass,
-too.
+The proxy finds the end of a message by the table of states and the lengths in the bytes. It has a
+certificate of its own for encrypted conversations. It also passes data connections and datagrams
+on.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from support.fault_table import TO_PROCESS, Cell
 _BLOCK_BYTES = 64 * 1024
 _DELAY_S = 0.1
 _CRUMBS = 40
-#: On a busy machine a turn of the event loop takes long; what is left then comes at once.
+#: On a busy machine a turn of the event loop may take longer than this; then the rest is sent at
+#: once.
 _CREEP_S = 2.0
 _POLL_S = 0.01
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _JSON = {Kind.PARAMETERS, Kind.EXTENSION, Kind.CLIENT_RESULTS, Kind.SERVER_RESULTS}
-#: No message begins with these bytes, and no length of a JSON text does.
+#: No message begins with these bytes, and no length of a JSON text has them.
 GARBAGE = bytes(byte | 0x80 for byte in random.Random(12).randbytes(256))
 _OVERSIZE_BYTES = 20 * 2**20
 #: How long the target may take to listen: iperf3 has only just been started.
@@ -38,25 +39,28 @@ _TARGET_S = 20.0
 
 
 class _Way:
-    """One direction of one connection."""
+    """Hold one direction of one connection."""
 
     def __init__(
         self, side: Side, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self.side = side  # who sends
+        self.side = side  # who sends in this direction
         self.reader = reader
         self.writer = writer
         self.go = asyncio.Event()
         self.go.set()
         self.swallows = False
-        self.mute = False  # swallows, and its end is passed on
+        self.mute = False  # swallows everything; the end of the stream is still passed on
         self.creeps = False
         self.late = False
 
 
 class FaultProxy:
-    """The proxy of one test. `struck` is set when the fault has been committed, and `on_strike` is
-    called then; `on_message` with each message that has passed."""
+    """Be the proxy of one test.
+
+    `struck` is set when the fault has happened, and `on_strike` is called at that moment.
+    `on_message` is called with each message that has passed.
+    """
 
     def __init__(
         self,
@@ -99,7 +103,7 @@ class FaultProxy:
                     lambda relay=relay: relay,  # type: ignore[misc]
                     local_addr=("127.0.0.1", self.port),
                 )
-            except OSError:  # that port is taken in UDP
+            except OSError:  # that port is in use for UDP
                 self._listener.close()
                 continue
             self._relay = relay
@@ -121,7 +125,7 @@ class FaultProxy:
         await asyncio.sleep(0)
 
     def thaw(self) -> None:
-        """Pass on again what a process sends that was stopped."""
+        """Again pass on what a process sends that was stopped."""
         for way in self._control:
             way.go.set()
 
@@ -194,7 +198,7 @@ class FaultProxy:
                         self._note(way.side, piece)
             if not way.swallows:
                 _end_of_file(way.writer)
-        except OSError:  # what one side did to us, the other one shall see
+        except OSError:  # a reset by one side is passed on to the other side
             for each in ways:
                 _reset(each.writer)
 
@@ -218,7 +222,7 @@ class FaultProxy:
     # ---- messages
 
     def _pieces(self, side: Side, data: bytes) -> Iterator[bytes]:
-        """Cut what an end says at the ends of its messages."""
+        """Split the bytes that an end sends into messages."""
         rest = data
         while rest:
             need = self._missing(side)
@@ -229,8 +233,10 @@ class FaultProxy:
             yield piece
 
     def _missing(self, side: Side) -> int | None:
-        """How many bytes of its message an end has still to say, or of its head; None: it is not
-        this end's turn."""
+        """Return how many bytes of its message, or of the head, an end has still to send.
+
+        Return None if it is not this end's turn.
+        """
         kind = self._next_kind()
         if kind is None or origin(kind) is not side:
             return None
@@ -241,7 +247,7 @@ class FaultProxy:
         return self._route[self._passed] if self._passed < len(self._route) else None
 
     def _note(self, side: Side, piece: bytes) -> None:
-        """Follow the conversation by what has been passed on."""
+        """Follow the conversation by the messages that have been passed on."""
         kind = self._next_kind()
         if kind is None or origin(kind) is not side:
             return
@@ -249,7 +255,7 @@ class FaultProxy:
         heard += piece
         first = BYTES.get(kind)
         if first is not None and heard[0] != first:
-            heard.clear()  # one of the messages that may come at any time
+            heard.clear()  # one of the messages that may be sent at any time
             return
         if len(heard) < _size(kind, heard):
             return
@@ -284,7 +290,7 @@ class FaultProxy:
                 way.swallows = True
             case "stall":
                 way.go.clear()
-            case "freeze":  # what it sent before the signal came
+            case "freeze":  # the bytes that it sent before the signal have arrived
                 way.go.clear()
             case "kill":
                 way.mute = True
@@ -302,7 +308,8 @@ class FaultProxy:
                 self._spawn(self._flood(way))
 
     async def _flood(self, way: _Way) -> None:
-        """The head of the longest message that this end could send now, and more than it holds."""
+        """Return the head of the longest message that this end could send now, with more bytes than
+        that."""
         kind = self._next_kind()
         head = b""
         if kind in _JSON and kind in BYTES:
@@ -316,7 +323,8 @@ class FaultProxy:
 
 
 def _crumbs(data: bytes) -> list[bytes]:
-    """The first bytes one by one, and the rest in pieces, so that long reports come to an end."""
+    """Send the first bytes one by one, and the rest in pieces, so that long reports come to an
+    end."""
     rest = data[_CRUMBS:]
     step = len(rest) // _CRUMBS + 1
     single = [data[at : at + 1] for at in range(min(_CRUMBS, len(data)))]
@@ -324,7 +332,7 @@ def _crumbs(data: bytes) -> list[bytes]:
 
 
 def _size(kind: Kind, heard: bytearray) -> int:
-    """How long a message is, as far as its first bytes tell."""
+    """Return the length of a message, as far as its first bytes tell it."""
     if kind is Kind.COOKIE:
         return COOKIE_BYTES
     head = 1 if kind in BYTES else 0
@@ -338,7 +346,7 @@ def _size(kind: Kind, heard: bytearray) -> int:
 async def _adopt(
     sock: socket.socket, tls: ssl.SSLContext | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Streams on a socket that was accepted."""
+    """Return streams on a socket that was accepted."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_BLOCK_BYTES)
     protocol = asyncio.StreamReaderProtocol(reader)
@@ -366,7 +374,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 def _end_of_file(writer: asyncio.StreamWriter) -> None:
-    """FIN. Within TLS there is none: it ends below, where whoever cuts a connection does it."""
+    """Send FIN. TLS has no such signal: the connection below TLS ends, as when its line is cut."""
     with contextlib.suppress(OSError):
         if writer.can_write_eof():
             writer.write_eof()
@@ -377,7 +385,7 @@ def _end_of_file(writer: asyncio.StreamWriter) -> None:
 
 
 class _Relay(asyncio.DatagramProtocol):
-    """Datagrams to the target and back, each client address on a socket of its own."""
+    """Relay datagrams to the target and back, for each client address on a socket of its own."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target

@@ -1,5 +1,7 @@
-"""The fault matrix, generated from the protocol's table of states: what can go wrong, at which end,
-in which state, in each kind of conversation."""
+"""Generate the fault matrix from the protocol's table of states.
+
+A cell says which fault happens at which end, in which state, in which kind of conversation.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ Fault = Literal[
 Where = Literal["control", "data"]
 Program = Literal["netmeasure", "iperf3"]
 
-#: What one end does from a state on, as the other end sees it.
+#: What one end does from a state on, as seen by the other end.
 FAULTS: dict[Fault, str] = {
     "drop": "what it sends is taken and lost",
     "delay": "what it sends comes late",
@@ -36,14 +38,14 @@ FAULTS: dict[Fault, str] = {
     "kill": "its process is killed",
     "freeze": "its process is stopped, and goes on when the other end is over",
 }
-#: A test must come through these.
+#: A test must survive these faults.
 BENIGN: frozenset[Fault] = frozenset({"delay", "trickle"})
-#: These happen to a whole process; the others on the way.
+#: These faults happen to a whole process, the others on the path.
 TO_PROCESS: frozenset[Fault] = frozenset({"kill", "freeze"})
 
 
 class Talk(NamedTuple):
-    """A kind of conversation: the programs at both ends, and what they agree on."""
+    """Hold a kind of conversation: the programs at both ends, and what they agree on."""
 
     name: str
     client: Program = "netmeasure"
@@ -62,8 +64,8 @@ class Talk(NamedTuple):
         return self.client if side is Side.CLIENT else self.server
 
     def route(self) -> list[Kind]:
-        """The messages of this conversation in their order, from the table's first state to its
-        last one."""
+        """Return the messages of this conversation in order, from the table's first state to its
+        last."""
         kinds: list[Kind] = []
         state = State.START
         while TRANSITIONS[state]:
@@ -103,8 +105,7 @@ TALKS = (
 
 
 class Cell(NamedTuple):
-    """One fault: `victim` is the end that does it or that it happens to, `step` the number of
-    messages that have passed by then."""
+    """Hold one fault. The end `victim` commits or suffers it after `step` messages have passed."""
 
     talk: Talk
     step: int
@@ -130,20 +131,23 @@ class Cell(NamedTuple):
 
     @property
     def owes(self) -> bool:
-        """Whether the other end can't be complete, for it waits for what never comes. A server
-        that has sent its results misses nothing without the last word."""
+        """Return whether the other end can't be complete, since it waits for a message that is
+        never sent.
+
+        A server that has sent its results does not need the last message.
+        """
         if self.fault in BENIGN or self.where == "data":
             return False
         rest = self.talk.route()[self.step :]
         return any(origin(kind) is self.victim for kind in rest if kind is not Kind.IPERF_DONE)
 
 
-#: Data connections are spoilt while a test runs.
+#: Faults of data connections happen while a test runs.
 _DATA_STATES = (State.RUNNING, State.ENDING)
 
 
 def cells(talks: tuple[Talk, ...] = TALKS) -> Iterator[Cell]:
-    """Every cell of the matrix."""
+    """Return every cell of the matrix."""
     for talk in talks:
         for step in range(len(talk.route()) + 1):
             for fault in FAULTS:
@@ -159,8 +163,11 @@ def cells(talks: tuple[Talk, ...] = TALKS) -> Iterator[Cell]:
 
 
 def a_part(talk: Talk, each: int) -> list[Cell]:
-    """Of one conversation a part that has every state, and every fault at each end: with each step
-    the next `each` faults have their turn."""
+    """Return a part of the cells of one conversation that has every state, and every fault at each
+    end.
+
+    Each step takes the next `each` faults in turn.
+    """
     names = list(FAULTS)
     wanted = []
     for cell in cells((talk,)):

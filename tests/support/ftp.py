@@ -1,4 +1,4 @@
-"""An FTP server of our own, that does everything right but for what a test asks it to do wrong."""
+"""Run an FTP server of our own that behaves correctly, except for the faults that a test orders."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import NoReturn
 from support.scripted import GoneError, Peer, Scripted
 from support.web import send_body
 
-#: What a command may be answered with: a reply, or what is done instead of one.
+#: An answer to a command: a reply, or an action instead of one.
 Answer = str | Callable[[Peer], object]
 
 
 def silent(peer: Peer) -> None:
-    """No reply, until the client goes."""
+    """Send no reply until the client disconnects."""
     peer.hold()
     raise GoneError
 
@@ -73,11 +73,11 @@ class Ftp(Scripted):
         return super().url(path, scheme or ("ftps" if self._implicit else "ftp"))
 
     def did(self, command: str) -> int:
-        """How often a command came."""
+        """Return how often a command was received."""
         return sum(line.split()[0] == command for line in self.commands)
 
     def _reply(self, peer: Peer, name: str, usual: str) -> bool:
-        """Whether it was the usual one."""
+        """Send the reply. Return whether it was the usual one."""
         answer = self._answers.get(name, usual)
         if not isinstance(answer, str):
             answer(peer)
@@ -161,7 +161,7 @@ class Ftp(Scripted):
             with self._lock:
                 self.sent += size
         if isinstance(data.sock, ssl.SSLSocket):
-            with contextlib.suppress(OSError, ValueError):  # it may be closed
+            with contextlib.suppress(OSError, ValueError):  # the data connection may be closed
                 data.sock.unwrap()
         elif data.sock.fileno() >= 0:
             data.finish()

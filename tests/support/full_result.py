@@ -1,4 +1,4 @@
-"""A Result with every field filled: what readers, writers and reports must cope with."""
+"""Provide a Result in which every field is filled, for tests of readers, writers and reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every measured result must satisfy, whatever the test that made it looks at."""
+"""Check what must be true of every measured result, whatever the test that made it checks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterator
 
 import netmeasure as nm
 
-#: A set-up's phases may miss it by so much: 1 ms, or 1 %.
+#: The phases of set-up may differ from it in sum by 1 ms, or 1 %.
 SLACK_NS, SLACK = 1_000_000, 0.01
-#: Floating point: two divisions of the same integers.
+#: The error of floating point: two divisions of the same integers.
 ROUNDING = 1e-9
 
 
 def violations(result: nm.Result, link_bps: float | None = None) -> list[str]:
-    """Return a sentence for each figure of a result that can't be; `link_bps`, where it is
-    known, is the most that any byte count over any time may come to."""
+    """Return a sentence for each impossible figure of a result.
+
+    `link_bps` is the rate of the link if it is known: no byte count over any time may exceed it.
+    """
     return [
         *_set_up(result),
         *_rates(result, link_bps),
@@ -35,7 +37,7 @@ def _set_up(result: nm.Result) -> Iterator[str]:
             yield "phases decide on a first byte that never came"
         return
     if not result.setup:
-        return  # the server's view: set-up is the client's
+        return  # the result of a server: set-up is the client's
     slack_ns = max(SLACK_NS, SLACK * whole_ns)
     at = 0
     for phase in way:
@@ -90,7 +92,7 @@ def _cpu(report: nm.StreamReport) -> Iterator[str]:
         yield f"stream {report.id} used {spent_ns} ns of CPU in {lasted_ns} ns"
 
 
-#: Of `result.Limits`: parts of a time, or of the samples.
+#: Members of `result.Limits` that are shares of a time, or of the samples.
 _PARTS = (
     "sender_cpu_ratio",
     "sender_wait_ratio",
@@ -128,8 +130,11 @@ def _intervals(result: nm.Result) -> Iterator[str]:
 
 
 def told(result: nm.Result) -> list[nm.Phase]:
-    """Return the phases of set-up in their order, without what depends on timing: what this host
-    took between them, the wait for a body that came later than its head, a step's second part."""
+    """Return the phases of set-up in order, without those that depend on timing.
+
+    These are the times that this host took between phases, the wait for a body that arrived later
+    than its head, and the second part of a step.
+    """
     phases: list[nm.Phase] = []
     for phase in result.setup:
         again = phases and (phases[-1].name, phases[-1].connection) == (

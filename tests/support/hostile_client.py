@@ -1,4 +1,4 @@
-"""A server under test, and a plain iperf3 client that does to it only what it is told to do."""
+"""Run a server under test, and a plain iperf3 client that does to it only what a test orders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIRECTIONS = ("upload", "download", "both")
 
 
 class Watched:
-    """A server, and everything that it has told."""
+    """Hold a server, and everything that it has reported."""
 
     def __init__(self, **limits: Any) -> None:
         self.results: list[nm.Result] = []
@@ -38,7 +38,8 @@ class Watched:
         )
 
     def moved_bytes(self, cookie: str | None = None) -> int:
-        """Return what the test with a cookie has moved so far; None: all that are under way."""
+        """Return how many bytes the test with a cookie has moved so far; None stands for all
+        running tests."""
         sessions = [*self.server._sessions]
         if cookie is not None:
             found = self.server._sessions.with_cookie(cookie)
@@ -47,17 +48,18 @@ class Watched:
         return sum(workload.moved_bytes() for workload in workloads if workload is not None)
 
     async def idle(self) -> None:
-        """Wait until no client is left; its result or refusal has been told by then."""
+        """Wait until no client is left; by then, its result or refusal has been reported."""
         await until(lambda: len(self.server._sessions) == 0)
 
     async def told(self) -> str:
-        """The one refusal that comes."""
+        """Return the only refusal that is reported."""
         await until(lambda: self.refusals, 1)
         assert len(self.refusals) == 1
         return self.refusals.pop()
 
     async def failed(self, code: str) -> nm.Result:
-        """The one result that comes, which must be of a test that failed for that reason."""
+        """Return the only result that is reported, which must be of a test that failed for that
+        reason."""
         await until(lambda: self.results)
         assert len(self.results) == 1
         result = self.results.pop()
@@ -71,15 +73,18 @@ class Watched:
 
 @contextlib.asynccontextmanager
 async def watched(**limits: Any) -> AsyncIterator[Watched]:
-    """A server to be ill-treated. Afterwards it must be idle, have nothing more to tell than what
-    the test has looked at, serve a good test, and no task of it may have crashed."""
+    """Run a server that a test may mistreat.
+
+    Afterwards the server must be idle, must have reported nothing that the test has not looked at,
+    and must serve a good test. None of its tasks may have crashed.
+    """
     it = Watched(**limits)
     asyncio.get_running_loop().set_exception_handler(lambda _, context: it.crashes.append(context))
     async with it.server:
         yield it
         await it.idle()
         assert (it.refusals, it.results) == ([], [])
-        # however impatient the server was, the good test may take its time on a busy machine
+        # even if the server has short deadlines, the good test may be slow on a busy machine
         it.server._limits = nm.ServerLimits()
         spec = nm.TcpSpec(direction="both", timing=nm.Timing(total_bytes=100_000))
         good = await nm.measure(it.server.address, spec)
@@ -93,7 +98,7 @@ async def watched(**limits: Any) -> AsyncIterator[Watched]:
 
 
 class Peer:
-    """A plain iperf3 client on bare sockets, that does only what it is told to do."""
+    """Be a plain iperf3 client on raw sockets that does only what a test orders."""
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
@@ -109,7 +114,7 @@ class Peer:
         self.close()
 
     def connect(self) -> socket.socket:
-        """A connection that says nothing yet."""
+        """Return a new connection on which nothing has been sent."""
         sock = socket.create_connection(self._where)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
@@ -130,7 +135,7 @@ class Peer:
         assert await read(self.control, 64) == b""
 
     async def expect_error(self, code: int) -> None:
-        """SERVER_ERROR, and then the end, at once."""
+        """Expect SERVER_ERROR, and then the end of the connection, at once."""
         assert await read(self.control, 64) == SERVER_ERROR + struct.pack(">ii", code, 0)
 
     async def hello(self) -> None:
@@ -138,7 +143,7 @@ class Peer:
         await self.expect(PARAM_EXCHANGE)
 
     async def ask(self, **parameters: Any) -> None:
-        """Ask for a test of a minute, or another one."""
+        """Request a test, by default of a minute."""
         wanted = {"tcp": True, "time": 60, "parallel": 1, "len": 1000, **parameters}
         await self.send(framed(wanted))
 
@@ -148,7 +153,8 @@ class Peer:
         await self.expect(CREATE_STREAMS)
 
     async def agree_extended(self, **parameters: Any) -> None:
-        """As a netmeasure client does, whose data connections say their number."""
+        """Agree on the extension, as a netmeasure client does: its data connections send their
+        number."""
         await self.hello()
         await self.ask(netmeasure={"duration_ms": 60_000}, **parameters)
         assert await read(self.control, 1) == b"\x40"
@@ -164,14 +170,14 @@ class Peer:
         return sock
 
     async def start(self, count: int = 1, **parameters: Any) -> None:
-        """Everything up to the data."""
+        """Take all steps before the data."""
         await self.agree(parallel=count, **parameters)
         for _ in range(count * (2 if parameters.get("bidirectional") else 1)):
             await self.open_stream()
         await self.expect(TEST_START + TEST_RUNNING)
 
     async def send_data(self, count: int = 5000) -> None:
-        """Data on the first stream, and wait until the server's thread has counted them."""
+        """Send data on the first stream, and wait until the server's thread has counted them."""
         cookie = self.cookie.decode()
         before = self._watched.moved_bytes(cookie)
         await asyncio.get_running_loop().sock_sendall(self.streams[0], bytes(count))
@@ -194,14 +200,14 @@ def framed(value: object) -> bytes:
 
 
 def results(count: int) -> dict[str, Any]:
-    """A client's results, as iperf3 sends them."""
+    """Return the results of a client, in iperf3's form."""
     stream = {"id": 1, "bytes": count, "retransmits": 0, "jitter": 0, "errors": 0, "packets": 0}
     cpu = dict.fromkeys(("cpu_util_total", "cpu_util_user", "cpu_util_system"), 0.5)
     return {**cpu, "sender_has_retransmits": 1, "streams": [stream]}
 
 
 async def read(sock: socket.socket, count: int) -> bytes:
-    """So many bytes, fewer if the connection ends before; by FIN or RST, but it must be soon."""
+    """Read so many bytes, or fewer if the connection ends; FIN or RST must arrive soon."""
     data = b""
     async with asyncio.timeout(5):
         with contextlib.suppress(ConnectionResetError):

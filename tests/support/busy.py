@@ -84,7 +84,7 @@ class Watch:
             text=True,
         )
         assert self._process.stdout is not None
-        self._process.stdout.readline()  # it has read where every counter stands
+        self._process.stdout.readline()  # the process has read the first values
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -132,7 +132,7 @@ def requirements() -> list[str]:
     extras = project["optional-dependencies"]
     own = re.compile(rf"{project['name']}\[(\w+)\]")
     wanted = [*settings["build-system"]["requires"], *project["dependencies"], *extras["test"]]
-    for line in wanted:  # and what is added meanwhile: an extra may ask for another one
+    for line in wanted:  # added items, too: an extra may require another one
         if found := own.fullmatch(line):
             wanted.extend(extras[found[1]])
     names = {line: re.split(r"[^\w-]", line)[0] for line in wanted if not own.fullmatch(line)}

@@ -152,7 +152,7 @@ async def serving(talk: Talk, wait_s: float) -> AsyncIterator[tuple[nm.Server, E
 
 async def _left(server: nm.Server) -> None:
     """Wait until a server's client has gone and its resources are freed."""
-    await asyncio.sleep(_POLL_S)  # it accepts a connection after the proxy has connected
+    await asyncio.sleep(_POLL_S)  # the server accepts after the proxy has connected
     while server._sessions or server._strangers:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
 

@@ -88,7 +88,7 @@ def _cpu(report: nm.StreamReport) -> Iterator[str]:
         return
     spent_ns = thread.cpu_ns[-1] - thread.cpu_ns[0]
     lasted_ns = thread.at_ns[-1] - thread.at_ns[0]
-    if spent_ns > lasted_ns + 20 * SLACK_NS:  # two looks are not one: a tick lies between them
+    if spent_ns > lasted_ns + 20 * SLACK_NS:  # read at two moments, with a tick between them
         yield f"stream {report.id} used {spent_ns} ns of CPU in {lasted_ns} ns"
 
 

@@ -1,4 +1,5 @@
-"""The real iperf3, as a server that is ready when it says so and a client that tells its faults."""
+"""Run the real iperf3, as a server that is ready when it says so and a client that reports its
+faults."""
 
 import contextlib
 import json
@@ -25,12 +26,12 @@ OURS = (sys.executable, "-m", "netmeasure", "iperf3")
 
 
 def available() -> str | None:
-    """Why iperf3 cannot be run here, or None when it can."""
+    """Return why iperf3 can't be run here, or None."""
     return None if shutil.which("iperf3") else "iperf3 is not installed"
 
 
 def version() -> tuple[int, int]:
-    """Return the real one's version, such as (3, 18)."""
+    """Return the version of the real iperf3, such as (3, 18)."""
     printed = subprocess.run([*REAL, "--version"], capture_output=True, text=True, check=True)
     major, minor = printed.stdout.split()[1].split(".")[:2]
     return int(major), int(minor.rstrip("+abcdefghijklmnopqrstuvwxyz"))
@@ -38,7 +39,7 @@ def version() -> tuple[int, int]:
 
 @dataclass
 class Server:
-    """A running `iperf3 -s`."""
+    """Hold a running `iperf3 -s`."""
 
     port: int
     process: subprocess.Popen[Any]
@@ -46,21 +47,22 @@ class Server:
 
     @property
     def output(self) -> str:
-        """All it has printed so far, errors included."""
-        # pread, because iperf3 shares the file position and would go on writing from a moved one
+        """Return everything that it has printed so far, including errors."""
+        # pread, because iperf3 shares the file position and would continue to write from a moved
+        # one
         descriptor = self._log.fileno()
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
 
     def wait_listening(self, deadline_s: float = 10.0) -> bool:
-        """Wait until it accepts connections: after the start, or again after a test.
+        """Wait until the server accepts connections: after the start, or again after a test.
 
-        Read from /proc and not tried with a connection, which iperf3 would take for a client.
+        The state is read from /proc. A connection attempt would count as a client of iperf3.
         """
         return wait_listening(self.process, self.port, deadline_s)
 
 
 class _Process(Protocol):
-    """What is asked of a process here: `subprocess.Popen` has it."""
+    """Describe what the functions here need of a process: `subprocess.Popen` has it."""
 
     @property
     def pid(self) -> int: ...
@@ -92,7 +94,7 @@ def server(
     args: Sequence[str] = (),
     program: Sequence[str] = REAL,
 ) -> Iterator[Server]:
-    """An iperf3 server that listens on a free port, on `side` of `network` or on this host."""
+    """Run an iperf3 server that listens on a free port, on `side` of `network` or on this host."""
     options = [*(["-1"] if one_off else []), *args]
     with tempfile.TemporaryFile() as log:
         running = _start(network, side, [*program, "-s"], options, log)
@@ -109,7 +111,7 @@ def _start(
     options: Sequence[str],
     log: IO[bytes],
 ) -> Server:
-    """Start on some free port, and on another if another process took the first one."""
+    """Start the server on some free port, and on another one if another process took the first."""
     running = None
     for _ in range(_ATTEMPTS):
         _empty(log)
@@ -127,7 +129,8 @@ def _start(
 
 
 def _empty(log: IO[bytes]) -> None:
-    """Forget what an earlier attempt wrote; its file position is ours, and stays where it was."""
+    """Delete what an earlier attempt wrote. The file position is shared with this process and
+    stays."""
     os.lseek(log.fileno(), 0, os.SEEK_SET)
     os.ftruncate(log.fileno(), 0)
 
@@ -167,7 +170,7 @@ def _end(process: subprocess.Popen[Any]) -> None:
 
 
 def _listeners(pid: int, port: int) -> Iterator[str]:
-    """The inodes of the sockets that listen on `port` in the namespace of the process."""
+    """Return the inodes of the sockets that listen on `port` in the namespace of the process."""
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in Path("/proc", str(pid), "net", table).read_text().splitlines()[1:]:
@@ -195,8 +198,8 @@ def client(
 ) -> dict[str, Any]:
     """Run `iperf3 -c host -p port -J args` and return its JSON.
 
-    With `check`, a failed test is an AssertionError; iperf3 3.12 exits with 0 even then, and only
-    the "error" key tells.
+    With `check`, a failed test is an AssertionError. iperf3 3.12 exits with 0 even then, and only
+    the key "error" shows the failure.
     """
     argv = ["iperf3", "-c", host, "-p", str(port), "-J", *args]
     if network:

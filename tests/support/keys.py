@@ -1,4 +1,4 @@
-"""RSA keys for tests, made once by the openssl command."""
+"""Make RSA keys for tests, once, by the openssl command."""
 
 import subprocess
 from functools import cache
@@ -12,7 +12,7 @@ class KeyPair(NamedTuple):
 
 @cache
 def pair(bits: int, number: int = 0) -> KeyPair:
-    """A pair of PEM texts; another one for another number."""
+    """Return a key pair as PEM texts; each number has its own pair."""
     made = subprocess.run(["openssl", "genrsa", str(bits)], capture_output=True, check=True)
     out = ["openssl", "rsa", "-pubout"]
     public = subprocess.run(out, input=made.stdout, capture_output=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""The manifests of Kubernetes, and their pods as podman can play them."""
+"""Read the Kubernetes manifests, and change their pods so that podman can run them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file; what kustomize reads is none."""
+    """Return the objects of a file, except the one that kustomize reads."""
     found = yaml.safe_load_all(path.read_text())
     return [document for document in found if document["kind"] != "Kustomization"]
 
 
 def template(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The template of a manifest's pods, or {}; that of a CronJob is in its Jobs'."""
+    """Return the template of a manifest's pods, or {}. A CronJob has it in its Job template."""
     spec = manifest["spec"].get("jobTemplate", manifest)["spec"]
     found: dict[str, Any] = spec.get("template", {})
     return found
 
 
 def playable(manifest: Mapping[str, Any], image: str, **words: str) -> dict[str, Any]:
-    """The template of a manifest's pods with another image, as podman 4.3 can play it.
+    """Return the template of a manifest's pods with another image, as podman 4.3 can run it.
 
-    It knows no Services, so `words` are put for their names (with _ for -), and neither $(NAME) in
-    arguments nor what the downward API gives. It publishes containers' ports on this host, and
-    needs systemd for probes: both are left out.
+    Podman knows no Services, so `words` replace their names (with _ for -). It supports neither
+    $(NAME) in arguments nor values of the downward API. It would publish the containers' ports on
+    this host, and needs systemd for probes, so both are left out.
     """
     found = copy.deepcopy(template(manifest))
     (container,) = found["spec"]["containers"]

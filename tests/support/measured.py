@@ -1,4 +1,4 @@
-"""What tests of measure() against serve() share: a server, specifications, and both results."""
+"""Provide the server, specifications and results that tests of measure() against serve() share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIRECTIONS = ("upload", "download", "both")
 async def served(
     host: str | None = "127.0.0.1", **options: Any
 ) -> AsyncIterator[tuple[nm.Server, asyncio.Queue[nm.Result]]]:
-    """A server on a free port, and the queue of its results."""
+    """Run a server on a free port; yield it with the queue of its results."""
     results: asyncio.Queue[nm.Result] = asyncio.Queue()
     async with nm.serve(host, 0, on_result=results.put_nowait, **options) as server:
         yield server, results
@@ -47,7 +47,7 @@ def spec(
 async def measured(
     wanted: nm.TcpSpec | nm.UdpSpec, host: str = "127.0.0.1"
 ) -> tuple[nm.Result, nm.Result]:
-    """The results of one good test, of the client and of the server."""
+    """Return the results of one successful test, of the client and of the server."""
     async with served(host) as (server, results):
         mine = await nm.measure(server.address, wanted)
         return mine, await results.get()
@@ -56,7 +56,8 @@ async def measured(
 async def live(
     wanted: nm.TcpSpec | nm.UdpSpec, stop_after: int = 0
 ) -> tuple[list[nm.Interval], nm.Result]:
-    """A run watched as it goes; stopped after so many intervals, if any."""
+    """Run a test and collect its live intervals; stop it after so many of them, if a number is
+    given."""
     seen: list[nm.Interval] = []
     async with (
         served() as (server, results),
@@ -74,7 +75,7 @@ async def live(
 
 
 def reports(result: nm.Result) -> Iterator[nm.StreamReport]:
-    """Every stream as either end saw it."""
+    """Return the report of every stream by either end."""
     yield from result.client.streams
     yield from result.server.streams
 

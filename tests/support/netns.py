@@ -1,8 +1,8 @@
-"""Two hosts on one machine: a pair of network namespaces, and a veth link between them.
+"""Make two hosts on one machine: a pair of network namespaces, and a veth link between them.
 
-Loopback has no rate, no delay and never fails; the tests that matter here need a link that does.
-Everything made here is named after this process (``nm<pid>-<random>-<side>``), removed when the
-``with`` block ends for whatever reason, and, should the process be killed, by the next `sweep`.
+Loopback has no rate and no delay, and never fails; many tests need a link that does. Everything
+that is created here is named after this process (``nm<pid>-<random>-<side>``) and removed when the
+``with`` block ends for whatever reason. If the process is killed, the next `sweep` removes it.
 """
 
 import atexit
@@ -39,7 +39,7 @@ _RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 def available() -> str | None:
-    """Why namespaces cannot be made here, or None when they can."""
+    """Return why namespaces can't be created here, or None."""
     for tool in ("ip", "tc"):
         if shutil.which(tool) is None:
             return f"{tool} (iproute2) is not installed"
@@ -63,10 +63,10 @@ def ip(*arguments: str) -> str:
 
 
 def _run(*argv: str) -> str:
-    """Run a tool of iproute2; its own words are the error if it fails.
+    """Run a tool of iproute2; if it fails, raise an error with the tool's own message.
 
-    In a process group of its own: a Ctrl-C at the terminal must not kill the very command that
-    removes a namespace.
+    The tool runs in a process group of its own: a Ctrl-C at the terminal must not kill the command
+    that removes a namespace.
     """
     done = subprocess.run(argv, capture_output=True, text=True, process_group=0)
     if done.returncode != 0:
@@ -75,14 +75,14 @@ def _run(*argv: str) -> str:
 
 
 def existing() -> list[str]:
-    """The names of all namespaces that this harness made, in this process or another."""
+    """Return the names of all namespaces that this module made, in this process or another."""
     if not _NAMESPACES.is_dir():
         return []
     return sorted(entry.name for entry in _NAMESPACES.iterdir() if _NAME.fullmatch(entry.name))
 
 
 def sweep() -> list[str]:
-    """Remove what killed test runs left behind; returns the names of the removed namespaces."""
+    """Remove the leftovers of killed test runs; return the names of the removed namespaces."""
     dead = [name for name in existing() if not _owner_lives(name)]
     for name in dead:
         remove(name)
@@ -95,9 +95,10 @@ def _owner_lives(name: str) -> bool:
 
 
 def remove(name: str) -> None:
-    """Remove the namespace `name`, with the processes and links in it; no error if it is gone.
+    """Remove the namespace `name` with its processes and links. It is no error if it does not
+    exist.
 
-    Processes and links go first because either would keep the nameless namespace alive.
+    Processes and links are removed first because either would keep the unnamed namespace alive.
     """
     if not (_NAMESPACES / name).exists():
         return
@@ -130,7 +131,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _setns(descriptor: int) -> None:
-    """setns(2) for the current thread; os.setns came with Python 3.12 only."""
+    """Call setns(2) for the current thread; Python has os.setns since 3.12 only."""
     if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"setns: {os.strerror(number)}")
@@ -140,9 +141,10 @@ def _setns(descriptor: int) -> None:
 def entered(name: str) -> Iterator[None]:
     """Move the current thread into the namespace `name`, and back at the end.
 
-    A socket belongs for ever to the namespace it was opened in, so it is enough to open it inside.
-    Threads and processes started inside inherit the namespace and stay there: start an executor
-    outside. Do not `await` inside, or the other tasks of the loop run in the namespace as well.
+    A socket belongs for ever to the namespace in which it was opened, so it is enough to open it
+    inside. Threads and processes started inside inherit the namespace and stay in it: start an
+    executor outside. Do not `await` inside, or the other tasks of the loop run in the namespace as
+    well.
     """
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
@@ -161,7 +163,7 @@ def entered(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two hosts; `address6` and `mac` are empty where the link has none."""
+    """Hold one of the two hosts; `address6` and `mac` are empty if the link has none."""
 
     namespace: str
     device: str
@@ -171,11 +173,11 @@ class Side:
 
 
 class NamespacePair:
-    """Two fresh namespaces, "client" and "server", and the processes started in them.
+    """Hold two new namespaces, "client" and "server", and the processes started in them.
 
-    The base of every kind of link: a subclass gives `_make_side` and joins the sides in `_build`.
-    Undoing is put on a stack before the thing itself is done, so that an interrupt between the two
-    leaves nothing behind.
+    This is the base of every kind of link: a subclass defines `_make_side` and joins the sides in
+    `_build`. The step that undoes an action is put on a stack before the action itself, so that an
+    interrupt between the two leaves nothing behind.
     """
 
     def __init__(self) -> None:
@@ -209,7 +211,7 @@ class NamespacePair:
         try:
             self._build()
         except BaseException:
-            with contextlib.suppress(OSError):  # the first error is the one to tell
+            with contextlib.suppress(OSError):  # only the first error is raised
                 self.close()
             raise
         return self
@@ -218,7 +220,8 @@ class NamespacePair:
         self.close()
 
     def close(self) -> None:
-        """Remove everything; harmless when repeated, and in a fork of the process that made it."""
+        """Remove everything; harmless when repeated, and in a fork of the process that made the
+        pair."""
         if os.getpid() == self._pid:
             self._undo.close()
             atexit.unregister(self.close)
@@ -233,11 +236,11 @@ class NamespacePair:
                         pipe.close()
 
     def command(self, side: str, argv: Sequence[str]) -> list[str]:
-        """The command line that runs `argv` in the namespace of `side`."""
+        """Return the command line that runs `argv` in the namespace of `side`."""
         return ["ip", "netns", "exec", self.sides[side].namespace, *argv]
 
     def popen(self, side: str, argv: Sequence[str], **keywords: Any) -> subprocess.Popen[Any]:
-        """Start `argv` on `side`; killed with the pair if it still runs then."""
+        """Start `argv` on `side`; a process that still runs at the end is killed with the pair."""
         process = subprocess.Popen(self.command(side, argv), **keywords)
         self._processes.append(process)
         return process
@@ -249,15 +252,16 @@ class NamespacePair:
     def sysctl(self, side: str, name: str, value: object) -> None:
         """Set a net.* setting of `side`, for instance "net.ipv4.tcp_syn_retries".
 
-        Congestion control is better chosen per socket: here the kernel takes only those that it
-        offers to every user.
+        Choose the congestion control per socket instead: this setting accepts only those that the
+        kernel offers to every user.
         """
         with self.enter(side):
             Path("/proc/sys", *name.split(".")).write_text(str(value))
 
 
 class Network(NamespacePair):
-    """Two hosts on one Ethernet link (a veth pair), of any rate, that can be late or be cut."""
+    """Hold two hosts on one Ethernet link (a veth pair) of any rate, which can be late or be
+    cut."""
 
     def _make_side(self, side: str, namespace: str) -> Side:
         number = 1 + SIDES.index(side)
@@ -272,7 +276,8 @@ class Network(NamespacePair):
     def _build(self) -> None:
         super()._build()
         ip("link", "add", *_link_end(self.client), "type", "veth", "peer", *_link_end(self.server))
-        # an IPv6 address given to a link that is not up yet answers nobody for the first second
+        # an IPv6 address that is assigned before the link is up does not answer for the first
+        # second
         for side in self.sides.values():
             link = ("link", "set", side.device, "addrgenmode", "none", "up")
             ip("-n", side.namespace, *link)
@@ -282,7 +287,7 @@ class Network(NamespacePair):
             ip(*address, f"{side.address6}/64", "nodad")
 
     def shape(self, rate: str | None, *, burst: str = "256k", latency: str = "5ms") -> None:
-        """Give the link a rate such as "1gbit", the same both ways; None makes it free again.
+        """Give the link a rate such as "1gbit", the same both ways; None removes the limit.
 
         Offloads stay on: tbf charges a segmentation-offload packet for every frame that it will
         become, headers included, so super-packets do not change the rate as long as `burst` holds
@@ -294,8 +299,11 @@ class Network(NamespacePair):
             _run(*where, *bucket)
 
     def congestion(self, name: str) -> None:
-        """The congestion control of connections over the link that do not choose one themselves:
-        by the route, since the setting for a whole namespace is not for every user to make."""
+        """Set the congestion control of connections over the link that do not choose one
+        themselves.
+
+        The route sets it, since not every user may change the setting of a whole namespace.
+        """
         for here, there in (("client", "server"), ("server", "client")):
             near, far = self.sides[here], self.sides[there]
             link = ("dev", near.device, "src", near.address)
@@ -303,7 +311,7 @@ class Network(NamespacePair):
 
     @staticmethod
     def payload_ceiling_bps(rate: str, *, family: int = 4) -> float:
-        """The most TCP payload that a link shaped to `rate` carries, for IPv4 or IPv6."""
+        """Return the highest TCP payload rate of a link shaped to `rate`, for IPv4 or IPv6."""
         parsed = _RATE.fullmatch(rate)
         if parsed is None:
             raise ValueError(f"not a rate: {rate!r}")
@@ -312,13 +320,13 @@ class Network(NamespacePair):
 
     @contextlib.contextmanager
     def late(self, after_s: float) -> Iterator[None]:
-        """A network that is not there yet: what the client sends is lost for the first `after_s`.
+        """Make a network that is late: what the client sends in the first `after_s` is lost.
 
-        The client sees no error, just no answer, exactly as when a route or a firewall rule of a
-        fresh container is not in place yet. The kernel repeats its SYN on its own schedule, so a
-        connect that began at once succeeds at the first repetition after `after_s`: for 2.5, 3 s
-        after it began, whether SYNs go out at 0, 1, 3, 7 or (newer kernels) at 0, 1, 2, 3, 4 s. Set
-        net.ipv4.tcp_syn_linear_timeouts to 0 where their number matters.
+        The client sees no error and no answer, exactly as when a route or a firewall rule of a new
+        container is not in place yet. The kernel repeats its SYN on its own schedule, so a connect
+        that began at once succeeds at the first repetition after `after_s`. For 2.5 s, that is 3 s
+        after it began, whether SYNs are sent at 0, 1, 3, 7 s or (newer kernels) at 0, 1, 2, 3, 4 s.
+        Set net.ipv4.tcp_syn_linear_timeouts to 0 if a test depends on the number of SYNs.
         """
         self._misdirect("client", "server")
         timer = threading.Timer(after_s, self._direct, ("client", "server"))
@@ -333,8 +341,10 @@ class Network(NamespacePair):
 
     @contextlib.contextmanager
     def late_ports(self, first: int, last: int, after_s: float) -> Iterator[None]:
-        """As `late`, but only what the client sends to these ports of the server is lost: a data
-        connection that comes to be late while its control connection works."""
+        """Do the same as `late`, but only for these ports of the server.
+
+        A data connection can then be late while its control connection works.
+        """
         link = ("-n", self.client.namespace)
         ports = ("rule", "add", "dport", f"{first}-{last}", "lookup", _LATE_TABLE)
         nobody = ("via", _NOBODYS_ADDRESS, "dev", self.client.device, "onlink")
@@ -362,7 +372,7 @@ class Network(NamespacePair):
             appear()
 
     def cut(self) -> None:
-        """Lose everything, both ways, from now on, without any sign of it to either end.
+        """From now on lose everything, both ways, without any sign of it to either end.
 
         Links stay up and sockets stay open: each end sees a peer that has vanished without FIN.
         Frames that already wait in the queue of `shape` still arrive.
@@ -382,7 +392,8 @@ class Network(NamespacePair):
         self._set_neighbour(here, there, self.sides[there].mac)
 
     def _set_neighbour(self, here: str, there: str, mac: str) -> None:
-        """Make `here` send frames for `there` to `mac`; permanent entries are never asked for."""
+        """Make `here` send frames for `there` to `mac`; the kernel never verifies permanent
+        entries."""
         near, far = self.sides[here], self.sides[there]
         entry = ("lladdr", mac, "dev", near.device, "nud", "permanent")
         for address in (far.address, far.address6):

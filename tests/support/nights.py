@@ -1,4 +1,4 @@
-"""Histories: recorded runs of one night after another, whose figures scatter and change."""
+"""Make histories: recorded runs of one night after another, whose figures scatter and change."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ FIRST = datetime(2026, 1, 1)
 
 
 def import_linear_algebra() -> None:
-    """Import what finds changes; before a test, for it starts threads then, and keeps them."""
+    """Import the analysis of changes before a test: the import starts threads, and keeps them."""
     import ruptures  # noqa: F401
 
 
 def night(number: int) -> str:
-    """The start of the run of a night, from 0."""
+    """Return when the run of a night started; nights are counted from 0."""
     return (FIRST + timedelta(days=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def rates(*levels: tuple[int, float], scatter: float = 0.01, seed: int = 1) -> list[float]:
-    """So many runs at each level in bit/s, with a scatter that has the same shape every time."""
+    """Return so many runs at each level in bit/s, with a scatter of the same shape every time."""
     generator = np.random.default_rng(seed)
     return [
         level * (1 + scatter * float(off))
@@ -35,9 +35,9 @@ def rates(*levels: tuple[int, float], scatter: float = 0.01, seed: int = 1) -> l
 
 
 def nights(bps: Sequence[float], *, first: int = 0, set_up_ns: int = 1_000_000) -> list[Result]:
-    """A run of each night at these rates; nothing but the rate differs."""
+    """Return a run of each night at these rates; the runs differ only in the rate."""
     return [
-        # the CPU time follows the bytes, so that the CPU time per byte stays as it is
+        # the CPU time grows with the bytes, so that the CPU time per byte stays the same
         replace(
             recorded(one, set_up_ns=set_up_ns, cpu_ns=round(one / 10)), started_at=night(first + n)
         )

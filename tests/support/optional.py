@@ -1,4 +1,4 @@
-"""What a result may lack, but not in this test."""
+"""Unwrap values that a result may lack, but not in this test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client and a server of iperf3's command line, the real one or ours, and what they did."""
+"""Run a client and a server with iperf3's command line, the real programs or ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ATTEMPTS = 5
 
 
 class Outcome(NamedTuple):
-    """What one process printed (into its log file, where it was told so), and how it ended."""
+    """Hold what one process printed (into its log file, if it has one), and how it ended."""
 
     output: str
     errors: str
@@ -36,9 +36,11 @@ def run(
     server_options: Sequence[str] = (),
     host: str = "127.0.0.1",
 ) -> Pair:
-    """One test, on a server that serves one. In options, PORT is the server's port, FREE a port
-    that nobody has, DIR the folder in which both
-    run, with a file of a million bytes, `data`."""
+    """Run one test on a server that serves a single test.
+
+    In options, PORT is the server's port, FREE is a port that nothing uses, and DIR is the folder
+    in which both run, with a file `data` of a million bytes.
+    """
     for last in (*(False,) * (_ATTEMPTS - 1), True):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -46,7 +48,7 @@ def run(
             port = iperf3.free_port()
             try:
                 return _run(client, server, client_options, server_options, host, folder, port)
-            except _TakenError:  # somebody else was faster to take the port
+            except _TakenError:  # another process has taken the port first
                 if last:
                     raise
     raise AssertionError
@@ -113,7 +115,7 @@ def _outcome(folder: Path, end: str, code: int | None) -> Outcome:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int | None:
-    """The exit code; None where it went on, though its one test was over."""
+    """Return the exit code; None if the program continued after its only test."""
     try:
         return process.wait(END_S)
     except subprocess.TimeoutExpired:

@@ -15,9 +15,10 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> int:
-    """The first of so many free ports in a row, below those that the kernel gives for port 0.
+    """Return the first of so many free ports in a row, below those that the kernel gives for port
+    0.
 
-    Each process of a run begins to look elsewhere, so that two do not find the same ones.
+    Each process of a run begins its search at another port, so that two do not find the same ports.
     """
     begin = os.getpid() * 61 % 10_000
     for step in range(0, 10_000, count):

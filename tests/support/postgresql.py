@@ -1,4 +1,5 @@
-"""A new PostgreSQL server, from Debian's packages, in a directory of its own, on a Unix socket."""
+"""Run a new PostgreSQL server, from Debian's packages, in a directory of its own, on a Unix
+socket."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ from typing import Any
 #: PostgreSQL refuses to run as root.
 _USER = "nobody"
 _PROGRAMS = Path("/usr/lib/postgresql")
-#: A database that is thrown away needs no disk that keeps it.
+#: The database is deleted afterwards, so it needs no safe writes to disk.
 _QUICK = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 _START_S = 60
 
 
 def programs() -> Path | None:
-    """Return the directory of the newest server's programs; None: there is none."""
+    """Return the directory of the newest server's programs; None if there is none."""
     found = sorted(_PROGRAMS.glob("*/bin/initdb"), key=lambda one: float(one.parts[-3]))
     return found[-1].parent if found else None
 

@@ -1,7 +1,7 @@
-"""The program in a process of its own, as a user runs it.
+"""Run the program in a process of its own, as a user runs it.
 
 Within `warm.imported()`, as in all tests of the command line, the process is a fork of one that has
-imported the program; elsewhere Python starts anew.
+imported the program. Elsewhere a new Python starts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def netmeasure(
 
 
 def one_line(text: str) -> str:
-    """The line that an error is: one, ours, and no traceback."""
+    """Return the only line of an error message, which must be ours and no traceback."""
     assert text.count("\n") == 1, text
     assert text.startswith("netmeasure: "), text
     return text
@@ -43,7 +43,7 @@ def running(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 @contextlib.contextmanager
 def server(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server on a free port of 127.0.0.1, and its "host:port"."""
+    """Run a server on a free port of 127.0.0.1; yield it and its "host:port"."""
     with running("server", "-B", "127.0.0.1", "-p", "0", *words) as process:
         assert process.stdout is not None
         yield process, process.stdout.readline().split()[-1]

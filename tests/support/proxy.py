@@ -1,8 +1,8 @@
-"""A TCP proxy that misbehaves on demand: stalls, resets, closes early, trickles, half-closes.
+"""Pass TCP connections on, and misbehave on demand: stall, reset, close early, trickle, half-close.
 
-Its connections are numbered as they arrive, so a test of iperf3's protocol can spoil the control
-connection (0) and leave the data connections alone. A connection can be given its orders before it
-exists. "up" is from the client to the target, "down" the other way.
+Connections are numbered as they arrive, so a test of iperf3's protocol can disturb the control
+connection (0) and leave the data connections alone. A test can give orders for a connection before
+it exists. "up" is from the client to the target, "down" is the other direction.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
 class _Way:
-    """One direction of a connection: how it may pass, and how far it has come."""
+    """Hold one direction of a connection: how data may pass, and how many bytes have passed."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -38,12 +38,12 @@ class _Way:
         self.sink: socket.socket | None = None
 
     def allowance(self) -> int:
-        """How many bytes may go in one piece: no further than the next mark."""
+        """Return how many bytes may go in one piece: none beyond the next mark."""
         piece = _BLOCK_BYTES if self.trickling_s is None else 1
         return min([piece, *(count - self.forwarded for count, _ in self.marks)])
 
     def due(self) -> list[Action]:
-        """The actions whose mark has been reached; each is told once."""
+        """Return the actions whose mark has been reached; each is returned once."""
         reached = [action for count, action in self.marks if count <= self.forwarded]
         self.marks = [mark for mark in self.marks if mark[0] > self.forwarded]
         return reached
@@ -56,7 +56,8 @@ class _Way:
 
 
 class Connection:
-    """One connection through the proxy, existing or expected, and the faults it is to have.
+    """Hold one connection through the proxy, existing or expected, and the faults that it is to
+    have.
 
     Every order is in effect when its method returns.
     """
@@ -71,7 +72,7 @@ class Connection:
     # ---- for the test's thread
 
     def forwarded(self, direction: Literal["up", "down"]) -> int:
-        """How many bytes have been passed on so far."""
+        """Return how many bytes have been passed on so far."""
         return self._ways[direction].forwarded
 
     def wait_open(self, timeout: float = _ANSWER_S) -> bool:
@@ -87,7 +88,7 @@ class Connection:
         self._order(self._act, "stall", direction)
 
     def resume(self, direction: Direction = "both") -> None:
-        """End a stall or a trickle: what was held goes on as fast as it can."""
+        """End a stall or a trickle: data that were held are passed on as fast as possible."""
         self._order(self._resume, direction)
 
     def trickle(self, direction: Direction = "both", pause_s: float = _TRICKLE_S) -> None:
@@ -95,16 +96,17 @@ class Connection:
         self._order(self._trickle, direction, pause_s)
 
     def half_close(self, direction: Direction) -> None:
-        """End a direction as if its sender had: the receiver gets FIN, and no later byte."""
+        """End a direction as its sender would: the receiver gets FIN, and no further byte."""
         self._order(self._act, "half_close", direction)
 
     def reset(self) -> None:
-        """RST to both sides, whatever was under way."""
+        """Send RST to both sides, at any moment."""
         self._order(self._end, "reset")
         self._wait_if_open()
 
     def close(self) -> None:
-        """FIN to both sides; as with any closed socket, what they send afterwards meets RST."""
+        """Send FIN to both sides; as with any closed socket, what they send afterwards is answered
+        by RST."""
         self._order(self._end, "close")
         self._wait_if_open()
 
@@ -165,7 +167,7 @@ class Connection:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             how = self._verdict.result() if self._verdict.done() else "close"
         finally:
-            # the pumps end first: the loop must not watch a descriptor that somebody else reuses
+            # the pumps end first: the loop must not watch a descriptor that another socket reuses
             await _ended(pumps)
             for side in (client, target):
                 _shut(side, how)
@@ -179,7 +181,7 @@ class Connection:
         try:
             await self._copy(way, direction, source, sink)
         except OSError:
-            self._end("reset")  # what one side did to us, the other shall see
+            self._end("reset")  # a reset by one side is passed on to the other side
 
     async def _copy(
         self, way: _Way, direction: Direction, source: socket.socket, sink: socket.socket
@@ -240,9 +242,9 @@ def _shut(side: socket.socket, how: Literal["reset", "close"]) -> None:
 
 
 class Proxy:
-    """The proxy, in a thread of its own, in front of `target`; clients connect to `address`.
+    """Run the proxy, in a thread of its own, in front of `target`; clients connect to `address`.
 
-    It lives in the network namespace of the thread that enters it: enter the namespace first to
+    The proxy is in the network namespace of the thread that enters it: enter the namespace first to
     put it there.
     """
 
@@ -260,11 +262,12 @@ class Proxy:
 
     @property
     def accepted(self) -> int:
-        """How many connections have arrived so far."""
+        """Return how many connections have arrived so far."""
         return self._accepted
 
     def connection(self, index: int) -> Connection:
-        """The connection that arrives, or has arrived, as number `index`, counted from 0."""
+        """Return the connection with the number `index`, counted from 0, which may not have arrived
+        yet."""
         return self._in_loop(self._connection, index)
 
     def __enter__(self) -> Self:

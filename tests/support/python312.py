@@ -1,4 +1,4 @@
-"""What Python 3.12 changed in asyncio, for tests that also run on Python 3.11."""
+"""Imitate what Python 3.12 changed in asyncio, for tests that also run on Python 3.11."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 
 
 def gather_without_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let asyncio.gather return finished tasks' results without a turn of the event loop, as it
-    does since Python 3.12."""
+    """Make asyncio.gather return finished tasks' results without a turn of the event loop.
+
+    That is what it does since Python 3.12.
+    """
     if sys.version_info >= (3, 12):
         return
     gather = asyncio.gather

@@ -1,4 +1,4 @@
-"""A saved result, analysed again."""
+"""Analyse a saved result again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from netmeasure.measurement.flows import Measured, build_flows
 
 
 def again(result: nm.Result) -> tuple[nm.Flow, ...]:
-    """The flows, from the reports of both ends alone."""
+    """Return the flows, computed from the reports of both ends alone."""
     ids = [stream.id for flow in result.flows for stream in flow.streams]
     directions = [flow.direction for flow in result.flows for _ in flow.streams]
-    # what the client counted from lies so long before its first byte as set-up does not account for
+    # the origin of the client's counts is so long before its first byte that set-up does not
+    # explain it
     first = result.flows[0]
     here = [s.sender if first.direction == "upload" else s.receiver for s in first.streams]
     begins = [report.series.origin_ns for report in here if report and report.series]
@@ -29,7 +30,7 @@ def again(result: nm.Result) -> tuple[nm.Flow, ...]:
 
 
 def check(result: nm.Result) -> None:
-    """No figure changes when a result is analysed again from its saved JSON."""
+    """Check that no figure changes when a result is analysed again from its saved JSON."""
     saved = nm.Result.from_json(result.to_json())
     assert saved == result
     flows = again(saved)

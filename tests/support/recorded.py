@@ -1,4 +1,4 @@
-"""Results as they come of runs, with the figures that a test needs and nothing else."""
+"""Make results as runs produce them, with the figures that a test needs and no others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from netmeasure.result import (
 from netmeasure.spec import Spec, TcpSpec
 
 SECOND = 10**9
-#: Of a recorded run's data phase, and the ramp within it.
+#: The data phase of a recorded run, and the ramp within it.
 SPAN_NS, RAMP_NS = 2 * SECOND, SECOND // 10
 
 
@@ -39,7 +39,7 @@ def recorded(
     version: str = "0.1.0",
     block_bytes: int = 131_072,
 ) -> Result:
-    """A complete TCP run of 2 s at a steady rate after a ramp of 0.1 s at half of it."""
+    """Return a complete TCP run of 2 s at a steady rate after a ramp of 0.1 s at half of it."""
     steady_bytes = round(rate_bps / 8 * (SPAN_NS - RAMP_NS) / SECOND)
     ramp_bytes = round(rate_bps / 16 * RAMP_NS / SECOND)
     moved = steady_bytes + ramp_bytes

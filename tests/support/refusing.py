@@ -1,6 +1,7 @@
 """Measure loopback in a process whose kernel refuses one socket option after the other.
 
-Run as a program below `refuse.c`: it prints a JSON object with what became of each option's test.
+Run as a program below `refuse.c`, this file prints a JSON object with the outcome of the test for
+each option.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def built(directory: Path) -> Path:
 
 
 def outcomes(library: Path, kind: str) -> dict[str, Any]:
-    """Return what became of the tests of a kind, "plain", "udp" or "asked", by option."""
+    """Return the outcome of the tests of a kind, "plain", "udp" or "asked", by option."""
     done = subprocess.run(
         [sys.executable, __file__, kind],
         env=os.environ | {"LD_PRELOAD": str(library)},

@@ -1,7 +1,7 @@
-"""A line with delay, rate, queue and losses between two namespaces, for kernels without netem.
+"""Make a line with delay, rate, queue and losses between two namespaces, for kernels without netem.
 
-The packets pass through our own small program (relay.c, compiled when first needed), which counts
-what it forwards and drops: a second opinion on every number that a test is about.
+The packets pass through our own small program (relay.c, compiled when first needed). It counts the
+packets that it forwards and drops, so tests can compare its counts with a result's.
 """
 
 import atexit
@@ -20,12 +20,12 @@ from support.netns import SIDES, NamespacePair, Side, ip
 
 _SOURCE = Path(__file__).with_name("relay.c")
 _DEVICE = "wire0"
-_QUEUE_PACKETS = "10000"  # in the TUN device, so that the relay, not the device, decides on drops
+_QUEUE_PACKETS = "10000"  # in the TUN device, so that the relay decides on drops, not the device
 _DIRECTIONS = {"up": "client", "down": "server"}  # and the side where packets enter
 
 
 def available() -> str | None:
-    """Why the relay cannot be run here, or None when it can."""
+    """Return why the relay can't be run here, or None."""
     reason = netns.available()
     if reason is None and not Path("/dev/net/tun").exists():
         reason = "there is no /dev/net/tun"
@@ -40,7 +40,7 @@ def _compiler() -> str | None:
 
 @functools.cache
 def _program() -> Path:
-    """Compile the relay, once per session, into a directory that goes with the process."""
+    """Compile the relay, once per session, into a directory that is removed with the process."""
     directory = tempfile.mkdtemp(prefix="relay-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     program = Path(directory, "relay")
@@ -55,35 +55,36 @@ def _program() -> Path:
 class Fates:
     """Count what the relay did with the packets it read."""
 
-    forwarded_packets: int  # copies included
+    forwarded_packets: int  # includes copies
     forwarded_bytes: int
-    lost_packets: int  # by chance or in the gap, as ordered
-    queue_dropped_packets: int  # the queue was full
-    refused_packets: int  # the far device did not take it
+    lost_packets: int  # lost by chance or in the gap, as ordered
+    queue_dropped_packets: int  # lost because the queue was full
+    refused_packets: int  # not accepted by the far device
     duplicated_packets: int  # forwarded twice
-    reordered_packets: int  # forwarded behind the next one
+    reordered_packets: int  # forwarded after the next packet
 
 
 @dataclass(frozen=True)
 class Counts(Fates):
     """Count the packets that entered one direction of the line, by what happened to them."""
 
-    watched: Fates  # of these, the watched datagrams
-    held_packets: int  # still under way at the end
-    overrun_packets: int  # lost before the relay saw them, for it was too slow: should be 0
+    watched: Fates  # the watched datagrams among them
+    held_packets: int  # still in transit at the end
+    overrun_packets: int  # lost before the relay saw them, since it was too slow: should be 0
 
 
 class Relay(NamespacePair):
-    """Two hosts on a line with these properties, the same in each direction.
+    """Hold two hosts on a line with these properties, the same in each direction.
 
-    `rate_bps` counts IP packets without any frame around them; `queue_bytes` is what may wait for
-    the line at that rate. The n-th packet of a direction always meets the same fate for one `seed`:
-    lost, twice, or overtaken by the next. `watch` counts UDP datagrams (over IPv4, whole) with that
-    payload apart; with `only_watched` all others pass unharmed, so what fate meets a stream of
-    equal datagrams depends on nothing else. Watched datagrams `gap` (first, last; counted from 1)
-    are lost. `police_bps` with `burst_bytes` is a policer: a token bucket that drops and never
-    delays. Packets of more than `hole_bytes` vanish, on the `hole_way`: "up", "down" or "both".
-    `counts`, by direction ("up" is client to server), is there after `stop` or the ``with`` block.
+    `rate_bps` counts IP packets without any frame around them; `queue_bytes` is how much may wait
+    for the line at that rate. With the same `seed`, the n-th packet of a direction always has the
+    same fate: lost, duplicated, or overtaken by the next. `watch` counts UDP datagrams (over IPv4,
+    whole) with that payload separately. With `only_watched`, all other packets pass unharmed, so
+    the fates of a stream of equal datagrams depend on nothing else. Watched datagrams `gap` (first,
+    last; counted from 1) are lost. `police_bps` with `burst_bytes` is a policer: a token bucket
+    that drops and never delays. Packets of more than `hole_bytes` vanish, on the `hole_way`: "up",
+    "down" or "both". `counts`, by direction ("up" is client to server), is available after `stop`
+    or the ``with`` block.
     """
 
     def __init__(
@@ -133,7 +134,8 @@ class Relay(NamespacePair):
     def _build(self) -> None:
         super()._build()
         for name in SIDES:
-            # IPv6 would chat on the line by itself, and shift which packets the seed lets be lost
+            # IPv6 would send packets of its own, and change which packets the seed makes the line
+            # lose
             self.sysctl(name, "net.ipv6.conf.default.disable_ipv6", 1)
         self._undo.callback(self.stop)
         self._start()
@@ -153,7 +155,7 @@ class Relay(NamespacePair):
         self._process = subprocess.Popen(
             argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=0
         )
-        # a line does not wait for a busy machine: ahead of all others, where that is allowed
+        # a line does not wait for a busy machine: the highest priority, if that is allowed
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(self._process.pid, os.SCHED_FIFO, os.sched_param(1))
         assert self._process.stdout is not None
@@ -161,7 +163,7 @@ class Relay(NamespacePair):
             raise OSError(f"the relay did not start: {self._process.communicate()[1]}")
 
     def cut(self) -> None:
-        """Lose every packet that comes from now on, in both directions, until `mend`."""
+        """Lose every packet that arrives from now on, in both directions, until `mend`."""
         self._order("cut")
 
     def mend(self) -> None:
@@ -169,11 +171,12 @@ class Relay(NamespacePair):
         self._order("mend")
 
     def change_rate(self, rate_bps: float) -> None:
-        """Give the line another rate, in both directions, also for what waits for it."""
+        """Give the line another rate, in both directions, also for packets that wait for it."""
         self._order(f"rate {round(rate_bps)}")
 
     def _order(self, order: str) -> None:
-        """Return when the relay has obeyed; call it from one thread at a time."""
+        """Send an order and return when the relay has obeyed; call this from one thread at a
+        time."""
         process = self._process
         assert process is not None, "the relay is not running"
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""A name server of one's own for one program: its resolver configuration, in a mount namespace."""
+"""Give one program a name server of its own: its resolver configuration, in a mount namespace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def with_resolver(tmp_path: Path, address: str, options: str, *words: str) -> list[str]:
-    """The program with a resolver configuration of its own: resolv.conf(5), nsswitch.conf(5)."""
+    """Return the program's command with a resolver configuration of its own.
+
+    See resolv.conf(5) and nsswitch.conf(5).
+    """
     files = {
         "resolv.conf": f"nameserver {address}\noptions {options}\n",
         "nsswitch.conf": "hosts: files dns\n",

@@ -1,9 +1,8 @@
 """Repeat a test marked `rates` that failed while this machine was too busy, and only then.
 
-A thread that others keep from running can't fill a link. Whether others did is measured (see
-`support.busy`), so a test that fails on a calm machine fails at once. A repeated attempt has the
-machine for itself, as far as this run of the tests goes: other workers wait. Every retry, with what
-was measured, is printed at the end.
+A thread that other processes keep from running can't fill a link. `support.busy` measures whether
+others did so, and a test that fails on a calm machine fails at once. During a repeated attempt, all
+other workers of this run wait. Every retry is printed at the end, with what was measured.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _TESTS = Path(__file__).parents[1]
 
 
 class Gate:
-    """Many may pass at once, or one alone, among the processes that run tests of this folder.
+    """Let many pass at once, or one alone, among the processes that run tests of this folder.
 
-    Whoever wants in holds the entrance while it waits for the room, so that one who wants it alone
-    gets its turn. Directories are locked because that leaves no file behind.
+    A process that wants to enter holds the entrance while it waits for the room, so that one which
+    wants to be alone gets its turn. Directories are locked because that leaves no file behind.
     """
 
     def __init__(self) -> None:
@@ -48,7 +47,8 @@ class Gate:
 
 
 def _lock(descriptor: int, how: int, deadline: float) -> None:
-    """Lock, or go on without after the deadline: a worker that hangs must not stop the others."""
+    """Lock, or continue without the lock after the deadline: a worker that hangs must not stop the
+    others."""
     while True:
         try:
             return fcntl.flock(descriptor, how | fcntl.LOCK_NB)
@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-    """Run the phases of one test, several times if need be; report the last attempt."""
+    """Run the phases of one test, several times if necessary; report the last attempt."""
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     may_repeat = item.get_closest_marker("rates") is not None
     retries: list[str] = []
@@ -113,7 +113,7 @@ def _failure(reports: list[pytest.TestReport]) -> str | None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many tests were repeated, and for each attempt that failed what was measured."""
+    """Print how many tests were repeated, and what was measured in each failed attempt."""
     tried = [
         (report.nodeid, text)
         for outcome in ("passed", "failed", "skipped", "xfailed", "xpassed")

@@ -1,8 +1,8 @@
-"""Say in which order the workers of a run take the tests, and what stays together.
+"""Set in which order the workers of a run take the tests, and which tests stay together.
 
-A file goes to one worker: its tests share what they set up. Were the longest file taken last, one
-worker would be at it while the others had nothing to do; so the long ones are first, and last come
-the tests of files that share nothing worth it, each by itself.
+One worker runs a whole file, since its tests share fixtures. If the longest file came last, one
+worker would run it while the others were idle, so the long files come first. The tests of files
+without costly shared fixtures come last, one by one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-#: Of the tests of rates, files that take a good part of a CPU: one worker has them all, one after
-#: the other, so that the other workers' tests have a CPU at any moment. The others' mostly wait.
+#: Files with the marker `rates` whose tests use much of a CPU. One worker has them all, one after
+#: the other, so that a CPU is always left for the other workers, whose tests mostly wait.
 DEMANDING = (
     "tests/fast/test_udp_pacing.py",
     "tests/network/test_limit_verdicts.py",
@@ -22,7 +22,7 @@ DEMANDING = (
     "tests/network/test_paths.py",
     "tests/network/test_events.py",
 )
-#: Folders and files of half a minute or more, the longest first.
+#: Folders and files that take half a minute or more, the longest first.
 FIRST = (
     "tests/packaging/",
     "tests/debian13/",
@@ -34,7 +34,7 @@ FIRST = (
     "tests/cli/",
     "tests/interop/",
 )
-#: Files whose tests take a second or more each, and set up nothing together.
+#: Files whose tests take a second or more each, and share no fixtures.
 APART = (
     "tests/interop/test_iperf3_shapes.py",
     "tests/cli/iperf3/test_dropin_options.py",
@@ -48,7 +48,7 @@ def file_of(nodeid: str) -> str:
 
 
 def place(nodeid: str) -> int:
-    """Return where in the order a test stands; equals stay as they are."""
+    """Return the place of a test in the order; tests with equal places stay in their order."""
     if file_of(nodeid) in APART:
         return len(FIRST) + 1
     starts = (at for at, name in enumerate(FIRST) if nodeid.startswith(name))
@@ -60,14 +60,14 @@ def _of_rates_only(config: pytest.Config) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out the files without the marker in a run of rates, which has a tenth of all tests."""
+    """In a run of `rates`, skip the files without the marker: only a tenth of all tests has it."""
     if not _of_rates_only(config) or not collection_path.match("test_*.py"):
         return None
     return "rates" not in collection_path.read_text() or None
 
 
 class Schedule(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Gives each worker one file after the other, in the order of the tests."""
+    """Give each worker one file after the other, in the order of the tests."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = file_of(nodeid)

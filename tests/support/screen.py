@@ -1,4 +1,4 @@
-"""A terminal of 80x24 for a program: what stands on it, and Ctrl-C at the right moment."""
+"""Run a program on a terminal of 80x24, read its screen, and press Ctrl-C at the right moment."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 COLUMNS, LINES = 80, 24
-#: Far beyond what a test needs: a program that says nothing for so long hangs.
+#: Far longer than a test needs: a program that prints nothing for so long hangs.
 PATIENCE_S = 60.0
 _SEQUENCE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
 
 
 class Paper:
-    """The lines that a program has written, as a terminal shows them, those that have scrolled away
-    among them. It knows what rich writes: lines, and how it takes a block of them back."""
+    """Hold the lines that a program has written, as a terminal shows them, including those scrolled
+    away.
+
+    The class understands what rich writes: lines, and the codes by which rich replaces a block of
+    lines.
+    """
 
     def __init__(self) -> None:
         self._lines = [""]
@@ -33,7 +37,7 @@ class Paper:
 
     @property
     def lines(self) -> list[str]:
-        """All lines; the last 24 of them are seen."""
+        """Return all lines; the last 24 of them are visible."""
         return [line.rstrip() for line in self._lines]
 
     @property
@@ -46,7 +50,7 @@ class Paper:
         while at < len(text):
             if text[at] == "\x1b":
                 found = _SEQUENCE.match(text, at)
-                if found is None:  # the rest of it is still to come
+                if found is None:  # the rest of the sequence has not arrived yet
                     self._rest = text[at:]
                     return
                 self._control(found[1], found[2])
@@ -79,12 +83,12 @@ class Paper:
         elif kind == "K":
             line = self._lines[self._row]
             self._lines[self._row] = "" if number == "2" else line[: self._column]
-        elif kind not in "mhl":  # colours, and whether the cursor is seen
+        elif kind not in "mhl":  # colours, and the visibility of the cursor
             raise AssertionError(f"an unknown sequence: {number}{kind}")
 
 
 class Terminal:
-    """A program on a terminal of its own."""
+    """Hold a program on a terminal of its own."""
 
     def __init__(self, argv: Sequence[str], **options: Any) -> None:
         self.paper = Paper()
@@ -95,7 +99,8 @@ class Terminal:
         for name in ("COLUMNS", "LINES", "NO_COLOR"):
             environment.pop(name, None)
         with contextlib.closing(os.fdopen(slave, "wb", buffering=0)) as end:
-            # by setsid(1), not preexec_fn: that makes Python fork, which ends the threads of numpy
+            # by setsid(1), not preexec_fn, which makes Python fork, and a fork ends the threads of
+            # numpy
             self.process = subprocess.Popen(
                 ["setsid", "--ctty", *argv],
                 stdin=end,
@@ -106,7 +111,7 @@ class Terminal:
             )
 
     def until(self, found: Callable[[str], object]) -> str:
-        """Read until the text on the terminal is as wanted; return it."""
+        """Read until the text on the terminal meets a condition; return the text."""
         deadline = time.monotonic() + PATIENCE_S
         while not found(self.paper.text):
             assert self._read(deadline), f"the program ended before that:\n{self.paper.text}"
@@ -132,7 +137,7 @@ class Terminal:
         assert ready, f"the program is silent:\n{self.paper.text}"
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # the program has ended, and all is read (pty(7))
+        except OSError:  # the program has ended, and everything has been read (pty(7))
             return False
         self.paper.write(self._decode(data))
         return bool(data)
@@ -145,7 +150,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def terminal(argv: Sequence[str], **options: Any) -> Iterator[Terminal]:
-    """A program on a terminal of its own, which is killed at the end of the block."""
+    """Run a program on a terminal of its own; it is killed at the end of the block."""
     one = Terminal(argv, **options)
     try:
         yield one

@@ -1,7 +1,7 @@
-"""What a user sees on a terminal of 80x24 in networks that fail, and where Ctrl-C ends a test.
+"""Show what a user sees on a terminal of 80x24 in networks that fail, and when Ctrl-C ends a test.
 
-`python -m support.screens` runs each case for real, in namespaces, and keeps what was seen in
-samples/terminal/screens, to be looked at. A later run must look the same but for its digits.
+`python -m support.screens` runs each case in namespaces, and saves the screens in
+samples/terminal/screens for review. A later run must look the same except for its digits.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _BARS = "█░▁▂▃▄▅▆▇"
 
 
 class Seen(NamedTuple):
-    """What stood on the terminal while the test ran, what at its end, and the exit code."""
+    """Hold the screen while the test ran, the screen at its end, and the exit code."""
 
     during: str
     after: str
     code: int
 
     def kept(self) -> str:
-        """As it stands in a file."""
+        """Return the text that is saved in a file."""
         return f"{self.during}\n--- then, with exit code {self.code} ---\n{self.after}\n"
 
 
 class Link:
-    """Two hosts, with a server on one of them."""
+    """Hold two hosts, with a server on one of them."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -76,7 +76,7 @@ def _stopped(one: Terminal, during: str) -> Seen:
 
 
 def looking_up(here: Link) -> Seen:
-    """The name server does not answer."""
+    """Show a name server that does not answer."""
     with tempfile.TemporaryDirectory() as folder, here.network.late(NEVER_S):
         words = ("client", "far.test")
         argv = with_resolver(Path(folder), here.address, "timeout:30", *words)
@@ -85,13 +85,13 @@ def looking_up(here: Link) -> Seen:
 
 
 def connecting(here: Link) -> Seen:
-    """The network is not there."""
+    """Show a connect before the network is there."""
     with here.network.late(NEVER_S), here.client() as one:
         return _stopped(one, one.shows("SYNs? unanswered"))
 
 
 def dead_host(here: Link) -> Seen:
-    """The network is never there, and nobody presses Ctrl-C."""
+    """Show a network that is never there, without Ctrl-C."""
     with here.network.late(NEVER_S), here.client("--connect-timeout", "2") as one:
         during = one.shows("SYNs? unanswered")
         code = one.end()
@@ -99,7 +99,7 @@ def dead_host(here: Link) -> Seen:
 
 
 def waiting_for_the_peer(here: Link) -> Seen:
-    """A program that says nothing listens there."""
+    """Show a program at the port that sends nothing."""
     with here.network.enter("server"):
         silent = socket.create_server((here.address, 0))
     with silent:
@@ -109,19 +109,19 @@ def waiting_for_the_peer(here: Link) -> Seen:
 
 
 def ramp(here: Link) -> Seen:
-    """The first figures are there."""
+    """Show the ramp: the first figures are there."""
     with here.client("-t", "20", "-i", "0.1") as one:
         return _stopped(one, one.shows("upload  "))
 
 
 def steady(here: Link) -> Seen:
-    """It has run for a while."""
+    """Show a test that has run for some time."""
     with here.client("-t", "20", "-i", "0.2") as one:
         return _stopped(one, one.shows(r"\b[1-9]\.\d of 20 s"))
 
 
 def end(here: Link) -> Seen:
-    """The data are over, and the server has been stopped before it sent its results."""
+    """Show a test whose data are over and whose server was stopped before it sent its results."""
     with here.client("-t", "1", "-i", "0.1", "-b", "100K", "-l", "1K") as one:
         one.shows("upload  ")
         here.server.send_signal(signal.SIGSTOP)
@@ -132,7 +132,7 @@ def end(here: Link) -> Seen:
 
 
 def late(here: Link) -> Seen:
-    """The network is there only after two SYNs were lost."""
+    """Show a network that is there only after two SYNs were lost."""
     here.network.cut()
     try:
         with here.client("-t", "1") as one:
@@ -145,7 +145,8 @@ def late(here: Link) -> Seen:
 
 
 class Case(NamedTuple):
-    """One case: what makes it, its exit code, and whether its end is a report."""
+    """Hold one case: the function that makes it, its exit code, and whether it ends with a
+    report."""
 
     see: Callable[[Link], Seen]
     code: Exit
@@ -165,8 +166,10 @@ CASES = {
 
 
 def alike(text: str) -> list[str]:
-    """The lines of a text without what differs from run to run: digits, bars, and the round-trip
-    time, which the first interval may not have yet."""
+    """Return the lines of a text without the parts that differ from run to run.
+
+    These are digits, bars, and the round-trip time, which the first interval may not have yet.
+    """
     text = re.sub(r"  RTT \S+ [mu]?s\b", "", text)
     text = re.sub(rf"[{_BARS}]+", "=", re.sub(r"\b[kMG]bit/s", "bit/s", text))
     text = re.sub(r"\d+(\.\d+)?( [munk]?s\b)?", "0", re.sub(r"\bSYNs\b", "SYN", text))
@@ -175,8 +178,10 @@ def alike(text: str) -> list[str]:
 
 
 def labels(text: str) -> list[str]:
-    """The names of the answer's lines, which are the last ones of a report; the latency needs more
-    time than some of them have."""
+    """Return the labels of the answer's lines, which are the last ones of a report.
+
+    The latency is left out, since some runs are too short for it.
+    """
     block = text.rstrip().rpartition("\n\n")[2]
     names = (line[:16].strip() for line in block.splitlines())
     return [name for name in names if name not in ("", "Latency")]

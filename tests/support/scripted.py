@@ -1,7 +1,8 @@
-"""A server on bare sockets that does with each connection what a script tells it, and no more.
+"""Run a server on raw sockets that does with each connection what a script says, and no more.
 
-Scripts run in threads, one per connection, so they can be written as they happen. A piece that is
-sent reaches the peer's program alone: the next one waits until the kernel says that it was read.
+Scripts run in threads, one per connection, so they are written as plain sequences. Each piece that
+is sent reaches the peer's program alone: the next one waits until the kernel reports that it was
+read.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class GoneError(Exception):
-    """The connection or the server has ended: nothing is left of the script to do."""
+    """The connection or the server has ended, so the script has nothing left to do."""
 
 
 class Peer:
-    """One connection, seen from the script."""
+    """Hold one connection, as the script sees it."""
 
     def __init__(self, sock: socket.socket, number: int, ending: threading.Event) -> None:
         self.sock = sock
@@ -38,7 +39,7 @@ class Peer:
     # ---- to the client
 
     def send(self, *pieces: bytes) -> None:
-        """Send, and let the client's program read each piece before the next goes."""
+        """Send pieces, and let the client's program read each before the next is sent."""
         for index, piece in enumerate(pieces):
             if index:
                 self.wait_until_read()
@@ -48,7 +49,7 @@ class Peer:
                 raise GoneError from None
 
     def wait_until_read(self) -> None:
-        """Until the client's program has read everything that was sent."""
+        """Wait until the client's program has read everything that was sent."""
         while self._unacknowledged() or self._unread():
             if self.ending.wait(_POLL_S):
                 raise GoneError
@@ -58,7 +59,8 @@ class Peer:
         return int(struct.unpack("i", waiting)[0])
 
     def _unread(self) -> int:
-        """What waits in the client's socket, as the kernel lists it; 0 when that is gone."""
+        """Return how many bytes wait in the client's socket, by the kernel's list; 0 if the socket
+        is gone."""
         here, there = _listed(self.sock.getsockname()), _listed(self.sock.getpeername())
         table = "tcp6" if self.sock.family == socket.AF_INET6 else "tcp"
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -70,7 +72,7 @@ class Peer:
     # ---- from the client
 
     def receive(self) -> bytes:
-        """What comes next; nothing at the end of the stream."""
+        """Return the bytes that arrive next; none at the end of the stream."""
         if self.buffer:
             data, self.buffer = self.buffer, b""
             return data
@@ -80,7 +82,7 @@ class Peer:
             raise GoneError from None
 
     def read_until(self, end: bytes) -> bytes:
-        """Up to `end`, which is included; GoneError when the stream ends before."""
+        """Return the bytes up to and including `end`; GoneError if the stream ends before."""
         data = b""
         while end not in data:
             piece = self.receive()
@@ -91,7 +93,7 @@ class Peer:
         return head + end
 
     def count(self, size: int) -> int:
-        """Read `size` bytes, or up to the end; how many there were."""
+        """Read `size` bytes, or up to the end; return how many there were."""
         done = 0
         while done < size:
             piece = self.receive()
@@ -104,18 +106,19 @@ class Peer:
     # ---- the end
 
     def hold(self) -> None:
-        """Say nothing more until the client goes."""
+        """Send nothing more until the client disconnects."""
         while self.receive():
             pass
 
     def finish(self) -> None:
-        """An orderly end: no more from us, and what the client still sends is read."""
+        """End in an orderly way: send no more, and read what the client still sends."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
         self.hold()
 
     def close(self) -> None:
-        """Both ways, at once; what the client sends from now on is answered by a reset."""
+        """Close both directions at once; what the client sends from now on is answered by a
+        reset."""
         self.sock.close()
 
     def reset(self) -> None:
@@ -131,8 +134,11 @@ Script = Callable[[Peer], None]
 
 
 class Scripted:
-    """The server, for a ``with`` block. At its end every connection is closed, every thread has
-    been joined, and what a script raised by itself is raised again."""
+    """Run the server during a ``with`` block.
+
+    At the end every connection is closed and every thread has been joined. An exception of a script
+    is raised again, unless the end caused it.
+    """
 
     def __init__(
         self, script: Script, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
@@ -149,7 +155,7 @@ class Scripted:
 
     @property
     def address(self) -> str:
-        """As it stands in a URL."""
+        """Return the address as it is written in a URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def url(self, path: str = "/file", scheme: str | None = None) -> str:
@@ -181,7 +187,8 @@ class Scripted:
             raise error
 
     def wake(self, sock: socket.socket) -> socket.socket:
-        """A script's own socket: the end of the server wakes who is blocked on it."""
+        """Register a script's own socket: the end of the server wakes a thread that is blocked on
+        it."""
         self._more.append(sock)
         if self._ending.is_set():
             raise GoneError

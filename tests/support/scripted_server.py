@@ -1,4 +1,4 @@
-"""A plain iperf3 server that follows a script, and what a client of it must end with."""
+"""Run a plain iperf3 server that follows a script, and check how a client of it must end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SHORT = {"connect_s": 0.3, "handshake_s": 0.3, "drain_s": 0.1, "results_s": 0.1}
 
 
 def spec(direction: str = "upload", duration_s: float = 60, **more: Any) -> nm.TcpSpec:
-    """A test that would last a minute, with a client that waits for nobody."""
+    """Return a test of a minute, with a client that has short deadlines."""
     deadlines = nm.Deadlines(**{**SHORT, **more.pop("deadlines", {})})
     timing = nm.Timing(duration_s=duration_s, interval_s=0.02)
-    # proxies let no UDP through: a probe would be one of the connections that are counted
+    # proxies pass no UDP on: a probe would be one of the connections that are counted
     more.setdefault("latency", False)
     return nm.TcpSpec(direction=direction, timing=timing, deadlines=deadlines, **more)  # type: ignore[arg-type]
 
@@ -41,12 +41,12 @@ async def failure(
     wanted: nm.TcpSpec | None = None,
     meanwhile: Callable[[nm.Run], Awaitable[None]] | None = None,
 ) -> nm.MeasureError:
-    """The exception that a run ends with, as `failures.failure` checks it."""
+    """Return the exception that a run ends with, as checked by `failures.failure`."""
     return await failures.failure(target, wanted or spec(), meanwhile)
 
 
 def assert_measured(error: nm.MeasureError) -> None:
-    """What had been transferred is in the result."""
+    """Check that the result contains what had been transferred."""
     result = error.result
     assert len(result.flows) == (2 if result.spec.direction == "both" else 1)
     for flow in result.flows:
@@ -55,7 +55,7 @@ def assert_measured(error: nm.MeasureError) -> None:
 
 
 async def flowing(running: nm.Run) -> None:
-    """Until there are bytes in each direction of a run."""
+    """Wait until there are bytes in each direction of a run."""
     way = running.spec.direction
     wanted = {"upload", "download"} if way == "both" else {way}
     async for interval in running:
@@ -69,7 +69,7 @@ async def flowing(running: nm.Run) -> None:
 
 
 class Fake:
-    """A plain iperf3 server on bare sockets, that does only what its script tells it to do."""
+    """Be a plain iperf3 server on raw sockets that does only what its script orders."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -172,7 +172,7 @@ class Fake:
                 await asyncio.sleep(0)
 
     async def still(self) -> None:
-        """Let the data rest: a descriptor must not be closed while the loop watches it."""
+        """Stop watching the data: a descriptor must not be closed while the loop watches it."""
         for task in self._traffic:
             task.cancel()
         await asyncio.gather(*self._traffic, return_exceptions=True)
@@ -196,7 +196,7 @@ Script = Callable[[Fake], Coroutine[Any, Any, None]]
 
 @contextlib.asynccontextmanager
 async def fake(script: Script) -> AsyncIterator[Fake]:
-    """A server that plays its script for one client."""
+    """Run a server that plays its script for one client."""
     it = Fake()
 
     async def play() -> None:

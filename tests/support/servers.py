@@ -1,4 +1,4 @@
-"""The real nginx, vsftpd and curl, on one side of a pair of namespaces or on this host."""
+"""Run the real nginx, vsftpd and curl, on one side of a pair of namespaces or on this host."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ seccomp_sandbox=NO
 
 
 def available(*programs: str) -> str | None:
-    """Why these programs can't be used here, or None."""
+    """Return why these programs can't be used here, or None."""
     missing = [name for name in programs if program(name) is None]
     return f"{' and '.join(missing)} not installed" if missing else None
 
@@ -57,7 +57,7 @@ def program(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class FileServer:
-    """A server of the files below `root`."""
+    """Hold a server of the files below `root`."""
 
     scheme: str
     address: str
@@ -68,7 +68,7 @@ class FileServer:
         return f"{self.scheme}://{self.address}:{self.port}/{name}"
 
     def add(self, name: str, size: int) -> None:
-        """A file of zeros that takes no room."""
+        """Add a file of zeros that takes no disk space."""
         with (self.root / name).open("wb") as file:
             file.truncate(size)
         (self.root / name).chmod(0o644)
@@ -137,7 +137,7 @@ def _listens(address: str, port: int) -> bool:
 
 @dataclass(frozen=True)
 class Curl:
-    """What curl says of a download, in its own words (seconds and bytes per second)."""
+    """Hold what curl reports of a download, under curl's names (seconds and bytes per second)."""
 
     time_connect: float
     time_pretransfer: float
@@ -151,7 +151,7 @@ _WORDS = tuple(Curl.__dataclass_fields__)
 
 
 def curl(url: str, network: NamespacePair | None = None, timeout: float = 60.0) -> Curl:
-    """Download to nowhere."""
+    """Download a file and discard it."""
     form = "{" + ",".join(f'"{word}":%{{{word}}}' for word in _WORDS) + "}"
     argv = ["curl", "--silent", "--show-error", "--output", os.devnull, "--write-out", form, url]
     done = subprocess.run(

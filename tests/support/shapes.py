@@ -1,8 +1,9 @@
-"""The shape of what an iperf3 prints: everything but the numbers, so that two runs can be compared.
+"""Reduce the output of an iperf3 to its shape, without the numbers, so that two runs can be
+compared.
 
-Text becomes a list of lines of words, in which `#` stands for a number and neighbouring blocks of
-the same lines are one: how many intervals a run has depends on the clock. JSON becomes a tree of
-keys and types.
+Text becomes a list of lines of words, in which `#` stands for a number. Equal blocks of lines that
+follow each other count as one, since the number of intervals depends on the clock. JSON becomes a
+tree of keys and types.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]\d+)?")
 _SIZE_UNIT = re.compile(r"\b[KMGT]?Bytes\b(?!/)")
 _RATE_UNIT = re.compile(r"\b[KMGT]?bits/sec\b")
 _LONGEST_BLOCK = 12
-#: Numbers that need not be whole, and that are written as whole ones when they are.
+#: Floating-point numbers that are written as integers when they are whole.
 _REALS = frozenset(
     {
         *("start", "end", "seconds", "bits_per_second", "jitter_ms", "lost_percent", "interval"),
@@ -24,7 +25,8 @@ _REALS = frozenset(
 
 
 def text(printed: str, *, fixed_unit: bool = False) -> list[str]:
-    """The lines of a report. With `fixed_unit` (-f), the unit of the rates is a part of them."""
+    """Return the lines of a report. With `fixed_unit` (-f), the unit of the rates is a part of
+    them."""
     return collapsed([_line(line, fixed_unit) for line in printed.splitlines()])
 
 
@@ -36,12 +38,12 @@ def _line(line: str, fixed_unit: bool) -> str:
     line = _SIZE_UNIT.sub("B", line)
     if not fixed_unit:
         line = _RATE_UNIT.sub("b/s", line)
-    # a colon or a dash is no word of its own: awk sees what `split` sees
+    # a colon or a dash is no word of its own: awk sees the same words as `split`
     return " ".join(_NUMBER.sub("#", word) for word in line.split())
 
 
 def collapsed(lines: list[str]) -> list[str]:
-    """Of equal blocks of lines that follow each other, the first only."""
+    """Return the lines with only the first of equal blocks that follow each other."""
     again = True
     while again:
         again = False
@@ -57,8 +59,10 @@ def collapsed(lines: list[str]) -> list[str]:
 
 
 def tree(value: Any, key: str = "") -> Any:
-    """Keys, and the types of what they hold; a list is what all its items are, each
-    kind once."""
+    """Return the keys, and the types of their values.
+
+    The shape of a list has the shapes of all its items, each kind once.
+    """
     if isinstance(value, dict):
         return {name: tree(item, name) for name, item in value.items()}
     if isinstance(value, list):
@@ -74,7 +78,7 @@ def tree(value: Any, key: str = "") -> Any:
 
 
 def without(shape: Any, keys: frozenset[str]) -> Any:
-    """A tree without some of its keys, wherever they stand."""
+    """Return a tree without some of its keys, at any depth."""
     if isinstance(shape, dict):
         return {name: without(item, keys) for name, item in shape.items() if name not in keys}
     if isinstance(shape, list):

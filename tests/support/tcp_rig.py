@@ -1,4 +1,4 @@
-"""Sockets, groups and threads of a test of the native TCP loops."""
+"""Provide sockets, groups and threads for tests of the native TCP loops."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ PATIENCE_S = 20.0
 
 
 class Pair(NamedTuple):
-    """Two ends of one TCP connection over loopback."""
+    """Hold the two ends of one TCP connection over loopback."""
 
     left: socket.socket
     right: socket.socket
 
 
 def tcp_pair(*, small: bool = False, mss: int | None = None) -> Pair:
-    """A connected pair. `small`: buffers of some 10 kB, which a sender fills at once; `mss`: the
-    segments of an Ethernet, say, instead of the loopback's 64 KiB."""
+    """Return a connected pair.
+
+    With `small`, it has buffers of some 10 kB, which a sender fills at once. `mss` sets the segment
+    size, such as that of an Ethernet, instead of the 64 KiB of the loopback.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         if small:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
@@ -50,8 +53,10 @@ def tcp_pair(*, small: bool = False, mss: int | None = None) -> Pair:
 
 
 class Rig:
-    """The sockets, groups and threads of one test. `close` ends them all, whatever state the test
-    left them in."""
+    """Hold the sockets, groups and threads of one test.
+
+    `close` ends them all, in whatever state the test left them.
+    """
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
@@ -121,7 +126,7 @@ def reset(sock: socket.socket) -> None:
 
 
 def wait_until_full(sock: socket.socket) -> None:
-    """Until the sender's buffer takes no more: its thread is blocked, or will be in its next
+    """Wait until the sender's buffer is full: its thread is blocked, or will be in its next
     call."""
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
@@ -129,7 +134,7 @@ def wait_until_full(sock: socket.socket) -> None:
 
 
 def wait_for_arrival(sock: socket.socket, count: int) -> None:
-    """Until so many bytes lie in the socket (FIONREAD, tcp(7))."""
+    """Wait until so many bytes are in the socket (FIONREAD, tcp(7))."""
 
     def waiting() -> bool:
         answer = fcntl.ioctl(sock, termios.FIONREAD, b"\0\0\0\0")
@@ -139,8 +144,11 @@ def wait_for_arrival(sock: socket.socket, count: int) -> None:
 
 
 def unacknowledged_pair(rig: Rig) -> tuple[Pair, Group]:
-    """The left buffer holds all of the group's budget, the right one a small part of it: a sender
-    hands everything over and then waits for acknowledgements that don't come."""
+    """Return a pair whose sender waits for acknowledgements that are never sent.
+
+    The left buffer holds all of the group's budget, the right one a small part of it. The sender
+    gives all its data to the kernel and then waits.
+    """
     pair = rig.pair(small=True)
     pair.left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * UNREAD)  # below every wmem_max
     return pair, rig.group(UNREAD)
@@ -153,7 +161,7 @@ def wait_until_running(*streams: Stream) -> None:
 def transfer(
     rig: Rig, budget: int = 8 * MIB, **options: Any
 ) -> tuple[Group, Sender, Receiver, tuple[int, int]]:
-    """One transfer to its end; the last item is the stretch of time in which it was."""
+    """Run one transfer to its end; the last item is the time from its start to its end."""
     start = now_ns()
     pair, group = rig.pair(), rig.group(budget)
     sender = rig.sender(group, pair.left, **options)

@@ -1,4 +1,4 @@
-"""What a terminal of 80x24 shows of a result: `python -m support.terminal` keeps it anew."""
+"""Show a result on a terminal of 80x24: `python -m support.terminal` saves the pictures again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS, LINES = 80, 24
 
 
 def compared() -> str:
-    """Return the comparison of the two sets of runs that are kept, as wide as the terminal."""
+    """Return the comparison of the two saved sets of runs, as wide as the terminal."""
     a, b = ((FOLDER / "compare" / f"{name}.json").read_bytes() for name in ("a", "b"))
     return _printed(
         compare.render(
@@ -30,7 +30,7 @@ def compared() -> str:
 
 
 def documents() -> list[Path]:
-    """Return the documents whose pictures are kept beside them."""
+    """Return the documents whose pictures are saved beside them."""
     return sorted(FOLDER.glob("*.json"))
 
 

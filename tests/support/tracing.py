@@ -1,7 +1,9 @@
-"""Keep coverage's tracer to the tests themselves, for it slows all Python code down several times.
+"""Run coverage's tracer only during the tests themselves, since it makes Python several times
+slower.
 
-Pytest's own work around a test, with the census, takes longer than most tests. None of it is a part
-of the package, so it runs without the tracer; and so do the tests of which a twin is traced.
+Pytest's own work around a test, with the census, takes longer than most tests. It is not part of
+the package, so it runs without the tracer. If a test runs twice, such as on asyncio and uvloop,
+only one of the runs is traced.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from support import warm
 
 
 class _Tracer:
-    """The tracer of this process; it is taken out and put back by the thread that runs tests."""
+    """Hold the tracer of this process; the thread that runs tests removes it and puts it back."""
 
     def __init__(self) -> None:
         self.function: Any = None
@@ -46,7 +48,7 @@ _tracer = _Tracer()
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Import the package with the tracer, for its definitions count; then take the tracer out."""
+    """Import the package with the tracer, since its definitions count; then remove the tracer."""
     if warm.data_file() is not None:
         for module in pkgutil.walk_packages(netmeasure.__path__, "netmeasure."):
             if not module.name.endswith("__main__"):
@@ -58,7 +60,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Trace a test on asyncio and not the same one on uvloop, nor the examples of Hypothesis."""
+    """Trace a test on asyncio but not the same one on uvloop, nor the examples of Hypothesis."""
     loop = item.callspec.params.get("run") if hasattr(item, "callspec") else None
     many = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
     _tracer.wanted = _tracer.function is not None and loop != "uvloop" and not many
@@ -94,7 +96,7 @@ def _fixtures(item: pytest.Item) -> Iterator[pytest.FixtureDef[Any]]:
 
 
 def _is_ours(definition: pytest.FixtureDef[Any]) -> bool:
-    """Return whether a fixture is a test file's; those of pytest and of all tests are not."""
+    """Return whether a fixture belongs to a test file, not to pytest or to all tests."""
     return definition.baseid.endswith(".py")
 
 

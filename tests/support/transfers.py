@@ -1,4 +1,4 @@
-"""What the tests of transfers by HTTP and by FTP share: specifications, and looks at results."""
+"""Provide specifications and checks that the tests of transfers by HTTP and by FTP share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 MIB = 1 << 20
 GIB = 1 << 30
 SIZES = (0, 1, 65_535, 65_536, 10 * MIB)
-#: Much shorter than what `failure` waits, much longer than a busy machine needs for a step.
+#: Much shorter than the limit of `failure`, much longer than a busy machine needs for a step.
 SHORT = {"resolve_s": 5.0, "connect_s": 0.4, "handshake_s": 0.4, "stall_s": 0.4, "drain_s": 0.2}
 PATIENT = {**SHORT, "handshake_s": 10.0, "stall_s": 10.0, "connect_s": 10.0}
 needs_openssl = pytest.mark.skipif(
@@ -24,14 +24,14 @@ needs_openssl = pytest.mark.skipif(
 
 
 def spec(url: str, **more: Any) -> nm.HttpSpec | nm.FtpSpec:
-    """The specification of a transfer, of the kind that the URL says."""
+    """Return the specification of a transfer, of the kind that the URL says."""
     timing = {key: more.pop(key) for key in ("duration_s", "total_bytes", "omit_s") if key in more}
     kind = nm.FtpSpec if url.startswith("ftp") else nm.HttpSpec
     return kind(timing=nm.Timing(interval_s=0.05, **timing), **more)
 
 
 def measured(run: RunLoop, url: str, **more: Any) -> nm.Result:
-    """The result of a transfer, which must be complete."""
+    """Return the result of a transfer, which must be complete."""
     result: nm.Result = run(nm.measure(url, spec(url, **more)))
     assert result.complete
     assert result.error is None
@@ -39,7 +39,7 @@ def measured(run: RunLoop, url: str, **more: Any) -> nm.Result:
 
 
 def refused(run: RunLoop, url: str, **more: Any) -> nm.MeasureError:
-    """The exception that a transfer ends with."""
+    """Return the exception that a transfer ends with."""
     with pytest.raises(nm.MeasureError) as caught:
         run(nm.measure(url, spec(url, **more)))
     assert not caught.value.result.complete
@@ -47,7 +47,7 @@ def refused(run: RunLoop, url: str, **more: Any) -> nm.MeasureError:
 
 
 def moved(result: nm.Result) -> int:
-    """The bytes of a run, when all places that tell them agree."""
+    """Return the bytes of a run, and check that all places which report them agree."""
     flow = result.flow
     sends = result.spec.direction == "upload"
     total = flow.sender.acked_bytes if sends else flow.receiver.bytes
@@ -71,7 +71,8 @@ def transfers(result: nm.Result) -> int:
 
 
 async def failure(url: str, wanted: nm.HttpSpec | nm.FtpSpec) -> nm.MeasureError:
-    """The exception that a transfer ends with, soon, and with its incomplete result."""
+    """Return the exception that a transfer ends with, which must come soon and have an incomplete
+    result."""
     error = await failures.failure(url, wanted)
     assert len(str(error)) < 400
     return error

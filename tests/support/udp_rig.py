@@ -1,4 +1,4 @@
-"""Sockets, threads and datagrams of a test of the native UDP loops."""
+"""Provide sockets, threads and datagrams for tests of the native UDP loops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
 from netmeasure._fast.worker import Group
 from netmeasure.clock import SECOND_NS
 
-JUMP = 2**20  # further ahead than this a number wants a second witness
+JUMP = 2**20  # a number that is further ahead than this needs a second datagram to confirm it
 FAR = 2**31
 SO_TIMESTAMPNS = 35
 SO_NO_CHECK = 11
@@ -32,7 +32,7 @@ class Runnable(Protocol):
 
 @contextlib.contextmanager
 def pair(receive_buffer: int = 4 << 20, address: str = "127.0.0.1") -> Iterator[Any]:
-    """Two UDP sockets connected to each other."""
+    """Return two UDP sockets connected to each other."""
     with (
         socket.socket(type=socket.SOCK_DGRAM) as one,
         socket.socket(type=socket.SOCK_DGRAM) as other,
@@ -46,7 +46,7 @@ def pair(receive_buffer: int = 4 << 20, address: str = "127.0.0.1") -> Iterator[
 
 
 def longest_train() -> int:
-    """How many datagrams this kernel cuts from one: 128, or 64 where it refuses so many."""
+    """Return how many datagrams this kernel cuts from one: 128, or 64 if it refuses so many."""
     with pair() as (near, _):
         try:
             near.sendmsg([bytes(16 * 128)], [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", 16))])
@@ -59,7 +59,7 @@ def longest_train() -> int:
 
 @contextlib.contextmanager
 def threads(group: Group, *works: Runnable) -> Iterator[None]:
-    """Runs the loops beside the block; at its end they are stopped and waited for."""
+    """Run the loops beside the block; stop them and wait for them at its end."""
     running = [threading.Thread(target=work.run) for work in works]
     for thread in running:
         thread.start()
@@ -72,7 +72,7 @@ def threads(group: Group, *works: Runnable) -> Iterator[None]:
 
 
 def send(sender: UdpSender, group: Group) -> None:
-    """The whole run of a sender, from its gate on."""
+    """Run a sender, from its gate on, to its end."""
     group.open()
     sender.run()
 
@@ -86,7 +86,8 @@ def datagram(sequence: int, *, wide: bool = False, stamp_us: int = 0, size: int 
 def received(
     datagrams: list[bytes], *, wide: bool = False, window: int = 64, **options: Any
 ) -> UdpCounts:
-    """What the receiver makes of these, all of them waiting in its socket when it starts."""
+    """Return what the receiver counts for these datagrams, which all wait in its socket when it
+    starts."""
     with pair() as (near, far):
         group = Group()
         receiver = UdpReceiver(
@@ -112,7 +113,7 @@ def received(
 
 
 def one_by_one(near: socket.socket, receiver: UdpReceiver, numbers: Iterable[int]) -> None:
-    """Send these so that each is read by a call of its own."""
+    """Send these datagrams so that each is read by a call of its own."""
     for number in numbers:
         calls, give_up = receiver.calls, time.monotonic() + 5
         near.send(datagram(number))
@@ -122,8 +123,11 @@ def one_by_one(near: socket.socket, receiver: UdpReceiver, numbers: Iterable[int
 
 
 def attempts(check: Callable[[], None], times: int = 6) -> None:
-    """Timing is the machine's as well as ours: one undisturbed run out of a few is the proof. Where
-    more threads want to run than there are processors, there is none."""
+    """Yield some attempts, since the timing depends on the machine, too: one undisturbed run is a
+    proof.
+
+    If more threads want to run than there are processors, no run is undisturbed.
+    """
     for left in reversed(range(times)):
         try:
             check()
@@ -136,7 +140,7 @@ def attempts(check: Callable[[], None], times: int = 6) -> None:
 
 
 def arrivals(sock: socket.socket) -> list[int]:
-    """Kernel time stamps (ns) of all that waits in a socket."""
+    """Return the kernel time stamps (ns) of all datagrams that wait in a socket."""
     stamps = []
     with contextlib.suppress(BlockingIOError):
         while True:

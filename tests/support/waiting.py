@@ -1,4 +1,4 @@
-"""Wait for what no event announces."""
+"""Wait for a condition that no event announces."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 
 async def until(check: Callable[[], object], limit_s: float = 30) -> None:
-    """Wait until a condition holds. The limit is for a test that would hang: half a minute is more
-    than a busy machine needs."""
+    """Wait until a condition holds.
+
+    The limit is for a test that would hang: half a minute is more than a busy machine needs.
+    """
     give_up = time.monotonic() + limit_s
     while not check():
         if time.monotonic() > give_up:

@@ -1,9 +1,9 @@
-"""The program in processes that need not import it first.
+"""Start the program in processes that do not have to import it first.
 
-Python takes up to half a second of CPU time to import the program. Where it is started hundreds of
-times for what it prints, its processes are forks of one that has imported it. All else is as in a
-process that was started by hand: its arguments, environment, folder, standard streams, signals and
-exit code.
+Python takes up to half a second of CPU time to import the program. Tests that start it hundreds of
+times for its output use forks of a process that has imported it. Everything else is as in a process
+that was started by hand: its arguments, environment, folder, standard streams, signals and exit
+code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import IO, Any, NoReturn
 
 PROGRAM = (sys.executable, "-m", "netmeasure")
 
-#: What a run of the program imports: the command lines and, loaded late, all that a test needs.
+#: What a run of the program imports: the command lines and the modules that a test loads late.
 _IMPORTED = (
     *(f"netmeasure.cli.{name}" for name in ("commands", "client", "server", "ceiling", "output")),
     *(f"netmeasure.cli.iperf3.{name}" for name in ("program", "client", "server", "service")),
@@ -42,23 +42,23 @@ _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def is_imported() -> bool:
-    """Return whether a process is kept that has imported the program."""
+    """Return whether there is a process that has imported the program."""
     return forkserver._forkserver._forkserver_pid is not None  # type: ignore[attr-defined]
 
 
 def import_now() -> None:
-    """Start the process that imports the program, unless it is there."""
+    """Start the process that imports the program, unless it is running."""
     if not is_imported():
         context = multiprocessing.get_context("forkserver")
         measured = ("coverage",) if data_file() is not None else ()
         context.set_forkserver_preload([*_IMPORTED, *measured])
-        # coverage is started in those forks that are to be measured, and in no others
+        # coverage is started only in those forks that are to be measured
         with _environment(_WITHOUT_THREADS, without="COVERAGE_"):
             forkserver.ensure_running()
 
 
 def stop() -> None:
-    """End the process that has imported the program, if it is there."""
+    """End the process that has imported the program, if it is running."""
     if is_imported():
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
         resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
@@ -77,7 +77,7 @@ def imported() -> Iterator[None]:
 
 
 def start(argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """Start a process with options of `subprocess.Popen`: a fork where `argv` is our program."""
+    """Start a process with options of `subprocess.Popen`: a fork if `argv` is our program."""
     ours = tuple(argv[: len(PROGRAM)]) == PROGRAM and is_imported()
     return (_Fork if ours else subprocess.Popen)(argv, **options)
 
@@ -91,7 +91,7 @@ def run(
     input: str | None = None,
     **options: Any,
 ) -> subprocess.CompletedProcess[Any]:
-    """Be `subprocess.run`, by a fork where `argv` is our program."""
+    """Act as `subprocess.run`, by a fork if `argv` is our program."""
     if input is not None:
         options["stdin"] = subprocess.PIPE
     if capture_output:
@@ -108,10 +108,10 @@ def run(
 
 
 class _Fork(subprocess.Popen[Any]):
-    """One run of the program by the process that has imported it.
+    """Hold one run of the program by the process that has imported it.
 
-    Of the options of `subprocess.Popen` it heeds those of the standard streams, `env`, `cwd` and
-    `start_new_session`.
+    Of the options of `subprocess.Popen`, it supports those of the standard streams, `env`, `cwd`
+    and `start_new_session`.
     """
 
     _process: process.BaseProcess
@@ -154,7 +154,7 @@ class _Fork(subprocess.Popen[Any]):
 
 
 class _Passed:
-    """A descriptor that is a duplicate of its own number where it is unpickled."""
+    """Hold a descriptor that becomes a duplicate of its own number where it is unpickled."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -169,7 +169,7 @@ def _detached(passed: Any) -> int:
 
 
 def data_file() -> str | None:
-    """Return where coverage puts what it measures in this process, if it does."""
+    """Return the file for coverage's data of this process, if coverage runs."""
     coverage = sys.modules.get("coverage")
     measuring = coverage.Coverage.current() if coverage is not None else None
     return None if measuring is None else str(measuring.get_option("run:data_file"))
@@ -182,7 +182,7 @@ def _asks_for_coverage(environment: Mapping[str, str]) -> bool:
 def _start_coverage(file: str) -> None:
     """Measure coverage from here on, into a file beside this one.
 
-    The package is named by where its files are: by its name, coverage would look for files that
+    The package is named by the path of its files. By its name, coverage would search for files that
     were not imported, which takes longer than most runs of the program.
     """
     import coverage
@@ -208,7 +208,7 @@ def _run(
     own_session: bool,
     coverage_file: str | None,
 ) -> NoReturn:
-    """Be the program: what `python -m netmeasure` does once it has started."""
+    """Run the program: do what `python -m netmeasure` does once it has started."""
     if coverage_file is not None:
         _start_coverage(coverage_file)
     from netmeasure.cli import main
@@ -236,7 +236,8 @@ def _opened(number: int, mode: str, **options: Any) -> IO[str]:
 
 @contextlib.contextmanager
 def _environment(more: Mapping[str, str], *, without: str) -> Iterator[None]:
-    """Change the environment for a while: add to it, and take away what begins with a word."""
+    """Change the environment for some time: add variables, and remove those that begin with a
+    word."""
     before = dict(os.environ)
     for name in before:
         if name.startswith(without):

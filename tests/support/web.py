@@ -1,6 +1,6 @@
-"""An HTTP server of our own: what it sent and took it knows to the byte.
+"""Run an HTTP server of our own that knows to the byte what it sent and received.
 
-For odd answers, a script on a `support.scripted.Peer` uses `request` and `answer`.
+For unusual answers, a script on a `support.scripted.Peer` uses `request` and `answer`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Request(NamedTuple):
 
 
 def request(peer: Peer) -> Request:
-    """The head of the next request; GoneError at the end of the connection."""
+    """Return the head of the next request; GoneError at the end of the connection."""
     lines = peer.read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
     method, path, _ = lines[0].split(" ")
     pairs = (line.partition(":") for line in lines[1:] if line)
@@ -34,7 +34,7 @@ def head(status: str = "200 OK", *headers: str, version: str = "HTTP/1.1") -> by
 
 
 def send_body(peer: Peer, size: int) -> None:
-    """So many bytes, as fast as they are taken."""
+    """Send so many bytes, as fast as the client takes them."""
     for _ in range(size // len(BLOCK)):
         peer.send(BLOCK)
     if rest := size % len(BLOCK):
@@ -42,7 +42,7 @@ def send_body(peer: Peer, size: int) -> None:
 
 
 def take_body(peer: Peer, asked: Request, pause: Callable[[int], None] = lambda _: None) -> int:
-    """Read the body of a request; how many bytes it had, without its framing."""
+    """Read the body of a request; return how many bytes it had, without its framing."""
     if asked.headers.get("transfer-encoding", "") != "chunked":
         return peer.count(int(asked.headers.get("content-length", "0")))
     total = 0
@@ -58,8 +58,10 @@ def take_body(peer: Peer, asked: Request, pause: Callable[[int], None] = lambda 
 
 
 class Web(Scripted):
-    """Serves `size` bytes under every path; takes uploads. The nth connection ends, as if the
-    server liked it so, after `requests_per_connection`."""
+    """Serve `size` bytes under every path, and accept uploads.
+
+    The nth connection ends after `requests_per_connection`, as if the server wanted to close it.
+    """
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class Web(Scripted):
 
 
 def answering(*pieces: bytes) -> Callable[[Peer], None]:
-    """A script that answers one request with these pieces, and ends the connection."""
+    """Return a script that answers one request with these pieces, and ends the connection."""
 
     def script(peer: Peer) -> None:
         request(peer)

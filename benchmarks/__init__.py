@@ -1,1 +1,1 @@
-"""Measure reproducible figures: the tools compared are measured alternately, in one run."""
+"""Measure reproducible figures: the tools under comparison run alternately, in one session."""

@@ -1,11 +1,12 @@
-"""The experiment behind netmeasure: is a network slow, or was it only late?
+"""Reproduce the article: is a network slow, or did it only come up late?
 
 A CNI benchmark once took curl's average for the throughput of HTTP and FTP. The pods' network came
-up late, curl's clock had started at the first connect attempt, and a healthy network was reported
-as slow; iperf3, which counts from the connection on, saw nothing. Here is that network: two
-namespaces on a link of 1 Gbit/s which swallows every packet of the first 2.5 s, or not; real nginx,
-vsftpd, curl and iperf3; and netmeasure beside them. Then the whole of it as a campaign, by the plan
-beside this file: five runs of each test, on time and late in turns, and one table. Needs root.
+up late, curl counted time from its first connect attempt, and a healthy network was reported as
+slow. iperf3, which counts from the connection on, did not show the delay. This program makes such a
+network: two namespaces on a link of 1 Gbit/s, which either works at once or loses every packet of
+the first 2.5 s. It measures with the real nginx, vsftpd, curl and iperf3, and with netmeasure. Then
+it repeats the measurement as a campaign, by the plan beside this file: five runs of each test,
+alternately on time and late, and one table. Needs root.
 
     python -m benchmarks.article [--size MIB] [--json FILE] [--html FILE] [--campaign-only]
         [--runs N]
@@ -127,7 +128,7 @@ def campaign(network: Network, size: int, runs: int | None) -> nm.Suite:
     with servers.nginx(network) as http, servers.vsftpd(network) as ftp:
         for server, port in ((http, 8080), (ftp, 2121)):
             server.add(FILE, size)
-            servers.curl(server.url(FILE), network)  # both read it from memory from now on
+            servers.curl(server.url(FILE), network)  # both then read it from memory
             plan = plan.replace(f"{{host}}:{port}/", f"{{host}}:{server.port}/")
         http.add(SMALL_FILE, 1024)
         return asyncio.run(_campaign(network, plan, {} if runs is None else {"runs": runs}))

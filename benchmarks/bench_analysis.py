@@ -1,4 +1,4 @@
-"""How long does the analysis of a long run take, from the two ends' reports to the Result?
+"""Measure how long the analysis of a long run takes, from the two ends' reports to the Result.
 
     python -m benchmarks.bench_analysis [--seconds 120] [--streams 1] [--rounds 20]
 
@@ -23,7 +23,7 @@ SAMPLES = 256
 
 
 def sides(spec: TcpSpec, seed: int = 1997) -> tuple[SideReport, SideReport]:
-    """Return what client and server report of an upload."""
+    """Return the reports of client and server about an upload."""
     span_s = spec.limit_s or 0.0
     times = (np.arange(round(span_s * 1e9 / BUCKET_NS), dtype=np.float64) + 0.5) * BUCKET_NS / 1e9
     noise = correlated(np.random.default_rng(seed), spec.streams, len(times), 5)

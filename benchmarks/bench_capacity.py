@@ -1,10 +1,10 @@
-"""Compare the capacity that a search finds with what the link is known to carry.
+"""Compare the capacity that a search finds with the known capacity of the link.
 
     python -m benchmarks.bench_capacity [--quick] [--rounds N] [--json FILE]
 
-Each link is a pair of namespaces: joined by the tests' relay, which has a delay and counts IP
-packets, or by a veth pair that a token bucket (tbf) shapes, which counts Ethernet frames. Printed
-are how far the payload rate that was found is from the link's, and how long the search took. A
+Each link is a pair of namespaces. Some are joined by the tests' relay, which has a delay and counts
+IP packets; others by a veth pair that a token bucket (tbf) shapes, which counts Ethernet frames.
+The program prints the error of the payload rate that was found, and how long the search took. A
 search must be within 1 % after 10 s at most. Needs root and an idle machine.
 """
 
@@ -45,7 +45,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def payload_bps(self) -> float:
-        """Return what it carries of full datagrams' payload."""
+        """Return the rate at which the link carries the payload of full datagrams."""
         return self.rate_bps * _DATAGRAM / (_IP if self.shaper == "relay" else _FRAME)
 
     @property
@@ -68,7 +68,7 @@ QUICK = [LINKS[1], LINKS[6]]
 
 
 def search(pair: NamespacePair, link: Link) -> nm.CapacityReport:
-    """Return what a search between the two ends of a link finds."""
+    """Run a search between the two ends of a link and return its result."""
     with loop_on(pair, "server") as there, loop_on(pair, "client") as here:
         server = there(nm.serve(None, 0).__aenter__())
         try:
@@ -96,7 +96,7 @@ def measured(link: Link) -> nm.CapacityReport:
 
 
 def is_good(link: Link, found: nm.CapacityReport) -> bool:
-    """Return whether a search has kept what it promises."""
+    """Return whether a search has met its requirements."""
     return (
         found.ended_by == "precise"
         and found.capacity_bps is not None

@@ -1,12 +1,12 @@
-"""Show whether a result tells of an outage, or of another rate, in the middle of a transfer.
+"""Show whether a result reports an outage, or a change of the rate, in the middle of a transfer.
 
     python -m benchmarks.bench_events [--quick | --all] [--json FILE] [--at-a-time N]
 
-Downloads of 8 s by reno, cubic and bbr over round trips of 10, 40 and 100 ms: the relay cuts the
-line for 1 s, or changes its rate from 40 to 20 Mbit/s or back, at 30, 45 or 60 % of the time. The
-truth is the schedule, and what the relay counted as lost meanwhile. Told is an event that is a
-stall, makes the verdict `shifted` or `not_steady`, or comes at least a batch after the start of
-what is said to be steady, and so is in its mean. Needs root.
+The transfers are downloads of 8 s by reno, cubic and bbr over round trips of 10, 40 and 100 ms. At
+30, 45 or 60 % of the time, the relay cuts the line for 1 s, or changes its rate from 40 to 20
+Mbit/s or back. The truth is the schedule, and the losses that the relay counted meanwhile. A result
+reports an event if the event is a stall, makes the verdict `shifted` or `not_steady`, or comes at
+least one batch after the start of the steady state, and so is a part of the mean. Needs root.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def table(outcomes: list[Outcome]) -> Table:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """Return a table for the docs: for each event and congestion control, how it was told."""
+    """Return a table for the docs: how each event was reported, by congestion control."""
     names = sorted({found.case.congestion for found in outcomes}, reverse=True)
     lines = ["| event | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
     for event in ("outage", "down", "up"):

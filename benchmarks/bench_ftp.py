@@ -1,8 +1,9 @@
-"""How fast is one FTP download, side by side with curl, and what does it cost?
+"""Compare the speed and the CPU time of one FTP download with curl's.
 
-One connection, loopback, vsftpd, 10 GiB of zeros from the page cache, netmeasure and curl in
-turn. Where the server's CPU is the limit, the rates say little and the CPU per GB says it all: a
-client that needs less of it keeps up with a faster server. Needs root (a namespace).
+netmeasure and curl alternately download 10 GiB of zeros from vsftpd's page cache over one loopback
+connection. Where the server's CPU is the limit, the rates say little, and the CPU time per GB is
+the figure to compare: a client that needs less of it keeps up with a faster server. Needs root (a
+namespace).
 
     python -m benchmarks.bench_ftp [--pairs N] [--quick] [--json FILE]
 """

@@ -1,9 +1,9 @@
-"""Show what a large test costs the handshakes of others on the same server.
+"""Show how much a large test delays the handshakes of other tests on the same server.
 
-A server runs on plain asyncio; a client in another process runs a test of 128 streams, and a third
-process makes small tests one after the other. Printed are the small tests' control phases, alone
-and beside the large one, and the longest steps of the server's event loop by the CPU time of its
-thread: that does not depend on what else the machine does.
+A server runs on plain asyncio. A client in another process runs a test of 128 streams, and a third
+process runs small tests one after the other. The program prints the control phases of the small
+tests, alone and beside the large one, and the longest steps of the server's event loop. Steps are
+measured by the CPU time of the loop's thread, which does not depend on other programs.
 
     python -m benchmarks.bench_handshake
     python -m benchmarks.bench_handshake --streams 32 --direction download
@@ -24,7 +24,7 @@ from typing import Any
 import netmeasure as nm
 
 ALONE = 30
-#: Steps that are shorter than this are not listed.
+#: Shorter steps are not listed.
 NOTED_NS = 1_000_000
 LISTED = 10
 _SMALL = """
@@ -60,7 +60,7 @@ def steps_timed() -> Iterator[list[tuple[int, str]]]:
 
 
 def _where(callback: Any) -> str:
-    """Return the functions in which a task waits after a step, or a callback's name."""
+    """Return the functions in which a task waits after a step, or the name of a callback."""
     task = getattr(callback, "__self__", None)
     if not isinstance(task, asyncio.Task):
         return getattr(callback, "__qualname__", repr(callback))

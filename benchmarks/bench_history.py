@@ -1,32 +1,35 @@
-"""What `netmeasure history check` finds, and what it calls a change without one.
+"""Measure which changes `netmeasure history check` finds, and how often it reports one that is
+none.
 
     python -m benchmarks.bench_history [--histories 1000] [--seed 16] [--json FILE]
 
-A synthetic history is a row of runs whose figure scatters around one level, and in some of them
-moves to another level for good. As on a host that measures every night, each run is followed by a
-check of the last 40 runs.
+A synthetic history is a series of runs whose figure scatters around one level. In some histories,
+it moves to another level for good. As on a host that measures every night, each run is followed by
+a check of the last 40 runs.
 
-- False alarms: runs without any change for each change that is told.
-- Found within N runs: a history of 30 runs, then the change. How often it was told, at its place or
-  at most 5 runs from it, after at most N more runs. What was told before the change does not count.
+- False alarms: the number of runs without any change for each change that is reported.
+- Found within N runs: a history of 30 runs, then the change. This is how often the change was
+  reported, at its place or at most 5 runs from it, after at most N more runs. Reports before the
+  change do not count.
 - Placed within 5 runs: a history of 40 runs that changes in the middle, checked once at its end.
-  How often a change is told at that place or at most 5 runs from it.
+  This is how often a change is reported at that place or at most 5 runs from it.
 
-Below it the limits for the first case. Whatever is done, in N runs there are N chances of a false
-alarm, so without a change something is told in them with a probability of at most N / 200. Of all
-tests with that probability of an error none finds more than that of Neyman and Pearson
-(Philosophical Transactions A 231 (1933) 289), which looks once, after N runs:
+The rows below show the theoretical limits for the first case. Any method has N chances of a false
+alarm in N runs, so without a change it reports something in them with a probability of at most N /
+200. Of all tests with that probability of an error, none finds more changes than that of Neyman and
+Pearson (Philosophical Transactions A 231 (1933) 289), which looks once, after N runs. It is shown
+in two forms:
 
-- told the level, the scatter and the size of the change, and only not whether it is up or down;
-- told nothing: the t test, which is the best one that does not depend on level, scatter and
-  direction (Lehmann and Romano, Testing Statistical Hypotheses, section 5.3).
+- the test knows the level, the scatter and the size of the change, but not its direction;
+- the test knows nothing: the t test, which is the best one that does not depend on level, scatter
+  and direction (Lehmann and Romano, Testing Statistical Hypotheses, section 5.3).
 
-No test can reach this for several N at once. So there is one more row, of a test that looks after
-each run: the cumulative sum (Page, Biometrika 41 (1954) 100), the fastest one for a change of known
-size (Moustakides, Annals of Statistics 14 (1986) 1379), told level, scatter and size; histories in
-which it has an alarm before the change are left out.
+No test can reach this limit for several N at once. So there is one more row, for a test that looks
+after each run: the cumulative sum (Page, Biometrika 41 (1954) 100), the fastest one for a change of
+known size (Moustakides, Annals of Statistics 14 (1986) 1379). It knows level, scatter and size.
+Histories in which it has an alarm before the change are left out.
 
-The constants in `history/changepoints.py` were chosen on other seeds than the one used here.
+The constants in `history/changepoints.py` were chosen with other seeds than the one used here.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ from netmeasure.history.history import SAME_PLACE
 Floats = npt.NDArray[np.float64]
 
 SEED = 16
-#: The runs for each false alarm in the limits.
+#: The number of runs for each false alarm in the theoretical limits.
 ONE_IN = 200
 #: The level before a change, in bit/s.
 LEVEL = 1e9
@@ -60,7 +63,7 @@ QUIET_RUNS = 150
 
 
 class Case(NamedTuple):
-    """A size of a change, and how runs scatter."""
+    """Hold the size of a change, and how runs scatter."""
 
     name: str
     change: float
@@ -70,7 +73,7 @@ class Case(NamedTuple):
     def runs(self, generator: np.random.Generator, count: int, changed_at: int | None) -> Floats:
         if self.shape == "uniform":  # within +- the scatter
             off = generator.uniform(-1, 1, count)
-        elif self.shape == "outliers":  # one run in twenty is far off
+        elif self.shape == "outliers":  # one run in twenty is far from the others
             off = generator.standard_normal(count)
             off -= 6 * np.abs(off) * (generator.random(count) < 0.05)
         else:
@@ -92,7 +95,7 @@ CASES = (
 
 
 class Found(NamedTuple):
-    """What came of one case; shares from 0 to 1."""
+    """Hold the outcome of one case; shares from 0 to 1."""
 
     name: str
     quiet_runs: int
@@ -121,7 +124,7 @@ def measured(case: Case, histories: int, seed: int) -> Found:
 
 
 def quiet(case: Case, generator: np.random.Generator, histories: int) -> tuple[int, int]:
-    """Return how many checks of histories without a change there were, and what they told."""
+    """Return how many checks of histories without a change there were, and what they reported."""
     runs = alarms = 0
     for _ in range(histories):
         values = case.runs(generator, QUIET_RUNS, None)
@@ -136,14 +139,15 @@ def quiet(case: Case, generator: np.random.Generator, histories: int) -> tuple[i
 
 
 def told_at(values: Floats, end: int) -> list[int]:
-    """Return what a check after so many runs tells, where each run was followed by one."""
+    """Return what a check after so many runs reports, if every run was followed by a check."""
     start = max(0, end - DEFAULT_LAST)
     found = shifts(values[start:end].tolist(), looked=0 if end == MIN_RUNS else end - 1 - start)
     return [start + shift.place for shift in found]
 
 
 def delay(values: Floats) -> int:
-    """Return after how many runs a change at BEFORE is told; more than there are: never."""
+    """Return after how many runs a change at BEFORE is reported; a number above all runs means
+    never."""
     told = told_at(values, BEFORE)
     for end in range(BEFORE + 1, len(values) + 1):
         for place in told_at(values, end):
@@ -157,14 +161,15 @@ def delay(values: Floats) -> int:
 
 
 def limit_told_all(case: Case, runs: int) -> float:
-    """Return how often a test finds a change in so many runs that knows all but its direction."""
+    """Return how often a test that knows all but the direction finds a change in so many runs."""
     far = norm.isf(runs / ONE_IN / 2)
     size = abs(case.change) / case.scatter * math.sqrt(runs)
     return float(norm.sf(far - size) + norm.cdf(-far - size))
 
 
 def limit_told_nothing(case: Case, runs: int) -> float:
-    """Return the same of a test that has the level and the scatter from the history alone."""
+    """Return the same for a test that estimates the level and the scatter from the history
+    alone."""
     before = min(BEFORE, DEFAULT_LAST - runs)
     freedom = before + runs - 2
     far = t.isf(runs / ONE_IN / 2, freedom)
@@ -173,8 +178,10 @@ def limit_told_nothing(case: Case, runs: int) -> float:
 
 
 def alarm_at(offs: Floats, drift: float, limit: float) -> npt.NDArray[np.int64]:
-    """Return the run at which the two-sided cumulative sum of each row is above the limit; the
-    number of runs where it never is."""
+    """Return for each row the run at which its two-sided cumulative sum exceeds the limit.
+
+    The number of runs stands for a row whose sum never does.
+    """
     above, below = np.zeros(len(offs)), np.zeros(len(offs))
     first = np.full(len(offs), offs.shape[1], dtype=np.int64)
     for run in range(offs.shape[1]):

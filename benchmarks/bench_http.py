@@ -1,8 +1,9 @@
-"""How fast is one HTTP download, side by side with curl, and what does it cost?
+"""Compare the speed and the CPU time of one HTTP download with curl's.
 
-One connection, loopback, nginx, 10 GiB of zeros from the page cache, netmeasure and curl in
-turn. Where the server's CPU is the limit, the rates say little and the CPU per GB says it all: a
-client that needs less of it keeps up with a faster server. Needs root (a namespace).
+netmeasure and curl alternately download 10 GiB of zeros from nginx's page cache over one loopback
+connection. Where the server's CPU is the limit, the rates say little, and the CPU time per GB is
+the figure to compare: a client that needs less of it keeps up with a faster server. Needs root (a
+namespace).
 
     python -m benchmarks.bench_http [--pairs N] [--quick] [--json FILE]
 """

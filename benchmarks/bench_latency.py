@@ -1,8 +1,9 @@
-"""What does the probe of the latency cost the load that it is beside?
+"""Measure how much the latency probe slows down the bulk test that it accompanies.
 
-The same test with the probe and without it, alternately ("peer" is the one without): its bitrate,
-and the probe's share of the bytes. On loopback the CPU is what limits the test, so a probe costs
-more there than on a link. The spread of the ratios shows how much of them is noise.
+The same test runs alternately with the probe and without it ("peer" is the one without). Compared
+are the bitrates, and the probe's share of the bytes. On loopback the CPU limits the test, so a
+probe costs more there than on a link. The spread of the ratios shows how much of the difference is
+noise.
 
     python -m benchmarks.bench_latency [--pairs N] [--time S] [--quick] [--json FILE]
 """
@@ -16,7 +17,7 @@ from benchmarks.common import Case, Column, Sample, main
 from benchmarks.processes import CLIENT_CPU, free_port, pinned, running
 from netmeasure import Result
 
-#: The payload of a probe, and its headers of UDP and IPv4.
+#: The size of a probe's payload, and of its UDP and IPv4 headers.
 PROBE_BYTES = 16 + 28
 
 COLUMNS: list[Column] = [
@@ -27,7 +28,7 @@ COLUMNS: list[Column] = [
 
 
 class LoadSample(Sample, frozen=True):
-    """Hold the rate of a run, and what its probe has sent."""
+    """Hold the rate of a run, and how much its probe has sent."""
 
     goodput_bps: float
     bytes: int
@@ -40,7 +41,7 @@ class LoadSample(Sample, frozen=True):
 
     @property
     def share(self) -> float:
-        """Return the bytes of the probes over those of the load, in one direction."""
+        """Return the probes' bytes divided by the load's, in one direction."""
         return self.probes * PROBE_BYTES / self.bytes
 
 

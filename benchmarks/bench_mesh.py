@@ -1,12 +1,12 @@
-"""Measure a mesh of namespaces with a Dask worker in each, and check what it tells.
+"""Measure a mesh of namespaces with a Dask worker in each, and check its report.
 
     python -m benchmarks.bench_mesh [--nodes N] [--at-once K] [--time S] [--json FILE]
 
-The nodes are on one bridge. From one of them to another the link is slow, and from a third to a
-fourth it loses packets: the mesh must name these two pairs and no other. Then it is measured once
-more, and a worker is killed when a third of the pairs are done: all pairs of the others must have
-their figures all the same. That no node ever had more than K tests is proved from the times at
-which the tests began and ended. Needs root, iproute2, iptables and the extra `mesh`.
+All nodes are on one bridge. The link from one node to another is slow, and a third node loses
+packets to a fourth: the mesh must name these two pairs and no other. Then the mesh is measured
+again, and a worker is killed when a third of the pairs are done: all pairs of the other workers
+must still have their figures. The times at which the tests began and ended prove that no node ever
+had more than K tests. Needs root, iproute2, iptables and the extra `mesh`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WAITING = (
 
 
 class Nodes:
-    """Make the namespaces: a hub with the bridge and the scheduler, and the nodes."""
+    """Hold the namespaces: a hub with the bridge and the scheduler, and the nodes."""
 
     def __init__(self, count: int) -> None:
         self.names = [f"node{number}" for number in range(1, count + 1)]
@@ -116,7 +116,7 @@ class Nodes:
         return address
 
     def slow(self, a: str, b: str) -> None:
-        """Make the link from a node to another slow."""
+        """Make the link from one node to another slow."""
         where = ("tc", "-n", self.space(a))
         _run(*where, "qdisc", "add", "dev", "eth0", "root", "handle", "1:", "htb")
         _run(*where, "class", "add", "dev", "eth0", "parent", "1:", "classid", "1:10",
@@ -125,7 +125,7 @@ class Nodes:
              "match", "ip", "dst", f"{self.address(b)}/32", "flowid", "1:10")  # fmt: skip
 
     def lossy(self, a: str, b: str) -> None:
-        """Lose a share of what a node sends to another, packet by packet."""
+        """Lose a share of the packets that a node sends to another one, each by chance."""
         _run("ip", "-n", self.space(a), "link", "set", "dev", "eth0", "gso_max_segs", "1")
         _run("ip", "netns", "exec", self.space(b), "iptables", "-A", "INPUT",
              "-s", self.address(a), "-m", "statistic", "--mode", "random",
@@ -146,7 +146,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def measured(
     nodes: Nodes, scheduler: str, words: Sequence[str], kill: str | None = None
 ) -> tuple[dict[str, Any], float]:
-    """Run the program; return its document and how long it took. A worker is killed meanwhile."""
+    """Run the program, and kill a worker meanwhile. Return its document and how long it took."""
     count = len(nodes.names) * (len(nodes.names) - 1)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "mesh.json")
@@ -194,7 +194,7 @@ def rounds_s(pairs: Sequence[dict[str, Any]]) -> float:
 def findings(
     found: dict[str, Any], took: float, at_once: int, nodes: Nodes, odd: set[tuple[str, str]]
 ) -> Iterator[tuple[bool, str]]:
-    """Give what a whole mesh must have, and whether it has."""
+    """Yield each requirement for a whole mesh, and whether it is met."""
     pairs, count = found["pairs"], len(nodes.names) * (len(nodes.names) - 1)
     whole = sum(pair["error"] is None for pair in pairs)
     yield whole == count, f"{whole} of {count} directed pairs measured"

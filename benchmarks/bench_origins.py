@@ -1,9 +1,10 @@
-"""Do the embedded HTTP and FTP servers get in the way of what is measured with them?
+"""Check whether the embedded HTTP and FTP servers limit what is measured with them.
 
-The same client, curl to /dev/null, downloads a file of the same size from the embedded server and
-from nginx (sendfile, one worker) or vsftpd, on loopback, client and server pinned to a CPU each, in
-turn. The opponents' file lies in memory (/dev/shm), random like ours. The rate is over curl's whole
-life. The cost of a request shows in wrk's requests/s of a small file, on 20 connections.
+The same client, curl to /dev/null, downloads a file of the same size alternately from the embedded
+server and from nginx (sendfile, one worker) or vsftpd, on loopback. Client and server are pinned to
+a CPU each. The other server's file is in memory (/dev/shm), random like ours. The rate is over the
+whole life of curl. The cost of a request shows in wrk's requests/s of a small file, on 20
+connections.
 
     python -m benchmarks.bench_origins [--pairs N] [--time S] [--quick] [--json FILE]
 
@@ -50,7 +51,7 @@ seccomp_sandbox=NO
 
 
 class FileSample(Sample, frozen=True):
-    """Return what curl or wrk received in its time: Gbit, or thousands of requests."""
+    """Hold how much curl or wrk received in its time: Gbit, or thousands of requests."""
 
     units: float
     seconds: float

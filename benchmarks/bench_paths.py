@@ -1,14 +1,15 @@
-"""The steady rate of real transfers against what their path is known to carry.
+"""Compare the steady rate of real transfers with the known capacity of their paths.
 
     python -m benchmarks.bench_paths [--quick] [--record DIR] [--json FILE] [--at-a-time N]
 
 Each transfer has a path of its own: two namespaces joined by a relay with a delay, a rate and a
-queue (in bandwidth-delay products). Needs root. Two truths: what the line carries of payload, where
-the kernel of the receiver counted that each tenth of the rest of the time carried 99 % of it (the
-path is full); elsewhere, what that kernel counted from the steady state's start to the end. A
-queue that runs empty, losses, and bbr's look for the round-trip time every 10 s (0.2 s of next to
-nothing) are part of the mean, not an error. "in the same time" compares with the kernel's count of
-just the steady stretch. Runs that end while they still gain must not claim to be steady.
+queue (in bandwidth-delay products). Needs root. There are two kinds of truth. If the path is full,
+the truth is the payload rate that the line carries. A path is full if the kernel of the receiver
+counted that each tenth of the rest of the time carried 99 % of that rate. Otherwise, the truth is
+what that kernel counted from the steady state's start to the end. A queue that runs empty, losses,
+and the phases in which bbr probes the round-trip time every 10 s (0.2 s of almost no data) are part
+of the mean, not an error. "in the same time" compares with the kernel's count of exactly the steady
+state. A run that ends while its rate still grows must not be called steady.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FULL = [
         Path(rtt_ms=rtt, congestion="bbr", seconds=SECONDS, direction="download"),
     )
 ]
-#: Their queue runs empty after a loss, or there are too many losses to fill it.
+#: The queues of these paths run empty after a loss, or there are too many losses to fill them.
 NOT_FULL = [
     Path(rtt_ms=50, congestion="reno", seconds=SECONDS, queue=0.25),
     Path(rtt_ms=150, congestion="cubic", seconds=SECONDS, queue=0.25, direction="upload"),
@@ -52,7 +53,7 @@ STILL_GAINING = [
         for name in ("reno", "cubic", "bbr")
     ),
     Path(rtt_ms=50, congestion="cubic", seconds=0.5, rate_bps=100e6, claims=False),
-    # they left the slow start early, and gain one segment in a round trip
+    # these left the slow start early, and grow by one segment per round trip
     Path(rtt_ms=150, congestion="reno", seconds=8, rate_bps=50e6, queue=0.2, claims=False),
     Path(rtt_ms=150, congestion="reno", seconds=12, rate_bps=100e6, queue=0.05, claims=False),
 ]

@@ -1,8 +1,8 @@
-"""Does netmeasure send as many requests by HTTP as wrk, from as many threads and connections?
+"""Compare netmeasure's HTTP requests per second with wrk's, with equal threads and connections.
 
-The server is nginx with one worker and a file of 1 KiB, on loopback. netmeasure and wrk take
-turns, and nothing is pinned. Connections are kept, or a fresh one is made for each request; the
-last case has the article's 12 threads and 400 connections.
+The server is nginx with one worker and a file of 1 KiB, on loopback. netmeasure and wrk run
+alternately, and nothing is pinned. Connections are kept, or each request has a new one. The last
+case has the article's 12 threads and 400 connections.
 
     python -m benchmarks.bench_requests [--pairs N] [--time S] [--quick] [--json FILE]
 """
@@ -21,7 +21,7 @@ from benchmarks.processes import free_port, running
 from netmeasure.result import Result
 
 NAME = "1K.dat"
-#: (threads, connections, whether they are kept)
+#: (threads, connections, whether connections are kept)
 SHAPES = ((1, 1, True), (2, 100, True), (2, 100, False), (12, 400, True))
 
 

@@ -1,11 +1,10 @@
-"""How long does a program take from its start to the first payload byte?
+"""Measure the time from a program's start to its first payload byte.
 
-Our server and the servers of the others run on loopback; each client is started anew, in turn with
-its opponent: `netmeasure client` and the iperf3 drop-in with iperf3, a URL with curl. The moment of
-the start is that before the process is made. The moment of the first payload byte is when the
-peer's program has it: a relay of this process's own, on whose connections the clients come, waits
-for more bytes than any set-up has sent. What is judged is the median; the load average says what it
-is worth.
+Our server and the servers of the other tools run on loopback. Each client is started anew, in turn
+with its counterpart: `netmeasure client` and the iperf3 drop-in with iperf3, a URL with curl. The
+start is the moment before the process is created. The first payload byte counts when the peer's
+program has it: the clients connect to a relay in this process, which waits until a connection has
+carried more bytes than any set-up. The median is judged; the load average says how reliable it is.
 
     python -m benchmarks.bench_start [--rounds N] [--json FILE]
 """
@@ -32,13 +31,13 @@ from benchmarks.common import host_facts
 from benchmarks.processes import free_port, running
 
 ROUNDS = 15
-#: No set-up sends so much on one connection, and every test does at once.
+#: No set-up sends this much on one connection, and every test sends it at once.
 PAYLOAD_BYTES = 64 * 1024
 PATIENCE_S = 20.0
 
 
 class Relay:
-    """Passes connections on to a server, and notes when one has carried PAYLOAD_BYTES."""
+    """Pass connections on to a server, and note when one has carried PAYLOAD_BYTES."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -92,8 +91,10 @@ async def started(words: Sequence[str], port: int) -> float:
 
 
 async def against_own(words: Sequence[str], port: int) -> float:
-    """Run a client against our server's port, but iperf3 against a server of its own, made
-    anew: one that has lost its client is busy for a while."""
+    """Run a client against our server's port. iperf3 gets a new server of its own.
+
+    An iperf3 server that has lost its client is busy for some time.
+    """
     if words[0] != "iperf3":
         return await started(words, port)
     port = free_port()
@@ -123,7 +124,7 @@ async def measured(rounds: int) -> dict[str, dict[str, list[float]]]:
                 pair = [("netmeasure", our_words), (their_words[0], their_words)]
                 for who, words in pair if number % 2 == 0 else reversed(pair):
                     took = await against_own(words, port)
-                    if number:  # the first of each fills the page cache
+                    if number:  # the first run of each fills the page cache
                         runs[who].append(took)
     return found
 

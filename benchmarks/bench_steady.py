@@ -1,18 +1,19 @@
-"""The steady state's rate and its interval against transfers whose truth is known.
+"""Check the steady bitrate and its interval on transfers whose true rate is known.
 
     python -m benchmarks.bench_steady [--runs 400] [--quick] [--until 2] [--json FILE]
     python -m benchmarks.bench_steady --runs 100 --events
     python -m benchmarks.bench_steady --docs docs/reference/steady-grades.md
 
-Bias: the mean error of the rate; "plain", that of all bytes over all the time. Coverage: how often
-the 95 % interval holds the truth, in all runs and in those with a grade of A or B; beside it the
-same for Student's t on independent batches ("naive") and for batch means doubled until von
-Neumann's ratio passes. Half-widths are medians. A second table: runs that end themselves, see
-`benchmarks.stopping`. The seed is fixed: the figures reproduce.
+The bias is the mean error of the rate; "plain" is the bias of all bytes over all the time. The
+coverage is how often the 95 % interval contains the true rate, in all runs and in those with a
+grade of A or B. For comparison, the table has the coverage of Student's t on independent batches
+("naive") and of batch means doubled until von Neumann's ratio passes. Half-widths are medians. A
+second table is about runs that end by themselves, see `benchmarks.stopping`. The seed is fixed, so
+the figures are reproducible.
 
-Then the same analysis of recorded real series, whole and as if the test had ended earlier. Their
-truth is what the emulated line carries, or what the receiver's kernel counted: see
-benchmarks/bench_paths.py, which has made them.
+Then the same analysis is applied to recorded series of real transfers, whole and as if the test had
+ended earlier. Their true rate is the one that the emulated line carries, or the receiver's kernel
+counted: see benchmarks/bench_paths.py, which has made the recordings.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ from netmeasure.result import Steady
 SPANS_S = (2, 10, 60)
 ENDS_S = (1, 5, 12)
 SEED = 1997
-#: Student's t, 97.5 %, expanded for many degrees of freedom (Fisher and Cornish).
+#: Student's t, 97.5 %, as a series for many degrees of freedom (Fisher and Cornish).
 Z = 1.959964
 
 
 class Outcome(NamedTuple):
-    """Of all runs of one case; shares in percent."""
+    """Hold the outcome of all runs of one case; shares in percent."""
 
     name: str
     span_s: float
@@ -70,7 +71,7 @@ def outcome(case: Case, span_s: float, runs: int, seed: int = SEED) -> Outcome:
     times = (np.arange(round(span_s / bucket_s), dtype=np.float64) + 0.5) * bucket_s
     rates, truth = case.make(generator, runs, times, float(span_s))
     counts = np.maximum(0, rates * (PLATEAU_BPS * bucket_s / 8)).round()
-    # what was clipped is part of the truth
+    # clipped values are part of the truth
     edges = np.arange(len(times) + 1, dtype=np.int64) * round(bucket_s * 1e9)
     curves = [Curve(edges, np.concatenate(([0.0], np.cumsum(row)))) for row in counts]
     found = [_steady(one, round(bucket_s * 1e9)) for one in curves]
@@ -136,9 +137,12 @@ def student(count: int) -> float:
 
 
 def doubling(rates: Floats) -> float:
-    """Half the width by batch means: pairs are merged until neighbours no longer resemble each
-    other (von Neumann's ratio, one-sided 5 %) or ten batches are left; what correlation remains
-    then widens the interval (as in Skart: Tafazzoli, Steiger and Wilson, 2011)."""
+    """Return half the width of the interval by batch means.
+
+    Pairs of batches are merged until neighbours no longer resemble each other (von Neumann's ratio,
+    one-sided 5 %) or ten batches are left. The remaining correlation then widens the interval (as
+    in Skart: Tafazzoli, Steiger and Wilson, 2011).
+    """
     while len(rates) >= 20 and _resembling(rates) > 1.645:
         rates = rates[len(rates) % 2 :].reshape(-1, 2).mean(axis=1)
     centred = rates - rates.mean()
@@ -182,7 +186,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def recorded() -> list[tuple[Recording, Judgement]]:
-    """Every recording as it would have been judged after each of these times, and whole."""
+    """Yield every recording as it would have been judged after each of these times, and whole."""
     return [
         (one, one.judge(seconds))
         for one in load_all().values()
@@ -191,14 +195,14 @@ def recorded() -> list[tuple[Recording, Judgement]]:
 
 
 def covered_of(one: Outcome, grade: str) -> str:
-    """Return how many runs got the grade, and how often their interval held the truth."""
+    """Return how many runs got the grade, and how often their interval contained the true rate."""
     share, covered = one.graded[grade], one.covered[grade]
     count = round(one.runs * share / 100)
     return f"{count}: {covered:.0f} %" if covered is not None else "-"
 
 
 def grades_page(outcomes: Sequence[Outcome], held_out: Sequence[str]) -> str:
-    """Return the page of the documentation that says what the grades are worth."""
+    """Return the page of the documentation that says how reliable the grades are."""
     lines = [
         "# What the grades of the steady state are worth",
         "",

@@ -1,4 +1,4 @@
-"""What the benchmarks share: host facts, alternating pairs, medians, tables."""
+"""Provide what the benchmarks share: host facts, alternating pairs, medians, tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Case(msgspec.Struct, frozen=True):
     target: float | None = None
 
 
-#: A column of the table: its title, its digits, and the figure of a sample.
+#: A column of the table: its title, its digits, and a function from a sample to the figure.
 Column = tuple[str, int, Callable[[Any], float]]
 Runs = dict[str, list[Sample]]
 
@@ -69,8 +69,10 @@ def tool_version(*argv: str) -> str | None:
 
 
 def run_cases(cases: Sequence[Case], pairs: int, console: Console) -> dict[str, Runs]:
-    """Measure each case `pairs` times, the two tools in turn, in an order that is swapped every
-    time (ABBA)."""
+    """Measure each case `pairs` times, with the two tools alternately.
+
+    The order is swapped every time (ABBA).
+    """
     results: dict[str, Runs] = {}
     for case in cases:
         runs: Runs = {"netmeasure": [], "peer": []}

@@ -1,6 +1,6 @@
 """Measure a real transfer on an emulated path that is cut, or gets another rate, meanwhile.
 
-The events are the relay's, ordered at a moment of this host's clock and counted by the relay too.
+The relay makes the events, at a given moment of this host's clock, and counts them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Case(NamedTuple):
 
     @property
     def rates_bps(self) -> tuple[float, float]:
-        """What the line sends of whole IP packets before the event, and after it."""
+        """Return the rate at which the line sends whole IP packets before the event, and after
+        it."""
         fast_first = (FAST_BPS, FAST_BPS if self.event == "outage" else SLOW_BPS)
         return fast_first if self.event != "up" else (SLOW_BPS, FAST_BPS)
 
@@ -61,7 +62,8 @@ class Outcome(NamedTuple):
     """Hold what was found.
 
     `begin_ns` and `end_ns` are the event's, on the clock of `steady`: just before it was ordered,
-    and just after its end was. `shape_mbps` is what was received, by quarters of a second.
+    and just after its end was ordered. `shape_mbps` is the rate received in each quarter of a
+    second.
     """
 
     case: Case
@@ -75,7 +77,7 @@ class Outcome(NamedTuple):
 
     @property
     def told_as(self) -> str:
-        """Return how the result tells of the event; "" when it leaves the event out."""
+        """Return how the result reports the event; "" if it leaves the event out."""
         steady = self.steady
         if self.case.event == "outage" and any(
             stall.start_ns < self.end_ns and stall.end_ns > self.begin_ns for stall in steady.stalls
@@ -83,22 +85,22 @@ class Outcome(NamedTuple):
             return "stall"
         if steady.verdict in ("shifted", "not_steady"):
             return steady.verdict
-        # at least one batch of what was before belongs to the mean, or else the event is left out
+        # the mean must contain at least one batch from before the event, or the event is left out
         if steady.verdict == "steady" and steady.start_ns <= self.begin_ns - steady.batch_ns:
             return "in the mean"
         return ""
 
     @property
     def misleads(self) -> bool:
-        """Return whether the result is graded A and does not tell of the event."""
+        """Return whether the result has the grade A and does not report the event."""
         return not self.told_as and self.steady.grade == "A"
 
 
 def cases(every: bool = False) -> list[Case]:
     """Return 36 cases, or `every` combination, which are 81.
 
-    For each congestion control and place, the 36 have two outages and a step each way; the round
-    trips take turns.
+    For each congestion control and place, the 36 have two outages and a step in each direction; the
+    round-trip times alternate.
     """
     if every:
         events: tuple[Event, ...] = ("outage", "down", "up")
@@ -116,7 +118,7 @@ def cases(every: bool = False) -> list[Case]:
 
 
 class Moments(threading.Thread):
-    """Let the event happen at its moment, and keep when that was by the wall clock."""
+    """Let the event happen at its moment, and keep that moment by the wall clock."""
 
     def __init__(self, line: Relay, case: Case) -> None:
         super().__init__(name="events")
@@ -126,7 +128,7 @@ class Moments(threading.Thread):
         self.begin_ns = self.end_ns = 0
 
     def finish(self) -> None:
-        """Wait for the event's end; raise what went wrong with it."""
+        """Wait for the event's end; raise any error that it had."""
         self._over.set()
         self.join()
         if self._error is not None:
@@ -160,14 +162,14 @@ class AtOpening(nm.Observer):
         self._start = start
 
     def on_opening(self, opening: nm.Opening) -> None:
-        """Start it."""
+        """Start the clock."""
         self._start()
 
 
 async def _transfer(line: Relay, case: Case, start: Callable[[], None]) -> nm.Result:
     spec = nm.TcpSpec(
         direction="download",
-        latency=False,  # the line's counts are of the transfer
+        latency=False,  # the line then counts only the transfer
         timing=nm.Timing(duration_s=case.seconds),
         options=nm.SocketOptions(congestion=case.congestion),
     )
@@ -183,7 +185,7 @@ async def _transfer(line: Relay, case: Case, start: Callable[[], None]) -> nm.Re
 
 
 def measure(case: Case) -> Outcome:
-    """Measure one case. Blocks, and has its thread enter namespaces."""
+    """Measure one case. The call blocks, and its thread enters namespaces."""
     queue_bytes = max(LEAST_QUEUE_BYTES, round(FAST_BPS / 8 * case.rtt_ms / 1000))
     with Relay(
         delay_ms=case.rtt_ms / 2,
@@ -219,6 +221,6 @@ def measure(case: Case) -> Outcome:
 
 
 def measure_all(chosen: Sequence[Case], at_a_time: int) -> Iterator[Outcome]:
-    """Yield their outcomes in order; `at_a_time` run at once, each in namespaces of its own."""
+    """Yield the outcomes in order; `at_a_time` cases run at once, each in namespaces of its own."""
     with ThreadPoolExecutor(at_a_time) as threads:
         yield from threads.map(measure, chosen)

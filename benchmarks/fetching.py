@@ -1,11 +1,11 @@
-"""Downloads side by side: netmeasure and curl against the same server, in a namespace of their own.
+"""Compare downloads by netmeasure and curl from the same server, in a namespace of their own.
 
-The namespace has a loopback whose connections use cubic, whatever the host's default is; the server
-is pinned to one CPU and the client to the other. Rates are of the body, from its first byte on, as
-each tool reports it. CPU is the whole client process's, from its exit status: with its start-up,
-and "of the body", less what the same command takes for an empty file. "Server busy" is nginx's own
-CPU time over the body's: near 100 % it is the server that limits the rate. (vsftpd's sessions are
-processes that end before they can be asked.)
+The namespace has a loopback whose connections use cubic, whatever the host's default is. The server
+is pinned to one CPU and the client to the other. Rates are those of the body, from its first byte
+on, as each tool reports them. CPU is the time of the whole client process, from its exit status:
+with its start-up, and "of the body", less the time of the same command for an empty file. "Server
+busy" is nginx's own CPU time divided by the body's time: near 100 %, the server limits the rate.
+(vsftpd's sessions are processes that end before their time can be read.)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EMPTY = "empty.dat"
 
 
 class FetchSample(Sample, frozen=True):
-    """Hold a tool's own figures of one run; CPU time is the kernel's count."""
+    """Hold a tool's own figures of one run; the CPU time is the kernel's count."""
 
     body_bps: float
     bytes: int
@@ -64,7 +64,7 @@ COLUMNS: list[Column] = [
 
 
 class Loopback(NamespacePair):
-    """Stand for both sides of a link: the loopback of one namespace."""
+    """Act as both sides of a link: the loopback of one namespace."""
 
     def _make_side(self, side: str, namespace: str) -> Side:
         return Side(namespace, "lo", address="127.0.0.1")
@@ -77,7 +77,7 @@ class Loopback(NamespacePair):
 
 
 def _finished(network: NamespacePair, argv: Sequence[str]) -> tuple[bytes, float]:
-    """Run a program, and return (what it printed, its CPU seconds)."""
+    """Run a program, and return its output and its CPU seconds."""
     command = network.command("client", pinned(CLIENT_CPU, argv))
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -137,12 +137,13 @@ def serving(
             subprocess.run(("taskset", "-pc", SERVER_CPU, pid), stdout=subprocess.DEVNULL)
         server.add(FILE, FILE_BYTES)
         server.add(EMPTY, 0)
-        curl(network, server)  # into the page cache
+        curl(network, server)  # reads it into the page cache
         yield network, server
 
 
 def _server_cpu_s(network: NamespacePair) -> float:
-    """Return the CPU time of all processes of the server, and of those that it has waited for."""
+    """Return the CPU time of the server's processes, and of the children that they have waited
+    for."""
     total = 0.0
     for pid in _inhabitants(network.server.namespace):
         with suppress(psutil.NoSuchProcess):

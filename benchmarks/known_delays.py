@@ -1,10 +1,10 @@
-"""Show whether the latencies of requests by HTTP are those of a server whose delays are known.
+"""Compare the latencies of HTTP requests with the known delays of a server.
 
-The server, on loopback and in this process, waits for each response between 1 and 500 ms, and once
-in 500 for 1 s; or it says nothing for 200 ms every 5 s. Clients run in processes of their own. A
-server on a busy host is late itself: printed are the percentiles of the delays that were drawn,
-those that the server's own clock saw, those of netmeasure, and by how much these differ from the
-server's. A stall takes 4 % of the time: at a set rate, p99 must show it.
+The server runs on loopback in this process. It waits before each response between 1 and 500 ms, and
+once in 500 responses for 1 s; or it sends nothing for 200 ms every 5 s. Clients run in processes of
+their own. A server on a busy host is late itself, so the program prints the percentiles of the
+delays that were drawn, those by the server's own clock, those of netmeasure, and the difference
+between the last two. A stall takes 4 % of the time: at a set rate, p99 must show it.
 
     python -m benchmarks.known_delays [--time S]
 """
@@ -30,7 +30,7 @@ PERCENTILES = (50.0, 99.0, 99.9)
 
 
 class Server:
-    """Answers each request after a delay, and notes the delay asked for and the one that it was."""
+    """Answer each request after a delay, and note the intended and the actual delay."""
 
     def __init__(self, delay: Callable[[], float]) -> None:
         self._delay = delay
@@ -72,7 +72,7 @@ def drawn() -> Callable[[], float]:
 
 
 def stalling() -> float:
-    """Return how long the server still says nothing."""
+    """Return for how long the server still sends nothing."""
     return max(0.0, STALL_S - time.monotonic() % STALL_EVERY_S)
 
 

@@ -1,7 +1,7 @@
-"""Compare a network that comes up late with itself on time, in turns: does it carry less?
+"""Compare a network that comes up late with the same network on time: does it carry less?
 
-Two namespaces joined by a link of 1 Gbit/s. For A it is there; for B the first 2.5 s swallow every
-packet. Needs root (network namespaces).
+Two namespaces are joined by a link of 1 Gbit/s. The tests alternate between A, where the link works
+at once, and B, where it loses every packet of the first 2.5 s. Needs root (network namespaces).
 
     python -m benchmarks.late_compared --pairs 5
 """

@@ -1,7 +1,7 @@
-"""Show what a network that comes up late does to each figure of a report.
+"""Show how a network that comes up late changes each figure of a report.
 
 Two namespaces are joined by a link of 1 Gbit/s. The same test runs twice: on the link as it is, and
-while the link swallows every packet of the first 2.5 s. Needs root (network namespaces).
+while the link loses every packet of the first 2.5 s. Needs root (network namespaces).
 
     python -m benchmarks.late_network
     python -m benchmarks.late_network --svg FILE    # draw the second report, as a terminal shows it
@@ -31,7 +31,7 @@ WIDTH = 110
 
 
 async def measured(network: Network, lateness_s: float) -> nm.Result:
-    """Return the result of one test on a network that is late by so much."""
+    """Return the result of one test on a network that is late by so many seconds."""
     spec = nm.TcpSpec(
         timing=nm.Timing(duration_s=SECONDS), options=nm.SocketOptions(congestion="cubic")
     )
@@ -46,7 +46,8 @@ async def measured(network: Network, lateness_s: float) -> nm.Result:
 
 
 def picture(result: nm.Result) -> str:
-    """Return the report as SVG, without the web font that rich names: a file is seen off line."""
+    """Return the report as SVG, without the web font that rich names, since files are viewed
+    offline."""
     console = Console(width=WIDTH, record=True, file=io.StringIO(), force_terminal=True)
     print_report(result, console)
     drawn = console.export_svg(

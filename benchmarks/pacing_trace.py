@@ -1,18 +1,19 @@
-"""How evenly does a paced UDP sender send? Answered by a packet trace, not by the sender itself.
+"""Measure by a packet trace, not by the sender's own counts, how evenly a UDP sender paces.
 
-Two network namespaces on a veth link; tcpdump on the sender's end stamps every packet (the kernel's
-clock, nanoseconds). For each target rate, netmeasure and iperf3 in turn:
+The program uses two network namespaces on a veth link. tcpdump on the sender's end stamps every
+packet (the kernel's clock, nanoseconds). For each target rate, netmeasure and iperf3 run
+alternately:
 
     rate error       payload of the whole trace over its time, against the target
     worst 100 ms     the largest deviation of any 100 ms of it
     longest train    the longest run of datagrams that follow each other at more than 4 times the
                      target rate (a kernel-cut train counts whole)
     policer's burst  the depth that a token bucket, filled at the target rate, must have to let all
-                     datagrams pass; and what the sender said of itself
+                     datagrams pass; and the burst that the sender itself reports
     gap spread       standard deviation of the time between packets
 
-The host decides on a part of this: a thread that is not run for 4 ms can't send for 4 ms. Needs
-root and tcpdump.
+The host is responsible for a part of the deviations: a thread that is not run for 4 ms can't send
+for 4 ms. Needs root and tcpdump.
 
     python -m benchmarks.pacing_trace [--time S] [--quick] [--json FILE]
 """
@@ -43,11 +44,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support import iperf3
 from support.netns import Network, available
 
-#: Small datagrams at the low rate: nine of 1400 bytes in 100 ms are no measure of evenness.
+#: Small datagrams at the low rate: nine of 1400 bytes in 100 ms are too few to measure evenness.
 TARGETS = {1_000_000: 125, 100_000_000: 1400, 300_000_000: 1400, 800_000_000: 1400}
 SLICE_S = 0.1
 _SNAPLEN = 64
-_HAND_OVER_S = 1.0  # tcpdump gets its packets in blocks, at the latest after so long
+_HAND_OVER_S = 1.0  # tcpdump gets its packets in blocks, after this time at the latest
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -116,7 +117,7 @@ def judge(
     )
     wanted = target_bps / 8 * SLICE_S
     gaps = np.diff(at)
-    # the gap that the datagrams before it should have taken, against the one they got
+    # the gap that the datagrams before it should have caused, against the gap in the trace
     close = gaps < sizes[:-1] * 8e9 / target_bps / 4
     runs = np.split(sizes, np.flatnonzero(~close) + 1)
     return Trace(

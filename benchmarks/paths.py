@@ -1,8 +1,8 @@
-"""One real transfer on an emulated path, and what the receiving kernel counted meanwhile.
+"""Run one real transfer on an emulated path, and record the receiving kernel's own count.
 
 The path is the tests' relay: two namespaces joined by a line with a delay, a rate, a queue and
-losses. The second count comes from neither end of the test: it is that of the receiver's network
-device, read every 10 ms.
+losses. The second count does not come from either end of the test, but from the receiver's network
+device, which is read every 10 ms.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ READ_EVERY_S = 0.01
 
 
 class Counters(threading.Thread):
-    """Reads the packets and bytes that a side's device has taken in, again and again."""
+    """Read repeatedly how many packets and bytes a side's device has received."""
 
     def __init__(self, line: Relay, side: str) -> None:
         super().__init__(name="device-counters")
@@ -73,12 +73,14 @@ class Counters(threading.Thread):
         self.payload_bytes.append(received_bytes - HEADERS * packets)
 
     def series(self, begun_ns: int, origin_ns: int) -> Series:
-        """Return the part from a moment on: `begun_ns` on this host's clock, `origin_ns` on the
-        series' own."""
+        """Return the part from a moment on.
+
+        `begun_ns` is on this host's clock, `origin_ns` on the clock of the series.
+        """
         width = round(READ_EVERY_S * 1e9)
         edges = np.arange(begun_ns, self.at_ns[-1] + width, width)
         counts = np.interp(edges, self.at_ns, np.maximum(0, self.payload_bytes)).round()
-        counts[0] = 0  # the first segments have just come
+        counts[0] = 0  # the first segments have just arrived
         return Series(
             origin_ns=origin_ns,
             width_ns=width,
@@ -146,6 +148,6 @@ def measure(path: Path) -> Recording:
 
 
 def measure_all(paths: Sequence[Path], at_a_time: int) -> Iterator[Recording]:
-    """Run transfers in their order, `at_a_time` of them at once, each in namespaces of its own."""
+    """Run transfers in order, `at_a_time` of them at once, each in namespaces of its own."""
     with ThreadPoolExecutor(at_a_time) as threads:
         yield from threads.map(measure, paths)

@@ -1,4 +1,4 @@
-"""The processes that benchmarks compare: pinned, ready when they say so, gone afterwards."""
+"""Start the processes that benchmarks compare: pinned, waited for until ready, ended afterwards."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ def free_port() -> int:
 
 
 def wait_listening(port: int, deadline_s: float = 10.0, *, pid: int | None = None) -> None:
-    """Wait until the port is taken, by the kernel's table: a connect would count as a client. The
-    table is that of a process's network namespace, where one is given."""
+    """Wait until a process listens on the port, by the kernel's table: a connect would count as a
+    client.
+
+    The table is that of a process's network namespace, if a process is given.
+    """
     wanted = f":{port:04X}"
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:

@@ -1,11 +1,12 @@
-"""Show whether the latency beside a test is that of a path whose queue is known.
+"""Compare the latency beside a test with that of a path whose queue is known.
 
     python -m benchmarks.queue_delays [--rounds N] [--json FILE]
 
 Two namespaces are joined by the tests' relay: a line of a known delay and rate, with a queue that
 takes 5, 50 or 200 ms. Datagrams at 1.2 times the rate keep the queue full. The idle latency must be
-the delay of the line, and that under load must be longer by the queue of each loaded direction: the
-median and the 99th percentile, each within 2 ms or 2 %. Needs root and an idle machine.
+the delay of the line. The latency under load must be longer by the queue of each loaded direction.
+Both hold for the median and the 99th percentile, within 2 ms or 2 %. Needs root and an idle
+machine.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ TIMING = nm.Timing(duration_s=3, omit_s=2)
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold one percentile of one part of a test, beside what the line makes it."""
+    """Hold one percentile of one part of a test, and its value by the properties of the line."""
 
     queue_ms: int
     direction: str

@@ -1,6 +1,6 @@
-"""Real series with what is needed to judge the analysis of them: the path, and a second count.
+"""Hold series of real transfers with their path and a second count, to judge the analysis by.
 
-`benchmarks/recorded/` holds a few that `python -m benchmarks.bench_paths --record` made; each file
+`benchmarks/recorded/` has a few that `python -m benchmarks.bench_paths --record` made. Each file
 says on which kernel, when, and by which command.
 """
 
@@ -23,19 +23,22 @@ RECORDED = FilePath(__file__).with_name("recorded")
 MTU = 1500
 #: IPv4 and TCP with time stamps; the rate of an emulated path counts bare IP packets.
 HEADERS = 20 + 32
-#: A queue holds what a sender lets go at once, where a bandwidth-delay product is less.
+#: A queue holds at least a burst of the sender, if a bandwidth-delay product is less than that.
 LEAST_QUEUE_BYTES = 64 * MTU
-#: A path is full where each tenth of the time carries so much of what the line can.
+#: A path is full if each tenth of the time carries this share of what the line can carry.
 FULL = 0.99
-#: What a steady rate of a full path may be off by.
+#: The largest error of a steady rate on a full path.
 MAX_ERROR = 0.01
 #: More buckets than this are merged before a recording is written.
 MAX_BUCKETS = 3000
 
 
 class Path(msgspec.Struct, frozen=True, kw_only=True):
-    """A path and the transfer on it. `queue` is in bandwidth-delay products, `loss` a probability;
-    `claims` is whether it is long enough for a steady state to be found."""
+    """Hold a path and the transfer on it.
+
+    `queue` is in bandwidth-delay products, `loss` a probability; `claims` is whether the transfer
+    is long enough for a steady state to be found.
+    """
 
     rtt_ms: float
     congestion: Literal["reno", "cubic", "bbr"]
@@ -61,7 +64,7 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def payload_bps(self) -> float:
-        """What the line carries of full segments' payload."""
+        """Return the rate at which the line carries the payload of full segments."""
         return self.rate_bps * (MTU - HEADERS) / MTU
 
     @property
@@ -70,12 +73,12 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judgement(NamedTuple):
-    """What the analysis said of the first `seconds`, and the truth.
+    """Hold what the analysis said about the first `seconds`, and the truth.
 
     full        the path was full from the steady state's start to the end of the recording
-    whole_bps   what the kernel counted in that time
-    truth_bps   what the line carries, where it was full; else `whole_bps`
-    kernel_bps  what the kernel counted in the steady state
+    whole_bps   the kernel's count of that time
+    truth_bps   the rate that the line carries, if it was full; else `whole_bps`
+    kernel_bps  the kernel's count of the steady state
     """
 
     seconds: float
@@ -88,7 +91,7 @@ class Judgement(NamedTuple):
 
     @property
     def error(self) -> float:
-        """As a share."""
+        """Return the error as a share."""
         return self.steady.goodput_bps / self.truth_bps - 1
 
     @property
@@ -97,7 +100,7 @@ class Judgement(NamedTuple):
 
     @property
     def holds(self) -> bool | None:
-        """Whether the interval holds `whole_bps`; None: there is no interval."""
+        """Return whether the interval contains `whole_bps`; None if there is no interval."""
         if self.steady.confidence_interval is None:
             return None
         low, high = self.steady.confidence_interval
@@ -105,8 +108,11 @@ class Judgement(NamedTuple):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """One transfer. Both series count from one instant, the counting side's origin; `series` is the
-    receiver's, `kernel` the payload of the packets that its network device had taken in."""
+    """Hold one transfer. Both series count from one instant, the counting side's origin.
+
+    `series` is the receiver's; `kernel` is the payload of the packets that its network device
+    received.
+    """
 
     command: str
     date: str
@@ -123,9 +129,9 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         return curve(self.series, self.last_ns)
 
     def judge(self, seconds: float | None = None) -> Judgement:
-        """The analysis as a test that had ended after `seconds` would have had it."""
+        """Return the analysis of a test that would have ended after `seconds`."""
         start = self.series.origin_ns
-        # what comes after the time is over is the tail
+        # data that arrive after the end of the time are the tail
         last = min(self.last_ns, start + round(self.path.seconds * 1e9))
         end = last if seconds is None else min(last, start + round(seconds * 1e9))
         found = split(
@@ -158,9 +164,9 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         return all(self.kernel_bps(int(a), int(b)) >= limit for a, b in pairwise(edges))
 
     def filled_ns(self) -> int | None:
-        """Return from when on the path was full, to a hundredth of the time; None: it never was.
+        """Return from when on the path was full, to a hundredth of the time; None if it never was.
 
-        The analysis has no part in it.
+        The analysis is not used for this.
         """
         start = self.series.origin_ns
         end = min(self.last_ns, start + round(self.path.seconds * 1e9))
@@ -168,7 +174,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
         return next((moment for moment in moments if self.full(moment, end)), None)
 
     def compact(self) -> Recording:
-        """With at most MAX_BUCKETS buckets in each series."""
+        """Return the recording with at most MAX_BUCKETS buckets in each series."""
         return replace(self, series=_merged(self.series), kernel=_merged(self.kernel))
 
 
@@ -194,7 +200,7 @@ def save(recording: Recording, directory: FilePath) -> None:
 
 
 def faults(recording: Recording, found: Judgement) -> list[str]:
-    """What is wrong with what the analysis said."""
+    """Return what is wrong with the result of the analysis."""
     name, steady = recording.path.name, found.steady
     if recording.overrun_packets:
         return [f"{name}: the machine was too busy, the relay lost {recording.overrun_packets}"]

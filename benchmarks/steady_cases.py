@@ -1,7 +1,8 @@
-"""Synthetic transfers whose true steady rate is known: what bench_steady judges the analysis by.
+"""Make synthetic transfers whose true steady rate is known, by which bench_steady judges the
+analysis.
 
-Every case makes `runs` series at once: a row per run, a column per bucket, as shares of the
-plateau. Correlation times are shares of the length, so a case means the same at 2, 10 and 60 s.
+Every case makes `runs` series at once: a row for each run, a column for each bucket, as shares of
+the plateau. Correlation times are shares of the length, so a case means the same at 2, 10 and 60 s.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ PLATEAU_BPS = 1e9
 
 
 class Case(NamedTuple):
-    """`make(generator, runs, times_s, span_s)` gives (rates, the true steady rate). `lengths` is
-    how many correlation times (of an AR(1) with the same long-run variance) a run lasts."""
+    """Hold one case.
+
+    `make(generator, runs, times_s, span_s)` returns (rates, the true steady rate). `lengths` is how
+    many correlation times (of an AR(1) with the same long-run variance) a run lasts.
+    """
 
     name: str
     make: Callable[[Generator, int, Floats, float], Made]
@@ -33,7 +37,7 @@ class Case(NamedTuple):
 
 
 def correlated(generator: Generator, runs: int, count: int, buckets: float) -> Floats:
-    """An AR(1) process, mean 0, deviation 1, whose correlation falls to 1/e in `buckets`."""
+    """Return an AR(1) process, mean 0, deviation 1, whose correlation falls to 1/e in `buckets`."""
     phi = float(np.exp(-1 / buckets)) if buckets > 0 else 0.0
     steps = generator.standard_normal((count, runs))
     steps[1:] *= np.sqrt(1 - phi * phi)
@@ -43,7 +47,7 @@ def correlated(generator: Generator, runs: int, count: int, buckets: float) -> F
 
 
 def noise(lengths: float, deviation: float = 0.1) -> Callable[..., Floats]:
-    """Normal noise of which the run holds so many correlation times."""
+    """Return normal noise with so many correlation times in a run."""
 
     def make(generator: Generator, runs: int, times: Floats, span: float) -> Floats:
         buckets = len(times) / lengths
@@ -60,18 +64,18 @@ def plateau(lengths: float) -> Case:
 
 
 def slow_start(times: Floats, span: float) -> Floats:
-    """The rate doubles each round trip, from ten segments on."""
+    """Return a slow start: the rate doubles each round trip, from ten segments on."""
     first = 10 * 1448 * 8 / RTT_S / PLATEAU_BPS
     return np.minimum(1, first * 2 ** np.minimum(times // RTT_S, 40))
 
 
 def slow_ramp(times: Floats, span: float) -> Floats:
-    """An exponential approach, with a time constant of a tenth of the run, at most 1 s."""
+    """Return an exponential approach with a time constant of a tenth of the run, at most 1 s."""
     return 1 - np.exp(-times / min(1.0, span / 10))
 
 
 def burst(times: Floats, span: float) -> Floats:
-    """A policer's bucket lets half as much again through for a tenth of the run, at most 2 s."""
+    """Return a policer's burst: half as much again passes for a tenth of the run, at most 2 s."""
     return np.where(times < min(2.0, span / 10), 1.5, 1.0)
 
 
@@ -83,7 +87,7 @@ def ramped(name: str, shape: Callable[[Floats, float], Floats]) -> Case:
 
 
 def bursting() -> Case:
-    """A level of its own: the mean is that of both."""
+    """Return a burst that counts as a level of its own: the mean is that of both levels."""
 
     def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
         shape = burst(times, span)
@@ -93,7 +97,7 @@ def bursting() -> Case:
 
 
 def one_stall(generator: Generator, runs: int, times: Floats, span: float) -> Made:
-    """A slow start, then 0.3 s of nothing, somewhere between 30 and 90 % of the run."""
+    """Return a slow start, then a stall of 0.3 s somewhere between 30 and 90 % of the run."""
     rates = slow_start(times, span) * (1 + noise(200)(generator, runs, times, span))
     since = generator.uniform(0.3, 0.9, (runs, 1)) * span
     # the slow start takes seven round trips
@@ -101,7 +105,7 @@ def one_stall(generator: Generator, runs: int, times: Floats, span: float) -> Ma
 
 
 def many_stalls(generator: Generator, runs: int, times: Floats, span: float) -> Made:
-    """50 ms of nothing, every 2 s in the mean."""
+    """Return stalls of 50 ms, on average every 2 s."""
     rates = 1 + noise(200)(generator, runs, times, span)
     width = round(0.05 * len(times) / span)
     begins = generator.random((runs, len(times) + width)) < 0.5 * span / len(times)
@@ -112,7 +116,7 @@ def many_stalls(generator: Generator, runs: int, times: Floats, span: float) -> 
 
 
 def sawtooth(teeth: int) -> Case:
-    """Cubic's: after a loss 70 %, then back with the third power of the time."""
+    """Return cubic's sawtooth: after a loss 70 %, then back with the third power of the time."""
 
     def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
         lasting = generator.uniform(0.8, 1.2, (runs, 2 * teeth + 4)) * span / teeth
@@ -142,24 +146,26 @@ def shift(size: float, at: float, lengths: float) -> Case:
 
 
 def skewed(generator: Generator, runs: int, times: Floats, span: float) -> Made:
-    """Log-normal: quarter of the time below half the mean, rare peaks of four times it."""
+    """Return log-normal rates: below half the mean for a quarter of the time, rarely four times the
+    mean."""
     logs = 0.7 * correlated(generator, runs, len(times), len(times) / 400)
     return np.exp(logs - 0.245), 1.0
 
 
 def heavy(generator: Generator, runs: int, times: Floats, span: float) -> Made:
-    """Student's t with three degrees of freedom, independent."""
+    """Return Student's t with three degrees of freedom, independent."""
     return np.maximum(0, 1 + 0.1 * generator.standard_t(3, (runs, len(times)))), 1.0
 
 
 def paced(generator: Generator, runs: int, times: Floats, span: float) -> Made:
-    """What one bucket has too much the next one lacks, as pacing does."""
+    """Return a paced rate: a bucket that has too much is followed by one that has as much too
+    little."""
     steps = generator.standard_normal((runs, len(times) + 1))
     return 1 + 0.15 * (steps[:, 1:] - 0.6 * steps[:, :-1]), 1.0
 
 
 def slow_approach(share: float, deviation: float) -> Case:
-    """An exponential approach whose time constant is this share of the run."""
+    """Return an exponential approach whose time constant is this share of the run."""
 
     def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
         shape = 1 - np.exp(-times / (share * span))
@@ -170,7 +176,8 @@ def slow_approach(share: float, deviation: float) -> Case:
 
 
 def overshoot(size: float, share: float, deviation: float) -> Case:
-    """A slow start, then more than the plateau, which goes away exponentially."""
+    """Return a slow start, then more than the plateau, with an excess that decreases
+    exponentially."""
 
     def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
         shape = slow_start(times, span) * (1 + size * np.exp(-times / (share * span)))
@@ -189,7 +196,7 @@ def lognormal(sigma: float, lengths: float) -> Case:
 
 
 def student_t(lengths: float, deviation: float = 0.1) -> Case:
-    """Student's t with three degrees of freedom, through a correlated normal's quantiles."""
+    """Return Student's t with three degrees of freedom, through a correlated normal's quantiles."""
 
     def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
         normal = correlated(generator, runs, len(times), len(times) / lengths)
@@ -200,7 +207,7 @@ def student_t(lengths: float, deviation: float = 0.1) -> Case:
 
 
 def erf(x: Floats) -> Floats:
-    """Abramowitz and Stegun 7.1.26: to 1.5e-7."""
+    """Return the error function by Abramowitz and Stegun 7.1.26, to 1.5e-7."""
     t = 1 / (1 + 0.3275911 * x)
     series = 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
     total = np.zeros_like(t)
@@ -223,7 +230,7 @@ def t3_quantile(probability: Floats) -> Floats:
 
 
 def probe_rtt(every_s: float = 10.0, lasting_s: float = 0.2) -> Case:
-    """bbr's: next to nothing for 0.2 s every 10 s, at an unknown phase."""
+    """Return bbr's rate: almost nothing for 0.2 s every 10 s, at an unknown phase."""
 
     def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
         phase = generator.uniform(0, every_s, (runs, 1))
@@ -235,7 +242,7 @@ def probe_rtt(every_s: float = 10.0, lasting_s: float = 0.2) -> Case:
 
 
 def rare_outages(every: float, lasting_s: float) -> Case:
-    """Nothing for a while, so many times in a run in the mean, at random."""
+    """Return random outages, on average so many in a run."""
 
     def make(generator: Generator, runs: int, times: Floats, span: float) -> Made:
         rates = 1 + noise(1000, 0.03)(generator, runs, times, span)
@@ -249,7 +256,7 @@ def rare_outages(every: float, lasting_s: float) -> Case:
     return Case(f"{every:g} outages of {lasting_s:g} s", make, 1000, rare=True)
 
 
-#: The families that the method was tuned on, and those that it was not.
+#: The families of series for which the method was tuned, and those for which it was not.
 FAMILIES = [
     *(slow_approach(share, 0.1) for share in (0.03, 0.1, 0.2, 0.3)),
     slow_approach(0.15, 0.03),

@@ -1,9 +1,9 @@
-"""Synthetic runs with an outage or a step in them, and whether the analysis tells of it.
+"""Make synthetic runs with an outage or a step, and check whether the analysis reports it.
 
 Every cell is one kind of event at one place: runs of 4 to 60 s, an outage of 0.2 to 2 s or a step
 to 0.3 to 2 times, at 10 to 80 % of the run, a recovery of 0 to 2 s, and a scatter of 1 to 15 % that
-stays or changes with the event. An event is found when the verdict is not `steady`, when a stall is
-reported in it, or when the steady stretch began before it, so that it is part of the mean.
+stays or changes with the event. An event is found if the verdict is not `steady`, if a stall is
+reported in it, or if the steady state began before it, so that it is part of the mean.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from netmeasure.analysis.series import Curve
 from netmeasure.analysis.steady import Split, split
 
 Kind = Literal["outage", "step"]
-#: How the scatter goes on after the event: as it was, or times this.
+#: The scatter after the event: unchanged, or times this factor.
 SCATTER_CHANGES = (1.0, 0.3, 3.0)
 MAX_SCATTER = 0.15
 
 
 class Cell(NamedTuple):
-    """One kind of event. `size` is the outage's length in seconds or the step's factor, `at` its
-    place as a share of the run, `change` the factor of the scatter from the event on. The scatter
-    is that of a bucket of 10 ms, and correlated over `tau_s`."""
+    """Hold one kind of event.
+
+    `size` is the outage's length in seconds or the step's factor, `at` its place as a share of the
+    run, `change` the factor of the scatter from the event on. The scatter is that of a bucket of 10
+    ms, and correlated over `tau_s`.
+    """
 
     kind: Kind
     size: float
@@ -49,7 +52,8 @@ class Cell(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Count the runs of a cell whose event was found, and those without that got an A."""
+    """Count the runs of a cell whose event was found, and the runs with the grade A among the
+    others."""
 
     cell: Cell
     runs: int
@@ -76,7 +80,8 @@ def cells(
 
 
 def series(cell: Cell, generator: Generator, runs: int) -> tuple[Floats, float]:
-    """Rates as shares of the plateau, a row for each run, and the width of a bucket in seconds."""
+    """Return rates as shares of the plateau, a row for each run, and the width of a bucket in
+    seconds."""
     bucket_s = 0.001 if cell.span_s <= 5 else 0.01
     times = (np.arange(round(cell.span_s / bucket_s)) + 0.5) * bucket_s
     begin = cell.at * cell.span_s
@@ -136,7 +141,7 @@ def told(cell: Cell, runs: int, seed: int) -> Told:
     return Told(cell, runs, sum(said), misleading)
 
 
-#: What `python -m benchmarks.bench_steady --events` goes through.
+#: The cells of `python -m benchmarks.bench_steady --events`.
 EVENTS = list(
     cells(
         (4, 8, 20, 60),

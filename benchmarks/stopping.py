@@ -1,6 +1,8 @@
-"""Runs that end themselves (`Timing.until`), on synthetic series of 60 s whose truth is known.
+"""Simulate runs that end by themselves (`Timing.until`), on synthetic series with a known true
+rate.
 
-Times are real ones here, not shares of the length: how long a run takes is what the rule decides.
+The series last 60 s. Their times are in seconds, not shares of the length, since the rule decides
+how long a run takes.
 """
 
 from __future__ import annotations
@@ -38,15 +40,19 @@ TIMES: Floats = (np.arange(round(CAP_S / BUCKET_S), dtype=np.float64) + 0.5) * B
 
 
 class Stopping(NamedTuple):
-    """`make(generator, runs)` gives (rates as shares of the plateau, the true steady rate)."""
+    """Hold one case: `make(generator, runs)` returns (rates as shares of the plateau, the true
+    rate)."""
 
     name: str
     make: Callable[[Generator, int], Made]
 
 
 class Ended(NamedTuple):
-    """Of all runs of one case; shares in percent. `held` is the coverage of the interval that is
-    stated, `bare` of the one that was found, `full` of that of all 60 s."""
+    """Hold the outcome of all runs of one case; shares in percent.
+
+    `held` is the coverage of the interval that is stated, `bare` that of the interval that was
+    found, and `full` that of the interval of all 60 s.
+    """
 
     name: str
     target: float
@@ -97,7 +103,7 @@ def always(name: str, make: Callable[[Generator, int, Floats, float], Made]) -> 
 
 
 def hiccups(every_s: float) -> Stopping:
-    """A smooth rate, but now and then 30 ms of nothing, which is less than a stall."""
+    """Return a smooth rate with occasional gaps of 30 ms, which are shorter than a stall."""
 
     def make(generator: Generator, runs: int) -> Made:
         rates, _ = smooth(generator, runs)
@@ -112,7 +118,7 @@ def hiccups(every_s: float) -> Stopping:
 
 
 def smooth(generator: Generator, runs: int) -> Made:
-    """What a shaped link gives: 1 % of noise."""
+    """Return the rate of a shaped link: 1 % of noise."""
     return slow_start(TIMES, 60) * (1 + noise(generator, runs, 0.01, 0.01)), 1.0
 
 
@@ -176,7 +182,8 @@ def ended(case: Stopping, runs: int, seed: int, target: float = TARGET) -> Ended
 
 
 def stopped(transfer: Curve, target: float) -> tuple[Steady, float]:
-    """What the run knew when it ended, and when that was: as `autostop.AutoStopper` does."""
+    """Return what the run knew at its end, and when it ended, as `autostop.AutoStopper` decides
+    it."""
     looks: list[Steady] = []
     for time_s in look_times_s(CAP_S):
         looks.append(analysed(transfer, time_s))

@@ -56,7 +56,7 @@ def run_python(names: list[str], runs: int) -> Iterator[bool]:
 
 
 def conclude(what: str, status: int, said: str, took_s: float, guided: bool) -> bool:
-    """Print one target's outcome. Return whether it passed."""
+    """Print the outcome of one target. Return whether it passed."""
     done = native.executions(said)
     passed = status == 0 and done > 0
     how = "coverage-guided" if guided else "random inputs"
@@ -68,7 +68,7 @@ def conclude(what: str, status: int, said: str, took_s: float, guided: bool) -> 
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the targets that the command line selects."""
     python = sorted(_python_targets())
     options = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__.splitlines()[0])
     options.add_argument("--native", type=int, default=1_000_000, metavar="RUNS")

@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SOURCES = HERE / "native"
 HEADERS = HERE.parent / "src" / "netmeasure" / "_fast"
-#: Every program there is a target, but for the one that runs them without a fuzzing engine.
+#: Every program there is a target, except the one that runs targets without a fuzzing engine.
 TARGETS = sorted(path.stem for path in SOURCES.glob("*.c") if path.stem != "driver")
 LONGEST = 400
 
@@ -19,15 +19,15 @@ _FLAGS += [f"-I{HEADERS}", "-fno-sanitize-recover=all"]
 
 
 def clang() -> str | None:
-    """Return the clang of this machine, whatever version its name has; None where there is none."""
+    """Return the clang of this machine, whatever version its name has; None if there is none."""
     names = ["clang", *(f"clang-{version}" for version in range(25, 13, -1))]
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
 def build(name: str, into: Path, *, guided: bool) -> Path | str:
-    """Compile a target. `guided`: with libFuzzer; else with gcc and random inputs.
+    """Compile a target. `guided` means with libFuzzer, otherwise gcc and random inputs.
 
-    Returns the program, or a line that says why it can't be had here.
+    Returns the program, or a line that says why it can't be built here.
     """
     compiler = clang() if guided else shutil.which("gcc")
     if compiler is None:
@@ -40,7 +40,7 @@ def build(name: str, into: Path, *, guided: bool) -> Path | str:
     if ran.returncode == 0:
         return program
     if "error:" in ran.stderr and f"{name}.c" in ran.stderr:
-        raise RuntimeError(ran.stderr)  # our own fault, not the machine's
+        raise RuntimeError(ran.stderr)  # a fault of ours, not of the machine
     return f"{Path(compiler).name} can't link it: {ran.stderr.strip().splitlines()[-1]}"
 
 
@@ -56,7 +56,7 @@ def run(program: Path, runs: int, corpus: Path, *, guided: bool) -> tuple[int, s
 
 
 def executions(said: str) -> int:
-    """Return how many executions a target reports at its end; 0 where it did not get there."""
+    """Return how many executions a target reports at its end; 0 if it did not get there."""
     found = re.search(r"^Done (\d+) runs", said, re.MULTILINE)
     return int(found[1]) if found else 0
 

@@ -1,7 +1,7 @@
-"""Run one Python target: `python -m fuzz.python TARGET RUNS`, with atheris if it is there.
+"""Run one Python target: `python -m fuzz.python TARGET RUNS`, with atheris if it is installed.
 
-Without atheris the inputs come from hypothesis: mutated seeds and any bytes, by chance.
-Prints "Done N runs" when no finding was made; a finding is a traceback.
+Without atheris, hypothesis makes the inputs: mutated seeds and random bytes. The program prints
+"Done N runs" if there was no finding; a finding is a traceback.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-#: Inputs do not become longer than this.
+#: The maximum length of an input.
 LONGEST = 4096
 
 

@@ -1,6 +1,6 @@
-"""The parsers of bytes from peers and files, as fuzz targets.
+"""Define the parsers of bytes from peers and files as fuzz targets.
 
-Each target takes any bytes. Its docstring is its invariant, in one sentence. It returns when the
+Each target takes any bytes. Its docstring is its invariant, in one sentence. It returns if the
 invariant holds; any exception is a finding. `SEEDS` are inputs to begin with.
 """
 
@@ -77,7 +77,8 @@ _STATES = tuple(State)
 
 
 def _answers(side: Side, state: State, pieces: list[bytes], eof: bool) -> list[object]:
-    """Return what an end makes of these pieces: its messages, and at last a refusal if there is."""
+    """Return how an end reacts to these pieces: its messages, and finally a refusal if there is
+    one."""
     end = Connection(side)
     end.state = state
     said: list[object] = []
@@ -93,7 +94,7 @@ def _answers(side: Side, state: State, pieces: list[bytes], eof: bool) -> list[o
 
 
 def _said(to: Side, state: State, body: bytes) -> bytes:
-    """Return the input that makes an end in a state receive a body in pieces of 8 bytes."""
+    """Return the input by which an end in a state receives a body in pieces of 8 bytes."""
     return bytes([_SIDES.index(to), _STATES.index(state), 0, 7]) + body
 
 
@@ -106,8 +107,8 @@ def _said(to: Side, state: State, body: bytes) -> bytes:
     _said(Side.CLIENT, State.OFFERED, b"\xfe\0\0\0\x79\0\0\0\0"),
 )
 def control_connection(data: bytes) -> None:
-    """Whatever a peer sends in whatever state, an end answers or refuses by RemoteProtocolError,
-    and it does the same however the bytes are cut into pieces."""
+    """Whatever a peer sends in whatever state, an end answers or refuses by RemoteProtocolError, in
+    the same way however the bytes are cut into pieces."""
     if len(data) < 4:
         return
     side, state = _SIDES[data[0] % len(_SIDES)], _STATES[data[1] % len(_STATES)]
@@ -121,8 +122,8 @@ def control_connection(data: bytes) -> None:
 
 @target(_PARAMETERS)
 def parameters(data: bytes) -> None:
-    """A client's parameters are refused by RemoteProtocolError, or they can be checked for their
-    ranges, and are the same after they were written and read again."""
+    """A client's parameters are refused by RemoteProtocolError, or their ranges can be checked, and
+    they are the same after they were written and read again."""
     try:
         read = Parameters.decode(data)
     except RemoteProtocolError:
@@ -155,7 +156,7 @@ def announcement(data: bytes) -> None:
 
 @target(b"9876", b"6789", b"\x15\xcd\x5b\x07", b"9876" + _COOKIE + b"\0\0\0\1")
 def hello(data: bytes) -> None:
-    """A datagram is no hello, or one that we would write in the same way."""
+    """A datagram is not a hello, or is a hello that we would write in the same way."""
     read = read_hello(data)
     if read is None or read.cookie is None:
         assert read is None or len(data) == 4
@@ -169,7 +170,8 @@ def hello(data: bytes) -> None:
 
 @target(b"user: mario\npwd:  rossi\nts:   1700000000")
 def token(data: bytes) -> None:
-    """What a token holds is refused by RefusedTestError, or gives a user, a password and a time."""
+    """The content of a token is refused by RefusedTestError, or gives a user, a password and a
+    time."""
     try:
         user, password, unix_s = auth._parse(data)
     except RefusedTestError:
@@ -192,8 +194,8 @@ def users_file(data: bytes) -> None:
 
 @target(bytes(range(256)), bytes(136), b"\xff" * 232)
 def tcp_info(data: bytes) -> None:
-    """Records of any length give columns as long as their moments, and None for what lies beyond
-    their end."""
+    """Records of any length give columns as long as the list of their moments, and None for fields
+    beyond the end of a record."""
     half = len(data) // 2
     for samples in ([(5, data)], [(5, data[:half]), (7, data[half:])]):
         decoded = tcpinfo.decode(samples, 3)
@@ -213,8 +215,8 @@ def tcp_info(data: bytes) -> None:
 
 @target(b"100 bytes=0-9", b"5 bytes=-3", b"7 bytes=9-")
 def http_range(data: bytes) -> None:
-    """A Range header asks for the whole, for a part that lies in the file, or for what is refused
-    by UnsatisfiableRangeError."""
+    """A Range header selects the whole file, or a part within the file, or is refused by
+    UnsatisfiableRangeError."""
     text = data.decode("latin-1")
     size, _, header = text.partition(" ")
     length = int(size) if size.isascii() and size.isdigit() and len(size) < 19 else len(data)
@@ -229,7 +231,7 @@ def http_range(data: bytes) -> None:
 
 
 class _Lines:
-    """A control connection whose peer has said these lines and closed."""
+    """Act as a control connection whose peer has sent these lines and closed."""
 
     def __init__(self, data: bytes) -> None:
         self._lines = data.splitlines(keepends=True)
@@ -242,12 +244,12 @@ class _Lines:
 
 
 class _Client(aioftp.Client):
-    """aioftp's client on lines instead of a connection."""
+    """Run aioftp's client on lines instead of a connection."""
 
     stream: Any = None
 
 
-#: What a step of an FTP transfer turns into an error of ours.
+#: Exceptions that a step of an FTP transfer turns into an error of ours.
 _CAUGHT = (aioftp.StatusCodeError, ConnectionError, ValueError, IndexError, UnicodeError)
 
 
@@ -258,8 +260,8 @@ _CAUGHT = (aioftp.StatusCodeError, ConnectionError, ValueError, IndexError, Unic
     b"220-hello\r\n220 ready\r\n",
 )
 def ftp_reply(data: bytes) -> None:
-    """A server's reply is a code with text, a port or a size, or raises what a step of a transfer
-    turns into an error with the state's name."""
+    """A server's reply is a code with text, a port or a size, or raises an exception that a step of
+    a transfer turns into an error with the state's name."""
     client = _Client()
     client.stream = _Lines(data)
     reading = client.parse_response()
@@ -313,5 +315,5 @@ def result_file(data: bytes) -> None:
 
 
 def seeds(name: str) -> list[bytes]:
-    """Return the inputs to begin with; a result file is measured when it is asked for."""
+    """Return the inputs to begin with; the result file is measured when it is needed."""
     return SEEDS[name] + ([_measured()] if name == "result_file" else [])

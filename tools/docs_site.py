@@ -1,14 +1,14 @@
-"""The parts of the documentation that are made from the code, and a Sphinx extension for them.
+"""Generate parts of the documentation from the code, as a Sphinx extension.
 
-A page asks for a generated part by a comment on a line of its own, such as `<!-- cli -->`. Readers
-of the plain file see nothing there; the site and the tests of links see the part.
+A page includes a generated part by a comment on a line of its own, such as `<!-- cli -->`. Readers
+of the plain file do not see the comment; the site and the tests of links see the part.
 
 - `<!-- cli -->`: every command of `netmeasure` and its options, from the parsers of argparse.
 - `<!-- iperf3-options -->`: the options of `netmeasure iperf3`, from its table.
 - `<!-- result-parts -->`: the types within results that have no public name.
 
 Docstrings are written for readers of the code: a class describes its fields in two columns. Here
-each text goes to its field, and names of types refer to the place that describes them.
+each text is placed at its field, and names of types link to their descriptions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
-#: Types of others, which this reference does not describe: no warning that they are not found.
+#: Types of other packages, which this reference does not describe: no warning that they are not
+#: found.
 FOREIGN_NAMES = [
     (r"py:.*", r"(asyncio|collections|enum|ipaddress|numpy|os|pathlib|socket|ssl|typing)\..*"),
     (r"py:.*", r"(msgspec|aiohttp|aioftp|pandas|pyarrow)\..*"),
@@ -120,7 +121,7 @@ def _code(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return text that may stand in a cell of a table."""
+    """Return text that may be in a cell of a table."""
     return text.replace("|", r"\|").replace("<", "&lt;")
 
 
@@ -161,7 +162,7 @@ _CODE = re.compile(r"(``.+?``|:[\w:]+:`.+?`|`.+?`)")
 
 
 class Docstring(NamedTuple):
-    """A docstring of a class with fields.
+    """Hold the docstring of a class with fields.
 
     prose    its lines without the columns
     fields   the text of each field that has one in the columns
@@ -172,9 +173,10 @@ class Docstring(NamedTuple):
 
 
 def parse_docstring(lines: list[str]) -> Docstring:
-    """Take the columns out of a docstring: lines `name, name   text`, then lines of further text.
+    """Split a docstring into its prose and its columns.
 
-    A paragraph is a table of columns if its first line is an entry.
+    A column entry is a line `name, name   text`, then lines of further text. A paragraph is a table
+    of columns if its first line is an entry.
     """
     prose: list[str] = []
     fields: dict[str, str] = {}
@@ -237,7 +239,7 @@ def to_markup(lines: list[str]) -> list[str]:
 
 
 def _escaped(line: str) -> str:
-    """Return a line whose special characters, outside of code, mean themselves."""
+    """Return a line in which special characters outside of code are escaped."""
     pieces = _CODE.split(line)
     pieces[::2] = [re.sub(r"(?<!\*)[*|](?!\*)", r"\\\g<0>", piece) for piece in pieces[::2]]
     return "".join(pieces)
@@ -253,12 +255,12 @@ def _process_docstring(
     fields = field_defaults(documented)
     lines[:] = to_markup(prose)
     for entry, text in texts.items():
-        if entry not in fields:  # else it stands at the field
+        if entry not in fields:  # otherwise the text is at the field
             lines += [f"``{entry}``", f"    {_escaped(text)}"]
 
 
 def _field_lines(name: str) -> list[str]:
-    """Return what is known of a field: its text and, where a user may set it, its default."""
+    """Return the description of a field: its text and, if a user may set it, its default."""
     path, _, field = name.rpartition(".")
     owner = find(path)
     default = field_defaults(owner).get(field)
@@ -300,7 +302,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def find(path: str) -> Any:
-    """Return the object with this dotted path: a module's, or a class's in it."""
+    """Return the object with this dotted path: that of a module, or of a class in it."""
     parts = path.split(".")
     for count in range(len(parts), 0, -1):
         try:
@@ -316,7 +318,7 @@ def find(path: str) -> Any:
 def _process_signature(
     _app: Sphinx, what: str, _name: str, documented: object, *_: object
 ) -> tuple[str, None] | None:
-    """Leave out the parameters of what a user never makes, or makes from fields that are listed."""
+    """Leave out the parameters of classes that no user creates, or whose fields are listed."""
     made_by_users = documented in (netmeasure.Gatekeeper, netmeasure.MeasureError)
     return ("", None) if what in ("class", "exception") and not made_by_users else None
 
@@ -366,7 +368,7 @@ def without_docstring() -> list[str]:
         if not isinstance(public, type):
             found += [] if public.__doc__ else [path]
             continue
-        own = vars(public)  # what has no docstring of its own would show its base's
+        own = vars(public)  # an object without a docstring of its own would show that of its base
         found += [] if own.get("__doc__") else [path]
         found += [
             f"{path}.{attribute}"
@@ -394,7 +396,7 @@ def _check_reference(_app: Sphinx, env: BuildEnvironment) -> None:
 def _resolve(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element
 ) -> Element | None:
-    """Refer to the public name of a type that the code knows by its module's."""
+    """Let the module path of a type, as in the code, refer to its public name."""
     if node.get("refdomain") != "py":
         return None
     if node.get("reftype") == "mod":  # the name of a file, for readers of the code
@@ -408,8 +410,8 @@ def _resolve(
 
 
 def _leave_builtins(_app: Sphinx, document: document) -> None:
-    """Make no reference of a builtin's name: some fields are called `bytes`, too."""
-    from sphinx.addnodes import pending_xref  # the tests of links need no Sphinx
+    """Make no reference for the name of a builtin: some fields are called `bytes`, too."""
+    from sphinx.addnodes import pending_xref  # the tests of links do not need Sphinx
     from sphinx.util.nodes import find_pending_xref_condition
 
     for node in list(document.findall(pending_xref)):

@@ -1,9 +1,9 @@
-"""Draw the layers of the package from the table that the layering test holds.
+"""Draw the layers of the package from the table of the layering test.
 
     python -m tools.draw_layers      write docs/explanation/layers.svg
 
-A layer stands above all that it imports. An arrow means "imports"; where a detour over other layers
-leads to the same place, the arrow is left out. Layers of a group share a colour, and so do the
+A layer is above all layers that it imports. An arrow means "imports"; an arrow is left out if other
+arrows lead to the same layer by a longer way. Layers of a group share a colour, and so do the
 arrows that begin at them.
 """
 
@@ -25,7 +25,7 @@ FILE = ROOT / "docs" / "explanation" / "layers.svg"
 Table = Mapping[str, set[str]]
 
 _ROW, _HEIGHT, _GAP = 74, 34, 26
-_BEND = 14  # the width that an arrow needs where it passes a row
+_BEND = 14  # the width of an arrow where it passes a row
 _MARGIN = 12
 _TEXT = "#12263a"
 
@@ -75,7 +75,7 @@ GROUPS = (
 
 
 class Place(NamedTuple):
-    """A layer in its row, or, with no name, the place where an arrow passes a row."""
+    """Hold a layer in its row or, without a name, the place where an arrow passes a row."""
 
     row: int
     name: str
@@ -87,12 +87,12 @@ class Place(NamedTuple):
 
 
 def reachable(table: Table, layer: str) -> set[str]:
-    """Return all layers that a layer imports, directly or by others."""
+    """Return all layers that a layer imports, directly or indirectly."""
     return table[layer].union(*(reachable(table, other) for other in table[layer]))
 
 
 def shortest(table: Table) -> dict[str, set[str]]:
-    """Return the table without the imports that follow from others."""
+    """Return the table without the imports that follow from other ones."""
     return {
         layer: {
             target
@@ -114,7 +114,7 @@ def rows_of(table: Table) -> dict[str, int]:
 
     for layer in table:
         row(layer)
-    # what nothing but a high layer needs stands just below it
+    # a layer that only a high layer imports is placed just below it
     for layer in sorted(table, key=lambda name: -rows[name]):
         users = [rows[other] for other, allowed in table.items() if layer in allowed]
         rows[layer] = min(users) - 1 if users else rows[layer]
@@ -122,7 +122,7 @@ def rows_of(table: Table) -> dict[str, int]:
 
 
 class Drawing:
-    """The places of layers and arrows, ordered so that few arrows cross."""
+    """Hold the places of layers and arrows, ordered so that few arrows cross."""
 
     def __init__(self, table: Table) -> None:
         rows = rows_of(table)
@@ -161,7 +161,8 @@ class Drawing:
         return fmean(self.x[other] for other in self._neighbours.get(place, [place]))
 
     def _spread(self, row: list[Place], wanted: Mapping[Place, float] | None = None) -> None:
-        """Give a row its places: each where it is wanted, or as near as its neighbours let it."""
+        """Place the layers of a row: each where it wants to be, or as near as its neighbours
+        allow."""
         if wanted is None:
             position = -fsum(place.width + _GAP for place in row) / 2  # sum() differs by version
             for place in row:
@@ -245,7 +246,7 @@ class Drawing:
 
 
 def _group_of(layer: str) -> int:
-    """Return the number of a layer's group; one that is in none stands among the plain values."""
+    """Return the number of a layer's group; a layer without a group counts as a plain value."""
     return next(
         (at for at, group in enumerate(GROUPS) if layer in group.layers.split()), len(GROUPS) - 1
     )
@@ -270,7 +271,7 @@ def drawing(table: Table) -> str:
 
 
 def main() -> None:
-    """Write the drawing of today's table to its file."""
+    """Write the drawing of the current table to its file."""
     sys.path.insert(0, str(TABLE.parent))
     from test_layers import ALLOWED
 

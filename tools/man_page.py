@@ -99,7 +99,7 @@ def _choices_of(top: argparse.ArgumentParser) -> argparse._SubParsersAction[Any]
 
 
 def _text(words: str) -> str:
-    """Return words that roff takes as they stand."""
+    """Return words so that roff prints them unchanged."""
     escaped = words.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
     return rf"\&{escaped}" if escaped.startswith(".") else escaped
 

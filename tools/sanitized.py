@@ -1,10 +1,10 @@
 """Run the native tests under a sanitizer: `python tools/sanitized.py address,undefined | thread`.
 
 The native modules are built with NETMEASURE_SANITIZE into a directory of their own, together with a
-copy of the package, so the usual build stays as it is. The interpreter is not built with the
+copy of the package, so the usual build is not changed. The interpreter is not built with the
 sanitizer: its runtime library is loaded before all others (LD_PRELOAD). AddressSanitizer's leak
-check is off, since the interpreter itself keeps memory to the end; the C harness, which has no
-interpreter, checks for leaks. ThreadSanitizer sees the native modules only, and their locks.
+check is off, since the interpreter itself keeps memory until its end; the C harness, which has no
+interpreter, checks for leaks. ThreadSanitizer checks only the native modules and their locks.
 
 Then the C harness runs, which has builds with both sanitizers.
 """
@@ -21,18 +21,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = {"address,undefined": ("libasan.so", "libubsan.so"), "thread": ("libtsan.so",)}
-#: What the sanitizers are told. A report ends the process, so no test can pass in spite of it.
+#: Options of the sanitizers. A report ends the process, so no test can pass in spite of it.
 OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:report_signal_unsafe=0",
 }
-#: They build programs with sanitizers of their own, or judge timing (as do those marked `rates`).
+#: These tests build programs with sanitizers of their own, or judge timing (as those marked
+#: `rates`).
 LEFT_OUT = ("test_native_harness.py", "test_native_fuzz.py", "test_udp_burst.py")
 
 
 def library(name: str) -> str | None:
-    """Return the path of gcc's sanitizer library, None where gcc has none."""
+    """Return the path of gcc's sanitizer library; None if gcc has none."""
     found = subprocess.run(
         ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -54,7 +55,8 @@ def build(kind: str, into: Path) -> None:
 
 
 def check_build(kind: str, built: Path, environment: dict[str, str]) -> None:
-    """Raise SystemExit unless the interpreter loads the modules that have the sanitizer in them."""
+    """Raise SystemExit unless the interpreter loads the modules that were built with the
+    sanitizer."""
     code = (
         "from netmeasure._fast import tcp, udp, watch, worker;"
         " print(*(one.__file__ for one in (tcp, udp, watch, worker)))"
@@ -80,13 +82,13 @@ def run(kind: str, arguments: list[str]) -> int:
             **OPTIONS,
             "LD_PRELOAD": " ".join(map(str, libraries)),
             "PYTHONPATH": str(Path(directory, "src")),
-            "PYTHONMALLOC": "malloc",  # each object is an allocation that the sanitizer knows
+            "PYTHONMALLOC": "malloc",  # each object is an allocation that the sanitizer tracks
         }
         check_build(kind, Path(directory), environment)
         tests = sorted(
             path for path in Path("tests/fast").glob("test_*.py") if path.name not in LEFT_OUT
         )
-        # a fixed layout of memory: with a random one, older runtimes do not find room for theirs
+        # a fixed layout of memory: with a random one, older runtimes may find no room for theirs
         command = ["setarch", platform.machine(), "-R", sys.executable, "-m", "pytest", "-n", "0"]
         command += ["-m", "not rates", "-p", "no:cacheprovider", *arguments, *map(str, tests)]
         return subprocess.run(command, cwd=ROOT, env=environment).returncode

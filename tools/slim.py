@@ -1,5 +1,8 @@
-"""Take out of an installation what no run needs, and compile the rest: the root file system of a
-container is read-only, so nobody can do so later. Usage: slim.py PREFIX"""
+"""Remove files from an installation that no run needs, and compile the rest.
+
+The root file system of a container is read-only, so Python can't compile later. Usage: slim.py
+PREFIX
+"""
 
 import compileall
 import shutil
@@ -7,7 +10,7 @@ import sys
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-#: Below site-packages. Tests and their data, sources of compiled modules, types, build helpers.
+#: Below site-packages: tests and their data, sources of compiled modules, types, build helpers.
 DIRECTORIES = ("tests", "test", "testing", "_examples", "f2py", "include", "__pycache__")
 KEPT = ("numpy/testing", "numpy/_core/tests/_natype.py")
 ENDINGS = (".pyx", ".pxd", ".pxi", ".c", ".cpp", ".h", ".a", ".pyi")
@@ -21,7 +24,7 @@ def main(prefix: Path) -> None:
                 shutil.rmtree(path)
         elif path.suffix in ENDINGS and path.is_file():
             path.unlink()
-    # the files never change: not even their dates are to be looked at
+    # the files never change, so Python does not even have to check their dates
     mode = PycInvalidationMode.UNCHECKED_HASH
     if not compileall.compile_dir(packages, quiet=1, invalidation_mode=mode):
         raise SystemExit("some module does not compile")

@@ -1,4 +1,4 @@
-"""Run the comparisons: see the package's own words."""
+"""Run the comparisons; the package's docstring describes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.versus.rounds import REPEATS, CaseRuns, run_case, wait_for_calm
 
 
 def main() -> None:
-    """Measure what was asked for, and write it."""
+    """Measure the selected cases, and write the figures."""
     chosen = _options().parse_args()
     rounds, seconds = (1, 0.5) if chosen.quick else (chosen.rounds, chosen.time)
 
@@ -44,7 +44,7 @@ def main() -> None:
                 found.append(run_case(case, here, rounds, seconds, say, repeats=repeats))
         except KeyboardInterrupt:
             say(f"ended by the user: {len(found)} of {len(wanted)} cases were measured")
-        except SystemExit as exc:  # a contender does not work, and the others have been measured
+        except SystemExit as exc:  # a contender does not work, but the others have been measured
             say(f"{exc}: {len(found)} of {len(wanted)} cases were measured")
     text = page(here.name, _command(), found, load=load, rounds=rounds, seconds=seconds)
     if chosen.page and len(found) == len(wanted):

@@ -1,4 +1,4 @@
-"""What is compared, and what is wanted of it."""
+"""List the cases of the comparison, and the ratio that each requires."""
 
 from __future__ import annotations
 

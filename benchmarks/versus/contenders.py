@@ -1,4 +1,4 @@
-"""Who is compared with whom: the commands of every tool at its best, and what it reports.
+"""Describe the contenders: the best command of every tool, and how to read its report.
 
 HOST, PORT, PORT2 and TIME in a command are filled in for each run.
 """
@@ -23,7 +23,7 @@ CONGESTION = "cubic"
 PLAIN_SOURCE = Path(__file__).parents[1] / "plain.c"
 OURS = "netmeasure"
 
-#: Reads a tool's output: datagrams received a second, and the share that was lost.
+#: Reads a tool's output: datagrams received per second, and the share that was lost.
 ReadDatagrams = Callable[[bytes], tuple[float, float]]
 
 
@@ -37,8 +37,10 @@ class Contender(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """Describe one comparison: the first contender with the others. `wanted` is the least ratio to
-    some of them."""
+    """Describe one comparison: the first contender with the others.
+
+    `wanted` is the lowest acceptable ratio to some of them.
+    """
 
     name: str
     contenders: tuple[Contender, ...]
@@ -49,7 +51,7 @@ class Case(msgspec.Struct, frozen=True):
 def netmeasure(
     options: str, *, udp: bool = False, python: str = sys.executable, name: str = OURS
 ) -> Contender:
-    """Return netmeasure as an interpreter has it."""
+    """Return netmeasure as installed for an interpreter."""
     program = (python, "-m", "netmeasure")
     kind = ("-u", "-b", "0", "--json") if udp else ("-C", CONGESTION, "-q")
     return Contender(
@@ -94,7 +96,7 @@ def nuttcp(options: str) -> Contender:
 
 
 def plain(options: str, *, udp: bool = False) -> Contender:
-    """Return the plainest loops in C, over loopback."""
+    """Return the simplest loops in C, over loopback."""
     kind = "udp" if udp else "tcp"
     return Contender(
         name=f"plain C, {options}",
@@ -104,8 +106,10 @@ def plain(options: str, *, udp: bool = False) -> Contender:
 
 
 def existing(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
-    """Return those whose programs are installed, and that have the options that are used. Raise
-    SystemExit where a program is missing that was named for this run."""
+    """Return the contenders whose programs are installed and have the options that are used.
+
+    Raise SystemExit if a program is missing that was named for this run.
+    """
     found = []
     for one in contenders:
         program = one.client[0]
@@ -120,7 +124,7 @@ def existing(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
 
 @cache
 def plain_program() -> str:
-    """Compile plain.c, once for each version of it, and return the program."""
+    """Compile plain.c, once for each version of the file, and return the program."""
     source = PLAIN_SOURCE.read_bytes()
     cached = (
         Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "netmeasure-benchmarks"
@@ -135,7 +139,7 @@ def plain_program() -> str:
 
 
 def _hash(text: bytes) -> str:
-    """Return a short name of a content."""
+    """Return a short name for a content."""
     return hashlib.sha256(text).hexdigest()[:12]
 
 

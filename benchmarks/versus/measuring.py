@@ -1,4 +1,4 @@
-"""Run a contender once, and take what the kernel counted in a window of it."""
+"""Run a contender once, and read the kernel's counts in a window of the run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from benchmarks.processes import free_port, wait_listening
 from benchmarks.versus.contenders import Contender
 from benchmarks.versus.places import Place
 
-#: A run carries data once the interface has counted so many bytes; set-up takes less.
+#: A run carries data once the interface has counted this many bytes; set-up takes fewer.
 FLOWING_BYTES = 2_000_000
-#: From then on, until a slow start and the first adaption of block sizes are over.
+#: The time from then on until slow start and the first adaptation of block sizes are over.
 SETTLING_S = 0.4
 PATIENCE_S = 20.0
-#: The parent of all of the kernel's threads.
+#: The parent of all kernel threads.
 _KTHREADD = 2
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Hold one run of one contender, of which `foreign_cpus` were busy with something else."""
+    """Hold one run of one contender; `foreign_cpus` is how many CPUs other programs kept busy."""
 
     window_s: float
     interface_bytes: int
@@ -40,22 +40,24 @@ class Sample(msgspec.Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """Return what contenders are compared by: datagrams or bytes a second."""
+        """Return the figure by which contenders are compared: datagrams or bytes per second."""
         if self.datagrams_per_s is not None:
             return self.datagrams_per_s
         return self.interface_bytes / self.window_s
 
     @property
     def amount(self) -> float:
-        """Return what CPU time is divided by: millions of datagrams, or GB, of the window."""
+        """Return what the CPU time is divided by: millions of datagrams, or GB, of the window."""
         if self.datagrams_per_s is not None:
             return self.datagrams_per_s * self.window_s / 1e6
         return self.interface_bytes / 1e9
 
 
 def cpu_ns(pids: Sequence[int]) -> int:
-    """Return the CPU time of processes, their threads' and children's included, by the scheduler's
-    clock. A thread that has ended is missing."""
+    """Return the CPU time of processes, with their threads and children, by the scheduler's clock.
+
+    The time of a thread that has ended is missing.
+    """
     total = 0
     for pid in pids:
         with suppress(OSError):
@@ -68,9 +70,11 @@ def cpu_ns(pids: Sequence[int]) -> int:
 
 
 def others_s(ours: Sequence[int]) -> float:
-    """Return the CPU time of all processes but this one, those in `ours` and their children, with
-    that of their ended children. The kernel's own threads are left out: what they do for a network
-    is a contender's work."""
+    """Return the CPU time of all other processes, with that of their ended children.
+
+    This process, those in `ours` and their children do not count. Kernel threads do not count
+    either: their work for a network belongs to a contender.
+    """
     known = {os.getpid(), *ours}
     total = 0.0
     for process in psutil.process_iter():

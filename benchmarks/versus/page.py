@@ -1,4 +1,4 @@
-"""Write what was measured, as a page of the documentation and as JSON."""
+"""Write the measured figures, as a page of the documentation and as JSON."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def _ratio(found: Estimate, wanted: float | None) -> str:
 
 
 def _verdict(found: Estimate, wanted: float) -> str:
-    """Return what the whole interval says: a median alone is met by luck."""
+    """Return a verdict from the whole interval: a median alone may meet the requirement by
+    chance."""
     if found.low is None or found.high is None or found.low < wanted <= found.high:
         return "not decided"
     return "met" if found.low >= wanted else "missed"

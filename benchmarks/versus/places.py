@@ -1,4 +1,4 @@
-"""Where contenders run: on loopback, or over a veth pair between two network namespaces."""
+"""Provide the places where contenders run: loopback, or a veth pair between two namespaces."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import msgspec
 
-#: The sender's and the receiver's CPU, for every tool: left to the scheduler, a tool may land on
-#: one CPU with its peer, which is no property of the tool.
+#: The sender's and the receiver's CPU, for every tool: the scheduler may put a tool and its peer on
+#: one CPU, and then the result says nothing about the tool.
 CLIENT_CPU, SERVER_CPU = "0", "1"
 
 
@@ -32,8 +32,10 @@ class Place(msgspec.Struct, frozen=True):
         return _inside(self.server_namespace, SERVER_CPU if pinned else None, argv)
 
     def carried_bytes(self) -> int:
-        """Return the bytes, headers included, that have crossed the interface. The client's end of
-        a pair counts what it sends."""
+        """Return how many bytes, with headers, have crossed the interface.
+
+        The client's end of a pair counts the bytes that it sends.
+        """
         with open(f"/sys/class/net/{self.interface}/statistics/tx_bytes") as file:
             return int(file.read())
 
@@ -48,7 +50,7 @@ def _inside(namespace: str | None, cpu: str | None, argv: Sequence[str]) -> list
 
 @contextmanager
 def place(name: str) -> Iterator[Place]:
-    """Make the place with this name, `loopback` or `veth`, and remove it again."""
+    """Make the place with this name, `loopback` or `veth`; remove it at the end."""
     if name == "loopback":
         yield Place(name, "127.0.0.1", "lo")
         return

@@ -1,4 +1,4 @@
-"""Run the contenders of a case in turns, on a calm machine only."""
+"""Run the contenders of a case in turn, on a calm machine only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from benchmarks.versus.measuring import Sample, measured
 from benchmarks.versus.places import Place
 from netmeasure.analysis.samples import Estimate, ratio
 
-#: More CPUs than this, busy with something else, make a run worthless.
+#: If other programs use more CPUs than this, a run is worthless.
 FOREIGN_CPUS = 0.25
 REPEATS = 3
 
 
 class CaseRuns(msgspec.Struct, frozen=True):
-    """Hold the samples of a case by contender, one of each round; `repeated` runs are not in it,
-    and `troubled` tells that a run was kept in spite of other programs' work."""
+    """Hold the samples of a case by contender, one for each round.
+
+    `repeated` runs are not included. `troubled` says that a run was kept although other programs
+    used the CPUs.
+    """
 
     case: str
     samples: dict[str, list[Sample]]
@@ -35,7 +38,7 @@ class CaseRuns(msgspec.Struct, frozen=True):
         return next(iter(self.samples))
 
     def ratio_to(self, name: str) -> Estimate:
-        """Return our rate over a contender's, with its interval."""
+        """Return our rate divided by a contender's, with its interval."""
         theirs, ours = ([one.rate for one in self.samples[who]] for who in (name, self.ours))
         found = ratio(theirs, ours)
         assert found is not None
@@ -43,7 +46,8 @@ class CaseRuns(msgspec.Struct, frozen=True):
 
 
 def wait_for_calm(load: float, patience_s: float, say: Callable[[str], None]) -> None:
-    """Wait until the load average of a minute is below `load`; raise SystemExit if it stays."""
+    """Wait until the load average of a minute is below `load`; raise SystemExit if it stays
+    higher."""
     deadline = time.monotonic() + patience_s
     while (now := psutil.getloadavg()[0]) >= load:
         if time.monotonic() > deadline:
@@ -63,8 +67,10 @@ def run_case(
     *,
     repeats: int = REPEATS,
 ) -> CaseRuns:
-    """Run every contender once a round, in an order drawn anew for each. A run beside other
-    programs' work is repeated at once, up to `repeats` times."""
+    """Run every contender once in each round, in a new random order.
+
+    A run during which other programs used the CPUs is repeated at once, up to `repeats` times.
+    """
     chance = random.Random(case.name)
     samples: dict[str, list[Sample]] = {one.name: [] for one in case.contenders}
     repeated, troubled = 0, False

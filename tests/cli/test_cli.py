@@ -1,4 +1,4 @@
-"""The program as a user meets it: what it prints where, and how it ends."""
+"""Test the program as a user runs it: what it prints to which stream, and how it ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from support.proxy import Proxy
 from support.warm import PROGRAM
 
 SHORT = ("-t", "0.3")
-#: At a rate that leaves CPU time to the rest of the test.
+#: Options for a rate that leaves CPU time for the rest of the test.
 LONG = ("-t", "30", "-b", "200M")
 
 

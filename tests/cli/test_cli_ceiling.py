@@ -1,4 +1,4 @@
-"""`netmeasure ceiling`, and the link options of tests."""
+"""Test `netmeasure ceiling`, and the link options of tests."""
 
 from __future__ import annotations
 

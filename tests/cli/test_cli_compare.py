@@ -1,4 +1,4 @@
-"""`compare` as a user meets it: saved runs, two targets, wrong input, exit codes."""
+"""Test `compare` as a user runs it: saved runs, two targets, wrong input, exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ Output = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """A folder of sets: fast, same (as fast), slow, two (runs only), single (a Result), down."""
+    """Make a folder of sets: fast, same (as fast), slow, two (runs only), single (a Result),
+    down."""
     sets = {
         "fast": [recorded(1e9 + n * 1e6) for n in range(5)],
         "same": [recorded(1.001e9 + n * 1e6) for n in range(5)],
@@ -40,7 +41,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def compare(folder: Path, words: str) -> int:
-    """In this process: what ends in .json is of that folder."""
+    """Run `compare` in this process; names that end in .json are files of that folder."""
     return main(
         ["compare", *(str(folder / w) if w.endswith(".json") else w for w in words.split())]
     )

@@ -1,4 +1,5 @@
-"""Control groups with little memory or few tasks: each end says what it lacks, and lives."""
+"""Test each end in control groups with little memory or few tasks: it says what is missing, and
+continues."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ def test_a_server_in_too_little_memory(limited: Group) -> None:
 
 
 def test_a_server_in_little_memory(limited: Group) -> None:
-    """It says so once, refuses what it has no memory for, and serves the next one."""
+    """The server says so once, refuses a test that needs too much memory, and serves the next
+    one."""
     limited.limit(memory_mib=56)
     with within(limited, "server", "-B", "127.0.0.1", "-p", "0") as process:
         assert process.stdout is not None

@@ -1,5 +1,7 @@
-"""The program as process 1 of a PID namespace, as it is in a container: the kernel drops signals
-that it has no handler for, and orphans become its children."""
+"""Test the program as process 1 of a PID namespace, as in a container.
+
+The kernel drops signals for which process 1 has no handler, and orphans become its children.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ SERVER = ("server", "-B", "127.0.0.1", "-p", "0")
 
 @contextlib.contextmanager
 def first_process(*words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The program as process 1, and its number out here. Its exit code is that of the process."""
+    """Run the program as process 1; give its process id outside of the namespace.
+
+    The exit code of the outer process is that of the program.
+    """
     command = ("unshare", "--pid", "--fork", "--kill-child", *PROGRAM, *words)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -42,7 +47,7 @@ def first_process(*words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether the process has a handler for a signal."""
+    """Return whether the process has a handler for a signal."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
     return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)

@@ -1,4 +1,4 @@
-"""`history` as a user meets it: the lines, the exit codes, wrong input."""
+"""Test `history` as a user runs it: its lines, exit codes and messages for wrong input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def setup_module() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with files of runs: quiet, and slower later."""
+    """Work in a folder with files of runs: quiet, and slower later."""
     monkeypatch.chdir(tmp_path)
     for name, levels in {
         "quiet": [(30, 1e9)],

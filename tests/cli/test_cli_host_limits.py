@@ -1,5 +1,7 @@
-"""Hosts with few descriptors, threads, little memory or no /proc: each end says what it lacks, and
-the server goes on."""
+"""Test hosts with few descriptors, few threads, little memory or no /proc.
+
+Each end says what is missing, and the server continues to serve.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ def test_a_server_without_descriptors(kind: tuple[str, ...]) -> None:
 
 
 def test_a_server_says_once_what_its_host_grants() -> None:
-    """Its number of tests follows, unless the user has chosen one."""
+    """The server's number of tests follows from these limits, unless the user has chosen one."""
     for words, said in (
         ((), "at most 15 tests at a time, for this host has 92 file descriptors (ulimit -n)"),
         (
@@ -79,7 +81,7 @@ def test_a_server_says_once_what_its_host_grants() -> None:
 
 @contextlib.contextmanager
 def few(limit: str, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """The program in a shell that has a limit first."""
+    """Run the program in a shell that sets a limit first."""
     process = subprocess.Popen(
         ["sh", "-c", f"{limit}; exec {shlex.join([*PROGRAM, *words])}"],
         stdout=subprocess.PIPE,
@@ -135,7 +137,7 @@ def test_a_client_without_threads() -> None:
 @needs_root
 @pytest.mark.parametrize("kind", [(), ("-u",)], ids=["tcp", "udp"])
 def test_a_server_without_threads(kind: tuple[str, ...]) -> None:
-    """It says why, to the client as well, and serves the next one."""
+    """The server logs the reason, tells it to the client as well, and serves the next client."""
     with with_few_threads("server", "-B", "127.0.0.1", "-p", "0") as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[-1]
@@ -171,7 +173,7 @@ def test_a_client_without_memory() -> None:
 def test_an_address_space_without_room_for_a_result(
     space: int, words: tuple[str, ...], code: int
 ) -> None:
-    """Libraries would end the process after the test, or without a word."""
+    """Without the check, libraries would end the process after the test, or without a message."""
     with few(f"ulimit -v {space}", *words) as ran:
         output, errors = ran.communicate(timeout=30)
     assert (ran.returncode, output, errors.count("\n")) == (code, "", 1)
@@ -179,7 +181,7 @@ def test_an_address_space_without_room_for_a_result(
 
 
 def test_a_library_that_finds_no_address_space() -> None:
-    """Of a command that needs no room for a test, and so is not asked for it."""
+    """The command does not need room for a test, so that room is not checked."""
     # the tracer, which would be loaded before the program, finds none either
     untraced = "unset COVERAGE_PROCESS_START COVERAGE_PROCESS_CONFIG"
     with few(f"{untraced}; ulimit -v 32000", "ceiling", "127.0.0.1") as ran:
@@ -245,7 +247,7 @@ def test_a_server_without_memory() -> None:
 @needs_root
 @pytest.mark.parametrize("end", ["client", "server"])
 def test_a_host_without_proc(end: str) -> None:
-    """What only /proc tells is unknown."""
+    """Figures that only /proc provides are unknown."""
     hidden = "mount -t tmpfs none /proc && exec"
 
     def unshared(*words: str) -> list[str]:

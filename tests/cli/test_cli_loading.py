@@ -1,4 +1,4 @@
-"""What the program has loaded when the first byte goes or comes, in a process of its own."""
+"""Test which modules the program has loaded when the first byte is sent or received."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from support.program import server
 
-#: They take longer to load than all the rest of set-up, and are needed for a result only.
+#: These modules take longer to load than all the rest of set-up, and only a result needs them.
 HEAVY = (
     "numpy",
     "rich",
@@ -36,7 +36,8 @@ finally:
 
 
 def loaded(*words: str) -> tuple[set[str], set[str]]:
-    """Run the program. Return what it had loaded before its first byte, and at the end."""
+    """Run the program. Return the modules that it had loaded before its first byte, and at the
+    end."""
     code = _CODE.format(heavy=HEAVY, words=list(words))
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     before, after = ran.stderr.splitlines()

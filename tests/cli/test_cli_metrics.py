@@ -1,4 +1,4 @@
-"""The statistics of a server, as Prometheus reads them."""
+"""Test the statistics of a server, as Prometheus reads them."""
 
 from __future__ import annotations
 

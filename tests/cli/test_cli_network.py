@@ -1,4 +1,5 @@
-"""Options of packets, CPUs, files and authentication: what they mean, and that they work."""
+"""Test the options of packets, CPUs, files and authentication: their meaning, and that they
+work."""
 
 from __future__ import annotations
 
@@ -163,7 +164,7 @@ def test_authentication(tmp_path: Path) -> None:
 def test_a_fifo_is_no_file_to_send_or_write(
     direction: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To open one would wait for its other end, and streams read at offsets of their own."""
+    """Opening a FIFO would wait for its other end, and streams read at offsets of their own."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     words = ["loopback", "-t", "0.1", "-d", direction, "--file", str(fifo)]

@@ -1,4 +1,4 @@
-"""`--slo` and `check` as a user or a CI job meets them."""
+"""Test `--slo` and `check` as a user or a CI job runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`netmeasure path` as a process: its lines, its JSON, its exit codes."""
+"""Test `netmeasure path` as a process: its lines, its JSON, its exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`netmeasure probe`, and what a server makes of probes: nothing."""
+"""Test `netmeasure probe`, and that probes have no effect on a server."""
 
 from __future__ import annotations
 

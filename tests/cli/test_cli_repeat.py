@@ -1,4 +1,4 @@
-"""`--repeat` as a user meets it: what it prints, what it saves, how it ends."""
+"""Test `--repeat` as a user runs it: what it prints, what it saves, how it ends."""
 
 from __future__ import annotations
 

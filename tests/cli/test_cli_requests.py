@@ -1,4 +1,5 @@
-"""`netmeasure client URL --requests` as a process: its lines, its JSON, and what it refuses."""
+"""Test `netmeasure client URL --requests` as a process: its lines, its JSON, and what it
+refuses."""
 
 from __future__ import annotations
 

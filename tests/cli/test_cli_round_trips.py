@@ -1,4 +1,4 @@
-"""`netmeasure client --rr` as a process: its lines, its JSON, and what it refuses."""
+"""Test `netmeasure client --rr` as a process: its lines, its JSON, and what it refuses."""
 
 from __future__ import annotations
 

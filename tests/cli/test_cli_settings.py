@@ -1,4 +1,4 @@
-"""A server's settings: options, environment and a TOML file, and what its log says."""
+"""Test a server's settings: options, environment and a TOML file, and the lines of its log."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_network_that_is_none() -> None:
         ServerLimits(allow=("192.0.2.0/99",))
 
 
-#: How each line begins.
+#: The beginning of each line.
 TIMED = r"netmeasure: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z warning: "
 
 

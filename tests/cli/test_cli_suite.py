@@ -1,4 +1,4 @@
-"""`suite` as a user meets it: a line for each run, the table, files, wrong plans, signals."""
+"""Test `suite` as a user runs it: a line for each run, the table, files, wrong plans, signals."""
 
 from __future__ import annotations
 

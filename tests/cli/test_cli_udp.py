@@ -1,4 +1,4 @@
-"""UDP by the program: the effect of options, and the messages for wrong ones."""
+"""Test UDP by the program: the effect of options, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def loopback(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def result_of(*words: str) -> tuple[Result, UdpSpec]:
-    """A test that goes well, by the JSON that is all it prints."""
+    """Return the result of a successful test, read from the JSON that is its only output."""
     ran = loopback("-u", *words, "--json")
     assert (ran.returncode, ran.stderr) == (Exit.OK, "")
     result = Result.from_json(ran.stdout)

@@ -1,4 +1,4 @@
-"""The program with a URL: what it prints where, and how it ends."""
+"""Test the program with a URL: what it prints to which stream, and how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that are not ours: what is answered to them."""
+"""Test the answers to words that netmeasure does not know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong values: one line that names the value, where it was given, and what to write instead."""
+"""Test wrong values: one line names the value, where it was given, and what to write instead."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""A client's settings: options, environment and the table [client] of a TOML file; and what is
-wrong in a client's or a server's."""
+"""Test a client's settings: options, environment and the table [client] of a TOML file.
+
+Also test the messages for wrong settings of clients and servers.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,8 @@ def test_variables_of_others_are_passed_over(name: str, monkeypatch: pytest.Monk
 
 
 def test_one_environment_for_clients_and_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the one is a misspelt setting of the other."""
+    """A setting of the client is not reported as a misspelt setting of the server, or vice
+    versa."""
     client, server = set(vars(parsed())) - {"config"}, set(SETTINGS)
     for name in client ^ server:
         monkeypatch.setenv(f"NETMEASURE_{name.upper()}", "x")

@@ -1,4 +1,4 @@
-"""Completion: what a shell offers for the words that were typed."""
+"""Test what a shell's completion offers for the words that were typed."""
 
 from __future__ import annotations
 

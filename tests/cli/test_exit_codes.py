@@ -1,4 +1,4 @@
-"""Exit codes: the page has all of them, and each error ends the program with the one it says."""
+"""Test exit codes: the page has all of them, and each error ends the program with its code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALWAYS: dict[type[errors.NetmeasureError], Exit] = {
     errors.BusyError: Exit.BUSY,
     errors.FileRefusedError: Exit.NOT_A_SERVER,
 }
-#: Those of set-up, which have another code once anything was measured: by the phase.
+#: Errors of set-up, which have another code once data were measured: by the phase.
 IN_SET_UP: dict[type[errors.MeasureError], dict[str, Exit]] = {
     errors.NameNotFoundError: {"resolve": Exit.NO_CONNECTION},
     errors.ConnectError: {"connect": Exit.NO_CONNECTION},
@@ -48,7 +48,7 @@ IN_SET_UP: dict[type[errors.MeasureError], dict[str, Exit]] = {
     errors.RemoteProtocolError: {"greeting": Exit.NOT_A_SERVER},
     errors.LocalProtocolError: {"control": Exit.NOT_A_SERVER},
 }
-#: The base, what a server tells itself, and what ends the command line of iperf3's shape alone.
+#: The base class, an error within a server, and errors that end only iperf3's command line.
 NEVER = {errors.MeasureError, errors.RefusedTestError, errors.UsageError}
 
 

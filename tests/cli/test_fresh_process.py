@@ -1,5 +1,7 @@
-"""Runs of different kinds started at once in a fresh process: what one of them has to load is not
-in the others' clocks."""
+"""Start runs of different kinds at once in a new process.
+
+The time in which one of them loads modules must not count in the others' clocks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of `suite --keep` as the input of `compare`, `history`, `check` and `report`."""
+"""Test files of `suite --keep` as the input of `compare`, `history`, `check` and `report`."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 
 
 def test_objectives_are_held_against_each_test_of_each_variant(tmp_path: Path) -> None:
-    """All runs are there, so that nothing is measured."""
+    """The file has all runs, so nothing is measured."""
     plan, page, junit = (tmp_path / name for name in ("plan.toml", "page.html", "junit.xml"))
     plan.write_text(TEXT)
     words = ["suite", str(plan), "--keep", keep(tmp_path / "a.jsonl", new=0.8), "-q"]

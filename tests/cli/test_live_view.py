@@ -1,4 +1,4 @@
-"""What shows a run while it goes on, and where: on a terminal, in a pipe, beside JSON, with -q."""
+"""Test where and how a run shows its progress: on a terminal, in a pipe, beside JSON, with -q."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netmeasure.cli.screens import Block, JsonLines, Lines, Screen, choose_scree
 
 
 class Stream(io.StringIO):
-    """Standard output or error, as a terminal or not."""
+    """Act as standard output or error, as a terminal or not."""
 
     def __init__(self, terminal: bool) -> None:
         super().__init__()

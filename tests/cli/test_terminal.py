@@ -1,4 +1,4 @@
-"""Reports on a terminal of 80x24, kept as files that people have looked at."""
+"""Test that reports on a terminal of 80x24 equal saved pictures that people have reviewed."""
 
 from __future__ import annotations
 

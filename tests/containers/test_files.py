@@ -1,4 +1,4 @@
-"""Manifests and build files, against the schemas of Kubernetes and against each other."""
+"""Test manifests and build files against the schemas of Kubernetes and against each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTAINERFILE = (ROOT / "Containerfile").read_text()
 
 
 def objects() -> Iterator[Any]:
-    """Every object of Kubernetes."""
+    """Return every Kubernetes object."""
     for path in FILES:
         for number, document in enumerate(documents(path)):
             yield pytest.param(document, id=f"{path.name}-{number}")
@@ -46,7 +46,7 @@ DASK = [one for one in PODS if one not in OURS]
 
 
 def pod(manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The pod's specification, and its one container's."""
+    """Return the specification of the pod, and that of its only container."""
     spec = template(manifest)["spec"]
     (container,) = spec["containers"]
     return spec, container
@@ -98,7 +98,7 @@ def test_pods_ask_for_no_privilege(manifest: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("manifest", OURS)
 def test_arguments_are_the_programs(manifest: dict[str, Any]) -> None:
-    """argparse would leave with SystemExit."""
+    """argparse would exit with SystemExit for a wrong one."""
     _, container = pod(manifest)
     assert parser().parse_args(container["args"]).command == container["args"][0]
     if "livenessProbe" in container:
@@ -111,7 +111,7 @@ def test_arguments_are_the_programs(manifest: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("manifest", DASK)
 def test_arguments_are_dasks(manifest: dict[str, Any]) -> None:
-    """click would leave with an error."""
+    """click would exit with an error for a wrong one."""
     _, container = pod(manifest)
     python, option, module = container["command"]
     assert (python, option) == ("python", "-m")
@@ -155,7 +155,7 @@ def test_labels_select_the_pods() -> None:
 
 
 def test_the_policy_lets_in_whom_it_should() -> None:
-    """All that ask the server, and not the Job that must be denied."""
+    """It admits all clients of the server, but not the Job that must be denied."""
     (policy,) = (one.values[0] for one in OBJECTS if one.values[0]["kind"] == "NetworkPolicy")
     (rule,) = policy["spec"]["ingress"]
     (peers,) = (one["podSelector"] for one in rule["from"])

@@ -1,5 +1,8 @@
-"""The image, as its users run it: unprivileged, on a read-only file system, between containers on a
-bridge, against real iperf3."""
+"""Test the image as its users run it: unprivileged, on a read-only file system, on a bridge
+network.
+
+It is also tested with the real iperf3.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def ready(container: Container, words: str = "listening on") -> Container:
 
 
 def measured(bridge: Bridge, image: str, *words: str) -> dict[str, Any]:
-    """What `client ... --json` says of a test that is complete."""
+    """Return what `client ... --json` reports for a complete test."""
     ran = bridge.run(image, "client", *words, "-t", "0.5", "--json")
     assert (ran.returncode, ran.stderr) == (Exit.OK, "")
     result: dict[str, Any] = json.loads(ran.stdout)
@@ -86,7 +89,8 @@ def test_nothing_that_builds_is_in_it(images: Images, bridge: Bridge) -> None:
 
 
 def test_start_to_listening(images: Images, bridge: Bridge, record_property: Any) -> None:
-    """From the start of process 1, by the kernel, to the line that says so, by the runtime."""
+    """The time is from the start of process 1, by the kernel, to the line "listening", by the
+    runtime."""
     server = ready(bridge.start(images.ours))
     lines = containers.podman("logs", "--timestamps", server.name).splitlines()
     stamp = datetime.fromisoformat(next(w for w in lines if "listening" in w).split()[0])
@@ -98,7 +102,7 @@ def test_start_to_listening(images: Images, bridge: Bridge, record_property: Any
 def test_sigterm_in_the_middle_of_a_test(
     images: Images, bridge: Bridge, record_property: Any
 ) -> None:
-    """The server ends long before the test would have, and both ends say so."""
+    """The server ends long before the end of the test, and both ends say so."""
     server = ready(bridge.start(images.ours))
     client = bridge.start(images.ours, "client", server.address, "-t", "60", "-i", "0.1")
     ready(client, "bit/s")
@@ -151,7 +155,7 @@ def test_against_a_real_iperf3_server(images: Images, bridge: Bridge, direction:
 
 @pytest.mark.parametrize("image", ["iperf3", "ours"])
 def test_a_server_for_iperf3(images: Images, bridge: Bridge, image: str) -> None:
-    """The real one, and the image under that name."""
+    """The clients are the real iperf3, and the image under that name."""
     server = ready(bridge.start(images.ours))
     for words in ((), ("-R",), ("-u",)):
         ran = bridge.run(
@@ -200,7 +204,7 @@ def test_a_rendered_plan(images: Images, bridge: Bridge) -> None:
 
 
 def test_the_pods_of_a_mesh(images: Images, bridge: Bridge) -> None:
-    """Scheduler, two nodes' workers and the campaign."""
+    """These are the scheduler, the workers of two nodes and the campaign."""
     files = ("scheduler", "workers", "campaign")
     manifests = [documents(containers.MESH / f"{name}.yaml")[0] for name in files]
     scheduler, worker, campaign = manifests

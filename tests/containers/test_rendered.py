@@ -1,4 +1,5 @@
-"""`k8s render`: its objects against the schemas of Kubernetes and the program's own options."""
+"""Test `k8s render`: its objects against the schemas of Kubernetes and the program's own
+options."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ VERSIONS = ("1.29", ".".join(kubernetes_validate.latest_version().split(".")[:2]
 
 
 def rendered(**options: Any) -> dict[str, dict[str, Any]]:
-    """The objects by kind, of services the first."""
+    """Return the objects by kind; of several services, the first."""
     found: dict[str, dict[str, Any]] = {}
     for one in nm.render_manifests(PLAN, **options)["items"]:
         found.setdefault(one["kind"], one)

@@ -1,4 +1,4 @@
-"""Run the real iperf3 in every mode and keep what it says: `python tests/export/capture.py`.
+"""Run the real iperf3 in every mode and save its output: `python tests/export/capture.py`.
 
 Each run becomes captures/NAME.client and captures/NAME.server (standard output, byte for byte; the
 name of this host is replaced). The mode's arguments are in captures/modes.json.
@@ -84,7 +84,7 @@ MODES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "json-udp-omit": (["-J", "-u", "-t", "1", "-O", "1", *RATE], ["-J"]),
 }
-#: Cut short: who gets SIGTERM after 1.5 s.
+#: Runs that are cut short: the end that gets SIGTERM after 1.5 s.
 CUT: dict[str, tuple[list[str], list[str], str]] = {
     "cut-client": (["-t", "9", *RATE], [], "client"),
     "cut-client-reverse": (["-t", "9", "-R", *RATE], [], "client"),

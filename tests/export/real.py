@@ -1,7 +1,8 @@
-"""What the real iperf3 printed, and a test of ours made from it: same streams, same numbers.
+"""Read what the real iperf3 printed, and make a test of ours from it, with equal streams and
+numbers.
 
-From a captured JSON document come the Opening, the Intervals and the Result that a run of ours with
-these numbers would have had; what the reports make of them is held against the capture.
+A captured JSON document gives the Opening, the Intervals and the Result that a run of ours with
+these numbers would have had. The tests compare the reports of these with the capture.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def documents() -> list[tuple[str, End]]:
 
 
 class Test:
-    """A captured document as one of our tests."""
+    """Hold a captured document as one of our tests."""
 
     __test__ = False
 

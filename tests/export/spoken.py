@@ -1,4 +1,4 @@
-"""A test of ours made from the text that the real iperf3 printed, with its (rounded) numbers."""
+"""Make a test of ours from the text that the real iperf3 printed, with its (rounded) numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CPU = re.compile(
 
 
 class Words:
-    """The arguments of a captured run."""
+    """Parse the arguments of a captured run."""
 
     def __init__(self, name: str, end: End) -> None:
         self.client, self.own = MODES[name]["client"], MODES[name][end]
@@ -79,7 +79,7 @@ def size(word: str, base: int = 1024) -> int:
 
 
 class Said:
-    """One end's text, taken apart."""
+    """Hold the parsed text of one end."""
 
     def __init__(self, name: str, end: End) -> None:
         self.end = end

@@ -1,4 +1,4 @@
-"""The page of a campaign: each number in its table and its sentences against its JSON."""
+"""Compare each number in the table and the sentences of a campaign's page with its JSON."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def both_ways(rate_bps: float) -> Result:
 
 
 def measured(test: str, variant: str, rate_bps: float) -> Result:
-    """A run: of "late" set-up is longer, "slow" carries less and costs more."""
+    """Return a run: "late" has a longer set-up, "slow" carries less and costs more."""
     late, slow = variant == "late", variant == "slow"
     facts: dict[str, Any] = {"set_up_ns": 3_017_000_000, "syns": 2} if late else {}
     rate_bps *= 0.9 if slow else 1.0
@@ -144,7 +144,7 @@ def document(suite: Suite) -> Any:
 
 
 def values(cell: Any, name: str) -> list[float]:
-    """A figure of each run of a cell that counts."""
+    """Return a figure of each run of a cell that counts."""
     counted = [
         run
         for run in (cell["runs"] or {"runs": []})["runs"]
@@ -158,7 +158,7 @@ def component(cell: Any, name: str) -> Any:
 
 
 def names_of(document: Any) -> dict[str, Any]:
-    """The rows of the document by what the page calls them."""
+    """Return the rows of the document by their names on the page."""
     rows = document["rows"]
     found = {}
     for row in rows:
@@ -170,12 +170,12 @@ def names_of(document: Any) -> dict[str, Any]:
 
 
 def in_unit(name: str, value: float) -> float:
-    """A figure in nanoseconds where it is a time: CPU time is in seconds."""
+    """Convert a figure in nanoseconds if it is a time: CPU time is in seconds."""
     return value * 1e9 if name.endswith("_s_per_gb") else value
 
 
 def hold(text: str, value: float | None) -> int:
-    """Hold the first number of a cell against a value; return 1 for a number, 0 for "unknown"."""
+    """Compare the first number of a cell with a value; return 1 for a number, 0 for "unknown"."""
     if value is None:
         assert text == "unknown"
         return 0
@@ -187,7 +187,7 @@ def hold(text: str, value: float | None) -> int:
 
 
 def hold_main(text: str, cell: Any, trips: bool) -> int:
-    """Hold the first line of a test: the mean of its rate, and half its interval as a share."""
+    """Check the first line of a test: the mean of its rate, and half its interval as a share."""
     if cell["runs"] is None:
         assert text == ("nothing" if cell["errors"] else "-")
         return 0
@@ -203,7 +203,7 @@ def hold_main(text: str, cell: Any, trips: bool) -> int:
 
 
 def hold_ratio(text: str, ratio: Any) -> int:
-    """Hold a ratio with its interval."""
+    """Check a ratio with its interval."""
     said = [Shown(float(one), 10.0 ** -len(one.partition(".")[2])) for one in split(text)]
     wanted = [ratio[end] for end in ("value", "low", "high") if ratio[end] is not None]
     for number, value in zip(said, wanted, strict=True):
@@ -216,7 +216,7 @@ def split(text: str) -> list[str]:
 
 
 def hold_change(text: str, one: Any) -> int:
-    """Hold how a figure changed from the first variant, and the star of one that moved."""
+    """Check how a figure changed from the first variant, and the star of one that moved."""
     if one is None or one["change"] is None:
         assert text == "-"
         return 0
@@ -274,7 +274,7 @@ def test_every_number_of_the_table_is_the_documents(page: Page, document: Any) -
 
 
 def numbers_of(document: Any) -> Iterator[float]:
-    """All numbers that a part of a document holds."""
+    """Return all numbers in a part of a document."""
     if isinstance(document, dict | list):
         inside = document.values() if isinstance(document, dict) else document
         for one in inside:
@@ -284,7 +284,8 @@ def numbers_of(document: Any) -> Iterator[float]:
 
 
 def told(cell: Any) -> Iterator[float]:
-    """What may be said of how a cell differs from the first variant's."""
+    """Return the numbers that a sentence may state about how a cell differs from the first
+    variant's."""
     yield from numbers_of(cell["ratio"])
     if cell["runs_needed"] is not None:
         yield max(cell["runs_needed"], MIN_RUNS)
@@ -295,7 +296,7 @@ def told(cell: Any) -> Iterator[float]:
 
 
 def clauses(sentence: str, names: list[str]) -> Iterator[tuple[str, str]]:
-    """The parts of a sentence behind its first words, each with the test that it is about."""
+    """Return the parts of a sentence after its first words, each with the test that it is about."""
     body = re.sub(r"^.*? differs as well in |^[^:]*: ", "", sentence, count=1)
     for part in body.split("; "):
         (name,) = [one for one in names if re.match(rf"{re.escape(one)}(?!\w)", part)][:1]
@@ -324,7 +325,7 @@ def test_every_number_of_what_moved_is_the_documents(page: Page, document: Any) 
 
 
 def hold_each(said: list[str], known: list[float]) -> None:
-    """Hold the numbers of a sentence against as many values."""
+    """Compare the numbers of a sentence with as many values."""
     for text, value in zip(said, known, strict=True):
         assert alike(shown(text), value), (text, value)
 

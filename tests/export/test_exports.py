@@ -1,4 +1,4 @@
-"""Exports: each is read again by a library that is not ours, and says what the results say."""
+"""Test exports: libraries of others read each one, and find the values of the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NASTY = replace(RUN, target='a "b",c=d e\\ \n|#{}')
 
 
 def samples(results: list[Result]) -> dict[str, list[tuple[dict[str, str], float]]]:
-    """The samples of an exposition, by the names of the metrics."""
+    """Return the samples of an exposition, by the names of the metrics."""
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     text = export_results(results, "openmetrics")
     for family in openmetrics.text_string_to_metric_families(text):
@@ -202,7 +202,8 @@ def test_nothing_is_loaded_before_it_is_used() -> None:
 
 
 def ends(result: Result) -> list[tuple[str, int, int | None]]:
-    """What iperf3's documents hold of each direction; it writes 0 for what arrived unseen."""
+    """Return what iperf3's documents hold for each direction; they have 0 for what arrived
+    unobserved."""
     return [(f.direction, f.delivered_bytes or 0, f.sender.retransmits) for f in result.flows]
 
 

@@ -1,5 +1,7 @@
-"""Exports of each kind of test and of each failure, read by libraries that are not ours and held
-against the document of the result."""
+"""Test exports of each kind of test and of each failure with the libraries of others.
+
+What they read is compared with the document of the result.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,13 @@ OF_HOSTS: dict[str, nm.TcpSpec | nm.UdpSpec | nm.RrSpec] = {
     "round trips": nm.RrSpec(timing=SHORT),
 }
 KINDS = (*OF_HOSTS, "http", "ftp", "requests")
-#: The words of a row: labels or tags, not figures.
+#: The text columns of a row: labels or tags, not figures.
 WORDS = ("target", "kind", "direction")
 
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, nm.Result]:
-    """A real run of each kind of test."""
+    """Make a real run of each kind of test."""
 
     async def main() -> dict[str, nm.Result]:
         found = {}
@@ -65,7 +67,7 @@ def measured() -> dict[str, nm.Result]:
 
 
 def failures() -> Iterator[type[errors.MeasureError]]:
-    """All errors that a test can break off with."""
+    """Return all errors that can end a test."""
     waiting = [errors.MeasureError]
     while waiting:
         kind = waiting.pop()
@@ -74,7 +76,7 @@ def failures() -> Iterator[type[errors.MeasureError]]:
 
 
 def readings(results: list[nm.Result]) -> list[dict[str, dict[str, Any]]]:
-    """The columns of each row, as the reader of each format has them."""
+    """Return the columns of each row, as the reader of each format returns them."""
     tables = list(csv.DictReader(io.StringIO(nm.export_results(results, "csv"))))
     paper = io.BytesIO()
     table = nm.to_arrow(results)
@@ -93,7 +95,7 @@ def readings(results: list[nm.Result]) -> list[dict[str, dict[str, Any]]]:
 
 
 def check(results: list[nm.Result]) -> list[dict[str, Any]]:
-    """Hold every column of every row against those of the other formats; return Arrow's rows."""
+    """Compare every column of every row with those of the other formats; return Arrow's rows."""
     found = readings(results)
     for row in found:
         for name in RunRow.__struct_fields__:
@@ -114,7 +116,7 @@ def check(results: list[nm.Result]) -> list[dict[str, Any]]:
 
 
 def check_metrics(result: nm.Result, rows: list[dict[str, Any]]) -> None:
-    """Hold the samples that Prometheus's own parser reads against Arrow's rows."""
+    """Compare the samples that Prometheus's own parser reads with Arrow's rows."""
     text = nm.export_results(result, "openmetrics")
     samples = {
         (sample.name, tuple(sample.labels[name] for name in WORDS)): sample

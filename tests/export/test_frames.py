@@ -1,4 +1,5 @@
-"""Results as arrays, data frames and Arrow: read again by pandas and pyarrow, equal to the JSON."""
+"""Test results as arrays, data frames and Arrow: pandas and pyarrow read values equal to the
+JSON."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ RUNS = nm.ResultSet(results=(recorded(1e9, syns=1), FAILED, replace(FULL, round_
 
 
 def rows_of(table: str) -> list[dict[str, Any]]:
-    """The rows of a table, written to Arrow's file format and read from it."""
+    """Return the rows of a table, written to Arrow's file format and read from it."""
     paper = io.BytesIO()
     written = nm.to_arrow(RUNS, table)
     with ipc.new_file(paper, written.schema, options=ipc.IpcWriteOptions(use_threads=False)) as it:

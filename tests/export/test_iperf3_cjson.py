@@ -1,4 +1,5 @@
-"""JSON as iperf3 lays it out: what the real one printed, read and written again, is the same."""
+"""Test JSON in iperf3's layout: a document of the real iperf3 is the same when read and written
+again."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ AGAIN = "\0again"
 
 
 def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """iperf3 3.12 says some keys more than once."""
+    """Return the members of an object as pairs, since iperf3 3.12 repeats some keys."""
     found: dict[str, Any] = {}
     for key, value in members:
         while key in found:

@@ -1,4 +1,4 @@
-"""Our JSON document of a test against the real iperf3's of the same test."""
+"""Compare our JSON document of a test with the real iperf3's of the same test."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_keys_are_the_real_ones_in_their_order(name: str, end: End) -> None:
 
 @pytest.mark.parametrize(("name", "end"), documents())
 def test_the_values_are_the_real_ones(name: str, end: End) -> None:
-    """Of a test with the same numbers; types, too."""
+    """Both documents are of a test with the same numbers; the types must be equal, too."""
     real, mine = ours(name, end)
     for document in (real, mine):
         for key in EARLY:
@@ -139,7 +139,10 @@ def kind(a: Any, b: Any) -> bool:
 
 
 def close(path: str, a: Any, b: Any) -> bool:
-    """iperf3 samples its streams one after the other, some microseconds apart, and takes processor
-    time from two clocks that differ by more."""
+    """Compare values that may differ a little.
+
+    iperf3 samples its streams one after the other, some microseconds apart, and reads processor
+    time from two clocks that differ by more.
+    """
     tolerance = 2e-2 if path.endswith("_total") else 1e-3
     return isinstance(a, float) and math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-6)

@@ -1,4 +1,4 @@
-"""The summary's numbers where iperf3's are wrong, and what is shown of what is not known."""
+"""Test the summary's numbers where iperf3's are wrong, and how unknown values are shown."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def ends(
 
 
 def test_each_side_has_its_own_time() -> None:
-    """iperf3's forward receiver has a round trip too much, and its two-way tests swap the two."""
+    """iperf3's forward receiver has a time that is a round trip too long, and its two-way tests
+    swap the times."""
     of = ends(sender(2_000_000, 2.0), receiver(2_000_000, 2.5))
     assert (of.sent_s, of.received_s) == (2.0, 2.5)
     assert (of.sent_bps, of.received_bps) == (8_000_000, 6_400_000)
@@ -166,7 +167,7 @@ def test_losses_at_the_end_are_losses() -> None:
 
 
 def test_an_outage_at_the_end_is_time_in_which_nothing_came() -> None:
-    """Half of the datagrams in half of the time are half the rate."""
+    """If half of the datagrams arrive in half of the time, the rate is half."""
     spec = UdpSpec(datagram_bytes=100)
     counts = Datagrams(packets=50, highest_sequence=50, omitted_highest_sequence=0)
     out = sender(10_000, 2.0, datagrams=Datagrams(packets=100, datagram_bytes=100))
@@ -178,7 +179,7 @@ def test_an_outage_at_the_end_is_time_in_which_nothing_came() -> None:
 
 
 def test_everything_lost_is_all_of_it() -> None:
-    """iperf3 shows 0/0 (0%)."""
+    """iperf3 shows 0/0 (0%) for this."""
     of = datagrams(sent=100, highest=0)
     assert (of.lost, of.packets) == (100, 100)
 

@@ -1,5 +1,6 @@
-"""Reports of tests that were really run, between two of us and with the real iperf3: the lines and
-the keys of the captured ones, and numbers that are sane.
+"""Test the reports of real tests, between two of ours and with the real iperf3.
+
+Their lines and keys are those of the captures, and their numbers are plausible.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ UDP = nm.UdpSpec(timing=TIMING, target_bps=50 * MBIT, datagram_bytes=1400, offlo
 
 
 class Watch(Observer):
-    """Keeps what both reports say."""
+    """Record both reports of a test."""
 
     def __init__(self, end: End, spec: PeerSpec) -> None:
         style = Settings(end=end, version="iperf 3.12", host="127.0.0.1", interval_s=0.3)
@@ -91,7 +92,7 @@ def among_us(run: RunOnce, spec: PeerSpec) -> tuple[Watch, Watch]:
 
 
 def shape(lines: list[str]) -> list[str]:
-    """Kinds of lines in their order, each once: how many intervals there are is chance."""
+    """Return the kinds of lines in order, each once, since the number of intervals varies."""
     kinds = [re.sub(r" *(<N>|\d[\d.]*)", "<N>", line) for line in lines]
     kinds = [re.sub(r"[KMGT]?(Byte|bit)s", r"\1s", kind) for kind in kinds]
     found: list[str] = []
@@ -115,7 +116,7 @@ CASES = [
 
 
 def check(watch: Watch, end: End, told: str, document: str) -> None:
-    """Against what the real one said in such a test."""
+    """Compare a report with the real iperf3's of such a test."""
     lines = text(told, end).splitlines()
     assert shape(watch.text) == shape(lines if end == "client" else lines[3:])
     real = {path for path, _ in leaves(json.loads(text(document, end)))}
@@ -173,7 +174,7 @@ def test_our_server(
 
 
 def ask(run: RunOnce, watch: Watch, options: list[str]) -> dict[str, Any]:
-    """What the real client tells of a test with our server."""
+    """Return what the real client reports about a test with our server."""
 
     async def main() -> dict[str, Any]:
         async with nm.serve("127.0.0.1", 0, observe=lambda: watch, interval_s=0.3) as server:

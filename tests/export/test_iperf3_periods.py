@@ -1,4 +1,4 @@
-"""Intervals put together: nothing is lost, and both directions of a period come together."""
+"""Test how intervals are combined: none is lost, and both directions of a period form one row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The reports as a front-end uses them: as events come, cut short, for failures, as a stream."""
+"""Test the reports as a front end uses them: with live events, cut short, for failures, as a
+stream."""
 
 from __future__ import annotations
 
@@ -95,7 +96,7 @@ def test_what_we_know_more_is_one_key_and_only_when_asked_for() -> None:
 
 
 def test_the_servers_output() -> None:
-    """From the accepted connection on, and of one test only."""
+    """The output begins with the accepted connection, and is of one test only."""
     report = TextReport(Settings(end="server", version="iperf 3.12"))
     test = Test(json.loads(text("json-tcp", "server")), "server")
     first = report.banner(1)

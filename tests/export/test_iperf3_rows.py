@@ -1,4 +1,4 @@
-"""Every row that the real iperf3 printed, taken apart and written again, is the same."""
+"""Test that every row of the real iperf3 is the same when it is parsed and written again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def captured_rows() -> list[tuple[str, str]]:
 
 
 def again(line: str, unit: str) -> str:
-    """The row from its own numbers."""
+    """Return the row that is written from its own numbers."""
     match = ROW.match(line)
     assert match is not None
     tag = re.search(r"(\(omitted\)|sender|receiver)?$", line)
@@ -205,7 +205,8 @@ ROWS = st.builds(
 def test_a_row_has_its_columns_whatever_the_numbers(
     row: rows.Row, unit: str, first: int, second: int
 ) -> None:
-    """Counted as awk counts, from the right of the bracket on, for scripts take them by number."""
+    """Columns are counted as awk does, from the right of the bracket, since scripts select them by
+    number."""
     for line, columns in (
         (rows.tcp(row, unit), 6),
         (rows.tcp_interval(row, unit, first, second), 9),

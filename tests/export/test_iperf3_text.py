@@ -1,4 +1,4 @@
-"""Our text of a test, line by line, against the real iperf3's of the same test."""
+"""Compare our text of a test, line by line, with the real iperf3's of the same test."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def ours(said: Said, error: str | None = None) -> list[str]:
 
 
 def plain(line: str) -> str:
-    """Without what can't be the same: rates come of rounded numbers here, of exact ones there."""
+    """Remove what can't be equal: rates are computed from rounded numbers here, from exact ones in
+    iperf3."""
     line = re.sub(r"sec  (.{4,6} \w+)  .{4,6} \w+/sec", r"sec  \1  RATE", line)
     line = re.sub(r"(local/\w+) [\d.]+% ", r"\1 TOTAL ", line)
     line = re.sub(r"(remote/\w+) [\d.]+% ", r"\1 TOTAL ", line)
@@ -71,7 +72,7 @@ def test_every_line_of_the_real_one(name: str, end: End) -> None:
 
 
 def test_rows_are_compared() -> None:
-    """The names of what is left out of the comparison are not whole rows."""
+    """The parts that the comparison leaves out are not whole rows."""
     line = "[  5]   0.00-1.00   sec  6.00 MBytes  50.3 Mbits/sec    1             sender"
     assert ROW.match(line)
     assert plain(line) == "[  5]   0.00-1.00   sec  6.00 MBytes  RATE    1             sender"

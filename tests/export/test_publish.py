@@ -1,4 +1,4 @@
-"""Reports to publish: each number against the JSON, one file that needs nothing, both themes."""
+"""Test reports to publish: each number equals the JSON's, one file is enough, both themes exist."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def page_of(results: Any) -> tuple[Page, str]:
 
 
 def held_against(page: Page, results: list[Result]) -> int:
-    """Hold each number of a page against the JSON of its run; return how many there are."""
+    """Compare each number of a page with the JSON of its run; return how many there are."""
     documents = [json.loads(result.to_json()) for result in results]
     for found, text in page.numbers:
         document, path = documents[int(found["data-run"])], found["data-path"]
@@ -173,7 +173,8 @@ def test_several_runs_have_one_table_and_their_differences() -> None:
 
 
 def test_the_numbers_of_its_sentences_are_the_documents() -> None:
-    """Those of a comparison are in the comparison's, those of a run in the run's."""
+    """The sentences of a comparison have the comparison's numbers, those of a run have the
+    run's."""
     runs = [recorded(1e9 + n * 1e6, set_up_ns=3_060_000_000 + n, syns=2) for n in range(3)]
     others = [recorded(0.8e9 + n * 1e6, cpu_ns=370_000_000) for n in range(3)]
     page, _ = page_of([("one", runs), ("two", others)])

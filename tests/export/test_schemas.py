@@ -1,4 +1,4 @@
-"""JSON Schema of every kind of document: sound, complete, and kept by what is written."""
+"""Test the JSON Schema of every kind of document: valid, complete, and met by written documents."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_each_schema_is_a_schema(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "data"), DOCUMENTS)
 def test_documents_keep_to_their_schema(name: str, data: bytes) -> None:
-    """Each member of them is named there, too."""
+    """The schema names each of their members, too."""
     keeps_to(name, data)
 
 

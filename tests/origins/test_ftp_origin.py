@@ -1,4 +1,4 @@
-"""The embedded FTP server against curl, lftp, ftplib, aioftp, and clients that misbehave."""
+"""Test the embedded FTP server with curl, lftp, ftplib, aioftp, and clients that misbehave."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HURRIED = nm.OriginLimits(stall_s=0.3, idle_s=0.3, connect_s=0.3)
 
 
 class Client(RawClient):
-    """A control connection by hand, logged in."""
+    """Hold a control connection on a raw socket, logged in."""
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
@@ -46,7 +46,7 @@ class Client(RawClient):
         self.order("PASS x")
 
     def answer(self) -> str:
-        """One reply, of one line."""
+        """Return one reply, of one line."""
         return self.until(b"\r\n").decode().rstrip()
 
     def order(self, command: str) -> str:
@@ -122,7 +122,8 @@ def test_two_files_on_one_connection(run: RunLoop) -> None:
 
 
 def test_lftp_gets_in_pieces(run: RunLoop, tmp_path: Path) -> None:
-    """Four connections at a time, each with a part of the file (REST) that it breaks off."""
+    """lftp uses four connections at a time. Each gets a part of the file (REST) and then breaks
+    off."""
 
     async def scenario() -> None:
         file = tmp_path / "file"
@@ -282,7 +283,7 @@ def test_an_upload_is_counted_and_thrown_away(run: RunLoop, size: int) -> None:
 
 
 def free_range(count: int) -> tuple[int, int]:
-    """So many neighbouring ports that are free now; they lie below the range of port 0."""
+    """Return so many consecutive ports that are free now; they are below the range of port 0."""
     for low in range(20_000, 32_000, count):
         try:
             for port in range(low, low + count):
@@ -382,7 +383,7 @@ def test_a_data_connection_that_breaks_is_426(run: RunLoop) -> None:
 
 
 def test_abort(run: RunLoop) -> None:
-    """Also as urgent data, which is how ftplib and telnet-minded clients send it."""
+    """The command may also be sent as urgent data, as ftplib and telnet-based clients do."""
 
     def client(port: int) -> None:
         with login(port) as ftp:

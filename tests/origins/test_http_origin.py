@@ -1,4 +1,4 @@
-"""The embedded HTTP server against curl, wget, wrk, http.client, and clients that misbehave."""
+"""Test the embedded HTTP server with curl, wget, wrk, http.client, and clients that misbehave."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ def test_a_chunked_upload_is_counted(run: RunLoop, tmp_path: Path) -> None:
 
 
 def test_what_follows_an_upload_is_not_taken_for_it(run: RunLoop) -> None:
-    """Small uploads leave the connection usable, also when the next request is there already."""
+    """Small uploads leave the connection usable, even if the next request has already arrived."""
 
     def client(address: str) -> None:
         with RawClient(address) as raw:
@@ -366,7 +366,7 @@ def test_a_client_that_stalls_is_given_up(run: RunLoop) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_an_upload_that_trickles_is_given_up(run: RunLoop, chunked: bool) -> None:
-    """A byte now and then is no transfer, and keeps no slot."""
+    """A single byte from time to time does not count as a transfer, and does not keep a place."""
     framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1000000"
     limits = nm.OriginLimits(stall_s=0.4, idle_s=0.4)
 
@@ -385,7 +385,7 @@ def test_an_upload_that_trickles_is_given_up(run: RunLoop, chunked: bool) -> Non
 
 
 def test_a_slow_client_gets_everything(run: RunLoop) -> None:
-    """It takes longer than the stall deadline, but never so long for a byte."""
+    """The transfer takes longer than the stall deadline, but no single byte does."""
 
     def client(address: str) -> float:
         begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""The close of an embedded server, of either kind, while clients come and go."""
+"""Test the close of an embedded server, of either kind, while clients connect and disconnect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.python312 import gather_without_a_turn
 
 
 class Waiting(Origin):
-    """Serves each client until `end` is set, and then takes `turns` more of the event loop."""
+    """Serve each client until `end` is set, and then take `turns` more of the event loop."""
 
     def __init__(self, turns: int) -> None:
         super().__init__("127.0.0.1", 0, family="any", limits=None)
@@ -42,7 +42,7 @@ class Waiting(Origin):
 def test_close_beside_a_task_that_has_just_ended(
     run: RunLoop, monkeypatch: pytest.MonkeyPatch, turns: int
 ) -> None:
-    """With no turns, the task is done and its callbacks have not run when close looks at it."""
+    """With no turns, the task is done but its callbacks have not run when close looks at it."""
     gather_without_a_turn(monkeypatch)
 
     async def scenario() -> None:

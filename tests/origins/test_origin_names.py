@@ -1,4 +1,4 @@
-"""Names to sizes, ranges to parts, offsets to content: what the servers agree on."""
+"""Test names to sizes, ranges to parts, offsets to content: the rules that the servers share."""
 
 from __future__ import annotations
 

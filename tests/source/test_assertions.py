@@ -1,8 +1,8 @@
-"""No search in a text may succeed by accident: because of the port, pid, time or folder in it.
+"""Test that no search in a text can succeed by accident, by the port, pid, time or folder in it.
 
-A random port has five digits, so a search for "226" finds it in 42263; a folder of pytest's has its
-test's name. What is looked for needs a letter or a separator on both sides of its digits ("226 "
-would be found at the end of a port, "\\b226\\b" only as a number of its own).
+A random port has five digits, so a search for "226" finds it in 42263. The name of one of pytest's
+folders contains its test's name. A search text needs a letter or a separator on both sides of its
+digits ("226 " would be found at the end of a port, "\b226\b" only as a number of its own).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-#: Digits, hexadecimal ones too, or a decimal number, with nothing before it or nothing behind it.
+#: Digits, even hexadecimal ones, or a decimal number, with nothing before or nothing after it.
 _BARE = re.compile(r"\W*[0-9a-f]*\d[0-9a-f]*(\.\d+)?\W*", re.ASCII)
 #: The methods that look for their first argument in a string, and the functions of `re`.
 _METHODS = {"count", "find", "index", "rfind", "rindex"}
 _FUNCTIONS = {"search", "findall", "finditer"}
-#: So much of a test's name is in the name of its folder.
+#: This much of a test's name is in the name of its folder.
 _NAME_IN_FOLDER = 30
 
 
@@ -47,7 +47,7 @@ def _is_bare_number(text: str) -> bool:
 
 
 def _looked_for(node: ast.expr) -> list[ast.expr]:
-    """What an expression looks for in a text."""
+    """Return the text that an expression looks for."""
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
         return [node.left]
     if not isinstance(node, ast.Call):

@@ -1,4 +1,4 @@
-"""A failure is shown, whatever the garbage collector has to end at that moment."""
+"""Test that a failure is shown, whatever the garbage collector has to finalise at that moment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-#: Garbage whose end parses Python code, and leaves garbage of the same kind.
+#: Garbage whose finaliser parses Python code, and leaves garbage of the same kind.
 FAILING = """
 import ast
 import gc

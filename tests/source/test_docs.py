@@ -1,4 +1,5 @@
-"""The documentation: links, names and generated parts without a build, and the strict build."""
+"""Test the documentation: links, names and generated parts without a build, and the strict
+build."""
 
 from __future__ import annotations
 
@@ -127,7 +128,7 @@ def test_the_reference_of_iperf3s_options_has_every_option() -> None:
 
 
 def test_the_drawing_is_of_todays_layers() -> None:
-    """`make docs`, or `python -m tools.draw_layers`, draws it anew."""
+    """`make docs`, or `python -m tools.draw_layers`, draws it again."""
     assert draw_layers.FILE.read_text() == draw_layers.drawing(ALLOWED)
 
 
@@ -157,7 +158,7 @@ def test_the_page_on_new_kinds_of_test_names_every_module_that_knows_of_one(kind
 
 
 def test_the_manual_page_is_that_of_the_parsers() -> None:
-    """`make docs`, or `python -m tools.man_page`, makes it anew."""
+    """`make docs`, or `python -m tools.man_page`, makes it again."""
     assert man_page.FILE.read_text() == man_page.page(), "run `make docs`"
     assert set(man_page._EXITS) == set(Exit)
 

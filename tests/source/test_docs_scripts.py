@@ -1,4 +1,5 @@
-"""The Python in the documentation: typed strictly, and what needs only loopback is run."""
+"""Test the Python code in the documentation: mypy checks it, and code that needs only loopback
+runs."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def scripts(page: Path) -> dict[str, str]:
 
 
 SCRIPTS = {name: script for page in PAGES for name, script in scripts(page).items()}
-#: Scripts that reach a server of their own on loopback, and so can run anywhere.
+#: Scripts that connect to a server of their own on loopback, and so can run anywhere.
 ALONE = [name for name, script in SCRIPTS.items() if 'nm.serve("127.0.0.1"' in script]
 
 

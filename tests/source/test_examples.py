@@ -1,4 +1,4 @@
-"""The examples run as they stand, against a server on loopback."""
+"""Test that the examples run without changes, against a server on loopback."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_gate(tmp_path: Path, address: str, objectives: str, code: Exit) -> 
 
 
 def test_the_notebook() -> None:
-    """Its cells, one after the other in one event loop, as a kernel runs them."""
+    """The cells run one after the other in one event loop, as in a kernel."""
     cells = json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     space: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The architecture, as a dictionary of allowed imports, and a check of every file against it."""
+"""Define the architecture as a table of allowed imports, and check every file against it."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ ALLOWED: dict[str, set[str]] = {
 }
 #: Packages whose subpackages are layers of their own.
 _DIVIDED = ("peer",)
-#: A newcomer must be able to take in the root at a glance.
+#: A newcomer must be able to understand the root at a glance.
 MOST_ROOT_MODULES = 10
-#: Modules of others that only some of ours may import: prefixes of module names.
+#: Modules of other projects that only some of ours may import: prefixes of module names.
 RESERVED: dict[str, tuple[str, ...]] = {
     "aioftp": ("transfers", "origins"),
     "aiohttp": ("transfers", "origins", "exporter.web"),
@@ -119,7 +119,7 @@ RESERVED: dict[str, tuple[str, ...]] = {
     "ruptures": ("history.changepoints",),
     "sqlalchemy": ("history.store",),
 }
-#: Modules that a layer must not import at all: what is sans-IO has no socket, no clock, no thread.
+#: Modules that a layer must not import at all: a sans-IO layer has no socket, no clock, no thread.
 FORBIDDEN: dict[str, set[str]] = {
     "protocol": {"asyncio", "select", "selectors", "signal", "socket", "ssl", "threading", "time"},
     "analysis": {"asyncio", "socket", "threading", "time"},
@@ -157,12 +157,12 @@ class Module(NamedTuple):
 
     @property
     def below(self) -> str:
-        """The name without the package's."""
+        """Return the name without the package's."""
         return self.name.removeprefix(f"{PACKAGE}.")
 
 
 def layer_of(module: str) -> str:
-    """Return the layer of a module, by its whole name."""
+    """Return the layer of a module, by its full name."""
     parts = module.split(".")[1:]
     if not parts:
         return module
@@ -195,7 +195,8 @@ def _targets(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
 
 
 def parse_python(source: str, name: str) -> Module:
-    """Every import (also within functions and under TYPE_CHECKING) and every call by name."""
+    """Return every import (even within functions and under TYPE_CHECKING) and every call by
+    name."""
     imports, calls = [], []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -209,7 +210,7 @@ _CYTHON_IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import\b|c?import\s+([\
 
 
 def parse_cython(source: str, name: str) -> Module:
-    """What a .pyx or .pxd imports or cimports; libc and the like are no modules of Python."""
+    """Return what a .pyx or .pxd imports or cimports; libc and the like are no Python modules."""
     imports = []
     for line, text in enumerate(source.splitlines(), start=1):
         if match := _CYTHON_IMPORT.match(text):
@@ -236,7 +237,7 @@ def is_ours(target: str) -> bool:
 
 
 def breaches(module: Module) -> list[str]:
-    """What this module does that its layer must not."""
+    """Return the rules of its layer that this module breaks."""
     found = []
     for line, target in module.imports:
         where, top = f"{module.name}:{line}", target.split(".")[0]
@@ -277,7 +278,7 @@ def test_every_layer_exists() -> None:
 
 
 def test_layers_lie_above_one_another() -> None:
-    """No two layers import each other, not even by detours."""
+    """No two layers import each other, not even indirectly."""
     assert cycle(ALLOWED) == []
 
 
@@ -289,7 +290,8 @@ def test_the_table_goes_from_the_lowest_layer_to_the_highest() -> None:
 
 
 def test_every_allowed_import_is_used() -> None:
-    """What is allowed and not needed is taken out of the table, so that it shows the code."""
+    """An import that is allowed but not needed must be removed, so that the table describes the
+    code."""
     used: dict[str, set[str]] = {layer: set() for layer in ALLOWED}
     for module in modules():
         targets = {layer_of(target) for _, target in module.imports if is_ours(target)}
@@ -325,7 +327,7 @@ def test_every_module_is_reached_from_the_package_or_the_program() -> None:
 
 
 def test_what_others_provide_is_declared() -> None:
-    """Each module of others is the standard library's or among the dependencies of the project."""
+    """Each module of others is in the standard library or among the dependencies of the project."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = list(project["dependencies"])
@@ -344,7 +346,7 @@ def test_what_others_provide_is_declared() -> None:
 
 
 def cycle(edges: dict[str, set[str]]) -> list[str]:
-    """Some circle of imports, as the names along it; empty when there is none."""
+    """Return some cycle of imports, as the names along it; an empty list if there is none."""
     done: set[str] = set()
 
     def follow(name: str, path: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tools' opinions as tests: ruff, mypy, stubs against modules, Cython's performance hints."""
+"""Run the source tools as tests: ruff, mypy, stubs against modules, Cython's performance hints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-#: mypy reads everything anew in a fresh clone.
+#: The time limit: mypy has no cache in a fresh clone.
 pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ SOURCES = sorted(FAST.glob("*.pyx"))
 
 
 def run_tool(name: str, *arguments: str) -> None:
-    """Run one of the tools installed beside this interpreter; its output is the reason."""
+    """Run one of the tools installed beside this interpreter; a failure shows its output."""
     tool = shutil.which(name, path=str(Path(sys.executable).parent))
     if tool is None:
         pytest.skip(f"{name} is not installed beside {Path(sys.executable).name}")
@@ -55,7 +55,7 @@ def stub_of(module: str) -> ast.Module:
 
 
 def stub_names(body: list[ast.stmt]) -> set[str]:
-    """What a stub defines; what it imports it only uses."""
+    """Return what a stub defines, without the names that it imports."""
     names = set()
     for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -68,7 +68,7 @@ def stub_names(body: list[ast.stmt]) -> set[str]:
 
 
 def stub_classes(module: str) -> list[ast.ClassDef]:
-    """The extension types; a NamedTuple is what it says, and mypy knows that."""
+    """Return the extension types. NamedTuples are left out, since mypy checks them."""
     classes = [node for node in stub_of(module).body if isinstance(node, ast.ClassDef)]
     return [node for node in classes if [ast.unparse(b) for b in node.bases] != ["NamedTuple"]]
 
@@ -111,7 +111,8 @@ def test_stub_has_the_attributes_of_its_class(module: str, name: str) -> None:
 
 
 def parameters(signature: str) -> list[str]:
-    """The names in "(self, int64_t width_ns=10, *, bint on=True)", without types and values."""
+    """Return the names in "(self, int64_t width_ns=10, *, bint on=True)", without types and
+    values."""
     inside = signature[signature.index("(") + 1 : signature.rindex(")")]
     pieces = [piece.split("=")[0].strip() for piece in inside.replace("not None", "").split(",")]
     return [piece.split()[-1] for piece in pieces if piece.strip("*/ ")]
@@ -125,7 +126,7 @@ def stub_parameters(function: ast.FunctionDef) -> list[str]:
 
 @pytest.mark.parametrize(("module", "name"), CLASSES)
 def test_stub_has_the_options_of_the_constructor(module: str, name: str) -> None:
-    """A subclass takes its own options and those of its base."""
+    """A subclass has its own options and those of its base."""
     real = {
         parameter
         for base in getattr(COMPILED[module], name).__mro__[:-1]
@@ -141,7 +142,7 @@ def test_stub_has_the_options_of_the_constructor(module: str, name: str) -> None
 
 
 def constructor(module: str, name: str) -> list[str]:
-    """The parameters of a class's __cinit__, out of its source."""
+    """Return the parameters of a class's __cinit__, read from its source."""
     source = (FAST / f"{module}.pyx").read_text()
     body = re.split(r"^cdef class ", source, flags=re.MULTILINE)
     (own,) = (text for text in body if re.match(rf"{name}\b", text))
@@ -153,7 +154,7 @@ def constructor(module: str, name: str) -> list[str]:
 
 
 def directives() -> dict[str, object]:
-    """The compiler directives of setup.py, read there so that they are written only once."""
+    """Return the compiler directives of setup.py, which is the only place that defines them."""
     for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())):
         if isinstance(node, ast.keyword) and node.arg == "compiler_directives":
             found: dict[str, object] = ast.literal_eval(node.value)
@@ -162,7 +163,7 @@ def directives() -> dict[str, object]:
 
 
 def hints(sources: Sequence[Path], folder: Path) -> list[str]:
-    """Cython's performance hints: each is a place where a native loop would take the GIL."""
+    """Return Cython's performance hints: each is a place where a native loop would take the GIL."""
     options = [f"--directive={name}={value}" for name, value in directives().items()]
     command = [sys.executable, "-m", "cython", *options, *map(str, sources), "-o", str(folder)]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
@@ -173,13 +174,13 @@ def hints(sources: Sequence[Path], folder: Path) -> list[str]:
 
 
 def test_cython_has_no_performance_hint(tmp_path: Path) -> None:
-    """One process translates all modules: starting Cython takes as long as two of them."""
+    """One process translates all modules: starting Cython takes as long as two modules."""
     pytest.importorskip("Cython", reason="Cython is not installed here")
     assert hints(SOURCES, tmp_path) == []
 
 
 def test_a_performance_hint_is_seen(tmp_path: Path) -> None:
-    """What rule 3 of the native code is about: the GIL is taken after each call of `f`."""
+    """Rule 3 of the native code is about this case: the GIL is taken after each call of `f`."""
     pytest.importorskip("Cython", reason="Cython is not installed here")
     source = tmp_path / "careless.pyx"
     source.write_text("cdef void f() nogil:\n    pass\n\ndef g():\n    with nogil:\n        f()\n")

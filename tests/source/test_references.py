@@ -1,4 +1,4 @@
-"""Files that code, comments and pages name are in the repository."""
+"""Test that the files which code, comments and pages name are in the repository."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("src", "tests", "benchmarks", "docs", "tools", "deploy", "fuzz")
 TEXTS = {".py", ".pyx", ".pxd", ".pyi", ".h", ".md", ".sh", ".toml", ".yaml", ".yml"}
-#: Documents and sources of Python; headers are the kernel's more often than ours.
+#: Documents and Python sources; headers are left out, since most of them are the kernel's.
 _NAMED = re.compile(r"(?<![\w./*{}-])[\w-][\w./-]*\.(?:md|py|pyx|pyi)\b")
-#: Files of others, and those that a test makes.
+#: Files of other projects, and files that a test makes.
 ELSEWHERE = {
     "numpy/_core/tests/_natype.py",
     "careless.pyx",

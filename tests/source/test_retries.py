@@ -1,4 +1,4 @@
-"""A test is repeated if it failed while the machine was measured to be busy, and otherwise not."""
+"""Test that a failed test is repeated if and only if the machine was measured to be busy."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def burn(seconds: float, count: int) -> None:
 
 
 def test_processes_of_others_make_a_machine_busy() -> None:
-    """To a test that is some other process, all that this one starts is other people's work."""
+    """The test watches as some other process would, so everything that this process starts is
+    foreign."""
     stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         with Watch(stranger.pid) as watch:
@@ -127,7 +128,8 @@ def tried(
     mark: str = "@pytest.mark.rates",
     workers: int = 0,
 ) -> tuple[int, int, str]:
-    """Run a test that passes from its attempt `passes_at` on; its exit code, attempts, output."""
+    """Run a test that passes from its attempt `passes_at` on; return its exit code, attempts,
+    output."""
     (folder / "support").mkdir()
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    rates: a test\n")
     (folder / "conftest.py").write_text(_CONFTEST.format(tests=str(TESTS), sign=sign))
@@ -183,7 +185,7 @@ def may_lock(folder: Path) -> bool:
 
 
 def test_a_repeated_attempt_is_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others leave before it begins, and come in after its end."""
+    """The other tests end before it begins, and start after its end."""
     (tmp_path / "support").mkdir()
     monkeypatch.setattr(retries, "_TESTS", tmp_path)
     order = []

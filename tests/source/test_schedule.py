@@ -1,4 +1,5 @@
-"""The order of the tests names files that are there, and keeps the tests of each together."""
+"""Test that the order of the tests names existing files, and keeps the tests of each file
+together."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def test_long_files_are_first_and_tests_apart_last() -> None:
 
 
 def test_the_tests_of_a_file_follow_each_other(request: pytest.FixtureRequest) -> None:
-    """A fixture of a module would be made again for each piece of it."""
+    """Otherwise a fixture of a module would be made again for each group of its tests."""
     files = [file for file, _ in groupby(schedule.file_of(i.nodeid) for i in request.session.items)]
     assert len(files) == len(set(files))
 

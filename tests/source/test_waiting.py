@@ -1,4 +1,4 @@
-"""How the code may wait: a loop that waits must give the event loop a turn each time round."""
+"""Test how the code waits: a loop that waits must give the event loop a turn in each iteration."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ FOLDERS = ("src", "tests", "benchmarks")
 
 
 def gathering_loops(source: str) -> Iterator[int]:
-    """Yield the lines of `while` loops that await asyncio.gather, which since Python 3.12 takes no
-    turn of the event loop when all it was given is done: such a loop may never end."""
+    """Yield the lines of `while` loops that await asyncio.gather.
+
+    Since Python 3.12, gather takes no turn of the event loop if everything that it was given is
+    done, so such a loop may never end.
+    """
     for loop in ast.walk(ast.parse(source)):
         if isinstance(loop, ast.While):
             for node in ast.walk(loop):

@@ -1,4 +1,4 @@
-"""The workflow of public CI: valid, and about targets and Pythons that exist."""
+"""Test the workflow of public CI: it is valid, and uses targets and Pythons that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Accepting: room that runs out and comes back, descriptors that do, an end that is final."""
+"""Test how a server accepts clients: with limited room, without descriptors, and after its
+close."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.listeners import open_listener
 
 Runner = Callable[[Coroutine[Any, Any, Any]], Any]
-#: Longer than the pause after accept() has failed.
+#: Longer than the pause after a failed accept().
 PAUSE_S = 0.3
 
 
@@ -40,7 +41,7 @@ def no_descriptor_left() -> Iterator[None]:
 
 
 class Doorway:
-    """An acceptor, its listener, and the clients that have come and been taken."""
+    """Hold an acceptor, its listener, and the clients that have connected and been accepted."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -107,8 +108,10 @@ def test_without_descriptors_clients_wait_in_the_backlog(run: Runner) -> None:
 def test_an_unexpected_failure_does_not_keep_the_loop_busy(
     run: Runner, number: int, failures: int
 ) -> None:
-    """Such as a filter of system calls that says ENOSYS, or EPERM, which could also be a firewall's
-    word on one connection."""
+    """Test failures such as those of a system call filter that answers ENOSYS, or EPERM.
+
+    EPERM could also come from a firewall that rejects one connection.
+    """
 
     class Refusing:
         def __init__(self, listener: socket.socket) -> None:
@@ -146,7 +149,7 @@ def test_an_unexpected_failure_does_not_keep_the_loop_busy(
 
 
 def test_closed_is_for_good(run: Runner) -> None:
-    """Also where a pause was about to end."""
+    """A close is also final if a pause is about to end."""
 
     async def main() -> None:
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The last five lines of a report: what they say, and that they fit 80 columns."""
+"""Test the last five lines of a report: what they say, and that they fit 80 columns."""
 
 from __future__ import annotations
 

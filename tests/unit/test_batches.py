@@ -1,4 +1,4 @@
-"""Stalls and batches of a transfer, and the ramp before it."""
+"""Test the stalls and batches of a transfer, and the ramp before it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_stalls_are_the_silent_runs(values: list[int], least: int) -> None:
     [(0, None, 200), (0, 50, 200), (0, 100, 300), (30, 1, 300), (5.0, None, 200)],
 )
 def test_limit_of_a_stall(gap_ns: float, rtt_ns: int | None, limit_ns: int) -> None:
-    """In milliseconds."""
+    """The limits are in milliseconds."""
     rtt = None if rtt_ns is None else rtt_ns * MILLISECOND_NS
     assert stall_limit_ns(gap_ns * MILLISECOND_NS, rtt) == limit_ns * MILLISECOND_NS
 
@@ -140,7 +140,7 @@ def test_a_stall_is_no_ramp() -> None:
 
 
 def test_a_short_departure_from_the_plateau_is_no_ramp() -> None:
-    """MSER would leave out everything up to it."""
+    """MSER alone would leave out everything up to the departure."""
     rates = noisy(np.ones(200))
     rates[:6] = 0.2
     rates[80:85] = 0.5

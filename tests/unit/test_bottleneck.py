@@ -1,4 +1,4 @@
-"""What held a flow back, from figures whose meaning is plain."""
+"""Test which bottleneck is named for figures whose meaning is obvious."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ SECOND = 1_000_000_000
 
 
 def info(busy: float = 1.0, rwnd: float = 0.0, sndbuf: float = 0.0, **more: Any) -> TcpInfo:
-    """One second of a connection; the times as shares of it, counted from earlier ones on."""
+    """Return one second of a connection; the times are shares of it, counted from earlier ones
+    on."""
     return TcpInfo(
         at_ns=(0, SECOND),
         busy_ns=(7, 7 + round(busy * SECOND)),
@@ -79,7 +80,7 @@ def test_what_the_kernel_accounts_for(figures: dict[str, float], name: str) -> N
     ],
 )
 def test_a_host_has_no_link_to_itself(local: str | None, remote: str | None, name: str) -> None:
-    """What looks like a queue there are threads that wait for a CPU."""
+    """On loopback, threads that wait for a CPU look like a queue."""
     queued = info(rtt_ns=(5 * 10**6,) * 2, min_rtt_ns=(10**6,) * 2, unsent_bytes=(1000, 1000))
     sender = msgspec.structs.replace(
         stream(tcp_info=queued), socket=SocketFacts(local=local, remote=remote)
@@ -105,7 +106,7 @@ def test_the_target_is_per_stream() -> None:
 
 
 def test_cpu_alone_does_not_name_the_network() -> None:
-    """Without the kernel's accounting it is unknown whether the sender was idle."""
+    """Without the kernel's accounting, it is unknown whether the sender was idle."""
     found = limits(End([stream(cpu=0.5)]), End([]), Rate(1e8, None))
     assert found is not None
     assert found.limited_by is None

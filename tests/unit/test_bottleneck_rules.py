@@ -1,4 +1,4 @@
-"""Which limit the figures name, one rule after the other."""
+"""Test which limit the figures name, one rule after the other."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ BUSY = Limits(
     rate_variation=0.3,
     tcp_efficiency=0.99,
 )
-#: Data wait, but no window is full.
+#: Data wait to be sent, but no window is full.
 PACED = {"cwnd_used_ratio": 0.45, "pacing_ratio": 1.0}
-#: All that the socket holds is on its way.
+#: All data in the socket are in flight.
 NOTHING_WAITS = {"cwnd_used_ratio": 0.45, "unsent_ratio": 0.0}
 
-#: Lost by a policer: as flat a rate would be rare if chance had lost them.
+#: Losses by a policer: if chance had lost these segments, so constant a rate would be rare.
 POLICED = {
     "rate_variation": 0.05,
     "retransmit_dispersion": 4.0,
@@ -41,7 +41,7 @@ POLICED = {
     "tcp_efficiency": 0.97,
 }
 
-#: A flat rate and a short delay, while every tenth segment is lost and none in clusters.
+#: A constant rate and a short delay, while every tenth segment is lost, not in clusters.
 DROPPING = {
     "buffer_delay_ratio": 0.6,
     "queue_delay_ns": 300_000,

@@ -1,5 +1,5 @@
-"""Payload ceilings: sums done by hand from the RFCs, the article's networks, and what must hold for
-every stack of encapsulations."""
+"""Test payload ceilings against sums by hand from the RFCs, the article's networks, and
+invariants."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def link(mtu: int | None = 1500, encapsulation: str = "", framing: str = "wire")
 
 
 def full(mtu: int, encapsulation: str, version: IpVersion = 4) -> int:
-    """The packet on the link that a full inner packet becomes."""
+    """Return the packet on the link that a full inner packet becomes."""
     return wrapped(Packet(mtu, mtu, version), parse_stack(encapsulation)).bytes
 
 
@@ -152,7 +152,7 @@ def test_fragments() -> None:
 
 
 def test_encapsulation_lowers_the_maximum_slightly() -> None:
-    """10 Gbit/s, MTU 9000: direct routing against VXLAN."""
+    """The link has 10 Gbit/s and MTU 9000; direct routing is compared with VXLAN."""
     direct, tunnel = ceiling(link(9000)), ceiling(link(9000, "vxlan"))
     assert direct.payload_bps == pytest.approx(9.9004e9, rel=1e-4)
     assert tunnel.payload_bps == pytest.approx(9.8451e9, rel=1e-4)
@@ -163,7 +163,7 @@ WEAVE = "vxlan,esp:aes-gcm-16:transport"
 
 
 def test_the_encrypted_network_whose_mtu_forgot_esp() -> None:
-    """An MTU that takes account of VXLAN only, in a link of 9000, within VXLAN and ESP."""
+    """The MTU takes only VXLAN into account, while the link of 9000 carries VXLAN and ESP."""
     found = ceiling(link(9000, WEAVE), mtu_bytes=8950)
     # 8950 + 14 + 8 + 8 and a trailer of 2 are 8982: 2 more to a multiple of 4; IV 8, ESP 8, ICV 16
     # and an IP header of 20 make 9036, of which the first fragment takes 20 + 8976
@@ -176,7 +176,7 @@ def test_the_encrypted_network_whose_mtu_forgot_esp() -> None:
 
 
 def test_the_mtu_that_the_article_recommends_passes_whole() -> None:
-    """8196: it fits, and so would 720 bytes more (8916: two digits change places)."""
+    """The article's 8196 fits, and so would 720 bytes more (8916: two digits are swapped)."""
     found = ceiling(link(9000, WEAVE), mtu_bytes=8196)
     assert len(found.packet_bytes) == 1
     said = mismatch(found)
@@ -186,7 +186,7 @@ def test_the_mtu_that_the_article_recommends_passes_whole() -> None:
 
 
 def test_an_mtu_that_is_far_too_small_for_the_link() -> None:
-    """The default of some overlays: 1376 bytes on a link that takes 9000."""
+    """The MTU is the default of some overlays: 1376 bytes on a link that carries 9000."""
     found = ceiling(link(9000, WEAVE), mtu_bytes=1376)
     # 1376 + 30 and a trailer of 2 are padded to 1408; IV 8, ESP 8, ICV 16, IP 20, frame 38
     assert found.link_bytes == 1376 + 30 + 2 + 32 + 20 + 38

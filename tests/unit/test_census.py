@@ -35,7 +35,7 @@ def test_a_thread_and_a_descriptor_are_seen() -> None:
 def test_a_child_is_seen_whoever_made_it_dead_or_alive(
     listed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the kernel does not list the children of a thread."""
+    """This also holds if the kernel does not list the children of a thread."""
     if not listed:
         monkeypatch.setattr(census, "_LISTED", Path("/nowhere"))
     before = census.take()

@@ -1,4 +1,4 @@
-"""Where the level of a series changed: what is found, where, and what is no change."""
+"""Test where the level of a series is found to change, and what does not count as a change."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_large_change_is_told_as_soon_as_there_is_a_level() -> None:
 
 
 def test_a_change_is_told_soon_and_stays_told() -> None:
-    """Five runs of a new level are enough; so many older ones, seen before, are not."""
+    """Five runs of a new level are enough. Five older ones, which were checked before, are not."""
     values = rates((30, 1e9), (8, 0.95e9), scatter=0.02, seed=3)
     assert [shift.place for shift in shifts(values[:35], looked=34)] == [30]
     worse = rates((30, 1e9), (12, 0.98e9), scatter=0.02, seed=3)
@@ -94,7 +94,7 @@ def test_the_least_scatter_keeps_last_digits_from_being_a_change() -> None:
 def test_the_unit_does_not_matter(size: float) -> None:
     values = [size * value for value in rates((20, 1.0), (20, 0.9))]
     assert places(values) == [20]
-    assert places([0.0, *values]) in ([21], [1, 21])  # not by their ratios
+    assert places([0.0, *values]) in ([21], [1, 21])  # differences are compared, not ratios
 
 
 def test_a_drift_is_no_error() -> None:

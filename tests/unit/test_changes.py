@@ -1,4 +1,4 @@
-"""Change points against an exhaustive search, and drift."""
+"""Test change points against an exhaustive search, and test the detection of drift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""compare(): verdicts, parts that moved, environments that differ, and the words for all of it."""
+"""Test compare(): verdicts, figures that changed, environments that differ, and their wording."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def scattered(seed: int, middle: float, share: float, count: int) -> list[float]
 
 
 def shown(found: Comparison) -> str:
-    """The report, without its line breaks."""
+    """Return the report without its line breaks."""
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(render(found), highlight=False)
     return " ".join(console.export_text().split())
@@ -138,7 +138,7 @@ def test_a_side_that_carried_nothing() -> None:
 
 
 def test_equal_systems_are_rarely_told_apart() -> None:
-    """A 95 % interval excludes the truth once in twenty; the margin makes that rarer."""
+    """A 95 % interval excludes the truth once in twenty cases; the margin makes that rarer."""
     told = sum(
         compare(
             runs(scattered(2 * n, 1e9, 0.01, 5)), runs(scattered(2 * n + 1, 1e9, 0.01, 5))
@@ -185,7 +185,8 @@ def test_one_direction_below_is_enough() -> None:
 
 
 def test_the_articles_case() -> None:
-    """Steady alike, but one network comes up 3 s late: that is said, and is no lower bitrate."""
+    """The steady rates are alike, but one network comes up 3 s late: the report says so, and does
+    not report a lower bitrate."""
     rate = 9.8e9
     old = [
         recorded(rate * (1 + 1e-4 * n), set_up_ns=3_020_000_000 + n * 10**6, syns=2)
@@ -205,7 +206,8 @@ def test_the_articles_case() -> None:
 
 
 def test_the_articles_table() -> None:
-    """Its figures, in its form: runs in rows, variants in columns, and what they amount to."""
+    """The article's figures are shown in its form: runs in rows, variants in columns, and a
+    conclusion."""
     found = compare(
         runs([1e6 * rate for rate in OLD]),
         runs([1e6 * rate for rate in NEW]),
@@ -237,7 +239,7 @@ def test_cpu_and_retransmits() -> None:
     assert part is not None
     assert part.relative
     assert part.a is not None
-    assert part.a.value == pytest.approx(0.1 / 0.24375, rel=0.01)  # 0.244 GB went
+    assert part.a.value == pytest.approx(0.1 / 0.24375, rel=0.01)  # 0.244 GB were transferred
     assert found.flow.component("loss_ratio") is None
 
 
@@ -253,7 +255,7 @@ def test_small_changes_are_no_matter_however_sure() -> None:
 
 
 def test_parts_of_equal_systems_rarely_move() -> None:
-    """All their intervals together hold in 95 % of comparisons."""
+    """All intervals of a comparison hold together in 95 % of comparisons."""
     generator = np.random.default_rng(3)
 
     def side() -> list[Result]:
@@ -423,7 +425,7 @@ FIGURES = st.one_of(
 
 
 def odd(figure: float | None) -> Result:
-    """A run whose rate and set-up are this figure."""
+    """Return a run whose rate and set-up are this figure."""
     result = recorded(1e9)
     assert result.steady is not None
     steady = replace(result.steady, goodput_bps=0.0 if figure is None else float(figure))
@@ -435,7 +437,7 @@ def odd(figure: float | None) -> Result:
 @given(st.lists(FIGURES, min_size=1, max_size=6), st.lists(FIGURES, min_size=1, max_size=6))
 @example([None, 5e-324], [None])
 def test_any_figures_can_be_compared_and_shown(a: list[Any], b: list[Any]) -> None:
-    """No figure of a saved run makes it fail, and no estimate is no number."""
+    """No figure of a saved run makes compare() fail, and no estimate is NaN."""
     found = compare([odd(figure) for figure in a], [odd(figure) for figure in b])
     shown(found)
     for one in (found.ratio, *(part.change for part in found.flow.components)):

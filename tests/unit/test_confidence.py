@@ -1,4 +1,4 @@
-"""How well a mean is known: against closed forms, and what must not change it."""
+"""Test the precision of a mean against closed forms, and test which changes must not affect it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def setup_module() -> None:
 
 
 def process(phi: float, n: int, seed: int) -> np.ndarray:
-    """AR(1), mean 100, deviation 1."""
+    """Return an AR(1) process with mean 100 and deviation 1."""
     generator = np.random.default_rng(seed)
     steps = generator.standard_normal(n) * np.sqrt(1 - phi**2)
     found = np.empty(n)
@@ -40,7 +40,7 @@ def process(phi: float, n: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("phi", [-0.5, 0.0, 0.5, 0.8])
 def test_long_run_variance_of_a_known_process(phi: float) -> None:
-    """sigma^2 (1 + phi)/(1 - phi)."""
+    """The closed form is sigma^2 (1 + phi)/(1 - phi)."""
     found = np.mean([long_run_variance(process(phi, 1000, seed)) for seed in range(200)])
     assert found == pytest.approx((1 + phi) / (1 - phi), rel=0.15)
 
@@ -78,7 +78,8 @@ def test_half_width_is_by_its_formula(phi: float) -> None:
 
 
 def test_one_outlier_more_or_fewer_is_within_the_interval() -> None:
-    """Regular dips: no low frequency has them, and yet a run may hold one of them less."""
+    """The dips are regular, so no low frequency has them; still, a run may contain one dip
+    fewer."""
     rates = np.ones(200)
     rates[::25] = 0.5
     found = precision(rates)

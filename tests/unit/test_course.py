@@ -1,4 +1,4 @@
-"""A flow in the course of its run: where the periods are cut, and what is said of each."""
+"""Test how a flow is split into periods of its run, and what is reported for each period."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netmeasure.result.resources import ThreadCpu
 
 MS, SECOND = 1_000_000, 1_000_000_000
 STEPS = 40
-#: Four seconds, a sample every 100 ms; in the first two no queue, then one of 15 ms.
+#: Four seconds, with a sample every 100 ms. There is no queue in the first two, then one of 15 ms.
 AT = tuple(i * 100 * MS for i in range(STEPS + 1))
 RATE = 125_000_000  # bytes per second
 
@@ -44,7 +44,7 @@ def info() -> TcpInfo:
 
 
 def sender(tcp_info: TcpInfo | None = None) -> StreamReport:
-    """Its thread is on the CPU in the last second only."""
+    """Return a sender whose thread is on the CPU only in the last second."""
     busy = tuple(max(0, at - 3 * SECOND) for at in AT)
     return StreamReport(
         id=1,
@@ -152,8 +152,8 @@ def test_a_sliver_at_the_end_belongs_to_the_last_period() -> None:
 
 @given(st.integers(-20 * MS, 20 * MS), st.integers(1, 40), st.integers(50 * MS, 200 * MS))
 def test_intervals_lose_nothing(origin: int, buckets: int, period: int) -> None:
-    """Of a download, the first bytes may come before the client has read the start signal; of a
-    short one, all of them."""
+    """In a download, the first bytes may arrive before the client has read the start signal; in a
+    short one, all bytes may."""
     series = Series(origin_ns=origin, width_ns=10 * MS, bytes=(7,) * buckets)
     none = End([])
     found = course.intervals(range(period, SECOND, period), curve(series), 0, none, none, None)
@@ -204,7 +204,7 @@ def test_windows_of_columns() -> None:
 
 
 def test_a_counter_that_falls_is_of_several_connections() -> None:
-    """Repeated transfers by URL: what was counted on one says nothing of the next."""
+    """In repeated transfers by URL, the counts of one connection say nothing about the next."""
     at, column = (0, 10, 20, 30), (5, 15, 3, 8)
     assert grown(at, column, None) is None
     assert grown(at, column, Window(5, 25)) is None

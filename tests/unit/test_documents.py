@@ -1,4 +1,5 @@
-"""Documents: each thing is in them once, in a form that people and jq can read; old ones load."""
+"""Test documents: each value is stored once and readable for people and jq, and old documents
+load."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from support.full_result import FULL, RECEIVER, SENDER
 SAMPLES = Path(__file__).parents[1] / "samples" / "netmeasure"
 SAVED = json.loads(FULL.to_json())
 COLUMN = SAVED["flows"][0]["streams"][0]["receiver"]["series"]["bytes"]
-#: What the sample of version 1 holds: it is older than round trips, requests, TLS to a server.
+#: Members that the sample of version 1 lacks: it is older than round trips, requests and TLS.
 OLD_HOST = replace(
     FULL.client.host,
     interfaces=tuple(replace(one, driver=None, qdiscs=()) for one in FULL.client.host.interfaces),
@@ -144,13 +145,13 @@ def test_a_place_that_is_not_there_is_refused(place: str) -> None:
 
 
 def test_a_small_document_unpacks_to_little() -> None:
-    """A column may claim what it likes: the numbers in all are bounded by the document's bytes."""
+    """Whatever a column claims, the document's bytes bound how many numbers it may have."""
     zeros = packed(array("q", bytes(8 * 600_000)))
     assert len(zeros["data"]) < 10_000
     series = {"origin_ns": 0, "width_ns": 1, "bytes": zeros}
     reports = [
         json.loads(json.dumps({"id": number, "role": "sender", "series": series}))
-        for number in range(4)  # the whole document has room for three
+        for number in range(4)  # the whole document has room for three numbers
     ]
     document = copy.deepcopy(SAVED)
     document["client"]["streams"] = reports

@@ -1,4 +1,4 @@
-"""The tree of exceptions."""
+"""Test the tree of exceptions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def test_every_error_derives_from_the_base(error: type[errors.NetmeasureError]) 
 
 
 def test_no_other_module_defines_exceptions() -> None:
-    """But for those that never leave it: their names say so."""
+    """Exceptions that never leave their module are allowed; their names begin with an
+    underscore."""
     sources = [path for path in PACKAGE.rglob("*.py") if path.name != "errors.py"]
     assert sources
     strays = [

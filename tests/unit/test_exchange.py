@@ -1,4 +1,4 @@
-"""What iperf3's results tell of the far end, and what they can't tell."""
+"""Test which figures of the far end are known from iperf3's results, and which are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exporter's file says, and what is said of a file that is wrong."""
+"""Test how an exporter's configuration file is read, and the messages for a wrong file."""
 
 from __future__ import annotations
 

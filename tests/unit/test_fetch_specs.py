@@ -1,4 +1,4 @@
-"""Specifications of transfers by URL, and small functions around them."""
+"""Test the specifications of transfers by URL, and small functions for them."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_words_of_others_are_one_short_line() -> None:
 
 @pytest.mark.parametrize("kind", ["a", "A", "d"])
 def test_ftp_is_binary(kind: str) -> None:
-    """RFC 1738, 3.2.2: "a" asks for text and "d" for a list; neither is measured."""
+    """RFC 1738, 3.2.2: "a" requests text and "d" requests a list; neither can be measured."""
     with pytest.raises(nm.SpecError, match=f"binary here, and the URL asks for ;type={kind}"):
         nm.FtpSpec(url=f"ftp://lab1/file;type={kind}")
 

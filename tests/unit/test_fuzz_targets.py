@@ -1,4 +1,4 @@
-"""Run the Python fuzz targets for a moment, by chance; `make fuzz` runs them for long."""
+"""Run the Python fuzz targets on a few random inputs; `make fuzz` runs them with many."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_no_finding(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(targets.TARGETS))
 def test_a_target_states_its_invariant(name: str) -> None:
-    """In one sentence, as its docstring."""
+    """The docstring of a target must be one sentence."""
     sentence = " ".join((targets.TARGETS[name].__doc__ or "").split())
     assert len(sentence) > 40
     assert sentence.count(". ") == 0
@@ -28,7 +28,7 @@ def test_a_target_states_its_invariant(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["control_connection", "parameters", "results", "announcement"])
 def test_seeds_are_understood(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A seed that is refused would test nothing of what lies behind the refusal."""
+    """A seed that is refused would not reach the code behind the refusal."""
     monkeypatch.setattr(targets, "RemoteProtocolError", _NeverError)
     for seed in targets.SEEDS[name]:
         targets.TARGETS[name](seed)

@@ -1,4 +1,4 @@
-"""Imports: JSON recorded with iperf3 3.1.3 to 3.21 becomes results with the figures in it."""
+"""Test imports: JSON recorded with iperf3 3.1.3 to 3.21 becomes results with the same figures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_sample_can_be_saved_and_exported(path: Path) -> None:
 
 
 def whole(text: str) -> dict[str, Any]:
-    """A document of -J, or what lines of --json-stream say together, put together anew."""
+    """Return a document of -J, or the one that the lines of --json-stream make together."""
     lines = [json.loads(line) for line in text.splitlines()] if '{"event"' in text else []
     if not lines:
         document: dict[str, Any] = json.loads(text)
@@ -61,7 +61,7 @@ def whole(text: str) -> dict[str, Any]:
 
 
 def check_flow(flow: Flow, document: dict[str, Any], suffix: str) -> None:
-    """Hold the figures of one direction against the sums of it in the document."""
+    """Compare the figures of one direction with its sums in the document."""
     test, end = document["start"]["test_start"], document["end"]
     sent = end.get(f"sum_sent{suffix}", {})
     received = end.get(f"sum_received{suffix}", {})
@@ -126,7 +126,7 @@ def test_the_figures_are_the_documents_own(path: Path) -> None:
     ids=lambda path: path.name,
 )
 def test_documents_of_both_ends_agree_on_the_direction(path: Path) -> None:
-    """What a server's document calls received is what the client's sends."""
+    """The received bytes in a server's document are those that its client sends."""
     for result in import_results(path.read_bytes()):
         ways = {flow.direction for flow in result.flows}
         if "bidir" in path.name:
@@ -244,7 +244,8 @@ def test_several_documents_in_one_file() -> None:
 
 
 def test_a_title_of_any_bytes_is_taken_over() -> None:
-    """iperf3 writes them as they are, which is no UTF-8 then; another text is made readable."""
+    """iperf3 writes the bytes unchanged, so the document may not be UTF-8. Other such texts are
+    made readable."""
 
     def named(document: Any) -> None:
         document.update(title="AT HOME", extra_data="EXTRA")
@@ -265,7 +266,8 @@ def test_a_title_of_any_bytes_is_taken_over() -> None:
 
 
 def test_texts_of_others_are_made_safe_to_show() -> None:
-    """Names and errors may hold what acts on a terminal, such as a new title of its window."""
+    """Names and errors may contain terminal control codes, such as one that sets the window's
+    title."""
 
     def named(document: Any) -> None:
         document.update(error="broke\x1b]0;title\x07\u202e")

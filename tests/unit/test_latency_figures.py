@@ -1,4 +1,4 @@
-"""The figures of the latency beside a test, and how a report says them."""
+"""Test the figures of the latency beside a test, and how a report shows them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ MS = 1_000_000
 
 
 def figures(*durations_ns: int, sent: int = 0) -> nm.ProbeFigures:
-    """Return what a probe with these round trips has found; they are below 2048 ns, or bucket
-    edges."""
+    """Return the figures of a probe with these round trips.
+
+    The round trips are below 2048 ns, or edges of buckets.
+    """
     ordered = sorted(set(durations_ns))
     histogram = nm.Histogram(
         from_ns=tuple(ordered),

@@ -1,4 +1,4 @@
-"""Meshes: rounds without a node in too many tests, and the odd pairs among all."""
+"""Test meshes: no round gives a node too many tests, and the pairs that differ are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node spent between two looks: new and gone processes, counters, doubts."""
+"""Test what a node spent between two readings: new and ended processes, counters, doubts."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_command_shows_facts_and_use(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_moment_is_too_short_to_tell_how_busy_cpus_were() -> None:
-    """Its ticks of 10 ms may add up to more CPUs than there are."""
+    """The kernel's ticks of 10 ms may add up to more CPUs than there are."""
     before = look(0, {1: process("kubelet", 3)})
     use = used_between(before, look(2, {1: process("kubelet", 4)}, 3)._replace(at_ns=10**7))
     assert (use.busy_cpus, use.softirq_cpus) == (None, None)

@@ -1,4 +1,4 @@
-"""Objectives: what is one, how runs are held against it, and JUnit's XML."""
+"""Test objectives: their syntax, how runs are checked against them, and JUnit's XML."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_every_figure_of_a_run_can_be_asked_for() -> None:
 
 
 def test_round_trips_are_held_to_their_latency_and_loss() -> None:
-    """The example has 100 transactions of some 20 us, and 3 lost ones: too few for a p99.9."""
+    """The example has 100 transactions of about 20 us, and 3 lost ones: too few for a p99.9."""
     wanted = (
         "latency_p50<30us, latency_p99>1ms, latency_p99_9<1s, lost_transactions<3%,"
         " request_errors<1%"

@@ -1,4 +1,5 @@
-"""Which encapsulations explain a path's longest packet: sums of headers as their documents say."""
+"""Test which encapsulations explain a path's longest packet, by the header sizes of their
+standards."""
 
 from __future__ import annotations
 

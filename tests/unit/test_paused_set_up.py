@@ -1,4 +1,4 @@
-"""The clock of set-up stands still while something else is done."""
+"""Test that the clock of set-up stands still while other work is done."""
 
 from __future__ import annotations
 

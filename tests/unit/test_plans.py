@@ -1,4 +1,4 @@
-"""Plans of campaigns: what is read, what is refused, and the order of the runs."""
+"""Test plans of campaigns: which are read, which are refused, and the order of the runs."""
 
 from __future__ import annotations
 

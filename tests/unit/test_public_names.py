@@ -1,4 +1,4 @@
-"""What `import netmeasure` offers: every name, and nothing loaded before its first use."""
+"""Test `import netmeasure`: it offers every name, and loads nothing before its first use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_no_module_hides_a_public_name() -> None:
-    """The import of a module makes it an attribute of the package, in the place of the name."""
+    """The import of a module makes it an attribute of the package, which could replace a public
+    name."""
     modules = {path.stem for path in Path(netmeasure.__file__).parent.iterdir()}
     assert modules & set(netmeasure.__all__) == {"units"}
 
@@ -40,7 +41,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_completion_and_help_know_every_public_name() -> None:
-    """In a fresh process: nothing has been used yet."""
+    """In a new process, no name has been used yet."""
     code = (
         "import pydoc, sys, netmeasure as nm\n"
         "print(sorted(set(nm.__all__) - set(dir(nm))))\n"

@@ -1,4 +1,4 @@
-"""The rates that a search of the capacity chooses, on paths that are computed."""
+"""Test which rates a capacity search chooses, on simulated paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Sends = Callable[[int], RateProbe]
 def probe(
     asked_bps: int, arrives_bps: float, limit: float = 0.001, *, sends_bps: float = MOST
 ) -> RateProbe:
-    """A test of 10 000 datagrams of which so much arrives."""
+    """Return a test of 10 000 datagrams of which this share arrives."""
     sent_bps = min(float(asked_bps), sends_bps)
     arrives_bps = min(arrives_bps, sent_bps)
     lost = round(10_000 * (1 - arrives_bps / sent_bps))
@@ -35,7 +35,7 @@ def probe(
 
 
 def searched(sends: Sends, most_bps: int = MOST, most_probes: int = 60) -> RateSearch:
-    """Search to the end."""
+    """Run a search to its end."""
     search = RateSearch(most_bps)
     while search.ended_by is None:
         assert len(search.probes) < most_probes
@@ -56,8 +56,11 @@ def test_a_shaped_link_is_found_in_a_few_tests(digits: float, exponent: int) -> 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.95])
 def test_a_link_that_carries_less_of_too_much(share: float) -> None:
-    """Such as a host that wastes time on what it drops: what arrives of too much tells too little,
-    and the rest is found by halving."""
+    """An example is a host that spends time on packets that it drops.
+
+    Then the rate that arrives of a higher one is below the capacity, and the search continues by
+    halving.
+    """
     capacity = 333e6
     search = searched(
         lambda asked: probe(asked, capacity if asked <= capacity else share * capacity)
@@ -90,7 +93,7 @@ def test_a_sender_that_is_the_limit() -> None:
 
 @pytest.mark.parametrize("kept", [0.95, 0.985])
 def test_a_sender_that_was_only_disturbed_is_asked_again(kept: float) -> None:
-    """It has sent faster before."""
+    """The sender has sent faster before."""
     capacity, disturbed = 100e6, iter([1.0, 1.0, kept, kept])
 
     def sends(asked: int) -> RateProbe:
@@ -119,7 +122,8 @@ def test_a_path_that_becomes_slower_meanwhile_ends_the_search_all_the_same() -> 
 
 @pytest.mark.parametrize("capacity", [30e6, 51e6, 333e6])
 def test_a_queue_that_takes_a_little_too_much_deceives_nobody(capacity: float) -> None:
-    """It keeps all that is up to a tenth too much: nothing is lost, and it arrives later."""
+    """The queue holds all datagrams of a rate up to a tenth too high: none is lost, but they arrive
+    later."""
 
     def sends(asked: int) -> RateProbe:
         found = probe(asked, capacity)
@@ -135,7 +139,7 @@ def test_a_queue_that_takes_a_little_too_much_deceives_nobody(capacity: float) -
 
 
 def test_what_a_disturbed_sender_lost_is_sent_again() -> None:
-    """A host that was kept from sending makes up for it in bursts, which queues don't take."""
+    """A host that was kept from sending makes up for it in bursts, which overflow queues."""
     capacity, disturbed = 100e6, iter([False, False, True, False, True])
 
     def sends(asked: int) -> RateProbe:
@@ -156,12 +160,12 @@ def test_what_a_disturbed_sender_lost_is_sent_again() -> None:
 @pytest.mark.parametrize("bucket_s", [0.02, 0.05, 0.1])
 @pytest.mark.parametrize("queue_s", [0.0, 0.02])
 def test_a_token_bucket_deceives_nobody(bucket_s: float, queue_s: float) -> None:
-    """What it holds gets through beside the rate at which it is filled."""
+    """The tokens in the bucket get through in addition to the rate at which it is filled."""
     capacity = 100e6
     search = RateSearch(MOST)
 
     def through(asked: int, at_s: float) -> float:
-        """Return the bits that have come until then: buckets empty, then queues fill."""
+        """Return the bits that have arrived until then: buckets empty, then queues fill."""
         return min(asked * at_s, capacity * (at_s + bucket_s))
 
     while search.ended_by is None:

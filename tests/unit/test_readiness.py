@@ -1,4 +1,4 @@
-"""What overlapping attempts tell together, and what a target may be."""
+"""Test what overlapping attempts say together, and which targets are valid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOUGHT: Met = ("unresolved_neighbour", None)
 
 
 def course_of(*outcomes: Outcome, order: list[int] | None = None) -> Course:
-    """Attempts every 10 ms that end in some order."""
+    """Return the course of attempts every 10 ms that end in some order."""
     course = Course(SECOND)
     numbers = [course.begin(i * 10 * MS) for i in range(len(outcomes))]
     for i in order or range(len(outcomes)):
@@ -42,7 +42,8 @@ def test_the_order_in_which_attempts_end_changes_nothing() -> None:
 
 
 def test_an_answer_to_a_syn_that_was_kept_tells_nothing_of_its_beginning() -> None:
-    """The first one waited for its neighbour, the second was sent again after a second."""
+    """The first SYN waited for its neighbour's address, and the second was retransmitted after a
+    second."""
     course = course_of(
         Outcome(REFUSED, 300 * MS, SOUGHT), Outcome(REFUSED, 1000 * MS), Outcome(REFUSED, MS)
     )

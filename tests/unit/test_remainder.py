@@ -1,4 +1,4 @@
-"""How much of an approach is left in the mean: against series in which it is known."""
+"""Test how much of an approach is left in the mean, on series in which it is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What was used within a stretch, the run's own share of it, and what a gigabyte cost."""
+"""Test the resources used within a time, the run's own share of them, and the cost of a
+gigabyte."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from netmeasure.result.resources import HostShares, HostUse, Resources, own_shar
 from support.optional import known
 
 MS = 1_000_000
-#: Two CPUs for one second, a sample every 250 ms, with an offset that means nothing.
+#: Two CPUs for one second, a sample every 250 ms, with an arbitrary offset.
 AT = (0, 250 * MS, 500 * MS, 750 * MS, 1000 * MS)
 
 
@@ -122,7 +123,7 @@ def test_the_runs_own_share() -> None:
 
 
 def test_what_a_gigabyte_cost() -> None:
-    """0.2 s of the process, 0.44 s of the host, of these 0.34 s its own, for 0.5 GB."""
+    """The process used 0.2 s; the host used 0.44 s, of which 0.34 s were its own, for 0.5 GB."""
     load = resources()
     idle = load.whole
     assert idle is not None
@@ -144,7 +145,8 @@ def test_what_a_gigabyte_cost() -> None:
 
 
 def test_an_own_share_below_that_of_the_process_is_none() -> None:
-    """The host was as busy before: who ran then gave way. 0.2 s of the process in 0.5 s."""
+    """The host was as busy before the run, so other programs got less CPU time during it. The
+    process used 0.2 s in 0.5 s."""
 
     def side(busy_ratio: float, softirq_ratio: float = 0.05) -> SideReport:
         own = HostShares(
@@ -176,7 +178,7 @@ def test_what_cannot_be_told_costs_nothing_known() -> None:
 
 
 def test_the_threads_of_a_flow() -> None:
-    """A sender's cost is that of what arrived."""
+    """The cost of a sender is divided by the bytes that arrived."""
     spent = {"cpu_user_ns": 10**8, "cpu_system_ns": 3 * 10**8}
     assert Totals(bytes=10**9, **spent).threads_s_per_gb == pytest.approx(0.4)
     sender = Totals(bytes=10**9, acked_bytes=5 * 10**8, **spent)

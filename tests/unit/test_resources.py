@@ -1,4 +1,4 @@
-"""Host figures: control groups of both versions, and what a run is said to have cost."""
+"""Test host figures: control groups of both versions, and the reported cost of a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_version_2_without_limit(tmp_path: Path) -> None:
 
 
 def test_within_a_namespace_of_its_own(tmp_path: Path) -> None:
-    """The listing then names a path that is not there: the root is the group's own folder."""
+    """The listing then names a path that does not exist: the root is the group's own folder."""
     files = {"memory.current": "1000\n", "memory.max": "2000\n"}
     assert group(tmp_path, "0::/../../pod\n", files) == Usage(1000, 2000, None)
 

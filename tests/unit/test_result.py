@@ -1,4 +1,4 @@
-"""The Result: saved and read back without loss, and its short cuts."""
+"""Test the Result: saved and read back without loss, and its shortcuts."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from support.full_result import (
     UPLOAD,
 )
 
-#: Only one of these can be set.
+#: Only one of these fields can be set.
 ENDS = {"total_bytes", "total_blocks", "endless", "dont_fragment", "receive_mode"}
 NEVER_KEPT = {"credentials", "secret"}
 
 
 def unset(value: Any, path: str = "result") -> Iterator[str]:
-    """Paths of the fields that still have their default."""
+    """Return the paths of the fields that still have their default."""
     if isinstance(value, msgspec.Struct):
         for field in msgspec.structs.fields(type(value)):
             item = getattr(value, field.name)

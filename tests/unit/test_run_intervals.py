@@ -1,4 +1,4 @@
-"""The intervals of a run: kept for who iterates over them, but never without bound."""
+"""Test that a run keeps its intervals for its readers, but never without bound."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIRST = Interval(direction="upload", counted_by="sender", start_ns=0, end_ns=1, 
 
 
 class Course:
-    """A measurement of so many intervals: so many take too long on a real connection."""
+    """Act as a measurement of so many intervals, which would take too long on a real connection."""
 
     step = "data"
     transferring = True
@@ -38,7 +38,7 @@ class Course:
 
 
 async def intervals_of(count: int) -> list[Interval]:
-    """What a loop gets that begins when the run is over."""
+    """Return the intervals that a loop gets if it begins after the run."""
     run = nm.Run(nm.TcpSpec(), lambda: Course(count))
     async with run:
         await run.wait()

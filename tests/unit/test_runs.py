@@ -1,4 +1,4 @@
-"""Sets of results: saved, read back, broken; and what several runs say together."""
+"""Test sets of results: saved, read back, damaged; and the figures of several runs together."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_is_no_set_is_refused(data: bytes) -> None:
 
 
 def test_the_share_of_the_links_ceiling() -> None:
-    """Of full frames; a run at twice that is of another link."""
+    """The share is of the ceiling for full frames; a run at twice the ceiling has another link."""
 
     def run(rate_bps: float) -> Result:
         found = ceiling(Link(rate_bps=10**9), mtu_bytes=1500)
@@ -103,7 +103,7 @@ SAVED = ResultSet(results=(recorded(1e9), recorded(2e9))).to_json()
 
 @given(st.data())
 def test_a_damaged_document_is_refused_or_read(data: st.DataObject) -> None:
-    """Whatever bytes are changed, cut or doubled: no other exception."""
+    """Whatever bytes are changed, cut or doubled, no other exception is raised."""
     start = data.draw(st.integers(0, len(SAVED)))
     end = data.draw(st.integers(start, min(len(SAVED), start + 40)))
     damaged = SAVED[:start] + data.draw(st.binary(max_size=20)) + SAVED[end:]
@@ -142,7 +142,7 @@ def test_any_number_in_a_document_is_refused_or_made_sense_of(data: st.DataObjec
 
 
 def numbers(value: Any) -> list[tuple[Any, Any]]:
-    """Where a number stands: (its dictionary or list, its key)."""
+    """Yield where each number is: (its dictionary or list, its key)."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     found: list[tuple[Any, Any]] = []
     for key, item in items:
@@ -157,7 +157,8 @@ def numbers(value: Any) -> list[tuple[Any, Any]]:
 
 
 def test_the_figures_of_a_run() -> None:
-    """By hand: 8 Gbit/s is 1 GB/s; 0.1 s of ramp carried 40 MB of 100; 2 GB in all."""
+    """The figures were computed by hand: 8 Gbit/s is 1 GB/s; 0.1 s of ramp carried 40 MB of 100; 2
+    GB in all."""
     flow = Flow(
         direction="download",
         streams=(),
@@ -203,7 +204,7 @@ def test_the_figures_of_a_run() -> None:
 
 
 def near(value: float) -> Any:
-    """Return what equals a float that is as good as `value`, where the type says float."""
+    """Return a value that equals any float close to `value`, where the type is float."""
     return pytest.approx(value)
 
 

@@ -1,4 +1,4 @@
-"""Means, differences and ratios of few values, against published tables and by simulation."""
+"""Test means, differences and ratios of few values against published tables and by simulation."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def test_numbers_of_any_size() -> None:
 def test_the_interval_of_a_ratio_covers_the_truth(
     runs_a: int, runs_b: int, spread: tuple[float, float]
 ) -> None:
-    """As often as it says; Welch's approximation errs on the safe side for few and unequal ones."""
+    """The coverage is the stated one; Welch's approximation errs on the safe side for few and
+    unequal runs."""
     generator = np.random.default_rng(1)
     held = 0
     repetitions = 1500
@@ -123,7 +124,7 @@ def test_the_interval_of_a_ratio_covers_the_truth(
 
 
 def test_runs_that_a_precision_takes() -> None:
-    """That many are enough about as often as not; half of them are not."""
+    """This many runs are enough in about half of the cases; half as many are not."""
     generator = np.random.default_rng(2)
 
     def runs(count: int) -> list[float]:

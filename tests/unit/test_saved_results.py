@@ -1,4 +1,4 @@
-"""Saved results that were edited or damaged: each is refused, or shown by every report."""
+"""Test saved results that were edited or damaged: each is refused, or every report shows it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def show(result: Result) -> str:
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (dictionary or list, key) of a document, its spec excepted: that checks itself."""
+    """Yield every (dictionary or list, key) of a document except its spec, which checks itself."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
         if key in ("spec", "schema_version"):
@@ -139,7 +139,7 @@ def test_a_result_without_samples_of_the_host_is_refused() -> None:
 
 
 def test_text_of_other_people_is_shown_as_it_is() -> None:
-    """Square brackets are no mark-up: a server's words are shown, not obeyed."""
+    """Square brackets in a server's message are shown, and not interpreted as mark-up."""
     result = Result.from_json(changed("setup.0.detail", "[/bold] [red]220 ready"))
     assert "[/bold] [red]220 ready" in show(result)
 

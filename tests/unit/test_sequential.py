@@ -1,4 +1,4 @@
-"""When a run may end itself, and that what it then states holds the truth.
+"""Test when a run may end by itself, and that the interval which it then states is correct.
 
 The whole evidence is `python -m benchmarks.bench_steady`; this is a quick, seeded part of it.
 """
@@ -114,7 +114,7 @@ def test_an_unknown_interval_stays_unknown() -> None:
     ],
 )
 def test_what_is_stated_holds_the_truth(name: str) -> None:
-    """92 % of 40 runs, less two standard errors."""
+    """The bound is 92 % of 40 runs, less two standard errors."""
     found = ended(BY_NAME[name], RUNS, 7)
     assert found.held >= 84
     assert found.held >= found.bare

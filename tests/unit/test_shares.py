@@ -1,4 +1,4 @@
-"""Shares of a server among the addresses of its clients."""
+"""Test how a server is shared among the addresses of its clients."""
 
 from __future__ import annotations
 

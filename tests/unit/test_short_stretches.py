@@ -1,4 +1,4 @@
-"""Averages end where their bytes end; a stretch that is too short gives no rate and no share."""
+"""Test that averages end where their bytes end, and that a time that is too short has no rate."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def stream(role: Role, first_ns: int, last_ns: int, **facts: Any) -> StreamRepor
 
 
 def averages(sent_to_ns: int, first_ns: int, received_to_ns: int, origin_ns: int) -> Averages:
-    """Of a UDP upload that the client sends in `sent_to_ns` and that arrives later."""
+    """Return the averages of a UDP upload that the client sends in `sent_to_ns` and that arrives
+    later."""
     measured = Measured(
         UdpSpec(timing=Timing(total_bytes=10**7), datagram_bytes=1000),
         ["upload"],
@@ -111,7 +112,7 @@ def test_a_thread_has_one_cpu_at_most() -> None:
 
 
 def test_time_spent_before_the_first_byte_is_no_share_of_the_bytes_time() -> None:
-    """One datagram in a test of 3 s: its bytes take 1 ms, its thread 46 ms."""
+    """A test of 3 s has one datagram: its bytes take 1 ms, its thread takes 46 ms."""
     assert busy(46 * MS, MS) is None
 
 
@@ -125,7 +126,7 @@ def shown(result: Result) -> str:
 
 
 def of_a_moment() -> Result:
-    """A run whose bytes all came within 1 ms."""
+    """Return a run whose bytes all arrived within 1 ms."""
     result = recorded(1e9)
     flow = result.flows[0]
     assert flow.steady is not None
@@ -173,7 +174,8 @@ def test_a_live_interval_of_a_moment_has_no_rate() -> None:
 
 
 class Counted:
-    """A receiver whose last bytes came at the edge of an interval, and were counted after it."""
+    """Act as a receiver whose last bytes arrived at the edge of an interval, and were counted after
+    it."""
 
     origin_ns = 1000 * SECOND
     last_ns = origin_ns + 2 * SECOND

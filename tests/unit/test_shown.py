@@ -1,4 +1,4 @@
-"""Results as a prompt and a notebook show them: short, and with words of others as text."""
+"""Test how a prompt and a notebook show results: briefly, and with foreign text as plain text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONG = Series(origin_ns=0, width_ns=1, bytes=tuple(range(3000)))
 
 
 def parts(value: Any) -> list[Any]:
-    """A structure and all that it holds."""
+    """Yield a structure and everything that it contains."""
     found = [value]
     for name in getattr(value, "__struct_fields__", ()):
         found += parts(getattr(value, name))

@@ -1,4 +1,4 @@
-"""Specifications: a wrong value is refused at once, a right one is kept."""
+"""Test specifications: a wrong value is refused at once, a right one is kept."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_other_hosts_pass(host: str, family: Any) -> None:
 
 
 def test_texts_of_any_bytes() -> None:
-    """Bytes of a command line that are no UTF-8 are kept where they are text for people."""
+    """Bytes of a command line that are not UTF-8 are kept in texts for people."""
     assert nm.TcpSpec(title="caf\udce9", extra_data="\udcff").title == "caf\udce9"
     for wrong in ({"title": "\ud800"}, {"extra_data": "\ud800"}):
         with pytest.raises(nm.SpecError, match="half of a surrogate pair"):

@@ -1,4 +1,4 @@
-"""Where a transfer is steady, checked against slow and obvious ways to say the same."""
+"""Test where a transfer is steady, against slow and obvious computations of the same."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def series(values: object, *, origin_ns: int = 0, width_ns: int = BUCKET_NS) -> 
 
 
 def whole(one: Series, *, rtt_ns: int | None = None, grain_bytes: int = 0) -> Split:
-    """The series split from its first byte to its end."""
+    """Return the series split from its first byte to its end."""
     transfer = curve(one)
     found = split(
         transfer,
@@ -60,7 +60,7 @@ def whole(one: Series, *, rtt_ns: int | None = None, grain_bytes: int = 0) -> Sp
 
 
 def exact_scores(values: list[int]) -> list[Fraction]:
-    """MSER's statistic by its definition, in O(n^2) and without rounding."""
+    """Compute MSER's statistic by its definition, in O(n^2) and without rounding."""
     scores: list[Fraction] = []
     for cut in range(len(values) // 2 + 1):
         kept = [Fraction(value) for value in values[cut:]]
@@ -143,7 +143,7 @@ def test_constant_rate(buckets: int) -> None:
 
 
 def test_step_ramp() -> None:
-    """One second at a tenth of the rate, then nine at the whole."""
+    """The ramp is one second at a tenth of the rate; nine seconds at the whole rate follow."""
     found = whole(series([125_000] * 100 + [1_250_000] * 900))
     assert found.steady.verdict == "steady"
     assert found.ramp.duration_ns == SECOND_NS
@@ -166,7 +166,7 @@ def test_goodput_is_bytes_over_time() -> None:
 def test_no_byte_is_lost_or_counted_twice(
     one: Series, from_part: float, to_part: float, rtt_ns: int | None
 ) -> None:
-    """Ramp, steady state and tail adjoin, and hold every byte from the start on."""
+    """Ramp, steady state and tail adjoin, and contain every byte from the start on."""
     transfer = curve(one)
     origin, end = int(transfer.at_ns[0]), int(transfer.at_ns[-1])
     start, stop = (origin + int((end - origin) * part) for part in (from_part, to_part))
@@ -183,7 +183,8 @@ def test_no_byte_is_lost_or_counted_twice(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_stretches_of_a_noisy_transfer_add_up(seed: int) -> None:
-    """A batch of 11.5 ms is not a whole number of buckets: nearly every edge lies within one."""
+    """A batch of 11.5 ms is not a whole number of buckets, so nearly every edge is within a
+    bucket."""
     generator = np.random.default_rng(seed)
     for _ in range(40):
         values = generator.integers(0, 10**7, 230)
@@ -224,7 +225,7 @@ def test_a_rate_that_changes_its_level_is_shifted(level: float, at: float) -> No
 
 
 def test_an_early_level_is_a_level() -> None:
-    """A policer's burst, of the length of a tenth of the run."""
+    """The level is a policer's burst that takes a tenth of the run."""
     found = whole(series(np.where(RUN < 0.1, 1.5e6, 1e6)))
     assert found.steady.verdict == "shifted"
     assert found.ramp.duration_ns == 0
@@ -313,7 +314,7 @@ def test_streams_add_up_to_the_whole(seed: int) -> None:
 
 
 def test_a_stream_has_a_verdict_of_its_own() -> None:
-    """Two streams that change places: the whole is steady, they are not."""
+    """Two streams swap their rates: the whole is steady, and the streams are not."""
     noise = np.random.default_rng(0).normal(1, 0.01, (2, len(RUN)))
     parts = [
         series(1e6 * np.where(RUN < 0.6, *level) * n)
@@ -364,7 +365,7 @@ def test_width_of_a_batch(span_ns: int, bucket_ns: int, rtt_ns: int | None, widt
 
 
 def test_what_comes_after_the_end_is_the_tail() -> None:
-    """The window is the tester's: late bytes are counted, but into no rate."""
+    """The caller sets the window; bytes that arrive after it are counted, but not in any rate."""
     transfer = curve(series([1_250_000] * 1000 + [10] * 50))
     found = split(transfer, 0, 10 * SECOND_NS, bucket_ns=BUCKET_NS)
     assert found is not None
@@ -393,18 +394,19 @@ def test_nothing_to_split(values: list[int], start_ns: int, end_ns: int) -> None
 
 
 def exponential(times_s: np.ndarray, span_s: float) -> np.ndarray:
-    """The rate nears its plateau with a time constant of a tenth of the run, at most 1 s."""
+    """Return a rate that nears its plateau with a time constant of a tenth of the run, at most 1
+    s."""
     return 1 - np.exp(-times_s / min(1.0, span_s / 10))
 
 
 def slow_start(times_s: np.ndarray, span_s: float) -> np.ndarray:
-    """The rate doubles each round trip of 20 ms, from ten segments up to the plateau."""
+    """Return a rate that doubles each round trip of 20 ms, from ten segments up to the plateau."""
     rtt_s, first = 0.02, 10 * 1448 * 8 / 0.02 / GIGABIT
     return np.minimum(1, first * 2 ** np.minimum(times_s // rtt_s, 40))
 
 
 def ramped(ramp: object, span_s: float, noise: float, seed: int) -> Series:
-    """A run of 1 Gbit/s with a ramp at its start, kept as a workload would keep it."""
+    """Return a run of 1 Gbit/s with a ramp at its start, as a workload would record it."""
     assert callable(ramp)
     width_ns = MILLISECOND_NS if span_s <= 5 else BUCKET_NS
     times_s = (np.arange(round(span_s * SECOND_NS) // width_ns) + 0.5) * width_ns / SECOND_NS
@@ -417,8 +419,10 @@ def ramped(ramp: object, span_s: float, noise: float, seed: int) -> Series:
 @pytest.mark.parametrize("span_s", [2, 10, 60])
 @pytest.mark.parametrize("ramp", [slow_start, exponential])
 def test_bias_is_at_most_one_percent(ramp: object, span_s: float, noise: float) -> None:
-    """The expected error over ten runs; a single one also has its noise's. The mean over the whole
-    run, beside it, shows what there was to be removed."""
+    """The bias is the expected error over ten runs; a single run also has the error of its noise.
+
+    The mean over the whole run shows, for comparison, how large the error would be with the ramp.
+    """
     runs = [ramped(ramp, span_s, noise, seed) for seed in range(10)]
     errors = [whole(run).steady.goodput_bps / GIGABIT - 1 for run in runs]
     assert abs(np.mean(errors)) <= 0.01
@@ -445,7 +449,7 @@ def test_a_plateau_is_found_without_much_noise(span_s: float, noise: float) -> N
 
 
 def bytes_up_to(one: Series, moment_ns: int) -> Fraction:
-    """The same as Curve.until, exactly and bucket by bucket."""
+    """Compute the same as Curve.until, exactly and bucket by bucket."""
     found = Fraction(0)
     for index, count in enumerate(one.bytes):
         start = one.origin_ns + index * one.width_ns
@@ -484,7 +488,7 @@ def test_the_whole_curve_is_the_total(one: Series) -> None:
     ("end_ns", "last_ns"), [(None, 300), (250, 250), (200, 300), (300, 300), (900, 300), (50, 300)]
 )
 def test_the_last_bucket_ends_with_the_last_byte(end_ns: int | None, last_ns: int) -> None:
-    """Only where the moment lies within it."""
+    """This holds only if the moment is within the bucket."""
     transfer = curve(series([1, 2, 3], width_ns=100), end_ns)
     assert isinstance(transfer, Curve)
     assert transfer.at_ns.tolist() == [0, 100, 200, last_ns]
@@ -506,7 +510,7 @@ def test_the_sum_of_series_is_exact(parts: list[Series]) -> None:
 
 @given(st.lists(series_of_one_run, min_size=2, max_size=4))
 def test_the_sum_of_series_is_right_at_every_edge(parts: list[Series]) -> None:
-    """To half a byte for each part, since buckets hold whole bytes."""
+    """The error is at most half a byte for each part, since buckets have whole bytes."""
     summed = total(parts)
     assert summed is not None
     counted = 0

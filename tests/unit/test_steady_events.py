@@ -1,4 +1,4 @@
-"""Outages and steps are no ramp: a quick part of `python -m benchmarks.bench_steady`."""
+"""Test that outages and steps are no ramp: a quick part of `python -m benchmarks.bench_steady`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_an_event_is_told(cell: Cell) -> None:
 
 
 def test_an_outage_with_a_slow_recovery_is_in_the_mean_and_a_stall() -> None:
-    """A download that is paced, with 0.8 s of nothing at 3 of 12 s."""
+    """The download is paced, and has 0.8 s without data at 3 of 12 s."""
     at = (np.arange(1200) + 0.5) / 100
     back = np.clip((at - 3.8) / 1.5, 0, 1)
     rates = np.where(at < 3, 1.0, np.where(at < 3.8, 0.0, back))[None, :]
@@ -56,7 +56,7 @@ def test_a_plateau_after_a_slow_start_has_no_false_alarm() -> None:
 @pytest.mark.parametrize("begin", [0.3, 0.45, 0.6])
 @pytest.mark.parametrize("recording", load_all().values(), ids=load_all())
 def test_an_outage_in_a_recorded_transfer_is_told(recording: Recording, begin: float) -> None:
-    """The bytes of 1 s are taken away."""
+    """The test removes the bytes of 1 s."""
     if not recording.path.claims:
         return
     transfer = recording.curve()
@@ -116,8 +116,10 @@ def test_the_interval_is_no_narrower_than_the_counting() -> None:
 def test_an_outage_right_after_a_restless_slow_start_is_a_stall(
     name: str, round_trips: int
 ) -> None:
-    """Losses of slow start let data come in bursts after its first moments at the full rate: no
-    level is held for long, but an outage of a second among them is no ramp."""
+    """Losses in slow start make data arrive in bursts after the first moments at the full rate.
+
+    No level lasts long in this time, but an outage of a second in it is no ramp.
+    """
     recording = load_all()[name]
     transfer = recording.curve()
     start_ns = int(transfer.at_ns[0])

@@ -1,6 +1,6 @@
-"""A quick part of `python -m benchmarks.bench_steady`: bias and coverage where the truth is known.
+"""Test bias and coverage where the truth is known: a quick part of `benchmarks.bench_steady`.
 
-Seeded, so it is the same every time; the bounds leave room for what 100 runs can tell.
+The series are seeded, so they are the same every time; the bounds allow for the error of 100 runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RUNS = 100
 @pytest.mark.parametrize("span_s", [2, 10, 60])
 @pytest.mark.parametrize("name", [case.name for case in CASES if case.ramp])
 def test_bias_of_every_ramp_is_at_most_one_percent(name: str, span_s: int) -> None:
-    """The noise alone makes 1 % in a single run."""
+    """In a single run, the noise alone makes 1 %."""
     found = outcome(BY_NAME[name], span_s, 40)
     assert abs(found.bias) <= 1
     assert found.verdicts["steady"] >= 90
@@ -66,12 +66,13 @@ def test_a_shift_is_called_one(name: str) -> None:
 def test_what_is_left_of_an_approach_and_heavy_tails_are_in_the_interval(
     name: str, span_s: int
 ) -> None:
-    """Of 100 runs with an A or B, 92 % hold the truth, less one standard error of so few."""
+    """In 92 % of 100 runs with an A or B, less one standard error, the interval must contain the
+    truth."""
     found = outcome(BY_NAME[name], span_s, RUNS)
     assert found.graded_coverage is not None
     assert found.graded_coverage >= 90
 
 
 def test_a_run_of_four_seconds_gets_no_good_grade() -> None:
-    """What happens every few seconds is missing from half of such runs."""
+    """Half of such runs miss an event that happens every few seconds."""
     assert outcome(BY_NAME["stalls of 50 ms"], 4, 20).graded["C"] == 100

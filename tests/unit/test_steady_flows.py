@@ -1,4 +1,5 @@
-"""What a flow's steady state is judged by: round trips of either end, and enough time."""
+"""Test which figures decide on a flow's steady state: round trips of either end, and enough
+time."""
 
 from __future__ import annotations
 

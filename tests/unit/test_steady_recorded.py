@@ -1,4 +1,4 @@
-"""The analysis of real series, recorded on emulated paths: see benchmarks/bench_paths.py."""
+"""Test the analysis on real series, recorded on emulated paths: see benchmarks/bench_paths.py."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_it_says_where_it_comes_from(recording: Recording) -> None:
 
 @each
 def test_both_counts_are_of_the_same_bytes(recording: Recording) -> None:
-    """The kernel's count has retransmissions that were not needed as well, and segments of the
-    control connection."""
+    """The kernel's count includes unnecessary retransmissions, and segments of the control
+    connection."""
     received, counted = recording.series.total_bytes, recording.kernel.total_bytes
     assert received <= counted + 20 * recording.mss_bytes  # those of the first moment
     assert counted <= 1.02 * received

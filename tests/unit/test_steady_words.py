@@ -1,4 +1,4 @@
-"""What the text report says of the steady state, and of how well it is known."""
+"""Test how the text report describes the steady state and its precision."""
 
 from __future__ import annotations
 

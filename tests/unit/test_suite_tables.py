@@ -1,4 +1,4 @@
-"""The table of a campaign: its lines, ratios, doubts and sentences."""
+"""Test the table of a campaign: its lines, ratios, doubts and sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user may write as the target of a test."""
+"""Test which texts a user may write as the target of a test."""
 
 from __future__ import annotations
 

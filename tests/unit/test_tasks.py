@@ -1,4 +1,4 @@
-"""The tools for tasks: what they return or raise, and that no task outlives them."""
+"""Test the tools for tasks: what they return or raise, and that no task outlives them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Runner = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 class Worker:
-    """A coroutine whose course the test decides, and which remembers it.
+    """Be a coroutine whose course the test controls, and which records that course.
 
-    It waits for `go`, then returns `result` or raises it. When it is cancelled it takes `clean_up`
-    turns of the event loop before it ends: nothing may leave it behind meanwhile.
+    It waits for `go`, then returns `result` or raises it. When it is cancelled, it takes `clean_up`
+    turns of the event loop before it ends: meanwhile, no function under test may leave it behind.
     """
 
     def __init__(self, result: Any = None, *, clean_up: int = 0) -> None:
@@ -58,7 +58,7 @@ async def turns(count: int) -> None:
 
 
 def check(run: Runner, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run the test, and see that no task is left that was not there before."""
+    """Run the test, and check that no task is left that did not exist before."""
 
     async def watched() -> None:
         before = asyncio.all_tasks()
@@ -69,8 +69,10 @@ def check(run: Runner, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def interrupted(work: Coroutine[Any, Any, Any], *times: int) -> asyncio.Task[Any]:
-    """Run `work` as a task and cancel it after so many turns, again after so many more, and so on;
-    the task, once it is done."""
+    """Run `work` as a task and cancel it after so many turns, again after so many more, and so on.
+
+    Return the task once it is done.
+    """
     task = asyncio.create_task(work)
     for count in times:
         await turns(count)
@@ -167,7 +169,7 @@ def test_first_of_ignores_what_a_loser_raises_at_its_end(run: Runner) -> None:
 
 @pytest.mark.parametrize("times", [(1,), (2,), (2, 1), (2, 0), (2, 1, 1)])
 def test_first_of_cancelled_waits_for_its_tasks(run: Runner, times: tuple[int, ...]) -> None:
-    """However often, and also before they have begun."""
+    """This holds however often it is cancelled, even before the tasks have begun."""
 
     async def main() -> None:
         workers = [Worker(clean_up=5), Worker(clean_up=5)]
@@ -179,7 +181,7 @@ def test_first_of_cancelled_waits_for_its_tasks(run: Runner, times: tuple[int, .
 
 
 def test_first_of_cancelled_while_it_ends(run: Runner) -> None:
-    """The winner is there and the loser cleans up when the caller is cancelled."""
+    """The caller is cancelled after the winner has ended, while the loser still cleans up."""
 
     async def main() -> None:
         winner, loser = Worker("won"), Worker(clean_up=6)
@@ -275,8 +277,11 @@ def test_uninterrupted_returns_or_raises_as_if_awaited(run: Runner) -> None:
 def test_uninterrupted_goes_on_to_the_end(
     run: Runner, caplog: pytest.LogCaptureFixture, times: tuple[int, ...], result: Any
 ) -> None:
-    """However often the caller is cancelled; it learns of it when the work is done. What the work
-    raises meanwhile is not reported as lost either."""
+    """The caller may be cancelled any number of times; the cancellation takes effect after the
+    work.
+
+    An exception of the work in the meantime is not reported as lost, either.
+    """
 
     async def main() -> None:
         worker = Worker(result)
@@ -305,7 +310,7 @@ def test_uninterrupted_goes_on_to_the_end(
 def test_uninterrupted_cancelled_in_the_moment_of_the_end(
     run: Runner, caplog: pytest.LogCaptureFixture, result: Any
 ) -> None:
-    """Whatever turn the cancellation hits: the caller is cancelled or has the outcome."""
+    """Whichever turn the cancellation hits, the caller is cancelled or has the outcome."""
 
     async def main() -> None:
         for count in range(8):
@@ -334,7 +339,7 @@ def test_uninterrupted_work_may_be_cancelled_by_itself(run: Runner) -> None:
 
 
 def test_uninterrupted_in_the_time_out_of_its_caller(run: Runner) -> None:
-    """The time-out is over first; its caller learns of it after the work."""
+    """The time-out comes first; the caller sees it only after the work."""
 
     async def main() -> None:
         worker = Worker("done")

@@ -1,4 +1,5 @@
-"""TCP_INFO decoded: the right bytes for each name, and nothing that the kernel did not say."""
+"""Test the decoding of TCP_INFO: the right bytes for each name, and only what the kernel
+reported."""
 
 from __future__ import annotations
 
@@ -32,14 +33,16 @@ _FIELDS = [(name, kind) for kind, names in _LAYOUT for name in names.split()]
 
 
 class Record(ctypes.Structure):
-    """struct tcp_info of Linux 5.4 (include/uapi/linux/tcp.h), laid out by the C compiler's rules:
-    a second opinion on the offsets of the module under test."""
+    """Define struct tcp_info of Linux 5.4 (include/uapi/linux/tcp.h).
+
+    The C compiler's rules lay it out, so it checks the offsets of the module under test.
+    """
 
     _fields_ = _FIELDS
 
 
 def record(**changed: int) -> bytes:
-    """A record whose every field has a value of its own: 1001, 1002 and so on."""
+    """Return a record in which every field has a different value: 1001, 1002 and so on."""
     raw = Record()
     for value, (name, kind) in enumerate(_FIELDS, start=1001):
         setattr(raw, name, value % 256 if kind is _U8 else value)
@@ -50,7 +53,7 @@ def record(**changed: int) -> bytes:
 
 FULL = record()
 VALUES = {name: getattr(Record.from_buffer_copy(FULL), name) for name, _ in _FIELDS}
-#: Which column comes from which field of the kernel, in which unit.
+#: Which field of the kernel each column comes from, and in which unit.
 SOURCES = {
     "retransmits": ("total_retrans", 1),
     "rtt_ns": ("rtt", 1000),
@@ -71,7 +74,8 @@ SOURCES = {
     "sndbuf_limited_ns": ("sndbuf_limited", 1000),
 }
 COLUMNS = frozenset(TcpInfo.__struct_fields__) - {"at_ns"}
-#: What a record of 104 bytes (Linux 2.6.37) can't say, and one of 192 bytes (Linux 4.10) can't.
+#: The columns that a record of 104 bytes (Linux 2.6.37) lacks, and those that 192 bytes (Linux
+#: 4.10) lack.
 PAST_104 = COLUMNS - {
     "retransmits",
     "rtt_ns",
@@ -167,8 +171,10 @@ def test_no_limit_is_no_pacing_rate() -> None:
 
 
 def test_no_round_trip_measured_is_no_round_trip_time() -> None:
-    """The kernel's minimum starts at ~0U (include/linux/win_minmax.h): 4295 s, taken at its word,
-    would be the width of a batch."""
+    """The kernel's minimum starts at ~0U (include/linux/win_minmax.h), which would mean 4295 s.
+
+    That time would be the width of a batch.
+    """
     info = tcpinfo.decode([(0, record(min_rtt=2**32 - 1))], 0)
     assert unknown(info) == {"min_rtt_ns"}
 

@@ -1,4 +1,4 @@
-"""Text to numbers and back."""
+"""Test the conversion of text to numbers and back."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_ratios(text: str, ratio: float) -> None:
 def test_what_rounds_to_nothing_is_refused(
     parse: Callable[[str], object], text: str, unit: str
 ) -> None:
-    """0 means "no limit" in many places, which 0.5 must not become."""
+    """In many places 0 means "no limit", so 0.5 must not become 0."""
     with pytest.raises(SpecError, match="is too small for a ") as caught:
         parse(text)
     assert caught.value.hint == f"the least is 1 {unit}"

@@ -1,4 +1,4 @@
-"""The comparison with other tools: what it takes from the kernel, and how it says it."""
+"""Test the comparison with other tools: what it reads from the kernel, and how it reports it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sample(rate: float, **more: float) -> Sample:
 
 
 def test_cpu_time_of_a_tree_of_processes() -> None:
-    """It is what the process itself says, which the kernel takes from the same clock."""
+    """The time equals the process's own, which the kernel takes from the same clock."""
     argv = ("sh", "-c", f"{sys.executable} -c '{BUSY}'; true")
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
         assert shell.stdin is not None

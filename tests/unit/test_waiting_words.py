@@ -1,4 +1,4 @@
-"""What a user reads while set-up waits: what for, and of which stream."""
+"""Test what a user reads while set-up waits: what it waits for, and for which stream."""
 
 from __future__ import annotations
 

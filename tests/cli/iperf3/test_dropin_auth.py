@@ -1,4 +1,5 @@
-"""Credentials, both ways with the real iperf3, which pads as before 3.17, and between ours."""
+"""Test credentials: between ours and the real iperf3, which pads as before 3.17, and between
+ours."""
 
 from __future__ import annotations
 
@@ -83,7 +84,7 @@ def test_the_real_client_with_our_server(keys: Keys) -> None:
 
 
 def test_between_two_of_ours(keys: Keys) -> None:
-    """A refused client does not count for a one-off server; the password may be typed."""
+    """A refused client does not count for a one-off server. The password may be typed."""
     with server(program=OURS, args=("-1", *of_server(keys))) as running:
         assert ask(OURS, running.port, keys, password="wrong").returncode == 1
         plain = warm.run(

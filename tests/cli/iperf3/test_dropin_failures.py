@@ -1,4 +1,4 @@
-"""Tests that fail while they run: ours beside the real iperf3, in words, streams and exit codes."""
+"""Compare tests that fail while they run with the real iperf3: words, streams and exit codes."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def run(program: tuple[str, ...], *words: str, timeout: float = 30) -> Ran:
 
 
 def both(*words: str) -> tuple[Ran, Ran]:
-    """The real one's run and ours, at the same time."""
+    """Run the real program and ours at the same time."""
     with ThreadPoolExecutor(2) as pool:
         real, ours = pool.map(lambda program: run(program, *words), (REAL, OURS))
     return real, ours
 
 
 def same_failure(words: list[str]) -> tuple[str, str]:
-    """Both fail before anything is printed; their sentences, without a common beginning."""
+    """Check that both fail before they print anything; return their sentences without the common
+    beginning."""
     real, ours = both(*words)
     assert (real.code, real.out) == (ours.code, ours.out) == (1, "")
     assert real.err.count("\n") == ours.err.count("\n") == 1
@@ -61,7 +62,7 @@ def same_failure(words: list[str]) -> tuple[str, str]:
     ids=" ".join,
 )
 def test_no_connection(options: list[str]) -> None:
-    """3.21 has a longer sentence than 3.12, and the same reason of the system's behind it."""
+    """3.21 has a longer sentence than 3.12, with the same reason of the system at its end."""
     with nobody() as port:
         real, ours = same_failure([*options, "-p", str(port)])
     assert real.startswith(f"{_UNABLE}: ")
@@ -71,8 +72,11 @@ def test_no_connection(options: list[str]) -> None:
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "", "http://x", "[::1]"])
 def test_a_name_without_an_address(host: str) -> None:
-    """The real one gives the errno that the resolver's modules left, which differs from host to
-    host, and the resolver's own reason only where they left none."""
+    """The real iperf3 prints the errno that the resolver's modules left, which differs between
+    hosts.
+
+    It prints the resolver's own reason only if the modules left no errno.
+    """
     with nobody() as port:
         real, ours = same_failure(["-c", host, "-p", str(port)])
     assert real.startswith(f"{_UNABLE}: ")
@@ -142,7 +146,7 @@ def test_a_server_that_ends_it(answer: bytes, sentence: str) -> None:
 
 
 def _silent_server() -> Callable[[Peer], None]:
-    """Opens the streams of a TCP test, lets it run, and says and sends nothing more."""
+    """Open the streams of a TCP test, let it run, and send nothing more."""
     opened = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -314,7 +318,8 @@ def test_a_name_where_a_server_can_not_listen() -> None:
 
 @pytest.mark.parametrize("end", [["-s", "-B", "127.0.0.1"], ["-c", "127.0.0.1"]], ids=str)
 def test_a_fifo_is_refused_before_anything_begins(end: list[str], tmp_path: Path) -> None:
-    """To open one waits for its other end, and streams read and write at offsets of their own."""
+    """Opening a FIFO waits for its other end, and streams read and write at offsets of their
+    own."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with nobody() as port:

@@ -1,4 +1,4 @@
-"""Our reading of a command line against the C library's own getopt_long."""
+"""Compare our parser of command lines with the C library's own getopt_long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netmeasure.cli.iperf3.getopt import read
 from netmeasure.cli.iperf3.table import OPTIONS, Option
 from netmeasure.errors import UsageError
 
-#: As far as 3.12 has them, so that abbreviations mean the same.
+#: Only the options of 3.12, so that abbreviations mean the same.
 OLD = tuple(option for option in OPTIONS if not option.newer)
 _ARGUMENTS = {"none": 0, "required": 1, "optional": 2}
 
@@ -27,7 +27,8 @@ class _COption(ctypes.Structure):
 
 
 def c_getopt(words: Sequence[str], options: Sequence[Option]) -> tuple[list[object], bool]:
-    """What getopt_long finds up to the end or the first bad word, and whether there was one."""
+    """Return what getopt_long finds up to the end or the first bad word, and whether there was
+    one."""
     libc = ctypes.CDLL(None)
     ctypes.c_int.in_dll(libc, "opterr").value = 0
     ctypes.c_int.in_dll(libc, "optind").value = 0  # begin anew

@@ -1,4 +1,4 @@
-"""The migration guide holds every option, and nothing that is none."""
+"""Test that the migration guide has every option, and no other one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The program's life: tests from start to end, signals, daemon, one-off, pid file, log file."""
+"""Test the program's life: tests from start to end, signals, daemon, one-off, pid file, log
+file."""
 
 from __future__ import annotations
 
@@ -39,14 +40,14 @@ def our_server(*args: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[str]:
-    """A server of ours for the tests that leave it as it was."""
+    """Give the port of a server of ours, for tests that do not change the server."""
     with our_server() as running:
         yield str(running.port)
 
 
 @contextlib.contextmanager
 def started(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """One of our processes, killed at the end if it is still there."""
+    """Start one of our processes; kill it at the end if it still runs."""
     process = warm.start((*OURS, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process
@@ -74,7 +75,7 @@ def test_text_as_scripts_read_it(port: str) -> None:
 
 
 def test_a_reader_that_leaves_is_no_failure(port: str) -> None:
-    """`iperf3 -c ... | head -1` under `set -o pipefail`."""
+    """An example is `iperf3 -c ... | head -1` under `set -o pipefail`."""
     with started("-c", "127.0.0.1", "-p", port, *SHORT) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Connecting to host")
@@ -297,7 +298,8 @@ def test_log_file_is_appended_to(tmp_path: Path) -> None:
 
 
 def test_daemon(tmp_path: Path) -> None:
-    """It lets go of the caller at once, serves within a second or so, and is found by its name."""
+    """The daemon detaches from its caller at once, serves within about a second, and has the
+    expected process name."""
     number, pid_file = free_port(), tmp_path / "pid"
     link = tmp_path / "iperf3"
     link.symlink_to(Path(sys.executable).parent / "netmeasure-iperf3")

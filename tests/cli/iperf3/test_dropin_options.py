@@ -1,4 +1,5 @@
-"""Every option that shapes a test, with a real server and with ours: it runs, and says nothing."""
+"""Run every option that shapes a test with a real server and with ours: it works, and prints no
+error."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def test_runs_in_silence(line: str, ports: dict[str, int]) -> None:
 
 
 def _again_if_busy(words: list[str]) -> subprocess.CompletedProcess[str]:
-    """The real server needs a moment between two tests."""
+    """Try again if the server is busy: the real one needs a moment between two tests."""
     for _ in range(5):
         ran = warm.run(
             (*OURS, "-c", "127.0.0.1", *words), capture_output=True, text=True, timeout=30

@@ -1,4 +1,4 @@
-"""Command lines that iperf3 refuses: ours beside the real one (3.12), on the same stream."""
+"""Compare command lines that iperf3 refuses with the real one (3.12): the words and the stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ Refused = Callable[[list[str]], str]
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs a command line that starts nothing, in this process; gives the first line of stderr."""
+    """Parse a command line that starts nothing, in this process; return the first line of
+    stderr."""
     monkeypatch.setattr(daemon, "rename", lambda: None)
 
     def run(words: list[str]) -> str:
@@ -39,7 +40,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def real(words: list[str]) -> tuple[int, str]:
-    """The exit code and the first line of stderr."""
+    """Return the exit code of the real iperf3 and the first line of its stderr."""
     ran = subprocess.run(
         ["iperf3", *words], capture_output=True, text=True, timeout=10, check=False
     )
@@ -127,7 +128,7 @@ _PARAMETER = "iperf3: parameter error - "
     ],
 )
 def test_refused_by_both_in_newer_words(line: str, new: str, refused: Refused) -> None:
-    """Where 3.21 says it in other words than 3.12."""
+    """3.21 and 3.12 word these differently."""
     assert real(line.split())[0] == 1
     assert refused(line.split()).startswith(_PARAMETER + new)
 

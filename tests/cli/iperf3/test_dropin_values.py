@@ -1,4 +1,4 @@
-"""Numbers as the C library reads them, and the limits of single options."""
+"""Test that numbers are read as by the C library, and test the limits of single options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The drop-in's sentences: chosen by an error's class and attributes, never by its words."""
+"""Test that an error's class and attributes choose the drop-in's sentence, never the error's
+text."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from netmeasure.errors import (
 )
 from netmeasure.protocol import ErrorCode
 
-#: Holds every word that a sentence could be chosen by.
+#: A text with every word by which a sentence could be chosen.
 WORDS = "sending the congestion window before any data: not this"
 _CONNECT = ErrorCode.CONNECT.sentence
 _READ, _WRITE = ErrorCode.STREAM_READ.sentence, ErrorCode.STREAM_WRITE.sentence

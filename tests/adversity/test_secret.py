@@ -45,7 +45,7 @@ async def refused(address: str, wanted: nm.TcpSpec) -> nm.AuthenticationError:
 
 
 @pytest.mark.parametrize("direction", ["upload", "both"])
-def test_both_know_it(run: RunLoop, direction: Any) -> None:
+def test_both_ends_know_the_secret(run: RunLoop, direction: Any) -> None:
     async def main() -> None:
         async with guarded() as (server, said):
             result = await nm.measure(server.address, spec(direction=direction))
@@ -59,7 +59,7 @@ def test_both_know_it(run: RunLoop, direction: Any) -> None:
     run(main())
 
 
-def test_udp_too(run_once: RunLoop) -> None:
+def test_udp_with_a_secret(run_once: RunLoop) -> None:
     async def main() -> None:
         async with guarded() as (server, _):
             timing = nm.Timing(duration_s=0.2)
@@ -107,7 +107,9 @@ def test_a_server_that_does_not_ask(run: RunLoop) -> None:
 
 
 @pytest.mark.parametrize("says", [None, "", "00" * 32, "no hexadecimal"])
-def test_a_server_that_asks_and_does_not_know_it(run_once: RunLoop, says: str | None) -> None:
+def test_a_server_that_asks_for_a_secret_that_it_does_not_know(
+    run_once: RunLoop, says: str | None
+) -> None:
     async def main() -> None:
         async with guarded() as (server, _):
             server_proof = "netmeasure.peer.server.access.Access.own_proof"

@@ -20,7 +20,7 @@ from support.waiting import until
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
-def test_a_bare_connection_is_worth_no_word(run: RunLoop) -> None:
+def test_a_connection_without_data_is_not_logged(run: RunLoop) -> None:
     async def main() -> None:
         async with watched() as it:
             for end in (socket.socket.close, reset):
@@ -55,7 +55,7 @@ def test_silence_after_three_bytes_of_a_cookie(run: RunLoop) -> None:
     ],
     ids=["three-bytes", "http", "ssh", "tls", "zeros", "too-long", "no-nul"],
 )
-def test_somebody_else_is_turned_away_at_once(run_once: RunLoop, said: bytes) -> None:
+def test_a_second_client_is_turned_away_at_once(run_once: RunLoop, said: bytes) -> None:
     async def main() -> None:
         async with watched(cookie_s=60) as it:
             with Peer(it) as peer:

@@ -173,7 +173,7 @@ def test_failures_are_metrics(run_once: RunLoop) -> None:
         ),
     ],
 )
-def test_what_can_not_be_asked_for(
+def test_probes_that_can_not_be_requested(
     run_once: RunLoop, path: str, headers: dict[str, str], status: int, words: str
 ) -> None:
     long = Module(name="long", spec=nm.TcpSpec())

@@ -55,7 +55,7 @@ def open_changes(history: nm.History) -> list[nm.Change]:
     return [change for change in history.check() if not change.acknowledged]
 
 
-def test_what_moved_is_told_with_its_time(history: nm.History) -> None:
+def test_a_change_is_reported_with_its_time(history: nm.History) -> None:
     history.add(nights(rates((20, 1e9), (10, 0.9e9))), {"cni": "1.3.1"})
     found = {change.metric: change for change in history.check()}
     assert set(found) == {"steady_bps", "from_first_attempt_bps"}

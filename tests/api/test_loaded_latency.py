@@ -46,7 +46,7 @@ async def measured(spec: nm.TcpSpec | nm.UdpSpec) -> tuple[nm.Result, nm.Result]
     ],
     ids=["tcp", "both", "udp"],
 )
-def test_it_is_measured_by_default(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) -> None:
+def test_latency_is_measured_by_default(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) -> None:
     here, there = run(measured(spec))
     assert here.complete
     found = here.latency
@@ -69,7 +69,7 @@ def test_it_is_measured_by_default(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) 
     assert there.latency is None
 
 
-def test_it_can_be_left_out(run_once: RunLoop) -> None:
+def test_the_latency_probe_can_be_left_out(run_once: RunLoop) -> None:
     here, there = run_once(measured(nm.TcpSpec(timing=SHORT, latency=False)))
     assert here.latency is None
     assert not any("latency" in note for note in here.notes)
@@ -95,7 +95,9 @@ def test_a_server_of_many_tests_is_spared(
     assert words in here.notes
 
 
-def test_where_udp_is_blocked_it_goes_by_tcp(run: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_udp_is_blocked_the_probe_uses_tcp(
+    run: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waited_s = 1.0
     monkeypatch.setattr(connect, "PROBE_HELLO_S", waited_s)
     monkeypatch.setattr(Sessions, "expected", lambda *_: None)

@@ -115,7 +115,7 @@ def test_a_cancelled_wait_leaves_nothing(run: RunOnce) -> None:
     run(main())
 
 
-def test_what_is_denied_from_the_start(run: RunOnce) -> None:
+def test_a_target_that_is_denied_from_the_start(run: RunOnce) -> None:
     sock, port = bound()
     with sock:
         (found,) = run(nm.ready(f"127.0.0.1:{port}", wanted="denied", timeout_s=20, attempt_s=0.1))

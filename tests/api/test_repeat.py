@@ -67,7 +67,7 @@ def test_a_number_of_runs_that_can_not_be(times: int, run_once: RunLoop) -> None
     run_once(main())
 
 
-def test_nobody_there_is_an_error_at_once(run_once: RunLoop) -> None:
+def test_a_host_without_a_server_is_an_error_at_once(run_once: RunLoop) -> None:
     with socket.socket() as bound:  # and not listening
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]

@@ -186,7 +186,7 @@ def test_a_server_that_says_nothing_is_given_up(run: RunLoop) -> None:
     assert result.requests.errors.timeout >= 1
 
 
-def test_nobody_there(run: RunLoop) -> None:
+def test_a_host_without_a_server(run: RunLoop) -> None:
     with pytest.raises(nm.ConnectRefusedError):
         run(nm.measure("http://127.0.0.1:1/", nm.RequestSpec(timing=LONG)))
 
@@ -234,7 +234,7 @@ def test_the_request_as_it_goes_out() -> None:
         ({"options": nm.SocketOptions(multipath=True)}, "no option of requests"),
     ],
 )
-def test_what_can_not_be_asked(wrong: dict[str, Any], said: str) -> None:
+def test_requests_that_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(nm.SpecError, match=said):
         nm.RequestSpec(**wrong)
 

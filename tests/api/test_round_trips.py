@@ -79,7 +79,7 @@ def test_a_set_rate_for_a_time(run: RunLoop) -> None:
     assert (there.spec.target_tps, there.spec.in_flight) == (200, 4)
 
 
-def test_what_it_asks_for_is_checked() -> None:
+def test_parameters_of_round_trips_are_checked() -> None:
     with pytest.raises(nm.SpecError, match="no direction"):
         nm.RrSpec(direction="download")
     with pytest.raises(nm.SpecError, match="does not end by bytes"):

@@ -57,7 +57,7 @@ def test_a_run_tells_its_phases_its_intervals_and_its_end(run_once: RunLoop) -> 
     assert all(before.at_ns <= after.at_ns for before, after in pairwise(seen))
 
 
-def test_who_stops_reading_or_leaves_changes_nothing(run_once: RunLoop) -> None:
+def test_a_reader_that_stops_or_leaves_changes_nothing(run_once: RunLoop) -> None:
     async def leave(run: nm.Run) -> Event:
         async for event in run.events():
             return event
@@ -109,7 +109,7 @@ def silent() -> Iterator[int]:
             yield port
 
 
-def test_what_is_waited_for_is_an_event_with_the_unanswered_syns(run_once: RunLoop) -> None:
+def test_waiting_is_an_event_with_the_unanswered_syns(run_once: RunLoop) -> None:
     async def main(port: int) -> nm.WaitingEvent:
         async with nm.connect("127.0.0.1", port=port) as client, client.run(WANTED) as run:
             async for event in run.events():
@@ -126,7 +126,7 @@ def test_what_is_waited_for_is_an_event_with_the_unanswered_syns(run_once: RunLo
     assert event.unanswered_syns is None or event.unanswered_syns >= 1
 
 
-def test_who_is_far_behind_is_told_how_much_was_skipped(run_once: RunLoop) -> None:
+def test_a_slow_reader_is_told_how_much_was_skipped(run_once: RunLoop) -> None:
     async def main() -> list[Event]:
         log = EventLog()
         for number in range(MOST_KEPT + 99):

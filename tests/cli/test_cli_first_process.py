@@ -101,7 +101,7 @@ def test_a_server_with_clients_ends_within_a_second(number: signal.Signals) -> N
         assert took < 1.0
 
 
-def test_orphans_are_buried() -> None:
+def test_orphans_are_reaped() -> None:
     with first_process(*SERVER) as (process, pid):
         assert process.stdout is not None
         address = process.stdout.readline().split()[-1]

@@ -61,7 +61,7 @@ def test_a_history_from_its_first_run_to_an_accepted_change(folder: Path, capsys
     assert [line.rpartition("; ")[2] for line in lines] == ["acknowledged: planned"] * 2
 
 
-def test_nothing_moved(folder: Path, capsys: Output) -> None:
+def test_a_history_without_a_change(folder: Path, capsys: Output) -> None:
     assert history("add quiet.json quiet.json") == Exit.OK
     said = "added 30 of 60 runs, the others are there already\n"
     assert capsys.readouterr().out == said

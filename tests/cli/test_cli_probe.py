@@ -102,7 +102,7 @@ def test_a_probe_loads_next_to_nothing() -> None:
 # ---- and one that is not ------------------------------------------------------------------------
 
 
-def test_nobody_there() -> None:
+def test_a_host_without_a_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     ran = netmeasure("probe", f"127.0.0.1:{port}")
@@ -110,7 +110,7 @@ def test_nobody_there() -> None:
     assert one_line(ran.stderr).endswith(f":{port}: can't connect: Connection refused\n")
 
 
-def test_no_such_name() -> None:
+def test_a_name_that_can_not_be_resolved() -> None:
     ran = netmeasure("probe", "no-such-host.invalid", "--timeout", "20")
     assert (ran.returncode, ran.stdout) == (Exit.NO_CONNECTION, "")
     assert "no such host" in one_line(ran.stderr)
@@ -124,7 +124,7 @@ def test_no_such_name() -> None:
         (None, "no answer in 0.2 s"),
     ],
 )
-def test_something_else_there(answer: bytes | None, words: str) -> None:
+def test_another_program_at_the_port(answer: bytes | None, words: str) -> None:
     with listener(answer) as address:
         ran = netmeasure("probe", address, "--timeout", "0.2" if answer is None else "20")
     assert (ran.returncode, ran.stdout) == (Exit.NOT_A_SERVER, "")

@@ -56,7 +56,7 @@ def test_a_number_of_runs_that_can_not_be(words: str, capsys: pytest.CaptureFixt
     assert output == ""
 
 
-def test_nobody_there_is_told_once() -> None:
+def test_a_host_without_a_server_is_reported_once() -> None:
     with server() as (process, address):
         process.kill()
         process.wait()

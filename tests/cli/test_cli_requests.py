@@ -51,7 +51,7 @@ def test_the_report_the_document_and_a_comparison(tmp_path: Path) -> None:
         (["http://127.0.0.1:1/", "--requests", "-P", "10001"], "number of connections is 10001"),
     ],
 )
-def test_what_does_not_go_together(words: list[str], said: str) -> None:
+def test_options_that_exclude_each_other(words: list[str], said: str) -> None:
     ran = netmeasure("client", *words)
     assert ran.returncode == Exit.USAGE
     assert said in one_line(ran.stderr)

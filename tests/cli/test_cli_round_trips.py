@@ -44,7 +44,7 @@ def test_the_report_and_the_document() -> None:
         (["--in-flight", "3"], "--in-flight is an option of round trips"),
     ],
 )
-def test_what_does_not_go_together(words: list[str], said: str) -> None:
+def test_options_that_exclude_each_other(words: list[str], said: str) -> None:
     ran = netmeasure("client", "127.0.0.1:1", *words)
     assert ran.returncode == Exit.USAGE
     assert said in one_line(ran.stderr)

@@ -111,7 +111,7 @@ def test_each_mistake_of_a_plan_has_a_line(tmp_path: Path, capsys: Output) -> No
         ("lab1 --keep /nowhere/x", "can't write /nowhere/x: No such file or directory"),
     ],
 )
-def test_wrong_words(words: str, sentence: str, capsys: Output) -> None:
+def test_wrong_options_of_a_campaign(words: str, sentence: str, capsys: Output) -> None:
     assert main(["suite", *words.split()]) == Exit.USAGE
     assert one_line(capsys.readouterr().err) == f"netmeasure: {sentence}\n"
 

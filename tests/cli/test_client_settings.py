@@ -61,7 +61,7 @@ def test_an_option_takes_away_what_it_excludes(config: Path, words: tuple[str, .
     assert parsed(*words).streams == 4
 
 
-def test_other_commands(config: Path) -> None:
+def test_other_commands_ignore_the_settings_of_the_client(config: Path) -> None:
     assert parsed(command="loopback").streams == 4  # which has no --header, and passes it over
     argv = ["server"]
     assert options.parser(argv).parse_args(argv).max_tests == 7

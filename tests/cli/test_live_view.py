@@ -33,7 +33,7 @@ class Stream(io.StringIO):
         ("out err", True, True, Screen, None),
     ],
 )
-def test_what_shows_a_run(
+def test_where_the_progress_of_a_run_is_shown(
     terminals: str,
     quiet: bool,
     json_out: bool,

@@ -65,7 +65,7 @@ def test_the_check_can_fail(version: str) -> None:
         kubernetes_validate.validate(wrong, version, strict=True)
 
 
-def test_all_is_there() -> None:
+def test_every_manifest_has_its_parts() -> None:
     kinds = [one.values[0]["kind"] for one in OBJECTS]
     assert sorted(kinds) == [
         "CronJob", "DaemonSet", "DaemonSet", "Deployment", "Deployment", "Job", "Job", "Job",
@@ -154,7 +154,7 @@ def test_labels_select_the_pods() -> None:
             assert manifest["spec"]["selector"]["matchLabels"] == own
 
 
-def test_the_policy_lets_in_whom_it_should() -> None:
+def test_the_policy_admits_the_clients_and_no_denied_pod() -> None:
     """It admits all clients of the server, but not the Job that must be denied."""
     (policy,) = (one.values[0] for one in OBJECTS if one.values[0]["kind"] == "NetworkPolicy")
     (rule,) = policy["spec"]["ingress"]

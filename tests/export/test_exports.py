@@ -83,7 +83,7 @@ def test_csv_of_intervals() -> None:
         )
 
 
-def test_words_of_others_are_no_formula() -> None:
+def test_foreign_text_is_no_formula() -> None:
     row = next(csv.DictReader(io.StringIO(export_results(replace(RUN, target="=1+1"), "csv"))))
     assert row["target"] == "'=1+1"
 
@@ -115,7 +115,7 @@ def test_openmetrics_of_a_failure_keep_the_last_success() -> None:
     }
 
 
-def test_openmetrics_of_words_of_others() -> None:
+def test_openmetrics_of_foreign_text() -> None:
     ((labels, _),) = samples([NASTY])["netmeasure_success"]
     assert labels["target"] == NASTY.target
 

@@ -151,7 +151,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "netmeasure[frames]" in (caught.value.hint or "")
 
 
-def test_neither_is_loaded_before_it_is_used() -> None:
+def test_pandas_and_pyarrow_are_not_loaded_before_their_use() -> None:
     code = (
         "import sys, netmeasure as nm; nm.to_dataframe, nm.to_arrow, nm.to_arrays;"
         "print(sorted({'pandas', 'pyarrow'} & set(sys.modules)))"

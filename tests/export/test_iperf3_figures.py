@@ -110,7 +110,7 @@ def test_retransmissions_of_the_omitted_time_are_left_out() -> None:
     assert of.peaks.cwnd_bytes == 2
 
 
-def test_those_of_a_far_sender_are_left_out_by_its_samples() -> None:
+def test_retransmissions_of_a_far_sender_are_left_out_by_its_samples() -> None:
     info = TcpInfo(
         at_ns=(0, S // 2, S + 1, 2 * S), retransmits=(1, 4, 5, 9), rtt_ns=(9, 9, 4000, 2000)
     )

@@ -83,7 +83,7 @@ def test_a_stream_has_what_the_document_has(full: bool) -> None:
         assert json.loads("\n".join(lines[count:])) == document
 
 
-def test_what_we_know_more_is_one_key_and_only_when_asked_for() -> None:
+def test_our_additions_are_one_key_and_only_on_request() -> None:
     test = Test(json.loads(text("json-tcp", "client")), "client")
     plain = json.loads("\n".join(run(JsonReport(client()), test)))
     more = json.loads("\n".join(run(JsonReport(client(netmeasure=True)), test)))

@@ -120,7 +120,7 @@ def test_a_failure_says_what_to_do() -> None:
     assert "<server>" not in text
 
 
-def test_words_of_others_are_text() -> None:
+def test_foreign_text_is_shown_as_text() -> None:
     page, text = page_of(NASTY)
     assert NASTY.target in page.words
     assert "<script" not in text

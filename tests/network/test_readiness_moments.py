@@ -156,7 +156,7 @@ def test_a_name_that_comes_late(network: Network, run: RunOnce, tmp_path: Path) 
     assert {cause for cause, _ in waits} <= {"name_not_found", "name_no_answer"}
 
 
-def test_what_must_become_denied(network: Network, run: RunOnce) -> None:
+def test_a_target_that_must_become_denied(network: Network, run: RunOnce) -> None:
     change = Change(0.3, network.cut)
     target = f"{network.server.address}:{PORT}"
     (found,), began_ns = run(

@@ -311,7 +311,7 @@ def runs(pid: int) -> bool:
 
 @needs_relay
 class TestRelay:
-    def test_its_delay_is_the_round_trip_of_a_connect(self) -> None:
+    def test_the_delay_of_the_relay_is_the_round_trip_of_a_connect(self) -> None:
         with (
             Relay(delay_ms=25) as line,
             listener(line, line.server.address) as listening,
@@ -325,7 +325,7 @@ class TestRelay:
         assert line.counts["up"].forwarded_packets >= 2
         assert line.counts["up"].overrun_packets == 0
 
-    def test_its_losses_are_counted_and_repeat_with_the_seed(self) -> None:
+    def test_losses_of_the_relay_are_counted_and_repeat_with_the_seed(self) -> None:
         first, lost = datagrams_through(Relay(loss=0.1, seed=7))
         again, _ = datagrams_through(Relay(loss=0.1, seed=7))
         other, _ = datagrams_through(Relay(loss=0.1, seed=8))
@@ -335,7 +335,7 @@ class TestRelay:
 
     @needs_iperf3
     @pytest.mark.interop
-    def test_its_rate_is_what_arrives(self) -> None:
+    def test_the_rate_of_the_relay_is_the_rate_that_arrives(self) -> None:
         rate_bps = 50_000_000
         with Relay(delay_ms=2, rate_bps=rate_bps, queue_bytes=100_000) as line:
             with iperf3.server(line) as server:
@@ -350,7 +350,7 @@ class TestRelay:
         assert up.forwarded_packets == len(arrived)
         assert up.forwarded_packets + up.queue_dropped_packets + up.held_packets == 500
 
-    def test_its_copies_and_overtakings_are_those_that_it_counts(self) -> None:
+    def test_duplicates_and_reorderings_are_those_that_the_relay_counts(self) -> None:
         arrived, lost = datagrams_through(line := Relay(loss=0.1, duplicate=0.2, reorder=0.2))
         up = line.counts["up"]
         assert len(set(arrived)) == 500 - lost
@@ -361,7 +361,7 @@ class TestRelay:
             highest = max(highest, number)
         assert overtaken == up.reordered_packets > 50
 
-    def test_it_spares_what_is_not_watched_and_loses_the_gap(self) -> None:
+    def test_only_watched_datagrams_are_lost_and_the_gap_is(self) -> None:
         harmless: dict[str, Any] = {"loss": 1.0, "duplicate": 0.0, "only_watched": True}
         arrived, lost = datagrams_through(Relay(**harmless, watch=99))
         assert (arrived, lost) == (list(range(500)), 0)
@@ -370,7 +370,7 @@ class TestRelay:
         assert line.counts["up"].watched.lost_packets == lost == 10
         assert line.counts["up"].watched.forwarded_packets == 490
 
-    def test_it_obeys_orders_while_packets_pass(self) -> None:
+    def test_the_relay_obeys_orders_while_packets_pass(self) -> None:
         with Relay(rate_bps=100_000, queue_bytes=100_000) as line, ExitStack() as stack:
             ends = {}
             for name in ("server", "client"):
@@ -464,7 +464,7 @@ Through = tuple[Proxy, socket.socket, socket.socket]
 
 
 class TestProxy:
-    def test_it_copies_both_ways(self, through: Through) -> None:
+    def test_the_proxy_copies_both_ways(self, through: Through) -> None:
         proxy, client, server = through
         data = os.urandom(1 << 23)
         sender = threading.Thread(target=client.sendall, args=(data,))
@@ -572,7 +572,7 @@ class TestProxy:
             client.recv(1)
 
     @needs_namespaces
-    def test_it_lives_where_it_was_started(self) -> None:
+    def test_the_proxy_is_in_the_namespace_where_it_was_started(self) -> None:
         with Network() as network, ExitStack() as stack:
             target = stack.enter_context(listener(network, network.server.address))
             with network.enter("client"):

@@ -56,7 +56,7 @@ def test_close_beside_a_task_that_has_just_ended(
 
 
 @pytest.mark.parametrize("serve", [nm.serve_http, nm.serve_ftp])
-def test_who_comes_at_the_end_is_turned_away(run: RunLoop, serve: Any) -> None:
+def test_a_client_that_connects_at_the_end_is_turned_away(run: RunLoop, serve: Any) -> None:
     async def scenario() -> None:
         async with serve(HOST) as origin:
             # the kernel has accepted these, the server has not seen them yet

@@ -41,7 +41,7 @@ def refusal(token: str | None, keeper: Gatekeeper | None = None, now: float = NO
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_who_knows_the_password_gets_in(padding: Padding) -> None:
+def test_a_client_with_the_password_is_accepted(padding: Padding) -> None:
     token = make_token(credentials(padding=padding), NOW)
     assert gatekeeper(padding).check(token, NOW) == "mia"
     assert token != make_token(credentials(padding=padding), NOW)  # padding is random
@@ -102,7 +102,7 @@ def test_the_wrong_password(user: str, password: str) -> None:
     assert said == "authorization failed: unknown user or wrong password"
 
 
-def test_who_does_not_say_who_he_is() -> None:
+def test_a_client_without_credentials_is_refused() -> None:
     assert "did not say" in refusal(None)
 
 
@@ -180,7 +180,7 @@ def test_any_users_file(text: str) -> None:
     [b"", b"no key", KEYS.public[:100], b"-----BEGIN PUBLIC KEY-----"],
     ids=["empty", "words", "cut", "begin"],
 )
-def test_what_is_no_key(text: bytes) -> None:
+def test_files_that_are_no_key_are_refused(text: bytes) -> None:
     with pytest.raises(SpecError, match="not a private RSA key"):
         Gatekeeper(text, USERS)
     if text:

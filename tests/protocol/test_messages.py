@@ -324,7 +324,7 @@ def test_false_is_never_sent() -> None:
 
 
 @pytest.mark.parametrize("key", ["tcp", "udp", "sctp", "nodelay", "reverse", "bidirectional"])
-def test_these_are_sent_as_true(key: str) -> None:
+def test_parameters_that_are_sent_as_true(key: str) -> None:
     assert json.loads(parameters(**{key: True}).encode())[key] is True
 
 
@@ -339,7 +339,7 @@ def test_these_are_sent_as_true(key: str) -> None:
         "skip_rx_copy",
     ],
 )
-def test_these_are_sent_as_one(key: str) -> None:
+def test_parameters_that_are_sent_as_one(key: str) -> None:
     value = json.loads(parameters(**{key: True}).encode())[key]
     assert value == 1
     assert not isinstance(value, bool)
@@ -527,7 +527,7 @@ def test_lists_of_lists(depth: int) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_names_are_else_left_alone(name: str) -> None:
+def test_names_are_otherwise_left_unchanged(name: str) -> None:
     read = decode_parameters(client_version=name).client_version
     assert read is not None
     assert len(read) == len(name)
@@ -558,5 +558,5 @@ def test_a_probe_says_how_long_an_answer_it_asks_for(size: int) -> None:
         b"a" * 36 + b"\0",
     ],
 )
-def test_what_is_no_probe(hello: bytes) -> None:
+def test_datagrams_that_are_no_probe_are_refused(hello: bytes) -> None:
     assert probe_answer_bytes(hello) is None

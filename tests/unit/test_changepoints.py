@@ -79,7 +79,7 @@ def test_figures_that_are_zero_are_compared_by_their_difference() -> None:
     assert found.after == pytest.approx(0.022)
 
 
-def test_what_never_changes_has_no_change() -> None:
+def test_a_constant_history_has_no_change() -> None:
     assert places([1e9] * 40) == []
     assert places([0.0] * 40) == []
 

@@ -54,7 +54,7 @@ def words(found: Comparison) -> str:
 # ---- verdicts -----------------------------------------------------------------------------------
 
 
-def test_less() -> None:
+def test_a_lower_rate() -> None:
     found = compare(
         runs(scattered(1, 1e9, 0.003, 5)), runs(scattered(2, 0.97e9, 0.003, 5)), margin=0.02
     )
@@ -65,7 +65,7 @@ def test_less() -> None:
     assert "% less than A (" in words(found)
 
 
-def test_more() -> None:
+def test_a_higher_rate() -> None:
     found = compare(runs(scattered(1, 1e9, 0.003, 5)), runs(scattered(2, 1.5e9, 0.003, 5)))
     assert found.verdict == "more"
     assert "% more than A (" in words(found)

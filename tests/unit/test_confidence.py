@@ -51,7 +51,7 @@ def test_correlation_time_of_a_known_process(phi: float) -> None:
     assert found == pytest.approx((1 + phi) / (1 - phi), rel=0.15)
 
 
-def test_what_alternates_is_worth_no_less_than_independent_values() -> None:
+def test_an_alternating_series_is_no_less_precise_than_independent_values() -> None:
     assert correlation_time(np.tile([1.0, 2.0], 50)) == 1
 
 
@@ -111,7 +111,7 @@ def test_the_unit_does_not_matter(rates: np.ndarray, unit: float) -> None:
 
 
 @given(enough)
-def test_nor_does_the_direction_of_time(rates: np.ndarray) -> None:
+def test_the_direction_of_time_does_not_matter(rates: np.ndarray) -> None:
     assert long_run_variance(rates[::-1]) == pytest.approx(
         long_run_variance(rates), rel=1e-6, abs=1e-3
     )

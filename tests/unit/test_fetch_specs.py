@@ -67,13 +67,13 @@ def test_a_transfer_that_ends_itself_has_its_end(kind: Any) -> None:
     "url", ["http://", "http:///x", "http://h:0/", "http://h:99999/", "http://h:x/", "http://[::1/",
             "http://h/a b", "http://h/\n", "http://h/\x00", "ftp://h/"]
 )  # fmt: skip
-def test_what_is_no_url_of_http(url: str) -> None:
+def test_urls_that_are_refused(url: str) -> None:
     with pytest.raises(nm.SpecError):
         nm.HttpSpec(url=url)
 
 
 @pytest.mark.parametrize("header", ["", "name", ": value", " : value", "a: b\r\nc: d", "a: \0"])
-def test_what_is_no_header(header: str) -> None:
+def test_headers_that_are_refused(header: str) -> None:
     with pytest.raises(nm.SpecError, match="not a header"):
         nm.HttpSpec(headers=(header,))
 
@@ -139,7 +139,7 @@ def test_pins(pin: str, parsed: tuple[str, int, str]) -> None:
     "pin", ["", "host", "host:80", "host:80:", ":80:::1", "host:x:::1", "host:65536:::1",
             "host:-1:::1", "host:\u00b2:::1", "host:80:name", "host:80:192.0.2.256"]
 )  # fmt: skip
-def test_what_is_no_pin(pin: str) -> None:
+def test_pins_that_are_refused(pin: str) -> None:
     with pytest.raises(nm.SpecError, match="HOST:PORT:ADDRESS"):
         parse_pin(pin)
 
@@ -198,7 +198,7 @@ def test_ranges(text: str | None, parsed: tuple[int | None, int | None]) -> None
 @pytest.mark.parametrize(
     "text", ["", "-", "5", "a-b", "5-x", "1-2-3", "+1-2", "\u00b2-\u00b3", "1.0-2"]
 )
-def test_what_is_no_range(text: str) -> None:
+def test_ranges_that_are_refused(text: str) -> None:
     with pytest.raises(nm.SpecError, match="range"):
         _byte_range(text)
 
@@ -214,7 +214,7 @@ def test_what_is_kept_of_secrets() -> None:
     assert public_url("ftp://a:b@[::1]:1/x") == "ftp://[::1]:1/x"
 
 
-def test_words_of_others_are_one_short_line() -> None:
+def test_foreign_text_is_one_short_line() -> None:
     assert plain_words(ValueError("a\n  b")) == "a b"
     assert plain_words(ValueError()) == "ValueError"
     assert len(plain_words(ValueError("x" * 10_000))) == QUOTED_CHARACTERS

@@ -83,7 +83,7 @@ def doubted(other_s: float, busy_s: float, own: bool = False) -> set[str]:
     return {doubt.about for doubt in found}
 
 
-def test_company_on_the_node_is_a_reason_for_doubt() -> None:
+def test_other_programs_on_the_node_are_a_reason_for_doubt() -> None:
     assert doubted(0.1, 1) == set()
     assert doubted(0.9, 1, own=True) == set()
     assert doubted(0.6, 0.8) == {"cpu"}

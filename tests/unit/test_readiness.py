@@ -95,7 +95,7 @@ def test_targets(text: str, target: Target) -> None:
 @pytest.mark.parametrize(
     "text", ["", "a:0", "a:b", "gopher://a", "tcp://a", "http://", "http://a/b c", "http://a:99999"]
 )
-def test_what_is_no_target(text: str) -> None:
+def test_targets_that_are_refused(text: str) -> None:
     with pytest.raises(nm.SpecError):
         read_target(text)
 

@@ -168,7 +168,7 @@ def changed(**members: Any) -> bytes:
         ),
     ],
 )
-def test_garbage(data: bytes | str) -> None:
+def test_a_file_of_garbage_is_refused(data: bytes | str) -> None:
     with pytest.raises(ResultFormatError, match="not a netmeasure result"):
         Result.from_json(data)
 

@@ -75,7 +75,7 @@ def test_a_single_result_is_a_set_of_one() -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_set_is_refused(data: bytes) -> None:
+def test_a_document_that_is_no_set_is_refused(data: bytes) -> None:
     with pytest.raises(ResultFormatError):
         ResultSet.from_json(data)
 

@@ -47,7 +47,7 @@ def test_a_failure_says_its_reason() -> None:
     assert "cut short: nobody listens there" in repr(replace(EMPTY, complete=False, error=error))
 
 
-def test_a_notebook_shows_a_table_with_words_of_others_as_text() -> None:
+def test_a_notebook_shows_a_table_with_foreign_text_as_text() -> None:
     target = '<script>alert("x")</script>&'
     table = ElementTree.fromstring(replace(recorded(1e9), target=target)._repr_html_())
     cells = {row[0].text: row[1].text for row in table}

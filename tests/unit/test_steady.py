@@ -268,7 +268,7 @@ def test_the_interval_of_a_constant_has_no_width() -> None:
     assert found.autocorrelation_ns == found.batch_ns
 
 
-def test_what_is_too_short_has_no_interval() -> None:
+def test_a_steady_state_that_is_too_short_has_no_interval() -> None:
     found = whole(series([5] * 30)).steady
     assert found.verdict == "too_short"
     assert found.confidence_interval is None

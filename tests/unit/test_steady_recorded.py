@@ -64,7 +64,7 @@ def test_the_first_round_trips_are_never_steady(recording: Recording, round_trip
 
 
 @pytest.mark.parametrize("recording", GAINING.values(), ids=GAINING)
-def test_what_still_gains_is_not_steady(recording: Recording) -> None:
+def test_a_rate_that_still_grows_is_not_steady(recording: Recording) -> None:
     found = recording.judge()
     assert faults(recording, found) == []
     assert found.steady.verdict in ("too_short", "not_steady")

@@ -85,7 +85,7 @@ def test_the_table_has_a_column_for_each_variant_and_ratio(suite: Suite) -> None
     assert rows[names.index("HTTP")][4:] == ["nothing", "-"]
 
 
-def test_what_moved_is_said_in_words(suite: Suite) -> None:
+def test_changed_figures_are_described_in_words(suite: Suite) -> None:
     text = " ".join(moved(suite))
     assert "late carries the same as old within 2 %: TCP; HTTP." in text
     assert "slow carries less than old: TCP 0.900 (" in text

@@ -40,7 +40,7 @@ def test_hosts_and_ports(target: str, read: tuple[str, int]) -> None:
         ("[lab1:7000]:1", "'lab1:7000' is not an IPv6 address", "with a port, write"),
     ],
 )
-def test_what_is_neither(target: str, said: str, hint: str | None) -> None:
+def test_texts_that_are_neither_host_nor_port(target: str, said: str, hint: str | None) -> None:
     with pytest.raises(SpecError) as caught:
         parse_target(target)
     assert str(caught.value).startswith(said)

@@ -80,7 +80,7 @@ def test_shares(text: str, share: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "%", "2 percent", "2%%", "2%x", "-2%", "2G", "1e-2", "nan"])
-def test_what_is_no_share(text: str) -> None:
+def test_shares_that_are_refused(text: str) -> None:
     with pytest.raises(SpecError, match="is not a share") as caught:
         units.parse_share(text)
     assert caught.value.hint
@@ -105,7 +105,7 @@ def test_ratios(text: str, ratio: float) -> None:
         (units.parse_duration_ns, "0.0000000001", "ns"),
     ],
 )
-def test_what_rounds_to_nothing_is_refused(
+def test_values_that_round_to_zero_are_refused(
     parse: Callable[[str], object], text: str, unit: str
 ) -> None:
     """In many places 0 means "no limit", so 0.5 must not become 0."""

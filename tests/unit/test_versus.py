@@ -125,7 +125,7 @@ def test_a_program_that_was_named_and_is_missing_ends_it(monkeypatch: pytest.Mon
         cases("loopback", None)
 
 
-def test_every_wish_is_about_a_contender() -> None:
+def test_every_required_ratio_is_about_a_contender() -> None:
     for where in ("loopback", "veth"):
         found = cases(where, str(Path(sys.executable)))
         assert len(found) >= 12

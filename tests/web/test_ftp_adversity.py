@@ -39,7 +39,7 @@ def failed(run: RunLoop, server: Scripted, wanted: nm.FtpSpec | None = None) -> 
 # ---- no connection ----------------------------------------------------------------------------
 
 
-def test_nobody_there(run: RunLoop) -> None:
+def test_a_host_without_a_server(run: RunLoop) -> None:
     error = run(failure("ftp://no-such-host.invalid/file", spec()))
     assert type(error) is nm.NameNotFoundError
     with nobody() as port:

@@ -49,7 +49,7 @@ async def recording(location: str | None = None) -> AsyncIterator[tuple[str, lis
 
 
 @pytest.mark.parametrize("direction", ["download", "upload"])
-def test_as_it_was_written(run: RunLoop, direction: Any) -> None:
+def test_a_url_is_sent_as_it_was_written(run: RunLoop, direction: Any) -> None:
     async def main() -> None:
         async with recording() as (base, lines):
             timing = nm.Timing(total_bytes=1000)
@@ -61,7 +61,7 @@ def test_as_it_was_written(run: RunLoop, direction: Any) -> None:
     run(main())
 
 
-def test_as_a_redirect_says(run_once: RunLoop) -> None:
+def test_a_url_is_sent_as_the_redirect_has_it(run_once: RunLoop) -> None:
     async def main() -> None:
         async with recording(SPELLED) as (base, lines):
             assert (await nm.measure(f"{base}/first")).complete

@@ -125,7 +125,7 @@ def test_json_as_scripts_read_it(port: str) -> None:
     assert "sum" not in end
 
 
-def test_what_we_know_more_is_under_one_key(port: str) -> None:
+def test_our_additions_are_under_one_key(port: str) -> None:
     report = json.loads(client("-p", port, *SHORT, "-J", "--netmeasure").stdout)
     assert list(report) == ["start", "intervals", "end", "netmeasure"]
     assert report["netmeasure"]["set_up_seconds"] > 0

@@ -1,5 +1,4 @@
-"""Measure which changes `netmeasure history check` finds, and how often it reports one that is
-none.
+"""Measure how reliably `netmeasure history check` finds changes, and count its false alarms.
 
     python -m benchmarks.bench_history [--histories 1000] [--seed 16] [--json FILE]
 

@@ -1,5 +1,4 @@
-"""Make synthetic transfers whose true steady rate is known, by which bench_steady judges the
-analysis.
+"""Make synthetic transfers with a known steady rate, by which bench_steady judges the analysis.
 
 Every case makes `runs` series at once: a row for each run, a column for each bucket, as shares of
 the plateau. Correlation times are shares of the length, so a case means the same at 2, 10 and 60 s.

@@ -1,5 +1,4 @@
-"""Simulate runs that end by themselves (`Timing.until`), on synthetic series with a known true
-rate.
+"""Simulate runs that end by themselves (`Timing.until`), on series with a known true rate.
 
 The series last 60 s. Their times are in seconds, not shares of the length, since the rule decides
 how long a run takes.

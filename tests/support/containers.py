@@ -1,5 +1,4 @@
-"""Run containers: the image built from the Containerfile, another one with the real iperf3, a
-bridge.
+"""Run containers on a bridge: the image from the Containerfile, and one with the real iperf3.
 
 No image registry is needed. The base is a Debian system made by debootstrap. It is kept with the
 layers of builds in a storage of its own below the user's cache directory. Everything that a run

@@ -1,5 +1,4 @@
-"""Run tests on Debian 13 with Python 3.13 and iperf3 3.18, with the project installed from its
-wheel.
+"""Run tests on Debian 13 (Python 3.13, iperf3 3.18), with the project installed from its wheel.
 
 There are two layers: a system with all that the tests need besides netmeasure, kept in the user's
 cache, and above it the project, for one run. Commands run in a mount namespace and a PID namespace

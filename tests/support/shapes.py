@@ -1,5 +1,4 @@
-"""Reduce the output of an iperf3 to its shape, without the numbers, so that two runs can be
-compared.
+"""Reduce iperf3's output to its shape, without the numbers, so that two runs can be compared.
 
 Text becomes a list of lines of words, in which `#` stands for a number. Equal blocks of lines that
 follow each other count as one, since the number of intervals depends on the clock. JSON becomes a

@@ -1,5 +1,4 @@
-"""Run coverage's tracer only during the tests themselves, since it makes Python several times
-slower.
+"""Run coverage's tracer only during the tests themselves, since it slows Python down a lot.
 
 Pytest's own work around a test, with the census, takes longer than most tests. It is not part of
 the package, so it runs without the tracer. If a test runs twice, such as on asyncio and uvloop,

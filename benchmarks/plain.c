@@ -1,4 +1,4 @@
-/* The plainest loops that move bytes between two processes: what a tool could reach at most.
+/* The simplest loops that move bytes between two processes: an upper bound for any tool.
  *
  *   plain tcp ADDRESS SECONDS SEND_BYTES RECEIVE_BYTES copy|discard [LOW_WATER_BYTES]
  *   plain udp ADDRESS SECONDS DATAGRAM_BYTES SEGMENTS     (SEGMENTS 1: no offload)

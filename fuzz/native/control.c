@@ -1,10 +1,10 @@
 /* Control messages, however malformed, are read within their buffer only, and a time stamp that is
- * taken from them is one that a clock can show. */
+ * read from them is one that a clock can have. */
 #include "input.h"
 
 #include "nm_udp_control.h"
 
-/* A message that is well formed but for what the input says of its length. */
+/* Makes a message that is well formed except for its length, which the input sets. */
 static size_t message(unsigned char *into, size_t room, input *in) {
     static const int kinds[4][2] = {{SOL_SOCKET, SO_TIMESTAMPNS}, {SOL_SOCKET, SO_RXQ_OVFL},
                                     {SOL_UDP, UDP_GRO}, {SOL_SOCKET, SCM_RIGHTS}};

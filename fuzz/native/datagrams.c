@@ -1,5 +1,5 @@
 /* Whatever datagrams arrive, in whatever trains, each is counted in exactly one counter, no count shrinks,
- * and no more datagrams are received than the highest number says. */
+ * and the count of received datagrams never exceeds the highest number. */
 #include "input.h"
 
 #include "nm_udp_receive.h"
@@ -25,7 +25,7 @@ static uint64_t arrive(nm_udp_receiver *r, uint32_t i, input *in, int *closed) {
     size_t written = how & 1 ? (take8(in) & 1 ? 12 : 16) : take8(in), length = written;
     uint64_t segment, held;
     if (written > r->buffer_bytes) length = written = r->buffer_bytes;
-    if (how & 2) length = take16(in); /* longer than the buffer holds, or than what was written */
+    if (how & 2) length = take16(in); /* may be longer than the buffer, or than what was written */
     held = length < r->buffer_bytes ? length : r->buffer_bytes;
     if (written > held) written = held;
     UNPOISON(p, r->buffer_bytes);

@@ -1,5 +1,5 @@
-/* Any bytes are data, a handshake or malformed; of data no byte behind the header is read, and writing
- * what was read gives the same bytes. */
+/* Any bytes are data, a handshake or malformed; no byte after the header of data is read, and writing
+ * the header that was read gives the same bytes. */
 #include "input.h"
 
 #include "nm_udp_header.h"
@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memcpy(&near, data + 1, 8);
     data += 9, size -= 9;
     length = size < nm_udp_header_bytes(wide) || !(near & 1) ? size : size + 1000;
-    bytes = malloc(size ? size : 1); /* its end is watched */
+    bytes = malloc(size ? size : 1); /* the sanitizer detects reads beyond its end */
     CHECK(bytes != NULL);
     memcpy(bytes, data, size);
     switch (nm_udp_read_header(&h, bytes, length, wide)) {

@@ -36,7 +36,7 @@ static void compare(const char *data, size_t size, size_t step, int no_body) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    /* random bytes hardly ever make a head: some inputs begin with one */
+    /* random bytes hardly ever form a head, so some inputs begin with one */
     static const char *const heads[] = {
         "", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
         "HTTP/1.0 404\nTransfer-Encoding: chunked\n\n", "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 O\r\n",

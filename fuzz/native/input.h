@@ -65,7 +65,7 @@ static inline uint64_t take64(input *in) {
     return value;
 }
 
-/* Takes a number whose size the first byte says: small, middling and wild ones are as likely. */
+/* Takes a number whose size the first byte chooses: small, medium and extreme ones are equally likely. */
 static inline uint64_t take_any(input *in) {
     uint8_t width = take8(in);
     uint64_t value = 0;

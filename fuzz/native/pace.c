@@ -8,7 +8,7 @@
 enum { STEPS = 24 };
 typedef unsigned __int128 u128;
 
-/* Bytes that the rate puts back in a span. */
+/* Returns how many bytes the rate puts back into the bucket in a span. */
 static u128 refilled(const nm_rate *r, uint64_t size, int64_t span_ns) {
     u128 scaled = (u128)(uint64_t)span_ns * r->denominator;
     return scaled / r->numerator * size + scaled % r->numerator * size / r->numerator;

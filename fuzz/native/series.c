@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     nm_series s = {.capacity = capacity, .width_ns = 1};
     uint64_t *copy = malloc(capacity * sizeof *copy), total = 0, sum, before;
     int64_t origin, width, moment, edge;
-    s.bucket = calloc(capacity, sizeof *s.bucket); /* its end is watched */
+    s.bucket = calloc(capacity, sizeof *s.bucket); /* the sanitizer detects reads beyond its end */
     CHECK(s.bucket != NULL && copy != NULL);
     s.width_ns = (int64_t)(take_any(&in) >> 2) + 1;
     if (take8(&in) & 1) nm_series_start(&s, (int64_t)take_any(&in));

@@ -61,7 +61,7 @@
 enum { SLOTS = 1 << 17, BATCH = 64, LARGEST_PACKET = 65536, LONGEST_ORDER = 64 };
 
 static const uint64_t NS_PER_S = 1000000000;
-static const uint64_t ASIDE_NS = 50000000; /* so long a packet waits to be overtaken */
+static const uint64_t ASIDE_NS = 50000000; /* how long a packet waits to be overtaken */
 
 struct settings {
     const char *client, *server, *device;
@@ -85,7 +85,7 @@ struct counts {
     uint64_t queue_dropped_packets;              /* the queue was full */
     uint64_t refused_packets;                    /* the far device did not take it */
     uint64_t duplicated_packets;                 /* of those not lost: arrived twice */
-    uint64_t reordered_packets;                  /* of those not lost: arrived behind the next */
+    uint64_t reordered_packets;                  /* of those not lost: arrived after the next */
 };
 
 /* One way of the line. The delay is the same for all packets, so a ring in order of arrival is also
@@ -158,7 +158,7 @@ static bool is_watched(const struct settings *set, const unsigned char *bytes, s
            && bytes[0] == 0x45 && bytes[9] == IPPROTO_UDP;
 }
 
-/* Count a packet as what became of it, and apart if it is watched. */
+/* Count a packet by what happened to it, and separately if it is watched. */
 #define COUNT(way, member, is_it)              \
     do {                                       \
         (way)->counts.member++;                \
@@ -192,7 +192,7 @@ static bool conforms(struct direction *way, const struct settings *set, uint64_t
     return true;
 }
 
-/* Puts a packet on the line; its bytes are the line's from then on. */
+/* Puts a packet on the line, which owns its bytes from then on. */
 static void append(struct direction *way, const struct settings *set, struct packet packet)
 {
     uint64_t now = now_ns();
@@ -208,8 +208,8 @@ static void append(struct direction *way, const struct settings *set, struct pac
     way->held++;
 }
 
-/* What was laid aside goes on: behind the packet that was appended just now, or, should none come,
- * after a while and in its place. */
+/* Sends the packet that was laid aside: after the packet that was just appended, or, if no packet
+ * comes, after some time and in its place. */
 static void let_aside_go(struct direction *way, const struct settings *set, bool overtaken)
 {
     if (!way->aside.length)
@@ -220,7 +220,7 @@ static void let_aside_go(struct direction *way, const struct settings *set, bool
     way->aside.length = 0;
 }
 
-/* Chance is asked first and for every packet, so that the queue's state does not shift the draws. */
+/* Random numbers are drawn first and for every packet, so that the queue's state does not shift them. */
 static void admit(struct direction *way, const struct settings *set, const unsigned char *bytes,
                   size_t length)
 {
@@ -299,7 +299,7 @@ static uint64_t next_due_ns(const struct direction ways[2])
 
 /* ---- orders, while packets pass ----------------------------------------------------------------- */
 
-/* What waits for the line is sent at the new rate: its remaining time is scaled. A delay stays. */
+/* Sends waiting packets at the new rate: their remaining time is scaled. The delay does not change. */
 static void change_rate(struct direction ways[2], struct settings *set, uint64_t rate_bps)
 {
     uint64_t now = now_ns();

@@ -332,7 +332,7 @@ def test_the_second_signal_does_not_wait_for_the_results() -> None:
                 ran.send_signal(signal.SIGINT)
                 output, errors = ran.communicate(timeout=30)
     assert ran.returncode == Exit.INTERRUPTED
-    # it says what it waited for, where the signal found it waiting
+    # the program says what it was waiting for when the signal came
     assert re.fullmatch(r"(netmeasure: ended by the user, waiting for .* results .*\n)?", errors)
     assert "INCOMPLETE" in output
     assert "steady bitrate" in output

@@ -112,7 +112,7 @@ def test_a_host_that_is_not_there() -> None:
 
 
 def test_a_saved_result_can_say_its_share_again() -> None:
-    # loopback is no link of 10 Tbit/s; the options are what is tested here
+    # loopback is no link of 10 Tbit/s; this only tests the options
     words = ("--link-rate", "10T", "--framing", "ip", "-t", "0.3", "--json")
     with server() as (_, address):
         ran = netmeasure("client", address, *words)

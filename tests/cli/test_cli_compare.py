@@ -226,6 +226,6 @@ def test_a_signal_ends_it_with_what_there_is() -> None:
             ran.send_signal(signal.SIGINT)
             output, errors = ran.communicate(timeout=20)
     assert ran.returncode == Exit.INTERRUPTED
-    # the signal may come so late that the run waits for the server's results, which it says
+    # if the signal comes late, the run waits for the server's results, and says so
     assert re.fullmatch(r"(netmeasure: ended by the user, waiting for .* results .*\n)?", errors)
     assert "Too few runs to tell: 1 of A and 1 of B count" in output

@@ -95,7 +95,7 @@ def few(limit: str, *words: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-#: Another user, for whom RLIMIT_NPROC holds, who may read all files all the same. All threads of a
+#: Another user, to whom RLIMIT_NPROC applies, but who may still read all files. All threads of a
 #: user count, so each process of the tests has a user of its own.
 OTHER_USER = (
     "setpriv",
@@ -182,7 +182,7 @@ def test_an_address_space_without_room_for_a_result(
 
 def test_a_library_that_finds_no_address_space() -> None:
     """The command does not need room for a test, so that room is not checked."""
-    # the tracer, which would be loaded before the program, finds none either
+    # the tracer would be loaded before the program and would fail, too
     untraced = "unset COVERAGE_PROCESS_START COVERAGE_PROCESS_CONFIG"
     with few(f"{untraced}; ulimit -v 32000", "ceiling", "127.0.0.1") as ran:
         _, errors = ran.communicate(timeout=30)
@@ -225,7 +225,7 @@ def test_a_server_at_rest_does_not_wake_up() -> None:
 
     with server("--http", "0", "--ftp", "0") as (process, address):
         assert netmeasure("client", "-n", "1K", address).returncode == Exit.OK
-        time.sleep(1.5)  # what the test has used is given back
+        time.sleep(1.5)  # wait until the memory of the test is freed
         before = wakes(process.pid)
         time.sleep(2.5)
         assert wakes(process.pid) - before <= 1  # one look at the host may fall into this time

@@ -53,7 +53,7 @@ def test_a_campaign_ends_with_its_table_and_files(tmp_path: Path) -> None:
     document = json.loads(table.read_text())
     assert (document["runs_made"], document["variants"]) == (4, ["one", "two"])
     assert markdown.read_text().startswith("# loopback: 4 runs, order from seed 1\n\n| test | one")
-    # all runs are there: the table is shown again, and nobody is asked for anything
+    # the file has all runs: the table is shown again, and nothing is measured
     again = netmeasure(*words, "--json")
     assert (again.returncode, again.stderr) == (Exit.OK, "4 of 4 runs are there already\n")
     assert json.loads(again.stdout) == document
@@ -63,7 +63,7 @@ def test_a_signal_keeps_what_was_measured(tmp_path: Path) -> None:
     kept = tmp_path / "runs.jsonl"
     with server() as (_, address):
         plan = write(tmp_path, address)
-        # whoever goes first in round 1, the campaign can't come to its end
+        # whichever variant is first in round 1, the campaign can't end
         plan.write_text(plan.read_text().replace('"two"', '"two"\nbefore = ["sleep", "60"]'))
         with running("suite", str(plan), "--keep", str(kept)) as process:
             assert settle(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 2, 30)

@@ -62,7 +62,7 @@ def test_packet_rate_burst_spin_and_no_offload() -> None:
     assert stream.sender.datagrams is not None
     assert stream.sender.datagrams.packets == 100
     assert stream.sender.datagrams.offload is False
-    # by design, and what 10 ms of the rate add where a wake-up was late
+    # by design, plus 10 ms of the rate after a late wake-up
     assert 5 * 200 <= known(stream.sender.datagrams.largest_burst_bytes) <= (5 + 10) * 200
 
 

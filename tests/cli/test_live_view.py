@@ -29,7 +29,7 @@ class Stream(io.StringIO):
         ("err", False, False, Lines, "out"),
         ("out err", False, True, Block, "err"),
         ("err", False, True, Block, "err"),
-        ("out", False, True, Screen, None),  # a program reads: nothing but what goes wrong
+        ("out", False, True, Screen, None),  # the output is read by a program: only errors
         ("out err", True, True, Screen, None),
     ],
 )

@@ -226,7 +226,7 @@ class Said:
                 role: Role = "sender" if line.endswith("sender") else "receiver"
                 number = self.numbers[row["id"].strip()]
                 reports = found.setdefault(self._way(row["role"]), {}).setdefault(number, {})
-                if role == self._own(row) or not self.cut:  # what comes with the results
+                if role == self._own(row) or not self.cut:  # rows that need the results
                     reports[role] = self._report(row, role, number)
         flows = tuple(
             Flow(

@@ -17,8 +17,8 @@ from netmeasure.spec import UdpSpec
 REPEATS = {("cut-client", "server"), ("cut-client-reverse", "server"), ("cut-server", "client")}
 REPEATS |= {("cut-client-udp", "server")}
 ENDS: tuple[End, ...] = ("client", "server")
-#: iperf3 counts no loss after the last datagram that came; and shows 0 for what is not known of the
-#: far end, which has sent what has arrived and got what it has acknowledged.
+#: iperf3 counts no loss after the last datagram that arrived. It shows 0 for unknown figures of the
+#: far end, which has sent what has arrived and received what it has acknowledged.
 BETTER = {
     ("udp-flood", "client"): ("47350/86836 (55%)", "47784/87270 (55%)"),
     ("cut-client", "client"): ("0.00 Bytes  0.00 bits/sec ", "9.00 MBytes  RATE "),

@@ -523,7 +523,7 @@ def test_the_end_comes_within_a_second(run: RunLoop, request_text: str) -> None:
                 await beside(raw.say, request_text)
                 if request_text == GET_GIB:
                     await beside(raw.until, b"\r\n\r\n")
-            # the server has seen them all once it has answered somebody who came later
+            # once the server has answered a later client, it has seen all of these
             assert await curl_bytes(f"http://{origin.address}/1") == expected(1)
             begin = time.monotonic()
         assert time.monotonic() - begin < 1

@@ -30,7 +30,7 @@ LIMIT = 2**50
         ("/1.5G.bin", GIB * 3 // 2),
         ("/64K.dat", 65536),
         ("/100.dat", 100),
-        ("/1P", None),  # no such unit
+        ("/1P", None),  # unknown unit
         ("/1024T", LIMIT),
         ("/1025T", None),
         ("/bytes/99999999999999999999", None),
@@ -79,7 +79,7 @@ def test_any_text_is_a_name_or_none(text: str) -> None:
         ("bytes=-5000", (0, 1000)),
         ("Bytes = 1-2", (1, 2)),
         ("bytes=999-", (999, 1)),
-        # not understood, or more than one: the whole
+        # a range that is not understood, or several: the whole file
         ("bytes=", None),
         ("bytes=-", None),
         ("bytes=5-2", None),

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "units": {"errors"},
     "overhead": {"errors"},
     "text": set(),
-    # what to measure, what was measured, who watches
+    # what to measure, what was measured, and the interface of observers
     "spec": {"errors", "units", "overhead"},
     "result": {"errors", "units", "spec"},
     "observe": {"errors", "spec", "result"},
@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     # results in other tools' formats: no engine
     "export": {"errors", "version", "units", "text", "spec", "result", "observe", "analysis"}
     | {"comparison"},
-    # what other tools have measured, as results
+    # results from the documents of other tools
     "imports": {"errors", "text", "spec", "result"},
     # results in words: no engine
     "report": {"units", "overhead", "text", "spec", "result", "analysis", "comparison", "history"},

@@ -82,7 +82,7 @@ SLOW_READER = {"receiver_cpu_ratio": 0.1, "receiver_wait_ratio": 0.85}
         ({**SLOW_READER, "buffer_delay_ratio": 8.0, "queue_delay_ns": 400_000}, "receiver_cpu"),
         ({**SLOW_READER, "buffer_delay_ratio": None}, "receiver_cpu"),
         ({"sender_cpu_ratio": None}, "congestion_window"),
-        # what the kernel accounts for
+        # limits that the kernel accounts for
         ({"rwnd_limited_ratio": 0.6}, "receive_window"),
         ({"sndbuf_limited_ratio": 0.6}, "send_buffer"),
         ({"busy_ratio": 0.5}, "application"),

@@ -102,7 +102,7 @@ def test_a_creep_that_goes_one_way_is_a_drift_sooner() -> None:
     assert not drifts((1 + 0.015 * run) * noise)
     there_and_back = np.concatenate([run[:100], run[100:][::-1]])
     assert not drifts((1 + 0.05 * there_and_back) * noise)
-    assert not drifts((1 + 0.05 * run) * (1 + 20 * (noise - 1)))  # who could tell?
+    assert not drifts((1 + 0.05 * run) * (1 + 20 * (noise - 1)))  # the noise hides the drift
 
 
 def test_stairs_and_slopes_are_told_apart() -> None:

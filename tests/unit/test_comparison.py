@@ -365,7 +365,7 @@ def test_the_warning_is_loud_and_hosts_are_only_noted() -> None:
 def test_other_directions_are_refused() -> None:
     with pytest.raises(ResultFormatError, match="new has only the download"):
         compare(runs([1e9]), runs([1e9], direction="download"), name_a="old", name_b="new")
-    # sides of one name, such as one host twice
+    # sides with the same name, such as one host twice
     with pytest.raises(ResultFormatError, match="lab1: no run in which anything was measured"):
         compare([], runs([1e9]), name_a="lab1", name_b="lab1")
 

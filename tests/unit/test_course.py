@@ -75,7 +75,7 @@ def test_each_period_has_a_verdict_of_its_own() -> None:
     assert [interval.bytes for interval in found] == [RATE] * 4
     assert [interval.omitted for interval in found] == [True, False, False, False]
     assert all(interval.goodput_bps == 8 * RATE for interval in found)
-    assert all(interval.sender is None for interval in found)  # nobody watched the host
+    assert all(interval.sender is None for interval in found)  # the host was not watched
 
 
 def test_the_figures_behind_it() -> None:

@@ -53,7 +53,7 @@ def test_all_of_a_run() -> None:
         cgroup_throttled_ns=1000 * MS,
     )
     assert used.process_cpu_ns == 200 * MS
-    assert used.host_cpu_ns == 440 * MS  # what the hypervisor took was nobody's here
+    assert used.host_cpu_ns == 440 * MS  # time that the hypervisor took does not count
     assert used.share("host_softirq_ns") == pytest.approx(0.12)
 
 

@@ -107,7 +107,8 @@ def test_the_runs_own_share_is_what_comes_on_top_of_the_idle_host() -> None:
         name = f"host_{mode}_ns"
         difference = whole.share(name) - found.baseline.share(name)
         assert getattr(found.own, f"{mode}_ratio") == pytest.approx(difference)
-    # a counter of the whole host holds at least what this process has spent, to its clock's ticks
+    # a counter of the whole host is at least this process's CPU time, within the resolution of its
+    # clock
     assert whole.host_cpu_ns >= whole.process_cpu_ns - 0.03e9
 
 

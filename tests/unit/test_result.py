@@ -76,7 +76,7 @@ def test_json_round_trip(result: Result) -> None:
     [
         (b"caf\xc3\xa9 \\n", "caf\u00e9 \\n"),
         (b"caf\xe9", r"caf\xe9"),
-        (rb"\xff", r"\x5cxff"),  # an escape that somebody typed
+        (rb"\xff", r"\x5cxff"),  # an escape in the text itself
         (rb"\x5cxff" + b"\xff", r"\x5cx5cxff\xff"),
         (b"\x7f\x80\x00", "\x7f\\x80\x00"),
     ],

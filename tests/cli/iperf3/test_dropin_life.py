@@ -305,7 +305,7 @@ def test_daemon(tmp_path: Path) -> None:
     link.symlink_to(Path(sys.executable).parent / "netmeasure-iperf3")
     ran = subprocess.run(
         (str(link), "-sD", "-p", str(number), "-I", str(pid_file), "--logfile", "log"),
-        capture_output=True,  # waits until nobody holds the pipes
+        capture_output=True,  # waits until no process holds the pipes
         cwd=tmp_path,
         timeout=30,
         check=False,

@@ -94,7 +94,7 @@ _SAME = [
     "-s --rsa-private-key-path /nowhere",
     "-s --idle-timeout 0",
     "-s --time-skew-threshold 0",
-    # getopt lists what fits in the order of the table
+    # getopt lists the matching options in the order of the table
     "--i",
     "--t",
     "--d",

@@ -45,7 +45,7 @@ _NUMBERISH = st.one_of(
 def test_atoi_is_c(word: str) -> None:
     c_atoi = ctypes.CDLL(None).atoi
     ours = c_numbers.atoi(word)
-    if abs(ours) < 2**31 - 1:  # beyond it C leaves open what comes
+    if abs(ours) < 2**31 - 1:  # beyond this, C leaves the value undefined
         assert ours == c_atoi(word.encode())
 
 

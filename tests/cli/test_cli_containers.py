@@ -1,5 +1,4 @@
-"""Test each end in control groups with little memory or few tasks: it says what is missing, and
-continues."""
+"""Test each end in control groups with little memory or few tasks: it says what it lacks."""
 
 from __future__ import annotations
 

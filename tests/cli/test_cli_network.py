@@ -1,5 +1,4 @@
-"""Test the options of packets, CPUs, files and authentication: their meaning, and that they
-work."""
+"""Test the options of packets, CPUs, files and authentication: their meaning and their effect."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test `netmeasure client URL --requests` as a process: its lines, its JSON, and what it
-refuses."""
+"""Test `netmeasure client URL --requests` as a process: its lines, its JSON, its refusals."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test the image as its users run it: unprivileged, on a read-only file system, on a bridge
-network.
+"""Test the image as users run it: unprivileged, on a read-only file system, on a bridge network.
 
 It is also tested with the real iperf3.
 """

@@ -1,5 +1,4 @@
-"""Test `k8s render`: its objects against the schemas of Kubernetes and the program's own
-options."""
+"""Test `k8s render`: its objects against the schemas of Kubernetes and the program's options."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Read what the real iperf3 printed, and make a test of ours from it, with equal streams and
-numbers.
+"""Read what the real iperf3 printed, and make a test of ours with equal streams and numbers.
 
 A captured JSON document gives the Opening, the Intervals and the Result that a run of ours with
 these numbers would have had. The tests compare the reports of these with the capture.

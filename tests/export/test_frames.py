@@ -1,5 +1,4 @@
-"""Test results as arrays, data frames and Arrow: pandas and pyarrow read values equal to the
-JSON."""
+"""Test results as arrays, data frames and Arrow: pandas and pyarrow read the values of the JSON."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test JSON in iperf3's layout: a document of the real iperf3 is the same when read and written
-again."""
+"""Test JSON in iperf3's layout: a real document is the same when it is read and written again."""
 
 from __future__ import annotations
 

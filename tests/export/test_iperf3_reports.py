@@ -1,5 +1,4 @@
-"""Test the reports as a front end uses them: with live events, cut short, for failures, as a
-stream."""
+"""Test the reports as a front end uses them: live, cut short, for failures, as a stream."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test the documentation: links, names and generated parts without a build, and the strict
-build."""
+"""Test the documentation: links, names, generated parts and, last, the strict build."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test the Python code in the documentation: mypy checks it, and code that needs only loopback
-runs."""
+"""Test the Python code in the documentation by mypy, and run the code that needs only loopback."""
 
 from __future__ import annotations
 

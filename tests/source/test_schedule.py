@@ -1,5 +1,4 @@
-"""Test that the order of the tests names existing files, and keeps the tests of each file
-together."""
+"""Test that the order of the tests names existing files, and keeps each file's tests together."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Run real programs that download and upload, and raw sockets that misbehave, beside an event
-loop."""
+"""Run programs that download and upload, and raw sockets that misbehave, beside an event loop."""
 
 import asyncio
 import shutil

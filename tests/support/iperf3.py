@@ -1,5 +1,4 @@
-"""Run the real iperf3, as a server that is ready when it says so and a client that reports its
-faults."""
+"""Run the real iperf3, as a server that is known to be ready or a client that reports faults."""
 
 import contextlib
 import json

@@ -1,5 +1,4 @@
-"""Run a new PostgreSQL server, from Debian's packages, in a directory of its own, on a Unix
-socket."""
+"""Run a new PostgreSQL server from Debian's packages, in its own directory, on a Unix socket."""
 
 from __future__ import annotations
 

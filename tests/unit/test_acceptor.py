@@ -1,5 +1,4 @@
-"""Test how a server accepts clients: with limited room, without descriptors, and after its
-close."""
+"""Test how a server accepts clients with limited room, without descriptors, and after its close."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test payload ceilings against sums by hand from the RFCs, the article's networks, and
-invariants."""
+"""Test payload ceilings against sums by hand from the RFCs, the article's networks, invariants."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test the census of threads, descriptors and children: it must find everything that a test
-leaves."""
+"""Test the census of threads, descriptors and children: it must find all that a test leaves."""
 
 from __future__ import annotations
 

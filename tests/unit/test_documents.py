@@ -1,5 +1,4 @@
-"""Test documents: each value is stored once and readable for people and jq, and old documents
-load."""
+"""Test documents: each value is stored once and is readable, and old documents load."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test which encapsulations explain a path's longest packet, by the header sizes of their
-standards."""
+"""Test which encapsulations explain a path's longest packet, by their standards' header sizes."""
 
 from __future__ import annotations
 

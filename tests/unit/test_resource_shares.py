@@ -1,5 +1,4 @@
-"""Test the resources used within a time, the run's own share of them, and the cost of a
-gigabyte."""
+"""Test the resources used in a time, the run's own share of them, and the cost of a gigabyte."""
 
 from __future__ import annotations
 

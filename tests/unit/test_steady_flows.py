@@ -1,5 +1,4 @@
-"""Test which figures decide on a flow's steady state: round trips of either end, and enough
-time."""
+"""Test what decides on a flow's steady state: round trips of either end, and enough time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test the decoding of TCP_INFO: the right bytes for each name, and only what the kernel
-reported."""
+"""Test the decoding of TCP_INFO: the right bytes for each name, and no value without a source."""
 
 from __future__ import annotations
 

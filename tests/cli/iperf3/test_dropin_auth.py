@@ -1,5 +1,4 @@
-"""Test credentials: between ours and the real iperf3, which pads as before 3.17, and between
-ours."""
+"""Test credentials with the real iperf3, which pads as before 3.17, and between two of ours."""
 
 from __future__ import annotations
 

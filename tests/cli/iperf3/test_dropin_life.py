@@ -1,5 +1,4 @@
-"""Test the program's life: tests from start to end, signals, daemon, one-off, pid file, log
-file."""
+"""Test the program's life: start and end of tests, signals, daemon, one-off, pid file, log file."""
 
 from __future__ import annotations
 

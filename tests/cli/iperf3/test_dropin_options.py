@@ -1,5 +1,4 @@
-"""Run every option that shapes a test with a real server and with ours: it works, and prints no
-error."""
+"""Run every option that shapes a test with a real server and ours: it works without an error."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Test that an error's class and attributes choose the drop-in's sentence, never the error's
-text."""
+"""Test that an error's class and attributes choose the drop-in's sentence, never its text."""
 
 from __future__ import annotations
 

@@ -32,14 +32,14 @@ def resets(peer: Peer) -> NoReturn:
 
 
 class Ftp(Scripted):
-    """Every name is a file of `size` bytes; uploads are counted.
+    """Serve a file of `size` bytes under every name, and count uploads.
 
-    answers   instead of the usual reply, by command; "greeting", "final": those without a command
-    says      what SIZE tells, where that is not the truth
+    answers   replies by command, instead of the usual ones; "greeting" and "final" have no command
+    says      the size that SIZE reports, if it is not the true one
     sends     how many bytes a download really sends
-    data      what is done with the data connection of a download
-    early     the final reply goes before the data
-    tls       for AUTH TLS; `implicit`: from the first byte on
+    data      called with the data connection of a download, instead of sending the file
+    early     whether the final reply is sent before the data
+    tls       the context for AUTH TLS; with `implicit`, TLS begins with the first byte
     """
 
     def __init__(

@@ -1,5 +1,4 @@
-"""Pages of HTML taken apart: their numbers, tables and sentences, and what a shown number stands
-for."""
+"""Parse pages of HTML into numbers, tables and sentences, and numbers into values."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any, NamedTuple
 
-#: The units that a page shows, in those of documents; seconds are apart.
+#: The units that a page shows, in those of documents; seconds are handled separately.
 SCALES = [
     *(("Tbit/s", 1e12), ("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3), ("bit/s", 1.0)),
     *(("TiB", 2.0**40), ("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0)),
@@ -23,7 +22,8 @@ _NUMBER = re.compile(
 
 
 class Page(HTMLParser):
-    """What stands in a page: its numbers with their places, its words, what it would load."""
+    """Hold the content of a page: its numbers with their places, its words, and what it would
+    load."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -75,14 +75,17 @@ class Page(HTMLParser):
 
 
 class Shown(NamedTuple):
-    """What a number that is shown stands for, and how much one more in its last digit would be."""
+    """Hold the value of a shown number, and how much one more in its last digit would be."""
 
     value: float
     last: float
 
 
 def shown(text: str, *, second: float = 1e9) -> Shown:
-    """The number at the start of a text, in the unit of documents; `second` is a second there."""
+    """Return the number at the start of a text, in the unit of documents.
+
+    `second` is the value of a second in that unit.
+    """
     digits = re.match(r"-?\d+(?:\.(\d+))?", text.removeprefix("+-"))
     assert digits is not None, text
     units = [*SCALES, ("s", second)]
@@ -91,17 +94,17 @@ def shown(text: str, *, second: float = 1e9) -> Shown:
 
 
 def numbers(sentence: str) -> list[str]:
-    """The numbers of a sentence, each with its unit."""
+    """Return the numbers of a sentence, each with its unit."""
     return _NUMBER.findall(sentence)
 
 
 def alike(number: Shown, value: float) -> bool:
-    """Whether a value would be shown as this number."""
+    """Return whether a value would be shown as this number."""
     return math.isclose(number.value, value, rel_tol=1e-9, abs_tol=0.501 * number.last)
 
 
 def at(document: Any, path: str) -> Any:
-    """What stands at a place in a JSON document."""
+    """Return the value at a place in a JSON document."""
     for step in path.split("."):
         document = document[int(step)] if isinstance(document, list) else document[step]
     return document

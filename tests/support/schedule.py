@@ -60,7 +60,7 @@ def _of_rates_only(config: pytest.Config) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """In a run of `rates`, skip the files without the marker: only a tenth of all tests has it."""
+    """Skip the files without the marker in a run of `rates`: only a tenth of all tests has it."""
     if not _of_rates_only(config) or not collection_path.match("test_*.py"):
         return None
     return "rates" not in collection_path.read_text() or None

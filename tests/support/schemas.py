@@ -1,4 +1,4 @@
-"""The JSON Schemas that the package ships, held against documents as strictly as can be."""
+"""Check documents against the JSON Schemas of the package, as strictly as possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Draft202012Validator = pytest.importorskip("jsonschema").Draft202012Validator
 
 
 def closed(schema: Any) -> Any:
-    """The same schema, but objects may have no member that it does not name."""
+    """Return the schema with the rule that objects have no member which it does not name."""
     if isinstance(schema, dict):
         found = {key: closed(value) for key, value in schema.items()}
         if isinstance(schema.get("properties"), dict):

@@ -24,7 +24,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class GoneError(Exception):
-    """The connection or the server has ended, so the script has nothing left to do."""
+    """Report that the connection or the server has ended, so the script has nothing left to do."""
 
 
 class Peer:

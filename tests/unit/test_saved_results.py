@@ -82,7 +82,7 @@ def test_a_mutated_result_is_refused_or_reported(data: st.DataObject) -> None:
 
 
 def changed(path: str, value: Any) -> str:
-    """The saved result with one value changed, such as "flows.0.ceiling.packet_bytes"."""
+    """Return the saved result with one value changed, such as "flows.0.ceiling.packet_bytes"."""
     document = copy.deepcopy(SAVED)
     *names, last = (int(name) if name.isdigit() else name for name in path.split("."))
     where = document

@@ -37,7 +37,7 @@ class Ftp(Scripted):
     answers   replies by command, instead of the usual ones; "greeting" and "final" have no command
     says      the size that SIZE reports, if it is not the true one
     sends     how many bytes a download really sends
-    data      called with the data connection of a download, instead of sending the file
+    data      called with the data connection, instead of the usual transfer
     early     whether the final reply is sent before the data
     tls       the context for AUTH TLS; with `implicit`, TLS begins with the first byte
     """

@@ -123,8 +123,33 @@ def test_what_is_no_plateau_keeps_no_promise() -> None:
     (flow,) = run.flows
     assert flow.steady is not None
     ramp = replace(flow.steady, verdict="not_steady")
-    (found,) = judged("steady>1M", replace(run, flows=(replace(flow, steady=ramp),)))
+    climbing = replace(run, flows=(replace(flow, steady=ramp),))
+    (found,) = judged("steady>1M", climbing)
     assert (found.outcome, found.value) == ("unknown", None)
+    assert found.words == "unknown steady>1M (upload) (no plateau was found)"
+
+
+def test_why_runs_have_no_steady_bitrate_is_said() -> None:
+    """An imported run of iperf3 is too short at best."""
+    run = recorded(1e9)
+    (flow,) = run.flows
+    assert flow.steady is not None
+    brief, climbing = (
+        replace(run, flows=(replace(flow, steady=replace(flow.steady, verdict=verdict)),))
+        for verdict in ("too_short", "not_steady")
+    )
+    told = {
+        (brief,): "too short to tell",
+        (brief, brief): "no run has measured it: too short to tell",
+        (run, brief): "1 of 2 runs have not measured it: too short to tell",
+        (brief, climbing): "no run has measured it: too short to tell, no plateau was found",
+        (replace(brief, complete=False),): "not measured",
+    }
+    for runs, reason in told.items():
+        (found,) = judged("steady>1M", *runs)
+        assert (found.outcome, found.reason) == ("unknown", reason)
+    (found,) = judged("ceiling_share>1%", brief)
+    assert found.reason == "not measured"
 
 
 def test_runs_that_broke_off_leave_it_open_unless_the_rest_misses_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import netmeasure as nm
+from netmeasure.engine.progress import Progress
 from netmeasure.report.live import LiveState, waiting_words
 from netmeasure.result import Interval, Phase, StreamInterval
 from netmeasure.result.events import IntervalEvent, PhaseEvent, WaitingEvent
@@ -17,6 +18,9 @@ from netmeasure.result.events import IntervalEvent, PhaseEvent, WaitingEvent
         ("control", "control", "connected, but the server has not answered"),
         ("greeting", "stream 1 control", "connected, but no greeting has come (stream 1)"),
         ("first_byte", "16 streams", "no data have come"),
+        ("request", "stream 1 #2", "the request is sent, no answer has come (stream 1)"),
+        ("proxy", "stream 1", "connected, but the proxy has not answered (stream 1)"),
+        ("response", "connections", "requests are sent, no response has come"),
         ("some_step", "stream 2", "some step (stream 2)"),
     ],
 )
@@ -41,20 +45,20 @@ def test_a_connect_tells_its_address_and_its_syns(syns: int | None, words: str) 
 
 
 @pytest.mark.parametrize(
-    ("elapsed_s", "results", "last"),
+    ("elapsed_s", "step", "last"),
     [
-        (1.5, False, "upload"),  # the last interval may be a little late
-        (4.5, False, "waiting for 2.5 s: the last data have not arrived"),
+        (1.5, None, "upload"),  # the last interval may be a little late
+        (1.5, "connect", "upload"),  # a later connection, while data flow on others
+        (4.5, None, "waiting for 2.5 s: the last data have not arrived"),
         (
             4.5,
-            True,
+            "results",
             "waiting for 1.5 s: the data are over, the server's results have not come",
         ),
+        (1.5, "response", "waiting for 1.5 s: requests are sent, no response has come"),
     ],
 )
-def test_the_end_of_a_test_is_told_where_it_lasts(
-    elapsed_s: float, results: bool, last: str
-) -> None:
+def test_a_wait_beside_the_data_is_told(elapsed_s: float, step: str | None, last: str) -> None:
     state = LiveState(nm.TcpSpec(timing=nm.Timing(duration_s=2)), "lab1")
     interval = Interval(
         direction="upload",
@@ -65,8 +69,10 @@ def test_the_end_of_a_test_is_told_where_it_lasts(
         streams=(),
     )
     state.add(IntervalEvent(at_ns=0, interval=interval))
-    event = WaitingEvent(at_ns=0, step="results", connection="control", waited_ns=1_500_000_000)
-    lines = state.lines(event if results else None, elapsed_s)
+    event = None
+    if step is not None:
+        event = WaitingEvent(at_ns=0, step=step, connection="control", waited_ns=1_500_000_000)
+    lines = state.lines(event, elapsed_s)
     assert lines[-1].startswith(last)
     assert len(lines) == (3 if last == "upload" else 4)
 
@@ -95,6 +101,32 @@ def test_each_stream_has_a_line_on_request() -> None:
         "stream 3 4.00 Mbit/s 2 lost",
     ]
     assert shown[False] == shown[True][:-2]
+
+
+def test_a_step_is_waited_for_until_it_is_over() -> None:
+    progress = Progress(lambda _: None)
+    over: list[bool] = []
+    with (
+        progress.step("first_byte", "stream 1", lambda: bool(over)),
+        progress.step("request", "stream 2"),
+    ):
+        assert waited(progress) == ("first_byte", "stream 1")
+        over.append(True)
+        assert waited(progress) == ("request", "stream 2")
+    assert progress.waiting() is None
+
+
+def waited(progress: Progress) -> tuple[str, str]:
+    found = progress.waiting()
+    assert found is not None
+    return found.step, found.connection
+
+
+def test_the_size_of_datagrams_is_told_once_it_is_known() -> None:
+    unknown, known = nm.UdpSpec(target_bps=10**6), nm.UdpSpec(target_bps=10**6, datagram_bytes=1400)
+    first, second = (LiveState(spec, "lab1").lines(None, 0.0)[0] for spec in (unknown, known))
+    assert first == "UDP upload at 1.00 Mbit/s, 1 stream, 10.0 s, lab1"
+    assert second == first.replace(", 1 stream", ", datagrams of 1400 bytes, 1 stream")
 
 
 @pytest.mark.parametrize(

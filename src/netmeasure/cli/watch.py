@@ -91,10 +91,12 @@ class LiveView:
         self.interrupted = self.interrupted or SIGNALS[number]
         run = self._run
         open_end = run is not None and run.result is None
-        if run is not None and open_end and run.transferring and not run.ending and not again:
+        # without any response to requests, `stop` would lead to a report without figures
+        flowing = run is not None and run.transferring and not (run.ending or run.unanswered)
+        if run is not None and open_end and flowing and not again:
             run.stop()
         elif self._task is not None:
-            if run is not None and open_end and (run.ending or not run.transferring):
+            if run is not None and open_end and not flowing:
                 self._where = _where(run)
             self._task.cancel()
 

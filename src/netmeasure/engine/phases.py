@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import socket
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from msgspec.structs import replace
@@ -230,6 +230,13 @@ class PhaseLog:
             self.add(name, connection, start, now_ns(), detail=type(exc).__name__)
             raise
         self.add_answered(name, connection, start, now_ns(), watched)
+
+    def awaiting(
+        self, name: str, connection: str, over: Callable[[], bool] | None = None
+    ) -> AbstractContextManager[None]:
+        """Tell the followers of the run that the body, until `over` returns True, waits in a step
+        of set-up. No phase is recorded: that is for the caller, who knows its moments later."""
+        return self._progress.step(name, connection + self._suffix, over)
 
     def collected(
         self,

@@ -20,11 +20,13 @@ _CURRENT: ContextVar[Progress | None] = ContextVar("netmeasure_progress", defaul
 
 
 class Step(NamedTuple):
-    """Describe a step of set-up in progress."""
+    """Describe a step of set-up in progress. If `over` returns True, the step is over, though the
+    function that takes it has not ended yet."""
 
     name: str
     connection: str
     start_ns: int
+    over: Callable[[], bool]
 
 
 class Connecting(NamedTuple):
@@ -68,9 +70,9 @@ class Progress:
 
     def waiting(self) -> Waiting | None:
         """Return the step that has been waited for longest; None: no step."""
-        if not self._steps:
+        step = next((step for step in self._steps if not step.over()), None)
+        if step is None:
             return None
-        step = self._steps[0]
         for connecting in self._sockets:
             if step.name == "connect" and connecting.start_ns >= step.start_ns:
                 again = tcpinfo.syn_retransmits(connecting.sock)
@@ -80,9 +82,11 @@ class Progress:
         return Waiting(step.name, step.connection, None, now_ns() - step.start_ns, None)
 
     @contextmanager
-    def step(self, name: str, connection: str) -> Iterator[None]:
-        """Count the body as a step in progress."""
-        one = Step(name, connection, now_ns())
+    def step(
+        self, name: str, connection: str, over: Callable[[], bool] | None = None
+    ) -> Iterator[None]:
+        """Count the body as a step in progress, until `over` returns True."""
+        one = Step(name, connection, now_ns(), over or _never)
         self._steps.append(one)
         try:
             yield
@@ -105,6 +109,11 @@ class Progress:
 def current() -> Progress:
     """Return the progress of this task's run; outside of runs, a progress without followers."""
     return _CURRENT.get() or Progress(_ignored)
+
+
+def _never() -> bool:
+    """Return that a step lasts as long as its body."""
+    return False
 
 
 def _ignored(phase: Phase) -> None:

@@ -28,6 +28,8 @@ from netmeasure.spec import Spec
 
 #: The phase in which this end waits for the peer's results.
 RESULTS = "results"
+#: The step in which requests are sent, and no response has come yet.
+RESPONSE = "response"
 #: A set-up step that has lasted this long is reported as an event, and again each time the same
 #: period has passed.
 WAITING_S = 0.5
@@ -172,6 +174,12 @@ class Run:
         one = self._progress.waiting()
         return one is not None and one.step == RESULTS
 
+    @property
+    def unanswered(self) -> bool:
+        """Return whether requests are sent, and no response has come yet."""
+        one = self._progress.waiting()
+        return one is not None and one.step == RESPONSE
+
     async def _drive(self) -> Result:
         self._progress.follow()
         course = self._course = self._begin()
@@ -241,12 +249,12 @@ class Run:
         self._events.add(PhaseEvent(at_ns=self._now_ns(), phase=phase))
 
     async def _tell_waiting(self, course: Course) -> None:
-        """Report what set-up is waiting for and, after the data phase, the wait for the peer's
-        results."""
+        """Report what set-up is waiting for, the wait for the first response to requests and, after
+        the data phase, the wait for the peer's results."""
         while True:
             await asyncio.sleep(WAITING_S)
             one = self.waiting
-            if one is None or (course.transferring and one.step != RESULTS):
+            if one is None or (course.transferring and one.step not in (RESULTS, RESPONSE)):
                 continue
             if one.waited_ns >= WAITING_S * 0.9e9:
                 self._events.add(one)

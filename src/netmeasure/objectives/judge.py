@@ -65,10 +65,10 @@ def judge(objectives: Sequence[Objective], results: Sequence[Result]) -> tuple[J
         of_run = METRICS[objective.metric].of_run
         if of_run is not None:
             values = [of_run(result) for result in results]
-            found.append(_judge(objective, None, values, None))
+            found.append(_judge(objective, None, values, None, ()))
             continue
         if not ways:
-            found.append(_judge(objective, None, [None] * len(results), None))
+            found.append(_judge(objective, None, [None] * len(results), None, ()))
         found.extend(_of_flow(objective, way, results) for way in ways)
     return tuple(found)
 
@@ -84,7 +84,13 @@ def _of_flow(objective: Objective, way: FlowDirection, results: Sequence[Result]
         interval = mean(known)
         if len(known) == 1 and len(results) == 1:
             interval = _of_one(results[0], way)
-    return _judge(objective, way, values, interval)
+    why = METRICS[objective.metric].why_unknown
+    causes = [
+        cause
+        for run, value in zip(runs, values, strict=True)
+        if value is None and run.complete and why is not None and (cause := why(run)) is not None
+    ]
+    return _judge(objective, way, values, interval, causes)
 
 
 def _of_one(result: Result, way: FlowDirection) -> Estimate | None:
@@ -100,19 +106,29 @@ def _judge(
     way: FlowDirection | None,
     values: Sequence[float | None],
     interval: Estimate | None,
+    causes: Sequence[str],
 ) -> Judgement:
+    """Return the judgement of an objective from its figure in each run.
+
+    Args:
+        objective: The objective.
+        way: The direction; None: the whole run.
+        values: The figure of each run; None: the run lacks it.
+        interval: The confidence interval of the mean; None: there is none.
+        causes: Why complete runs lack the figure, as far as known.
+    """
     known = [value for value in values if value is not None]
     value = objective.value(known) if known else None
     outcome: Outcome = "unknown"
     reason = None
     if value is None:
-        reason = "not measured" if len(values) == 1 else "no run has measured it"
+        reason = _lacking(len(values), len(values), causes)
     elif interval is not None and interval.half is not None and interval.holds(objective.bound):
         reason = f"+-{shown_value(interval.half, objective.unit)}: the bound is within it"
     elif not objective.holds(value):
         outcome = "missed"
     elif len(known) < len(values):
-        reason = f"{len(values) - len(known)} of {len(values)} runs have not measured it"
+        reason = _lacking(len(values) - len(known), len(values), causes)
     else:
         outcome = "met"
     return Judgement(
@@ -123,3 +139,12 @@ def _judge(
         runs=len(known),
         reason=reason,
     )
+
+
+def _lacking(missing: int, runs: int, causes: Sequence[str]) -> str:
+    """Return why `missing` of some runs lack a figure."""
+    found = ", ".join(dict.fromkeys(causes))
+    if runs == 1:
+        return found or "not measured"
+    who = "no run has" if missing == runs else f"{missing} of {runs} runs have not"
+    return f"{who} measured it: {found}" if found else f"{who} measured it"

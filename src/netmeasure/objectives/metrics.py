@@ -13,7 +13,7 @@ from netmeasure.result import Result
 
 Unit = Literal["bps", "ns", "ratio", "s_per_gb", "per_gb", "count"]
 #: With these verdicts the rate is a best effort, against which no objective can be checked.
-_NO_PLATEAU = ("not_steady", "too_short")
+_NO_PLATEAU = {"not_steady": "no plateau was found", "too_short": "too short to tell"}
 
 
 class Metric(NamedTuple):
@@ -25,12 +25,15 @@ class Metric(NamedTuple):
         of_flow: Reads the figure from those of one direction; None: the figure belongs to the whole
             run.
         of_run: Reads the figure from a run; None: each direction has its own figure.
+        why_unknown: Returns why a complete run lacks the figure of a direction, or None if the run
+            does not say; None: no run says.
     """
 
     words: str
     unit: Unit
     of_flow: Callable[[RunFigures], float | None] | None = None
     of_run: Callable[[Result], float | None] | None = None
+    why_unknown: Callable[[RunFigures], str | None] | None = None
 
 
 def phase_ns(result: Result, *names: str) -> int | None:
@@ -55,6 +58,10 @@ def _steady_bps(run: RunFigures) -> float | None:
     return None if run.verdict in _NO_PLATEAU else run.steady_bps
 
 
+def _why_no_steady(run: RunFigures) -> str | None:
+    return _NO_PLATEAU.get(run.verdict or "")
+
+
 def _cpu_s_per_gb(run: RunFigures) -> float | None:
     known = [x for x in (run.sender_cpu_s_per_gb, run.receiver_cpu_s_per_gb) if x is not None]
     return max(known) if len(known) == 2 else None
@@ -63,7 +70,7 @@ def _cpu_s_per_gb(run: RunFigures) -> float | None:
 #: Every figure by its name.
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "steady": Metric("steady bitrate", "bps", of_flow=_steady_bps),
+        "steady": Metric("steady bitrate", "bps", of_flow=_steady_bps, why_unknown=_why_no_steady),
         "average": Metric(
             "average since the first connect attempt, as curl has it",
             "bps",

@@ -20,11 +20,16 @@ _STEPS = {
     "greeting": "connected, but no greeting has come",
     "login": "logging in, no answer has come",
     "request": "the request is sent, no answer has come",
+    "proxy": "connected, but the proxy has not answered",
     "tls": "agreeing on TLS",
     "start": "the server has not started the test",
     "first_byte": "no data have come",
+    "first_body_byte": "the answer has begun, but no data have come",
+    "response": "requests are sent, no response has come",
     "results": "the data are over, the server's results have not come",
 }
+#: The steps whose wait is shown together with the intervals.
+_WITH_DATA = ("response", "results")
 #: The number of intervals that are drawn, and the width of the progress bar.
 KEPT, BAR_WIDTH = 24, 30
 #: If the last data of a test are later than this, the block says that it waits for them.
@@ -89,7 +94,7 @@ class LiveState:
             found.append(self._direction(way, interval))
             if self._per_stream:
                 found += _stream_lines(interval.streams, interval.duration_ns)
-        if waiting is not None and waiting.step == "results":
+        if waiting is not None and waiting.step in _WITH_DATA:
             found.append(waiting_words(waiting))
         elif (beyond_s := self._beyond_s(elapsed_s)) > LATE_S:
             found.append(f"waiting for {beyond_s:.1f} s: the last data have not arrived")

@@ -43,7 +43,9 @@ def spec_words(spec: Spec) -> str:
         rate = "as fast as possible" if spec.target_bps is None else bitrate(spec.target_bps)
         if spec.target_pps is not None:
             rate = f"{spec.target_pps} packets/s"
-        kind = f"UDP {direction} at {rate}, datagrams of {spec.datagram_bytes or 'unknown'} bytes"
+        kind = f"UDP {direction} at {rate}"
+        if spec.datagram_bytes is not None:  # otherwise both ends have not agreed on it yet
+            kind += f", datagrams of {spec.datagram_bytes} bytes"
     if isinstance(spec, HttpSpec | FtpSpec):
         kind = f"{spec.kind} {direction}"
         if spec.repeat:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -128,7 +128,7 @@ class FtpDataConnection:
             return
         sock = self._reached.made.sock
         sock.setblocking(True)
-        with self._first_byte(phases):
+        with self._first_byte(phases), self._awaited(phases):
             loop = await self._stream.native.receive(sock, limit)
         if failure := self._stream.failure(loop):
             raise StreamError(failure, phase="data")
@@ -159,6 +159,10 @@ class FtpDataConnection:
                 end_ns = max(began_ns, first_ns)
                 phases.add("first_byte", self._name, began_ns, end_ns, detail=detail)
 
+    def _awaited(self, phases: PhaseLog) -> AbstractContextManager[None]:
+        """Tell the followers of the run that set-up waits for the first byte of a file."""
+        return phases.awaiting("first_byte", self._name, self._stream.has_begun)
+
     # ---- TLS -------------------------------------------------------------------------------------
 
     async def _receive_through_library(self, limit: int | None, phases: PhaseLog) -> None:
@@ -166,7 +170,7 @@ class FtpDataConnection:
         reader, writer = await self._protect(phases)
         try:
             stream.first_byte.expect(self._reached.watched, now_ns())
-            with self._first_byte(phases):
+            with self._first_byte(phases), self._awaited(phases):
                 await library.receive(stream, partial(reader.read, _READ_BYTES), limit)
         except OSError as exc:
             raise _broken(exc) from None

@@ -125,13 +125,14 @@ class Download:
         came_with_head = response.content.total_bytes > 0
         if not came_with_head:
             first_byte.expect(hop.watched, hop.sent_ns)
+        stream, name = self._job.stream, self._job.connections.name
         try:
-            await self._receive(hop, response)
+            with self._phases.awaiting("first_body_byte", name, stream.has_begun):
+                await self._receive(hop, response)
         finally:
             hop.unwatch()
             first_ns = first_byte.arrived_ns
             if not came_with_head and first_ns is not None and first_ns > hop.answered_ns:
-                name = self._job.connections.name
                 self._phases.add("first_body_byte", name, hop.answered_ns, first_ns)
 
     async def _receive(self, hop: Hop, response: Response) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -81,6 +81,8 @@ class Hop:
         self._response: Response | None = None
         #: whether the connection is open, and the TLS handshake, if any, has ended
         self._ready = False
+        #: tells what the present request waits for
+        self._waits: _Waits | None = None
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
@@ -105,6 +107,8 @@ class Hop:
         async def connected(*_: object) -> None:
             self._ready_ns = now_ns()
             self._ready = True
+            if self._waits is not None:
+                self._waits.begin("request")
 
         async def sent(*_: object) -> None:
             self.sent_ns = now_ns()
@@ -120,11 +124,25 @@ class Hop:
         deadline_s: float | None,
         phases: PhaseLog,
         body: payload.Payload | None = None,
+        flowing: Callable[[], bool] | None = None,
     ) -> Response:
-        """Send a request, and return the head of the response. Raises MeasureError."""
+        """Send a request, and return the head of the response.
+
+        Args:
+            method: The method.
+            headers: The headers.
+            deadline_s: How long the server may take; None: the caller limits it.
+            phases: Where the steps are recorded.
+            body: The body; None: the request has none.
+            flowing: Returns whether data flow, so that set-up waits for nothing more; None: no data
+                flow before the response.
+
+        Raises:
+            MeasureError: The server does not answer, or not by HTTP.
+        """
         began = now_ns()
         fresh = self._fresh is not None
-        async with self._explained(deadline_s):
+        async with self._told(phases, flowing), self._explained(deadline_s):
             url = wire_url(self._url)
             if "%" in (url.raw_host or ""):  # the zone of an address is local to this host
                 headers = {"Host": _without_zone(url)} | dict(headers)
@@ -169,6 +187,26 @@ class Hop:
     def _step(self) -> str:
         """Return the phase that the server has not yet completed."""
         return "request" if self._ready or self.url.startswith("http:") else "tls"
+
+    @asynccontextmanager
+    async def _told(
+        self, phases: PhaseLog, flowing: Callable[[], bool] | None
+    ) -> AsyncIterator[None]:
+        """Tell the followers of the run what the block waits for."""
+        with ExitStack() as stack:
+            if self._step == "tls" and self._proxy is not None:
+                stack.enter_context(
+                    phases.awaiting("proxy", self._connection, self._proxy_answered)
+                )
+            self._waits = _Waits(phases, self._connection, flowing)
+            stack.callback(self._waits.end)
+            self._waits.begin(self._step)
+            yield
+
+    def _proxy_answered(self) -> bool:
+        """Return whether the proxy has sent anything; also True if that can't be seen."""
+        watched = self._reached.watched
+        return self._ready or watched is None or bool(stretches(watched))
 
     @asynccontextmanager
     async def _explained(self, deadline_s: float | None) -> AsyncIterator[None]:
@@ -221,6 +259,25 @@ class Hop:
         await self._session.close()
         if self._fresh is not None:
             self._fresh.close()
+
+
+class _Waits:
+    """Tell the followers of the run about the steps of one request, one after the other."""
+
+    def __init__(self, phases: PhaseLog, connection: str, over: Callable[[], bool] | None) -> None:
+        self._phases = phases
+        self._connection = connection
+        self._over = over
+        self._present = ExitStack()
+
+    def begin(self, step: str) -> None:
+        """End the present step, and begin another one."""
+        self.end()
+        self._present.enter_context(self._phases.awaiting(step, self._connection, self._over))
+
+    def end(self) -> None:
+        """End the present step."""
+        self._present.close()
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:

@@ -43,7 +43,8 @@ class Upload:
         # otherwise the library declares the body as chunked, and ends it
         if self._limit is not None:
             headers["Content-Length"] = str(self._limit)
-        return await hop.request(self._method, headers, None, self._phases, body)
+        flowing = self._job.stream.has_begun
+        return await hop.request(self._method, headers, None, self._phases, body, flowing)
 
     async def _send(self, hop: Hop, body: Body, asking: asyncio.Task[Response]) -> None:
         """Wait for the end of the body, then for the response."""

@@ -29,6 +29,7 @@ from netmeasure.measurement.autostop import AutoStopper, ending_notes, load_anal
 from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import client_role
+from netmeasure.measurement.run import RESPONSE
 from netmeasure.measurement.side_report import own_report
 from netmeasure.measurement.trips import with_steady_rate
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport
@@ -41,8 +42,8 @@ from netmeasure.workloads.requests import RequestPlan, RequestWorkload
 POLL_S = 0.25
 #: Descriptors in addition to the connections: the threads' epoll sets, and the event loop's own.
 SPARE_DESCRIPTORS = 64
-#: The name of the connection whose set-up is timed.
-FIRST = "first connection"
+#: The name of the connection whose set-up is timed, and the name of those that carry requests.
+FIRST, ALL = "first connection", "connections"
 
 
 class RequestTest:
@@ -95,11 +96,19 @@ class RequestTest:
         self, workload: RequestWorkload, auto_stop: AutoStopper, emit: Callable[[Interval], None]
     ) -> None:
         ticking = asyncio.create_task(self._tick(workload, emit))
+        awaiting = self._phases.awaiting
         try:
-            await workload.start()
-            await first_of(
-                workload.join(), self._stopped(), self._stall(workload), auto_stop.narrow_enough()
-            )
+            with (
+                awaiting("connect", ALL, lambda: workload.first_ns is not None),
+                awaiting(RESPONSE, ALL, lambda: workload.came > 0 or any(workload.errors.values())),
+            ):
+                await workload.start()
+                await first_of(
+                    workload.join(),
+                    self._stopped(),
+                    self._stall(workload),
+                    auto_stop.narrow_enough(),
+                )
             workload.stop()
             await workload.join()
         finally:

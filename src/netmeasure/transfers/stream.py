@@ -68,6 +68,10 @@ class TransferStream:
     def first_ns(self) -> int | None:
         return self.native.first_ns
 
+    def has_begun(self) -> bool:
+        """Return whether any byte of this stream has been counted."""
+        return self.first_ns is not None
+
     @property
     def last_ns(self) -> int | None:
         return self.native.last_ns

@@ -42,10 +42,13 @@ def main(argv: Sequence[str]) -> int:
         if exc.errno in _EXHAUSTED:
             complain(HostLimitError(f"this host has no descriptors left: {exc.strerror}"))
             return Exit.HOST_LIMIT
+        if exc.errno == errno.ENOMEM and (lack := exhaustion(MemoryError(exc.strerror))):
+            complain(lack)  # a module could not be read
+            return Exit.HOST_LIMIT
         streams.say_nothing_more()
         complain(NetmeasureError(f"can't write the output: {exc.strerror}"))
         return Exit.FAILED
-    except (ImportError, MemoryError, RuntimeError) as exc:
+    except (ImportError, MemoryError, RuntimeError, SystemError) as exc:
         if (lack := exhaustion(exc)) is None:
             raise
         complain(lack)

@@ -100,13 +100,21 @@ def tell(words: str) -> None:
 
 #: The messages of Python and the dynamic linker if there is no memory or no thread.
 _LACKS = ("failed to map", "cannot allocate memory", "can't start new thread")
+#: What CPython itself says where it has lost a MemoryError on its way, as its import does.
+_LOST = ("without exception set", "without setting an exception")
 
 
-def exhaustion(error: ImportError | MemoryError | RuntimeError) -> HostLimitError | None:
+def exhaustion(
+    error: ImportError | MemoryError | RuntimeError | SystemError,
+) -> HostLimitError | None:
     """Return the HostLimitError that another error means; None: it does not mean a lack of memory
     or threads."""
     words = str(error).strip().rpartition("\n")[-1]
-    if not isinstance(error, MemoryError) and not any(one in words.lower() for one in _LACKS):
+    if isinstance(error, SystemError):
+        if not any(one in words for one in _LOST):
+            return None
+        words = ""
+    elif not isinstance(error, MemoryError) and not any(one in words.lower() for one in _LACKS):
         return None
     what = words.rpartition(": ")[-1]
     return HostLimitError(

@@ -56,7 +56,7 @@ def _run(settings: CommandLine) -> int:
         return _serve_or_measure(settings)
     except HostLimitError as exc:
         return _leave(settings, f"error - {exc}")
-    except (ImportError, MemoryError, RuntimeError) as exc:
+    except (ImportError, MemoryError, RuntimeError, SystemError) as exc:
         if (lack := exhaustion(exc)) is None:
             raise
         return _leave(settings, f"error - {lack}")

@@ -58,6 +58,7 @@ lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftpd
 	@sh tools/install-debian.sh bench
 	$(BIN)/python -m benchmarks.versus --page docs/reference/speed.md
+	$(BIN)/python -m benchmarks.bench_alignment
 	$(BIN)/python -m benchmarks.bench_http
 	$(BIN)/python -m benchmarks.bench_ftp
 	$(BIN)/python -m benchmarks.pacing_trace

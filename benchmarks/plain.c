@@ -3,6 +3,9 @@
  *   plain tcp ADDRESS SECONDS SEND_BYTES RECEIVE_BYTES copy|discard [LOW_WATER_BYTES]
  *   plain udp ADDRESS SECONDS DATAGRAM_BYTES SEGMENTS     (SEGMENTS 1: no offload)
  *
+ * Buffers begin at a page, or as many bytes after it as SEND_OFFSET and RECEIVE_OFFSET in the
+ * environment say.
+ *
  * The sender is this process on CPU 0, the receiver its child on CPU 1; the connection uses cubic.
  * ADDRESS is one of this host's own. It prints one line of JSON: bytes and datagrams received, what
  * was sent, the seconds from the first byte to the last, and the CPU seconds of both ends. */
@@ -58,8 +61,11 @@ static void pin(int cpu) {
 }
 
 static char *block(size_t size, int random) {
-    char *made = malloc(size);
-    must(made != NULL, "malloc");
+    const char *offset = getenv(random ? "SEND_OFFSET" : "RECEIVE_OFFSET");
+    const size_t after = offset ? (size_t)atol(offset) : 0;
+    char *made = aligned_alloc(4096, (after + size + 4095) / 4096 * 4096);
+    must(made != NULL, "aligned_alloc");
+    made += after;
     for (size_t at = 0; random && at < size;) {
         ssize_t n = getrandom(made + at, size - at, 0);
         must(n > 0, "getrandom");

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "nm_atomic.h"
+#include "nm_buffer.h"
 #include "nm_clock.h"
 #include "nm_samples.h"
 #include "nm_series.h"
@@ -94,7 +95,7 @@ static inline int nm_udp_receiver_allocate(nm_udp_receiver *r, const nm_udp_rece
     r->batch = (o->batch_bytes ? o->batch_bytes : NM_UDP_RECEIVE_BYTES) / r->buffer_bytes;
     if (r->batch < 1) r->batch = 1;
     if (r->batch > NM_UDP_BATCH) r->batch = NM_UDP_BATCH;
-    r->buffer = calloc(r->batch, r->buffer_bytes);
+    r->buffer = nm_buffer_allocate((size_t)r->batch * r->buffer_bytes);
     r->control = calloc(r->batch, NM_UDP_CONTROL);
     r->message = calloc(r->batch, sizeof *r->message);
     r->vector = calloc(r->batch, sizeof *r->vector);

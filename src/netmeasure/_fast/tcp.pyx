@@ -1,11 +1,12 @@
 """GIL-free TCP sender and receiver: one blocking loop per stream, run in its own thread."""
 
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memset
 from posix.types cimport off_t
 
 from netmeasure._fast.nm_atomic cimport nm_add_u64, nm_store_i64, nm_store_u64
+from netmeasure._fast.nm_buffer cimport nm_buffer_allocate
 from netmeasure._fast.nm_clock cimport nm_add_ns, nm_now, nm_sleep
 from netmeasure._fast.nm_group cimport (
     nm_aborting, nm_budget_left, nm_claim, nm_gate_wait, nm_group, nm_group_count_from, nm_stopping,
@@ -188,7 +189,7 @@ cdef class Receiver(Stream):
         if discard and sink_fd >= 0:
             raise ValueError("what is discarded can't be written")
         if not discard:
-            self.buffer = <char *>PyMem_Malloc(buffer_bytes)
+            self.buffer = <char *>nm_buffer_allocate(buffer_bytes)
             if self.buffer == NULL:
                 raise MemoryError
         self.options = ReceiveOptions(
@@ -198,7 +199,7 @@ cdef class Receiver(Stream):
         )
 
     def __dealloc__(self):
-        PyMem_Free(self.buffer)
+        free(self.buffer)
 
     @property
     def arrived_ns(self):

@@ -95,6 +95,7 @@ static void transfer(link_t *l, int wide, int trains, uint64_t wanted) {
     connect_pair(&l->near, &l->far);
     CHECK(nm_udp_sender_init(&l->sender, &out) == 0);
     CHECK(nm_udp_receiver_init(&l->receiver, l->far, &in) == 0);
+    CHECK((uintptr_t)l->receiver.buffer % NM_PAGE_BYTES == 0);
     nm_udp_fill(&l->sender, "abc", 3);
     l->receiver.sampling.every_ns = 1;
     l->sender.packet_series = (nm_series){.bucket = buckets[0], .capacity = BUCKETS, .width_ns = 1};

@@ -28,7 +28,7 @@ test)
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need postgresql
     # libFuzzer; Debian's names of its runtime have the version, or depend on the right one
     command -v clang >/dev/null 2>&1 || need "clang libclang-rt-dev"
-    for tool in curl ethtool lftp openssl tcpdump vsftpd wget wrk; do
+    for tool in chromium curl ethtool lftp openssl tcpdump vsftpd wget wrk; do
         command -v "$tool" >/dev/null 2>&1 || need "$tool"
     done
     ;;

@@ -76,6 +76,7 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	$(BIN)/python -m benchmarks.bench_mesh
 	$(BIN)/python -m benchmarks.bench_handshake
 	$(BIN)/python -m benchmarks.bench_start
+	$(BIN)/python -m benchmarks.bench_report
 
 article: $(STAMP) tools  ## measure a network that comes up late with curl, iperf3 and netmeasure
 	$(BIN)/python -m benchmarks.article

@@ -27,11 +27,16 @@ def gathering_loops(source: str) -> Iterator[int]:
 
 
 def test_no_loop_waits_by_gathering() -> None:
-    loops = [
-        f"{path.relative_to(ROOT)}:{line}"
+    sources = {
+        path: path.read_text()
         for folder in FOLDERS
         for path in sorted((ROOT / folder).rglob("*.py"))
-        for line in gathering_loops(path.read_text())
+    }
+    loops = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path, source in sources.items()
+        if "gather" in source  # parsing all of them would take seconds
+        for line in gathering_loops(source)
     ]
     assert loops == []
 

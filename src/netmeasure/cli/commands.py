@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import resource
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -11,15 +12,20 @@ from typing import Any
 from netmeasure.cli import options, streams
 from netmeasure.cli.exits import Exit, complain, exhaustion, exit_code
 from netmeasure.errors import HostLimitError, NetmeasureError
+from netmeasure.units import size
 
 #: Commands that measure or serve, which need more memory than the interpreter alone.
 _MEASURING = ("client", "compare", "loopback", "mesh", "server", "suite")
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE)
+#: The address space that any command takes. With less, the interpreter or a library may end in a
+#: crash while modules are imported. `room` checks what tests take.
+_PROGRAM_BYTES = 48 * 2**20
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
     try:
+        _check_address_space()
         chosen = options.parser(list(argv)).parse_args(argv)
     except NetmeasureError as exc:
         complain(exc)
@@ -54,6 +60,17 @@ def main(argv: Sequence[str]) -> int:
         complain(lack)
         return Exit.HOST_LIMIT
     return code
+
+
+def _check_address_space() -> None:
+    """Raise HostLimitError if the address space is too small for any command (ulimit -v)."""
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY and most < _PROGRAM_BYTES:
+        raise HostLimitError(
+            f"this host has {size(most)} of address space (ulimit -v), and the program takes"
+            f" {size(_PROGRAM_BYTES)}",
+            hint="raise `ulimit -v`",
+        )
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -94,7 +97,12 @@ class Watch:
     def __enter__(self): return self
     def __exit__(self, *_): pass
 
+def wait_for_calm():
+    with pathlib.Path(__file__).with_name("waits").open("a") as file:
+        file.write("x")
+
 retries.Watch = Watch
+retries.wait_for_calm = wait_for_calm
 retries._TESTS = pathlib.Path(__file__).parent  # the gate of the tests that run this one is shut
 def pytest_configure(config):
     config.pluginmanager.register(retries)
@@ -160,6 +168,30 @@ def test_a_failure_on_a_busy_machine_is_tried_again_and_told(tmp_path: Path, wor
     assert "because this machine was busy: 1\n" in output
     assert "test_it.py::test_it" in output
     assert "so busy" in output
+    assert (tmp_path / "waits").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("signs", "naps"), [([None], 1), (["busy", "busy", None], 3), (["busy"] * 99, 10)]
+)
+def test_a_repeated_attempt_waits_for_a_calm_machine(
+    signs: list[str | None], naps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, left = [0.0], iter(signs)
+
+    class Signs(contextlib.nullcontext[None]):
+        def __enter__(self) -> Any:
+            return SimpleNamespace(sign=next(left))
+
+    def sleep(seconds: float) -> None:
+        now_s[0] += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: now_s[0], sleep=sleep)
+    monkeypatch.setattr(retries, "Watch", Signs)
+    monkeypatch.setattr(retries, "time", clock)
+    monkeypatch.setattr(retries, "PATIENCE_S", 10 * retries.CALM_S)
+    retries.wait_for_calm()
+    assert now_s[0] == naps * retries.CALM_S
 
 
 def test_attempts_have_an_end(tmp_path: Path) -> None:

@@ -314,18 +314,17 @@ class Held(NamedTuple):
 
     @classmethod
     async def by_now(cls) -> Held:
-        """Count once the last test's two ends have gone: it is the same twice then."""
-        before: Counter[str] = Counter()
-        for _ in range(200):
+        """Count once the last test's two ends have gone: nothing more goes then for a second."""
+        least, unchanged = Counter(dict.fromkeys(KINDS, 10**9)), 0
+        while unchanged < 20:
             gc.collect()
             now = Counter(type(one).__qualname__ for one in gc.get_objects())
             now = Counter({kind: now[kind] for kind in KINDS})
-            if now == before:
-                break
-            before = now
+            unchanged = unchanged + 1 if now.total() >= least.total() else 0
+            least = now if now.total() < least.total() else least
             await asyncio.sleep(0.02)
         descriptors = len(os.listdir("/proc/self/fd"))
-        return cls(descriptors, threading.active_count(), before, resident_bytes())
+        return cls(descriptors, threading.active_count(), least, resident_bytes())
 
 
 def resident_bytes() -> int:

@@ -20,6 +20,7 @@ import subprocess
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.common import rounds_option
 from benchmarks.versus.contenders import plain_program
 
 OFFSETS = (0, 16, 32, 64, 2064)
@@ -42,7 +43,7 @@ def rate_bps(program: str, seconds: float, send: int, receive: int) -> float:
 def main() -> None:
     """Measure and print the table."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.bench_alignment")
-    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--rounds", type=rounds_option, default=7)
     options.add_argument("--time", type=float, default=0.5, metavar="S")
     chosen = options.parse_args()
     program = plain_program()
@@ -67,4 +68,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("ended by the user") from None

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import netmeasure as nm
-from benchmarks.common import host_facts
+from benchmarks.common import host_facts, rounds_option
 
 WANTED_S, WANTED_BYTES = 3.0, 1_500_000
 
@@ -27,7 +27,7 @@ WANTED_S, WANTED_BYTES = 3.0, 1_500_000
 def main() -> None:
     """Measure and print one line for each form of the report."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.bench_report")
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--rounds", type=rounds_option, default=5)
     options.add_argument("--streams", type=int, default=8)
     options.add_argument("--time", type=float, default=10.0, metavar="S")
     chosen = options.parse_args()
@@ -67,4 +67,7 @@ def _verdict(kept: bool) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("ended by the user") from None

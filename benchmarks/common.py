@@ -40,6 +40,13 @@ Column = tuple[str, int, Callable[[Any], float]]
 Runs = dict[str, list[Sample]]
 
 
+def rounds_option(text: str) -> int:
+    """Return the number of rounds that an option names."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rounds: 1 or more")
+    return int(text)
+
+
 def host_facts() -> dict[str, str | int | float | None]:
     model = next(
         (

@@ -12,6 +12,7 @@ import msgspec
 import psutil
 
 import benchmarks.versus
+from benchmarks.common import rounds_option
 from benchmarks.versus.cases import cases
 from benchmarks.versus.page import document, page
 from benchmarks.versus.places import place
@@ -64,19 +65,13 @@ def _command() -> str:
     return f"{newer}python -m benchmarks.versus {shlex.join(words)}".strip()
 
 
-def _rounds(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rounds: 1 or more")
-    return int(text)
-
-
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="python -m benchmarks.versus",
         description=benchmarks.versus.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("--rounds", type=_rounds, default=7, metavar="N")
+    options.add_argument("--rounds", type=rounds_option, default=7, metavar="N")
     options.add_argument("--time", type=float, default=2.0, metavar="S", help="each window")
     options.add_argument("--only", nargs="*", default=[], metavar="WORD", help="of a case's name")
     options.add_argument("--place", choices=("loopback", "veth"), default="loopback")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netmeasure import errors
-from netmeasure.cli.exits import Exit, exit_code
+from netmeasure.cli.exits import Exit, exhaustion, exit_code
 from support.full_result import FULL
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "exit-codes.md"
@@ -78,3 +78,22 @@ def test_errors_of_set_up_and_of_the_test(kind: type[errors.MeasureError]) -> No
     late = kind("it broke off", phase="data")
     late.result = FULL
     assert exit_code(late) == Exit.CUT_SHORT
+
+
+@pytest.mark.parametrize(
+    ("error", "lack"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("can't start new thread"), True),
+        (ImportError("x.so: failed to map segment from shared object"), True),
+        (SystemError("error return without exception set"), True),
+        (SystemError("bad argument to internal function"), False),
+        (RuntimeError("another one"), False),
+    ],
+)
+def test_which_errors_are_a_lack_of_memory_or_threads(
+    error: MemoryError | RuntimeError | ImportError | SystemError, lack: bool
+) -> None:
+    found = exhaustion(error)
+    assert (found is not None) == lack
+    assert found is None or "ulimit -v" in (found.hint or "")

@@ -106,9 +106,12 @@ class Run:
         assert self._task is not None
         if exc_type is not None:
             await self.abort()
-        if self._aborted:
-            return
-        await self.wait()
+            # The run's own error must not replace a cancellation that came at the same moment. It
+            # is retrieved, so that asyncio does not report it as lost; `result` has it.
+            if not self._task.cancelled():
+                self._task.exception()
+        elif not self._aborted:
+            await self.wait()
 
     async def __aiter__(self) -> AsyncIterator[Interval]:
         while (interval := await self._intervals.get()) is not None:

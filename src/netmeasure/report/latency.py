@@ -51,7 +51,7 @@ def latency_table(found: Latency) -> Table:
     add_row(table, "probes", *count_row, "that were answered")
     if any(part.lost for part in parts):
         lost = [_lost(part) for part in parts] + [""] * (2 - len(parts))
-        add_row(table, "lost", *lost, "without an answer; in no latency")
+        add_row(table, "lost", *lost, "without an answer; not counted in the latency")
     host = [duration(part.host_sum_ns / part.count) if part.count else "" for part in parts]
     add_row(table, "hosts", *host, *[""] * (2 - len(parts)), "waits for a CPU, left out; mean")
     if any(part.skipped for part in parts):

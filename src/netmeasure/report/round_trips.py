@@ -41,7 +41,8 @@ def round_trip_table(found: RoundTrips, unit: str) -> Table:
         add_row(table, name, duration(value), "" if value is not None else f"too few {unit}")
     if found.lost is not None:
         share = "" if found.loss_ratio is None else f"{100 * found.loss_ratio:.3g} %; "
-        add_row(table, "lost", str(found.lost), f"{share}without a response in time; in no latency")
+        words = f"{share}without a response in time; not counted in the latency"
+        add_row(table, "lost", str(found.lost), words)
     for name, number, words in (
         ("late responses", found.late_responses, "to requests that were lost, or answered before"),
         ("invalid", found.invalid_responses, "datagrams that answered no request"),
@@ -50,7 +51,8 @@ def round_trip_table(found: RoundTrips, unit: str) -> Table:
         if number:
             add_row(table, name, str(number), words)
     if found.unanswered:
-        add_row(table, "unanswered", str(found.unanswered), "at the end; in no latency")
+        words = "at the end; not counted in the latency"
+        add_row(table, "unanswered", str(found.unanswered), words)
     if found.skipped:
         words = "were due at the set rate and could not be sent: the answers came too slowly"
         add_row(table, "not sent", str(found.skipped), words)

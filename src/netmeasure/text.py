@@ -12,9 +12,9 @@ import re
 #: The most characters of a peer's text that a message of netmeasure quotes.
 QUOTED_CHARACTERS = 200
 #: Control characters of ASCII and their 8-bit counterparts (ECMA-48, C0 and C1), line and paragraph
-#: separators, characters that change the direction of writing (Unicode, UAX 9), and lone
-#: surrogates, which can't be encoded in UTF-8.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+#: separators, characters that change the direction of writing (Unicode, UAX 9), lone surrogates,
+#: which can't be encoded in UTF-8, and the noncharacters that XML forbids.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _REPLACEMENT = "\ufffd"
 #: Longer texts are cleaned in pieces, between which other threads may run.
 _PIECE = 1 << 16

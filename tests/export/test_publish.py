@@ -149,6 +149,35 @@ def test_markdown_holds_nothing_that_acts_on_a_terminal() -> None:
         assert not re.search("[\x1b\x07\x9b\u202e]", text)
 
 
+#: What an edited file may hold: codes of terminals, a change of direction, more characters that XML
+#: forbids, and a formula that matplotlib can't parse.
+ODD = "lab1\x00\x1b]0;title\x07\x9b2J\u202e\u2028\ufffe\uffff $\\foo$ end"
+
+
+@pytest.mark.parametrize("to", ["html", "svg", "png"])
+def test_reports_of_edited_files_hold_no_control_characters(to: str) -> None:
+    phase = replace(COURSE.setup[0], name=ODD, connection=ODD, detail=ODD)
+    host = replace(COURSE.client.host, hostname=ODD, kernel=ODD)
+    broken = replace(ERROR, message=ODD, hint=ODD)
+    client = replace(COURSE.client, host=host)
+    run = replace(COURSE, target=ODD, setup=(phase,), client=client, error=broken, complete=False)
+    # the name of a file may also have bytes that are not UTF-8
+    for results in (run, [(f"{ODD}\udcff", [run]), ("b", [COURSE])]):
+        data = nm.publish(results, to)
+        if to == "png":
+            assert data.startswith(b"\x89PNG\r\n")
+            continue
+        text = data.decode()
+        assert not [letter for letter in ODD if not letter.isprintable() and letter in text]
+        if to == "svg":
+            words = " ".join(
+                "".join(node.itertext()) for node in ElementTree.fromstring(data).iter()
+            )
+        else:
+            words = Page(text).words
+        assert "lab1\ufffd\ufffd]0;title\ufffd\ufffd2J" in words
+
+
 def test_a_page_has_both_themes() -> None:
     _, text = page_of(COURSE)
     assert not [mark for mark in MARKS if mark in text]

@@ -13,6 +13,7 @@ from netmeasure.publishing.colours import LIGHT, MARKS, Colours, styles, themed
 from netmeasure.publishing.content import Chart, Content
 from netmeasure.publishing.plots import Plot, plots_of
 from netmeasure.result import Result
+from netmeasure.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ _HEAD = 0.45
 _OF_EACH = ("rate", "latency", "set-up")
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # keep text as text
+    "text.parse_math": False,  # a name may have dollar signs
     "svg.hashsalt": "netmeasure",
     "font.size": 9.0,
     "axes.spines.top": False,
@@ -106,12 +108,13 @@ def _figure(
         figure = NewFigure(figsize=(_WIDTH, sum(heights) + top), layout="constrained")
         figure.set_facecolor(colours.paper)
         if title is not None:
-            figure.suptitle(title, color=colours.ink, fontsize=12, fontweight="bold")
+            figure.suptitle(printable(title), color=colours.ink, fontsize=12, fontweight="bold")
         parts = figure.subfigures(len(charts), 1, height_ratios=heights, squeeze=False)
         for (name, plots), part in zip(charts, parts[:, 0], strict=True):
             part.set_facecolor(colours.paper)
             if name is not None:
-                part.suptitle(name, color=colours.ink, fontsize=10, x=0.02, ha="left")
+                words = printable(name)
+                part.suptitle(words, color=colours.ink, fontsize=10, x=0.02, ha="left")
             if not plots:
                 continue
             ratios = [plot.height for plot in plots]
@@ -138,6 +141,7 @@ def _prepare(ax: Axes, colours: Colours) -> None:
 
 
 def _svg(figure: Figure) -> str:
+    """Return a figure as SVG."""
     paper = io.StringIO()
     with _settings():
         figure.savefig(paper, format="svg", metadata={"Date": None, "Creator": None})

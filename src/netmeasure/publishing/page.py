@@ -11,7 +11,7 @@ from netmeasure.publishing.colours import styles
 from netmeasure.publishing.content import Cell, Content, Section, Table
 from netmeasure.publishing.figures import Figure
 from netmeasure.result import Result
-from netmeasure.text import on_one_line
+from netmeasure.text import on_one_line, printable
 from netmeasure.version import __version__
 
 _STYLE = """
@@ -46,7 +46,7 @@ def html(content: Content) -> bytes:
         '<meta name="viewport" content="width=device-width">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "style-src 'unsafe-inline'\">"
-        f"<title>{escape(content.title)}</title><style>{styles()}{_STYLE}</style></head><body>"
+        f"<title>{_text(content.title)}</title><style>{styles()}{_STYLE}</style></head><body>"
     )
     foot = (
         f"<footer>Made by netmeasure {__version__} from the results' JSON.</footer></body></html>"
@@ -55,14 +55,14 @@ def html(content: Content) -> bytes:
 
 
 def _body(content: Content) -> Iterator[str]:
-    yield f"<main><h1>{escape(content.title)}</h1>"
+    yield f"<main><h1>{_text(content.title)}</h1>"
     number = 0
     for section in content.overview:
         yield from _section(section, content.results, content.names, number)
         number += 1
     for run in content.runs:
         if len(content.results) > 1:
-            yield f"<h2>{escape(run.name)}: {escape(run.title)}</h2>"
+            yield f"<h2>{_text(run.name)}: {_text(run.title)}</h2>"
         for section in run.sections:
             yield from _section(_lean(section, content), (run.result,), (run.name,), number)
             number += 1
@@ -84,11 +84,11 @@ def _section(
     section: Section, results: tuple[Result, ...], names: tuple[str, ...], number: int
 ) -> Iterator[str]:
     kind = "answer" if section.title == "Answer" else "part"
-    yield f'<section class="{kind}"><h3>{escape(section.title)}</h3>'
-    yield from (f"<p>{escape(line)}</p>" for line in section.words)
+    yield f'<section class="{kind}"><h3>{_text(section.title)}</h3>'
+    yield from (f"<p>{_text(line)}</p>" for line in section.words)
     if section.chart is not None:
         drawn = inline(section.chart, results, names, number)
-        said = escape(f"{section.chart.title}. The numbers are in the table below.", quote=True)
+        said = _text(f"{section.chart.title}. The numbers are in the table below.")
         yield f'<figure role="img" aria-label="{said}">{drawn}</figure>'
     if section.table is not None and section.table.rows:
         yield from _table(section.table)
@@ -98,25 +98,30 @@ def _section(
 def _table(table: Table) -> Iterator[str]:
     yield '<div class="wide"><table>'
     if any(table.head):
-        cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.head)
+        cells = "".join(f'<th scope="col">{_text(name)}</th>' for name in table.head)
         yield f"<thead><tr>{cells}</tr></thead>"
     yield "<tbody>"
     for row in table.rows:
         first = row[0] if isinstance(row[0], str) else row[0].text
-        yield f'<tr><th scope="row">{escape(first)}</th>{"".join(map(_cell, row[1:]))}</tr>'
+        yield f'<tr><th scope="row">{_text(first)}</th>{"".join(map(_cell, row[1:]))}</tr>'
     yield "</tbody></table></div>"
 
 
 def _cell(cell: Cell) -> str:
     if isinstance(cell, str):
-        return f"<td>{escape(cell)}</td>"
+        return f"<td>{_text(cell)}</td>"
     if cell.value is None:
-        return f'<td class="figure">{escape(cell.text)}</td>'
+        return f'<td class="figure">{_text(cell.text)}</td>'
     grown = ' data-growth="yes"' if cell.growth else ""
     return (
         f'<td class="figure"><data value="{cell.value!r}" data-run="{cell.run}"'
-        f' data-path="{cell.path}"{grown}>{escape(cell.text)}</data></td>'
+        f' data-path="{cell.path}"{grown}>{_text(cell.text)}</data></td>'
     )
+
+
+def _text(words: str) -> str:
+    """Return a peer's text as HTML shows it, without control characters."""
+    return escape(printable(words, "\n\t"))
 
 
 # ---- Markdown ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from netmeasure.report.answer import answer_lines
 from netmeasure.report.bottleneck import short_limit
 from netmeasure.result import Flow, Result, SideReport, StreamReport
 from netmeasure.result.round_trips import LatencySeries
+from netmeasure.text import printable
 from netmeasure.units import bitrate
 
 if TYPE_CHECKING:
@@ -78,9 +79,8 @@ def _scale(most: float, units: Sequence[tuple[float, str]], smallest: str) -> tu
 
 def _words(ax: Axes, colours: Colours, lines: Sequence[str]) -> None:
     ax.set_axis_off()
-    ax.text(
-        0, 1, "\n".join(lines), va="top", family="monospace", color=colours.ink, linespacing=1.3
-    )
+    words = "\n".join(map(printable, lines))
+    ax.text(0, 1, words, va="top", family="monospace", color=colours.ink, linespacing=1.3)
 
 
 # ---- the rate ------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def _set_up(ax: Axes, colours: Colours, result: Result) -> None:
     ]
     ax.barh(rows, lengths, left=[p.start_ns / factor for p in phases], color=paints, height=0.65)
     names = [f"{phase.name.replace('_', ' ')} ({phase.connection})" for phase in phases]
-    ax.set_yticks(rows, names)
+    ax.set_yticks(rows, [printable(name) for name in names])
     ax.set_ylim(len(phases) - 0.4, -0.6)
     ax.set_xlim(left=0)
     if result.set_up_ns is not None:
@@ -382,7 +382,7 @@ def _runs(ax: Axes, colours: Colours, results: Sequence[Result], names: Sequence
                 color=paint,
             )
             ax.plot(steady.goodput_bps / factor, height, "o", color=paint, ms=5, label=label)
-    ax.set_yticks(range(len(names)), list(names))
+    ax.set_yticks(range(len(names)), [printable(name) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_xlim(left=0)
     ax.set_xlabel(unit)

@@ -84,3 +84,14 @@ def test_a_byte_limit_does_not_count_omitted_time(run_once: RunLoop, direction: 
     assert 1_200_000 < flow.sender.bytes - 2_000_000 < 2_200_000
     assert flow.streams[0].sender.counted_bytes == 2_000_000
     assert flow.streams[0].receiver.counted_bytes == pytest.approx(2_000_000, rel=0.1)
+
+
+@pytest.mark.rates
+@pytest.mark.parametrize("direction", BOTH_WAYS)
+def test_the_last_acknowledgement_is_not_delayed(run_once: RunLoop, direction: str) -> None:
+    """A kernel delays an acknowledgement of little data by 40 ms and more, which would count as
+    the sender's time."""
+    wanted = spec(direction, timing={"total_bytes": 20_000}, target_bps=1_000_000, block_bytes=100)
+    mine, _ = run_once(measured(wanted))
+    (stream,) = mine.flow.streams
+    assert stream.sender.counted_ns == pytest.approx(stream.receiver.counted_ns, abs=20e6)

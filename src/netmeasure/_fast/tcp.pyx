@@ -46,8 +46,11 @@ cdef double MIN_PIECE_BYTES = 256
 # A paced sender with a budget keeps the path empty so long before and after the end of the omitted
 # time, so both ends count each byte in the same part.
 cdef int64_t QUIET_NS = 10_000_000
-# Until the first acknowledgement, which begins the series, a paced sender looks this often.
+# Until the first acknowledgement, which begins the series, a sender looks more often: at first after
+# so long, and later after this part of the time that it has waited. It never blocks in send() by
+# then, whose time-out is only as exact as the kernel's ticks (4 ms and more).
 cdef int64_t FIRST_LOOK_NS = 1_000_000
+cdef int64_t FIRST_LOOK_PART = 16
 # So long before the end of the omitted time a receiver's kernel is not to delay acknowledgements, by
 # 40 ms and more: the sender would take what has arrived for what is still on its way.
 cdef int64_t PROMPT_NS = 60_000_000
@@ -353,6 +356,13 @@ cdef inline int64_t quiet_in(Sending *s) noexcept nogil:
     return middle + QUIET_NS - s.now
 
 
+cdef inline int64_t look_in(Sending *s) noexcept nogil:
+    """How long (ns) until a sender that waits looks at the acknowledgements again."""
+    if s.own.acked:
+        return SEND_POLL_NS
+    return min(max((s.now - s.own.first_ns) // FIRST_LOOK_PART, FIRST_LOOK_NS), SEND_POLL_NS)
+
+
 cdef inline int64_t turn_in(Sending *s) noexcept nogil:
     """How long (ns) until a rate allows the next piece; 0 or less: now."""
     cdef int64_t wait_ns = quiet_in(s)
@@ -365,7 +375,7 @@ cdef inline int64_t turn_in(Sending *s) noexcept nogil:
     since_ns = s.now - s.paced_from_ns
     early = (s.own.bytes - s.paced_from_bytes + s.credit) / s.options.bytes_per_ns
     early -= <double>(since_ns + ahead_ns(since_ns))
-    return <int64_t>min(early, <double>(SEND_POLL_NS if s.own.acked else FIRST_LOOK_NS))
+    return <int64_t>min(early, <double>look_in(s))
 
 
 cdef inline bint waited_for_turn(Sending *s) noexcept nogil:
@@ -386,8 +396,9 @@ cdef inline ssize_t hand_over(Sending *s, size_t size) noexcept nogil:
     """Hand `size` bytes to the kernel, from memory or from the source."""
     cdef const SendOptions *options = s.options
     cdef off_t offset
+    cdef int flags = MSG_NOSIGNAL if s.own.acked else MSG_NOSIGNAL | MSG_DONTWAIT
     if options.source_fd < 0:
-        return c_send(s.fd, options.block + s.at, size, MSG_NOSIGNAL)
+        return c_send(s.fd, options.block + s.at, size, flags)
     offset = <off_t>(s.own.bytes if options.whole_file else s.at)
     return c_sendfile(s.fd, options.source_fd, &offset, size)
 
@@ -414,7 +425,7 @@ cdef inline void send_piece(Sending *s) noexcept nogil:
 
 cdef bint may_try_again(Sending *s, ssize_t n, int code, int64_t took_ns) noexcept nogil:
     """Whether a call that moved nothing is worth another; if not, the reason may say why."""
-    cdef int64_t wait_ns = SEND_POLL_NS
+    cdef int64_t wait_ns = look_in(s)
     if n == 0:  # sendfile() at the end of the source
         if s.options.whole_file:
             nm_stream_reason(s.own, NM_EOF)
@@ -425,7 +436,7 @@ cdef bint may_try_again(Sending *s, ssize_t n, int code, int64_t took_ns) noexce
         return True
     if code == EAGAIN:
         if took_ns < SEND_POLL_NS // 2:
-            # a socket that does not block by itself: sendfile()'s, or one shared with a transport
+            # a call that does not block: the first ones, sendfile(), a socket of a transport
             if s.deadline:
                 wait_ns = min(wait_ns, s.deadline - s.now)
             nm_wait_writable(s.fd, wait_ns)
@@ -496,6 +507,7 @@ cdef void receive_all(nm_stream *own, nm_group *group, int fd, const ReceiveOpti
             receive_nothing(&r, errno)
         if own.reason == NM_RUNNING:
             notice_orders(&r)
+    nm_acknowledge(fd)  # a delay of the last acknowledgement would count as the sender's time
     nm_store_i64(&own.ended_ns, nm_now())
     nm_sample_take(&own.sampling, own.sample, fd, own.ended_ns)
 

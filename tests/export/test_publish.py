@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -28,6 +29,8 @@ from support.program import netmeasure
 from support.recorded import SECOND, SPAN_NS, recorded
 
 pytest.importorskip("matplotlib")
+
+from matplotlib.figure import Figure
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 MOST_BYTES = 1_500_000
@@ -309,6 +312,43 @@ def test_pictures() -> None:
     assert nm.publish(COURSE, "png").startswith(b"\x89PNG\r\n")
     for result in (FULL, EMPTY, FAILED):
         ElementTree.fromstring(nm.publish(result, "svg"))
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [COURSE],
+        [FULL],
+        [CASES["real both"]],
+        [CASES["real udp"]],
+        [("a" * 40, [COURSE] * 2), ("b", [RUN])],
+    ],
+    ids=["course", "full", "both", "udp", "long names"],
+)
+def test_nothing_is_cut_off_or_hidden(results: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a drawing is on its paper, and what a plot and its labels take is theirs alone."""
+    figures: list[Figure] = []
+    saved = Figure.savefig
+
+    def save(figure: Figure, *args: Any, **options: Any) -> None:
+        saved(figure, *args, **options)
+        figures.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    for form in ("html", "svg"):
+        nm.publish(results, form)
+    assert len(figures) > 2
+    for figure in figures:
+        taken = [known(ax.get_tightbbox()) for ax in figure.axes]
+        taken += [known(text.get_window_extent()) for text in figure.texts]
+        for box in taken:
+            assert box.x0 >= 0
+            assert box.y0 >= 0
+            assert box.x1 <= figure.bbox.x1
+            assert box.y1 <= figure.bbox.y1
+        taken.sort(key=lambda box: -box.y1)
+        for above, below in pairwise(taken):
+            assert above.y0 > below.y1 - 1
 
 
 @pytest.mark.parametrize("name", CASES)

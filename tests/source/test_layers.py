@@ -110,7 +110,7 @@ RESERVED: dict[str, tuple[str, ...]] = {
     "argparse": ("cli",),
     "psutil": ("engine.hosts", "engine.resources"),
     "rich": ("report", "cli"),
-    "matplotlib": ("publishing.charts", "publishing.plots"),
+    "matplotlib": ("publishing.charts", "publishing.layout", "publishing.plots"),
     "cryptography": ("protocol.auth",),
     "prometheus_client": ("cli.metrics", "export.openmetrics", "exporter.metrics"),
     "distributed": ("cli.mesh",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from netmeasure.errors import SpecError
 from netmeasure.publishing.colours import LIGHT, MARKS, Colours, styles, themed
 from netmeasure.publishing.content import Chart, Content
+from netmeasure.publishing.layout import POINTS, arrange
 from netmeasure.publishing.plots import Plot, plots_of
 from netmeasure.result import Result
 from netmeasure.text import printable
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
 
 #: The width of a drawing in inches, and the pixels an inch of a picture.
 _WIDTH, _DPI = 9.0, 150
-#: The space above each chart of a picture, in inches.
-_HEAD = 0.45
+#: The space for a picture's title and for that of each chart, and below the last chart, in inches.
+_TITLE, _HEAD, _FOOT = 0.5, 0.45, 0.04
+#: The characters in a line of a picture's title, and the height of such a line in inches.
+_TITLE_WIDTH, _LINE = 76, 0.2
 #: The charts of each run that are in a picture of several runs.
 _OF_EACH = ("rate", "latency", "set-up")
 _SETTINGS: dict[Any, Any] = {
@@ -34,6 +38,8 @@ _SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
     "path.simplify": True,
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
 }
 
 
@@ -97,36 +103,51 @@ def _figure(
     charts: Sequence[tuple[str | None, Sequence[Plot]]], colours: Colours, title: str | None = None
 ) -> Figure:
     """Return a figure with charts one below the other."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as NewFigure
 
     heights = [
         sum(plot.height for plot in plots) + (_HEAD if name is not None else 0.0)
         for name, plots in charts
     ]
-    top = 0.5 if title is not None else 0.1
+    lines = textwrap.wrap(printable(title), _TITLE_WIDTH) if title is not None else []
+    top = _TITLE + (len(lines) - 1) * _LINE if lines else 0.0
+    whole = sum(heights) + top + _FOOT
     with _settings():
-        figure = NewFigure(figsize=(_WIDTH, sum(heights) + top), layout="constrained")
-        figure.set_facecolor(colours.paper)
-        if title is not None:
-            figure.suptitle(printable(title), color=colours.ink, fontsize=12, fontweight="bold")
-        parts = figure.subfigures(len(charts), 1, height_ratios=heights, squeeze=False)
-        for (name, plots), part in zip(charts, parts[:, 0], strict=True):
-            part.set_facecolor(colours.paper)
+        figure = NewFigure(figsize=(_WIDTH, whole), dpi=POINTS, facecolor=colours.paper)
+        FigureCanvasSVG(figure)  # it measures texts
+        if lines:
+            middle = 1 - top / 2 / whole
+            words = "\n".join(lines)
+            head = figure.text(0.5, middle, words, color=colours.ink, size=12, weight="bold")
+            head.set(ha="center", va="center")
+        at = whole - top
+        for (name, plots), height in zip(charts, heights, strict=True):
+            below = at
             if name is not None:
-                words = printable(name)
-                part.suptitle(words, color=colours.ink, fontsize=10, x=0.02, ha="left")
-            if not plots:
-                continue
-            ratios = [plot.height for plot in plots]
-            rows = part.subplots(
-                len(plots), 1, height_ratios=ratios, squeeze=False, sharex=len(plots) > 1
-            )
-            for plot, ax in zip(plots, rows[:, 0], strict=True):
-                _prepare(ax, colours)
-                plot.draw(ax, colours)
-            for ax in rows[:-1, 0]:
-                ax.set_xlabel("")
+                below -= _HEAD
+                line = (at - 0.27) / whole
+                figure.text(0.02, line, printable(name), color=colours.ink, size=10)
+            if plots:
+                rows = _draw(figure, plots, colours)
+                arrange(figure, rows, [plot.height * POINTS for plot in plots], below * POINTS)
+            at -= height
     return figure
+
+
+def _draw(figure: Figure, plots: Sequence[Plot], colours: Colours) -> list[Axes]:
+    """Draw plots which have one x axis; return their axes, which are not placed yet."""
+    rows: list[Axes] = []
+    for plot in plots:
+        ax = figure.add_axes((0.1, 0.1, 0.8, 0.8), sharex=rows[0] if rows else None)
+        rows.append(ax)
+        _prepare(ax, colours)
+        plot.draw(ax, colours)
+    for ax in rows[:-1]:
+        ax.set_xlabel("")
+        ax.tick_params(axis="x", labelbottom=False)
+        ax.xaxis.offsetText.set_visible(False)
+    return rows
 
 
 def _prepare(ax: Axes, colours: Colours) -> None:

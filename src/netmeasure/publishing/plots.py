@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netmeasure.publishing.colours import Colours
 from netmeasure.publishing.content import MOST_STREAMS, Chart, drawn_phases
+from netmeasure.publishing.layout import LEGEND_COLUMNS
 from netmeasure.report.answer import answer_lines
 from netmeasure.report.bottleneck import short_limit
 from netmeasure.result import Flow, Result, SideReport, StreamReport
@@ -77,6 +78,21 @@ def _scale(most: float, units: Sequence[tuple[float, str]], smallest: str) -> tu
     return next(((factor, name) for factor, name in units if most >= factor), (1.0, smallest))
 
 
+def _steps(
+    ax: Axes,
+    heights: Sequence[float],
+    edges: Sequence[float],
+    *,
+    color: str,
+    lw: float,
+    label: str = "",
+) -> None:
+    """Draw steps from 0 to 0 as `ax.stairs` does, which examines each step as a curve."""
+    at = [edge for edge in edges for _ in range(2)]
+    course = [0.0, *(height for height in heights for _ in range(2)), 0.0]
+    ax.plot(at, course, color=color, lw=lw, label=label, solid_joinstyle="miter", zorder=1)
+
+
 def _words(ax: Axes, colours: Colours, lines: Sequence[str]) -> None:
     ax.set_axis_off()
     words = "\n".join(map(printable, lines))
@@ -117,7 +133,7 @@ def _rate(ax: Axes, colours: Colours, flow: Flow) -> None:
     if flow.ramp is not None and flow.ramp.duration_ns > 0:
         start, end = flow.ramp.start_ns / 1e9, flow.ramp.end_ns / 1e9
         ax.axvspan(start, end, color=colours.ramp, alpha=0.6, lw=0, label="ramp")
-    ax.stairs([rate / factor for rate in rates], edges, color=colours.line, lw=1.0, label="rate")
+    _steps(ax, [rate / factor for rate in rates], edges, color=colours.line, lw=1.0, label="rate")
     if steady is not None:
         start, end = steady.start_ns / 1e9, steady.end_ns / 1e9
         if steady.confidence_interval is not None:
@@ -266,7 +282,7 @@ def _again(ax: Axes, colours: Colours, flow: Flow) -> None:
         paint = colours.several[i % len(colours.several)]
         grown = [max(after - before, 0) for before, after in pairwise(info.retransmits)]
         if grown:
-            ax.stairs(grown, [at / 1e9 for at in info.at_ns], color=paint, lw=1.1)
+            _steps(ax, grown, [at / 1e9 for at in info.at_ns], color=paint, lw=1.1)
     ax.set_ylabel("retransmits")
     ax.set_ylim(bottom=0)
     ax.set_xlabel("seconds since the sender's start signal")
@@ -285,7 +301,7 @@ def _lost(ax: Axes, colours: Colours, flow: Flow) -> None:
         missing = [h - n for h, n in zip(course.highest_sequence, course.packets, strict=True)]
         grown = [after - before for before, after in pairwise([0, *missing])]
         edges = [0.0, *(at / 1e9 for at in course.at_ns)]
-        ax.stairs(grown, edges, color=colours.several[i % len(colours.several)], lw=1.1)
+        _steps(ax, grown, edges, color=colours.several[i % len(colours.several)], lw=1.1)
     ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
     ax.set_ylabel("lost")
     ax.set_xlabel("seconds since the receiver's start signal")
@@ -338,7 +354,8 @@ def _cpu_of(end: str, side: SideReport) -> Callable[[Axes, Colours], None]:
             below = top
         process = zip(shares(used.process_user_ns), shares(used.process_system_ns), strict=True)
         total = [user + system for user, system in process]
-        ax.stairs(total, at, baseline=None, color=colours.ink, lw=1.2, label="this process")
+        total.append(total[-1])
+        ax.step(at, total, where="post", color=colours.ink, lw=1.2, label="this process", zorder=1)
         ax.set_ylim(0, 100 * used.cpus)
         ax.set_ylabel(f"{end}, %")
         ax.set_xlabel("seconds since that end's start signal")
@@ -391,10 +408,10 @@ def _runs(ax: Axes, colours: Colours, results: Sequence[Result], names: Sequence
 
 
 def _legend(ax: Axes, colours: Colours, title: str | None = None) -> None:
-    ax.legend(
+    legend = ax.legend(
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
-        ncols=6,
+        ncols=LEGEND_COLUMNS,
         frameon=False,
         fontsize=8,
         title=title,
@@ -403,3 +420,4 @@ def _legend(ax: Axes, colours: Colours, title: str | None = None) -> None:
         borderpad=0.1,
         handlelength=1.4,
     )
+    legend.get_title().set_color(colours.ink)

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from netmeasure.cli import objectives
-from netmeasure.cli.exits import Exit, code_of_many
+from netmeasure.cli.exits import Exit, code_of_many, tell
 from netmeasure.cli.interruptible import until_signal
 from netmeasure.cli.output import check_writable, deliver
 from netmeasure.errors import ConnectError, SpecError
@@ -38,6 +38,8 @@ async def mesh(options: argparse.Namespace) -> int:
             tls_client_key=options.tls_key,
             require_encryption=True,
         )
+    if not options.quiet:
+        tell(f"waiting up to {_CONNECT_S:g} s for the scheduler {options.scheduler}")
     try:
         cluster = await dask.Client(
             options.scheduler, asynchronous=True, timeout=_CONNECT_S, **security

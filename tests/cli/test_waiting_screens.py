@@ -41,8 +41,15 @@ def redirects_to_silence(peer: Peer) -> None:
     peer.hold()
 
 
+def takes_a_body(peer: Peer) -> None:
+    peer.count(1000)
+    peer.hold()
+
+
 NO_ANSWER = "the request is sent, no answer has come (stream 1)"
 NO_DATA = "the answer has begun, but no data have come (stream 1)"
+NO_LAST_REPLY = "the data are over, no final reply has come (stream 1)"
+UPLOAD = ("-d", "upload", "-n", "1000")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +61,8 @@ NO_DATA = "the answer has begun, but no data have come (stream 1)"
         (only_a_head, "http", (), NO_DATA),
         (only_a_head_of_chunks, "http", (), NO_DATA),
         (silent, "http", ("--requests",), "requests are sent, no response has come"),
+        (silent, "https", UPLOAD, "agreeing on TLS (stream 1)"),
+        (takes_a_body, "http", UPLOAD, NO_LAST_REPLY),
     ],
 )
 def test_a_silent_server_of_http(
@@ -66,6 +75,12 @@ def test_a_silent_server_of_http(
 def test_a_silent_data_connection_of_ftp() -> None:
     with Ftp(1000, data=silent) as server:
         assert_told(server.url(), (), "no data have come (stream 1)")
+
+
+@pytest.mark.parametrize("words", [(), UPLOAD], ids=["download", "upload"])
+def test_a_last_reply_of_ftp_that_does_not_come(words: tuple[str, ...]) -> None:
+    with Ftp(1000, answers={"final": silent}) as server:
+        assert_told(server.url(), words, NO_LAST_REPLY)
 
 
 def test_a_silent_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,11 @@ def test_a_connect_tells_its_address_and_its_syns(syns: int | None, words: str) 
             "results",
             "waiting for 1.5 s: the data are over, the server's results have not come",
         ),
+        (
+            1.5,
+            "last_reply",
+            "waiting for 1.5 s: the data are over, no final reply has come",
+        ),
         (1.5, "response", "waiting for 1.5 s: requests are sent, no response has come"),
     ],
 )

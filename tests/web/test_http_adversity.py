@@ -369,6 +369,26 @@ def test_an_upload_without_an_answer(run_once: RunLoop) -> None:
     assert error.result.flow.sender.acked_bytes == 1000
 
 
+def test_an_upload_whose_server_is_silent_within_tls(run_once: RunLoop) -> None:
+    wanted = spec({**PATIENT, "handshake_s": 0.4}, direction="upload", timing={"total_bytes": 1000})
+    with Scripted(lambda peer: peer.hold()) as server:
+        error = run_once(failure(server.url(scheme="https"), wanted))
+    assert type(error) is nm.PeerTimeoutError
+    assert error.phase == "tls"
+    assert "did not agree on TLS in 0.4 s" in str(error)
+
+
+@needs_openssl
+@pytest.mark.rates
+def test_the_deadline_of_tls_ends_with_tls(run_once: RunLoop) -> None:
+    mine = certificates.certificate()
+    deadlines, timing = {**PATIENT, "handshake_s": 0.4}, {"duration_s": 0.5}
+    wanted = spec(deadlines, timing, direction="upload", ca_file=str(mine.pem))
+    with Web(tls=mine.server()) as web:
+        result = run_once(nm.measure(web.url(), wanted))
+    assert result.complete
+
+
 # ---- TLS --------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,10 @@ from netmeasure.spec import Spec
 
 #: The phase in which this end waits for the peer's results.
 RESULTS = "results"
+#: The step in which the data are over, and a server of HTTP or FTP has not confirmed them yet.
+LAST_REPLY = "last_reply"
+#: The steps after the data phase.
+_AFTER_DATA = (RESULTS, LAST_REPLY)
 #: The step in which requests are sent, and no response has come yet.
 RESPONSE = "response"
 #: A set-up step that has lasted this long is reported as an event, and again each time the same
@@ -173,9 +177,10 @@ class Run:
 
     @property
     def ending(self) -> bool:
-        """Return whether the data phase is over, and the peer's results are waited for."""
+        """Return whether the data phase is over, and the peer's results or a server's last reply
+        are waited for."""
         one = self._progress.waiting()
-        return one is not None and one.step == RESULTS
+        return one is not None and one.step in _AFTER_DATA
 
     @property
     def unanswered(self) -> bool:
@@ -253,11 +258,12 @@ class Run:
 
     async def _tell_waiting(self, course: Course) -> None:
         """Report what set-up is waiting for, the wait for the first response to requests and, after
-        the data phase, the wait for the peer's results."""
+        the data phase, the wait for the peer's results or a server's last reply."""
         while True:
             await asyncio.sleep(WAITING_S)
             one = self.waiting
-            if one is None or (course.transferring and one.step not in (RESULTS, RESPONSE)):
+            beside_data = one is not None and one.step in (RESPONSE, *_AFTER_DATA)
+            if one is None or (course.transferring and not beside_data):
                 continue
             if one.waited_ns >= WAITING_S * 0.9e9:
                 self._events.add(one)

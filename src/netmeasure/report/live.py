@@ -27,9 +27,10 @@ _STEPS = {
     "first_body_byte": "the answer has begun, but no data have come",
     "response": "requests are sent, no response has come",
     "results": "the data are over, the server's results have not come",
+    "last_reply": "the data are over, no final reply has come",
 }
 #: The steps whose wait is shown together with the intervals.
-_WITH_DATA = ("response", "results")
+_WITH_DATA = ("response", "results", "last_reply")
 #: The number of intervals that are drawn, and the width of the progress bar.
 KEPT, BAR_WIDTH = 24, 30
 #: If the last data of a test are later than this, the block says that it waits for them.

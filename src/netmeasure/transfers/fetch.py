@@ -180,8 +180,7 @@ class Fetch:
         while True:
             moved = self._workload.moved_bytes()
             done = sum(len(stream.set_ups_ns) for stream in self._workload.streams)
-            busy = any(stream.in_body for stream in self._workload.streams)
-            if done != attempts or not busy:
+            if done != attempts or not self._workload.flowing():
                 attempts, quiet = done, Quiet(limit_s)
             elif quiet.since_change(moved):
                 raise PeerTimeoutError(

@@ -9,11 +9,13 @@ the last (RFC 959, 2428, 4217).
 from __future__ import annotations
 
 import ssl
+from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlsplit
 
 from netmeasure.clock import now_ns
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.errors import FileRefusedError, NetmeasureError, PeerRefusedError, StreamError
+from netmeasure.measurement.run import LAST_REPLY
 from netmeasure.result import Transfer
 from netmeasure.spec import FtpSpec
 from netmeasure.spec.fetch import FTP_TYPE
@@ -101,6 +103,7 @@ class FtpClient:
             before = stream.moved_bytes
             await data.receive(limit, phases)
             got = stream.moved_bytes - before
+        stream.end_body()
         # the data connection is closed by now: a server may send its final reply only after that
         if stream.stopping:
             return False
@@ -117,7 +120,8 @@ class FtpClient:
         if limit is not None and got == limit:
             return False
         try:
-            await self._final_reply(control, phases)
+            with self._last_reply(phases):
+                await self._final_reply(control, phases)
         # the server had begun the transfer, and could not complete it
         except FileRefusedError as exc:
             raise StreamError(f"{public_url(spec.url)}: {exc}", phase="data") from None
@@ -148,7 +152,9 @@ class FtpClient:
             except StreamError as exc:
                 reason = await self._reason(control, phases)
                 raise StreamError(f"{exc}{reason}", phase="data") from None
-        await self._final_reply(control, phases)
+        self._stream.end_body()
+        with self._last_reply(phases):
+            await self._final_reply(control, phases)
 
     # ---- replies of the server -------------------------------------------------------------------
 
@@ -167,6 +173,13 @@ class FtpClient:
         code, _ = await control.command("final_reply", phases, None, "2xx", pending="1xx")
         if code.isdigit():
             self._stream.note_final_status(int(code))
+
+    def _last_reply(self, phases: PhaseLog) -> AbstractContextManager[None]:
+        """Tell the followers of the run that the block waits for the reply that ends this stream's
+        last transfer. After any other transfer, the data phase goes on."""
+        if self._spec.repeat and self._spec.direction == "download":
+            return nullcontext()
+        return phases.awaiting(LAST_REPLY, self._reach.connection, self._workload.flowing)
 
     def _note(self, control: FtpControl, size: int | None) -> None:
         transfer = Transfer(

@@ -83,6 +83,8 @@ class Hop:
         self._ready = False
         #: tells what the present request waits for
         self._waits: _Waits | None = None
+        #: the limit of the TLS handshake before a body; None: the limit is of the whole request
+        self._limit: asyncio.Timeout | None = None
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
@@ -109,6 +111,8 @@ class Hop:
             self._ready = True
             if self._waits is not None:
                 self._waits.begin("request")
+            if self._limit is not None:
+                self._limit.reschedule(None)
 
         async def sent(*_: object) -> None:
             self.sent_ns = now_ns()
@@ -121,7 +125,7 @@ class Hop:
         self,
         method: str,
         headers: Mapping[str, str],
-        deadline_s: float | None,
+        deadline_s: float,
         phases: PhaseLog,
         body: payload.Payload | None = None,
         flowing: Callable[[], bool] | None = None,
@@ -131,7 +135,8 @@ class Hop:
         Args:
             method: The method.
             headers: The headers.
-            deadline_s: How long the server may take; None: the caller limits it.
+            deadline_s: How long the server may take. With a body, this limits only the TLS
+                handshake: the caller limits the rest.
             phases: Where the steps are recorded.
             body: The body; None: the request has none.
             flowing: Returns whether data flow, so that set-up waits for nothing more; None: no data
@@ -142,7 +147,10 @@ class Hop:
         """
         began = now_ns()
         fresh = self._fresh is not None
-        async with self._told(phases, flowing), self._explained(deadline_s):
+        async with self._told(phases, flowing), self._explained(deadline_s) as limit:
+            self._limit = limit if body is not None else None
+            if body is not None and not fresh:
+                limit.reschedule(None)
             url = wire_url(self._url)
             if "%" in (url.raw_host or ""):  # the zone of an address is local to this host
                 headers = {"Host": _without_zone(url)} | dict(headers)
@@ -209,11 +217,12 @@ class Hop:
         return self._ready or watched is None or bool(stretches(watched))
 
     @asynccontextmanager
-    async def _explained(self, deadline_s: float | None) -> AsyncIterator[None]:
+    async def _explained(self, deadline_s: float) -> AsyncIterator[asyncio.Timeout]:
+        """Limit the block's time, and convert its errors to MeasureError."""
         where = f"{self._made.address}"
         try:
-            async with asyncio.timeout(deadline_s):
-                yield
+            async with asyncio.timeout(deadline_s) as limit:
+                yield limit
         except TimeoutError:
             what = "answer the request" if self._step == "request" else "agree on TLS"
             raise PeerTimeoutError(

@@ -8,6 +8,7 @@ from netmeasure.clock import now_ns
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.errors import PeerTimeoutError
+from netmeasure.measurement.run import LAST_REPLY
 from netmeasure.transfers.http_body import Body
 from netmeasure.transfers.http_connections import HttpJob
 from netmeasure.transfers.http_hop import Hop, Response
@@ -43,8 +44,8 @@ class Upload:
         # otherwise the library declares the body as chunked, and ends it
         if self._limit is not None:
             headers["Content-Length"] = str(self._limit)
-        flowing = self._job.stream.has_begun
-        return await hop.request(self._method, headers, None, self._phases, body, flowing)
+        deadline_s, begun = self._job.spec.deadlines.handshake_s, self._job.stream.has_begun
+        return await hop.request(self._method, headers, deadline_s, self._phases, body, begun)
 
     async def _send(self, hop: Hop, body: Body, asking: asyncio.Task[Response]) -> None:
         """Wait for the end of the body, then for the response."""
@@ -54,10 +55,14 @@ class Upload:
         )
         if stream.stopping and self._limit is not None and not body.complete:
             return  # the end of the run cut the body, so the response would be an error
-        response, answered_ns = await self._answer(body, asking)
+        if body.over.is_set():
+            stream.end_body()
+        name, flowing = self._job.connections.name, self._job.workload.flowing
+        with self._phases.awaiting(LAST_REPLY, name, flowing):
+            response, answered_ns = await self._answer(body, asking)
         self._log_first_byte(hop)
         sent_ns = min(stream.loop.last_ns or answered_ns, answered_ns)
-        self._phases.add("final_reply", self._job.connections.name, sent_ns, answered_ns)
+        self._phases.add("final_reply", name, sent_ns, answered_ns)
         stream.note_transfer(described(response, self._job.redirects), response.tls)
         check_status(self._job.spec, response, self._method)
         stream.completed(self._started_ns)
@@ -71,6 +76,8 @@ class Upload:
                 answered_ns = now_ns()
                 if response.status < 300:
                     await body.over.wait()  # the last acknowledgements
+        except PeerTimeoutError:  # of TLS
+            raise
         except TimeoutError:
             raise PeerTimeoutError(
                 f"no answer to the upload in {deadline_s:g} s", phase="results"

@@ -122,6 +122,11 @@ class TransferStream:
             )
         self.transfer = transfer
 
+    def end_body(self) -> None:
+        """Note that no more bytes of the current body are expected, though the server may still
+        have to confirm them."""
+        self.in_body = False
+
     def note_final_status(self, status: int) -> None:
         """Record the server's status after the body."""
         if self.transfer is not None:

@@ -28,6 +28,10 @@ class TransferWorkload:
         if self.origin_ns is None:
             self.origin_ns = now_ns()
 
+    def flowing(self) -> bool:
+        """Return whether bytes are expected on any stream."""
+        return any(stream.in_body for stream in self.streams)
+
     @property
     def first_ns(self) -> int | None:
         known = [s.first_ns for s in self.streams if s.first_ns is not None]

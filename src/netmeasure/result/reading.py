@@ -117,7 +117,7 @@ def _unpack(value: Any, place: str, room: _Room) -> None:
                 room.numbers -= len(column)
             else:
                 _unpack(item, below, room)
-        elif isinstance(item, list) and any(isinstance(each, dict) for each in item):
+        elif isinstance(item, list) and dict in map(type, item):
             _unpack(item, f"{place}.{name}".lstrip("."), room)
 
 

@@ -120,6 +120,8 @@ def changed(path: str, value: Any) -> str:
         ),
         ("flows.0.averages.after_omit_bps", 1e300, "flows[0].averages.after_omit_bps is too large"),
         ("setup.0.duration_ns", -(10**40), "setup[0].duration_ns is too large"),
+        ("client.resources.host_user_ns", [1, 10**40], "client.resources.host_user_ns[1] is too"),
+        ("client.resources.at_ns", [-(10**40), 1], "client.resources.at_ns[0] is too large"),
     ],
 )
 def test_the_refusal_names_the_place(path: str, value: Any, said: str) -> None:

@@ -132,7 +132,7 @@ class Block(Screen):
                 began.append(loop.time())
             elapsed_s = loop.time() - began[0] if began else 0.0
             lines = state.lines(run.waiting, elapsed_s)
-            text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+            text = Text("\n".join(lines), overflow="fold")  # a wait may be longer than a line
             live.update(text)
 
         self._state, self._live, self._draw = state, live, draw

@@ -34,6 +34,7 @@ def test_the_terminal_looks_as_it_was_kept(here: Link, name: str) -> None:
     if case.measured:
         assert screens.labels(seen.after) == screens.labels(after)
         assert screens.labels(after)[0] == "Steady bitrate"
+        assert screens.said(seen.after) == screens.said(after)
     else:
         # a terminal breaks a sentence elsewhere where a number has more digits
         assert " ".join(screens.alike(seen.after)) == " ".join(screens.alike(after))

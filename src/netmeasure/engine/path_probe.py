@@ -113,7 +113,7 @@ async def find_lengths(
     A kernel that is informed of a limit by ICMP announces a shorter MSS from then on, which also
     shortens packets of the other direction. All connections of the first round, in both directions,
     are therefore opened before any of them carries data, so that a direction without a limit is
-    recognised.
+    recognised. A direction in which the server ends the connections is unknown.
 
     Raises ConnectError if the server does not accept further connections, HostLimitError if this
     host has no room for them.
@@ -139,7 +139,7 @@ async def _search(
 
     A length passes if a longer one passes, so that most random losses are recognised. A packet that
     seems to be dropped at the limit is sent again before the loss counts. A length whose connection
-    was not opened neither passes nor fails.
+    was not opened, or was ended by the server, neither passes nor fails.
     """
     longest = sizes[-1]
     fates: dict[int, Fate] = {}
@@ -149,8 +149,9 @@ async def _search(
         probe.opened = None
         news = [(size, fate) for size, fate in zip(sizes, found, strict=True) if fate is not None]
         if not news or (longest in sizes and longest not in dict(news)):
-            assert probe.error is not None, "a length without a fate had no connection"
-            raise probe.error
+            if probe.error is not None:
+                raise probe.error
+            return Length(None, None)  # the server ended their connections
         for size, fate in news:
             if fate in passing or fates.get(size) not in passing:
                 fates[size] = fate
@@ -199,7 +200,8 @@ class _Prober:
         self._direction = direction
 
     async def fate(self, size: int) -> Fate | None:
-        """Return the fate of a packet of a given length; None: it had no connection."""
+        """Return the fate of a packet of a given length; None: it had no connection, or the server
+        ended its connection, as a proxy or a busy server does."""
         mss = size - _HEADERS[socket.AddressFamily(self._address.family)]
         made = await self._connected(mss)
         opened = self.opened
@@ -226,32 +228,30 @@ class _Prober:
             bind_port=None,
             multipath=False,
         )
+        error: ConnectError | None = None
         for deadline_s in CONNECT_S:
             try:
                 return await connect_one(self._address, plain, deadline_s, port_offset=0)
             except ConnectError as exc:
-                self.error = exc
+                error = exc
+        self.error = error
         return None
 
-    async def _sent(self, sock: socket.socket, payload: int, round_trip_s: float) -> Fate:
-        """Return the fate of a segment of a given length."""
+    async def _sent(self, sock: socket.socket, payload: int, round_trip_s: float) -> Fate | None:
+        """Return the fate of a segment of a given length; None: the connection was ended."""
         direction = self._direction
         try:
             async with asyncio.timeout(PATIENCE_S + ROUND_TRIPS * round_trip_s):
-                if direction == "upload":
-                    arrived = await _sent(sock, payload)
-                else:
-                    arrived = await _answered(sock, payload)
+                await (_sent if direction == "upload" else _answered)(sock, payload)
         except TimeoutError:
-            arrived = _arrived_unseen(sock, direction, payload)
+            if not _arrived_unseen(sock, direction, payload):
+                return "dropped"
         except OSError:
-            return "dropped"
-        if not arrived:
-            return "dropped"
+            return None
         return "whole" if _in_one_piece(sock, direction, payload) else "shortened"
 
 
-async def _sent(sock: socket.socket, payload: int) -> bool:
+async def _sent(sock: socket.socket, payload: int) -> None:
     """Send one segment, and wait until it is acknowledged or answered by a reset.
 
     Data from the server prove nothing: a busy server sends its refusal before it has read a byte.
@@ -259,21 +259,20 @@ async def _sent(sock: socket.socket, payload: int) -> bool:
     sock.send(make_probe(1) + bytes(max(0, payload - COOKIE_BYTES)))
     while _unacknowledged(sock):
         if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in _RESET:
-            return True
+            return
         await asyncio.sleep(_POLL_S)
-    return True
 
 
-async def _answered(sock: socket.socket, payload: int) -> bool:
-    """Request an answer that fills one segment, and wait for all of it."""
+async def _answered(sock: socket.socket, payload: int) -> None:
+    """Request an answer that fills one segment, and wait for all of it. Raises OSError if the
+    server ends the connection before."""
     sock.send(make_probe(payload))
     left = payload
     while left > 0:
         piece = await asyncio.get_running_loop().sock_recv(sock, left)
         if not piece:
-            return False
+            raise ConnectionResetError(errno.ECONNRESET, "the server ended the connection")
         left -= len(piece)
-    return True
 
 
 def _uses_timestamps(sock: socket.socket) -> bool:

@@ -1,0 +1,67 @@
+"""A server or proxy that ends the connections of a search for a path MTU black hole tells nothing
+about the path: no packet of theirs counts as dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+
+import pytest
+
+import netmeasure as nm
+from netmeasure.engine.path_probe import find_hole
+from netmeasure.engine.sockets import Address
+from netmeasure.protocol import COOKIE_BYTES
+from netmeasure.protocol.messages import probe_answer_bytes
+from netmeasure.spec import SocketOptions
+from support.measured import RunLoop
+
+#: Answers of at most so many bytes are whole.
+SHORT_BYTES = 1000
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, socket(7)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def cutting(way: str) -> AsyncIterator[int]:
+    """Answer probes as a netmeasure server does, but end connections in one `way`; yield the
+    port."""
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
+            if way == "reset at once":
+                reset(writer)
+            if way.endswith("at once"):
+                return
+            wanted = probe_answer_bytes(await reader.readexactly(COOKIE_BYTES)) or 1
+            writer.write(bytes(min(wanted, SHORT_BYTES)))
+            await writer.drain()
+            if wanted > SHORT_BYTES and way == "reset after some":
+                reset(writer)
+
+    async with await asyncio.start_server(meet, "127.0.0.1", 0) as listener:
+        yield listener.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "way", ["reset at once", "close at once", "reset after some", "close after some"]
+)
+def test_connections_that_are_ended_are_no_black_hole(way: str, run_once: RunLoop) -> None:
+    async def main() -> None:
+        async with cutting(way) as port:
+            address = Address(socket.AF_INET, ("127.0.0.1", port))
+            for direction in ("upload", "download"):
+                assert await find_hole(address, SocketOptions(), direction, 9000) is None
+            found = await nm.path("127.0.0.1", port=port)
+            download = found.lengths[1]
+            assert (download.passed_bytes, download.longer) == (None, None)
+
+    run_once(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import posixpath
 import socket
@@ -138,6 +139,8 @@ class FtpSession:
         if lines:
             reply = f"{code}-{text}\r\n" + "".join(f" {line}\r\n" for line in lines)
             reply += f"{code} end\r\n"
+        if self._writer.is_closing():  # uvloop raises RuntimeError where asyncio drops the bytes
+            raise ConnectionResetError(errno.ECONNRESET, "the client has closed")
         self._writer.write(reply.encode())
         async with asyncio.timeout(self._limits.stall_s):
             await self._writer.drain()

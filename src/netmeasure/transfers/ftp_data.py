@@ -6,6 +6,7 @@ The native loops transfer plain files, and the library transfers files with TLS.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -182,6 +183,8 @@ class FtpDataConnection:
         library.flush_each_write(writer.transport)
 
         async def write(piece: bytes) -> None:
+            if writer.is_closing():  # uvloop raises RuntimeError where asyncio drops the bytes
+                raise ConnectionResetError(errno.ECONNRESET, "the server has closed")
             writer.write(piece)
             await writer.drain()
 

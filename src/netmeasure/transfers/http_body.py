@@ -96,7 +96,7 @@ class Body(payload.Payload):
         loop = await stream.native.send_chunks(sock, chunk)
         if loop.reason == "stopped":
             rest = -loop.bytes % size
-            if rest:
+            if rest and not transport.is_closing():  # uvloop would raise RuntimeError
                 transport.write(chunk.block[-rest:])
             chunks = -(-loop.bytes // size)
             stream.count_rest(chunks * chunk.data_bytes - (stream.loop.bytes - before))

@@ -14,6 +14,7 @@ import netmeasure as nm
 from netmeasure.cli.exits import Exit, exit_code
 from support import certificates
 from support.held import steps
+from support.optional import known
 from support.ports import deaf, nobody
 from support.scripted import Peer, Scripted
 from support.transfers import PATIENT, SHORT, RunLoop, failure, needs_openssl, received
@@ -469,6 +470,7 @@ def test_no_answer_within_tls(run: RunLoop) -> None:
         error = run(failure(server.url(scheme="https"), spec()))
     assert type(error) is nm.PeerTimeoutError
     assert error.phase == "tls"
+    assert "for plain HTTP (write http://)" in known(error.hint)
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])

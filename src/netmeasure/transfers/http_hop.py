@@ -43,6 +43,7 @@ _CAME = re.compile(r"""b(['"])(.*?)\1""", re.DOTALL)
 #: Hints for other services, if there is a better one than to use another port.
 _HINTS = {"TLS": "write https:// instead of http://", "FTP or mail": "write ftp:// if it is FTP"}
 _CLOSED = "if that port is for TLS, write https://; else the server broke off"
+_SILENT_TLS = "the port may be for plain HTTP (write http://), or the server hangs"
 _CLOSED_TLS = "the port may be for plain HTTP (write http://), or the server broke off"
 
 
@@ -225,8 +226,11 @@ class Hop:
                 yield limit
         except TimeoutError:
             what = "answer the request" if self._step == "request" else "agree on TLS"
+            by_server = self._step == "tls" and self._proxy is None
             raise PeerTimeoutError(
-                f"{where} did not {what} in {deadline_s:g} s", phase=self._step
+                f"{where} did not {what} in {deadline_s:g} s",
+                phase=self._step,
+                hint=_SILENT_TLS if by_server else None,
             ) from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as exc:
             raise no_tls(where, exc) from None

@@ -6,12 +6,15 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from netmeasure.clock import SECOND_NS
 from netmeasure.report.text import print_report
+from netmeasure.report.words import distortion
 from netmeasure.result import Flow, Result, Steady, StreamResult, Stretch
 from netmeasure.spec import TcpSpec
+from support.recorded import recorded
 
 STEADY: dict[str, Any] = {
     "verdict": "steady",
@@ -86,3 +89,13 @@ def test_streams() -> None:
     streams = [Steady(**STEADY | {"goodput_bps": rate}) for rate in (2e8, 5e8, 3e8)]
     assert "of each stream 300 Mbit/s median; 200 Mbit/s to 500 Mbit/s" in said(*streams)
     assert not [line for line in said(streams[0]) if line.startswith("of each stream")]
+
+
+def test_a_rate_is_called_the_networks_only_where_a_buffer_did_not_take_all() -> None:
+    result = recorded(1e9, set_up_ns=3_060_000_000)
+    flow = result.flow
+    for known in (flow, replace(flow, steady=None, no_steady="no_series")):
+        assert "; the network carried " in (distortion(result, known) or "")
+    burst = distortion(result, replace(flow, steady=None, no_steady="too_short"))
+    assert burst is not None
+    assert burst.endswith(" attempt reports 385 Mbit/s.")

@@ -112,10 +112,12 @@ def distortion(result: Result, flow: Flow) -> str | None:
         return None
     syns = f" ({syns_again(result.syn_retransmits)})" if result.syn_retransmits else ""
     steady = steady_bps(flow)
-    carried = right if steady is None else steady
+    carried = f"; the network carried {bitrate(right if steady is None else steady)}"
+    if flow.no_steady == "too_short":  # a burst within a moment, of which a buffer may take all
+        carried = ""
     return (
         f"Set-up took {duration(flow.averages.set_up_ns)}{syns}: a tool that counts from the first"
-        f" attempt reports {bitrate(wrong)}; the network carried {bitrate(carried)}."
+        f" attempt reports {bitrate(wrong)}{carried}."
     )
 
 

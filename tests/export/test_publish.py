@@ -315,17 +315,19 @@ def test_pictures() -> None:
 
 
 @pytest.mark.parametrize(
-    "results",
+    ("results", "to"),
     [
-        [COURSE],
-        [FULL],
-        [CASES["real both"]],
-        [CASES["real udp"]],
-        [("a" * 40, [COURSE] * 2), ("b", [RUN])],
+        ([COURSE], "html"),
+        ([FULL], "svg"),
+        ([CASES["real both"]], "svg"),
+        ([CASES["real udp"]], "svg"),
+        ([("a" * 40, [COURSE] * 2), ("b", [RUN])], "svg"),
     ],
     ids=["course", "full", "both", "udp", "long names"],
 )
-def test_nothing_is_cut_off_or_hidden(results: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_cut_off_or_hidden(
+    results: Any, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All of a drawing is on its paper, and what a plot and its labels take is theirs alone."""
     figures: list[Figure] = []
     saved = Figure.savefig
@@ -335,9 +337,8 @@ def test_nothing_is_cut_off_or_hidden(results: Any, monkeypatch: pytest.MonkeyPa
         figures.append(figure)
 
     monkeypatch.setattr(Figure, "savefig", save)
-    for form in ("html", "svg"):
-        nm.publish(results, form)
-    assert len(figures) > 2
+    nm.publish(results, to)
+    assert sum(len(figure.axes) for figure in figures) >= 2
     for figure in figures:
         taken = [known(ax.get_tightbbox()) for ax in figure.axes]
         taken += [known(text.get_window_extent()) for text in figure.texts]

@@ -27,7 +27,7 @@ from netmeasure.result import (
     StreamReport,
     Totals,
 )
-from netmeasure.spec import Timing, UdpSpec
+from netmeasure.spec import TcpSpec, Timing, UdpSpec
 from support.recorded import recorded
 
 MS = 1_000_000
@@ -114,6 +114,24 @@ def test_a_thread_has_one_cpu_at_most() -> None:
 def test_time_spent_before_the_first_byte_is_no_share_of_the_bytes_time() -> None:
     """A test of 3 s has one datagram: its bytes take 1 ms, its thread takes 46 ms."""
     assert busy(46 * MS, MS) is None
+
+
+@pytest.mark.parametrize(
+    ("span_ns", "named"), [(SECOND, "sender_cpu"), (MS // 2, None)], ids=["second", "moment"]
+)
+def test_nothing_limited_what_came_within_a_moment(span_ns: int, named: str | None) -> None:
+    series = Series(origin_ns=0, width_ns=span_ns // 10, bytes=(10**6,) * 10)
+
+    def side(role: Role, ran_ns: int) -> SideReport:
+        report = stream(role, 0, span_ns, cpu_user_ns=ran_ns, cpu_system_ns=0)
+        return SideReport(streams=(replace(report, series=series),))
+
+    sides = side("sender", span_ns), side("receiver", 0)
+    (flow,) = build_flows(Measured(TcpSpec(), ["upload"], *sides, 0))
+    assert flow.no_steady == (None if named else "too_short")
+    assert flow.limits is not None
+    assert flow.limits.sender_cpu_ratio == pytest.approx(1)
+    assert flow.limits.limited_by == named
 
 
 # ---- words --------------------------------------------------------------------------------------

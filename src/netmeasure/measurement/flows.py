@@ -24,6 +24,7 @@ from netmeasure.result import (
     Flow,
     FlowDirection,
     FlowInterval,
+    Limits,
     Role,
     Series,
     SideReport,
@@ -178,6 +179,7 @@ def _flow(measured: Measured, way: _Way) -> Flow:
     due = due_ns(spec, way.senders, way.receivers)
     counted = _counted(way, due)
     split = _stated_split(counted, measured.counted_ns) if counted else None
+    no_steady = None if split else _no_steady(way)
     sender, receiver = way.ends()
     return Flow(
         direction=way.direction,
@@ -186,7 +188,7 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         series=counted.series if counted else None,
         ramp=split.ramp if split else None,
         steady=split.steady if split else None,
-        no_steady=None if split else _no_steady(way),
+        no_steady=no_steady,
         tail=split.tail if split else None,
         averages=averages(
             list(way.counting.values()) or list(way.receivers.values()),
@@ -201,7 +203,7 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         # in round trips, responses decide when the next bytes leave, which TCP's figures don't show
         limits=None
         if isinstance(spec, RrSpec | RequestSpec)
-        else analysis.bottleneck.limits(sender, receiver, _steady_rate(way, counted, split)),
+        else _limits(sender, receiver, _steady_rate(way, counted, split), no_steady),
         pauses=(*sender.pauses, *receiver.pauses),
         intervals=_intervals(counted, sender, receiver, way.target_bps) if counted else (),
         ceiling=flow_ceiling(spec, way.senders.values(), way.receivers.values()),
@@ -225,6 +227,20 @@ def _no_steady(way: _Way) -> Literal["no_bytes", "too_short", "no_series"]:
         return "no_bytes"
     known = any(report.series is not None for report in way.counting.values())
     return "too_short" if known else "no_series"
+
+
+def _limits(
+    sender: analysis.bottleneck.End,
+    receiver: analysis.bottleneck.End,
+    rate: analysis.bottleneck.Rate,
+    no_steady: Literal["no_bytes", "too_short", "no_series"] | None,
+) -> Limits | None:
+    """Return what limited a flow. Nothing is named for bytes that came within a moment: buffers
+    take them, and the time in which they were read is not that of a transfer."""
+    found = analysis.bottleneck.limits(sender, receiver, rate)
+    if found is None or no_steady != "too_short":
+        return found
+    return replace(found, limited_by=None)
 
 
 def _stated_split(counted: _Counted, counted_ns: int | None) -> analysis.steady.Split | None:

@@ -160,7 +160,8 @@ def _in_vain(phase: Phase) -> bool:
 def _limits(flows: Sequence[Flow]) -> list[str]:
     known = [(flow, limits) for flow in flows if (limits := flow.limits) and limits.limited_by]
     if not known:
-        return ["unknown: neither end tells enough"]
+        few = all(flow.no_steady == "too_short" for flow in flows)
+        return ["unknown: too few data" if few else "unknown: neither end tells enough"]
     if len(known) == 1 or len({limits.limited_by for _, limits in known}) == 1:
         limits = known[0][1]
         return [name_of_limit(limits), name_of_limit(limits).partition(":")[0], short_limit(limits)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,3 +45,14 @@ def test_no_loop_waits_by_gathering() -> None:
 def test_the_check_can_fail() -> None:
     source = "async def f(tasks):\n    while tasks:\n        await asyncio.gather(*tasks)\n"
     assert list(gathering_loops(source)) == [2]
+
+
+def test_the_package_has_no_wait_for() -> None:
+    """On Python 3.11, asyncio.wait_for loses a cancellation that comes as its awaitable ends, after
+    which a program that repeats something never ends. asyncio.timeout does not."""
+    found = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        if re.search(r"asyncio\.wait_for\(|from asyncio import.*wait_for", path.read_text())
+    ]
+    assert found == []

@@ -46,7 +46,8 @@ class _Node:
     async def answers(self) -> str | None:
         """Return None if the worker answers, otherwise the reason why it counts as lost."""
         try:
-            await asyncio.wait_for(self.actor.here(), _ANSWER_S)
+            async with asyncio.timeout(_ANSWER_S):
+                await self.actor.here()
         except TimeoutError:
             return f"it has not answered for {_ANSWER_S:g} s"
         except Exception as exc:  # Dask raises various exceptions if a worker is gone
@@ -154,7 +155,8 @@ class Mesh:
 
     async def _workers(self) -> dict[str, str]:
         """Return the addresses of the workers that the scheduler knows, by their names."""
-        known = await asyncio.wait_for(self._client.scheduler.identity(), _SPARE_S)
+        async with asyncio.timeout(_SPARE_S):
+            known = await self._client.scheduler.identity()
         found: dict[str, str] = {}
         for address, worker in known["workers"].items():
             name = str(worker["name"])
@@ -190,7 +192,8 @@ class Mesh:
     async def _begin(self, name: str, worker: str, limit_s: float) -> None:
         """Start the server of a worker. A worker whose server can't be started is lost."""
         try:
-            self._nodes[name] = await asyncio.wait_for(self._begun(name, worker), limit_s)
+            async with asyncio.timeout(limit_s):
+                self._nodes[name] = await self._begun(name, worker)
             self._lost.pop(name, None)
         except TimeoutError:
             self._lost[name] = f"it has not started a server for {limit_s:g} s"
@@ -220,7 +223,8 @@ class Mesh:
     async def _stop(self) -> None:
         async def stop(node: _Node) -> None:
             with suppress(Exception):  # a worker that is gone no longer has a server
-                await asyncio.wait_for(node.actor.stop(), _ANSWER_S)
+                async with asyncio.timeout(_ANSWER_S):
+                    await node.actor.stop()
 
         await asyncio.gather(*(stop(node) for node in self._started))
         self._started.clear()

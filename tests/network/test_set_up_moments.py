@@ -28,10 +28,11 @@ HOST = "127.20.26.11"
 BLOCKED_S = 0.3
 #: The server answers after the first pause, and sends its body after the second one.
 HEAD_S, BODY_S = 0.4, 0.9
-#: The largest difference between our times and tcpdump's: a time, or a share of a phase. On a busy
-#: CPU, this program may read before the thread that watches has its turn; then some time slices of
-#: other programs are counted. They are far below what `blocking` would add.
-SLACK_S, SLACK = 0.002, 0.05
+#: The largest difference between our times and tcpdump's: a time, or a share of a phase.
+SLACK_S, SLACK = 0.002, 0.02
+#: The share for FTP's replies: on a busy CPU, this program may read one before the thread that
+#: watches has its turn. Then some time slices of others are counted, far less than `blocking` adds.
+SLACK_OF_REPLIES = 0.05
 
 RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -108,8 +109,8 @@ def end_ns(result: nm.Result, name: str) -> int:
     return max(p.end_ns for p in result.setup if p.name == name)
 
 
-def near(duration_ns: int, wanted_s: float) -> bool:
-    return abs(duration_ns / 1e9 - wanted_s) <= max(SLACK_S, SLACK * wanted_s)
+def near(duration_ns: int, wanted_s: float, slack: float = SLACK) -> bool:
+    return abs(duration_ns / 1e9 - wanted_s) <= max(SLACK_S, slack * wanted_s)
 
 
 async def measured(url: str, busy: str) -> nm.Result:
@@ -177,8 +178,8 @@ def test_ftp_moments_are_those_of_tcpdump(run_once: RunOnce, busy: str) -> None:
     first, second = (p for p in result.setup if p.name == "connect")
     origin_s = syn.at_s - first.start_ns / 1e9
     assert near(first.duration_ns, answer.at_s - syn.at_s), told
-    assert near(end_ns(result, "greeting"), replies[0].at_s - origin_s), told
-    assert near(end_ns(result, "login"), replies[2].at_s - origin_s), told
+    assert near(end_ns(result, "greeting"), replies[0].at_s - origin_s, SLACK_OF_REPLIES), told
+    assert near(end_ns(result, "login"), replies[2].at_s - origin_s, SLACK_OF_REPLIES), told
     syn, answer = (next(p for p in data if p.flags == flags) for flags in ("S", "S."))
     assert near(second.duration_ns, answer.at_s - syn.at_s), told
     byte = next(p for p in data if p.length and not p.to_server)

@@ -65,7 +65,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
         name: The field of `RunFigures`, such as "set_up_ns".
         relative: True: `change` is B / A. False: it is B - A, in the figure's unit.
         a: The mean over the runs of A that count and have the figure; None: no run of A has it.
-        b: The same mean for the runs of B.
+        b: The mean over the runs of B that count and have the figure; None: no run of B has it.
         change: The change with its confidence interval. The level is above 95 %, so that all
             components' intervals contain the true changes with 95 % probability (Bonferroni's
             correction).

@@ -58,7 +58,7 @@ class MeshRun(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         round: The number of its round, from 1.
         client: The node that began the test.
-        server: The other node.
+        server: The node that served the test.
         begun_ns: When the test began, since the campaign's start, by the clock of the campaign's
             host.
         ended_ns: When the test ended.
@@ -80,7 +80,7 @@ class MeshPair(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         client: The node that began the test.
-        server: The other node.
+        server: The node that served the test.
         round: The number of its round.
         begun_ns: When the test began, since the campaign's start.
         ended_ns: When the test ended.
@@ -106,7 +106,7 @@ class OddPair(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         client: The node that began the test.
-        server: The other node.
+        server: The node that served the test.
         metric: The field of `RunFigures`.
         value: The figure.
         expected: The value of the model, from the client's and the server's tests with other nodes.

@@ -31,7 +31,8 @@ class NodeCost(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         busy_cpus: The mean number of busy CPUs, from before each run to after it; None: the runs
             were too short to tell.
-        softirq_cpus: How many of them handled soft interrupts; None: as `busy_cpus`.
+        softirq_cpus: The mean number of CPUs that were busy with soft interrupts; None: the runs
+            were too short to tell.
         processes: The processes that used most CPU time, by name, and how many CPUs each used.
         counters: The counters of drops and errors that grew, over all runs together.
     """
@@ -77,8 +78,8 @@ class SuiteCell(msgspec.Struct, frozen=True, kw_only=True):
         variant: The variant's name.
         runs: Its runs; None: nothing was measured.
         errors: Why runs measured nothing, each reason once.
-        ratio: Its steady bitrate over the first variant's, as in `FlowComparison`; None: this is
-            the first variant, or there is nothing to compare.
+        ratio: The variant's steady bitrate over the first variant's, as in `FlowComparison`; None:
+            this is the first variant, or there is nothing to compare.
         verdict: As in `FlowComparison`; None: as `ratio`.
         runs_needed: As in `FlowComparison`.
         components: The other figures, and how they changed from the first variant.

@@ -101,7 +101,7 @@ class IntervalRow(msgspec.Struct, frozen=True, kw_only=True):
         kind: What was measured: tcp, udp, rr, http or ftp.
         direction: "upload" or "download", seen from the client.
         start_ns: Start of the period, from the start signal of the counting side.
-        end_ns: Its end, on the same clock.
+        end_ns: End of the period, from the start signal of the counting side.
         transferred_bytes: The payload bytes in it.
         goodput_bps: The rate; None: the period is too short for one.
         omitted: Whether the period lies in the omitted time.
@@ -128,7 +128,7 @@ class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
         run: The number of the run among all that are exported, from 1.
         direction: "upload" or "download", seen from the client.
         start_ns: Start of the bucket, from the start signal of the counting side.
-        end_ns: Its end, on the same clock.
+        end_ns: End of the bucket, from the start signal of the counting side.
         transferred_bytes: The payload bytes in it.
     """
 
@@ -145,9 +145,9 @@ class LatencyRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run: The number of the run among all that are exported, from 1.
         start_ns: Start of the bucket, from the client's start signal.
-        end_ns: Its end, on the same clock.
+        end_ns: End of the bucket, from the client's start signal.
         transactions: The responses in it.
-        latency_sum_ns: The sum of their latencies.
+        latency_sum_ns: The sum of the latencies of these responses.
         latency_mean_ns: The mean latency; None: no response arrived.
     """
 

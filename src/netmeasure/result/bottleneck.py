@@ -38,24 +38,27 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         target_ratio: The rate over the target rate.
         target_is: The option that set the target. "bitrate": the target rate. "pacing_rate":
             SO_MAX_PACING_RATE of the sender's kernel, which was lower.
-        sender_paused_ratio: Share of the time that the sender's traffic threads were in a pause.
-        receiver_paused_ratio: Share of the time that the receiver's traffic threads were in one.
+        sender_paused_ratio: Share of the time in which the sender's host kept its traffic threads
+            from running.
+        receiver_paused_ratio: Share of the time in which the receiver's host kept its traffic
+            threads from running.
         sender_cpu_ratio: Share of the time that the busiest sending thread was on a CPU, 0 to 1.
-        sender_wait_ratio: Share of the time that this thread was ready to run while other threads
-            had its CPU, 0 to 1.
+        sender_wait_ratio: Share of the time that the busiest sending thread was ready to run while
+            other threads had its CPU, 0 to 1.
         receiver_cpu_ratio: Share of the time that the busiest receiving thread was on a CPU.
-        receiver_wait_ratio: Share of the time that this thread was ready to run while other threads
-            had its CPU.
+        receiver_wait_ratio: Share of the time that the busiest receiving thread was ready to run
+            while other threads had its CPU.
         busy_ratio: Share of the time that the sender had data to send or unacknowledged data
             (tcpi_busy_time, tcp(7)).
-        rwnd_limited_ratio: Share of that busy time that the receiver's window stopped the sender.
-        sndbuf_limited_ratio: Share of that busy time that the sender's own buffer stopped it.
+        rwnd_limited_ratio: Share of the sender's busy time in which the receiver's window stopped
+            it.
+        sndbuf_limited_ratio: Share of the sender's busy time in which its own buffer stopped it.
         cwnd_used_ratio: Data in flight (rate times round trip) over the congestion window.
         rwnd_used_ratio: Data in flight over the receiver's window.
         unsent_ratio: Share of the samples in which data waited in the sender's socket.
         pacing_ratio: The congestion control's own pacing rate over the rate.
-        queue_delay_ns: The round-trip time under load less the shortest one.
-        buffer_delay_ratio: This delay as a share of the shortest round-trip time (RFC 6349).
+        queue_delay_ns: The round-trip time under load less the shortest round-trip time.
+        buffer_delay_ratio: `queue_delay_ns` as a share of the shortest round-trip time (RFC 6349).
         rate_variation: Standard deviation of the rate between up to ten equal parts of the stretch,
             stalls left out, over its mean.
         retransmit_dispersion: Variance of the retransmissions between two samples over their mean:

@@ -24,11 +24,11 @@ class RateProbe(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         asked_bps: The target rate of all streams together.
         sent_bps: The rate at which the sender's kernel took datagrams; None: not known.
-        received_bps: The rate at which they arrived.
+        received_bps: The rate at which datagrams arrived.
         second_half_bps: The rate of arrival in the second half of the counted time, when token
             buckets are empty and queues have grown; None: not known.
         sent_packets: Datagrams sent after the omitted time.
-        lost_packets: How many of them never arrived.
+        lost_packets: Datagrams sent after the omitted time that never arrived.
         host_dropped_packets: The part of the loss at the receiver's own full socket.
         duration_ns: The duration of the whole test, set-up included.
         verdict: "passed": the loss was within the limit. "sender": the loss was within the limit,

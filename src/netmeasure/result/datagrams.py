@@ -46,7 +46,7 @@ class Datagrams(Brief, frozen=True, kw_only=True):
         omitted_packets: The datagrams of the omitted time; None: the omitted time had not ended
             (receiver).
         highest_sequence: The highest sequence number received; None: not a receiver.
-        omitted_highest_sequence: The highest one received in the omitted time.
+        omitted_highest_sequence: The highest sequence number received in the omitted time.
         lost_packets: Missing below the highest number received: `highest_sequence - packets`, never
             negative. Only the sender's count tells what was lost at the very end: see `Loss`.
         duplicate_packets: Datagrams received again.

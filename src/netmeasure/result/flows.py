@@ -28,8 +28,8 @@ class Averages(msgspec.Struct, frozen=True, kw_only=True):
             bit/s: curl's speed.
         from_first_byte_bps: All bytes over the time from the first to the last byte, in bit/s.
         after_omit_bps: Bytes after the omitted time over that time, in bit/s: iperf3's summary.
-        set_up_ns: The time of connection set-up, which the first of these averages includes and the
-            second does not.
+        set_up_ns: The time of connection set-up, which `from_first_attempt_bps` includes and
+            `from_first_byte_bps` does not.
     """
 
     from_first_attempt_bps: float | None = None

@@ -10,7 +10,8 @@ from netmeasure.result.round_trips import Histogram
 
 
 class RequestErrors(msgspec.Struct, frozen=True, kw_only=True):
-    """Count the errors by kind, omitted time included. No latency includes them.
+    """Count the errors by kind, omitted time included. The latencies do not
+    count them.
 
     Attributes:
         connect: Connections that were refused, found no route or no answer in time.
@@ -56,7 +57,7 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         connections: The number of concurrent connections.
-        threads: The client's threads that shared them.
+        threads: The client's threads that shared the connections.
         connecting: How long connections took to open, from connect() until the kernel reported
             them open; failed connections are excluded.
         syn_retransmits: SYNs sent again, over all connections; None: no connection was tried.

@@ -144,7 +144,7 @@ class Resources(Brief, frozen=True, kw_only=True):
         cgroup_memory_bytes: Memory of the control group (the container); None: there is none.
         cgroup_memory_limit_bytes: The group's memory limit; None: there is none.
         cgroup_throttled_ns: Time that the group's CPU quota kept it from running; None: no group.
-        baseline: The same host just before the test (`Timing.baseline_s`); None: not measured.
+        baseline: What the host used just before the test (`Timing.baseline_s`); None: not measured.
         own: The host under load less the baseline: the run's own share; None: not known.
     """
 

@@ -17,10 +17,10 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         from_ns: The shortest duration of each bucket that has a count, in ascending order.
-        counts: The durations in each of these buckets.
+        counts: The number of durations in each bucket of `from_ns`.
         sum_ns: The sum of all durations.
-        min_ns: The shortest one, exactly; None: there is none.
-        max_ns: The longest one, exactly; None: there is none.
+        min_ns: The shortest duration, exactly; None: there is none.
+        max_ns: The longest duration, exactly; None: there is none.
     """
 
     packed: ClassVar[tuple[str, ...]] = ("from_ns", "counts")
@@ -97,13 +97,14 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
         latency: The latencies of the transactions after the omitted time.
         series: The round trips over time, omitted time included; None: no response has arrived.
         begun: Requests sent, at least in part, omitted time included.
-        unanswered: Requests without a response at the end. No latency includes them.
+        unanswered: Requests without a response at the end. They are not counted in the latencies.
         skipped: Requests that were due at the set rate and could not be sent within the time.
         sent_late: Requests that this host sent late because of its own delays. They are timed from
             when they were sent.
-        sent_late_max_ns: The longest of these delays.
-        lost: Requests without a response in time, of those sent after the omitted time. No latency
-            includes them. This and the following fields are for UDP only; None: the test used TCP.
+        sent_late_max_ns: The longest delay of a request that this host sent late.
+        lost: Requests without a response in time, of those sent after the omitted time. They are
+            not counted in the latencies. This and the following fields are for UDP only; None: the
+            test used TCP.
         late_responses: Responses that arrived after their request was lost, or a second time.
         invalid_responses: Datagrams that were no response to any request.
         refused: Requests that the client's kernel refused, and ICMP errors for requests.

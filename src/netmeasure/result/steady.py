@@ -18,7 +18,7 @@ class Stretch(Brief, frozen=True, kw_only=True):
 
     Attributes:
         start_ns: Its start, on the clock of the counting side.
-        end_ns: Its end, on the same clock.
+        end_ns: Its end, on the clock of the counting side.
         bytes: The payload bytes in it.
     """
 
@@ -59,7 +59,7 @@ class Steady(msgspec.Struct, frozen=True, kw_only=True):
         goodput_bps: The mean rate over the whole stretch in bit/s, stalls and all levels included
             (RFC 2647 section 3.17).
         batches: The number of parts from which the interval is computed.
-        batch_ns: The length of one such part.
+        batch_ns: The length of each part from which the interval is computed.
         confidence_interval: (low, high) in bit/s: the 95 % confidence interval of the mean rate of
             this path in this state; None: not estimated.
         grade: How well the interval is supported. "A": it contains the true rate as often as

@@ -160,16 +160,17 @@ class Deadlines(Checked, frozen=True, kw_only=True):
     """Set how long each kind of wait may take, in seconds. Every wait has one of these limits.
 
     Attributes:
-        resolve_s: To look up a name.
-        connect_s: To connect.
-        queue_s: In the queue of a server that is full; 0: do not wait.
-        handshake_s: For each step of the control protocol, of TLS or of FTP's login.
-        stall_s: Without any transferred byte during the test.
-        vanished_s: Without any acknowledgement of sent data (TCP_USER_TIMEOUT, tcp(7)).
-        drain_s: For the data in flight after the end of the test.
-        results_s: For the results of the other end.
-        receive_s: Without data if this end receives, datagrams included; None: only `stall_s`
-            applies, and a test in which no datagram arrives is a result.
+        resolve_s: Time limit of the look-up of a name.
+        connect_s: Time limit of a connect.
+        queue_s: Time limit in the queue of a server that is full; 0: do not wait.
+        handshake_s: Time limit of each step of the control protocol, of TLS or of FTP's login.
+        stall_s: Longest time without any transferred byte during the test.
+        vanished_s: Longest time without any acknowledgement of sent data (TCP_USER_TIMEOUT,
+            tcp(7)).
+        drain_s: Time limit for the data in flight after the end of the test.
+        results_s: Time limit for the results of the other end.
+        receive_s: Longest time without data if this end receives, datagrams included; None: only
+            `stall_s` applies, and a test in which no datagram arrives is a result.
 
     Raises:
         SpecError: A value is not within 0.01 to 86400 s.

@@ -228,7 +228,7 @@ class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
     Attributes:
         transport: "tcp" or "udp".
         request_bytes: The length of a request, up to 1 MiB; of a datagram 16 to 65507.
-        response_bytes: The length of a response, in the same range.
+        response_bytes: The length of a response, up to 1 MiB; of a datagram 16 to 65507.
         in_flight: The most requests of a connection without a response at a time.
         target_tps: Transactions per second of each connection, each timed from when it was due;
             None: a request is sent when a response has arrived.

@@ -33,7 +33,7 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
     Attributes:
         url: The URL; a user and a password in it make an Authorization header. Plain http only.
         streams: Connections, 1 to 10 000.
-        threads: Threads that share them, 1 to 64; None: 2, or 1 for one connection.
+        threads: Threads that share the connections, 1 to 64; None: 2, or 1 for one connection.
         keep_connections: Reuse connections. False: each request uses a new connection, whose set-up
             is a part of the request's time.
         target_rps: Requests per second over all connections, each timed from when it was due; None:

@@ -23,7 +23,7 @@ def spec(**more: Any) -> nm.TcpSpec:
     return nm.TcpSpec(timing=nm.Timing(duration_s=0.5, baseline_s=REST_S, **more))
 
 
-def test_both_ends_know_what_their_host_did_before(run_once: RunOnce) -> None:
+def test_both_ends_measure_the_baseline_of_their_host(run_once: RunOnce) -> None:
     async def main() -> tuple[Result, float]:
         async with nm.serve("127.0.0.1", 0) as server:
             start = time.monotonic()
@@ -36,7 +36,7 @@ def test_both_ends_know_what_their_host_did_before(run_once: RunOnce) -> None:
         assert side.resources.own is not None
         assert (side.own_host_s_per_gb is None) == side.resources.own_is_lost
     assert result.client.resources.baseline.duration_ns >= REST_S * 1e9
-    # the first attempt is when the test began, not when its user asked for it
+    # times count from the start of the test after the baseline, not from the user's call
     assert result.setup[0].start_ns < 0.1e9
     assert result.set_up_ns < REST_S * 1e9
 
@@ -54,12 +54,13 @@ def test_a_server_that_has_just_been_measured_is_not_idle(run_once: RunOnce) -> 
 
     result, took_s = run_once(main())
     before = result.server.resources.baseline
-    # on a machine that stalls it may have been idle in between, but the first test is no part of it
+    # on a machine that stalls, the server may have been idle between the tests; the baseline must
+    # not include the first test
     assert before is None or before.duration_ns < took_s * 1e9
-    assert result.client.resources.baseline is None  # nobody asked for one
+    assert result.client.resources.baseline is None  # the specification asks for none
 
 
-def test_a_stop_does_not_wait_for_it(run_once: RunOnce) -> None:
+def test_a_stop_does_not_wait_for_the_end_of_the_baseline(run_once: RunOnce) -> None:
     async def main() -> Result | None:
         async with nm.serve("127.0.0.1", 0) as server, nm.connect(server.address) as client:
             timing = nm.Timing(duration_s=5, baseline_s=30)
@@ -73,7 +74,7 @@ def test_a_stop_does_not_wait_for_it(run_once: RunOnce) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1.0, 0.1, 601.0, float("nan")])
-def test_a_baseline_that_tells_nothing_is_refused(wrong: float) -> None:
+def test_an_invalid_duration_of_the_baseline_is_refused(wrong: float) -> None:
     with pytest.raises(nm.SpecError, match="baseline"):
         nm.Timing(baseline_s=wrong)
 
@@ -86,7 +87,7 @@ while time.monotonic() < end: pass
 
 
 @pytest.mark.rates
-def test_what_others_do_on_a_host_is_not_the_runs_own_share(run_once: RunOnce) -> None:
+def test_the_cpu_time_of_other_processes_is_not_the_runs_own(run_once: RunOnce) -> None:
     """Another process burns one CPU, before the test and during it; the test itself needs very
     little."""
     timing = nm.Timing(duration_s=1.5, baseline_s=1.0)

@@ -1,4 +1,5 @@
-"""Campaign: every case runs, is kept and can be resumed; commands; cases that can't be measured."""
+"""Test campaigns: every case runs and is kept, and a campaign can be resumed; commands; cases that
+can't be measured."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def keys(runs: list[nm.SuiteRun]) -> list[tuple[int, str, str]]:
     return [(run.round, run.test, run.variant) for run in runs]
 
 
-def test_a_cut_campaign_goes_on_where_it_was(run: RunLoop, tmp_path: Path) -> None:
+def test_an_interrupted_campaign_is_resumed_where_it_stopped(run: RunLoop, tmp_path: Path) -> None:
     file = tmp_path / "runs.jsonl"
 
     async def main() -> None:
@@ -69,7 +70,7 @@ def test_a_cut_campaign_goes_on_where_it_was(run: RunLoop, tmp_path: Path) -> No
     run(main())
 
 
-def test_commands_bring_a_variant_about(run: RunLoop, tmp_path: Path) -> None:
+def test_commands_set_up_a_variant(run: RunLoop, tmp_path: Path) -> None:
     log = tmp_path / "log"
     words = 'echo "$NETMEASURE_VARIANT $NETMEASURE_ROUND $NETMEASURE_ADDRESS'
     fails = "echo first; echo no such plug-in >&2; exit 3"
@@ -139,7 +140,7 @@ def test_a_case_that_measures_nothing_is_given_up(run_once: RunLoop) -> None:
     "text",
     ["hello\n", "no end of a line", "two\nlines", '{"suite_version": 9, "plan": "x", "seed": 1}\n'],
 )
-def test_a_file_of_something_else_is_left_alone(text: str, tmp_path: Path) -> None:
+def test_a_file_with_other_content_is_refused_and_not_changed(text: str, tmp_path: Path) -> None:
     file = tmp_path / "notes"
     file.write_text(text)
     with pytest.raises(nm.SpecError, match="notes: "):
@@ -147,7 +148,7 @@ def test_a_file_of_something_else_is_left_alone(text: str, tmp_path: Path) -> No
     assert file.read_text() == text
 
 
-def test_a_first_line_that_was_cut_is_begun_anew(tmp_path: Path) -> None:
+def test_a_file_with_only_a_part_of_the_first_line_is_emptied(tmp_path: Path) -> None:
     file = tmp_path / "runs"
     file.write_text('{"suite_version": 1, "pl')
     assert nm.Campaign(plan(1), keep=file).runs == []

@@ -1,4 +1,5 @@
-"""Runs that do not get to their end: cancelled, aborted, timed out, left, or without their server.
+"""Test runs that end early: cancelled, aborted, timed out, left by an exception, or with a server
+that closes.
 
 The census of conftest.py counts threads and descriptors after each of these tests.
 """
@@ -28,7 +29,7 @@ RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
 DIRECTIONS = ("upload", "download", "both")
 LONG = nm.Timing(duration_s=60, interval_s=0.02)
-#: Where the client waits for a message of the server.
+#: States in which the client waits for a message of the server.
 WAITS = (
     State.IDENTIFIED,
     State.OFFERED,
@@ -50,7 +51,7 @@ async def served() -> AsyncIterator[tuple[nm.Server, asyncio.Queue[nm.Result]]]:
 
 
 class Gate:
-    """A place in the code where the first caller stays for ever, and reports that it is there."""
+    """Let the first caller of `stay` wait for ever, and report that it has arrived."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -63,7 +64,7 @@ class Gate:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[nm.Run]:
-    """Every run that measure() makes."""
+    """Return the list of the runs that measure() makes."""
     made: list[nm.Run] = []
     run = nm.Client.run
 
@@ -76,7 +77,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[nm.Run]:
 
 
 async def all_well(server: nm.Server) -> None:
-    """Check that nothing is left of the tests before, and that the next test is complete."""
+    """Check that nothing of earlier tests is left, and that the next test is complete."""
     await until(lambda: server.active_tests == 0)
     assert traffic_threads() == []
     result = await nm.measure(server.address, nm.TcpSpec(timing=nm.Timing(total_bytes=1000)))
@@ -96,7 +97,7 @@ def assert_cut_short(result: nm.Result | None, code: str) -> None:
 
 
 def assert_measured(result: nm.Result | None) -> None:
-    """What had been transferred is in the result."""
+    """Check that the result has what was transferred before the end."""
     assert result is not None
     assert len(result.flows) == (2 if result.spec.direction == "both" else 1)
     for flow in result.flows:
@@ -215,7 +216,7 @@ def test_cancelled_while_data_flow(
 
 
 async def flowing(running: nm.Run) -> None:
-    """Until there are bytes in each direction of a run."""
+    """Wait until bytes have been transferred in each direction of a run."""
     wanted = (
         {"upload", "download"} if running.spec.direction == "both" else {running.spec.direction}
     )
@@ -319,7 +320,7 @@ def test_a_time_limit_around_measure(run: RunLoop, runs: list[nm.Run], direction
     run(main())
 
 
-# ---- a run left, or aborted -------------------------------------------------------------------
+# ---- a run that is left early or aborted ------------------------------------------------------
 
 
 async def leave_by_an_exception(running: nm.Run) -> None:
@@ -391,7 +392,7 @@ def test_an_aborted_run_can_be_left_as_usual(run: RunLoop) -> None:
                 await running.abort()
                 assert_cut_short(running.result, "cancelled")
                 assert_measured(running.result)
-            # nobody has cancelled us: going on is right
+            # this task was not cancelled, so it goes on
             assert_cut_short(await results.get(), "peer_terminated")
             await all_well(server)
 
@@ -446,7 +447,7 @@ def test_one_cancelled_run_does_not_disturb_another(run: RunLoop) -> None:
         assert flow.receiver.bytes == flow.sender.bytes > 0
 
 
-# ---- the server goes --------------------------------------------------------------------------
+# ---- a server that is closed ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -510,7 +511,7 @@ def test_a_server_closed_while_results_are_exchanged(
 
 
 async def closed_by_the_server(sock: socket.socket) -> bool:
-    """The end of the connection comes in time, by FIN or RST, and nothing before it."""
+    """Return whether the server ends the connection in time, by FIN or RST, and sends no data."""
     sock.setblocking(False)
     try:
         async with asyncio.timeout(2):
@@ -521,7 +522,7 @@ async def closed_by_the_server(sock: socket.socket) -> bool:
         return False
 
 
-def test_a_server_that_closes_closes_strangers_too(run: RunLoop) -> None:
+def test_a_closing_server_also_closes_connections_without_a_test(run: RunLoop) -> None:
     async def main() -> None:
         refusals: list[str] = []
         with contextlib.ExitStack() as stack:
@@ -547,14 +548,14 @@ def test_a_connection_that_comes_as_the_server_closes_is_closed(run: RunLoop) ->
                     if server._sessions.accepted:
                         break
                     await asyncio.sleep(0)
-                await server.close()  # in the step after that of the acceptance
+                await server.close()  # one turn of the loop after the connection was accepted
                 assert await closed_by_the_server(sock)
 
     run(main())
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_cancelled_while_its_result_is_made(
+def test_cancelled_while_the_result_is_made(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch, direction: Any
 ) -> None:
     """The data sockets of a run that is over are closed as well."""
@@ -590,6 +591,6 @@ def test_cancelled_while_its_result_is_made(
 
     found = run_once(main())
     assert found is not None
-    assert found.complete  # it was, when the cancellation came
+    assert found.complete  # the test had ended before the cancellation came
     assert len(made) == (4 if direction == "both" else 2)
     assert all(sock.fileno() == -1 for sock in made)

@@ -1,4 +1,4 @@
-"""A connect that is cancelled, in whatever turn of the event loop, leaves no socket open."""
+"""Test that a connect that is cancelled in any turn of the event loop leaves no socket open."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def addresses(listener: socket.socket, count: int) -> list[sockets.Address]:
 
 
 async def cancelled_after(turns: int, work: Coroutine[Any, Any, sockets.Connected]) -> bool:
-    """Cancel `work` after so many turns; return whether it had ended before, with its socket."""
+    """Cancel `work` after so many turns of the event loop; return whether it had ended before."""
     task = asyncio.create_task(work)
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -45,7 +45,7 @@ async def cancelled_after(turns: int, work: Coroutine[Any, Any, sockets.Connecte
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_no_turn_of_a_connect_leaves_a_socket_when_cancelled(
+def test_a_connect_that_is_cancelled_in_any_turn_leaves_no_socket(
     run: RunLoop, listener: socket.socket, count: int
 ) -> None:
     async def main() -> None:

@@ -1,7 +1,7 @@
-"""A cancellation that comes at the moment at which a run fails is a cancellation all the same.
+"""Test that a cancellation takes effect even at the moment at which a run fails.
 
-The run's own error must not replace the CancelledError, after which a program that repeats tests
-would never end. Nor may asyncio report it as an error that nobody has seen.
+The run's own error must not replace the CancelledError: otherwise a program that repeats tests
+would never end. Also, asyncio must not report the run's error as one that was never retrieved.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ PROGRAMS: dict[str, Callable[[str], Coroutine[Any, Any, Any]]] = {
 }
 
 
-#: Those that end with the results of several runs, or read a run while it goes on.
+#: Programs that return the results of several runs, or that read a run while it goes on.
 MANY = ("intervals", "events", "repeat", "alternate", "capacity")
 
 
@@ -106,7 +106,7 @@ def test_a_cancellation_as_a_run_fails(
         if name not in MANY:
             assert nm.partial_result(caught.value) == result
         del caught
-        gc.collect()  # asyncio reports an error that nobody has seen when its task is deleted
+        gc.collect()  # asyncio reports an error that was never retrieved when its task is deleted
         await asyncio.sleep(0)
 
     run(main())

@@ -1,5 +1,5 @@
-"""A server or proxy that ends the connections of a search for a path MTU black hole tells nothing
-about the path: no packet of theirs counts as dropped."""
+"""Test that connections which a server or proxy ends say nothing about the path: a search for a
+path MTU black hole counts none of their packets as dropped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from netmeasure.protocol.messages import probe_answer_bytes
 from netmeasure.spec import SocketOptions
 from support.measured import RunLoop
 
-#: Answers of at most so many bytes are whole.
+#: Answers of at most this many bytes are sent completely.
 SHORT_BYTES = 1000
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, socket(7)
 

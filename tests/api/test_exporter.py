@@ -74,7 +74,7 @@ def scheduled(target: str, module: Module = QUICK, **more: Any) -> Scheduled:
 
 @contextlib.asynccontextmanager
 async def listening(answer: bytes | None = None, host: str = "127.0.0.1") -> AsyncIterator[str]:
-    """A listener that keeps silent until its client leaves, or says something and leaves."""
+    """Listen, and be silent until the client closes, or send `answer` and close."""
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if answer is None:
@@ -191,7 +191,9 @@ def test_probes_that_can_not_be_requested(
     assert words in body.decode()
 
 
-def test_never_two_at_once_on_one_path(run_once: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probes_on_one_path_run_one_after_the_other(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = most = 0
 
     async def counted(*given: Any) -> nm.Result:
@@ -224,7 +226,7 @@ def test_never_two_at_once_on_one_path(run_once: RunLoop, monkeypatch: pytest.Mo
         (["a", "a:5202", "http://a:8080/x?by=me@b", "[::1]:1"], 4, 2),  # two paths
     ],
 )
-def test_how_many_run_together(
+def test_how_many_probes_run_at_once(
     run_once: RunLoop,
     monkeypatch: pytest.MonkeyPatch,
     targets: list[str],
@@ -273,7 +275,7 @@ def test_fifty_probes_at_a_time_and_one_more(run_once: RunLoop) -> None:
                 await exporter.probe(silent, QUICK, 60.0)
             status, _ = await get(f"/probe?target={silent}&module=quick")
             assert status == 503
-            status, body = await get("/metrics")  # which waits for no test
+            status, body = await get("/metrics")  # this page waits for no test
             assert value(read(body), "netmeasure_probes_active") == 50
             for probe in probes:
                 probe.cancel()
@@ -317,8 +319,10 @@ class Answered(NamedTuple):
     body: bytes
 
 
-def test_each_of_fifty_probes_is_answered_or_refused_in_its_own_time(run_once: RunLoop) -> None:
-    """Half of the timeouts are those of modules, half those of Prometheus, less the margin."""
+def test_each_of_fifty_probes_is_answered_or_refused_within_its_own_timeout(
+    run_once: RunLoop,
+) -> None:
+    """Half of the timeouts come from modules, half from Prometheus's header minus the margin."""
     patient = msgspec.structs.replace(QUICK, name="patient", timeout_s=30.0)
     modules = {f"m{n}": msgspec.structs.replace(QUICK, timeout_s=0.3 + n / 10) for n in range(5)}
     config = Config(modules={"patient": patient, **modules}, at_once=4, max_probes=40)
@@ -367,7 +371,7 @@ def test_each_of_fifty_probes_is_answered_or_refused_in_its_own_time(run_once: R
         outcomes.update(codes)
         if one.target == silent:
             assert codes[0] in ("timeout", "busy")  # most wait for their turn on the path
-            assert one.took_s > one.timeout_s - 0.01  # the whole time is its own
+            assert one.took_s > one.timeout_s - 0.01  # it uses its whole timeout
     assert exporter.probes["complete"] > 0
     assert outcomes["timeout"] > 0
     assert outcomes["refused"] > 0
@@ -376,7 +380,7 @@ def test_each_of_fifty_probes_is_answered_or_refused_in_its_own_time(run_once: R
     assert exporter._paths == {}
 
 
-#: What a run that is kept would keep.
+#: The kinds of objects that would remain if a run were not released.
 KINDS = ("Result", "Run", "Task", "coroutine", "frame", "traceback", "Outcome")
 
 
@@ -390,7 +394,7 @@ class Held(NamedTuple):
 
     @classmethod
     async def by_now(cls) -> Held:
-        """Count once the last test's two ends have gone: nothing more goes then for a second."""
+        """Count when both ends of the last test are gone: the number of objects no longer falls."""
         least, unchanged = Counter(dict.fromkeys(KINDS, 10**9)), 0
         while unchanged < 20:
             gc.collect()
@@ -470,7 +474,7 @@ def test_two_hundred_scheduled_runs_leave_nothing_behind(run_once: RunLoop) -> N
     skipped = [
         v for n, have, v in samples if n.endswith("runs_total") and "skipped" in have.values()
     ]
-    assert max(skipped) > 0  # those of the target that hangs
+    assert max(skipped) > 0  # runs of the target that hangs
 
 
 def test_a_port_that_is_taken(run_once: RunLoop) -> None:
@@ -484,11 +488,11 @@ def test_a_port_that_is_taken(run_once: RunLoop) -> None:
     run_once(main())
 
 
-# ---- what Prometheus and Grafana are given -------------------------------------------------------
+# ---- files for Prometheus and Grafana ------------------------------------------------------------
 
 
 def exposed() -> set[str]:
-    """The names of all metrics that there can be."""
+    """Return the names of all metrics that an exporter can have."""
     exporter = Exporter(CONFIG)
     names = {
         name
@@ -501,14 +505,14 @@ def exposed() -> set[str]:
 
 
 @pytest.mark.parametrize("file", ["prometheus/alerts.yml", "grafana/netmeasure.json"])
-def test_rules_and_dashboards_ask_for_metrics_that_there_are(file: str) -> None:
+def test_rules_and_dashboards_use_existing_metrics_only(file: str) -> None:
     text = (ROOT / "deploy" / file).read_text()
     used = set(re.findall(r"\bnetmeasure_[a-z0-9_]+", text))
     assert len(used) > 5
     assert used <= exposed()
 
 
-def test_rules_and_dashboards_are_read() -> None:
+def test_rules_and_dashboards_are_well_formed() -> None:
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
     for rule in rules["groups"][0]["rules"]:
         assert rule["expr"].count("(") == rule["expr"].count(")")
@@ -527,8 +531,8 @@ def test_rules_and_dashboards_are_read() -> None:
 
 
 def test_prometheus_itself_takes_rules_and_configuration() -> None:
-    """Its own promtool, where it is installed (Debian's package prometheus has it). What it checks
-    of metrics is the text format before OpenMetrics."""
+    """Check the files with promtool, if it is installed (Debian's package prometheus has it). It
+    can't check the metrics, for it knows only the text format before OpenMetrics."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("there is no promtool")

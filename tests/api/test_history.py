@@ -31,7 +31,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new database: a file, or the server's, which loses the tables of the test before."""
+    """Return a new database: a file, or the server's, without the tables of the previous test."""
     if request.param == "sqlite":
         return str(tmp_path / "history.sqlite")
     import sqlalchemy
@@ -67,7 +67,7 @@ def test_a_change_is_reported_with_its_time(history: nm.History) -> None:
     assert (steady.runs_after, len(steady.values)) == (10, 30)
 
 
-def test_a_quiet_history_has_nothing_to_tell(history: nm.History) -> None:
+def test_a_history_without_changes_reports_none(history: nm.History) -> None:
     history.add(nights(rates((40, 1e9))))
     assert history.check() == []
 
@@ -80,7 +80,7 @@ def test_set_up_has_a_history_of_its_own(history: nm.History) -> None:
     assert "steady_bps" not in moved
 
 
-def test_an_acknowledged_change_is_told_once(history: nm.History) -> None:
+def test_an_acknowledged_change_is_not_reported_again(history: nm.History) -> None:
     bps = rates((20, 1e9), (20, 0.9e9), (10, 0.8e9))
     history.add(nights(bps[:25]))
     told = open_changes(history)
@@ -88,7 +88,7 @@ def test_an_acknowledged_change_is_told_once(history: nm.History) -> None:
     assert numbers
     assert [change.number for change in open_changes(history)] == [c.number for c in told]
     assert history.acknowledge(note="new kernel") == numbers
-    # its best place moves by a run or two as more runs come; it stays the one that is known
+    # more runs move the estimated place of the change by a run or two; it stays the known change
     for count in range(25, 40):
         history.add(nights(bps[count : count + 1], first=count))
         assert open_changes(history) == []
@@ -100,7 +100,7 @@ def test_an_acknowledged_change_is_told_once(history: nm.History) -> None:
     assert not set(numbers) & {change.number for change in fresh}
 
 
-def test_a_change_goes_on_to_be_told_until_it_is_acknowledged(history: nm.History) -> None:
+def test_a_change_is_reported_until_it_is_acknowledged(history: nm.History) -> None:
     bps = rates((30, 1e9), (12, 0.95e9), scatter=0.03, seed=8)
     history.add(nights(bps[:30]))
     told: list[set[int]] = [set()]
@@ -131,14 +131,14 @@ def test_a_run_is_stored_once(history: nm.History) -> None:
     assert [one.runs for one in history.series()] == [5, 5]
 
 
-def test_the_order_of_the_runs_is_that_of_their_times(history: nm.History) -> None:
+def test_runs_are_ordered_by_their_times(history: nm.History) -> None:
     runs = nights(rates((20, 1e9), (10, 0.9e9)))
     for run in reversed(runs):
         history.add([run])
     assert {change.first_after_at for change in history.check()} == {night(20)}
 
 
-def test_tests_targets_and_labels_are_series_of_their_own(history: nm.History) -> None:
+def test_other_tests_targets_and_labels_are_other_series(history: nm.History) -> None:
     one = recorded(1e9)
     history.add(
         [
@@ -194,7 +194,7 @@ def test_a_history_outlives_the_process(place: str) -> None:
         assert other.check() == told
 
 
-def test_secrets_are_in_no_name(place: str) -> None:
+def test_names_of_series_contain_no_secrets(place: str) -> None:
     spec = nm.HttpSpec(
         url="http://lab1/1G.dat", direction="download", user="me", password="secret",
         headers=("Authorization: secret",),
@@ -204,7 +204,7 @@ def test_secrets_are_in_no_name(place: str) -> None:
         assert [series.test for series in one.series()] == ["HTTP download"]
 
 
-# ---- what is wrong -------------------------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------------------
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert file.read_bytes() == recorded(1e9).to_json()
 
 
-def test_a_folder_that_is_not_there_is_one_error(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(nm.HistoryError, match="unable to open"):
         nm.History(str(tmp_path / "none" / "history.sqlite"))
 
@@ -225,7 +225,7 @@ def test_a_folder_that_is_not_there_is_one_error(tmp_path: Path) -> None:
     ("url", "said"),
     [("nothing://lab1/x", "not a database"), ("postgresql+psycopg2://lab1/x", "needs the package")],
 )
-def test_a_url_that_leads_nowhere_is_refused(url: str, said: str) -> None:
+def test_a_url_that_names_no_usable_database_is_refused(url: str, said: str) -> None:
     with pytest.raises(nm.SpecError, match=said):
         nm.History(url)
 

@@ -1,4 +1,5 @@
-"""The latency beside a bulk test: before it and under its load, on by default between our ends."""
+"""Test the latency beside a bulk test: before it and under its load, by default between two
+netmeasure ends."""
 
 from __future__ import annotations
 
@@ -56,10 +57,10 @@ def test_latency_is_measured_by_default(run: RunLoop, spec: nm.TcpSpec | nm.UdpS
         assert part.refused == 0
         assert part.min_ns <= part.max_ns
     assert found.idle.sent <= 105
-    assert found.rpm >= 0.99 * 60e9 / found.loaded.mean_ns  # the longest ones are not in it
+    assert found.rpm >= 0.99 * 60e9 / found.loaded.mean_ns  # rpm excludes the longest
     assert (found.late_answers, found.invalid_answers) == (0, 0)
     assert nm.Result.from_json(here.to_json()) == here
-    # it began before the streams, and is no part of set-up
+    # the probe began before the streams, and set-up does not include it
     assert found.idle.series.origin_ns < 0 <= found.loaded.series.origin_ns
     assert {phase.connection for phase in here.setup} <= {
         "control",
@@ -84,7 +85,7 @@ def test_an_older_server_is_named(run_once: RunLoop, monkeypatch: pytest.MonkeyP
     assert "the latency under load is unknown: the server is an older netmeasure" in here.notes
 
 
-def test_a_server_of_many_tests_is_spared(
+def test_a_server_that_runs_many_tests_is_not_probed(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latency, "MOST_TESTS", 0)
@@ -108,10 +109,10 @@ def test_where_udp_is_blocked_the_probe_uses_tcp(
     assert found.idle.count >= 1
     assert found.loaded.count >= 1
     assert not any("latency" in note for note in here.notes)
-    assert here.set_up_ns < waited_s * 1e9  # that wait is no part of it
+    assert here.set_up_ns < waited_s * 1e9  # set-up does not include that wait
 
 
-def test_a_server_that_wants_no_probe_is_told_of(
+def test_a_note_says_that_the_server_does_not_accept_the_probe(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session.Session, "awaits_probe", lambda *_: False)
@@ -122,10 +123,10 @@ def test_a_server_that_wants_no_probe_is_told_of(
     assert any(note.endswith("has ended the probe") for note in here.notes)
 
 
-def test_a_late_answer_by_udp_leaves_room_for_tcp(
+def test_a_probe_whose_answer_by_udp_is_late_uses_tcp(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server has taken the probe by UDP, and its client has given it up."""
+    """The server has accepted the probe by UDP, but its client no longer waits for the answer."""
 
     async def unheard(*arguments: Any, **more: Any) -> None:
         await hello.greet(*arguments, **more)
@@ -156,7 +157,7 @@ def test_a_run_that_is_cut_short_keeps_what_was_measured(run: RunLoop) -> None:
             nm.connect(server.address) as client,
             client.run(spec) as live,
         ):
-            moved = 0  # a thread of this machine may begin late
+            moved = 0  # intervals with bytes: on a busy machine a thread may begin late
             async for interval in live:
                 moved += interval.bytes > 0
                 if moved == 8:

@@ -1,7 +1,8 @@
-"""The event loop of a server is shared by all its tests: a large one must leave it to the others.
+"""Test that a large test does not block a server's event loop, which all tests of the server share.
 
-How long a step holds the loop depends on the machine, so what is held here is the order of things:
-streams are made one a turn, and threads are started, joined and reported on beside the loop.
+How long a step blocks the loop depends on the machine, so these tests check where the steps run:
+one stream is made in each turn of the loop, and threads are started, joined and reported on in
+other threads.
 `benchmarks.bench_handshake` gives the times.
 """
 

@@ -1,4 +1,5 @@
-"""measure() and connect() against serve(), on loopback: what a good test gives at both ends."""
+"""measure() and connect() against serve(), on loopback: what a successful test gives at both
+ends."""
 
 from __future__ import annotations
 
@@ -146,7 +147,7 @@ def test_a_server_that_is_left_right_after_a_test_has_a_complete_result(run: Run
     assert [(result.complete, result.error) for result in results] == [(True, None)]
 
 
-# ---- many ----------------------------------------------------------------------------------------
+# ---- many tests and streams ----------------------------------------------------------------------
 
 
 def test_many_runs_at_once_in_one_process(run: RunLoop) -> None:
@@ -183,7 +184,7 @@ def test_128_streams(run_once: RunLoop, direction: str) -> None:
         assert stream.receiver.bytes == stream.sender.bytes
 
 
-# ---- what is too short for a rate ----------------------------------------------------------------
+# ---- tests that are too short for a rate ---------------------------------------------------------
 
 
 ONE_BLOCK = nm.Timing(total_blocks=1)
@@ -194,8 +195,8 @@ ONE_BLOCK = nm.Timing(total_blocks=1)
     [nm.TcpSpec(timing=ONE_BLOCK, block_bytes=1), nm.UdpSpec(timing=ONE_BLOCK)],
     ids=["tcp", "udp"],
 )
-def test_a_moment_has_no_rate(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) -> None:
-    """All bytes come at once: neither a steady bitrate nor an average says anything."""
+def test_bytes_that_come_at_once_have_no_rate(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) -> None:
+    """All bytes come at once, so neither a steady bitrate nor an average is meaningful."""
 
     async def main() -> nm.Result:
         async with nm.serve("127.0.0.1", 0) as server:
@@ -208,8 +209,8 @@ def test_a_moment_has_no_rate(run: RunLoop, spec: nm.TcpSpec | nm.UdpSpec) -> No
     assert flow.averages.from_first_byte_bps is None
 
 
-def test_a_client_forgets_what_is_over(run_once: RunLoop) -> None:
-    """One that runs tests for a month keeps none of them."""
+def test_a_client_does_not_keep_runs_that_have_ended(run_once: RunLoop) -> None:
+    """A client that runs tests for a month must not keep the runs that have ended."""
 
     async def main() -> None:
         async with nm.serve("127.0.0.1", 0) as server, nm.connect(server.address) as client:

@@ -48,7 +48,7 @@ def test_a_duration_is_kept_by_the_senders(run_once: RunLoop, direction: str) ->
 
 @pytest.mark.rates
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_omitted_time_is_run_kept_and_left_out_of_the_rates(
+def test_omitted_time_is_in_the_series_but_not_in_the_rates(
     run_once: RunLoop, direction: str
 ) -> None:
     mine, theirs = run_once(measured(spec(direction, timing={"duration_s": 0.2, "omit_s": 0.2})))
@@ -72,7 +72,7 @@ def test_omitted_time_is_run_kept_and_left_out_of_the_rates(
 @pytest.mark.parametrize("direction", BOTH_WAYS)
 def test_a_byte_limit_does_not_count_omitted_time(run_once: RunLoop, direction: str) -> None:
     timing = {"total_bytes": 2_000_000, "omit_s": 0.2}
-    options = {"mss_bytes": 1448}  # the ten segments that the kernel does not pace are then small
+    options = {"mss_bytes": 1448}  # makes the ten segments small that are not paced
     wanted = spec(
         direction, timing=timing, options=options, target_bps=80_000_000, block_bytes=16_384
     )
@@ -80,7 +80,7 @@ def test_a_byte_limit_does_not_count_omitted_time(run_once: RunLoop, direction: 
     assert mine.complete
     flow = mine.flow
     assert flow.receiver.bytes == flow.sender.bytes
-    # 0.2 s at 10 MB/s are omitted, but for a pause at their end; then 2 MB are sent, exactly
+    # 0.2 s at 10 MB/s are omitted, less a pause at the end of that time; then exactly 2 MB are sent
     assert 1_200_000 < flow.sender.bytes - 2_000_000 < 2_200_000
     assert flow.streams[0].sender.counted_bytes == 2_000_000
     assert flow.streams[0].receiver.counted_bytes == pytest.approx(2_000_000, rel=0.1)

@@ -1,4 +1,4 @@
-"""A run as it goes on: live intervals, an early stop, and streams in any order."""
+"""Test a run while it goes on: live intervals, an early stop, and streams in any order."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_run_that_is_over_can_be_asked_again(run_once: RunLoop) -> None:
     run_once(main())
 
 
-def test_data_that_is_there_before_the_start_signal_is_in_its_place(
+def test_data_that_arrives_before_the_start_signal_is_counted(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transfer, expect = PeerTest._transfer, ClientControl.expect

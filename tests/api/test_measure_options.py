@@ -1,4 +1,4 @@
-"""Options of a test: they hold, and are recorded, at both ends."""
+"""Test that the options of a test take effect and are recorded at both ends."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def test_streams_leave_from_the_bound_ports(run_once: RunLoop, direction: str) -
     assert [known(report.socket).remote for report in mine.server.streams] == locals_
 
 
-#: On loopback a segment is of 64 KiB: too coarse for these rates, and the kernel does not pace the
-#: first ten of them.
+#: A segment on loopback has 64 KiB, which is too coarse for these rates, and the kernel does not
+#: pace the first ten segments.
 PACED: dict[str, Any] = {"duration_s": 1.0, "options": {"mss_bytes": 1448}}
 
 
@@ -104,7 +104,7 @@ def test_the_target_bitrate_is_kept(run_once: RunLoop, direction: str) -> None:
 
 @pytest.mark.rates
 @pytest.mark.parametrize("direction", BOTH_WAYS)
-def test_the_target_bitrate_is_of_each_stream(run_once: RunLoop, direction: str) -> None:
+def test_the_target_bitrate_applies_to_each_stream(run_once: RunLoop, direction: str) -> None:
     mine, _ = run_once(measured(spec(direction, 3, target_bps=20_000_000, **PACED)))
     assert mine.flow.steady.goodput_bps == pytest.approx(60e6, rel=0.03)
 

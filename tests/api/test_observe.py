@@ -62,7 +62,7 @@ class Diary(nm.Observer):
 
 @contextlib.asynccontextmanager
 async def watched(**options: Any) -> AsyncIterator[tuple[nm.Server, asyncio.Queue[Diary]]]:
-    """A server whose tests are watched, and the diaries of its clients."""
+    """Provide a server whose tests are observed, and the queue of their diaries."""
     diaries: asyncio.Queue[Diary] = asyncio.Queue()
 
     def observe() -> Diary:
@@ -163,7 +163,7 @@ def test_the_server_keeps_its_own_period(run: RunLoop) -> None:
     assert 0 < edges[-1] - whole[-1] <= 100_000_000
 
 
-def test_a_wish_for_no_intervals_gives_one_at_the_end(run_once: RunLoop) -> None:
+def test_an_interval_of_a_day_gives_one_interval_at_the_end(run_once: RunLoop) -> None:
     spec = nm.TcpSpec(timing=nm.Timing(duration_s=0.2))
     _, theirs = run_once(both_ends(spec, 86_400))
     assert len(theirs.intervals) == 1
@@ -176,7 +176,7 @@ def test_omitted_intervals_are_marked_at_the_server_too(run_once: RunLoop) -> No
     assert marks[:4] == [(100, True), (150, True), (250, False), (350, False)]
 
 
-def test_a_test_that_the_client_aborts_is_told_with_its_reason(run: RunLoop) -> None:
+def test_a_test_that_the_client_aborts_is_reported_with_its_reason(run: RunLoop) -> None:
     async def main() -> Diary:
         async with watched(interval_s=0.05) as (server, diaries):
             spec = nm.TcpSpec(timing=nm.Timing(interval_s=0.1))
@@ -217,8 +217,8 @@ def test_wrong_parameters_are_refused(run: RunLoop) -> None:
     assert diary.refusals[0].number == 7
 
 
-def test_what_the_server_says_has_its_number(run_once: RunLoop) -> None:
-    """A client's parameters are always valid, so a proxy on the path changes them."""
+def test_an_error_that_the_server_reports_has_its_number(run_once: RunLoop) -> None:
+    """A bare socket takes the place of the server, and refuses the test with error 27."""
 
     async def main() -> Diary:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -268,7 +268,7 @@ def test_a_plain_iperf3_client_is_watched(run_once: RunLoop, options: tuple[str,
     }
     for flow in diary.results[0].flows:
         seen = diary.of(flow.direction)
-        # 0.5 s, 1.0 s, and a short last one for what was still on its way
+        # intervals up to 0.5 s and 1.0 s, and a short last one for data that were in flight
         assert seen[0].end_ns == 500_000_000
         assert seen[1].end_ns == pytest.approx(1e9, abs=0.05e9)
         assert len(seen) <= 3

@@ -1,4 +1,5 @@
-"""A peer's report with something wrong anywhere in it: refused, or a result like any other."""
+"""Test reports of a peer with a wrong value at any place: they are refused, or give a usable
+result."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ ODD = [0, -1, 1, 2**31, -(2**63), 2**63, 10**30, 1e308, "1", None, [], {}, [1], 
 
 @pytest.fixture(scope="module", params=KINDS)
 def measured(request: pytest.FixtureRequest) -> nm.Result:
-    """Run a real test between two netmeasure ends, and change the server's report."""
+    """Return the result of a real test; the tests change the server's report in it."""
 
     async def run() -> nm.Result:
         async with nm.serve("127.0.0.1", 0) as server:
@@ -40,7 +41,7 @@ def measured(request: pytest.FixtureRequest) -> nm.Result:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every member of every object, and the ends of every list."""
+    """Yield the paths of all members of objects, and of the first and last items of lists."""
     keys: Any = ()
     if isinstance(value, dict):
         keys = value
@@ -77,7 +78,7 @@ def wire(report: Any) -> bytes:
 
 
 def use(result: nm.Result, server: Any) -> None:
-    """All that a client does with it."""
+    """Do with the server's report all that a client does."""
     directions = roles.directions(result.spec.direction, result.spec.streams)
     flows = build_flows(Measured(result.spec, directions, result.client, server, 0))
     made = msgspec.structs.replace(result, flows=flows, server=server)
@@ -85,14 +86,14 @@ def use(result: nm.Result, server: Any) -> None:
     text.print_report(made, Console(file=io.StringIO(), width=120))
 
 
-def test_a_true_report_is_taken(measured: nm.Result) -> None:
+def test_an_unchanged_report_is_accepted(measured: nm.Result) -> None:
     report = PeerResults.decode(wire(json.loads(msgspec.json.encode(measured.server)))).netmeasure
     assert report == measured.server
     use(measured, report)
 
 
-#: A place, as a share of all places there are, and what is put there. Nothing is drawn while the
-#: test runs: how many places a report has differs from run to run.
+#: Each change is a place, as a share of all places in a report, and the value to put there. Nothing
+#: is drawn while the test runs, for the number of places differs from run to run.
 CHANGES = st.lists(
     st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from([*ODD, "shorter", "backwards"])),
     min_size=1,
@@ -102,7 +103,7 @@ CHANGES = st.lists(
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES)
-def test_a_spoilt_report_harms_nobody(
+def test_a_report_with_wrong_values_is_refused_or_usable(
     measured: nm.Result, changes: list[tuple[float, Any]]
 ) -> None:
     report = json.loads(msgspec.json.encode(measured.server))
@@ -110,7 +111,7 @@ def test_a_spoilt_report_harms_nobody(
     for share, change in changes:
         try:
             put(report, where[int(share * len(where))], change)
-        except (KeyError, IndexError, TypeError):  # the first change took that place away
+        except (KeyError, IndexError, TypeError):  # the first change removed that place
             continue
     try:
         server = PeerResults.decode(wire(report)).netmeasure
@@ -140,8 +141,8 @@ def test_a_report_below_zero_is_refused(
         PeerResults.decode(wire(report))
 
 
-def test_a_side_with_a_stream_of_no_flow_is_read_again(measured: nm.Result) -> None:
-    """In the document one of its streams is a place in a flow, and the other one stands there."""
+def test_a_side_with_a_stream_that_is_in_no_flow_is_read_again(measured: nm.Result) -> None:
+    """In the document, one stream of the side is a reference to a flow; the other is in full."""
     first, second = measured.server.streams
     other = msgspec.structs.replace(second, id=second.id + 7)
     server = msgspec.structs.replace(measured.server, streams=(first, other))

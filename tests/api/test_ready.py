@@ -1,4 +1,4 @@
-"""Waiting for targets on loopback: listeners, TLS and HTTP servers that come late."""
+"""Test waiting for targets on loopback: listeners, TLS and HTTP servers that start late."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def found_once_listening(**more: Any) -> nm.Readiness:
     return found
 
 
-def test_a_listener_that_comes_late(run: RunOnce) -> None:
+def test_a_listener_that_starts_late(run: RunOnce) -> None:
     found = run(found_once_listening())
     assert found.reached
     assert found.at_ns > 0
@@ -44,7 +44,7 @@ def test_a_listener_that_comes_late(run: RunOnce) -> None:
     assert found.connect_ns is not None
 
 
-def test_the_time_is_over(run: RunOnce) -> None:
+def test_a_target_that_is_not_usable_in_time(run: RunOnce) -> None:
     sock, port = bound()
     with sock:
         (found,) = run(nm.ready(f"127.0.0.1:{port}", timeout_s=0.2))
@@ -54,7 +54,7 @@ def test_the_time_is_over(run: RunOnce) -> None:
 
 
 async def http_after(good_after: int) -> tuple[nm.Readiness, list[bytes]]:
-    """A server that has a 503 for the first requests."""
+    """Wait for a server that answers the first requests with 503; return its requests as well."""
     requests: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,7 +75,7 @@ async def http_after(good_after: int) -> tuple[nm.Readiness, list[bytes]]:
         return found, requests
 
 
-def test_http_counts_from_a_good_status_on(run: RunOnce) -> None:
+def test_http_is_usable_from_the_first_good_status_on(run: RunOnce) -> None:
     found, requests = run(http_after(3))
     assert found.reached
     assert [(wait.cause, wait.detail) for wait in found.waits] == [("http", "status 503")]
@@ -140,7 +140,7 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_program_tells_in_a_line_and_by_its_code() -> None:
+def test_the_program_reports_in_one_line_and_by_its_exit_code() -> None:
     sock, port = bound()
     with sock:
         refused = program(f"127.0.0.1:{port}", "--timeout", "200ms")
@@ -165,7 +165,7 @@ def test_a_wrong_target_is_one_line() -> None:
 
 
 def test_a_name_that_does_not_exist() -> None:
-    """In a process of its own: look-ups that hang can't be ended, and would outlive the test."""
+    """Run a separate process: look-ups that hang can't be ended, and would outlive the test."""
     missing = program("nothing.invalid:80", "--timeout", "300ms", "--json")
     assert missing.returncode == 3
     (found,) = json.loads(missing.stdout)["targets"]
@@ -174,7 +174,7 @@ def test_a_name_that_does_not_exist() -> None:
     assert {wait["cause"] for wait in found["waits"]} <= {"name_not_found", "name_no_answer"}
 
 
-def test_a_fault_of_the_thread_is_raised(run: RunOnce, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_thread_is_raised(run: RunOnce, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise MemoryError("no room")
 

@@ -1,4 +1,4 @@
-"""A saved result can be analysed again: every figure comes out as it was."""
+"""Test that a second analysis of a saved result gives the same figures."""
 
 from __future__ import annotations
 

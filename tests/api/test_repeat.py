@@ -57,7 +57,7 @@ def test_turns() -> None:
 
 
 @pytest.mark.parametrize("times", [0, -1, 10**6])
-def test_a_number_of_runs_that_can_not_be(times: int, run_once: RunLoop) -> None:
+def test_an_invalid_number_of_runs(times: int, run_once: RunLoop) -> None:
     async def main() -> None:
         with pytest.raises(nm.SpecError, match="runs: it must be 1 to"):
             await anext(nm.repeat("127.0.0.1", SPEC, times=times))
@@ -91,7 +91,7 @@ def test_a_broken_run_is_kept_and_the_next_one_begins(run_once: RunLoop) -> None
             with Proxy(("127.0.0.1", server.port)) as proxy:
                 proxy.connection(3).after(1_000_000, "up", "reset")
                 target = "{}:{}".format(*proxy.address)
-                wanted = replace(SPEC, latency=False)  # its probe would be a connection, too
+                wanted = replace(SPEC, latency=False)  # a probe would be another connection
                 return [one async for one in nm.repeat(target, wanted, times=3)]
 
     first, second, third = run_once(main())
@@ -100,7 +100,7 @@ def test_a_broken_run_is_kept_and_the_next_one_begins(run_once: RunLoop) -> None
     assert nm.summarise([first, second, third], "upload").counted == 2
 
 
-def test_a_server_that_goes_away_ends_it_at_the_second_failure(run_once: RunLoop) -> None:
+def test_the_second_failure_in_a_row_ends_the_repetition(run_once: RunLoop) -> None:
     async def main() -> list[nm.Result]:
         kept: list[nm.Result] = []
         server = await nm.serve("127.0.0.1", 0).__aenter__()
@@ -119,7 +119,7 @@ def test_a_server_that_goes_away_ends_it_at_the_second_failure(run_once: RunLoop
     assert [bool(one.flows) for one in kept] == [True, False]
 
 
-def test_cancelling_leaves_what_had_been_given(run: RunLoop) -> None:
+def test_cancelling_keeps_the_results_of_earlier_runs(run: RunLoop) -> None:
     async def main() -> list[nm.Result]:
         kept: list[nm.Result] = []
         second = asyncio.Event()

@@ -119,7 +119,7 @@ def test_a_test_without_any_response_has_failed(
     assert told.value.phase == "first_byte"
 
 
-def test_connections_that_the_server_closes_are_told(run_once: RunLoop) -> None:
+def test_a_note_counts_the_connections_that_the_server_closes(run_once: RunLoop) -> None:
     with Scripted(answers_and_closes) as server:
         result = run_once(nm.measure(server.url(), nm.RequestSpec(timing=numbered(6))))
         fresh = nm.RequestSpec(timing=numbered(6), keep_connections=False)
@@ -173,7 +173,7 @@ def test_a_run_that_is_stopped_or_cancelled_gives_what_it_has(run: RunLoop) -> N
 
 
 def test_a_server_that_says_nothing_is_given_up(run: RunLoop) -> None:
-    # its kernel takes connections, and nobody reads from them
+    # the kernel accepts connections, but no program reads from them
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
         spec = nm.RequestSpec(
             timing=LONG, deadlines=nm.Deadlines(stall_s=0.1), answer_s=0.02, streams=2

@@ -1,4 +1,4 @@
-"""Tests of round trips between two netmeasure ends, and where the other end is none."""
+"""Test round trips between two netmeasure ends, and with a server that is not netmeasure."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_both_ends_count_every_transaction(run: RunLoop) -> None:
     assert here.complete
     assert (trips.transactions, trips.begun, trips.unanswered) == (999, 999, 0)
     assert trips.latency.min_ns <= trips.p50_ns <= trips.p99_ns <= trips.latency.max_ns
-    assert trips.p99_99_ns is None  # of 999 it is not known
+    assert trips.p99_99_ns is None  # 999 transactions are too few for it
     assert sum(trips.series.transactions) == 999
     assert sum(trips.series.sum_ns) == trips.latency.sum_ns
     assert here.flow.receiver.bytes == here.flow.sender.acked_bytes == 9990
     assert here.flow.limits is None
     assert nm.Result.from_json(here.to_json()) == here
-    # the server knows what was asked for, and has no latencies
+    # the server knows what the client requested, but has no latencies
     assert isinstance(there.spec, nm.RrSpec)
     assert (there.spec.request_bytes, there.spec.response_bytes, there.spec.streams) == (10, 20, 3)
     assert there.round_trips is None
@@ -115,8 +115,8 @@ def test_a_servers_limits_hold(run_once: RunLoop, limits: Any, spec: nm.RrSpec) 
     run_once(refused())
 
 
-def test_a_bitrate_is_measured_both_ways(run_once: RunLoop) -> None:
-    """Short requests with long responses move more than the requests tell."""
+def test_the_bitrate_limit_includes_both_directions(run_once: RunLoop) -> None:
+    """The bitrate includes the responses, which are long here, while the requests are short."""
 
     async def refused() -> None:
         limits = nm.ServerLimits(max_bitrate_bps=10**6, bitrate_over_s=0.3)

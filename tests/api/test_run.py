@@ -24,7 +24,7 @@ async def _inside() -> None:
     nm.run("127.0.0.1")
 
 
-def test_an_event_loop_that_runs_is_named() -> None:
+def test_a_call_in_a_running_event_loop_is_refused() -> None:
     with pytest.raises(nm.SpecError, match="already") as caught:
         asyncio.run(_inside())
     assert "await nm.measure" in (caught.value.hint or "")

@@ -1,4 +1,5 @@
-"""The events of a run: typed, in order, the whole result last, at each follower's own pace."""
+"""Test the events of a run: they are typed and in order, the whole result is the last one, and each
+reader reads at its own pace."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from support.full_result import EMPTY
 from support.measured import RunLoop, served
 from support.program import running, server
 
-#: Bytes are the end of these tests, at a rate that makes them last for some intervals.
+#: These tests end after so many bytes, at a rate that makes them last for several intervals.
 BYTES, RATE = 2_000_000, 40_000_000
 WANTED = nm.TcpSpec(
     timing=nm.Timing(total_bytes=BYTES, interval_s=0.1), target_bps=RATE, block_bytes=10_000
@@ -40,7 +41,7 @@ async def begun(wanted: nm.TcpSpec = WANTED) -> AsyncIterator[nm.Run]:
         yield run
 
 
-def test_a_run_tells_its_phases_its_intervals_and_its_end(run_once: RunLoop) -> None:
+def test_a_run_reports_its_phases_its_intervals_and_its_end(run_once: RunLoop) -> None:
     async def main() -> tuple[list[Event], nm.Result]:
         async with begun() as run:
             seen = [event async for event in run.events()]
@@ -159,7 +160,7 @@ PIPE_BYTES = 4096
 
 
 def test_a_reader_of_lines_that_stops_reading_delays_nothing() -> None:
-    """Its pipe is full long before the end, and not a byte is read before the server says that the
+    """The pipe is full long before the end, and no byte is read before the server says that the
     test is over."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -27,7 +27,7 @@ async def granted(spec: nm.TcpSpec | nm.UdpSpec, **limits: Any) -> nm.Result:
         return await nm.measure(server.address, spec)
 
 
-def test_a_bitrate_that_is_asked_for(run: RunLoop) -> None:
+def test_a_requested_bitrate_above_the_limit_is_refused(run: RunLoop) -> None:
     timing = nm.Timing(duration_s=0.2)
     both = nm.UdpSpec(direction="both", streams=2, target_bps=3 * MBIT, timing=timing)
     error = run(refused(both, max_bitrate_bps=12 * MBIT - 1))
@@ -43,8 +43,8 @@ def test_a_pacing_rate_counts_as_well(run_once: RunLoop) -> None:
 
 
 @pytest.mark.parametrize("direction", ["upload", "download"])
-def test_a_bitrate_that_is_measured(run_once: RunLoop, direction: Any) -> None:
-    """The client requests no bitrate, but transfers much. The figures until then are kept."""
+def test_a_measured_bitrate_above_the_limit_is_refused(run_once: RunLoop, direction: Any) -> None:
+    """The client requests no bitrate, but exceeds the limit. The figures until then are kept."""
     spec = nm.TcpSpec(direction=direction, timing=nm.Timing(duration_s=20))
     error = run_once(refused(spec, max_bitrate_bps=10 * MBIT, bitrate_over_s=0.3))
     assert error.number == 27
@@ -54,7 +54,7 @@ def test_a_bitrate_that_is_measured(run_once: RunLoop, direction: Any) -> None:
     assert (error.result.client.duration_ns or 0) < 5e9
 
 
-def test_a_bitrate_below_the_limit_is_let_be(run_once: RunLoop) -> None:
+def test_a_bitrate_below_the_limit_is_allowed(run_once: RunLoop) -> None:
     spec = nm.UdpSpec(target_bps=2 * MBIT, timing=nm.Timing(duration_s=1))
     assert run_once(granted(spec, max_bitrate_bps=4 * MBIT, bitrate_over_s=0.2)).complete
 
@@ -68,7 +68,7 @@ def test_a_bitrate_below_the_limit_is_let_be(run_once: RunLoop) -> None:
         nm.Timing(endless=True),
     ],
 )
-def test_a_duration(run_once: RunLoop, timing: nm.Timing) -> None:
+def test_a_duration_above_the_limit_is_refused(run_once: RunLoop, timing: nm.Timing) -> None:
     assert run_once(refused(nm.TcpSpec(timing=timing), max_duration_s=2)).number == 37
 
 
@@ -102,7 +102,7 @@ def test_one_off(run: RunLoop, good: bool) -> None:
     assert run(main()) == ("served", [True] if good else [])
 
 
-def test_idle(run: RunLoop) -> None:
+def test_a_server_ends_after_its_idle_time(run: RunLoop) -> None:
     async def main() -> float:
         loop = asyncio.get_running_loop()
         async with nm.serve("127.0.0.1", 0, idle_s=0.5) as server:
@@ -125,7 +125,9 @@ def test_idle(run: RunLoop) -> None:
         (["-t", "5"], {"max_duration_s": 3}),
     ],
 )
-def test_iperf3_is_told(run_once: RunLoop, arguments: list[str], limits: dict[str, Any]) -> None:
+def test_iperf3_gets_the_reason(
+    run_once: RunLoop, arguments: list[str], limits: dict[str, Any]
+) -> None:
     async def main() -> str:
         async with nm.serve("127.0.0.1", 0, limits=nm.ServerLimits(**limits)) as server:
             report = await asyncio.to_thread(
@@ -135,6 +137,6 @@ def test_iperf3_is_told(run_once: RunLoop, arguments: list[str], limits: dict[st
 
     said = run_once(main())
     if "max_duration_s" in limits:
-        assert "int_errno=37" in said  # 3.12 has no words for it
+        assert "int_errno=37" in said  # iperf3 3.12 has no text for it
     else:
         assert "total required bandwidth is larger than server limit" in said

@@ -1,4 +1,4 @@
-"""UDP by the library, on loopback: what a good test gives at both ends."""
+"""UDP by the library, on loopback: what a successful test gives at both ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def spec(
     timing: dict[str, Any] | None = None,
     **more: Any,
 ) -> nm.UdpSpec:
-    """A fifth of a second of 2000 small datagrams per second, or what is said."""
+    """Return a test of 0.2 s with 2000 small datagrams per second, unless arguments change it."""
     wanted: dict[str, Any] = {"datagram_bytes": SIZE, "target_pps": PER_SECOND, **more}
     return nm.UdpSpec(
         direction=direction,  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ def ways(direction: str) -> tuple[str, ...]:
 
 
 def numbers(flow: nm.Flow) -> tuple[int, int, int]:
-    """(sent, received, lost), all of them known."""
+    """Return (sent, received, lost), all of which must be known."""
     loss = flow.loss
     assert loss is not None
     assert loss.sent_packets is not None
@@ -56,7 +56,7 @@ def numbers(flow: nm.Flow) -> tuple[int, int, int]:
 
 
 def ends(flow: nm.Flow) -> Iterator[tuple[nm.StreamReport, nm.StreamReport]]:
-    """Each stream as its sender and its receiver saw it."""
+    """Yield for each stream the reports of its sender and its receiver."""
     for stream in flow.streams:
         assert stream.sender is not None
         assert stream.receiver is not None
@@ -86,7 +86,7 @@ def test_a_test_is_complete_and_both_ends_agree(run: RunLoop, direction: str) ->
         sent, received, lost = numbers(flow)
         assert (sent, received, lost) == numbers(seen)
         assert sent == received + lost
-        # nothing but our own socket's buffer can lose anything here
+        # here, only the buffer of our own socket can lose datagrams
         assert flow.loss is not None
         assert lost == flow.loss.host_dropped_packets
         assert flow.loss.duplicate_packets == flow.loss.reordered_packets == 0
@@ -150,7 +150,7 @@ def test_a_real_result_survives_json(run_once: RunLoop, direction: str) -> None:
 
 
 @both_ways
-def test_the_course_of_the_losses_ends_with_the_total(run_once: RunLoop, direction: str) -> None:
+def test_the_history_of_the_losses_ends_with_the_total(run_once: RunLoop, direction: str) -> None:
     mine, _ = run_once(measured(spec(direction)))
     for _, receiver in ends(mine.flow):
         assert receiver.datagrams is not None
@@ -188,7 +188,7 @@ def test_a_limit_in_bytes_is_met_with_whole_datagrams(
 
 
 @both_ways
-def test_omitted_time_is_run_kept_and_left_out(run_once: RunLoop, direction: str) -> None:
+def test_omitted_datagrams_are_counted_separately(run_once: RunLoop, direction: str) -> None:
     timing = {"duration_s": 0.2, "omit_s": 0.2, "interval_s": 0.05}
     seen, result = run_once(live(spec(direction, timing=timing)))
     (flow,) = result.flows
@@ -256,7 +256,7 @@ def test_the_target_in_datagrams_per_second_is_kept(run_once: RunLoop) -> None:
         for sender, _ in ends(flow):
             assert sender.datagrams is not None
             assert sender.datagrams.target_bps == PER_SECOND * SIZE * 8
-            # by plan, less what was given up where the sender had no CPU for long
+            # the planned number, less what the sender skipped after it had no CPU for long
             due = PER_SECOND * (0.5 - (sender.datagrams.skipped_ns or 0) / 1e9)
             assert sender.datagrams.packets == pytest.approx(due, abs=25)
 
@@ -304,7 +304,7 @@ def test_offload_is_used_as_asked_and_counts_the_same(
     assert sender.datagrams.offload_error is None
     sent, received, lost = numbers(mine.flow)
     assert sent == received + lost == 300
-    most = 10 * SIZE + PER_SECOND // 100 * SIZE  # 10 ms are made up for after a late wake-up
+    most = 10 * SIZE + PER_SECOND // 100 * SIZE  # after a late wake-up, 10 ms are made up for
     assert 10 * SIZE <= known(sender.datagrams.largest_burst_bytes) <= most
 
 
@@ -344,7 +344,7 @@ def test_ipv6(run_once: RunLoop) -> None:
 
 
 def test_streams_leave_from_the_bound_address(run_once: RunLoop) -> None:
-    """And reach the server all the same: it looks for the address of the control connection."""
+    """They reach the server, which expects them from the address of the control connection."""
     options = nm.SocketOptions(bind_address="127.0.0.3")
     mine, theirs = run_once(measured(spec("both", 2, options=options)))
     for report in mine.client.streams:
@@ -394,8 +394,8 @@ def test_a_cancelled_run_leaves_nothing(run: RunLoop) -> None:
 # ---- a hello and what comes instead of its answer -----------------------------------------------
 
 
-def test_data_that_come_instead_of_the_answer_are_not_swallowed(run: RunLoop) -> None:
-    """The answer was lost, and the server has gone on: its data stay in the socket."""
+def test_data_that_come_instead_of_the_answer_are_not_lost(run: RunLoop) -> None:
+    """The answer was lost, and the server already sends data, which must stay in the socket."""
 
     async def main() -> list[bytes]:
         loop = asyncio.get_running_loop()

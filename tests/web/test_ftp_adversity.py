@@ -1,5 +1,8 @@
-"""FTP servers that are silent, strange, dying or not there: one exception that says what is wrong,
-a result with what had been measured, within its deadline, and nothing left behind."""
+"""Test FTP servers that are silent, dying or absent, or that violate the protocol.
+
+In each case, one exception must say what is wrong and carry a result of what was measured, come
+within the deadline, and leave nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -94,11 +97,11 @@ def test_a_control_connection_that_ends(
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("garbage", ["", "\xff\xfe", "2", "999 what", "22x no"], ids=repr)
-def test_a_reply_that_is_none(run_once: RunLoop, step: str, garbage: str) -> None:
+def test_an_invalid_reply(run_once: RunLoop, step: str, garbage: str) -> None:
     """Bytes that are no reply may be the start of a longer reply, so the client waits for the
     rest."""
     answers: dict[str, Answer] = {step: garbage}
-    if step in ("SIZE", "EPSV"):  # a refusal of these is not worth a failure by itself
+    if step in ("SIZE", "EPSV"):  # a refusal of these alone is no failure
         answers = {"EPSV": "500 no", "PASV": "500 no", **answers}
     deadlines = {**SHORT, "handshake_s": 0.15, "connect_s": 10.0}
     error = failed(run_once, Ftp(1000, answers=answers), spec(deadlines))
@@ -140,10 +143,10 @@ def test_replies_of_many_lines_are_not_kept_until_the_deadline(run: RunLoop) -> 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 @pytest.mark.parametrize("step", STEPS)
-def test_what_a_server_says_is_cleaned(run_once: RunLoop, step: str, encoding: str) -> None:
+def test_replies_of_a_server_are_cleaned(run_once: RunLoop, step: str, encoding: str) -> None:
     said = b"530 \x1b[2J" + "n\xf6\x9b".encode(encoding) + b"x" * 4000 + b"\r\n"
     server = Ftp(1000, answers={step: lambda peer: peer.send(said)})
-    if step in ("SIZE", "EPSV"):  # there is another way
+    if step in ("SIZE", "EPSV"):  # the client can do without these
         with server:
             result: Result = run_once(nm.measure(server.url(), spec(SHORT)))
         assert result.complete
@@ -164,7 +167,7 @@ def test_a_greeting_is_cleaned(run_once: RunLoop, encoding: str) -> None:
     assert len(greeting) <= 200
 
 
-def test_a_size_that_is_none(run_once: RunLoop) -> None:
+def test_an_invalid_size(run_once: RunLoop) -> None:
     error = failed(run_once, Ftp(1000, answers={"SIZE": "213 many \x1b[2J"}), spec(SHORT))
     assert type(error) is nm.RemoteProtocolError
     assert str(error).endswith("does not speak FTP: the file's size is 'many \ufffd[2J'")
@@ -256,7 +259,7 @@ def test_no_passive_mode(run_once: RunLoop, passive: str, asked: tuple[int, int]
     "reply",
     ["229 ok", "229 (|||x|)", "229 (|||0|)", "229 (|||99999|)", "229 ()", "229 (|1|::1|5|)"],
 )
-def test_an_epsv_reply_that_is_none(run_once: RunLoop, reply: str) -> None:
+def test_an_invalid_epsv_reply(run_once: RunLoop, reply: str) -> None:
     error = failed(run_once, Ftp(1000, answers={"EPSV": reply}))
     assert isinstance(error, nm.RemoteProtocolError | nm.ConnectError)
     assert error.phase in ("passive", "connect")
@@ -265,13 +268,13 @@ def test_an_epsv_reply_that_is_none(run_once: RunLoop, reply: str) -> None:
 @pytest.mark.parametrize(
     "reply", ["227 ok", "227 (1,2,3)", "227 (a,b,c,d,e,f)", "227 (127,0,0,1,999,999)", "227 ()"]
 )
-def test_a_pasv_reply_that_is_none(run_once: RunLoop, reply: str) -> None:
+def test_an_invalid_pasv_reply(run_once: RunLoop, reply: str) -> None:
     error = failed(run_once, Ftp(1000, answers={"PASV": reply}), spec(passive="pasv"))
     assert isinstance(error, nm.RemoteProtocolError | nm.ConnectError)
     assert error.phase in ("passive", "connect")
 
 
-def test_a_port_on_which_nobody_listens(run: RunLoop) -> None:
+def test_a_data_port_without_a_listener(run: RunLoop) -> None:
     with nobody() as port:
         error = failed(run, Ftp(1000, answers={"EPSV": f"229 Go (|||{port}|)"}))
     assert type(error) is nm.ConnectRefusedError
@@ -297,13 +300,13 @@ def test_a_file_shorter_than_its_size(run_once: RunLoop, size: int, final: str) 
     error = failed(run_once, server)
     assert type(error) is nm.StreamError
     assert f"{size} of 1000000 bytes" in str(error)
-    # the reply is the reason, unless it claims success
+    # the error quotes the reply, unless the reply claims success
     assert (final in str(error)) is not final.startswith("226")
     assert received(error) == size
 
 
 def test_a_transfer_that_the_server_calls_broken(run: RunLoop) -> None:
-    """The size is not known, and the end of the data looks good; only the reply tells."""
+    """The size is unknown and the data end normally: only the final reply shows the failure."""
     answers: dict[str, Answer] = {"SIZE": "502 no", "final": "426 cut off"}
     error = failed(run, Ftp(1000, answers=answers))
     assert type(error) is nm.StreamError
@@ -336,7 +339,7 @@ def test_a_data_connection_that_stalls(run: RunLoop) -> None:
 
 
 def test_a_data_connection_that_is_reset(run: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broken transfer is reported as well, and each of its bytes by the way it really came."""
+    """The result also describes a broken transfer, and how each of its bytes was received."""
     monkeypatch.setattr(outcome, "NOTED_BYTES", 0)
     error = failed(run, Ftp(1_000_000, data=breaks))
     assert type(error) is nm.StreamError
@@ -392,7 +395,7 @@ def test_an_upload_that_breaks_off(run: RunLoop, timing: dict[str, Any]) -> None
     assert error.result.flow.sender.acked_bytes > 0
 
 
-def test_an_upload_that_nobody_reads(run: RunLoop) -> None:
+def test_an_upload_that_the_server_does_not_read(run: RunLoop) -> None:
     def data(peer: Peer) -> None:
         peer.ending.wait()
 
@@ -407,7 +410,7 @@ def test_an_upload_that_nobody_reads(run: RunLoop) -> None:
 
 @needs_openssl
 @pytest.mark.parametrize("implicit", [False, True])
-def test_a_certificate_that_nobody_knows(run: RunLoop, implicit: bool) -> None:
+def test_an_untrusted_certificate(run: RunLoop, implicit: bool) -> None:
     tls = certificates.certificate().server()
     error = failed(run, Ftp(1000, tls=tls, implicit=implicit), spec(explicit_tls=not implicit))
     assert type(error) is nm.TlsError
@@ -416,7 +419,9 @@ def test_a_certificate_that_nobody_knows(run: RunLoop, implicit: bool) -> None:
 
 
 @pytest.mark.parametrize("answer", [silent, closes, resets])
-def test_no_tls_after_all(run: RunLoop, answer: Callable[[Peer], object]) -> None:
+def test_a_server_that_agrees_to_tls_and_does_not_begin_it(
+    run: RunLoop, answer: Callable[[Peer], object]
+) -> None:
     def agrees(peer: Peer) -> None:
         peer.send(b"234 go ahead\r\n")
         peer.receive()

@@ -1,4 +1,4 @@
-"""Transfers by FTP, with the real vsftpd and with a server of our own: exact to the byte."""
+"""Test transfers by FTP, with the real vsftpd and with a server of our own: exact to the byte."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.scripted import Peer
 from support.transfers import MIB, SIZES, RunLoop, measured, moved, needs_openssl, spec, transfer
 from support.web import send_body
 
-#: Names for uploads: vsftpd refuses one whose file is there.
+#: Numbers as names of uploads, since vsftpd refuses to overwrite a file.
 NUMBERS = itertools.count()
 LOG_IN = ["resolve", "connect", "greeting", "login", "type"]
 FETCH = ["size", "passive", "connect", "transfer_start"]
@@ -127,7 +127,7 @@ def test_a_server_without_epsv(run: RunLoop, refusal: str) -> None:
     assert (server.did("EPSV"), server.did("PASV")) == (1, 3)
 
 
-def test_somebody_elses_address_is_not_believed(run: RunLoop) -> None:
+def test_an_address_of_another_host_is_ignored(run: RunLoop) -> None:
     def lies(peer: Peer) -> None:
         listener = server._more[-1]
         port = listener.getsockname()[1]
@@ -327,7 +327,7 @@ def test_tls(run: RunLoop, size: int, how: str) -> None:
     assert "PROT P" in server.commands
     assert server.did("AUTH") == (how == "explicit")
     assert "tls" in steps(result)
-    # servers insist on it: who comes for the data must be who logged in
+    # servers require a resumed session: it shows that the client of the data has logged in
     assert server.resumed == [True]
 
 

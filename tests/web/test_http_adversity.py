@@ -1,5 +1,8 @@
-"""HTTP servers that are silent, strange, dying or not there: one exception that says what is wrong,
-a result with what had been measured, within its deadline, and nothing left behind."""
+"""Test HTTP servers that are silent, dying or absent, or that violate the protocol.
+
+In each case, one exception must say what is wrong and carry a result of what was measured, come
+within the deadline, and leave nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ def test_a_connection_that_is_not_answered(run: RunLoop) -> None:
     assert error.result.setup[-1].detail == "connect_timeout"
 
 
-def test_a_redirect_to_nobody(run: RunLoop) -> None:
+def test_a_redirect_to_a_port_without_a_server(run: RunLoop) -> None:
     def script(peer: Peer) -> None:
         request(peer)
         peer.send(head("302 Found", f"Location: http://127.0.0.1:{port}/"))
@@ -75,7 +78,7 @@ def test_a_redirect_to_nobody(run: RunLoop) -> None:
     assert "redirect" in steps(error.result)
 
 
-# ---- no answer, or a strange one --------------------------------------------------------------
+# ---- no answer, or an invalid one -------------------------------------------------------------
 
 
 def silent(peer: Peer) -> None:
@@ -115,7 +118,7 @@ def test_a_server_that_does_not_answer(run: RunLoop, script: Callable[[Peer], No
 
 
 def test_interim_answers_without_an_end(run: RunLoop) -> None:
-    """They are not kept until the deadline."""
+    """The client gives up after 100 of them, and does not store them until the deadline."""
 
     def floods(peer: Peer) -> None:
         request(peer)
@@ -127,8 +130,8 @@ def test_interim_answers_without_an_end(run: RunLoop) -> None:
     assert "100 interim answers (1xx) and no final one" in str(error)
 
 
-def test_what_a_server_calls_itself_is_cleaned(run_once: RunLoop) -> None:
-    """Status phrase and Server header: no escape sequence, no megabyte."""
+def test_text_of_a_server_is_cleaned(run_once: RunLoop) -> None:
+    """The status phrase and the Server header lose escape sequences, and are cut to a length."""
     evil = b"Not\x1b[2J\xc2\x9b31mFound\xff" + b"x" * 4000
 
     def refuses(peer: Peer) -> None:
@@ -227,7 +230,7 @@ def test_a_connection_that_ends_before_the_answer(run: RunLoop, place: str, end:
 def test_a_connection_that_ends_within_the_body(
     run: RunLoop, framing: str, size: int, together: bool, end: str
 ) -> None:
-    """What came is counted to the byte, where the client had read it before the end."""
+    """Bytes that the client had read before the end are counted exactly."""
 
     def script(peer: Peer) -> None:
         request(peer)
@@ -256,7 +259,7 @@ def test_a_connection_that_ends_within_the_body(
 
 
 def test_a_body_shorter_than_announced_in_one_piece_with_its_end(run_once: RunLoop) -> None:
-    """Head, a part of the body and the end of the connection wait for the client together."""
+    """The head, a part of the body and the end of the connection reach the client together."""
     for size in (0, 1, 5000, 60_000):
 
         def script(peer: Peer, size: int = size) -> None:
@@ -274,13 +277,13 @@ def test_a_body_shorter_than_announced_in_one_piece_with_its_end(run_once: RunLo
     [b"xyz\r\nhello\r\n", b"5\r\nhello", b"5\r\nhelloworld\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b""],
 )
 @pytest.mark.parametrize("together", [False, True])
-def test_chunks_that_are_none(run_once: RunLoop, body: bytes, together: bool) -> None:
+def test_invalid_chunks(run_once: RunLoop, body: bytes, together: bool) -> None:
     def script(peer: Peer) -> None:
         request(peer)
         opening = head("200 OK", "Transfer-Encoding: chunked")
         peer.send(*([opening + body] if together else [opening, body]))
 
-    # the library keeps some of these to itself: then no data move any more
+    # the library does not pass on some of these bodies: then the test ends because it stalls
     error = failed(run_once, script, spec({**PATIENT, "stall_s": 0.4}))
     assert isinstance(error, nm.StreamError | nm.RemoteProtocolError | nm.PeerTimeoutError)
     assert error.phase in ("data", "request")
@@ -349,7 +352,7 @@ def test_an_upload_that_breaks_off(run: RunLoop, end: str, limit: dict[str, Any]
 
 
 @pytest.mark.parametrize("limit", [{"total_bytes": 1 << 30}, {"duration_s": 60}])
-def test_an_upload_that_nobody_reads(run_once: RunLoop, limit: dict[str, Any]) -> None:
+def test_an_upload_that_the_server_does_not_read(run_once: RunLoop, limit: dict[str, Any]) -> None:
     def script(peer: Peer) -> None:
         request(peer)
         peer.ending.wait()
@@ -474,7 +477,7 @@ def test_no_answer_within_tls(run: RunLoop) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
-def test_a_ca_file_that_is_none(run: RunLoop, tmp_path: Any, content: str | None) -> None:
+def test_an_invalid_ca_file(run: RunLoop, tmp_path: Any, content: str | None) -> None:
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_text(content)
@@ -508,7 +511,7 @@ PLACES = ["accept", "tls", "request", "head", "library-body", "native-body", "up
 
 @pytest.mark.parametrize("place", PLACES)
 def test_cancelled_in_every_phase(run: RunLoop, place: str) -> None:
-    """The server tells when the client has got there; then it is cancelled."""
+    """The server signals that the client has reached the phase; then the run is cancelled."""
 
     async def main() -> nm.Run:
         there = asyncio.Event()
@@ -560,7 +563,7 @@ def test_cancelled_in_every_phase(run: RunLoop, place: str) -> None:
 def test_cancelled_while_it_connects(run: RunLoop) -> None:
     async def main(port: int) -> nm.Run:
         async with started(f"http://127.0.0.1:{port}/", spec(PATIENT)) as (running, task):
-            for _ in range(5):  # a few steps of the loop, wherever they lead
+            for _ in range(5):  # a few turns of the loop: the connect is not over
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

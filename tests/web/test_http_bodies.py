@@ -121,9 +121,7 @@ def test_an_encoded_body_is_counted_as_it_came(run_once: RunLoop, coding: str) -
 
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_body_that_the_end_of_the_connection_ends(
-    run_once: RunLoop, size: int, version: str
-) -> None:
+def test_a_body_that_ends_with_the_connection(run_once: RunLoop, size: int, version: str) -> None:
     def script(peer: Peer) -> None:
         request(peer)
         peer.send(head("200 OK", "Connection: close", version=version))
@@ -144,7 +142,9 @@ def test_an_old_server_that_tells_the_length(run: RunLoop) -> None:
 
 @pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
 @pytest.mark.parametrize("times", [1, 3])
-def test_an_answer_before_the_answer(run_once: RunLoop, status: str, times: int) -> None:
+def test_an_interim_response_before_the_final_one(
+    run_once: RunLoop, status: str, times: int
+) -> None:
     pieces = [head(status, "Link: <x>")] * times
     with Scripted(answering(*pieces, head("200 OK", "Content-Length: 5"), b"hello")) as server:
         result = measured(run_once, server.url())

@@ -78,7 +78,7 @@ def test_a_circle_of_redirects_ends(run: RunLoop) -> None:
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1/x", "file:///etc/passwd", "http://", "//"])
-def test_a_redirect_to_what_is_no_http(run_once: RunLoop, target: str) -> None:
+def test_a_redirect_to_no_http_server(run_once: RunLoop, target: str) -> None:
     with Scripted(answering(head("302 Found", f"Location: {target}"))) as server:
         error = refused(run_once, server.url())
     assert isinstance(error, nm.RemoteProtocolError | nm.SpecError | nm.NameNotFoundError)
@@ -86,7 +86,7 @@ def test_a_redirect_to_what_is_no_http(run_once: RunLoop, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:99999/", "http://[::1/", "http://a:b/"])
-def test_a_redirect_to_what_is_no_url(run_once: RunLoop, target: str) -> None:
+def test_a_redirect_to_an_invalid_url(run_once: RunLoop, target: str) -> None:
     with Scripted(answering(head("302 Found", f"Location: {target}"))) as server:
         error = refused(run_once, server.url())
     assert type(error) is nm.RemoteProtocolError

@@ -1,4 +1,4 @@
-"""HTTP downloads that are repeated, parallel, and limited by bytes or time."""
+"""Test HTTP downloads that are repeated, parallel, and limited by bytes or time."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_time_ends_repeats(run: RunLoop) -> None:
         with Web(1000) as web:
             options = {"repeat": True, "keep_connections": kept, "duration_s": 0.2}
             result = measured(run, web.url(), **options)
-        # the last one may have been cut off, at either end
+        # the last repeat may have been cut off, at the client or at the server
         assert transfers(result) * 1000 <= moved(result) <= len(web.requests) * 1000
         assert len(web.requests) - transfers(result) in (0, 1)
         assert transfers(result) > 1
@@ -136,7 +136,7 @@ def test_a_time_ends_repeats(run: RunLoop) -> None:
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_an_empty_file_can_be_repeated_for_a_time(run: RunLoop, kept: bool) -> None:
-    """Set-up is all that is measured then, and the time counts from the first answer."""
+    """Then only set-up is measured, and the time counts from the first response."""
     with Web(0) as web:
         options = {"repeat": True, "keep_connections": kept, "duration_s": 0.2}
         result = measured(run, web.url(), **options)
@@ -192,13 +192,13 @@ def test_intervals_of_a_short_file_sum_up(run: RunLoop) -> None:
 
     with Web(100_000) as web:
         total, result = run(main(web.url()))
-    # a run that is over before anybody could look has no intervals
+    # a run that ends before its first interval is read has none
     assert total in (0, 100_000)
     assert moved(result) == 100_000
 
 
 @pytest.mark.parametrize("direction", ["download", "upload"])
-def test_stop_ends_in_good_order(run: RunLoop, direction: str) -> None:
+def test_a_stop_gives_a_complete_result(run: RunLoop, direction: str) -> None:
     async def main(url: str) -> nm.Result:
         wanted = spec(url, duration_s=60, direction=direction)
         async with nm.connect(url).run(wanted) as running:

@@ -1,4 +1,4 @@
-"""HTTP uploads: every byte is counted once, by the native loop or by the library."""
+"""Test that HTTP uploads count every byte once, in the native loop or in the library."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_upload_with_a_length(run: RunLoop, size: int, streams: int, send_mod
 @pytest.mark.parametrize("send_mode", ["copy", "sendfile"])
 @pytest.mark.parametrize("block", [1024, 4096, 65_536, MIB])
 def test_an_upload_for_a_time(run_once: RunLoop, block: int, send_mode: str) -> None:
-    """Chunks are sent natively; what the server takes out of them is exactly what we count."""
+    """The native loop sends chunks, and counts exactly the bytes that the server finds in them."""
     options = {"direction": "upload", "duration_s": 0.15, "block_bytes": block}
     with Web() as web:
         result = measured(run_once, web.url(), send_mode=send_mode, streams=2, **options)
@@ -89,7 +89,7 @@ def test_an_upload_that_is_refused(run: RunLoop, end: str, how: str) -> None:
             peer.count(MIB)
         peer.send(answer)
         if how == "and-closes":
-            return  # reads on, as servers do that want their answer to arrive
+            return  # and reads on, so that its answer is not lost
         peer.wait_until_read()
         if how == "and-resets":
             peer.close()

@@ -1,4 +1,4 @@
-"""URLs go out letter by letter: a signed URL is worth nothing after another spelling."""
+"""Test that URLs are sent exactly as given: with another spelling, a signed URL is invalid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import netmeasure as nm
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
-#: Letters that a URL library may decode, encode, or take for something else.
+#: Characters that a URL library may decode, encode, or give another meaning.
 SPELLED = "/a%28b%29/c%2Fd%2fe/(f)/..%2e/g;h=1?sig=a%2Bb%2F%3D&x=(1)&y=a+b%20c&z=%7E~&p=/?:@"
 
 
@@ -70,7 +70,7 @@ def test_a_url_is_sent_as_the_redirect_has_it(run_once: RunLoop) -> None:
     run_once(main())
 
 
-def test_what_no_url_may_hold_is_encoded(run_once: RunLoop) -> None:
+def test_characters_that_no_url_may_contain_are_encoded(run_once: RunLoop) -> None:
     async def main() -> None:
         async with recording() as (base, lines):
             assert (await nm.measure(f"{base}/ä\u20acb?q=ö|")).complete

@@ -1,4 +1,4 @@
-"""Servers that cannot be connected to, and names whose addresses do not all work."""
+"""Test servers that cannot be connected to, and names whose addresses do not all work."""
 
 from __future__ import annotations
 
@@ -169,7 +169,8 @@ def test_a_bound_port_that_is_taken(run: RunLoop) -> None:
 
 @pytest.fixture
 def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What "lab1" resolves to, in this order; the port is that of the query. On plain asyncio."""
+    """Return a list for the addresses to which "lab1" resolves, in this order, with the port of the
+    query. It works only on plain asyncio."""
     chosen: list[str] = []
     resolve = socket.getaddrinfo
 
@@ -184,7 +185,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("order", [["::1", "127.0.0.1"], ["127.0.0.1", "::1"]], ids=str)
 @pytest.mark.parametrize("works", ["127.0.0.1", "::1"])
-def test_an_address_that_refuses_does_not_stop_us(
+def test_an_address_that_refuses_does_not_end_the_test(
     run_once: RunLoop, addresses: list[str], order: list[str], works: str
 ) -> None:
     addresses += order

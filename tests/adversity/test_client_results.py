@@ -1,4 +1,4 @@
-"""Results of a server that are malformed, or that cannot be true."""
+"""Test results of a server that are malformed, or that cannot be true."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
 
 
 def reporting(stream: dict[str, Any]) -> Callable[[Fake], Coroutine[Any, Any, None]]:
-    """A server whose report about its only stream is this."""
+    """Return the script of a server that reports `stream` about its only stream."""
 
     async def script(it: Fake) -> None:
         await it.start(extended=True)
@@ -164,14 +164,15 @@ def test_what_comes_after_the_results_is_ignored(run_once: RunLoop, last: bytes,
     assert result.flow.receiver.bytes == result.flow.sender.acked_bytes > 0
 
 
-# ---- counts of a plain server that can't be ------------------------------------------------------
+# ---- impossible counts of a plain server ---------------------------------------------------------
 
 
 def claims(of: Callable[[int], int]) -> Callable[[Fake], Coroutine[Any, Any, None]]:
-    """A server that says it received so many bytes, of those that the client says it sent."""
+    """Return the script of a server that claims to have received `of(sent)` bytes, where the client
+    reports `sent` bytes."""
 
     async def script(it: Fake) -> None:
-        # a window that grew to half of all bytes would make half of them possible
+        # if the receive window grew to half of all bytes, a count of half of them would be possible
         it.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         await it.finish()
         theirs = await it.take_json()
@@ -188,14 +189,12 @@ def claims(of: Callable[[int], int]) -> Callable[[Fake], Coroutine[Any, Any, Non
     [lambda _: 2**62, lambda _: 2**61, lambda sent: sent // 2, lambda sent: sent * 2],
     ids=["2**62", "2**61", "half", "twice"],
 )
-def test_a_count_that_can_not_be_is_not_believed(
-    run_once: RunLoop, of: Callable[[int], int]
-) -> None:
+def test_an_impossible_count_is_not_believed(run_once: RunLoop, of: Callable[[int], int]) -> None:
     """This end knows the acknowledged bytes: it reports them, with a note."""
 
     async def main() -> nm.Result:
         async with fake(claims(of)) as it:
-            # half of them would be possible if a kernel could hold the other half unread
+            # a count of half of them would be possible if a kernel could hold the other half unread
             wanted = replace(spec(), timing=nm.Timing(total_bytes=100_000_000))
             return await nm.measure(it.address, wanted)
 
@@ -209,7 +208,7 @@ def test_a_count_that_can_not_be_is_not_believed(
     assert note.startswith("the server says of stream 1 that it received ")
 
 
-def test_a_count_that_can_be_is_believed(run_once: RunLoop) -> None:
+def test_a_possible_count_is_believed(run_once: RunLoop) -> None:
     async def main() -> nm.Result:
         async with fake(claims(lambda sent: sent - 1000)) as it:
             return await nm.measure(it.address, spec(duration_s=0.2, target_bps=100_000_000))
@@ -223,7 +222,7 @@ def test_a_count_that_can_be_is_believed(run_once: RunLoop) -> None:
 def test_streams_that_end_early_where_the_server_sent_for_the_whole_time(
     run_once: RunLoop, lasted_s: float
 ) -> None:
-    """A client that was kept from running reads in a moment what took the server longer."""
+    """A client that did not run for a while reads at once what the server sent over that time."""
     sent = {"id": 1, "role": "sender", "bytes": 5000, "acked_bytes": 5000, "last_ns": 0}
 
     async def script(it: Fake) -> None:

@@ -1,4 +1,4 @@
-"""One virtual address with two servers behind it: connections come to them in turn."""
+"""Test a virtual address with two servers behind it, which get the connections in turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @contextlib.asynccontextmanager
 async def in_turn(*ports: int) -> AsyncIterator[str]:
-    """An address whose connections go to these ports, one after the other."""
+    """Provide an address whose connections go to these ports in turn."""
     targets = itertools.cycle(ports)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,7 +40,7 @@ async def in_turn(*ports: int) -> AsyncIterator[str]:
 async def failed(address: str, direction: Any, streams: int = 1) -> None:
     spec = nm.TcpSpec(direction=direction, streams=streams, timing=nm.Timing(duration_s=60))
     with pytest.raises(nm.ConnectError) as caught:
-        async with asyncio.timeout(10):  # without that, the handshake's 15 s and a wrong reason
+        async with asyncio.timeout(10):  # undetected, it would take 15 s and name a wrong reason
             await nm.measure(address, spec)
     assert "is the address of several servers" in str(caught.value)
     assert "affinity" in str(caught.value.hint)
@@ -48,7 +48,7 @@ async def failed(address: str, direction: Any, streams: int = 1) -> None:
 
 
 @pytest.mark.parametrize("direction", ["upload", "download", "both"])
-def test_two_of_ours(run: RunLoop, direction: Any) -> None:
+def test_two_netmeasure_servers(run: RunLoop, direction: Any) -> None:
     async def main() -> None:
         async with nm.serve("127.0.0.1", 0) as one, nm.serve("127.0.0.1", 0) as two:
             async with in_turn(one.port, two.port) as address:
@@ -61,7 +61,7 @@ def test_two_of_ours(run: RunLoop, direction: Any) -> None:
 
 
 @pytest.mark.interop
-def test_two_iperf3(run_once: RunLoop) -> None:
+def test_two_iperf3_servers(run_once: RunLoop) -> None:
     async def main(one: int, two: int) -> None:
         async with in_turn(one, two) as address:
             await failed(address, "upload")

@@ -1,4 +1,4 @@
-"""Servers that fall silent: the client ends in time, and names what it waited for."""
+"""Test servers that fall silent: the client ends in time, and names what it waited for."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ NO_SERVERS: dict[str, Script] = {
     "ssh": answers(b"SSH-2.0-OpenSSH_9.6\r\n"),
     "smtp": answers(b"220 lab1 ESMTP\r\n"),
     "zeros": answers(bytes(100)),
-    # random bytes would begin with the number of a state now and then
+    # random bytes would sometimes begin with the number of a state
     "much": answers(bytes(range(200, 256)) + bytes(range(256)) * 4000),
     "a-later-state": answers(TEST_RUNNING, before=37),
     "a-client": answers(b"a" * 36 + b"\0"),
@@ -75,7 +75,7 @@ def test_a_busy_server(run: RunLoop, before: int) -> None:
         it.control = await it.accept()
         await it.take(it.control, before)
         await it.say(ACCESS_DENIED)
-        it.control.close()  # a reset, where the cookie has not been read
+        it.control.close()  # this is a reset if the cookie was not read
 
     error = run(failure_with(script))
     assert type(error) is nm.BusyError

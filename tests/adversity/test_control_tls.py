@@ -1,4 +1,4 @@
-"""Control connections over TLS, on the port of the plain ones: certificates, downgrades, and
+"""Test control connections over TLS, on the port of the plain ones: certificates, downgrades, and
 OpenSSL's own tools at either end."""
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def test_a_certificate_that_is_not_good(run: RunLoop, case: str) -> None:
 
 
 def test_a_server_without_tls(run: RunLoop) -> None:
-    """The client does not go on in plain text, as a man in the middle would want."""
+    """The client does not fall back to plain text: a man in the middle could force that."""
 
     async def main() -> None:
         async with serving(tls=None) as (server, said):
@@ -280,7 +280,7 @@ def test_a_certificate_is_renewed_while_the_server_runs(run_once: RunLoop, tmp_p
 
 
 def test_openssl_as_client(run_once: RunLoop) -> None:
-    """It verifies our certificate, and a cookie that it sends is answered with PARAM_EXCHANGE."""
+    """OpenSSL's client verifies our certificate; its cookie is answered with PARAM_EXCHANGE."""
 
     async def main() -> None:
         its = certificates.certificate()
@@ -327,7 +327,7 @@ def s_server(its: Certificate) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_openssl_as_server(trusted: bool) -> None:
-    """With a certificate that the client trusts it gets the cookie; else the client leaves."""
+    """The client sends its cookie only if it trusts the certificate of OpenSSL's server."""
     its = certificates.certificate()
     with s_server(its) as (process, address):
         assert process.stdout is not None

@@ -55,7 +55,7 @@ def test_every_cell_ends_in_time_with_a_result_or_a_named_error(
     record_property("figure", f"fault matrix: of its {sum(1 for _ in cells())} cells, {said}")
 
 
-def test_data_that_are_taken_on_the_way_and_never_arrive_are_no_complete_test() -> None:
+def test_a_test_whose_data_are_dropped_on_the_path_is_not_complete() -> None:
     (cell,) = (
         cell
         for cell in cells(tuple(talk for talk in TALKS if talk.name == "tcp"))

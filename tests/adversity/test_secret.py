@@ -1,4 +1,4 @@
-"""A secret that both ends know: proven to each other, bound to one connection, never sent."""
+"""Test a shared secret: both ends prove to know it, for one connection, and never send it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_udp_with_a_secret(run_once: RunLoop) -> None:
     ],
     ids=["wrong", "missing"],
 )
-def test_the_server_refuses(
+def test_a_wrong_or_missing_secret_is_refused(
     run: RunLoop, key: bytes | None, number: ErrorCode, words: str, log: str
 ) -> None:
     async def main() -> None:
@@ -93,7 +93,7 @@ def test_the_server_refuses(
     run(main())
 
 
-def test_a_server_that_does_not_ask(run: RunLoop) -> None:
+def test_a_server_that_does_not_ask_for_the_secret(run: RunLoop) -> None:
     """Such a server may be an impostor, so a client with a secret does not go on."""
 
     async def main() -> None:
@@ -124,7 +124,7 @@ def test_a_server_that_asks_for_a_secret_that_it_does_not_know(
 
 
 class RawClient:
-    """A client on a bare socket, which can prove whatever it likes."""
+    """Hold a client on a bare socket, which can send any bytes as its proof."""
 
     def __init__(self, port: int, cookie: str) -> None:
         self._sock = socket.create_connection(("127.0.0.1", port))
@@ -164,8 +164,8 @@ def nm_parameters() -> Any:
 
 
 def test_a_proof_is_good_for_one_connection(run_once: RunLoop) -> None:
-    """The very bytes that let a client in are refused on the next connection, with the same cookie
-    and parameters; so is what the server itself has said."""
+    """The bytes of an accepted proof are refused on the next connection, even with the same cookie
+    and parameters. The server's own proof is refused as well."""
 
     async def main() -> None:
         async with guarded() as (server, said):
@@ -204,7 +204,7 @@ def test_a_proof_covers_the_parameters() -> None:
     assert ends[0].transcript != ends[1].transcript
 
 
-def test_guesses_are_braked(run_once: RunLoop) -> None:
+def test_after_many_wrong_secrets_the_right_one_is_refused_too(run_once: RunLoop) -> None:
     async def main() -> None:
         async with guarded() as (server, _):
             numbers = [
@@ -269,7 +269,7 @@ def test_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )
         monkeypatch.setenv("NETMEASURE_SECRET", KEY.decode())
         assert netmeasure(*client).returncode == 0
-    with program() as (process, address):  # the environment is the server's, too
+    with program() as (process, address):  # the server has this environment, too
         assert netmeasure("client", address, "-n", "100K").returncode == 0
         monkeypatch.delenv("NETMEASURE_SECRET")
         assert netmeasure("client", address, "-n", "100K").returncode == 4

@@ -1,4 +1,4 @@
-"""Clients that are slow, and clients that are many."""
+"""Test slow clients, and many clients at once."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_options_do_not_leak_into_the_next_test(run_once: RunLoop) -> None:
 
     def traits(report: nm.StreamReport) -> tuple[object, ...]:
         sock = known(report.socket)
-        # MSS and pacing as they were set for that socket, not as they developed
+        # without the MSS and the pacing rate, which change during a test
         return (sock.congestion, sock.no_delay, report.mode, report.block_bytes, sock.rcvbuf_bytes)
 
     run_once(main())
@@ -209,7 +209,7 @@ def test_options_do_not_leak_into_the_next_test(run_once: RunLoop) -> None:
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """More open descriptors than select() can name."""
+    """Open more descriptors than select() can handle."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 1500:
         pytest.skip(f"at most {hard} descriptors are allowed here")
@@ -242,7 +242,7 @@ def test_descriptors_above_1024(run_once: RunLoop, direction: str) -> None:
 
 
 def test_two_clients_with_one_cookie_that_wait_for_a_place(run_once: RunLoop) -> None:
-    """Each comes before the other has a session: only one of them may get one."""
+    """Each client comes before the other one has a session, and only one may get a session."""
 
     async def main() -> None:
         async with watched(max_tests=2) as it:
@@ -252,7 +252,7 @@ def test_two_clients_with_one_cookie_that_wait_for_a_place(run_once: RunLoop) ->
                     await peer.send(TEST_END)
                     await peer.give_results(0)
                     await peer.take_results()
-                # both tests are about to end, so these wait for them
+                # both tests are about to end, so the next two clients wait for a place
                 fourth.cookie = third.cookie
                 for peer in (third, fourth):
                     await peer.send(peer.cookie + b"\0")

@@ -1,4 +1,4 @@
-"""Clients that send a message out of order, fall silent, vanish or never end their test."""
+"""Test clients that send a message out of order, fall silent, vanish or never end their test."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def test_a_test_that_is_ended_before_its_streams_are_open(run_once: RunLoop) -> 
 
 
 def test_a_test_that_is_ended_as_its_last_stream_opens(run_once: RunLoop) -> None:
-    """Both arrive in the same turn of the server's loop. The client's message is the reason."""
+    """The last stream and the client's message arrive in one turn of the server's loop, and the
+    message must be the reported reason."""
 
     async def main() -> None:
         async with watched() as it:
@@ -74,7 +75,7 @@ def test_a_test_that_is_ended_as_its_last_stream_opens(run_once: RunLoop) -> Non
                     await peer.agree()
                     stream = peer.connect()
                     peer.streams.append(stream)
-                    stream.send(peer.cookie)  # but for its last byte
+                    stream.send(peer.cookie)  # without the last byte
                     await asyncio.sleep(0.02)
                     stream.send(b"\0")
                     peer.control.send(CLIENT_TERMINATE)

@@ -1,4 +1,4 @@
-"""Wrong parameters of a client: refused with iperf3's error number, and reported by the server."""
+"""Test wrong parameters: the server refuses them with iperf3's error number, and reports them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def test_wrong_parameters_are_answered_with_their_number(run_once: RunLoop, name
 
 
 @pytest.mark.parametrize("name", ["not-json", "sctp"])
-def test_wrong_parameters_are_told_to_who_runs_the_server(run_once: RunLoop, name: str) -> None:
+def test_wrong_parameters_are_reported_to_the_servers_operator(
+    run_once: RunLoop, name: str
+) -> None:
     said, code = WRONG[name]
 
     async def main() -> None:
@@ -101,7 +103,7 @@ def test_wrong_parameters_are_told_to_who_runs_the_server(run_once: RunLoop, nam
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_a_congestion_control_that_is_not_there(run: RunLoop, count: int) -> None:
+def test_an_unknown_congestion_control_is_refused(run: RunLoop, count: int) -> None:
     async def main() -> None:
         async with watched() as it:
             with Peer(it) as peer:
@@ -117,7 +119,7 @@ def test_a_congestion_control_that_is_not_there(run: RunLoop, count: int) -> Non
     run(main())
 
 
-def test_iperf3_is_served_without_a_congestion_control_that_is_not_there(run: RunLoop) -> None:
+def test_iperf3_is_served_without_an_unknown_congestion_control(run: RunLoop) -> None:
     """iperf3's own server does the same; the results have the congestion control that was used."""
 
     async def main() -> None:
@@ -137,7 +139,7 @@ def test_iperf3_is_served_without_a_congestion_control_that_is_not_there(run: Ru
 
 
 def test_a_title_and_data_that_are_no_utf_8(run_once: RunLoop) -> None:
-    """iperf3 sends the bytes of its command line as they are."""
+    """iperf3 sends the bytes of its command line without a change."""
 
     async def main() -> None:
         async with watched() as it:

@@ -1,4 +1,4 @@
-"""Results of a client that are malformed, or that cannot be true."""
+"""Test results of a client that are malformed, or that cannot be true."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_the_server_closes_at_once_after_iperf_done(run: RunLoop) -> None:
 
 
 def test_a_message_that_is_longer_than_its_test_can_give(run: RunLoop) -> None:
-    """It is refused by its announced length, and nothing of it is kept."""
+    """The server refuses the message because of its announced length, and keeps none of it."""
 
     async def main() -> None:
         async with watched() as it:
@@ -174,7 +174,7 @@ def test_a_message_that_is_longer_than_its_test_can_give(run: RunLoop) -> None:
 
 
 @pytest.mark.parametrize("good", [True, False], ids=["good", "nonsense"])
-def test_a_large_message_is_decoded_beside_the_event_loop(
+def test_a_large_message_is_decoded_in_another_thread(
     run: RunLoop, monkeypatch: pytest.MonkeyPatch, good: bool
 ) -> None:
     threads: list[threading.Thread] = []
@@ -206,7 +206,7 @@ def test_a_large_message_is_decoded_beside_the_event_loop(
 
 
 @pytest.mark.parametrize("nonsense", [b"{bad}", b'{"streams":['.ljust(400_000)], ids=["S", "L"])
-def test_a_session_is_given_back_when_its_client_is_gone(
+def test_a_session_is_freed_when_its_client_is_gone(
     run: RunLoop, monkeypatch: pytest.MonkeyPatch, nonsense: bytes
 ) -> None:
     """No reference keeps the session: neither an exception's traceback nor a cycle of its parts."""
@@ -225,7 +225,7 @@ def test_a_session_is_given_back_when_its_client_is_gone(
                 await peer.send(framed(nonsense))
                 await peer.expect_end()
             await it.failed("remote_protocol")
-            for _ in range(5):  # the done-callbacks of the session's tasks
+            for _ in range(5):  # until the done-callbacks of its tasks have run
                 await asyncio.sleep(0)
             assert [ref() for ref in seen] == [None]
 

@@ -51,7 +51,7 @@ class Waiting(Observer):
 
 
 @pytest.mark.parametrize("says", ["nothing", "a cookie"])
-def test_a_crowd_of_one_address_keeps_nobody_out(run_once: RunLoop, says: str) -> None:
+def test_many_connections_of_one_address_keep_no_client_out(run_once: RunLoop, says: str) -> None:
     """The oldest of these connections are closed, and each writes at most one line to the log."""
     most = MAX_STRANGERS if says == "nothing" else MAX_HANDSHAKES
 
@@ -139,8 +139,8 @@ def test_an_address_has_its_share_of_the_places(run: RunLoop) -> None:
     run(main())
 
 
-def test_places_that_are_taken_meanwhile(run: RunLoop) -> None:
-    """A client that may have been let in by its cookie is refused by its parameters."""
+def test_a_client_is_refused_if_the_places_are_taken_meanwhile(run: RunLoop) -> None:
+    """A client whose cookie was accepted is refused when it sends its parameters."""
 
     async def main() -> None:
         async with watched(max_tests=1) as it:
@@ -219,7 +219,7 @@ def test_a_test_that_must_be_alone(run: RunLoop) -> None:
                     lambda: it.server._places.running == 1 and not it.server._places.waiting
                 )
                 await until(lambda: len(it.results) == 1)
-                # now it runs: others wait until it is over
+                # now the exclusive test runs, and others wait until it has ended
                 other = Waiting()
                 result = await nm.measure(it.server.address, SHORT, observer=other)
             assert other.positions[:1] == [1]
@@ -247,7 +247,7 @@ def test_the_result_says_how_many_others_ran(run: RunLoop) -> None:
     run(main())
 
 
-def test_a_client_that_is_slow_to_leave_is_no_company(run: RunLoop) -> None:
+def test_a_test_that_waits_for_the_last_message_is_not_concurrent(run: RunLoop) -> None:
     """A test that only waits for its client's last message transfers no data."""
 
     async def main() -> None:
@@ -271,8 +271,8 @@ def test_a_client_that_is_slow_to_leave_is_no_company(run: RunLoop) -> None:
     run(main())
 
 
-def test_company_is_counted_again_after_many_tests(run: RunLoop) -> None:
-    """However tests end, none counts as concurrent afterwards, and none hides another."""
+def test_tests_that_have_ended_are_not_concurrent(run: RunLoop) -> None:
+    """However a test ends, it is not counted as concurrent afterwards, and its end counts once."""
 
     async def main() -> None:
         async with watched() as it:
@@ -295,11 +295,13 @@ def test_company_is_counted_again_after_many_tests(run: RunLoop) -> None:
 
 
 def known_alone(result: nm.Result) -> bool:
-    """Whether the server counted this test alone."""
+    """Return whether the server counted no other test during this one."""
     return result.server.concurrent_tests == 1 and not result.notes
 
 
-def test_guesses_are_braked(run: RunLoop, gatekeeper: nm.Gatekeeper) -> None:
+def test_after_many_wrong_passwords_the_right_one_has_to_wait(
+    run: RunLoop, gatekeeper: nm.Gatekeeper
+) -> None:
     """After a few wrong passwords, the right one of the same address has to wait, too."""
 
     async def main() -> None:
@@ -328,7 +330,7 @@ def test_a_token_is_good_once(gatekeeper: nm.Gatekeeper) -> None:
     with pytest.raises(RefusedTestError, match="used before"):
         gatekeeper.check(token[:40] + "\n" + token[40:], now + 2)
     assert gatekeeper.check(make_token(who, now + 3), now + 3) == "ann"
-    # old ones are refused by their age, and forgotten
+    # old tokens are refused because of their age, and are not stored any longer
     assert gatekeeper.check(make_token(who, now + 100), now + 100) == "ann"
     assert len(gatekeeper._used) == 1
 

@@ -55,7 +55,9 @@ def test_silence_after_three_bytes_of_a_cookie(run: RunLoop) -> None:
     ],
     ids=["three-bytes", "http", "ssh", "tls", "zeros", "too-long", "no-nul"],
 )
-def test_a_second_client_is_turned_away_at_once(run_once: RunLoop, said: bytes) -> None:
+def test_a_connection_with_an_invalid_cookie_is_closed_at_once(
+    run_once: RunLoop, said: bytes
+) -> None:
     async def main() -> None:
         async with watched(cookie_s=60) as it:
             with Peer(it) as peer:
@@ -85,7 +87,7 @@ def test_a_client_that_resets_right_after_its_cookie(run: RunLoop) -> None:
         async with watched() as it:
             for _ in range(5):
                 with Peer(it) as peer:
-                    # all before the server gets to accept it
+                    # all this happens before the server accepts the connection
                     peer.control.send(peer.cookie + b"\0")
                     reset(peer.control)
             await until(lambda: it.server._sessions.accepted == 5)

@@ -1,4 +1,4 @@
-"""Data connections that fail, are missing or belong to no test of the server."""
+"""Test data connections that fail, are missing or belong to no test of the server."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_wrong_cookie_does_not_disturb_a_test_that_opens_its_streams(run: RunL
                 await peer.agree(parallel=2)
                 await peer.open_stream()
                 stranger = await peer.open_stream(cookie=b"x" * 36)
-                # for us it is another client, and not one whose test has to wait
+                # the server takes it for another client, whose test does not have to wait
                 assert await read(stranger, 1) == PARAM_EXCHANGE
                 stranger.close()
                 await peer.open_stream()
@@ -133,7 +133,7 @@ def test_a_stream_with_a_wrong_number_is_denied(run_once: RunLoop, tags: tuple[i
     run_once(main())
 
 
-def test_a_stream_that_says_its_number_after_its_test_has_gone(run: RunLoop) -> None:
+def test_a_stream_that_sends_its_number_after_its_test_has_ended(run: RunLoop) -> None:
     async def main() -> None:
         async with watched() as it:
             with Peer(it) as peer:
@@ -144,7 +144,7 @@ def test_a_stream_that_says_its_number_after_its_test_has_gone(run: RunLoop) -> 
                 await it.failed("peer_closed")
                 await it.idle()
                 late.send(b"\0\0\0\1")
-                # turned away, and closed, rather than kept for a test that is over
+                # the server refuses the stream instead of keeping it for a test that has ended
                 assert await read(late, 2) in (ACCESS_DENIED, b"")
             it.refusals.clear()
 

@@ -42,16 +42,16 @@ def at_all(found: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("kind", ["plain", "udp"])
-def test_options_that_nobody_asked_for(shim: Path, kind: str) -> None:
+def test_options_that_the_user_did_not_request(shim: Path, kind: str) -> None:
     found = outcomes(shim, kind)
     assert set(found) == set(OPTIONS)
     failed = {name: told["error"] for name, told in found.items() if told["error"]}
     assert {name: words for name, (_, words, *_) in failed.items()} == NEEDED[kind]
     assert all(told["complete"] for name, told in found.items() if name not in failed)
-    assert at_all(found) >= 8  # the shim was asked, and the tests went on
+    assert at_all(found) >= 8  # these were refused, and the tests went on
 
 
-def test_options_that_were_asked_for(shim: Path) -> None:
+def test_options_that_the_user_requested(shim: Path) -> None:
     found = outcomes(shim, "asked")
     failed = {name: told["error"] for name, told in found.items() if told["error"]}
     assert set(failed) == set(ASKED)

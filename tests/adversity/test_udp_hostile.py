@@ -1,5 +1,5 @@
-"""Unexpected datagrams, at the server's port and at the sockets of a test that is under way: they
-change a counter, and never a result."""
+"""Test unexpected datagrams, at the server's port and at the sockets of a running test: they change
+a counter, but never a result."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Watched:
 
     @property
     def ignored(self) -> int:
-        """Datagrams at the server's port that were no wanted hello."""
+        """Return the number of datagrams at the server's port that were no expected hello."""
         assert self.server._hellos is not None
         return self.server._hellos.ignored
 
@@ -78,7 +78,7 @@ async def watched(**limits: Any) -> AsyncIterator[Watched]:
 
 
 def limited(direction: str, packets: int, **more: Any) -> nm.UdpSpec:
-    """So many datagrams, 2000 per second."""
+    """Return a test of so many datagrams, 2000 per second."""
     return nm.UdpSpec(
         direction=direction,  # type: ignore[arg-type]
         timing=nm.Timing(total_blocks=packets, interval_s=0.05),
@@ -107,7 +107,7 @@ async def heard(sock: socket.socket, limit_s: float = 5) -> bytes:
 
 
 def is_silent(sock: socket.socket) -> bool:
-    """Nothing has come to this socket."""
+    """Return whether no datagram has come to this socket."""
     try:
         sock.recv(70_000)
     except BlockingIOError:
@@ -138,7 +138,7 @@ def junk() -> list[bytes]:
 
 
 class Peer:
-    """A plain iperf3 client on bare sockets, that does only what it is told to do."""
+    """Act as a plain iperf3 client on bare sockets, one step for each call."""
 
     def __init__(self, it: Watched) -> None:
         self._it = it
@@ -171,7 +171,7 @@ class Peer:
         assert got == data
 
     async def agree(self, **parameters: Any) -> None:
-        """Ask for a UDP test of a minute, or another one."""
+        """Ask for a UDP test of a minute, or for a test with these parameters."""
         await self.send(self.cookie.encode() + b"\0")
         await self.expect(PARAM_EXCHANGE)
         wanted = {"udp": True, "time": 60, "parallel": 1, "len": SIZE, **parameters}
@@ -199,7 +199,7 @@ class Peer:
         await self.expect(TEST_START + TEST_RUNNING)
 
     async def finish(self, sent: list[int]) -> dict[str, Any]:
-        """End an upload of so many datagrams per stream; the server's results."""
+        """End an upload of so many datagrams per stream; return the server's results."""
         await self.send(TEST_END)
         await self.expect(EXCHANGE_RESULTS)
         streams = [
@@ -224,15 +224,15 @@ class Peer:
 
 
 def datagram(sequence: int, size: int = SIZE) -> bytes:
-    """A datagram of a plain iperf3 sender, with 32-bit numbers."""
+    """Return a datagram of a plain iperf3 sender, with 32-bit numbers."""
     return struct.pack(">III", 1, 1, sequence).ljust(size, b"\0")
 
 
 # ---- the server's port --------------------------------------------------------------------------
 
 
-def test_the_port_answers_nobody_without_a_test(run: RunLoop) -> None:
-    """Hellos, true or broken, and noise, are counted and dropped: the server can't be made to send
+def test_the_port_does_not_answer_without_a_test(run: RunLoop) -> None:
+    """Valid and broken hellos and noise are counted and dropped. The server can't be made to send
     datagrams to an address that has not opened a control connection."""
 
     async def main() -> None:
@@ -247,8 +247,8 @@ def test_the_port_answers_nobody_without_a_test(run: RunLoop) -> None:
 
 
 def test_the_port_answers_only_the_address_that_has_a_test(run: RunLoop) -> None:
-    """This holds also while it waits for another client's hellos, and for a hello with that
-    client's cookie."""
+    """Other addresses get no answer, even while the port waits for that client's hellos, and even
+    to a hello with that client's cookie."""
 
     async def main() -> None:
         async with watched() as it:
@@ -317,7 +317,7 @@ def invalid(result: nm.Result) -> int:
 
 
 def test_foreign_datagrams_to_a_socket_of_a_test_do_not_reach_it(run_once: RunLoop) -> None:
-    """A download's socket at the client: it is connected, and hears its server only."""
+    """The client's socket of a download is connected, so it receives only from its server."""
 
     async def main() -> None:
         thrown = 0
@@ -343,15 +343,15 @@ def test_foreign_datagrams_to_a_socket_of_a_test_do_not_reach_it(run_once: RunLo
 
 
 def clients_of(it: Watched) -> list[tuple[str, int]]:
-    """The addresses of the data sockets of the clients whose tests are under way."""
+    """Return the addresses of the clients' data sockets in the running tests."""
     workloads = [session._workload for session in it.server._sessions]
     socks = [stream.sock for workload in workloads if workload for stream in workload._streams]
     return [sock.getpeername() for sock in socks if sock.fileno() >= 0]
 
 
-def test_nonsense_from_the_client_itself_is_only_counted(run_once: RunLoop) -> None:
-    """Too short, with a time that is none, with numbers that can't be, hellos repeated in mid-test:
-    received and lost stay what they are."""
+def test_invalid_datagrams_from_the_client_itself_are_only_counted(run_once: RunLoop) -> None:
+    """Datagrams that are too short or have an invalid time or an impossible number, and hellos
+    during the test, change neither the received nor the lost datagrams."""
 
     async def main() -> None:
         async with watched() as it:
@@ -385,7 +385,7 @@ def test_nonsense_from_the_client_itself_is_only_counted(run_once: RunLoop) -> N
     run_once(main())
 
 
-def test_replayed_datagrams_are_copies_and_no_more(run_once: RunLoop) -> None:
+def test_replayed_datagrams_are_counted_as_copies(run_once: RunLoop) -> None:
     async def main() -> None:
         async with watched() as it:
             with Peer(it) as peer:
@@ -429,8 +429,8 @@ def moved(it: Watched) -> int:
 
 
 def test_a_hello_that_comes_twice_opens_one_stream(run_once: RunLoop) -> None:
-    """The network may copy a datagram, and a plain hello says nothing of its stream: the second one
-    must not be taken for the second stream."""
+    """The network may copy a datagram, and a plain hello does not name its stream: the copy must
+    not be taken for the hello of the second stream."""
 
     async def main() -> None:
         async with watched() as it:
@@ -461,8 +461,8 @@ def test_a_hello_that_comes_twice_opens_one_stream(run_once: RunLoop) -> None:
 
 
 def test_plain_clients_of_one_address_do_not_mix(run_once: RunLoop) -> None:
-    """Nothing in their datagrams says to which test they belong; what one of them sends is counted
-    in his test."""
+    """Their datagrams do not say to which test they belong, but each is counted in the test of the
+    client that sent it."""
 
     async def main() -> None:
         async with watched() as it:
@@ -539,7 +539,7 @@ def test_a_client_that_vanishes_leaves_nothing(run: RunLoop, direction: str, how
 
 
 def test_a_client_that_closes_its_data_socket_only(run_once: RunLoop) -> None:
-    """The kernel then answers each datagram with an ICMP error: no reason to end the test."""
+    """Then the kernel answers each datagram with an ICMP error, which must not end the test."""
 
     async def main() -> None:
         async with watched() as it:
@@ -559,7 +559,7 @@ def test_a_client_that_closes_its_data_socket_only(run_once: RunLoop) -> None:
     run_once(main())
 
 
-def test_a_client_that_says_no_hello_is_given_up(run_once: RunLoop) -> None:
+def test_a_client_that_sends_no_hello_is_given_up(run_once: RunLoop) -> None:
     async def main() -> None:
         async with watched(streams_s=0.2) as it:
             with Peer(it) as peer:
@@ -574,11 +574,11 @@ def test_a_client_that_says_no_hello_is_given_up(run_once: RunLoop) -> None:
     run_once(main())
 
 
-# ---- a server that is no good -------------------------------------------------------------------
+# ---- a server that does not answer --------------------------------------------------------------
 
 
 def test_no_answer_to_the_hello_is_an_error_with_a_hint(run_once: RunLoop) -> None:
-    """A server whose UDP port is closed by a firewall: the deadline ends it, and it is said why."""
+    """A firewall blocks the server's UDP port: the deadline ends the test, and the hint says so."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

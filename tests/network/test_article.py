@@ -37,7 +37,7 @@ RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
 
 #: SYNs go out at 0 and 1 s, so connecting takes 1 s.
 LATE_S = 0.5
-#: Server and client fill it also where other processes want the CPUs.
+#: Server and client fill this rate even while other processes use the CPUs.
 RATE = "500mbit"
 FILE = "file.dat"
 FILE_BYTES = 125 * 1024 * 1024
@@ -58,7 +58,7 @@ def server(request: pytest.FixtureRequest, network: Network) -> Iterator[FileSer
     make = servers.nginx if request.param == "http" else servers.vsftpd
     with make(network) as running:
         running.add(FILE, FILE_BYTES)
-        servers.curl(running.url(FILE), network)  # the kernel remembers how far it got last time
+        servers.curl(running.url(FILE), network)  # the kernel caches its TCP metrics
         yield running
 
 
@@ -72,7 +72,7 @@ def lateness(network: Network, late: str | None) -> contextlib.AbstractContextMa
 
 @contextlib.contextmanager
 def traced(network: Network) -> Iterator[list[str]]:
-    """The SYNs and their answers that tcpdump recorded at the client."""
+    """Record the SYNs and their answers at the client with tcpdump."""
     lines: list[str] = []
     command = ["tcpdump", "-i", network.client.device, "-tt", "-n", "--immediate-mode", "-l"]
     process = network.popen(
@@ -94,7 +94,7 @@ def traced(network: Network) -> Iterator[list[str]]:
 
 
 def connects(lines: list[str]) -> list[tuple[float, int]]:
-    """(seconds from the first SYN to the answer, SYNs sent again) of each connection, in order."""
+    """Return (seconds from first SYN to answer, repeated SYNs) of each connection, in order."""
     syns: dict[str, list[float]] = {}
     found: list[tuple[float, int]] = []
     for match in _SYN.finditer("\n".join(lines)):
@@ -171,7 +171,7 @@ def test_late(late: str, network: Network, server: FileServer, run_once: RunOnce
     assert "1 SYN retransmission" in sentence
 
 
-def test_tcpdump_is_what_is_parsed() -> None:
+def test_the_output_of_tcpdump_is_parsed() -> None:
     """Check that the parsers of tcpdump's output match its lines."""
     assert shutil.which("tcpdump")
     lines = [

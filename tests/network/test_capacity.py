@@ -1,4 +1,4 @@
-"""The capacity of lines whose rate is known, with and without delay, and what ends a search."""
+"""Test the capacity of lines of known rates, with and without delay, and what ends a search."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.network,
     pytest.mark.skipif(relay.available() is not None, reason=str(relay.available())),
 ]
-#: What a line of this rate of IP packets carries of full datagrams.
+#: The share of a line's rate, which counts IP packets, that full datagrams carry as payload.
 PAYLOAD = 1472 / 1500
 
 
@@ -71,7 +71,7 @@ def test_the_command_prints_what_it_found(run_once: RunLoop) -> None:
         assert ran.returncode == Exit.CANT_TELL, ran.stderr
         document = json.loads(ran.stdout)
         assert (document["schema_version"], document["direction"]) == (1, "download")
-        # a busy machine may be too slow, and lose some of a test before it is
+        # a busy machine may be too slow, and may first lose datagrams of a test
         assert document["ended_by"] in ("most", "sender")
         assert document["above_bps"] is None or document["ended_by"] == "sender"
         assert document["capacity_bps"] == document["probes"][-1]["received_bps"] > 0
@@ -80,7 +80,7 @@ def test_the_command_prints_what_it_found(run_once: RunLoop) -> None:
     run_once(main())
 
 
-def test_nothing_is_sent_above_the_most(run_once: RunLoop) -> None:
+def test_no_test_exceeds_the_highest_rate(run_once: RunLoop) -> None:
     async def main() -> None:
         async with nm.serve("127.0.0.1", 0) as server:
             found = await nm.capacity("127.0.0.1", port=server.port, most_bps=1_000_000)
@@ -103,7 +103,7 @@ def test_nothing_is_sent_above_the_most(run_once: RunLoop) -> None:
         (None, {"most_bps": 0}),
     ],
 )
-def test_what_makes_no_sense_is_refused(spec: nm.UdpSpec | None, arguments: dict[str, Any]) -> None:
+def test_invalid_arguments_are_refused(spec: nm.UdpSpec | None, arguments: dict[str, Any]) -> None:
     with pytest.raises(nm.SpecError):
         nm.CapacitySearch("127.0.0.1", spec, **arguments)
 
@@ -114,7 +114,7 @@ def test_a_target_that_is_no_server_is_refused(target: str) -> None:
         nm.CapacitySearch(target)
 
 
-def test_what_was_found_in_words() -> None:
+def test_a_report_in_words() -> None:
     probe = nm.RateProbe(
         asked_bps=20_000_000,
         sent_bps=20e6,
@@ -151,7 +151,7 @@ def test_what_was_found_in_words() -> None:
     assert probe.loss_ratio == 0.02
 
 
-def test_a_cut_search_keeps_what_it_found() -> None:
+def test_an_interrupted_search_keeps_what_it_found() -> None:
     """The line always loses datagrams, so that a second test follows on any host."""
 
     async def cut(search: nm.CapacitySearch) -> None:

@@ -1,4 +1,4 @@
-"""Two links between the same hosts, measured in turns by the program: 3 % apart, or the same."""
+"""Test the comparison of two links, measured in turns: their rates differ by 3 %, or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RATIO = 0.97
 FIRST, SECOND = "10.77.0.2", "10.78.0.2"
 SECOND_DEVICE = "nmcmp"
 PAIRS = 5
-#: The SYN goes out again after 1 s.
+#: The SYN is retransmitted after 1 s.
 LATE_S, CONNECT_S = 0.5, 1.0
 DURATION_S = 1.0
 
@@ -48,8 +48,8 @@ def network() -> Iterator[Network]:
 
 
 def shape(network: Network, device: str, rate: str) -> None:
-    """Limit the rate of the client's device; its queue lasts while a sender has no CPU for 20
-    ms."""
+    """Limit the rate of the client's device. Its queue keeps the link busy while a sender has no
+    CPU for 20 ms."""
     bucket = ("tbf", "rate", rate, "burst", "128k", "latency", "20ms")
     where = ("tc", "-n", network.client.namespace, "qdisc", "replace", "dev", device, "root")
     subprocess.run((*where, *bucket), check=True)
@@ -152,7 +152,7 @@ def test_a_late_network_carries_the_same(network: Network, run_once: RunOnce) ->
     assert set_up.moved
     assert known(set_up.change).value / 1e9 == pytest.approx(CONNECT_S, abs=0.2)
     average = known(found.flow.component("from_first_attempt_bps"))
-    # the data take as long in both, and B has its second SYN to wait for before
+    # the data take equally long in A and B, but B first waits for its second SYN
     took_s = statistics.median(whole_s(result) for result in runs["a"])
     assert took_s > DURATION_S
     assert known(average.change).value == pytest.approx(took_s / (took_s + CONNECT_S), abs=0.03)

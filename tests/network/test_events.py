@@ -1,4 +1,4 @@
-"""Check what is said of events in real transfers: a part of `python -m benchmarks.bench_events`.
+"""Check the reported events of real transfers: a part of `python -m benchmarks.bench_events`.
 
 Each result must show what the relay did to the line, and the counts of the relay and the receiver
 must show that the relay did it. The transfers wait more than they compute, so all run concurrently.
@@ -28,7 +28,7 @@ CASES = [
 
 
 def check_outage(found: Outcome) -> None:
-    """Check that one stall holds the outage.
+    """Check that one stall contains the outage.
 
     Data in flight at its start arrived within 0.2 s, and no other data before its end.
     """
@@ -50,7 +50,7 @@ def check_step(found: Outcome) -> None:
     assert 0.5 * min(before, after) < found.steady.goodput_bps < max(before, after)
 
 
-def test_what_happens_to_a_line_is_told() -> None:
+def test_each_event_on_a_line_is_reported() -> None:
     for found in measure_all(CASES, len(CASES)):
         assert found.counts.overrun_packets == 0
         assert found.received_bytes <= found.counts.forwarded_bytes

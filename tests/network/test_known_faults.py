@@ -1,4 +1,5 @@
-"""Faults of iperf3 that give wrong numbers: provoke each, and show that netmeasure's are right."""
+"""Provoke each fault of iperf3 that gives wrong numbers, and show that netmeasure's numbers are
+right."""
 
 import asyncio
 import re
@@ -43,7 +44,7 @@ async def serving(network: Any, **options: Any) -> AsyncIterator[nm.Server]:
 
 
 async def measured(network: Any, spec: nm.TcpSpec) -> tuple[nm.Result, list[nm.Interval]]:
-    """A test of our client with our server, and its live intervals."""
+    """Run a test of our client with our server; return its result and its live intervals."""
     async with serving(network) as server:
         with network.enter("client"):
             async with nm.connect(network.server.address, port=server.port) as client:
@@ -55,7 +56,7 @@ async def measured(network: Any, spec: nm.TcpSpec) -> tuple[nm.Result, list[nm.I
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
     with Network() as pair:
-        pair.shape(RATE, burst="1m")  # forgives 8 ms without CPU
+        pair.shape(RATE, burst="1m")  # covers 8 ms without CPU
         yield pair
 
 
@@ -63,7 +64,7 @@ def network() -> Iterator[Network]:
 
 
 @both_ways
-def test_a_byte_limited_test_waits_for_the_interval_to_end(
+def test_a_byte_limited_test_does_not_wait_for_the_interval_to_end(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
     total = 100_000_000  # 0.84 s
@@ -78,7 +79,7 @@ def test_a_byte_limited_test_waits_for_the_interval_to_end(
 
 
 @both_ways
-def test_a_byte_limited_test_without_intervals_hangs(
+def test_a_byte_limited_test_without_intervals_ends(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
     """An interval of 0 is refused; an infinite interval and iperf3's `-i 0` work."""
@@ -96,7 +97,7 @@ def test_a_byte_limited_test_without_intervals_hangs(
 
 @pytest.mark.interop
 @pytest.mark.parametrize("options", [(), ("-R",)], ids=["upload", "download"])
-def test_a_byte_limited_test_of_iperf3_without_intervals_hangs(
+def test_a_byte_limited_test_of_iperf3_without_intervals_ends(
     options: tuple[str, ...], network: Network, run_once: RunOnce
 ) -> None:
     total = 32 * 131_072
@@ -122,7 +123,7 @@ FAR_S = 2
 
 
 class FarAway:
-    """What was measured on a path of RTT 500 ms: our client, the real iperf3, and our server."""
+    """Hold what our client, the real iperf3 and our server measured on a path of RTT 500 ms."""
 
     def __init__(self) -> None:
         self.ours: dict[str, nm.Result] = {}
@@ -131,8 +132,8 @@ class FarAway:
 
     @staticmethod
     def roomy(network: Relay) -> None:
-        """Let the path be used from the first round trip on, as it would be in its third second:
-        a slow start of five round trips has no place in a test of 2 s."""
+        """Let data fill the path from the first round trip on, as they usually would in the third
+        second: a slow start of five round trips is too long for a test of 2 s."""
         for name, side in network.sides.items():
             for buffers in ("tcp_rmem", "tcp_wmem"):
                 network.sysctl(name, f"net.ipv4.{buffers}", "4096 8388608 8388608")
@@ -196,7 +197,7 @@ def near_target() -> Any:
 
 
 def rates(flow: nm.Flow) -> dict[str, float]:
-    """Every figure that says how fast the flow was, each end's own account included."""
+    """Return every rate of the flow, including those from the counts of each end."""
     found = {
         "average": flow.averages.after_omit_bps,
         "from first byte": flow.averages.from_first_byte_bps,
@@ -217,7 +218,7 @@ def check_target(flow: nm.Flow) -> None:
 
 @needs_relay
 @both_ways
-def test_the_round_trip_is_counted_as_time_of_the_transfer(
+def test_the_round_trip_is_not_counted_as_time_of_the_transfer(
     direction: str, far_away: FarAway
 ) -> None:
     check_target(far_away.ours[direction].flow)
@@ -226,7 +227,7 @@ def test_the_round_trip_is_counted_as_time_of_the_transfer(
 @needs_relay
 @pytest.mark.interop
 @pytest.mark.parametrize("option", ["", "-R"], ids=["upload", "download"])
-def test_the_round_trip_is_counted_when_iperf3_asks_our_server(
+def test_the_round_trip_is_not_counted_when_iperf3_asks_our_server(
     option: str, far_away: FarAway
 ) -> None:
     end = far_away.iperf3[option]["end"]
@@ -235,7 +236,7 @@ def test_the_round_trip_is_counted_when_iperf3_asks_our_server(
 
 
 @needs_relay
-def test_the_two_directions_swap_their_durations(far_away: FarAway) -> None:
+def test_the_two_directions_have_their_own_durations(far_away: FarAway) -> None:
     result = far_away.ours["both"]
     assert [flow.direction for flow in result.flows] == ["upload", "download"]
     for flow in result.flows:
@@ -259,9 +260,7 @@ def test_the_two_directions_of_iperf3_against_our_server(far_away: FarAway) -> N
 
 @needs_relay
 @pytest.mark.parametrize("direction", ["upload", "download", "both"])
-def test_the_omitted_times_of_the_two_ends_are_not_the_same(
-    direction: str, far_away: FarAway
-) -> None:
+def test_both_ends_omit_the_same_bytes(direction: str, far_away: FarAway) -> None:
     for flow in far_away.ours[f"{direction}, omit"].flows:
         check_target(flow)
         (stream,) = flow.streams
@@ -272,20 +271,20 @@ def test_the_omitted_times_of_the_two_ends_are_not_the_same(
         ), flow.direction
 
 
-def test_omitted_bytes_count_toward_the_limit(network: Network, run_once: RunOnce) -> None:
+def test_omitted_bytes_do_not_count_toward_the_limit(network: Network, run_once: RunOnce) -> None:
     total = 60_000_000
     timing = nm.Timing(total_bytes=total, omit_s=0.5)
     result, _ = run_once(
         measured(network, nm.TcpSpec(direction="download", timing=timing, options=CUBIC))
     )
     (stream,) = result.flow.streams
-    # what waited in the sender's buffer when the omitted time ended comes on top
+    # data that waited in the sender's buffer when the omitted time ended are counted in addition
     assert stream.receiver.counted_bytes == pytest.approx(total, rel=0.1)
     assert stream.receiver.counted_bytes == pytest.approx(stream.sender.counted_bytes, rel=0.03)
     assert result.flow.averages.after_omit_bps == pytest.approx(CEILING_BPS, rel=0.03)
 
 
-# ---- ended before their time
+# ---- tests that end early
 
 FIRST_SECOND = re.compile(rb"\b0\.00 *- *1\.00\b")
 OUR_CLIENT = (sys.executable, "-m", "netmeasure", "client", "-C", "cubic", "-t", "30")
@@ -302,7 +301,7 @@ IPERF3_CLIENT = ("iperf3", "-C", "cubic", "-t", "30", "--forceflush")
         ),
     ],
 )
-def test_the_summary_is_inflated_when_the_client_dies(
+def test_the_summary_is_right_when_the_client_dies(
     program: tuple[str, ...], direction: str, network: Network, run_once: RunOnce
 ) -> None:
     """The peer is killed in its second interval; bytes and time must end at the same moment."""
@@ -341,7 +340,7 @@ def skip_to(process: subprocess.Popen[bytes], pattern: re.Pattern[bytes]) -> Non
 
 @pytest.mark.interop
 @both_ways
-def test_the_summary_is_inflated_when_the_server_dies(
+def test_the_summary_is_right_when_the_server_dies(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
     spec = nm.TcpSpec(direction=direction, timing=nm.Timing(duration_s=30), options=CUBIC)
@@ -381,9 +380,7 @@ def slow_network() -> Iterator[Network]:
         yield pair
 
 
-def test_the_sender_reports_what_fitted_into_its_buffer(
-    slow_network: Network, run_once: RunOnce
-) -> None:
+def test_the_sender_reports_what_the_link_carried(slow_network: Network, run_once: RunOnce) -> None:
     """The sender's own figures, live and final, must not exceed what the link carried."""
     ceiling = slow_network.payload_ceiling_bps(SLOW_RATE)
     timing = nm.Timing(total_bytes=SLOW_BYTES, interval_s=0.05)
@@ -392,11 +389,11 @@ def test_the_sender_reports_what_fitted_into_its_buffer(
     assert sender.bytes == sender.acked_bytes == result.receiver.bytes == SLOW_BYTES
     sent_bps, received_bps = (r.counted_bytes * 8e9 / r.counted_ns for r in (sender, receiver))
     assert sent_bps == pytest.approx(received_bps, rel=0.05)
-    # the first acknowledgement is not noticed by a tick of the kernel later
+    # the first acknowledgement is noticed at once, not only one tick of the kernel later
     assert sender.counted_ns == pytest.approx(receiver.counted_ns, abs=4e6)
     assert sent_bps < 1.05 * ceiling
     assert len(intervals) >= 6
-    carried = 64 * 1024  # the burst passes at once
+    carried = 64 * 1024  # the burst of the link passes at once
     for interval in intervals:
         carried += interval.bytes
         possible = ceiling / 8 * interval.end_ns / 1e9 + 2 * 64 * 1024
@@ -404,7 +401,7 @@ def test_the_sender_reports_what_fitted_into_its_buffer(
 
 
 @pytest.mark.interop
-def test_our_server_tells_iperf3_what_fitted_into_its_buffer(
+def test_our_server_tells_iperf3_what_the_link_carried(
     slow_network: Network, run_once: RunOnce
 ) -> None:
     async def main() -> Any:
@@ -423,9 +420,9 @@ def test_our_server_tells_iperf3_what_fitted_into_its_buffer(
 # ---- intervals
 
 
-def test_the_intervals_do_not_add_up_to_the_total(run_once: RunOnce) -> None:
-    """Short intervals of four fast streams each way: anything that is lost between reading a
-    counter and the next reading shows up here."""
+def test_the_intervals_add_up_to_the_total(run_once: RunOnce) -> None:
+    """Four fast streams each way have short intervals: bytes that are lost between two readings of
+    a counter show up here."""
     spec = nm.TcpSpec(
         direction="both",
         streams=4,
@@ -448,10 +445,10 @@ def test_the_intervals_do_not_add_up_to_the_total(run_once: RunOnce) -> None:
 
 
 @both_ways
-def test_the_interval_after_the_omitted_time_is_wrong(
+def test_the_interval_after_the_omitted_time_is_right(
     direction: Direction, network: Network, run_once: RunOnce
 ) -> None:
-    """The omitted second is no multiple of the interval: one edge must be where it ends."""
+    """The omitted second is no multiple of the interval, but an interval must end where it ends."""
     timing = nm.Timing(duration_s=1.7, omit_s=1, interval_s=0.7)
     result, intervals = run_once(
         measured(network, nm.TcpSpec(direction=direction, timing=timing, options=CUBIC))
@@ -468,10 +465,10 @@ def test_the_interval_after_the_omitted_time_is_wrong(
 
 
 @needs_relay
-def test_the_remote_senders_tcp_figures_are_missing(run_once: RunOnce) -> None:
-    """In a download the server sends; its kernel's figures come back with the results, and the
-    server knows the client's. Losses on the way make sure that there is something to count."""
-    # a probe's lost packet would be one that TCP need not send again
+def test_the_remote_senders_tcp_figures_are_known(run_once: RunOnce) -> None:
+    """In a download the server sends: its kernel's figures are in the results that the client gets,
+    and the server gets the client's. Losses on the path make sure that there are some to count."""
+    # without a probe, since TCP need not retransmit a lost packet of a probe
     timing = nm.Timing(duration_s=1)
     spec = nm.TcpSpec(direction="download", timing=timing, options=CUBIC, latency=False)
     on_the_server: list[nm.Result] = []

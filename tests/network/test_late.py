@@ -34,7 +34,7 @@ directions = pytest.mark.parametrize("direction", ["upload", "download"])
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
     with Network() as pair:
-        pair.shape(RATE, burst="768k")  # forgives 12 ms without CPU
+        pair.shape(RATE, burst="768k")  # covers 12 ms without CPU
         pair.sysctl("client", "net.ipv4.tcp_syn_linear_timeouts", 0)
         yield pair
 
@@ -42,8 +42,8 @@ def network() -> Iterator[Network]:
 async def measured(
     network: Network, direction: Any, *, latency: bool = False
 ) -> tuple[nm.Result, float]:
-    """A test of our client with our server, and how long it took by the test's own clock. A probe
-    of the latency would take time before the streams, which is not set-up's."""
+    """Run a test of our client with our server; return its result, and how long it took by the
+    clock of this process. A latency probe would take time before the streams, outside set-up."""
     spec = nm.TcpSpec(
         direction=direction,
         latency=latency,
@@ -72,7 +72,7 @@ def connect_phase(result: nm.Result, connection: str) -> nm.Phase:
 
 
 def check_late(result: nm.Result, late: str, prompt: str) -> None:
-    """Only one connection was late, which must not affect the figures of the data."""
+    """Check that set-up shows one late connection and one that was not late."""
     slow, quick = connect_phase(result, late), connect_phase(result, prompt)
     assert slow.duration_ns / 1e9 == pytest.approx(CONNECT_S, abs=0.15)
     assert quick.duration_ns / 1e9 < NOT_WORTH_A_WORD_S
@@ -83,7 +83,7 @@ def check_late(result: nm.Result, late: str, prompt: str) -> None:
 
 
 def check_averages(result: nm.Result, took_s: float) -> None:
-    """The average of a tool that counts from its first attempt, computed by the test itself."""
+    """Check the averages; the one from the first attempt is computed from `took_s` as well."""
     flow = result.flow
     assert flow.steady is not None
     assert flow.receiver.bytes is not None
@@ -140,7 +140,7 @@ def test_a_probe_without_an_answer_does_not_wait_as_long_as_the_connect(
 def test_a_data_connection_can_be_late_as_well(
     network: Network, run_once: RunOnce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The network goes away once the control connection is up, and comes back later."""
+    """The network fails once the control connection is open, and works again later."""
     open_streams = PeerTest._open_streams
 
     async def open_streams_late(self: PeerTest, *arguments: Any) -> None:

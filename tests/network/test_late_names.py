@@ -1,4 +1,4 @@
-"""A target by name whose first queries get lost, as long as the network is not there yet."""
+"""Test a target with a name whose first DNS queries are lost, since the network is not up yet."""
 
 from __future__ import annotations
 

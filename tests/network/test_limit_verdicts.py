@@ -40,7 +40,7 @@ SMALL = "4096 65536 65536"
 
 @pytest.fixture(scope="module")
 def far() -> Iterator[Relay]:
-    """A path with a round trip of 20 ms and no rate limit."""
+    """Provide a path with a round trip of 20 ms and no rate limit."""
     with Relay(delay_ms=10) as line:
         yield line
 
@@ -90,7 +90,7 @@ def limits(result: nm.Result) -> Limits:
 
 @contextlib.contextmanager
 def setting(network: NamespacePair, side: str, name: str, value: str) -> Iterator[None]:
-    """A setting of one host's kernel, for a while."""
+    """Change a setting of one host's kernel, and restore it afterwards."""
     path = Path("/proc/sys", *name.split("."))
     with network.enter(side):
         before = path.read_text()
@@ -116,7 +116,7 @@ def test_a_small_receive_window(far: Relay) -> None:
 @needs_relay
 @pytest.mark.parametrize("congestion", ["cubic", "bbr"])
 def test_a_small_send_buffer(far: Relay, congestion: str) -> None:
-    """The kernel's own accounting sees it under bbr, not always under cubic."""
+    """The kernel's own accounting shows this limit under bbr, but not always under cubic."""
     with setting(far, "client", "net.ipv4.tcp_wmem", SMALL):
         found = limits(measured(far, congestion=congestion))
     assert found.limited_by == "send_buffer"
@@ -175,8 +175,8 @@ def test_a_slow_link_far_away(congestion: str) -> None:
 
 
 def test_a_shaped_link_and_a_target_below_it() -> None:
-    """First the target is the limit, then the link becomes slower than that: each interval shows
-    it, also when computed again from the saved result."""
+    """First the target is the limit, then the link becomes slower than the target. Each interval
+    shows its limit, even if the limits are computed again from the saved result."""
     with Network() as network:
         network.shape("100mbit", burst="32k", latency="30ms")
 
@@ -192,7 +192,7 @@ def test_a_shaped_link_and_a_target_below_it() -> None:
     assert flow.intervals[0].start_ns == 0
     for before, after in zip(flow.intervals, flow.intervals[1:], strict=False):
         assert before.end_ns == after.start_ns
-    # both ends' hosts and threads, in the same intervals
+    # the figures of both ends' hosts and threads are in the same intervals
     for interval in flow.intervals:
         assert interval.limits is not None
         assert interval.limits.sender_cpu_ratio is not None
@@ -220,7 +220,7 @@ while time.monotonic() < end: pass
 
 @contextlib.contextmanager
 def burning(cpu: int) -> Iterator[None]:
-    """Run another program on a CPU that never sleeps; it ends after 20 s in any case."""
+    """Run another program that keeps a CPU busy; it ends after 20 s in any case."""
     child = subprocess.Popen([sys.executable, "-c", _BURN, str(cpu)])
     try:
         yield
@@ -230,7 +230,7 @@ def burning(cpu: int) -> Iterator[None]:
 
 
 async def _pin(cpu: int, niceness: int) -> None:
-    """The loop's thread, and so those that it starts."""
+    """Pin the loop's thread, and so the threads that it starts, to a CPU."""
     os.sched_setaffinity(0, {cpu})
     os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
@@ -250,7 +250,7 @@ def test_a_cpu_that_is_shared_with_others(loaded: str) -> None:
         loop_on(network, "client") as here,
         burning(slow),
     ):
-        # whatever else this machine does meanwhile must not slow the other end
+        # other programs on this machine must not slow the other end
         here(_pin(slow, 3) if loaded == "sender" else _pin(free, -15))
         there(_pin(slow, 3) if loaded == "receiver" else _pin(free, -15))
         server = there(nm.serve(None, 0).__aenter__())
@@ -272,7 +272,7 @@ def test_a_cpu_that_is_shared_with_others(loaded: str) -> None:
 
 
 def test_a_sender_that_is_often_stopped(run_once: RunOnce, tmp_path: Path) -> None:
-    """A whole client that does nothing for most of the time, as a slow application would."""
+    """The whole client is stopped for most of the time, as if its application were slow."""
     saved = tmp_path / "result.json"
 
     async def main() -> None:
@@ -307,7 +307,7 @@ def test_a_sender_that_is_often_stopped(run_once: RunOnce, tmp_path: Path) -> No
 
 @contextlib.contextmanager
 def control_group() -> Iterator[Path]:
-    """A group of version 1's or 2's CPU controller, for one process."""
+    """Provide a control group with a CPU quota, of version 1 or 2, for one process."""
     root = Path("/sys/fs/cgroup")
     first = root / "cpu" if (root / "cpu").is_dir() else root
     group = first / f"nm{os.getpid()}"

@@ -1,4 +1,4 @@
-"""Ceilings against a real link: VXLAN devices over a veth pair that tbf holds to a rate.
+"""Compare ceilings with a real link: VXLAN devices over a veth pair whose rate tbf limits.
 
 tbf counts frames from the Ethernet header on, so the ceiling is that of the framing "frame".
 """
@@ -42,7 +42,7 @@ class Tunnel(NamedTuple):
 
 FITTING = Tunnel("nmvx4", 4)
 FITTING6 = Tunnel("nmvx6", 6, version=6)
-#: 1480 within a link of 1500: its packets of 1530 are fragmented.
+#: An MTU of 1480 on a link with 1500: the tunnel's packets of 1530 bytes are fragmented.
 TOO_LARGE = Tunnel("nmvxf", 5, mtu=1480)
 
 
@@ -53,7 +53,7 @@ def dig(network: Network, tunnel: Tunnel) -> None:
         v4, v6 = (here.address, other.address), (here.address6, other.address6)
         local, remote = v4 if tunnel.version == 4 else v6
         vxlan = ("id", str(tunnel.number), "dstport", "4789", "local", local, "remote", remote)
-        # a device that does not know its link may be given any MTU
+        # a device that is not bound to a link accepts any MTU
         below = () if tunnel.mtu else ("dev", here.device)
         ip(*within, "link", "add", tunnel.device, "type", "vxlan", *vxlan, *below)
         number = 1 if side == "client" else 2
@@ -62,8 +62,8 @@ def dig(network: Network, tunnel: Tunnel) -> None:
         mtu = ("mtu", str(tunnel.mtu)) if tunnel.mtu else ()
         ip(*within, "link", "set", tunnel.device, "addrgenmode", "none", *mtu, "up")
         if tunnel.mtu:
-            # or the kernel would see what the tunnel does, and lower the MSS by itself: what it
-            # can't do for packets that come from a container over a bridge
+            # without the lock, the kernel would lower the MSS for the tunnel by itself; it can't
+            # do so for packets that come from a container over a bridge
             lock = ("dev", tunnel.device, "mtu", "lock", str(tunnel.mtu))
             ip(*within, "route", "replace", f"{net}.0/24", *lock)
 
@@ -96,8 +96,8 @@ def measured(network: Network, host: str, encapsulation: str) -> nm.Result:
 
 
 def sent_bytes(network: Network) -> int:
-    """What the client's tbf has let pass, super-packets counted as the frames that they become (the
-    device's own counter takes their headers once)."""
+    """Return the bytes that the client's tbf has passed. It counts super-packets as the frames that
+    they become; the device's own counter counts the headers of a super-packet once."""
     where = ("-n", network.client.namespace, "-s", "-j", "qdisc", "show", "dev")
     shown = subprocess.run(
         ("tc", *where, network.client.device), capture_output=True, text=True, check=True
@@ -106,8 +106,8 @@ def sent_bytes(network: Network) -> int:
 
 
 def reached(network: Network, host: str, encapsulation: str) -> nm.Result:
-    """Return a test that reaches its ceiling within 1 %, where no earlier test exceeded it, all
-    with the share of the link's bytes that was computed."""
+    """Return a test that reaches its ceiling within 1 %. No test may exceed it, and in each test
+    the share of payload in the link's bytes must be the computed one."""
     for _ in range(ATTEMPTS):
         before = sent_bytes(network)
         result = measured(network, host, encapsulation)
@@ -163,7 +163,7 @@ def test_the_path_names_its_interface_and_mtu(network: Network) -> None:
 
 
 def test_the_command_in_the_network_itself(network: Network) -> None:
-    """Where sysfs is its own, kind and speed are known; a veth's speed is no link rate."""
+    """If sysfs shows this namespace, kind and speed are known; a veth's speed is no link rate."""
 
     def said(host: str) -> str:
         argv = network.command("client", [sys.executable, "-m", "netmeasure", "ceiling", host])

@@ -60,7 +60,7 @@ def test_every_kind_of_test(network: Network, bound: bool) -> None:
         serving.communicate()
 
 
-def test_what_is_shown_has_the_zone(network: Network) -> None:
+def test_messages_show_the_zone(network: Network) -> None:
     near = network.client.device
     command = network.command("client", (*PROGRAM, "client", f"{THEIRS}%{near}", "-p", "9"))
     ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

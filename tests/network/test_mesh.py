@@ -1,4 +1,4 @@
-"""The mesh on a real Dask cluster: its scheduler and its workers are separate processes."""
+"""Test the mesh on a real Dask cluster, whose scheduler and workers are separate processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from support.program import netmeasure
 pytest.importorskip("distributed", reason="the extra `mesh` is not installed here")
 
 WORKERS = ("node1", "node2", "node3")
-#: Measures a mesh of which the process given stops, without ending a connection, after a first run.
+#: A program that measures a mesh, and after the first run stops (SIGSTOP) the process that it is
+#: given, whose connections stay open.
 VANISHING = """
 import asyncio, json, os, signal, sys
 from distributed import Client
@@ -67,7 +68,7 @@ def started(module: str, *words: str) -> Iterator[int]:
 
 
 class Cluster(NamedTuple):
-    """The scheduler's address, and the workers' processes by their names."""
+    """Hold the scheduler's address, and the workers' processes by their names."""
 
     address: str
     workers: dict[str, int]
@@ -136,7 +137,7 @@ def test_a_worker_that_can_not_serve_costs_only_its_own_pairs(
             assert pair["figures"]["complete"]
 
 
-def test_a_worker_that_stops_answering_costs_its_own_pairs_and_no_time_in_each_round(
+def test_a_worker_that_stops_answering_costs_its_own_pairs_and_time_only_once(
     cluster: Cluster,
 ) -> None:
     words = [sys.executable, "-c", VANISHING, cluster.address, str(cluster.workers["node3"])]

@@ -1,4 +1,4 @@
-"""What a node drops and spends: injected drops by name and exact count, CPU time by process."""
+"""Test what a node drops, by name and exact count, and the CPU time that each process uses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ input()
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
     with Network() as pair:
-        # no solicitation or report of IPv6 may be among the packets that are counted
+        # no solicitation or report of IPv6 may be among the counted packets
         for side in pair.sides.values():
             ip("-n", side.namespace, "address", "flush", "dev", side.device, "scope", "link")
         yield pair
@@ -184,7 +184,7 @@ _CALL, _KTIME_GET_NS = 0x85, 5
 _MOV, _MOV_FROM, _SUB_FROM, _ADD, _EXIT = 0xB7, 0xBF, 0x1F, 0x07, 0x95
 _IF_ABOVE, _IF_BELOW = 0x25, 0xA5
 #: Type, place of attachment, flags and verdict "pass" of a program on a device: as XDP in generic
-#: mode (a veth has it without a program at its other end), and as tc's successor tcx.
+#: mode (which a veth supports without a program at its other end), and as tcx, the successor of tc.
 _ON_DEVICE = {"xdp": (6, 37, 2, 2), "tcx": (3, 46, 0, 0)}
 SPIN_NS = 50_000
 
@@ -194,7 +194,7 @@ def instruction(code: int, to: int = 0, source: int = 0, offset: int = 0, number
 
 
 def loaded(kind: int, name: str, *instructions: bytes) -> int:
-    """The descriptor of a program."""
+    """Load a program, and return its descriptor."""
     words = ctypes.create_string_buffer(b"".join(instructions))
     licence = ctypes.create_string_buffer(b"GPL")
     at, count = ctypes.addressof, len(instructions)
@@ -203,14 +203,14 @@ def loaded(kind: int, name: str, *instructions: bytes) -> int:
 
 
 def loaded_filter() -> int:
-    """A program that keeps every packet whole."""
+    """Load a program that keeps every packet whole."""
     kept = instruction(_MOV, number=65_535)
     return loaded(_SOCKET_FILTER, "nm_keeps", kept, instruction(_EXIT))
 
 
 def loaded_spinner(kind: int, verdict: int) -> int:
-    """A program that looks at the clock until SPIN_NS have gone by: its cost is known. It looks at
-    most 8000 times, for the kernel must see that it ends."""
+    """Load a program that reads the clock until SPIN_NS have passed, so that its cost is known. It
+    reads the clock at most 8000 times, for the kernel must be sure that the program ends."""
     now = instruction(_CALL, number=_KTIME_GET_NS)
     return loaded(
         kind,
@@ -231,7 +231,7 @@ def loaded_spinner(kind: int, verdict: int) -> int:
 def runs(
     before: dict[int, bpf.Program], after: dict[int, bpf.Program] | None = None
 ) -> list[tuple[str, int]]:
-    """How often each program ran meanwhile, by its name."""
+    """Return the name of each program, and how often it ran since `before`."""
     now = bpf.read_programs() if after is None else after
     return [(one.name, one.runs - before[n].runs) for n, one in now.items() if n in before]
 
@@ -297,7 +297,7 @@ def spun(programs: dict[int, bpf.Program]) -> int:
     return sum(one.runs for one in programs.values() if one.name == "nm_spins")
 
 
-def test_a_use_has_its_unknowns_and_no_counter_that_stood_still() -> None:
+def test_a_use_has_no_counter_that_did_not_change() -> None:
     now = take_snapshot()
     use = used_between(now, now._replace(at_ns=now.at_ns + 10**9))
     assert isinstance(use, NodeUse)

@@ -1,5 +1,5 @@
-"""Paths that drop long packets without an ICMP message: found to the byte, named, and
-distinguished."""
+"""Test paths that drop long packets without an ICMP message: the length is found to the byte, the
+error names it, and losses or a missing host are not taken for such a path."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOON_S = 8.0
 def failed(
     here: RunThere, network: NamespacePair, port: int, spec: nm.TcpSpec | nm.UdpSpec
 ) -> nm.Result:
-    """Run a test that finds a hole, within seconds; return what it knows."""
+    """Run a test that must find a hole within SOON_S; return its result."""
     start = time.monotonic()
     with pytest.raises(nm.PathMtuError) as caught:
         here(nm.measure(network.server.address, spec, port=port))
@@ -84,7 +84,7 @@ def test_udp_download() -> None:
 
 @pytest.mark.parametrize("way", ["up", "both"])
 def test_a_udp_upload_is_complete_and_says_why_all_is_lost(way: str) -> None:
-    """The control connection's packets are short: the server's results arrive all the same."""
+    """The control connection's packets are short, so the server's results still arrive."""
     spec = nm.UdpSpec(timing=nm.Timing(duration_s=1), target_bps=2_000_000)
     with (
         Relay(delay_ms=5, hole_bytes=1300, hole_way=way) as line,

@@ -1,4 +1,5 @@
-"""The longest packet of a path, to the byte: where long ones vanish, and where ICMP tells of it."""
+"""Test the search for a path's longest packet, to the byte: on paths where longer packets vanish,
+and on paths where a router reports them by ICMP."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ needs_root = pytest.mark.skipif(netns.available() is not None, reason=str(netns.
 
 
 class RoutedPair(NamespacePair):
-    """Two hosts with an MTU of 1500 and a router between them, whose way to one is narrower."""
+    """Two hosts with an MTU of 1500, and a router whose MTU to one of the hosts is smaller."""
 
     def __init__(self, narrow: str, mtu: int) -> None:
         self._narrow, self._mtu = narrow, mtu
@@ -93,7 +94,7 @@ def test_a_hole_in_jumbo_frames() -> None:
 @pytest.mark.rates
 @needs_root
 @pytest.mark.parametrize(("narrow", "direction"), [("server", "upload"), ("client", "download")])
-def test_a_router_that_says_so(narrow: str, direction: FlowDirection) -> None:
+def test_a_router_that_reports_its_mtu(narrow: str, direction: FlowDirection) -> None:
     with RoutedPair(narrow, 1420) as line:
         found = search(line)
         again = search(line)
@@ -106,7 +107,7 @@ def test_a_router_that_says_so(narrow: str, direction: FlowDirection) -> None:
     assert lengths(again)[direction] == (1420, "shortened")
 
 
-def test_another_server_tells_the_way_there_only() -> None:
+def test_another_server_shows_the_upload_only() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=512) as sock:  # its kernel acknowledges
         report = asyncio.run(nm.path("127.0.0.1", port=sock.getsockname()[1]))
     assert lengths(report) == {"upload": (9216, None), "download": (None, None)}
@@ -122,7 +123,7 @@ def test_lost_packets_are_no_limit() -> None:
         assert lengths(search(line)) == {"upload": (1500, None), "download": (1500, None)}
 
 
-def test_a_host_without_room_calls_nothing_dropped() -> None:
+def test_a_lack_of_descriptors_is_an_error_and_no_drop() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as sock:
         resource.setrlimit(resource.RLIMIT_NOFILE, (sock.fileno() + 60, hard))
@@ -133,7 +134,7 @@ def test_a_host_without_room_calls_nothing_dropped() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_what_fails_is_an_error_of_its_own() -> None:
+def test_a_refused_connection_and_an_invalid_timeout_are_errors() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     with pytest.raises(nm.ConnectRefusedError):

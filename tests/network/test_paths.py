@@ -1,8 +1,8 @@
-"""Real transfers on emulated paths, whose rate is known from the packets: a quick part of
+"""Test real transfers on emulated paths, whose rate is known from the packets: a quick part of
 `python -m benchmarks.bench_paths`.
 
 The relay counts whole IP packets, so with an MTU of 1500 and TCP time stamps 1448 of 1500 bytes are
-payload. The transfers wait more than they compute: all of them run side by side.
+payload. The transfers wait more than they compute, so all run concurrently.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ STILL_GAINING = [
     Path(rtt_ms=150, congestion="reno", seconds=1, rate_bps=100e6, claims=False),
     Path(rtt_ms=150, congestion="cubic", seconds=1, rate_bps=100e6, claims=False),
     Path(rtt_ms=50, congestion="bbr", seconds=0.5, rate_bps=100e6, claims=False),
-    # they left it early, and gain one segment in each round trip
+    # this one left slow start early, and grows by one segment in each round trip
     Path(rtt_ms=150, congestion="reno", seconds=8, rate_bps=50e6, queue=0.2, claims=False),
 ]
 
 
 def check_counts(recording: Recording) -> None:
-    """Every byte that was received crossed the line, and little else did."""
+    """Check that every received byte crossed the line, and few other bytes did."""
     assert recording.overrun_packets == 0
     received = recording.series.total_bytes
-    first = 20 * recording.mss_bytes  # came together with the moment from which on is counted
+    first = 20 * recording.mss_bytes  # came just as counting began
     assert received - first <= recording.kernel.total_bytes <= 1.05 * received
 
 
 def check_filled(recording: Recording, found: Judgement) -> None:
-    """The path was full from early on, and the steady part is that time, nearly.
+    """Check that the path was full from early on, and that the steady part is nearly that time.
 
-    It may begin a little before the line is full, where the time until then is too short to count.
+    It may begin a little before the line is full, if the time until then is too short to count.
     """
     path, start = recording.path, recording.series.origin_ns
     filled = recording.filled_ns()
@@ -62,7 +62,7 @@ def check_filled(recording: Recording, found: Judgement) -> None:
     assert -0.03 * path.seconds <= later_s <= 0.15 * path.seconds, path.name
 
 
-def test_the_steady_rate_of_a_path_is_that_of_its_line_or_is_said_not_to_be_steady() -> None:
+def test_a_steady_rate_is_that_of_the_line_and_another_rate_is_not_called_steady() -> None:
     paths = [*FILLED, *STILL_GAINING]
     for recording in measure_all(paths, len(paths)):
         check_counts(recording)

@@ -1,4 +1,5 @@
-"""A host that stops its own end of a test: the planned time counts, and the pause is that end's."""
+"""Test a host that stops its own end of a test: rates are those of the planned time, and the pause
+is reported for that end."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def line_with(child: subprocess.Popen[str], word: str) -> str:
 
 def measured(tmp_path: Path, frozen: str, direction: str, *more: str) -> tuple[nm.Result, float]:
     """Run a test in which one program is stopped from the first interval to beyond the end.
-    Return for how long it was stopped as well: on a busy machine a sleep is longer than asked."""
+    Return also for how long it was stopped: on a busy machine a sleep is longer than requested."""
     saved = tmp_path / "result.json"
     with program("server", "-p", "0") as server:
         port = line_with(server, "listening on").split(",")[0].rpartition(":")[2].strip()
@@ -93,7 +94,7 @@ def test_a_receiver_that_is_stopped(tmp_path: Path) -> None:
     assert flow.limits.limited_by == "receiver_paused"
 
 
-def test_nothing_is_told_where_the_network_is_silent(tmp_path: Path) -> None:
+def test_a_silent_network_is_no_pause(tmp_path: Path) -> None:
     """Threads that wait for the network still sample their clocks."""
     saved = tmp_path / "result.json"
     with program("server", "-p", "0") as server:

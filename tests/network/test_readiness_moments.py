@@ -26,7 +26,7 @@ from support.optional import known
 pytestmark = [pytest.mark.network, pytest.mark.rates]
 
 RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
-#: The grain of the attempts, and what a thread and a timer of a busy host may be late by.
+#: The time between attempts, and how late a thread and a timer of a busy host may be.
 GRAIN_NS, LATE_NS = 10_000_000, 10_000_000
 PORT = 5300
 LISTENER = """
@@ -45,7 +45,7 @@ def network() -> Iterator[Network]:
 
 
 class Change:
-    """Change something after a while, and note between which moments it came about."""
+    """Change something after a while, and record the times just before and after the change."""
 
     def __init__(self, after_s: float, change: Callable[[], None]) -> None:
         self.before_ns = self.after_ns = 0
@@ -68,7 +68,7 @@ class Change:
 
 @contextmanager
 def listening(network: Network) -> Iterator[None]:
-    """Accept connections in the server's namespace, in a process of its own as on another host."""
+    """Accept connections in the server's namespace, in a separate process as on another host."""
     argv = [sys.executable, "-I", "-S", "-c", LISTENER, str(PORT)]
     process = network.popen("server", argv, stdout=subprocess.PIPE)
     try:
@@ -81,8 +81,8 @@ def listening(network: Network) -> Iterator[None]:
 
 
 async def waited(network: Network, change: Change, *targets: str, **more: Any) -> Any:
-    """Wait in the client's namespace while a listener stands in the server's."""
-    wait_for = nm.ready  # loaded now, so that no import lies between the two clocks
+    """Wait in the client's namespace, while a listener runs in the server's namespace."""
+    wait_for = nm.ready  # imported now, not between the two readings of the clock
     with listening(network), network.enter("client"), change:
         began_ns = now_ns()
         return await wait_for(*targets, **more), began_ns
@@ -94,7 +94,7 @@ def check_moment(at_ns: int | None, began_ns: int, change: Change) -> None:
 
 
 @pytest.mark.parametrize("outage_s", [0.05, 0.4, 1.5])
-def test_an_outage_is_timed_to_the_grain(network: Network, run: RunOnce, outage_s: float) -> None:
+def test_the_end_of_an_outage_is_timed(network: Network, run: RunOnce, outage_s: float) -> None:
     network.cut()
     change = Change(outage_s, network.mend)
     target = f"{network.server.address}:{PORT}"
@@ -106,7 +106,8 @@ def test_an_outage_is_timed_to_the_grain(network: Network, run: RunOnce, outage_
 
 
 def test_causes_one_after_the_other(network: Network, run: RunOnce) -> None:
-    """No route, then a next hop that does not answer, then packets that get lost, then refused."""
+    """There is no route, then the next hop does not answer, then packets get lost, then the port
+    refuses the connection."""
     near, far = network.client, network.server
     network_of = ("-n", near.namespace)
     ip(*network_of, "route", "flush", "dev", near.device)
@@ -129,8 +130,8 @@ def test_causes_one_after_the_other(network: Network, run: RunOnce) -> None:
     assert found.waits[0].start_ns < found.waits[0].end_ns == found.waits[1].start_ns
 
 
-def test_a_name_that_comes_late(network: Network, run: RunOnce, tmp_path: Path) -> None:
-    """The program sees a hosts file of its own (hosts(5)), which gets the name after a while."""
+def test_a_name_that_appears_late(network: Network, run: RunOnce, tmp_path: Path) -> None:
+    """The program has its own hosts file (hosts(5)), to which the name is added after a while."""
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost\n")
     script = f'mount --bind {hosts} /etc/hosts && exec "$@"'

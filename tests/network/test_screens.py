@@ -21,7 +21,7 @@ def here() -> Iterator[Link]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_terminal_looks_as_it_was_kept(here: Link, name: str) -> None:
+def test_the_terminal_looks_as_recorded(here: Link, name: str) -> None:
     case = CASES[name]
     seen = case.see(here)
     kept = (FOLDER / f"{name}.txt").read_text()
@@ -36,9 +36,9 @@ def test_the_terminal_looks_as_it_was_kept(here: Link, name: str) -> None:
         assert screens.labels(after)[0] == "Steady bitrate"
         assert screens.said(seen.after) == screens.said(after)
     else:
-        # a terminal breaks a sentence elsewhere where a number has more digits
+        # a number with more digits moves the line breaks of a sentence
         assert " ".join(screens.alike(seen.after)) == " ".join(screens.alike(after))
 
 
-def test_each_case_is_kept() -> None:
+def test_each_case_is_recorded() -> None:
     assert {file.stem for file in FOLDER.glob("*.txt")} == set(CASES)

@@ -23,15 +23,15 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed"),
 ]
 
-#: Loopback's, and no other test's.
+#: An address of the loopback interface that no other test uses.
 HOST = "127.20.26.11"
 BLOCKED_S = 0.3
 #: The server answers after the first pause, and sends its body after the second one.
 HEAD_S, BODY_S = 0.4, 0.9
 #: The largest difference between our times and tcpdump's: a time, or a share of a phase.
 SLACK_S, SLACK = 0.002, 0.02
-#: The share for FTP's replies: on a busy CPU, this program may read one before the thread that
-#: watches has its turn. Then some time slices of others are counted, far less than `blocking` adds.
+#: The share for FTP's replies: on a busy CPU, this program may read a reply before its watching
+#: thread runs. Then time slices of other programs are counted, far less than `blocking` adds.
 SLACK_OF_REPLIES = 0.05
 
 RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -49,7 +49,7 @@ class Packet(NamedTuple):
 
 @contextlib.contextmanager
 def watched(host: str) -> Iterator[list[Packet]]:
-    """Collect the packets of a server on the loopback interface; the list is full afterwards."""
+    """Collect a server's packets on the loopback interface; the list is complete at the end."""
     argv = ["tcpdump", "-i", "lo", "-tt", "-n", "-l", "--immediate-mode", f"tcp and host {host}"]
     packets: list[Packet] = []
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as dump:
@@ -81,7 +81,7 @@ async def blocking() -> None:
 
 @contextlib.contextmanager
 def hogs(count: int) -> Iterator[None]:
-    """Keep as many CPUs busy."""
+    """Keep `count` CPUs busy."""
     argv = [sys.executable, "-c", "while True: pass"]
     with contextlib.ExitStack() as stack:
         for _ in range(count):
@@ -91,7 +91,7 @@ def hogs(count: int) -> Iterator[None]:
 
 
 def slow_answer(peer: Peer) -> None:
-    """Answer a request late, and keep the body back."""
+    """Answer a request late, and send the body even later."""
     peer.read_until(b"\r\n\r\n")
     time.sleep(HEAD_S)
     peer.send(head("200 OK", "Content-Length: 5"))

@@ -45,7 +45,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20):
 
 
 def own_namespaces() -> set[str]:
-    """Those of this process: another run of the tests has its own."""
+    """Return the namespaces of this process: another run of the tests has its own."""
     return {name for name in netns.existing() if name.startswith(f"{netns.PREFIX}{os.getpid()}-")}
 
 
@@ -58,7 +58,7 @@ def _nothing_left() -> Iterator[None]:
 
 
 def connect_time_s(network: netns.NamespacePair, host: str, port: int) -> float:
-    """How long a plain Python program on the client side takes to connect."""
+    """Return how long a plain Python program on the client side takes to connect."""
     argv = network.command("client", [sys.executable, "-c", CONNECT, host, str(port)])
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def listener(network: netns.NamespacePair, host: str) -> socket.socket:
 
 
 def joined(network: netns.NamespacePair, stack: ExitStack) -> tuple[socket.socket, socket.socket]:
-    """A TCP connection between the sides: the client's socket and the server's."""
+    """Open a TCP connection between the sides; return the client's socket and the server's."""
     listening = stack.enter_context(listener(network, network.server.address))
     with network.enter("client"):
         client = stack.enter_context(socket.create_connection(listening.getsockname(), timeout=30))
@@ -82,7 +82,7 @@ def joined(network: netns.NamespacePair, stack: ExitStack) -> tuple[socket.socke
 
 
 def receive(side: socket.socket, count: int) -> bytes:
-    """Exactly `count` bytes, or what came before the end."""
+    """Receive exactly `count` bytes, or those that came before the end."""
     data = bytearray()
     while len(data) < count:
         block = side.recv(min(count - len(data), 1 << 20))
@@ -93,7 +93,7 @@ def receive(side: socket.socket, count: int) -> bytes:
 
 
 def receive_to_the_end(side: socket.socket) -> tuple[bytes, str]:
-    """All that arrives, and how it ended: FIN, RST, or silence for as long as the timeout."""
+    """Return all that arrives, and how it ended: FIN, RST, or silence until the timeout."""
     data = bytearray()
     while True:
         try:
@@ -151,7 +151,7 @@ class TestNetwork:
             sender.join()
             assert time.monotonic() - start < 5
 
-    def test_rates_that_are_none_are_refused(self) -> None:
+    def test_invalid_rates_are_refused(self) -> None:
         with pytest.raises(ValueError, match="fast"):
             Network.payload_ceiling_bps("fast")
 
@@ -265,7 +265,7 @@ class TestCleaning:
         with pytest.raises(error), Broken():
             pass
 
-    def test_a_killed_run_is_swept_and_a_living_one_is_not(self) -> None:
+    def test_the_namespaces_of_a_killed_run_are_removed_and_others_are_not(self) -> None:
         doomed = (
             "import os, signal; from support.netns import Network\n"
             "with Network() as n:\n"
@@ -299,7 +299,7 @@ class TestCleaning:
 
 
 def runs(pid: int) -> bool:
-    """Whether the process is there and more than a zombie."""
+    """Return whether the process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -361,7 +361,7 @@ class TestRelay:
             highest = max(highest, number)
         assert overtaken == up.reordered_packets > 50
 
-    def test_only_watched_datagrams_are_lost_and_the_gap_is(self) -> None:
+    def test_only_watched_datagrams_are_lost_and_a_gap_is_exact(self) -> None:
         harmless: dict[str, Any] = {"loss": 1.0, "duplicate": 0.0, "only_watched": True}
         arrived, lost = datagrams_through(Relay(**harmless, watch=99))
         assert (arrived, lost) == (list(range(500)), 0)
@@ -382,10 +382,10 @@ class TestRelay:
             there = ends["server"].getsockname()
             line.cut()
             ends["client"].sendto(b"lost", there)
-            time.sleep(0.1)  # the relay tells of a loss at its end only
+            time.sleep(0.1)  # the relay reports losses only at its end
             line.mend()
             start = time.monotonic()
-            for _ in range(20):  # of 1028 bytes: 1.6 s at the first rate
+            for _ in range(20):  # 1028 bytes each: 1.6 s at the first rate
                 ends["client"].sendto(bytes(1000), there)
             line.change_rate(10_000_000)
             received = [ends["server"].recv(2000) for _ in range(20)]
@@ -396,7 +396,7 @@ class TestRelay:
 
 
 def datagrams_through(line: Relay) -> tuple[list[int], int]:
-    """Send 500 numbered datagrams up the line: the numbers that arrived, and the relay's losses."""
+    """Send 500 numbered datagrams up the line; return those that came, and the relay's losses."""
     with line, ExitStack() as stack:
         with line.enter("server"):
             receiver = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -448,7 +448,7 @@ class TestIperf3:
 
 @pytest.fixture
 def through() -> Iterator[tuple[Proxy, socket.socket, socket.socket]]:
-    """A proxy, and the client's and the target's socket of its connection 0."""
+    """Provide a proxy, and the client's and the target's socket of its connection 0."""
     with (
         socket.create_server(("127.0.0.1", 0)) as target,
         Proxy(target.getsockname()) as proxy,
@@ -544,7 +544,7 @@ class TestProxy:
         ("action", "ending"),
         [("close", "FIN"), ("reset", "RST"), ("half_close", "FIN"), ("stall", "silence")],
     )
-    def test_an_order_given_in_advance_is_met_to_the_byte(
+    def test_an_order_given_in_advance_takes_effect_at_its_byte(
         self, count: int, action: Action, ending: str
     ) -> None:
         with ExitStack() as stack:
@@ -556,7 +556,7 @@ class TestProxy:
                 clients.append(stack.enter_context(socket.create_connection(proxy.address, 5)))
                 servers.append(stack.enter_context(target.accept()[0]))
                 servers[-1].settimeout(0.2)
-                with suppress(ConnectionError):  # the fault may be faster than we are
+                with suppress(ConnectionError):  # the fault may come during sendall
                     clients[-1].sendall(b"0123456789")
             assert receive(servers[0], 10) == b"0123456789"
             assert receive_to_the_end(servers[1]) == (b"0123456789"[:count], ending)

@@ -1,6 +1,7 @@
-"""Faults of iperf3 with datagrams: provoke each, and show that netmeasure's figures are right.
+"""Provoke faults of iperf3 with datagrams, and show that netmeasure's figures are right.
 
-That copies hide losses is in test_udp_loss.py, that sequence numbers of 32 bits wrap in fast/.
+Two more of them are tested elsewhere: copies that hide losses in test_udp_loss.py, and sequence
+numbers of 32 bits that wrap in fast/.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ MILLISECOND_NS = 1_000_000
 
 @contextmanager
 def serving(network: NamespacePair) -> Iterator[tuple[nm.Server, queue.SimpleQueue[nm.Result]]]:
-    """Our server on its side of the network, and the queue of its results."""
+    """Provide our server on its side of the network, and the queue of its results."""
     ended: queue.SimpleQueue[nm.Result] = queue.SimpleQueue()
     with loop_on(network, "server") as there:
         server = there(nm.serve(None, 0, on_result=ended.put).__aenter__())
@@ -59,7 +60,7 @@ def asked(network: NamespacePair, spec: nm.UdpSpec, port: int) -> nm.Result:
 
 
 def measured(network: NamespacePair, spec: nm.UdpSpec) -> nm.Result:
-    """A test of our client with our server, which must agree."""
+    """Run a test of our client with our server, whose losses must agree."""
     with serving(network) as (server, ended):
         result = asked(network, spec, server.port)
         theirs = ended.get(timeout=10)
@@ -81,12 +82,12 @@ def spec(direction: Direction = "upload", **more: Any) -> nm.UdpSpec:
     )
 
 
-# ---- 1: losses without a higher sequence number after them
+# ---- losses without a higher sequence number after them
 
 
 @needs_relay
 @pytest.mark.parametrize("direction", ["upload", "download", "both"])
-def test_the_loss_of_everything_is_reported_as_none(direction: Direction) -> None:
+def test_the_loss_of_everything_is_reported(direction: Direction) -> None:
     with Relay(gap=(1, FOREVER), watch=SIZE) as line:
         result = measured(line, spec(direction))
         line.stop()
@@ -101,7 +102,7 @@ def test_the_loss_of_everything_is_reported_as_none(direction: Direction) -> Non
 
 @needs_relay
 @both_ways
-def test_an_outage_up_to_the_end_is_no_loss(direction: Direction) -> None:
+def test_an_outage_up_to_the_end_is_loss(direction: Direction) -> None:
     with Relay(gap=(301, FOREVER), watch=SIZE) as line:
         result = measured(line, spec(direction))
         line.stop()
@@ -111,7 +112,7 @@ def test_an_outage_up_to_the_end_is_no_loss(direction: Direction) -> None:
     assert flow.loss.received_packets == truth.forwarded_packets == 300
     assert flow.loss.lost_packets == truth.lost_packets > 300
     assert flow.loss.sent_packets == 300 + truth.lost_packets
-    # what came, over the time in which more was due: all of the test's
+    # the datagrams that came, over the time in which datagrams were due: all of the test
     due_s = known(result.spec.timing.duration_s)
     rate_bps = 300 * SIZE * 8 / due_s
     assert flow.averages.after_omit_bps == pytest.approx(rate_bps, rel=0.03)
@@ -160,7 +161,7 @@ def test_an_iperf3_server_does_not_hide_from_our_client_that_everything_was_lost
     assert result.flow.loss.loss_ratio == 1.0
 
 
-# ---- 13 and 14: how the datagrams are spread over time
+# ---- how the datagrams are spread over time
 
 LINK_BPS = 50_000_000
 STOPPED_S = 1.0
@@ -168,16 +169,16 @@ STOPPED_S = 1.0
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    """A link whose queue holds 10 ms, 62 datagrams."""
+    """Provide a link whose queue holds 10 ms, which is 62 datagrams."""
     with Network() as pair:
         pair.shape(f"{LINK_BPS}bit", burst="8k", latency="10ms")
         yield pair
 
 
 @pytest.mark.rates
-def test_the_datagrams_missed_in_a_stall_are_sent_at_once(network: Network) -> None:
-    """The sender is stopped for a second: 1250 datagrams are due when it goes on. The link would
-    lose most of them, and the loss would be the tool's doing."""
+def test_the_datagrams_missed_in_a_stall_are_not_sent_at_once(network: Network) -> None:
+    """The sender is stopped for a second, so 1250 datagrams are due when it goes on. If it sent all
+    of them at once, the link would lose most of them, and the tool would be the cause."""
     words = ("-u", "-b", "10M", "-l", str(SIZE), "-t", "2", "-i", "0.2", "--json")
     with serving(network) as (server, ended):
         target = f"{network.server.address}:{server.port}"
@@ -198,7 +199,7 @@ def test_the_datagrams_missed_in_a_stall_are_sent_at_once(network: Network) -> N
     assert stream.sender is not None
     sent = stream.sender.datagrams
     assert sent is not None
-    # 10 ms at most are repaid, which a policer sees as one burst
+    # at most 10 ms are made up for, which a policer sees as one burst
     skipped_ns = known(sent.skipped_ns)
     assert skipped_ns >= (STOPPED_S - 0.02) * 1e9
     assert 0.009 * 1250 * SIZE <= known(sent.largest_burst_bytes) <= (1 + 0.01 * 1250) * SIZE
@@ -207,7 +208,7 @@ def test_the_datagrams_missed_in_a_stall_are_sent_at_once(network: Network) -> N
 
 
 def wait_for_data(network: Network, pid: int) -> None:
-    """Until the client has sent a hundred datagrams: by the kernel's count, on its side."""
+    """Wait until the client has sent a hundred datagrams by the count of the kernel on its side."""
     before = datagrams_out(network)
     deadline = time.monotonic() + 10
     while datagrams_out(network) < before + 100:
@@ -224,8 +225,8 @@ def datagrams_out(network: Network) -> int:
 
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
 @both_ways
-def test_low_rates_are_sent_in_trains(direction: Direction, network: Network) -> None:
-    """At 2 Mbit/s one datagram leaves every 4 ms, none longer than it should be: with segmentation
+def test_low_rates_are_not_sent_in_trains(direction: Direction, network: Network) -> None:
+    """At 2 Mbit/s one datagram leaves every 4 ms, and none is longer than SIZE. With segmentation
     offload, iperf3 sends 65 of them every 260 ms."""
     wanted = spec(direction, target_pps=None, target_bps=2_000_000, timing=nm.Timing(duration_s=1))
     receiver = "server" if direction == "upload" else "client"
@@ -236,7 +237,7 @@ def test_low_rates_are_sent_in_trains(direction: Direction, network: Network) ->
     data = [stamp for stamp, length in captured if length == SIZE]
     assert max(length for _, length in captured) == SIZE
     assert len(data) == result.flow.loss.received_packets == result.flow.loss.sent_packets
-    # never more than twice the rate for any while, whoever had no CPU for how long
+    # in no span more than twice the rate, no matter how long a process had no CPU
     due_s = SIZE * 8 / 2_000_000
     for count in (4, 10, 20):
         spans = [late - soon for soon, late in zip(data, data[count:], strict=False)]
@@ -249,7 +250,8 @@ DUMPED = re.compile(r"^(\d+\.\d+) .*UDP, length (\d+)$")
 
 @contextmanager
 def capture(network: Network, side: str) -> Iterator[Callable[[], list[tuple[float, int]]]]:
-    """Watch the datagrams on one side; afterwards, when each came and its payload's length."""
+    """Watch the datagrams on one side. The yielded function returns, after the end, when each came,
+    and its payload's length."""
     device = network.sides[side].device
     argv = ["tcpdump", "-i", device, "-n", "-tt", "-q", "-l", "--immediate-mode", "udp"]
     pipe = subprocess.PIPE
@@ -269,7 +271,7 @@ def capture(network: Network, side: str) -> Iterator[Callable[[], list[tuple[flo
         output, _ = process.communicate(timeout=10)
 
 
-# ---- 25: a hello that is lost
+# ---- a hello that is lost
 
 HELLO_BYTES, ANSWER_BYTES = 45, 4
 
@@ -284,13 +286,13 @@ HELLO_BYTES, ANSWER_BYTES = 45, 4
     ],
     ids=["hello", "three-hellos", "answer"],
 )
-def test_a_lost_hello_costs_30_s_and_the_test(
+def test_a_lost_hello_costs_less_than_a_second(
     lost_bytes: int, lost: int, detail: str | None
 ) -> None:
-    """One lost hello costs 20 ms, three cost 20, 40 and 80 ms. A lost answer costs no time, for the
-    server goes on and that is as good as an answer."""
+    """One lost hello costs 20 ms, three cost 20, 40 and 80 ms. A lost answer costs no time: the
+    server goes on, and the client takes that for the answer."""
     with Relay(gap=(1, lost), watch=lost_bytes) as line:
-        result = measured(line, spec(latency=False))  # its hello would be the first
+        result = measured(line, spec(latency=False))  # no probe: its hello would be first
         line.stop()
     assert line.counts["up" if lost_bytes == HELLO_BYTES else "down"].watched.lost_packets == lost
     (hello,) = (phase for phase in result.setup if phase.name == "hello")
@@ -321,7 +323,8 @@ def test_lost_hellos_of_many_streams_do_not_mix_them_up(direction: Direction) ->
 
 
 def check_counts_of_iperf3(result: nm.Result) -> None:
-    """Check that what its server counted can be. It loses what it has not read when a test ends."""
+    """Check that the counts of iperf3's server are possible; it loses what it has not read at the
+    end of a test."""
     assert not any("not believed" in note for note in result.notes)
     loss = result.flow.loss
     assert loss is not None
@@ -334,7 +337,7 @@ def check_counts_of_iperf3(result: nm.Result) -> None:
 @pytest.mark.interop
 @both_ways
 def test_a_lost_hello_to_an_iperf3_server(direction: Direction) -> None:
-    """The first hello is lost, and the answer to the second. It is said again after a second."""
+    """The first hello is lost, and the answer to the second. A hello is repeated after 1 s."""
     with Relay(gap=(1, 1), watch=ANSWER_BYTES) as line:
         with iperf3.server(line, one_off=True) as server:
             result = asked(line, spec(direction, timing=nm.Timing(duration_s=1)), server.port)
@@ -348,9 +351,9 @@ def test_a_lost_hello_to_an_iperf3_server(direction: Direction) -> None:
 
 @needs_relay
 @pytest.mark.interop
-def test_an_iperf3_server_far_away_hears_one_hello() -> None:
-    """iperf3 counts a second hello as data with a number of billions, which makes all its counts
-    wrong."""
+def test_an_iperf3_server_far_away_gets_one_hello() -> None:
+    """iperf3 would count a second hello as a datagram with a sequence number in the billions, which
+    would make all its counts wrong."""
     with Relay(delay_ms=100, watch=ANSWER_BYTES) as line:
         with iperf3.server(line, one_off=True) as server:
             result = asked(line, spec("upload", timing=nm.Timing(duration_s=1)), server.port)

@@ -1,5 +1,5 @@
-"""Losses, copies and reordering of datagrams on a line that counts what it does: our figures are
-exactly the line's."""
+"""Test losses, copies and reordering of datagrams on a line that counts what it does: our figures
+must be exactly the line's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [
     ),
 ]
 
-SIZE = 1000  # no hello or answer is so long: on the line, datagrams of this size are data
+SIZE = 1000  # hellos and answers are shorter: on the line, datagrams of this size are data
 PER_SECOND = 2000
 SPAN_S = 0.5
 
@@ -44,7 +44,7 @@ def spec(direction: Direction, *, timing: nm.Timing | None = None, **more: Any) 
 
 
 def measured(line: Relay, wanted: nm.UdpSpec) -> nm.Result:
-    """A test of our client with our server, and what the line has to say of it in `line.counts`."""
+    """Run a test of our client with our server; then the line's counts are in `line.counts`."""
     ended: queue.SimpleQueue[nm.Result] = queue.SimpleQueue()
     with loop_on(line, "server") as there, loop_on(line, "client") as here:
         server = there(nm.serve(None, 0, on_result=ended.put).__aenter__())
@@ -64,17 +64,17 @@ def measured(line: Relay, wanted: nm.UdpSpec) -> nm.Result:
 
 def way(line: Relay, flow: nm.Flow) -> Counts:
     counts = line.counts["up" if flow.direction == "upload" else "down"]
-    # exactly the losses that the line caused on purpose
+    # the line lost packets only on purpose
     assert (counts.overrun_packets, counts.held_packets) == (0, 0)
     assert (counts.watched.queue_dropped_packets, counts.watched.refused_packets) == (0, 0)
     return counts
 
 
 def check_counts(flow: nm.Flow, fates: Fates) -> nm.result.Loss:
-    """Sent, received and lost, as the line saw them.
+    """Check the sent, received and lost datagrams against the line's counts.
 
-    A receiver that gets no CPU for long may lose datagrams in its own socket's buffer. That is loss
-    as well, and counted apart."""
+    A receiver that gets no CPU for long may lose datagrams in its own socket's buffer. They are
+    lost as well, and counted separately."""
     loss = flow.loss
     assert loss is not None
     assert None not in (loss.sent_packets, loss.received_packets, loss.lost_packets)
@@ -104,7 +104,7 @@ def test_a_line_that_loses_handshake_and_control_messages_too(
     direction: Direction, seed: int
 ) -> None:
     """Each of these seeds loses one of the first packets in each direction, before any data, and
-    then whatever comes."""
+    later packets of any kind."""
     with Relay(loss=0.05, seed=seed, watch=SIZE) as line:
         result = measured(line, spec(direction))
     (flow,) = result.flows
@@ -115,7 +115,7 @@ def test_a_line_that_loses_handshake_and_control_messages_too(
     assert others > 0
 
 
-@pytest.mark.rates  # a busy machine sends too few for the fates to show
+@pytest.mark.rates  # a busy machine sends too few datagrams
 @both_ways
 def test_copies_and_overtaking_hide_no_loss(direction: Direction) -> None:
     """iperf3 takes a copy for a datagram that came late, and reports one loss too few."""
@@ -159,7 +159,7 @@ def test_streams_add_up(direction: Direction) -> None:
 
 @pytest.mark.parametrize("offload", [True, False])
 def test_trains_of_datagrams_are_counted_one_by_one(offload: bool) -> None:
-    """The kernel cuts a train before the line; the loss within one is counted to the datagram."""
+    """The kernel cuts a train before the line; the losses within a train are counted exactly."""
     with Relay(loss=0.3, seed=9, watch=SIZE, only_watched=True) as line:
         result = measured(line, spec("upload", offload=offload, burst_datagrams=20))
     check_counts(result.flow, way(line, result.flow).watched)
@@ -167,7 +167,7 @@ def test_trains_of_datagrams_are_counted_one_by_one(offload: bool) -> None:
 
 @both_ways
 def test_omitted_losses_are_left_out_and_the_others_are_all_there(direction: Direction) -> None:
-    """The first 100 are lost, all of them in the omitted time."""
+    """The first 100 datagrams are lost, all of them in the omitted time."""
     timing = nm.Timing(omit_s=0.25, total_blocks=600)
     with Relay(gap=(1, 100), watch=SIZE, only_watched=True) as line:
         result = measured(line, spec(direction, timing=timing))

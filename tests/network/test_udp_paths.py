@@ -1,4 +1,4 @@
-"""Datagrams and the MTU of the path: their default size, and what is said of fragments."""
+"""Test datagrams and the MTU of the path: their default size, and the note on fragments."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def measured(network: Network, family: int, direction: str, size: int | None) ->
 
 @families
 @both_ways
-def test_a_datagram_is_as_long_as_the_path_takes_whole(
+def test_a_datagram_is_as_long_as_the_path_allows_without_fragments(
     network: Network, direction: str, family: int, header: int
 ) -> None:
     result = measured(network, family, direction, None)
@@ -63,7 +63,7 @@ def test_a_datagram_is_as_long_as_the_path_takes_whole(
 
 @families
 @both_ways
-def test_a_longer_datagram_arrives_in_fragments_and_it_is_said(
+def test_a_longer_datagram_arrives_in_fragments_and_a_note_says_so(
     network: Network, direction: str, family: int, header: int
 ) -> None:
     size = MTU - header + 1

@@ -1,5 +1,5 @@
-"""Runs that end themselves, on a link whose rate is known: they must end early, and their intervals
-must contain the rate."""
+"""Test runs that end by themselves, on a link whose rate is known: they must end early, and their
+confidence intervals must contain the rate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.reanalysis import check
 pytestmark = [pytest.mark.network, pytest.mark.rates]
 
 RATE = "100mbit"
-#: 40 ms of the rate are made up for when a busy machine gives a sender no CPU for a moment.
+#: The burst makes up for 40 ms in which a busy machine gives a sender no CPU.
 SHAPE = {"burst": "512k", "latency": "20ms"}
 TARGET = 0.02
 UDP_HEADERS = 14 + 20 + 8  # Ethernet, as tbf counts it, IPv4 and UDP
@@ -93,7 +93,7 @@ def test_a_clean_link_is_known_within_five_seconds(
     begin = time.monotonic()
     result = measured(here, network, nm.TcpSpec(timing=UNTIL, options=CUBIC), server.port)
     took_s = time.monotonic() - begin
-    check_ended_itself(result, truth_bps)  # it counted less than five seconds
+    check_ended_itself(result, truth_bps)  # it checks for less than five seconds
     assert took_s < CAP_S
     assert holds(result.steady, truth_bps)
     assert {stream.sender.end_reason for stream in result.flow.streams if stream.sender} == {
@@ -169,10 +169,10 @@ def test_a_transfer_by_url_ends_itself(here: Loop, network: Network) -> None:
     check_ended_itself(result, network.payload_ceiling_bps(RATE))
 
 
-def test_a_link_that_is_never_steady_takes_all_the_time_it_may(
+def test_a_test_on_a_link_that_is_never_steady_takes_all_its_time(
     here: Loop, server: nm.Server, network: Network
 ) -> None:
-    """Its rate changes all the time, but for the last moments, in which the test is to end well."""
+    """The link's rate changes until shortly before the end, so that the test can end normally."""
     over = threading.Event()
     chance = random.Random(7)
 

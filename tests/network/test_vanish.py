@@ -22,7 +22,7 @@ ENDLESS = 10**15
 VANISHED_S = 2
 STALL_S = 4
 NOTICED_S = 8
-#: Filled also where other processes want the CPUs.
+#: A rate that is reached even while other processes use the CPUs.
 RATE = "200mbit"
 CEILING_BPS = Network.payload_ceiling_bps(RATE)
 INTERVAL_S = 0.5
@@ -39,14 +39,14 @@ def network() -> Iterator[Network]:
 
 
 class Server:
-    """Our server with little patience, and the Result of its one test."""
+    """Hold our server with short deadlines, and the Result of its one test."""
 
     def __init__(self, server: nm.Server, ended: asyncio.Future[nm.Result]) -> None:
         self.server = server
         self._ended = ended
 
     async def incomplete_result(self, since: float) -> nm.Result:
-        """The Result of a test whose client is gone; nothing of it is left here."""
+        """Return the Result of a test whose client is gone; the test must have ended here."""
         result = await asyncio.wait_for(self._ended, since + NOTICED_S - time.monotonic())
         assert self.server.active_tests == 0
         assert not result.complete
@@ -68,8 +68,8 @@ async def impatient_server(network: Network) -> AsyncIterator[Server]:
 
 
 async def cut_off(run: nm.Run, network: Network) -> float:
-    """See a run to its end, with the network cut once the first interval shows that data flow;
-    returns when that was."""
+    """Wait for the end of a run, and cut the network when the first interval shows that data flow;
+    return the time of the cut."""
     since: list[float] = []
 
     async def watch() -> None:
@@ -86,12 +86,12 @@ async def cut_off(run: nm.Run, network: Network) -> float:
 
 
 def check_partial(result: nm.Result, direction: Direction) -> None:
-    """What was measured until the network was cut is there, and is right."""
+    """Check that the result has the right figures of the time until the network was cut."""
     wanted = ["upload", "download"] if direction == "both" else [direction]
     assert [flow.direction for flow in result.flows] == wanted
     for flow in result.flows:
         average = known(flow.averages.after_omit_bps)
-        if direction == "both":  # their slow starts meet: no plateau within half a second
+        if direction == "both":  # two slow starts: no plateau within half a second
             assert 0.5 * CEILING_BPS < average < 1.05 * CEILING_BPS
         else:
             assert average == pytest.approx(CEILING_BPS, rel=0.1)
@@ -130,7 +130,7 @@ def test_both_ends_notice_that_the_other_is_gone(
 def test_an_iperf3_client_that_vanishes_in_a_download_frees_its_slot(
     network: Network, run_once: RunOnce
 ) -> None:
-    """An iperf3 server waits for it for ever."""
+    """An iperf3 server would wait for such a client for ever."""
     options = ("-R", "-n", str(ENDLESS), "-C", "cubic", "-i", str(INTERVAL_S), "--forceflush")
 
     async def main() -> nm.Result:

@@ -223,14 +223,14 @@ class PeerClosedError(MeasureError):
     """Report that the peer closed or reset the connection, or vanished, before the test ended."""
 
     code = "peer_closed"
-    usual_hint = "its process was killed, or the path to it broke: check both, then repeat"
+    usual_hint = "the peer was killed, or the path to it broke: check both, then repeat"
 
 
 class PeerTerminatedError(MeasureError):
     """Report that the user at the other end ended the test (iperf3's *_TERMINATE)."""
 
     code = "peer_terminated"
-    usual_hint = "its own user ended it"
+    usual_hint = "the user at the other end stopped it"
 
 
 class PeerRefusedError(MeasureError):
@@ -240,7 +240,7 @@ class PeerRefusedError(MeasureError):
     """
 
     code = "peer_refused"
-    usual_hint = "see what the peer itself says"
+    usual_hint = "see the peer's own output or log"
 
 
 class AuthenticationError(PeerRefusedError):
@@ -262,7 +262,7 @@ class TlsError(ConnectError):
     """
 
     code = "tls"
-    usual_hint = "trust its CA with --ca-file FILE, or skip the check with --insecure"
+    usual_hint = "trust the server's CA with --ca-file FILE, or skip the check with --insecure"
 
 
 class FileRefusedError(PeerRefusedError):
@@ -318,7 +318,7 @@ class ProtocolError(MeasureError):
     """Serve as the base of violations of iperf3's control protocol."""
 
     code = "protocol"
-    usual_hint = "it is no iperf3 or netmeasure, or something on the way changes bytes"
+    usual_hint = "the peer is not iperf3 or netmeasure, or something on the way changes bytes"
 
 
 class LocalProtocolError(ProtocolError):

@@ -54,7 +54,7 @@ def _exact(number: Decimal, factor: int, text: str, what: str, unit: str = "") -
     if number > MAX_VALUE // factor + 1 or (value := round(number * factor)) > MAX_VALUE:
         raise SpecError(f"{text[:40]!r} is too large for {what}")
     if value == 0 and number > 0:
-        raise SpecError(f"{text[:40]!r} is too small for {what}", hint=f"the least is 1 {unit}")
+        raise SpecError(f"{text[:40]!r} is too small for {what}", hint=f"the smallest is 1 {unit}")
     return value
 
 
@@ -109,7 +109,7 @@ def parse_share(text: str) -> float:
     """
     share = _ratio(text, "a share", "2% or 0.02")
     if share >= 1:
-        raise SpecError(f"{text!r} is not less than the whole", hint="write for example 2% or 0.02")
+        raise SpecError(f"{text!r} is not less than 100 %", hint="write for example 2% or 0.02")
     return share
 
 

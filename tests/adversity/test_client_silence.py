@@ -61,7 +61,7 @@ async def silent_after_the_results(it: Fake) -> None:
 
 
 SILENCES: dict[Script, str] = {
-    silent_at_once: "took the connection, but was silent",
+    silent_at_once: "accepted the connection, but was silent",
     silent_after_the_welcome: "offered (CREATE_STREAMS expected)",
     silent_after_create_streams: "creating streams (TEST_START expected)",
     silent_after_test_start: "starting (TEST_RUNNING expected)",

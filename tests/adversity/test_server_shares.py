@@ -372,7 +372,7 @@ def test_the_total_bitrate_is_shared(run: RunLoop) -> None:
                     await second.hello()
                     await second.ask(bandwidth=1000)
                     assert await read(second.control, 2) == ACCESS_DENIED
-                assert "use the total bitrate" in await it.told()
+                assert "use up the total bitrate" in await it.told()
                 first.control.close()
             await it.idle()
             it.results.clear()

@@ -37,7 +37,7 @@ def test_silence_after_three_bytes_of_a_cookie(run: RunLoop) -> None:
             with Peer(it) as peer:
                 await peer.send(b"abc")
                 await peer.expect_end()
-            assert "did not say what it wants in 0.1 s" in await it.told()
+            assert "did not identify itself in 0.1 s" in await it.told()
 
     run(main())
 

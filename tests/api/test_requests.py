@@ -230,8 +230,8 @@ def test_the_request_as_it_goes_out() -> None:
         ({"headers": ("Host",)}, "not a header"),
         ({"method": "GE T"}, "not an HTTP method"),
         ({"timing": nm.Timing(total_bytes=5)}, "does not end by bytes"),
-        ({"timing": nm.Timing(endless=True)}, "not endless"),
-        ({"options": nm.SocketOptions(multipath=True)}, "no option of requests"),
+        ({"timing": nm.Timing(endless=True)}, "can't be endless"),
+        ({"options": nm.SocketOptions(multipath=True)}, "not an option of requests"),
     ],
 )
 def test_requests_that_are_refused(wrong: dict[str, Any], said: str) -> None:

@@ -134,4 +134,4 @@ def test_a_saved_result_can_say_its_share_again() -> None:
 def test_a_link_without_a_rate_is_no_link(words: str) -> None:
     ran = netmeasure("client", "127.0.0.1", *words.split())
     assert (ran.returncode, ran.stdout) == (Exit.USAGE, "")
-    assert "means nothing without --link-rate" in ran.stderr
+    assert "needs --link-rate" in ran.stderr

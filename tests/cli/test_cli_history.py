@@ -53,7 +53,7 @@ def test_a_history_from_its_first_run_to_an_accepted_change(folder: Path, capsys
     assert history("ack 1 #2 --note planned") == Exit.OK
     assert capsys.readouterr().out == "acknowledged #1 #2\n"
     assert history("check") == Exit.OK
-    calm = "nothing new has moved in 1 series"
+    calm = "no new change in 1 series"
     assert capsys.readouterr().out == f"{calm}\n"
     assert history("check --all") == Exit.OK
     first, *lines = capsys.readouterr().out.splitlines()
@@ -66,9 +66,9 @@ def test_a_history_without_a_change(folder: Path, capsys: Output) -> None:
     said = "added 30 of 60 runs, the others are there already\n"
     assert capsys.readouterr().out == said
     assert history("check") == Exit.OK
-    assert capsys.readouterr().out == "nothing new has moved in 1 series\n"
+    assert capsys.readouterr().out == "no new change in 1 series\n"
     assert history("ack") == Exit.OK
-    assert capsys.readouterr().out == "nothing was open\n"
+    assert capsys.readouterr().out == "there was no change to acknowledge\n"
 
 
 def test_too_few_runs_to_tell(folder: Path, capsys: Output) -> None:
@@ -76,7 +76,7 @@ def test_too_few_runs_to_tell(folder: Path, capsys: Output) -> None:
     history("add new.json")
     capsys.readouterr()
     assert history("check") == Exit.OK
-    said = "nothing new has moved in 1 series; 1 of them have fewer than 10 runs, too few to tell\n"
+    said = "no new change in 1 series; 1 of them have fewer than 10 runs, too few to tell\n"
     assert capsys.readouterr().out == said
 
 

@@ -50,7 +50,7 @@ def test_a_hole_has_a_code_of_its_own() -> None:
     assert (ran.returncode, ran.stderr) == (Exit.HOLE, "")
     assert ran.stdout.splitlines()[1:] == [
         "  to server    1450 bytes; packets of 1451 vanish",
-        "  from server  unknown: no probe of it got through, or a server other than netmeasure",
+        "  from server  unknown: no probe got through, or the server is not netmeasure",
         "  MTU to set   1450 bytes",
         "  explained by vxlan within an MTU of 1500 bytes",
         "  explained by geneve within an MTU of 1500 bytes",

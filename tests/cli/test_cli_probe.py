@@ -120,7 +120,7 @@ def test_a_name_that_can_not_be_resolved() -> None:
     ("answer", "words"),
     [
         (b"", "closed without an answer"),
-        (b"SSH-2.0-x", "something else than a measurement server"),
+        (b"SSH-2.0-x", "another service answers there"),
         (None, "no answer in 0.2 s"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_signal_keeps_what_was_measured(tmp_path: Path) -> None:
     assert process.returncode == Exit.INTERRUPTED
     assert f"loopback: {made} of 4 runs" in out
     told = f"netmeasure: ended by the user before run {made + 1} of 4 was over"
-    assert one_line(err) == f"{told} (the same command goes on)\n"
+    assert one_line(err) == f"{told} (the same command continues)\n"
 
 
 def test_a_plan_is_checked_and_listed(tmp_path: Path, capsys: Output) -> None:

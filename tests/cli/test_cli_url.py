@@ -113,7 +113,7 @@ def test_the_options_of_tls() -> None:
     assert ran.returncode == Exit.NO_CONNECTION
     line = one_line(ran.stderr)
     assert "self-signed" in line
-    assert "trust its CA with --ca-file FILE, or skip the check with --insecure" in line
+    assert "trust the server's CA with --ca-file FILE, or skip the check with --insecure" in line
 
 
 # ---- wrong input ------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_a_page_of_a_campaign(tmp_path: Path) -> None:
 def test_a_file_that_is_none_is_left_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("precious, without an end of line")
-    with pytest.raises(nm.SpecError, match="no file of a campaign's runs"):
+    with pytest.raises(nm.SpecError, match="not a file of a campaign's runs"):
         Journal(file, PLAN)
     assert file.read_text() == "precious, without an end of line"
 

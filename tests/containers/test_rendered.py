@@ -78,4 +78,4 @@ def test_the_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert wrong.startswith(f"netmeasure: {plan}: test 1: number of streams is 200")
     plan.write_bytes(PLAN)
     assert main(["k8s", "render", str(plan), "--name", "Not_A_Name"]) == Exit.USAGE
-    assert "'Not_A_Name' is no name for Kubernetes" in one_line(capsys.readouterr().err)
+    assert "'Not_A_Name' is not a valid name for Kubernetes" in one_line(capsys.readouterr().err)

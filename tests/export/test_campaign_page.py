@@ -349,7 +349,7 @@ def test_every_number_of_the_other_parts_is_the_documents(page: Page, document: 
         known += [one["grown"] for one in cost["counters"]]
         hold_each(numbers(words), known)
 
-    doubts = page.sections["Not measured, or not to be believed"]
+    doubts = page.sections["Not measured, or unreliable"]
     named: dict[str, set[int]] = {}
     for line in doubts:
         for name, listed in re.findall(r"([^:;]+) \(runs? ([\d, ]+)\)", line):

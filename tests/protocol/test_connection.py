@@ -183,8 +183,11 @@ def test_bytes_that_no_message_starts_with(side: Side, state: State) -> None:
 @BOTH_SIDES
 def test_the_message_names_what_was_due(side: Side) -> None:
     state, due = {
-        Side.CLIENT: (State.OFFERED, "QUEUED or CHALLENGE or EXTENSION or CREATE_STREAMS was due"),
-        Side.SERVER: (State.OFFERED, "nothing was due"),
+        Side.CLIENT: (
+            State.OFFERED,
+            "QUEUED or CHALLENGE or EXTENSION or CREATE_STREAMS was expected",
+        ),
+        Side.SERVER: (State.OFFERED, "nothing was expected"),
     }[side]
     connection = end_at(state, side)
     connection.receive_data(b"\x01" if side is Side.CLIENT else b"\x04")

@@ -490,7 +490,7 @@ def test_a_series_that_cannot_be_is_refused(series: dict[str, Any]) -> None:
 
 def test_a_moment_that_cannot_be_is_refused() -> None:
     report = {"streams": [{"id": 1, "role": "receiver", "last_ns": 2**62}]}
-    with pytest.raises(RemoteProtocolError, match="moment"):
+    with pytest.raises(RemoteProtocolError, match="impossible time"):
         decode_results(netmeasure=report)
 
 

@@ -180,7 +180,7 @@ def test_the_mtu_that_the_article_recommends_passes_whole() -> None:
     assert len(found.packet_bytes) == 1
     said = mismatch(found)
     assert said is not None
-    for words in ("8196 is 720 smaller than need be", "0.17 %", "1.09 times the packets", "8916"):
+    for words in ("8196 is 720 smaller than necessary", "0.17 %", "1.09 times the packets", "8916"):
         assert words in said
 
 

@@ -104,7 +104,7 @@ def test_the_line_in_the_report() -> None:
     assert len(limit_rows(same)) == 1
     by_turns = Flow(direction="upload", streams=(), limits=flow.limits, intervals=told() * 3)
     assert limit_rows(by_turns)[1][2] == (
-        "by turns: congestion window 50 % of the time, link 25 % of the time,"
+        "alternating: congestion window 50 % of the time, link 25 % of the time,"
         " sender's CPU 25 % of the time"
     )
     assert limit_rows(Flow(direction="upload", streams=(), intervals=told())) == []
@@ -113,9 +113,9 @@ def test_the_line_in_the_report() -> None:
 @pytest.mark.parametrize(
     ("rwnd_limited", "rwnd_used", "delay", "words"),
     [
-        (0.73, 1.0, 0.1, " (for 73 % of the sender's busy time), at this rate it takes 250 KiB"),
+        (0.73, 1.0, 0.1, " (for 73 % of the sender's busy time), this rate needs 250 KiB"),
         # rate and window say it, the kernel's accounting does not
-        (0.02, 0.9, 0.1, ", at this rate it takes 250 KiB"),
+        (0.02, 0.9, 0.1, ", this rate needs 250 KiB"),
         # a large window that is full: of a receiver that does not read
         (0.73, 1.0, 20.0, " (for 73 % of the sender's busy time)"),
         (0.73, None, None, " (for 73 % of the sender's busy time)"),

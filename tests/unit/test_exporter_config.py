@@ -109,7 +109,7 @@ ENTRY = '[[scheduled]]\ntarget = "a"\nmodule = "tcp_upload"\n'
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("x = [", "no TOML"),
+        ("x = [", "not valid TOML"),
         ("at_onse = 1", "did you mean 'at_once'"),
         ("at_once = 0", "at_once is 0: it must be 1 to"),
         ("max_probes = true", "max_probes is True"),

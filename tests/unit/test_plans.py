@@ -101,11 +101,11 @@ def test_servers_without_a_plan() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a = [", "it is no TOML: "),
+        ("a = [", "it is not valid TOML: "),
         ("titel = 'x'", "there is no 'titel': did you mean 'title'?"),
         ("runs = 0", "runs is 0: it must be 1 to 1000"),
         ("runs = true", "runs is True: it must be 1 to 1000"),
-        ("margin = '200%'", "margin: '200%' is not less than the whole"),
+        ("margin = '200%'", "margin: '200%' is not less than 100 %"),
         ("baseline_s = '3 weeks'", "baseline_s: '3 weeks' is not a duration: unknown unit"),
         ("port = 70000", "70000 is not a port: it must be 1 to 65535"),
         ("target = 'a b'", "'a b' is not a host (write a name or an address)"),
@@ -118,7 +118,10 @@ def test_servers_without_a_plan() -> None:
         ("[[test]]\nkind = 'tcp'\ntarget_bps = '5Q'", "test 1: target_bps is '5Q': '5Q' is not a"),
         ("[[test]]\nkind = 'http'", "test 1: it has no url, such as http://{host}/file"),
         ("[[test]]\nkind = 'http'\nurl = 'ftp://x/y'", "test 1: 'ftp://x/y' is not a URL of http"),
-        ("[[test]]\nkind = 'tcp'\nurl = 'http://x'", "test 1: tcp has no url, but a target"),
+        (
+            "[[test]]\nkind = 'tcp'\nurl = 'http://x'",
+            "test 1: kind 'tcp' takes a target, not a url",
+        ),
         ("[[test]]\nkind = 'tcp'\n[[test]]\nkind = 'tcp'", "two tests are called 'TCP upload'"),
         ("[[variant]]\nname = 'a'\n[[variant]]", "variant 2 has no name"),
         ("[[variant]]\nname = 'a'\nbefore = 'ls'", "variant 'a': before is no command: write "),

@@ -163,7 +163,7 @@ def test_what_ends_a_test(timing: Timing, limit_s: float | None, total_bytes: in
 
 @pytest.mark.parametrize("limit", [{"total_bytes": 1}, {"total_blocks": 1}, {"endless": True}])
 def test_a_test_that_ends_itself_is_limited_by_time(limit: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match="limited by time alone"):
+    with pytest.raises(SpecError, match="limited by time only"):
         Timing(until=0.02, **limit)
 
 

@@ -91,7 +91,10 @@ def test_changed_figures_are_described_in_words(suite: Suite) -> None:
     assert "slow carries less than old: TCP 0.900 (" in text
     longer = "With late, getting connected takes longer than with old: TCP +3.00 s; HTTP +3.00 s."
     assert longer in text
-    assert "such as curl, takes that for the network's rate: TCP -60 %; HTTP -60 %." in text
+    assert (
+        "such as curl, reports this as a change of the network's rate: TCP -60 %; HTTP -60 %."
+        in text
+    )
 
 
 def test_every_width_shows_the_whole_table(suite: Suite) -> None:
@@ -99,7 +102,7 @@ def test_every_width_shows_the_whole_table(suite: Suite) -> None:
         lines = shown(suite, width).splitlines()
         assert max(map(len, lines)) <= width
         text = " ".join(" ".join(lines).split())
-        for words in ("a | b: 26 of 30 runs", "slow / old", "no [such] host", "What moved"):
+        for words in ("a | b: 26 of 30 runs", "slow / old", "no [such] host", "What changed"):
             assert words in text
 
 
@@ -150,7 +153,7 @@ def test_a_campaign_that_measured_nothing_says_why_and_shows_no_table() -> None:
     assert [line.rstrip() for line in shown(suite).splitlines()[1:]] == [
         "Campaign: 2 of 10 runs, order from seed 1",
         "",
-        "Not measured, or not to be believed",
+        "Not measured, or unreliable",
         f"  {sentence}",
     ]
     assert to_markdown(suite).splitlines()[-1] == f"- {sentence}"
@@ -223,4 +226,4 @@ def test_doubts_stand_below_the_table_with_their_runs() -> None:
     suite = tabulate(runs, order=[("TCP", "", "a")], runs_planned=3, seed=1)
     why = "the sender's CPU was the limit, not the network"
     assert known(suite.rows[0].cells[0].runs).runs[0].doubts == (Doubt(about="rate", why=why),)
-    assert list(doubtful(suite)) == [f"Rate not to be believed: {why}: TCP, a (runs 1, 3)"]
+    assert list(doubtful(suite)) == [f"Rate unreliable: {why}: TCP, a (runs 1, 3)"]

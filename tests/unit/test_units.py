@@ -111,7 +111,7 @@ def test_values_that_round_to_zero_are_refused(
     """In many places 0 means "no limit", so 0.5 must not become 0."""
     with pytest.raises(SpecError, match="is too small for a ") as caught:
         parse(text)
-    assert caught.value.hint == f"the least is 1 {unit}"
+    assert caught.value.hint == f"the smallest is 1 {unit}"
 
 
 @pytest.mark.parametrize("text", ["0", "0.0", ".0G"])
@@ -121,7 +121,7 @@ def test_nothing_can_be_written(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["1", "2", "100%", "9" * 400])
 def test_a_share_is_less_than_the_whole(text: str) -> None:
-    with pytest.raises(SpecError, match="less than the whole") as caught:
+    with pytest.raises(SpecError, match="less than 100 %") as caught:
         units.parse_share(text)
     assert caught.value.hint
 

@@ -42,7 +42,9 @@ class Journal:
         except OSError as exc:
             raise SpecError(f"can't write {path}: {exc.strerror}") from None
         if data and not is_kept(data):
-            raise SpecError(f"{path}: this is no file of a campaign's runs", hint="name a new file")
+            raise SpecError(
+                f"{path}: this is not a file of a campaign's runs", hint="name a new file"
+            )
         whole = data.rfind(b"\n") + 1
         if whole:
             self._read(data)

@@ -90,10 +90,10 @@ def read_kept(data: bytes) -> KeptCampaign:
     try:
         head = msgspec.json.decode(first, type=Head)
     except (msgspec.DecodeError, UnicodeError):
-        raise ResultFormatError("this is no file of a campaign's runs") from None
+        raise ResultFormatError("this is not a file of a campaign's runs") from None
     if head.suite_version != VERSION:
         raise ResultFormatError(
-            f"these runs of a campaign have another version, {head.suite_version}",
+            f"the file of these runs has version {head.suite_version}, not {VERSION}",
             hint="read them with the netmeasure that wrote them",
         )
     return KeptCampaign(head=head, runs=tuple(_runs(others)))

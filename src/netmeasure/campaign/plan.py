@@ -116,7 +116,7 @@ def read_plan(data: bytes | str, instead: Mapping[str, Any] | None = None) -> Pl
         text = data.decode() if isinstance(data, bytes) else data
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise PlanError(f"it is no TOML: {exc}") from None
+        raise PlanError(f"it is not valid TOML: {exc}") from None
     return plan_of(document | dict(instead or {}))
 
 
@@ -203,11 +203,14 @@ class _Reader:
         if not cases and not self._mistakes:
             self._refuse("there is nothing to measure")
         if len(cases) > MAX_CASES:
-            self._refuse(f"{len(cases)} tests of variants on targets: {MAX_CASES} is the most")
+            self._refuse(
+                f"{len(cases)} combinations of test, variant and target: at most {MAX_CASES} are"
+                " possible"
+            )
         twice = Counter((c.test, c.target, c.variant) for c in cases)
         for test in dict.fromkeys(key[0] for key, count in twice.items() if count > 1):
             if not self._mistakes:  # of which this may be a consequence
-                self._refuse(f"two tests are called {test!r}: give them a name")
+                self._refuse(f"two tests are called {test!r}: give each a name of its own")
         if self._mistakes:
             raise PlanError("\n".join(dict.fromkeys(self._mistakes)))
         return Plan(**plan)
@@ -289,7 +292,7 @@ class _Reader:
         port = variant.get("port", self._document.get("port"))
         if isinstance(spec, _BY_URL):
             if HOST in url and not address:
-                self._refuse(f"{where}: its URL has {HOST}, and there is no target")
+                self._refuse(f"{where}: its URL has {HOST}, but the plan has no target")
                 return None
             try:
                 host = parse_target(address)[0] if address else ""
@@ -314,7 +317,7 @@ class _Reader:
             scheme = "ftp" if kind is FtpSpec else "http"
             self._refuse(f"{where}: it has no url, such as {scheme}://{HOST}/file")
         if kind not in _BY_URL and url:
-            self._refuse(f"{where}: {test['kind']} has no url, but a target")
+            self._refuse(f"{where}: kind {test['kind']!r} takes a target, not a url")
             return ""
         return url
 
@@ -329,7 +332,7 @@ class _Reader:
         if isinstance(targets, list):
             targets = {str(one): one for one in targets}
         if not isinstance(targets, dict) or not targets:
-            self._refuse("targets is no list of hosts, and no table of names and hosts")
+            self._refuse("targets must be a list of hosts, or a table of names and hosts")
             return {"": ""}
         for name, host in targets.items():
             if not isinstance(host, str):
@@ -433,7 +436,7 @@ class _Reader:
             self._refuse(f"{name}: {exc}")
             return usual
         if share <= 0:
-            self._refuse(f"{name} is 0: it must be more, such as '2%'")
+            self._refuse(f"{name} is 0: it must be above 0, such as '2%'")
         return share
 
 

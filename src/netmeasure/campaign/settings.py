@@ -214,7 +214,7 @@ def _factor(name: str, value: Any) -> float:
 def _number(name: str, value: Any, of: Any) -> float:
     value = _converted(name, value, of)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SpecError(f"{name} is no number, so it has no range: write a list")
+        raise SpecError(f"{name} is not a number, so it can't have a range: write a list")
     return float(value)
 
 

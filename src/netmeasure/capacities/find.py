@@ -55,19 +55,26 @@ class CapacitySearch:
         """Prepare a search; the arguments are those of `capacity`."""
         spec = spec or UdpSpec()
         if is_url(target):
-            raise SpecError(f"{target!r} is no server: a search is by UDP", hint="give HOST[:PORT]")
+            raise SpecError(f"{target!r} is a URL, but a search uses UDP", hint="give HOST[:PORT]")
         parse_target(target, port)
         if spec.direction == "both":
-            raise SpecError("a search is in one direction", hint="search upload, then download")
+            raise SpecError(
+                "a search measures one direction at a time", hint="search upload, then download"
+            )
         rated = spec.target_pps is not None or spec.target_bps != DEFAULT_UDP_BPS
         if spec.timing != Timing() or rated:
             raise SpecError("a search chooses rates and times itself", hint="leave them out")
         if not 0 <= loss_limit < 1:
-            raise SpecError(f"a loss of {loss_limit:g} is no limit", hint="write 0.1% or 0.001")
+            raise SpecError(
+                f"the loss limit is {loss_limit:g}: it must be 0 or more, and less than 1",
+                hint="write 0.1% or 0.001",
+            )
         if not 1 <= time_s <= MAX_TIME_S:
             raise SpecError(f"a search takes 1 to {MAX_TIME_S:g} s, not {time_s:g}")
         if not spec.streams <= most_bps <= MAX_BPS:
-            raise SpecError(f"the most to send is 1 bit/s to 1 Tbit/s, not {most_bps} bit/s")
+            raise SpecError(
+                f"the highest rate to try is {most_bps} bit/s: it must be 1 bit/s to 1 Tbit/s"
+            )
         self._target, self._port, self._spec = target, port, spec
         self._loss_limit, self._time_s = loss_limit, time_s
         self._search = RateSearch(most_bps)
@@ -199,9 +206,9 @@ def _found(result: Result, asked_bps: int, duration_ns: int, loss_limit: float) 
     loss = flow.loss
     if loss is None or loss.sent_packets is None or loss.lost_packets is None:
         raise MeasureError(
-            "the server did not tell what was lost",
+            "the server did not report what was lost",
             phase="results",
-            hint="a search takes a netmeasure server",
+            hint="a search needs a netmeasure server",
         )
     sent_bps = _rate(flow, "sender")
     received_bps = _rate(flow, "receiver")

@@ -25,10 +25,10 @@ _ENDINGS = {
     "precise": "found: just above it too much is lost",
     "sender": "at least: the sender could not send faster",
     "receiver": "at least: above it the receiver's own host lost datagrams",
-    "time": "so far: the time was over (allow more with --time)",
-    "most": "at least: it is the most that was to be tried",
+    "time": "so far: the time limit was reached (see --time)",
+    "most": "at least: it is the highest rate to try (--most)",
     "nothing": "too much was lost at every rate that was tried",
-    "error": "so far: a test broke off",
+    "error": "so far: a test failed",
     "stopped": "so far: the search was stopped",
 }
 

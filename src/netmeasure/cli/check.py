@@ -16,7 +16,9 @@ async def check(options: argparse.Namespace) -> int:
     """Judge the runs of all files together, or those of campaigns test by test; return the exit
     code."""
     if options.slo is None:
-        raise SpecError("there is nothing to check", hint="say what must hold with --slo")
+        raise SpecError(
+            "there is nothing to check", hint="give objectives, such as --slo 'setup<1s'"
+        )
     objectives.check_options(options)
     saved = read_saved(options.files)
     results = results_of(saved)
@@ -28,7 +30,7 @@ async def check(options: argparse.Namespace) -> int:
         failed = sum(run.result is None for run in runs)
         if failed:
             sys.stderr.write(
-                f"netmeasure: {failed} of {len(runs)} runs have failed and were not held\n"
+                f"netmeasure: {failed} of {len(runs)} runs have failed and were not checked\n"
             )
         return held or (Exit.CANT_TELL if failed else Exit.OK)
     return objectives.conclude(results, options, options.files[0])

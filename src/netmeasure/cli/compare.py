@@ -40,7 +40,8 @@ async def compare(options: Options) -> int:
     """Compare, print and save; return the exit code."""
     if options.fail_below is not None and not 0 < options.fail_below <= MAX_RATIO:
         raise SpecError(
-            f"{options.fail_below:g} is not a ratio to fail below", hint="write 95% or 0.95"
+            f"--fail-below is {options.fail_below:g}: it must be above 0, at most {MAX_RATIO:g}",
+            hint="write 95% or 0.95",
         )
     check_writable(options.json)
     objectives.check_options(options)
@@ -77,7 +78,7 @@ def _conclude_campaigns(
     return the exit code of --fail-below."""
     if options.slo is not None:
         raise SpecError(
-            "objectives are held against one campaign", hint="use netmeasure check FILE --slo"
+            "objectives are checked for one campaign only", hint="use netmeasure check FILE --slo"
         )
     runs = [
         replace(run, variant=name, test=", ".join(filter(None, (run.test, run.variant))))
@@ -121,7 +122,7 @@ def _refuse_test_options(options: Options) -> None:
         if name not in _OF_SAVED_RUNS and getattr(options, name) != usual[name]:
             option = "-4 or -6" if name == "family" else f"--{name.replace('_', '-')}"
             raise SpecError(
-                f"{_LONG.get(name, option)} means nothing for saved runs",
+                f"{_LONG.get(name, option)} has no effect on saved runs",
                 hint="to measure two targets in turns, add --measure",
             )
 
@@ -146,7 +147,10 @@ async def _measure(options: Options) -> int:
     specs = [test_spec(argparse.Namespace(**{**vars(options), "target": one})) for one in targets]
     ways = {spec.direction for spec in specs}
     if len(ways) > 1:
-        raise SpecError(f"one target would {' and the other '.join(ways)}", hint="choose with -d")
+        raise SpecError(
+            f"the two targets would be measured in different directions: {', '.join(sorted(ways))}",
+            hint="choose one with -d",
+        )
 
     if options.requests:
         raise_descriptor_limit()

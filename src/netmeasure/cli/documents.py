@@ -35,8 +35,8 @@ async def report(options: argparse.Namespace) -> int:
     form = Path(path).suffix.removeprefix(".").lower()
     if form not in FORMS:
         raise SpecError(
-            f"the end of {path} names no form of a report",
-            hint=f"end it with {', '.join(f'.{name}' for name in FORMS)}",
+            f"the ending of {path} is not that of a report",
+            hint=f"end the name with {', '.join(f'.{name}' for name in FORMS)}",
         )
     saved = read_saved(options.files)
     if campaigns := campaigns_of(options.files, saved):
@@ -53,7 +53,7 @@ async def report(options: argparse.Namespace) -> int:
 def _report_campaign(campaigns: Sequence[KeptCampaign], form: str, path: str) -> int:
     if len(campaigns) > 1:
         raise SpecError(
-            "a report is of one campaign", hint="netmeasure compare makes a table of two"
+            "a report shows one campaign only", hint="netmeasure compare makes a table of two"
         )
     from netmeasure.publishing.campaign import publish_suite  # loads rich
 

@@ -29,7 +29,7 @@ def history(options: argparse.Namespace) -> int:
             numbers = [_number(word) for word in options.words] or None
             done = found.acknowledge(numbers, note=options.note)
             shown = " ".join(f"#{number}" for number in done)
-            print(f"acknowledged {shown}" if done else "nothing was open")
+            print(f"acknowledged {shown}" if done else "there was no change to acknowledge")
             return Exit.OK
         if options.action == "list":
             series = found.series(labels)

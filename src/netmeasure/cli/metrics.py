@@ -28,7 +28,7 @@ class _Collector:
 
         now = self._read()
         for name, words, value in (
-            ("tests_started", "Tests that got a place", now.started),
+            ("tests_started", "Tests that were admitted", now.started),
             ("tests_finished", "Tests that were complete", now.finished),
             ("payload_bytes", "Bytes that receivers have counted", now.payload_bytes),
         ):
@@ -44,7 +44,7 @@ class _Collector:
         for name, words, value in (
             ("tests_active", "Tests that are running", now.active),
             ("clients_waiting", "Clients in the queue", now.waiting),
-            ("strangers", "Connections that have not said what they are", now.strangers),
+            ("strangers", "Connections that have not identified themselves yet", now.strangers),
         ):
             yield GaugeMetricFamily(f"netmeasure_{name}", words, value=value)
         yield SummaryMetricFamily(

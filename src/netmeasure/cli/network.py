@@ -54,7 +54,7 @@ def add_packet_options(parser: argparse.ArgumentParser) -> None:
     sock.add_argument("--mptcp", action="store_true", help="multipath TCP, if both ends support it")
     sock.add_argument("--bind-dev", metavar="NAME", help="use this network interface only")
     sock.add_argument(
-        "--repeating-payload", action="store_true", help="send digits, not random bytes"
+        "--repeating-payload", action="store_true", help="send repeating digits, not random bytes"
     )
     sock.add_argument("--file", help="TCP: send FILE once, or write what is received to it")
     sock.add_argument(
@@ -107,7 +107,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--max-total-bitrate",
         type=bitrate,
         metavar="RATE",
-        help="highest bitrate of all tests together; each must then ask for one",
+        help="highest bitrate of all tests together; each test must then ask for a bitrate",
     )
     parser.add_argument(
         "--max-bytes", type=byte_size, metavar="BYTES", help="most bytes that a test moves"
@@ -136,8 +136,8 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="TOML file with the values of these options, by their names; the environment"
-        " (NETMEASURE_MAX_TESTS and so on) and options go first",
+        help="TOML file with the values of these options, by their names; environment variables"
+        " (NETMEASURE_MAX_TESTS and so on) and the command line override it",
     )
     auth = parser.add_argument_group(
         "authentication", "without these options, every client is served"
@@ -146,7 +146,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     auth.add_argument(
         "--allow-iperf3",
         action="store_true",
-        help="with a secret: serve iperf3 clients, too, which can't know it",
+        help="with a secret: also serve iperf3 clients, which can't prove that they know it",
     )
     auth.add_argument(
         "--tls-cert",
@@ -161,7 +161,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     auth.add_argument(
         "--tls-required",
         action="store_true",
-        help="refuse clients without TLS, among them all of iperf3",
+        help="refuse clients without TLS, which includes all iperf3 clients",
     )
     auth.add_argument("--auth-key", metavar="FILE", help="this server's private RSA key (PEM)")
     auth.add_argument("--auth-users", metavar="FILE", help="users, in lines USER,HASH as in iperf3")
@@ -233,7 +233,7 @@ def _tls(options: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a specification about TLS."""
     wanted, ca_file = getattr(options, "tls", False), getattr(options, "ca_file", None)
     if ca_file is not None and not wanted:
-        raise SpecError("--ca-file means nothing without TLS", hint="add --tls, or give a URL")
+        raise SpecError("--ca-file needs TLS", hint="add --tls, or give a URL")
     return {"tls": wanted, "ca_file": ca_file}
 
 
@@ -242,7 +242,7 @@ def server_tls(options: argparse.Namespace) -> ServerTls | None:
     if options.tls_cert is None:
         for name in ("tls_key", "tls_required"):
             if getattr(options, name):
-                raise SpecError(f"--{name.replace('_', '-')} means nothing without --tls-cert")
+                raise SpecError(f"--{name.replace('_', '-')} needs --tls-cert")
         return None
     _warn_if_others_read(options.tls_key or options.tls_cert)
     return ServerTls(
@@ -261,11 +261,11 @@ def server_secret(options: argparse.Namespace) -> Secret | None:
     secret = _secret(options)
     if secret is None:
         if options.allow_iperf3:
-            raise SpecError("--allow-iperf3 means nothing without a secret")
+            raise SpecError("--allow-iperf3 needs a secret")
         return None
     if len(secret.key) < GOOD_SECRET_BYTES:
         _warn(
-            f"the secret has {len(secret.key)} bytes, which can be found by trying"
+            f"the secret has only {len(secret.key)} bytes, and can be found by brute force"
             " (make one: openssl rand -hex 32)"
         )
     if options.secret_file is not None:

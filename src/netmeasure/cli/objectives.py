@@ -23,7 +23,9 @@ def check_options(options: argparse.Namespace) -> None:
     if options.slo is not None:
         parse_objectives(options.slo)
     elif options.junit is not None:
-        raise SpecError("--junit has nothing to write", hint="say what must hold with --slo")
+        raise SpecError(
+            "--junit has nothing to write", hint="give objectives, such as --slo 'setup<1s'"
+        )
     check_writable(options.junit)
 
 

@@ -88,14 +88,14 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
             "--config",
             metavar="FILE",
             help="TOML file with the values of these options in a table [client], by their names;"
-            " the environment (NETMEASURE_TIME and so on) and options go first",
+            " environment variables (NETMEASURE_TIME and so on) and the command line override it",
         )
     compare = commands.add_parser(
         "compare", help="compare two sets of saved runs, or two targets measured in turns"
     )
     _add_compare_options(compare)
     suite = commands.add_parser(
-        "suite", help="run a whole campaign by a plan, and show one table of it"
+        "suite", help="run all tests of a plan (a campaign), and show them in one table"
     )
     add_suite_options(suite)
     k8s = commands.add_parser("k8s", help="write the Kubernetes objects that run a plan")
@@ -103,22 +103,22 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     mesh = commands.add_parser("mesh", help="measure every pair of the workers of a Dask cluster")
     add_mesh_options(mesh)
     node = commands.add_parser(
-        "node", help="tell what this node is, and what it spends and drops meanwhile"
+        "node", help="show what this node is, its use of CPUs and memory, and its packet drops"
     )
     _add_node_options(node)
-    check = commands.add_parser("check", help="hold saved runs against objectives (--slo)")
+    check = commands.add_parser("check", help="check saved runs against objectives (--slo)")
     check.add_argument("files", nargs="+", metavar="FILE", help="files that --json wrote")
     add_objective_options(check)
     check.set_defaults(json=None)
     export = commands.add_parser("export", help="write saved runs in the format of another tool")
     add_export_options(export)
     report = commands.add_parser(
-        "report", help="make a page, a picture or Markdown of saved runs, to be published"
+        "report", help="turn saved runs into a web page, a picture or Markdown"
     )
     add_report_options(report)
     schema = commands.add_parser("schema", help="print the JSON Schema of a kind of document")
     add_schema_options(schema)
-    history = commands.add_parser("history", help="keep the figures of runs, and tell what moved")
+    history = commands.add_parser("history", help="store the figures of runs, and report changes")
     add_history_options(history)
     ceiling = commands.add_parser(
         "ceiling", help="compute the payload maximum of a link from rate, MTU and encapsulation"
@@ -127,7 +127,7 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     probe = commands.add_parser("probe", help="check whether a server answers (liveness check)")
     _add_probe_options(probe)
     ready = commands.add_parser(
-        "ready", help="wait until targets can be reached, and tell what was in the way"
+        "ready", help="wait until targets can be reached, and show what delayed them"
     )
     _add_ready_options(ready)
     path = commands.add_parser(
@@ -135,7 +135,7 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     )
     _add_path_options(path)
     capacity = commands.add_parser(
-        "capacity", help="search the highest rate of UDP at which hardly anything is lost"
+        "capacity", help="find the highest UDP rate with hardly any loss"
     )
     add_capacity_options(capacity)
     server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
@@ -189,14 +189,15 @@ def _add_compare_options(parser: argparse.ArgumentParser) -> None:
         type=share,
         default=DEFAULT_MARGIN,
         metavar="SHARE",
-        help=f"bitrates that differ by no more are the same (default {100 * DEFAULT_MARGIN:g}%%)",
+        help="bitrates that differ by this or less count as the same"
+        f" (default {100 * DEFAULT_MARGIN:g}%%)",
     )
     parser.add_argument(
         "--fail-below",
         type=ratio,
         metavar="RATIO",
         help="exit with code 8 if B's bitrate is less than this share of A's (95%% or 0.95), with"
-        " code 9 if the runs do not suffice to decide",
+        " code 9 if the runs are not enough to decide",
     )
     turns = parser.add_argument_group("to measure")
     turns.add_argument(
@@ -282,7 +283,7 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=10.0,
         metavar="S",
-        help="watch for S, or until Ctrl-C; 0: only tell what the node is (default 10 s)",
+        help="watch for S, or until Ctrl-C; 0: only show what the node is (default 10 s)",
     )
     parser.add_argument(
         "--bpf", action="store_true", help="count how long eBPF programs run (needs privileges)"
@@ -325,7 +326,7 @@ def _add_ready_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--denied",
         action="store_true",
-        help="wait until no connection gets through any more, such as for a network policy",
+        help="wait until connections fail, to test a network policy that denies them",
     )
     parser.add_argument(
         "--timeout", type=seconds, default=60.0, metavar="S", help="time limit (default 60 s)"
@@ -351,7 +352,7 @@ def _add_ready_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     parser.add_argument(
-        "-q", "--quiet", action="store_true", help="print nothing; the exit code tells"
+        "-q", "--quiet", action="store_true", help="print nothing; the exit code has the answer"
     )
 
 
@@ -359,7 +360,7 @@ def _add_path_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target",
         metavar="HOST[:PORT]",
-        help="any TCP server; the way back is found with a netmeasure server only",
+        help="any TCP server; the way back can be tested with a netmeasure server only",
     )
     parser.add_argument(
         "-p", "--port", type=port_number, help=f"the server's port (default {DEFAULT_PORT})"

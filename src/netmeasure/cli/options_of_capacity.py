@@ -57,7 +57,7 @@ def add_capacity_options(parser: argparse.ArgumentParser) -> None:
         "--length",
         type=byte_size,
         metavar="BYTES",
-        help="payload of a datagram (default: what the path's MTU takes whole)",
+        help="payload of a datagram (default: the most that fits into the path's MTU)",
     )
     add_family(parser)
     parser.add_argument(
@@ -67,7 +67,7 @@ def add_capacity_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write JSON to FILE, or to standard output instead of the report",
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="show nothing while it goes on")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show nothing while it runs")
     parser.add_argument(
         "--secret-file",
         metavar="FILE",

@@ -30,7 +30,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="FILE",
-        help=f"the report; the end of its name says what it is ({ends})",
+        help=f"file of the report; its ending chooses the format ({ends})",
     )
 
 

@@ -16,7 +16,7 @@ def add_history_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("add", "list", "check", "ack"),
-        help="add: store runs; list: what is stored; check: tell what moved; ack: accept it",
+        help="add: store runs; list: show them; check: report changes; ack: accept changes",
     )
     parser.add_argument(
         "words",

@@ -61,4 +61,4 @@ def add_mesh_options(parser: argparse.ArgumentParser) -> None:
         help="write JSON to FILE, or to standard output instead of the report",
     )
     add_objective_options(output)
-    output.add_argument("-q", "--quiet", action="store_true", help="show nothing while it goes on")
+    output.add_argument("-q", "--quiet", action="store_true", help="show nothing while it runs")

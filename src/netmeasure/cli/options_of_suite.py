@@ -14,18 +14,18 @@ def add_suite_options(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="+",
         metavar="PLAN.toml | HOST",
-        help="a plan, or servers to measure by the usual plan; of several servers, the others are"
+        help="a plan, or servers to measure by the default plan; of several servers, the others are"
         " compared with the first",
     )
     parser.add_argument(
         "--keep",
         metavar="FILE",
-        help="keep each run in FILE as soon as it is over; if FILE has runs of the same plan, go on"
-        " after them",
+        help="keep each run in FILE as soon as it is over; if FILE has runs of the same plan,"
+        " continue after them",
     )
     parser.add_argument("--runs", type=count, metavar="N", help="runs of each test (default 5)")
     parser.add_argument("--seed", type=count, metavar="N", help="seed of the order of the runs")
-    usual = parser.add_argument_group("the usual plan, for servers without one")
+    usual = parser.add_argument_group("the default plan, for servers given without a plan")
     usual.add_argument(
         "-t", "--time", type=seconds, metavar="S", help="duration of each test (default 5 s)"
     )
@@ -50,7 +50,7 @@ def add_suite_options(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--check", action="store_true", help="only check the plan and list its tests"
     )
-    output.add_argument("-q", "--quiet", action="store_true", help="show nothing while it goes on")
+    output.add_argument("-q", "--quiet", action="store_true", help="show nothing while it runs")
     parser.add_argument(
         "--secret-file",
         metavar="FILE",

@@ -94,7 +94,7 @@ def _add_times(test: argparse._ArgumentGroup) -> None:
         type=seconds,
         default=0.0,
         metavar="S",
-        help="measure the idle host's CPU load for S before the test, to tell the test's share of"
+        help="measure the idle host's CPU load for S before the test, to find the test's share of"
         " the CPU time (default: off)",
     )
 
@@ -176,7 +176,7 @@ def _add_round_trips(parser: argparse.ArgumentParser) -> None:
         "--in-flight",
         type=count,
         metavar="N",
-        help="requests of a connection that wait for their response at a time (default 1)",
+        help="requests of each connection that wait for a response at the same time (default 1)",
     )
     trips.add_argument(
         "--transaction-rate",
@@ -213,7 +213,7 @@ def _add_requests(parser: argparse.ArgumentParser) -> None:
     requests.add_argument(
         "--fresh",
         action="store_true",
-        help="a fresh connection for each request, which is timed with it",
+        help="a new connection for each request; the time to open it counts as well",
     )
     requests.add_argument(
         "--request-rate",
@@ -377,9 +377,9 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--json-lines",
         action="store_true",
-        help="print each event as a line of JSON while it goes on; the last line has the result",
+        help="print each event as a line of JSON while it runs; the last line has the result",
     )
-    output.add_argument("-q", "--quiet", action="store_true", help="show nothing while it goes on")
+    output.add_argument("-q", "--quiet", action="store_true", help="show nothing while it runs")
     output.add_argument(
         "-v", "--verbose", action="store_true", help="show each stream, live and in the report"
     )
@@ -391,9 +391,7 @@ def add_objective_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--slo",
         metavar="OBJECTIVES",
-        help="exit with code 8 if one is missed, with 9 if the runs can't tell: such as"
+        help="exit with code 8 if one is missed, with 9 if the runs can't decide it; such as"
         " 'setup<1s, connect.p99<100ms, steady>9G, loss<0.1%%, cpu_s_per_gb<1'",
     )
-    parser.add_argument(
-        "--junit", metavar="FILE", help="write how the runs stand to --slo as JUnit's XML"
-    )
+    parser.add_argument("--junit", metavar="FILE", help="write the verdicts of --slo as JUnit XML")

@@ -35,7 +35,7 @@ def words(found: PathReport) -> str:
 def _way(length: PacketLength) -> str:
     way = "to server  " if length.direction == "upload" else "from server"
     if length.passed_bytes is None:
-        why = "no probe of it got through, or a server other than netmeasure"
+        why = "no probe got through, or the server is not netmeasure"
         return f"  {way}  unknown: {why}"
     if length.longer is None:
         return f"  {way}  {length.passed_bytes} bytes, the longest tried"

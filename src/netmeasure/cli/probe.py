@@ -26,7 +26,7 @@ def probe(options: argparse.Namespace) -> int:
     """Send a cookie that requests no test, and wait for an answer; return the exit code."""
     host, port = parse_target(options.target)
     if options.timeout <= 0:
-        raise SpecError("the timeout is 0 s: it must be more")
+        raise SpecError("the timeout is 0 s: it must be above 0")
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     start = time.monotonic()
     answers: SimpleQueue[tuple[Exit, str]] = SimpleQueue()
@@ -64,9 +64,12 @@ def _ask(host: str, port: int, timeout_s: float, *, tcp: bool) -> tuple[Exit, st
         except TimeoutError:
             return Exit.NOT_A_SERVER, f"connected, but no answer in {timeout_s:g} s"
         except OSError as exc:
-            return Exit.NOT_A_SERVER, f"connected, but then: {exc.strerror or exc}"
+            return (
+                Exit.NOT_A_SERVER,
+                f"connected, but then the connection failed: {exc.strerror or exc}",
+            )
     if not answer:
         return Exit.NOT_A_SERVER, "the connection was closed without an answer"
     if not is_greeting(answer):
-        return Exit.NOT_A_SERVER, "something else than a measurement server answers there"
+        return Exit.NOT_A_SERVER, "another service answers there, not a measurement server"
     return Exit.OK, "answers"

@@ -155,7 +155,7 @@ def _link(options: Options) -> Link | None:
         return link_of(options)
     for name in ("link_mtu", "encap", "framing"):
         if getattr(options, name, None) is not None:
-            raise SpecError(f"--{name.replace('_', '-')} means nothing without --link-rate")
+            raise SpecError(f"--{name.replace('_', '-')} needs --link-rate")
     return None
 
 

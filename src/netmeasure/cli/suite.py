@@ -86,7 +86,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         return plan_of(document | given)
     for name in _OF_HOSTS:
         if getattr(options, name) is not None:
-            raise SpecError(f"--{name} is for the usual plan", hint="write it into your plan")
+            raise SpecError(f"--{name} is for the default plan", hint="write it into your plan")
     path = options.what[0]
     try:
         data = Path(path).read_bytes()
@@ -107,7 +107,7 @@ async def _follow(campaign: Campaign, options: argparse.Namespace) -> Exit:
     """Follow the runs to their end or to a signal; return the signal's exit code, or OK."""
     code = await until_signal(_show(campaign, options))
     if code:
-        more = " (the same command goes on)" if options.keep else ""
+        more = " (the same command continues)" if options.keep else ""
         sys.stderr.write(
             f"netmeasure: ended by the user before run {len(campaign.runs) + 1}"
             f" of {campaign.planned} was over{more}\n"
@@ -138,7 +138,7 @@ def _line(campaign: Campaign, run: SuiteRun) -> str:
     count = f"{len(campaign.runs):{len(str(campaign.planned))}}/{campaign.planned}"
     names = ", ".join(filter(None, (run.test, run.target, run.variant)))
     if run.result is None:
-        return f"{count}  {names}  nothing: {run.error}"
+        return f"{count}  {names}  not measured: {run.error}"
     return run_line(f"{count}  {names}", run.result)
 
 

@@ -84,7 +84,7 @@ def _of_run(result: Result) -> Iterator[Doubt]:
         yield Doubt(about="cpu", why=why)
     host, whole = result.set_up_host_ns, result.set_up_ns
     if host is not None and whole and host > max(_HOST_NS, _HOST_SHARE * whole):
-        yield Doubt(about="set_up", why="this host itself took a part of it")
+        yield Doubt(about="set_up", why="this host's own delays are part of it")
     trips = result.round_trips
     if trips is not None and trips.begun and trips.sent_late > _LATE * trips.begun:
         yield Doubt(about="latency", why="this host sent requests later than they were due")

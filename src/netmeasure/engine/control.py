@@ -136,7 +136,7 @@ class ControlChannel:
                 await self._send_bytes(data)
         except TimeoutError:
             raise PeerTimeoutError(
-                f"the {self._peer} did not take {kind.name} in {deadline_s:g} s", phase="control"
+                f"the {self._peer} did not read {kind.name} in {deadline_s:g} s", phase="control"
             ) from None
         except OSError as exc:
             raise self._closed(exc) from None

@@ -119,7 +119,7 @@ def set_window(sock: socket.socket, window_bytes: int) -> None:
         granted = known(sock, socket.SOL_SOCKET, option)
         if granted is not None and granted < window_bytes:
             raise SocketOptionError(
-                f"a window of {window_bytes} bytes can't be had: the kernel grants {granted // 2}",
+                f"a window of {window_bytes} bytes is too large: the kernel grants {granted // 2}",
                 phase="connect",
                 hint=f"ask for less, or raise net.core.{name}",
                 number=ErrorCode.WINDOW_TOO_SMALL,

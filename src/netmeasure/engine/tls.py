@@ -21,14 +21,14 @@ _RECEIVE_BYTES = 64 * 1024
 _CLIENT_HELLO = b"\x16\x03"
 #: Messages and hints for certificate errors (X509_V_ERR_..., openssl-verification-options(1));
 #: other errors have OpenSSL's message.
-_NOT_TRUSTED = "if you trust it, give its CA's certificate, or itself, with --ca-file FILE"
-_OTHER_NAME = "connect to a name that it has (subjectAltName), or make one for this name"
+_NOT_TRUSTED = "if you trust the server, give its certificate or its CA's with --ca-file FILE"
+_OTHER_NAME = "connect to a name in the certificate (subjectAltName), or make one for this name"
 _CERTIFICATE_FAULTS = {
     9: ("its certificate is not valid yet", "compare the clocks of both hosts"),
     10: ("its certificate has expired", "renew it on the server, or set this host's clock"),
-    18: ("its certificate is signed by itself, and is not known here", _NOT_TRUSTED),
-    19: ("its certificate's CA is signed by itself, and is not known here", _NOT_TRUSTED),
-    20: ("its certificate's CA is not known here", _NOT_TRUSTED),
+    18: ("its certificate is self-signed, and not trusted here", _NOT_TRUSTED),
+    19: ("its certificate's root CA is not trusted here", _NOT_TRUSTED),
+    20: ("its certificate's CA is not trusted here", _NOT_TRUSTED),
     62: ("its certificate is for another name", _OTHER_NAME),
     64: ("its certificate is for another address", _OTHER_NAME),
 }
@@ -102,7 +102,7 @@ class Identity:
             try:
                 self._context, self._binding = self._load()
             except SpecError as exc:
-                self._trouble(f"{exc}: the certificate from before is used")
+                self._trouble(f"{exc}: the previous certificate stays in use")
         machine = _Machine(self._context, server_side=True)
         machine.incoming.write(received)
         return TlsStream(sock, machine, self._binding)
@@ -219,7 +219,7 @@ def tls_error(where: str, exc: OSError) -> TlsError:
     hint: str | None = None
     if isinstance(exc, ssl.SSLCertVerificationError):
         said, hint = _CERTIFICATE_FAULTS.get(
-            exc.verify_code, (f"its certificate is not good: {exc.verify_message}", _NOT_TRUSTED)
+            exc.verify_code, (f"its certificate was rejected: {exc.verify_message}", _NOT_TRUSTED)
         )
     elif isinstance(exc, _NotTlsError):
         said, hint = "it answers in plain text", _NO_TLS
@@ -227,13 +227,13 @@ def tls_error(where: str, exc: OSError) -> TlsError:
         said, hint = "it closed the connection instead", _NO_TLS
     else:
         said = _why(exc)
-        hint = "the two ends have no version or cipher in common"
+        hint = "the two ends have no TLS version or cipher in common"
     return TlsError(f"no TLS with {where}: {said}", phase="tls", hint=hint)
 
 
 def tls_trouble(exc: ssl.SSLError) -> str:
     """Return why a client's handshake failed, for the server's log."""
-    return f"no TLS came about: {_why(exc)}"
+    return f"the TLS handshake failed: {_why(exc)}"
 
 
 def _why(exc: Exception) -> str:

@@ -161,7 +161,7 @@ def read_config(data: bytes | str) -> Config:
         text = data.decode() if isinstance(data, bytes) else data
         top = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise SpecError(f"it is no TOML: {exc}") from None
+        raise SpecError(f"it is not valid TOML: {exc}") from None
     _known("the file", top, _TOP)
     tables = top.get("modules", {})
     if not isinstance(tables, dict):

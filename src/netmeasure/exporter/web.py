@@ -21,7 +21,7 @@ _SHUTDOWN_S = 1.0
 _HOME = """netmeasure exporter
 
 /probe?target=HOST&module=NAME   measure now (modules: {modules})
-/metrics                         what the scheduled tests gave last, and the exporter's own state
+/metrics                         the last figures of scheduled tests, and the exporter's own state
 /healthz                         200 while scheduled tests are being repeated
 """
 

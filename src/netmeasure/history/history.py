@@ -151,7 +151,7 @@ class History:
             labels: Analyse only series that have at least these labels.
         """
         if last < MIN_RUNS:
-            raise SpecError(f"the last {last} runs are too few: it takes {MIN_RUNS} at least")
+            raise SpecError(f"the last {last} runs are too few: at least {MIN_RUNS} are needed")
         found: list[Change] = []
         for series in self._store.series(labels or {}):
             looked = self._store.looked(series.id)

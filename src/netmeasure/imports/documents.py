@@ -26,8 +26,8 @@ def documents(text: str) -> Iterator[Any]:
             value, at = decoder.raw_decode(text, found.start(1))
         except (ValueError, RecursionError) as exc:
             line = text.count("\n", 0, found.start(1)) + 1
-            reason = getattr(exc, "msg", "it is too deep")
-            raise ResultFormatError(f"the document at line {line} is no JSON: {reason}") from None
+            reason = getattr(exc, "msg", "it is nested too deeply")
+            raise ResultFormatError(f"the document at line {line} is not JSON: {reason}") from None
         if isinstance(value, list):
             yield from value
         else:

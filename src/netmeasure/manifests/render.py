@@ -47,9 +47,9 @@ def render_manifests(
     """
     read_plan(plan)
     if not _NAME.fullmatch(name):
-        raise SpecError(f"{name!r} is no name for Kubernetes", hint="use a-z, 0-9 and -")
+        raise SpecError(f"{name!r} is not a valid name for Kubernetes", hint="use a-z, 0-9 and -")
     if len(plan) > _MOST_BYTES:
-        raise SpecError(f"the plan has {len(plan)} bytes: {_MOST_BYTES} is the most")
+        raise SpecError(f"the plan has {len(plan)} bytes: at most {_MOST_BYTES} are possible")
     server = _labels(name, "server")
     items = [
         {

@@ -153,8 +153,8 @@ def ending_notes(auto_stop: AutoStop | None) -> tuple[str, ...]:
             f" {duration(auto_stop.saved_ns)}: the steady bitrate was known to {margin}",
         )
     if auto_stop.reason == "cap":
-        why = f"no two looks in a row found the steady bitrate known to {margin}"
+        why = f"no two checks in a row found the steady bitrate known to {margin}"
         if len({look.at_ns for look in auto_stop.looks}) < analysis.sequential.IN_A_ROW:
-            why = "that leaves no time for the looks that could have ended it"
+            why = "that is too short for the checks that could have ended it"
         return (f"ran for all of {cap}: {why}",)
-    return (f"everything had come before the steady bitrate was known to {margin}",)
+    return (f"all data had arrived before the steady bitrate was known to {margin}",)

@@ -182,7 +182,7 @@ class Mesh:
         workers = await self._settled()
         if len(workers) < 2:
             raise SpecError(
-                f"a mesh takes two workers at least, and the cluster has {len(workers)}",
+                f"a mesh needs at least two workers, and the cluster has {len(workers)}",
                 hint="start one on each node: dask worker SCHEDULER --name NODE",
             )
         begun = (self._begin(name, where, _SPARE_S) for name, where in workers.items())

@@ -124,7 +124,9 @@ def _judge(
     if value is None:
         reason = _lacking(len(values), len(values), causes)
     elif interval is not None and interval.half is not None and interval.holds(objective.bound):
-        reason = f"+-{shown_value(interval.half, objective.unit)}: the bound is within it"
+        reason = (
+            f"+-{shown_value(interval.half, objective.unit)}: the bound lies within this margin"
+        )
     elif not objective.holds(value):
         outcome = "missed"
     elif len(known) < len(values):

@@ -72,12 +72,12 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "steady": Metric("steady bitrate", "bps", of_flow=_steady_bps, why_unknown=_why_no_steady),
         "average": Metric(
-            "average since the first connect attempt, as curl has it",
+            "average since the first connect attempt, as curl counts it",
             "bps",
             of_flow=lambda run: run.from_first_attempt_bps,
         ),
         "ceiling_share": Metric(
-            "steady bitrate over the link's payload ceiling",
+            "steady bitrate as a share of the link's payload ceiling",
             "ratio",
             of_flow=lambda run: run.ceiling_share,
         ),
@@ -134,7 +134,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             of_run=lambda run: run.round_trips.loss_ratio if run.round_trips else None,
         ),
         "request_errors": Metric(
-            "errors of requests by HTTP, of all that was tried",
+            "failed requests by HTTP, of all attempts",
             "ratio",
             of_run=lambda run: run.requests.error_ratio if run.requests else None,
         ),
@@ -158,7 +158,7 @@ def parse_value(text: str, unit: Unit) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise SpecError(f"{text!r} is not a number from 0 on", hint="write for example 1 or 0.5")
+        raise SpecError(f"{text!r} is not a number of 0 or more", hint="write for example 1 or 0.5")
     return value
 
 

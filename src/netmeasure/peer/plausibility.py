@@ -43,7 +43,9 @@ def believed(own: SideReport, far: SideReport, far_name: str, *, omitted: bool) 
     for stream in far.streams:
         doubt = _doubt(mine.get(stream.id), stream, omitted=omitted)
         if doubt is not None:
-            notes.append(f"the {far_name} says of stream {stream.id} that it {doubt}: not believed")
+            notes.append(
+                f"the {far_name} reports that its stream {stream.id} {doubt}: impossible, not used"
+            )
             stream = replace(
                 stream,
                 bytes=None,
@@ -73,10 +75,10 @@ def _doubt_receiver(own: StreamReport, far: StreamReport, *, omitted: bool) -> s
     assert own.bytes is not None
     assert far.bytes is not None
     if far.bytes > own.bytes:
-        return f"received {far.bytes} bytes, of {own.bytes} that were sent"
+        return f"received {far.bytes} bytes, but only {own.bytes} were sent"
     acked = own.counted_bytes if omitted else own.acked_bytes
     if acked is not None and far.bytes < acked - _window_bytes(own):
-        return f"received {far.bytes} bytes, of {acked} that its kernel acknowledged"
+        return f"received {far.bytes} bytes, but its kernel acknowledged {acked}"
     return None
 
 
@@ -84,9 +86,9 @@ def _doubt_sender(own: StreamReport, far: StreamReport, *, omitted: bool) -> str
     assert own.bytes is not None
     assert far.bytes is not None
     if far.bytes < own.bytes and not omitted:
-        return f"sent {far.bytes} bytes, of which {own.bytes} were received"
+        return f"sent {far.bytes} bytes, but {own.bytes} were received"
     if far.bytes > own.bytes + UNSENT_BYTES:
-        return f"sent {far.bytes} bytes, of which only {own.bytes} were received"
+        return f"sent {far.bytes} bytes, but only {own.bytes} were received"
     return None
 
 
@@ -101,8 +103,8 @@ def _doubt_datagrams(own: StreamReport, far: StreamReport) -> str | None:
     if highest <= sent.datagrams.packets:
         return None
     if far.role == "receiver":
-        return f"received {highest} datagrams, of {sent.datagrams.packets} that were sent"
-    return f"sent {sent.datagrams.packets} datagrams, and number {highest} was received"
+        return f"received {highest} datagrams, but only {sent.datagrams.packets} were sent"
+    return f"sent {sent.datagrams.packets} datagrams, but number {highest} was received"
 
 
 def _by_role(one: StreamReport, other: StreamReport, role: Role) -> StreamReport:

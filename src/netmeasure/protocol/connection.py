@@ -288,7 +288,8 @@ class Connection:
             name = f" ({kind.name})" if kind else ""
             wanted = " or ".join(k.name for k in due) or "nothing"
             raise RemoteProtocolError(
-                f"the {self._peer} sent byte 0x{byte:02x}{name} in {self._where}; {wanted} was due"
+                f"the {self._peer} sent byte 0x{byte:02x}{name} in {self._where};"
+                f" {wanted} was expected"
             )
         if kind is Kind.EXTENSION:
             return self._read_json(kind, 1)

@@ -62,7 +62,7 @@ def check_report(report: SideReport) -> None:
     for stream in report.streams:
         moments = (stream.first_ns, stream.last_ns, stream.counted_from_ns, stream.counted_to_ns)
         if any(moment is not None and abs(moment) > MAX_MOMENT_NS for moment in moments):
-            raise RemoteProtocolError("the peer's results hold a moment that can't be")
+            raise RemoteProtocolError("the peer's results hold an impossible time")
         if stream.series is not None:
             _check_series(stream.series)
 
@@ -72,7 +72,7 @@ def check_host(host: Host) -> None:
     told = [host.interfaces, host.governors, host.sysctls]
     told += [found for one in host.interfaces for found in (one.qdiscs, one.offloads or ())]
     if any(len(one) > MAX_FACTS for one in told):
-        raise RemoteProtocolError(f"the peer tells more than {MAX_FACTS} facts of its host")
+        raise RemoteProtocolError(f"the peer reports more than {MAX_FACTS} facts about its host")
 
 
 def _check(value: object) -> int:
@@ -97,7 +97,7 @@ def _check(value: object) -> int:
         if not _LOW <= value < _HIGH:
             raise RemoteProtocolError("the peer's results hold a number beyond 64 bits")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise RemoteProtocolError("the peer's results hold a number that is none")
+        raise RemoteProtocolError("the peer's results hold a value that is not a number")
     return 0
 
 
@@ -120,7 +120,7 @@ def _check_columns(at_ns: tuple[int, ...], columns: list[object]) -> None:
     if any(later < sooner for sooner, later in pairwise(at_ns)) or (
         max(-at_ns[0], at_ns[-1]) > MAX_MOMENT_NS
     ):
-        raise RemoteProtocolError("the peer's results hold moments out of their order")
+        raise RemoteProtocolError("the peer's results hold times that are out of order")
 
 
 def _check_series(series: Series) -> None:
@@ -131,4 +131,4 @@ def _check_series(series: Series) -> None:
         and all(count >= 0 for count in series.bytes)
         and sum(series.bytes) < _HIGH
     ):
-        raise RemoteProtocolError("the peer's results hold a time series that can't be")
+        raise RemoteProtocolError("the peer's results hold an impossible time series")

@@ -38,7 +38,7 @@ def _content(suite: Suite) -> Content:
     named = ((row[0].replace("  ", _INDENT, 1), *row[1:]) for row in rows)
     table = Table(tuple(head), tuple(named)) if rows else None
     notes = dict(report.sections(suite))
-    moved = notes.pop("What moved", [])  # the most important figures
+    moved = notes.pop("What changed", [])  # the most important figures
     sections = [Section("Tests", tuple(moved), table=table)]
     sections += [Section(title, tuple(lines)) for title, lines in notes.items()]
     return Content(report.title(suite), tuple(sections), (), (), ())

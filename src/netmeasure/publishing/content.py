@@ -285,7 +285,7 @@ def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
             "round trips a minute under load",
         )
     yield ("set-up", document.figure("set_up_ns"), "until the first byte")
-    yield ("of it this host's own", document.figure("set_up_host_ns"), "not the network's")
+    yield ("of it by this host", document.figure("set_up_host_ns"), "not by the network")
     yield ("SYNs sent again", document.figure("syn_retransmits"), "while connecting")
 
 
@@ -307,10 +307,10 @@ def _round_trips(known: RoundTrips, document: Document) -> Iterator[tuple[Cell, 
 
 def _requests(document: Document) -> Iterator[tuple[Cell, ...]]:
     place = "requests"
-    yield ("errors", document.figure(f"{place}.error_ratio"), "of all that was tried")
+    yield ("errors", document.figure(f"{place}.error_ratio"), "of all attempts")
     for kind in RequestErrors.__struct_fields__:
         yield (f"errors, {kind}", document.figure(f"{place}.errors.{kind}"), "")
-    yield ("connections", document.figure(f"{place}.connected"), "that came about")
+    yield ("connections", document.figure(f"{place}.connected"), "that were established")
     for name in ("p50", "p99"):
         yield (f"connect, {name}", document.figure(f"{place}.connect_{name}_ns"), "of a connection")
 
@@ -372,7 +372,7 @@ def _phase_table(result: Result, document: Document, shown: Sequence[int]) -> Ta
                 "yes" if phase.decides else "",
             )
         )
-    head = ("phase", "connection", "from", "took", "SYNs sent again", "about", "first byte waited")
+    head = ("phase", "connection", "from", "took", "SYNs sent again", "about", "delayed first byte")
     return Table(head, tuple(rows))
 
 
@@ -408,7 +408,14 @@ def _transport(flow: Flow, number: int, document: Document) -> Iterator[Section]
             )
         )
     if tcp:
-        head = ("stream", "steady bitrate", "least RTT", "most RTT", "most cwnd", "retransmits")
+        head = (
+            "stream",
+            "steady bitrate",
+            "lowest RTT",
+            "highest RTT",
+            "largest cwnd",
+            "retransmits",
+        )
         chart = Chart("tcp", f"RTT, window and retransmits, {flow.direction}", number)
         yield Section(f"The sender's TCP, {flow.direction}", said, chart, Table(head, tuple(tcp)))
 

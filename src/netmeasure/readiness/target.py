@@ -60,5 +60,5 @@ def read_target(text: str) -> Target:
         raise SpecError(f"{text!r} lacks a {'port' if url.hostname else 'host'}")
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     if any(not "!" <= letter <= "~" for letter in path):
-        raise SpecError(f"{text!r} has a path with letters that a request can't have")
+        raise SpecError(f"{text!r} has a path with characters that a request can't have")
     return Target(text, url.hostname, number, asks, path)

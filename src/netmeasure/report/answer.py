@@ -161,7 +161,7 @@ def _limits(flows: Sequence[Flow]) -> list[str]:
     known = [(flow, limits) for flow in flows if (limits := flow.limits) and limits.limited_by]
     if not known:
         few = all(flow.no_steady == "too_short" for flow in flows)
-        return ["unknown: too few data" if few else "unknown: neither end tells enough"]
+        return ["unknown: too few data" if few else "unknown: neither end reported enough"]
     if len(known) == 1 or len({limits.limited_by for _, limits in known}) == 1:
         limits = known[0][1]
         return [name_of_limit(limits), name_of_limit(limits).partition(":")[0], short_limit(limits)]

@@ -23,7 +23,7 @@ _NAMES: dict[Limit, str] = {
     "receiver_cpu": "the receiver's CPU",
     "receive_window": "the receiver's window",
     "send_buffer": "the sender's socket buffer",
-    "congestion_window": "the congestion window: no queue stood on the way",
+    "congestion_window": "the congestion window: no queue built up on the way",
     "policer": "a policer on the way: packets above the rate are dropped, none is delayed",
     "link": "a link on the way",
     "network": "the network or its hosts: no single limit stands out",
@@ -90,11 +90,11 @@ def _words(limits: Limits, limited_by: Limit) -> str:
         if limits.queue_delay_ns and (limits.buffer_delay_ratio or 0) >= QUEUED:
             words[0] += f": data queued at it for {duration(limits.queue_delay_ns)}"
         else:
-            words[0] += ": TCP paces at the rate that it has found the way to carry"
+            words[0] += ": TCP paces at its estimate of the path's rate"
     if limits.tcp_efficiency is not None and limits.tcp_efficiency < 1:
         words.append(f"TCP efficiency {100 * limits.tcp_efficiency:.2f} %")
     if limited_by == "receive_window" and limits.window_needed_bytes and _is_small(limits):
-        words.append(f"at this rate it takes {size(limits.window_needed_bytes)}")
+        words.append(f"this rate needs {size(limits.window_needed_bytes)}")
     return ", ".join(words)
 
 
@@ -127,7 +127,7 @@ def _course(intervals: Sequence[FlowInterval]) -> str:
         spent[name] = spent.get(name, 0) + interval.duration_ns
     whole = sum(spent.values()) or 1
     ranked = sorted(spent.items(), key=lambda one: -one[1])
-    return "by turns: " + ", ".join(
+    return "alternating: " + ", ".join(
         f"{_SHORT[name]} {100 * ns / whole:.0f} % of the time" for name, ns in ranked
     )
 

@@ -36,13 +36,13 @@ NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
     "latency_p99_ns": ("99 % of round trips within", duration),
     "idle_p50_ns": ("idle latency", duration),
     "loaded_p50_ns": ("latency under load", duration),
-    "loaded_p99_ns": ("99 % of it within", duration),
+    "loaded_p99_ns": ("p99 latency under load", duration),
     "connect_p50_ns": ("median connect", duration),
     "error_ratio": ("errors", lambda share: f"{100 * share:.3g} %"),
 }
 _NOT_IN_TURNS = (
     "note: one side was measured after the other, so what changed meanwhile is part of the"
-    " difference (measured in turns, it falls on both)"
+    " difference (compare --measure avoids this)"
 )
 #: A change of at least this factor is shown as a factor, a smaller one in percent.
 _TIMES = 2.0
@@ -126,7 +126,7 @@ def _parts(flow: FlowComparison) -> Table:
             "unknown" if one.a is None else show(one.a.value),
             "unknown" if one.b is None else show(one.b.value),
             _change(one, show),
-            "moved" if one.moved else "",
+            "changed" if one.moved else "",
         )
     return table
 
@@ -169,15 +169,15 @@ def sentences(found: Comparison, flow: FlowComparison) -> Iterator[str]:
         yield _set_up_sentence(flow, set_up.change)
     moved = [one for one in flow.components if one.moved and one.name not in _TOLD]
     if moved:
-        yield f"Moved as well: {', '.join(_moved_words(one) for one in moved)}."
+        yield f"Also changed: {', '.join(_moved_words(one) for one in moved)}."
 
 
 def _steady_sentence(found: Comparison, flow: FlowComparison) -> str:
     ratio, margin = flow.ratio, _percent(found.margin)
     if flow.verdict == "too_few":
         return (
-            f"Too few runs to tell: {flow.a.counted} of A and {flow.b.counted} of B count, and it"
-            f" takes {MIN_RUNS} of each at least{_more_runs(found, flow)}."
+            f"Too few runs to tell: {flow.a.counted} of A and {flow.b.counted} of B count, and at"
+            f" least {MIN_RUNS} of each are needed{_more_runs(found, flow)}."
         )
     if ratio is None or ratio.low is None or ratio.high is None:
         return "No ratio can be formed: some runs carried nothing."
@@ -206,13 +206,13 @@ def _more_runs(found: Comparison, flow: FlowComparison) -> str:
     to = f"+-{_percent(found.margin / 2)}"
     if flow.runs_needed is None:
         enough = min(flow.a.counted, flow.b.counted) >= MIN_RUNS
-        return f"; {MAX_RUNS} of each would not tell B/A to {to}" if enough else ""
+        return f"; {MAX_RUNS} of each would not be enough to know B/A to {to}" if enough else ""
     needed = max(flow.runs_needed, MIN_RUNS)
-    return f"; about {needed} of each would tell B/A to {to}"
+    return f"; about {needed} of each are needed to know B/A to {to}"
 
 
 def _set_up_sentence(flow: FlowComparison, change: Estimate) -> str:
-    word = "longer" if change.value > 0 else "less long"
+    word = "longer" if change.value > 0 else "less"
     words = f"Getting connected took {duration(abs(change.value))} {word}"
     if change.low is not None and change.high is not None:
         low, high = sorted((abs(change.low), abs(change.high)))

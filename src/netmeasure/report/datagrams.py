@@ -22,7 +22,7 @@ def loss_rows(flow: Flow, loss: Loss) -> list[Row]:
             words.append(f"{number} {what}")
     rows = [("lost", ratio, ", ".join(words))]
     if loss.jitter_ns is not None:
-        meaning = "RFC 3550" if loss.jitter_valid else "datagrams went in trains: means little"
+        meaning = "RFC 3550" if loss.jitter_valid else "means little: datagrams were sent in trains"
         rows.append(("jitter", duration(loss.jitter_ns), meaning))
     rows += _worst_period_rows([stream.receiver for stream in flow.streams if stream.receiver])
     rows += _buffer_rows(flow)

@@ -15,7 +15,7 @@ from netmeasure.units import duration, size
 #: The words for each cause of a pause.
 _CAUSES = {
     "stopped": "the process was stopped or frozen, its host suspended, or its file blocked",
-    "starved": "others had the CPU, or the control group's quota was used up",
+    "starved": "other processes had the CPU, or the control group's quota was used up",
 }
 
 
@@ -56,7 +56,7 @@ def _pause_rows(flow: Flow) -> list[Row]:
         first, last = pauses[0].start_ns / 1e9, pauses[-1].end_ns / 1e9
         times = "" if len(pauses) == 1 else f", {len(pauses)} times"
         words = f"{end}'s threads did not run, {first:.2f}-{last:.2f} s{times}: {_CAUSES[cause]}"
-        rows.append(("stood still", duration(sum(one.duration_ns for one in pauses)), words))
+        rows.append(("paused", duration(sum(one.duration_ns for one in pauses)), words))
     return rows
 
 

@@ -19,7 +19,7 @@ from netmeasure.units import bitrate, duration, percent, size
 #: The words for each grade of a confidence interval.
 GRADES = {
     "A": "grade A: well supported",
-    "B": "grade B: fair, a longer run would tell",
+    "B": "grade B: fair, a longer run is more certain",
     "C": "grade C: weak, the true margin may be wider",
 }
 

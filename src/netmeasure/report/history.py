@@ -39,7 +39,7 @@ def change_line(change: Change) -> str:
 def calm_line(series: Sequence[RunHistory]) -> str:
     """Return a line on series without new changes, and on series that are too short."""
     few = sum(one.runs - one.incomplete < MIN_RUNS for one in series)
-    words = f"nothing new has moved in {len(series)} series"
+    words = f"no new change in {len(series)} series"
     return (
         f"{words}; {few} of them have fewer than {MIN_RUNS} runs, too few to tell" if few else words
     )

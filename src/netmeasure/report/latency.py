@@ -53,10 +53,10 @@ def latency_table(found: Latency) -> Table:
         lost = [_lost(part) for part in parts] + [""] * (2 - len(parts))
         add_row(table, "lost", *lost, "without an answer; not counted in the latency")
     host = [duration(part.host_sum_ns / part.count) if part.count else "" for part in parts]
-    add_row(table, "hosts", *host, *[""] * (2 - len(parts)), "waits for a CPU, left out; mean")
+    add_row(table, "hosts", *host, *[""] * (2 - len(parts)), "mean wait for a CPU, left out")
     if any(part.skipped for part in parts):
         skipped = [str(part.skipped) for part in parts] + [""] * (2 - len(parts))
-        add_row(table, "not sent", *skipped, "this host had no CPU for the probe then")
+        add_row(table, "not sent", *skipped, "this host had no CPU time for it")
     if found.rpm is not None:
         add_row(table, "RPM", "", f"{found.rpm:.0f}", "round trips a minute, of the shortest 95 %")
     return table

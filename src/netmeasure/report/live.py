@@ -187,4 +187,4 @@ def _stream_lines(streams: Sequence[StreamInterval], duration_ns: int) -> Iterat
             words.append(f"{one.lost_packets} lost")
         yield "  ".join(words)
     if len(streams) > MOST_STREAMS:
-        yield f"  and {len(streams) - MOST_STREAMS} streams more"
+        yield f"  and {len(streams) - MOST_STREAMS} more streams"

@@ -32,7 +32,9 @@ _SHOWN = (
 def line(count: str, run: MeshRun) -> str:
     """Return a line on one run."""
     label = f"{count}  {run.client} -> {run.server}"
-    return f"{label}  nothing: {run.error}" if run.result is None else run_line(label, run.result)
+    return (
+        f"{label}  not measured: {run.error}" if run.result is None else run_line(label, run.result)
+    )
 
 
 def render(report: MeshReport) -> RenderableType:
@@ -82,13 +84,13 @@ def _odd(report: MeshReport) -> Iterator[str]:
     for one in report.odd:
         yield odd_words(one)
     if not report.odd:
-        yield "none: every pair has what its two nodes have with the others"
+        yield "none: every pair has figures like its nodes' other pairs"
 
 
 def odd_words(one: OddPair) -> str:
     """Return a text about an odd pair."""
     name, show = _METRICS[one.metric]
     return (
-        f"{one.client} -> {one.server}: {name} {show(one.value)}; its nodes have"
-        f" {show(one.expected)} with the others"
+        f"{one.client} -> {one.server}: {name} {show(one.value)};"
+        f" its nodes' other pairs suggest {show(one.expected)}"
     )

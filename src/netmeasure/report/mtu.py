@@ -30,7 +30,7 @@ def mismatch(ceiling: Ceiling) -> str | None:
             return None
         more = ceiling.right_payload_bytes / ceiling.payload_bytes
         return (
-            f"The MTU of {mtu} is {ceiling.right_mtu_bytes - mtu} smaller than need be, which"
+            f"The MTU of {mtu} is {ceiling.right_mtu_bytes - mtu} smaller than necessary, which"
             f" {costs} and takes {more:.2f} times the packets; {ceiling.right_mtu_bytes} would pass"
             " whole."
         )

@@ -77,7 +77,7 @@ def _cpus(use: NodeUse) -> Iterator[RenderableType]:
         add_row(table, str(cpu.cpu), *(_share(cpu, mode, use.duration_ns) for mode in _MODES))
     yield Padding(table, (0, 0, 0, 2))
     if use.processes:
-        yield Text("\nProcesses that used most (a CPU is 100 %)")
+        yield Text("\nProcesses that used most CPU time (one CPU is 100 %)")
         table = plain_table()
         for name in ("CPU", "of it system", "memory"):
             add_column(table, name, right=True)
@@ -102,7 +102,7 @@ def _lists(use: NodeUse) -> Iterator[tuple[str, list[str]]]:
         if abs(one.change_bytes) >= _MEMORY_BYTES
     ]
     if moved:
-        yield "Memory that moved", moved
+        yield "Memory that changed", moved
     counters = [counter_words(one) for one in use.counters]
     yield "Drops and errors", counters or ["none of the counters grew"]
     if use.bpf is not None:

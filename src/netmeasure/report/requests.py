@@ -14,7 +14,7 @@ _KINDS = {
     "local": "connections for which this host had no port, descriptor or memory",
     "reset": "connections that ended before the whole response",
     "timeout": "requests without their whole response in time",
-    "invalid": "responses that were no HTTP, or had more behind them",
+    "invalid": "responses that were not HTTP, or had extra bytes after them",
     "status": "responses with a status of 400 or more",
 }
 
@@ -40,10 +40,10 @@ def request_table(found: Requests) -> Table:
         mean = found.connecting.mean_ns
         add_row(table, "connect", duration(mean), f"mean; {', '.join(times)}")
     if found.syn_retransmits:
-        add_row(table, "SYNs again", str(found.syn_retransmits), "over all connections")
+        add_row(table, "SYNs resent", str(found.syn_retransmits), "over all connections")
     codes = ", ".join(f"{one.count} x {one.status}" for one in found.statuses)
     add_row(table, "responses", str(found.responses), codes)
-    add_row(table, "bodies", size(found.body_bytes), "without what frames them")
+    add_row(table, "bodies", size(found.body_bytes), "without headers and framing")
     for kind, words in _KINDS.items():
         if number := getattr(found.errors, kind):
             if kind in ("connect", "local") and found.connect_error is not None:

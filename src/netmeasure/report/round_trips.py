@@ -44,7 +44,7 @@ def round_trip_table(found: RoundTrips, unit: str) -> Table:
         words = f"{share}without a response in time; not counted in the latency"
         add_row(table, "lost", str(found.lost), words)
     for name, number, words in (
-        ("late responses", found.late_responses, "to requests that were lost, or answered before"),
+        ("late responses", found.late_responses, "to requests already counted as lost or answered"),
         ("invalid", found.invalid_responses, "datagrams that answered no request"),
         ("refused", found.refused, "by this host's kernel, or by ICMP errors"),
     ):

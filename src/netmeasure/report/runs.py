@@ -40,7 +40,7 @@ def render(runs: ResultSet) -> RenderableType:
 
 def _table(summary: RunsSummary) -> Table:
     table = plain_table()
-    for name in ("run", "set-up", "SYNs again", "steady bitrate", "uncertainty"):
+    for name in ("run", "set-up", "SYNs resent", "steady bitrate", "uncertainty"):
         add_column(table, name, right=True)
     add_column(table, wraps=True)
     for number, run in enumerate(summary.runs, 1):

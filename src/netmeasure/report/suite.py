@@ -99,9 +99,9 @@ def sections(suite: Suite) -> Iterator[tuple[str, list[str]]]:
     """Yield (heading, sentences) for the parts below the table that are not empty."""
     for heading, lines in (
         ("Before the first run", list(_baseline(suite))),
-        ("Not measured, or not to be believed", list(doubtful(suite))),
+        ("Not measured, or unreliable", list(doubtful(suite))),
         ("What it cost this host", list(_costs(suite))),
-        ("What moved", list(moved(suite))),
+        ("What changed", list(moved(suite))),
     ):
         if lines:
             yield heading, lines
@@ -197,7 +197,7 @@ def _baseline(suite: Suite) -> Iterator[str]:
         return
     busy = max(base.host_cpu_ns - base.process_cpu_ns, 0) / base.duration_ns
     words = f"{duration(base.duration_ns)} of rest, {busy:.2f} of {base.cpus} CPUs busy"
-    warn = "; not idle: figures of CPU cost hold other work, too" if busy > _BUSY_CPUS else ""
+    warn = "; not idle: the CPU cost includes other work" if busy > _BUSY_CPUS else ""
     yield words + warn
 
 
@@ -221,7 +221,7 @@ def doubtful(suite: Suite) -> Iterator[str]:
                 for one in run.doubts:
                     reasons[one.why].append(_ABOUT[one.about])
                 for why, about in reasons.items():
-                    found[f"{_listed(about)} not to be believed: {why}"][name].append(number)
+                    found[f"{_listed(about)} unreliable: {why}"][name].append(number)
     for error, names in failed.items():
         yield f"Nothing was measured: {error}: {'; '.join(names)}"
     for what, of in found.items():
@@ -286,14 +286,14 @@ def _of_variant(
             continue
         words = f"{test} {ratio_words(cell.ratio)}" if cell.ratio is not None else test
         if cell.verdict == "unclear" and cell.runs_needed is not None:
-            words += f", about {max(cell.runs_needed, MIN_RUNS)} runs would tell"
+            words += f", about {max(cell.runs_needed, MIN_RUNS)} runs would be enough"
         rates[cell.verdict].append(test if cell.verdict in ("equal", "too_few") else words)
     sentences = {
         "less": f"{name} carries less than {first}: ",
         "more": f"{name} carries more than {first}: ",
         "equal": f"{name} carries the same as {first} within {percent(margin)}: ",
         "unclear": f"Can't tell whether {name} carries the same as {first}: ",
-        "too_few": f"Too few runs of {name} to tell ({MIN_RUNS} of each is the least): ",
+        "too_few": f"Too few runs of {name} to tell (at least {MIN_RUNS} of each are needed): ",
     }
     for verdict, sentence in sentences.items():
         if rates[verdict]:
@@ -318,7 +318,7 @@ def _set_up(first: str, name: str, pairs: Sequence[tuple[str, SuiteCell]]) -> It
         assert change is not None
         assert change.change is not None
         by = change.change.value
-        how = "longer" if by > 0 else "less long"
+        how = "longer" if by > 0 else "less time"
         words[how].append(f"{test} {'+' if by > 0 else '-'}{duration(abs(by))}")
     for how, tests in words.items():
         yield f"With {name}, getting connected takes {how} than with {first}: {'; '.join(tests)}."
@@ -331,8 +331,8 @@ def _set_up(first: str, name: str, pairs: Sequence[tuple[str, SuiteCell]]) -> It
     ]
     if lower:
         yield (
-            "A tool that counts from the first attempt, such as curl, takes that for the network's"
-            f" rate: {'; '.join(lower)}."
+            "A tool that counts from the first attempt, such as curl, reports this as a change"
+            f" of the network's rate: {'; '.join(lower)}."
         )
 
 

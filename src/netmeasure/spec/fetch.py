@@ -92,14 +92,14 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
             parse_pin(pin)
         timing, upload = self.timing, self.direction == "upload"
         if timing.endless:
-            raise SpecError("a transfer by URL is not endless", hint="give a time or bytes")
+            raise SpecError("a transfer by URL can't be endless", hint="give a time or bytes")
         for name in ("flow_label", "multipath", "keepalive", "dont_fragment"):
             if getattr(self.options, name):
-                raise SpecError(f"{name.replace('_', ' ')} is no option of transfers by URL")
+                raise SpecError(f"{name.replace('_', ' ')} is not an option of transfers by URL")
         if timing.total_blocks is not None:
             raise SpecError("a transfer by URL has no blocks", hint="give bytes or a time")
         if self.repeat and self.limit_s is None and timing.total_bytes is None:
-            raise SpecError("to repeat needs an end", hint="give a time or bytes")
+            raise SpecError("a repeated transfer needs an end", hint="give a time or bytes")
         if timing.omit_s and timing.total_bytes is not None:
             raise SpecError("time can't be omitted from a transfer of a number of bytes")
         if self.keep_connections and not self.repeat:

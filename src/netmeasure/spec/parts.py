@@ -69,7 +69,7 @@ class Timing(Checked, frozen=True, kw_only=True):
         within("until", self.until, MIN_UNTIL, MAX_UNTIL, "of the bitrate")
         if self.until is not None and (self.total_bytes or self.total_blocks or self.endless):
             raise SpecError(
-                "a test that ends when its interval is narrow is limited by time alone",
+                "a test that ends at a given precision (until) can be limited by time only",
                 hint="give the most that it may take as a duration",
             )
         within("duration", self.duration_s, 0.001, MAX_DURATION_S, "s")

@@ -72,7 +72,7 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
         within("number of streams", self.streams, 1, MAX_STREAMS, "")
         within("CPU", self.cpu, 0, MAX_CPU, "")
         if self.ca_file is not None and not self.tls:
-            raise SpecError("a CA file means nothing without TLS", hint="ask for TLS, too")
+            raise SpecError("a CA file needs TLS", hint="ask for TLS, too")
         within("the server's CPU", self.server_cpu, 0, MAX_CPU, "")
         for name in ("title", "extra_data"):
             what = name.replace("_", " ")

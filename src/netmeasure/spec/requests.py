@@ -93,9 +93,9 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
     def _check_options(self) -> None:
         for name in ("flow_label", "multipath", "keepalive", "dont_fragment", "bind_port"):
             if getattr(self.options, name):
-                raise SpecError(f"{name.replace('_', ' ')} is no option of requests by URL")
+                raise SpecError(f"{name.replace('_', ' ')} is not an option of requests by URL")
         if self.timing.endless:
-            raise SpecError("requests by URL are not endless", hint="give a time or a number")
+            raise SpecError("requests by URL can't be endless", hint="give a time or a number")
         if self.timing.total_bytes is not None:
             raise SpecError(
                 "a test of requests does not end by bytes",

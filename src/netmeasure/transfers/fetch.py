@@ -141,10 +141,10 @@ class Fetch:
                 )
                 if count == 0 and left is not None and self.spec.repeat and not stream.stopping:
                     raise StreamError(
-                        f"{public_url(self.spec.url)} is empty: repeated, it never comes to {left}"
+                        f"{public_url(self.spec.url)} is empty: repeating it can't reach {left}"
                         " bytes",
                         phase="data",
-                        hint="give a time, or a file with something in it",
+                        hint="give a time, or a file that is not empty",
                     )
                 left = None if left is None else max(0, left - count)
                 if not self.spec.repeat:

@@ -95,7 +95,7 @@ class FtpClient:
         data = await self._data.open(control, phases)
         with data:
             if first:
-                hint = "the server has no REST"
+                hint = "the server does not support REST, a start within the file"
                 await control.command("transfer_start", phases, f"REST {first}", "350", hint=hint)
             await control.command("transfer_start", phases, f"RETR {self._path}", "1xx")
             self._note(control, size)

@@ -217,7 +217,8 @@ class FtpControl:
             except TimeoutError:
                 if name == "greeting":
                     raise PeerTimeoutError(
-                        f"{where} took the connection, but sent no greeting in {deadline_s:g} s",
+                        f"{where} accepted the connection, but sent no greeting"
+                        f" in {deadline_s:g} s",
                         phase=name,
                         hint="another service may listen there: HTTP servers wait in silence",
                     ) from None
@@ -259,7 +260,7 @@ def _refused(step: str, exc: aioftp.StatusCodeError, hint: str | None) -> Measur
     code = codes[-1] if isinstance(codes, tuple) else codes
     said = quoted(" ".join(map(str, exc.info or ())))
     if not str(code).isdigit():
-        return RemoteProtocolError(f"no answer of FTP: {quoted(str(code))}{said}", phase=step)
+        return RemoteProtocolError(f"not a reply of FTP: {quoted(str(code))}{said}", phase=step)
     return FileRefusedError(
         f"the server refused the {step.replace('_', ' ')}: {code} {said}".rstrip(),
         phase=step,

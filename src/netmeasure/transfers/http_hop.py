@@ -42,9 +42,9 @@ MAX_INTERIM = 100
 _CAME = re.compile(r"""b(['"])(.*?)\1""", re.DOTALL)
 #: Hints for other services, if there is a better one than to use another port.
 _HINTS = {"TLS": "write https:// instead of http://", "FTP or mail": "write ftp:// if it is FTP"}
-_CLOSED = "if that port is for TLS, write https://; else the server broke off"
+_CLOSED = "if that port is for TLS, write https://; else see the server's log"
 _SILENT_TLS = "the port may be for plain HTTP (write http://), or the server hangs"
-_CLOSED_TLS = "the port may be for plain HTTP (write http://), or the server broke off"
+_CLOSED_TLS = "the port may be for plain HTTP (write http://), or the server failed"
 
 
 class Hop:

@@ -86,7 +86,7 @@ def no_tls(where: str, exc: BaseException) -> TlsError:
     if any(name in str(exc).lower() for name in _PLAIN_TEXT):
         said, hint = "it answers in plain text", "write http:// or ftp:// instead of https or ftps"
     elif not getattr(exc, "verify_message", None) and "certificate" not in str(exc).lower():
-        hint = "the two ends have no version or cipher in common, or the port is not for TLS"
+        hint = "the two ends have no TLS version or cipher in common, or the port is not for TLS"
     return TlsError(f"no TLS with {where}: {said}", phase="tls", hint=hint)
 
 

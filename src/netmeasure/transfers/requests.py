@@ -214,10 +214,10 @@ def _nothing_good(found: Requests | None) -> MeasureError:
             "no response came while the test lasted", phase="first_byte", hint="give it more time"
         )
     if kind == "connect":
-        return ConnectError(f"no connection for requests came about: {why}", phase="connect")
+        return ConnectError(f"no connection for requests could be made: {why}", phase="connect")
     if kind == "local":
         return HostLimitError(
-            f"this host had nothing left for a connection: {why}",
+            f"this host had no resources left for a connection: {why}",
             phase="connect",
             hint="use fewer connections, or keep them (without --fresh)",
         )

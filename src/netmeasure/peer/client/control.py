@@ -123,7 +123,7 @@ class ClientControl:
             return BusyError(
                 f"{self._server} is busy with another test",
                 phase="control",
-                hint="try again later; a netmeasure server runs tests at the same time",
+                hint="try again later; a netmeasure server can run several tests at once",
             )
         if message.kind is Kind.SERVER_ERROR and message.payload.code in UNAUTHORIZED:
             number = message.payload.code
@@ -226,7 +226,7 @@ class ClientControl:
                 if left_s > self._deadlines.handshake_s:
                     raise  # the server sends nothing
                 raise BusyError(
-                    f"{self._server} has no place yet: number {message.payload.position} in its"
+                    f"{self._server} is still full: number {message.payload.position} in its"
                     f" queue after {self._deadlines.queue_s:g} s",
                     phase="control",
                     hint="try again later, or wait longer in the queue",
@@ -252,7 +252,7 @@ class ClientControl:
                 hint=_ADVICE.get(service, "give the port of a server with -p"),
             ) from None
         except PeerClosedError as exc:
-            hint = "it may be busy with another test, or be no iperf3 server but one of TLS or HTTP"
+            hint = "it may be busy with another test, or be a TLS or HTTP server, not iperf3"
             if self.channel.connection.state is not State.IDENTIFIED:
                 exc.hint = hint
                 raise
@@ -263,12 +263,14 @@ class ClientControl:
                 reason=exc.reason,
             ) from None
         except PeerTimeoutError as exc:
-            hint = "it may hang or be no iperf3 server: iperf2 and HTTP servers wait in silence"
+            hint = (
+                "it may hang, or not be an iperf3 server: iperf2 and HTTP servers wait in silence"
+            )
             if self.channel.connection.state is not State.IDENTIFIED:
                 exc.hint = hint
                 raise
             raise PeerTimeoutError(
-                f"{self._server} took the connection, but was silent"
+                f"{self._server} accepted the connection, but was silent"
                 f" for {self._deadlines.handshake_s:g} s",
                 phase="control",
                 hint=hint,

@@ -32,7 +32,9 @@ class Access:
         if options.secret is not None and not (plain and options.allow_iperf3):
             self._check_brake(plain=plain)
             if parameters.netmeasure is None:
-                raise _refused("iperf3 clients know no secret, and are not let in without", plain)
+                raise _refused(
+                    "iperf3 clients can't know the secret (--allow-iperf3 serves them)", plain
+                )
             if not parameters.netmeasure.secret:
                 raise _refused("the client has no secret", plain, ErrorCode.SECRET_WANTED)
             await self._challenge(control, options.secret.key, deadline_s)
@@ -57,7 +59,7 @@ class Access:
             self._give_up(message.kind)
         if not is_proof(message.payload.mac, key, Side.CLIENT, transcript, control.binding):
             self._brake.note(self._network)
-            raise _refused("the client's secret is another one", False, ErrorCode.SECRET_WRONG)
+            raise _refused("the client has a different secret", False, ErrorCode.SECRET_WRONG)
         self._challenged = True
 
     def _give_up(self, kind: Kind) -> NoReturn:

@@ -60,7 +60,7 @@ class Waiting:
         if gone is not None:
             gone.cancel(CROWDED)
             self._refuse(
-                "too many connections that say nothing: the oldest ones are closed", "crowd"
+                "too many connections that send nothing: the oldest ones are closed", "crowd"
             )
 
     def remove(self, network: str, task: asyncio.Task[None]) -> None:
@@ -107,7 +107,7 @@ class Reception:
         if error.errno != self._accept_errno:
             self._accept_errno = error.errno
             reason = os.strerror(error.errno or 0)
-            self._refuse(f"clients have to wait, for none can be accepted: {reason}", "host_limit")
+            self._refuse(f"clients have to wait, as none can be accepted: {reason}", "host_limit")
 
     async def _receive(self, sock: socket.socket, address: tuple[str, int], order: int) -> None:
         """Identify a connection: a data stream, a new client, a probe, or none of these."""
@@ -128,7 +128,7 @@ class Reception:
             except TimeoutError:
                 known = False
                 self._refuse(
-                    f"{peer} did not say what it wants in {self._limits.cookie_s:g} s", peer=peer
+                    f"{peer} did not identify itself in {self._limits.cookie_s:g} s", peer=peer
                 )
             except ssl.SSLError as exc:
                 known = False

@@ -269,7 +269,7 @@ class Session:
                 raise RefusedTestError(reason, number=ErrorCode.BUSY)
             if not around.places.try_take(wish):
                 raise RefusedTestError(
-                    "the tests that are running use the total bitrate", number=ErrorCode.BUSY
+                    "the running tests use up the total bitrate", number=ErrorCode.BUSY
                 )
         self._wish = wish
 

@@ -94,7 +94,9 @@ def test_each_mistake_of_a_plan_has_a_line(tmp_path: Path, capsys: Output) -> No
     plan.write_text(plan.read_text() + "streems = 3\n")
     assert main(["suite", str(plan)]) == Exit.USAGE
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == f"netmeasure: {plan}: test 1: there is no 'streems': did you mean 'streams'?"
+    assert lines[0] == (
+        f"netmeasure: {plan}: test 1: there is no setting 'streems': did you mean 'streams'?"
+    )
     assert "duration is -1 s: it must be 0.001 to 86400 s" in lines[1]
     assert len(lines) == 2
 

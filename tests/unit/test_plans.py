@@ -102,7 +102,7 @@ def test_servers_without_a_plan() -> None:
     ("text", "sentence"),
     [
         ("a = [", "it is not valid TOML: "),
-        ("titel = 'x'", "there is no 'titel': did you mean 'title'?"),
+        ("titel = 'x'", "there is no setting 'titel': did you mean 'title'?"),
         ("runs = 0", "runs is 0: it must be 1 to 1000"),
         ("runs = true", "runs is True: it must be 1 to 1000"),
         ("margin = '200%'", "margin: '200%' is not less than 100 %"),
@@ -112,7 +112,10 @@ def test_servers_without_a_plan() -> None:
         ("target = '::1:99999'", "'::1:99999' is not an IPv6 address (with a port, write [addr"),
         ("targets = ['a']", "only one of target and targets can be given"),
         ("[[test]]\nkind = 'tpc'", "test 1: 'tpc' is no kind of test: choose from tcp, "),
-        ("[[test]]\nkind = 'tcp'\ntime = 3", "test 1: there is no 'time': did you mean 'duration_"),
+        (
+            "[[test]]\nkind = 'tcp'\ntime = 3",
+            "test 1: there is no setting 'time': did you mean 'duration_s'?",
+        ),
         ("[[test]]\nkind = 'tcp'\nstreams = 200", "test 1: number of streams is 200: it must be 1"),
         ("[[test]]\nkind = 'tcp'\nstreams = []", "test 1: streams has an empty list"),
         ("[[test]]\nkind = 'tcp'\ntarget_bps = '5Q'", "test 1: target_bps is '5Q': '5Q' is not a"),
@@ -126,7 +129,7 @@ def test_servers_without_a_plan() -> None:
         ("[[variant]]\nname = 'a'\n[[variant]]", "variant 2 has no name"),
         ("[[variant]]\nname = 'a'\nbefore = 'ls'", "variant 'a': before is no command: write "),
         ("[[variant]]\nsettings = {streams = [1]}", "variant 1: streams is a list: sweeps belong"),
-        ("[defaults]\ntme = 3", "defaults: there is no 'tme'"),
+        ("[defaults]\ntme = 3", "defaults: there is no setting 'tme'"),
         *(
             (f"[[test]]\nkind = 'tcp'\nstreams = {{{words}}}", f"test 1: streams {sentence}")
             for words, sentence in (

@@ -115,7 +115,7 @@ def unknown_setting(name: str, known: Sequence[str]) -> str:
     if meant not in known:
         close = difflib.get_close_matches(name, known, 1, 0.6)
         meant = close[0] if close else None
-    return f"there is no {name!r}" + (f": did you mean {meant!r}?" if meant else "")
+    return f"there is no setting {name!r}" + (f": did you mean {meant!r}?" if meant else "")
 
 
 def points(kind: type[Spec], settings: Settings, refuse: Callable[[str], None]) -> Iterator[Point]:

@@ -162,7 +162,7 @@ def read_config(data: bytes | str) -> Config:
         top = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise SpecError(f"it is not valid TOML: {exc}") from None
-    _known("the file", top, _TOP)
+    _known("the top level", top, _TOP)
     tables = top.get("modules", {})
     if not isinstance(tables, dict):
         raise SpecError("modules is no table: write [modules.NAME]")

@@ -26,6 +26,7 @@ from support import (
     held,
     iperf3,
     netns,
+    postgresql,
     retries,
     schedule,
     tracing,
@@ -179,3 +180,23 @@ def rig() -> Iterator[Rig]:
     rig = Rig()
     yield rig
     rig.close()
+
+
+@pytest.fixture(scope="module")
+def postgresql_server() -> Iterator[str]:
+    """Give the URL of a database on a server that runs for the tests of one file."""
+    if postgresql.programs() is None:
+        pytest.skip("PostgreSQL's server is not installed")
+    with postgresql.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a PostgreSQL database without tables, and "" for SQLite, whose database is
+    a file of the test's own."""
+    if request.param == "sqlite":
+        return ""
+    url: str = request.getfixturevalue("postgresql_server")
+    postgresql.drop_tables(url)
+    return url

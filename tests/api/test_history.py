@@ -12,7 +12,6 @@ from msgspec.structs import replace
 import netmeasure as nm
 from netmeasure.result.document import ErrorRecord
 from netmeasure.spec import TcpSpec
-from support import postgresql
 from support.nights import import_linear_algebra, night, nights, rates
 from support.recorded import recorded
 
@@ -21,28 +20,10 @@ def setup_module() -> None:
     import_linear_algebra()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    if postgresql.programs() is None:
-        pytest.skip("PostgreSQL's server is not installed")
-    with postgresql.server() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return a new database: a file, or the server's, without the tables of the previous test."""
-    if request.param == "sqlite":
-        return str(tmp_path / "history.sqlite")
-    import sqlalchemy
-
-    url: str = request.getfixturevalue("server")
-    engine = sqlalchemy.create_engine(url)
-    tables = sqlalchemy.MetaData()
-    tables.reflect(engine)
-    tables.drop_all(engine)
-    engine.dispose()
-    return url
+@pytest.fixture
+def place(database: str, tmp_path: Path) -> str:
+    """Return a new database: a file, or the URL of a server's."""
+    return database or str(tmp_path / "history.sqlite")
 
 
 @pytest.fixture
@@ -216,6 +197,44 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert file.read_bytes() == recorded(1e9).to_json()
 
 
+def tables_of(place: str, *statements: str) -> set[str]:
+    """Run statements in a database; return the names of its tables."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(place if "://" in place else f"sqlite:///{place}")
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sqlalchemy.text(statement))
+        found = set(sqlalchemy.inspect(connection).get_table_names())
+    engine.dispose()
+    return found
+
+
+def test_another_programs_database_is_refused_and_stays_as_it_was(place: str) -> None:
+    tables_of(place, "create table runs (id integer)", "create table teams (id integer)")
+    with pytest.raises(nm.HistoryError, match="of another program: its table 'runs'"):
+        nm.History(place)
+    assert tables_of(place) == {"runs", "teams"}
+
+
+def test_a_file_with_tables_of_another_program_is_refused(tmp_path: Path) -> None:
+    file = str(tmp_path / "places.sqlite")
+    tables_of(file, "create table bookmarks (id integer)")
+    with pytest.raises(nm.HistoryError, match="of another program: its table 'bookmarks'"):
+        nm.History(file)
+    assert tables_of(file) == {"bookmarks"}
+
+
+def test_a_file_that_can_not_be_written_can_be_listed(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite"
+    with nm.History(str(file)) as history:
+        history.add(nights(rates((20, 1e9), (10, 0.9e9))))
+    with nm.History(f"sqlite:///file:{file}?mode=ro&uri=true") as history:
+        assert [one.runs for one in history.series()] == [30]
+        with pytest.raises(nm.HistoryError, match="attempt to write a readonly database"):
+            history.check()
+
+
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(nm.HistoryError, match="unable to open"):
         nm.History(str(tmp_path / "none" / "history.sqlite"))
@@ -231,13 +250,7 @@ def test_a_url_that_names_no_usable_database_is_refused(url: str, said: str) -> 
 
 
 def test_a_later_version_of_the_tables_is_refused(place: str) -> None:
-    import sqlalchemy
-
     nm.History(place).close()
-    url = place if "://" in place else f"sqlite:///{place}"
-    engine = sqlalchemy.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("update netmeasure_history set version = 9"))
-    engine.dispose()
+    tables_of(place, "update netmeasure_history set version = 9")
     with pytest.raises(nm.HistoryError, match="has version 9 of its tables"):
         nm.History(place)

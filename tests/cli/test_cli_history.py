@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from support.nights import import_linear_algebra, night, nights, rates
 from support.program import netmeasure, one_line
 
 Output = pytest.CaptureFixture[str]
+#: Runs `history` with these words in the test's database; returns the exit code.
+Command = Callable[[str], int]
 
 
 def setup_module() -> None:
@@ -33,11 +36,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def history(words: str) -> int:
-    return main(["history", *words.split()])
+@pytest.fixture
+def options(database: str) -> list[str]:
+    """Return the options that choose the database: none for the default, an SQLite file."""
+    return ["--db", database] if database else []
 
 
-def test_a_history_from_its_first_run_to_an_accepted_change(folder: Path, capsys: Output) -> None:
+@pytest.fixture
+def history(folder: Path, options: list[str]) -> Command:
+    return lambda words: main(["history", *words.split(), *options])
+
+
+def test_a_history_from_its_first_run_to_an_accepted_change(
+    history: Command, capsys: Output
+) -> None:
     assert history("add slower.json --label cni=1.3.1") == Exit.OK
     assert capsys.readouterr().out == "added 30 of 30 runs\n"
     assert history("list") == Exit.OK
@@ -61,7 +73,7 @@ def test_a_history_from_its_first_run_to_an_accepted_change(folder: Path, capsys
     assert [line.rpartition("; ")[2] for line in lines] == ["acknowledged: planned"] * 2
 
 
-def test_a_history_without_a_change(folder: Path, capsys: Output) -> None:
+def test_a_history_without_a_change(history: Command, capsys: Output) -> None:
     assert history("add quiet.json quiet.json") == Exit.OK
     said = "added 30 of 60 runs, the others are there already\n"
     assert capsys.readouterr().out == said
@@ -71,7 +83,7 @@ def test_a_history_without_a_change(folder: Path, capsys: Output) -> None:
     assert capsys.readouterr().out == "there was no change to acknowledge\n"
 
 
-def test_too_few_runs_to_tell(folder: Path, capsys: Output) -> None:
+def test_too_few_runs_to_tell(history: Command, capsys: Output) -> None:
     Path("new.json").write_bytes(ResultSet(results=tuple(nights(rates((9, 1e9))))).to_json())
     history("add new.json")
     capsys.readouterr()
@@ -82,21 +94,29 @@ def test_too_few_runs_to_tell(folder: Path, capsys: Output) -> None:
 
 @pytest.mark.parametrize("action", ["check", "list", "ack"])
 def test_a_mistyped_history_is_no_quiet_one(folder: Path, capsys: Output, action: str) -> None:
-    assert history(f"{action} --db typo.sqlite") == Exit.FAILED
+    assert main(["history", action, "--db", "typo.sqlite"]) == Exit.FAILED
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "there is no history typo.sqlite" in one_line(printed.err)
     assert not Path("typo.sqlite").exists()
 
 
-def test_labels_that_no_run_has(folder: Path, capsys: Output) -> None:
+def test_labels_that_no_run_has(history: Command, capsys: Output) -> None:
     history("add quiet.json --label cni=1.3.1")
     capsys.readouterr()
     assert history("check --label cni=1.3.2") == Exit.USAGE
     assert "has no such runs" in one_line(capsys.readouterr().err)
 
 
-def test_a_plot_has_a_bar_for_each_run(folder: Path, capsys: Output) -> None:
+def test_the_password_of_a_url_is_not_printed(
+    folder: Path, postgresql_server: str, capsys: Output
+) -> None:
+    url = postgresql_server.replace("netmeasure@", "netmeasure:secret-word@")
+    assert main(["history", "check", "--db", url, "--label", "cni=1.3.2"]) == Exit.USAGE
+    assert "secret-word" not in "".join(capsys.readouterr())
+
+
+def test_a_plot_has_a_bar_for_each_run(history: Command, capsys: Output) -> None:
     history("add slower.json")
     capsys.readouterr()
     assert history("check --plot") == Exit.MOVED
@@ -105,7 +125,7 @@ def test_a_plot_has_a_bar_for_each_run(folder: Path, capsys: Output) -> None:
     assert min(bars[:20]) > max(bars[20:])
 
 
-def test_json(folder: Path, capsys: Output) -> None:
+def test_json(history: Command, capsys: Output) -> None:
     history("add slower.json")
     capsys.readouterr()
     assert history("check --json") == Exit.MOVED
@@ -116,7 +136,7 @@ def test_json(folder: Path, capsys: Output) -> None:
     assert json.loads(capsys.readouterr().out)[0]["runs"] == 30
 
 
-def test_runs_are_chosen_by_label(folder: Path, capsys: Output) -> None:
+def test_runs_are_chosen_by_label(history: Command, capsys: Output) -> None:
     history("add slower.json --label cni=a --label node=n1")
     history("add quiet.json --label cni=b")
     assert history("check --label cni=b") == Exit.OK
@@ -126,10 +146,11 @@ def test_runs_are_chosen_by_label(folder: Path, capsys: Output) -> None:
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_a_program_of_its_own(folder: Path) -> None:
-    ran = netmeasure("history", "add", "slower.json", "--db", "other.sqlite")
+def test_a_program_of_its_own(folder: Path, options: list[str]) -> None:
+    where = options or ["--db", "other.sqlite"]
+    ran = netmeasure("history", "add", "slower.json", *where)
     assert (ran.returncode, ran.stderr) == (Exit.OK, "")
-    ran = netmeasure("history", "check", "--db", "other.sqlite")
+    ran = netmeasure("history", "check", *where)
     assert (ran.returncode, ran.stderr) == (Exit.MOVED, "")
     assert not (folder / "netmeasure-history.sqlite").exists()
 
@@ -150,20 +171,37 @@ def test_a_program_of_its_own(folder: Path) -> None:
         ("ack x", Exit.USAGE, "'x' is not the number of a change"),
         ("ack 7", Exit.USAGE, "7 is not the number of a change"),
         ("ack 99999999999999999999", Exit.USAGE, "is not the number of a change"),
+        ("ack --note \udcff", Exit.USAGE, "is not valid UTF-8"),
+        ("add quiet.json --label a=\udcff", Exit.USAGE, "is not valid UTF-8"),
         ("ack --label a=b", Exit.USAGE, "--label is an option of history add, list and check"),
         ("forget", Exit.USAGE, "forget"),
         ("", Exit.USAGE, "required"),
-        ("list --db quiet.json", Exit.FAILED, "file is not a database"),
-        ("add quiet.json --db none/x.sqlite", Exit.FAILED, "unable to open"),
-        ("list --db nothing://x", Exit.USAGE, "not a database"),
     ],
 )
 def test_wrong_input_is_one_line(
-    words: str, code: Exit, said: str, folder: Path, capsys: Output
+    words: str, code: Exit, said: str, history: Command, capsys: Output
 ) -> None:
     history("add quiet.json")
     capsys.readouterr()
     assert history(words) == code
+    output, errors = capsys.readouterr()
+    assert said in one_line(errors)
+    assert output == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("list --db quiet.json", Exit.FAILED, "file is not a database"),
+        ("add quiet.json --db none/x.sqlite", Exit.FAILED, "unable to open"),
+        ("list --db nothing://x", Exit.USAGE, "not a database"),
+        ("add quiet.json --db=", Exit.USAGE, "the history has no name"),
+    ],
+)
+def test_a_place_that_is_no_database(
+    words: str, code: Exit, said: str, folder: Path, capsys: Output
+) -> None:
+    assert main(["history", *words.split()]) == code
     output, errors = capsys.readouterr()
     assert said in one_line(errors)
     assert output == ""

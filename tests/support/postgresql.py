@@ -76,3 +76,14 @@ def server() -> Iterator[str]:
             )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def drop_tables(url: str) -> None:
+    """Drop all tables of a database."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url)
+    tables = sqlalchemy.MetaData()
+    tables.reflect(engine)
+    tables.drop_all(engine)
+    engine.dispose()

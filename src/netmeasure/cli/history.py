@@ -14,6 +14,7 @@ from netmeasure.errors import SpecError
 from netmeasure.history import DEFAULT_LAST
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
+from netmeasure.spec.checked import is_utf8
 
 
 def history(options: argparse.Namespace) -> int:
@@ -44,7 +45,9 @@ def history(options: argparse.Namespace) -> int:
         changes = found.check(last=options.last or DEFAULT_LAST, labels=labels)
         looked_at = found.series(labels)
     if not looked_at:
-        raise SpecError(f"the history {options.db} has no such runs", hint="history list shows all")
+        raise SpecError(
+            f"the history {found.place} has no such runs", hint="history list shows all"
+        )
     opened = [change for change in changes if not change.acknowledged]
     shown_ones = changes if options.all else opened
     if options.json:
@@ -115,6 +118,9 @@ def _check(options: argparse.Namespace) -> None:
         if getattr(options, name) not in (None, False, []) and action not in of:
             words = " and ".join(filter(None, (", ".join(of[:-1]), of[-1])))
             raise SpecError(f"--{name} is an option of history {words}")
+    for text in (*options.label, options.note or ""):
+        if not is_utf8(text):
+            raise SpecError(f"{text!r} is not valid UTF-8")
 
 
 def _labels(texts: list[str]) -> dict[str, str]:

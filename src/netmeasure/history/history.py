@@ -86,6 +86,9 @@ class History:
     A file is an SQLite database, which is created if it does not exist; a URL of SQLAlchemy names
     another database, such as PostgreSQL. The methods block: call them by `asyncio.to_thread` within
     asyncio, all in the same thread. This class needs the extra `netmeasure[history]`.
+
+    Attributes:
+        place: The file, or the URL without its password.
     """
 
     def __init__(self, place: str, *, make: bool = True) -> None:
@@ -97,9 +100,11 @@ class History:
 
         Raises:
             SpecError: A package is missing.
-            HistoryError: The database can't be used, or the file does not exist.
+            HistoryError: The database can't be used or is another program's, or the file does not
+                exist.
         """
         self._store = Store(place, make=make)
+        self.place = self._store.place
 
     def __enter__(self) -> Self:
         return self

@@ -50,7 +50,11 @@ class KnownChange(NamedTuple):
 
 
 class Store:
-    """Read and write one database. Use an instance in a single thread, and close it."""
+    """Read and write one database. Use an instance in a single thread, and close it.
+
+    Attributes:
+        place: The file, or the URL without its password.
+    """
 
     def __init__(self, place: str, *, make: bool) -> None:
         """Open a database, and create the tables if it is new.
@@ -61,7 +65,8 @@ class Store:
                 are always created.
 
         Raises:
-            SpecError: SQLAlchemy, or the driver of the URL, is not installed.
+            SpecError: SQLAlchemy, or the driver of the URL, is not installed, or the place has
+                no name.
             HistoryError: The database can't be opened, does not exist, or belongs to another
                 program.
         """
@@ -72,6 +77,8 @@ class Store:
                 "a history needs SQLAlchemy", hint="pip install 'netmeasure[history]'"
             ) from None
         self._sql = sqlalchemy
+        if not place:  # SQLite would take it for a database that lasts as long as the connection
+            raise SpecError("the history has no name", hint="give a file or a URL")
         url: Any = place
         if "://" not in place:
             if not make and not Path(place).exists():
@@ -93,9 +100,10 @@ class Store:
             ) from None
         self._meta = _tables(sqlalchemy)
         self._tables = self._meta.tables
-        self._shown = place if "://" not in place else self._engine.url.render_as_string()
+        self.place = place if "://" not in place else self._engine.url.render_as_string()
         try:
             with self._begin() as connection:
+                self._check_owner(connection)
                 self._meta.create_all(connection)
                 self._check_version(connection)
         except BaseException:
@@ -116,10 +124,24 @@ class Store:
             reason = getattr(exc, "orig", None) or exc
             words = " ".join(str(reason).split())
             raise HistoryError(
-                f"can't use the history {self._shown}: {words}",
+                f"can't use the history {self.place}: {words}",
                 hint="check the path or URL, and who may write there",
                 reason=words,
             ) from None
+
+    def _check_owner(self, connection: Connection) -> None:
+        """Raise HistoryError for another program's database: an SQLite file with any tables, or a
+        database whose tables have the names of a history's."""
+        found = set(self._sql.inspect(connection).get_table_names())
+        if "netmeasure_history" in found:
+            return
+        others = found if self._engine.dialect.name == "sqlite" else found & set(self._tables)
+        if others:
+            raise HistoryError(
+                f"{self.place} is the database of another program: its table {min(others)!r} is not"
+                " a history's",
+                hint="name another file or database",
+            )
 
     def _check_version(self, connection: Connection) -> None:
         table = self._tables["netmeasure_history"]
@@ -128,7 +150,7 @@ class Store:
             connection.execute(table.insert().values(version=VERSION))
         elif found != VERSION:
             raise HistoryError(
-                f"the history {self._shown} has version {found} of its tables; this netmeasure"
+                f"the history {self.place} has version {found} of its tables; this netmeasure"
                 f" reads version {VERSION}",
                 hint="use the netmeasure that wrote it, or another file",
             )

@@ -136,6 +136,8 @@ def test_servers_without_a_plan() -> None:
                 ("from = 1, to = 9", "is no range: write "),
                 ("from = 9, to = 1, step = 1", "is a range that does not grow: from 9 to 1"),
                 ("from = 1, to = 9000, step = 1", "has 9000 values: it must be 200 at most"),
+                ("from = 1, to = inf, step = 1", "has inf values: it must be 200 at most"),
+                ("from = 1e-300, to = 1e300, factor = 2", "has "),
             )
         ),
     ],
@@ -145,6 +147,25 @@ def test_a_mistake_has_one_clear_line(text: str, sentence: str) -> None:
     (line,) = mistakes(text)
     assert line.startswith(sentence)
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("digits", [25, 400, 5000])
+def test_a_number_that_is_too_long_is_no_toml(digits: int) -> None:
+    for name in ("runs", "baseline_s", "margin", "port"):
+        (line,) = mistakes(f"target = 'lab1'\n{name} = 1{'0' * digits}")
+        assert line.startswith("it is not valid TOML: ")
+
+
+def test_lists_can_be_nested_too_deeply() -> None:
+    (line,) = mistakes(f"target = {'[' * 5000}{']' * 5000}")
+    assert line == "its lists or tables are nested too deeply"
+
+
+def test_sweeps_of_more_combinations_than_can_run_are_not_made() -> None:
+    names = ("streams", "duration_s", "block_bytes", "mss_bytes", "total_bytes")
+    sweeps = "".join(f"{name} = {{from = 1, to = 100, step = 1}}\n" for name in names)
+    (line,) = mistakes(f"target = 'lab1'\n[[test]]\nkind = 'tcp'\n{sweeps}")
+    assert line == "test 1: its sweeps have 10000000000 combinations: at most 10000 are possible"
 
 
 def test_every_mistake_has_its_line() -> None:

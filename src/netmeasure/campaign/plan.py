@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 
 from netmeasure import units
 from netmeasure.campaign.settings import KINDS, make_spec, names, points, shown, unknown_setting
+from netmeasure.campaign.toml import parse_toml
 from netmeasure.errors import PlanError, SpecError
 from netmeasure.spec import DEFAULT_MARGIN, FtpSpec, HttpSpec, RequestSpec, RrSpec, Spec
 from netmeasure.spec.target import parse_target
@@ -113,10 +113,9 @@ def read_plan(data: bytes | str, instead: Mapping[str, Any] | None = None) -> Pl
         PlanError: The document is not TOML, or has mistakes; `mistakes` has a line for each.
     """
     try:
-        text = data.decode() if isinstance(data, bytes) else data
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise PlanError(f"it is not valid TOML: {exc}") from None
+        document = parse_toml(data)
+    except SpecError as exc:
+        raise PlanError(str(exc)) from None
     return plan_of(document | dict(instead or {}))
 
 

@@ -42,6 +42,8 @@ KINDS: Mapping[str, type[Spec]] = {
 }
 #: The most values of a sweep. More are probably a mistake.
 MAX_VALUES = 200
+#: The most points of all sweeps of a test together. The runs of more would take weeks.
+MAX_POINTS = 10_000
 _SHARED: Mapping[str, type[msgspec.Struct]] = {"timing": Timing, "options": SocketOptions}
 _TABLES: Mapping[str, type[msgspec.Struct]] = {"deadlines": Deadlines, "link": Link}
 #: Fields that can't be in a plan: secrets, and texts for the other end.
@@ -135,6 +137,9 @@ def points(kind: type[Spec], settings: Settings, refuse: Callable[[str], None]) 
                 swept[name] = [_converted(name, one, known[name]) for one in values]
         except SpecError as exc:
             refuse(exc.advice)
+    if (count := math.prod(map(len, swept.values()))) > MAX_POINTS:
+        refuse(f"its sweeps have {count} combinations: at most {MAX_POINTS} are possible")
+        return
     for chosen in itertools.product(*swept.values()):
         here = dict(zip(swept, chosen, strict=True))
         yield here, fixed | here
@@ -195,11 +200,12 @@ def _range(name: str, table: Settings, of: Any) -> list[Any]:
     if not 0 < low <= high or not (by > 0 if way == "step" else by > 1):
         raise SpecError(f"{name} is a range that does not grow: from {low:g} to {high:g}")
     if way == "step":
-        count = math.floor((high - low) / by * (1 + 1e-12)) + 1
+        steps = (high - low) / by * (1 + 1e-12)
     else:
-        count = math.floor(math.log(high / low) / math.log(by) + 1e-9) + 1
-    if count > MAX_VALUES:
-        raise SpecError(f"{name} has {count} values: it must be {MAX_VALUES} at most")
+        steps = math.log(high / low) / math.log(by) + 1e-9
+    if not steps < MAX_VALUES:
+        raise SpecError(f"{name} has {steps + 1:.4g} values: it must be {MAX_VALUES} at most")
+    count = math.floor(steps) + 1
     values = [low + by * i if way == "step" else low * by**i for i in range(count)]
     whole = float not in _kinds(of)
     return [round(value) if whole else value for value in values]

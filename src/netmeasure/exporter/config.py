@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 
 from netmeasure import units
 from netmeasure.campaign.settings import KINDS, make_spec, points, unknown_setting
+from netmeasure.campaign.toml import parse_toml
 from netmeasure.client import fetch_spec
 from netmeasure.errors import SpecError
 from netmeasure.spec import FetchSpec, FtpSpec, HttpSpec, RequestSpec, RrSpec, Spec, TcpSpec, Timing
@@ -157,11 +157,7 @@ def default_config() -> Config:
 
 def read_config(data: bytes | str) -> Config:
     """Return the configuration of a TOML document. Raise SpecError with its first mistake."""
-    try:
-        text = data.decode() if isinstance(data, bytes) else data
-        top = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise SpecError(f"it is not valid TOML: {exc}") from None
+    top = parse_toml(data)
     _known("the top level", top, _TOP)
     tables = top.get("modules", {})
     if not isinstance(tables, dict):

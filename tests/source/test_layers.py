@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     # figures: arrays in, numbers out
     "analysis": {"errors", "overhead", "spec", "result"},
     "comparison": {"errors", "spec", "result", "analysis"},
-    "objectives": {"errors", "units", "result", "analysis", "comparison"},
+    "objectives": {"errors", "text", "units", "result", "analysis", "comparison"},
     "history": {"errors", "spec", "result", "analysis", "comparison"},
     # the protocol without sockets, the native loops without Python objects
     "protocol": {"errors", "text", "spec", "result"},

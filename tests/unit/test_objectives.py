@@ -176,3 +176,9 @@ def test_junit() -> None:
         ("failure", "missed setup.max<1ns: 1.00 ms")
     ]
     assert [child.tag for child in unknown] == ["error"]
+
+
+def test_junit_is_xml_whatever_a_file_or_a_test_is_called() -> None:
+    found = judged("setup<1s", recorded(1e9))
+    (suite,) = ElementTree.fromstring(to_junit(found, "a\x1b[1m\udcff\x00"))
+    assert suite.get("name") == "netmeasure a\ufffd[1m\ufffd\ufffd"

@@ -1,7 +1,8 @@
 """Write judgements as JUnit's XML, which CI services show as tests.
 
 There is no standard. The output uses only what the common schema (Jenkins, xUnit plug-in:
-junit-10.xsd) and the readers of GitLab and GitHub have in common.
+junit-10.xsd) and the readers of GitLab and GitHub have in common. XML has no control characters, so
+those of a name, such as that of a file or a test, are replaced.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from netmeasure.objectives.judge import Judgement
+from netmeasure.text import printable
 
 
 def to_junit(judgements: Sequence[Judgement], target: str) -> bytes:
@@ -27,6 +29,7 @@ def to_junit_of_many(groups: Sequence[tuple[str, Sequence[Judgement]]]) -> bytes
 
 
 def _suite(judgements: Sequence[Judgement], target: str) -> ElementTree.Element:
+    target = printable(target)
     count = {kind: sum(j.outcome == kind for j in judgements) for kind in ("missed", "unknown")}
     suite = ElementTree.Element(
         "testsuite",

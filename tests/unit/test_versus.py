@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from benchmarks.versus.cases import cases
 from benchmarks.versus.contenders import Case, Contender, plain
 from benchmarks.versus.measuring import Sample, cpu_ns, measured, others_s
 from benchmarks.versus.page import page
-from benchmarks.versus.places import place
+from benchmarks.versus.places import Place, place
 from benchmarks.versus.rounds import CaseRuns, run_case, wait_for_calm
+
+from support.netns import Network
 
 BUSY = """
 import sys, threading, time
@@ -49,25 +52,33 @@ def test_cpu_time_of_a_tree_of_processes() -> None:
     assert cpu_ns([shell.pid]) == 0
 
 
-def test_a_run_is_counted_by_the_kernel() -> None:
-    with place("loopback") as here:
-        found = measured(plain("65536 65536 copy"), here, 0.2, pinned=False)
+@pytest.fixture
+def alone() -> Iterator[Place]:
+    """Return a loopback interface that carries nothing of other tests."""
+    with Network() as pair, pair.enter("client"), place("loopback") as here:
+        yield here
+
+
+@pytest.mark.network
+def test_a_run_is_counted_by_the_kernel(alone: Place) -> None:
+    found = measured(plain("65536 65536 copy"), alone, 0.2, pinned=False)
     assert 0.2 <= found.window_s < 20
     assert found.interface_bytes > 0
     assert found.sender_cpu_s > 0
     assert found.receiver_cpu_s > 0
 
 
+@pytest.mark.network
 @pytest.mark.parametrize(
     ("argv", "words"),
     [(("false",), "nothing flows"), (("no such program",), "No such file")],
 )
 def test_a_contender_that_does_not_work_is_named(
-    argv: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
+    argv: tuple[str, ...], words: str, alone: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measuring, "PATIENCE_S", 0.05)
-    with place("loopback") as here, pytest.raises((SystemExit, OSError), match=words):
-        measured(Contender(name="it", client=argv), here, 0.1, pinned=False)
+    with pytest.raises((SystemExit, OSError), match=words):
+        measured(Contender(name="it", client=argv), alone, 0.1, pinned=False)
 
 
 def test_runs_beside_other_work_are_repeated_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ import netmeasure as nm
 from netmeasure.protocol import make_hello
 from support import iperf3
 from support.held import steps
+from support.ports import free_port
 from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -28,6 +29,8 @@ PARAM_EXCHANGE, CREATE_STREAMS, TEST_START, TEST_RUNNING = b"\x09", b"\x0a", b"\
 TEST_END, EXCHANGE_RESULTS, DISPLAY_RESULTS, IPERF_DONE = b"\x04", b"\x0d", b"\x0e", b"\x10"
 HELLO, ANSWER = b"9876", b"6789"
 SIZE = 1000
+#: Shorter than the deadlines of a server, longer than a busy machine needs.
+SOON_S = 10
 BOTH_WAYS = ("upload", "download")
 
 both_ways = pytest.mark.parametrize("direction", BOTH_WAYS)
@@ -101,7 +104,7 @@ def datagrams(bound: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[socket.sock
         yield sock
 
 
-async def heard(sock: socket.socket, limit_s: float = 5) -> bytes:
+async def heard(sock: socket.socket, limit_s: float = SOON_S) -> bytes:
     async with asyncio.timeout(limit_s):
         return await asyncio.get_running_loop().sock_recv(sock, 70_000)
 
@@ -158,12 +161,12 @@ class Peer:
             sock.close()
 
     async def send(self, data: bytes) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON_S):
             await asyncio.get_running_loop().sock_sendall(self.control, data)
 
     async def expect(self, data: bytes) -> None:
         got = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON_S):
             while len(got) < len(data):
                 piece = await asyncio.get_running_loop().sock_recv(self.control, len(data))
                 assert piece, "the server has closed"
@@ -210,7 +213,7 @@ class Peer:
         cpu = dict.fromkeys(("cpu_util_total", "cpu_util_user", "cpu_util_system"), 0.5)
         text = json.dumps({**cpu, "sender_has_retransmits": 0, "streams": streams}).encode()
         await self.send(struct.pack(">I", len(text)) + text)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON_S):
             head = await asyncio.get_running_loop().sock_recv(self.control, 4)
             (length,) = struct.unpack(">I", head)
             body = b""
@@ -582,9 +585,9 @@ def test_no_answer_to_the_hello_is_an_error_with_a_hint(run_once: RunLoop) -> No
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        where = ("127.0.0.1", free_port())  # also for UDP, which another test may use at port 0
+        with socket.create_server(where) as listener:
             listener.setblocking(False)
-            where = listener.getsockname()
             with datagrams(where):
 
                 async def serve() -> None:
@@ -612,9 +615,9 @@ def test_no_answer_to_the_hello_is_an_error_with_a_hint(run_once: RunLoop) -> No
 def test_a_closed_udp_port_is_refused_at_once(run_once: RunLoop) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        where = ("127.0.0.1", free_port())  # nothing has this port for UDP
+        with socket.create_server(where) as listener:
             listener.setblocking(False)
-            where = listener.getsockname()
 
             async def serve() -> None:
                 sock, _ = await loop.sock_accept(listener)

@@ -21,7 +21,7 @@ from netmeasure import Result, ResultSet
 from netmeasure.cli.exits import Exit
 from netmeasure.report.text import print_report
 from support import census
-from support.ports import free_ports
+from support.ports import free_port, free_ports
 from support.program import netmeasure, one_line, running, server
 from support.proxy import Proxy
 from support.warm import PROGRAM
@@ -66,7 +66,7 @@ def test_json_to_a_file_leaves_the_report_on_the_screen(tmp_path: Path) -> None:
 
 def test_intervals_are_shown_unless_quiet() -> None:
     options = ("loopback", "-t", "0.5", "-i", "0.2")
-    assert netmeasure(*options).stdout.count("retransmits\n") == 3
+    assert netmeasure(*options).stdout.count("retransmits\n") >= 3  # one more if the end is late
     assert netmeasure(*options, "-q").stdout.count("retransmits\n") == 0
 
 
@@ -299,9 +299,7 @@ def test_the_server_says_a_line_for_each_test() -> None:
 
 @pytest.mark.parametrize("form", [[], ["summary"]], ids=["whole", "summary"])
 def test_the_server_prints_results_as_lines_of_json(form: list[str]) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = str(sock.getsockname()[1])
+    port = str(free_port())
     with running("server", "-B", "127.0.0.1", "-p", port, "--json", *form) as process:
         while (ran := netmeasure("client", f"127.0.0.1:{port}", *SHORT)).returncode != Exit.OK:
             assert "refused" in ran.stderr  # it is not listening yet

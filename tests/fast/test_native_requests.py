@@ -16,6 +16,7 @@ import pytest
 
 from netmeasure._fast.requests import RequestLoop
 from netmeasure._fast.worker import Group
+from support.ports import free_port, nobody
 from support.tcp_rig import PATIENCE_S
 
 MS = 1_000_000
@@ -35,7 +36,8 @@ class Server:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        # a port that no other program gets when the listener is closed
+        self._listener = socket.create_server(("127.0.0.1", free_port()), backlog=64)
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
@@ -182,10 +184,10 @@ def test_a_status_of_an_error_is_in_no_latency() -> None:
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_server_that_is_not_there_is_asked_again_and_again(keep: bool) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        to = packed(free.getsockname()[1])
     count = 0 if keep else 5
-    loop = ran(to, count=count, keep=keep, connections=2, duration_ns=0 if count else 100 * MS)
+    duration_ns = 0 if count else 100 * MS
+    with nobody() as port:
+        loop = ran(packed(port), count=count, keep=keep, connections=2, duration_ns=duration_ns)
     assert loop.errors["connect"] >= 2
     assert loop.connect_errno == errno.ECONNREFUSED
     assert (loop.begun, loop.failed, loop.connecting.count) == (count, count, 0)

@@ -32,6 +32,7 @@ from support.downloads import (
     program,
     together,
 )
+from support.ports import free_ports
 
 HURRIED = nm.OriginLimits(stall_s=0.3, idle_s=0.3, connect_s=0.3)
 
@@ -282,22 +283,9 @@ def test_an_upload_is_counted_and_thrown_away(run: RunLoop, size: int) -> None:
 # ---- passive ports ------------------------------------------------------------------------------
 
 
-def free_range(count: int) -> tuple[int, int]:
-    """Return so many consecutive ports that are free now; they are below the range of port 0."""
-    for low in range(20_000, 32_000, count):
-        try:
-            for port in range(low, low + count):
-                with socket.socket() as sock:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    sock.bind((HOST, port))
-        except OSError:
-            continue
-        return low, low + count - 1
-    raise AssertionError("no free ports")
-
-
 def test_the_port_range_is_honoured(run: RunLoop) -> None:
-    low, high = free_range(3)
+    low = free_ports(3)
+    high = low + 2
 
     def clients(address: str) -> None:
         with Client(address) as one, Client(address) as two, Client(address) as three:

@@ -10,7 +10,6 @@ import functools
 import multiprocessing
 import os
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -23,6 +22,7 @@ from netmeasure.protocol.states import Kind, Side
 from support import census, certificates, warm
 from support.fault_proxy import FaultProxy
 from support.fault_table import BENIGN, TO_PROCESS, Cell, Talk
+from support.ports import free_port
 
 _KEY = b"the matrix's own secret, 32 bytes"
 #: How long each end waits for the next step of the other end, except for faults that it must
@@ -312,7 +312,7 @@ class Trial:
         ends: dict[Side, End] = {}
         closing = stack.push_async_callback
         if talk.server == "iperf3":
-            port = _free_port()
+            port = free_port()
             await self._start_iperf3(Side.SERVER, "-s", "-1", "-p", str(port))
             closing(self._end_iperf3, Side.SERVER)
         elif self._is_child(Side.SERVER):
@@ -526,12 +526,6 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 def _tls() -> dict[str, ssl.SSLContext]:
     server, client = _contexts()
     return {"server_tls": server, "client_tls": client}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # ---- many cells --------------------------------------------------------------------------------

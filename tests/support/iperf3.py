@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from support import census, warm
+from support import census, ports, warm
 from support.netns import NamespacePair
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
@@ -149,12 +148,9 @@ def _launch(
 
 
 def free_port(network: NamespacePair | None = None, side: str = "server") -> int:
-    """Return a port that is free at the moment; another process may still take it."""
+    """Return a port that is free on `side` of `network`, or on this host."""
     with network.enter(side) if network else contextlib.nullcontext():
-        probe = socket.socket()
-    with probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+        return ports.free_port()
 
 
 def _end(process: subprocess.Popen[Any]) -> None:

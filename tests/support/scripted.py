@@ -141,10 +141,15 @@ class Scripted:
     """
 
     def __init__(
-        self, script: Script, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+        self,
+        script: Script,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         self.script = script
         self.host = host
+        self.port = port
         self.tls = tls
         self.peers: list[Peer] = []
         self._threads: list[threading.Thread] = []
@@ -167,8 +172,8 @@ class Scripted:
 
     def __enter__(self) -> Self:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        self._listener = socket.create_server((self.host, 0), family=family, backlog=128)
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = socket.create_server((self.host, self.port), family=family, backlog=128)
+        self.port = self._listener.getsockname()[1]
         self._start(self._accept, "scripted-accept")
         return self
 

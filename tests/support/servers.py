@@ -102,7 +102,7 @@ def _serving(
         (root / "up").mkdir()
         (root / "up").chmod(0o777)
         with network.enter("server") if network else contextlib.nullcontext():
-            port = free_port(address)
+            port = free_port()
         server = FileServer(scheme, address, port, root)
         config = directory / "config"
         config.write_text(

@@ -16,7 +16,7 @@ import pytest
 
 from support import census, warm
 from support.iperf3 import OURS, REAL, Server, server
-from support.ports import deaf, nobody
+from support.ports import deaf, free_port, nobody
 from support.scripted import Peer, Scripted
 
 pytestmark = pytest.mark.interop
@@ -158,8 +158,10 @@ def _silent_server() -> Callable[[Peer], None]:
         peer.send(b"\x09")
         _read(peer, int.from_bytes(_read(peer, 4), "big"))
         peer.send(b"\x0a")
-        if opened.wait(2):
-            peer.send(b"\x01\x02")
+        while not opened.wait(0.01):
+            if peer.ending.is_set():
+                return
+        peer.send(b"\x01\x02")
         peer.hold()
 
     return script
@@ -183,7 +185,7 @@ def test_a_server_that_sends_nothing() -> None:
 
 
 def test_a_server_that_does_not_answer_datagrams() -> None:
-    with Scripted(_silent_server()) as scripted:
+    with Scripted(_silent_server(), port=free_port()) as scripted:
         words = ("-c", "127.0.0.1", "-p", str(scripted.port), "-u", "--connect-timeout", "500")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
             silent.bind(("127.0.0.1", scripted.port))
@@ -276,7 +278,7 @@ def test_a_busy_server() -> None:
 
 
 def _until_accepted(running: Server) -> None:
-    assert census.settle(lambda: "connected to" in running.output, 10)
+    assert census.settle(lambda: "connected to" in running.output, 30)
 
 
 def test_a_server_whose_port_is_taken() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 
 import netmeasure as nm
+from netmeasure.engine import listeners
 from support.measured import BOTH_WAYS, DIRECTIONS, RunLoop, measured, reports, served, spec, ways
 from support.optional import known
 from support.ports import free_ports
@@ -144,6 +146,26 @@ def test_a_server_on_every_address_serves_both_families_on_one_port(
 
     mine = run_once(main())
     assert mine.client.streams[0].socket.local.startswith(prefix)
+
+
+def test_a_free_port_of_ipv4_that_is_in_use_in_ipv6_is_not_taken(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_one = listeners.open_listener
+    with socket.socket(socket.AF_INET6) as other:
+
+        def opened(family: int, where: tuple[Any, ...], **options: Any) -> socket.socket:
+            if family == socket.AF_INET6 and other.getsockname()[1] == 0:
+                other.bind(("::1", where[1]))
+            return open_one(family, where, **options)
+
+        async def main() -> int:
+            async with served(None) as (server, _):
+                assert len(server.addresses) == 2
+                return server.port
+
+        monkeypatch.setattr(listeners, "open_listener", opened)
+        assert run_once(main()) != other.getsockname()[1] > 0
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65_536, 70_000])

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+from typing import Any
 
 from netmeasure.engine.names import FAMILIES
 from netmeasure.engine.sockets import address_text, stream_protocol
@@ -14,6 +15,8 @@ from netmeasure.errors import ServeError
 from netmeasure.spec import Family
 
 BACKLOG = 1024
+#: How often another free port is tried.
+PORT_TRIES = 20
 
 
 class Listening:
@@ -67,9 +70,28 @@ async def listen(
             hint="bind to an address of this host",
             reason=reason,
         ) from None
+    for last in (*(False,) * (PORT_TRIES - 1), True):
+        try:
+            return _open_all(list(dict.fromkeys(found)), host, port, device, multipath)
+        except OSError as exc:
+            # the free port of the first family may be in use in the second: take another one
+            if port == 0 and exc.errno == errno.EADDRINUSE and not last:
+                continue
+            reason = os.strerror(exc.errno or 0)
+            raise ServeError(
+                f"can't listen on {where}: {reason}", hint=listen_hint(exc), reason=reason
+            ) from None
+    raise AssertionError
+
+
+def _open_all(
+    found: list[tuple[Any, ...]], host: str | None, port: int, device: str | None, multipath: bool
+) -> list[socket.socket]:
+    """Open a listener on each address that was found, all on one port. Raises the kernel's
+    OSError."""
     listeners: list[socket.socket] = []
     failure: OSError | None = None
-    for kind, _, _, _, sockaddr in dict.fromkeys(found):
+    for kind, _, _, _, sockaddr in found:
         try:
             where_to = (sockaddr[0], port, *sockaddr[2:])
             listeners.append(open_listener(kind, where_to, device=device, multipath=multipath))
@@ -80,12 +102,10 @@ async def listen(
                 continue
             for sock in listeners:
                 sock.close()
-            reason = os.strerror(exc.errno or 0)
-            raise ServeError(
-                f"can't listen on {where}: {reason}", hint=listen_hint(exc), reason=reason
-            ) from None
+            raise
         port = listeners[0].getsockname()[1]  # the second family must have the port of the first
     if not listeners:
+        where = address_text((host or "*", port))
         reason = (failure.strerror if failure else None) or "no address"
         raise ServeError(f"can't listen on {where}: {reason}", reason=reason)
     return listeners

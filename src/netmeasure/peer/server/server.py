@@ -14,7 +14,7 @@ from netmeasure.clock import now_ns, seconds
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import HelloListener
-from netmeasure.engine.listeners import Listening, listen, listen_hint
+from netmeasure.engine.listeners import PORT_TRIES, Listening, listen, listen_hint
 from netmeasure.engine.resources import IdleMonitor
 from netmeasure.engine.sockets import address_text
 from netmeasure.engine.sockopts import set_keepalive, set_no_delay, watch_peer
@@ -39,7 +39,6 @@ from netmeasure.workloads.tcp import check_file_kind
 MAX_STRANGERS, MAX_HANDSHAKES = 512, 256
 #: Memory for large messages of clients, in all and per network.
 MESSAGES_BYTES, MESSAGES_BYTES_EACH = 16 * 2**20, 4 * 2**20
-PORT_TRIES = 20
 
 
 class Server(Listening):

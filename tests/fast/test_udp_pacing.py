@@ -115,6 +115,7 @@ def test_bursts_are_sent_when_ordered() -> None:
     assert sender.packets <= 200
 
 
+@pytest.mark.rates
 def test_spinning_is_closer_than_sleeping_and_just_as_exact() -> None:
     def once() -> None:
         with pair() as (near, _):

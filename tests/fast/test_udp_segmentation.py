@@ -105,6 +105,7 @@ class TestLink:
         assert sender.errno == errno.EMSGSIZE
         assert sender.packets == 0
 
+    @pytest.mark.rates
     @pytest.mark.parametrize(("rate", "refused"), [("20mbit", False), ("40kbit", True)])
     def test_a_full_send_buffer_costs_no_sequence_number(
         self, link: netns.Network, sockets: Any, rate: str, refused: bool

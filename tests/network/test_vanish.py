@@ -126,6 +126,7 @@ def test_both_ends_notice_that_the_other_is_gone(
     check_partial(there, direction)
 
 
+@pytest.mark.rates
 @pytest.mark.interop
 def test_an_iperf3_client_that_vanishes_in_a_download_frees_its_slot(
     network: Network, run_once: RunOnce

@@ -120,11 +120,8 @@ def test_what_answers_no_request_is_told_apart(ends: Ends) -> None:
 
 
 def test_a_refusing_host_is_counted_and_ends_nothing() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
-        closed.bind(("127.0.0.1", 0))
-        address = closed.getsockname()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.connect(address)
+    with pair() as (sock, other):
+        other.connect(("127.0.0.1", 1))  # it takes nothing from others
         asking = Group()
         asks = requester(asking, sock, lost_after_ms=20, duration_ns=100 * MS)
         threads = begun(asks)

@@ -53,7 +53,7 @@ def test_deadline_holds_though_the_peer_does_not_read(rig: Rig, mode: str) -> No
     rig.join()
     assert sender.reason == "deadline"
     assert sender.ended_ns is not None
-    assert duration_ns <= sender.ended_ns - opened < duration_ns + 1000 * MILLISECOND_NS
+    assert duration_ns <= sender.ended_ns - opened < duration_ns + 10_000 * MILLISECOND_NS
     assert sender.acked_bytes < sender.bytes
 
 
@@ -76,7 +76,7 @@ def test_a_slow_path_delays_no_order(rig: Rig, mode: str, order: str) -> None:
         group.stop()
     rig.join(sending)
     assert sender.ended_ns is not None
-    assert sender.ended_ns - given < 500 * MILLISECOND_NS
+    assert sender.ended_ns - given < 2000 * MILLISECOND_NS
 
 
 def test_stop_ends_the_sender_and_everything_arrives(rig: Rig) -> None:
@@ -139,7 +139,7 @@ def test_stop_ends_a_receiver_whose_peer_goes_on_sending(rig: Rig) -> None:
     sending.open()
     wait_until_full(pair.left)
     receiving.stop()
-    rig.join(thread, patience_s=3)
+    rig.join(thread)
     assert receiver.reason == "stopped"
 
 

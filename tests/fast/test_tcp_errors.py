@@ -58,7 +58,7 @@ def test_reset_ends_the_wait_for_acknowledgements(rig: Rig) -> None:
     group.open()
     assert settle(lambda: sender.ended_ns is not None, PATIENCE_S)
     reset(pair.right)
-    rig.join(patience_s=3)
+    rig.join()
     assert sender.acked_bytes < sender.bytes == UNREAD
     assert sender.reason == "error"
     assert sender.errno in (errno.ECONNRESET, errno.EPIPE)
@@ -81,7 +81,7 @@ def test_a_source_shorter_than_the_block_is_an_error(rig: Rig) -> None:
     sender = Sender(group, pair.left.fileno(), source_fd=rig.memfd(b"too short"), block_bytes=BLOCK)
     rig.start(sender)
     group.open()
-    rig.join(patience_s=3)
+    rig.join()
     assert sender.reason == "error"
     assert sender.errno != 0
 

@@ -146,8 +146,16 @@ def test_any_text_is_refused(token: str) -> None:
 def test_a_token_with_one_character_changed(position: int, character: str) -> None:
     token = make_token(credentials(), NOW)
     changed = token[:position] + character + token[position + 1 :]
-    if changed.rstrip("=\n") != token.rstrip("=\n"):
+    if _sealed(changed) != _sealed(token):
         refusal(changed)
+
+
+def _sealed(token: str) -> bytes | None:
+    """Return the bytes of a token: the last letter has bits that mean nothing."""
+    try:
+        return base64.b64decode(token)
+    except ValueError:
+        return None
 
 
 # ---- users --------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def difference(before: Census, after: Census) -> list[str]:
     return lines
 
 
-def leftovers(before: Census, deadline_s: float = 2.0) -> list[str]:
+def leftovers(before: Census, deadline_s: float = 10.0) -> list[str]:
     """Return the `difference` to now, as soon as it is empty or the deadline has passed.
 
     The wait is necessary because a joined thread is still a task of the kernel for a moment.
@@ -57,7 +57,7 @@ def leftovers(before: Census, deadline_s: float = 2.0) -> list[str]:
     return last
 
 
-def settle(check: Callable[[], T], deadline_s: float = 2.0) -> T:
+def settle(check: Callable[[], T], deadline_s: float = 20.0) -> T:
     """Call `check` until it returns a true value or the deadline has passed. Return its last
     value."""
     deadline = time.monotonic() + deadline_s

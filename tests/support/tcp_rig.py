@@ -95,10 +95,10 @@ class Rig:
         self._threads += threads
         return threads
 
-    def join(self, *threads: threading.Thread, patience_s: float = PATIENCE_S) -> None:
+    def join(self, *threads: threading.Thread) -> None:
         """Wait for these threads (all, if none is given) to end by themselves."""
         for thread in threads or self._threads:
-            thread.join(patience_s)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive(), "a native loop did not end"
 
     def close(self) -> None:

@@ -115,7 +115,7 @@ def received(
 def one_by_one(near: socket.socket, receiver: UdpReceiver, numbers: Iterable[int]) -> None:
     """Send these datagrams so that each is read by a call of its own."""
     for number in numbers:
-        calls, give_up = receiver.calls, time.monotonic() + 5
+        calls, give_up = receiver.calls, time.monotonic() + 20
         near.send(datagram(number))
         while receiver.calls == calls:
             assert time.monotonic() < give_up

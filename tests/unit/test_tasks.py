@@ -351,10 +351,14 @@ def test_uninterrupted_in_the_time_out_of_its_caller(run: Runner) -> None:
         late = asyncio.Event()
         releasing = asyncio.create_task(release(late.wait()))
         loop = asyncio.get_running_loop()
-        loop.call_later(0.02, late.set)
-        with pytest.raises(TimeoutError):
+
+        async def limited() -> None:
             async with asyncio.timeout(0.005):
+                loop.call_later(0.02, late.set)
                 await uninterrupted(worker.run())
+
+        with pytest.raises(TimeoutError):
+            await limited()
         assert worker.ended
         assert worker.cancelled == 0
         await releasing

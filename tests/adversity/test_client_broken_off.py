@@ -16,6 +16,7 @@ from support.scripted_server import (
     DIRECTIONS,
     PATIENT,
     SERVER_TERMINATE,
+    UNHURRIED,
     Fake,
     Script,
     answers,
@@ -60,7 +61,7 @@ def test_a_server_that_reports_an_error(run_once: RunLoop, step: str, said: byte
         it.control.shutdown(socket.SHUT_WR)
         await it.stay()
 
-    error = run_once(failure_with(script, spec(duration_s=0.05)))
+    error = run_once(failure_with(script, spec(duration_s=0.05, deadlines=UNHURRIED)))
     assert type(error) is nm.PeerRefusedError
     assert "no data for too long" in str(error)
 
@@ -72,7 +73,7 @@ def test_a_server_that_is_told_to_terminate(run_once: RunLoop, step: str) -> Non
         await it.say(SERVER_TERMINATE)
         await it.stay()
 
-    error = run_once(failure_with(script, spec(duration_s=0.05)))
+    error = run_once(failure_with(script, spec(duration_s=0.05, deadlines=UNHURRIED)))
     assert type(error) is nm.PeerTerminatedError
 
 
@@ -83,7 +84,7 @@ def test_a_server_that_closes_the_control_connection(run_once: RunLoop, step: st
         it.control.shutdown(socket.SHUT_WR)
         await it.stay()
 
-    error = run_once(failure_with(script, spec(duration_s=0.05)))
+    error = run_once(failure_with(script, spec(duration_s=0.05, deadlines=UNHURRIED)))
     assert type(error) is nm.PeerClosedError
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import signal
@@ -24,6 +23,7 @@ from support.scripted_server import (
     flowing,
     spec,
 )
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -55,11 +55,7 @@ async def failure_through(
 
             target = "{}:{}".format(*proxy.address)
             error = await failure(target, wanted, meanwhile)
-            for _ in range(5000):
-                if not server.active_tests:
-                    break
-                await asyncio.sleep(0.001)
-            assert server.active_tests == 0
+            await until(lambda: not server.active_tests)
     return error, results
 
 

@@ -18,6 +18,7 @@ from support.scripted_server import (
     TEST_END,
     TEST_RUNNING,
     TEST_START,
+    UNHURRIED,
     Fake,
     assert_measured,
     failure_with,
@@ -51,7 +52,7 @@ def test_results_that_make_no_sense(run_once: RunLoop, name: str) -> None:
         await it.say_json(BAD_RESULTS[name])
         await it.stay()
 
-    error = run_once(failure_with(script, spec(duration_s=0.05)))
+    error = run_once(failure_with(script, spec(duration_s=0.05, deadlines=UNHURRIED)))
     assert type(error) is nm.RemoteProtocolError
     assert_measured(error)
 
@@ -68,7 +69,7 @@ def test_results_of_other_streams_than_there_were(run_once: RunLoop, ids: list[i
     async def main() -> nm.Result:
         async with fake(script) as it:
             try:
-                return await nm.measure(it.address, spec(duration_s=0.05))
+                return await nm.measure(it.address, spec(duration_s=0.05, deadlines=UNHURRIED))
             except nm.RemoteProtocolError as exc:  # an error would be correct as well
                 result: nm.Result = exc.result
                 return result
@@ -118,7 +119,7 @@ def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
     async def main() -> nm.Result:
         async with fake(reporting(stream)) as it:
             try:
-                return await nm.measure(it.address, spec(duration_s=0.05))
+                return await nm.measure(it.address, spec(duration_s=0.05, deadlines=UNHURRIED))
             except nm.MeasureError as exc:  # accepted or refused, but never a crash
                 result: nm.Result = exc.result
                 return result
@@ -132,7 +133,7 @@ def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
 def test_a_server_that_received_less_than_was_acknowledged(run_once: RunLoop) -> None:
     stream = {"id": 1, "role": "receiver", "bytes": 5000, "end_reason": "eof", "series": SERIES}
 
-    error = run_once(failure_with(reporting(stream), spec(duration_s=0.05)))
+    error = run_once(failure_with(reporting(stream), spec(duration_s=0.05, deadlines=UNHURRIED)))
     assert type(error) is nm.StreamError
     assert "5000 of" in str(error)
 
@@ -155,7 +156,7 @@ def test_what_comes_after_the_results_is_ignored(run_once: RunLoop, last: bytes,
 
     async def main() -> nm.Result:
         async with fake(script) as it:
-            return await nm.measure(it.address, spec(duration_s=0.05))
+            return await nm.measure(it.address, spec(duration_s=0.05, deadlines=UNHURRIED))
 
     result = run_once(main())
     assert result.complete
@@ -195,7 +196,7 @@ def test_an_impossible_count_is_not_believed(run_once: RunLoop, of: Callable[[in
     async def main() -> nm.Result:
         async with fake(claims(of)) as it:
             # a count of half of them would be possible if a kernel could hold the other half unread
-            wanted = replace(spec(), timing=nm.Timing(total_bytes=100_000_000))
+            wanted = replace(spec(deadlines=UNHURRIED), timing=nm.Timing(total_bytes=100_000_000))
             return await nm.measure(it.address, wanted)
 
     result = run_once(main())
@@ -211,7 +212,9 @@ def test_an_impossible_count_is_not_believed(run_once: RunLoop, of: Callable[[in
 def test_a_possible_count_is_believed(run_once: RunLoop) -> None:
     async def main() -> nm.Result:
         async with fake(claims(lambda sent: sent - 1000)) as it:
-            return await nm.measure(it.address, spec(duration_s=0.2, target_bps=100_000_000))
+            return await nm.measure(
+                it.address, spec(duration_s=0.2, target_bps=100_000_000, deadlines=UNHURRIED)
+            )
 
     result = run_once(main())
     assert result.flow.receiver.bytes == result.client.streams[0].acked_bytes - 1000
@@ -240,7 +243,7 @@ def test_streams_that_end_early_where_the_server_sent_for_the_whole_time(
 
     async def main() -> nm.Result:
         async with fake(script) as it:
-            wanted = spec("download", 1, deadlines={"results_s": 5, "handshake_s": 5})
+            wanted = spec("download", 1, deadlines=UNHURRIED)
             try:
                 return await nm.measure(it.address, wanted)
             except nm.StreamError as exc:

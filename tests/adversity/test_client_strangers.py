@@ -14,11 +14,13 @@ from support.held import steps
 from support.scripted_server import (
     ACCESS_DENIED,
     TEST_RUNNING,
+    UNHURRIED,
     Fake,
     Script,
     answers,
     failure_with,
     reset,
+    spec,
 )
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -46,7 +48,7 @@ NO_SERVERS: dict[str, Script] = {
 @pytest.mark.parametrize("name", NO_SERVERS)
 def test_what_is_not_an_iperf3_server(run: RunLoop, name: str) -> None:
     script = NO_SERVERS[name]
-    error = run(failure_with(script))
+    error = run(failure_with(script, spec(deadlines=UNHURRIED)))
     assert type(error) is nm.RemoteProtocolError
     assert re.search(r"127\.0\.0\.1:\d+ is not an iperf3 or netmeasure server", str(error))
     assert error.result.flows == ()
@@ -64,7 +66,7 @@ def test_a_server_that_leaves_at_once(
         await it.take(sock, before)
         end(sock)
 
-    error = run(failure_with(script))
+    error = run(failure_with(script, spec(deadlines=UNHURRIED)))
     assert type(error) is nm.PeerClosedError
     assert "iperf3" in (error.hint or "")
 
@@ -77,6 +79,6 @@ def test_a_busy_server(run: RunLoop, before: int) -> None:
         await it.say(ACCESS_DENIED)
         it.control.close()  # this is a reset if the cookie was not read
 
-    error = run(failure_with(script))
+    error = run(failure_with(script, spec(deadlines=UNHURRIED)))
     assert type(error) is nm.BusyError
     assert "busy" in str(error)

@@ -157,7 +157,7 @@ def test_a_client_that_moves_nothing(run_once: RunLoop) -> None:
 
 def test_a_client_that_never_ends_its_test(run_once: RunLoop) -> None:
     async def main() -> None:
-        async with watched(stall_s=0.3, drain_s=0.1) as it:
+        async with watched(stall_s=0.5, drain_s=0.1) as it:
             with Peer(it) as peer:
                 await peer.start(time=1)
 

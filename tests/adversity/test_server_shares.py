@@ -97,7 +97,7 @@ def test_a_server_for_many_tests_has_room_for_their_clients(
                 for _ in range(MAX_HANDSHAKES + 20):
                     await stack.enter_context(Peer(it)).hello()
                 assert len(it.server._handshakes) == MAX_HANDSHAKES + 20
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await returned.wait()
 
     run_once(main())
@@ -211,8 +211,14 @@ def test_a_test_that_must_be_alone(run: RunLoop) -> None:
             with Peer(it) as first:
                 await first.start()
                 watcher = Waiting()
-                spec = nm.TcpSpec(exclusive=True, timing=nm.Timing(duration_s=0.3))
-                alone = asyncio.create_task(nm.measure(it.server.address, spec, observer=watcher))
+                spec = nm.TcpSpec(exclusive=True, timing=nm.Timing(duration_s=60))
+                running = nm.connect(it.server.address).run(spec, observer=watcher)
+
+                async def exclusive() -> nm.Result:
+                    async with running:
+                        return await running.wait()
+
+                alone = asyncio.create_task(exclusive())
                 await until(lambda: watcher.positions)
                 first.control.close()
                 await until(
@@ -221,11 +227,17 @@ def test_a_test_that_must_be_alone(run: RunLoop) -> None:
                 await until(lambda: len(it.results) == 1)
                 # now the exclusive test runs, and others wait until it has ended
                 other = Waiting()
-                result = await nm.measure(it.server.address, SHORT, observer=other)
+                measuring = asyncio.create_task(
+                    nm.measure(it.server.address, SHORT, observer=other)
+                )
+                await until(lambda: other.positions)
+                running.stop()
+                result = await measuring
             assert other.positions[:1] == [1]
             assert (await alone).complete
             assert result.complete
-            assert known_alone(await alone)
+            assert (await alone).server.concurrent_tests == 1
+            assert (await alone).notes == ("stopped early by the user",)
             await until(lambda: len(it.results) == 3)
             it.results.clear()
 

@@ -34,6 +34,8 @@ def spec(direction: str = "upload", duration_s: float = 60, **more: Any) -> nm.T
 
 #: For tests in which data keep the event loop busy: only the fault may end the wait.
 PATIENT = {"handshake_s": 5}
+#: For tests in which no wait may end by its deadline.
+UNHURRIED = {"connect_s": 5, "handshake_s": 5, "results_s": 5}
 
 
 async def failure(

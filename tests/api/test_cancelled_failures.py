@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 import netmeasure as nm
 from netmeasure.exporter.config import Config, Module, Scheduled
 from netmeasure.exporter.exporter import Exporter
+from support import ports
 from support.measured import RunLoop
 from support.waiting import until
 
@@ -25,13 +25,9 @@ SHORT = nm.Timing(total_bytes=1000)
 
 @pytest.fixture
 def nobody() -> Iterator[str]:
-    """An address that refuses connections: the port is bound, and no program listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        with socket.socket() as bound:
-            listener.close()
-            bound.bind(("127.0.0.1", port))
-            yield f"127.0.0.1:{port}"
+    """Return an address that refuses connections."""
+    with ports.nobody() as port:
+        yield f"127.0.0.1:{port}"
 
 
 async def of_many(runs: Any) -> None:

@@ -19,6 +19,7 @@ import pytest
 import netmeasure as nm
 from netmeasure.peer.server.session import Session
 from netmeasure.workloads.base import Workload
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -92,9 +93,7 @@ def test_a_large_test_leaves_the_loop_to_others(
         async with nm.serve("127.0.0.1", 0, on_result=served.append) as server:
             with turns.counted():
                 assert (await nm.measure(server.address, spec)).complete
-                async with asyncio.timeout(10):
-                    while not served:  # noqa: ASYNC110  (the server's part ends a little later)
-                        await asyncio.sleep(0.005)
+                await until(lambda: served)  # the server's part ends a little later
 
     run(main())
     assert len(added) == len(set(added)) == STREAMS

@@ -27,14 +27,15 @@ def test_live_intervals_sum_to_the_total(run: RunLoop, direction: str, streams: 
         own = [interval for interval in seen if interval.direction == way]
         flow = result.upload if way == "upload" else result.download
         assert flow is not None
-        assert 5 <= len(own) <= 20
+        assert len(own) >= 5
         assert sum(interval.bytes for interval in own) == flow.receiver.bytes
         by_stream = [sum(counts) for counts in zip(*(i.stream_bytes for i in own), strict=True)]
         assert by_stream == [stream.receiver.bytes for stream in flow.streams]
         assert own[0].start_ns == 0
         for before, after in itertools.pairwise(own):
             assert before.end_ns == after.start_ns
-        assert [i.end_ns for i in own[:5]] == [n * 50_000_000 for n in range(1, 6)]
+        # all but the last one, which lasts until the end of the data
+        assert [i.end_ns for i in own[:-1]] == [n * 50_000_000 for n in range(1, len(own))]
         for interval in own:
             assert interval.counted_by == ("sender" if way == "upload" else "receiver")
             assert interval.bytes == sum(interval.stream_bytes)

@@ -153,7 +153,7 @@ def test_both_ends_are_watched(run: RunLoop, direction: Any, udp: bool) -> None:
 
 
 def test_the_server_keeps_its_own_period(run: RunLoop) -> None:
-    spec = nm.TcpSpec(timing=nm.Timing(duration_s=0.25, interval_s=1))
+    spec = nm.TcpSpec(timing=nm.Timing(duration_s=0.25, interval_s=60))
     mine, theirs = run(both_ends(spec, 0.1))
     assert len(mine.intervals) == 1
     edges = [interval.end_ns for interval in theirs.intervals]
@@ -268,10 +268,10 @@ def test_a_plain_iperf3_client_is_watched(run_once: RunLoop, options: tuple[str,
     }
     for flow in diary.results[0].flows:
         seen = diary.of(flow.direction)
-        # intervals up to 0.5 s and 1.0 s, and a short last one for data that were in flight
-        assert seen[0].end_ns == 500_000_000
-        assert seen[1].end_ns == pytest.approx(1e9, abs=0.05e9)
-        assert len(seen) <= 3
+        # intervals up to 0.5 s, 1.0 s and so on; iperf3 may begin and end late
+        whole = [interval.end_ns for interval in seen[:-1]]
+        assert whole == [500_000_000 * (n + 1) for n in range(len(whole))]
+        assert 0 < seen[-1].end_ns - whole[-1] <= 500_000_000
         counted = sum(interval.bytes for interval in seen)
         numbers = {stream.id for stream in flow.streams}
         own = [s for s in diary.results[0].server.streams if s.id in numbers]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 import netmeasure as nm
 from netmeasure.repetition import turns
+from support.ports import nobody
 from support.proxy import Proxy
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -68,11 +68,7 @@ def test_an_invalid_number_of_runs(times: int, run_once: RunLoop) -> None:
 
 
 def test_a_host_without_a_server_is_an_error_at_once(run_once: RunLoop) -> None:
-    with socket.socket() as bound:  # and not listening
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
-
-    async def main() -> None:
+    async def main(port: int) -> None:
         runs = nm.repeat("127.0.0.1", SPEC, times=3, port=port)
         with pytest.raises(nm.ConnectRefusedError) as caught:
             await anext(runs)
@@ -80,7 +76,8 @@ def test_a_host_without_a_server_is_an_error_at_once(run_once: RunLoop) -> None:
         with pytest.raises(StopAsyncIteration):
             await anext(runs)
 
-    run_once(main())
+    with nobody() as port:
+        run_once(main(port))
 
 
 def test_a_broken_run_is_kept_and_the_next_one_begins(run_once: RunLoop) -> None:

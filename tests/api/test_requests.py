@@ -13,6 +13,7 @@ import pytest
 import netmeasure as nm
 from netmeasure.client import make_run
 from support import servers
+from support.ports import nobody
 from support.scripted import Peer, Scripted
 from support.web import request
 
@@ -187,8 +188,8 @@ def test_a_server_that_says_nothing_is_given_up(run: RunLoop) -> None:
 
 
 def test_a_host_without_a_server(run: RunLoop) -> None:
-    with pytest.raises(nm.ConnectRefusedError):
-        run(nm.measure("http://127.0.0.1:1/", nm.RequestSpec(timing=LONG)))
+    with nobody() as port, pytest.raises(nm.ConnectRefusedError):
+        run(nm.measure(f"http://127.0.0.1:{port}/", nm.RequestSpec(timing=LONG)))
 
 
 def test_more_connections_than_this_process_may_open(

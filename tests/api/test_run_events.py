@@ -7,9 +7,8 @@ import contextlib
 import fcntl
 import json
 import os
-import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from netmeasure.result.events import Event
 from support import warm
 from support.full_result import EMPTY
 from support.measured import RunLoop, served
+from support.ports import deaf, nobody
 from support.program import running, server
 
 #: These tests end after so many bytes, at a rate that makes them last for several intervals.
@@ -82,10 +82,8 @@ def test_a_reader_that_stops_or_leaves_changes_nothing(run_once: RunLoop) -> Non
 
 def test_the_reason_of_a_failure_is_an_event(run_once: RunLoop) -> None:
     async def main() -> list[Event]:
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            port = closed.getsockname()[1]
         seen: list[Event] = []
-        with pytest.raises(nm.ConnectRefusedError):
+        with nobody() as port, pytest.raises(nm.ConnectRefusedError):
             async with nm.connect("127.0.0.1", port=port) as client, client.run(WANTED) as run:
                 seen += [event async for event in run.events()]
         return seen
@@ -97,19 +95,6 @@ def test_the_reason_of_a_failure_is_an_event(run_once: RunLoop) -> None:
     assert end.result.error == error.error
 
 
-@contextlib.contextmanager
-def silent() -> Iterator[int]:
-    """A port whose queue is full: its kernel answers no SYN."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        with contextlib.ExitStack() as stack:
-            for _ in range(3):
-                waiting = stack.enter_context(socket.socket())
-                waiting.setblocking(False)
-                waiting.connect_ex(("127.0.0.1", port))
-            yield port
-
-
 def test_waiting_is_an_event_with_the_unanswered_syns(run_once: RunLoop) -> None:
     async def main(port: int) -> nm.WaitingEvent:
         async with nm.connect("127.0.0.1", port=port) as client, client.run(WANTED) as run:
@@ -119,7 +104,7 @@ def test_waiting_is_an_event_with_the_unanswered_syns(run_once: RunLoop) -> None
                     return event
         raise AssertionError
 
-    with silent() as port:
+    with deaf() as port:
         event = run_once(main(port))
     assert event.step == "connect"
     assert event.address == f"127.0.0.1:{port}"

@@ -56,7 +56,8 @@ def test_a_measured_bitrate_above_the_limit_is_refused(run_once: RunLoop, direct
 
 def test_a_bitrate_below_the_limit_is_allowed(run_once: RunLoop) -> None:
     spec = nm.UdpSpec(target_bps=2 * MBIT, timing=nm.Timing(duration_s=1))
-    assert run_once(granted(spec, max_bitrate_bps=4 * MBIT, bitrate_over_s=0.2)).complete
+    # a server that has no CPU for a moment counts what came meanwhile in a later span
+    assert run_once(granted(spec, max_bitrate_bps=4 * MBIT, bitrate_over_s=0.5)).complete
 
 
 @pytest.mark.parametrize(

@@ -148,10 +148,10 @@ def test_replies_of_a_server_are_cleaned(run_once: RunLoop, step: str, encoding:
     server = Ftp(1000, answers={step: lambda peer: peer.send(said)})
     if step in ("SIZE", "EPSV"):  # the client can do without these
         with server:
-            result: Result = run_once(nm.measure(server.url(), spec(SHORT)))
+            result: Result = run_once(nm.measure(server.url(), spec()))
         assert result.complete
         return
-    error = failed(run_once, server, spec(SHORT))
+    error = failed(run_once, server)
     assert "530 \ufffd[2Jn\xf6\ufffdxxx" in str(error)
     assert len(str(error)) < 400
 
@@ -161,14 +161,14 @@ def test_a_greeting_is_cleaned(run_once: RunLoop, encoding: str) -> None:
     """The greeting is the only identification of the server, and is in reports and results."""
     said = b"220 \x1b[2J" + "pr\xeat\x9b".encode(encoding) + b"x" * 4000 + b"\r\n"
     with Ftp(1000, answers={"greeting": lambda peer: peer.send(said)}) as server:
-        result: Result = run_once(nm.measure(server.url(), spec(SHORT)))
+        result: Result = run_once(nm.measure(server.url(), spec()))
     greeting = known(known(result.server.host).program)
     assert greeting.startswith("\ufffd[2Jpr\xeat\ufffdxxx")
     assert len(greeting) <= 200
 
 
 def test_an_invalid_size(run_once: RunLoop) -> None:
-    error = failed(run_once, Ftp(1000, answers={"SIZE": "213 many \x1b[2J"}), spec(SHORT))
+    error = failed(run_once, Ftp(1000, answers={"SIZE": "213 many \x1b[2J"}))
     assert type(error) is nm.RemoteProtocolError
     assert str(error).endswith("does not speak FTP: the file's size is 'many \ufffd[2J'")
 
@@ -179,7 +179,7 @@ def test_an_invalid_size(run_once: RunLoop) -> None:
 )
 def test_names_of_any_bytes(run_once: RunLoop, path: str, name: bytes) -> None:
     with Ftp(1000) as server:
-        result: Result = run_once(nm.measure(server.url(path), spec(SHORT)))
+        result: Result = run_once(nm.measure(server.url(path), spec()))
     assert result.complete
     assert b"RETR " + name in [line.encode(errors="surrogateescape") for line in server.commands]
 

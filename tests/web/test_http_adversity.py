@@ -25,7 +25,7 @@ from support.web import Web, head, request, send_body
 
 
 def spec(
-    deadlines: dict[str, float] = SHORT, timing: dict[str, Any] | None = None, **more: Any
+    deadlines: dict[str, float] = PATIENT, timing: dict[str, Any] | None = None, **more: Any
 ) -> nm.HttpSpec:
     when = nm.Timing(**(timing or {}), interval_s=0.02)
     return nm.HttpSpec(timing=when, deadlines=nm.Deadlines(**deadlines), **more)
@@ -61,7 +61,7 @@ def test_a_refused_connection(run: RunLoop) -> None:
 
 def test_a_connection_that_is_not_answered(run: RunLoop) -> None:
     with deaf() as port:
-        error = run(failure(f"http://127.0.0.1:{port}/", spec()))
+        error = run(failure(f"http://127.0.0.1:{port}/", spec(SHORT)))
     assert type(error) is nm.ConnectTimeoutError
     assert error.phase == "connect"
     assert error.result.setup[-1].detail == "connect_timeout"
@@ -108,7 +108,7 @@ def endless_answers_before_the_answer(peer: Peer) -> None:
     "script", [silent, trickling, half_a_head, endless_answers_before_the_answer]
 )
 def test_a_server_that_does_not_answer(run: RunLoop, script: Callable[[Peer], None]) -> None:
-    error = failed(run, script)
+    error = failed(run, script, spec(SHORT))
     assert type(error) is nm.PeerTimeoutError
     assert "did not answer the request in 0.4 s" in str(error)
     assert error.phase == "request"
@@ -357,7 +357,7 @@ def test_an_upload_that_the_server_does_not_read(run_once: RunLoop, limit: dict[
         request(peer)
         peer.ending.wait()
 
-    error = failed(run_once, script, spec(direction="upload", timing=limit))
+    error = failed(run_once, script, spec(SHORT, direction="upload", timing=limit))
     assert type(error) is nm.PeerTimeoutError
     assert error.result.flow.sender.acked_bytes > 0
 
@@ -470,7 +470,7 @@ def test_a_connection_that_ends_within_tls(run: RunLoop, end: str) -> None:
 
 def test_no_answer_within_tls(run: RunLoop) -> None:
     with Scripted(silent) as server:
-        error = run(failure(server.url(scheme="https"), spec()))
+        error = run(failure(server.url(scheme="https"), spec(SHORT)))
     assert type(error) is nm.PeerTimeoutError
     assert error.phase == "tls"
     assert "for plain HTTP (write http://)" in known(error.hint)

@@ -32,10 +32,11 @@ PORT = 5300
 LIMIT_S = 10
 #: For local experiments (IEEE 802): no protocol of the kernel takes its frames.
 NOBODYS_ETHERTYPE = 0x88B5
-#: A program that uses a given amount of CPU time, prints how much it used, and lives until it is
-#: told to end.
+#: A program that uses a given amount of CPU time once it has started, prints how much it used, and
+#: lives until it is told to end.
 BURNER = """
 import sys, time
+print(flush=True)
 input()
 begun = time.process_time()
 while time.process_time() - begun < float(sys.argv[1]):
@@ -155,6 +156,7 @@ def test_a_process_is_named_with_its_share_of_a_cpu() -> None:
     with subprocess.Popen(words, text=True, stdin=pipe, stdout=pipe) as burner:
         assert burner.stdin is not None
         assert burner.stdout is not None
+        burner.stdout.readline()
         before = take_snapshot()
         print(file=burner.stdin, flush=True)
         burnt_s = float(burner.stdout.readline())

@@ -15,6 +15,7 @@ from netmeasure.result import FlowDirection
 from support import netns, relay
 from support.elsewhere import loop_on
 from support.netns import NamespacePair, Side, ip
+from support.ports import nobody
 from support.relay import Relay
 
 pytestmark = pytest.mark.network
@@ -135,9 +136,7 @@ def test_a_lack_of_descriptors_is_an_error_and_no_drop() -> None:
 
 
 def test_a_refused_connection_and_an_invalid_timeout_are_errors() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    with pytest.raises(nm.ConnectRefusedError):
+    with nobody() as port, pytest.raises(nm.ConnectRefusedError):
         asyncio.run(nm.path("127.0.0.1", port=port))
     with pytest.raises(nm.SpecError, match="no time limit"):
         asyncio.run(nm.path("127.0.0.1", timeout_s=0))

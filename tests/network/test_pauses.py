@@ -50,7 +50,7 @@ def measured(tmp_path: Path, frozen: str, direction: str, *more: str) -> tuple[n
             *("client", "127.0.0.1", "-p", port, "-d", direction, "-t", f"{TIME_S:g}"),
             *("-b", "5M", "-i", "0.5", "--json", str(saved), *more),
         ) as client:
-            line_with(client, "0.50")
+            line_with(client, " -   0.50 s")
             who = client if frozen == "client" else server
             who.send_signal(signal.SIGSTOP)
             began = time.monotonic()

@@ -10,6 +10,7 @@ import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -100,6 +101,7 @@ def test_the_loss_of_everything_is_reported(direction: Direction) -> None:
         assert flow.steady is None
 
 
+@pytest.mark.rates
 @needs_relay
 @both_ways
 def test_an_outage_up_to_the_end_is_loss(direction: Direction) -> None:
@@ -223,6 +225,7 @@ def datagrams_out(network: Network) -> int:
     return int(values[names.index("OutDatagrams")])
 
 
+@pytest.mark.rates
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
 @both_ways
 def test_low_rates_are_not_sent_in_trains(direction: Direction, network: Network) -> None:
@@ -266,9 +269,18 @@ def capture(network: Network, side: str) -> Iterator[Callable[[], list[tuple[flo
 
     try:
         yield seen
+        with network.enter("client"):
+            last = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with last:
+            last.sendto(b"", (network.server.address, 9))  # it comes after all other datagrams
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.endswith("UDP, length 0\n"):
+                break
+            output += line
     finally:
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=10)
+        process.communicate(timeout=30)
 
 
 # ---- a hello that is lost
@@ -278,26 +290,22 @@ HELLO_BYTES, ANSWER_BYTES = 45, 4
 
 @needs_relay
 @pytest.mark.parametrize(
-    ("lost_bytes", "lost", "detail"),
-    [
-        (HELLO_BYTES, 1, "1 repeated"),
-        (HELLO_BYTES, 3, "3 repeated"),
-        (ANSWER_BYTES, 1, None),
-    ],
+    ("lost_bytes", "lost"),
+    [(HELLO_BYTES, 1), (HELLO_BYTES, 3), (ANSWER_BYTES, 1)],
     ids=["hello", "three-hellos", "answer"],
 )
-def test_a_lost_hello_costs_less_than_a_second(
-    lost_bytes: int, lost: int, detail: str | None
-) -> None:
+def test_a_lost_hello_costs_less_than_a_second(lost_bytes: int, lost: int) -> None:
     """One lost hello costs 20 ms, three cost 20, 40 and 80 ms. A lost answer costs no time: the
     server goes on, and the client takes that for the answer."""
     with Relay(gap=(1, lost), watch=lost_bytes) as line:
         result = measured(line, spec(latency=False))  # no probe: its hello would be first
         line.stop()
-    assert line.counts["up" if lost_bytes == HELLO_BYTES else "down"].watched.lost_packets == lost
+    seen = line.counts["up" if lost_bytes == HELLO_BYTES else "down"].watched
+    assert seen.lost_packets == lost
     (hello,) = (phase for phase in result.setup if phase.name == "hello")
-    if detail is not None:
-        assert hello.detail == detail
+    if lost_bytes == HELLO_BYTES:
+        # on a busy machine one more may be sent before the answer comes
+        assert hello.detail == f"{lost + seen.forwarded_packets - 1} repeated"
         assert hello.duration_ns >= 20 * (2**lost - 1) * MILLISECOND_NS
     assert hello.duration_ns < 1000 * MILLISECOND_NS
     assert result.flow.loss is not None

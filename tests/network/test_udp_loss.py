@@ -90,7 +90,7 @@ def check_counts(flow: nm.Flow, fates: Fates) -> nm.result.Loss:
 @each_direction
 def test_what_the_line_lost_is_lost_and_nothing_else(direction: Direction) -> None:
     with Relay(loss=0.1, seed=3, watch=SIZE, only_watched=True) as line:
-        result = measured(line, spec(direction))
+        result = measured(line, spec(direction, timing=nm.Timing(total_blocks=1000)))
     for flow in result.flows:
         fates = way(line, flow).watched
         assert fates.lost_packets > 50
@@ -106,7 +106,7 @@ def test_a_line_that_loses_handshake_and_control_messages_too(
     """Each of these seeds loses one of the first packets in each direction, before any data, and
     later packets of any kind."""
     with Relay(loss=0.05, seed=seed, watch=SIZE) as line:
-        result = measured(line, spec(direction))
+        result = measured(line, spec(direction, timing=nm.Timing(total_blocks=1000)))
     (flow,) = result.flows
     counts = way(line, flow)
     assert counts.watched.lost_packets > 20

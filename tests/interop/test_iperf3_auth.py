@@ -17,6 +17,7 @@ import netmeasure as nm
 from netmeasure.protocol.auth import password_hash
 from support import iperf3
 from support.keys import KEYS, OTHER_KEYS
+from support.waiting import until
 
 pytestmark = pytest.mark.interop
 
@@ -74,7 +75,7 @@ def real_client(port: int, key: Path, password: str) -> subprocess.CompletedProc
         env={**os.environ, "IPERF3_PASSWORD": password},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
@@ -96,9 +97,7 @@ def test_the_real_client_at_our_server(run_once: RunOnce, tmp_path: Path, passwo
         )
         async with serving as server:
             done = await asyncio.to_thread(real_client, server.port, key, password)
-            async with asyncio.timeout(5):
-                while server.active_tests:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await until(lambda: not server.active_tests)
             return done
 
     done = run_once(main())

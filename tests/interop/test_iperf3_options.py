@@ -19,6 +19,7 @@ import pytest
 import netmeasure as nm
 from support import iperf3
 from support.ports import free_ports
+from support.waiting import until
 
 pytestmark = pytest.mark.interop
 
@@ -130,6 +131,7 @@ def test_texts_and_wishes_of_iperf3_are_in_the_server_s_specification(run_once: 
     assert report["server_output_text"] == "said by the server of 1 streams\n"
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("by", ["iperf3", "netmeasure"])
 def test_a_pacing_rate_keeps_tcp_down(run_once: RunOnce, by: str) -> None:
     """Also where the server sends, and below any target bitrate."""
@@ -515,12 +517,13 @@ def test_an_endless_test_of_the_real_client(run_once: RunOnce) -> None:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
-            async with asyncio.timeout(10):
-                while not openings:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-                await asyncio.sleep(0.3)  # the length of the test: nothing is waited for
-                process.terminate()
-                await process.communicate()
+            await until(lambda: any(session._workload for session in server._sessions))
+            (session,) = server._sessions
+            workload = session._workload
+            assert workload is not None
+            await until(workload.moved_bytes)
+            process.terminate()
+            await process.communicate()
             assert openings[0].spec.timing.endless
             return await results.get()
 

@@ -13,6 +13,7 @@ import pytest
 from netmeasure import ResultSet
 from netmeasure.cli import main
 from netmeasure.cli.exits import Exit
+from support.ports import nobody
 from support.program import netmeasure, one_line, running, server
 from support.proxy import Proxy
 from support.recorded import recorded
@@ -191,10 +192,8 @@ def test_a_file_that_can_not_be_written_keeps_nothing_else_back(tmp_path: Path) 
 
 
 def test_a_target_that_is_not_there_ends_it_at_once() -> None:
-    with server() as (_, one), server() as (process, two):
-        process.kill()
-        process.wait()
-        ran = netmeasure("compare", "--measure", one, two, *QUICK)
+    with server() as (_, one), nobody() as port:
+        ran = netmeasure("compare", "--measure", one, f"127.0.0.1:{port}", *QUICK)
     assert ran.returncode == Exit.CUT_SHORT
     assert "refused" in one_line(ran.stderr)
     assert ran.stdout.count("of 5  set-up") == 1
@@ -228,4 +227,5 @@ def test_a_signal_ends_it_with_what_there_is() -> None:
     assert ran.returncode == Exit.INTERRUPTED
     # if the signal comes late, the run waits for the server's results, and says so
     assert re.fullmatch(r"(netmeasure: ended by the user, waiting for .* results .*\n)?", errors)
-    assert "Too few runs to tell: 1 of A and 1 of B count" in output
+    # on a busy machine the signal may come in a later run
+    assert re.search(r"Too few runs to tell: [12] of A and [12] of B count", output), output

@@ -17,6 +17,7 @@ import pytest
 
 from netmeasure.cli.exits import Exit
 from support import census, iperf3
+from support.ports import nobody
 from support.program import netmeasure, one_line, running, server
 
 MODULES_OF_A_PROBE = {"asyncio", "uvloop", "numpy", "rich", "aiohttp", "psutil", "ssl"}
@@ -103,9 +104,8 @@ def test_a_probe_loads_next_to_nothing() -> None:
 
 
 def test_a_host_without_a_server() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    ran = netmeasure("probe", f"127.0.0.1:{port}")
+    with nobody() as port:
+        ran = netmeasure("probe", f"127.0.0.1:{port}")
     assert (ran.returncode, ran.stdout) == (Exit.NO_CONNECTION, "")
     assert one_line(ran.stderr).endswith(f":{port}: can't connect: Connection refused\n")
 

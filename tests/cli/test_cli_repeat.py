@@ -10,6 +10,7 @@ import pytest
 from netmeasure import ResultSet
 from netmeasure.cli import main
 from netmeasure.cli.exits import Exit
+from support.ports import nobody
 from support.program import netmeasure, one_line, running, server
 from support.proxy import Proxy
 
@@ -57,10 +58,8 @@ def test_a_number_of_runs_that_can_not_be(words: str, capsys: pytest.CaptureFixt
 
 
 def test_a_host_without_a_server_is_reported_once() -> None:
-    with server() as (process, address):
-        process.kill()
-        process.wait()
-        ran = netmeasure("client", address, *QUICK, "--repeat", "5")
+    with nobody() as port:
+        ran = netmeasure("client", f"127.0.0.1:{port}", *QUICK, "--repeat", "5")
     assert ran.returncode == Exit.NO_CONNECTION
     assert "refused" in one_line(ran.stderr)
     assert ran.stdout == ""
@@ -104,11 +103,16 @@ def test_a_signal_ends_the_run_and_begins_no_other(
         ran.send_signal(number)
         output, errors = ran.communicate(timeout=20)
     assert (ran.returncode, errors) == (code, "")
-    assert "2 runs: TCP upload" in output
-    assert "note (1 of 2 runs): stopped early by the user" in output
+    # on a busy machine the signal may come in a later run
+    *earlier, last = (run.complete for run in ResultSet.from_json(file.read_bytes()))
+    assert earlier == [True] * len(earlier)
+    assert not last
+    count = len(earlier) + 1
+    assert 2 <= count < 100
+    assert f"{count} runs: TCP upload" in output
+    assert f"note (1 of {count} runs): stopped early by the user" in output
     assert "INCOMPLETE, does not count" in output
-    assert "mean of 1 of 2 runs" in output
-    assert [run.complete for run in ResultSet.from_json(file.read_bytes())] == [True, False]
+    assert f"mean of {count - 1} of {count} runs" in output
 
 
 def test_a_set_that_can_not_be_saved_is_told_before_the_test(

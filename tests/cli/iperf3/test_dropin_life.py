@@ -131,13 +131,13 @@ def test_our_additions_are_under_one_key(port: str) -> None:
 
 
 def test_udp_columns(port: str) -> None:
-    ran = client("-p", port, *SHORT, "-u", "-b", "10M", "-l", "1000", "-f", "k")
+    ran = client("-p", port, *SHORT, "-u", "-b", "1M", "-l", "1000", "-f", "k")
     assert (ran.returncode, ran.stderr) == (0, "")
     line = next(line for line in ran.stdout.splitlines() if line.endswith("receiver"))
     # as "[", "5]", "0.00-1.00", "sec", ..., with the unit of -f
     rate, unit, jitter, ms, lost, share, _ = line.split()[6:]
     assert (unit, ms, share) == ("Kbits/sec", "ms", "(0%)")
-    assert 0 < float(rate) < 11_000
+    assert 0 < float(rate) < 1_100
     assert float(jitter) >= 0
     assert re.fullmatch(r"0/[1-9]\d*", lost)
 
@@ -178,7 +178,7 @@ def test_a_signal_in_json() -> None:
     with our_server("-i", "0.2") as running:
         port = str(running.port)
         with started("-c", "127.0.0.1", "-p", port, "-t", "30", "-J") as process:
-            assert census.settle(lambda: re.search(r"\] +0\.[234]\d-", running.output), 10)
+            assert census.settle(lambda: re.search(r"\] +0\.[234]\d-", running.output), 30)
             process.terminate()
             out, err = process.communicate(timeout=10)
     report = json.loads(out)
@@ -219,7 +219,7 @@ def test_a_signal_ends_a_busy_server_with_its_summary() -> None:
                 text=True,
             )
         ]
-        assert census.settle(lambda: "]   0.00-" in running.output, 10)
+        assert census.settle(lambda: "]   0.00-" in running.output, 30)
         running.process.terminate()
         assert running.process.wait(30) == 0
         output = running.output
@@ -310,8 +310,8 @@ def test_daemon(tmp_path: Path) -> None:
         check=False,
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
-    assert census.settle(pid_file.exists, 10)
-    assert census.settle(pid_file.read_text, 10)
+    assert census.settle(pid_file.exists, 30)
+    assert census.settle(pid_file.read_text, 30)
     pid = int(pid_file.read_text())
     try:
         assert census.settle((tmp_path / "log").read_text, 10)

@@ -62,6 +62,7 @@ def measured(tmp_path: Path, frozen: str, direction: str, *more: str) -> tuple[n
     return nm.Result.from_json(saved.read_bytes()), frozen_s
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("protocol", [(), ("-u",)], ids=["tcp", "udp"])
 @pytest.mark.parametrize("frozen", ["client", "server"])
 def test_a_sender_that_is_stopped(tmp_path: Path, frozen: str, protocol: tuple[str, ...]) -> None:

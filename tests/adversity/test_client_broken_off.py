@@ -61,7 +61,7 @@ def test_a_server_that_reports_an_error(run_once: RunLoop, step: str, said: byte
         it.control.shutdown(socket.SHUT_WR)
         await it.stay()
 
-    error = run_once(failure_with(script, spec(duration_s=0.05, deadlines=UNHURRIED)))
+    error = run_once(failure_with(script, spec(total_bytes=100_000, deadlines=UNHURRIED)))
     assert type(error) is nm.PeerRefusedError
     assert "no data for too long" in str(error)
 
@@ -73,7 +73,7 @@ def test_a_server_that_is_told_to_terminate(run_once: RunLoop, step: str) -> Non
         await it.say(SERVER_TERMINATE)
         await it.stay()
 
-    error = run_once(failure_with(script, spec(duration_s=0.05, deadlines=UNHURRIED)))
+    error = run_once(failure_with(script, spec(total_bytes=100_000, deadlines=UNHURRIED)))
     assert type(error) is nm.PeerTerminatedError
 
 
@@ -84,7 +84,7 @@ def test_a_server_that_closes_the_control_connection(run_once: RunLoop, step: st
         it.control.shutdown(socket.SHUT_WR)
         await it.stay()
 
-    error = run_once(failure_with(script, spec(duration_s=0.05, deadlines=UNHURRIED)))
+    error = run_once(failure_with(script, spec(total_bytes=100_000, deadlines=UNHURRIED)))
     assert type(error) is nm.PeerClosedError
 
 

@@ -52,7 +52,7 @@ def test_results_that_make_no_sense(run_once: RunLoop, name: str) -> None:
         await it.say_json(BAD_RESULTS[name])
         await it.stay()
 
-    error = run_once(failure_with(script, spec(duration_s=0.05, deadlines=UNHURRIED)))
+    error = run_once(failure_with(script, spec(total_bytes=100_000, deadlines=UNHURRIED)))
     assert type(error) is nm.RemoteProtocolError
     assert_measured(error)
 
@@ -69,7 +69,7 @@ def test_results_of_other_streams_than_there_were(run_once: RunLoop, ids: list[i
     async def main() -> nm.Result:
         async with fake(script) as it:
             try:
-                return await nm.measure(it.address, spec(duration_s=0.05, deadlines=UNHURRIED))
+                return await nm.measure(it.address, spec(total_bytes=100_000, deadlines=UNHURRIED))
             except nm.RemoteProtocolError as exc:  # an error would be correct as well
                 result: nm.Result = exc.result
                 return result
@@ -119,7 +119,7 @@ def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
     async def main() -> nm.Result:
         async with fake(reporting(stream)) as it:
             try:
-                return await nm.measure(it.address, spec(duration_s=0.05, deadlines=UNHURRIED))
+                return await nm.measure(it.address, spec(total_bytes=100_000, deadlines=UNHURRIED))
             except nm.MeasureError as exc:  # accepted or refused, but never a crash
                 result: nm.Result = exc.result
                 return result
@@ -133,7 +133,9 @@ def test_a_report_that_cannot_be_true(run_once: RunLoop, name: str) -> None:
 def test_a_server_that_received_less_than_was_acknowledged(run_once: RunLoop) -> None:
     stream = {"id": 1, "role": "receiver", "bytes": 5000, "end_reason": "eof", "series": SERIES}
 
-    error = run_once(failure_with(reporting(stream), spec(duration_s=0.05, deadlines=UNHURRIED)))
+    error = run_once(
+        failure_with(reporting(stream), spec(total_bytes=100_000, deadlines=UNHURRIED))
+    )
     assert type(error) is nm.StreamError
     assert "5000 of" in str(error)
 
@@ -156,7 +158,7 @@ def test_what_comes_after_the_results_is_ignored(run_once: RunLoop, last: bytes,
 
     async def main() -> nm.Result:
         async with fake(script) as it:
-            return await nm.measure(it.address, spec(duration_s=0.05, deadlines=UNHURRIED))
+            return await nm.measure(it.address, spec(total_bytes=100_000, deadlines=UNHURRIED))
 
     result = run_once(main())
     assert result.complete

@@ -74,7 +74,7 @@ SILENCES: dict[Script, str] = {
 
 @pytest.mark.parametrize("script", SILENCES)
 def test_a_server_that_falls_silent(run_once: RunLoop, script: Script) -> None:
-    error = run_once(failure_with(script, spec(duration_s=0.05)))
+    error = run_once(failure_with(script, spec(total_bytes=100_000)))
     assert type(error) is nm.PeerTimeoutError
     assert isinstance(error, TimeoutError)
     assert "silent" in str(error)

@@ -112,7 +112,7 @@ async def cancelled_at(gate: Gate, direction: str = "both", streams: int = 2) ->
     spec = nm.TcpSpec(
         direction=direction,  # type: ignore[arg-type]
         streams=streams,
-        timing=nm.Timing(duration_s=0.1),
+        timing=nm.Timing(total_bytes=100_000),
     )
     async with served() as (server, results):
         measuring = asyncio.create_task(nm.measure(server.address, spec))
@@ -496,7 +496,7 @@ def test_a_server_closed_while_results_are_exchanged(
     async def main() -> tuple[nm.MeasureError, list[nm.Result]]:
         results: list[nm.Result] = []
         async with nm.serve("127.0.0.1", 0, on_result=results.append) as server:
-            spec = nm.TcpSpec(direction="both", timing=nm.Timing(duration_s=0.1))
+            spec = nm.TcpSpec(direction="both", timing=nm.Timing(total_bytes=100_000))
             measuring = asyncio.create_task(nm.measure(server.address, spec))
             await gate.reached.wait()
         with pytest.raises(nm.MeasureError) as caught:

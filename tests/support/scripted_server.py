@@ -23,10 +23,17 @@ BOTH_WAYS = ("upload", "download")
 SHORT = {"connect_s": 0.3, "handshake_s": 0.3, "drain_s": 0.1, "results_s": 0.1}
 
 
-def spec(direction: str = "upload", duration_s: float = 60, **more: Any) -> nm.TcpSpec:
-    """Return a test of a minute, with a client that has short deadlines."""
+def spec(
+    direction: str = "upload",
+    duration_s: float | None = 60,
+    *,
+    total_bytes: int | None = None,
+    **more: Any,
+) -> nm.TcpSpec:
+    """Return a test of a minute, or of so many bytes, with a client that has short deadlines."""
     deadlines = nm.Deadlines(**{**SHORT, **more.pop("deadlines", {})})
-    timing = nm.Timing(duration_s=duration_s, interval_s=0.02)
+    time_s = duration_s if total_bytes is None else None
+    timing = nm.Timing(duration_s=time_s, total_bytes=total_bytes, interval_s=0.02)
     # proxies pass no UDP on: a probe would be one of the connections that are counted
     more.setdefault("latency", False)
     return nm.TcpSpec(direction=direction, timing=timing, deadlines=deadlines, **more)  # type: ignore[arg-type]

@@ -79,3 +79,17 @@ def test_the_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[s
     plan.write_bytes(PLAN)
     assert main(["k8s", "render", str(plan), "--name", "Not_A_Name"]) == Exit.USAGE
     assert "'Not_A_Name' is not a valid name for Kubernetes" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"image": ""}, "'' is not the name of an image"),
+        ({"image": "a b"}, "'a b' is not the name of an image"),
+        ({"server_node": ""}, "'' is not the name of a node"),
+        ({"client_node": "Worker 1"}, "'Worker 1' is not the name of a node"),
+    ],
+)
+def test_names_that_kubernetes_refuses(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(nm.SpecError, match=said):
+        nm.render_manifests(PLAN, **options)

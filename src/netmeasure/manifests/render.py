@@ -14,6 +14,8 @@ from netmeasure.version import __version__
 HTTP_PORT, FTP_PORT = 8080, 2121
 _FOLDER, _FILE = "/etc/netmeasure", "plan.toml"
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?")
+#: A node is chosen by a label, whose values have this form; references of images have no blanks.
+_NODE, _IMAGE = re.compile(r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", re.ASCII), re.compile("[!-~]+")
 #: The longest plan: a Kubernetes object has at most 1 MiB.
 _MOST_BYTES = 900_000
 _DAY_S = 86_400
@@ -43,11 +45,17 @@ def render_manifests(
 
     Raises:
         PlanError: The plan has mistakes.
-        SpecError: The name is not valid for Kubernetes, or the plan is too long.
+        SpecError: The name, the image or a node is not valid for Kubernetes, or the plan is too
+            long.
     """
     read_plan(plan)
     if not _NAME.fullmatch(name):
         raise SpecError(f"{name!r} is not a valid name for Kubernetes", hint="use a-z, 0-9 and -")
+    if not _IMAGE.fullmatch(image):
+        raise SpecError(f"{image!r} is not the name of an image")
+    for node in (server_node, client_node):
+        if node is not None and not _NODE.fullmatch(node):
+            raise SpecError(f"{node!r} is not the name of a node", hint="kubectl get nodes")
     if len(plan) > _MOST_BYTES:
         raise SpecError(f"the plan has {len(plan)} bytes: at most {_MOST_BYTES} are possible")
     server = _labels(name, "server")

@@ -242,11 +242,16 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [("nothing://lab1/x", "not a database"), ("postgresql+psycopg2://lab1/x", "needs the package")],
+    [
+        ("nothing://lab1/x", "not a database"),
+        ("sqlite://lab1/x", "not a database: Invalid SQLite URL"),
+        ("postgresql+psycopg2://lab1/x", "needs the package"),
+    ],
 )
 def test_a_url_that_names_no_usable_database_is_refused(url: str, said: str) -> None:
-    with pytest.raises(nm.SpecError, match=said):
+    with pytest.raises(nm.SpecError, match=said) as caught:
         nm.History(url)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_later_version_of_the_tables_is_refused(place: str) -> None:

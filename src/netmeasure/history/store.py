@@ -91,7 +91,7 @@ class Store:
             self._engine: Engine = sqlalchemy.create_engine(url)
         except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as exc:
             raise SpecError(
-                f"not a database: {exc}",
+                f"not a database: {str(exc).splitlines()[0]}",
                 hint="give a file, or a URL such as postgresql://HOST/NAME",
             ) from None
         except ImportError as exc:

@@ -36,6 +36,7 @@ def test_a_block_limit_is_exact_in_each_direction(
         assert {s.sender.block_bytes for s in flow.streams if s.sender} == {10_007}
 
 
+@pytest.mark.rates
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_duration_is_kept_by_the_senders(run_once: RunLoop, direction: str) -> None:
     mine, _ = run_once(measured(spec(direction, duration_s=0.3)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -46,6 +47,7 @@ def test_saved_runs(saved: Path, objectives: str, code: Exit, lines: list[str]) 
     ("words", "said"),
     [
         ((), "there is nothing to check"),
+        (("--qoo", "p99 2s..1s"), "what is unacceptable must be more than what is optimal"),
         (("--slo", "stedy>1G"), "did you mean steady?"),
         (("--slo", "setup<1s", "--junit", "/nowhere/at/all.xml"), "can't write /nowhere"),
         (
@@ -80,6 +82,28 @@ def test_json_on_standard_output_stays_json() -> None:
     assert ran.returncode == Exit.OK
     assert json.loads(ran.stdout)["complete"]
     assert ran.stderr.startswith("slo: met setup<1h: ")
+
+
+def test_a_run_is_scored() -> None:
+    """A run of 0.2 s has no 1000 probes: its 99.9th percentile is unknown."""
+    ran = netmeasure(*QUICK, "--qoo", "p50 1..2h, rate 1k")
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    line = ran.stdout.splitlines()[-1]
+    assert re.fullmatch(r"qoo: 100 %: p50 .* gives 100 %, rate .* Gbit/s gives 100 %", line)
+    ran = netmeasure(*QUICK, "--qoo", "p99.9 1..2h", "--repeat", "2", "--json")
+    assert json.loads(ran.stdout)
+    assert re.fullmatch(
+        r"qoo: unknown: p99\.9 unknown \(only \d+ round trips\), the lowest of 2 runs\n", ran.stderr
+    )
+
+
+def test_saved_runs_are_scored(saved: Path) -> None:
+    ran = netmeasure("check", str(saved), "--qoo", "p99 1..2s, rate 2G")
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    assert ran.stdout == (
+        "qoo: 0 %: p99 unknown (no round trips were measured), rate 975 Mbit/s gives 0 %,"
+        " the lowest of 3 runs\n"
+    )
 
 
 def test_compare_holds_the_second_side(saved: Path) -> None:

@@ -15,7 +15,7 @@ from netmeasure.errors import SpecError
 async def check(options: argparse.Namespace) -> int:
     """Judge the runs of all files together, or those of campaigns test by test; return the exit
     code."""
-    if options.slo is None:
+    if options.slo is None and options.qoo is None:
         raise SpecError(
             "there is nothing to check", hint="give objectives, such as --slo 'setup<1s'"
         )

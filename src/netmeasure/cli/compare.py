@@ -32,7 +32,7 @@ _NO_FILE = "compare takes files of --json and of iperf3 -J; to measure, add --me
 _LONG = {"pairs": "--pairs (--repeat)"}
 _OF_SAVED_RUNS = {
     *("command", "side", "against", "json", "margin", "fail_below"),
-    *("quiet", "verbose", "slo", "junit"),
+    *("quiet", "verbose", "slo", "junit", "qoo"),
 }
 
 
@@ -76,7 +76,7 @@ def _conclude_campaigns(
 ) -> Exit:
     """Show and save one table of two sides' campaigns, with a line for each test and variant;
     return the exit code of --fail-below."""
-    if options.slo is not None:
+    if options.slo is not None or options.qoo is not None:
         raise SpecError(
             "objectives are checked for one campaign only", hint="use netmeasure check FILE --slo"
         )

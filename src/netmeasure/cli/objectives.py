@@ -1,17 +1,18 @@
 """Check results against `--slo`: show the judgements as lines, as JUnit's XML and as an exit
-code."""
+code. Score results by `--qoo`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.output import check_writable, write_file
 from netmeasure.errors import SpecError
 from netmeasure.objectives.objective import parse_objectives
+from netmeasure.objectives.quality import lowest_quality, parse_requirement
 from netmeasure.result import Result
 
 if TYPE_CHECKING:
@@ -26,14 +27,17 @@ def check_options(options: argparse.Namespace) -> None:
         raise SpecError(
             "--junit has nothing to write", hint="give objectives, such as --slo 'setup<1s'"
         )
+    if options.qoo is not None:
+        parse_requirement(options.qoo)
     check_writable(options.junit)
 
 
 def conclude(results: Sequence[Result], options: argparse.Namespace, target: str) -> Exit:
-    """Print and save the judgements of the runs; return OK, BELOW or CANT_TELL.
+    """Print the quality, print and save the judgements of the runs; return OK, BELOW or CANT_TELL.
 
     The lines go to standard error if standard output is for JSON.
     """
+    _score([(target, results)], options)
     if options.slo is None or not results:
         return Exit.OK
     # imported here, so that numpy does not delay the first byte of a test
@@ -53,6 +57,7 @@ def conclude_many(
     the group; if no group has the figure, it is unknown.
     """
     groups = [(name, results) for name, results in groups if results]
+    _score(groups, options)
     if options.slo is None or not groups:
         return Exit.OK
     from netmeasure.objectives.judge import judge
@@ -67,6 +72,26 @@ def conclude_many(
     return _deliver(kept, options)
 
 
+def _score(groups: Sequence[tuple[str, Sequence[Result]]], options: argparse.Namespace) -> None:
+    """Print the Quality of Outcome of each group of runs: the lowest of its runs."""
+    if options.qoo is None:
+        return
+    requirement = parse_requirement(options.qoo)
+    for name, results in groups:
+        if not results:
+            continue
+        found = lowest_quality(requirement, results)
+        of = f"{name}: " if len(groups) > 1 else ""
+        among = f", the lowest of {len(results)} runs" if len(results) > 1 else ""
+        _stream(options).write(f"qoo: {of}{found.words}{among}\n")
+
+
+def _stream(options: argparse.Namespace) -> TextIO:
+    """Return where the lines go: to standard error if standard output is for JSON."""
+    taken = getattr(options, "json_lines", False) or options.json in ("-", "summary")
+    return sys.stderr if taken else sys.stdout
+
+
 def _deliver(
     groups: Sequence[tuple[str, Sequence[Judgement]]], options: argparse.Namespace
 ) -> Exit:
@@ -74,12 +99,10 @@ def _deliver(
         from netmeasure.objectives.junit import to_junit_of_many
 
         write_file(to_junit_of_many(groups), options.junit)
-    taken = getattr(options, "json_lines", False) or options.json in ("-", "summary")
-    stream = sys.stderr if taken else sys.stdout
     several = len(groups) > 1
     for name, judgements in groups:
         of = f"{name}: " if several else ""
-        stream.write("".join(f"slo: {of}{judgement.words}\n" for judgement in judgements))
+        _stream(options).write("".join(f"slo: {of}{judgement.words}\n" for judgement in judgements))
     outcomes = {judgement.outcome for _, judgements in groups for judgement in judgements}
     if "missed" in outcomes:
         return Exit.BELOW

@@ -395,3 +395,9 @@ def add_objective_options(parser: argparse._ActionsContainer) -> None:
         " 'setup<1s, connect.p99<100ms, steady>9G, loss<0.1%%, cpu_s_per_gb<1'",
     )
     parser.add_argument("--junit", metavar="FILE", help="write the verdicts of --slo as JUnit XML")
+    parser.add_argument(
+        "--qoo",
+        metavar="NEEDS",
+        help="print the Quality of Outcome, 0 to 100 %%, for what an application needs, each figure"
+        " from optimal to unacceptable, such as 'p99 100..200ms, loss 0.1..2%%, rate 4M'",
+    )

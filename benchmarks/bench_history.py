@@ -105,7 +105,7 @@ class Found(NamedTuple):
 
 def measured(case: Case, histories: int, seed: int) -> Found:
     generator = np.random.default_rng([seed, CASES.index(case)])
-    runs, alarms = quiet(case, generator, max(1, histories // 5))
+    runs, alarms = quiet(case, generator, histories)
     delays = []
     placed = 0
     for _ in range(histories):
@@ -235,8 +235,10 @@ def main() -> None:
     console = Console(width=140)
     console.print(table)
     normal = [found for case, found in zip(CASES, all_found, strict=True) if case.shape == "normal"]
-    pooled = sum(one.quiet_runs for one in normal) / max(1, sum(one.false_alarms for one in normal))
-    console.print(f"runs per false alarm of all cases of normal scatter: {pooled:.0f}")
+    for name, some in (("all cases", all_found), ("all cases of normal scatter", normal)):
+        alarms = max(1, sum(one.false_alarms for one in some))
+        pooled = sum(one.quiet_runs for one in some) / alarms
+        console.print(f"runs per false alarm of {name}: {pooled:.0f}")
     if chosen.json:
         document = {"cases": [found._asdict() for found in all_found], "limits": limits}
         chosen.json.write_text(json.dumps(document, indent=2))

@@ -32,16 +32,19 @@ MIN_RUNS = 10
 #: The least number of runs of a level.
 MIN_SEGMENT = 3
 #: The probability that the t test takes an arbitrary place for a change: for a place that no
-#: earlier check has tested, by the number of runs since, and for a place that was tested before.
-#: The best of all places is taken for a change more often: in a series without any change that is
-#: checked after each run, once in more than 200 runs (benchmarks/bench_history.py).
-LEVEL, SEEN_LEVEL = 0.0008, 0.0001
-RECENT_LEVELS = {3: 0.00035, 4: 0.001, 5: 0.0034, 6: 0.0024, 7: 0.0014, 8: 0.0007}
+#: earlier check has tested, the second for each run since the last check, but at most the first;
+#: for a place that was tested before; and by the number of runs since the place. The best of all
+#: places is taken for a change more often: in a series without any change that is checked after
+#: each run, once in more than 200 runs, even if one run in 20 is far off
+#: (benchmarks/bench_history.py).
+LEVEL, NEW_LEVEL, SEEN_LEVEL = 0.0008, 0.0002, 0.00005
+RECENT_LEVELS = {3: 0.0001, 4: 0.0003, 5: 0.0024, 6: 0.0019, 7: 0.0012, 8: 0.0006}
 #: A reported change remains reported while the t test at its place alone is significant at this
 #: level.
 TOLD_LEVEL = 0.025
-#: A run further than this many standard deviations from its neighbours is moved to this distance.
-MOST_OFF = 4.0
+#: A run further than this many standard deviations from its neighbours is moved to this distance,
+#: at which two such runs of the newest five are mostly no change.
+MOST_OFF = 3.0
 _NEIGHBOURS = 2  # on each side, of the running median
 #: The standard deviation of a normal distribution over the median of its absolute deviations, and
 #: what these lose because the median of five neighbours follows each value a little.
@@ -102,7 +105,8 @@ def shifts(
     if size == 0:
         return []
     centred, least = centred / size, least / size
-    found = sorted(_splits(_without_outliers(centred, least), least, told, looked))
+    level = min(LEVEL, NEW_LEVEL * max(1, len(values) - looked))
+    found = sorted(_splits(_without_outliers(centred, least), least, told, looked, level))
     ends = [0, *found, len(values)]
     levels = [float(np.mean(series[a:b])) for a, b in itertools.pairwise(ends)]
     if positive:
@@ -118,6 +122,7 @@ def _splits(
     least: float,
     told: Sequence[Told],
     looked: int,
+    level: float,
     start: int = 0,
     *,
     newest: bool = True,
@@ -129,6 +134,7 @@ def _splits(
         least: The least scatter to assume.
         told: Changes that were reported before.
         looked: How many of the runs existed at the last check.
+        level: The t test's level for a place that no earlier check has tested.
         start: The place of the part in the whole.
         newest: Whether the part has the last runs.
     """
@@ -137,19 +143,19 @@ def _splits(
         return
     seen = looked - start - MIN_SEGMENT
     ends = [0, *_best_splits(series, 1), count]
-    if not _counts(series, ends, least, seen):
+    if not _counts(series, ends, least, seen, level):
         # if the level returned, no single split is significant
         ends = [0, *_best_splits(series, 2), count]
-    if _counts(series, ends, least, seen):
+    if _counts(series, ends, least, seen, level):
         for first, end in itertools.pairwise(ends):
             if first > 0:
                 yield start + first
             part, last = series[first:end], newest and end == count
-            yield from _splits(part, least, told, looked, start + first, newest=last)
+            yield from _splits(part, least, told, looked, level, start + first, newest=last)
         return
     recent = RECENT_LEVELS if newest else {}
-    judged = [(count - runs, level) for runs, level in recent.items() if count - runs >= runs]
-    found = [(abs(_apart(series, place, least, level)), place) for place, level in judged]
+    judged = [(count - runs, own) for runs, own in recent.items() if count - runs >= runs]
+    found = [(abs(_apart(series, place, least, own)), place) for place, own in judged]
     for one in told:
         place = one.place - start
         if MIN_SEGMENT <= place <= count - MIN_SEGMENT:
@@ -172,11 +178,11 @@ def _apart(series: Floats, place: int, least: float, level: float) -> float:
     return higher / limit if limit > 0 else math.copysign(math.inf, higher) if higher else 0.0
 
 
-def _counts(series: Floats, ends: Sequence[int], least: float, seen: int) -> bool:
+def _counts(series: Floats, ends: Sequence[int], least: float, seen: int, level: float) -> bool:
     """Return whether the level of each part differs from the level of the part before; `seen` is
-    the last place that an earlier check has tested."""
+    the last place that an earlier check has tested, and `level` is the test's for later ones."""
     return all(
-        abs(_apart(series[first:end], place - first, least, SEEN_LEVEL if place <= seen else LEVEL))
+        abs(_apart(series[first:end], place - first, least, SEEN_LEVEL if place <= seen else level))
         > 1
         for first, place, end in zip(ends, ends[1:], ends[2:], strict=False)
     )
@@ -196,9 +202,10 @@ def _best_splits(series: Floats, count: int) -> list[int]:
 
 def _without_outliers(series: Floats, least: float) -> Floats:
     """Return the series with each run moved to within MOST_OFF of its neighbours' median."""
-    reach = 2 * _NEIGHBOURS + 1
-    padded = np.pad(series, _NEIGHBOURS, constant_values=np.nan)
-    medians = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, reach), axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(series, 2 * _NEIGHBOURS + 1)
+    # the first and the last five runs share their median: two outliers among the newest three would
+    # be the median of a shorter window, but three runs of a new level are the most of five
+    medians = np.pad(np.median(windows, axis=1), _NEIGHBOURS, mode="edge")
     off = series - medians
     usual = max(_MAD * _FOLLOWS * float(np.median(np.abs(off))), least)
     limited: Floats = medians + np.clip(off, -MOST_OFF * usual, MOST_OFF * usual)

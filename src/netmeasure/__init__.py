@@ -217,6 +217,9 @@ if TYPE_CHECKING:
         CapacityReport as CapacityReport,
         RateProbe as RateProbe,
     )
+    from netmeasure.result.connections import (
+        Connections as Connections,
+    )
     from netmeasure.result.events import (
         EndEvent as EndEvent,
         ErrorEvent as ErrorEvent,
@@ -224,6 +227,9 @@ if TYPE_CHECKING:
         PhaseEvent as PhaseEvent,
         WaitingEvent as WaitingEvent,
         WarningEvent as WarningEvent,
+    )
+    from netmeasure.result.histogram import (
+        Histogram as Histogram,
     )
     from netmeasure.result.latency import (
         Latency as Latency,
@@ -250,7 +256,6 @@ if TYPE_CHECKING:
         ResultSet as ResultSet,
     )
     from netmeasure.result.round_trips import (
-        Histogram as Histogram,
         LatencySeries as LatencySeries,
         RoundTrips as RoundTrips,
     )
@@ -293,6 +298,7 @@ _HOMES = {
     "ConnectError": "netmeasure.errors",
     "ConnectRefusedError": "netmeasure.errors",
     "ConnectTimeoutError": "netmeasure.errors",
+    "Connections": "netmeasure.result.connections",
     "Control": "netmeasure.observe",
     "Counter": "netmeasure.result.node",
     "CpuUse": "netmeasure.result.node",
@@ -312,7 +318,7 @@ _HOMES = {
     "FtpOrigin": "netmeasure.origins.ftp",
     "FtpSpec": "netmeasure.spec",
     "Gatekeeper": "netmeasure.protocol.auth",
-    "Histogram": "netmeasure.result.round_trips",
+    "Histogram": "netmeasure.result.histogram",
     "History": "netmeasure.history.history",
     "HistoryError": "netmeasure.errors",
     "HostLimitError": "netmeasure.errors",

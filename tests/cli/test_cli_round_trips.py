@@ -35,12 +35,36 @@ def test_the_report_and_the_document() -> None:
     assert document["round_trips"]["p99_ns"] is None
 
 
+def test_the_report_of_fresh_connections() -> None:
+    with server() as (_, address):
+        ran = netmeasure("client", address, "--crr", "-k", "2000", "-P", "2", "-q")
+        again = netmeasure("client", address, "--crr", "-k", "50", "--json", "summary")
+    assert (ran.returncode, ran.stderr) == (Exit.OK, "")
+    head, *lines = ran.stdout.splitlines()
+    assert head.startswith(
+        "TCP round trips of 1 byte and 1 back, 2 connections, a fresh one for each, 2000"
+    )
+    rows = {line.split()[0]: line.split()[1] for line in lines if len(line.split()) > 1}
+    assert (rows["transactions"], rows["connections"]) == ("2000", "2000")
+    assert {"connect", "answer"} <= rows.keys()
+    document = json.loads(again.stdout)
+    made = document["round_trips"]["connections"]
+    assert document["spec"]["keep_connections"] is False
+    assert (made["connected"], made["error_ratio"], made["syn_retransmits"]) == (50, 0.0, 0)
+    assert made["connect_p50_ns"] > 0
+    assert made["answer_p50_ns"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--rr", "-n", "5M"], "-n is not an option of round trips"),
         (["--rr", "-u", "-N"], "-N is an option of TCP tests"),
         (["--rr", "-u", "--request-size", "15"], "request size is 15 B"),
+        (["--crr", "-u"], "UDP has no connections"),
+        (["--crr", "--in-flight", "2"], "a fresh connection has one request in flight"),
+        (["--crr", "--rr"], "not allowed with argument"),
+        (["--crr", "-n", "5M"], "-n is not an option of round trips (--crr)"),
         (["--rr", "--lost-after", "3"], "--lost-after is an option of round trips by UDP"),
         (["--in-flight", "3"], "--in-flight is an option of round trips"),
     ],

@@ -16,9 +16,10 @@ from netmeasure.comparison.suite import Suite, SuiteRun, tabulate
 from netmeasure.publishing.campaign import publish_suite
 from netmeasure.report.compare import NAMES
 from netmeasure.result import ErrorRecord, Limits, Loss, Result
+from netmeasure.result.histogram import Histogram
 from netmeasure.result.node import Counter, CpuUse, NodeUse, ProcessUse
 from netmeasure.result.resources import HostUse
-from netmeasure.result.round_trips import Histogram, RoundTrips
+from netmeasure.result.round_trips import RoundTrips
 from netmeasure.spec import RrSpec, UdpSpec
 from support.pages import Page, Shown, alike, numbers, shown
 from support.recorded import recorded

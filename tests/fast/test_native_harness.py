@@ -46,6 +46,7 @@ SCENARIOS = {
     "datagram_trips": (12, 12),
     "probe": (4, 4),
     "requests": (12, 12),
+    "fresh": (12, 12),
     "watch": (20, 5),
 }
 _PROBE = """

@@ -103,8 +103,8 @@ def spec(talk: Talk, wait_s: float) -> Any:
         "tls": talk.tls,
         "ca_file": ca,
     }
-    if talk.test == "rr":
-        return nm.RrSpec(target_tps=100, **more)
+    if talk.test in ("rr", "crr"):
+        return nm.RrSpec(keep_connections=talk.test == "rr", target_tps=100, **more)
     more["latency"] = False  # the proxy does not forward UDP, which would add a note to each result
     kind = nm.UdpSpec if talk.test == "udp" else nm.TcpSpec
     direction = "download" if talk.download else "upload"

@@ -50,7 +50,7 @@ class Talk(NamedTuple):
     name: str
     client: Program = "netmeasure"
     server: Program = "netmeasure"
-    test: Literal["tcp", "udp", "rr"] = "tcp"
+    test: Literal["tcp", "udp", "rr", "crr"] = "tcp"
     download: bool = False
     secret: bool = False
     tls: bool = False
@@ -91,6 +91,7 @@ TALKS = (
     Talk("udp", test="udp"),
     Talk("udp-down", test="udp", download=True),
     Talk("rr", test="rr"),
+    Talk("crr", test="crr"),
     Talk("secret", secret=True),
     Talk("tls", tls=True),
     Talk("queue", queue=True),

@@ -37,10 +37,12 @@ from netmeasure.result import (
     Totals,
     Transfer,
 )
+from netmeasure.result.connections import ConnectionErrors, Connections
+from netmeasure.result.histogram import Histogram
 from netmeasure.result.latency import Latency, ProbeFigures
 from netmeasure.result.requests import RequestErrors, Requests, StatusCount
 from netmeasure.result.resources import HostShares, HostUse, Resources, ThreadCpu
-from netmeasure.result.round_trips import Histogram, LatencySeries, RoundTrips
+from netmeasure.result.round_trips import LatencySeries, RoundTrips
 from netmeasure.spec import Deadlines, Link, SocketOptions, TcpSpec, Timing
 
 HOST = Host(
@@ -336,6 +338,17 @@ FULL = Result(
         skipped=2,
         sent_late=3,
         sent_late_max_ns=70_000,
+        connections=Connections(
+            connecting=Histogram(
+                from_ns=(9_000,), counts=(101,), sum_ns=909_101, min_ns=9_001, max_ns=9_001
+            ),
+            answering=Histogram(
+                from_ns=(10_000,), counts=(100,), sum_ns=1_000_100, min_ns=10_001, max_ns=10_001
+            ),
+            syn_retransmits=2,
+            errors=ConnectionErrors(connect=1, local=2, reset=3, timeout=4, invalid=5),
+            connect_error="Connection refused",
+        ),
         lost=3,
         late_responses=2,
         invalid_responses=1,

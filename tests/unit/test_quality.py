@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from netmeasure.errors import SpecError
 from netmeasure.objectives.quality import lowest_quality, parse_requirement, quality_of_outcome
 from netmeasure.result import Result
+from netmeasure.result.histogram import Histogram
 from netmeasure.result.latency import Latency, ProbeFigures
-from netmeasure.result.round_trips import Histogram, RoundTrips
+from netmeasure.result.round_trips import RoundTrips
 from support.recorded import recorded
 
 #: The example of the draft, section "Example".

@@ -54,6 +54,14 @@ static inline void nm_http_begin(nm_http_response *r, int no_body) {
     r->no_body = no_body != 0;
 }
 
+/* Gets ready for a response that is nothing but a body of so many bytes, without any HTTP. */
+static inline void nm_http_begin_bare(nm_http_response *r, uint64_t bytes) {
+    nm_http_begin(r, 0);
+    r->state = NM_HTTP_BODY;
+    r->status = 200;
+    r->left = bytes;
+}
+
 static inline int nm_http_over(const nm_http_response *r) { return r->state >= NM_HTTP_DONE; }
 
 static inline int nm_http_is_digit(char c) { return c >= '0' && c <= '9'; }

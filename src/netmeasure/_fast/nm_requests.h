@@ -1,5 +1,6 @@
 /* Requests over many connections from one thread: an epoll loop that opens connections, sends requests,
- * reads the responses and times all of it. nm_http_response.h parses the responses.
+ * reads the responses and times all of it. nm_http_response.h parses the responses; those of a fixed
+ * length (connect, request, response: netperf's TCP_CRR) need no parsing.
  *
  * A request is timed from just before it is passed to the kernel to just after the last byte of its
  * response was read. With a new connection for each request, it is timed from just before the
@@ -7,6 +8,11 @@
  * was free then (otherwise a slow answer would hide the waits behind it: "coordinated omission").
  * If only this thread woke up late, it is timed from its sending: such delays of this host are not
  * the network's, and are reported separately.
+ *
+ * After a response of a fixed length, the server closes the connection first, and this end waits for
+ * that before it closes. So TIME-WAIT (RFC 9293, 3.6.1) is at the server, where it costs a little memory.
+ * At this end it would take one of some 28 000 local ports for a minute, and a thousand transactions per
+ * second would use up all of them.
  *
  * Errors are counted by kind, and the loop goes on, so that a restart of the server is a part of
  * the measurement.
@@ -67,6 +73,7 @@ typedef struct {
     const char *request;
     uint32_t request_bytes;
     int no_body; /* the request is HEAD */
+    uint32_t response_bytes; /* the length of a response that is no HTTP; 0: it is HTTP */
     int keep;    /* connections are used again; 0: a fresh one for each request */
     uint32_t connections;
     int64_t duration_ns; /* from when the first request may leave; 0: until stop or budget */
@@ -82,7 +89,8 @@ enum nm_link_state {
     NM_LINK_SHUT = 0, /* no socket */
     NM_LINK_OPENING,
     NM_LINK_FREE,   /* open, and no request on it */
-    NM_LINK_ASKING
+    NM_LINK_ASKING,
+    NM_LINK_ENDING /* answered: the server is to close it */
 };
 
 typedef struct {
@@ -95,6 +103,7 @@ typedef struct {
     int tried;         /* its first attempt has come to an end */
     int64_t began_ns;  /* the moment from which the request is timed */
     int64_t opened_ns; /* when connect() was called */
+    int64_t ready_ns;  /* when the connection had come about */
     int64_t until_ns;  /* when waiting for it ends */
     nm_http_response response;
 } nm_link;
@@ -119,6 +128,7 @@ typedef struct {
     size_t buffer_bytes;
     nm_latencies latencies;
     nm_histogram *connecting;
+    nm_histogram *answering; /* fresh connections: from when they were open to the whole response */
     /* published */
     uint64_t begun;
     uint64_t answered;   /* with a status below 400 */
@@ -180,6 +190,7 @@ static inline void nm_requests_book(nm_requests *r, nm_link *l, int64_t now) {
         return;
     }
     NM_ADD(&r->answered, 1);
+    if (!r->options->keep) nm_histogram_add(r->answering, now - l->ready_ns);
     nm_latencies_book(&r->latencies, r->own, r->group, r->options->omit_ns, r->options->request_bytes,
                       now, now - l->began_ns);
 }
@@ -308,6 +319,7 @@ static inline void nm_requests_connected(nm_requests *r, nm_link *l, int64_t now
     nm_histogram_add(r->connecting, now - l->opened_ns);
     nm_requests_count_resent(r, l, now);
     nm_requests_tried(r, l);
+    l->ready_ns = now;
     r->opening--;
     if (l->asked) {
         l->asked = 0;
@@ -371,7 +383,10 @@ static inline int64_t nm_requests_take(nm_requests *r, int64_t now) {
 static inline void nm_requests_begin(nm_requests *r, nm_link *l, int64_t from, int64_t now) {
     l->began_ns = from;
     l->sent = 0;
-    nm_http_begin(&l->response, r->options->no_body);
+    if (r->options->response_bytes)
+        nm_http_begin_bare(&l->response, r->options->response_bytes);
+    else
+        nm_http_begin(&l->response, r->options->no_body);
     if (l->state == NM_LINK_SHUT) {
         l->asked = 1;
         nm_requests_connect(r, l, now);
@@ -408,6 +423,11 @@ static inline int64_t nm_requests_pump(nm_requests *r, int64_t now) {
 static inline void nm_requests_answered(nm_requests *r, nm_link *l, int64_t now) {
     int64_t from;
     nm_requests_book(r, l, now);
+    if (r->options->response_bytes) {
+        l->state = NM_LINK_ENDING;
+        l->until_ns = nm_add_ns(now, r->options->answer_ns);
+        return;
+    }
     if (!r->options->keep || !l->response.keep || l->sent < r->options->request_bytes) {
         nm_requests_renew(r, l, now, 0);
         return;
@@ -428,6 +448,11 @@ static inline void nm_requests_receive(nm_requests *r, nm_link *l, int ended) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
         now = nm_now();
+        if (l->state == NM_LINK_ENDING) {
+            if (n > 0) NM_ADD(&r->error[NM_ERROR_INVALID], 1); /* more than the whole response */
+            nm_requests_renew(r, l, now, 0);
+            return;
+        }
         if (l->state != NM_LINK_ASKING) { /* idle: the server closed it, or spoke unasked */
             nm_requests_renew(r, l, now, 1);
             return;
@@ -515,6 +540,8 @@ static inline void nm_requests_look(nm_requests *r, int64_t now) {
             nm_requests_refused(r, l, ETIMEDOUT, now);
         else if (l->state == NM_LINK_ASKING && now >= l->until_ns)
             nm_requests_fail(r, l, NM_ERROR_TIMEOUT, now);
+        else if (l->state == NM_LINK_ENDING && now >= l->until_ns)
+            nm_requests_renew(r, l, now, 0);
     }
 }
 

@@ -34,6 +34,7 @@ cdef extern from "nm_requests.h" nogil:
         const char *request
         uint32_t request_bytes
         bint no_body
+        uint32_t response_bytes
         bint keep
         uint32_t connections
         int64_t duration_ns
@@ -64,6 +65,7 @@ cdef extern from "nm_requests.h" nogil:
         size_t buffer_bytes
         nm_latencies latencies
         nm_histogram *connecting
+        nm_histogram *answering
         uint64_t begun
         uint64_t answered
         uint64_t rejected

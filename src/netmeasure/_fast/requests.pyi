@@ -18,6 +18,7 @@ class RequestLoop(Stream):
         connections: int = 1,
         keep: bool = True,
         no_body: bool = False,
+        response_bytes: int = 0,
         duration_ns: int = 0,
         omit_ns: int = 0,
         drain_ns: int = ...,
@@ -33,6 +34,8 @@ class RequestLoop(Stream):
     def latency(self) -> Histogram: ...
     @property
     def connecting(self) -> Histogram: ...
+    @property
+    def answering(self) -> Histogram: ...
     @property
     def begun(self) -> int: ...
     @property

@@ -1,4 +1,4 @@
-"""GIL-free requests by HTTP/1.1 over many connections from few threads."""
+"""GIL-free requests over many connections from few threads: by HTTP/1.1, or of fixed lengths."""
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -11,8 +11,9 @@ from netmeasure._fast.nm_requests cimport (
     sockaddr_storage,
 )
 from netmeasure._fast.nm_series cimport nm_series
-from netmeasure._fast.nm_stream cimport nm_stream_leave
+from netmeasure._fast.nm_stream cimport NM_ABORTED, NM_ERROR, nm_stream_leave
 from netmeasure._fast.round_trips cimport Histogram
+from netmeasure._fast.syscalls cimport SHUT_WR, c_shutdown
 from netmeasure._fast.worker cimport Group, Stream, copy_series
 
 #: The kinds of errors, in the order of enum nm_request_error.
@@ -29,7 +30,8 @@ cdef class RequestLoop(Stream):
     their sum, and `bytes` what the kernel took. `first_ns` is when the first request could leave.
 
     Args:
-        fd: none: the loop opens its own sockets.
+        fd: a connection that is shut down when all requests have been sent and answered; -1: none. The
+            loop opens its own sockets for requests.
         request: one request, head and body.
         to: the server's address as the kernel has it (struct sockaddr).
         origin: the address to bind to, likewise; empty: the kernel chooses.
@@ -37,6 +39,8 @@ cdef class RequestLoop(Stream):
         connections: how many there are.
         keep: use them again; else a fresh one for each request, which is timed with it.
         no_body: the request is HEAD, so that no response has a body.
+        response_bytes: the length of a response that is no HTTP, behind which the server closes the
+            connection; 0: responses are HTTP.
         duration_ns: how long, from when the connections are open; 0: no deadline.
         omit_ns: responses that come earlier than this after the first one of the group's streams are
             not in the histogram.
@@ -54,21 +58,24 @@ cdef class RequestLoop(Stream):
     cdef nm_socket_option *chosen
     cdef readonly Histogram latency
     cdef readonly Histogram connecting
+    cdef readonly Histogram answering
 
     def __cinit__(self, Group group not None, int fd=-1, *, bytes request not None, bytes to not None,
                   bytes origin=b"", socket_options=(), uint32_t connections=1, bint keep=True,
-                  bint no_body=False, int64_t duration_ns=0, int64_t omit_ns=0,
-                  int64_t drain_ns=10_000_000_000, int64_t connect_ns=10_000_000_000,
+                  bint no_body=False, uint32_t response_bytes=0, int64_t duration_ns=0,
+                  int64_t omit_ns=0, int64_t drain_ns=10_000_000_000, int64_t connect_ns=10_000_000_000,
                   int64_t answer_ns=10_000_000_000, double per_s=0, double phase=0,
                   width_ns=None, buckets=None, sample_every_ns=None):
         if not request or connections == 0:
             raise ValueError("there is at least one connection, and a request has a byte")
+        if response_bytes and keep:
+            raise ValueError("a connection with a response of a fixed length is not kept")
         if max(len(to), len(origin)) > sizeof(sockaddr_storage) or len(to) < 2:
             raise ValueError("that is no address")
         if min(connect_ns, answer_ns) <= 0 or not 0 <= phase < 1:
             raise ValueError("time-outs must be positive, and the phase from 0 to 1")
         self.request = request
-        self.latency, self.connecting = Histogram(), Histogram()
+        self.latency, self.connecting, self.answering = Histogram(), Histogram(), Histogram()
         self.options.request = <const char *>self.request
         self.options.request_bytes = len(request)
         memcpy(&self.options.to, <const char *>to, len(to))
@@ -76,6 +83,7 @@ cdef class RequestLoop(Stream):
         self.options.to_bytes, self.options.from_bytes = len(to), len(origin)
         self.options.connections = connections
         self.options.keep, self.options.no_body = keep, no_body
+        self.options.response_bytes = response_bytes
         self.options.duration_ns, self.options.omit_ns = duration_ns, omit_ns
         self.options.drain_ns = drain_ns
         self.options.connect_ns, self.options.answer_ns = connect_ns, answer_ns
@@ -88,6 +96,7 @@ cdef class RequestLoop(Stream):
         self.requests.group = &self.group.shared
         self.requests.latencies.histogram = self.latency.own
         self.requests.connecting = self.connecting.own
+        self.requests.answering = self.answering.own
         self.requests.latencies.sum = &self.sums
 
     cdef void choose(self, list socket_options) except *:
@@ -143,6 +152,8 @@ cdef class RequestLoop(Stream):
         self.enter()
         with nogil:
             nm_requests_all(&self.requests)
+            if self.fd >= 0 and self.own.reason != NM_ABORTED and self.own.reason != NM_ERROR:
+                c_shutdown(self.fd, SHUT_WR)
             nm_stream_leave(&self.own)
 
     @property

@@ -417,6 +417,14 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="serve statistics for Prometheus on PORT, as /metrics; 0: any free one",
     )
+    parser.add_argument(
+        "--crr-port",
+        type=own_port,
+        default=0,
+        metavar="PORT",
+        help="port for the connections of tests by --crr, one such test at a time; firewalls must"
+        " let it through (default: each test gets a free one)",
+    )
     add_server_options(parser)
     files = parser.add_argument_group(
         "synthetic files", "served beside the tests: a name is a size, such as /10G.dat"

@@ -154,11 +154,18 @@ def _add_round_trips(parser: argparse.ArgumentParser) -> None:
     trips = parser.add_argument_group(
         "round trips", "with a netmeasure server: each request is timed until its response has come"
     )
-    trips.add_argument(
+    kind = trips.add_mutually_exclusive_group()
+    kind.add_argument(
         "--rr",
         action="store_true",
         help="requests and responses on -P connections that stay open, instead of bulk data;"
         " with -u in datagrams; -k N ends after N transactions",
+    )
+    kind.add_argument(
+        "--crr",
+        action="store_true",
+        help="like --rr, but each transaction opens a new TCP connection and closes it; -P of them"
+        " at a time; the time to open it counts as well",
     )
     trips.add_argument(
         "--request-size",

@@ -64,6 +64,7 @@ async def server(options: Options) -> int:
         one_off=options.one_off,
         idle_s=options.idle_timeout,
         device=options.bind_dev,
+        fresh_port=options.crr_port,
     )
     async with AsyncExitStack() as running:
         running.callback(log.close)
@@ -104,7 +105,7 @@ def _line(result: Result, json: str | None) -> str:
 def _check_ports(options: Options) -> None:
     """Raise SpecError if two servers are to listen on the same port."""
     asked = {"-p": options.port, "--metrics": options.metrics}
-    asked |= {"--http": options.http, "--ftp": options.ftp}
+    asked |= {"--http": options.http, "--ftp": options.ftp, "--crr-port": options.crr_port}
     first: dict[int, str] = {}
     for option, port in asked.items():
         if port and (other := first.setdefault(port, option)) != option:

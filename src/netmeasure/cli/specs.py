@@ -61,6 +61,7 @@ _TCP_OPTIONS = {
 _PEER_OPTIONS = {
     "udp": "-u",
     "rr": "--rr",
+    "crr": "--crr",
     "blocks": "-k",
     "bitrate": "-b",
     "no_latency": "--no-latency",
@@ -119,12 +120,12 @@ def test_spec(options: Options) -> Spec:
     for name in _URL_OPTIONS:
         if getattr(options, name, None) not in (None, False, [], "auto"):
             raise SpecError(f"--{name.replace('_', '-')} is an option of transfers by URL")
-    if options.rr:
+    if options.rr or options.crr:
         return _rr_spec(options)
     for name in _RR_OPTIONS:
         if getattr(options, name) is not None:
             raise SpecError(
-                f"--{name.replace('_', '-')} is an option of round trips", hint="add --rr"
+                f"--{name.replace('_', '-')} is an option of round trips", hint="add --rr or --crr"
             )
     return _udp_spec(options) if options.udp else _tcp_spec(options)
 
@@ -216,12 +217,18 @@ def _tcp_spec(options: Options) -> TcpSpec:
 
 
 def _rr_spec(options: Options) -> RrSpec:
+    kind = "--crr" if options.crr else "--rr"
+    if options.crr and options.udp:
+        raise SpecError(
+            "UDP has no connections: --crr can't be combined with -u",
+            hint="measure TCP with --crr, or datagrams with --rr -u",
+        )
     for name, option in _BULK_OPTIONS.items():
         if getattr(options, name):
-            raise SpecError(f"{option} is not an option of round trips (--rr)")
+            raise SpecError(f"{option} is not an option of round trips ({kind})")
     for name in ("send_mode", "receive_mode"):
         if getattr(options, name) != "copy":
-            raise SpecError(f"--{name.replace('_', '-')} is not an option of round trips (--rr)")
+            raise SpecError(f"--{name.replace('_', '-')} is not an option of round trips ({kind})")
     if options.udp:
         _refuse(options, _TCP_OPTIONS, "is an option of TCP tests", hint="leave it or -u out")
     elif options.lost_after is not None:
@@ -233,6 +240,7 @@ def _rr_spec(options: Options) -> RrSpec:
         **network.peer_options(options),
         **lost,
         transport="udp" if options.udp else "tcp",
+        keep_connections=not options.crr,
         request_bytes=least if options.request_size is None else options.request_size,
         response_bytes=least if options.response_size is None else options.response_size,
         in_flight=1 if options.in_flight is None else options.in_flight,

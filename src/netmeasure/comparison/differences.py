@@ -108,6 +108,7 @@ def _asked(result: Result) -> Facts:
         found["request size"] = _unit(spec.request_bytes, "bytes")
         found["response size"] = _unit(spec.response_bytes, "bytes")
         found["requests in flight"] = spec.in_flight
+        found["kept connections"] = spec.keep_connections
         found["target transaction rate"] = _unit(spec.target_tps, "transactions/s") or "none"
     if isinstance(spec, RequestSpec):
         found["threads"] = spec.thread_count

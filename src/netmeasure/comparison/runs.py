@@ -46,8 +46,9 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
         idle_p50_ns: Of bulk tests: the median latency before the load.
         loaded_p50_ns: Of bulk tests: the median latency under load.
         loaded_p99_ns: Of bulk tests: the latency under load that 99 % of the probes do not exceed.
-        connect_p50_ns: Of requests by HTTP: the median time to open a connection.
-        error_ratio: Of requests by HTTP: errors over attempted requests, 0 to 1.
+        connect_p50_ns: Of requests by HTTP and round trips on fresh connections: the median time to
+            open a connection.
+        error_ratio: Of the same tests: errors over attempts, 0 to 1.
         doubts: The reasons to doubt some of these figures.
     """
 
@@ -132,7 +133,8 @@ def figures(result: Result, direction: FlowDirection) -> RunFigures:
     if flow is None:
         return RunFigures(complete=False, error=error or f"no {direction} was measured")
     steady, ramp, averages = flow.steady, flow.ramp, flow.averages
-    trips, requests = result.round_trips, result.requests
+    trips = result.round_trips
+    made = result.requests or (None if trips is None else trips.connections)
     idle = None if result.latency is None else result.latency.idle
     loaded = None if result.latency is None else result.latency.loaded
     rate = None if steady is None else _plausible(steady.goodput_bps)
@@ -158,8 +160,8 @@ def figures(result: Result, direction: FlowDirection) -> RunFigures:
         idle_p50_ns=None if idle is None else _plausible(idle.p50_ns),
         loaded_p50_ns=None if loaded is None else _plausible(loaded.p50_ns),
         loaded_p99_ns=None if loaded is None else _plausible(loaded.p99_ns),
-        connect_p50_ns=None if requests is None else _plausible(requests.connect_p50_ns),
-        error_ratio=None if requests is None else _plausible(requests.error_ratio),
+        connect_p50_ns=None if made is None else _plausible(made.connect_p50_ns),
+        error_ratio=None if made is None else _plausible(made.error_ratio),
         doubts=doubts(result, flow),
     )
 

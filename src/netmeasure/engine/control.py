@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from netmeasure.engine.sockets import address_text
+from netmeasure.engine.sockets import Address, address_text
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.engine.threads import in_thread
 from netmeasure.engine.tls import TlsStream
@@ -69,6 +69,16 @@ class ControlChannel:
     def local_host(self) -> str:
         """Return the address of this end, as text."""
         return str(self._sock.getsockname()[0])
+
+    @property
+    def local_address(self) -> Address:
+        """Return the address of this end."""
+        return Address(self._sock.family, self._sock.getsockname())
+
+    @property
+    def peer_address(self) -> Address:
+        """Return the address of the peer. Raises OSError if the peer is gone."""
+        return Address(self._sock.family, self._sock.getpeername())
 
     @property
     def addresses(self) -> tuple[str, str]:

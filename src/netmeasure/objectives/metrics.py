@@ -54,6 +54,11 @@ def _loaded_ns(result: Result, percent: float) -> int | None:
     return None if loaded is None else loaded.latency.percentile_ns(percent)
 
 
+def _transaction_errors(result: Result) -> float | None:
+    made = None if result.round_trips is None else result.round_trips.connections
+    return None if made is None else made.error_ratio
+
+
 def _steady_bps(run: RunFigures) -> float | None:
     return None if run.verdict in _NO_PLATEAU else run.steady_bps
 
@@ -137,6 +142,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             "failed requests by HTTP, of all attempts",
             "ratio",
             of_run=lambda run: run.requests.error_ratio if run.requests else None,
+        ),
+        "transaction_errors": Metric(
+            "failed round trips on fresh connections, of all attempts",
+            "ratio",
+            of_run=_transaction_errors,
         ),
         "syn_retransmits": Metric(
             "SYNs sent again", "count", of_run=lambda run: run.syn_retransmits

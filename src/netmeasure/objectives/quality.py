@@ -12,7 +12,7 @@ import msgspec
 from netmeasure import units
 from netmeasure.errors import SpecError
 from netmeasure.result import Result
-from netmeasure.result.round_trips import Histogram
+from netmeasure.result.histogram import Histogram
 
 _EXAMPLE = "p99 100..200ms, p99.9 200..300ms, loss 0.1..2%, rate 4M"
 _PART = re.compile(r"(?P<name>\S+)\s+(?P<value>.+)", re.DOTALL)

@@ -8,7 +8,13 @@ from typing import TypedDict
 from msgspec.structs import replace
 
 from netmeasure.clock import MICROSECOND_NS
-from netmeasure.protocol import AskedRoundTrips, Extension, Parameters
+from netmeasure.protocol import (
+    FRESH_ROUND_TRIPS,
+    ROUND_TRIPS,
+    AskedRoundTrips,
+    Extension,
+    Parameters,
+)
 from netmeasure.spec import (
     MAX_DATAGRAM_BYTES,
     Direction,
@@ -20,6 +26,7 @@ from netmeasure.spec import (
     UdpSpec,
 )
 from netmeasure.version import __version__
+from netmeasure.workloads.fresh_trips import FreshTripPlan
 from netmeasure.workloads.round_trips import DatagramTripPlan, RoundTripPlan
 from netmeasure.workloads.tcp import TcpPlan
 from netmeasure.workloads.udp import UdpPlan
@@ -29,6 +36,17 @@ CLIENT_VERSION = f"netmeasure {__version__}"
 
 #: Datagrams in one super-datagram, at most (UDP_MAX_SEGMENTS, linux/udp.h).
 MAX_SEGMENTS = 128
+
+
+def stream_count(spec: PeerSpec) -> int:
+    """Return how many streams a test has in each direction. Fresh connections are not streams of
+    their own: one stream stands for all of them."""
+    return spec.streams if not isinstance(spec, RrSpec) or spec.keep_connections else 1
+
+
+def round_trip_kind(spec: RrSpec) -> str:
+    """Return the name of a kind of round trips in a server's announcement."""
+    return ROUND_TRIPS[spec.transport] if spec.keep_connections else FRESH_ROUND_TRIPS
 
 
 def client_parameters(
@@ -98,6 +116,7 @@ def _round_trip_parameters(spec: RrSpec, common: Parameters) -> Parameters:
         in_flight=spec.in_flight,
         per_s=spec.target_tps,
         lost_after_ms=round(spec.lost_after_s * 1000),
+        fresh=not spec.keep_connections,
     )
     if spec.over_udp:
         return replace(
@@ -195,6 +214,7 @@ def server_spec(parameters: Parameters, plan: TcpPlan | UdpPlan) -> PeerSpec:
     if isinstance(plan, RoundTripPlan):
         return RrSpec(
             **_common(parameters, plan),
+            keep_connections=not isinstance(plan, FreshTripPlan),
             request_bytes=plan.request_bytes,
             response_bytes=plan.response_bytes,
             in_flight=plan.in_flight,

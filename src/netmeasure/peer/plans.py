@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from msgspec import structs
+
 from netmeasure.clock import MICROSECOND_NS, MILLISECOND_NS, nanoseconds
 from netmeasure.protocol import DEFAULT_LENGTH, AskedRoundTrips, Parameters
 from netmeasure.spec import MAX_SPIN_US, PeerSpec, RrSpec, ServerLimits, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
+from netmeasure.workloads.fresh_trips import FreshTripPlan, FreshTripWorkload
 from netmeasure.workloads.round_trips import (
     DatagramTripPlan,
     DatagramTripWorkload,
@@ -96,7 +99,7 @@ def _client_tcp_plan(spec: TcpSpec, *, extended: bool) -> TcpPlan:
 
 
 def _client_round_trip_plan(spec: RrSpec) -> RoundTripPlan:
-    return RoundTripPlan(
+    plan = RoundTripPlan(
         **_client_part(spec),
         pacing_bps=spec.options.pacing_bps,
         block_bytes=spec.request_bytes,
@@ -105,6 +108,7 @@ def _client_round_trip_plan(spec: RrSpec) -> RoundTripPlan:
         per_s=spec.target_tps,
         no_delay=True,
     )
+    return plan if spec.keep_connections else _fresh(plan, spec.streams)
 
 
 def _client_datagram_trip_plan(spec: RrSpec) -> DatagramTripPlan:
@@ -203,7 +207,7 @@ def _server_tcp_plan(parameters: Parameters, limits: ServerLimits) -> TcpPlan:
 def _server_round_trip_plan(
     parameters: Parameters, asked: AskedRoundTrips, limits: ServerLimits
 ) -> RoundTripPlan:
-    return RoundTripPlan(
+    plan = RoundTripPlan(
         **_server_part(parameters, limits),
         pacing_bps=parameters.fqrate or None,
         block_bytes=_block_bytes(parameters),
@@ -213,6 +217,7 @@ def _server_round_trip_plan(
         congestion=parameters.congestion,
         no_delay=True,
     )
+    return _fresh(plan, parameters.parallel) if asked.fresh else plan
 
 
 def _server_datagram_trip_plan(
@@ -260,10 +265,17 @@ def _paced(wanted: _UdpRates, pacing_bps: int | None, size: int) -> _UdpRates:
     return wanted
 
 
+def _fresh(plan: RoundTripPlan, connections: int) -> FreshTripPlan:
+    """Return the plan for fresh connections, whose addresses are not known yet."""
+    return FreshTripPlan(**structs.asdict(plan), connections=connections)
+
+
 def build_workload(plan: TcpPlan | UdpPlan) -> Workload:
     """Return the workload for a plan."""
     if isinstance(plan, DatagramTripPlan):
         return DatagramTripWorkload(plan)
+    if isinstance(plan, FreshTripPlan):
+        return FreshTripWorkload(plan)
     if isinstance(plan, RoundTripPlan):
         return RoundTripWorkload(plan)
     return UdpWorkload(plan) if isinstance(plan, UdpPlan) else TcpWorkload(plan)

@@ -27,6 +27,10 @@ PROBE_NUMBER = 0
 LATENCY = "latency"
 #: The names of round trips by transport, among the kinds of test that a server announces.
 ROUND_TRIPS = {"tcp": "rr", "udp": "udp_rr"}
+#: The name of round trips on fresh connections, among the kinds of test that a server announces.
+FRESH_ROUND_TRIPS = "crr"
+#: The length of the token with which requests on fresh connections begin if they are long enough.
+TOKEN_BYTES = 16
 #: The message of `netmeasure probe` instead of a cookie. A netmeasure server answers with its first
 #: byte and closes the connection; to iperf3 it looks like a client that leaves at once.
 _PROBE = b"netmeasureprobe"
@@ -101,6 +105,17 @@ class AskedRoundTrips(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 1
     per_s: int | None = None
     lost_after_ms: int = 1000
+    #: each transaction opens a TCP connection of its own, to the port in `Announcement.fresh`
+    fresh: bool = False
+
+
+class FreshPort(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold where a server accepts the connections of one test of round trips on fresh connections:
+    the port, at the address of the control connection, and the token, in hexadecimal, with which
+    requests begin if they are long enough."""
+
+    port: int
+    token: str
 
 
 class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -161,6 +176,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     proof: str | None = None
     #: the kinds of test that the server supports in addition to TCP and UDP, and LATENCY
     kinds: tuple[str, ...] = ()
+    #: where fresh connections are accepted, if the client asked for them
+    fresh: FreshPort | None = None
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)

@@ -17,6 +17,7 @@ from netmeasure.report.compare import sentences
 from netmeasure.report.flow import GRADES, NO_STEADY
 from netmeasure.report.words import closing_lines, error_line, title
 from netmeasure.result import Flow, Limits, NetworkInterface, Result, StreamReport
+from netmeasure.result.connections import ConnectionErrors
 from netmeasure.result.requests import RequestErrors
 from netmeasure.result.round_trips import RoundTrips
 
@@ -239,7 +240,9 @@ def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
     if result.round_trips is not None:
         yield from _round_trips(result.round_trips, document)
         if result.requests is not None:
-            yield from _requests(document)
+            yield from _connections(document, "requests", RequestErrors)
+        elif result.round_trips.connections is not None:
+            yield from _connections(document, "round_trips.connections", ConnectionErrors)
         yield ("set-up", document.figure("set_up_ns"), "until the first byte")
         return
     for number, flow in enumerate(result.flows):
@@ -305,10 +308,11 @@ def _round_trips(known: RoundTrips, document: Document) -> Iterator[tuple[Cell, 
     yield ("unanswered", document.figure(f"{place}.unanswered"), "at the end")
 
 
-def _requests(document: Document) -> Iterator[tuple[Cell, ...]]:
-    place = "requests"
+def _connections(
+    document: Document, place: str, kinds: type[ConnectionErrors]
+) -> Iterator[tuple[Cell, ...]]:
     yield ("errors", document.figure(f"{place}.error_ratio"), "of all attempts")
-    for kind in RequestErrors.__struct_fields__:
+    for kind in kinds.__struct_fields__:
         yield (f"errors, {kind}", document.figure(f"{place}.errors.{kind}"), "")
     yield ("connections", document.figure(f"{place}.connected"), "that were established")
     for name in ("p50", "p99"):

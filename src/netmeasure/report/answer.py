@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from netmeasure.report.bottleneck import name_of_limit, short_limit
+from netmeasure.report.connections import error_words
 from netmeasure.report.latency import latency_words
 from netmeasure.report.rates import steady_bps
-from netmeasure.report.requests import error_words
 from netmeasure.report.round_trips import answer_words
 from netmeasure.report.words import unit_of
 from netmeasure.result import Flow, Phase, Result, Steady
@@ -34,7 +34,8 @@ def answer_lines(result: Result) -> list[str]:
     if not result.flows and result.requests is None:
         return []
     if result.round_trips is not None:
-        errors = "" if result.requests is None else error_words(result.requests)
+        counted = result.requests or result.round_trips.connections
+        errors = "" if counted is None else error_words(counted.errors)
         said = answer_words(result.round_trips, unit_of(result.spec), errors)
         return [*(line(name, [words]) for name, words in said), line("Set-up", _set_up(result))]
     latency = [] if result.latency is None else latency_words(result.latency)

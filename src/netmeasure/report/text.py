@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from netmeasure.report.answer import answer_lines
+from netmeasure.report.connections import connection_table
 from netmeasure.report.flow import flow_table, stream_table
 from netmeasure.report.hosts import host_table
 from netmeasure.report.latency import latency_table
@@ -30,11 +31,13 @@ def render(result: Result, *, per_stream: bool = False) -> RenderableType:
             Text("\nRound trips" if result.requests is None else "\nRequests"),
             Padding(round_trip_table(result.round_trips, unit_of(result.spec)), (0, 0, 0, 2)),
         ]
+    fresh = None if result.round_trips is None else result.round_trips.connections
+    if result.requests is not None or fresh is not None:
+        parts.append(Text("\nConnections and errors"))
     if result.requests is not None:
-        parts += [
-            Text("\nConnections and errors"),
-            Padding(request_table(result.requests), (0, 0, 0, 2)),
-        ]
+        parts.append(Padding(request_table(result.requests), (0, 0, 0, 2)))
+    elif fresh is not None:
+        parts.append(Padding(connection_table(fresh, result.spec.streams), (0, 0, 0, 2)))
     for flow in [] if result.round_trips is not None else result.flows:
         parts += [Text(f"\n{flow.direction.capitalize()}"), flow_table(result, flow)]
         if per_stream:

@@ -60,6 +60,8 @@ def _round_trip_words(spec: RrSpec) -> str:
     if spec.target_tps is not None:
         pace += f", {spec.target_tps}/s on each"
     links = "1 connection" if spec.streams == 1 else f"{spec.streams} connections"
+    if not spec.keep_connections:
+        links += ", a fresh one for each"
     kind = f"{spec.transport.upper()} round trips of {there} and {spec.response_bytes} back{pace}"
     return f"{kind}, {links}, {_trips_amount(spec)}"
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import msgspec
 
-from netmeasure.result.round_trips import Histogram, LatencySeries, bucket_width_ns
+from netmeasure.result.histogram import Histogram, bucket_width_ns
+from netmeasure.result.round_trips import LatencySeries
 
 #: The share of the round trips, from the shortest on, whose mean gives RPM: the trimmed mean of
 #: draft-ietf-ippm-responsiveness.

@@ -18,9 +18,10 @@ from netmeasure.result.bottleneck import Limits
 from netmeasure.result.ceiling import Ceiling
 from netmeasure.result.datagrams import DatagramHistory
 from netmeasure.result.flows import FlowInterval
+from netmeasure.result.histogram import Histogram
 from netmeasure.result.pauses import Pause
 from netmeasure.result.resources import HostUse, Resources, ThreadCpu
-from netmeasure.result.round_trips import Histogram, LatencySeries
+from netmeasure.result.round_trips import LatencySeries
 from netmeasure.result.sides import Series, TcpInfo
 from netmeasure.result.steady import Steady, Stretch
 

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import msgspec
 
-from netmeasure.result.round_trips import Histogram
+from netmeasure.result.connections import ConnectionErrors
+from netmeasure.result.histogram import Histogram
 
 
-class RequestErrors(msgspec.Struct, frozen=True, kw_only=True):
+class RequestErrors(ConnectionErrors, frozen=True, kw_only=True):
     """Count the errors by kind, omitted time included. The latencies do not
     count them.
 
@@ -22,22 +23,7 @@ class RequestErrors(msgspec.Struct, frozen=True, kw_only=True):
         status: Responses with a status of 400 or more.
     """
 
-    connect: int = 0
-    local: int = 0
-    reset: int = 0
-    timeout: int = 0
-    invalid: int = 0
     status: int = 0
-
-    @property
-    def total(self) -> int:
-        """Return the number of errors of all kinds."""
-        return sum(count for _, count in self.by_kind)
-
-    @property
-    def by_kind(self) -> tuple[tuple[str, int], ...]:
-        """Return the name of each kind, and its number."""
-        return tuple((name, getattr(self, name)) for name in self.__struct_fields__)
 
 
 class StatusCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -218,15 +218,21 @@ class TcpSpec(_PeerSpec, frozen=True, kw_only=True, tag="tcp", tag_field="kind")
 
 @documented
 class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
-    """Specify a test of round trips: requests and responses on persistent TCP connections, or in
-    UDP datagrams.
+    """Specify a test of round trips: requests and responses on persistent TCP connections, on a
+    fresh TCP connection each, or in UDP datagrams.
 
     Both ends must be netmeasure. Each transaction is timed at the client. `direction` is "upload",
     the direction of the requests. `streams` is the number of connections, and `timing.total_blocks`
     a number of transactions over all of them. Nagle's algorithm is always off.
 
+    With fresh connections (netperf's TCP_CRR), `streams` is how many are open at a time. A
+    connection, or an answer, that takes longer than `deadlines.connect_s` has failed, and is
+    counted as an error.
+
     Attributes:
         transport: "tcp" or "udp".
+        keep_connections: Reuse connections. False: each transaction opens a new TCP connection,
+            whose set-up is a part of its time, and which the server closes after its response.
         request_bytes: The length of a request, up to 1 MiB; of a datagram 16 to 65507.
         response_bytes: The length of a response, up to 1 MiB; of a datagram 16 to 65507.
         in_flight: The most requests of a connection without a response at a time.
@@ -240,6 +246,7 @@ class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
     """
 
     transport: Transport = "tcp"
+    keep_connections: bool = True
     request_bytes: int = 1
     response_bytes: int = 1
     in_flight: int = 1
@@ -267,6 +274,23 @@ class RrSpec(_PeerSpec, frozen=True, kw_only=True, tag="rr", tag_field="kind"):
             )
         if self.options.dont_fragment and not self.over_udp:
             raise SpecError("don't-fragment is an option of UDP, not of TCP")
+        if not self.keep_connections:
+            self._check_fresh()
+
+    def _check_fresh(self) -> None:
+        """Raise SpecError for what fresh connections do not have."""
+        if self.over_udp:
+            raise SpecError(
+                "UDP has no connections: only TCP can open one for each transaction",
+                hint="measure TCP, or keep the streams (--rr -u)",
+            )
+        if self.in_flight > 1:
+            raise SpecError(
+                "a fresh connection has one request in flight", hint="use more connections (-P)"
+            )
+        for name in ("flow_label", "multipath", "bind_port"):
+            if getattr(self.options, name):
+                raise SpecError(f"{name.replace('_', ' ')} is not an option of fresh connections")
 
     @property
     def over_udp(self) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
 from netmeasure.clock import Quiet, nanoseconds
-from netmeasure.engine import limits, sockets, sockopts
+from netmeasure.engine import limits, sockets
+from netmeasure.engine.packed import packed_address, packed_options
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import cancel_and_wait, first_of, uninterrupted
@@ -34,7 +33,7 @@ from netmeasure.measurement.side_report import own_report
 from netmeasure.measurement.trips import with_steady_rate
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport
 from netmeasure.result.requests import RequestErrors, Requests
-from netmeasure.spec import RequestSpec, SocketOptions, parse_pin
+from netmeasure.spec import RequestSpec, parse_pin
 from netmeasure.transfers.reach import public_url
 from netmeasure.transfers.secrets import public_headers
 from netmeasure.workloads.requests import RequestPlan, RequestWorkload
@@ -269,12 +268,12 @@ def _plan(spec: RequestSpec, address: sockets.Address) -> RequestPlan:
     span_s = 0.0 if spec.limit_s is None else spec.limit_s + timing.omit_s
     bind, origin = spec.options.bind_address, b""
     if bind is not None:
-        origin = _packed(address.family, sockets.numeric(bind, 0, address.family))
+        origin = packed_address(address.family, sockets.numeric(bind, 0, address.family))
     return RequestPlan(
         request=spec.request(),
-        to=_packed(address.family, address.sockaddr),
+        to=packed_address(address.family, address.sockaddr),
         origin=origin,
-        socket_options=tuple(_socket_options(spec.options, address.family)),
+        socket_options=tuple(packed_options(spec.options, address.family)),
         connections=spec.streams,
         threads=spec.thread_count,
         keep=spec.keep_connections,
@@ -288,41 +287,3 @@ def _plan(spec: RequestSpec, address: sockets.Address) -> RequestPlan:
         per_s=spec.target_rps,
         cpu=spec.cpu,
     )
-
-
-def _packed(family: int, sockaddr: tuple[object, ...]) -> bytes:
-    """Return an address in the kernel's form (ip(7), ipv6(7))."""
-    host, port, *more = sockaddr
-    name = str(host).partition("%")[0]
-    head = struct.pack("=H", family) + struct.pack("!H", port)
-    if family == socket.AF_INET:
-        return head + socket.inet_pton(socket.AF_INET, name) + bytes(8)
-    flow, scope = more or (0, 0)
-    packed = socket.inet_pton(socket.AF_INET6, name)
-    return head + struct.pack("!I", flow) + packed + struct.pack("=I", scope)
-
-
-def _socket_options(options: SocketOptions, family: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the options that every connection gets. The first connection has shown that the kernel
-    accepts them."""
-
-    def number(value: int, size: int = 4) -> bytes:
-        return value.to_bytes(size, "little" if struct.pack("=H", 1)[0] else "big")
-
-    tcp, any_socket = socket.IPPROTO_TCP, socket.SOL_SOCKET
-    if options.mss_bytes is not None:
-        yield tcp, socket.TCP_MAXSEG, number(options.mss_bytes)
-    if options.window_bytes is not None:
-        yield any_socket, socket.SO_SNDBUF, number(options.window_bytes)
-        yield any_socket, socket.SO_RCVBUF, number(options.window_bytes)
-    if options.congestion is not None:
-        yield tcp, socket.TCP_CONGESTION, options.congestion.encode()
-    if options.pacing_bps is not None:
-        yield any_socket, sockopts.SO_MAX_PACING_RATE, number(max(1, options.pacing_bps // 8), 8)
-    if options.tos:
-        if family == socket.AF_INET6:
-            yield socket.IPPROTO_IPV6, socket.IPV6_TCLASS, number(options.tos)
-        else:
-            yield socket.IPPROTO_IP, socket.IP_TOS, number(options.tos)
-    if options.bind_device is not None:
-        yield any_socket, socket.SO_BINDTODEVICE, options.bind_device.encode() + b"\0"

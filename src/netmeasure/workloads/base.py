@@ -25,7 +25,7 @@ from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
 from netmeasure.engine import socket_facts
 from netmeasure.engine.payload import random_bytes
 from netmeasure.engine.threads import TrafficThread, join_all, start_all
-from netmeasure.errors import StreamError
+from netmeasure.errors import MeasureError, StreamError
 from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport, TcpInfo
 from netmeasure.result.resources import ThreadCpu
 
@@ -265,7 +265,7 @@ class Workload(ABC):
     def _level(self, stream: DataStream, until_ns: int) -> StreamInterval:
         return StreamInterval(id=stream.id, bytes=stream.loop.counted_until(until_ns))
 
-    def failed(self) -> StreamError | None:
+    def failed(self) -> MeasureError | None:
         """Return the error of the first stream that failed; None: no stream has failed."""
         for stream in self._streams:
             if stream.loop.reason == "error":
@@ -311,7 +311,7 @@ class Workload(ABC):
         self.stop_receivers()
         await self.join("receiver")
 
-    async def first_error(self) -> StreamError:
+    async def first_error(self) -> MeasureError:
         """Wait until a stream fails, and return its error. Waits for ever if none fails."""
         pending = {asyncio.create_task(s.thread.done.wait()) for s in self._streams}
         try:

@@ -52,6 +52,7 @@ void scenario_round_trips(uint32_t rounds);
 void scenario_datagram_trips(uint32_t rounds);
 void scenario_probe(uint32_t rounds);
 void scenario_requests(uint32_t rounds);
+void scenario_fresh(uint32_t rounds);
 void scenario_watch(uint32_t rounds);
 
 #endif

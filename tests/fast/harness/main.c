@@ -17,6 +17,7 @@ int main(int argc, char **argv) {
         {"datagram_trips", scenario_datagram_trips, 12},
         {"probe", scenario_probe, 4},
         {"requests", scenario_requests, 12},
+        {"fresh", scenario_fresh, 12},
         {"watch", scenario_watch, 20},
     };
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)

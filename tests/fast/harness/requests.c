@@ -87,7 +87,7 @@ static void one_round(int keep, double period_ns, uint32_t connections) {
         nm_sample sample[NM_SAMPLES];
     } near;
     static char buffer[64]; /* small: most responses take several calls */
-    static nm_histogram latency, connecting;
+    static nm_histogram latency, connecting, answering;
     static nm_link links[LINKS];
     static uint32_t items[3][LINKS];
     static int64_t rests[LINKS];
@@ -107,9 +107,10 @@ static void one_round(int keep, double period_ns, uint32_t connections) {
                      .free = {items[0], 0, 0}, .shut = {items[1], 0, 0}, .resting = {items[2], 0, 0},
                      .rest_ns = rests, .event = events, .buffer = buffer,
                      .buffer_bytes = sizeof buffer, .latencies = {&latency, &latency_sum, 0},
-                     .connecting = &connecting};
+                     .connecting = &connecting, .answering = &answering};
     memset(&near, 0, sizeof near), memset(links, 0, sizeof links);
     memset(&latency, 0, sizeof latency), memset(&connecting, 0, sizeof connecting);
+    memset(&answering, 0, sizeof answering);
     near.stream.series = (nm_series){near.bucket, BUCKETS, 0, 0, 0, 1000000};
     near.stream.sample = near.sample;
     near.stream.sampling.every_ns = 1000000;
@@ -144,6 +145,7 @@ static void one_round(int keep, double period_ns, uint32_t connections) {
     CHECK(near.stream.bytes == wanted * size && near.stream.acked == good * size);
     CHECK(nm_series_until(&latency_sum, INT64_MAX) == latency.sum_ns);
     CHECK(connecting.count >= (keep ? connections : wanted));
+    CHECK(answering.count == (keep ? 0 : good));
     nm_group_destroy(&group);
 }
 

@@ -23,6 +23,8 @@ from netmeasure.spec import PeerSpec, SocketOptions
 
 #: How long the server may take to answer the hello of a probe; the test waits for this answer.
 PROBE_HELLO_S, PROBE_HELLO_RTTS = 0.2, 4
+#: The name, in set-up, of the first fresh connection, which carries no transaction.
+FRESH = "fresh connection"
 
 
 class Connector:
@@ -134,6 +136,23 @@ class Connector:
             await self._say_whose(made.sock, PROBE_NUMBER, "the probe", extended=True)
             return made.sock
         return sock
+
+    async def reach(self, port: int) -> sockets.Address:
+        """Return the server's address with another port, to which a connection could be opened.
+
+        Raises ConnectError if it could not.
+        """
+        family, (host, _, *more) = self.address
+        address = sockets.Address(family, (host, port, *more))  # type: ignore[arg-type]
+        spec = self._spec
+        connecting = sockets.connect_one(address, spec.options, spec.deadlines.connect_s)
+        try:
+            made = await self.phases.connected(FRESH, connecting)
+        except ConnectError as exc:
+            exc.hint = f"fresh connections go to port {port}, too: firewalls must let it through"
+            raise
+        made.sock.close()
+        return address
 
     async def open_stream(
         self, index: int, number: int, heard: Callable[[], bool], *, extended: bool

@@ -35,20 +35,22 @@ from netmeasure.peer.client.connect import Connector
 from netmeasure.peer.client.control import ClientControl
 from netmeasure.peer.client.data_phase import ClientData
 from netmeasure.peer.client.elsewhere import answered_elsewhere
+from netmeasure.peer.client.fresh import reached
 from netmeasure.peer.client.latency import LatencyWatch
 from netmeasure.peer.client.outcome import Outcome, build_result
 from netmeasure.peer.client.path_watch import PathWatch
 from netmeasure.peer.client.totals import check_streams, check_total
 from netmeasure.peer.exchange import wire_results
 from netmeasure.peer.observing import control_facts, open_streams
-from netmeasure.peer.parameters import client_parameters
+from netmeasure.peer.parameters import client_parameters, round_trip_kind, stream_count
 from netmeasure.peer.plans import build_workload, client_plan
-from netmeasure.protocol import ROUND_TRIPS, Kind, PeerResults, Side, new_cookie, stream_ids
+from netmeasure.protocol import Kind, PeerResults, Side, new_cookie, stream_ids
 from netmeasure.protocol.auth import make_token
 from netmeasure.result import ErrorRecord, FlowDirection, Host, Interval, Result, SideReport
 from netmeasure.result.latency import Latency
 from netmeasure.spec import MAX_DATAGRAM_BYTES, PeerSpec, RrSpec, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
+from netmeasure.workloads.fresh_trips import FreshTripPlan
 from netmeasure.workloads.tcp import check_file
 
 #: The size of iperf3's datagrams if the MSS of the control connection can't be used.
@@ -56,6 +58,8 @@ PLAIN_DATAGRAM_BYTES = 1460
 #: The control connection's packets fit every path (RFC 9293, 3.7.1), so that both ends can still
 #: report errors if longer packets are lost.
 CONTROL_MSS_BYTES = 536
+#: How a server that does not announce a kind of round trips can't answer them.
+_WAYS = {"udp_rr": " by UDP", "crr": " on fresh connections"}
 
 
 class PeerTest:
@@ -72,7 +76,7 @@ class PeerTest:
         self._spec = replace(spec, credentials=None, secret=None)
         self._credentials = spec.credentials
         self._secret = spec.secret
-        self._directions = roles.directions(spec.direction, spec.streams)
+        self._directions = roles.directions(spec.direction, stream_count(spec))
         self._observer = observer or Observer()
         self._started_at = wall_now()
         self._cookie = new_cookie(waits=spec.deadlines.queue_s > 0)
@@ -127,8 +131,10 @@ class PeerTest:
             self._connector.address, self._spec, extended=self._control.extended
         )
         plan = client_plan(self._spec, extended=self._control.extended)
-        workload = self._workload = build_workload(plan)
         self.step = "connect"
+        if isinstance(plan, FreshTripPlan):
+            plan = await reached(plan, self._control, self._connector, self._spec)
+        workload = self._workload = build_workload(plan)
         latency = self._latency = LatencyWatch(self._spec, self._control, self._connector)
         with self._connector.set_up_paused():
             await first_of(latency.idle(), self._stopped())
@@ -209,9 +215,9 @@ class PeerTest:
             await control.agree()
         if (
             isinstance(self._spec, RrSpec)
-            and ROUND_TRIPS[self._spec.transport] not in control.kinds
+            and (kind := round_trip_kind(self._spec)) not in control.kinds
         ):
-            way = " by UDP" if self._spec.over_udp else ""
+            way = _WAYS.get(kind, "")
             raise PeerRefusedError(
                 f"{self._target} does not answer round trips{way}",
                 phase="control",

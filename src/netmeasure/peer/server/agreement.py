@@ -7,7 +7,7 @@ from typing import NamedTuple
 from netmeasure.engine.control import ControlChannel
 from netmeasure.errors import RefusedTestError, RemoteProtocolError, SpecError
 from netmeasure.measurement import roles
-from netmeasure.peer.parameters import server_spec
+from netmeasure.peer.parameters import server_spec, stream_count
 from netmeasure.peer.plans import server_plan
 from netmeasure.peer.server.access import Access
 from netmeasure.peer.server.admission import admit
@@ -61,4 +61,5 @@ async def agree(control: ControlChannel, limits: ServerLimits, access: Access) -
         spec = server_spec(parameters, plan)
     except SpecError as exc:
         raise RefusedTestError(str(exc), number=ErrorCode.RECEIVE_PARAMETERS) from None
-    return Agreement(parameters, plan, spec, roles.directions(spec.direction, parameters.parallel))
+    streams = roles.directions(spec.direction, stream_count(spec))
+    return Agreement(parameters, plan, spec, streams)

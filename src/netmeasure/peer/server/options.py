@@ -52,10 +52,12 @@ class ServerOptions:
     one_off: bool = False
     idle_s: float | None = None
     device: str | None = None
+    fresh_port: int = 0
 
     def __post_init__(self) -> None:
         """Raise SpecError if a time or the device's name is not valid."""
         Timing(interval_s=self.interval_s)
+        within("port for fresh connections", self.fresh_port, 0, 65535, "")
         within("idle timeout", self.idle_s, 0.001, MAX_DURATION_S, "s")
         check_device(self.device)
 

@@ -303,6 +303,8 @@ def serve(options: ServerOptions) -> Server:
             authentication fails does not count. `Server.over` returns afterwards
         idle_s: `Server.over` returns when there was no client for this time
         device: the network interface to listen on (SO_BINDTODEVICE, socket(7))
+        fresh_port: the port that accepts the connections of tests with a connection for each
+            transaction, one such test at a time; 0: each of them gets a free port
 
     Raises:
         ServeError: the server can't listen (raised when the block is entered)

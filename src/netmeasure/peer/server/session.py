@@ -43,12 +43,14 @@ from netmeasure.peer.server.access import Access
 from netmeasure.peer.server.admission import asked_bps
 from netmeasure.peer.server.agreement import Agreement, agree
 from netmeasure.peer.server.data_phase import ServerData, failure
+from netmeasure.peer.server.fresh import FreshListener
 from netmeasure.peer.server.notifier import Notifier
 from netmeasure.peer.server.options import ServerOptions
 from netmeasure.peer.server.outcome import Outcome, build_result
 from netmeasure.peer.server.places import Places, Wish
 from netmeasure.peer.server.shares import LoginBrake
 from netmeasure.protocol import (
+    FRESH_ROUND_TRIPS,
     LATENCY,
     ROUND_TRIPS,
     Announcement,
@@ -66,6 +68,7 @@ from netmeasure.result import FlowDirection, Result, SideReport
 from netmeasure.result.resources import HostUse
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
+from netmeasure.workloads.fresh_trips import FreshTripPlan
 from netmeasure.workloads.latency import Reflection
 
 #: How long a client has to read the reason before its streams break.
@@ -139,6 +142,7 @@ class Session:
         #: the name of the test in logs
         self.test = test_name(client.cookie)
         self._access = Access(options, surroundings.brake, surroundings.network)
+        self._options = options
         self._limits = limits
         self._surroundings = surroundings
         self._most_at_once = 0
@@ -152,6 +156,7 @@ class Session:
         self._arrivals = Arrivals(())
         self._workload: Workload | None = None
         self._reflections: dict[socket.SocketKind, Reflection] = {}
+        self._listener: FreshListener | None = None
         self._leaves = False
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
@@ -223,6 +228,7 @@ class Session:
             await self._take_place(agreed)
             self._agreement = agreed
             self._count_tests()
+            agreed = self._agreement = self._with_listener(agreed)
             await self._announce(agreed)
             async with self._turn_to_open(agreed):
                 workload = await self._accept_streams(agreed)
@@ -281,6 +287,17 @@ class Session:
         place = QueuePlace(position)
         await self._control.send(Kind.QUEUED, place, deadline_s=self._limits.handshake_s)
 
+    def _with_listener(self, agreed: Agreement) -> Agreement:
+        """Return the agreement. If the client opens fresh connections, listen for them first.
+
+        Raises RefusedTestError if this host can't listen, PeerClosedError if the client is gone.
+        """
+        plan, options = agreed.plan, self._options
+        if not isinstance(plan, FreshTripPlan):
+            return agreed
+        self._listener = FreshListener(self._control, plan, options.fresh_port, options.device)
+        return agreed._replace(plan=self._listener.completed(plan))
+
     async def _announce(self, agreed: Agreement) -> None:
         """Announce this server to a netmeasure client."""
         if agreed.extended:
@@ -289,7 +306,8 @@ class Session:
                 concurrent_tests=self._surroundings.places.measuring,
                 finite=self._limits.file is not None,
                 proof=self._access.own_proof(self._control),
-                kinds=(*ROUND_TRIPS.values(), LATENCY),
+                kinds=(*ROUND_TRIPS.values(), FRESH_ROUND_TRIPS, LATENCY),
+                fresh=self._listener.announced if self._listener is not None else None,
             )
             await self._control.send(Kind.EXTENSION, mine, deadline_s=self._limits.handshake_s)
 
@@ -423,6 +441,8 @@ class Session:
             self._notifier.last_interval()
         for reflection in self._reflections.values():
             await reflection.close()
+        if self._listener is not None:
+            self._listener.close()
         self._arrivals.close()
         await self._control.close()
 

@@ -65,7 +65,8 @@ def mutate(document: Any, data: st.DataObject) -> None:
     elif what == "cut" and isinstance(item, list):
         where[key] = item[: len(item) // 2]
     else:
-        where[key] = data.draw(VALUES, label="value")
+        # a copy: another change may change this value in its turn
+        where[key] = copy.deepcopy(data.draw(VALUES, label="value"))
 
 
 @settings(max_examples=150)

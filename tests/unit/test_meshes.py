@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from rich.console import Console
 from netmeasure.cli import main
 from netmeasure.cli.exits import Exit
 from netmeasure.comparison.mesh import MeshReport, MeshRun, join_mesh
-from netmeasure.meshes.mesh import Mesh
+from netmeasure.meshes.mesh import Mesh, _Node
 from netmeasure.meshes.rounds import in_rounds, least_rounds
+from netmeasure.meshes.worker import MeshNode
 from netmeasure.report.mesh import render
 from netmeasure.spec import HttpSpec
 from support.program import one_line
@@ -118,6 +121,23 @@ def test_the_report_shows_matrices_and_what_was_not_measured() -> None:
     assert "56 pairs of 8 nodes in 14 rounds, 1 at once" in text
     assert "node2 -> node5: steady bitrate 5" in text
     assert "node1 -> node2: the worker is lost" in text
+
+
+def test_a_worker_that_dask_has_lost_already_costs_its_own_pair() -> None:
+    """Dask's actor of a lost worker raises an error as soon as a method of it is named."""
+    pytest.importorskip("distributed", reason="the extra `mesh` is not installed here")
+    from distributed.actor import Actor
+
+    lost = Actor(MeshNode, "tcp://192.0.2.1:1", "key")
+    lost._future = SimpleNamespace(status="error")
+    with pytest.raises(RuntimeError, match="was lost"):
+        _ = lost.measure
+    mesh = Mesh(None)
+    mesh._nodes = {name: _Node(lost, "192.0.2.1", 1) for name in ("a", "b")}
+    run = asyncio.run(mesh._test(1, "a", "b"))
+    assert run.result is None
+    assert run.error == "the worker a is lost: Worker holding Actor was lost.  Status: error"
+    assert set(mesh._nodes) == {"b"}
 
 
 def test_wrong_values_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

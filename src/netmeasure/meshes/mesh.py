@@ -43,6 +43,15 @@ class _Node:
         self.address = address
         self.port = port
 
+    async def measure(self, there: _Node, spec: bytes) -> tuple[bytes | None, str | None]:
+        """Measure against another node's server; return the encoded result and an error.
+
+        Raises various exceptions of Dask if this worker is gone: the actor of a lost worker raises
+        one as soon as a method of it is named.
+        """
+        data, error = await self.actor.measure(there.address, there.port, spec)
+        return data, error
+
     async def answers(self) -> str | None:
         """Return None if the worker answers, otherwise the reason why it counts as lost."""
         try:
@@ -262,7 +271,7 @@ class Mesh:
             return None, lost
         here, there = self._nodes[client], self._nodes[server]
         spec = msgspec.msgpack.encode(self._spec)
-        asked = asyncio.ensure_future(here.actor.measure(there.address, there.port, spec))
+        asked = asyncio.ensure_future(here.measure(there, spec))
         own_s = (self._spec.limit_s or 0) + self._spec.timing.omit_s
         until_s = now_ns() / 1e9 + own_s + _SPARE_S
         try:

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -56,6 +57,29 @@ def test_a_run_reports_its_phases_its_intervals_and_its_end(run_once: RunLoop) -
     intervals = [event.interval for event in seen if isinstance(event, nm.IntervalEvent)]
     assert sum(interval.bytes for interval in intervals) == BYTES
     assert all(before.at_ns <= after.at_ns for before, after in pairwise(seen))
+
+
+def test_every_event_is_added_on_the_event_loop(
+    run: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of the thread that assembles the result: waking a reader is not safe there."""
+    adders: list[int] = []
+
+    def add(log: EventLog, event: Event) -> None:
+        adders.append(threading.get_ident())
+        known(log, event)
+
+    known = EventLog.add
+    monkeypatch.setattr(EventLog, "add", add)
+
+    async def main() -> list[Event]:
+        async with begun() as running_test:
+            return [event async for event in running_test.events()]
+
+    seen = run(main())
+    names = [event.phase.name for event in seen if isinstance(event, nm.PhaseEvent)]
+    assert "first_byte" in names
+    assert set(adders) == {threading.get_ident()}
 
 
 def test_a_reader_that_stops_or_leaves_changes_nothing(run_once: RunLoop) -> None:

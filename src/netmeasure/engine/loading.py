@@ -34,7 +34,8 @@ def begin(*modules: str) -> None:
 
 async def settled() -> None:
     """Wait until no import is in progress."""
-    while any(thread.is_alive() for thread in _loading.values()):  # noqa: ASYNC110  (threads)
+    # a copy: other threads, whose loops have runs of their own, may add to it meanwhile
+    while any(thread.is_alive() for thread in list(_loading.values())):  # noqa: ASYNC110  (threads)
         await asyncio.sleep(POLL_S)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
@@ -93,6 +94,8 @@ class Run:
         self._intervals: asyncio.Queue[Interval | None] = asyncio.Queue(MOST_KEPT)
         self._events = EventLog()
         self._progress = Progress(self._on_phase)
+        self._loop: asyncio.AbstractEventLoop
+        self._thread_id: int  # of the loop
         self._origin_ns = now_ns()
         self._begin = begin
         self._course: Course | None = None
@@ -189,6 +192,7 @@ class Run:
         return one is not None and one.step == RESPONSE
 
     async def _drive(self) -> Result:
+        self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
         self._progress.follow()
         course = self._course = self._begin()
         if self._stop_asked:
@@ -254,7 +258,13 @@ class Run:
         return now_ns() - self._origin_ns
 
     def _on_phase(self, phase: Phase) -> None:
-        self._events.add(PhaseEvent(at_ns=self._now_ns(), phase=phase))
+        """Report a phase. Some are found by the thread that assembles the result, and the log of
+        events belongs to the event loop."""
+        event = PhaseEvent(at_ns=self._now_ns(), phase=phase)
+        if threading.get_ident() == self._thread_id:
+            self._events.add(event)
+        else:
+            self._loop.call_soon_threadsafe(self._events.add, event)
 
     async def _tell_waiting(self, course: Course) -> None:
         """Report what set-up is waiting for, the wait for the first response to requests and, after

@@ -77,6 +77,8 @@ def test_other_commands_ignore_the_settings_of_the_client(config: Path) -> None:
         ("client", "[client]\nudp = 1", "udp must be true or false"),
         ("client", "[client]\ndirection = 'down'", "'down' is not one of upload, download, both"),
         ("client", "[client", "can't read"),
+        ("client", f"[client]\ntime = {'[' * 5000}", "nested too deeply"),
+        ("server", f"max-tests = 1{'0' * 5000}", "a number has more than 64 bits"),
         ("server", "max-tests = true", "max-tests must be a number or a text"),
         ("server", "max-tests = 'many'", "max-tests: 'many' is not a"),
         ("server", "maxtests = 4", "'maxtests' is not a setting"),

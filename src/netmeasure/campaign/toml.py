@@ -1,4 +1,4 @@
-"""Parse the TOML of plans and of the exporter's configuration."""
+"""Parse TOML: plans, the exporter's configuration, and the settings of commands."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ def parse_toml(data: bytes | str) -> dict[str, Any]:
     """Return the tables of a TOML document. Raises SpecError."""
     try:
         document = tomllib.loads(data.decode() if isinstance(data, bytes) else data)
-    except ValueError as exc:  # also for bytes that are not UTF-8, and numbers of too many digits
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SpecError(f"it is not valid TOML: {exc}") from None
+    except ValueError:  # Python converts no number of so many digits
+        raise SpecError("it is not valid TOML: a number has more than 64 bits") from None
     except RecursionError:
         raise SpecError("its lists or tables are nested too deeply") from None
     for value in _values(document):

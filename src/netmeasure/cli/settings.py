@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from netmeasure.campaign.toml import parse_toml
 from netmeasure.errors import SpecError
 
 PREFIX = "NETMEASURE_"
@@ -215,8 +215,8 @@ def _misspelt(variable: str, known: Iterable[str]) -> str | None:
 
 def _toml(path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(Path(path).read_text())
-    except (OSError, ValueError) as exc:
+        return parse_toml(Path(path).read_bytes())
+    except (OSError, ValueError, SpecError) as exc:
         raise SpecError(f"can't read {path}: {getattr(exc, 'strerror', None) or exc}") from None
 
 

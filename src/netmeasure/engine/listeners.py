@@ -70,18 +70,19 @@ async def listen(
             hint="bind to an address of this host",
             reason=reason,
         ) from None
-    for last in (*(False,) * (PORT_TRIES - 1), True):
+    tries = PORT_TRIES
+    while True:
+        tries -= 1
         try:
             return _open_all(list(dict.fromkeys(found)), host, port, device, multipath)
         except OSError as exc:
             # the free port of the first family may be in use in the second: take another one
-            if port == 0 and exc.errno == errno.EADDRINUSE and not last:
+            if port == 0 and exc.errno == errno.EADDRINUSE and tries:
                 continue
             reason = os.strerror(exc.errno or 0)
             raise ServeError(
                 f"can't listen on {where}: {reason}", hint=listen_hint(exc), reason=reason
             ) from None
-    raise AssertionError
 
 
 def _open_all(

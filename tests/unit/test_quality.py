@@ -106,9 +106,9 @@ def test_the_lowest_of_several_runs() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "nothing is needed"),
-        (" , ", "nothing is needed"),
-        ("p99", "'p99' is no need"),
+        ("", "no needs were given"),
+        (" , ", "no needs were given"),
+        ("p99", "'p99' is incomplete"),
         ("p99 100ms", "'p99 100ms' is no range"),
         ("p99 200..100ms", "must be more than what is optimal"),
         ("p99 100ms..100ms", "must be more than what is optimal"),

@@ -113,7 +113,8 @@ def parse_requirement(text: str) -> QualityRequirement:
         match = _PART.fullmatch(part)
         if match is None:
             raise SpecError(
-                f"{part!r} is no need of an application", hint=f"write for example '{_EXAMPLE}'"
+                f"{part!r} is incomplete: a figure and its values are needed",
+                hint=f"write for example '{_EXAMPLE}'",
             )
         name = match["name"]
         if name in [span.figure for span in spans] or (name == "rate" and least_bps is not None):
@@ -128,7 +129,7 @@ def parse_requirement(text: str) -> QualityRequirement:
                 hint="there are percentiles such as p99, loss, and rate",
             )
     if not spans and least_bps is None:
-        raise SpecError("nothing is needed", hint=f"write for example '{_EXAMPLE}'")
+        raise SpecError("no needs were given", hint=f"write for example '{_EXAMPLE}'")
     return QualityRequirement(text=text, spans=tuple(spans), least_bps=least_bps)
 
 

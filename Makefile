@@ -7,7 +7,7 @@ CPUS   := $(shell nproc 2>/dev/null || echo 2)
 # most tests wait more than they compute; those that hold rates (marker `rates`) need CPUs at once,
 # and one worker has all of them that need much (tests/support/schedule.py)
 MANY   := -n $(shell expr $(CPUS) + 3) --dist loadfile
-FEW    := -n $(shell expr $(CPUS) + 1) --dist loadfile
+FEW    := -n $(shell expr $(CPUS) + 2) --dist loadfile
 # without network namespaces, iperf3, containers, other systems or a package index
 QUICK  := not network and not interop and not containers and not packaging and not debian13
 STAMP  := $(VENV)/.installed
@@ -36,14 +36,13 @@ run: $(STAMP)  ## measure this machine's loopback on an embedded server
 tools:  # what the tests use besides Python; needs root, tests skip what is missing
 	@sh tools/install-debian.sh test
 
-test: $(STAMP) tools  ## install what the tests need and run everything; measures branch coverage
-	$(BIN)/python -m pytest $(MANY) -m "not rates" --cov --cov-report=
-	@# rates are held without the tracer, which takes a quarter of the CPU time
+test: $(STAMP) tools  ## install what the tests need and run everything
+	$(BIN)/python -m pytest $(MANY) -m "not rates"
 	$(BIN)/python -m pytest $(FEW) -m rates
-	@printf 'branch coverage of netmeasure, without the tests of rates: %s %%\n' \
-		"$$($(BIN)/coverage report --format=total)"
 
-coverage: $(STAMP)  ## what the last `make test` did not reach, line by line
+coverage: $(STAMP) tools  ## everything but the tests of rates, and what they did not reach, line by line
+	@# not a part of `make test`, since the tracer slows it down
+	$(BIN)/python -m pytest $(MANY) -m "not rates" --cov --cov-report=
 	$(BIN)/coverage report --show-missing --skip-covered
 
 quicktest: $(STAMP)  ## only the tests that need no network namespaces, iperf3, containers or package index

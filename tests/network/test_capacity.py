@@ -63,6 +63,7 @@ def test_a_line_that_always_loses_has_no_capacity() -> None:
     assert {probe.verdict for probe in report.probes} == {"lost"}
 
 
+@pytest.mark.rates
 def test_the_command_prints_what_it_found(run_once: RunLoop) -> None:
     async def main() -> None:
         async with nm.serve("127.0.0.1", 0) as server:

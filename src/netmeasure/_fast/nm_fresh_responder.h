@@ -28,10 +28,7 @@
 #include "nm_round_trips.h"
 #include "nm_stream.h"
 
-enum {
-    NM_FRESH_EVENTS = 256,  /* taken from the kernel at a time */
-    NM_FRESH_ACCEPTS = 64   /* before other connections and orders have a turn */
-};
+enum { NM_FRESH_EVENTS = 256 }; /* taken from the kernel at a time */
 #define NM_FRESH_LOOK_NS 100000000 /* orders to leave and time-outs are looked at this often */
 #define NM_FRESH_SHORT_NS 1000000  /* a rest where this host has no descriptor or memory */
 
@@ -170,33 +167,31 @@ static inline void nm_fresh_make_room(nm_fresh_responder *r) {
     if (oldest != NULL) nm_guest_close(r, oldest);
 }
 
-/* Accepts what waits at the listener, and serves what has its request with it. */
+/* Accepts a connection that waits at the listener, and serves it where its request has come. Only one: if
+ * there are more, there is another event, which costs less than a try that finds none. */
 static inline void nm_fresh_accept(nm_fresh_responder *r) {
-    int i;
-    for (i = 0; i < NM_FRESH_ACCEPTS; i++) {
-        struct sockaddr_storage from;
-        socklen_t length = sizeof from;
-        nm_guest *g;
-        int fd = accept4(r->listener, (struct sockaddr *)&from, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
-            /* the listener stays readable where there is no descriptor: no busy loop */
-            if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR && errno != ECONNABORTED)
-                nm_sleep(NM_FRESH_SHORT_NS);
-            return;
-        }
-        if (!nm_same_host(&from, &r->peer)) {
-            NM_ADD(&r->strangers, 1);
-            close(fd);
-            continue;
-        }
-        NM_ADD(&r->accepted, 1);
-        nm_fresh_make_room(r);
-        g = &r->guest[r->vacant[--r->vacant_count]];
-        memset(g, 0, sizeof *g);
-        g->fd = fd;
-        g->order = r->accepted;
-        nm_guest_serve(r, g);
+    struct sockaddr_storage from;
+    socklen_t length = sizeof from;
+    nm_guest *g;
+    int fd = accept4(r->listener, (struct sockaddr *)&from, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        /* the listener stays readable where there is no descriptor: no busy loop */
+        if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR && errno != ECONNABORTED)
+            nm_sleep(NM_FRESH_SHORT_NS);
+        return;
     }
+    if (!nm_same_host(&from, &r->peer)) {
+        NM_ADD(&r->strangers, 1);
+        close(fd);
+        return;
+    }
+    NM_ADD(&r->accepted, 1);
+    nm_fresh_make_room(r);
+    g = &r->guest[r->vacant[--r->vacant_count]];
+    memset(g, 0, sizeof *g);
+    g->fd = fd;
+    g->order = r->accepted;
+    nm_guest_serve(r, g);
 }
 
 /* Ends connections that have made no progress for too long. */

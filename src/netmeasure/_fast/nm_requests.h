@@ -274,13 +274,16 @@ static inline void nm_requests_refused(nm_requests *r, nm_link *l, int code, int
     nm_requests_renew(r, l, now, 1);
 }
 
-/* Asks for a connection's events, or asks again: what is to be read tells of itself once more. Returns 0,
- * or -1 and an errno. */
+/* Asks for a connection's events, or asks again: what is to be read tells of itself once more. A whole
+ * request on a fresh connection needs no room to write. Returns 0, or -1 and an errno. */
 static inline int nm_requests_listen(const nm_requests *r, const nm_link *l, int operation) {
     struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+    if (!r->options->keep && l->sent == r->options->request_bytes) e.events &= ~(uint32_t)EPOLLOUT;
     e.data.u64 = (uint64_t)l->number << 32 | nm_requests_index(r, l);
     return epoll_ctl(r->epoll, operation, l->fd, &e);
 }
+
+static inline int nm_requests_begin_at_once(nm_requests *r, nm_link *l);
 
 /* Begins to open a connection. */
 static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) {
@@ -301,18 +304,23 @@ static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) 
         if (bind(l->fd, (const struct sockaddr *)&o->from, o->from_bytes) != 0) goto failed;
     }
     l->number++;
-    if (nm_requests_listen(r, l, EPOLL_CTL_ADD) != 0) goto failed;
     l->opened_ns = now;
     l->until_ns = nm_add_ns(now, o->connect_ns);
     l->state = NM_LINK_OPENING;
     r->opening++;
-    if (connect(l->fd, (const struct sockaddr *)&o->to, o->to_bytes) == 0 || errno == EINPROGRESS)
-        return; /* the event says how it went, also where that is known already */
+    if (connect(l->fd, (const struct sockaddr *)&o->to, o->to_bytes) != 0 && errno != EINPROGRESS)
+        goto failed;
+    if (l->asked && nm_requests_begin_at_once(r, l) != 0) goto failed;
+    if (l->fd < 0) return; /* its request has failed already */
+    /* events say how it went on, also where that is known already */
+    if (nm_requests_listen(r, l, EPOLL_CTL_ADD) == 0) return;
+    if (l->state == NM_LINK_ASKING) {
+        nm_requests_fail(r, l, NM_ERROR_LOCAL, nm_now());
+        return;
+    }
 failed:
     nm_requests_refused(r, l, errno, now);
 }
-
-static inline void nm_requests_send(nm_requests *r, nm_link *l);
 
 /* Goes on with a connection that has come about. */
 static inline void nm_requests_connected(nm_requests *r, nm_link *l, int64_t now) {
@@ -325,7 +333,6 @@ static inline void nm_requests_connected(nm_requests *r, nm_link *l, int64_t now
         l->asked = 0;
         l->state = NM_LINK_ASKING;
         l->until_ns = nm_add_ns(now, r->options->answer_ns);
-        nm_requests_send(r, l);
     } else {
         l->state = NM_LINK_FREE;
         nm_requests_set_free(r, l, now);
@@ -334,23 +341,41 @@ static inline void nm_requests_connected(nm_requests *r, nm_link *l, int64_t now
 
 /* ---- requests ----------------------------------------------------------------------------------- */
 
+/* Passes what is left of a request to the kernel. Returns how much that took, or -1 and an errno. */
+static inline ssize_t nm_requests_pass(nm_requests *r, nm_link *l) {
+    const nm_requests_options *o = r->options;
+    ssize_t n;
+    do
+        n = send(l->fd, o->request + l->sent, o->request_bytes - l->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        NM_ADD(&r->own->calls, 1);
+        NM_ADD(&r->own->bytes, (uint64_t)n);
+        l->sent += (uint32_t)n;
+    }
+    return n;
+}
+
 /* Sends what is left of a connection's request; goes on later where the kernel takes no more. */
 static inline void nm_requests_send(nm_requests *r, nm_link *l) {
-    const nm_requests_options *o = r->options;
-    while (l->sent < o->request_bytes) {
-        ssize_t n = send(l->fd, o->request + l->sent, o->request_bytes - l->sent,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) {
+    while (l->sent < r->options->request_bytes) {
+        if (nm_requests_pass(r, l) < 0) {
             /* after a reset there may be a response to read: the event that tells of it decides */
             if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EPIPE && errno != ECONNRESET)
                 nm_requests_fail(r, l, NM_ERROR_RESET, nm_now());
             return;
         }
-        NM_ADD(&r->own->calls, 1);
-        NM_ADD(&r->own->bytes, (uint64_t)n);
-        l->sent += (uint32_t)n;
     }
+}
+
+/* Sends the request on a connection that may have come about while connect() ran, as it does on loopback:
+ * no event need be waited for then. Returns 0, or -1 and the errno with which the connection failed. */
+static inline int nm_requests_begin_at_once(nm_requests *r, nm_link *l) {
+    int64_t now = nm_now(); /* before the call: if it works, the connection had come about by then */
+    if (nm_requests_pass(r, l) < 0) return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+    nm_requests_connected(r, l, now);
+    nm_requests_send(r, l);
+    return 0;
 }
 
 /* Takes a request from what may leave now, where a connection is free. Returns the moment from which it
@@ -494,6 +519,7 @@ static inline void nm_requests_event(nm_requests *r, nm_link *l, uint32_t events
         }
         if (!(events & EPOLLOUT)) return;
         nm_requests_connected(r, l, now);
+        if (l->state == NM_LINK_ASKING) nm_requests_send(r, l);
     } else if (l->state == NM_LINK_ASKING && (events & EPOLLOUT) && l->sent < r->options->request_bytes) {
         nm_requests_send(r, l);
     }

@@ -85,7 +85,7 @@ def _listening(
     try:
         sock.setblocking(False)
         # connections of an earlier test in TIME-WAIT do not keep the port
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sockopts.try_set(sock, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.family == socket.AF_INET6:  # the address may be a v4-mapped one
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if device is not None:
@@ -101,6 +101,8 @@ def _listening(
             sockopts.set_pacing(sock, plan.pacing_bps)
         host, _, *more = address.sockaddr
         sock.bind((host, port, *more))
+        # a connection is accepted when its request has come: half of the wake-ups (tcp(7))
+        sockopts.try_set(sock, socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
         sock.listen(plan.connections + SPARE_BACKLOG)
     except BaseException:
         sock.close()

@@ -367,6 +367,7 @@ class Trial:
             ends[Side.CLIENT] = await self._within(client, "the client") or End()
 
     async def _first(self, *waits: Any) -> None:
+        """Wait until one of these is over."""
         tasks = [asyncio.ensure_future(wait) for wait in waits]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -470,7 +471,8 @@ class Trial:
                     await run.wait()
 
         self._occupied = asyncio.ensure_future(occupy())  # type: ignore[arg-type]
-        await started.wait()
+        # on a busy machine, it may be refused for being late
+        await self._first(started.wait(), asyncio.shield(self._occupied))
 
     def _heard(self, kind: Kind) -> None:
         if kind is Kind.QUEUED and self.cell.talk.queue:

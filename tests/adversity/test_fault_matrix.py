@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import netmeasure as nm
 from netmeasure.protocol.states import TRANSITIONS, Side, State
 from support.all_faults import PART, part
 from support.fault_matrix import Trial
@@ -53,6 +54,17 @@ def test_every_cell_ends_in_time_with_a_result_or_a_named_error(
     assert ran.returncode == 0, ran.stdout + ran.stderr
     said = ran.stdout.splitlines()[-1]
     record_property("figure", f"fault matrix: of its {sum(1 for _ in cells())} cells, {said}")
+
+
+def test_a_cell_whose_place_is_not_taken_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the test that is to fill the server may fail: the cell must still end."""
+    refusing = nm.ServerLimits(max_duration_s=1)
+    monkeypatch.setattr("support.fault_matrix.limits", lambda *_: refusing)
+    (cell, *_) = cells(tuple(talk for talk in TALKS if talk.name == "queue"))
+    trial = Trial(cell)
+    found = asyncio.run(trial.run())
+    assert not trial.reached
+    assert all("not reached" in line for line in found)
 
 
 def test_a_test_whose_data_are_dropped_on_the_path_is_not_complete() -> None:

@@ -288,15 +288,24 @@ class Trial:
         self._iperf3: dict[Side, asyncio.subprocess.Process] = {}
         self._first_word: asyncio.Future[Any] | None = None
         self._occupied: asyncio.Task[nm.Result] | None = None
+        self._stop = asyncio.Event()
 
     async def run(self) -> list[str]:
         """Return what was wrong; an empty list if nothing was."""
+        work = asyncio.ensure_future(self._run_all())
+        done, _ = await asyncio.wait([work], timeout=2 * self.deadline_s)
+        if not done:
+            self.wrong.append(f"the trial itself hangs in {_where(work)}")
+            work.cancel()
+            await asyncio.wait([work], timeout=_SLACK_S)
+        return [f"{self.cell.name}: {line}" for line in self.wrong]
+
+    async def _run_all(self) -> None:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 await self._run(stack)
         except Exception as exc:
             self.wrong.append(f"the trial itself: {exc!r}")
-        return [f"{self.cell.name}: {line}" for line in self.wrong]
 
     @property
     def _hits_process(self) -> bool:
@@ -325,8 +334,10 @@ class Trial:
             closing(inner.aclose)
             server, port = here, here.port
         if talk.queue:
-            await self._occupy(port)
             closing(self._vacate)
+            if not await self._occupy(port):
+                self.wrong.append("not reached: the test that takes the only place has failed")
+                return
         proxy = FaultProxy(
             ("127.0.0.1", port),
             self.cell,
@@ -448,8 +459,11 @@ class Trial:
 
     # ---- a full server
 
-    async def _occupy(self, port: int) -> None:
-        """Let another client take the server's only place, until this client has been told so."""
+    async def _occupy(self, port: int) -> bool:
+        """Let another client take the server's only place, until this client has been told so.
+
+        Return whether it has got the place: on a busy machine the server may give it up.
+        """
         talk = self.cell.talk._replace(test="tcp", download=False)
         wanted = nm.TcpSpec(
             title=_OCCUPANT,
@@ -457,7 +471,6 @@ class Trial:
             timing=nm.Timing(duration_s=600),
             secret=spec(talk, 1).secret,
         )
-        self._stop = asyncio.Event()
         started = asyncio.Event()
 
         async def occupy() -> None:
@@ -471,8 +484,8 @@ class Trial:
                     await run.wait()
 
         self._occupied = asyncio.ensure_future(occupy())  # type: ignore[arg-type]
-        # on a busy machine, it may be refused for being late
         await self._first(started.wait(), asyncio.shield(self._occupied))
+        return started.is_set()
 
     def _heard(self, kind: Kind) -> None:
         if kind is Kind.QUEUED and self.cell.talk.queue:
@@ -517,6 +530,16 @@ class Trial:
 async def _cancelled(task: asyncio.Future[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """Return the functions in which a task waits."""
+    names: list[str] = []
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        names.append(getattr(awaited, "__qualname__", type(awaited).__name__))
+        awaited = getattr(awaited, "cr_await", None)
+    return " > ".join(names)
 
 
 @functools.cache

@@ -31,6 +31,10 @@ _IN_A_ROW = 16
 #: pause keeps the event loop from being busy with a permanent error.
 _PAUSE_S = 0.1
 
+#: Connections that are accepted in one turn of the event loop: clients that connect faster than
+#: they are accepted must not keep it from other work.
+_AT_ONCE = 64
+
 
 class Acceptor:
     """Accept the connections of `listeners` and pass each with its peer's address to `take`, from
@@ -75,7 +79,10 @@ class Acceptor:
 
     def _accept(self, listener: socket.socket) -> None:
         failed = 0
-        while self._room():
+        for _ in range(_AT_ONCE):
+            if not self._room():
+                self.off()
+                return
             try:
                 sock, peer = listener.accept()
             except BlockingIOError:
@@ -91,4 +98,3 @@ class Acceptor:
             failed = 0
             sock.setblocking(False)
             self._take(sock, peer)
-        self.off()

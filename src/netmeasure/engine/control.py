@@ -118,6 +118,7 @@ class ControlChannel:
                 self._news.set()
                 if not data:
                     return
+                await asyncio.sleep(0)  # a peer that sends without a pause must not stop the loop
                 size = self.connection.announced_bytes
                 if not has_room and size > LARGE_BYTES and self._room is not None:
                     await self._room(size)

@@ -28,6 +28,10 @@ FIRST_REPEAT_S, LAST_REPEAT_S = 0.02, 1.0
 PLAIN_REPEAT_S, PLAIN_REPEAT_RTTS = 1.0, 3
 #: The size of the largest hello and one byte more, so that longer datagrams are recognised.
 _ROOM = MAX_HELLO_BYTES + 1
+#: Datagrams that are read in one turn of the event loop: a flood must not keep it from other work.
+_AT_ONCE = 64
+#: The least memory that the kernel counts for a datagram in a socket's buffer (struct sk_buff).
+_LEAST_IN_BUFFER = 512
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; missing from Python's socket module
 _STAMP = struct.Struct("=qq")  # struct timespec
 _ANCILLARY_BYTES = 128
@@ -66,7 +70,9 @@ async def greet(
 
     def readable() -> None:
         try:
-            while not answered.done():  # data follow, which the traffic thread reads
+            for _ in range(_AT_ONCE):
+                if answered.done():  # data follow, which the traffic thread reads
+                    return
                 begins, came_ns = _peek(sock)
                 if len(begins) < HEADER_BYTES:
                     sock.recv(_ROOM)
@@ -164,7 +170,7 @@ class HelloListener:
             loop.add_reader(listener, self._readable, listener)
 
     def _readable(self, listener: socket.socket) -> None:
-        while True:
+        for _ in range(_AT_ONCE):
             try:
                 data, peer = listener.recvfrom(_ROOM)
             except OSError:
@@ -201,7 +207,7 @@ class HelloResponder:
 
     def _readable(self) -> None:
         try:
-            while True:
+            for _ in range(_AT_ONCE):
                 hello = read_hello(self._sock.recv(_ROOM))
                 if hello is not None:
                     self._sock.send(hello.answer)
@@ -250,7 +256,10 @@ def _stream_socket(listener: socket.socket, host: str, peer: tuple[Any, ...]) ->
     try:
         sock.connect(peer)
         with suppress(BlockingIOError):
-            while True:
+            # as many as the buffer holds, since the client may send faster than this loop reads
+            for _ in range(
+                sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _LEAST_IN_BUFFER
+            ):
                 sock.recv(_ROOM)
     except BaseException:
         sock.close()

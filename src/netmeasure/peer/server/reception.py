@@ -202,6 +202,7 @@ async def _turn_away(sock: socket.socket) -> None:
         async with asyncio.timeout(LINGER_S):
             await loop.sock_sendall(sock, b"\xff")
             sock.shutdown(socket.SHUT_WR)
-            while await loop.sock_recv(sock, 65536):
-                pass
+            # sock_recv returns at once while there are data
+            while await loop.sock_recv(sock, 65536):  # noqa: ASYNC110
+                await asyncio.sleep(0)
     sock.close()

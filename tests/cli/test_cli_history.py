@@ -196,6 +196,8 @@ def test_wrong_input_is_one_line(
         ("add quiet.json --db none/x.sqlite", Exit.FAILED, "unable to open"),
         ("list --db nothing://x", Exit.USAGE, "not a database"),
         ("add quiet.json --db=", Exit.USAGE, "the history has no name"),
+        ("add quiet.json --db :memory:", Exit.USAGE, "would keep nothing"),
+        ("add quiet.json --db sqlite://", Exit.USAGE, "would keep nothing"),
     ],
 )
 def test_a_place_that_is_no_database(

@@ -71,6 +71,11 @@ def _add(options: argparse.Namespace, labels: dict[str, str]) -> int:
     # all of them, before any is stored
     groups = [group for saved in read_saved(options.words) for group in _groups(saved, labels)]
     with History(options.db) as found:
+        if found.is_in_memory:
+            raise SpecError(
+                f"{found.place} is a database in memory, which would keep nothing",
+                hint="--db takes a file, or a URL such as postgresql://HOST/NAME",
+            )
         new = sum(found.add(results, named) for named, results in groups)
     count = sum(len(results) for _, results in groups)
     known = count - new

@@ -106,6 +106,11 @@ class History:
         self._store = Store(place, make=make)
         self.place = self._store.place
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Return whether the history lasts only until `close` (SQLite's ":memory:")."""
+        return self._store.is_in_memory
+
     def __enter__(self) -> Self:
         return self
 

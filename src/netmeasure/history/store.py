@@ -110,6 +110,15 @@ class Store:
             self.close()
             raise
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Return whether the database lasts only until `close`."""
+        if self._engine.dialect.name != "sqlite":
+            return False
+        with self._begin() as connection:  # (number, name, file) of the main database and others
+            main = connection.exec_driver_sql("PRAGMA database_list").first()
+        return main is not None and not main[2]
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

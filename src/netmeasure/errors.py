@@ -309,9 +309,27 @@ class PathMtuError(MeasureError):
 
 
 class RefusedTestError(MeasureError):
-    """Make a server end a client's test and tell it why, with one of iperf3's error numbers."""
+    """Make a server end a client's test and tell it why, with one of iperf3's error numbers.
+
+    Attributes:
+        errno: The errno of the system call that failed, which is sent as well; None: there was
+            none.
+    """
 
     code = "test_refused"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: str | None = None,
+        hint: str | None = None,
+        number: int | None = None,
+        reason: str | None = None,
+        errno: int | None = None,
+    ) -> None:
+        super().__init__(message, phase=phase, hint=hint, number=number, reason=reason)
+        self.errno = errno
 
 
 class ProtocolError(MeasureError):

@@ -247,7 +247,11 @@ def test_a_port_in_use_refuses_the_test(run_once: RunLoop) -> None:
         async with nm.serve("127.0.0.1", 0, fresh_port=port) as server:
             with pytest.raises(nm.PeerRefusedError) as caught:
                 await nm.measure(server.address, fresh(timing=LONG))
-        assert caught.value.number == 204
+        assert caught.value.number == 1005
+        assert "could not listen for this test's connections: Address already in use" in str(
+            caught.value
+        )
+        assert "--crr-port" in (caught.value.hint or "")
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         run_once(refused(taken.getsockname()[1]))

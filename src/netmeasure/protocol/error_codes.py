@@ -182,6 +182,7 @@ class ErrorCode(IntEnum):
     SECRET_WRONG = 1002, "the shared secret is not the server's"
     TLS_WANTED = 1003, "it serves over TLS only"
     TOO_MANY_FAILURES = 1004, "too many failed logins from this address"
+    FRESH_PORT = 1005, "it could not listen for this test's connections"
 
 
 #: The numbers of refusals because of a client's authentication.

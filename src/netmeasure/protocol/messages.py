@@ -9,6 +9,7 @@ that is false is false.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
 
@@ -335,6 +336,10 @@ def results_limit_bytes(streams: int) -> int:
     return min(wanted, MAX_RESULTS_BYTES)
 
 
+#: From this number on, errors are netmeasure's own.
+_OWN_ERRORS = 1000
+
+
 class ServerError(msgspec.Struct, frozen=True):
     """Hold a SERVER_ERROR: iperf3's number of the error, and the server's errno if it sent one."""
 
@@ -343,8 +348,12 @@ class ServerError(msgspec.Struct, frozen=True):
 
 
 def error_text(error: ServerError) -> str:
-    """Return one phrase for a SERVER_ERROR."""
+    """Return one phrase for a SERVER_ERROR. iperf3's errno is not in it, since iperf3 sends any
+    that is left over from an earlier system call."""
     if error.code is None:
         return "an error it did not name"
     known = ErrorCode.of(error.code)
-    return known.description if known is not None else f"iperf3 error {error.code}"
+    text = known.description if known is not None else f"iperf3 error {error.code}"
+    return (
+        f"{text}: {os.strerror(error.errno)}" if error.errno and error.code > _OWN_ERRORS else text
+    )

@@ -49,6 +49,7 @@ _REMEDIES: dict[int, str] = {
     ErrorCode.TLS_WANTED: "add --tls, and --ca-file if its certificate is signed by a CA of yours",
     ErrorCode.TOO_MANY_FAILURES: "wait for a minute, then try with the right secret or password",
     ErrorCode.UNAUTHORIZED: "check user, password, key and both clocks; the server's log says why",
+    ErrorCode.FRESH_PORT: "if the server has --crr-port, another test or program may use that port",
 }
 #: The hint if the client gives no user.
 _USER_WANTED = "it serves known users: give --auth-user, --auth-key, and NETMEASURE_PASSWORD"
@@ -140,6 +141,7 @@ class ClientControl:
             return PeerRefusedError(
                 f"the server gave up: {error_text(message.payload)}",
                 number=message.payload.code,
+                hint=_REMEDIES.get(message.payload.code),
             )
         if message.kind is Kind.SERVER_TERMINATE:
             return PeerTerminatedError("the server was told to terminate")

@@ -53,8 +53,9 @@ class FreshListener:
             raise RefusedTestError(
                 f"this host can't listen for fresh connections{f' on port {port}' if port else ''}:"
                 f" {reason}",
-                number=ErrorCode.STREAM_ACCEPT,
+                number=ErrorCode.FRESH_PORT,
                 reason=reason,
+                errno=exc.errno,
             ) from None
         self._token = secrets.token_bytes(TOKEN_BYTES)
 

@@ -457,7 +457,7 @@ class Session:
                 await self._control.send(Kind.ACCESS_DENIED, deadline_s=TELL_S)
                 await self._control.finish(HEARD_S)
             elif number is not None:
-                code = ServerError(number, None)
+                code = ServerError(number, getattr(error, "errno", None))
                 await self._control.send(Kind.SERVER_ERROR, code, deadline_s=TELL_S)
                 if self._workload is not None:
                     await self._control.finish(HEARD_S)

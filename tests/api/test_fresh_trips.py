@@ -103,11 +103,18 @@ def _time_waits(to: int) -> int:
 def test_strangers_neither_count_nor_hold_places(run: RunLoop) -> None:
     """They come from another address, say nothing, or begin with something else than the token."""
 
-    async def visited(port: int) -> tuple[nm.Result, nm.Result]:
+    async def visited(port: int) -> tuple[nm.Result, nm.Result, list[nm.ServerEvent], int]:
         results: asyncio.Queue[nm.Result] = asyncio.Queue()
+        events: list[nm.ServerEvent] = []
         spec = fresh(request_bytes=64, target_tps=100, timing=nm.Timing(total_blocks=150))
         spec = replace(spec, timing=replace(spec.timing, interval_s=0.02))
-        server = nm.serve("127.0.0.1", 0, on_result=results.put_nowait, fresh_port=port)
+        server = nm.serve(
+            "127.0.0.1",
+            0,
+            on_result=results.put_nowait,
+            on_event=events.append,
+            fresh_port=port,
+        )
         silent: list[socket.socket] = []
         async with server, nm.connect(server.address) as client, client.run(spec) as live:
             async for _ in live:
@@ -124,12 +131,17 @@ def test_strangers_neither_count_nor_hold_places(run: RunLoop) -> None:
             there = await results.get()
         for sock in silent:
             sock.close()
-        return result, there
+        return result, there, events, server.statistics.refused["stranger"]
 
-    here, there = run(visited(free_port()))
+    here, there, events, strangers = run(visited(free_port()))
     assert here.round_trips.transactions == 150
     assert here.round_trips.connections.errors.total == 0
     assert there.flow.receiver.bytes == 150 * 64
+    # the server has counted them, and told so at least once
+    assert strangers == 2
+    assert {event.reason for event in events} == {"stranger"}
+    assert all("of others to its test's port" in event.message for event in events)
+    assert all(event.test for event in events)
 
 
 def _silent(port: int) -> socket.socket:

@@ -110,6 +110,13 @@ class FreshTripWorkload(RoundTripWorkload):
         loops = (s.loop for s in self._streams if isinstance(s.loop, RequestLoop))
         return next(loops, None)
 
+    @property
+    def strangers(self) -> int:
+        """Return how many connections to this end's port were closed because they came from another
+        host or did not begin with the token."""
+        loops = (s.loop for s in self._streams if isinstance(s.loop, FreshResponder))
+        return sum(loop.strangers for loop in loops)
+
     def round_trips(self) -> RoundTrips | None:
         """Return what the client has measured; None: this is the server. Call after join."""
         loop = self._loop

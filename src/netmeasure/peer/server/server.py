@@ -237,6 +237,7 @@ class Server(Listening):
             plain_udp_turn=self._plain_udp_turns.setdefault(
                 client.control.peer_host, asyncio.Lock()
             ),
+            refuse=self._refuse,
             baseline=None if self._sessions else self._idle.baseline(),
         )
         session = Session(client, self._options, self._limits, surroundings)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import NamedTuple
 
-from netmeasure.clock import unix_s, wall_now
+from netmeasure.clock import SECOND_NS, now_ns, unix_s, wall_now
 from netmeasure.engine import sockopts, tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
@@ -49,6 +49,7 @@ from netmeasure.peer.server.options import ServerOptions
 from netmeasure.peer.server.outcome import Outcome, build_result
 from netmeasure.peer.server.places import Places, Wish
 from netmeasure.peer.server.shares import LoginBrake
+from netmeasure.peer.server.statistics import Refusals
 from netmeasure.protocol import (
     FRESH_ROUND_TRIPS,
     LATENCY,
@@ -68,7 +69,7 @@ from netmeasure.result import FlowDirection, Result, SideReport
 from netmeasure.result.resources import HostUse
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
-from netmeasure.workloads.fresh_trips import FreshTripPlan
+from netmeasure.workloads.fresh_trips import FreshTripPlan, FreshTripWorkload
 from netmeasure.workloads.latency import Reflection
 
 #: How long a client has to read the reason before its streams break.
@@ -105,6 +106,7 @@ class Surroundings(NamedTuple):
     accepted          is called when the client's parameters have been accepted
     brake             counts failed logins
     plain_udp_turn    is held while a plain iperf3 client at this address opens its UDP streams
+    refuse            counts and reports connections that are refused
     baseline          the use of the host before; None: it was not idle
     """
 
@@ -114,6 +116,7 @@ class Surroundings(NamedTuple):
     accepted: Callable[[], None]
     brake: LoginBrake
     plain_udp_turn: asyncio.Lock
+    refuse: Refusals
     baseline: HostUse | None
 
 
@@ -157,6 +160,8 @@ class Session:
         self._workload: Workload | None = None
         self._reflections: dict[socket.SocketKind, Reflection] = {}
         self._listener: FreshListener | None = None
+        self._strangers = 0
+        self._strangers_told_ns = 0
         self._leaves = False
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
@@ -355,9 +360,7 @@ class Session:
         await self._control.send(Kind.TEST_START, deadline_s=deadline_s)
         workload.start()
         await self._control.send(Kind.TEST_RUNNING, deadline_s=deadline_s)
-        data = ServerData(
-            workload, agreed.parameters, self._limits, self._control, self._count_tests
-        )
+        data = ServerData(workload, agreed.parameters, self._limits, self._control, self._tick)
         intervals = self._notifier.intervals(workload, agreed.spec.timing.omit_s)
         async with beside(load_analysis(workload)), intervals:
             await data.run()
@@ -376,6 +379,28 @@ class Session:
             peer=agreed.client_host,
             extended=agreed.extended,
         )
+
+    def _tick(self) -> None:
+        self._count_tests()
+        if now_ns() - self._strangers_told_ns >= SECOND_NS:
+            self._count_strangers()
+
+    def _count_strangers(self) -> None:
+        """Report connections to the test's own port that do not belong to it."""
+        if not isinstance(self._workload, FreshTripWorkload):
+            return
+        more = self._workload.strangers - self._strangers
+        if more:
+            self._strangers += more
+            self._strangers_told_ns = now_ns()
+            connections = "1 connection" if more == 1 else f"{more} connections"
+            self._surroundings.refuse(
+                f"{self._peer}: closed {connections} of others to its test's port",
+                "stranger",
+                self._peer,
+                self.test,
+                count=more,
+            )
 
     def _count_tests(self) -> None:
         self._most_at_once = max(self._most_at_once, self._surroundings.places.measuring)
@@ -438,6 +463,7 @@ class Session:
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
+            self._count_strangers()
             self._notifier.last_interval()
         for reflection in self._reflections.values():
             await reflection.close()

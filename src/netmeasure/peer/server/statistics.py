@@ -72,9 +72,11 @@ class Refusals:
         reason: str = "nonsense",
         peer: str | None = None,
         test: str | None = None,
+        *,
+        count: int = 1,
     ) -> None:
-        """Count and report one refusal, see `ServerEvent`."""
-        self._counts[reason] += 1
+        """Count refusals of one kind, and report them as one event, see `ServerEvent`."""
+        self._counts[reason] += count
         if self._on_event is not None:
             self._on_event(ServerEvent(message=sentence, reason=reason, peer=peer, test=test))
         if self._on_refusal is not None:

@@ -3,7 +3,7 @@
 The same client, curl to /dev/null, downloads a file of the same size alternately from the embedded
 server and from nginx (sendfile, one worker) or vsftpd, on loopback. Client and server are pinned to
 a CPU each. The other server's file is in memory (/dev/shm), random like ours. The rate is over the
-whole life of curl. The cost of a request shows in wrk's requests/s of a small file, on 20
+whole life of curl. The cost of a request shows in wrk's requests/s of small files, on 20
 connections.
 
     python -m benchmarks.bench_origins [--pairs N] [--time S] [--quick] [--json FILE]
@@ -26,7 +26,8 @@ from benchmarks.processes import CLIENT_CPU, free_port, pinned, running
 
 MEMORY = Path("/dev/shm")
 GIB = 2**30
-NAME = "64K.dat"
+#: The small files, with the least ratio to nginx's requests/s that is aimed at.
+SMALL: dict[str, tuple[int, float | None]] = {"1K.dat": (1024, 0.8), "64K.dat": (65536, None)}
 
 NGINX = """
 daemon off; master_process off; worker_processes 1; error_log /dev/null; pid {root}/nginx.pid;
@@ -104,9 +105,9 @@ def download(kind: str, argv: Sequence[str], port: int, name: str) -> FileSample
         return curl(f"{kind}://127.0.0.1:{port}/{name}")
 
 
-def requests(argv: Sequence[str], port: int, seconds: float) -> FileSample:
+def requests(argv: Sequence[str], port: int, name: str, seconds: float) -> FileSample:
     with running(argv, port):
-        return wrk(f"http://127.0.0.1:{port}/{NAME}", seconds)
+        return wrk(f"http://127.0.0.1:{port}/{name}", seconds)
 
 
 def large(kind: str, root: Path, files: Path, size: int) -> Case:
@@ -122,16 +123,16 @@ def large(kind: str, root: Path, files: Path, size: int) -> Case:
     return Case(f"{kind.upper()} against {opponent}, {size / GIB:g} GiB", mine, peer, target=1.0)
 
 
-def small(root: Path, files: Path, seconds: float) -> Case:
+def small(root: Path, files: Path, name: str, seconds: float) -> Case:
     def mine() -> FileSample:
         port = free_port()
-        return requests(ours("http", port), port, seconds)
+        return requests(ours("http", port), port, name, seconds)
 
     def peer() -> FileSample:
         port = free_port()
-        return requests(theirs("http", port, root, files), port, seconds)
+        return requests(theirs("http", port, root, files), port, name, seconds)
 
-    return Case(f"HTTP against nginx, {NAME}, wrk", mine, peer)
+    return Case(f"HTTP against nginx, {name}, wrk", mine, peer, target=SMALL[name][1])
 
 
 def make_cases(root: Path, seconds: float) -> list[Case]:
@@ -142,12 +143,13 @@ def make_cases(root: Path, seconds: float) -> list[Case]:
         block = os.urandom(2**20)
         for _ in range(size // len(block)):
             file.write(block)
-    (files / NAME).write_bytes(block[:65536])
+    for name, (length, _) in SMALL.items():
+        (files / name).write_bytes(block[:length])
     for path, mode in ((root, 0o755), (files, 0o555)):  # vsftpd wants its root not to be writable
         path.chmod(mode)
     return [
         *(large(kind, root, files, size) for kind in ("http", "ftp")),
-        small(root, files, max(1.0, seconds)),
+        *(small(root, files, name, max(1.0, seconds)) for name in SMALL),
     ]
 
 

@@ -47,6 +47,7 @@ SCENARIOS = {
     "probe": (4, 4),
     "requests": (12, 12),
     "fresh": (12, 12),
+    "files": (12, 6),
     "watch": (20, 5),
 }
 _PROBE = """

@@ -18,7 +18,12 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER, socket(7)
 #: Each of them has the server reply more than once, so that a reply meets a closed connection.
 WORDS = {
     nm.serve_ftp: (b"", b"USER a\r\nPASS b\r\n", b"USER a\r\nPASS b\r\nEPSV\r\nLIST\r\n"),
-    nm.serve_http: (b"", b"\0\r\n\r\n", b"GET /1M HTTP/1.1\r\nhost: a\r\n\r\n" * 2),
+    nm.serve_http: (
+        b"",
+        b"\0\r\n\r\n",
+        b"GET /1M HTTP/1.1\r\nhost: a\r\n\r\n" * 2,
+        b"GET /256K HTTP/1.1\r\nhost: a\r\n\r\n" * 9,
+    ),
 }
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.listeners import Listening, listen
 from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
 from netmeasure.origins.transfers import Transfers
 from netmeasure.spec import Family, OriginLimits
+
+Serve = Callable[[socket.socket], Coroutine[Any, Any, None]]
 
 
 class Origin(Listening, ABC):
@@ -71,13 +74,17 @@ class Origin(Listening, ABC):
     # ---- connections ----------------------------------------------------------------------------
 
     def _accept(self, sock: socket.socket, _: object) -> None:
-        task = asyncio.create_task(self._admitted(sock))
+        self._begin(sock, self._admit)
+
+    def _begin(self, sock: socket.socket, serve: Serve) -> None:
+        """Serve a connection in a task of its own."""
+        task = asyncio.create_task(self._served(sock, serve))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _admitted(self, sock: socket.socket) -> None:
+    async def _served(self, sock: socket.socket, serve: Serve) -> None:
         try:
-            await self._admit(sock)
+            await serve(sock)
         except OSError:  # the client has closed, or TLS failed
             sock.close()
 

@@ -1,4 +1,9 @@
-"""Serve synthetic files by HTTP: aiohttp reads requests, native threads send large bodies."""
+"""Serve synthetic files by HTTP: a native thread answers simple requests for small files, aiohttp
+reads all other requests, and native threads send large bodies.
+
+A plain connection belongs to the thread of :mod:`netmeasure.origins.small_files` until its first
+request of another kind. From this request on, it belongs to aiohttp.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,7 @@ from netmeasure.origins.base import Origin
 from netmeasure.origins.catalog import SAMPLES, size_of
 from netmeasure.origins.content import BLOCK_BYTES
 from netmeasure.origins.ranges import parse_range
+from netmeasure.origins.small_files import FILE_FIELDS, SmallFileServer
 from netmeasure.origins.transfers import MIN_BYTES_PER_S
 from netmeasure.spec import Family, OriginLimits
 
@@ -47,6 +53,12 @@ class HttpOrigin(Origin):
         super().__init__(host, port, family=family, limits=limits)
         self._tls = tls
         self._ready = ready
+        largest = min(SMALL_BYTES, self._limits.max_bytes)
+        self._files = SmallFileServer(
+            self._transfers.content, largest, self._limits, self._take_over
+        )
+        #: connections on their way from there to aiohttp
+        self._moving = 0
 
     # ---- clients --------------------------------------------------------------------------------
 
@@ -61,9 +73,27 @@ class HttpOrigin(Origin):
         )
 
     async def _admit(self, sock: socket.socket) -> None:
-        if len(self._web.connections) >= self._limits.max_connections:
+        count = len(self._web.connections) + self._files.connections + self._moving
+        if count >= self._limits.max_connections:
+            sock.close()
+        elif self._tls is not None or not self._files.take(sock):
+            await self._serve(sock)
+
+    def _take_over(self, sock: socket.socket) -> None:
+        if self._closed:
             sock.close()
             return
+        self._moving += 1
+        self._begin(sock, self._serve_moved)
+
+    async def _serve_moved(self, sock: socket.socket) -> None:
+        try:
+            await self._serve(sock)
+        finally:
+            self._moving -= 1
+
+    async def _serve(self, sock: socket.socket) -> None:
+        """Serve a connection by aiohttp."""
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(
             self._web,
@@ -73,6 +103,7 @@ class HttpOrigin(Origin):
         )
 
     async def _disconnect(self) -> None:
+        await self._files.close()
         for connection in self._web.connections:
             if connection.transport is not None:
                 connection.transport.abort()  # close() would wait for a client that does not read
@@ -125,7 +156,7 @@ class HttpOrigin(Origin):
         if size is None:
             reason = "no such file: a name is a size, such as /10M.dat or /bytes/1500\n"
             return await self._whole(request, _text(404, reason))
-        headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        headers = dict(FILE_FIELDS)
         status, offset, length = 200, 0, size
         # If-Range names a version of the file; this server names none, so none can match
         if "If-Range" not in request.headers:

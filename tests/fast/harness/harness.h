@@ -53,6 +53,7 @@ void scenario_datagram_trips(uint32_t rounds);
 void scenario_probe(uint32_t rounds);
 void scenario_requests(uint32_t rounds);
 void scenario_fresh(uint32_t rounds);
+void scenario_files(uint32_t rounds);
 void scenario_watch(uint32_t rounds);
 
 #endif

@@ -18,6 +18,7 @@ int main(int argc, char **argv) {
         {"probe", scenario_probe, 4},
         {"requests", scenario_requests, 12},
         {"fresh", scenario_fresh, 12},
+        {"files", scenario_files, 12},
         {"watch", scenario_watch, 20},
     };
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)

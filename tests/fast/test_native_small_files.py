@@ -1,0 +1,150 @@
+"""The native parser of simple requests, and the arguments of the loop that answers them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from netmeasure._fast.small_files import SmallFiles, simple_request, simple_size
+from netmeasure.origins.catalog import size_of
+
+MOST = 256 * 1024
+LIMIT = 2**63
+HEAD = b"GET /1K.dat HTTP/1.1\r\nHost: a\r\n\r\n"
+
+#: Texts that are nearly names, or names.
+_names = st.one_of(
+    st.text(),
+    st.from_regex(r"[0-9]{1,12}[bBkKmMgGiI]{0,3}(\.[a-zA-Z]{0,9})?", fullmatch=True),
+    st.from_regex(r"bytes/[0-9]{0,21}", fullmatch=True),
+    st.text("0123456789.bBkKiIm/\n", max_size=8),
+)
+
+
+@given(_names)
+def test_a_simple_size_is_the_size_of_the_catalog(name: str) -> None:
+    size = simple_size(f"/{name}".encode())
+    assert size is None or size == size_of(f"/{name}", LIMIT)
+
+
+@given(
+    st.integers(0, MOST),
+    st.sampled_from(["", "b", "B", "k", "K", "kB", "KB", "KiB", "kib"]),
+    st.sampled_from(["", ".dat", ".b", ".Abcdefgh"]),
+)
+def test_the_usual_names_are_simple(number: int, unit: str, extension: str) -> None:
+    path = f"/{number}{unit}{extension}"
+    assert simple_size(path.encode()) == size_of(path, LIMIT)
+    assert simple_size(b"/bytes/%d" % number) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (HEAD, (len(HEAD), 1024, False)),
+        (HEAD.replace(b"GET", b"HEAD"), (len(HEAD) + 1, 1024, True)),
+        (HEAD + b"anything", (len(HEAD), 1024, False)),
+        (HEAD.replace(b"Host: a", b"hOST:[::1]:80 "), (len(HEAD) + 7, 1024, False)),
+        (b"GET /bytes/262144 HTTP/1.1\r\nHost: a\r\n\r\n", (39, MOST, False)),
+    ],
+)
+def test_a_simple_request(text: bytes, found: tuple[int, int, bool]) -> None:
+    assert simple_request(text, MOST) == found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "User-Agent: curl/8.14",
+        "Accept: */*",
+        "Accept-Encoding: gzip, deflate",
+        "Accept-Language: en",
+        "Cache-Control: no-cache",
+        "Pragma: no-cache",
+        "Referer: http://a/b?c#d",
+        "Connection: keep-alive",
+        "CONNECTION:Keep-Alive ",
+        "Accept:",
+    ],
+)
+def test_fields_that_change_nothing(line: str) -> None:
+    text = HEAD[:-2] + line.encode() + b"\r\n\r\n"
+    assert simple_request(text, MOST) == (len(text), 1024, False)
+    twice = HEAD[:-2] + 2 * (line.encode() + b"\r\n") + b"\r\n"
+    assert simple_request(twice, MOST) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Range: bytes=0-1",
+        "If-Range: x",
+        "Expect: 100-continue",
+        "Content-Length: 0",
+        "Transfer-Encoding: chunked",
+        "Content-Encoding: gzip",
+        "Upgrade: websocket",
+        "Connection: close",
+        "Connection: keep-alive, Upgrade",
+        "Connection:",
+        "Host: a",  # the second one
+        "Unknown: x",
+        "Accept: \x7f",
+        "Accept: \t",
+        "Accept: \xe4",
+        "Accept: \0",
+        "Accept : x",
+        " folded",
+        "no colon",
+        "Accept: x\ry",
+        "Accept: x\ny",
+    ],
+)
+def test_fields_that_are_not_simple(line: str) -> None:
+    assert simple_request(HEAD[:-2] + line.encode("latin-1") + b"\r\n\r\n", MOST) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"get /1K HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /1K HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET  /1K HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /1K HTTP/1.0\r\nHost: a\r\n\r\n",
+        b"GET /1K HTTP/1.1\nHost: a\n\n",
+        b"GET /1K HTTP/1.1\r\n\r\n",
+        b"GET /1K HTTP/1.1\r\nHost: \r\n\r\n",
+        b"GET /1K HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        b"GET /1K?x HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /%31K HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://a/1K HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /bytes/262145 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /1M HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\r\nGET /1K HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /1K HTTP/1.1\r\nHost: a\r\nReferer: " + b"x" * 2048 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_not_simple(text: bytes) -> None:
+    assert simple_request(text, MOST) is None
+
+
+def test_a_part_of_a_head_is_not_simple() -> None:
+    assert [n for n in range(len(HEAD) + 1) if simple_request(HEAD[:n], MOST)] == [len(HEAD)]
+
+
+def test_arguments_are_checked() -> None:
+    right = {"most": 5, "head": (b"", b"", b""), "idle_ns": 1, "stall_ns": 1}
+    SmallFiles(bytes(5), **right).close()  # type: ignore[arg-type]
+    for wrong in (
+        {"most": 6},
+        {"idle_ns": 0},
+        {"stall_ns": 0},
+        {"head": (bytes(200), bytes(80), b"")},
+    ):
+        with pytest.raises(ValueError, match=r"."):
+            SmallFiles(bytes(5), **{**right, **wrong})  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        SmallFiles(bytes(5), **{**right, "head": (None, b"", b"")})  # type: ignore[arg-type]

@@ -38,6 +38,11 @@ def test_the_usual_names_are_simple(number: int, unit: str, extension: str) -> N
     assert simple_size(b"/bytes/%d" % number) == number
 
 
+@pytest.mark.parametrize("path", ["/1K.abcdefghi", "/1K.", "/1K.d4", "/1K.a.b", "/1KK", "/1Kib/"])
+def test_names_that_the_catalog_does_not_have(path: str) -> None:
+    assert simple_size(path.encode()) is size_of(path, LIMIT) is None
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

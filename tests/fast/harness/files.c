@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 
 #include "nm_small_files.h"
@@ -217,22 +218,27 @@ static void one_round(const client_t *client, int count, int64_t patience_ns, in
     for (i = 0; i < count; i++) pthread_join(threads[i], NULL);
     CHECK(handed == expected);
     if (patience_ns > NM_SECOND_NS) { /* the end comes at once, whatever is open */
-        int ends[3][2];
+        int ends[4][2], room = 4096;
         char text[64];
-        for (i = 0; i < 3; i++) {
+        for (i = 0; i < 4; i++) {
             CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends[i]) == 0);
+            CHECK(setsockopt(ends[i][1], SOL_SOCKET, SO_SNDBUF, &room, sizeof room) == 0);
             CHECK(nm_files_add(&server, ends[i][1]) == 0);
         }
+        CHECK(fcntl(ends[3][0], F_SETFL, 0) == 0); /* it waits, and so does the thread for it */
+        be_good(ends[3][0], 0);
         while (say(ends[0][0], text, ask(text, sizeof text, MOST, 0))) sched_yield();
         CHECK(say(ends[1][0], "?", 1));
         nm_files_stop(&server);
         pthread_join(runner, NULL);
         CHECK(nm_files_add(&server, ends[2][0]) == 0); /* nobody will serve it */
-        CHECK(NM_LOAD(&server.open) == 4);
+        CHECK(NM_LOAD(&server.open) == 5);
+        for (const nm_file_client *c = server.idle.first; c != NULL; c = c->next)
+            CHECK(c->events == EPOLLIN); /* EPOLLOUT would wake the thread all the time */
         nm_files_destroy(&server);
         i = (int)recv(ends[1][0], text, 1, 0); /* closed, with a byte unread or handed over */
         CHECK(i == 0 || (i < 0 && errno == ECONNRESET));
-        close(ends[0][0]), close(ends[1][0]);
+        close(ends[0][0]), close(ends[1][0]), close(ends[3][0]);
     } else {
         nm_files_stop(&server);
         nm_files_stop(&server);

@@ -118,11 +118,11 @@ class ControlChannel:
                 self._news.set()
                 if not data:
                     return
-                await asyncio.sleep(0)  # a peer that sends without a pause must not stop the loop
                 size = self.connection.announced_bytes
                 if not has_room and size > LARGE_BYTES and self._room is not None:
                     await self._room(size)
                     has_room = True
+                await asyncio.sleep(0)  # a peer that sends without a pause must not stop the loop
         except (OSError, RemoteProtocolError) as exc:
             self._failure = exc
             self._news.set()

@@ -12,8 +12,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 import netmeasure as nm
+from netmeasure.engine import path_probe
 from netmeasure.engine.path_probe import find_hole
 from netmeasure.engine.sockets import Address
+from netmeasure.peer.client import path_watch
+from netmeasure.peer.client.path_watch import PathWatch
 from netmeasure.protocol import COOKIE_BYTES
 from netmeasure.protocol.messages import probe_answer_bytes
 from netmeasure.spec import SocketOptions
@@ -65,3 +68,22 @@ def test_connections_that_are_ended_are_no_black_hole(way: str, run_once: RunLoo
             assert (download.passed_bytes, download.longer) == (None, None)
 
     run_once(main())
+
+
+def test_a_search_without_an_end_is_given_up(run: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as on a path that loses many packets: the error that led to the search must not wait."""
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(path_probe._Prober, "fate", never)
+    monkeypatch.setattr(path_watch, "SEARCH_S", 0.05)
+
+    async def main() -> None:
+        address = Address(socket.AF_INET, ("127.0.0.1", 5201))
+        watch = PathWatch(address, nm.TcpSpec(), extended=True)
+        async with asyncio.timeout(20):
+            assert not await watch.search_all()
+        assert watch.hole is None
+
+    run(main())

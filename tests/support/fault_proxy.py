@@ -92,7 +92,8 @@ class FaultProxy:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         while True:
-            self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
+            # a client that searches for the reason of a standstill opens many connections at once
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
             self._listener.setblocking(False)
             self.port: int = self._listener.getsockname()[1]
             if self._cell.talk.test != "udp":

@@ -19,6 +19,9 @@ from netmeasure.workloads.base import Workload
 STILL_S = 1.5
 #: The pause before the next search after a search that found nothing.
 AGAIN_S = 5.0
+#: The longest search in one direction. Packets that are lost at random, and a host that is too busy
+#: to answer in time, make a search repeat its steps.
+SEARCH_S = 10.0
 _POLL_S = 0.1
 
 
@@ -67,13 +70,14 @@ class PathWatch:
                 return moved
 
     async def search(self, direction: FlowDirection) -> bool:
-        """Search for a black hole in one direction, for a few seconds at most. If this host has no
-        sockets for the search, none is found and the test goes on."""
+        """Search for a black hole in one direction, for SEARCH_S at most. If this host has no
+        sockets for the search, or the time does not suffice, none is found and the test goes on."""
         try:
-            found = await path_probe.find_hole(
-                self._address, self._spec.options, direction, longest_packet(self._address)
-            )
-        except HostLimitError:
+            async with asyncio.timeout(SEARCH_S):
+                found = await path_probe.find_hole(
+                    self._address, self._spec.options, direction, longest_packet(self._address)
+                )
+        except (HostLimitError, TimeoutError):
             return False
         self.hole = found or self.hole
         return found is not None

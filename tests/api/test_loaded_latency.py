@@ -56,6 +56,10 @@ def test_latency_is_measured_by_default(run: RunLoop, spec: nm.TcpSpec | nm.UdpS
         assert part.latency.sum_ns == sum(part.series.sum_ns)
         assert part.refused == 0
         assert part.min_ns <= part.max_ns
+        for way in (part.upload_pdv, part.download_pdv):
+            assert way.count == part.count
+            assert 0 <= way.min_ns <= way.max_ns <= part.max_ns
+    assert 0 < found.pdv_error_ns < 10**7
     assert found.idle.sent <= 105
     assert found.rpm >= 0.99 * 60e9 / found.loaded.mean_ns  # rpm excludes the longest
     assert (found.late_answers, found.invalid_answers) == (0, 0)
@@ -83,6 +87,26 @@ def test_an_older_server_is_named(run_once: RunLoop, monkeypatch: pytest.MonkeyP
     assert here.complete
     assert here.latency is None
     assert "the latency under load is unknown: the server is an older netmeasure" in here.notes
+
+
+def test_without_stamps_the_directions_are_unknown(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server before this option ignores that the client asks for it."""
+
+    def unstamped(sock: socket.socket, *, stamped: bool) -> workload.Reflection:
+        assert stamped
+        return workload.Reflection(sock, stamped=False)
+
+    monkeypatch.setattr(session, "STAMPS", "other")
+    monkeypatch.setattr(session, "Reflection", unstamped)
+    here, _ = run_once(measured(nm.TcpSpec(timing=SHORT)))
+    found = here.latency
+    assert found.loaded.count >= 1
+    assert (found.late_answers, found.invalid_answers) == (0, 0)
+    assert found.pdv_error_ns is None
+    for part in (found.idle, found.loaded):
+        assert (part.upload_pdv, part.download_pdv, part.upload_pdv_p50_ns) == (None, None, None)
 
 
 def test_a_server_that_runs_many_tests_is_not_probed(

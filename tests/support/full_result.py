@@ -366,6 +366,12 @@ FULL = Result(
                 transactions=(40, 65),
                 sum_ns=(8_000_000, 13_000_000),
             ),
+            upload_pdv=Histogram(
+                from_ns=(1500,), counts=(105,), sum_ns=157_500, min_ns=1500, max_ns=1500
+            ),
+            download_pdv=Histogram(
+                from_ns=(1000,), counts=(105,), sum_ns=105_000, min_ns=1000, max_ns=1000
+            ),
             sent=105,
             skipped=3,
             refused=2,
@@ -386,6 +392,16 @@ FULL = Result(
                 transactions=(50, 50),
                 sum_ns=(240_025_600, 262_553_600),
             ),
+            upload_pdv=Histogram(
+                from_ns=(4_603_904, 9_109_504),
+                counts=(95, 5),
+                sum_ns=482_918_400,
+                min_ns=4_604_000,
+                max_ns=9_110_000,
+            ),
+            download_pdv=Histogram(
+                from_ns=(2000,), counts=(100,), sum_ns=200_000, min_ns=2000, max_ns=2000
+            ),
             sent=104,
             skipped=2,
             refused=1,
@@ -394,6 +410,7 @@ FULL = Result(
         ),
         late_answers=1,
         invalid_answers=2,
+        pdv_error_ns=1_000_000,
     ),
     requests=Requests(
         connections=20,

@@ -61,6 +61,48 @@ def test_the_load_is_told_from_the_rest() -> None:
     assert found.added_p50_ns == 500
 
 
+def queued(up_ns: int, down_ns: int, *, error_ns: int | None) -> nm.Latency:
+    """Return a latency under load with these delay variations of each direction."""
+    loaded = replace(
+        figures(2**22, 2**22),
+        upload_pdv=figures(up_ns, up_ns).latency,
+        download_pdv=figures(down_ns, down_ns).latency,
+    )
+    return nm.Latency(idle=figures(1024, 1024), loaded=loaded, pdv_error_ns=error_ns)
+
+
+@pytest.mark.parametrize(
+    ("found", "queues", "where"),
+    [
+        (
+            queued(2**22, 2**10, error_ns=1000),
+            ", queued 4.19 ms up, 1.02 us down",
+            ", queued upstream",
+        ),
+        (
+            queued(2**10, 2**22, error_ns=2**21),
+            ", queued 1.02 us up, 4.19 ms down",
+            ", queued downstream",
+        ),
+        (
+            queued(2**21, 2**22, error_ns=1000),
+            ", queued 2.10 ms up, 4.19 ms down",
+            ", queued both ways",
+        ),
+        (queued(2**22, 2**10, error_ns=2**21 + 1), "", ""),  # it may be the clocks
+        (queued(2**19, 2**19, error_ns=1000), "", ""),
+        (queued(2**22, 2**10, error_ns=None), "", ""),
+    ],
+)
+def test_a_queue_is_shown_with_its_direction(found: nm.Latency, queues: str, where: str) -> None:
+    words = "idle 1.02 us, under load 4.19 ms (longest 4.19 ms)"
+    assert latency_words(found)[:2] == [words + queues, words + where]
+    result = replace(FULL, round_trips=None, requests=None, latency=found, flows=FULL.flows[:1])
+    (line,) = (line for line in answer_lines(result) if line.startswith("Latency"))
+    assert line.endswith(where or "(longest 4.19 ms)")
+    assert len(line) <= WIDTH
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [

@@ -11,9 +11,18 @@
  * kernel's time stamps of received packets show these delays. Beside a load, time stamps would cost
  * too much; then the time that a thread was ready to read but had no CPU is subtracted.
  *
- * A probe has 16 bytes, and so has its answer: the probe's number, and how long the reflector kept it in
- * ns (0 in a probe), both big-endian. That fits into the shortest Ethernet frame. By UDP each is a
- * datagram; by TCP they follow each other.
+ * A probe has 16 bytes, and so has its answer. That fits into the shortest Ethernet frame. By UDP each is a
+ * datagram; by TCP they follow each other. All of it is big-endian:
+ *
+ *             8 bytes                                           8 bytes
+ *   probe     its number                                        0
+ *   answer    its number                                        how long the reflector kept it, in ns
+ *   stamped   4 bytes: how long it was kept, in ns, or 2^32 - 1 when it left, by the reflector's
+ *             where that was longer; 4 bytes: its number        CLOCK_MONOTONIC in ns
+ *
+ * Stamped answers tell the two ways apart, though the two clocks have nothing in common: what the clocks
+ * differ by is a part of each one-way delay, but not of how much longer than the shortest one it is. That is
+ * the packet delay variation of RFC 5481 (4.2). It includes what the clocks drift apart meanwhile.
  */
 #ifndef NM_PROBE_H
 #define NM_PROBE_H
@@ -35,6 +44,8 @@
 #define NM_PROBE_PARTS 2 /* of the test: idle, loaded */
 #define NM_PROBE_IDLE 0
 #define NM_PROBE_PAUSED NM_PROBE_PARTS
+#define NM_PROBE_DRIFT 10000 /* two clocks drift apart by one part of so many at most: 50 ppm each */
+#define NM_PROBE_SLACK_NS 1000000
 /* A reflector answers no more than so many probes in so long: a client sends fewer. */
 #define NM_REFLECT_BYTES 128 /* no datagram that is read is longer */
 #define NM_REFLECT_BURST 200
@@ -49,6 +60,8 @@ typedef struct { /* a part of the test; published, but for `latency` and the ser
     uint64_t refused; /* by this host's kernel, or ICMP errors that came for them */
     uint64_t host_sum_ns; /* what was taken off the latencies */
     int64_t host_max_ns;
+    /* stamped: by how much each way took longer than the shortest so far; not published */
+    nm_histogram *there, *back;
 } nm_probe_part;
 
 typedef struct {
@@ -63,6 +76,7 @@ typedef struct {
     nm_group *group;
     int fd;
     int stream; /* whether the socket is a TCP connection */
+    int stamped; /* whether the answers are */
     int wake; /* an eventfd that does not block: an order is written to it; -1: there is none */
     nm_probe_slot *slot; /* NM_PROBE_SLOTS of them */
     nm_probe_part part[NM_PROBE_PARTS];
@@ -76,7 +90,10 @@ typedef struct {
     uint32_t active;  /* the part whose probes are being sent; NM_PROBE_PAUSED */
     uint64_t late;    /* answers a second time, or to probes that are remembered no more */
     uint64_t invalid; /* datagrams that answer no probe */
+    int64_t apart_ns; /* stamped: from the first probe that was answered to the last answer; 0: none was */
+    uint32_t uneven;  /* stamped: the two clocks do not run alike, so nothing is known of the two ways */
     /* the thread's own */
+    int64_t first_ns, least_there_ns, least_back_ns;
     uint32_t obeyed;
     int64_t period_ns, due_ns;
     uint64_t most; /* of the part's probes */
@@ -215,15 +232,53 @@ static inline int64_t nm_probe_host(nm_probe *p, int64_t took, int64_t told) {
     return took > p->least_ns ? took - p->least_ns : 0;
 }
 
+/* Books how much longer than the shortest each way of a probe took, of a round trip of `took`. The hosts were
+ * `told` to have a part in it, and `host` of that is left out; the reflector, which sent the answer at `at_ns`
+ * by its own clock, kept the probe for `kept`. */
+static inline void nm_probe_ways(nm_probe *p, nm_probe_slot *slot, int64_t took, int64_t told, int64_t host,
+                                 uint64_t at_ns, uint64_t kept) {
+    nm_probe_part *part = &p->part[slot->part];
+    double share = told > 0 ? (double)host / (double)told : 0;
+    int64_t latency = took - host, there, back, slack;
+    if (at_ns == 0 || at_ns > INT64_MAX / 2) {
+        NM_STORE(&p->uneven, 1);
+        return;
+    }
+    there = (int64_t)at_ns - (int64_t)((double)kept * share) - slot->sent_ns;
+    back = latency - there;
+    if (p->apart_ns == 0) p->first_ns = slot->sent_ns, p->least_there_ns = there, p->least_back_ns = back;
+    NM_STORE(&p->apart_ns, slot->sent_ns - p->first_ns + took + 1);
+    /* beside a load, what is left out of one way may have been in the other one: that is no shorter way */
+    if (slot->part == NM_PROBE_IDLE || told <= took / 4) {
+        if (there < p->least_there_ns) p->least_there_ns = there;
+        if (back < p->least_back_ns) p->least_back_ns = back;
+    }
+    there -= p->least_there_ns;
+    back -= p->least_back_ns;
+    /* a way takes no longer than both */
+    slack = NM_PROBE_SLACK_NS + p->apart_ns / NM_PROBE_DRIFT + host;
+    if (there - slack > latency || back - slack > latency) NM_STORE(&p->uneven, 1);
+    there = there < 0 ? 0 : there < latency ? there : latency;
+    back = back < 0 ? 0 : back < latency ? back : latency;
+    nm_histogram_add(part->there, there);
+    nm_histogram_add(part->back, back);
+}
+
 /* Books a datagram of `size` bytes that was read at a moment, after a wait of `waited_ns` for a CPU. */
 static inline void nm_probe_take(nm_probe *p, const uint64_t *word, size_t size, int64_t now,
                                  int64_t waited_ns) {
     nm_probe_slot *slot;
     nm_probe_part *part;
-    uint64_t number;
-    int64_t took, host;
+    uint64_t number, kept, at_ns = 0;
+    int64_t took, host, told;
     if (size < NM_PROBE_BYTES / 2) return; /* the answer to a hello that was sent twice */
     number = be64toh(word[0]);
+    kept = be64toh(word[1]);
+    if (p->stamped) {
+        at_ns = kept;
+        kept = number >> 32;
+        number &= UINT32_MAX;
+    }
     if (size != NM_PROBE_BYTES || number == 0 || number > p->number) {
         NM_ADD(&p->invalid, 1);
         return;
@@ -237,14 +292,15 @@ static inline void nm_probe_take(nm_probe *p, const uint64_t *word, size_t size,
     NM_STORE(&p->open, p->open - 1);
     part = &p->part[slot->part];
     took = now - slot->sent_ns;
-    host = be64toh(word[1]) > (uint64_t)took ? took : (int64_t)be64toh(word[1]);
-    host = waited_ns > took - host ? took : host + waited_ns;
-    host = nm_probe_host(p, took, host);
+    if (kept > (uint64_t)took) kept = (uint64_t)took;
+    told = waited_ns > took - (int64_t)kept ? took : (int64_t)kept + waited_ns;
+    host = nm_probe_host(p, took, told);
     NM_ADD(&part->answered, 1);
     NM_ADD(&part->host_sum_ns, (uint64_t)host);
     if (host > part->host_max_ns) NM_STORE(&part->host_max_ns, host);
     if (took > p->longest_ns) NM_STORE(&p->longest_ns, took);
     nm_histogram_add(part->latency, took - host);
+    if (p->stamped) nm_probe_ways(p, slot, took, told, host, at_ns, kept);
     if (part->count.origin_ns == 0) {
         nm_series_start(&part->count, now);
         nm_series_start(&part->sum_ns, now);
@@ -339,6 +395,7 @@ typedef struct {
     nm_group *group;
     int fd;
     int stream; /* whether the socket is a TCP connection: it has no hello */
+    int stamped; /* whether the answers are to be */
     const char *hello; /* what answers a datagram of `hello_bytes` that begins like this one */
     const char *hello_reply;
     size_t hello_bytes, hello_start_bytes, hello_reply_bytes;
@@ -351,8 +408,11 @@ static inline int nm_reflect_one(nm_reflector *r, char *buffer, size_t size, int
                                  int64_t waited_ns) {
     ssize_t n = 0;
     if (size == NM_PROBE_BYTES) {
-        uint64_t kept = htobe64((uint64_t)(waited_ns + (nm_now() - now)));
-        memcpy(buffer + 8, &kept, sizeof kept);
+        int64_t sent = nm_now();
+        uint64_t kept = (uint64_t)(waited_ns + (sent - now)), stamp = htobe64(r->stamped ? (uint64_t)sent : kept);
+        uint32_t briefly = htobe32(kept < UINT32_MAX ? (uint32_t)kept : UINT32_MAX);
+        if (r->stamped) memcpy(buffer, &briefly, sizeof briefly);
+        memcpy(buffer + 8, &stamp, sizeof stamp);
         n = send(r->fd, buffer, NM_PROBE_BYTES, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (r->own->first_ns == 0) NM_STORE(&r->own->first_ns, now);
         NM_ADD(&r->own->calls, 1);

@@ -25,6 +25,8 @@ cdef extern from "nm_probe.h" nogil:
         uint64_t refused
         uint64_t host_sum_ns
         int64_t host_max_ns
+        nm_histogram *there
+        nm_histogram *back
 
     ctypedef struct nm_probe_slot:
         pass
@@ -34,6 +36,7 @@ cdef extern from "nm_probe.h" nogil:
         nm_group *group
         int fd
         int stream
+        int stamped
         int wake
         nm_probe_slot *slot
         nm_probe_part part[2]
@@ -42,12 +45,15 @@ cdef extern from "nm_probe.h" nogil:
         uint32_t active
         uint64_t late
         uint64_t invalid
+        int64_t apart_ns
+        uint32_t uneven
 
     ctypedef struct nm_reflector:
         nm_stream *own
         nm_group *group
         int fd
         int stream
+        int stamped
         const char *hello
         const char *hello_reply
         size_t hello_bytes

@@ -9,6 +9,10 @@ class ProbePart:
     @property
     def latency(self) -> Histogram: ...
     @property
+    def there(self) -> Histogram: ...
+    @property
+    def back(self) -> Histogram: ...
+    @property
     def sent(self) -> int: ...
     @property
     def answered(self) -> int: ...
@@ -28,6 +32,7 @@ class Prober(Stream):
         fd: int,
         *,
         stream: bool = False,
+        stamped: bool = False,
         wake: int = -1,
         width_ns: int = ...,
         buckets: int = ...,
@@ -47,6 +52,8 @@ class Prober(Stream):
     def late(self) -> int: ...
     @property
     def invalid(self) -> int: ...
+    @property
+    def apart_ns(self) -> int | None: ...
 
 class Reflector(Stream):
     def __init__(
@@ -58,6 +65,7 @@ class Reflector(Stream):
         hello_bytes: int = 0,
         hello_reply: bytes = b"",
         stream: bool = False,
+        stamped: bool = False,
         width_ns: int = ...,
         buckets: int = ...,
         sample_every_ns: int = ...,

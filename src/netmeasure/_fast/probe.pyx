@@ -20,6 +20,8 @@ cdef class ProbePart:
     """The counts of a probe in one part of a test."""
 
     cdef readonly Histogram latency
+    cdef readonly Histogram there  # by how much each way took longer than the shortest so far
+    cdef readonly Histogram back
     cdef Prober owner
     cdef nm_probe_part *own
 
@@ -68,6 +70,7 @@ cdef class Prober(Stream):
         group: `stop` and `abort` end the loop.
         fd: a connected socket of UDP, or of TCP without Nagle's algorithm.
         stream: it is one of TCP.
+        stamped: the reflector stamps its answers, so that the two ways are told apart.
         wake: an eventfd that does not block, and stays open until the loop has ended: orders are seen
             at once. -1: within a tenth of a second.
     """
@@ -76,12 +79,13 @@ cdef class Prober(Stream):
     cdef tuple histograms
 
     def __cinit__(self, Group group not None, int fd, *, int64_t width_ns=100_000_000,
-                  uint32_t buckets=1024, bint stream=False, int wake=-1, **_):
+                  uint32_t buckets=1024, bint stream=False, bint stamped=False, int wake=-1, **_):
         cdef uint32_t i
         self.probe.own = &self.own
         self.probe.group = &self.group.shared
         self.probe.fd = fd
         self.probe.stream = stream
+        self.probe.stamped = stamped
         self.probe.wake = wake
         self.probe.active = NM_PROBE_PAUSED
         self.probe.slot = <nm_probe_slot *>PyMem_Calloc(NM_PROBE_SLOTS, sizeof(nm_probe_slot))
@@ -89,9 +93,11 @@ cdef class Prober(Stream):
             raise MemoryError
         made = []
         for i in range(NM_PROBE_PARTS):
-            histogram = Histogram()
-            made.append(histogram)
-            self.probe.part[i].latency = (<Histogram>histogram).own
+            latency, there, back = Histogram(), Histogram(), Histogram()
+            made.append((latency, there, back))
+            self.probe.part[i].latency = (<Histogram>latency).own
+            self.probe.part[i].there = (<Histogram>there).own
+            self.probe.part[i].back = (<Histogram>back).own
             self.probe.part[i].count.bucket = <uint64_t *>PyMem_Calloc(buckets, sizeof(uint64_t))
             self.probe.part[i].sum_ns.bucket = <uint64_t *>PyMem_Calloc(buckets, sizeof(uint64_t))
             if self.probe.part[i].count.bucket == NULL or self.probe.part[i].sum_ns.bucket == NULL:
@@ -111,7 +117,7 @@ cdef class Prober(Stream):
         """Return the counts of a part of the test, "idle" or "loaded"; they may still grow."""
         cdef ProbePart found = ProbePart()
         cdef uint32_t i = PARTS.index(name)
-        found.latency = self.histograms[i]
+        found.latency, found.there, found.back = self.histograms[i]
         found.owner = self
         found.own = &self.probe.part[i]
         return found
@@ -161,6 +167,14 @@ cdef class Prober(Stream):
         """Datagrams that answer no probe."""
         return nm_load_u64(&self.probe.invalid)
 
+    @property
+    def apart_ns(self):
+        """For how long the two hosts' clocks were compared; None: they were not, or they do not run
+        alike, and nothing is known of the two ways."""
+        if nm_load_u32(&self.probe.uneven):
+            return None
+        return nm_load_i64(&self.probe.apart_ns) or None
+
 
 cdef class Reflector(Stream):
     """Answers the probes that come to a connected socket, at a bounded rate.
@@ -169,6 +183,7 @@ cdef class Reflector(Stream):
         group: `stop` and `abort` end the loop.
         fd: a connected socket of UDP, or of TCP without Nagle's algorithm.
         stream: it is one of TCP, where nothing but probes may come.
+        stamped: the answers tell when they left.
         hello: how a datagram begins that opens the probe: it may be repeated.
         hello_bytes: the length of such a datagram.
         hello_reply: what answers it.
@@ -179,7 +194,7 @@ cdef class Reflector(Stream):
     cdef bytes hello_reply
 
     def __cinit__(self, Group group not None, int fd, *, bytes hello=b"", size_t hello_bytes=0,
-                  bytes hello_reply=b"", bint stream=False, **_):
+                  bytes hello_reply=b"", bint stream=False, bint stamped=False, **_):
         if len(hello) > hello_bytes or hello_bytes > NM_REFLECT_BYTES:
             raise ValueError("hello_bytes is at least the length of hello, and at most 128")
         self.hello, self.hello_reply = hello, hello_reply
@@ -187,6 +202,7 @@ cdef class Reflector(Stream):
         self.reflector.group = &self.group.shared
         self.reflector.fd = fd
         self.reflector.stream = stream
+        self.reflector.stamped = stamped
         self.reflector.hello = <const char *>self.hello
         self.reflector.hello_bytes = hello_bytes
         self.reflector.hello_start_bytes = len(hello)

@@ -105,7 +105,12 @@ def _tcp_parameters(spec: TcpSpec, common: Parameters) -> Parameters:
         burst=spec.burst_blocks,
         zerocopy=spec.send_mode == "sendfile",
         skip_rx_copy=spec.receive_mode == "discard",
-        netmeasure=replace(common.netmeasure, receive_mode=spec.receive_mode, latency=spec.latency),
+        netmeasure=replace(
+            common.netmeasure,
+            receive_mode=spec.receive_mode,
+            latency=spec.latency,
+            stamps=spec.latency,
+        ),
     )
 
 
@@ -158,6 +163,7 @@ def _udp_parameters(spec: UdpSpec, common: Parameters) -> Parameters:
             offload=spec.offload,
             spin_us=spec.spin_us,
             latency=spec.latency,
+            stamps=spec.latency,
         ),
     )
     return _with_offload(asked, size) if spec.ask_offload else asked

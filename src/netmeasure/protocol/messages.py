@@ -26,6 +26,9 @@ STREAM_TAG_BYTES = 4
 PROBE_NUMBER = 0
 #: The name, among a server's kinds of test, which means that the server answers such a probe.
 LATENCY = "latency"
+#: Among the same kinds: the server stamps its answers to a client that asks for it, so that the two
+#: directions are told apart.
+STAMPS = "stamps"
 #: The names of round trips by transport, among the kinds of test that a server announces.
 ROUND_TRIPS = {"tcp": "rr", "udp": "udp_rr"}
 #: The name of round trips on fresh connections, among the kinds of test that a server announces.
@@ -142,6 +145,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     secret: bool = False
     #: the client opens a probe of the latency beside the streams (PROBE_NUMBER)
     latency: bool = False
+    #: the answers of that probe are to tell when they left
+    stamps: bool = False
     #: a test of round trips; a server without "rr" among its `kinds` treats it as bulk data
     round_trips: AskedRoundTrips | None = None
 
@@ -175,7 +180,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     finite: bool = False
     #: the server's own proof that it knows the secret, in hexadecimal
     proof: str | None = None
-    #: the kinds of test that the server supports in addition to TCP and UDP, and LATENCY
+    #: the kinds of test that the server supports in addition to TCP and UDP, LATENCY and
+    #: STAMPS
     kinds: tuple[str, ...] = ()
     #: where fresh connections are accepted, if the client asked for them
     fresh: FreshPort | None = None

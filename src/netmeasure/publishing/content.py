@@ -280,6 +280,10 @@ def _answer(result: Result, document: Document) -> Iterator[tuple[Cell, ...]]:
         yield ("latency, idle", document.figure(f"{idle}.p50_ns"), "median, before the load")
         yield ("latency under load", document.figure(f"{loaded}.p50_ns"), "median")
         yield ("latency under load, p99", document.figure(f"{loaded}.p99_ns"), "")
+        if result.latency.pdv_error_ns is not None and result.latency.loaded is not None:
+            for way, words in (("upload", "client to server"), ("download", "server to client")):
+                queued = document.figure(f"{loaded}.{way}_pdv_p50_ns")
+                yield (f"queued under load, {way}", queued, f"median, {words}")
         lost = document.figure(f"{loaded}.loss_ratio")
         yield ("probes lost under load", lost, "not counted in the latency")
         yield (

@@ -8,6 +8,11 @@ from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.result.latency import Latency, ProbeFigures
 from netmeasure.units import duration
 
+#: Shorter queues than this are not shown in one line: they make no difference.
+TOLD_FROM_NS = 1_000_000
+#: From this ratio on, one direction has the queue and the other one does not.
+MOSTLY = 4
+
 
 def latency_words(found: Latency) -> list[str]:
     """Return texts of one line, the longest first."""
@@ -26,7 +31,32 @@ def latency_words(found: Latency) -> list[str]:
     else:
         far = f" (longest {duration(loaded.max_ns)})"
     lost = f"{100 * (loaded.loss_ratio or 0):.2g} % lost" if loaded.lost else ""
-    return [", ".join(part for part in (before, under + more, lost) if part) for more in (far, "")]
+    amounts, where = _queued(found)
+    variants = ((far, amounts), (far, where), ("", where), ("", ""))
+    return [
+        ", ".join(part for part in (before, under + more, ways, lost) if part)
+        for more, ways in variants
+    ]
+
+
+def _queued(found: Latency) -> tuple[str, str]:
+    """Return how long probes waited in each direction under load, and in which; empty: unknown, or
+    hardly at all."""
+    loaded, error_ns = found.loaded, found.pdv_error_ns
+    if loaded is None or error_ns is None:
+        return "", ""
+    there, back = loaded.upload_pdv_p50_ns, loaded.download_pdv_p50_ns
+    if there is None or back is None or max(there, back) < max(2 * error_ns, TOLD_FROM_NS):
+        return "", ""
+    where = "both ways" if MOSTLY * min(there, back) > max(there, back) else ""
+    where = where or ("upstream" if there > back else "downstream")
+    return f"queued {duration(there)} up, {duration(back)} down", f"queued {where}"
+
+
+_PDV_WORDS = {
+    ("upload", "p50"): "of these, longer than the fastest probe on its way up",
+    ("download", "p50"): "on its way down",
+}
 
 
 def latency_table(found: Latency) -> Table:
@@ -47,6 +77,10 @@ def latency_table(found: Latency) -> Table:
     for name in ("p50", "p90", "p99"):
         row(name, f"{name}_ns")
     row("longest", "max_ns")
+    if found.pdv_error_ns is not None:
+        for way in ("upload", "download"):
+            for name in ("p50", "p99"):
+                row(f"{way} {name}", f"{way}_pdv_{name}_ns", _PDV_WORDS.get((way, name), ""))
     count_row = [str(part.count) for part in parts] + [""] * (2 - len(parts))
     add_row(table, "probes", *count_row, "that were answered")
     if any(part.lost for part in parts):

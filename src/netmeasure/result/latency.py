@@ -18,12 +18,19 @@ MINUTE_NS = 60 * 10**9
 class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the round trips of the probe in one part of a test, on the client's clock.
 
+    The packet delay variation of a direction (PDV; RFC 5481, section 4.2) is by how much longer a
+    probe took in it than the fastest one so far. It shows the queues of that direction. The delay
+    that all probes have in common is not in it: to know that, both hosts would need one clock.
+
     A round trip is timed from just before a probe is passed to the client's kernel until the client
     has read its answer. Delays of the two hosts are excluded: the time that a thread was ready but
     had no CPU, and the time that the server kept the probe.
 
     Attributes:
         latency: The round trips whose answer has arrived.
+        upload_pdv: The delay variation from the client to the server; None: the server does not
+            stamp its answers, or the two hosts' clocks do not run alike.
+        download_pdv: The delay variation from the server to the client; None as above.
         series: Their time series; None: no answer has arrived.
         sent: Probes sent.
         skipped: Probes that were due while the client's thread had no CPU, and were not sent.
@@ -42,9 +49,15 @@ class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
         "p90_ns",
         "p99_ns",
         "max_ns",
+        "upload_pdv_p50_ns",
+        "upload_pdv_p99_ns",
+        "download_pdv_p50_ns",
+        "download_pdv_p99_ns",
     )
 
     latency: Histogram = Histogram()
+    upload_pdv: Histogram | None = None
+    download_pdv: Histogram | None = None
     series: LatencySeries | None = None
     sent: int = 0
     skipped: int = 0
@@ -97,6 +110,26 @@ class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
         """Return the longest round trip; None: unknown."""
         return self.latency.max_ns
 
+    @property
+    def upload_pdv_p50_ns(self) -> int | None:
+        """Return the median delay variation from client to server; None: unknown."""
+        return None if self.upload_pdv is None else self.upload_pdv.percentile_ns(50)
+
+    @property
+    def upload_pdv_p99_ns(self) -> int | None:
+        """Return what 99 % of these do not exceed; None: unknown."""
+        return None if self.upload_pdv is None else self.upload_pdv.percentile_ns(99)
+
+    @property
+    def download_pdv_p50_ns(self) -> int | None:
+        """Return the median delay variation from server to client; None: unknown."""
+        return None if self.download_pdv is None else self.download_pdv.percentile_ns(50)
+
+    @property
+    def download_pdv_p99_ns(self) -> int | None:
+        """Return what 99 % of these do not exceed; None: unknown."""
+        return None if self.download_pdv is None else self.download_pdv.percentile_ns(99)
+
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the latency beside a bulk test: the round trips of a separate probe.
@@ -111,6 +144,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
         late_answers: Answers that arrived a second time, or so late that their probe was no longer
             stored.
         invalid_answers: Datagrams that were no answer to a probe.
+        pdv_error_ns: How wrong a delay variation may be because the two hosts' clocks drift apart
+            during the test, by 100 ppm at most; None: the delay variations are unknown.
     """
 
     derived: ClassVar[tuple[str, ...]] = ("added_p50_ns", "rpm")
@@ -120,6 +155,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     loaded: ProbeFigures | None = None
     late_answers: int = 0
     invalid_answers: int = 0
+    pdv_error_ns: int | None = None
 
     @property
     def added_p50_ns(self) -> int | None:

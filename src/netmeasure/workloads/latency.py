@@ -21,6 +21,9 @@ Part = Literal["idle", "loaded"]
 #: The wait for an answer is twice the longest latency so far, within these bounds.
 LEAST_PATIENCE_NS, MOST_PATIENCE_NS = 250 * MILLISECOND_NS, 3000 * MILLISECOND_NS
 
+#: How far two clocks drift apart in a time: 50 ppm each, as of a quartz that nothing steers.
+DRIFT = 1e-4
+
 #: The series of latencies. A reflector's own series is not used.
 WIDTH_NS, BUCKETS, FEW_BUCKETS = 100 * MILLISECOND_NS, 1024, 2
 
@@ -48,12 +51,13 @@ class _End:
 
 
 class Reflection(_End):
-    """Answer the probes that arrive at a connected UDP or TCP socket, which this object owns.
+    """Answer the probes that arrive at a connected UDP or TCP socket, which this object owns; stamp
+    the answers if the client has asked for that.
 
     Raises HostLimitError if this host can't start another thread.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, stamped: bool) -> None:
         sock.setblocking(True)  # the native loop uses blocking calls with timeouts
         group, stream = Group(), _is_stream(sock)
         self._loop = Reflector(
@@ -63,6 +67,7 @@ class Reflection(_End):
             hello_bytes=MAX_HELLO_BYTES,
             hello_reply=ANSWER,
             stream=stream,
+            stamped=stamped,
             buckets=FEW_BUCKETS,
         )
         super().__init__(sock, self._loop, group)
@@ -74,11 +79,12 @@ class Reflection(_End):
 
 class Probe(_End):
     """Send probes on a connected UDP or TCP socket, which this object owns, and time their answers.
+    If the server stamps these, the two directions are told apart.
 
     Raises HostLimitError if this host can't start another thread.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, stamped: bool) -> None:
         group = Group()
         self._is_stream = _is_stream(sock)
         try:
@@ -94,6 +100,7 @@ class Probe(_End):
             group,
             sock.fileno(),
             stream=self._is_stream,
+            stamped=stamped,
             wake=self._wake,
             width_ns=WIDTH_NS,
             buckets=BUCKETS,
@@ -149,10 +156,12 @@ class Probe(_End):
         """Return what was measured. Times count from `origin_ns`."""
         loop = self._loop
         loaded = loop.part("loaded")
+        apart_ns = loop.apart_ns
         return Latency(
             transport="tcp" if self._is_stream else "udp",
-            idle=_figures(loop.part("idle"), origin_ns),
-            loaded=_figures(loaded, origin_ns) if loaded.sent else None,
+            idle=_figures(loop.part("idle"), origin_ns, apart_ns),
+            loaded=_figures(loaded, origin_ns, apart_ns) if loaded.sent else None,
+            pdv_error_ns=None if apart_ns is None else round(apart_ns * DRIFT),
             late_answers=loop.late,
             invalid_answers=loop.invalid,
         )
@@ -166,10 +175,12 @@ def _is_stream(sock: socket.socket) -> bool:
     return True
 
 
-def _figures(part: ProbePart, origin_ns: int) -> ProbeFigures:
+def _figures(part: ProbePart, origin_ns: int, apart_ns: int | None) -> ProbeFigures:
     host_sum_ns, host_max_ns = part.host_ns
     return ProbeFigures(
         latency=stored(part.latency),
+        upload_pdv=None if apart_ns is None else stored(part.there),
+        download_pdv=None if apart_ns is None else stored(part.back),
         series=latency_series([part], origin_ns, 1),
         sent=part.sent,
         skipped=part.skipped,

@@ -108,7 +108,47 @@ static void known_delay(int64_t delay_ns) {
     free(latency), free(slot);
 }
 
+/* Stamped answers on such a path, of a reflector whose clock is far behind and 50 ppm too fast: the queue is
+ * in the way there, and none in the way back. A clock that jumps makes both unknown. */
+static void known_ways(int64_t queue_ns, int64_t jump_ns) {
+    enum { PROBES = 400, MS = 1000000, WAY = 5 * MS };
+    static nm_probe p;
+    static uint64_t count[2][BUCKETS], sum[2][BUCKETS];
+    nm_histogram *found = calloc(6, sizeof *found);
+    nm_probe_slot *slot = calloc(NM_PROBE_SLOTS, sizeof *slot);
+    const int64_t drift = PROBES * 10 * (int64_t)MS / 20000; /* at the end */
+    CHECK(found && slot);
+    memset(&p, 0, sizeof p), memset(count, 0, sizeof count), memset(sum, 0, sizeof sum);
+    p.slot = slot, p.stamped = 1;
+    for (int i = 0; i < 2; i++) {
+        p.part[i].latency = &found[i], p.part[i].there = &found[2 + i], p.part[i].back = &found[4 + i];
+        p.part[i].count = (nm_series){count[i], BUCKETS, 0, 0, 0, 100 * MS};
+        p.part[i].sum_ns = (nm_series){sum[i], BUCKETS, 0, 0, 0, 100 * MS};
+    }
+    for (int i = 1; i <= PROBES; i++) {
+        int loaded = i > PROBES / 2;
+        int64_t waited = i % 3 * MS, kept = i % 7 * MS, sent = (int64_t)i * 10 * MS + 1000 * NM_SECOND_NS;
+        int64_t there = WAY + (loaded ? queue_ns : 0), left = sent + there + kept;
+        int64_t clock = left - 999 * NM_SECOND_NS + i * 10 * (int64_t)MS / 20000 + (loaded ? jump_ns : 0);
+        uint64_t word[2] = {htobe64((uint64_t)kept << 32 | (uint64_t)i), htobe64((uint64_t)clock)};
+        p.number = (uint64_t)i, p.open++, p.part[loaded].sent++;
+        slot[i] = (nm_probe_slot){sent, (uint64_t)i, (uint32_t)loaded, 1};
+        nm_probe_take(&p, word, sizeof word, left + WAY + waited, waited);
+    }
+    CHECK(found[0].min_ns == 2 * WAY && found[1].max_ns == 2 * WAY + queue_ns);
+    CHECK(found[2].count == PROBES / 2 && found[5].count == PROBES / 2);
+    CHECK(p.uneven == (jump_ns != 0));
+    CHECK(p.apart_ns >= (PROBES - 1) * 10 * (int64_t)MS);
+    if (jump_ns == 0) {
+        CHECK(found[2].max_ns <= drift && found[4].max_ns <= drift && found[5].max_ns <= drift);
+        CHECK(found[3].min_ns >= queue_ns && found[3].max_ns <= queue_ns + drift);
+    }
+    free(found), free(slot);
+}
+
 void scenario_probe(uint32_t rounds) {
     known_delay(5000000), known_delay(50000000), known_delay(200000000);
+    known_ways(5000000, 0), known_ways(200000000, 0);
+    known_ways(5000000, 1000000000), known_ways(5000000, -1000000000);
     for (uint32_t i = 0; i < rounds; i++) one_round((int)(i % 2));
 }

@@ -13,7 +13,7 @@ from netmeasure.clock import nanoseconds, now_ns, seconds
 from netmeasure.errors import MeasureError
 from netmeasure.peer.client.connect import Connector
 from netmeasure.peer.client.control import ClientControl
-from netmeasure.protocol import LATENCY
+from netmeasure.protocol import LATENCY, STAMPS
 from netmeasure.result.latency import Latency
 from netmeasure.spec import PeerSpec, RrSpec, UdpSpec
 from netmeasure.workloads.base import Workload
@@ -83,7 +83,8 @@ class LatencyWatch:
 
     async def _open(self) -> None:
         try:
-            self._probe = Probe(await self._connector.open_probe())
+            sock = await self._connector.open_probe()
+            self._probe = Probe(sock, stamped=STAMPS in self._control.kinds)
         except MeasureError as exc:
             self.missing = str(exc)
 

@@ -54,6 +54,7 @@ from netmeasure.protocol import (
     FRESH_ROUND_TRIPS,
     LATENCY,
     ROUND_TRIPS,
+    STAMPS,
     Announcement,
     ErrorCode,
     Kind,
@@ -194,11 +195,13 @@ class Session:
     def take_probe(self, sock: socket.socket) -> None:
         """Answer the client's probes on a socket, which is closed at the end of the test."""
         assert self._agreement is not None
-        if tos := self._agreement.parameters.TOS:
+        agreed = self._agreement.parameters
+        if agreed.TOS:
             with suppress(SocketOptionError):
-                sockopts.set_tos(sock, tos)
+                sockopts.set_tos(sock, agreed.TOS)
+        stamped = agreed.netmeasure is not None and agreed.netmeasure.stamps
         with suppress(HostLimitError):
-            self._reflections[sock.type] = Reflection(sock)
+            self._reflections[sock.type] = Reflection(sock, stamped=stamped)
 
     @property
     def is_leaving(self) -> bool:
@@ -311,7 +314,7 @@ class Session:
                 concurrent_tests=self._surroundings.places.measuring,
                 finite=self._limits.file is not None,
                 proof=self._access.own_proof(self._control),
-                kinds=(*ROUND_TRIPS.values(), FRESH_ROUND_TRIPS, LATENCY),
+                kinds=(*ROUND_TRIPS.values(), FRESH_ROUND_TRIPS, LATENCY, STAMPS),
                 fresh=self._listener.announced if self._listener is not None else None,
             )
             await self._control.send(Kind.EXTENSION, mine, deadline_s=self._limits.handshake_s)

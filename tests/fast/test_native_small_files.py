@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import given, strategies as st
 
 from netmeasure._fast.small_files import SmallFiles, simple_request, simple_size
+from netmeasure.clock import SECOND_NS
 from netmeasure.origins.catalog import size_of
+from support.tcp_rig import PATIENCE_S, tcp_pair
 
 MOST = 256 * 1024
 LIMIT = 2**63
@@ -138,6 +147,60 @@ def test_what_is_not_simple(text: bytes) -> None:
 
 def test_a_part_of_a_head_is_not_simple() -> None:
     assert [n for n in range(len(HEAD) + 1) if simple_request(HEAD[:n], MOST)] == [len(HEAD)]
+
+
+# ---- the loop -----------------------------------------------------------------------------------
+
+CONTENT = bytes(range(256)) * 4
+WORDS = (b"HTTP/1.1 200 OK\r\nContent-Length: ", b"\r\nDate: ", b"\r\nServer: x\r\n\r\n")
+
+
+@pytest.fixture
+def served() -> Iterator[SmallFiles]:
+    files = SmallFiles(
+        CONTENT, most=len(CONTENT), head=WORDS, idle_ns=60 * SECOND_NS, stall_ns=60 * SECOND_NS
+    )
+    thread = threading.Thread(target=files.run)
+    thread.start()
+    yield files
+    files.stop()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    files.close()
+    assert files.connections == 0
+
+
+def handed_over(files: SmallFiles) -> list[int]:
+    assert select.select([files], [], [], PATIENCE_S)[0]
+    return files.handed_over()
+
+
+def test_requests_are_answered_and_a_connection_is_handed_over(served: SmallFiles) -> None:
+    left, right = tcp_pair()
+    right.setblocking(False)
+    number = right.detach()
+    served.add(number)
+    with left:
+        left.settimeout(PATIENCE_S)
+        for _ in range(3):
+            left.sendall(HEAD)
+            received = b""
+            while not received.endswith(CONTENT):
+                received += left.recv(4096)
+            assert received.startswith(b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\nDate: ")
+        assert (served.connections, served.answered) == (1, 3)
+        left.sendall(b"PUT")
+        assert handed_over(served) == [number]
+        assert (served.connections, served.handed_over()) == (0, [])
+        with socket.socket(fileno=number) as back:
+            assert back.recv(9) == b"PUT"
+
+
+def test_what_the_kernel_cannot_wait_for_is_handed_over(served: SmallFiles, tmp_path: Path) -> None:
+    number = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)  # epoll_ctl(2) refuses it
+    served.add(number)
+    assert handed_over(served) == [number]
+    os.close(number)
 
 
 def test_arguments_are_checked() -> None:

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import netmeasure as nm
-from netmeasure.engine.threads import TrafficThread
 from netmeasure.errors import HostLimitError
 from netmeasure.origins.http import HttpOrigin
 from support.downloads import DEADLINE_S, HOST, KIB, RawClient, RunLoop, beside, curl, expected
@@ -222,13 +221,24 @@ def test_a_connection_stays_with_aiohttp(run: RunLoop) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        (
+            "netmeasure.engine.threads.TrafficThread.start",
+            HostLimitError("no threads", phase="connect", reason="none", number=1),
+        ),
+        ("netmeasure.origins.small_files.SmallFiles", OSError(24, "no descriptors")),
+    ],
+    ids=["thread", "descriptor"],
+)
 def test_aiohttp_serves_all_where_no_thread_can_start(
-    run: RunLoop, monkeypatch: pytest.MonkeyPatch
+    run: RunLoop, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception
 ) -> None:
-    def fail(_: TrafficThread) -> None:
-        raise HostLimitError("no threads", phase="connect", reason="none", number=1)
+    def fail(*_: object, **__: object) -> None:
+        raise error
 
-    monkeypatch.setattr(TrafficThread, "start", fail)
+    monkeypatch.setattr(place, fail)
 
     async def scenario() -> None:
         async with nm.serve_http(HOST) as origin:

@@ -19,7 +19,7 @@ from hypothesis import given, settings, strategies as st
 import netmeasure as nm
 from netmeasure.errors import HostLimitError
 from netmeasure.origins.http import HttpOrigin
-from support.downloads import DEADLINE_S, HOST, KIB, RawClient, RunLoop, beside, curl, expected
+from support.downloads import DEADLINE_S, HOST, KIB, RawClient, RunLoop, beside, expected
 from support.waiting import until
 
 GET = "GET /1K HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -170,9 +170,10 @@ def test_heads_are_those_of_aiohttp(run_once: RunLoop, method: str, size: int) -
 def test_a_file_above_the_limit_is_404(run_once: RunLoop) -> None:
     async def scenario() -> None:
         async with nm.serve_http(HOST, limits=nm.OriginLimits(max_bytes=1000)) as origin:
-            words = ("-o", "/dev/null", "-w", "%{http_code}")
-            assert await curl(f"http://{origin.address}/1K", *words) == "404"
-            assert await curl(f"http://{origin.address}/bytes/1000", *words) == "200"
+            with RawClient(origin.address) as raw:
+                await beside(ask, raw, GET.replace("1K", "bytes/1000"), 1000)
+                await beside(raw.say, GET)
+                assert (await beside(raw.until, b"\r\n")).startswith(b"HTTP/1.1 404 ")
             assert origin._files.answered == 1
 
     run_once(scenario())

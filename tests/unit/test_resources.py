@@ -6,6 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from netmeasure.clock import now_ns
@@ -157,3 +158,41 @@ def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found is not None
     assert 2 <= len(found.at_ns) <= 5
     assert list(found.at_ns) == sorted(found.at_ns)
+
+
+def test_runs_at_the_same_time_share_their_periodic_samples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each takes its own sample at its start and at its end."""
+    monkeypatch.setattr(resources, "EVERY_S", 0.001)
+    monkeypatch.setattr(resources, "SHARED_NS", 3600 * 10**9)
+    read, moments = resources._Sampler._read, list[int]()
+
+    def noted(sampler: resources._Sampler, process: psutil.Process) -> resources._Sample:
+        sample = read(sampler, process)
+        moments.append(sample.at_ns)
+        return sample
+
+    monkeypatch.setattr(resources._Sampler, "_read", noted)
+
+    async def run_one(together: asyncio.Barrier) -> Resources | None:
+        log = ResourceLog()
+        async with log.running():
+            await together.wait()
+            while len(log._samples) < 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await together.wait()
+        return log.collected(0)
+
+    async def main() -> list[Resources | None]:
+        together = asyncio.Barrier(10)
+        return await asyncio.gather(*(run_one(together) for _ in range(10)))
+
+    taken = 0
+    for found in asyncio.run(main()):
+        assert found is not None
+        assert list(found.at_ns) == sorted(set(found.at_ns))
+        assert set(found.at_ns) <= set(moments)
+        taken += len(found.at_ns)
+    assert taken >= 10 * 6
+    assert len(moments) < taken / 2

@@ -17,7 +17,7 @@ NATIVE := $(wildcard src/netmeasure/_fast/*.pyx src/netmeasure/_fast/*.pxd src/n
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quicktest test-debian13 coverage lint bench article fuzz asan tsan faults docs annotate debug dist clean tools
+.PHONY: help install run test quicktest test-debian13 coverage lint bench article fuzz asan tsan faults soak docs annotate debug dist clean tools
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,8 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	$(BIN)/python -m benchmarks.queue_delays
 	$(BIN)/python -m benchmarks.bench_mesh
 	$(BIN)/python -m benchmarks.bench_handshake
+	$(BIN)/python -m benchmarks.bench_strangers
+	$(BIN)/python -m benchmarks.bench_many
 	$(BIN)/python -m benchmarks.bench_start
 	$(BIN)/python -m benchmarks.bench_report
 
@@ -92,6 +94,10 @@ fuzz: $(STAMP) tools  ## fuzz the parsers of bytes from strangers, then the prop
 
 faults: $(STAMP) tools  ## the whole fault matrix: every state, fault, end and kind of conversation
 	cd tests && $(abspath $(BIN))/python -m support.all_faults
+
+MINUTES ?= 60
+soak: $(STAMP)  ## use a server for an hour (MINUTES=60), with kills and faults, and print what it keeps
+	$(BIN)/python -m benchmarks.bench_soak --minutes $(MINUTES)
 
 asan: $(STAMP)  ## the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(BIN)/python tools/sanitized.py address,undefined

@@ -1,0 +1,88 @@
+"""Run `netmeasure server` for benchmarks: its port, its log, and what it uses (from /proc)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MIB = 2**20
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_READY_S = 30.0
+
+
+class Served:
+    """Hold a running server."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.process = process
+        self.port = port
+        self._log = log
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log_lines(self) -> int:
+        """Return how many lines the server has written to its log."""
+        return len(self._log.read_bytes().splitlines())
+
+    @property
+    def rss_bytes(self) -> int:
+        return self._status("VmRSS") * 1024
+
+    @property
+    def peak_bytes(self) -> int:
+        """Return the most resident memory so far."""
+        return self._status("VmHWM") * 1024
+
+    @property
+    def threads(self) -> int:
+        return self._status("Threads")
+
+    @property
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    @property
+    def cpu_s(self) -> float:
+        """Return the CPU time that the server has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def _status(self, name: str) -> int:
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+        raise SystemExit(f"the kernel does not report {name}")
+
+
+@contextmanager
+def serving(*words: str) -> Iterator[Served]:
+    """Run a server on a free port of 127.0.0.1."""
+    with tempfile.TemporaryDirectory() as folder:
+        said, log = Path(folder, "out"), Path(folder, "log")
+        command = [sys.executable, "-m", "netmeasure", "server", "-B", "127.0.0.1", "-p", "0"]
+        with said.open("wb") as out, log.open("wb") as err:
+            process = subprocess.Popen([*command, *words], stdout=out, stderr=err)
+        try:
+            yield Served(process, _port(process, said, log), log)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _port(process: subprocess.Popen[bytes], said: Path, log: Path) -> int:
+    give_up = time.monotonic() + _READY_S
+    while time.monotonic() < give_up and process.poll() is None:
+        line, newline, _ = said.read_text().partition("\n")
+        if newline:
+            return int(line.rpartition(":")[2])
+        time.sleep(0.02)
+    raise SystemExit(f"the server does not listen: {log.read_text()}")

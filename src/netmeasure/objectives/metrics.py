@@ -10,6 +10,7 @@ from netmeasure import units
 from netmeasure.comparison.runs import RunFigures
 from netmeasure.errors import SpecError
 from netmeasure.result import Result
+from netmeasure.result.latency import ProbeFigures
 
 Unit = Literal["bps", "ns", "ratio", "s_per_gb", "per_gb", "count"]
 #: With these verdicts the rate is a best effort, against which no objective can be checked.
@@ -50,8 +51,20 @@ def _latency_ns(result: Result, percent: float) -> int | None:
 
 def _loaded_ns(result: Result, percent: float) -> int | None:
     """Return a percentile of the latency under load; None: not measured, or too few probes."""
-    loaded = None if result.latency is None else result.latency.loaded
+    loaded = _loaded(result)
     return None if loaded is None else loaded.latency.percentile_ns(percent)
+
+
+def _loaded(result: Result) -> ProbeFigures | None:
+    return None if result.latency is None else result.latency.loaded
+
+
+def _pdv_ns(result: Result, way: str) -> int | None:
+    """Return the 99th percentile of the delay variation of a direction under load."""
+    loaded = _loaded(result)
+    if loaded is None:
+        return None
+    return loaded.upload_pdv_p99_ns if way == "upload" else loaded.download_pdv_p99_ns
 
 
 def _transaction_errors(result: Result) -> float | None:
@@ -127,6 +140,16 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             "99th percentile of the round trips under the load of a bulk test",
             "ns",
             of_run=lambda run: _loaded_ns(run, 99),
+        ),
+        "upload_pdv_p99": Metric(
+            "99th percentile of the delay variation from client to server under load",
+            "ns",
+            of_run=lambda run: _pdv_ns(run, "upload"),
+        ),
+        "download_pdv_p99": Metric(
+            "99th percentile of the delay variation from server to client under load",
+            "ns",
+            of_run=lambda run: _pdv_ns(run, "download"),
         ),
         "idle_latency_p50": Metric(
             "median round trip before a bulk test",

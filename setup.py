@@ -38,6 +38,7 @@ extensions = [
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         define_macros=macros,
+        libraries=["dl"],  # a part of the C library since glibc 2.34
     )
     for source in sorted(FAST.glob("*.pyx"))
 ]

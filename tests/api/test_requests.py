@@ -223,7 +223,6 @@ def test_the_request_as_it_goes_out() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"url": "https://h/"}, "plain HTTP only"),
         ({"url": "ftp://h/"}, "not a URL of http"),
         ({"streams": 10_001}, "number of connections"),
         ({"streams": 3, "threads": 4}, "number of threads"),

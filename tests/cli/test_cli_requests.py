@@ -41,7 +41,6 @@ def test_the_report_the_document_and_a_comparison(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["https://127.0.0.1:1/", "--requests"], "plain HTTP only"),
         (["127.0.0.1:1", "--requests"], "--requests needs a URL of http"),
         (["ftp://127.0.0.1:1/", "--requests"], "--requests needs a URL of http"),
         (["http://127.0.0.1:1/", "--fresh"], "--fresh is an option of requests by URL"),

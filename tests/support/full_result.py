@@ -418,9 +418,17 @@ FULL = Result(
         connecting=Histogram(
             from_ns=(90_112,), counts=(20,), sum_ns=1_802_400, min_ns=90_112, max_ns=90_130
         ),
+        shaking=Histogram(
+            from_ns=(2_000_896,),
+            counts=(20,),
+            sum_ns=40_020_000,
+            min_ns=2_001_000,
+            max_ns=2_001_000,
+        ),
         syn_retransmits=1,
-        errors=RequestErrors(connect=1, local=2, reset=3, timeout=4, invalid=5, status=6),
+        errors=RequestErrors(connect=1, local=2, reset=3, timeout=4, invalid=5, tls=7, status=6),
         connect_error="Connection refused",
+        tls_error="certificate has expired",
         statuses=(StatusCount(status=200, count=100), StatusCount(status=503, count=6)),
         body_bytes=102_400,
     ),

@@ -14,6 +14,9 @@
  * At this end it would take one of some 28 000 local ports for a minute, and a thousand transactions per
  * second would use up all of them.
  *
+ * By TLS, a connection is open when the two ends have agreed on keys: each connection has a handshake of its
+ * own, which is timed from when TCP had connected them.
+ *
  * Errors are counted by kind, and the loop goes on, so that a restart of the server is a part of
  * the measurement.
  */
@@ -27,6 +30,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -35,6 +40,7 @@
 #include "nm_http_response.h"
 #include "nm_latencies.h"
 #include "nm_stream.h"
+#include "nm_tls.h"
 
 enum {
     NM_REQUESTS_EVENTS = 512,  /* taken from the kernel at a time */
@@ -56,6 +62,7 @@ enum nm_request_error { /* the names are in requests.pyx */
     NM_ERROR_RESET,       /* it ended before the whole response had come */
     NM_ERROR_TIMEOUT,     /* no whole response in time */
     NM_ERROR_INVALID,     /* what came is no response */
+    NM_ERROR_TLS,         /* no agreement on keys, or a certificate that is not trusted */
     NM_REQUEST_ERRORS
 };
 
@@ -70,6 +77,7 @@ typedef struct {
     uint32_t to_bytes, from_bytes; /* from_bytes 0: the kernel chooses */
     const nm_socket_option *option;
     uint32_t option_count;
+    const nm_tls *tls; /* NULL: nothing is encrypted */
     const char *request;
     uint32_t request_bytes;
     int no_body; /* the request is HEAD */
@@ -88,6 +96,7 @@ typedef struct {
 enum nm_link_state {
     NM_LINK_SHUT = 0, /* no socket */
     NM_LINK_OPENING,
+    NM_LINK_SHAKING, /* TCP has connected it, and TLS has not */
     NM_LINK_FREE,   /* open, and no request on it */
     NM_LINK_ASKING,
     NM_LINK_ENDING /* answered: the server is to close it */
@@ -103,8 +112,10 @@ typedef struct {
     int tried;         /* its first attempt has come to an end */
     int64_t began_ns;  /* the moment from which the request is timed */
     int64_t opened_ns; /* when connect() was called */
+    int64_t joined_ns; /* when TCP had connected it */
     int64_t ready_ns;  /* when the connection had come about */
     int64_t until_ns;  /* when waiting for it ends */
+    void *tls;         /* its state of TLS; NULL: none */
     nm_http_response response;
 } nm_link;
 
@@ -128,6 +139,7 @@ typedef struct {
     size_t buffer_bytes;
     nm_latencies latencies;
     nm_histogram *connecting;
+    nm_histogram *shaking; /* TLS */
     nm_histogram *answering; /* fresh connections: from when they were open to the whole response */
     /* published */
     uint64_t begun;
@@ -142,6 +154,8 @@ typedef struct {
     uint64_t error[NM_REQUEST_ERRORS];
     uint64_t status[NM_REQUESTS_STATUSES];
     int32_t connect_errno; /* of the last connection that failed; 0: none has */
+    int64_t tls_verify; /* of the last handshake that failed: what is wrong with the certificate; 0: nothing, */
+    uint64_t tls_error; /* and OpenSSL's code */
     /* the thread's own */
     int epoll;
     int64_t zero_ns; /* when the first request might leave; 0: connections are being opened */
@@ -222,8 +236,10 @@ static inline void nm_requests_tried(nm_requests *r, nm_link *l) {
 
 /* Shuts a connection. Closing takes it out of the epoll set. */
 static inline void nm_requests_shut(nm_requests *r, nm_link *l) {
+    if (l->tls) nm_tls_end(r->options->tls, l->tls, l->state >= NM_LINK_FREE);
+    l->tls = NULL;
     if (l->fd >= 0) close(l->fd);
-    if (l->state == NM_LINK_OPENING) r->opening--;
+    if (l->state == NM_LINK_OPENING || l->state == NM_LINK_SHAKING) r->opening--;
     l->fd = -1;
     l->state = NM_LINK_SHUT;
     l->asked = 0;
@@ -310,7 +326,7 @@ static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) 
     r->opening++;
     if (connect(l->fd, (const struct sockaddr *)&o->to, o->to_bytes) != 0 && errno != EINPROGRESS)
         goto failed;
-    if (l->asked && nm_requests_begin_at_once(r, l) != 0) goto failed;
+    if (l->asked && !o->tls && nm_requests_begin_at_once(r, l) != 0) goto failed;
     if (l->fd < 0) return; /* its request has failed already */
     /* events say how it went on, also where that is known already */
     if (nm_requests_listen(r, l, EPOLL_CTL_ADD) == 0) return;
@@ -322,10 +338,8 @@ failed:
     nm_requests_refused(r, l, errno, now);
 }
 
-/* Goes on with a connection that has come about. */
-static inline void nm_requests_connected(nm_requests *r, nm_link *l, int64_t now) {
-    nm_histogram_add(r->connecting, now - l->opened_ns);
-    nm_requests_count_resent(r, l, now);
+/* Goes on with a connection that may carry requests now. */
+static inline void nm_requests_ready(nm_requests *r, nm_link *l, int64_t now) {
     nm_requests_tried(r, l);
     l->ready_ns = now;
     r->opening--;
@@ -339,14 +353,59 @@ static inline void nm_requests_connected(nm_requests *r, nm_link *l, int64_t now
     }
 }
 
+/* Ends a connection without TLS. A request that waited for it has failed with it. */
+static inline void nm_requests_unshaken(nm_requests *r, nm_link *l, int64_t now) {
+    const nm_tls *t = r->options->tls;
+    if (l->tls) {
+        NM_STORE(&r->tls_verify, t->verifies ? t->SSL_get_verify_result(l->tls) : 0);
+        NM_STORE(&r->tls_error, t->ERR_peek_last_error());
+    }
+    NM_ADD(&r->error[NM_ERROR_TLS], 1);
+    if (l->asked) NM_ADD(&r->failed, 1);
+    nm_requests_tried(r, l);
+    nm_requests_renew(r, l, now, 1);
+}
+
+/* Goes on with the handshake of TLS, as far as the peer has. */
+static inline void nm_requests_shake(nm_requests *r, nm_link *l) {
+    ssize_t n = nm_tls_shake(r->options->tls, l->tls);
+    int64_t now = nm_now();
+    if (n > 0) {
+        nm_histogram_add(r->shaking, now - l->joined_ns);
+        nm_requests_ready(r, l, now);
+    } else if (n == 0 || errno != EAGAIN) {
+        nm_requests_unshaken(r, l, now);
+    }
+}
+
+/* Goes on with a connection that TCP has made. */
+static inline void nm_requests_connected(nm_requests *r, nm_link *l, int64_t now) {
+    nm_histogram_add(r->connecting, now - l->opened_ns);
+    nm_requests_count_resent(r, l, now);
+    l->joined_ns = now;
+    if (!r->options->tls) {
+        nm_requests_ready(r, l, now);
+        return;
+    }
+    l->state = NM_LINK_SHAKING;
+    l->tls = nm_tls_begin(r->options->tls, l->fd);
+    if (l->tls)
+        nm_requests_shake(r, l);
+    else
+        nm_requests_unshaken(r, l, now);
+}
+
 /* ---- requests ----------------------------------------------------------------------------------- */
 
 /* Passes what is left of a request to the kernel. Returns how much that took, or -1 and an errno. */
 static inline ssize_t nm_requests_pass(nm_requests *r, nm_link *l) {
     const nm_requests_options *o = r->options;
+    const char *rest = o->request + l->sent;
+    size_t size = o->request_bytes - l->sent;
     ssize_t n;
     do
-        n = send(l->fd, o->request + l->sent, o->request_bytes - l->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        n = l->tls ? nm_tls_write(o->tls, l->tls, rest, size)
+                   : send(l->fd, rest, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n >= 0) {
         NM_ADD(&r->own->calls, 1);
@@ -468,7 +527,8 @@ static inline void nm_requests_answered(nm_requests *r, nm_link *l, int64_t now)
  * body that comes as fast as it is read would keep this thread for ever: the rest of it is another event. */
 static inline void nm_requests_receive(nm_requests *r, nm_link *l, int ended) {
     for (int reads = 0; reads < NM_REQUESTS_READS; reads++) {
-        ssize_t n = recv(l->fd, r->buffer, r->buffer_bytes, MSG_DONTWAIT);
+        ssize_t n = l->tls ? nm_tls_read(r->options->tls, l->tls, r->buffer, r->buffer_bytes)
+                           : recv(l->fd, r->buffer, r->buffer_bytes, MSG_DONTWAIT);
         int64_t now;
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
@@ -499,8 +559,9 @@ static inline void nm_requests_receive(nm_requests *r, nm_link *l, int ended) {
             nm_requests_answered(r, l, now);
             if (l->state == NM_LINK_SHUT) return;
         }
-        /* That was all there is (epoll(7)): a new event tells of more, or of the end. */
-        if ((size_t)n < r->buffer_bytes && !ended) return;
+        /* That was all there is (epoll(7)): a new event tells of more, or of the end. TLS reads record by
+         * record. */
+        if ((size_t)n < r->buffer_bytes && !ended && !l->tls) return;
     }
     if (nm_requests_listen(r, l, EPOLL_CTL_MOD) != 0)
         nm_requests_fail(r, l, NM_ERROR_LOCAL, nm_now());
@@ -520,7 +581,11 @@ static inline void nm_requests_event(nm_requests *r, nm_link *l, uint32_t events
         if (!(events & EPOLLOUT)) return;
         nm_requests_connected(r, l, now);
         if (l->state == NM_LINK_ASKING) nm_requests_send(r, l);
-    } else if (l->state == NM_LINK_ASKING && (events & EPOLLOUT) && l->sent < r->options->request_bytes) {
+    } else if (l->state == NM_LINK_SHAKING) {
+        nm_requests_shake(r, l);
+        if (l->state == NM_LINK_ASKING) nm_requests_send(r, l);
+    } else if (l->state == NM_LINK_ASKING && (l->tls || (events & EPOLLOUT)) &&
+               l->sent < r->options->request_bytes) {
         nm_requests_send(r, l);
     }
     if (l->state >= NM_LINK_FREE && (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)))
@@ -564,6 +629,8 @@ static inline void nm_requests_look(nm_requests *r, int64_t now) {
         nm_link *l = &r->link[i];
         if (l->state == NM_LINK_OPENING && now >= l->until_ns)
             nm_requests_refused(r, l, ETIMEDOUT, now);
+        else if (l->state == NM_LINK_SHAKING && now >= l->until_ns)
+            nm_requests_unshaken(r, l, now);
         else if (l->state == NM_LINK_ASKING && now >= l->until_ns)
             nm_requests_fail(r, l, NM_ERROR_TIMEOUT, now);
         else if (l->state == NM_LINK_ENDING && now >= l->until_ns)
@@ -652,6 +719,12 @@ static inline void nm_requests_all(nm_requests *r) {
         return;
     }
     if (nm_requests_paced(r)) (void)nm_timer_slack(1);
+    if (o->tls) { /* OpenSSL writes to sockets without MSG_NOSIGNAL */
+        sigset_t pipe;
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &pipe, NULL);
+    }
     nm_stream_reason(own, NM_RUNNING);
     r->untried = o->connections;
     for (i = 0; i < o->connections; i++) {

@@ -6,6 +6,7 @@ from netmeasure._fast.nm_group cimport nm_group
 from netmeasure._fast.nm_histogram cimport nm_histogram
 from netmeasure._fast.nm_latencies cimport nm_latencies
 from netmeasure._fast.nm_stream cimport nm_stream
+from netmeasure._fast.nm_tls cimport nm_tls
 
 
 cdef extern from "nm_requests.h" nogil:
@@ -31,6 +32,7 @@ cdef extern from "nm_requests.h" nogil:
         uint32_t from_bytes
         const nm_socket_option *option
         uint32_t option_count
+        const nm_tls *tls
         const char *request
         uint32_t request_bytes
         bint no_body
@@ -65,6 +67,7 @@ cdef extern from "nm_requests.h" nogil:
         size_t buffer_bytes
         nm_latencies latencies
         nm_histogram *connecting
+        nm_histogram *shaking
         nm_histogram *answering
         uint64_t begun
         uint64_t answered
@@ -78,5 +81,7 @@ cdef extern from "nm_requests.h" nogil:
         uint64_t *error
         uint64_t *status
         int32_t connect_errno
+        int64_t tls_verify
+        uint64_t tls_error
 
     void nm_requests_all(nm_requests *r)

@@ -5,6 +5,17 @@ from netmeasure._fast.worker import Group, Stream
 
 ERRORS: tuple[str, ...]
 
+class TlsClient:
+    def __init__(
+        self,
+        name: bytes,
+        *,
+        numeric: bool = False,
+        verifies: bool = True,
+        ca_file: bytes | None = None,
+        ca_folder: bytes | None = None,
+    ) -> None: ...
+
 class RequestLoop(Stream):
     def __init__(
         self,
@@ -16,6 +27,7 @@ class RequestLoop(Stream):
         origin: bytes = b"",
         socket_options: Iterable[tuple[int, int, bytes]] = (),
         connections: int = 1,
+        tls: TlsClient | None = None,
         keep: bool = True,
         no_body: bool = False,
         response_bytes: int = 0,
@@ -34,6 +46,8 @@ class RequestLoop(Stream):
     def latency(self) -> Histogram: ...
     @property
     def connecting(self) -> Histogram: ...
+    @property
+    def shaking(self) -> Histogram: ...
     @property
     def answering(self) -> Histogram: ...
     @property
@@ -54,6 +68,8 @@ class RequestLoop(Stream):
     def statuses(self) -> dict[int, int]: ...
     @property
     def connect_errno(self) -> int: ...
+    @property
+    def tls_error(self) -> str | None: ...
     @property
     def syn_retransmits(self) -> int: ...
     @property

@@ -12,15 +12,65 @@ from netmeasure._fast.nm_requests cimport (
 )
 from netmeasure._fast.nm_series cimport nm_series
 from netmeasure._fast.nm_stream cimport NM_ABORTED, NM_ERROR, nm_stream_leave
+from netmeasure._fast.nm_tls cimport nm_tls, nm_tls_close, nm_tls_load, nm_tls_open
 from netmeasure._fast.round_trips cimport Histogram
 from netmeasure._fast.syscalls cimport SHUT_WR, c_shutdown
 from netmeasure._fast.worker cimport Group, Stream, copy_series
 
 #: The kinds of errors, in the order of enum nm_request_error.
-ERRORS = ("connect", "local", "reset", "timeout", "invalid")
+ERRORS = ("connect", "local", "reset", "timeout", "invalid", "tls")
 
 # What one recv() may take: some responses of usual size, and no more than fits the L2 cache.
 cdef size_t BUFFER_BYTES = 65536
+
+
+cdef class TlsClient:
+    """TLS for the connections of a RequestLoop, by the OpenSSL of this host.
+
+    The threads of a test share it. OSError: there is no OpenSSL, or the certificates that are to be
+    trusted can't be used.
+
+    Args:
+        name: the server's name or numeric address, which its certificate must have.
+        numeric: it is an address.
+        verifies: a connection without a valid certificate is an error.
+        ca_file: the trusted certificates (PEM).
+        ca_folder: a folder of them (openssl-rehash(1)). Without both: OpenSSL's own.
+    """
+
+    cdef nm_tls own
+    cdef bytes name
+
+    def __cinit__(self, bytes name not None, *, bint numeric=False, bint verifies=True,
+                  bytes ca_file=None, bytes ca_folder=None):
+        cdef const char *file = NULL
+        cdef const char *folder = NULL
+        cdef int opened
+        if nm_tls_load(&self.own) != 0:
+            raise OSError("this host has no OpenSSL library (libssl.so.3)")
+        self.name = name
+        self.own.name = self.name
+        self.own.numeric, self.own.verifies = numeric, verifies
+        if ca_file is not None:
+            file = ca_file
+        if ca_folder is not None:
+            folder = ca_folder
+        with nogil:
+            opened = nm_tls_open(&self.own, file, folder)
+        if opened != 0:
+            raise OSError("OpenSSL can't use the trusted certificates")
+
+    def __dealloc__(self):
+        nm_tls_close(&self.own)
+
+    cdef str text(self, int64_t verify, uint64_t code):
+        """Return OpenSSL's words for the outcome of a handshake."""
+        cdef const char *words = NULL
+        if verify:
+            words = self.own.X509_verify_cert_error_string(verify)
+        elif code:
+            words = self.own.ERR_reason_error_string(code)
+        return "" if words == NULL else words.decode("ascii", "replace")
 
 
 cdef class RequestLoop(Stream):
@@ -37,6 +87,7 @@ cdef class RequestLoop(Stream):
         origin: the address to bind to, likewise; empty: the kernel chooses.
         socket_options: (level, name, value) of each option of every connection.
         connections: how many there are.
+        tls: how they are encrypted; None: not at all.
         keep: use them again; else a fresh one for each request, which is timed with it.
         no_body: the request is HEAD, so that no response has a body.
         response_bytes: the length of a response that is no HTTP, behind which the server closes the
@@ -55,13 +106,16 @@ cdef class RequestLoop(Stream):
     cdef nm_requests requests
     cdef nm_series sums
     cdef bytes request
+    cdef TlsClient tls
     cdef nm_socket_option *chosen
     cdef readonly Histogram latency
     cdef readonly Histogram connecting
+    cdef readonly Histogram shaking
     cdef readonly Histogram answering
 
     def __cinit__(self, Group group not None, int fd=-1, *, bytes request not None, bytes to not None,
                   bytes origin=b"", socket_options=(), uint32_t connections=1, bint keep=True,
+                  TlsClient tls=None,
                   bint no_body=False, uint32_t response_bytes=0, int64_t duration_ns=0,
                   int64_t omit_ns=0, int64_t drain_ns=10_000_000_000, int64_t connect_ns=10_000_000_000,
                   int64_t answer_ns=10_000_000_000, double per_s=0, double phase=0,
@@ -76,6 +130,10 @@ cdef class RequestLoop(Stream):
             raise ValueError("time-outs must be positive, and the phase from 0 to 1")
         self.request = request
         self.latency, self.connecting, self.answering = Histogram(), Histogram(), Histogram()
+        self.shaking = Histogram()
+        self.tls = tls
+        if tls is not None:
+            self.options.tls = &tls.own
         self.options.request = <const char *>self.request
         self.options.request_bytes = len(request)
         memcpy(&self.options.to, <const char *>to, len(to))
@@ -96,6 +154,7 @@ cdef class RequestLoop(Stream):
         self.requests.group = &self.group.shared
         self.requests.latencies.histogram = self.latency.own
         self.requests.connecting = self.connecting.own
+        self.requests.shaking = self.shaking.own
         self.requests.answering = self.answering.own
         self.requests.latencies.sum = &self.sums
 
@@ -209,6 +268,15 @@ cdef class RequestLoop(Stream):
     def connect_errno(self):
         """The errno of the last connection that could not be opened, or 0."""
         return nm_load_i32(&self.requests.connect_errno)
+
+    @property
+    def tls_error(self):
+        """OpenSSL's words for the last handshake that failed; None: none has, or there is no reason but
+        the connection's end."""
+        if self.tls is None:
+            return None
+        return self.tls.text(nm_load_i64(&self.requests.tls_verify),
+                             nm_load_u64(&self.requests.tls_error)) or None
 
     @property
     def syn_retransmits(self):

@@ -95,8 +95,6 @@ _TRANSFER_OPTIONS = {
     "keep": "--keep",
     "range": "--range",
     "user": "--user",
-    "insecure": "--insecure",
-    "ca_file": "--ca-file",
     "explicit_tls": "--explicit-tls",
     "proxy": "--proxy",
     "file": "--file",
@@ -108,7 +106,9 @@ def test_spec(options: Options) -> Spec:
     target = getattr(options, "target", "")
     if options.requests:
         if target.partition("://")[0].lower() not in RequestSpec.schemes:
-            raise SpecError("--requests needs a URL of http", hint="write http://HOST/PATH")
+            raise SpecError(
+                "--requests needs a URL of http or https", hint="write http://HOST/PATH"
+            )
         return _request_spec(target, options)
     for name in _REQUEST_OPTIONS:
         if getattr(options, name):
@@ -331,6 +331,8 @@ def _request_spec(url: str, options: Options) -> Spec:
         method=options.method or "GET",
         headers=tuple(options.header),
         pins=tuple(options.resolve),
+        ca_file=options.ca_file,
+        insecure=options.insecure,
     )
     return fetch_spec(url, spec)
 

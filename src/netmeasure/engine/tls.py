@@ -206,7 +206,9 @@ class TlsStream:
     async def _fill(self) -> None:
         data = await asyncio.get_running_loop().sock_recv(self._sock, _RECEIVE_BYTES)
         if not self._heard and data and data[:1] not in _RECORDS:
-            raise _NotTlsError  # OpenSSL would wait for the rest of a record's head
+            raise _NotTlsError(
+                "plain text instead of TLS"
+            )  # OpenSSL would wait for the rest of a record's head
         self._heard = True
         if data:
             self._machine.incoming.write(data)

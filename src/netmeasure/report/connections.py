@@ -66,6 +66,8 @@ def add_errors(table: Table, found: Connections | Requests, kinds: Mapping[str, 
         if number := getattr(found.errors, kind):
             if kind in ("connect", "local") and found.connect_error is not None:
                 words += f"; the last one: {found.connect_error}"
+            if kind == "tls" and isinstance(found, Requests) and found.tls_error is not None:
+                words += f"; the last one: {found.tls_error}"
             add_row(table, f"{kind} errors", str(number), words)
 
 

@@ -18,6 +18,7 @@ from netmeasure.units import size
 #: The description of each kind of error that HTTP names otherwise, or has in addition.
 _OF_HTTP = {
     "invalid": "responses that were not HTTP, or had extra bytes after them",
+    "tls": "connections whose TLS handshake failed, or was not over in time",
     "status": "responses with a status of 400 or more",
 }
 
@@ -27,6 +28,8 @@ def request_table(found: Requests) -> Table:
     shared = f"at most {found.connections} at a time, shared by {_threads(found.threads)}"
     table = connections_begun(found.connected, shared)
     add_times(table, "connect", found.connecting)
+    if found.shaking is not None:
+        add_times(table, "TLS", found.shaking)
     add_resent(table, found.syn_retransmits)
     codes = ", ".join(f"{one.count} x {one.status}" for one in found.statuses)
     add_row(table, "responses", str(found.responses), codes)

@@ -20,9 +20,11 @@ class RequestErrors(ConnectionErrors, frozen=True, kw_only=True):
         reset: Connections that ended before the whole response had come.
         timeout: Requests without their whole response in time.
         invalid: Responses that were no HTTP, or were followed by other bytes.
+        tls: Connections whose TLS handshake failed, or was not over in time.
         status: Responses with a status of 400 or more.
     """
 
+    tls: int = 0
     status: int = 0
 
 
@@ -46,9 +48,13 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
         threads: The client's threads that shared the connections.
         connecting: How long connections took to open, from connect() until the kernel reported
             them open; failed connections are excluded.
+        shaking: How long TLS handshakes took, from when TCP had opened a connection; failed ones
+            are excluded. None: nothing is encrypted.
         syn_retransmits: SYNs sent again, over all connections; None: no connection was tried.
         errors: The errors by kind.
         connect_error: The system's text for the last failed connection; None: none failed.
+        tls_error: OpenSSL's text for the last failed handshake; None: none failed, or there is no
+            text.
         statuses: The responses with each status, in ascending order; whole ones only.
         body_bytes: The bodies of all whole responses, without framing.
     """
@@ -57,15 +63,19 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
         "connected",
         "connect_p50_ns",
         "connect_p99_ns",
+        "tls_p50_ns",
+        "tls_p99_ns",
         "error_ratio",
     )
 
     connections: int
     threads: int
     connecting: Histogram = Histogram()
+    shaking: Histogram | None = None
     syn_retransmits: int | None = None
     errors: RequestErrors = RequestErrors()
     connect_error: str | None = None
+    tls_error: str | None = None
     statuses: tuple[StatusCount, ...] = ()
     body_bytes: int = 0
 
@@ -95,3 +105,13 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
     def connect_p99_ns(self) -> int | None:
         """Return the time that 99 % of the connections did not exceed; None: unknown."""
         return self.connecting.percentile_ns(99)
+
+    @property
+    def tls_p50_ns(self) -> int | None:
+        """Return the median TLS handshake; None: unknown, or nothing is encrypted."""
+        return None if self.shaking is None else self.shaking.percentile_ns(50)
+
+    @property
+    def tls_p99_ns(self) -> int | None:
+        """Return the time that 99 % of the TLS handshakes did not exceed; None as above."""
+        return None if self.shaking is None else self.shaking.percentile_ns(99)

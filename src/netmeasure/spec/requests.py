@@ -31,7 +31,7 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
     over all connections.
 
     Attributes:
-        url: The URL; a user and a password in it make an Authorization header. Plain http only.
+        url: The URL; a user and a password in it make an Authorization header.
         streams: Connections, 1 to 10 000.
         threads: Threads that share the connections, 1 to 64; None: 2, or 1 for one connection.
         keep_connections: Reuse connections. False: each request uses a new connection, whose set-up
@@ -43,6 +43,8 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
         method: The request's method.
         headers: More request headers, "Name: value"; they replace those of the same name.
         pins: Texts "HOST:PORT:ADDRESS": connect to that address instead of looking up the name.
+        ca_file: https: a file with trusted certificates in PEM; None: the system's.
+        insecure: https: do not check certificates.
         timing: When the test ends, and which part of it counts.
         cpu: The only CPU that the threads run on; None: any.
         options: Options of the connections. Nagle's algorithm is always off.
@@ -62,6 +64,8 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
     method: str = "GET"
     headers: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
+    ca_file: str | None = None
+    insecure: bool = False
     timing: Timing = Timing()
     cpu: int | None = None
     options: SocketOptions = SocketOptions()
@@ -105,10 +109,6 @@ class RequestSpec(Checked, frozen=True, kw_only=True, tag="requests", tag_field=
     def _check_url(self) -> None:
         check_url(self.url, self.schemes)
         check_family(urlsplit(self.url).hostname, self.options.family)
-        if self.url.startswith("https:"):
-            raise SpecError(
-                "requests go by plain HTTP only, not yet by TLS", hint="measure an http:// URL"
-            )
         within("length of a request", len(self.request()), 1, MAX_REQUEST_BYTES, "bytes")
 
     @property

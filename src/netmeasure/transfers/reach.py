@@ -13,7 +13,13 @@ from netmeasure.spec import FetchSpec, parse_pin
 from netmeasure.text import quoted
 
 #: OpenSSL's errors for an answer that is not TLS.
-_PLAIN_TEXT = ("wrong_version_number", "wrong version number", "http_request", "record layer")
+_PLAIN_TEXT = (
+    "plain text",
+    "wrong_version_number",
+    "wrong version number",
+    "http_request",
+    "record layer",
+)
 
 
 class Reached(NamedTuple):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -14,7 +18,8 @@ from netmeasure.engine.packed import packed_address, packed_options
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import cancel_and_wait, first_of, uninterrupted
-from netmeasure.engine.threads import check_cpu
+from netmeasure.engine.threads import check_cpu, in_thread
+from netmeasure.engine.tls import client_context, client_stream
 from netmeasure.errors import (
     ConnectError,
     FileRefusedError,
@@ -23,6 +28,8 @@ from netmeasure.errors import (
     PeerClosedError,
     PeerTimeoutError,
     RemoteProtocolError,
+    SpecError,
+    TlsError,
 )
 from netmeasure.measurement.autostop import AutoStopper, ending_notes, load_analysis
 from netmeasure.measurement.flows import Measured, build_flows
@@ -34,15 +41,28 @@ from netmeasure.measurement.trips import with_steady_rate
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport
 from netmeasure.result.requests import RequestErrors, Requests
 from netmeasure.spec import RequestSpec, parse_pin
-from netmeasure.transfers.reach import public_url
+from netmeasure.transfers.reach import no_tls, public_url
 from netmeasure.transfers.secrets import public_headers
-from netmeasure.workloads.requests import RequestPlan, RequestWorkload
+from netmeasure.workloads.requests import (
+    RequestPlan,
+    RequestWorkload,
+    TlsClient,
+    tls_client,
+)
 
 POLL_S = 0.25
 #: Descriptors in addition to the connections: the threads' epoll sets, and the event loop's own.
 SPARE_DESCRIPTORS = 64
+PORTS = {"http": 80, "https": 443}
 #: The name of the connection whose set-up is timed, and the name of those that carry requests.
 FIRST, ALL = "first connection", "connections"
+
+
+class _Tls(NamedTuple):
+    """Hold TLS for the first connection, which the event loop opens, and for those of threads."""
+
+    context: ssl.SSLContext
+    client: TlsClient
 
 
 class RequestTest:
@@ -57,6 +77,7 @@ class RequestTest:
         self._ticker: IntervalClock | None = None
         self._auto_stop: AutoStopper | None = None
         self._resources = ResourceLog()
+        self._tls: _Tls | None = None
 
     @property
     def transferring(self) -> bool:
@@ -68,10 +89,12 @@ class RequestTest:
         _check_descriptors(self.spec.streams)
         if self.spec.timing.baseline_s:
             await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
+        self._tls = await _tls_of(self.spec)
         async with self._resources.running():
             self._phases = PhaseLog()  # the first attempt begins now
             address = await self._reach()
-            self._workload = RequestWorkload(_plan(self.spec, address))
+            client = None if self._tls is None else self._tls.client
+            self._workload = RequestWorkload(_plan(self.spec, address, client))
             self._auto_stop = AutoStopper(self._workload, self.spec)
             await self._ask(self._workload, self._auto_stop, emit)
 
@@ -79,7 +102,7 @@ class RequestTest:
         """Return the first of the server's addresses that answers. Raises MeasureError."""
         spec = self.spec
         parts = urlsplit(spec.url)
-        host, port = (parts.hostname or "").replace("%25", "%"), parts.port or 80
+        host, port = _host(spec), parts.port or PORTS[parts.scheme]
         pins = {(name, number): address for name, number, address in map(parse_pin, spec.pins)}
         wanted = pins.get((host.lower(), port)) or host
         deadlines, options = spec.deadlines, spec.options
@@ -88,8 +111,29 @@ class RequestTest:
         )
         connecting = sockets.connect_first(found, options, deadlines.connect_s, port_offset=0)
         made = await self._phases.connected(FIRST, connecting)
-        made.sock.close()
+        with made.sock:
+            if self._tls is not None:
+                await self._shake_hands(made.sock, self._tls.context)
         return made.address
+
+    async def _shake_hands(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        """Agree on TLS on the first connection: if that fails, the error has its reason. Raises
+        TlsError, PeerTimeoutError."""
+        spec, host = self.spec, _host(self.spec)
+        stream = client_stream(sock, context, host)
+        try:
+            with self._phases.measure("tls", FIRST):
+                async with asyncio.timeout(spec.deadlines.handshake_s):
+                    await stream.shake_hands()
+        except TimeoutError:
+            raise PeerTimeoutError(
+                f"no TLS with {host} in {spec.deadlines.handshake_s:g} s",
+                phase="tls",
+                hint="the port may not be for TLS",
+            ) from None
+        except OSError as exc:
+            raise no_tls(host, exc) from None
+        stream.say_goodbye()
 
     async def _ask(
         self, workload: RequestWorkload, auto_stop: AutoStopper, emit: Callable[[Interval], None]
@@ -220,17 +264,24 @@ def _nothing_good(found: Requests | None) -> MeasureError:
             phase="connect",
             hint="use fewer connections, or keep them (without --fresh)",
         )
+    if kind == "tls":
+        fault = None if found is None else found.tls_error
+        return TlsError(
+            f"no connection for requests agreed on TLS: {fault or 'the server ended it'}",
+            phase="tls",
+            hint="see the server's log",
+        )
     if kind == "invalid":
         return RemoteProtocolError(
             "no response was HTTP/1.1",
             phase="first_byte",
-            hint="another service is there; if it is TLS, test it with a transfer of https://",
+            hint="another service is there; if it is TLS, write https://",
         )
     if kind == "reset":
         return PeerClosedError(
             "the server ended every connection before its whole response had come",
             phase="first_byte",
-            hint="see the server's log; if that port is for TLS, requests can't be measured there",
+            hint="see the server's log; if that port is for TLS, write https://",
         )
     return PeerTimeoutError("no request had its whole response in time", phase="first_byte")
 
@@ -263,7 +314,27 @@ def _check_descriptors(connections: int) -> None:
         )
 
 
-def _plan(spec: RequestSpec, address: sockets.Address) -> RequestPlan:
+async def _tls_of(spec: RequestSpec) -> _Tls | None:
+    """Return what a test's connections are encrypted with; None: nothing is. Raises TlsError.
+
+    Both load the trusted certificates, in a thread, before the set-up begins that is timed.
+    """
+    if urlsplit(spec.url).scheme != "https":
+        return None
+    own: dict[str, Any] = {"ca_file": spec.ca_file, "insecure": spec.insecure}
+    try:
+        context = await in_thread(partial(client_context, **own))
+        return _Tls(context, await in_thread(partial(tls_client, _host(spec), **own)))
+    except (SpecError, OSError) as exc:
+        raise TlsError(str(exc), phase="tls", hint=getattr(exc, "hint", None)) from None
+
+
+def _host(spec: RequestSpec) -> str:
+    """Return the server's name or address, with its zone if it is a link-local one."""
+    return (urlsplit(spec.url).hostname or "").replace("%25", "%")
+
+
+def _plan(spec: RequestSpec, address: sockets.Address, tls: TlsClient | None) -> RequestPlan:
     timing, deadlines = spec.timing, spec.deadlines
     span_s = 0.0 if spec.limit_s is None else spec.limit_s + timing.omit_s
     bind, origin = spec.options.bind_address, b""
@@ -276,6 +347,7 @@ def _plan(spec: RequestSpec, address: sockets.Address) -> RequestPlan:
         socket_options=tuple(packed_options(spec.options, address.family)),
         connections=spec.streams,
         threads=spec.thread_count,
+        tls=tls,
         keep=spec.keep_connections,
         no_body=spec.method == "HEAD",
         duration_ns=nanoseconds(span_s),

@@ -3,14 +3,16 @@ errors."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import ssl
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from netmeasure._fast.requests import RequestLoop
+from netmeasure._fast.requests import RequestLoop, TlsClient as TlsClient
 from netmeasure._fast.round_trips import Histogram as NativeHistogram
 from netmeasure._fast.worker import Group
 from netmeasure.engine.threads import TrafficThread, join_all, start_all
@@ -27,6 +29,7 @@ class RequestPlan(Plan, frozen=True, kw_only=True):
     to              the server's address in the kernel's form (struct sockaddr)
     origin          the address to bind to, in the same form; empty: the kernel chooses
     socket_options  (level, name, value) of each option of every connection
+    tls             how connections are encrypted; None: not at all
     keep            reuse connections
     per_s           requests per second over all connections; None: as soon as a connection is free
     """
@@ -37,11 +40,34 @@ class RequestPlan(Plan, frozen=True, kw_only=True):
     socket_options: tuple[tuple[int, int, bytes], ...] = ()
     connections: int
     threads: int
+    tls: TlsClient | None = None
     keep: bool
     no_body: bool
     connect_ns: int
     answer_ns: int
     per_s: int | None = None
+
+
+def tls_client(host: str, *, ca_file: str | None, insecure: bool) -> TlsClient:
+    """Return what encrypts connections to a server, named or numeric. Raises OSError.
+
+    A file of trusted certificates takes the place of those that Python trusts.
+    """
+    name = host.partition("%")[0]  # the zone of a link-local address is local to this host
+    try:
+        ipaddress.ip_address(name)
+        numeric, text = True, name.encode()
+    except ValueError:
+        numeric, text = False, name.encode("idna")
+    system = ssl.get_default_verify_paths()
+    file, folder = (ca_file, None) if ca_file else (system.cafile, system.capath)
+    return TlsClient(
+        text,
+        numeric=numeric,
+        verifies=not insecure,
+        ca_file=os.fsencode(file) if file else None,
+        ca_folder=os.fsencode(folder) if folder else None,
+    )
 
 
 class _Part(NamedTuple):
@@ -82,6 +108,7 @@ class RequestWorkload:
             origin=plan.origin,
             socket_options=plan.socket_options,
             connections=plan.connections // count + (index < plan.connections % count),
+            tls=plan.tls,
             keep=plan.keep,
             no_body=plan.no_body,
             duration_ns=plan.duration_ns,
@@ -215,13 +242,17 @@ class RequestWorkload:
         connecting = stored(_merged([loop.connecting for loop in loops]))
         codes = [loop.connect_errno for loop in loops if loop.connect_errno]
         tried = connecting.count + kinds.get("connect", 0)
+        shaking = stored(_merged([loop.shaking for loop in loops]))
+        faults = [loop.tls_error for loop in loops if loop.tls_error]
         return Requests(
             connections=self.plan.connections,
             threads=self.plan.threads,
             connecting=connecting,
+            shaking=None if self.plan.tls is None else shaking,
             syn_retransmits=sum(loop.syn_retransmits for loop in loops) if tried else None,
             errors=RequestErrors(**kinds, status=sum(loop.rejected for loop in loops)),
             connect_error=os.strerror(codes[-1]) if codes else None,
+            tls_error=faults[-1] if faults else None,
             statuses=tuple(
                 StatusCount(status=status, count=count)
                 for status, count in sorted(statuses.items())

@@ -1,6 +1,8 @@
 """Measure how reliably `netmeasure history check` finds changes, and count its false alarms.
 
-    python -m benchmarks.bench_history [--histories 1000] [--seed 16] [--json FILE]
+    python -m benchmarks.bench_history [--histories 1000] [--seed 16] [--json FILE] [--page FILE]
+
+`--page` replaces the table in a page of the documentation, docs/how-to/keep-a-history.md.
 
 A synthetic history is a series of runs whose figure scatters around one level. In some histories,
 it moves to another level for good. As on a host that measures every night, each run is followed by
@@ -23,10 +25,19 @@ in two forms:
 - the test knows nothing: the t test, which is the best one that does not depend on level, scatter
   and direction (Lehmann and Romano, Testing Statistical Hypotheses, section 5.3).
 
-No test can reach this limit for several N at once. So there is one more row, for a test that looks
-after each run: the cumulative sum (Page, Biometrika 41 (1954) 100), the fastest one for a change of
-known size (Moustakides, Annals of Statistics 14 (1986) 1379). It knows level, scatter and size.
-Histories in which it has an alarm before the change are left out.
+No test can reach this limit for several N at once, since its false alarms are spread over all
+runs. So there are more rows, of tests that look after each run and have one false alarm in 200
+runs of normal scatter:
+
+- the cumulative sum (Page, Biometrika 41 (1954) 100), the fastest one for a change of known size
+  (Moustakides, Annals of Statistics 14 (1986) 1379). It knows level, scatter and size;
+- the self-starting cumulative sum (Hawkins, The Statistician 36 (1987) 299), which knows the size,
+  and takes level and scatter from the runs before each run;
+- the t test of the newest five runs against the runs before them, which knows nothing. All its
+  false alarms are spent on changes of exactly five runs, none on others, and outliers are not
+  considered. `history check` can't find many more within five runs.
+
+Histories in which they have an alarm before the change are left out.
 
 The constants in `history/changepoints.py` were chosen with other seeds than the one used here.
 """
@@ -36,6 +47,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +87,14 @@ class Case(NamedTuple):
         elif self.shape == "outliers":  # one run in twenty is far from the others
             off = generator.standard_normal(count)
             off -= 6 * np.abs(off) * (generator.random(count) < 0.05)
+        elif self.shape == "student":  # long tails on both sides; it has the standard deviation 1
+            off = generator.standard_t(3, count) / math.sqrt(3)
+        elif self.shape in (
+            "runs far above",
+            "runs far below",
+        ):  # lognormal, mean 0 and deviation 1
+            off = np.exp(generator.standard_normal(count)) - math.exp(0.5)
+            off /= math.sqrt((math.e - 1) * math.e) * (1 if self.shape == "runs far above" else -1)
         else:
             off = generator.standard_normal(count)
         values = LEVEL * (1 + self.scatter * off)
@@ -90,6 +110,10 @@ CASES = (
     Case("5 % at a scatter of 1 %", -0.05, 0.01),
     Case("10 % at a scatter of 3 %", -0.10, 0.03),
     Case("10 % at 3 %, one run in 20 far off", -0.10, 0.03, "outliers"),
+    Case("5 % at 3 %, Student's t with 3 degrees of freedom", -0.05, 0.03, "student"),
+    Case("5 % at 3 %, lognormal, some runs far above", -0.05, 0.03, "runs far above"),
+    Case("5 % at 3 %, lognormal, some runs far below", -0.05, 0.03, "runs far below"),
+    Case("a rise of 5 % at 3 %", 0.05, 0.03),
 )
 
 
@@ -176,35 +200,115 @@ def limit_told_nothing(case: Case, runs: int) -> float:
     return float(nct.sf(far, freedom, size) + nct.cdf(-far, freedom, size))
 
 
-def alarm_at(offs: Floats, drift: float, limit: float) -> npt.NDArray[np.int64]:
-    """Return for each row the run at which its two-sided cumulative sum exceeds the limit.
-
-    The number of runs stands for a row whose sum never does.
-    """
+def cumulative_sums(offs: Floats, drift: float) -> Floats:
+    """Return for each row, after each run, the larger one of its two one-sided cumulative sums."""
     above, below = np.zeros(len(offs)), np.zeros(len(offs))
-    first = np.full(len(offs), offs.shape[1], dtype=np.int64)
+    sums = np.empty_like(offs)
     for run in range(offs.shape[1]):
         above = np.maximum(0, above + offs[:, run] - drift)
         below = np.maximum(0, below - offs[:, run] - drift)
-        first[(np.maximum(above, below) > limit) & (first > run)] = run
+        sums[:, run] = np.maximum(above, below)
+    return sums
+
+
+def self_started(offs: Floats) -> Floats:
+    """Return how far each run is from those before it in the window, in units of a normal
+    distribution; 0 for the first MIN_RUNS runs."""
+    scores = np.zeros_like(offs)
+    for run in range(MIN_RUNS, offs.shape[1]):
+        before = offs[:, max(0, run + 1 - DEFAULT_LAST) : run]
+        count = before.shape[1]
+        scatter = before.std(axis=1, ddof=1) * math.sqrt(1 + 1 / count)
+        scores[:, run] = norm.ppf(t.cdf((offs[:, run] - before.mean(axis=1)) / scatter, count - 1))
+    return np.clip(scores, -8, 8)
+
+
+def newest_five(offs: Floats) -> Floats:
+    """Return after each run how surely the newest five differ from the runs before them, as the
+    negative logarithm of the t test's probability; 0 for the first MIN_RUNS runs."""
+    surely = np.zeros_like(offs)
+    for end in range(MIN_RUNS + 1, offs.shape[1] + 1):
+        before, after = offs[:, max(0, end - DEFAULT_LAST) : end - 5], offs[:, end - 5 : end]
+        count, freedom = before.shape[1], before.shape[1] + 3
+        squares = count * before.var(axis=1) + 5 * after.var(axis=1)
+        scatter = np.sqrt(squares / freedom * (1 / count + 1 / 5))
+        apart = np.abs(after.mean(axis=1) - before.mean(axis=1)) / scatter
+        surely[:, end - 1] = -t.logsf(apart, freedom)
+    return surely
+
+
+def first_above(heights: Floats, limit: float) -> npt.NDArray[np.int64]:
+    """Return for each row the first run after which it is above the limit; the number of runs
+    stands for a row that never is."""
+    above = heights > limit
+    first: npt.NDArray[np.int64] = np.where(
+        above.any(axis=1), above.argmax(axis=1), heights.shape[1]
+    )
     return first
 
 
-def cumulative_sum(case: Case, seed: int) -> dict[int, float]:
-    """Return how often the cumulative sum with one false alarm in ONE_IN runs finds the change."""
+def sequential(look: Callable[[Floats], Floats], size: float, seed: int) -> dict[int, float]:
+    """Return how often a test with one false alarm in ONE_IN runs finds a change.
+
+    Args:
+        look: Returns for each history, after each run, a number that is above a limit in an alarm.
+        size: The change in standard deviations.
+        seed: The seed of the histories.
+    """
     generator = np.random.default_rng([seed, 1954])
-    size = abs(case.change) / case.scatter
-    quiet_offs = generator.standard_normal((2000, 10 * ONE_IN))
-    low, high = 0.1, 10.0
-    for _ in range(12):
+    heights = look(generator.standard_normal((2000, 10 * ONE_IN)))
+    low, high = 0.0, 20.0
+    for _ in range(15):
         middle = (low + high) / 2
-        often = float(np.mean(alarm_at(quiet_offs, size / 2, middle))) < ONE_IN
+        often = float(np.mean(first_above(heights, middle))) < ONE_IN
         low, high = (middle, high) if often else (low, middle)
     offs = generator.standard_normal((20_000, BEFORE + AFTER))
     offs[:, BEFORE:] += size
-    first = alarm_at(offs, size / 2, high)
+    first = first_above(look(offs), high)
     late = first[first >= BEFORE]
     return {n: float(np.mean(late < BEFORE + n)) for n in WITHIN}
+
+
+def limits(case: Case, seed: int) -> dict[str, dict[int, float]]:
+    """Return how often each theoretical test finds the change of a case."""
+    size = abs(case.change) / case.scatter
+    return {
+        "limit, told all but the direction": {n: limit_told_all(case, n) for n in WITHIN},
+        "limit, told nothing": {n: limit_told_nothing(case, n) for n in WITHIN},
+        "cumulative sum, told level, scatter and size": sequential(
+            lambda offs: cumulative_sums(offs, size / 2), size, seed
+        ),
+        "self-starting cumulative sum, told the size": sequential(
+            lambda offs: cumulative_sums(self_started(offs), size / 2), size, seed
+        ),
+        "t test of the newest five after each run, told nothing": sequential(
+            newest_five, size, seed
+        ),
+    }
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+HEADER = (
+    *("change, scatter between runs", "runs per false alarm"),
+    *("told within 3 runs", *(f"{n} runs" for n in WITHIN[1:])),
+    f"placed within {SAME_PLACE} runs of where it is",
+)
+
+
+def shares(found: Iterable[float]) -> list[str]:
+    return [f"{100 * share:.1f} %" for share in found]
+
+
+def with_table(page: str, rows: Sequence[Sequence[str]]) -> str:
+    """Return a page with these rows in place of those of its table that has this header."""
+    lines = page.splitlines()
+    head = f"| {' | '.join(HEADER)} |"
+    first = lines.index(head) + 2
+    last = next(n for n in range(first, len(lines)) if not lines[n].startswith("|"))
+    return "\n".join(
+        [*lines[:first], *(f"| {' | '.join(row)} |" for row in rows), *lines[last:], ""]
+    )
 
 
 def main() -> None:
@@ -212,27 +316,22 @@ def main() -> None:
     parser.add_argument("--histories", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path, help="replace the table in this page")
     chosen = parser.parse_args()
-    table = Table(box=None)
-    for name in ("change", "runs per false alarm", *(f"in {n}" for n in WITHIN), "placed"):
-        table.add_column(name)
-    all_found = []
-    for case in CASES:
-        found = measured(case, chosen.histories, chosen.seed)
-        all_found.append(found)
-        shares = [f"{100 * share:.1f} %" for share in (*found.within.values(), found.placed)]
+    all_found = [measured(case, chosen.histories, chosen.seed) for case in CASES]
+    rows = []
+    for found in all_found:
         often = f"{found.quiet_runs / max(1, found.false_alarms):.0f}"
-        table.add_row(case.name, often, *shares)
-    first = CASES[0]
-    limits = {
-        "limit, told all but the direction": {n: limit_told_all(first, n) for n in WITHIN},
-        "limit, told nothing": {n: limit_told_nothing(first, n) for n in WITHIN},
-        "cumulative sum, told level, scatter and size": cumulative_sum(first, chosen.seed),
-    }
-    for name, within in limits.items():
-        shares = [f"{100 * share:.1f} %" for share in within.values()]
-        table.add_row(f"the first one: {name}", f"{ONE_IN}", *shares, "")
-    console = Console(width=140)
+        rows.append([found.name, often, *shares([*found.within.values(), found.placed])])
+    most = limits(CASES[0], chosen.seed)
+    for name, within in most.items():
+        rows.append([f"the first row: {name}", f"{ONE_IN}", *shares(within.values()), ""])
+    table = Table(box=None)
+    for name in HEADER:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=160)
     console.print(table)
     normal = [found for case, found in zip(CASES, all_found, strict=True) if case.shape == "normal"]
     for name, some in (("all cases", all_found), ("all cases of normal scatter", normal)):
@@ -240,8 +339,10 @@ def main() -> None:
         pooled = sum(one.quiet_runs for one in some) / alarms
         console.print(f"runs per false alarm of {name}: {pooled:.0f}")
     if chosen.json:
-        document = {"cases": [found._asdict() for found in all_found], "limits": limits}
+        document = {"cases": [found._asdict() for found in all_found], "limits": most}
         chosen.json.write_text(json.dumps(document, indent=2))
+    if chosen.page:
+        chosen.page.write_text(with_table(chosen.page.read_text(), rows))
 
 
 if __name__ == "__main__":

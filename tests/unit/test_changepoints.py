@@ -73,6 +73,30 @@ def test_a_change_is_told_soon_and_stays_told() -> None:
     assert shifts(worse, told=[Told(30, True)], looked=len(worse) - 1) == []
 
 
+@pytest.mark.parametrize("seed", [82, 132, 138])
+def test_a_change_after_a_told_one_is_found_as_well(seed: int) -> None:
+    values = rates((20, 1e9), (15, 0.96e9), (5, 0.91e9), scatter=0.03, seed=seed)
+    found = shifts(values, told=[Told(20, False)], looked=39)
+    assert [shift.place for shift in found] == [20, 35]
+
+
+def test_most_changes_of_5_percent_at_a_scatter_of_3_are_told_within_five_runs() -> None:
+    """Before outliers were measured from the median of all runs, it was 130 of these 200."""
+    told = 0
+    for seed in range(200):
+        values = rates((30, 1e9), (5, 0.95e9), scatter=0.03, seed=seed)
+        told += any(abs(shift.place - 30) <= 5 for shift in shifts(values, looked=34))
+    assert told >= 138
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_long_tail_on_one_side_is_no_change(side: int) -> None:
+    """When outliers were measured from their neighbours, it was a change in one of 20 histories."""
+    generator = np.random.default_rng(7)
+    histories = 1e9 * (1 + side * 0.01 * np.minimum(generator.lognormal(size=(400, 40)), 50))
+    assert sum(bool(shifts(values.tolist(), looked=39)) for values in histories) <= 8
+
+
 def test_a_level_that_came_back_is_two_changes() -> None:
     assert places(rates((15, 1e9), (10, 0.8e9), (15, 1e9))) == [15, 25]
 
@@ -94,6 +118,11 @@ def test_figures_that_are_zero_are_compared_by_their_difference() -> None:
 def test_a_constant_history_has_no_change() -> None:
     assert places([1e9] * 40) == []
     assert places([0.0] * 40) == []
+
+
+def test_a_level_without_any_scatter_changes() -> None:
+    """More than half of the runs are equal, so that the median deviation is 0."""
+    assert places([1e9] * 25 + [0.9e9] * 15) == [25]
 
 
 def test_the_least_scatter_keeps_last_digits_from_being_a_change() -> None:

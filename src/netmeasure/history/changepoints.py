@@ -10,6 +10,11 @@ If the series is checked after each run, a change that is a few runs old needs l
 older one, which earlier checks have already tested. Nearly all of the permitted false alarms are
 spent on recent places, most of them on those five runs old: this finds most changes within five
 runs (benchmarks/bench_history.py).
+
+Outliers are moved nearer before the test (winsorised: Tukey, Annals of Mathematical Statistics 33
+(1962) 1). The limits depend on all runs of a part alike, whatever their order. So runs without any
+change are in random order before and after, and the share of false alarms hardly depends on how
+they scatter.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -35,16 +41,20 @@ MIN_SEGMENT = 3
 #: earlier check has tested, the second for each run since the last check, but at most the first;
 #: for a place that was tested before; and by the number of runs since the place. The best of all
 #: places is taken for a change more often: in a series without any change that is checked after
-#: each run, once in more than 200 runs, even if one run in 20 is far off
-#: (benchmarks/bench_history.py).
-LEVEL, NEW_LEVEL, SEEN_LEVEL = 0.0008, 0.0002, 0.00005
-RECENT_LEVELS = {3: 0.0001, 4: 0.0003, 5: 0.0024, 6: 0.0019, 7: 0.0012, 8: 0.0006}
+#: each run, once in more than 200 runs, whether the runs scatter normally, with a long tail, or
+#: with one run in 20 far off (benchmarks/bench_history.py).
+LEVEL, NEW_LEVEL, SEEN_LEVEL = 0.0008, 0.0002, 0.00001
+RECENT_LEVELS = {3: 6e-4, 4: 8e-4, 5: 56e-4, 6: 15e-4, 7: 1e-3, 8: 5e-4, 9: 2e-4, 10: 2e-4}
+RECENT_LEVELS |= dict.fromkeys((12, 14, 17, 20), 1e-4)
 #: A reported change remains reported while the t test at its place alone is significant at this
 #: level.
 TOLD_LEVEL = 0.025
-#: A run further than this many standard deviations from its neighbours is moved to this distance,
-#: at which two such runs of the newest five are mostly no change.
-MOST_OFF = 3.0
+#: Before the test, a run further than this many standard deviations from the median is moved to
+#: this distance, at which two such runs of the newest five are mostly no change.
+MOST_OFF = 2.75
+#: Before the search for the best place, the same is done with the median of the run's neighbours,
+#: which keeps the levels apart.
+_MOST_OFF_NEIGHBOURS = 3.0
 _NEIGHBOURS = 2  # on each side, of the running median
 #: The standard deviation of a normal distribution over the median of its absolute deviations, and
 #: what these lose because the median of five neighbours follows each value a little.
@@ -106,7 +116,8 @@ def shifts(
         return []
     centred, least = centred / size, least / size
     level = min(LEVEL, NEW_LEVEL * max(1, len(values) - looked))
-    found = sorted(_splits(_without_outliers(centred, least), least, told, looked, level))
+    smooth = _near_neighbours(centred, least)
+    found = sorted(_splits(centred, smooth, least, told, looked, level))
     ends = [0, *found, len(values)]
     levels = [float(np.mean(series[a:b])) for a, b in itertools.pairwise(ends)]
     if positive:
@@ -119,6 +130,7 @@ def shifts(
 
 def _splits(
     series: Floats,
+    smooth: Floats,
     least: float,
     told: Sequence[Told],
     looked: int,
@@ -131,6 +143,7 @@ def _splits(
 
     Args:
         series: A part of the whole series.
+        smooth: The same part, with each run near its neighbours.
         least: The least scatter to assume.
         told: Changes that were reported before.
         looked: How many of the runs existed at the last check.
@@ -141,29 +154,44 @@ def _splits(
     count = len(series)
     if count < MIN_RUNS:
         return
+    tested = _winsorised(series, least)
     seen = looked - start - MIN_SEGMENT
-    ends = [0, *_best_splits(series, 1), count]
-    if not _counts(series, ends, least, seen, level):
+    ends = [0, *_best_splits(smooth, 1), count]
+    if not _counts(tested, ends, least, seen, level):
         # if the level returned, no single split is significant
-        ends = [0, *_best_splits(series, 2), count]
-    if _counts(series, ends, least, seen, level):
-        for first, end in itertools.pairwise(ends):
-            if first > 0:
-                yield start + first
-            part, last = series[first:end], newest and end == count
-            yield from _splits(part, least, told, looked, level, start + first, newest=last)
-        return
-    recent = RECENT_LEVELS if newest else {}
-    judged = [(count - runs, own) for runs, own in recent.items() if count - runs >= runs]
-    found = [(abs(_apart(series, place, least, own)), place) for place, own in judged]
+        ends = [0, *_best_splits(smooth, 2), count]
+    if not _counts(tested, ends, least, seen, level):
+        recent = RECENT_LEVELS if newest else {}
+        judged = [(count - runs, own) for runs, own in recent.items() if count - runs >= runs]
+        found = [(abs(_apart(tested, place, least, own)), place) for place, own in judged]
+        clear, place = max(found, default=(0.0, 0))
+        known = max(_remaining(tested, start, least, told), default=(0.0, 0))
+        if clear > max(known[0], 1):
+            yield start + place
+            return
+        if known[0] <= 1:
+            return
+        ends = [0, known[1], count]
+    for first, end in itertools.pairwise(ends):
+        if first > 0:
+            yield start + first
+        part, last = slice(first, end), newest and end == count
+        places = _splits(
+            series[part], smooth[part], least, told, looked, level, start + first, newest=last
+        )
+        yield from places
+
+
+def _remaining(
+    series: Floats, start: int, least: float, told: Sequence[Told]
+) -> Iterator[tuple[float, int]]:
+    """Yield for each change that was reported before how clear it is, and its place in a part of
+    the series that begins at `start`."""
     for one in told:
         place = one.place - start
-        if MIN_SEGMENT <= place <= count - MIN_SEGMENT:
+        if MIN_SEGMENT <= place <= len(series) - MIN_SEGMENT:
             apart = _apart(series, place, least, TOLD_LEVEL)
-            found.append((apart if one.up else -apart, place))
-    clear, place = max(found, default=(0.0, 0))
-    if clear > 1:
-        yield start + place
+            yield (apart if one.up else -apart), place
 
 
 def _apart(series: Floats, place: int, least: float, level: float) -> float:
@@ -174,8 +202,14 @@ def _apart(series: Floats, place: int, least: float, level: float) -> float:
     squares = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
     scatter = max(math.sqrt(squares / freedom), least)
     higher = float(b.mean() - a.mean())
-    limit = t_quantile(1 - level, freedom) * scatter * math.sqrt(1 / len(a) + 1 / len(b))
+    limit = _t_limit(level, freedom) * scatter * math.sqrt(1 / len(a) + 1 / len(b))
     return higher / limit if limit > 0 else math.copysign(math.inf, higher) if higher else 0.0
+
+
+@lru_cache(maxsize=1000)
+def _t_limit(level: float, freedom: int) -> float:
+    """Return the t that is exceeded in either direction with this probability."""
+    return t_quantile(1 - level, freedom)
 
 
 def _counts(series: Floats, ends: Sequence[int], least: float, seen: int, level: float) -> bool:
@@ -200,13 +234,25 @@ def _best_splits(series: Floats, count: int) -> list[int]:
     return [int(place) for place in search.predict(n_bkps=count)[:-1]]
 
 
-def _without_outliers(series: Floats, least: float) -> Floats:
-    """Return the series with each run moved to within MOST_OFF of its neighbours' median."""
+def _winsorised(series: Floats, least: float) -> Floats:
+    """Return the series with each run moved to within MOST_OFF of the median."""
+    middle = float(np.median(series))
+    usual = max(_MAD * float(np.median(np.abs(series - middle))), least)
+    if usual == 0:  # most runs are equal, and no difference is too small
+        return series
+    limited: Floats = np.clip(series, middle - MOST_OFF * usual, middle + MOST_OFF * usual)
+    return limited
+
+
+def _near_neighbours(series: Floats, least: float) -> Floats:
+    """Return the series with each run moved to within _MOST_OFF_NEIGHBOURS of its neighbours'
+    median."""
     windows = np.lib.stride_tricks.sliding_window_view(series, 2 * _NEIGHBOURS + 1)
     # the first and the last five runs share their median: two outliers among the newest three would
     # be the median of a shorter window, but three runs of a new level are the most of five
     medians = np.pad(np.median(windows, axis=1), _NEIGHBOURS, mode="edge")
     off = series - medians
     usual = max(_MAD * _FOLLOWS * float(np.median(np.abs(off))), least)
-    limited: Floats = medians + np.clip(off, -MOST_OFF * usual, MOST_OFF * usual)
+    most = _MOST_OFF_NEIGHBOURS * usual
+    limited: Floats = medians + np.clip(off, -most, most)
     return limited

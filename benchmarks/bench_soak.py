@@ -51,7 +51,9 @@ def specs() -> list[PeerSpec]:
         nm.UdpSpec(direction="upload", target_bps=RATE_BPS, timing=_SHORT),
         nm.UdpSpec(direction="both", streams=2, target_bps=RATE_BPS, timing=_SHORT),
         nm.RrSpec(target_tps=200, timing=_SHORT),
-        nm.RrSpec(transport="udp", request_bytes=16, target_tps=200, timing=_SHORT),
+        nm.RrSpec(
+            transport="udp", request_bytes=16, response_bytes=16, target_tps=200, timing=_SHORT
+        ),
         nm.RrSpec(keep_connections=False, target_tps=100, timing=_SHORT),
     ]
 

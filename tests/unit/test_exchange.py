@@ -6,7 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from netmeasure.peer.exchange import peer_report
+from netmeasure.peer.plausibility import believed
 from netmeasure.protocol import PeerResults, PeerStream
+from netmeasure.result import Datagrams, SideReport, StreamReport
 
 
 def results(user: float, system: float, end_time: float | None) -> PeerResults:
@@ -49,3 +51,28 @@ def test_moments_that_cant_be_are_not_known(moment: float) -> None:
     assert (counted.counted_from_ns, counted.counted_to_ns) == (None, None)
     assert counted.datagrams is not None
     assert counted.datagrams.jitter_ns is None
+
+
+@pytest.mark.parametrize(("jitter", "known"), [(1306768.0, False), (2.5, False), (0.5, True)])
+def test_a_jitter_longer_than_the_test_is_not_believed(jitter: float, known: bool) -> None:
+    """A server of iperf3 3.1.3 begins with the difference of the two hosts' clocks."""
+    stream = PeerStream(id=1, bytes=1, retransmits=-1, jitter=jitter, errors=0, packets=9)
+    far = peer_report(
+        replace(results(1.0, 1.0, 1.0), streams=(stream,)), ["upload"], "server", udp=True
+    )
+    mine = StreamReport(
+        id=1,
+        role="sender",
+        bytes=1,
+        first_ns=5 * 10**8,
+        last_ns=25 * 10**8,
+        datagrams=Datagrams(packets=9),
+    )
+    found = believed(SideReport(streams=(mine,)), far, "server", omitted=False)
+    counted = found.report.streams[0].datagrams
+    assert counted is not None
+    assert counted.packets == 9
+    assert (counted.jitter_ns is not None) == known
+    assert [note.startswith("the server reports a jitter of ") for note in found.notes] == [
+        True
+    ] * (not known)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from netmeasure.clock import SECOND_NS, seconds
 from netmeasure.result import Role, SideReport, StreamReport
 
 #: A receiver may end before it has read all bytes that its kernel acknowledged, which are at most a
@@ -54,6 +55,13 @@ def believed(own: SideReport, far: SideReport, far_name: str, *, omitted: bool) 
                 series=None,
                 datagrams=None,
             )
+        elif (jitter_ns := _impossible_jitter(mine.get(stream.id), stream)) is not None:
+            notes.append(
+                f"the {far_name} reports a jitter of {seconds(jitter_ns):.0f} s for its stream"
+                f" {stream.id}: impossible, not used"
+            )
+            known = replace(stream.datagrams, jitter_ns=None)  # type: ignore[type-var]
+            stream = replace(stream, datagrams=known)
         streams.append(stream)
     return Believed(replace(far, streams=tuple(streams)) if notes else far, tuple(notes))
 
@@ -105,6 +113,17 @@ def _doubt_datagrams(own: StreamReport, far: StreamReport) -> str | None:
     if far.role == "receiver":
         return f"received {highest} datagrams, but only {sent.datagrams.packets} were sent"
     return f"sent {sent.datagrams.packets} datagrams, but number {highest} was received"
+
+
+def _impossible_jitter(own: StreamReport | None, far: StreamReport) -> int | None:
+    """Return a receiver's jitter that exceeds the time in which the datagrams were sent; None: it
+    does not. Versions of iperf3 before 3.10 begin with the difference of the two hosts' clocks."""
+    if own is None or far.role != "receiver" or far.datagrams is None:
+        return None
+    jitter_ns = far.datagrams.jitter_ns
+    if jitter_ns is None or own.first_ns is None or own.last_ns is None:
+        return None
+    return jitter_ns if jitter_ns > max(own.last_ns - own.first_ns, SECOND_NS) else None
 
 
 def _by_role(one: StreamReport, other: StreamReport, role: Role) -> StreamReport:

@@ -27,6 +27,8 @@ POLL_S = 0.25
 EARLY_END_S = 0.5
 #: How long after a broken stream the message with the reason may arrive.
 REASON_S = 0.2
+#: An old server opens only the streams of one direction, and resets the others.
+OLD_IPERF3 = "iperf3 before 3.7 can't test both directions at once: test one after the other"
 #: UDP has no end of stream: after the end of the test, no more data are expected after a silence of
 #: this length.
 QUIET_S = 0.2
@@ -164,6 +166,8 @@ class ClientData:
         error = await self._workload.first_error()
         # `_control_failure` must raise first, since it has the server's reason
         await asyncio.sleep(REASON_S)
+        if self._spec.direction == "both" and not self._control.extended:
+            error.hint = OLD_IPERF3
         raise error
 
     async def _control_failure(self) -> None:

@@ -25,6 +25,7 @@ HEAD = json.dumps(
 ).encode()[:-1]
 STREAM = b',"streams":[],"netmeasure":{"streams":[{"id":1,"role":"sender",'
 SERIES = STREAM + b'"series":{"origin_ns":0,"width_ns":1,"bytes":['
+AGREED = b'{"id":7,"bytes":1,"retransmits":0,"jitter":0,"errors":0,"packets":0%b}'
 
 
 def filled(head: bytes, item: bytes, tail: bytes, size: int = LARGEST) -> bytes:
@@ -63,6 +64,14 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "control characters": lambda: (
         HEAD + b',"streams":[],"congestion_used":"' + b"\\u001b" * ((LARGEST - 1000) // 6) + b'"}'
     ),
+    "streams never agreed": lambda: filled(HEAD + b',"streams":[', AGREED % b"", b"]}"),
+    "texts in 128 streams": lambda: filled(
+        HEAD + b',"streams":[', AGREED % (b',"x":"' + b"y" * (LARGEST // 128 - 100) + b'"'), b"]}"
+    ).ljust(LARGEST),
+    "equal keys": lambda: filled(
+        HEAD + b',"streams":[],"netmeasure":null,"title":""', b'"congestion_used":"cubic"', b"}"
+    ).replace(b'""', b'"",', 1),
+    "a long number": lambda: HEAD.replace(b": 0", b": " + b"9" * (LARGEST - 500), 1) + b"}",
     "unfinished": lambda: filled(HEAD + b',"streams":[', b"{", b""),
 }
 

@@ -63,6 +63,7 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	$(BIN)/python -m benchmarks.pacing_trace
 	$(BIN)/python -m benchmarks.bench_origins
 	$(BIN)/python -m benchmarks.bench_requests
+	$(BIN)/python -m benchmarks.bench_round_trips
 	$(BIN)/python -m benchmarks.bench_fresh_trips
 	$(BIN)/python -m benchmarks.known_delays
 	$(BIN)/python -m benchmarks.bench_steady

@@ -34,7 +34,9 @@ test)
     ;;
 bench)
     command -v iperf >/dev/null 2>&1 || need iperf
-    command -v nuttcp >/dev/null 2>&1 || need nuttcp
+    for tool in nuttcp qperf sockperf; do
+        command -v "$tool" >/dev/null 2>&1 || need "$tool"
+    done
     ;;
 *)
     echo "usage: $0 build|test|bench" >&2

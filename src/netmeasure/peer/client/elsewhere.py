@@ -8,6 +8,7 @@ within a round trip. The right server sends nothing on a data connection before 
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -49,23 +50,35 @@ async def answered_elsewhere(
 @contextmanager
 def _readable(socks: Iterable[socket.socket], greeted: asyncio.Event) -> Iterator[None]:
     """Set `greeted` when the only byte in one of the sockets is the first byte of a server that
-    requests parameters or is busy."""
+    requests parameters or is busy.
+
+    The sockets are in an epoll set of their own, which the event loop waits for. If the loop waited
+    for the sockets themselves, uvloop would make them non-blocking, and each thread that waits for
+    data would run without pause instead.
+    """
     loop = asyncio.get_running_loop()
-    watched = list(socks)
-
-    def look(sock: socket.socket) -> None:
-        loop.remove_reader(sock)
-        try:
-            begin = sock.recv(2, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except OSError:
-            return  # broken: the stream's own thread reports it
-        if len(begin) == 1 and is_greeting(begin):
-            greeted.set()
-
-    for sock in watched:
-        loop.add_reader(sock, look, sock)
     try:
+        ready = select.epoll()
+    except OSError:  # this host has no descriptor left, so another server remains undetected
         yield
-    finally:
-        for sock in watched:
-            loop.remove_reader(sock)
+        return
+    watched = {sock.fileno(): sock for sock in socks}
+
+    def look() -> None:
+        for descriptor, _ in ready.poll(0):
+            ready.unregister(descriptor)
+            try:
+                begin = watched[descriptor].recv(2, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except OSError:
+                continue  # broken: the stream's own thread reports it
+            if len(begin) == 1 and is_greeting(begin):
+                greeted.set()
+
+    with ready:
+        for descriptor in watched:
+            ready.register(descriptor, select.EPOLLIN)
+        loop.add_reader(ready.fileno(), look)
+        try:
+            yield
+        finally:
+            loop.remove_reader(ready.fileno())

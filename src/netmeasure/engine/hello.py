@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from netmeasure.clock import SECOND_NS, now_ns, unix_ns
 from netmeasure.engine.sockets import Address
-from netmeasure.engine.sockopts import known_bytes, try_set
+from netmeasure.engine.sockopts import known, known_bytes, try_set
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
 from netmeasure.protocol import ANSWERS, HEADER_BYTES, MAX_HELLO_BYTES, Hello, read_hello
 
@@ -32,6 +32,8 @@ _ROOM = MAX_HELLO_BYTES + 1
 _AT_ONCE = 64
 #: The least memory that the kernel counts for a datagram in a socket's buffer (struct sk_buff).
 _LEAST_IN_BUFFER = 512
+#: The buffer's size where this host does not tell it (socket(7), rmem_default).
+_USUAL_BUFFER_BYTES = 212992
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; missing from Python's socket module
 _STAMP = struct.Struct("=qq")  # struct timespec
 _ANCILLARY_BYTES = 128
@@ -257,9 +259,8 @@ def _stream_socket(listener: socket.socket, host: str, peer: tuple[Any, ...]) ->
         sock.connect(peer)
         with suppress(BlockingIOError):
             # as many as the buffer holds, since the client may send faster than this loop reads
-            for _ in range(
-                sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _LEAST_IN_BUFFER
-            ):
+            held = known(sock, socket.SOL_SOCKET, socket.SO_RCVBUF) or _USUAL_BUFFER_BYTES
+            for _ in range(held // _LEAST_IN_BUFFER):
                 sock.recv(_ROOM)
     except BaseException:
         sock.close()

@@ -15,6 +15,7 @@ from hypothesis import given, strategies as st
 from netmeasure._fast.small_files import SmallFiles, simple_request, simple_size
 from netmeasure.clock import SECOND_NS
 from netmeasure.origins.catalog import size_of
+from support.census import settle
 from support.tcp_rig import PATIENCE_S, tcp_pair
 
 MOST = 256 * 1024
@@ -188,7 +189,8 @@ def test_requests_are_answered_and_a_connection_is_handed_over(served: SmallFile
             while not received.endswith(CONTENT):
                 received += left.recv(4096)
             assert received.startswith(b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\nDate: ")
-        assert (served.connections, served.answered) == (1, 3)
+        # a response is counted after its sending
+        assert settle(lambda: (served.connections, served.answered) == (1, 3))
         left.sendall(b"PUT")
         assert handed_over(served) == [number]
         assert (served.connections, served.handed_over()) == (0, [])

@@ -40,6 +40,8 @@ def paced(
     return sender, receiver
 
 
+# a piece that is due before the end of the omitted time, and sent after it, counts
+@pytest.mark.rates
 @pytest.mark.parametrize("mode", ["copy", "sendfile"])
 @pytest.mark.parametrize("budget", [1, 12_345, BLOCK])
 @pytest.mark.parametrize("rate_bps", [2_000_000, 8_000_000])

@@ -32,7 +32,7 @@ def test_every_part_of_a_result_is_shown_on_one_line() -> None:
     for part in parts(result):
         if isinstance(part, msgspec.Struct):
             assert "\n" not in repr(part)
-            assert len(repr(part)) < 1500, type(part)
+            assert len(repr(part)) < 1000, type(part)
 
 
 def test_a_result_says_its_figures() -> None:

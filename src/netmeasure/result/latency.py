@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
+from netmeasure.result.brief import Brief
 from netmeasure.result.histogram import Histogram, bucket_width_ns
 from netmeasure.result.round_trips import LatencySeries
 
@@ -15,7 +16,7 @@ TRIMMED = 0.95
 MINUTE_NS = 60 * 10**9
 
 
-class ProbeFigures(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeFigures(Brief, frozen=True, kw_only=True):
     """Hold the round trips of the probe in one part of a test, on the client's clock.
 
     The packet delay variation of a direction (PDV; RFC 5481, section 4.2) is by how much longer a

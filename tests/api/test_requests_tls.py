@@ -240,3 +240,13 @@ def test_a_program_that_dies_of_broken_pipes_does_not(tmp_path: Path) -> None:
         ran = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert ran.returncode != -signal.SIGPIPE
     assert ran.stdout == "PeerClosedError\n", ran.stderr
+
+
+@pytest.mark.parametrize("pins", [(), ("a..b:1:127.0.0.1",)], ids=["looked-up", "pinned"])
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".invalid"], ids=["empty", "long"])
+def test_a_name_that_no_certificate_can_have(
+    run: RunLoop, host: str, pins: tuple[str, ...]
+) -> None:
+    with pytest.raises(nm.NameNotFoundError, match="not a valid host name") as told:
+        run(nm.measure(f"https://{host}:1/", spec(1, pins=pins)))
+    assert told.value.hint

@@ -25,6 +25,7 @@ from netmeasure.errors import (
     FileRefusedError,
     HostLimitError,
     MeasureError,
+    NameNotFoundError,
     PeerClosedError,
     PeerTimeoutError,
     RemoteProtocolError,
@@ -315,7 +316,8 @@ def _check_descriptors(connections: int) -> None:
 
 
 async def _tls_of(spec: RequestSpec) -> _Tls | None:
-    """Return what a test's connections are encrypted with; None: nothing is. Raises TlsError.
+    """Return what a test's connections are encrypted with; None: nothing is. Raises TlsError,
+    NameNotFoundError.
 
     Both load the trusted certificates, in a thread, before the set-up begins that is timed.
     """
@@ -327,6 +329,12 @@ async def _tls_of(spec: RequestSpec) -> _Tls | None:
         return _Tls(context, await in_thread(partial(tls_client, _host(spec), **own)))
     except (SpecError, OSError) as exc:
         raise TlsError(str(exc), phase="tls", hint=getattr(exc, "hint", None)) from None
+    except UnicodeError:  # a label is empty or too long, so no certificate can have the name
+        raise NameNotFoundError(
+            f"can't find host {_host(spec)!r}: not a valid host name",
+            phase="resolve",
+            hint="check the spelling",
+        ) from None
 
 
 def _host(spec: RequestSpec) -> str:

@@ -15,7 +15,11 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
+from netmeasure.clock import now_ns
+from netmeasure.readiness.attempt import Attempt
+from netmeasure.readiness.target import read_target
 from support import certificates
+from support.optional import known
 
 RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
 LATE_S = 0.3
@@ -52,6 +56,22 @@ def test_a_target_that_is_not_usable_in_time(run: RunOnce) -> None:
     assert (found.reached, found.at_ns, found.address) == (False, None, None)
     assert [wait.cause for wait in found.waits] == ["refused"]
     assert found.waits[0].end_ns >= 200_000_000
+
+
+def test_a_thread_that_gets_no_cpu_sees_answers_late() -> None:
+    """The refusal is there at once, but nobody looks for it."""
+    sock, port = bound()
+    with sock:
+        target = read_target(f"127.0.0.1:{port}")
+        attempt = Attempt(target, (socket.AF_INET, ("127.0.0.1", port)), None)
+        assert attempt.sock is not None
+        while now_ns() < attempt.start_ns + 50_000_000:
+            pass
+        attempt.step(polled_ns=attempt.start_ns)
+        attempt.close()
+    assert attempt.outcome.met == ("refused", None)
+    assert known(attempt.outcome.answered_ns) >= 50_000_000
+    assert attempt.outcome.unanswered_ns == 0
 
 
 async def http_after(good_after: int) -> tuple[nm.Readiness, list[bytes]]:

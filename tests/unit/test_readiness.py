@@ -59,6 +59,15 @@ def test_far_away_every_answer_takes_long() -> None:
     assert [cause for cause, _, _ in stretches(course, SECOND)] == ["refused"]
 
 
+def test_an_answer_that_this_host_saw_late_is_no_late_answer() -> None:
+    course = course_of(Outcome(REFUSED, MS, SILENT, 0), Outcome(REFUSED, 300 * MS, SILENT, 9 * MS))
+    assert [cause for cause, _, _ in stretches(course, SECOND)] == ["refused"]
+    course = course_of(
+        Outcome(REFUSED, MS, SILENT, 0), Outcome(REFUSED, 300 * MS, SILENT, 290 * MS)
+    )
+    assert [cause for cause, _, _ in stretches(course, SECOND)] == ["refused", "no_answer"]
+
+
 def test_what_got_through_ends_a_denial() -> None:
     course = course_of(Outcome(SILENT), Outcome(None, MS), Outcome(SILENT), Outcome(SILENT))
     course.forget(10 * MS)

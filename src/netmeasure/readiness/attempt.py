@@ -45,7 +45,9 @@ class Attempt:
         counts: Whether its outcome says anything about the path.
         usable_ns: When the path was usable (CLOCK_MONOTONIC), once the attempt was successful.
         connect_ns: The time from its SYN to the answer, once it is connected.
-        answered_ns: The time from its start to the peer's answer, once there is one.
+        answered_ns: The time from its start until the peer's answer was seen, once there is one.
+        unanswered_ns: How much of that time there was surely no answer; this host may have seen the
+            answer late.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Attempt:
         self.usable_ns: int | None = None
         self.connect_ns: int | None = None
         self.answered_ns: int | None = None
+        self.unanswered_ns = 0
         self.sought = False
         self._target = target
         self._tls = tls
@@ -92,10 +95,14 @@ class Attempt:
         if not self.counts:
             return Outcome(None)
         silence: Met = ("unresolved_neighbour" if self.sought else "no_answer", None)
-        return Outcome(self.met, self.answered_ns, silence)
+        return Outcome(self.met, self.answered_ns, silence, self.unanswered_ns)
 
-    def step(self) -> int:
-        """Continue as far as possible without waiting; return the epoll events to wait for."""
+    def step(self, polled_ns: int) -> int:
+        """Continue as far as possible without waiting; return the epoll events to wait for.
+
+        Args:
+            polled_ns: When the socket was last known not to be ready (CLOCK_MONOTONIC).
+        """
         assert self.sock is not None
         try:
             if self._stage == "connect":
@@ -103,6 +110,7 @@ class Attempt:
                 at_ns = now_ns()
                 if code in (0, errno.ECONNREFUSED):
                     self.answered_ns = at_ns - self.start_ns
+                    self.unanswered_ns = max(0, polled_ns - self.start_ns)
                 if code:
                     self._failed(code)
                     return 0

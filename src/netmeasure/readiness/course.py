@@ -10,7 +10,7 @@ from netmeasure.readiness.report import Cause, Wait
 Met = tuple[Cause, str | None]
 #: An answer is late if it took this many times as long as the quickest one...
 LATE_TIMES = 2
-#: ...plus this time, which a busy host may need.
+#: ...plus this time, by which quick answers may differ.
 LATE_NS = 20_000_000
 
 
@@ -22,11 +22,14 @@ class Outcome(NamedTuple):
         answered_ns: How long the peer took to answer; None: it did not end by an answer of the
             peer.
         silence: What had blocked it until then.
+        unanswered_ns: How much of `answered_ns` there was surely no answer; None: all of it. A busy
+            host sees an answer late, which does not make the answer late.
     """
 
     met: Met | None
     answered_ns: int | None = None
     silence: Met = ("no_answer", None)
+    unanswered_ns: int | None = None
 
 
 class Course:
@@ -77,6 +80,8 @@ class Course:
     def _add(self, start_ns: int, outcome: Outcome) -> None:
         met = outcome.met
         quickest_ns, took_ns = self._quickest_ns, outcome.answered_ns
+        if outcome.unanswered_ns is not None:
+            took_ns = outcome.unanswered_ns
         if quickest_ns is not None and took_ns is not None:
             late = took_ns > LATE_TIMES * quickest_ns + LATE_NS
             met = outcome.silence if late else met

@@ -80,6 +80,7 @@ class Watch:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         self._origin_ns = now_ns()
+        self._polled_ns = self._origin_ns  # what is ready now was not ready then
         self._watched = [
             _Watched(target, self._origin_ns + every_ns * number // len(targets), plan.attempt_ns)
             for number, target in enumerate(targets)
@@ -150,11 +151,14 @@ class Watch:
                 self._left_open.popleft().close()
             due_ns = now if self._left_open else self._due[0][0] if self._due else deadline_ns
             wait_s = max(0, min(due_ns, deadline_ns) - now_ns()) / 1e9
-            for fd, _ in self._epoll.poll(wait_s):
+            ready = self._epoll.poll(wait_s)
+            polled_ns = now_ns()
+            for fd, _ in ready:
                 if fd == self._wake_fd:
                     os.eventfd_read(fd)
                 elif fd in self._at:
                     self._step(fd)
+            self._polled_ns = polled_ns
 
     # ---- attempts
 
@@ -181,7 +185,7 @@ class Watch:
 
     def _step(self, fd: int) -> None:
         watched, number, attempt = self._at[fd]
-        events = attempt.step()
+        events = attempt.step(self._polled_ns)
         if attempt.is_over:
             self._settle(watched, number, attempt)
         else:

@@ -17,7 +17,7 @@ import socket
 import struct
 import termios
 from collections.abc import Coroutine, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -90,19 +90,42 @@ async def find_hole(
         direction: Upload (from this host) or download (needs a netmeasure server).
         longest_bytes: The length of the longest IP packet to try.
     """
-    longest_bytes = min(longest_bytes, MOST_BYTES)
-    least = LEAST_BYTES[socket.AddressFamily(address.family)]
-    if longest_bytes <= least:
-        return None
-    sizes = [least, *_between(least, longest_bytes, AT_ONCE), longest_bytes]
     probe = _Prober(address, options, direction)
-    try:
-        passed, longer = await _search(probe, sizes, AT_ONCE, passing=("whole", "shortened"))
-    except ConnectError:
-        return None
-    if passed is None or longer is None:
+    passed = await find_limit(probe, address.family, longest_bytes, AT_ONCE)
+    if passed is None:
         return None
     return PathHole(direction=direction, passed_bytes=passed, lost_bytes=passed + 1)
+
+
+async def find_limit(probe: Prober, family: int, longest_bytes: int, at_once: int) -> int | None:
+    """Return the length of the longest packet that gets through, if longer ones are dropped; None:
+    no length is dropped, or no packet gets through.
+
+    Args:
+        probe: What tries a length.
+        family: The address family, which the shortest length depends on.
+        longest_bytes: The length of the longest IP packet to try.
+        at_once: How many lengths are tried at a time.
+    """
+    longest_bytes = min(longest_bytes, MOST_BYTES)
+    least = LEAST_BYTES[socket.AddressFamily(family)]
+    if longest_bytes <= least:
+        return None
+    sizes = [least, *_between(least, longest_bytes, at_once), longest_bytes]
+    try:
+        passed, longer = await _search(probe, sizes, at_once, passing=("whole", "shortened"))
+    except ConnectError:
+        return None
+    return passed if longer is not None else None
+
+
+def hole_words(hole: PathHole) -> str:
+    """Return a sentence about a black hole."""
+    way = "to the server" if hole.direction == "upload" else "from the server"
+    return (
+        f"packets of {hole.lost_bytes} bytes and more do not get through {way} (path MTU); those of"
+        f" {hole.passed_bytes} do"
+    )
 
 
 async def find_lengths(
@@ -131,8 +154,23 @@ async def find_lengths(
     return up, down
 
 
+class Prober(Protocol):
+    """Try packets of one direction.
+
+    Attributes:
+        opened: Packets are sent once this many connections are open; None: each packet is sent at
+            once.
+        error: Why the last connection was not opened; None: all were opened.
+    """
+
+    opened: asyncio.Barrier | None
+    error: ConnectError | None
+
+    async def fate(self, size: int) -> Fate | None: ...
+
+
 async def _search(
-    probe: _Prober, sizes: Sequence[int], at_once: int, passing: Sequence[Fate]
+    probe: Prober, sizes: Sequence[int], at_once: int, passing: Sequence[Fate]
 ) -> Length:
     """Return the longest packet whose fate is one of `passing`; the last of `sizes` is the longest
     to try.
@@ -178,13 +216,7 @@ def _between(passed: int, lost: int, at_once: int) -> list[int]:
 
 
 class _Prober:
-    """Send packets of one direction.
-
-    Attributes:
-        opened: Packets are sent once this many connections are open; None: each packet is sent at
-            once.
-        error: Why the last connection was not opened; None: all were opened.
-    """
+    """Send packets of one direction, each by a TCP connection of its own."""
 
     def __init__(
         self,

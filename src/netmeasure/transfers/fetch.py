@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
 
 from netmeasure import analysis
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
@@ -24,8 +23,9 @@ from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import client_role
 from netmeasure.measurement.side_report import own_report
 from netmeasure.result import ErrorRecord, Interval, Result
-from netmeasure.spec import FetchSpec, HttpSpec
+from netmeasure.spec import FetchSpec, FtpSpec, HttpSpec
 from netmeasure.transfers.outcome import Outcome, build_result
+from netmeasure.transfers.path_watch import Client, Maker, TransferPathWatch
 from netmeasure.transfers.plan import TransferPlan
 from netmeasure.transfers.reach import public_url
 from netmeasure.transfers.stream import TransferStream
@@ -59,7 +59,8 @@ class Fetch:
             "receiver" if spec.direction == "download" else "sender",
             spec.streams,
         )
-        self._client: Callable[[TransferStream], _Client] | None = None
+        self._make: Maker | None = None
+        self._path: TransferPathWatch | None = None
         self._phases = PhaseLog()
         self._watch = Watch()
         self._ticker: IntervalClock | None = None
@@ -80,15 +81,18 @@ class Fetch:
     async def run(self, emit: Callable[[Interval], None]) -> None:
         """Run all transfers until they are complete, or the time, a limit or the user ends them."""
         # certificates are read in a thread, before set-up is timed
-        self._client = _client_maker(self.spec, self._workload, await _tls_context(self.spec))
+        self._make = _client_maker(self.spec, await _tls_context(self.spec))
+        self._path = TransferPathWatch(self.spec, self._workload, self._make)
         if self.spec.timing.baseline_s:
             await first_of(self._resources.rest(self.spec.timing.baseline_s), self._stopped())
         async with self._resources.running():
             self._watch.start()
             self._phases = PhaseLog(self._watch)  # the first attempt begins now
-            await self._transfer_all(emit)
+            await self._transfer_all(emit, self._path)
 
-    async def _transfer_all(self, emit: Callable[[Interval], None]) -> None:
+    async def _transfer_all(
+        self, emit: Callable[[Interval], None], path: TransferPathWatch
+    ) -> None:
         shares = _shares(self.spec.total_bytes, self.spec.streams)
         tasks = [
             asyncio.create_task(self._stream(stream, share), name=f"netmeasure-{stream.id}")
@@ -102,6 +106,7 @@ class Fetch:
                 self._stopped(),
                 self._stall(),
                 self._auto_stop.narrow_enough(),
+                path.until_found(),
             )
             self._workload.stop()
             await self._wind_up(tasks)
@@ -129,8 +134,8 @@ class Fetch:
 
     async def _stream(self, stream: TransferStream, share: int | None) -> None:
         """Run one stream's transfers."""
-        assert self._client is not None
-        client = self._client(stream)
+        assert self._make is not None
+        client = self._make(self.spec, self._workload, stream)
         left, number = share, 0
         try:
             while not stream.stopping and left != 0:
@@ -219,30 +224,30 @@ class Fetch:
             own_report(self._workload, self._resources),
             self._auto_stop.outcome(stopped=stopped or error is not None),
             stopped,
+            self._path.hole if self._path else None,
         )
         return build_result(outcome, error)
 
 
-class _Client(Protocol):
-    """Make the transfers of one stream, one after the other."""
-
-    async def transfer(self, phases: PhaseLog, limit: int | None) -> int: ...
-    async def close(self) -> None: ...
-
-
-def _client_maker(
-    spec: FetchSpec, workload: TransferWorkload, tls: ssl.SSLContext | None
-) -> Callable[[TransferStream], _Client]:
+def _client_maker(spec: FetchSpec, tls: ssl.SSLContext | None) -> Maker:
     """Return the function that creates a stream's client. The client's module imports a large
     library, which other kinds of test do not need; `Fetch.load` starts the import early, in a
     thread."""
     if isinstance(spec, HttpSpec):
         from netmeasure.transfers.http import HttpClient
 
-        return lambda stream: HttpClient(spec, stream, workload, tls)
+        def by_http(spec: FetchSpec, workload: TransferWorkload, stream: TransferStream) -> Client:
+            assert isinstance(spec, HttpSpec)
+            return HttpClient(spec, stream, workload, tls)
+
+        return by_http
     from netmeasure.transfers.ftp import FtpClient
 
-    return lambda stream: FtpClient(spec, stream, workload, tls)
+    def by_ftp(spec: FetchSpec, workload: TransferWorkload, stream: TransferStream) -> Client:
+        assert isinstance(spec, FtpSpec)
+        return FtpClient(spec, stream, workload, tls)
+
+    return by_ftp
 
 
 def _module(spec: FetchSpec) -> str:

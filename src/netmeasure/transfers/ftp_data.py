@@ -69,7 +69,8 @@ class FtpDataConnections:
             ) from None
         if not control.protected:
             reached.unwatch()  # the native loop records when its bytes arrive
-        self._stream.note_socket(reached.made.sock, reached.made.syn_retransmits)
+        made = reached.made
+        self._stream.note_socket(made.sock, made.syn_retransmits, control.address)
         deadline_s = self._spec.deadlines.handshake_s
         return FtpDataConnection(self._name, reached, control, self._stream, deadline_s)
 

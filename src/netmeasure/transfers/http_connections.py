@@ -43,7 +43,8 @@ class HttpConnections:
         reached = await self._reach.connect(
             where.hostname or "", where.port or PORTS.get(where.scheme, 80), phases
         )
-        self._stream.note_socket(reached.made.sock, reached.made.syn_retransmits)
+        made = reached.made
+        self._stream.note_socket(made.sock, made.syn_retransmits, made.address)
         return Hop(url, proxy, reached, self.name, self._tls)
 
     def keep(self, hop: Hop) -> None:

@@ -6,10 +6,19 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from netmeasure.engine.path_probe import hole_words
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.measurement.autostop import ending_notes
 from netmeasure.measurement.flows import Measured, build_flows
-from netmeasure.result import AutoStop, ErrorRecord, Host, Result, SideReport, StreamReport
+from netmeasure.result import (
+    AutoStop,
+    ErrorRecord,
+    Host,
+    PathHole,
+    Result,
+    SideReport,
+    StreamReport,
+)
 from netmeasure.spec import FetchSpec, HttpSpec
 from netmeasure.transfers.reach import public_url
 from netmeasure.transfers.secrets import public_headers
@@ -20,7 +29,11 @@ NOTED_BYTES = 10 * 1024 * 1024
 
 
 class Outcome(NamedTuple):
-    """Hold the data of a run after its threads have ended; `stopped`: the user ended it early."""
+    """Hold the data of a run after its threads have ended.
+
+    stopped    the user ended the run early
+    path_hole  the path MTU black hole that was found; None: none
+    """
 
     spec: FetchSpec
     workload: TransferWorkload
@@ -28,6 +41,7 @@ class Outcome(NamedTuple):
     client: SideReport
     auto_stop: AutoStop | None
     stopped: bool
+    path_hole: PathHole | None
 
 
 def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
@@ -58,6 +72,7 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
         client=outcome.client,
         server=SideReport(host=Host(program=_server_name(streams))),
         auto_stop=auto_stop,
+        path_hole=outcome.path_hole,
         notes=(*_notes(outcome), *ending_notes(auto_stop)),
     )
 
@@ -83,6 +98,8 @@ def _notes(outcome: Outcome) -> list[str]:
         )
     if outcome.spec.insecure:
         notes.append("the server's certificate was not checked")
+    if outcome.path_hole is not None:
+        notes.append(hole_words(outcome.path_hole))
     if outcome.stopped:
         notes.append("stopped early by the user")
     return notes

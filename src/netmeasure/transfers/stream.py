@@ -17,6 +17,7 @@ from netmeasure import analysis
 from netmeasure._fast.worker import Stream, Tally
 from netmeasure.clock import now_ns
 from netmeasure.engine import socket_facts, tcpinfo
+from netmeasure.engine.sockets import Address
 from netmeasure.result import Role, SocketFacts, Spread, StreamReport, TcpInfo, Transfer
 from netmeasure.transfers.first_byte import FirstByte
 from netmeasure.transfers.native import NativeLoops
@@ -33,6 +34,7 @@ class TransferStream:
             expected.
         set_ups_ns: For each complete transfer, how long it took from its first step to its first
             body byte.
+        server: The address of the server that accepts requests; None: not connected yet.
     """
 
     def __init__(self, stream_id: int, role: Role, plan: TransferPlan) -> None:
@@ -48,6 +50,7 @@ class TransferStream:
         self.syn_retransmits: int | None = None
         self.facts: SocketFacts | None = None
         self.transfer: Transfer | None = None
+        self.server: Address | None = None
 
     @property
     def loop(self) -> Tally:
@@ -104,8 +107,12 @@ class TransferStream:
 
     # ---- the current transfer --------------------------------------------------------------------
 
-    def note_socket(self, sock: socket.socket, syn_retransmits: int | None) -> None:
-        """Record the actual options of the body's socket, while it is open."""
+    def note_socket(
+        self, sock: socket.socket, syn_retransmits: int | None, server: Address
+    ) -> None:
+        """Record the actual options of the body's socket, while it is open, and the address of the
+        server that accepts requests."""
+        self.server = server
         self.facts = socket_facts.read(sock)
         if syn_retransmits is not None:
             self.syn_retransmits = (self.syn_retransmits or 0) + syn_retransmits

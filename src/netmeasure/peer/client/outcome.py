@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from netmeasure.engine.path_probe import hole_words
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.measurement.autostop import ending_notes
 from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.trips import with_steady_rate
-from netmeasure.peer.client.path_watch import hole_words
 from netmeasure.peer.exchange import peer_report
 from netmeasure.peer.plausibility import believed
 from netmeasure.protocol import Announcement, PeerResults

@@ -92,17 +92,8 @@ class PathWatch:
     def error(self) -> PathMtuError:
         """Return the error for a black hole."""
         assert self.hole is not None
-        return PathMtuError(hole_words(self.hole), phase="data")
+        return PathMtuError(path_probe.hole_words(self.hole), phase="data")
 
 
 def _moved(workload: Workload, direction: FlowDirection) -> int:
     return workload.moved_bytes("sender" if direction == "upload" else "receiver")
-
-
-def hole_words(hole: PathHole) -> str:
-    """Return a sentence about a black hole."""
-    way = "to the server" if hole.direction == "upload" else "from the server"
-    return (
-        f"packets of {hole.lost_bytes} bytes and more do not get through {way} (path MTU); those of"
-        f" {hole.passed_bytes} do"
-    )

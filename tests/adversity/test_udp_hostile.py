@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from netmeasure.protocol import make_hello
+from netmeasure.engine import hello
+from netmeasure.engine.hello import HelloListener
+from netmeasure.engine.listeners import open_listener
+from netmeasure.protocol import Hello, make_hello, read_hello
 from support import iperf3
 from support.held import steps
 from support.ports import free_port
@@ -247,6 +250,39 @@ def test_the_port_does_not_answer_without_a_test(run: RunLoop) -> None:
                 assert is_silent(stranger)
 
     run(main())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_what_is_no_hello_does_not_reach_the_server(
+    run: RunLoop, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """The kernel discards it, so that a flood takes no time of the server. Hellos of every version
+    and byte order pass."""
+    named = make_hello("a" * 36, 1, extended=True)
+    hellos = [HELLO, *map(bytes.fromhex, ("36373839", "15cd5b07", "075bcd15")), named]
+    seen: list[bytes] = []
+
+    def noted(data: bytes) -> Hello | None:
+        seen.append(data)
+        return read_hello(data)
+
+    monkeypatch.setattr(hello, "read_hello", noted)
+
+    async def main() -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with open_listener(family, (host, 0)) as tcp, socket.socket(family, socket.SOCK_DGRAM) as s:
+            port = HelloListener([tcp], lambda _, __: None)
+            try:
+                sent = [*junk(), *hellos]
+                for data in sent:
+                    s.sendto(data, tcp.getsockname())
+                await until(lambda: port.ignored == len(sent))
+            finally:
+                port.close()
+
+    run(main())
+    assert seen == [data for data in (*junk(), *hellos) if read_hello(data) is not None]
+    assert set(seen) == set(hellos)
 
 
 def test_the_port_answers_only_the_address_that_has_a_test(run: RunLoop) -> None:

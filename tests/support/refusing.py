@@ -39,6 +39,7 @@ OPTIONS: dict[str, tuple[str, int]] = {
     "SO_RCVBUF": ("SOL", socket.SO_RCVBUF),
     "SO_TIMESTAMPNS": ("SOL", 35),
     "SO_RXQ_OVFL": ("SOL", 40),
+    "SO_ATTACH_FILTER": ("SOL", 26),
     "SO_MEMINFO": ("SOL", 55),
     "SO_BINDTODEVICE": ("SOL", socket.SO_BINDTODEVICE),
     "SO_REUSEADDR": ("SOL", socket.SO_REUSEADDR),

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from netmeasure.clock import SECOND_NS, now_ns, unix_ns
+from netmeasure.engine import hello_filter
 from netmeasure.engine.sockets import Address
 from netmeasure.engine.sockopts import known, known_bytes, try_set
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
@@ -150,7 +151,7 @@ class HelloListener:
     listeners, and answer the expected ones.
 
     `expected` is called with a hello and its sender's address; if it returns None, the hello is not
-    answered. `ignored` counts unanswered hellos, and datagrams that are not hellos.
+    answered. The kernel discards datagrams that are not hellos.
     """
 
     def __init__(
@@ -160,16 +161,22 @@ class HelloListener:
     ) -> None:
         self._expected = expected
         self._sockets: list[socket.socket] = []
-        self.ignored = 0
+        self._ignored = 0
         try:
             for tcp in listeners:
                 self._sockets.append(_bound(tcp.family, tcp.getsockname(), _device(tcp)))
+                hello_filter.attach(self._sockets[-1])
         except BaseException:
             self.close()
             raise
         loop = asyncio.get_running_loop()
         for listener in self._sockets:
             loop.add_reader(listener, self._readable, listener)
+
+    @property
+    def ignored(self) -> int:
+        """Return the number of unanswered hellos and of discarded datagrams."""
+        return self._ignored + sum(map(hello_filter.discarded, self._sockets))
 
     def _readable(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
@@ -180,7 +187,7 @@ class HelloListener:
             hello = read_hello(data)
             found = self._expected(hello, peer) if hello else None
             if hello is None or found is None:
-                self.ignored += 1
+                self._ignored += 1
                 continue
             try:
                 sock = _stream_socket(listener, found.local_host, peer)

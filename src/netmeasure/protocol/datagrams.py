@@ -13,9 +13,17 @@ from netmeasure.protocol.messages import COOKIE_BYTES, STREAM_TAG_BYTES
 
 HELLO = b"9876"
 ANSWER = b"6789"
-#: The bytes of old versions: the numbers 123456789 and 987654321 of a little-endian host.
-_LEGACY = {bytes.fromhex("15cd5b07"): bytes.fromhex("b168de3a")}
-ANSWERS = frozenset({ANSWER, *_LEGACY.values()})
+#: The answer to each hello without a cookie. Old versions send the numbers 123456789 and 987654321
+#: in the byte order of their host, and versions before 3.17 on big-endian hosts send today's bytes
+#: in reverse order.
+_ANSWERS = {
+    HELLO: ANSWER,
+    HELLO[::-1]: ANSWER[::-1],
+    bytes.fromhex("15cd5b07"): bytes.fromhex("b168de3a"),
+    bytes.fromhex("075bcd15"): bytes.fromhex("3ade68b1"),
+}
+HELLOS = frozenset(_ANSWERS)
+ANSWERS = frozenset(_ANSWERS.values())
 #: A datagram of data is no shorter than its header.
 HEADER_BYTES = 12
 MAX_HELLO_BYTES = len(HELLO) + COOKIE_BYTES + STREAM_TAG_BYTES
@@ -37,8 +45,8 @@ def make_hello(cookie: str, number: int, *, extended: bool) -> bytes:
 
 def read_hello(data: bytes) -> Hello | None:
     """Return the hello in a datagram; None: it is not a hello."""
-    if data == HELLO or data in _LEGACY:
-        return Hello(_LEGACY.get(data, ANSWER))
+    if data in _ANSWERS:
+        return Hello(_ANSWERS[data])
     if len(data) != MAX_HELLO_BYTES or not data.startswith(HELLO):
         return None
     cookie = data[len(HELLO) : len(HELLO) + COOKIE_BYTES]

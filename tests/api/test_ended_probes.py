@@ -70,6 +70,24 @@ def test_connections_that_are_ended_are_no_black_hole(way: str, run_once: RunLoo
     run_once(main())
 
 
+def test_a_path_that_carries_the_longest_packet_costs_one_connection(run_once: RunLoop) -> None:
+    """If many tests stand still since their host is busy, their searches must not keep it busy."""
+
+    async def main() -> int:
+        with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:  # its kernel answers
+            listener.setblocking(False)
+            address = Address(socket.AF_INET, listener.getsockname())
+            assert await find_hole(address, SocketOptions(), "upload", 9000) is None
+            opened = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    listener.accept()[0].close()
+                    opened += 1
+            return opened
+
+    assert run_once(main()) == 1
+
+
 def test_a_search_without_an_end_is_given_up(run: RunLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as on a path that loses many packets: the error that led to the search must not wait."""
 

@@ -99,7 +99,7 @@ async def find_hole(
 
 async def find_limit(probe: Prober, family: int, longest_bytes: int, at_once: int) -> int | None:
     """Return the length of the longest packet that gets through, if longer ones are dropped; None:
-    no length is dropped, or no packet gets through.
+    no length is dropped, or no packet gets through. The longest packet is tried first, alone.
 
     Args:
         probe: What tries a length.
@@ -110,6 +110,10 @@ async def find_limit(probe: Prober, family: int, longest_bytes: int, at_once: in
     longest_bytes = min(longest_bytes, MOST_BYTES)
     least = LEAST_BYTES[socket.AddressFamily(family)]
     if longest_bytes <= least:
+        return None
+    # most standstills have another reason, such as a host with too many tests, which would be made
+    # worse by many connections of each
+    if await probe.fate(longest_bytes) != "dropped":
         return None
     sizes = [least, *_between(least, longest_bytes, at_once), longest_bytes]
     try:

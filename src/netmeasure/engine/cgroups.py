@@ -62,16 +62,25 @@ class Cgroup:
         if (here / "cpu.stat").exists():
             self._cpu = here / "cpu.stat"
 
+    def spent(self) -> tuple[int | None, int | None]:
+        """Return `memory_bytes` and `throttled_ns` of the usage, without the files that change
+        seldom or take the kernel long (memory.stat)."""
+        return _number(self._memory), self._read_throttled()
+
     def read(self) -> Usage:
-        limit = _number(self._limit)
         return Usage(
             memory_bytes=_number(self._memory),
-            memory_limit_bytes=None if limit is None or limit >= _NO_LIMIT else limit,
+            memory_limit_bytes=self.memory_limit_bytes(),
             memory_files_bytes=self._read_files(),
             throttled_ns=self._read_throttled(),
             tasks=_number(self._tasks and self._tasks / "pids.current"),
             tasks_limit=_number(self._tasks and self._tasks / "pids.max"),
         )
+
+    def memory_limit_bytes(self) -> int | None:
+        """Return `memory_limit_bytes` of the usage."""
+        limit = _number(self._limit)
+        return None if limit is None or limit >= _NO_LIMIT else limit
 
     def cpus(self) -> float | None:
         """Return how many CPUs the group's quota is worth; None: there is none."""

@@ -74,7 +74,10 @@ def descriptors_left() -> int | None:
     if soft is None:
         return None
     try:
-        used = len(os.listdir("/proc/self/fd")) - 1  # one is the descriptor of the listing itself
+        # since Linux 6.2 the size is the number of descriptors; a listing of thousands takes long
+        used = os.stat("/proc/self/fd").st_size
+        if not used:
+            used = len(os.listdir("/proc/self/fd")) - 1  # one is that of the listing itself
     except OSError:  # no /proc, or no descriptor for the listing
         return None
     return max(0, soft - used)
@@ -83,11 +86,14 @@ def descriptors_left() -> int | None:
 def memory_left() -> int | None:
     """Return how many bytes of memory this process's control group may still use; None: unknown, or
     no limit. If the group exceeds its limit, the kernel kills one of its processes."""
-    group = Cgroup().read()
-    if group.memory_limit_bytes is None or group.memory_bytes is None:
+    group = Cgroup()
+    if (limit_bytes := group.memory_limit_bytes()) is None:
         return None
-    used = group.memory_bytes - (group.memory_files_bytes or 0)
-    return max(0, group.memory_limit_bytes - used)
+    usage = group.read()
+    if usage.memory_bytes is None:
+        return None
+    used = usage.memory_bytes - (usage.memory_files_bytes or 0)
+    return max(0, limit_bytes - used)
 
 
 def address_space_left() -> int | None:

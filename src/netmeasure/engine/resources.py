@@ -25,6 +25,9 @@ EVERY_S = 0.25
 #: How old a periodic sample may be that another run of this process has taken. Reading the figures
 #: takes half a millisecond, which many runs at once would take from the event loop.
 SHARED_NS = 50_000_000
+#: The same for the first and the last sample of a run: the kernel's figures are not more exact
+#: (USER_HZ, time(7)).
+SHARED_EDGE_NS = 10_000_000
 #: The period between the samples of an idle server, which keeps the last two.
 IDLE_EVERY_S = 10.0
 IDLE_SAMPLES = 2
@@ -67,17 +70,17 @@ class _Sampler:
         _Sampler._last = os.getpid(), sample
         return sample
 
-    def recent(self, after_ns: int) -> _Sample | None:
-        """Return figures of another run, if they are at most SHARED_NS old and were taken after a
+    def recent(self, after_ns: int, shared_ns: int) -> _Sample | None:
+        """Return figures of another run, if they are at most `shared_ns` old and were taken after a
         moment; otherwise the present ones."""
         if _Sampler._last is not None:
             pid, last = _Sampler._last
-            if pid == os.getpid() and last.at_ns > max(after_ns, now_ns() - SHARED_NS):
+            if pid == os.getpid() and last.at_ns > max(after_ns, now_ns() - shared_ns):
                 return last
         return self.take()
 
     def _read(self, process: psutil.Process) -> _Sample:
-        host, usage = psutil.cpu_times(), self._cgroup.read()
+        host, (memory_bytes, throttled_ns) = psutil.cpu_times(), self._cgroup.spent()
         with process.oneshot():
             mine, memory = process.cpu_times(), process.memory_info()
         known = {mode: getattr(host, mode, 0.0) for mode in (*_MODES, "idle", "iowait")}
@@ -91,8 +94,8 @@ class _Sampler:
             host_steal_ns=_ns(known["steal"]),
             host_idle_ns=_ns(known["idle"] + known["iowait"]),
             rss_bytes=memory.rss,
-            cgroup_memory_bytes=usage.memory_bytes,
-            cgroup_throttled_ns=usage.throttled_ns,
+            cgroup_memory_bytes=memory_bytes,
+            cgroup_throttled_ns=throttled_ns,
         )
 
     def resources(self, samples: Sequence[_Sample], origin_ns: int) -> Resources:
@@ -103,7 +106,7 @@ class _Sampler:
             if None in columns[name]:
                 del columns[name]
         known = Resources(**columns, cpus=psutil.cpu_count() or 1)  # type: ignore[arg-type]
-        return replace(known, cgroup_memory_limit_bytes=self._cgroup.read().memory_limit_bytes)
+        return replace(known, cgroup_memory_limit_bytes=self._cgroup.memory_limit_bytes())
 
 
 async def observe_host(duration_s: float) -> HostUse | None:
@@ -132,26 +135,24 @@ class ResourceLog:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sample now, periodically, and at the end of the block."""
-        self._take()
+        self._take(SHARED_EDGE_NS)
         try:
             async with beside(self._keep_on()):
                 yield
         finally:
-            self._take()
+            self._take(SHARED_EDGE_NS)
 
     async def _keep_on(self) -> None:
         while True:
             await asyncio.sleep(self._every_s)
-            after_ns = self._samples[-1].at_ns if self._samples else 0
-            self._add(self._sampler.recent(after_ns))
+            self._take(SHARED_NS)
             if len(self._samples) >= MAX_SAMPLES:
                 self._samples = self._samples[::2]
                 self._every_s *= 2
 
-    def _take(self) -> None:
-        self._add(self._sampler.take())
-
-    def _add(self, sample: _Sample | None) -> None:
+    def _take(self, shared_ns: int) -> None:
+        after_ns = self._samples[-1].at_ns if self._samples else 0
+        sample = self._sampler.recent(after_ns, shared_ns)
         if sample is not None:
             self._samples.append(sample)
 

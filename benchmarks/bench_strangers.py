@@ -38,6 +38,7 @@ from rich.table import Table
 import netmeasure as nm
 from benchmarks.common import host_facts
 from benchmarks.served import MIB, Served, serving
+from netmeasure.result import Phase
 
 IDLE, HALF, TRICKLE, FLOOD_PER_S, SOURCES = 1000, 200, 1000, 300_000, 16
 EVERY_S, SAMPLE_S = 0.5, 0.1
@@ -58,6 +59,10 @@ class Seen(msgspec.Struct, kw_only=True):
     loaded_p99_ms: list[float] = []
     client_s: list[float] = []
     client_errors: list[str] = []
+    #: the set-up of the slowest new client, by phase; a connect says how many SYNs were repeated
+    slowest: list[str] = []
+    #: connections that this host's kernel dropped, since a server's queue was full
+    overflows: int = 0
     probe_s: list[float] = []
     probe_errors: int = 0
     log_lines: int = 0
@@ -103,6 +108,19 @@ async def tested(address: str, time_s: int, rate: str, seen: Seen) -> None:
         seen.loaded_p99_ms.append((p99_ns or 0) / 1e6)
 
 
+def in_words(phase: Phase) -> str:
+    again = f" ({phase.syn_retransmits} SYNs repeated)" if phase.syn_retransmits else ""
+    return f"{phase.name} {phase.duration_ns / 1e6:.0f} ms{again}"
+
+
+def overflows() -> int:
+    """Return how many connections this host's kernel has dropped, since a server's queue was full
+    (ListenOverflows of /proc/net/netstat)."""
+    lines = Path("/proc/net/netstat").read_text().splitlines()
+    names, values = (line.split() for line in lines if line.startswith("TcpExt:"))
+    return int(dict(zip(names, values, strict=True))["ListenOverflows"])
+
+
 async def new_clients(address: str, seen: Seen) -> None:
     """Run a small test of a new address again and again."""
     for number in itertools.count(1):
@@ -110,8 +128,10 @@ async def new_clients(address: str, seen: Seen) -> None:
         spec = nm.TcpSpec(timing=nm.Timing(total_bytes=1000), options=options, latency=False)
         since = time.monotonic()
         try:
-            await nm.measure(address, spec)
+            result = await nm.measure(address, spec)
             seen.client_s.append(time.monotonic() - since)
+            if seen.client_s[-1] == max(seen.client_s):
+                seen.slowest = [in_words(phase) for phase in result.setup]
         except nm.MeasureError as exc:
             seen.client_errors.append(str(exc))
         await asyncio.sleep(EVERY_S)
@@ -147,6 +167,7 @@ async def phase(server: Served, rounds: int, time_s: int, rate: str) -> Seen:
     """Run the tests with everything that goes on beside them."""
     seen = Seen()
     since, lines, cpu_s = time.monotonic(), server.log_lines, server.cpu_s
+    dropped = overflows()
     beside = [
         asyncio.create_task(work)
         for work in (
@@ -163,6 +184,7 @@ async def phase(server: Served, rounds: int, time_s: int, rate: str) -> Seen:
     seen.took_s = time.monotonic() - since
     seen.log_lines = server.log_lines - lines
     seen.cpu_s = server.cpu_s - cpu_s
+    seen.overflows = overflows() - dropped
     return seen
 
 
@@ -329,6 +351,11 @@ def main() -> int:
     console.print(table, highlight=False)
     console.print(
         f"datagrams sent: {told.datagrams_per_s:.0f} per s; connections opened: {told.connections}",
+        highlight=False,
+    )
+    console.print(
+        f"connections dropped by the kernel at a full queue: {calm.overflows}, {under.overflows};"
+        f" slowest new client: {', '.join(under.slowest)}",
         highlight=False,
     )
     for error in sorted({*calm.client_errors, *under.client_errors}):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
+from hypothesis import given, strategies as st
 
 from netmeasure.peer.server.shares import Crowd, LoginBrake, Memory, network_of
 
@@ -38,6 +40,30 @@ def test_a_crowd_makes_room_where_it_is_thickest() -> None:
     assert crowd.add("b", 11) is None
     # a newcomer of the largest network sends its own kind away, never itself
     assert crowd.add("a", 4) == 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=60))
+def test_a_crowd_always_displaces_a_member_of_the_largest_network(
+    steps: list[tuple[int, bool]],
+) -> None:
+    crowd: Crowd[int] = Crowd(6)
+    present: dict[int, int] = {}
+    for number, (network, leaves) in enumerate(steps):
+        mine = [member for member, where in present.items() if where == network]
+        if leaves:
+            assert crowd.remove(str(network), mine[0] if mine else number) == bool(mine)
+            present.pop(mine[0] if mine else number, None)
+            continue
+        present[number] = network
+        gone = crowd.add(str(network), number)
+        assert (gone is None) == (len(present) <= 6)
+        if gone is not None:
+            sizes = Counter(present.values())
+            assert sizes[present[gone]] == max(sizes.values())
+            assert gone == min(one for one, where in present.items() if where == present[gone])
+            assert gone != number
+            del present[gone]
+        assert len(crowd) == len(present)
 
 
 def test_memory_is_given_in_turn_and_by_network() -> None:

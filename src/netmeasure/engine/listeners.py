@@ -14,7 +14,9 @@ from netmeasure.engine.sockopts import try_set
 from netmeasure.errors import ServeError
 from netmeasure.spec import Family
 
-BACKLOG = 1024
+#: Connections that wait to be accepted. At a full queue the kernel drops SYNs, which a client sends
+#: again after a second. The kernel's own limit (net.core.somaxconn) is 4096 since Linux 5.4.
+BACKLOG = 4096
 #: How often another free port is tried.
 PORT_TRIES = 20
 

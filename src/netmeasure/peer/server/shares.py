@@ -34,11 +34,17 @@ def network_of(host: str) -> str:
 
 class Crowd(Generic[T]):
     """Keep the connections of one kind, up to `most`. A new connection is always accepted: if there
-    are too many, it displaces the oldest one of the network with the most connections."""
+    are too many, it displaces the oldest one of the network with the most connections.
+
+    Each operation takes the same time, however many networks there are: a crowd makes many of them.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._members: dict[str, OrderedDict[T, None]] = {}
+        #: the networks by their number of members, and the largest of these numbers
+        self._of_size: dict[int, OrderedDict[str, None]] = {}
+        self._largest = 0
         self._count = 0
 
     def __len__(self) -> int:
@@ -46,11 +52,14 @@ class Crowd(Generic[T]):
 
     def add(self, network: str, member: T) -> T | None:
         """Add a member; return the member that it displaces, which has been removed."""
-        self._members.setdefault(network, OrderedDict())[member] = None
+        here = self._members.setdefault(network, OrderedDict())
+        before = len(here)
+        here[member] = None
         self._count += 1
+        self._move(network, before, len(here))
         if self._count <= self._most:
             return None
-        largest = max(self._members, key=lambda name: len(self._members[name]))
+        largest = next(iter(self._of_size[self._largest]))
         gone = next(iter(self._members[largest]))
         self.remove(largest, gone)
         return gone
@@ -62,9 +71,22 @@ class Crowd(Generic[T]):
             return False
         del here[member]
         self._count -= 1
+        self._move(network, len(here) + 1, len(here))
         if not here:
             del self._members[network]
         return True
+
+    def _move(self, network: str, before: int, now: int) -> None:
+        """Note that the number of a network's members has changed by one."""
+        if before:
+            here = self._of_size[before]
+            del here[network]
+            if not here:
+                del self._of_size[before]
+        if now:
+            self._of_size.setdefault(now, OrderedDict())[network] = None
+        if now > self._largest or self._largest not in self._of_size:
+            self._largest = now
 
 
 class Memory:

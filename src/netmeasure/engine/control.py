@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from netmeasure.engine.sockets import Address, address_text
 from netmeasure.engine.tasks import cancel_and_wait
-from netmeasure.engine.threads import in_thread
+from netmeasure.engine.threads import in_turn
 from netmeasure.engine.tls import TlsStream
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, RemoteProtocolError
 from netmeasure.protocol import Closed, Connection, Kind, Message, NeedData, Payload, Side, State
@@ -190,7 +190,7 @@ class ControlChannel:
         if self._decoding is None:
             if self.connection.waiting_bytes <= LARGE_BYTES:
                 return self.connection.next_message()
-            self._decoding = asyncio.create_task(in_thread(self.connection.next_message))
+            self._decoding = asyncio.create_task(in_turn(self.connection.next_message))
         await asyncio.wait([self._decoding])
         decoded, self._decoding = self._decoding, None
         return decoded.result()

@@ -53,6 +53,37 @@ async def in_thread(work: Callable[[], T]) -> T:
     return thread.result
 
 
+async def in_turn(work: Callable[[], T]) -> T:
+    """Return the result of a computation in a thread, which begins after those that were requested
+    before.
+
+    Computations that run at the same time would share the interpreter's lock with the event loop,
+    which would get it the more seldom the more they are, and not at all during a call of native
+    code such as a decoder's. A caller that is cancelled before its turn leaves the queue.
+    """
+    loop = asyncio.get_running_loop()
+    queue = _queues.setdefault(loop, _Queue())
+    queue.users += 1
+    try:
+        async with queue.turn:
+            return await in_thread(work)
+    finally:
+        queue.users -= 1
+        if not queue.users:
+            del _queues[loop]
+
+
+class _Queue:
+    """Hold the computations of one event loop that wait for their turn, while there are any."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.users = 0
+
+
+_queues: dict[asyncio.AbstractEventLoop, _Queue] = {}
+
+
 class _Computing(Generic[T]):
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work

@@ -11,7 +11,7 @@ from netmeasure.clock import now_ns
 from netmeasure.engine import loading
 from netmeasure.engine.progress import Progress
 from netmeasure.engine.tasks import cancel_and_wait, uninterrupted
-from netmeasure.engine.threads import in_thread
+from netmeasure.engine.threads import in_turn
 from netmeasure.errors import MeasureError, NetmeasureError
 from netmeasure.measurement.events import MOST_KEPT, EventLog
 from netmeasure.observe import Observer
@@ -235,7 +235,7 @@ class Run:
             await cancel_and_wait(teller)
             record = error_record(error)
             try:
-                self.result = await in_thread(lambda: course.result(record))
+                self.result = await in_turn(lambda: course.result(record))
             finally:
                 course.close()
 

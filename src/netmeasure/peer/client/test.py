@@ -20,7 +20,7 @@ from netmeasure.engine import progress, sockets, tls
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import all_of, beside, first_of, one_by_one
-from netmeasure.engine.threads import check_cpu, in_thread
+from netmeasure.engine.threads import check_cpu, in_thread, in_turn
 from netmeasure.errors import (
     ConnectError,
     MeasureError,
@@ -341,7 +341,7 @@ class PeerTest:
         control, deadlines = self._control, self._spec.deadlines
         drained_s = deadlines.drain_s + deadlines.results_s
         await control.expect(Kind.EXCHANGE_RESULTS, deadline_s=drained_s)
-        mine = await in_thread(lambda: wire_results(self._report(), extended=control.extended))
+        mine = await in_turn(lambda: wire_results(self._report(), extended=control.extended))
         await control.send(Kind.CLIENT_RESULTS, mine, deadline_s=deadlines.results_s)
         message = await control.expect(Kind.SERVER_RESULTS, deadline_s=drained_s)
         self._peer_results = message.payload

@@ -18,7 +18,7 @@ from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import beside, drop_frames, first_of, uninterrupted
-from netmeasure.engine.threads import in_thread
+from netmeasure.engine.threads import in_turn
 from netmeasure.errors import (
     HostLimitError,
     MeasureError,
@@ -427,7 +427,7 @@ class Session:
         self._end_company()
         mine = await first_of(
             self._no_results(),  # first, so that all received data count
-            in_thread(
+            in_turn(
                 lambda: wire_results(self._report(), extended=agreed.extended, peer=message.payload)
             ),
         )
@@ -495,7 +495,7 @@ class Session:
 
     async def _conclude(self, error: BaseException | None) -> None:
         """Set `result` or `refusal`, and notify the observer."""
-        self.result = await in_thread(lambda: self._build_result(error))
+        self.result = await in_turn(lambda: self._build_result(error))
         left = isinstance(error, PeerClosedError | PeerTerminatedError | asyncio.CancelledError)
         if self.result is None and not left:
             self.refusal = str(error)

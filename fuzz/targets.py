@@ -16,6 +16,7 @@ import aioftp
 from rich.console import Console
 
 from netmeasure.engine import tcpinfo
+from netmeasure.engine.path_answers import PathAnswers
 from netmeasure.errors import (
     RefusedTestError,
     RemoteProtocolError,
@@ -27,6 +28,13 @@ from netmeasure.protocol import auth
 from netmeasure.protocol.connection import Closed, Connection, NeedData
 from netmeasure.protocol.datagrams import make_hello, read_hello
 from netmeasure.protocol.messages import Announcement, Parameters, PeerResults
+from netmeasure.protocol.path_probes import (
+    PathKind,
+    PathProbe,
+    make_path_query,
+    read_path_answer,
+    read_path_query,
+)
 from netmeasure.protocol.ranges import check_parameters
 from netmeasure.protocol.states import Side, State
 from netmeasure.report.text import print_report
@@ -163,6 +171,26 @@ def hello(data: bytes) -> None:
         return
     assert read.number is not None
     assert make_hello(read.cookie, read.number, extended=True) == data
+
+
+_PATH_QUERY = make_path_query(PathProbe(PathKind.DOWNLOAD, 7, 1000, b"0123456789abcdef"))
+
+
+@target(_PATH_QUERY, _PATH_QUERY + b"0" * 100, b"nm-patha" + _PATH_QUERY[8:])
+def path_query(data: bytes) -> None:
+    """A datagram is not a path query, or begins as we would write it, and is then no answer."""
+    read = read_path_query(data)
+    if read is not None:
+        assert data.startswith(make_path_query(read))
+        assert read_path_answer(data) is None
+
+
+@target(_PATH_QUERY, b"nm-patha" + _PATH_QUERY[8:])
+def path_answers(data: bytes) -> None:
+    """Without its sender's token, no datagram has an answer that is longer than it or a query."""
+    sent: list[bytes] = []
+    PathAnswers(lambda _: True).answer(data, len(data), ("192.0.2.1", 5), sent.append)
+    assert all(len(one) <= len(data) and read_path_query(one) is None for one in sent)
 
 
 # ---- authentication ------------------------------------------------------------------------------

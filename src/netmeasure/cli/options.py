@@ -360,7 +360,10 @@ def _add_path_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target",
         metavar="HOST[:PORT]",
-        help="any TCP server; the way back can be tested with a netmeasure server only",
+        help="any TCP server; UDP and the way back can be tested with a netmeasure server only",
+    )
+    parser.add_argument(
+        "-u", "--udp", action="store_true", help="send UDP datagrams instead of TCP"
     )
     parser.add_argument(
         "-p", "--port", type=port_number, help=f"the server's port (default {DEFAULT_PORT})"
@@ -370,7 +373,7 @@ def _add_path_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=5.0,
         metavar="S",
-        help="time limit of the name look-up and of the first connection (default 5 s)",
+        help="time limit of the name look-up and of the first answer (default 5 s)",
     )
     add_family(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")

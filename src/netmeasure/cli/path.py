@@ -15,13 +15,20 @@ from netmeasure.cli.watch import SIGNALS
 from netmeasure.paths.find import path as find_path
 from netmeasure.paths.report import PacketLength, PathReport
 
+_FATES = {
+    "dropped": "vanish",
+    "shortened": "are sent shortened",
+    "reported": "are dropped, and ICMP says so",
+    "local": "are too long for their sender's interface",
+}
+
 
 def words(found: PathReport) -> str:
     """Return lines about a path."""
     host = f"[{found.address}]" if found.ip_version == 6 else found.address
     mtu = found.interface_mtu_bytes
     local = "" if mtu is None else f" (interface {found.interface}, MTU {mtu} bytes)"
-    lines = [f"Path to {host}:{found.port}{local}, TCP"]
+    lines = [f"Path to {host}:{found.port}{local}, {found.protocol.upper()}"]
     lines += [_way(length) for length in found.lengths]
     if found.inner_mtu_bytes is not None and any(length.longer for length in found.lengths):
         lines.append(f"  MTU to set   {found.inner_mtu_bytes} bytes")
@@ -39,7 +46,7 @@ def _way(length: PacketLength) -> str:
         return f"  {way}  unknown: {why}"
     if length.longer is None:
         return f"  {way}  {length.passed_bytes} bytes, the longest tried"
-    fate = "vanish" if length.longer == "dropped" else "are sent shortened"
+    fate = _FATES[length.longer]
     return f"  {way}  {length.passed_bytes} bytes; packets of {length.passed_bytes + 1} {fate}"
 
 
@@ -50,7 +57,11 @@ async def path(options: argparse.Namespace) -> int:
     """
     task = asyncio.ensure_future(
         find_path(
-            options.target, port=options.port, family=options.family, timeout_s=options.timeout
+            options.target,
+            port=options.port,
+            family=options.family,
+            timeout_s=options.timeout,
+            protocol="udp" if options.udp else "tcp",
         )
     )
     loop = asyncio.get_running_loop()

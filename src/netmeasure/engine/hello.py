@@ -1,8 +1,9 @@
 """Open UDP streams: the client repeats a hello until the server answers, and the server opens a
 socket for each stream, connected to that client.
 
-The server answers only hellos from the address of a control connection. An attacker therefore can't
-make the server send datagrams to a third party.
+The server answers only hellos from the address of a control connection, and path queries with the
+token of their sender (`path_answers`). An attacker therefore can't make the server send datagrams
+to a third party.
 """
 
 from __future__ import annotations
@@ -12,14 +13,23 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from netmeasure.clock import SECOND_NS, now_ns, unix_ns
 from netmeasure.engine import hello_filter
+from netmeasure.engine.path_answers import PathAnswers
 from netmeasure.engine.sockets import Address
-from netmeasure.engine.sockopts import known, known_bytes, try_set
+from netmeasure.engine.sockopts import known, known_bytes, set_path_probing, try_set
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
-from netmeasure.protocol import ANSWERS, HEADER_BYTES, MAX_HELLO_BYTES, Hello, read_hello
+from netmeasure.protocol import (
+    ANSWERS,
+    HEADER_BYTES,
+    MAX_HELLO_BYTES,
+    Hello,
+    is_path_query,
+    read_hello,
+)
 
 #: The first pause before a hello is repeated; the pause doubles up to the second figure.
 FIRST_REPEAT_S, LAST_REPEAT_S = 0.02, 1.0
@@ -38,6 +48,8 @@ _USUAL_BUFFER_BYTES = 212992
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; missing from Python's socket module
 _STAMP = struct.Struct("=qq")  # struct timespec
 _ANCILLARY_BYTES = 128
+#: linux/in.h: the local address to which a datagram was sent, or from which to send one
+_IP_PKTINFO, _IN_PKTINFO, _IN6_PKTINFO = 8, struct.Struct("=i4s4s"), struct.Struct("=16si")
 
 
 class Greeted(NamedTuple):
@@ -151,16 +163,20 @@ class HelloListener:
     listeners, and answer the expected ones.
 
     `expected` is called with a hello and its sender's address; if it returns None, the hello is not
-    answered. The kernel discards datagrams that are not hellos.
+    answered. `path` answers path queries; None: they are ignored. The kernel discards datagrams
+    that are neither.
     """
 
     def __init__(
         self,
         listeners: list[socket.socket],
         expected: Callable[[Hello, tuple[str, int]], ExpectedHello | None],
+        path: PathAnswers | None = None,
     ) -> None:
         self._expected = expected
+        self._path = path
         self._sockets: list[socket.socket] = []
+        self._room = bytearray(_ROOM)
         self._ignored = 0
         try:
             for tcp in listeners:
@@ -171,6 +187,9 @@ class HelloListener:
             raise
         loop = asyncio.get_running_loop()
         for listener in self._sockets:
+            if path is not None:
+                set_path_probing(listener)
+                _ask_for_local_address(listener)
             loop.add_reader(listener, self._readable, listener)
 
     @property
@@ -181,9 +200,16 @@ class HelloListener:
     def _readable(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
             try:
-                data, peer = listener.recvfrom(_ROOM)
+                length, ancillary, _, peer = listener.recvmsg_into(
+                    [self._room], _ANCILLARY_BYTES, socket.MSG_TRUNC
+                )
             except OSError:
                 return  # no more datagrams, or an ICMP error that belongs to no stream
+            data = bytes(self._room[:length])
+            if self._path is not None and is_path_query(data):
+                send = partial(_send_from, listener, ancillary, peer)
+                self._ignored += not self._path.answer(data, length, peer, send)
+                continue
             hello = read_hello(data)
             found = self._expected(hello, peer) if hello else None
             if hello is None or found is None:
@@ -227,6 +253,34 @@ class HelloResponder:
         """Stop answering, and return the socket, which the caller must close."""
         asyncio.get_running_loop().remove_reader(self._sock)
         return self._sock
+
+
+def _ask_for_local_address(sock: socket.socket) -> None:
+    """Make the kernel tell to which local address each datagram was sent (ip(7), ipv6(7))."""
+    if sock.family == socket.AF_INET6:
+        try_set(sock, socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        try_set(sock, socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def _send_from(
+    sock: socket.socket,
+    ancillary: list[tuple[int, int, bytes]],
+    peer: tuple[Any, ...],
+    payload: bytes,
+) -> None:
+    """Send a datagram from the local address to which another one was sent, as its ancillary data
+    say."""
+    control: list[tuple[int, int, bytes]] = []
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO) and len(data) >= _IN_PKTINFO.size:
+            _, local, _ = _IN_PKTINFO.unpack_from(data)
+            control = [(level, kind, _IN_PKTINFO.pack(0, local, bytes(4)))]
+        elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+            local, link = _IN6_PKTINFO.unpack_from(data)
+            has_zone = len(peer) > 3 and peer[3]  # only a link-local address needs its link
+            control = [(level, kind, _IN6_PKTINFO.pack(local, link if has_zone else 0))]
+    sock.sendmsg([payload], control, 0, peer)
 
 
 def _device(sock: socket.socket) -> bytes:

@@ -1,5 +1,5 @@
-"""Let the kernel discard the datagrams at a server's port that can't be hellos, so that a flood of
-them takes no time of the server.
+"""Let the kernel discard the datagrams at a server's port that can be neither hellos nor path
+queries, so that a flood of them takes no time of the server.
 
 The filter is a program of classic BPF (linux/filter.h). The kernel runs it for each datagram before
 it puts it into the socket's buffer. The offsets of the program count from the UDP header.
@@ -13,7 +13,7 @@ import struct
 from contextlib import suppress
 
 from netmeasure.engine.sockopts import known_bytes
-from netmeasure.protocol import COOKIE_BYTES, HELLO, HELLOS, MAX_HELLO_BYTES
+from netmeasure.protocol import COOKIE_BYTES, HELLO, HELLOS, MAX_HELLO_BYTES, PATH_QUERY
 
 # Missing from Python's socket module: asm-generic/socket.h.
 _SO_ATTACH_FILTER, _SO_MEMINFO = 26, 55
@@ -25,8 +25,8 @@ _WHOLE, _NOTHING = 0xFFFF, 0
 
 
 def attach(sock: socket.socket) -> None:
-    """Make the kernel discard datagrams that are no hellos. If the kernel has no such filters, the
-    server reads and ignores these datagrams."""
+    """Make the kernel discard datagrams that are neither hellos nor path queries. If the kernel has
+    no such filters, the server reads and ignores these datagrams."""
     program = _program()
     code = array.array("B", b"".join(program))
     with suppress(OSError):
@@ -43,21 +43,27 @@ def discarded(sock: socket.socket) -> int:
 
 def _program() -> list[bytes]:
     """Return the instructions, which keep datagrams of four bytes with one of the HELLOS, and
-    datagrams of MAX_HELLO_BYTES that begin with HELLO and in which a zero follows the cookie."""
+    datagrams of MAX_HELLO_BYTES that begin with HELLO and in which a zero follows the cookie, and
+    those that begin with PATH_QUERY. A datagram that is shorter than a loaded word is discarded."""
     hellos = [int.from_bytes(hello, "big") for hello in sorted(HELLOS)]
     first_bytes = _UDP_HEADER
     last_of_cookie = _UDP_HEADER + len(HELLO) + COOKIE_BYTES - 1
-    before = 8  # the instructions before the comparisons with the hellos
+    query = [int.from_bytes(part, "big") for part in (PATH_QUERY[:4], PATH_QUERY[4:])]
+    before = 12  # the instructions before the comparisons with the hellos
     drop = before + len(hellos)
     keep = drop + 1
     steps = [
-        (_LOAD_LENGTH, 0, 0, 0),
-        _branch(1, _UDP_HEADER + MAX_HELLO_BYTES, 2, 6),
-        (_LOAD_BYTE, 0, 0, last_of_cookie),
-        _branch(3, 0, 4, drop),
         (_LOAD_WORD, 0, 0, first_bytes),
-        _branch(5, int.from_bytes(HELLO, "big"), keep, drop),
-        _branch(6, _UDP_HEADER + len(HELLO), 7, drop),
+        _branch(1, query[0], 2, 4),
+        (_LOAD_WORD, 0, 0, first_bytes + 4),
+        _branch(3, query[1], keep, drop),
+        (_LOAD_LENGTH, 0, 0, 0),
+        _branch(5, _UDP_HEADER + MAX_HELLO_BYTES, 6, 10),
+        (_LOAD_BYTE, 0, 0, last_of_cookie),
+        _branch(7, 0, 8, drop),
+        (_LOAD_WORD, 0, 0, first_bytes),
+        _branch(9, int.from_bytes(HELLO, "big"), keep, drop),
+        _branch(10, _UDP_HEADER + len(HELLO), 11, drop),
         (_LOAD_WORD, 0, 0, first_bytes),
         *(_branch(before + i, hello, keep, before + i + 1) for i, hello in enumerate(hellos)),
         (_RETURN, 0, 0, _NOTHING),

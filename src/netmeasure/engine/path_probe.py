@@ -67,11 +67,12 @@ class Length(NamedTuple):
     Attributes:
         passed_bytes: The packet's length; None: not even the shortest got through.
         longer: The fate of longer packets; None: no longer packet was tried, or no packet at all
-            got through.
+            got through. Datagrams are not shortened: "reported" by ICMP to their sender, or too
+            long for its own interface ("local").
     """
 
     passed_bytes: int | None
-    longer: Literal["shortened", "dropped"] | None
+    longer: Literal["shortened", "dropped", "reported", "local"] | None
 
 
 #: The longest packet to try: jumbo frames. Loopback's 64 KiB do not exist on real paths.
@@ -115,7 +116,7 @@ async def find_limit(probe: Prober, family: int, longest_bytes: int, at_once: in
     # worse by many connections of each
     if await probe.fate(longest_bytes) != "dropped":
         return None
-    sizes = [least, *_between(least, longest_bytes, at_once), longest_bytes]
+    sizes = [least, *between(least, longest_bytes, at_once), longest_bytes]
     try:
         passed, longer = await _search(probe, sizes, at_once, passing=("whole", "shortened"))
     except ConnectError:
@@ -146,8 +147,7 @@ async def find_lengths(
     host has no room for them.
     """
     least = min(LEAST_BYTES[socket.AddressFamily(address.family)], longest_bytes)
-    between = _between(least, longest_bytes, ALONE_AT_ONCE)
-    sizes = sorted({least, *between, longest_bytes})
+    sizes = sorted({least, *between(least, longest_bytes, ALONE_AT_ONCE), longest_bytes})
     opened = asyncio.Barrier(2 * len(sizes))
 
     def one_way(direction: FlowDirection) -> Coroutine[Any, Any, Length]:
@@ -203,7 +203,7 @@ async def _search(
         failed = min((size for size in fates if size > passed), default=None)
         if failed is None:
             return Length(passed, None)
-        sizes = _between(passed, failed, at_once)
+        sizes = between(passed, failed, at_once)
         if not sizes:
             longer = fates[failed]
             assert longer != "whole"
@@ -213,7 +213,7 @@ async def _search(
         assert failed <= longest
 
 
-def _between(passed: int, lost: int, at_once: int) -> list[int]:
+def between(passed: int, lost: int, at_once: int) -> list[int]:
     """Return at most `at_once` lengths that divide the span evenly."""
     count = max(0, min(at_once, lost - passed - 1))
     return [passed + (lost - passed) * i // (count + 1) for i in range(1, count + 1)]

@@ -14,7 +14,8 @@ from netmeasure.spec import SocketOptions
 
 # Missing from Python's socket module: asm-generic/socket.h, linux/in.h, linux/in6.h.
 SO_MAX_PACING_RATE = 47
-_IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 10, 23
+_IP_PMTUDISC_DO, _IP_PMTUDISC_PROBE = 2, 3
 _IPV6_FLOWLABEL_MGR, _IPV6_FLOWINFO_SEND = 32, 33
 _FL_A_GET, _FL_F_CREATE, _FL_S_ANY = 0, 1, 255
 #: in6_flowlabel_req: address, label (network order), action, share, flags, expires, linger, pad.
@@ -165,6 +166,15 @@ def set_dont_fragment(sock: socket.socket) -> None:
     if sock.family == socket.AF_INET:
         option, what = _IP_MTU_DISCOVER, "don't-fragment"
         _set(sock, socket.IPPROTO_IP, option, _IP_PMTUDISC_DO, what, ErrorCode.DONT_FRAGMENT)
+
+
+def set_path_probing(sock: socket.socket) -> None:
+    """Send every datagram unfragmented, whatever path MTU the kernel knows; those that do not fit
+    the interface cause EMSGSIZE (ip(7), IP_PMTUDISC_PROBE)."""
+    level, option = socket.IPPROTO_IP, _IP_MTU_DISCOVER
+    if sock.family == socket.AF_INET6:
+        level, option = socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER
+    try_set(sock, level, option, _IP_PMTUDISC_PROBE)
 
 
 def set_device(sock: socket.socket, name: str) -> None:

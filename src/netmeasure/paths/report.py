@@ -16,15 +16,16 @@ class PacketLength(msgspec.Struct, frozen=True, kw_only=True):
         passed_bytes: The longest packet that got through unfragmented; None: unknown, because not
             even the shortest packet did, or the server does not answer probes (it is not
             netmeasure).
-        longer: What happened to longer packets: "dropped" without an ICMP message (a black hole),
-            or "shortened": the sender was informed and sent shorter packets; None: no longer packet
-            was tried, or unknown.
+        longer: What happened to longer packets: "dropped" without an ICMP message (a black hole).
+            TCP: "shortened": the sender was informed and sent shorter packets. UDP: "reported": the
+            sender was informed by ICMP; "local": too long for the sender's own interface. None: no
+            longer packet was tried, or unknown.
     """
 
     direction: Literal["upload", "download"]
     tried_bytes: int
     passed_bytes: int | None = None
-    longer: Literal["dropped", "shortened"] | None = None
+    longer: Literal["dropped", "shortened", "reported", "local"] | None = None
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +41,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PathReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the packet lengths of a path, found by probes over TCP. None: unknown.
+    """Hold the packet lengths of a path, found by probes over TCP or UDP. None: unknown.
 
     Attributes:
-        protocol: What carried the probes: always "tcp". UDP datagrams may meet another limit.
+        protocol: What carried the probes: "tcp" or "udp".
         address: The server's address.
         port: The server's port.
         ip_version: 4 or 6.
@@ -54,10 +55,10 @@ class PathReport(msgspec.Struct, frozen=True, kw_only=True):
             directions: the least of the `passed_bytes`. It does not cover an unknown direction.
         explanations: Encapsulations that would explain the limit; empty if the longest packet got
             through.
-        took_ns: How long the search took, after the first connection.
+        took_ns: How long the search took, after the first connection or answer.
     """
 
-    protocol: Literal["tcp"] = "tcp"
+    protocol: Literal["tcp", "udp"] = "tcp"
     address: str
     port: int
     ip_version: Literal[4, 6]

@@ -3,8 +3,9 @@
 `states` has the table of states and messages, `messages` the payloads, `ranges` the valid values of
 parameters, `error_codes` iperf3's error numbers, `auth` iperf3's authentication, and `secret`
 netmeasure's. `decoding` and `reports` read and check the peer's messages; `datagrams` opens UDP
-streams. `connection` converts between bytes and messages, and `strangers` names a peer that speaks
-another protocol. No module here may import sockets, clocks or asyncio (a test checks this).
+streams, and `path_probes` finds how long they may be. `connection` converts between bytes and
+messages, and `strangers` names a peer that speaks another protocol. No module here may import
+sockets, clocks or asyncio (a test checks this).
 """
 
 from netmeasure.protocol.connection import Closed, Connection, Message, NeedData, Payload
@@ -53,6 +54,19 @@ from netmeasure.protocol.messages import (
     stream_tag,
     test_name,
 )
+from netmeasure.protocol.path_probes import (
+    NO_PATH_TOKEN,
+    PATH_QUERY,
+    PATH_QUERY_BYTES,
+    PATH_TOKEN_BYTES,
+    PathKind,
+    PathProbe,
+    is_path_query,
+    make_path_answer,
+    make_path_query,
+    read_path_answer,
+    read_path_query,
+)
 from netmeasure.protocol.ranges import check_parameters
 from netmeasure.protocol.states import GREETING, Kind, Side, State, is_greeting
 from netmeasure.protocol.strangers import likely_service
@@ -70,6 +84,10 @@ __all__ = [
     "LATENCY",
     "MAX_HELLO_BYTES",
     "MAX_PROBE_ANSWER",
+    "NO_PATH_TOKEN",
+    "PATH_QUERY",
+    "PATH_QUERY_BYTES",
+    "PATH_TOKEN_BYTES",
     "PROBE",
     "PROBE_NUMBER",
     "ROUND_TRIPS",
@@ -89,6 +107,8 @@ __all__ = [
     "Message",
     "NeedData",
     "Parameters",
+    "PathKind",
+    "PathProbe",
     "Payload",
     "PeerResults",
     "PeerStream",
@@ -101,12 +121,17 @@ __all__ = [
     "check_parameters",
     "error_text",
     "is_greeting",
+    "is_path_query",
     "likely_service",
     "make_hello",
+    "make_path_answer",
+    "make_path_query",
     "make_probe",
     "new_cookie",
     "probe_answer_bytes",
     "read_hello",
+    "read_path_answer",
+    "read_path_query",
     "results_limit_bytes",
     "stream_ids",
     "stream_tag",

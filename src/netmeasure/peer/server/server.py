@@ -15,6 +15,7 @@ from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import HelloListener
 from netmeasure.engine.listeners import PORT_TRIES, Listening, listen, listen_hint
+from netmeasure.engine.path_answers import PathAnswers
 from netmeasure.engine.resources import IdleMonitor
 from netmeasure.engine.sockets import address_text
 from netmeasure.engine.sockopts import set_keepalive, set_no_delay, watch_peer
@@ -52,6 +53,7 @@ class Server(Listening):
         self._listeners = []
         self._acceptor: Acceptor | None = None
         self._hellos: HelloListener | None = None
+        self._path = PathAnswers(self._limits.serves)
         self._connections = Connections()
         self._sessions = Sessions()
         self._plain_udp_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -141,7 +143,7 @@ class Server(Listening):
                 multipath=self._limits.multipath,
             )
             try:
-                self._hellos = HelloListener(self._listeners, self._sessions.expected)
+                self._hellos = HelloListener(self._listeners, self._sessions.expected, self._path)
                 return
             except OSError as exc:
                 where = address_text((options.host or "*", self.port))

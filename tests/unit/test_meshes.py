@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from netmeasure.cli import main
+import netmeasure as nm
+from netmeasure.cli import main, mesh as cli_mesh
 from netmeasure.cli.exits import Exit
+from netmeasure.cli.options import parser
 from netmeasure.comparison.mesh import MeshReport, MeshRun, join_mesh
 from netmeasure.meshes.mesh import Mesh, _Node
 from netmeasure.meshes.rounds import in_rounds, least_rounds
@@ -138,6 +140,12 @@ def test_a_worker_that_dask_has_lost_already_costs_its_own_pair() -> None:
     assert run.result is None
     assert run.error == "the worker a is lost: Worker holding Actor was lost.  Status: error"
     assert set(mesh._nodes) == {"b"}
+
+
+@pytest.mark.parametrize(("option", "kept"), [("--rr", True), ("--crr", False)])
+def test_round_trips_of_a_mesh_keep_their_connections_or_not(option: str, kept: bool) -> None:
+    spec = cli_mesh._spec(parser().parse_args(["mesh", "--scheduler", "tcp://h:1", option]))
+    assert spec == nm.RrSpec(timing=nm.Timing(duration_s=2.0), keep_connections=kept)
 
 
 def test_wrong_values_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,8 +73,8 @@ def _pairs(found: Mesh) -> list[tuple[str, list[Result]]]:
 
 def _spec(options: argparse.Namespace) -> PeerSpec:
     timing = Timing(duration_s=options.time)
-    if options.rr:
-        return RrSpec(timing=timing)
+    if options.rr or options.crr:
+        return RrSpec(timing=timing, keep_connections=not options.crr)
     if options.udp:
         return UdpSpec(timing=timing, target_bps=options.bitrate or None)
     return TcpSpec(

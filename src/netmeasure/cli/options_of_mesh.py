@@ -44,6 +44,9 @@ def add_mesh_options(parser: argparse.ArgumentParser) -> None:
     kind = test.add_mutually_exclusive_group()
     kind.add_argument("-u", "--udp", action="store_true", help="UDP instead of TCP")
     kind.add_argument("--rr", action="store_true", help="round trips instead of a bulk transfer")
+    kind.add_argument(
+        "--crr", action="store_true", help="round trips, each on a fresh TCP connection"
+    )
     test.add_argument(
         "-b", "--bitrate", type=bitrate, default=0, metavar="RATE", help="target bitrate, 0: none"
     )

@@ -21,6 +21,8 @@ from netmeasure.export.registry import export_results
 from netmeasure.export.rows import IntervalRow, RunRow
 from netmeasure.imports.reading import import_results
 from netmeasure.result import ErrorRecord, Result
+from netmeasure.result.connections import Connections
+from netmeasure.result.requests import Requests
 from netmeasure.result.resultset import ResultSet
 from netmeasure.spec import TcpSpec
 from support.full_result import EMPTY, FULL
@@ -97,6 +99,27 @@ def test_openmetrics_of_a_complete_run() -> None:
     assert found["netmeasure_set_up_seconds"] == [(labels, 0.25)]
     assert "netmeasure_error" not in found
     assert "netmeasure_loss_ratio" not in found  # unknown, not 0
+
+
+@pytest.mark.parametrize("kind", ["fresh connections", "requests"])
+def test_openmetrics_of_connections_and_their_errors(kind: str) -> None:
+    trips = known(FULL.round_trips)
+    opened: Connections | Requests
+    if kind == "requests":
+        opened = known(FULL.requests)
+        found = samples([replace(FULL, latency=None)])
+    else:
+        opened = known(trips.connections)
+        found = samples([replace(FULL, requests=None, latency=None)])
+    for percent, ns in ((50, opened.connect_p50_ns), (99, opened.connect_p99_ns)):
+        shown = {figure for _, figure in found.get(f"netmeasure_connect_p{percent}_seconds", ())}
+        assert shown == (set() if ns is None else {ns / 1e9})
+    assert opened.connect_p50_ns is not None
+    assert {figure for _, figure in found["netmeasure_error_ratio"]} == {opened.error_ratio}
+    assert known(opened.error_ratio) > 0
+    bulk = samples([replace(FULL, requests=None, round_trips=None)])
+    assert "netmeasure_connect_p50_seconds" not in bulk  # unknown, not 0
+    assert "netmeasure_error_ratio" not in bulk
 
 
 def test_openmetrics_of_a_failure_keep_the_last_success() -> None:

@@ -20,7 +20,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         run: The number of the run among all that are exported, from 1.
         started_at: Wall-clock time of the first attempt (UTC, RFC 3339).
         target: The server or the URL.
-        kind: What was measured: tcp, udp, rr, http or ftp.
+        kind: What was measured: tcp, udp, rr, http, ftp or requests.
         direction: "upload" or "download", seen from the client; None: nothing was measured.
         success: Whether the run was complete.
         error: The code of the error that ended the run, such as "connect_timeout".
@@ -52,6 +52,10 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         idle_p50_ns: The median latency before the load.
         loaded_p50_ns: The median latency under load.
         loaded_p99_ns: The latency under load that 99 % of the probes do not exceed.
+        connect_p50_ns: The median time to open a connection, of a test on fresh connections or of
+            requests.
+        connect_p99_ns: The time that 99 % of these connections did not exceed.
+        error_ratio: Errors of such a test over all attempts, 0 to 1.
     """
 
     run: int
@@ -89,6 +93,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     idle_p50_ns: int | None = None
     loaded_p50_ns: int | None = None
     loaded_p99_ns: int | None = None
+    connect_p50_ns: int | None = None
+    connect_p99_ns: int | None = None
+    error_ratio: float | None = None
 
 
 class IntervalRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -318,6 +325,7 @@ def _row(number: int, result: Result, flow: Flow | None) -> RunRow:
         return row
     steady, loss, averages = flow.steady, flow.loss, flow.averages
     trips = result.round_trips
+    opened = result.requests or (None if trips is None else trips.connections)
     low, high = (None, None) if steady is None else steady.confidence_interval or (None, None)
     return msgspec.structs.replace(
         row,
@@ -345,4 +353,7 @@ def _row(number: int, result: Result, flow: Flow | None) -> RunRow:
         latency_max_ns=None if trips is None else trips.latency.max_ns,
         lost_round_trips=None if trips is None else trips.lost,
         limited_by=None if flow.limits is None else flow.limits.limited_by,
+        connect_p50_ns=None if opened is None else opened.connect_p50_ns,
+        connect_p99_ns=None if opened is None else opened.connect_p99_ns,
+        error_ratio=None if opened is None else opened.error_ratio,
     )

@@ -123,6 +123,40 @@ def test_tls(run: RunOnce) -> None:
     assert run(tls_found(there.server(), insecure=True, timeout_s=20)).reached
 
 
+async def closing_found(asks: str) -> nm.Readiness:
+    """Wait for a server that closes half of its connections before it has read anything, which
+    resets them, and the others after it."""
+    number = 0
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal number
+        number += 1
+        if number % 2:
+            await reader.read(65536)
+        writer.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        (found,) = await nm.ready(f"{asks}://127.0.0.1:{port}", timeout_s=0.4, insecure=True)
+    assert number > 2
+    return found
+
+
+@pytest.mark.parametrize(
+    ("asks", "words"),
+    [("tls", "closed in the handshake"), ("http", "closed without a response")],
+)
+def test_a_server_that_closes_is_one_cause_whichever_way_it_closes(
+    run: RunOnce, asks: str, words: str
+) -> None:
+    found = run(closing_found(asks))
+    assert not found.reached
+    assert {(wait.cause, wait.detail) for wait in found.waits if wait.cause != "no_answer"} == {
+        (asks, words)
+    }
+
+
 def test_a_cancelled_wait_leaves_nothing(run: RunOnce) -> None:
     async def main() -> None:
         sock, port = bound()

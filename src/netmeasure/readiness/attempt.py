@@ -33,6 +33,11 @@ _CAUSES: dict[int, Cause] = {
 OWN_TROUBLE = frozenset(
     {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 )
+_ENDED = frozenset({errno.ECONNRESET, errno.EPIPE})
+_CLOSED: dict[Cause, str] = {
+    "tls": "closed in the handshake",
+    "http": "closed without a response",
+}
 _RETRANSMITS_AT, _RTT_AT = 100, 68  # tcpi_total_retrans, tcpi_rtt: include/uapi/linux/tcp.h
 
 
@@ -43,12 +48,33 @@ class Attempt:
         met: What blocked it; None: it goes on, or it was successful.
         through: Whether it was successful.
         counts: Whether its outcome says anything about the path.
+        number: Its number in the course.
         usable_ns: When the path was usable (CLOCK_MONOTONIC), once the attempt was successful.
         connect_ns: The time from its SYN to the answer, once it is connected.
         answered_ns: The time from its start until the peer's answer was seen, once there is one.
         unanswered_ns: How much of that time there was surely no answer; this host may have seen the
             answer late.
     """
+
+    # thousands of attempts are open at a time, and the garbage collector visits each object
+    __slots__ = (
+        "_response",
+        "_stage",
+        "_target",
+        "_tls",
+        "address",
+        "answered_ns",
+        "connect_ns",
+        "counts",
+        "met",
+        "number",
+        "sock",
+        "sought",
+        "start_ns",
+        "through",
+        "unanswered_ns",
+        "usable_ns",
+    )
 
     def __init__(
         self, target: Target, entry: tuple[int, tuple[object, ...]], tls: ssl.SSLContext | None
@@ -67,6 +93,7 @@ class Attempt:
         self._tls = tls
         self._stage = "connect"
         self._response = b""
+        self.number = 0
         self.sock: socket.socket | None = None
         try:
             self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -128,13 +155,18 @@ class Attempt:
             return select.EPOLLIN
         except ssl.SSLWantWriteError:
             return select.EPOLLOUT
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            self.met = ("tls", _CLOSED["tls"])
         except ssl.SSLError as exc:
             self.met = ("tls", _tls_words(exc))
         except ValueError as exc:  # for a host name that is invalid in TLS
             self.met = ("tls", str(exc))
         except OSError as exc:
-            named: Cause = "http" if self._stage == "http" else "tls"
-            self.met = (named, exc.strerror or str(exc))
+            named: Cause = "tls" if self._stage == "tls" else "http"
+            words = exc.strerror or str(exc)
+            if exc.errno in _ENDED:  # as without a reset: which of them comes first is chance
+                words = _CLOSED[named]
+            self.met = (named, words)
         return select.EPOLLIN
 
     def give_up(self) -> None:
@@ -218,7 +250,7 @@ class Attempt:
         while b"\n" not in self._response:
             some = self.sock.recv(MOST_RESPONSE_BYTES)
             if not some:
-                self.met = ("http", "closed without a response")
+                self.met = ("http", _CLOSED["http"])
                 return
             self._response += some
             if len(self._response) >= MOST_RESPONSE_BYTES and b"\n" not in self._response:

@@ -35,6 +35,9 @@ LOOK_UP_NS = 5_000_000_000
 #: How many of a target's open sockets are closed between two other steps: closing a hundred at once
 #: would delay the attempts at other targets.
 CLOSED_AT_ONCE = 8
+#: How many sockets are handled before attempts that are due begin: when a path of hundreds of
+#: targets becomes usable, all have an answer at once.
+STEPS_AT_ONCE = 16
 _NAME_SILENCE = Outcome(("name_no_answer", None))
 
 
@@ -91,8 +94,9 @@ class Watch:
         self._looking_up = 0
         self._due: list[tuple[int, int]] = []
         self._told: deque[tuple[_Watched, LookUp]] = deque()
-        self._at: dict[int, tuple[_Watched, int, Attempt]] = {}
-        self._pending: deque[tuple[_Watched, int, Attempt]] = deque()
+        self._at: dict[int, tuple[_Watched, Attempt]] = {}
+        self._pending: deque[tuple[_Watched, Attempt]] = deque()
+        self._reached: deque[_Watched] = deque()
         self._left_open: deque[Attempt] = deque()
 
     def stop(self) -> None:
@@ -149,16 +153,20 @@ class Watch:
                 neighbours_ns = now + NEIGHBOURS_NS
             for _ in range(min(CLOSED_AT_ONCE, len(self._left_open))):
                 self._left_open.popleft().close()
-            due_ns = now if self._left_open else self._due[0][0] if self._due else deadline_ns
+            if self._reached:
+                self._finish(self._reached.popleft())
+            busy = self._left_open or self._reached
+            due_ns = now if busy else self._due[0][0] if self._due else deadline_ns
             wait_s = max(0, min(due_ns, deadline_ns) - now_ns()) / 1e9
-            ready = self._epoll.poll(wait_s)
+            ready = self._epoll.poll(wait_s, STEPS_AT_ONCE)
             polled_ns = now_ns()
             for fd, _ in ready:
                 if fd == self._wake_fd:
                     os.eventfd_read(fd)
                 elif fd in self._at:
                     self._step(fd)
-            self._polled_ns = polled_ns
+            if len(ready) < STEPS_AT_ONCE:  # otherwise, others may have been ready, too
+                self._polled_ns = polled_ns
 
     # ---- attempts
 
@@ -172,42 +180,45 @@ class Watch:
         tls = self._plan.tls if watched.target.asks in ("tls", "https") else None
         for entry in watched.entries:
             attempt = Attempt(watched.target, entry, tls)
-            number = watched.course.begin(attempt.start_ns - self._origin_ns)
+            attempt.number = watched.course.begin(attempt.start_ns - self._origin_ns)
             watched.attempts += 1
-            watched.open[number] = attempt
+            watched.open[attempt.number] = attempt
             if attempt.sock is None or attempt.is_over:
-                self._settle(watched, number, attempt)
+                self._settle(watched, attempt)
                 continue
-            one = (watched, number, attempt)
-            self._at[attempt.sock.fileno()] = one
+            fd, one = attempt.sock.fileno(), (watched, attempt)
+            self._at[fd] = one
             self._pending.append(one)
-            self._epoll.register(attempt.sock.fileno(), select.EPOLLOUT)
+            self._epoll.register(fd, select.EPOLLOUT)
 
     def _step(self, fd: int) -> None:
-        watched, number, attempt = self._at[fd]
+        watched, attempt = self._at[fd]
+        if watched.reached:  # `_finish` ends this attempt later
+            self._epoll.unregister(fd)
+            return
         events = attempt.step(self._polled_ns)
         if attempt.is_over:
-            self._settle(watched, number, attempt)
+            self._settle(watched, attempt)
         else:
             self._epoll.modify(fd, events)
 
     def _expire(self, now: int) -> None:
         """End the attempts whose time is over; `_pending` has them in the order of their starts."""
         old_ns = now - self._plan.attempt_ns
-        while self._pending and self._pending[0][2].start_ns < old_ns:
-            watched, number, attempt = self._pending.popleft()
-            if number in watched.open:
+        while self._pending and self._pending[0][1].start_ns < old_ns:
+            watched, attempt = self._pending.popleft()
+            if attempt.number in watched.open and not watched.reached:
                 attempt.give_up()
-                self._settle(watched, number, attempt)
+                self._settle(watched, attempt)
 
-    def _settle(self, watched: _Watched, number: int, attempt: Attempt) -> None:
+    def _settle(self, watched: _Watched, attempt: Attempt) -> None:
         """Record the outcome of an ended attempt."""
-        del watched.open[number]
+        del watched.open[attempt.number]
         if attempt.through:
             watched.note_through(attempt, self._origin_ns)
             if self._plan.wanted == "denied":
                 watched.course.forget(attempt.start_ns - self._origin_ns)
-        watched.course.end(number, attempt.outcome)
+        watched.course.end(attempt.number, attempt.outcome)
         self._close(attempt)
         watched.course.judge(now_ns() - self._origin_ns)
         if self._plan.wanted == "denied":
@@ -218,7 +229,7 @@ class Watch:
             watched.at_ns, watched.reached = watched.through_ns, True
         if watched.reached:
             self._left -= 1
-            self._finish(watched)
+            self._reached.append(watched)
 
     def _finish(self, watched: _Watched) -> None:
         """End the open attempts. An attempt that a later one has overtaken had no answer. The

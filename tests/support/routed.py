@@ -9,10 +9,10 @@ from support.netns import NamespacePair, Side, ip
 
 
 class RoutedPair(NamespacePair):
-    """Two hosts with an MTU of 1500, and a router whose MTU to one of the hosts is smaller."""
+    """Hold two hosts with an MTU of `link_mtu`, and a router whose MTU to one of them is `mtu`."""
 
-    def __init__(self, narrow: str, mtu: int) -> None:
-        self._narrow, self._mtu = narrow, mtu
+    def __init__(self, narrow: str, mtu: int, link_mtu: int = 1500) -> None:
+        self._narrow, self._mtu, self._link_mtu = narrow, mtu, str(link_mtu)
         super().__init__()
 
     def _make_side(self, side: str, namespace: str) -> Side:
@@ -28,9 +28,9 @@ class RoutedPair(NamespacePair):
             ip(*near, "peer", "name", name, "netns", router)
             gate = side.address.removesuffix("2") + "1"
             ip("-n", router, "address", "add", f"{gate}/24", "dev", name)
-            ip("-n", router, "link", "set", name, "up")
+            ip("-n", router, "link", "set", name, "mtu", self._link_mtu, "up")
             ip("-n", side.namespace, "address", "add", f"{side.address}/24", "dev", "wire0")
-            ip("-n", side.namespace, "link", "set", "wire0", "up")
+            ip("-n", side.namespace, "link", "set", "wire0", "mtu", self._link_mtu, "up")
             ip("-n", side.namespace, "route", "add", "default", "via", gate)
         there = self.sides[self._narrow].address.removesuffix("2") + "0/24"
         words = ("dev", self._narrow, "proto", "kernel", "scope", "link", "mtu", str(self._mtu))

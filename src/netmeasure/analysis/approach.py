@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from netmeasure.analysis.series import Floats
+from netmeasure.analysis.series import CACHED_LENGTHS, Floats
 
 #: The time constants to try: from one batch to two thirds of the series.
 TIME_CONSTANTS = 24
@@ -62,7 +62,7 @@ def approach(rates: Floats, tolerance: float = 0.0) -> Approach:
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=CACHED_LENGTHS)
 def _approaches(n: int) -> tuple[Floats, Floats, Floats]:
     """Return the time constants, and for each the row that gives the distance, and its norm."""
     taus = np.geomspace(1.0, max(2.0, n / 1.5), TIME_CONSTANTS)
@@ -94,7 +94,7 @@ def first_level(rates: Floats, shortest: int, longest: int) -> FirstLevel:
     return FirstLevel(int(lengths[best]), power - float(explained[best]))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=CACHED_LENGTHS)
 def _levels(n: int, shortest: int, longest: int) -> tuple[Floats, Floats]:
     """Return the lengths of the first level, and for each a row of norm 1."""
     ends = np.unique(np.linspace(shortest, longest, LEVEL_ENDS).astype(int))

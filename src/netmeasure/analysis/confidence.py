@@ -24,7 +24,7 @@ import numpy as np
 # not as np.fft: numpy imports it at its first use, and two concurrent first uses would recurse
 from numpy.fft import irfft, rfft
 
-from netmeasure.analysis.series import Floats
+from netmeasure.analysis.series import CACHED_LENGTHS, Floats
 
 TERMS = 8
 #: Student's t, 97.5 %, TERMS degrees of freedom.
@@ -70,7 +70,7 @@ def long_run_variance(rates: Floats) -> float:
     return float((coefficients**2).mean())
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=CACHED_LENGTHS)
 def _cosines(n: int) -> Floats:
     """Return rows that are orthonormal, and orthogonal to the mean."""
     angles = np.pi * (np.arange(n) + 0.5) / n

@@ -17,6 +17,9 @@ from netmeasure.result import Series
 
 #: Streams whose origins lie far apart are added on a coarser grid, so that memory is bounded.
 MAX_BUCKETS = 1_000_000
+#: For how many lengths of a series its matrices are kept. They are made in less than a millisecond,
+#: and those of all lengths would make a server of many tests grow by 10 MiB, over hours.
+CACHED_LENGTHS = 8
 
 Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -56,9 +56,9 @@ def broken(page: Path, text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_link_leads_somewhere(page: Path) -> None:
-    assert broken(page, page.read_text()) == []
+def test_every_link_leads_somewhere() -> None:
+    found = {page: broken(page, page.read_text()) for page in PAGES}
+    assert {page: links for page, links in found.items() if links} == {}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import netmeasure as nm
 from netmeasure.clock import now_ns
 from netmeasure.readiness.attempt import Attempt
+from netmeasure.readiness.neighbours import Neighbours
 from netmeasure.readiness.target import read_target
 from support import certificates
 from support.optional import known
@@ -227,6 +229,23 @@ def test_a_name_that_does_not_exist() -> None:
     assert not found["reached"]
     assert found["waits"]
     assert {wait["cause"] for wait in found["waits"]} <= {"name_not_found", "name_no_answer"}
+
+
+def test_a_host_that_begins_attempts_late_says_so(
+    run: RunOnce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread has something else to do for 60 ms before each attempt."""
+    nothing = Neighbours(frozenset(), ())
+
+    def slow() -> Neighbours:
+        time.sleep(0.06)
+        return nothing
+
+    monkeypatch.setattr("netmeasure.readiness.watch.read_neighbours", slow)
+    monkeypatch.setattr("netmeasure.readiness.watch.NEIGHBOURS_NS", 0)
+    found = run(found_once_listening())
+    assert found.reached
+    assert found.grain_ns >= 60_000_000
 
 
 def test_an_error_in_the_thread_is_raised(run: RunOnce, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,7 @@ class Attempt:
         through: Whether it was successful.
         counts: Whether its outcome says anything about the path.
         number: Its number in the course.
+        gap_ns: How long before it the last attempt at this target began; 0: it was the first.
         usable_ns: When the path was usable (CLOCK_MONOTONIC), once the attempt was successful.
         connect_ns: The time from its SYN to the answer, once it is connected.
         answered_ns: The time from its start until the peer's answer was seen, once there is one.
@@ -66,6 +67,7 @@ class Attempt:
         "answered_ns",
         "connect_ns",
         "counts",
+        "gap_ns",
         "met",
         "number",
         "sock",
@@ -94,6 +96,7 @@ class Attempt:
         self._stage = "connect"
         self._response = b""
         self.number = 0
+        self.gap_ns = 0
         self.sock: socket.socket | None = None
         try:
             self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

@@ -49,7 +49,8 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
         at_ns: When the target became as wanted. "allowed": when the first answered SYN was sent;
             for TLS and HTTP, when the first valid answer arrived. "denied": when the first of the
             final failed attempts began. None: not reached.
-        grain_ns: The time between the starts of attempts, which is the resolution of `at_ns`.
+        grain_ns: The time between the starts of attempts, which is the resolution of `at_ns`. It is
+            longer than requested if this host could not begin the successful attempt in time.
         address: The address that answered first; None: no address answered.
         connect_ns: How long this connection took from its SYN to the answer.
         waits: What blocked the path, in order of time, without gaps. With "denied", the last item

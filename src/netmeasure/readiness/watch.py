@@ -178,8 +178,11 @@ class Watch:
             return
         watched.due_ns += self._plan.every_ns
         tls = self._plan.tls if watched.target.asks in ("tls", "https") else None
+        begun_ns = watched.begun_ns
         for entry in watched.entries:
             attempt = Attempt(watched.target, entry, tls)
+            attempt.gap_ns = attempt.start_ns - begun_ns if begun_ns else 0
+            watched.begun_ns = attempt.start_ns
             attempt.number = watched.course.begin(attempt.start_ns - self._origin_ns)
             watched.attempts += 1
             watched.open[attempt.number] = attempt
@@ -322,7 +325,7 @@ class Watch:
             wanted=self._plan.wanted,
             reached=watched.reached,
             at_ns=watched.at_ns,
-            grain_ns=self._plan.every_ns,
+            grain_ns=max(self._plan.every_ns, first.gap_ns if first is not None else 0),
             address=first.host if first is not None else None,
             connect_ns=first.connect_ns if first is not None else None,
             waits=watched.course.waits(end_ns),
@@ -337,6 +340,7 @@ class _Watched:
         self.target = target
         self.is_address = is_address(target.host)
         self.due_ns = due_ns
+        self.begun_ns = 0
         self.course = Course(hold_ns)
         self.open: dict[int, Attempt] = {}
         self.entries: Entries = ()

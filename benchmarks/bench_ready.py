@@ -321,7 +321,7 @@ def measured(kinds: list[str], runs: int, console: Console) -> dict[str, list[Ti
     with Line() as line:
         for kind in kinds:
             found[kind] = [line.timed(kind, outage_s) for outage_s in outages_s(runs)]
-            console.print(f"  {kind}: {runs} runs", highlight=False)
+            console.print(f"  {', '.join(row(kind, found[kind]))}", highlight=False)
     return found
 
 

@@ -117,6 +117,15 @@ def test_what_a_page_says_of_a_run() -> None:
     assert "stall 1" in page.words
 
 
+def test_a_page_tells_the_parts_of_fresh_connections() -> None:
+    fresh = replace(FULL, requests=None)
+    page, _ = page_of(fresh)
+    held_against(page, [fresh])
+    shown_paths = {found["data-path"] for found, _ in page.numbers}
+    parts = {f"{part}_p50_ns" for part in ("connect", "answer")} | {"syn_retransmits"}
+    assert {f"round_trips.connections.{part}" for part in parts} <= shown_paths
+
+
 def test_what_reports_call_the_ends_of_an_interval_and_what_latencies_leave_out() -> None:
     low, high = known(known(COURSE.flows[0].steady).confidence_interval)
     page, _ = page_of(COURSE)

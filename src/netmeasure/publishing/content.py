@@ -321,6 +321,12 @@ def _connections(
     yield ("connections", document.figure(f"{place}.connected"), "that were established")
     for name in ("p50", "p99"):
         yield (f"connect, {name}", document.figure(f"{place}.connect_{name}_ns"), "of a connection")
+    if kinds is ConnectionErrors:
+        for name in ("p50", "p99"):
+            answer = document.figure(f"{place}.answer_{name}_ns")
+            yield (f"answer, {name}", answer, "on an open connection")
+    again = document.figure(f"{place}.syn_retransmits")
+    yield ("SYNs sent again", again, "over all connections")
 
 
 def _stretches(flow: Flow, number: int, document: Document) -> Iterator[tuple[Cell, ...]]:

@@ -135,11 +135,14 @@ def test_nothing_is_kept_of_tests_kills_and_faults(
         """Return by how much each of the last rounds has more than each of the first."""
         return min(map(count, last)) - max(map(count, first))
 
+    def of(name: str) -> Callable[[Kept], int]:
+        return lambda one: one.instances[name]
+
     blocks, native_bytes = more(lambda one: one.blocks), more(lambda one: one.native_bytes)
     found = f"{blocks} more blocks and {native_bytes} more bytes after {uses} tests and faults"
     record_property("figure", found)
     names = set().union(*(one.instances for one in last))
-    assert [name for name in names if more(lambda one, name=name: one.instances[name]) > 0] == []
+    assert [name for name in names if more(of(name)) > 0] == []
     assert more(lambda one: one.descriptors) <= 0
     assert more(lambda one: one.threads) <= 0
     assert blocks < uses * LEAST_BLOCKS

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+import netmeasure as nm
 from netmeasure.engine import hello
 from netmeasure.engine.acceptor import Acceptor
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import HelloListener, HelloResponder, greet
 from netmeasure.engine.listeners import open_listener
 from netmeasure.engine.sockets import Address
+from netmeasure.observe import Observer
 from netmeasure.peer.server import reception
 from netmeasure.protocol import Hello, Kind, ServerError, Side, make_hello, read_hello
+from support.scripted_server import CREATE_STREAMS, Fake
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 #: How many pieces a flood has, and how many turns of the loop there must be at least meanwhile.
@@ -162,6 +167,40 @@ def test_bytes_after_the_end_of_a_control_connection(
             await channel.send(Kind.SERVER_ERROR, ServerError(1, None), deadline_s=30)
             assert await flood.turns() >= TURNS
             await channel.close()
+
+    run(main())
+
+
+def test_places_in_a_queue(run: RunLoop) -> None:
+    """The client reports few of them."""
+
+    class Waiting(Observer):
+        def __init__(self) -> None:
+            self.places: list[int] = []
+
+        def on_queued(self, position: int) -> None:
+            self.places.append(position)
+
+    async def main() -> None:
+        fake, waiting = Fake(), Waiting()
+        with fake.listener:
+            deadlines = nm.Deadlines(queue_s=60)
+            test = asyncio.create_task(
+                nm.measure(fake.address, nm.TcpSpec(deadlines=deadlines), observer=waiting)
+            )
+            await fake.welcome()
+            with fake.control:
+                await fake.take_json()
+                places = range(PIECES, 0, -1)
+                await fake.say(b"".join(struct.pack(">BI", 0x41, place) for place in places))
+                await until(lambda: waiting.places)
+                await fake.say(CREATE_STREAMS)
+                stream = await fake.accept()
+                stream.close()
+            with pytest.raises(nm.MeasureError):
+                await test
+        assert waiting.places[0] == PIECES
+        assert len(waiting.places) < PIECES / 2
 
     run(main())
 

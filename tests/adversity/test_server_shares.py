@@ -16,8 +16,9 @@ from netmeasure.comparison.doubts import doubts
 from netmeasure.engine import memory
 from netmeasure.errors import RefusedTestError
 from netmeasure.observe import Observer
-from netmeasure.peer.server import connections
+from netmeasure.peer.server import connections, reception
 from netmeasure.peer.server.server import MAX_HANDSHAKES, MAX_STRANGERS
+from netmeasure.protocol import make_probe
 from netmeasure.protocol.auth import make_token, password_hash
 from support.hostile_client import (
     ACCESS_DENIED,
@@ -50,10 +51,14 @@ class Waiting(Observer):
         self.positions.append(position)
 
 
-@pytest.mark.parametrize("says", ["nothing", "a cookie"])
-def test_many_connections_of_one_address_keep_no_client_out(run_once: RunLoop, says: str) -> None:
+@pytest.mark.parametrize("says", ["nothing", "a probe", "a cookie"])
+def test_many_connections_of_one_address_keep_no_client_out(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
     """The oldest of these connections are closed, and each writes at most one line to the log."""
-    most = MAX_STRANGERS if says == "nothing" else MAX_HANDSHAKES
+    most = MAX_HANDSHAKES if says == "a cookie" else MAX_STRANGERS
+    monkeypatch.setattr(reception, "LINGER_S", 60.0)
+    answer_bytes = {"nothing": 0, "a probe": 1000, "a cookie": 1}[says]
 
     async def main() -> None:
         async with watched(max_tests=4) as it:
@@ -62,16 +67,18 @@ def test_many_connections_of_one_address_keep_no_client_out(run_once: RunLoop, s
                 for _ in range(most + 40):
                     peer = stack.enter_context(Peer(it))
                     peers.append(peer)
-                    if says != "nothing":
+                    if says == "a cookie":
                         await peer.hello()
+                    elif says == "a probe":
+                        await peer.send(make_probe(answer_bytes))
                 result = await nm.measure(it.server.address, SHORT)
                 assert result.complete
                 for peer in peers[:30]:
                     # an identified client is told that the server is full, not that the server ends
-                    assert await read(peer.control, 9) == (b"" if says == "nothing" else b"\xff")
+                    said = await read(peer.control, answer_bytes + 1)
+                    assert said == b"\xff" if says == "a cookie" else len(said) == answer_bytes
                 await until(lambda: it.server.active_tests == 0)
-                crowd = it.server._strangers if says == "nothing" else it.server._handshakes
-                assert len(crowd) <= most
+                await until(lambda: len(it.server._connections._tasks) <= most)
             await until(lambda: it.results)
             it.results.clear()
             await until(lambda: not it.server._handshakes and not it.server._strangers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -55,6 +56,9 @@ _REMEDIES: dict[int, str] = {
 _USER_WANTED = "it serves known users: give --auth-user, --auth-key, and NETMEASURE_PASSWORD"
 #: How long to try to tell a server that the client leaves.
 LEAVE_S = 1.0
+#: Places in the queue that are reported for each second of the wait, and at its beginning: a server
+#: could send thousands. It repeats the present one every few seconds.
+PLACES_PER_S = 10
 
 
 class ClientControl:
@@ -215,9 +219,13 @@ class ClientControl:
         queue; raise BusyError if the wait exceeds the user's limit."""
         kinds = (Kind.EXTENSION, Kind.CREATE_STREAMS, Kind.QUEUED)
         message = await self.expect(*kinds)
-        end_ns = now_ns() + nanoseconds(self._deadlines.queue_s)
+        began_ns, reported = now_ns(), 0
+        end_ns = began_ns + nanoseconds(self._deadlines.queue_s)
         while message.kind is Kind.QUEUED:
-            self.on_queued(message.payload.position)
+            if reported < PLACES_PER_S * (1 + seconds(now_ns() - began_ns)):
+                reported += 1
+                self.on_queued(message.payload.position)
+            await asyncio.sleep(0)  # the next messages may have arrived already
             left_s = seconds(end_ns - now_ns())
             try:
                 if left_s <= 0:

@@ -59,9 +59,7 @@ class Waiting:
         gone = self._crowd.add(network, task)
         if gone is not None:
             gone.cancel(CROWDED)
-            self._refuse(
-                "too many connections that send nothing: the oldest ones are closed", "crowd"
-            )
+            self._refuse("too many connections without a test: the oldest ones are closed", "crowd")
 
     def remove(self, network: str, task: asyncio.Task[None]) -> None:
         """Stop counting a connection; a second call has no effect."""
@@ -135,8 +133,6 @@ class Reception:
                 self._refuse(f"{peer}: {tls_trouble(exc)}", "tls", peer)
             except OSError:
                 known = False  # reset before it sent anything, like a port probe
-            finally:
-                self._strangers.remove(network, me)
             if not known or not hello:
                 sock.close()
             elif self._identity is None and begins_tls(hello):
@@ -154,10 +150,13 @@ class Reception:
                 )
                 await _turn_away(sock)
             else:
+                self._strangers.remove(network, me)
                 await self._serve(Caller(sock, peer, network, hello, tls))
         except BaseException:
             sock.close()
             raise
+        finally:
+            self._strangers.remove(network, me)  # those that were only answered, too
 
     async def _first_words(self, sock: socket.socket) -> tuple[bytes, TlsStream | None]:
         """Return the bytes of a cookie, and the TLS session in which they arrived, if there is

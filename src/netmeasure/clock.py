@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 SECOND_NS = 1_000_000_000
 MILLISECOND_NS = 1_000_000
 MICROSECOND_NS = 1_000
+#: Readings of two clocks within this time count as one moment, and how often they are tried.
+TOGETHER_NS, READINGS = 20_000, 3
 
 
 def now_ns() -> int:
@@ -36,6 +38,22 @@ def seconds(nanoseconds: float) -> float:
 
 def nanoseconds(duration_s: float) -> int:
     return round(duration_s * SECOND_NS)
+
+
+def from_unix_ns(moment_ns: int) -> int:
+    """Return a moment of the wall clock, such as a time stamp of the kernel, on CLOCK_MONOTONIC; at
+    most the present one, since the wall clock may have been set back.
+
+    A thread may lose its CPU between the readings of the two clocks. They are then read again, and
+    the readings that took the least time are used.
+    """
+    found: list[tuple[int, int]] = []
+    for _ in range(READINGS):
+        before, wall, after = now_ns(), unix_ns(), now_ns()
+        found.append((after - before, (before + after) // 2 - wall))
+        if after - before <= TOGETHER_NS:
+            break
+    return min(min(found)[1] + moment_ns, now_ns())
 
 
 class Quiet:

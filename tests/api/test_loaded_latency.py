@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.engine import hello
-from netmeasure.peer.client import connect, latency
+from netmeasure.peer import plans
+from netmeasure.peer.client import connect, latency, test
 from netmeasure.peer.server import session
 from netmeasure.peer.server.sessions import Sessions
 from netmeasure.workloads import latency as workload
 from support import iperf3
+from support.optional import known
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 SHORT = nm.Timing(duration_s=0.3)
@@ -224,3 +227,24 @@ def test_a_server_takes_no_probe_of_a_test_that_ends(
 
     run_once(ended())
     assert awaited == [False]
+
+
+def test_without_a_probe_delays_of_this_host_are_part_of_set_up(
+    run: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop is blocked where a probe would measure the path before the load."""
+    blocked_s = 0.2
+    build = plans.build_workload
+
+    def build_and_block(*plan: Any) -> Any:
+        asyncio.get_running_loop().call_soon(time.sleep, blocked_s)
+        return build(*plan)
+
+    monkeypatch.setattr(test, "build_workload", build_and_block)
+
+    async def measured() -> nm.Result:
+        async with nm.serve("127.0.0.1", 0) as server:
+            spec = nm.TcpSpec(timing=nm.Timing(total_bytes=1), latency=False)
+            return await nm.measure(server.address, spec, port=server.port)
+
+    assert known(run(measured()).set_up_ns) > blocked_s * 1e9

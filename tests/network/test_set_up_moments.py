@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import netmeasure as nm
+from netmeasure.spec import Direction, Spec
+from support import certificates
 from support.ftp import Ftp
 from support.ports import nobody
 from support.scripted import Peer, Scripted
@@ -50,14 +52,15 @@ class Packet(NamedTuple):
     at_s: float
     to_server: bool
     port: int  # the server's
-    flags: str
+    client_port: int
+    flags: str  # of TCP; "" for UDP
     length: int
 
 
 @contextlib.contextmanager
 def watched(host: str) -> Iterator[list[Packet]]:
     """Collect a server's packets on the loopback interface; the list is complete at the end."""
-    argv = ["tcpdump", "-i", "lo", "-tt", "-n", "-l", "--immediate-mode", f"tcp and host {host}"]
+    argv = ["tcpdump", "-i", "lo", "-tt", "-n", "-l", "--immediate-mode", f"host {host}"]
     packets: list[Packet] = []
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as dump:
         assert dump.stdout is not None
@@ -66,7 +69,7 @@ def watched(host: str) -> Iterator[list[Packet]]:
         try:
             yield packets
             line = re.compile(
-                r"([\d.]+) IP (\S+)\.(\d+) > (\S+)\.(\d+): Flags \[(\S+)\].* length (\d+)"
+                r"([\d.]+) IP (\S+)\.(\d+) > (\S+)\.(\d+): (?:Flags \[(\S+)\]|UDP).* length (\d+)"
             )
             with nobody(host) as last, socket.socket() as refused:
                 refused.connect_ex((host, last))  # its SYN comes after all other packets
@@ -75,10 +78,12 @@ def watched(host: str) -> Iterator[list[Packet]]:
                         continue
                     at, _, source, to, aim, flags, length = found.groups()
                     to_server = to == host
-                    port = int(aim if to_server else source)
+                    mine, port = (int(p) for p in ((source, aim) if to_server else (aim, source)))
                     if port == last:
                         break
-                    packets.append(Packet(float(at), to_server, port, flags, int(length)))
+                    packets.append(
+                        Packet(float(at), to_server, port, mine, flags or "", int(length))
+                    )
         finally:
             dump.terminate()
 
@@ -124,10 +129,10 @@ def near(duration_ns: int, wanted_s: float, slack: float = SLACK) -> bool:
     return abs(duration_ns / 1e9 - wanted_s) <= max(SLACK_S, slack * wanted_s)
 
 
-async def measured(url: str, busy: str) -> nm.Result:
+async def measured(target: str, busy: str, spec: Spec | None = None, **more: Any) -> nm.Result:
     blocker = asyncio.create_task(blocking()) if busy == "blocked" else None
     try:
-        return await nm.measure(url)
+        return await nm.measure(target, spec, **more)
     finally:
         if blocker is not None:
             blocker.cancel()
@@ -195,3 +200,107 @@ def test_ftp_moments_are_those_of_tcpdump(run_once: RunOnce, busy: str) -> None:
     assert near(second.duration_ns, answer.at_s - syn.at_s), told
     byte = next(p for p in data if p.length and not p.to_server)
     assert near(end_ns(result, "first_byte"), byte.at_s - origin_s), told
+
+
+@pytest.mark.rates
+@pytest.mark.parametrize("busy", ["blocked", "hogs"])
+def test_https_moments_are_those_of_tcpdump(run_once: RunOnce, busy: str) -> None:
+    """The server takes a while for the handshake, for the head, and for the body."""
+    if certificates.available() is not None:
+        pytest.skip(str(certificates.available()))
+    context, pause_s = certificates.certificate().server(), 0.1
+
+    def serve(peer: Peer) -> None:
+        time.sleep(pause_s)
+        peer.sock = context.wrap_socket(peer.sock, server_side=True)
+        peer.read_until(b"\r\n\r\n")
+        time.sleep(pause_s)
+        peer.send(head("200 OK", "Content-Length: 5"))
+        time.sleep(BODY_S)
+        peer.send(b"hello")
+
+    with (
+        Scripted(serve, HOST) as server,
+        watched(HOST) as packets,
+        hogs(2 if busy == "hogs" else 0),
+    ):
+        url = server.url("/a", "https")
+        result = run_once(measured(url, busy, nm.HttpSpec(insecure=True)))
+    syn, answer = (next(p for p in packets if p.flags == flags) for flags in ("S", "S."))
+    sent = [p for p in packets if p.length and p.to_server]
+    came = [p for p in packets if p.length and not p.to_server]
+    told = [(p.name, p.start_ns / 1e6, p.duration_ns / 1e6, p.detail) for p in result.setup]
+    seen = [(p.at_s - syn.at_s, p.to_server, p.length) for p in packets if p.length]
+    origin_s = syn.at_s - phase(result, "connect").start_ns / 1e9
+    assert near(phase(result, "connect").duration_ns, answer.at_s - syn.at_s), told
+    flight = max(p.at_s for p in came if p.at_s < sent[1].at_s)
+    # tickets may arrive before a busy loop notices the end of the handshake: a part of its own
+    handshake = min(p.end_ns for p in result.setup if p.name == "tls")
+    assert near(handshake, flight - origin_s), (told, seen)
+    # the last packets are the head, the body and the end of TLS; session tickets come earlier
+    later = [p for p in came if p.at_s > sent[-1].at_s + pause_s / 2]
+    assert near(end_ns(result, "first_byte"), later[0].at_s - origin_s), (told, seen)
+    assert near(end_ns(result, "first_body_byte"), later[1].at_s - origin_s), (told, seen)
+
+
+@contextlib.contextmanager
+def server_apart() -> Iterator[int]:
+    """Run a server in a process of its own; yield its port."""
+    argv = [sys.executable, "-m", "netmeasure", "server", "-B", HOST, "-p", "0"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline().rpartition(":")[2])
+        finally:
+            process.kill()
+
+
+@pytest.mark.rates
+@pytest.mark.parametrize("busy", ["blocked", "hogs"])
+@pytest.mark.parametrize(
+    ("protocol", "direction"), [("tcp", "upload"), ("tcp", "download"), ("udp", "download")]
+)
+def test_moments_of_a_test_are_those_of_tcpdump(
+    run_once: RunOnce, busy: str, protocol: str, direction: Direction
+) -> None:
+    # the second packet comes much later: the kernel joins packets that wait, and forgets the time
+    # of the first one
+    timing = nm.Timing(duration_s=0.3)
+    spec: nm.TcpSpec | nm.UdpSpec
+    if protocol == "tcp":
+        spec = nm.TcpSpec(direction=direction, timing=timing, latency=False, target_bps=100_000)
+    else:
+        spec = nm.UdpSpec(direction=direction, timing=timing, latency=False, target_bps=2_000_000)
+    with (
+        server_apart() as port,
+        watched(HOST) as packets,
+        hogs(2 if busy == "hogs" else 0),
+    ):
+        result = run_once(measured(HOST, busy, spec, port=port))
+    told = [
+        (p.name, p.connection, p.start_ns / 1e6, p.duration_ns / 1e6, p.detail)
+        for p in result.setup
+    ]
+    syn, answer = (next(p for p in packets if p.flags == flags) for flags in ("S", "S."))
+    data = [p for p in packets if p.client_port != syn.client_port]
+    seen = [(p.at_s - syn.at_s, p.to_server, p.flags, p.length) for p in data[:12]]
+    name = "connect" if protocol == "tcp" else "hello"
+    control = next(p for p in result.setup if p.name == "connect")
+    stream = next(p for p in result.setup if p.name == name and p.connection == "stream 1")
+    accepted = next(p for p in data if not p.to_server)
+    assert near(control.duration_ns, answer.at_s - syn.at_s), told
+    assert near(stream.duration_ns, accepted.at_s - data[0].at_s), (told, seen)
+    # a process may lose its CPU just before it sends a packet, but hardly each time
+    origin_s = min(
+        syn.at_s - control.start_ns / 1e9,
+        data[0].at_s - stream.start_ns / 1e9,
+        accepted.at_s - stream.end_ns / 1e9,
+    )
+    first_s = end_ns(result, "first_byte") / 1e9 + origin_s
+    if direction == "download":
+        byte = next(p for p in data if not p.to_server and p.length and p is not accepted)
+        assert near(round((first_s - syn.at_s) * 1e9), byte.at_s - syn.at_s), (told, seen)
+    elif protocol == "tcp":  # the cookie comes first
+        byte = [p for p in data if p.to_server and p.length][1]
+        acked = next(p for p in data if not p.to_server and p.at_s > byte.at_s)
+        assert near(round((first_s - syn.at_s) * 1e9), acked.at_s - syn.at_s), (told, seen)

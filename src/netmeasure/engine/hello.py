@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from netmeasure.clock import SECOND_NS, now_ns, unix_ns
+from netmeasure.clock import SECOND_NS, from_unix_ns, now_ns
 from netmeasure.engine import hello_filter
 from netmeasure.engine.path_answers import PathAnswers
 from netmeasure.engine.sockets import Address
@@ -134,13 +134,11 @@ def _peek(sock: socket.socket) -> tuple[bytes, int]:
     """Return the next datagram, which stays in the socket, and the time when the kernel received
     it, since the event loop may be late."""
     begins, ancillary, _, _ = sock.recvmsg(_ROOM, _ANCILLARY_BYTES, socket.MSG_PEEK)
-    now = now_ns()
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) >= _STAMP.size:
             whole_s, rest_ns = _STAMP.unpack_from(data)
-            age_ns = unix_ns() - whole_s * SECOND_NS - rest_ns
-            return begins, now - max(0, age_ns)  # the wall clock may have been set meanwhile
-    return begins, now
+            return begins, from_unix_ns(whole_s * SECOND_NS + rest_ns)
+    return begins, now_ns()
 
 
 class ExpectedHello(NamedTuple):

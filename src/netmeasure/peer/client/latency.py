@@ -58,18 +58,22 @@ class LatencyWatch:
         self._idle_probes = idle_probes(spec.limit_s)
         self._over = False
 
-    async def idle(self) -> None:
-        """Open the probe, and measure the path before the load."""
+    def is_due(self) -> bool:
+        """Return whether there is to be a probe. If one was requested and can't be, `missing` gives
+        the reason."""
         if isinstance(self._spec, RrSpec) or not self._spec.latency:
-            return
+            return False
         if not self._control.extended:
             self.missing = "the server is a plain iperf3"
         elif LATENCY not in self._control.kinds:
             self.missing = "the server is an older netmeasure"
         elif (running := self._control.concurrent_tests) > MOST_TESTS:
             self.missing = f"{running} tests ran on the server when this one began"
-        else:
-            await self._open()
+        return self.missing is None
+
+    async def idle(self) -> None:
+        """Open the probe, and measure the path before the load."""
+        await self._open()
         if self._probe is not None:
             await asyncio.sleep(STAMPED_S)
             self._probe.send("idle", IDLE_PER_S, self._idle_probes)

@@ -136,8 +136,9 @@ class PeerTest:
             plan = await reached(plan, self._control, self._connector, self._spec)
         workload = self._workload = build_workload(plan)
         latency = self._latency = LatencyWatch(self._spec, self._control, self._connector)
-        with self._connector.set_up_paused():
-            await first_of(latency.idle(), self._stopped())
+        if latency.is_due():  # else this host's delays here would be left out of set-up
+            with self._connector.set_up_paused():
+                await first_of(latency.idle(), self._stopped())
         await self._open_streams(workload)
         self.step = "data"
         await self._transfer(workload, path, latency, emit)

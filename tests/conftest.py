@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import hypothesis
 import numpy  # noqa: F401  (it starts threads when it is imported, and keeps them)
@@ -16,8 +16,6 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from netmeasure.measurement.run import Run
-from netmeasure.peer.server.session import Session
 from support import (
     census,
     collector,
@@ -139,29 +137,19 @@ def run(request: pytest.FixtureRequest) -> RunLoop[Any]:
     return runner
 
 
-class _Held:
-    """Stands for the attribute `result` of what measures, and notes what can't be in a result."""
-
-    found: ClassVar[list[str]] = []
-
-    def __get__(self, owner: Any, _: type) -> Any:
-        return self if owner is None else owner.__dict__.get("result")
-
-    def __set__(self, owner: Any, result: Any) -> None:
-        owner.__dict__["result"] = result
-        if result is not None:
-            self.found.extend(held.violations(result))
-
-
-Run.result = Session.result = _Held()  # type: ignore[assignment]
+#: What was found in the results of this process.
+_impossible: list[str] = []
+held.hold(_impossible.extend)
 
 
 @pytest.fixture(autouse=True)
 def _results_hold() -> Iterator[None]:
-    """No result that is measured in this process has a figure that can't be."""
-    _Held.found.clear()
+    """No result that is measured in this process, or in a program of the command line, has a figure
+    that can't be."""
+    _impossible.clear()
     yield
-    assert _Held.found == []
+    assert _impossible == []
+    assert warm.impossible() == ""
 
 
 @pytest.fixture

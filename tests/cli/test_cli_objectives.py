@@ -84,6 +84,7 @@ def test_json_on_standard_output_stays_json() -> None:
     assert ran.stderr.startswith("slo: met setup<1h: ")
 
 
+@pytest.mark.rates
 def test_a_run_is_scored() -> None:
     """A run of 0.2 s has no 1000 probes: its 99.9th percentile is unknown."""
     ran = netmeasure(*QUICK, "--qoo", "p50 1..2h, rate 1k")

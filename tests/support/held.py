@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import netmeasure as nm
 
@@ -10,6 +11,29 @@ import netmeasure as nm
 SLACK_NS, SLACK = 1_000_000, 0.01
 #: The error of floating point: two divisions of the same integers.
 ROUNDING = 1e-9
+
+
+class Held:
+    """Stands for the attribute `result` of what measures, and notes what can't be in a result."""
+
+    def __init__(self, note: Callable[[list[str]], None]) -> None:
+        self._note = note
+
+    def __get__(self, owner: Any, _: type) -> Any:
+        return self if owner is None else owner.__dict__.get("result")
+
+    def __set__(self, owner: Any, result: Any) -> None:
+        owner.__dict__["result"] = result
+        if result is not None and (found := violations(result)):
+            self._note(found)
+
+
+def hold(note: Callable[[list[str]], None]) -> None:
+    """Check every result that this process measures from now on, as client and as server."""
+    from netmeasure.measurement.run import Run
+    from netmeasure.peer.server.session import Session
+
+    Run.result = Session.result = Held(note)  # type: ignore[assignment]
 
 
 def violations(result: nm.Result, link_bps: float | None = None) -> list[str]:

@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver, process, reduction, resource_tracker
 from pathlib import Path
@@ -28,6 +29,8 @@ _IMPORTED = (
     *(f"netmeasure.cli.{name}" for name in ("commands", "client", "server", "ceiling", "output")),
     *(f"netmeasure.cli.iperf3.{name}" for name in ("program", "client", "server", "service")),
     "netmeasure.cli.iperf3.specs",
+    "netmeasure.measurement.run",
+    "netmeasure.peer.server.session",
     "netmeasure.report.text",
     "netmeasure.transfers.http",
     "netmeasure.transfers.ftp",
@@ -35,8 +38,11 @@ _IMPORTED = (
     "rich.console",
     "rich.table",
     "uvloop",
+    "support.held",
     "support.warm",
 )
+#: Where the forks write what can't be in a result that they measured.
+_impossible: Path | None = None
 #: numpy's OpenBLAS starts threads, which a fork does not have.
 _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
 
@@ -48,7 +54,10 @@ def is_imported() -> bool:
 
 def import_now() -> None:
     """Start the process that imports the program, unless it is running."""
+    global _impossible
     if not is_imported():
+        with tempfile.NamedTemporaryFile(prefix="impossible-", delete=False) as file:
+            _impossible = Path(file.name)
         context = multiprocessing.get_context("forkserver")
         measured = ("coverage",) if data_file() is not None else ()
         context.set_forkserver_preload([*_IMPORTED, *measured])
@@ -62,6 +71,19 @@ def stop() -> None:
     if is_imported():
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
         resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+        assert _impossible is not None
+        _impossible.unlink()
+
+
+def impossible() -> str:
+    """Return what the forks have found since the last call in results that they measured."""
+    if not is_imported():
+        return ""
+    assert _impossible is not None
+    found = _impossible.read_text()
+    if found:
+        os.truncate(_impossible, 0)
+    return found
 
 
 @contextlib.contextmanager
@@ -129,7 +151,7 @@ class _Fork(subprocess.Popen[Any]):
             target=_run,
             args=(
                 *(words, environment, folder, standard, named["start_new_session"]),
-                data_file() if _asks_for_coverage(environment) else None,
+                *(data_file() if _asks_for_coverage(environment) else None, str(_impossible)),
             ),
         )
         self._process.start()
@@ -207,12 +229,19 @@ def _run(
     standard: list[int],
     own_session: bool,
     coverage_file: str | None,
+    impossible_file: str,
 ) -> NoReturn:
     """Run the program: do what `python -m netmeasure` does once it has started."""
     if coverage_file is not None:
         _start_coverage(coverage_file)
     from netmeasure.cli import main
+    from support import held
 
+    def note(found: list[str]) -> None:
+        with open(impossible_file, "a") as file:
+            file.write(f"{' '.join(words)}: {'; '.join(found)}\n")
+
+    held.hold(note)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if own_session:
         os.setsid()

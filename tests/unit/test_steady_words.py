@@ -14,6 +14,7 @@ from netmeasure.report.text import print_report
 from netmeasure.report.words import distortion
 from netmeasure.result import Flow, Result, Steady, StreamResult, Stretch
 from netmeasure.spec import TcpSpec
+from support.optional import known
 from support.recorded import recorded
 
 STEADY: dict[str, Any] = {
@@ -94,8 +95,12 @@ def test_streams() -> None:
 def test_a_rate_is_called_the_networks_only_where_a_buffer_did_not_take_all() -> None:
     result = recorded(1e9, set_up_ns=3_060_000_000)
     flow = result.flow
-    for known in (flow, replace(flow, steady=None, no_steady="no_series")):
-        assert "; the network carried " in (distortion(result, known) or "")
+    for one in (flow, replace(flow, steady=None, no_steady="no_series")):
+        assert "; the network carried " in (distortion(result, one) or "")
+    short = replace(known(flow.steady), verdict="too_short")
+    words = distortion(result, replace(flow, steady=short))
+    assert words is not None
+    assert words.endswith("; without set-up, it was 975 Mbit/s.")
     burst = distortion(result, replace(flow, steady=None, no_steady="too_short"))
     assert burst is not None
     assert burst.endswith(" attempt reports 385 Mbit/s.")

@@ -15,7 +15,7 @@ from netmeasure.report.connections import error_words
 from netmeasure.report.latency import latency_words
 from netmeasure.report.rates import steady_bps
 from netmeasure.report.round_trips import answer_words
-from netmeasure.report.words import unit_of
+from netmeasure.report.words import too_short, unit_of
 from netmeasure.result import Flow, Phase, Result, Steady
 from netmeasure.units import bitrate, duration, percent
 
@@ -206,6 +206,7 @@ def _in_one_line(flow: Flow) -> list[str]:
         if rate is not None:
             plain.append(f"{tool} {bitrate(rate)}")
             differs = steady is not None and abs(rate - steady) > SAME * steady
+            differs = differs and not (counted == "ramp" and too_short(flow))
             why.append(f"{plain[-1]} (with {counted})" if differs else plain[-1])
     return [", ".join(why), ", ".join(plain)]
 
@@ -240,6 +241,8 @@ def _why(result: Result, flow: Flow) -> str:
     whole, omitted = averages.from_first_attempt_bps, averages.after_omit_bps
     if whole is not None and abs(whole - steady) > SAME * steady:
         if omitted is not None and abs(omitted - steady) > SAME * steady:
+            if too_short(flow):  # a sender may have gone on after the planned time, too
+                return "why: curl counts set-up; the test was too short to tell the ramp"
             return "why: curl counts set-up and ramp, iperf3 the ramp"
         set_up = duration(averages.set_up_ns)
         return f"why: curl counts from the first attempt, with {set_up} of set-up"

@@ -117,10 +117,17 @@ def distortion(result: Result, flow: Flow) -> str | None:
     carried = f"; the network carried {bitrate(right if steady is None else steady)}"
     if flow.no_steady == "too_short":  # a burst within a moment, of which a buffer may take all
         carried = ""
+    elif too_short(flow):  # it may all be the ramp, so it is not what the network can carry
+        carried = f"; without set-up, it was {bitrate(right)}"
     return (
         f"Set-up took {duration(flow.averages.set_up_ns)}{syns}: a tool that counts from the first"
         f" attempt reports {bitrate(wrong)}{carried}."
     )
+
+
+def too_short(flow: Flow) -> bool:
+    """Return whether a flow was too short to tell its ramp from its steady state."""
+    return flow.steady is not None and flow.steady.verdict == "too_short"
 
 
 # ---- single lines -------------------------------------------------------------------------------

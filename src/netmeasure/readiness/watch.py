@@ -37,7 +37,7 @@ LOOK_UP_NS = 5_000_000_000
 CLOSED_AT_ONCE = 8
 #: How many sockets are handled before attempts that are due begin: when a path of hundreds of
 #: targets becomes usable, all have an answer at once.
-STEPS_AT_ONCE = 16
+STEPS_AT_ONCE = 64
 _NAME_SILENCE = Outcome(("name_no_answer", None))
 
 
@@ -130,7 +130,7 @@ class Watch:
     def _loop(self, deadline_ns: int) -> None:
         # With hundreds of targets, tens of thousands of attempts start each second: no step of an
         # attempt may iterate over all targets or all attempts.
-        neighbours_ns = 0
+        neighbours_ns, is_behind = 0, False
         for number, watched in enumerate(self._watched):
             heapq.heappush(self._due, (watched.due_ns, number))
         while self._left and not self._stopped.is_set():
@@ -147,7 +147,8 @@ class Watch:
                     # missed starts are not made up for
                     watched.due_ns = max(watched.due_ns, now + 1)
                     heapq.heappush(self._due, (watched.due_ns, number))
-            self._expire(now)
+            if not is_behind:  # otherwise, old attempts may have an answer that was not read yet
+                self._expire(now)
             if now >= neighbours_ns:
                 self._note_neighbours(read_neighbours())
                 neighbours_ns = now + NEIGHBOURS_NS
@@ -165,7 +166,8 @@ class Watch:
                     os.eventfd_read(fd)
                 elif fd in self._at:
                     self._step(fd)
-            if len(ready) < STEPS_AT_ONCE:  # otherwise, others may have been ready, too
+            is_behind = len(ready) == STEPS_AT_ONCE  # others may have been ready, too
+            if not is_behind:
                 self._polled_ns = polled_ns
 
     # ---- attempts

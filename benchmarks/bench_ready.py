@@ -43,6 +43,7 @@ from rich.table import Table
 
 import netmeasure as nm
 from benchmarks.common import host_facts
+from netmeasure.readiness.ready import ATTEMPT_S, EVERY_S, prepared, until_over
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -328,14 +329,23 @@ async def serve(address: str) -> None:
 
 
 async def probe() -> None:
-    """Run `ready` for each order; print when it began, and its reports."""
+    """Run what `nm.ready` runs for each order; print when its times begin, and its reports."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    wait_for = nm.ready  # imported now, not after the clock was read
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         order = json.loads(line)
-        print(time.monotonic_ns(), flush=True)
-        found = await wait_for(*order["targets"], timeout_s=order["timeout_s"])
+        watch = prepared(
+            order["targets"],
+            wanted="allowed",
+            timeout_s=order["timeout_s"],
+            every_s=EVERY_S,
+            attempt_s=ATTEMPT_S,
+            family="any",
+            ca_file=None,
+            insecure=False,
+        )
+        print(watch.origin_ns, flush=True)
+        found = await until_over(watch)
         print(json.dumps(msgspec.to_builtins(found)), flush=True)
 
 

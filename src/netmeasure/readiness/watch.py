@@ -62,6 +62,7 @@ class Watch:
     Attributes:
         found: One report for each target, once `run` has returned.
         error: The error that ended `run` early; None: no error.
+        origin_ns: The moment from which all times of the reports count (CLOCK_MONOTONIC).
     """
 
     def __init__(self, targets: Sequence[Target], plan: Plan) -> None:
@@ -82,10 +83,10 @@ class Watch:
         self._waking = threading.Lock()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
-        self._origin_ns = now_ns()
-        self._polled_ns = self._origin_ns  # what is ready now was not ready then
+        self.origin_ns = now_ns()
+        self._polled_ns = self.origin_ns  # what is ready now was not ready then
         self._watched = [
-            _Watched(target, self._origin_ns + every_ns * number // len(targets), plan.attempt_ns)
+            _Watched(target, self.origin_ns + every_ns * number // len(targets), plan.attempt_ns)
             for number, target in enumerate(targets)
         ]
         names = sum(not watched.is_address for watched in self._watched)
@@ -113,7 +114,7 @@ class Watch:
         """Watch until the end."""
         try:
             self._epoll.register(self._wake_fd, select.EPOLLIN)
-            self._loop(self._origin_ns + self._plan.timeout_ns)
+            self._loop(self.origin_ns + self._plan.timeout_ns)
         except BaseException as exc:  # the error is raised again where the thread is joined
             self.error = exc
         finally:
@@ -185,7 +186,7 @@ class Watch:
             attempt = Attempt(watched.target, entry, tls)
             attempt.gap_ns = attempt.start_ns - begun_ns if begun_ns else 0
             watched.begun_ns = attempt.start_ns
-            attempt.number = watched.course.begin(attempt.start_ns - self._origin_ns)
+            attempt.number = watched.course.begin(attempt.start_ns - self.origin_ns)
             watched.attempts += 1
             watched.open[attempt.number] = attempt
             if attempt.sock is None or attempt.is_over:
@@ -220,12 +221,12 @@ class Watch:
         """Record the outcome of an ended attempt."""
         del watched.open[attempt.number]
         if attempt.through:
-            watched.note_through(attempt, self._origin_ns)
+            watched.note_through(attempt, self.origin_ns)
             if self._plan.wanted == "denied":
-                watched.course.forget(attempt.start_ns - self._origin_ns)
+                watched.course.forget(attempt.start_ns - self.origin_ns)
         watched.course.end(attempt.number, attempt.outcome)
         self._close(attempt)
-        watched.course.judge(now_ns() - self._origin_ns)
+        watched.course.judge(now_ns() - self.origin_ns)
         if self._plan.wanted == "denied":
             since, known = watched.course.since_ns, watched.course.judged_ns
             if since is not None and known is not None and known - since >= DENIED_NS:
@@ -283,7 +284,7 @@ class Watch:
             return
         if self._looking_up >= MOST_LOOK_UPS:
             return
-        number = watched.course.begin(now_ns() - self._origin_ns)
+        number = watched.course.begin(now_ns() - self.origin_ns)
         watched.attempts += 1
         try:
             look_up = LookUp(
@@ -320,7 +321,7 @@ class Watch:
     def _report(self, watched: _Watched) -> Readiness:
         end_ns = watched.at_ns
         if end_ns is None or self._plan.wanted == "denied":
-            end_ns = now_ns() - self._origin_ns
+            end_ns = now_ns() - self.origin_ns
         first = watched.first
         return Readiness(
             target=watched.target.text,

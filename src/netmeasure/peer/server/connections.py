@@ -12,9 +12,9 @@ from netmeasure.engine import memory
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.engine.threads import in_thread
 
-#: After this many concurrent connections, memory is returned to the kernel as soon as there has
-#: been no connection for a moment.
-CROWD, CALM_S = 8, 1.0
+#: After this many concurrent connections, memory is returned to the kernel a moment after most have
+#: ended. A few may remain: probes of a monitor, or a test, may never leave a server without any.
+CROWD, FEW, CALM_S = 8, 2, 1.0
 
 
 class Connections:
@@ -51,13 +51,12 @@ class Connections:
         # if it was cancelled before its first step, it has not closed the socket
         if task.cancelled():
             sock.close()
-        if self._most > CROWD and not self._tasks:
-            if self._calm is not None:
-                self._calm.cancel()
+        if self._most > CROWD and len(self._tasks) <= FEW and self._calm is None:
             self._calm = asyncio.get_running_loop().call_later(CALM_S, self._return_memory)
 
     def _return_memory(self) -> None:
         """Return memory to the kernel after many connections have ended."""
-        if not self._tasks:
-            self._most = 0
+        self._calm = None
+        if len(self._tasks) <= FEW:
+            self._most = len(self._tasks)
             self.beside(in_thread(memory.release), "netmeasure-memory")

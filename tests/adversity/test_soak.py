@@ -24,6 +24,7 @@ import uvloop
 from benchmarks.bench_soak import KILLED_S, Use
 
 import netmeasure as nm
+from netmeasure.analysis import approach, confidence
 from support import warm
 from support.waiting import until
 
@@ -32,7 +33,7 @@ from support.waiting import until
 WARM_UP, ROUNDS, EACH_END = 2, 8, 3
 #: The least that a kept test or fault has of Python's blocks and, in native code, of memory: a
 #: session has hundreds of objects, and a time series is larger. Caches fill more slowly.
-LEAST_BLOCKS, LEAST_BYTES = 10, 4096
+LEAST_BLOCKS, LEAST_BYTES = 10, 8192
 #: Objects that hold others if they are kept.
 HOLDERS = (asyncio.Future, BaseException, FrameType, TracebackType, socket.socket, threading.Thread)
 
@@ -60,6 +61,8 @@ class Kept(NamedTuple):
 
     @classmethod
     def now(cls) -> Kept:
+        for cache in (confidence._cosines, approach._approaches, approach._levels):
+            cache.cache_clear()  # matrices for a few lengths of series, which differ by chance
         gc.collect()
         libc = ctypes.CDLL(None)
         libc.mallinfo2.restype = _Mallinfo

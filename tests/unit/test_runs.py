@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,17 @@ def shown(runs: ResultSet) -> str:
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(render(runs), highlight=False)
     return console.export_text()
+
+
+def test_runs_of_round_trips_have_transactions_and_no_bits_per_second() -> None:
+    path = Path(__file__).parents[1] / "samples" / "terminal" / "round-trips.json"
+    result = Result.from_json(path.read_bytes())
+    rate = f"{known(known(result.round_trips).steady_per_s):.0f}"
+    words = shown(ResultSet(results=(result, result)))
+    assert f"transactions {rate}/s, mean of 2 runs" in words
+    assert words.count(rate) >= 3
+    assert "transactions/s" in words
+    assert "bit/s" not in words
 
 
 # ---- documents ----------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ MIN_LEVEL = 4
 #: In a stretch without change points, a rate that changes by more than this share is not steady.
 MAX_DRIFT = 0.05
 DRIFT_ERRORS = 4.0
+#: The standard error of a drift is increased by this number over the effective number of values:
+#: the noise of few values is underestimated, since a straight line is fitted to each half.
+FEW_VALUES = 12.0
 #: The limit for a rate that rises (or falls) continuously. A sender that still increases its window
 #: (reno adds one segment per round trip) may gain a few percent in a run and still be far from its
 #: plateau.
@@ -125,15 +128,18 @@ def _noise(rest: Floats) -> float:
 def drifts(rates: Floats, limit: float = MAX_DRIFT) -> bool:
     """Return whether the rate drifts: its halves differ, or it rises or falls all the time.
 
-    The halves differ by more than `limit` of the mean and more than four standard errors. The
-    standard error is that of the noise around a straight line in each half, so that the drift does
-    not contribute. With too few values the result is False.
+    The halves differ by more than `limit` of the mean and more than four standard errors, which are
+    larger for few independent values. The standard error is that of the noise around a straight
+    line in each half, so that the drift does not contribute. With too few values the result is
+    False.
     """
     if len(rates) < MIN_VALUES:
         return False
     halves = np.array_split(rates, 2)
     means = [float(half.mean()) for half in halves]
-    error = 2 * float(np.sqrt(_noise(np.concatenate(list(map(_detrended, halves)))) / len(rates)))
+    rest = np.concatenate(list(map(_detrended, halves)))
+    error = 2 * float(np.sqrt(_noise(rest) / len(rates)))
+    error *= 1 + FEW_VALUES * correlation_time(rest) / len(rates)
     far = abs(means[1] - means[0]) > max(limit * float(rates.mean()), DRIFT_ERRORS * error)
     return far or _creeps(rates)
 

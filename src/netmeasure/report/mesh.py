@@ -42,7 +42,8 @@ def render(report: MeshReport) -> RenderableType:
     nodes, pairs = len(report.nodes), len(report.pairs)
     title = f"{pairs} pairs of {nodes} nodes in {report.rounds} rounds, {report.at_once} at once"
     parts: list[RenderableType] = [Text(f"\n{title}", style="bold")]
-    for metric in _SHOWN:
+    trips = any(p.figures is not None and p.figures.transactions_per_s for p in report.pairs)
+    for metric in ("transactions_per_s", *_SHOWN[1:]) if trips else _SHOWN:
         name, show = _METRICS[metric]
         matrix = report.matrix(metric)
         known = [value for row in matrix for value in row if value is not None]

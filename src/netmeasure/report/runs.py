@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -14,13 +15,15 @@ from netmeasure.analysis.samples import Estimate, mean
 from netmeasure.comparison.runs import RunFigures, RunsSummary, directions, summarise
 from netmeasure.report.ceiling import share_words
 from netmeasure.report.tables import add_column, add_row, plain_table
-from netmeasure.report.words import FIGURES, title
+from netmeasure.report.words import FIGURES, title, unit_of
 from netmeasure.result import Result, Spread
 from netmeasure.result.resultset import ResultSet
+from netmeasure.spec import RequestSpec, RrSpec
 from netmeasure.units import bitrate, duration, percent
 
 #: The least number of runs for which a 95th percentile is shown.
 MIN_FOR_PERCENTILES = 20
+_bits = partial(bitrate, figures=FIGURES)
 
 
 def render(runs: ResultSet) -> RenderableType:
@@ -30,17 +33,18 @@ def render(runs: ResultSet) -> RenderableType:
     parts: list[RenderableType] = [Text(f"\n{count}: {title(first)}", style="bold")]
     summaries = [(direction, summarise(runs, direction)) for direction in directions(runs)]
     for direction, summary in summaries:
-        parts += [Text(f"\n{direction.capitalize()}"), Padding(_table(summary), (0, 0, 0, 2))]
+        table = _table(summary, first)
+        parts += [Text(f"\n{direction.capitalize()}"), Padding(table, (0, 0, 0, 2))]
     parts += [Text(f"\n{line}") for line in notes(runs)]
     for direction, summary in summaries:  # the summary comes last
         together = "\nTogether" if len(summaries) == 1 else f"\nTogether, {direction}"
-        parts += [Text(together), *(Text(f"  {line}") for line in _together(summary))]
+        parts += [Text(together), *(Text(f"  {line}") for line in _together(summary, first))]
     return Group(*parts)
 
 
-def _table(summary: RunsSummary) -> Table:
+def _table(summary: RunsSummary, first: Result) -> Table:
     table = plain_table()
-    for name in ("run", "set-up", "SYNs resent", "steady bitrate", "uncertainty"):
+    for name in ("run", "set-up", "SYNs resent", rate_name(first), "uncertainty"):
         add_column(table, name, right=True)
     add_column(table, wraps=True)
     for number, run in enumerate(summary.runs, 1):
@@ -49,11 +53,26 @@ def _table(summary: RunsSummary) -> Table:
             str(number),
             duration(run.set_up_ns),
             "unknown" if run.syn_retransmits is None else str(run.syn_retransmits),
-            bitrate(run.steady_bps, FIGURES),
+            _rate(run, first),
             "unknown" if run.margin is None else f"+-{percent(run.margin)}",
             run_words(run),
         )
     return table
+
+
+def rate_name(result: Result) -> str:
+    """Return the name of a test's rate, such as "steady bitrate"."""
+    return f"{unit_of(result.spec)}/s" if _of_trips(result) else "steady bitrate"
+
+
+def _of_trips(result: Result) -> bool:
+    return isinstance(result.spec, RrSpec | RequestSpec)
+
+
+def _rate(run: RunFigures, first: Result) -> str:
+    if not _of_trips(first):
+        return _bits(run.steady_bps)
+    return "unknown" if run.transactions_per_s is None else f"{run.transactions_per_s:.0f}"
 
 
 def run_words(run: RunFigures) -> str:
@@ -69,14 +88,17 @@ def run_words(run: RunFigures) -> str:
     }.get(run.verdict or "", "")
 
 
-def _together(summary: RunsSummary) -> Iterator[str]:
+def _together(summary: RunsSummary, first: Result) -> Iterator[str]:
     """Yield the lines about all runs together."""
-    rate = summary.steady_bps
+    trips = _of_trips(first)
+    rate = mean(summary.values("transactions_per_s")) if trips else summary.steady_bps
+    show = per_second if trips else _bits
     if rate is not None:
         of = "" if summary.counted == len(summary.runs) else f" of {len(summary.runs)}"
-        yield f"steady bitrate {mean_words(rate)}, mean of {summary.counted}{of} runs"
+        name = unit_of(first.spec) if trips else "steady bitrate"
+        yield f"{name} {mean_words(rate, show)}, mean of {summary.counted}{of} runs"
         if rate.low is not None and rate.high is not None:
-            low, high = bitrate(max(rate.low, 0.0), FIGURES), bitrate(rate.high, FIGURES)
+            low, high = show(max(rate.low, 0.0)), show(rate.high)
             yield f"95 % confidence from the scatter between them: {low} to {high}"
     share = mean(summary.values("ceiling_share"))
     if share is not None:
@@ -89,9 +111,14 @@ def _together(summary: RunsSummary) -> Iterator[str]:
         yield f"SYNs were sent again in {where}, {sum(again)} in all"
 
 
-def mean_words(rate: Estimate) -> str:
+def per_second(rate: float) -> str:
+    """Return a rate as text such as "51234/s"."""
+    return f"{rate:.0f}/s"
+
+
+def mean_words(rate: Estimate, show: Callable[[float], str] = _bits) -> str:
     """Return a mean rate and its uncertainty as text such as "4.543 Gbit/s +-0.2 %"."""
-    shown = bitrate(rate.value, FIGURES)
+    shown = show(rate.value)
     return (
         shown
         if not rate.half or rate.value <= 0

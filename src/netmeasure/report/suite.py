@@ -17,7 +17,7 @@ from netmeasure.comparison.comparison import MIN_RUNS, Component
 from netmeasure.comparison.suite import Suite, SuiteCell, SuiteRow
 from netmeasure.report.compare import NAMES, ratio_words
 from netmeasure.report.node import counter_words
-from netmeasure.report.runs import mean_words, run_words
+from netmeasure.report.runs import mean_words, per_second, run_words
 from netmeasure.report.tables import add_column, add_row, plain_table
 from netmeasure.spec import RequestSpec, RrSpec
 from netmeasure.text import printable
@@ -156,10 +156,7 @@ def _main(cell: SuiteCell, trips: bool) -> str:
         return "nothing" if cell.errors else "-"
     if trips:
         rate = mean(cell.runs.values("transactions_per_s"))
-        if rate is None:
-            return "unknown"
-        spread = f" +-{percent(rate.half / rate.value)}" if rate.half and rate.value > 0 else ""
-        return f"{rate.value:.0f}/s{spread}"
+        return "unknown" if rate is None else mean_words(rate, per_second)
     return "unknown" if cell.runs.steady_bps is None else mean_words(cell.runs.steady_bps)
 
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from netmeasure.cli.exits import Exit
-from support.program import running
+from support.program import netmeasure, running
 
 pytest.importorskip("distributed", reason="the extra `mesh` is not installed here")
 
@@ -27,3 +27,18 @@ def test_the_wait_for_a_scheduler_is_told_at_once(quiet: bool) -> None:
     assert out == ""
     told = f"netmeasure: waiting up to 30 s for the scheduler {address}\n"
     assert err == ("" if quiet else told)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rr", "-b", "1M"), "-b is not an option of round trips"),
+        (("--crr", "-b", "1M"), "-b is not an option of round trips"),
+        (("--rr", "-C", "reno"), "-C is an option of TCP throughput tests"),
+        (("-u", "-C", "reno"), "-C is an option of TCP throughput tests"),
+    ],
+)
+def test_an_option_of_another_kind_of_test_is_refused(words: tuple[str, ...], said: str) -> None:
+    ran = netmeasure("mesh", "--scheduler", "tcp://127.0.0.1:1", *words)
+    assert (ran.returncode, ran.stdout) == (Exit.USAGE, "")
+    assert ran.stderr.startswith(f"netmeasure: {said}")

@@ -73,7 +73,12 @@ def _pairs(found: Mesh) -> list[tuple[str, list[Result]]]:
 
 def _spec(options: argparse.Namespace) -> PeerSpec:
     timing = Timing(duration_s=options.time)
-    if options.rr or options.crr:
+    trips = options.rr or options.crr
+    if trips and options.bitrate:
+        raise SpecError("-b is not an option of round trips (--rr, --crr)")
+    if options.congestion and (trips or options.udp):
+        raise SpecError("-C is an option of TCP throughput tests (leave out -u, --rr and --crr)")
+    if trips:
         return RrSpec(timing=timing, keep_connections=not options.crr)
     if options.udp:
         return UdpSpec(timing=timing, target_bps=options.bitrate or None)

@@ -67,19 +67,21 @@ def import_now() -> None:
 
 
 def stop() -> None:
-    """End the process that has imported the program, if it is running."""
+    """End the process that has imported the program, or another one of its kind
+    (`support.fault_matrix.processes`), if it is running."""
+    global _impossible
     if is_imported():
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
         resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
-        assert _impossible is not None
+    if _impossible is not None:
         _impossible.unlink()
+        _impossible = None
 
 
 def impossible() -> str:
     """Return what the forks have found since the last call in results that they measured."""
-    if not is_imported():
+    if _impossible is None:
         return ""
-    assert _impossible is not None
     found = _impossible.read_text()
     if found:
         os.truncate(_impossible, 0)

@@ -60,6 +60,7 @@ def alone() -> Iterator[Place]:
 
 
 @pytest.mark.network
+@pytest.mark.rates  # without a CPU for the time of the window, an end's thread has used none
 def test_a_run_is_counted_by_the_kernel(alone: Place) -> None:
     found = measured(plain("65536 65536 copy"), alone, 0.2, pinned=False)
     assert 0.2 <= found.window_s < 20

@@ -15,10 +15,9 @@ from netmeasure.analysis.samples import Estimate, mean
 from netmeasure.comparison.runs import RunFigures, RunsSummary, directions, summarise
 from netmeasure.report.ceiling import share_words
 from netmeasure.report.tables import add_column, add_row, plain_table
-from netmeasure.report.words import FIGURES, title, unit_of
+from netmeasure.report.words import FIGURES, has_trips, title, unit_of
 from netmeasure.result import Result, Spread
 from netmeasure.result.resultset import ResultSet
-from netmeasure.spec import RequestSpec, RrSpec
 from netmeasure.units import bitrate, duration, percent
 
 #: The least number of runs for which a 95th percentile is shown.
@@ -62,15 +61,11 @@ def _table(summary: RunsSummary, first: Result) -> Table:
 
 def rate_name(result: Result) -> str:
     """Return the name of a test's rate, such as "steady bitrate"."""
-    return f"{unit_of(result.spec)}/s" if _of_trips(result) else "steady bitrate"
-
-
-def _of_trips(result: Result) -> bool:
-    return isinstance(result.spec, RrSpec | RequestSpec)
+    return f"{unit_of(result.spec)}/s" if has_trips(result.spec) else "steady bitrate"
 
 
 def _rate(run: RunFigures, first: Result) -> str:
-    if not _of_trips(first):
+    if not has_trips(first.spec):
         return _bits(run.steady_bps)
     return "unknown" if run.transactions_per_s is None else f"{run.transactions_per_s:.0f}"
 
@@ -90,7 +85,7 @@ def run_words(run: RunFigures) -> str:
 
 def _together(summary: RunsSummary, first: Result) -> Iterator[str]:
     """Yield the lines about all runs together."""
-    trips = _of_trips(first)
+    trips = has_trips(first.spec)
     rate = mean(summary.values("transactions_per_s")) if trips else summary.steady_bps
     show = per_second if trips else _bits
     if rate is not None:

@@ -160,6 +160,11 @@ def interval_line(interval: Interval, spec: Spec | None = None) -> str:
     )
 
 
+def has_trips(spec: Spec) -> bool:
+    """Return whether a test counts round trips or requests instead of bytes."""
+    return isinstance(spec, RrSpec | RequestSpec)
+
+
 def unit_of(spec: Spec) -> str:
     """Return the unit of a test's round trips."""
     return "requests" if isinstance(spec, RequestSpec) else "transactions"

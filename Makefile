@@ -6,8 +6,7 @@ BIN    := $(VENV)/bin
 CPUS   := $(shell nproc 2>/dev/null || echo 2)
 # most tests wait more than they compute; those that hold rates (marker `rates`) need CPUs at once,
 # and one worker has all of them that need much (tests/support/schedule.py)
-MANY   := -n $(shell expr $(CPUS) + 3) --dist loadfile
-FEW    := -n $(shell expr $(CPUS) + 2) --dist loadfile
+WORKERS := -n $(shell expr $(CPUS) + 3) --dist loadfile
 # without network namespaces, iperf3, containers, other systems or a package index
 QUICK  := not network and not interop and not containers and not packaging and not debian13
 STAMP  := $(VENV)/.installed
@@ -40,16 +39,16 @@ test: $(STAMP) tools  ## install what the tests need and run everything
 	@# else each worker would prepare every test file for itself; collected in two halves at once
 	@$(BIN)/python -m pytest -qqq --collect-only tests/[a-e]*/ >/dev/null 2>&1 & \
 		$(BIN)/python -m pytest -qqq --collect-only tests/[f-z]*/ >/dev/null 2>&1; wait
-	$(BIN)/python -m pytest $(MANY) -m "not rates"
-	$(BIN)/python -m pytest $(FEW) -m rates
+	$(BIN)/python -m pytest $(WORKERS) -m "not rates"
+	$(BIN)/python -m pytest $(WORKERS) -m rates
 
 coverage: $(STAMP) tools  ## everything but the tests of rates, and what they did not reach, line by line
 	@# not a part of `make test`, since the tracer slows it down
-	$(BIN)/python -m pytest $(MANY) -m "not rates" --cov --cov-report=
+	$(BIN)/python -m pytest $(WORKERS) -m "not rates" --cov --cov-report=
 	$(BIN)/coverage report --show-missing --skip-covered
 
 quicktest: $(STAMP)  ## only the tests that need no network namespaces, iperf3, containers or package index
-	$(BIN)/python -m pytest $(MANY) -m "$(QUICK)"
+	$(BIN)/python -m pytest $(WORKERS) -m "$(QUICK)"
 
 test-debian13: $(STAMP) tools  ## quicktest and iperf3's shapes on Debian 13 (FRESH=1: system made anew)
 	cd tests && $(abspath $(BIN))/python -m support.debian13 $(if $(FRESH),--fresh) "$(QUICK)"

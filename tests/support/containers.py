@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from support import debian
-from support.debian import BUILD_S, ROOT, run
+from support.debian import BUILD_S, QUICK_BUILD, ROOT, run
 
 SUITE = "bookworm"
 TOOLS = ("podman", "buildah", "runc", "debootstrap", "iptables", "catatonit")
@@ -134,6 +134,7 @@ def images() -> Iterator[Images]:
     context.mkdir(exist_ok=True)
     (context / "Containerfile").write_text(_IPERF3_FILE)
     ours = ["--ignorefile", str(ROOT / ".containerignore"), "--build-context", wheels_from]
+    ours += [f"--build-arg={name}={words}" for name, words in QUICK_BUILD.items()]
     ours += ["-t", made.ours, "-f", str(ROOT / "Containerfile"), str(ROOT)]
     try:
         with ThreadPoolExecutor(2) as both:

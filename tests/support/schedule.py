@@ -18,7 +18,6 @@ from xdist.scheduler import LoadScopeScheduling
 DEMANDING = (
     "tests/fast/test_udp_pacing.py",
     "tests/network/test_limit_verdicts.py",
-    "tests/network/test_known_faults.py",
     "tests/network/test_paths.py",
     "tests/network/test_events.py",
 )

@@ -15,6 +15,7 @@ from netmeasure.cli.metrics import served_metrics
 from netmeasure.cli.network import gatekeeper, server_secret, server_tls
 from netmeasure.cli.room import fitted
 from netmeasure.cli.specs import Options, server_limits
+from netmeasure.engine import memory
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import SpecError
 from netmeasure.peer.server.server import serve
@@ -33,6 +34,7 @@ async def server(options: Options) -> int:
     """Serve tests and files; return the exit code."""
     check_family(options.bind, options.family)
     _check_ports(options)
+    memory.return_large_blocks()
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,6 +13,7 @@ from netmeasure.cli.iperf3.command_line import CommandLine
 from netmeasure.cli.iperf3.output import Output
 from netmeasure.cli.iperf3.reports import file_of, make_report
 from netmeasure.cli.iperf3.service import Service
+from netmeasure.engine import memory
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import NetmeasureError, ServeError
 from netmeasure.observe import Control, Observer, Opening
@@ -23,6 +24,7 @@ from netmeasure.result import ErrorRecord, Interval, Result
 
 async def server(settings: CommandLine, service: Service, output: Output) -> int:
     """Serve until a signal, or with -1 for one test; return the exit code."""
+    memory.return_large_blocks()
     banners = _Banners(settings, output)
     loop = asyncio.get_running_loop()
     for number in interruption.SIGNALS:

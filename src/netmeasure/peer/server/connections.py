@@ -34,6 +34,10 @@ class Connections:
         task.add_done_callback(partial(self._served, sock))
         return task
 
+    def note_large_message(self) -> None:
+        """Return memory as after a crowd: one connection has used as much as many do."""
+        self._most = max(self._most, CROWD + 1)
+
     def beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run a task of the server that serves no connection."""
         task = asyncio.create_task(work, name=name)

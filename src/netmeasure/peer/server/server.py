@@ -184,6 +184,7 @@ class Server(Listening):
             self._handshakes.remove(network, me)
             if taken:
                 self._memory.give_back(network, taken)
+                self._connections.note_large_message()
 
     async def _serve_client(self, caller: Caller, control: ControlChannel) -> None:
         since_ns, peer = now_ns(), caller.peer

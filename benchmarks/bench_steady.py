@@ -2,6 +2,7 @@
 
     python -m benchmarks.bench_steady [--runs 400] [--quick] [--until 2] [--json FILE]
     python -m benchmarks.bench_steady --runs 100 --events [--cells 300] [--seed 7]
+    python -m benchmarks.bench_steady --runs 20 --events --only kind=step span_s=4,8 --part 2/5
     python -m benchmarks.bench_steady --docs docs/reference/steady-grades.md
 
 The bias is the mean error of the rate; "plain" is the bias of all bytes over all the time. The
@@ -12,7 +13,8 @@ second table is about runs that end by themselves, see `benchmarks.stopping`. Th
 the figures are reproducible.
 
 With --events, the table has how many outages and steps are found, kind by kind. All 5832 cells with
-100 runs each take hours: --cells takes some of them by chance.
+100 runs each take hours: --cells takes some of them by chance, --only those of a kind (see the
+fields of `benchmarks.steady_events.Cell`), and --part every fifth, for example.
 
 Then the same analysis is applied to recorded series of real transfers, whole and as if the test had
 ended earlier. Their true rate is the one that the emulated line carries, or the receiver's kernel
@@ -36,7 +38,7 @@ from rich.table import Table
 from benchmarks import stopping
 from benchmarks.recordings import Judgement, Recording, load_all, table as recorded_table
 from benchmarks.steady_cases import CASES, FAMILIES, HELD_OUT, PLATEAU_BPS, Case, Floats
-from benchmarks.steady_events import EVENTS, Told, told
+from benchmarks.steady_events import EVENTS, Cell, Told, told
 from netmeasure.analysis.batches import batches
 from netmeasure.analysis.series import Curve
 from netmeasure.analysis.steady import split
@@ -261,6 +263,20 @@ def weak_table(weak: Sequence[Told]) -> Table:
     return drawn
 
 
+def chosen_cells(only: Sequence[str], part: str, most: int | None, seed: int) -> list[Cell]:
+    """Return the cells whose fields have one of the values of each "field=value,value", of these
+    the part "i/n", and of this part at most so many, by chance."""
+    asked = {name: values.split(",") for name, _, values in (one.partition("=") for one in only)}
+    cells = [
+        cell
+        for cell in EVENTS
+        if all(str(getattr(cell, name)) in values for name, values in asked.items())
+    ]
+    number, _, count = part.partition("/")
+    cells = cells[int(number) - 1 :: int(count)]
+    return cells if most is None else random.Random(seed).sample(cells, min(most, len(cells)))
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=400, help="series of each case and length")
@@ -272,6 +288,10 @@ def main() -> None:
     options.add_argument("--docs", metavar="FILE", help="only write the page on grades")
     options.add_argument("--events", action="store_true", help="only the outages and steps")
     options.add_argument("--cells", type=int, metavar="N", help="so many of them, by chance")
+    options.add_argument(
+        "--only", nargs="+", default=[], metavar="FIELD=VALUES", help="the events of a kind"
+    )
+    options.add_argument("--part", default="1/1", metavar="I/N", help="every Nth of them")
     options.add_argument("--seed", type=int, default=SEED, help="of the events' noise and choice")
     chosen = options.parse_args()
     if chosen.docs:
@@ -281,9 +301,7 @@ def main() -> None:
         Path(chosen.docs).write_text(text)
         return
     if chosen.events:
-        cells = EVENTS
-        if chosen.cells is not None:
-            cells = random.Random(chosen.seed).sample(EVENTS, min(chosen.cells, len(EVENTS)))
+        cells = chosen_cells(chosen.only, chosen.part, chosen.cells, chosen.seed)
         found = sorted(told(cell, chosen.runs, chosen.seed) for cell in cells)
         weak = [one for one in found if one.told < TOLD * one.runs or one.misleading]
         console = Console(width=160)

@@ -108,6 +108,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 def pytest_sessionfinish() -> None:
     warm.stop()
+    held.stop_watching()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -140,16 +141,17 @@ def run(request: pytest.FixtureRequest) -> RunLoop[Any]:
 #: What was found in the results of this process.
 _impossible: list[str] = []
 held.hold(_impossible.extend)
+held.watch_programs()
 
 
 @pytest.fixture(autouse=True)
 def _results_hold() -> Iterator[None]:
-    """No result that is measured in this process, or in a program of the command line, has a figure
-    that can't be."""
+    """No result that is measured in this process, or in a program that it starts, has a figure that
+    can't be."""
     _impossible.clear()
     yield
     assert _impossible == []
-    assert warm.impossible() == ""
+    assert held.of_programs() == ""
 
 
 @pytest.fixture

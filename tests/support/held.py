@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import netmeasure as nm
@@ -11,6 +14,10 @@ import netmeasure as nm
 SLACK_NS, SLACK = 1_000_000, 0.01
 #: The error of floating point: two divisions of the same integers.
 ROUNDING = 1e-9
+#: The folder with the module that every Python process of the tests imports at its start.
+STARTUP = Path(__file__).parent / "startup"
+#: The file in which these processes note what can't be.
+_FILE = "NETMEASURE_TESTS_IMPOSSIBLE"
 
 
 class Held:
@@ -34,6 +41,34 @@ def hold(note: Callable[[list[str]], None]) -> None:
     from netmeasure.peer.server.session import Session
 
     Run.result = Session.result = Held(note)  # type: ignore[assignment]
+
+
+def watch_programs() -> None:
+    """Check every result that a program measures that a test starts from now on.
+
+    Programs whose environment a test has emptied are not checked.
+    """
+    number, file = tempfile.mkstemp(prefix="impossible-")
+    os.fchmod(number, 0o666)  # for programs that run as another user
+    os.close(number)
+    inherited = [path for path in os.environ.get("PYTHONPATH", "").split(":") if path]
+    paths = [str(STARTUP), *(path for path in inherited if path != str(STARTUP))]
+    os.environ |= {_FILE: file, "PYTHONPATH": ":".join(paths)}
+
+
+def of_programs() -> str:
+    """Return what programs have found since the last call in results that they measured."""
+    file = Path(os.environ[_FILE])
+    if not file.stat().st_size:
+        return ""
+    found = file.read_text()
+    os.truncate(file, 0)
+    return found
+
+
+def stop_watching() -> None:
+    """Remove the file in which programs note what they find."""
+    Path(os.environ[_FILE]).unlink()
 
 
 def violations(result: nm.Result, link_bps: float | None = None) -> list[str]:

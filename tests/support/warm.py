@@ -16,7 +16,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver, process, reduction, resource_tracker
 from pathlib import Path
@@ -38,11 +37,8 @@ _IMPORTED = (
     "rich.console",
     "rich.table",
     "uvloop",
-    "support.held",
     "support.warm",
 )
-#: Where the forks write what can't be in a result that they measured.
-_impossible: Path | None = None
 #: numpy's OpenBLAS starts threads, which a fork does not have.
 _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
 
@@ -54,10 +50,7 @@ def is_imported() -> bool:
 
 def import_now() -> None:
     """Start the process that imports the program, unless it is running."""
-    global _impossible
     if not is_imported():
-        with tempfile.NamedTemporaryFile(prefix="impossible-", delete=False) as file:
-            _impossible = Path(file.name)
         context = multiprocessing.get_context("forkserver")
         measured = ("coverage",) if data_file() is not None else ()
         context.set_forkserver_preload([*_IMPORTED, *measured])
@@ -69,23 +62,9 @@ def import_now() -> None:
 def stop() -> None:
     """End the process that has imported the program, or another one of its kind
     (`support.fault_matrix.processes`), if it is running."""
-    global _impossible
     if is_imported():
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
         resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
-    if _impossible is not None:
-        _impossible.unlink()
-        _impossible = None
-
-
-def impossible() -> str:
-    """Return what the forks have found since the last call in results that they measured."""
-    if _impossible is None:
-        return ""
-    found = _impossible.read_text()
-    if found:
-        os.truncate(_impossible, 0)
-    return found
 
 
 @contextlib.contextmanager
@@ -153,7 +132,7 @@ class _Fork(subprocess.Popen[Any]):
             target=_run,
             args=(
                 *(words, environment, folder, standard, named["start_new_session"]),
-                *(data_file() if _asks_for_coverage(environment) else None, str(_impossible)),
+                data_file() if _asks_for_coverage(environment) else None,
             ),
         )
         self._process.start()
@@ -231,19 +210,12 @@ def _run(
     standard: list[int],
     own_session: bool,
     coverage_file: str | None,
-    impossible_file: str,
 ) -> NoReturn:
     """Run the program: do what `python -m netmeasure` does once it has started."""
     if coverage_file is not None:
         _start_coverage(coverage_file)
     from netmeasure.cli import main
-    from support import held
 
-    def note(found: list[str]) -> None:
-        with open(impossible_file, "a") as file:
-            file.write(f"{' '.join(words)}: {'; '.join(found)}\n")
-
-    held.hold(note)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if own_session:
         os.setsid()

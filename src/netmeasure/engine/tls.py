@@ -206,14 +206,18 @@ class TlsStream:
     async def _fill(self) -> None:
         data = await asyncio.get_running_loop().sock_recv(self._sock, _RECEIVE_BYTES)
         if not self._heard and data and data[:1] not in _RECORDS:
-            raise _NotTlsError(
-                "plain text instead of TLS"
-            )  # OpenSSL would wait for the rest of a record's head
+            # OpenSSL would wait for the rest of a record's head
+            raise _NotTlsError("plain text instead of TLS")
         self._heard = True
         if data:
             self._machine.incoming.write(data)
         else:
             self._machine.incoming.write_eof()
+
+
+def is_plain_text(exc: BaseException) -> bool:
+    """Return whether an error of `TlsStream.shake_hands` means an answer in plain text."""
+    return isinstance(exc, _NotTlsError)
 
 
 def tls_error(where: str, exc: OSError) -> TlsError:
@@ -223,7 +227,7 @@ def tls_error(where: str, exc: OSError) -> TlsError:
         said, hint = _CERTIFICATE_FAULTS.get(
             exc.verify_code, (f"its certificate was rejected: {exc.verify_message}", _NOT_TRUSTED)
         )
-    elif isinstance(exc, _NotTlsError):
+    elif is_plain_text(exc):
         said, hint = "it answers in plain text", _NO_TLS
     elif isinstance(exc, ssl.SSLEOFError) or not isinstance(exc, ssl.SSLError):
         said, hint = "it closed the connection instead", _NO_TLS

@@ -7,19 +7,14 @@ from urllib.parse import urlsplit
 
 from netmeasure.engine import sockets, sockopts
 from netmeasure.engine.phases import PhaseLog
+from netmeasure.engine.tls import is_plain_text
 from netmeasure.engine.watch import Watched
 from netmeasure.errors import TlsError
 from netmeasure.spec import FetchSpec, parse_pin
 from netmeasure.text import quoted
 
 #: OpenSSL's errors for an answer that is not TLS.
-_PLAIN_TEXT = (
-    "plain text",
-    "wrong_version_number",
-    "wrong version number",
-    "http_request",
-    "record layer",
-)
+_PLAIN_TEXT = ("wrong_version_number", "wrong version number", "http_request", "record layer")
 
 
 class Reached(NamedTuple):
@@ -89,7 +84,7 @@ class Reach:
 def no_tls(where: str, exc: BaseException) -> TlsError:
     """Return the error for a failed TLS handshake, with a hint."""
     said, hint = plain_words(exc), None
-    if any(name in str(exc).lower() for name in _PLAIN_TEXT):
+    if is_plain_text(exc) or any(name in str(exc).lower() for name in _PLAIN_TEXT):
         said, hint = "it answers in plain text", "write http:// or ftp:// instead of https or ftps"
     elif not getattr(exc, "verify_message", None) and "certificate" not in str(exc).lower():
         hint = "the two ends have no TLS version or cipher in common, or the port is not for TLS"

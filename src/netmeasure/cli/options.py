@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from netmeasure.cli.network import add_client_auth, add_server_options
+from netmeasure.cli.network import add_client_auth
 from netmeasure.cli.options_of_capacity import add_capacity_options
 from netmeasure.cli.options_of_documents import (
     add_export_options,
@@ -15,30 +16,23 @@ from netmeasure.cli.options_of_documents import (
 from netmeasure.cli.options_of_exporter import add_exporter_options
 from netmeasure.cli.options_of_history import add_history_options
 from netmeasure.cli.options_of_mesh import add_mesh_options
-from netmeasure.cli.options_of_suite import add_suite_options
-from netmeasure.cli.options_of_tests import (
-    add_family,
-    add_link_options,
-    add_objective_options,
-    add_output_options,
-    add_test_options,
-    add_url_options,
+from netmeasure.cli.options_of_output import add_objective_options, add_output_options
+from netmeasure.cli.options_of_paths import (
+    add_ceiling_options,
+    add_path_options,
+    add_probe_options,
+    add_ready_options,
 )
+from netmeasure.cli.options_of_server import add_options_of_server
+from netmeasure.cli.options_of_suite import add_suite_options
+from netmeasure.cli.options_of_tests import add_link_options, add_test_options, add_url_options
 from netmeasure.cli.parsing import OneLineParser
 from netmeasure.cli.settings import CLIENTS, use_client_settings, use_settings
-from netmeasure.cli.values import (
-    byte_size,
-    count,
-    own_port,
-    port_number,
-    port_range,
-    ratio,
-    seconds,
-    share,
-)
-from netmeasure.spec import DEFAULT_MARGIN, DEFAULT_PORT, ServerLimits
+from netmeasure.cli.values import count, port_number, ratio, seconds, share
+from netmeasure.spec import DEFAULT_MARGIN, DEFAULT_PORT
 from netmeasure.version import __version__
 
+_Commands: TypeAlias = "argparse._SubParsersAction[OneLineParser]"
 #: The shells that completion is written for.
 SHELLS = ("bash", "zsh", "fish")
 _EPILOG = """\
@@ -63,7 +57,37 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"netmeasure {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands: _Commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    client = _add_client(commands)
+    _add_comparisons(commands)
+    _add_documents(commands)
+    _add_paths(commands)
+    server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
+    add_options_of_server(server)
+    if argv[:1] == ["server"]:
+        use_settings(server, argv[1:], client._actions)
+    elif argv and argv[0] in CLIENTS:
+        use_client_settings(commands.choices[argv[0]], argv[1:], client._actions)
+    exporter = commands.add_parser(
+        "exporter", help="measure by schedule and on request, for Prometheus"
+    )
+    add_exporter_options(exporter)
+    completion = commands.add_parser("completion", help="print the completion for a shell")
+    completion.add_argument(
+        "shell", choices=SHELLS, help="such as: source <(netmeasure completion bash)"
+    )
+    # `main` never passes its options to this parser
+    commands.add_parser(
+        "iperf3",
+        help="accept iperf3's options and print iperf3's output: see netmeasure iperf3 --help",
+        add_help=False,
+    )
+    top.commands = commands.choices
+    return top
+
+
+def _add_client(commands: _Commands) -> OneLineParser:
+    """Add the commands that run one test, and return the first one, the client."""
     client = commands.add_parser("client", help="run a test against a server")
     client.add_argument(
         "target", metavar="HOST[:PORT] | URL", help="server, or an http, https, ftp or ftps URL"
@@ -90,6 +114,11 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
             help="TOML file with the values of these options in a table [client], by their names;"
             " environment variables (NETMEASURE_TIME and so on) and the command line override it",
         )
+    return client
+
+
+def _add_comparisons(commands: _Commands) -> None:
+    """Add the commands that run or compare many tests."""
     compare = commands.add_parser(
         "compare", help="compare two sets of saved runs, or two targets measured in turns"
     )
@@ -106,6 +135,10 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         "node", help="show what this node is, its use of CPUs and memory, and its packet drops"
     )
     _add_node_options(node)
+
+
+def _add_documents(commands: _Commands) -> None:
+    """Add the commands for saved runs."""
     check = commands.add_parser("check", help="check saved runs against objectives (--slo)")
     check.add_argument("files", nargs="+", metavar="FILE", help="files that --json wrote")
     add_objective_options(check)
@@ -120,46 +153,28 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
     add_schema_options(schema)
     history = commands.add_parser("history", help="store the figures of runs, and report changes")
     add_history_options(history)
+
+
+def _add_paths(commands: _Commands) -> None:
+    """Add the commands about a path or a server."""
     ceiling = commands.add_parser(
         "ceiling", help="compute the payload maximum of a link from rate, MTU and encapsulation"
     )
-    _add_ceiling_options(ceiling)
+    add_ceiling_options(ceiling)
     probe = commands.add_parser("probe", help="check whether a server answers (liveness check)")
-    _add_probe_options(probe)
+    add_probe_options(probe)
     ready = commands.add_parser(
         "ready", help="wait until targets can be reached, and show what delayed them"
     )
-    _add_ready_options(ready)
+    add_ready_options(ready)
     path = commands.add_parser(
         "path", help="find the longest packet that gets through to a server and back"
     )
-    _add_path_options(path)
+    add_path_options(path)
     capacity = commands.add_parser(
         "capacity", help="find the highest UDP rate with hardly any loss"
     )
     add_capacity_options(capacity)
-    server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
-    _add_server_options(server)
-    if argv[:1] == ["server"]:
-        use_settings(server, argv[1:], client._actions)
-    elif argv and argv[0] in CLIENTS:
-        use_client_settings(commands.choices[argv[0]], argv[1:], client._actions)
-    exporter = commands.add_parser(
-        "exporter", help="measure by schedule and on request, for Prometheus"
-    )
-    add_exporter_options(exporter)
-    completion = commands.add_parser("completion", help="print the completion for a shell")
-    completion.add_argument(
-        "shell", choices=SHELLS, help="such as: source <(netmeasure completion bash)"
-    )
-    # `main` never passes its options to this parser
-    commands.add_parser(
-        "iperf3",
-        help="accept iperf3's options and print iperf3's output: see netmeasure iperf3 --help",
-        add_help=False,
-    )
-    top.commands = commands.choices
-    return top
 
 
 def _add_repeat_option(parser: argparse.ArgumentParser) -> None:
@@ -224,37 +239,6 @@ def _add_compare_options(parser: argparse.ArgumentParser) -> None:
     add_output_options(parser)
 
 
-def _add_ceiling_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target",
-        nargs="?",
-        metavar="HOST[:PORT]",
-        help="take MTU, IP version and link rate from the path to it, where the kernel knows them",
-    )
-    add_link_options(parser, "defaults come from the path to HOST, if one is given")
-    inner = parser.add_argument_group("packets")
-    inner.add_argument(
-        "--mtu",
-        type=byte_size,
-        metavar="BYTES",
-        help="size of the IP packets before encapsulation (default: the largest that fits)",
-    )
-    inner.add_argument("-u", "--udp", action="store_true", help="UDP instead of TCP")
-    inner.add_argument("--no-timestamps", action="store_true", help="TCP without timestamps")
-    inner.add_argument(
-        "--sack", type=count, default=0, metavar="N", help="TCP: SACK blocks in every segment"
-    )
-    inner.add_argument(
-        "-l",
-        "--payload",
-        type=byte_size,
-        metavar="BYTES",
-        help="payload of a packet (default: the most that fits)",
-    )
-    add_family(inner, "packets")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
 def _add_k8s_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("render",), help="render: write the objects as JSON")
     parser.add_argument("plan", metavar="PLAN.toml", help="a plan, as netmeasure suite takes it")
@@ -294,153 +278,4 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
         const="-",
         metavar="FILE",
         help="write JSON to FILE, or to standard output instead of the report",
-    )
-
-
-def _add_probe_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target",
-        nargs="?",
-        default="127.0.0.1",
-        metavar="HOST[:PORT]",
-        help=f"server to check (default %(default)s:{DEFAULT_PORT})",
-    )
-    parser.add_argument(
-        "--tcp",
-        action="store_true",
-        help="only connect, and send nothing: for iperf3 servers, which print a line for each"
-        " probe and serve one test at a time",
-    )
-    parser.add_argument(
-        "--timeout", type=seconds, default=1.0, metavar="S", help="time limit (default 1 s)"
-    )
-
-
-def _add_ready_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target",
-        nargs="+",
-        metavar="HOST[:PORT] | URL",
-        help=f"what to wait for (port {DEFAULT_PORT} without one); tcp, tls, http, https, ftp URLs",
-    )
-    parser.add_argument(
-        "--denied",
-        action="store_true",
-        help="wait until connections fail, to test a network policy that denies them",
-    )
-    parser.add_argument(
-        "--timeout", type=seconds, default=60.0, metavar="S", help="time limit (default 60 s)"
-    )
-    parser.add_argument(
-        "--every",
-        type=seconds,
-        default=0.01,
-        metavar="S",
-        help="time between two attempts at a target (default 10 ms)",
-    )
-    parser.add_argument(
-        "--attempt-timeout",
-        type=seconds,
-        default=1.0,
-        metavar="S",
-        help="give up an attempt after so long without an answer (default 1 s)",
-    )
-    add_family(parser)
-    parser.add_argument("--ca-file", metavar="FILE", help="trusted certificates, in PEM")
-    parser.add_argument(
-        "--insecure", action="store_true", help="use TLS without checking certificates"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", help="print nothing; the exit code has the answer"
-    )
-
-
-def _add_path_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target",
-        metavar="HOST[:PORT]",
-        help="any TCP server; UDP and the way back can be tested with a netmeasure server only",
-    )
-    parser.add_argument(
-        "-u", "--udp", action="store_true", help="send UDP datagrams instead of TCP"
-    )
-    parser.add_argument(
-        "-p", "--port", type=port_number, help=f"the server's port (default {DEFAULT_PORT})"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=5.0,
-        metavar="S",
-        help="time limit of the name look-up and of the first answer (default 5 s)",
-    )
-    add_family(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
-
-
-def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    defaults = ServerLimits()
-    parser.add_argument(
-        "-p",
-        "--port",
-        type=own_port,
-        default=DEFAULT_PORT,
-        help="port to listen on, 0 for any free one (default %(default)s)",
-    )
-    parser.add_argument(
-        "-B", "--bind", metavar="ADDRESS", help="address to listen on (default: all addresses)"
-    )
-    add_family(parser)
-    parser.add_argument(
-        "--max-tests",
-        type=count,
-        metavar="N",
-        help="most tests at the same time; further netmeasure clients wait, others are refused as"
-        f" busy (default {defaults.max_tests}, or as many as this host's limits allow)",
-    )
-    parser.add_argument(
-        "--max-tests-per-address",
-        type=count,
-        metavar="N",
-        help="most tests at the same time from one IPv4 address or IPv6 /64 (default: half of"
-        " --max-tests, at least 4)",
-    )
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        const="whole",
-        choices=("whole", "summary"),
-        metavar="summary",
-        help="print each result as a line of JSON; summary: without its series, some kB of it",
-    )
-    parser.add_argument(
-        "--metrics",
-        type=own_port,
-        metavar="PORT",
-        help="serve statistics for Prometheus on PORT, as /metrics; 0: any free one",
-    )
-    parser.add_argument(
-        "--crr-port",
-        type=own_port,
-        default=0,
-        metavar="PORT",
-        help="port for the connections of tests by --crr, one such test at a time; firewalls must"
-        " let it through (default: each test gets a free one)",
-    )
-    add_server_options(parser)
-    files = parser.add_argument_group(
-        "synthetic files", "served beside the tests: a name is a size, such as /10G.dat"
-    )
-    files.add_argument(
-        "--http", type=own_port, metavar="PORT", help="serve HTTP on PORT; 0: any free one"
-    )
-    files.add_argument(
-        "--ftp", type=own_port, metavar="PORT", help="serve FTP on PORT; 0: any free one"
-    )
-    files.add_argument(
-        "--passive-ports",
-        type=port_range,
-        metavar="LOW-HIGH",
-        help="ports of FTP's data connections (default: any free ones)",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from netmeasure.cli.options_of_tests import add_objective_options
+from netmeasure.cli.options_of_output import add_objective_options
 from netmeasure.cli.values import count, port_number, seconds
 
 

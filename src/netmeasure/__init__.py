@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         Plan as Plan,
         Variant as Variant,
         default_plan as default_plan,
+    )
+    from netmeasure.campaign.plan_reader import (
         plan_of as plan_of,
         read_plan as read_plan,
     )
@@ -438,11 +440,11 @@ _HOMES = {
     "parse_requirement": "netmeasure.objectives.quality",
     "partial_result": "netmeasure.measurement.run",
     "path": "netmeasure.paths.find",
-    "plan_of": "netmeasure.campaign.plan",
+    "plan_of": "netmeasure.campaign.plan_reader",
     "publish": "netmeasure.publishing.publish",
     "publish_suite": "netmeasure.publishing.campaign",
     "quality_of_outcome": "netmeasure.objectives.quality",
-    "read_plan": "netmeasure.campaign.plan",
+    "read_plan": "netmeasure.campaign.plan_reader",
     "read_users": "netmeasure.protocol.auth",
     "ready": "netmeasure.readiness.ready",
     "render_manifests": "netmeasure.manifests.render",

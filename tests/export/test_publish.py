@@ -18,8 +18,8 @@ from msgspec.structs import replace
 import netmeasure as nm
 from netmeasure.cli.exits import Exit
 from netmeasure.publishing.colours import LIGHT, MARKS
-from netmeasure.publishing.content import drawn_phases, shown_phases
 from netmeasure.publishing.forms import FORMS
+from netmeasure.publishing.sections import drawn_phases, shown_phases
 from netmeasure.result import ErrorRecord, Result, Series, Stretch
 from netmeasure.units import bitrate
 from support.full_result import EMPTY, FULL

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from netmeasure.campaign.plan import default_plan, plan_of, read_plan
+from netmeasure.campaign.plan import default_plan
+from netmeasure.campaign.plan_reader import plan_of, read_plan
 from netmeasure.campaign.turns import in_turns
 from netmeasure.errors import PlanError
 from netmeasure.spec import HttpSpec, RequestSpec, RrSpec, TcpSpec, UdpSpec

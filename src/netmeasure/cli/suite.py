@@ -10,7 +10,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from netmeasure.campaign.plan import Plan, default_plan, plan_of, read_plan
+from netmeasure.campaign.plan import Plan, default_plan
+from netmeasure.campaign.plan_reader import plan_of, read_plan
 from netmeasure.campaign.suite import Campaign
 from netmeasure.cli import objectives
 from netmeasure.cli.exits import Exit, code_of_many, complain

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from netmeasure.campaign.plan import read_plan
+from netmeasure.campaign.plan_reader import read_plan
 from netmeasure.errors import SpecError
 from netmeasure.spec import DEFAULT_PORT
 from netmeasure.version import __version__

@@ -5,7 +5,8 @@ from __future__ import annotations
 from netmeasure.comparison.suite import Suite
 from netmeasure.errors import SpecError
 from netmeasure.publishing import page
-from netmeasure.publishing.content import Content, Section, Table
+from netmeasure.publishing.content import Content
+from netmeasure.publishing.parts import Section, Table
 from netmeasure.report import suite as report
 
 #: The forms of a campaign's report.

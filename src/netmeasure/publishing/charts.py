@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from netmeasure.errors import SpecError
 from netmeasure.publishing.colours import LIGHT, MARKS, Colours, styles, themed
-from netmeasure.publishing.content import Chart, Content
+from netmeasure.publishing.content import Content
 from netmeasure.publishing.layout import POINTS, arrange
+from netmeasure.publishing.parts import Chart
 from netmeasure.publishing.plots import Plot, plots_of
 from netmeasure.result import Result
 from netmeasure.text import printable
@@ -89,9 +90,7 @@ def _stack(content: Content) -> list[tuple[str | None, list[Plot]]]:
             found.append((None, answer))
         for section in run.sections:
             chart = section.chart
-            if chart is None or (
-                len(content.runs) > 1 and chart.kind not in ("rate", "latency", "set-up")
-            ):
+            if chart is None or (len(content.runs) > 1 and chart.kind not in _OF_EACH):
                 continue
             of = f"{run.name}: " if len(content.runs) > 1 else ""
             found.append((f"{of}{chart.title}", plots_of(chart, [run.result], [run.name])))

@@ -8,8 +8,9 @@ from html import escape
 from netmeasure.export.tables import markdown_row
 from netmeasure.publishing.charts import inline
 from netmeasure.publishing.colours import styles
-from netmeasure.publishing.content import Cell, Content, Section, Table
+from netmeasure.publishing.content import Content
 from netmeasure.publishing.figures import Figure
+from netmeasure.publishing.parts import Cell, Section, Table
 from netmeasure.result import Result
 from netmeasure.text import on_one_line, printable
 from netmeasure.version import __version__

@@ -7,23 +7,24 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from netmeasure.publishing.colours import Colours
-from netmeasure.publishing.content import MOST_STREAMS, Chart, drawn_phases
-from netmeasure.publishing.layout import LEGEND_COLUMNS
+from netmeasure.publishing.drawing import MOST_POINTS, RATES, SIZES, TIMES, legend, scale, steps
+from netmeasure.publishing.parts import Chart
+from netmeasure.publishing.sections import drawn_phases
+from netmeasure.publishing.transport_plots import (
+    jitter_of_datagrams,
+    lost_datagrams,
+    retransmits,
+    tcp_column,
+)
 from netmeasure.report.answer import answer_lines
 from netmeasure.report.bottleneck import short_limit
-from netmeasure.result import Flow, Result, SideReport, StreamReport
+from netmeasure.result import Flow, Result, SideReport
 from netmeasure.result.round_trips import LatencySeries
 from netmeasure.text import printable
 from netmeasure.units import bitrate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-#: The approximate number of pixel columns of a chart: finer buckets are joined.
-MOST_POINTS = 320
-_RATES = ((1e12, "Tbit/s"), (1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"))
-_TIMES = ((1e9, "s"), (1e6, "ms"), (1e3, "us"))
-_SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 class Plot(NamedTuple):
@@ -63,34 +64,14 @@ def plots_of(chart: Chart, results: Sequence[Result], names: Sequence[str]) -> l
         return plots
     if chart.kind == "udp":
         return [
-            Plot(lambda ax, c: _lost(ax, c, flow), 1.5),
-            Plot(lambda ax, c: _jitter(ax, c, flow), 1.2),
+            Plot(lambda ax, c: lost_datagrams(ax, c, flow), 1.5),
+            Plot(lambda ax, c: jitter_of_datagrams(ax, c, flow), 1.2),
         ]
     return [
-        Plot(lambda ax, c: _column(ax, c, flow, "rtt_ns", "RTT", _TIMES), 1.5),
-        Plot(lambda ax, c: _column(ax, c, flow, "cwnd_bytes", "cwnd", _SIZES), 1.5),
-        Plot(lambda ax, c: _again(ax, c, flow), 1.2),
+        Plot(lambda ax, c: tcp_column(ax, c, flow, "rtt_ns", "RTT", TIMES), 1.5),
+        Plot(lambda ax, c: tcp_column(ax, c, flow, "cwnd_bytes", "cwnd", SIZES), 1.5),
+        Plot(lambda ax, c: retransmits(ax, c, flow), 1.2),
     ]
-
-
-def _scale(most: float, units: Sequence[tuple[float, str]], smallest: str) -> tuple[float, str]:
-    """Return the unit in which the largest value is 1 or more, and its factor."""
-    return next(((factor, name) for factor, name in units if most >= factor), (1.0, smallest))
-
-
-def _steps(
-    ax: Axes,
-    heights: Sequence[float],
-    edges: Sequence[float],
-    *,
-    color: str,
-    lw: float,
-    label: str = "",
-) -> None:
-    """Draw steps from 0 to 0 as `ax.stairs` does, which examines each step as a curve."""
-    at = [edge for edge in edges for _ in range(2)]
-    course = [0.0, *(height for height in heights for _ in range(2)), 0.0]
-    ax.plot(at, course, color=color, lw=lw, label=label, solid_joinstyle="miter", zorder=1)
 
 
 def _words(ax: Axes, colours: Colours, lines: Sequence[str]) -> None:
@@ -129,11 +110,11 @@ def _rate(ax: Axes, colours: Colours, flow: Flow) -> None:
     edges, rates = course(flow)
     steady = flow.steady
     most = max([*rates, 0.0 if steady is None else steady.goodput_bps])
-    factor, unit = _scale(most, _RATES, "bit/s")
+    factor, unit = scale(most, RATES, "bit/s")
     if flow.ramp is not None and flow.ramp.duration_ns > 0:
         start, end = flow.ramp.start_ns / 1e9, flow.ramp.end_ns / 1e9
         ax.axvspan(start, end, color=colours.ramp, alpha=0.6, lw=0, label="ramp")
-    _steps(ax, [rate / factor for rate in rates], edges, color=colours.line, lw=1.0, label="rate")
+    steps(ax, [rate / factor for rate in rates], edges, color=colours.line, lw=1.0, label="rate")
     if steady is not None:
         start, end = steady.start_ns / 1e9, steady.end_ns / 1e9
         if steady.confidence_interval is not None:
@@ -163,7 +144,7 @@ def _rate(ax: Axes, colours: Colours, flow: Flow) -> None:
     ax.set_xlim(min(edges[0], 0.0), edges[-1])
     ax.set_ylabel(unit)
     ax.set_xlabel("seconds since the start signal")
-    _legend(ax, colours)
+    legend(ax, colours)
 
 
 def _limits(ax: Axes, colours: Colours, flow: Flow) -> None:
@@ -185,7 +166,7 @@ def _limits(ax: Axes, colours: Colours, flow: Flow) -> None:
 
 def _set_up(ax: Axes, colours: Colours, result: Result) -> None:
     phases = [result.setup[i] for i in drawn_phases(result)]
-    factor, unit = _scale(max(phase.end_ns for phase in phases), _TIMES, "ns")
+    factor, unit = scale(max(phase.end_ns for phase in phases), TIMES, "ns")
     lengths = [max(phase.duration_ns / factor, 0.0) for phase in phases]
     rows = range(len(phases))
     paints = [
@@ -199,7 +180,7 @@ def _set_up(ax: Axes, colours: Colours, result: Result) -> None:
     ax.set_xlim(left=0)
     if result.set_up_ns is not None:
         ax.axvline(result.set_up_ns / factor, color=colours.band, lw=1.5, label="first byte")
-        _legend(ax, colours)
+        legend(ax, colours)
     ax.set_xlabel(f"{unit} since the first attempt")
 
 
@@ -207,14 +188,14 @@ def _latency(ax: Axes, colours: Colours, result: Result) -> None:
     courses = _courses(result)
     means = [(name, _means(series)) for name, series in courses]
     most = max((mean for _, points in means for _, mean in points), default=0.0)
-    factor, unit = _scale(most, _TIMES, "ns")
+    factor, unit = scale(most, TIMES, "ns")
     for i, (name, points) in enumerate(means):
         at = [moment for moment, _ in points]
         paint = colours.line if len(means) == 1 else colours.several[i % len(colours.several)]
         heights = [mean / factor for _, mean in points]
         ax.plot(at, heights, ".-", color=paint, lw=1.0, ms=3, label=name)
     if len(means) > 1:
-        _legend(ax, colours)
+        legend(ax, colours)
     ax.set_ylim(bottom=0)
     ax.set_ylabel(f"mean latency, {unit}")
     ax.set_xlabel("seconds since the client's start signal")
@@ -243,85 +224,6 @@ def _means(series: LatencySeries) -> list[tuple[float, float]]:
         if count:
             means.append((middle_ns / 1e9, sum(series.sum_ns[first : first + joined]) / count))
     return means
-
-
-# ---- the transport -------------------------------------------------------------------------------
-
-
-def _column(
-    ax: Axes,
-    colours: Colours,
-    flow: Flow,
-    name: str,
-    title: str,
-    units: Sequence[tuple[float, str]],
-) -> None:
-    lines: list[tuple[int, Sequence[float], Sequence[int]]] = []
-    for stream in flow.streams[:MOST_STREAMS]:
-        info = stream.sender.tcp_info if stream.sender is not None else None
-        column = getattr(info, name) if info is not None else None
-        if info is not None and column:
-            lines.append((stream.id, [at / 1e9 for at in info.at_ns], column))
-    most = max((max(column) for _, _, column in lines), default=0)
-    factor, unit = _scale(most, units, "ns" if units is _TIMES else "B")
-    for i, (number, at, column) in enumerate(lines):
-        paint = colours.several[i % len(colours.several)]
-        ax.plot(at, [value / factor for value in column], color=paint, lw=1.1, label=f"{number}")
-    ax.set_ylabel(f"{title}, {unit}")
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("seconds since the sender's start signal")
-    if len(lines) > 1 and name == "rtt_ns":  # the plots below have the same lines
-        _legend(ax, colours, "stream")
-
-
-def _again(ax: Axes, colours: Colours, flow: Flow) -> None:
-    for i, stream in enumerate(flow.streams[:MOST_STREAMS]):
-        info = stream.sender.tcp_info if stream.sender is not None else None
-        if info is None or not info.retransmits:
-            continue
-        paint = colours.several[i % len(colours.several)]
-        grown = [max(after - before, 0) for before, after in pairwise(info.retransmits)]
-        if grown:
-            _steps(ax, grown, [at / 1e9 for at in info.at_ns], color=paint, lw=1.1)
-    ax.set_ylabel("retransmits")
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("seconds since the sender's start signal")
-
-
-def _histories(flow: Flow) -> list[StreamReport]:
-    ends = [stream.receiver for stream in flow.streams[:MOST_STREAMS]]
-    return [end for end in ends if end is not None and end.datagrams and end.datagrams.history]
-
-
-def _lost(ax: Axes, colours: Colours, flow: Flow) -> None:
-    for i, end in enumerate(_histories(flow)):
-        course = end.datagrams.history if end.datagrams is not None else None
-        if course is None or len(course.at_ns) < 2:
-            continue
-        missing = [h - n for h, n in zip(course.highest_sequence, course.packets, strict=True)]
-        grown = [after - before for before, after in pairwise([0, *missing])]
-        edges = [0.0, *(at / 1e9 for at in course.at_ns)]
-        _steps(ax, grown, edges, color=colours.several[i % len(colours.several)], lw=1.1)
-    ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
-    ax.set_ylabel("lost")
-    ax.set_xlabel("seconds since the receiver's start signal")
-
-
-def _jitter(ax: Axes, colours: Colours, flow: Flow) -> None:
-    for i, end in enumerate(_histories(flow)):
-        course = end.datagrams.history if end.datagrams is not None else None
-        if course is None:
-            continue
-        known = [
-            (at / 1e9, jitter / 1e6)
-            for at, jitter in zip(course.at_ns, course.jitter_ns, strict=True)
-            if jitter is not None
-        ]
-        paint = colours.several[i % len(colours.several)]
-        ax.plot([at for at, _ in known], [ms for _, ms in known], color=paint, lw=1.1)
-    ax.set_ylabel("jitter, ms")
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("seconds since the receiver's start signal")
 
 
 # ---- CPU -----------------------------------------------------------------------------------------
@@ -359,7 +261,7 @@ def _cpu_of(end: str, side: SideReport) -> Callable[[Axes, Colours], None]:
         ax.set_ylim(0, 100 * used.cpus)
         ax.set_ylabel(f"{end}, %")
         ax.set_xlabel("seconds since that end's start signal")
-        _legend(ax, colours)
+        legend(ax, colours)
 
     return draw
 
@@ -369,7 +271,7 @@ def _cpu_of(end: str, side: SideReport) -> Callable[[Axes, Colours], None]:
 
 def _runs(ax: Axes, colours: Colours, results: Sequence[Result], names: Sequence[str]) -> None:
     rates = [flow.steady.goodput_bps for result in results for flow in result.flows if flow.steady]
-    factor, unit = _scale(max(rates, default=0.0), _RATES, "bit/s")
+    factor, unit = scale(max(rates, default=0.0), RATES, "bit/s")
     told: set[str] = set()
     for row, result in enumerate(results):
         for i, flow in enumerate(result.flows):
@@ -404,20 +306,4 @@ def _runs(ax: Axes, colours: Colours, results: Sequence[Result], names: Sequence
     ax.set_xlim(left=0)
     ax.set_xlabel(unit)
     if told:
-        _legend(ax, colours)
-
-
-def _legend(ax: Axes, colours: Colours, title: str | None = None) -> None:
-    legend = ax.legend(
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=LEGEND_COLUMNS,
-        frameon=False,
-        fontsize=8,
-        title=title,
-        title_fontsize=8,
-        labelcolor=colours.ink,
-        borderpad=0.1,
-        handlelength=1.4,
-    )
-    legend.get_title().set_color(colours.ink)
+        legend(ax, colours)

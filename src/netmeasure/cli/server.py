@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,12 @@ from netmeasure.cli.specs import Options, server_limits
 from netmeasure.engine import memory
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import SpecError
-from netmeasure.peer.server.server import serve
+from netmeasure.peer.server.server import Server, serve
 from netmeasure.peer.server.statistics import ServerEvent
 from netmeasure.result import Result
 from netmeasure.result.encoding import encoded
 from netmeasure.result.summary import without_series
+from netmeasure.spec import ServerLimits
 from netmeasure.spec.target import check_family
 
 if TYPE_CHECKING:
@@ -52,7 +53,34 @@ async def server(options: Options) -> int:
     limits, too_small = fitted(server_limits(options), chosen=chosen)
     ready = asyncio.Event()
     origins = _origins(options, ready.is_set)
-    tests = serve(
+    tests = _tests(options, limits, report, log)
+    async with AsyncExitStack() as running:
+        running.callback(log.close)
+        # the HTTP server is started first and ended last: it answers "not ready" while the others
+        # are not running
+        for _, origin in origins:
+            await running.enter_async_context(origin)
+        await running.enter_async_context(tests)
+        metrics = None
+        if options.metrics is not None:
+            port = options.metrics
+            served = served_metrics(lambda: tests.statistics, options.bind, port)
+            metrics = running.enter_context(served)
+        if not options.json:
+            _announce(tests, metrics, origins)
+        if too_small is not None:
+            log.add(ServerEvent(message=too_small, reason="host_limit"))
+        ready.set()
+        await first_of(ended.wait(), tests.over())
+        ready.clear()
+    return Exit.OK
+
+
+def _tests(
+    options: Options, limits: ServerLimits, report: Callable[[Result], None], log: EventLog
+) -> Server:
+    """Return the server of tests, which is not started yet."""
+    return serve(
         options.bind,
         options.port,
         family=options.family,
@@ -68,31 +96,18 @@ async def server(options: Options) -> int:
         device=options.bind_dev,
         fresh_port=options.crr_port,
     )
-    async with AsyncExitStack() as running:
-        running.callback(log.close)
-        # the HTTP server is started first and ended last: it answers "not ready" while the others
-        # are not running
-        for _, origin in origins:
-            await running.enter_async_context(origin)
-        await running.enter_async_context(tests)
-        metrics = None
-        if options.metrics is not None:
-            port = options.metrics
-            served = served_metrics(lambda: tests.statistics, options.bind, port)
-            metrics = running.enter_context(served)
-        if not options.json:
-            print(f"listening on {', '.join(tests.addresses)}")
-            if metrics is not None:
-                print(f"serving metrics on port {metrics}")
-            for name, origin in origins:
-                print(f"serving {name} on {', '.join(origin.addresses)}")
-            sys.stdout.flush()
-        if too_small is not None:
-            log.add(ServerEvent(message=too_small, reason="host_limit"))
-        ready.set()
-        await first_of(ended.wait(), tests.over())
-        ready.clear()
-    return Exit.OK
+
+
+def _announce(
+    tests: Server, metrics: int | None, origins: Sequence[tuple[str, HttpOrigin | FtpOrigin]]
+) -> None:
+    """Print the addresses of all servers that run."""
+    print(f"listening on {', '.join(tests.addresses)}")
+    if metrics is not None:
+        print(f"serving metrics on port {metrics}")
+    for name, origin in origins:
+        print(f"serving {name} on {', '.join(origin.addresses)}")
+    sys.stdout.flush()
 
 
 def _line(result: Result, json: str | None) -> str:

@@ -61,8 +61,6 @@ def of_probe(outcome: Outcome) -> Iterator[Metric]:
 
 def of_exporter(exporter: Exporter) -> Iterator[Metric]:
     """Yield the metrics of all scheduled tests, and of the exporter itself."""
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
-
     extra = tuple(sorted({name for kept in exporter.kept for name in kept.scheduled.labels}))
     names = (*LABELS, "module", *extra)
 
@@ -75,6 +73,14 @@ def of_exporter(exporter: Exporter) -> Iterator[Metric]:
         ]
 
     yield from run_metrics(rows(lambda kept: kept.last), rows(lambda kept: kept.good), names)
+    yield from _of_schedule(exporter, extra)
+    yield from _of_itself(exporter)
+
+
+def _of_schedule(exporter: Exporter, extra: tuple[str, ...]) -> Iterator[Metric]:
+    """Yield how often and when each scheduled test ran; `extra` are the labels of all tests."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
     of_test = (*_SCHEDULED, *extra)
     runs = CounterMetricFamily(
         "netmeasure_runs", "Scheduled runs by outcome.", labels=(*of_test, "outcome")
@@ -104,6 +110,12 @@ def of_exporter(exporter: Exporter) -> Iterator[Metric]:
             took.add_metric(labels, kept.last.took_s)
             waited.add_metric(labels, kept.last.waited_s)
     yield from (runs, every, began, took, waited)
+
+
+def _of_itself(exporter: Exporter) -> Iterator[Metric]:
+    """Yield the counts of probes, and the version."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
     probes = CounterMetricFamily("netmeasure_probes", "Probes by outcome.", labels=("outcome",))
     for outcome, count in sorted(exporter.probes.items()):
         probes.add_metric((outcome,), count)

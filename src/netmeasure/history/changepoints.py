@@ -117,7 +117,8 @@ def shifts(
     centred, least = centred / size, least / size
     level = min(LEVEL, NEW_LEVEL * max(1, len(values) - looked))
     smooth = _near_neighbours(centred, least)
-    found = sorted(_splits(centred, smooth, least, told, looked, level))
+    search = _Search(least, told, looked, level)
+    found = sorted(_splits(centred, smooth, search))
     ends = [0, *found, len(values)]
     levels = [float(np.mean(series[a:b])) for a, b in itertools.pairwise(ends)]
     if positive:
@@ -128,44 +129,49 @@ def shifts(
     ]
 
 
+class _Search(NamedTuple):
+    """Hold what applies to all parts of a series.
+
+    least     the least scatter to assume
+    told      changes that were reported before
+    looked    how many of the runs existed at the last check
+    level     the t test's level for a place that no earlier check has tested
+    """
+
+    least: float
+    told: Sequence[Told]
+    looked: int
+    level: float
+
+
 def _splits(
-    series: Floats,
-    smooth: Floats,
-    least: float,
-    told: Sequence[Told],
-    looked: int,
-    level: float,
-    start: int = 0,
-    *,
-    newest: bool = True,
+    series: Floats, smooth: Floats, search: _Search, start: int = 0, *, newest: bool = True
 ) -> Iterator[int]:
     """Yield the places of all significant splits.
 
     Args:
         series: A part of the whole series.
         smooth: The same part, with each run near its neighbours.
-        least: The least scatter to assume.
-        told: Changes that were reported before.
-        looked: How many of the runs existed at the last check.
-        level: The t test's level for a place that no earlier check has tested.
+        search: What applies to all parts.
         start: The place of the part in the whole.
         newest: Whether the part has the last runs.
     """
+    least = search.least
     count = len(series)
     if count < MIN_RUNS:
         return
     tested = _winsorised(series, least)
-    seen = looked - start - MIN_SEGMENT
+    seen = search.looked - start - MIN_SEGMENT
     ends = [0, *_best_splits(smooth, 1), count]
-    if not _counts(tested, ends, least, seen, level):
+    if not _counts(tested, ends, least, seen, search.level):
         # if the level returned, no single split is significant
         ends = [0, *_best_splits(smooth, 2), count]
-    if not _counts(tested, ends, least, seen, level):
+    if not _counts(tested, ends, least, seen, search.level):
         recent = RECENT_LEVELS if newest else {}
         judged = [(count - runs, own) for runs, own in recent.items() if count - runs >= runs]
         found = [(abs(_apart(tested, place, least, own)), place) for place, own in judged]
         clear, place = max(found, default=(0.0, 0))
-        known = max(_remaining(tested, start, least, told), default=(0.0, 0))
+        known = max(_remaining(tested, start, least, search.told), default=(0.0, 0))
         if clear > max(known[0], 1):
             yield start + place
             return
@@ -176,10 +182,7 @@ def _splits(
         if first > 0:
             yield start + first
         part, last = slice(first, end), newest and end == count
-        places = _splits(
-            series[part], smooth[part], least, told, looked, level, start + first, newest=last
-        )
-        yield from places
+        yield from _splits(series[part], smooth[part], search, start + first, newest=last)
 
 
 def _remaining(

@@ -18,10 +18,10 @@ import pytest
 import netmeasure as nm
 from netmeasure.engine import hello
 from netmeasure.engine.acceptor import Acceptor
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import HelloListener, HelloResponder, greet
 from netmeasure.engine.listeners import open_listener
-from netmeasure.engine.sockets import Address
 from netmeasure.observe import Observer
 from netmeasure.peer.server import reception
 from netmeasure.protocol import Hello, Kind, ServerError, Side, make_hello, read_hello

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from netmeasure.engine import sockets
+from netmeasure.engine.addresses import Address
 from netmeasure.spec import SocketOptions
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -25,8 +26,8 @@ def listener() -> Iterator[socket.socket]:
         yield sock
 
 
-def addresses(listener: socket.socket, count: int) -> list[sockets.Address]:
-    return [sockets.Address(socket.AF_INET, listener.getsockname())] * count
+def addresses(listener: socket.socket, count: int) -> list[Address]:
+    return [Address(socket.AF_INET, listener.getsockname())] * count
 
 
 async def cancelled_after(turns: int, work: Coroutine[Any, Any, sockets.Connected]) -> bool:

@@ -13,8 +13,8 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.engine import path_probe
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.path_probe import find_hole
-from netmeasure.engine.sockets import Address
 from netmeasure.peer.client import path_watch
 from netmeasure.peer.client.path_watch import PathWatch
 from netmeasure.protocol import COOKIE_BYTES

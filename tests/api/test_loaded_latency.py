@@ -14,9 +14,11 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.engine import hello
+from netmeasure.engine.control import ControlChannel
 from netmeasure.peer import plans
 from netmeasure.peer.client import connect, latency, test
-from netmeasure.peer.server import session
+from netmeasure.peer.server import probes, session
+from netmeasure.peer.server.farewell import say_why
 from netmeasure.peer.server.sessions import Sessions
 from netmeasure.workloads import latency as workload
 from support import iperf3
@@ -102,7 +104,7 @@ def test_without_stamps_the_directions_are_unknown(
         return workload.Reflection(sock, stamped=False)
 
     monkeypatch.setattr(session, "STAMPS", "other")
-    monkeypatch.setattr(session, "Reflection", unstamped)
+    monkeypatch.setattr(probes, "Reflection", unstamped)
     here, _ = run_once(measured(nm.TcpSpec(timing=SHORT)))
     found = here.latency
     assert found.loaded.count >= 1
@@ -204,21 +206,23 @@ def test_a_server_takes_no_probe_of_a_test_that_ends(
 ) -> None:
     """Otherwise no code would end the probe's thread."""
     begun, awaited = asyncio.Event(), []
-    told = session.Session._tell
+    servers: list[nm.Server] = []
 
     async def never(_: latency.LatencyWatch) -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    async def tell(leaving: session.Session, error: BaseException) -> None:
+    async def tell(control: ControlChannel, error: BaseException, *, opened: bool) -> None:
+        (leaving,) = servers[0]._sessions
         awaited.append(leaving.awaits_probe(socket.SOCK_DGRAM))
-        await told(leaving, error)
+        await say_why(control, error, opened=opened)
 
     monkeypatch.setattr(latency.LatencyWatch, "idle", never)
-    monkeypatch.setattr(session.Session, "_tell", tell)
+    monkeypatch.setattr("netmeasure.peer.server.session.say_why", tell)
 
     async def ended() -> None:
         async with nm.serve("127.0.0.1", 0) as server:
+            servers.append(server)
             measuring = asyncio.create_task(nm.measure(server.address, nm.TcpSpec(timing=SHORT)))
             await begun.wait()
         measuring.cancel()

@@ -12,7 +12,7 @@ import pytest
 
 import netmeasure as nm
 from netmeasure.engine import hello
-from netmeasure.engine.sockets import Address
+from netmeasure.engine.addresses import Address
 from support.held import steps, told
 from support.measured import BOTH_WAYS, DIRECTIONS, RunLoop, live, measured, served
 from support.optional import known

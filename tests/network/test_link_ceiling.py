@@ -14,7 +14,8 @@ from typing import NamedTuple
 import pytest
 
 import netmeasure as nm
-from netmeasure.engine import path, sockets
+from netmeasure.engine import path
+from netmeasure.engine.addresses import Address
 from netmeasure.report.words import closing_lines
 from support.elsewhere import loop_on
 from support.netns import Network, ip
@@ -154,8 +155,8 @@ def test_a_tunnel_whose_packets_are_fragmented(network: Network) -> None:
 def test_the_path_names_its_interface_and_mtu(network: Network) -> None:
     """Without a mount of sysfs in the namespace, sysfs shows another namespace and is not used."""
     with network.enter("client"):
-        through_tunnel = path.path_facts(sockets.Address(2, (FITTING.host, 1)))
-        direct = path.path_facts(sockets.Address(10, (network.server.address6, 1, 0, 0)))
+        through_tunnel = path.path_facts(Address(2, (FITTING.host, 1)))
+        direct = path.path_facts(Address(10, (network.server.address6, 1, 0, 0)))
     assert (through_tunnel.interface, through_tunnel.path_mtu_bytes) == (FITTING.device, 1450)
     assert (direct.interface, direct.path_mtu_bytes) == (network.client.device, 1500)
     assert direct.ip_version == 6

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from netmeasure.engine.sockets import Address, address_text
+from netmeasure.engine.addresses import Address, address_text
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.engine.threads import in_turn
 from netmeasure.engine.tls import TlsStream

@@ -18,8 +18,9 @@ from contextlib import asynccontextmanager
 from typing import Literal, NamedTuple
 
 from netmeasure.clock import now_ns, seconds
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.path_probe import LEAST_BYTES, Length, between
-from netmeasure.engine.sockets import Address, open_datagram
+from netmeasure.engine.sockets import open_datagram
 from netmeasure.engine.sockopts import set_path_probing, try_set
 from netmeasure.engine.tasks import all_of, beside
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError

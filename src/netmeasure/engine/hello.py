@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from netmeasure.clock import SECOND_NS, from_unix_ns, now_ns
 from netmeasure.engine import hello_filter
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.path_answers import PathAnswers
-from netmeasure.engine.sockets import Address
 from netmeasure.engine.sockopts import known, known_bytes, set_path_probing, try_set
 from netmeasure.errors import ConnectRefusedError, PeerTimeoutError
 from netmeasure.protocol import (

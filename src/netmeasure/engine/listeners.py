@@ -8,8 +8,9 @@ import os
 import socket
 from typing import Any
 
+from netmeasure.engine.addresses import address_text
 from netmeasure.engine.names import FAMILIES
-from netmeasure.engine.sockets import address_text, stream_protocol
+from netmeasure.engine.sockets import stream_protocol
 from netmeasure.engine.sockopts import try_set
 from netmeasure.errors import ServeError
 from netmeasure.spec import Family

@@ -8,7 +8,8 @@ import socket
 import struct
 from pathlib import Path
 
-from netmeasure.engine.sockets import Address, open_datagram, path_mtu
+from netmeasure.engine.addresses import Address
+from netmeasure.engine.sockets import open_datagram, path_mtu
 from netmeasure.result import PathFacts
 from netmeasure.spec import SocketOptions
 

@@ -23,7 +23,8 @@ from msgspec.structs import replace
 
 from netmeasure.clock import seconds
 from netmeasure.engine import sockopts
-from netmeasure.engine.sockets import Address, Connected, connect_one
+from netmeasure.engine.addresses import Address
+from netmeasure.engine.sockets import Connected, connect_one
 from netmeasure.engine.tasks import all_of
 from netmeasure.errors import ConnectError
 from netmeasure.protocol import COOKIE_BYTES, make_probe

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from netmeasure.clock import MILLISECOND_NS, now_ns, wall_now
 from netmeasure.engine import progress
-from netmeasure.engine.sockets import Address, Connected, Found
+from netmeasure.engine.addresses import Address
+from netmeasure.engine.sockets import Connected, Found
 from netmeasure.engine.watch import NOTED_NS, Watch, Watched, arrival, kept_waiting, stretches
 from netmeasure.errors import ConnectError
 from netmeasure.result import Phase

@@ -6,6 +6,7 @@ import socket
 from contextlib import suppress
 
 from netmeasure.engine import sockets, sockopts
+from netmeasure.engine.addresses import address_text
 from netmeasure.result import SocketFacts
 
 
@@ -14,9 +15,9 @@ def read(sock: socket.socket) -> SocketFacts:
     the kernel refuses to report it."""
     remote = None
     with suppress(OSError):  # the peer has reset the connection: the next step will raise the error
-        remote = sockets.address_text(sock.getpeername())
+        remote = address_text(sock.getpeername())
     return SocketFacts(
-        local=sockets.address_text(sock.getsockname()),
+        local=address_text(sock.getsockname()),
         remote=remote,
         congestion=sockopts.congestion(sock),
         mss_bytes=sockopts.known(sock, socket.IPPROTO_TCP, socket.TCP_MAXSEG),

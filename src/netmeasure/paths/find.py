@@ -7,10 +7,10 @@ from typing import Literal
 
 from netmeasure.clock import now_ns
 from netmeasure.engine import sockets
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.datagram_probe import DatagramPath, datagram_path
 from netmeasure.engine.path import interface_mtu, path_facts
 from netmeasure.engine.path_probe import MOST_BYTES, find_lengths
-from netmeasure.engine.sockets import Address
 from netmeasure.errors import ConnectError, MeasureError, SpecError
 from netmeasure.paths.explain import explanations
 from netmeasure.paths.report import PacketLength, PathReport

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import aioftp
 
-from netmeasure.engine import sockets
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.errors import (
     FileRefusedError,
@@ -113,7 +113,7 @@ class FtpControl:
         return self._library
 
     @property
-    def address(self) -> sockets.Address:
+    def address(self) -> Address:
         """Return the server's address of this connection."""
         assert self._reached is not None, "log_in comes first"
         return self._reached.made.address

@@ -16,7 +16,7 @@ from typing import Any
 import aioftp
 
 from netmeasure.clock import now_ns
-from netmeasure.engine import sockets
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.errors import (
     ConnectError,
@@ -57,7 +57,7 @@ class FtpDataConnections:
         there: Any = (host, port, *rest)
         try:
             reached = await self._reach.connect_again(
-                sockets.Address(address.family, there), phases, self._name
+                Address(address.family, there), phases, self._name
             )
         except ConnectError as exc:
             hint = "its passive ports must be open, too: check the firewall before the server"

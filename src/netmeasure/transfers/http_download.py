@@ -14,8 +14,9 @@ from netmeasure.engine import handover
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.errors import PeerClosedError, RemoteProtocolError, StreamError
 from netmeasure.transfers import library
+from netmeasure.transfers.aiohttp_classes import Response
 from netmeasure.transfers.http_connections import HttpJob
-from netmeasure.transfers.http_hop import PORTS, Hop, Response, origin, words
+from netmeasure.transfers.http_hop import PORTS, Hop, origin, words
 from netmeasure.transfers.http_request import (
     check_status,
     described,

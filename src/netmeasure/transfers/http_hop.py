@@ -6,22 +6,17 @@ import asyncio
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp import payload
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import RawResponseMessage
 from yarl import URL
 
 from netmeasure.clock import now_ns
-from netmeasure.engine import handover, sockets
+from netmeasure.engine import handover
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.watch import Watched, stretches
 from netmeasure.errors import (
@@ -32,11 +27,10 @@ from netmeasure.errors import (
 )
 from netmeasure.protocol.strangers import likely_service
 from netmeasure.spec.words import URL_CHARACTERS
+from netmeasure.transfers.aiohttp_classes import Known, Request, Response
 from netmeasure.transfers.reach import Reached, no_tls, plain_words, public_url
 
 PORTS = {"http": 80, "https": 443}
-#: The most interim responses before the final one, such as 100 Continue and 103 Early Hints.
-MAX_INTERIM = 100
 #: The bytes received instead of a response: the library's message has them as a Python bytes
 #: literal.
 _CAME = re.compile(r"""b(['"])(.*?)\1""", re.DOTALL)
@@ -71,7 +65,7 @@ class Hop:
         self.answered_ns = made.end_ns
         self._fresh: handover.Opened | None = handover.Opened.from_socket(made.sock)
         connector = aiohttp.TCPConnector(
-            resolver=_Known(made.address),
+            resolver=Known(made.address),
             socket_factory=self._socket,
             use_dns_cache=False,
             ssl=True if tls is None else tls,
@@ -327,76 +321,6 @@ def _service_in(message: str) -> str | None:
 def _without_zone(url: URL) -> str:
     host = f"[{(url.raw_host or '').partition('%')[0]}]"
     return host if url.explicit_port is None else f"{host}:{url.explicit_port}"
-
-
-class Request(aiohttp.ClientRequest):
-    """Report bytes that arrived before the request; the library would report a closed
-    connection."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        told = None if conn.protocol is None else conn.protocol.exception()
-        if isinstance(told, HttpProcessingError):
-            raise aiohttp.ClientResponseError(self.request_info, (), message=told.message)
-        return await super().send(conn)
-
-
-class Response(aiohttp.ClientResponse):
-    """Keep a response's TLS session after its connection has been closed."""
-
-    tls: ssl.SSLObject | None = None
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        if connection.transport is not None:
-            self.tls = connection.transport.get_extra_info("ssl_object")
-        protocol = connection.protocol
-        if protocol is None:
-            return await super().start(connection)
-        with _few_interim(protocol):
-            return await super().start(connection)
-
-
-@contextmanager
-def _few_interim(protocol: ResponseHandler) -> Iterator[None]:
-    """Limit a server's interim responses to MAX_INTERIM; the library accepts any number."""
-    read, count = protocol.read, 0
-
-    async def bounded() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
-        nonlocal count
-        count += 1
-        if count > MAX_INTERIM:
-            raise RemoteProtocolError(
-                f"the server sent {MAX_INTERIM} interim answers (1xx) and no final one",
-                phase="request",
-            )
-        return await read()
-
-    protocol.read = bounded  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del protocol.read  # a kept connection restarts its count
-
-
-class _Known(AbstractResolver):
-    """Resolve every name to the address to which the socket is connected."""
-
-    def __init__(self, address: sockets.Address) -> None:
-        self._address = address
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=self._address.sockaddr[0],
-                port=port,
-                family=self._address.family,
-                proto=0,
-                flags=0,
-            )
-        ]
-
-    async def close(self) -> None:
-        """Do nothing: there is nothing to close."""
 
 
 def _how(exc: BaseException) -> str:

@@ -13,7 +13,8 @@ from netmeasure.errors import FileRefusedError
 from netmeasure.result import Transfer
 from netmeasure.spec import SECRET_HEADERS, HttpSpec
 from netmeasure.text import quoted
-from netmeasure.transfers.http_hop import Response, origin
+from netmeasure.transfers.aiohttp_classes import Response
+from netmeasure.transfers.http_hop import origin
 from netmeasure.version import __version__
 
 

@@ -9,9 +9,10 @@ from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.errors import PeerTimeoutError
 from netmeasure.measurement.run import LAST_REPLY
+from netmeasure.transfers.aiohttp_classes import Response
 from netmeasure.transfers.http_body import Body
 from netmeasure.transfers.http_connections import HttpJob
-from netmeasure.transfers.http_hop import Hop, Response
+from netmeasure.transfers.http_hop import Hop
 from netmeasure.transfers.http_request import check_status, described, request_headers
 
 

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from netmeasure.clock import Quiet, now_ns, seconds
 from netmeasure.engine import path_probe
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.phases import PhaseLog
-from netmeasure.engine.sockets import Address, longest_packet
+from netmeasure.engine.sockets import longest_packet
 from netmeasure.errors import (
     ConnectError,
     HostLimitError,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from netmeasure.engine import sockets, sockopts
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.tls import is_plain_text
 from netmeasure.engine.watch import Watched
@@ -64,9 +65,7 @@ class Reach:
         )
         return self._ready(await phases.connected(name, connecting), phases)
 
-    async def connect_again(
-        self, address: sockets.Address, phases: PhaseLog, connection: str
-    ) -> Reached:
+    async def connect_again(self, address: Address, phases: PhaseLog, connection: str) -> Reached:
         """Connect to one known address. Raises MeasureError."""
         connecting = sockets.connect_one(
             address, self._spec.options, self._spec.deadlines.connect_s

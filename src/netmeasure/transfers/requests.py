@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from netmeasure.clock import Quiet, nanoseconds
 from netmeasure.engine import limits, sockets
+from netmeasure.engine.addresses import Address, numeric
 from netmeasure.engine.packed import packed_address, packed_options
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
@@ -99,7 +100,7 @@ class RequestTest:
             self._auto_stop = AutoStopper(self._workload, self.spec)
             await self._ask(self._workload, self._auto_stop, emit)
 
-    async def _reach(self) -> sockets.Address:
+    async def _reach(self) -> Address:
         """Return the first of the server's addresses that answers. Raises MeasureError."""
         spec = self.spec
         parts = urlsplit(spec.url)
@@ -342,12 +343,12 @@ def _host(spec: RequestSpec) -> str:
     return (urlsplit(spec.url).hostname or "").replace("%25", "%")
 
 
-def _plan(spec: RequestSpec, address: sockets.Address, tls: TlsClient | None) -> RequestPlan:
+def _plan(spec: RequestSpec, address: Address, tls: TlsClient | None) -> RequestPlan:
     timing, deadlines = spec.timing, spec.deadlines
     span_s = 0.0 if spec.limit_s is None else spec.limit_s + timing.omit_s
     bind, origin = spec.options.bind_address, b""
     if bind is not None:
-        origin = packed_address(address.family, sockets.numeric(bind, 0, address.family))
+        origin = packed_address(address.family, numeric(bind, 0, address.family))
     return RequestPlan(
         request=spec.request(),
         to=packed_address(address.family, address.sockaddr),

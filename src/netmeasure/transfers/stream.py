@@ -17,12 +17,12 @@ from netmeasure import analysis
 from netmeasure._fast.worker import Stream, Tally
 from netmeasure.clock import now_ns
 from netmeasure.engine import socket_facts, tcpinfo
-from netmeasure.engine.sockets import Address
+from netmeasure.engine.addresses import Address
 from netmeasure.result import Role, SocketFacts, Spread, StreamReport, TcpInfo, Transfer
 from netmeasure.transfers.first_byte import FirstByte
 from netmeasure.transfers.native import NativeLoops
 from netmeasure.transfers.plan import TransferPlan
-from netmeasure.workloads.base import relative, stream_report
+from netmeasure.workloads.stream_report import relative, stream_report
 
 
 class TransferStream:

@@ -6,7 +6,7 @@ from netmeasure.clock import now_ns
 from netmeasure.result import Role, StreamInterval, StreamReport
 from netmeasure.transfers.plan import TransferPlan
 from netmeasure.transfers.stream import TransferStream
-from netmeasure.workloads.base import stretch
+from netmeasure.workloads.stream_report import stretch
 
 
 class TransferWorkload:

@@ -11,14 +11,12 @@ import bisect
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
-from netmeasure import analysis
 from netmeasure._fast.tcp import Receiver
 from netmeasure._fast.worker import Group, Stream
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
@@ -26,15 +24,13 @@ from netmeasure.engine import socket_facts
 from netmeasure.engine.payload import random_bytes
 from netmeasure.engine.threads import TrafficThread, join_all, start_all
 from netmeasure.errors import MeasureError, StreamError
-from netmeasure.result import Role, Series, SocketFacts, StreamInterval, StreamReport, TcpInfo
-from netmeasure.result.resources import ThreadCpu
+from netmeasure.result import Role, SocketFacts, StreamInterval, StreamReport, TcpInfo
+from netmeasure.workloads.stream_report import relative, stream_report, stretch
 
 FINE_BUCKET_NS = MILLISECOND_NS
 BUCKET_NS = 10 * MILLISECOND_NS
 #: Runs of up to this length use fine buckets, so that even short runs have enough buckets.
 FINE_UP_TO_NS = 5 * SECOND_NS
-
-
 SILENCE_POLL_S = 0.25
 DIGITS = b"0123456789"
 
@@ -349,82 +345,3 @@ class Workload(ABC):
         socket."""
         for stream in self._streams:
             stream.sock.close()
-
-
-def stretch(loops: Iterable[Stream], omit_ns: int) -> tuple[int, int] | None:
-    """Return the counted period, which is the same for all streams of a role so that their sums are
-    consistent: from the first byte plus the omitted time to the last byte (CLOCK_MONOTONIC, ns)."""
-    moments = [(loop.series()[0], loop.last_ns) for loop in loops]
-    starts = [start for start, _ in moments if start is not None]
-    ends = [end for _, end in moments if end is not None]
-    if not starts or not ends:
-        return None
-    start = min(starts) + omit_ns
-    return start, max(start, *ends)
-
-
-class Reported(Protocol):
-    """Hold the parts of a stream that its report needs. `loop` has ended."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def role(self) -> Role: ...
-    @property
-    def loop(self) -> Stream: ...
-    @property
-    def syn_retransmits(self) -> int | None: ...
-    @property
-    def facts(self) -> SocketFacts | None: ...
-    @property
-    def error(self) -> str | None: ...
-
-
-def relative(series: tuple[int | None, int, list[int]], origin_ns: int) -> Series | None:
-    """Return a native loop's series, counted from `origin_ns`. None: the loop has not begun."""
-    begin, width, counts = series
-    if begin is None:
-        return None
-    return Series(origin_ns=begin - origin_ns, width_ns=width, bytes=tuple(counts))
-
-
-def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
-    """Return the report with the members that all kinds of stream have. Times count from
-    `origin_ns`."""
-    loop = stream.loop
-    series = relative(loop.series(), origin_ns)
-    counted = None
-    if series is not None and window is not None:
-        last = None if loop.last_ns is None else loop.last_ns - origin_ns
-        counted = analysis.series.curve(series, last).between(*window)
-    user_ns, system_ns = loop.cpu_ns
-    return StreamReport(
-        id=stream.id,
-        role=stream.role,
-        bytes=loop.bytes,
-        counted_bytes=counted,
-        counted_from_ns=window[0] if window else None,
-        counted_to_ns=window[1] if window else None,
-        first_ns=None if loop.first_ns is None else loop.first_ns - origin_ns,
-        last_ns=None if loop.last_ns is None else loop.last_ns - origin_ns,
-        syn_retransmits=stream.syn_retransmits,
-        end_reason=loop.reason,
-        error=stream.error,
-        cpu_user_ns=user_ns,
-        cpu_system_ns=system_ns,
-        thread=thread_cpu(loop, origin_ns),
-        series=series,
-        socket=stream.facts,
-    )
-
-
-def thread_cpu(loop: Stream, origin_ns: int) -> ThreadCpu | None:
-    """Return the CPU time of a loop's threads, in columns; None: the loop never ran."""
-    if not (samples := loop.cpu_samples()):
-        return None
-    at_ns, cpu_ns, wait_ns = zip(*samples, strict=True)
-    return ThreadCpu(
-        at_ns=tuple(at - origin_ns for at in at_ns),
-        cpu_ns=cpu_ns,
-        wait_ns=None if None in wait_ns else wait_ns,
-    )

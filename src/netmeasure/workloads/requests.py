@@ -19,8 +19,9 @@ from netmeasure.engine.threads import TrafficThread, join_all, start_all
 from netmeasure.result import Role, StreamInterval, StreamReport
 from netmeasure.result.requests import RequestErrors, Requests, StatusCount
 from netmeasure.result.round_trips import RoundTrips
-from netmeasure.workloads.base import Plan, relative, stream_report, stretch
+from netmeasure.workloads.base import Plan
 from netmeasure.workloads.round_trips import latency_series, stored
+from netmeasure.workloads.stream_report import relative, stream_report, stretch
 
 
 class RequestPlan(Plan, frozen=True, kw_only=True):

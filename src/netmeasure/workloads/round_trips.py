@@ -23,7 +23,8 @@ from netmeasure.protocol import ANSWER, HELLO, MAX_HELLO_BYTES
 from netmeasure.result import Role, Series, StreamInterval, StreamReport
 from netmeasure.result.histogram import Histogram
 from netmeasure.result.round_trips import LatencySeries, RoundTrips
-from netmeasure.workloads.base import DataStream, Workload, relative
+from netmeasure.workloads.base import DataStream, Workload
+from netmeasure.workloads.stream_report import relative
 from netmeasure.workloads.tcp import TcpPlan, TcpWorkload
 from netmeasure.workloads.udp import UdpPlan, UdpWorkload
 

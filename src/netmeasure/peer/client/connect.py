@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from netmeasure.clock import MICROSECOND_NS, SECOND_NS, now_ns
 from netmeasure.engine import progress, sockets, sockopts, tcpinfo
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.hello import FIRST_REPEAT_S, greet, plain_repeat_s
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.watch import Watch, Watched
@@ -47,11 +48,11 @@ class Connector:
         self._host = host
         self._port = port
         self._cookie = cookie
-        self._address: sockets.Address | None = None
+        self._address: Address | None = None
         self._control: socket.socket | None = None
 
     @property
-    def address(self) -> sockets.Address:
+    def address(self) -> Address:
         """Return the server's address, once the control connection is open."""
         if self._address is None:
             raise MeasureError("not connected yet")
@@ -137,13 +138,13 @@ class Connector:
             return made.sock
         return sock
 
-    async def reach(self, port: int) -> sockets.Address:
+    async def reach(self, port: int) -> Address:
         """Return the server's address with another port, to which a connection could be opened.
 
         Raises ConnectError if it could not.
         """
         family, (host, _, *more) = self.address
-        address = sockets.Address(family, (host, port, *more))  # type: ignore[arg-type]
+        address = Address(family, (host, port, *more))  # type: ignore[arg-type]
         spec = self._spec
         connecting = sockets.connect_one(address, spec.options, spec.deadlines.connect_s)
         try:

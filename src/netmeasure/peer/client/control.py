@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from netmeasure.clock import nanoseconds, now_ns, seconds
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.control import ControlChannel
-from netmeasure.engine.sockets import Address
 from netmeasure.errors import (
     AuthenticationError,
     BusyError,

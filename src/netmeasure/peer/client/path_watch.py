@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from netmeasure.clock import Quiet
 from netmeasure.engine import path_probe
-from netmeasure.engine.sockets import Address, longest_packet
+from netmeasure.engine.addresses import Address
+from netmeasure.engine.sockets import longest_packet
 from netmeasure.engine.tasks import first_of
 from netmeasure.errors import HostLimitError, PathMtuError
 from netmeasure.result import FlowDirection, PathHole

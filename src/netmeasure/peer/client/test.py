@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from netmeasure.clock import unix_s, wall_now
 from netmeasure.engine import progress, sockets, tls
+from netmeasure.engine.addresses import address_text
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import all_of, beside, first_of, one_by_one
@@ -72,7 +73,7 @@ class PeerTest:
         #: the present step, which is the phase of an error that names none
         self.step = "connect"
         self._host = host
-        self._target = sockets.address_text((host, port))
+        self._target = address_text((host, port))
         self._spec = replace(spec, credentials=None, secret=None)
         self._credentials = spec.credentials
         self._secret = spec.secret

@@ -12,9 +12,9 @@ import socket
 from msgspec.structs import replace
 
 from netmeasure.engine import sockopts
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.packed import packed_address
-from netmeasure.engine.sockets import Address
 from netmeasure.errors import PeerClosedError, RefusedTestError, SocketOptionError
 from netmeasure.protocol import TOKEN_BYTES, ErrorCode, FreshPort
 from netmeasure.workloads.fresh_trips import FreshTripPlan

@@ -10,12 +10,14 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from netmeasure.engine.sockets import address_text, receive_exactly
+from netmeasure.engine.addresses import address_text
+from netmeasure.engine.sockets import receive_exactly
 from netmeasure.engine.sockopts import set_no_delay
 from netmeasure.engine.tls import Identity, TlsStream, begins_tls, tls_trouble
 from netmeasure.peer.server.accept import Arrival
 from netmeasure.peer.server.connections import Connections
-from netmeasure.peer.server.session import CROWDED, Session
+from netmeasure.peer.server.farewell import CROWDED
+from netmeasure.peer.server.session import Session
 from netmeasure.peer.server.sessions import Sessions
 from netmeasure.peer.server.shares import Crowd, network_of
 from netmeasure.peer.server.statistics import Refusals

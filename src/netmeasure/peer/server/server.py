@@ -12,12 +12,12 @@ from weakref import WeakValueDictionary
 
 from netmeasure.clock import now_ns, seconds
 from netmeasure.engine.acceptor import Acceptor
+from netmeasure.engine.addresses import address_text
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hello import HelloListener
 from netmeasure.engine.listeners import PORT_TRIES, Listening, listen, listen_hint
 from netmeasure.engine.path_answers import PathAnswers
 from netmeasure.engine.resources import IdleMonitor
-from netmeasure.engine.sockets import address_text
 from netmeasure.engine.sockopts import set_keepalive, set_no_delay, watch_peer
 from netmeasure.engine.tasks import drop_frames, uninterrupted
 from netmeasure.engine.tls import Identity

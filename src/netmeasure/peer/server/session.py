@@ -9,26 +9,23 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NamedTuple
 
 from netmeasure.clock import SECOND_NS, now_ns, unix_s, wall_now
-from netmeasure.engine import sockopts, tcpinfo
+from netmeasure.engine import tcpinfo
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.hosts import this_host
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import beside, drop_frames, first_of, uninterrupted
 from netmeasure.engine.threads import in_turn
 from netmeasure.errors import (
-    HostLimitError,
-    MeasureError,
     NetmeasureError,
     PeerClosedError,
     PeerTerminatedError,
     PeerTimeoutError,
     RefusedTestError,
     SocketOptionError,
-    StreamError,
 )
 from netmeasure.measurement import roles
 from netmeasure.measurement.autostop import load_analysis
@@ -43,11 +40,13 @@ from netmeasure.peer.server.access import Access
 from netmeasure.peer.server.admission import asked_bps
 from netmeasure.peer.server.agreement import Agreement, agree
 from netmeasure.peer.server.data_phase import ServerData, failure
+from netmeasure.peer.server.farewell import say_why
 from netmeasure.peer.server.fresh import FreshListener
 from netmeasure.peer.server.notifier import Notifier
 from netmeasure.peer.server.options import ServerOptions
 from netmeasure.peer.server.outcome import Outcome, build_result
 from netmeasure.peer.server.places import Places, Wish
+from netmeasure.peer.server.probes import Probes
 from netmeasure.peer.server.shares import LoginBrake
 from netmeasure.peer.server.statistics import Refusals
 from netmeasure.protocol import (
@@ -61,7 +60,6 @@ from netmeasure.protocol import (
     Message,
     PeerResults,
     QueuePlace,
-    ServerError,
     State,
     test_name,
 )
@@ -71,19 +69,9 @@ from netmeasure.result.resources import HostUse
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.base import Workload
 from netmeasure.workloads.fresh_trips import FreshTripPlan, FreshTripWorkload
-from netmeasure.workloads.latency import Reflection
 
-#: How long a client has to read the reason before its streams break.
-HEARD_S = 0.5
-#: A plain client reads its control connection between two writes. It must do so before its streams
-#: break; otherwise it reports the broken streams instead of the reason.
-LAST_WORD_S = 0.05
-#: The message of a cancellation that makes room for another client, while the server goes on.
-CROWDED = "crowded"
 #: How long a client may probe the idle path before the time limit for its streams begins.
 PROBING_S = 5.0
-#: How long to try to tell a client that its test is over.
-TELL_S = 1.0
 
 
 class NewClient(NamedTuple):
@@ -159,7 +147,7 @@ class Session:
         self._agreement: Agreement | None = None
         self._arrivals = Arrivals(())
         self._workload: Workload | None = None
-        self._reflections: dict[socket.SocketKind, Reflection] = {}
+        self._probes = Probes()
         self._listener: FreshListener | None = None
         self._strangers = 0
         self._strangers_told_ns = 0
@@ -183,7 +171,7 @@ class Session:
         """Return whether the client may open a probe of the latency now. There may be one UDP and
         one TCP probe: if the answer to the UDP hello was late, the client uses TCP instead."""
         agreed = self._agreement
-        if agreed is None or kind in self._reflections or self._leaves:
+        if agreed is None or kind in self._probes or self._leaves:
             return False
         creating = self._control.connection.state is State.CREATING
         return creating and self._asks_latency(agreed)
@@ -195,13 +183,7 @@ class Session:
     def take_probe(self, sock: socket.socket) -> None:
         """Answer the client's probes on a socket, which is closed at the end of the test."""
         assert self._agreement is not None
-        agreed = self._agreement.parameters
-        if agreed.TOS:
-            with suppress(SocketOptionError):
-                sockopts.set_tos(sock, agreed.TOS)
-        stamped = agreed.netmeasure is not None and agreed.netmeasure.stamps
-        with suppress(HostLimitError):
-            self._reflections[sock.type] = Reflection(sock, stamped=stamped)
+        self._probes.take(sock, self._agreement.parameters)
 
     @property
     def is_leaving(self) -> bool:
@@ -357,8 +339,7 @@ class Session:
     async def _transfer(self, agreed: Agreement, workload: Workload) -> ServerData:
         deadline_s = self._limits.handshake_s
         self._notifier.opened(self._opening(agreed, workload))
-        for reflection in self._reflections.values():
-            reflection.loaded()
+        self._probes.loaded()
         await workload.begin()
         await self._control.send(Kind.TEST_START, deadline_s=deadline_s)
         workload.start()
@@ -462,36 +443,17 @@ class Session:
         itself."""
         self._leaves = True
         if error is not None and self._control.connection.state is not State.OVER:
-            await self._tell(error)
+            await say_why(self._control, error, opened=self._workload is not None)
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
             self._count_strangers()
             self._notifier.last_interval()
-        for reflection in self._reflections.values():
-            await reflection.close()
+        await self._probes.close()
         if self._listener is not None:
             self._listener.close()
         self._arrivals.close()
         await self._control.close()
-
-    async def _tell(self, error: BaseException) -> None:
-        """Send the client the reason why its test ends."""
-        try:
-            if isinstance(error, asyncio.CancelledError):
-                word = Kind.ACCESS_DENIED if CROWDED in error.args else Kind.SERVER_TERMINATE
-                await self._control.send(word, deadline_s=TELL_S)
-                await asyncio.sleep(LAST_WORD_S)
-            elif (number := _wire_number(error)) == ErrorCode.BUSY:
-                await self._control.send(Kind.ACCESS_DENIED, deadline_s=TELL_S)
-                await self._control.finish(HEARD_S)
-            elif number is not None:
-                code = ServerError(number, getattr(error, "errno", None))
-                await self._control.send(Kind.SERVER_ERROR, code, deadline_s=TELL_S)
-                if self._workload is not None:
-                    await self._control.finish(HEARD_S)
-        except MeasureError:
-            pass  # the client is already gone
 
     async def _conclude(self, error: BaseException | None) -> None:
         """Set `result` or `refusal`, and notify the observer."""
@@ -520,10 +482,3 @@ class Session:
             self._peer, self._started_at, self._agreement, server, self._client_results
         )
         return build_result(outcome, error_record(error))
-
-
-def _wire_number(error: BaseException) -> int | None:
-    """Return the number of the error to send to the client; None: none is sent."""
-    if isinstance(error, StreamError):
-        return ErrorCode.STREAM_READ  # for both directions, since any number ends the client's test
-    return error.number if isinstance(error, RefusedTestError | HostLimitError) else None

@@ -6,11 +6,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import json
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,62 +16,21 @@ import pytest
 
 import netmeasure as nm
 from support import iperf3
+from support.iperf3_pairs import (
+    SHORT,
+    RunOnce,
+    Sockets,
+    from_iperf3,
+    ours,
+    served,
+    sockets_during,
+)
 from support.ports import free_ports
-from support.waiting import until
 
 pytestmark = pytest.mark.interop
 
-RunOnce = Callable[[Coroutine[Any, Any, Any]], Any]
-SHORT = nm.Timing(duration_s=0.3)
 DSCP_EF = 184
 _SO_ATTACH_FILTER = 26  # of asm-generic/socket.h; Python has no name for it
-
-
-class Ended(nm.Observer):
-    """A server's view of its tests, one after the other."""
-
-    def __init__(self, results: asyncio.Queue[nm.Result], openings: list[nm.Opening]) -> None:
-        self._results = results
-        self._openings = openings
-
-    def on_opening(self, opening: nm.Opening) -> None:
-        self._openings.append(opening)
-
-    def on_ended(self, result: nm.Result) -> None:
-        self._results.put_nowait(result)
-
-    def output(self, result: nm.Result) -> str | dict[str, Any] | None:
-        return f"said by the server of {result.spec.streams} streams\n"
-
-
-@contextlib.asynccontextmanager
-async def served(
-    host: str = "127.0.0.1", **options: Any
-) -> AsyncIterator[tuple[nm.Server, asyncio.Queue[nm.Result], list[nm.Opening]]]:
-    results: asyncio.Queue[nm.Result] = asyncio.Queue()
-    openings: list[nm.Opening] = []
-    async with nm.serve(host, 0, observe=lambda: Ended(results, openings), **options) as server:
-        yield server, results, openings
-
-
-async def from_iperf3(
-    *arguments: str, host: str = "127.0.0.1", check: bool = True, **options: Any
-) -> tuple[dict[str, Any], nm.Result, nm.Opening]:
-    """The real client against our server: its JSON, our result, and what our server opened."""
-    async with served(host, **options) as (server, results, openings):
-        report = await asyncio.to_thread(
-            iperf3.client, host, server.port, "-t", "1", *arguments, check=check
-        )
-        return report, await results.get(), openings[0]
-
-
-async def ours(
-    spec: nm.TcpSpec | nm.UdpSpec, host: str = "127.0.0.1", **options: Any
-) -> tuple[nm.Result, nm.Result, nm.Opening]:
-    """Two of ours: the results of both, and what the server opened."""
-    async with served(host, **options) as (server, results, openings):
-        mine = await nm.measure(server.address, spec)
-        return mine, await results.get(), openings[0]
 
 
 # ---- what is set on sockets ---------------------------------------------------------------------
@@ -171,29 +128,6 @@ def test_the_repeating_payload_is_digits(run_once: RunOnce, tmp_path: Path) -> N
     period = b"0123456789"
     # blocks are of the digits from their beginning on
     assert data[:1000] == period * 100
-
-
-class Sockets(nm.Observer):
-    """An option of every socket of this process, while data are about to flow."""
-
-    def __init__(self, level: int, *options: int) -> None:
-        self.level = level
-        self.options = options
-        self.seen: list[tuple[int, ...]] = []
-
-    def on_opening(self, opening: nm.Opening) -> None:
-        for name in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                    with socket.socket(fileno=os.dup(int(name))) as sock:
-                        values = [sock.getsockopt(self.level, o) for o in self.options]
-                        self.seen.append(tuple(values))
-
-
-async def sockets_during(spec: Any, looks: Sockets, **options: Any) -> list[tuple[int, ...]]:
-    async with nm.serve("127.0.0.1", 0, **options) as server:
-        await nm.measure(server.address, spec, observer=looks)
-    return looks.seen
 
 
 def test_dont_fragment_is_set_at_both_ends(run_once: RunOnce) -> None:
@@ -319,6 +253,17 @@ def iperf_error(run_once: RunOnce, *arguments: str, **options: Any) -> str:
     return str(run_once(main()))
 
 
+def test_keepalive_of_the_control_connection(run_once: RunOnce) -> None:
+    spec = nm.TcpSpec(timing=SHORT, options=nm.SocketOptions(keepalive=(20, 3, 4)))
+    looks = Sockets(
+        socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
+    )
+    limits = nm.ServerLimits(keepalive=(30, 5, 2))
+    seen = run_once(sockets_during(spec, looks, limits=limits))
+    assert seen.count((20, 3, 4)) == 1
+    assert seen.count((30, 5, 2)) == 1
+
+
 # ---- CPUs ---------------------------------------------------------------------------------------
 
 
@@ -362,79 +307,6 @@ def test_a_cpu_that_is_not_there_is_refused(run_once: RunOnce) -> None:
     assert caught.value.number == 132
 
 
-# ---- files --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("streams", [1, 2])
-def test_a_file_is_sent_to_its_end_and_written(
-    run_once: RunOnce, tmp_path: Path, streams: int
-) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    content = os.urandom(3_000_001)
-    source.write_bytes(content)
-    spec = nm.TcpSpec(streams=streams, file=str(source), timing=nm.Timing(duration_s=20))
-    mine, theirs, _ = run_once(ours(spec, limits=nm.ServerLimits(file=str(target))))
-    assert target.read_bytes() == content
-    assert mine.upload.receiver.bytes == streams * len(content)
-    assert mine.upload.sender.acked_bytes == streams * len(content)
-    assert {s.end_reason for s in mine.client.streams} == {"eof"}
-    assert mine.complete
-    assert theirs.complete
-
-
-def test_a_file_of_the_server_is_received(run_once: RunOnce, tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(os.urandom(2_000_003))
-    spec = nm.TcpSpec(direction="download", file=str(target), timing=nm.Timing(duration_s=20))
-    mine, _, _ = run_once(ours(spec, limits=nm.ServerLimits(file=str(source))))
-    assert target.read_bytes() == source.read_bytes()
-    assert mine.complete
-
-
-@pytest.mark.parametrize("end", [{}, {"duration_s": 20}, {"total_bytes": 2_000_003}], ids=str)
-def test_a_file_goes_to_the_real_server(
-    run_once: RunOnce, tmp_path: Path, end: dict[str, Any]
-) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(os.urandom(2_000_003))
-    timing = nm.Timing(**end) if end else nm.Timing(endless=True)
-    with iperf3.server(args=["-F", str(target)]) as server:
-        mine = run_once(
-            nm.measure("127.0.0.1", nm.TcpSpec(file=str(source), timing=timing), port=server.port)
-        )
-    assert mine.complete
-    received = target.read_bytes()
-    # the real server reads until it hears of the end, and writes whole buffers only
-    assert source.read_bytes().startswith(received)
-    assert len(received) >= 1_800_000
-
-
-def test_the_real_client_sends_a_file(run_once: RunOnce, tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(os.urandom(1_000_003))
-
-    async def main() -> nm.Result:
-        limits = nm.ServerLimits(file=str(target))
-        async with served(limits=limits) as (server, results, _):
-            await asyncio.to_thread(iperf3.client, "127.0.0.1", server.port, "-F", str(source))
-            return await results.get()
-
-    result = run_once(main())
-    assert target.read_bytes() == source.read_bytes()
-    assert result.complete
-
-
-def test_files_that_can_t_be_used_are_said_before_the_test(run_once: RunOnce) -> None:
-    with pytest.raises(nm.SpecError, match="can't read /nowhere/at/all"):
-        run_once(ours(nm.TcpSpec(file="/nowhere/at/all")))
-    with pytest.raises(nm.SpecError, match="can't write /nowhere/at/all"):
-        run_once(ours(nm.TcpSpec(direction="download", file="/nowhere/at/all")))
-    limits = nm.ServerLimits(file="/nowhere")
-    with pytest.raises(nm.PeerRefusedError) as caught:
-        run_once(ours(nm.UdpSpec(), limits=limits))
-    assert caught.value.number == 34
-
-
 # ---- datagrams ----------------------------------------------------------------------------------
 
 
@@ -465,143 +337,6 @@ def test_the_default_size_of_iperf3_is_the_mss(run_once: RunOnce) -> None:
         assert server.wait_listening()
         mine = run_once(nm.measure("127.0.0.1", spec, port=server.port))
     assert report["start"]["test_start"]["blksize"] == mine.spec.datagram_bytes
-
-
-# ---- ends ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("direction", ["upload", "download", "both"])
-@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
-@pytest.mark.parametrize("plain", [False, True], ids=["ours", "iperf3"])
-def test_an_endless_test_ends_when_it_is_told_to(
-    run_once: RunOnce, direction: Any, udp: bool, plain: bool
-) -> None:
-    timing = nm.Timing(endless=True, interval_s=0.1)
-    spec: nm.TcpSpec | nm.UdpSpec = nm.TcpSpec(direction=direction, timing=timing)
-    if udp:
-        spec = nm.UdpSpec(direction=direction, timing=timing)
-
-    async def main(target: str) -> nm.Result:
-        async with nm.connect(target) as client, client.run(spec) as running:
-            seen = 0
-            async for _ in running:
-                seen += 1
-                if seen == 4:
-                    running.stop()
-        assert running.result is not None
-        return running.result
-
-    async def with_ours() -> nm.Result:
-        async with served() as (server, results, openings):
-            mine = await main(server.address)
-            theirs = await results.get()
-            assert theirs.complete
-            assert openings[0].spec.timing.endless
-            return mine
-
-    if plain:
-        with iperf3.server() as server:
-            result = run_once(main(f"127.0.0.1:{server.port}"))
-    else:
-        result = run_once(with_ours())
-    assert result.complete
-    for flow in result.flows:
-        assert (flow.receiver.bytes or 0) > 0
-
-
-def test_an_endless_test_of_the_real_client(run_once: RunOnce) -> None:
-    async def main() -> nm.Result:
-        async with served() as (server, results, openings):
-            process = await asyncio.create_subprocess_exec(
-                *("iperf3", "-c", "127.0.0.1", "-p", str(server.port), "-t", "0"),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            await until(lambda: any(session._workload for session in server._sessions))
-            (session,) = server._sessions
-            workload = session._workload
-            assert workload is not None
-            await until(workload.moved_bytes)
-            process.terminate()
-            await process.communicate()
-            assert openings[0].spec.timing.endless
-            return await results.get()
-
-    result = run_once(main())
-    assert not result.complete
-    assert result.error is not None
-    assert result.error.code == "peer_terminated"
-    assert (result.upload.receiver.bytes or 0) > 0
-
-
-# ---- the server's output ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("arguments", [(), ("-J",)], ids=["text", "json"])
-def test_what_the_real_server_prints_is_in_the_result(
-    run_once: RunOnce, arguments: tuple[str, ...]
-) -> None:
-    spec = nm.TcpSpec(timing=nm.Timing(duration_s=0.5), server_output=True)
-    with iperf3.server(args=arguments) as server:
-        mine = run_once(nm.measure("127.0.0.1", spec, port=server.port))
-    assert mine.server_output is not None
-    if arguments:
-        document = json.loads(mine.server_output)
-        assert document["end"]["sum_received"]["bytes"] > 0
-    else:
-        assert "Accepted connection from 127.0.0.1" in mine.server_output
-        assert "receiver" in mine.server_output
-
-
-def test_our_server_s_output_is_in_our_result(run_once: RunOnce) -> None:
-    mine, _, _ = run_once(ours(nm.TcpSpec(timing=SHORT, streams=2, server_output=True)))
-    assert mine.server_output == "said by the server of 2 streams\n"
-    mine, _, _ = run_once(ours(nm.TcpSpec(timing=SHORT)))
-    assert mine.server_output is None
-
-
-# ---- waits --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
-def test_a_client_that_receives_nothing_gives_up(run_once: RunOnce, udp: bool) -> None:
-    """The smallest rate sends the first datagram at once and the second after 8 s."""
-    deadlines = nm.Deadlines(receive_s=0.3)
-    timing = nm.Timing(duration_s=5)
-    spec: nm.TcpSpec | nm.UdpSpec = nm.UdpSpec(
-        direction="download",
-        timing=timing,
-        target_bps=1000,
-        datagram_bytes=1000,
-        deadlines=deadlines,
-    )
-    if not udp:
-        spec = nm.TcpSpec(
-            direction="download",
-            timing=timing,
-            options=nm.SocketOptions(pacing_bps=1000),
-            deadlines=deadlines,
-        )
-    with pytest.raises(nm.PeerTimeoutError, match=r"no data were received for 0.3 s"):
-        run_once(ours(spec))
-
-
-def test_a_server_that_receives_nothing_gives_up(run_once: RunOnce) -> None:
-    spec = nm.UdpSpec(timing=nm.Timing(duration_s=5), target_bps=1000, datagram_bytes=1000)
-    with pytest.raises(nm.PeerRefusedError) as caught:
-        run_once(ours(spec, limits=nm.ServerLimits(receive_s=0.3)))
-    assert caught.value.number == 144
-
-
-def test_keepalive_of_the_control_connection(run_once: RunOnce) -> None:
-    spec = nm.TcpSpec(timing=SHORT, options=nm.SocketOptions(keepalive=(20, 3, 4)))
-    looks = Sockets(
-        socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
-    )
-    limits = nm.ServerLimits(keepalive=(30, 5, 2))
-    seen = run_once(sockets_during(spec, looks, limits=limits))
-    assert seen.count((20, 3, 4)) == 1
-    assert seen.count((30, 5, 2)) == 1
 
 
 # ---- MPTCP --------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def add_options_of_server(parser: argparse.ArgumentParser) -> None:
         const="whole",
         choices=("whole", "summary"),
         metavar="summary",
-        help="print each result as a line of JSON; summary: without its series, some kB of it",
+        help="print each result as a line of JSON; summary: without the series, a few kB each",
     )
     parser.add_argument(
         "--metrics",

@@ -273,15 +273,15 @@ def limits(case: Case, seed: int) -> dict[str, dict[int, float]]:
     """Return how often each theoretical test finds the change of a case."""
     size = abs(case.change) / case.scatter
     return {
-        "limit, told all but the direction": {n: limit_told_all(case, n) for n in WITHIN},
-        "limit, told nothing": {n: limit_told_nothing(case, n) for n in WITHIN},
-        "cumulative sum, told level, scatter and size": sequential(
+        "limit, if all but the direction is known": {n: limit_told_all(case, n) for n in WITHIN},
+        "limit, if nothing is known": {n: limit_told_nothing(case, n) for n in WITHIN},
+        "cumulative sum that knows level, scatter and size": sequential(
             lambda offs: cumulative_sums(offs, size / 2), size, seed
         ),
-        "self-starting cumulative sum, told the size": sequential(
+        "self-starting cumulative sum that knows the size": sequential(
             lambda offs: cumulative_sums(self_started(offs), size / 2), size, seed
         ),
-        "t test of the newest five after each run, told nothing": sequential(
+        "t test of the newest five after each run, if nothing is known": sequential(
             newest_five, size, seed
         ),
     }
@@ -291,7 +291,7 @@ def limits(case: Case, seed: int) -> dict[str, dict[int, float]]:
 
 HEADER = (
     *("change, scatter between runs", "runs per false alarm"),
-    *("told within 3 runs", *(f"{n} runs" for n in WITHIN[1:])),
+    *("reported within 3 runs", *(f"{n} runs" for n in WITHIN[1:])),
     f"placed within {SAME_PLACE} runs of where it is",
 )
 

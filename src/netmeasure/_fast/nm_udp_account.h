@@ -154,26 +154,84 @@ static inline int nm_udp_believe(nm_udp_account *a, uint64_t sequence, uint64_t 
 }
 
 /* Counts one datagram of `length` bytes at `p`, of which at least a header's length is there to be
- * read. `coalesced`: it came in one message with others. */
-static inline void nm_udp_count(nm_udp_account *a, const unsigned char *p, uint64_t length,
+ * read. `coalesced`: it came in one message with others. Returns whether its number was new. */
+static inline int nm_udp_count(nm_udp_account *a, const unsigned char *p, uint64_t length,
                                 int64_t arrival, int coalesced) {
     nm_udp_counts *c = &a->now;
     nm_udp_header h;
     switch (nm_udp_read_header(&h, p, length, a->counters_64bit)) {
-    case NM_UDP_HANDSHAKE: c->handshakes++; return;
-    case NM_UDP_MALFORMED: c->malformed++; return;
+    case NM_UDP_HANDSHAKE: c->handshakes++; return 0;
+    case NM_UDP_MALFORMED: c->malformed++; return 0;
     case NM_UDP_DATA: break;
     }
     if (!a->counters_64bit) h.sequence = nm_udp_unwrap(h.sequence, c->highest);
     if ((int64_t)h.sequence < 1 || (int64_t)(h.sequence - c->highest) >= NM_UDP_FAR) {
         c->implausible++;
-        return;
+        return 0;
     }
-    if (!nm_udp_believe(a, h.sequence, length)) return;
-    if (nm_udp_book(a, h.sequence, length)) {
-        c->coalesced += coalesced != 0;
-        nm_udp_delay(a, &h, arrival);
+    if (!nm_udp_believe(a, h.sequence, length) || !nm_udp_book(a, h.sequence, length)) return 0;
+    c->coalesced += coalesced != 0;
+    nm_udp_delay(a, &h, arrival);
+    return 1;
+}
+
+/* Returns how many of up to `most` datagrams of `segment` bytes at `p` continue the one before them: the
+ * next number, and the same stamp. */
+static inline uint64_t nm_udp_run(const nm_udp_account *a, const unsigned char *p, uint64_t segment,
+                                  uint64_t most) {
+    const unsigned char *before = p - segment;
+    uint64_t n, number;
+    for (n = 0; n < most; n++, p += segment) {
+        if (memcmp(p, before, 8) != 0) break;
+        number = a->last_sequence + n + 1;
+        if (a->counters_64bit) {
+            uint64_t wide = htobe64(number);
+            if (memcmp(p + 8, &wide, sizeof wide) != 0) break;
+        } else {
+            uint32_t low = htobe32((uint32_t)number);
+            if (memcmp(p + 8, &low, sizeof low) != 0) break;
+        }
     }
+    return n;
+}
+
+/* Books `n` new numbers, the ones after the highest. */
+static inline void nm_udp_book_run(nm_udp_account *a, uint64_t n) {
+    uint64_t last = a->now.highest + n, s, after;
+    for (s = a->now.highest + 1; s <= last; s = after) {
+        uint64_t bits = ~(uint64_t)0 << (s & 63);
+        after = (s | 63) + 1;
+        if (after > last) bits &= ~(uint64_t)0 >> (63 - (last & 63));
+        a->seen[(s & (a->window - 1)) / 64] |= bits;
+    }
+    a->now.highest = last;
+}
+
+/* Counts those of up to `most` datagrams of a train that only continue the one before them, which has
+ * just been counted as new. It does in one step what nm_udp_count() does for each of them: they have
+ * one stamp and, as all of a train, one time of arrival, so their delays are equal. Returns how many. */
+static inline uint64_t nm_udp_count_run(nm_udp_account *a, const unsigned char *p, uint64_t segment,
+                                        uint64_t most) {
+    nm_udp_counts *c = &a->now;
+    uint64_t n, i;
+    if (a->last_sequence != c->highest) return 0; /* it came late: the next number is not new */
+    nm_assert(a->suspect == 0 && (!a->omit_over || c->highest >= a->omitted.highest));
+    n = nm_udp_run(a, p, segment, most);
+    if (n == 0) return 0;
+    nm_udp_book_run(a, n);
+    c->received += n;
+    c->bytes += n * segment;
+    c->coalesced += n;
+    c->transit_count += n;
+    for (i = 0; i < n && c->jitter_16th_ns >= 8; i++)
+        c->jitter_16th_ns -= (c->jitter_16th_ns + 8) >> 4;
+    c->jitter_count += n;
+    c->ipdv_min_ns = 0;
+    c->ipdv_count += n;
+    c->same_stamp += n;
+    a->last_sequence = c->highest;
+    nm_assert(c->received <= c->highest);
+    return n;
 }
 
 /* Counts as implausible the number that is still unconfirmed at the end. */

@@ -167,16 +167,19 @@ static inline int nm_udp_align_clocks(nm_udp_receiver *r, int64_t *now) {
 static inline void nm_udp_take_message(nm_udp_receiver *r, const unsigned char *p, uint64_t length,
                                        uint64_t segment, int64_t arrival) {
     uint64_t done = 0, one;
+    int counted;
     if (!r->coalescing) { /* `length` may be more than the buffer holds: only the header is read */
-        nm_udp_count(&r->account, p, length, arrival, 0);
+        (void)nm_udp_count(&r->account, p, length, arrival, 0);
         return;
     }
     if (length > r->buffer_bytes) length = r->buffer_bytes;
     if (segment == 0 || segment > length) segment = length;
     do {
         one = length - done < segment ? length - done : segment;
-        nm_udp_count(&r->account, p + done, one, arrival, segment < length);
+        counted = nm_udp_count(&r->account, p + done, one, arrival, segment < length);
         done += one;
+        if (counted)
+            done += segment * nm_udp_count_run(&r->account, p + done, segment, (length - done) / segment);
     } while (done < length);
 }
 

@@ -4,7 +4,7 @@ Two namespaces are joined by a link of 1 Gbit/s. The same test runs twice: on th
 while the link loses every packet of the first 2.5 s. Needs root (network namespaces).
 
     python -m benchmarks.late_network
-    python -m benchmarks.late_network --svg FILE    # draw the second report, as a terminal shows it
+    python -m benchmarks.late_network --svg FILE    # only the second test; draw its report
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import asyncio
 import contextlib
 import io
 import re
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -30,19 +32,28 @@ RATE, LATE_S, SECONDS = "1gbit", 2.5, 2.0
 WIDTH = 110
 
 
+@contextlib.contextmanager
+def server(network: Network) -> Iterator[None]:
+    """Run a server at the far end, as a program of its own: in this process, the server's sockets
+    that are opened during a test would be at the near end."""
+    words = network.command("server", [sys.executable, "-m", "netmeasure", "server"])
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("listening on")
+            yield
+        finally:
+            process.terminate()
+
+
 async def measured(network: Network, lateness_s: float) -> nm.Result:
     """Return the result of one test on a network that is late by so many seconds."""
     spec = nm.TcpSpec(
         timing=nm.Timing(duration_s=SECONDS), options=nm.SocketOptions(congestion="cubic")
     )
-    with network.enter("server"):
-        server = await nm.serve(None, 0).__aenter__()
     late = network.late(lateness_s) if lateness_s else contextlib.nullcontext()
-    try:
-        with network.enter("client"), late:
-            return await nm.measure(network.server.address, spec, port=server.port)
-    finally:
-        await server.close()
+    with network.enter("client"), late:
+        return await nm.measure(network.server.address, spec)
 
 
 def picture(result: nm.Result) -> str:
@@ -64,12 +75,14 @@ def main() -> None:
     svg = parser.parse_args().svg
     if reason := available():
         raise SystemExit(f"can't run: {reason}")
-    with Network() as network:
+    with Network() as network, server(network):
         network.shape(RATE)
-        if svg is not None:
-            svg.write_text(picture(asyncio.run(measured(network, LATE_S))))
-            return
         console = Console(width=WIDTH)
+        if svg is not None:
+            result = asyncio.run(measured(network, LATE_S))
+            print_report(result, console)
+            svg.write_text(picture(result))
+            return
         for name, lateness_s in (("on time", 0.0), ("late", LATE_S)):
             result = asyncio.run(measured(network, lateness_s))
             console.rule(f"network {name}", align="left")

@@ -62,9 +62,13 @@ MAX_OFF_LEVEL = 0.25
 #: then takes up to three times as long until MSER's cut.
 RISE = (0.25, 0.65)
 MAX_REST_OF_RISE = 3
-#: A fit is better if it explains this many more variances of the noise, and significant from this
-#: many on.
+#: A rise that takes no more batches than this may be slow start, which doubles the rate each round
+#: trip. It is then no part of the fits: a level after it would fit worse than an approach.
+MAX_JUMP = 2
+#: A fit is better, or clearly better, if it explains this many more variances of the noise, and
+#: significant from this many on.
 BETTER = 4.0
+CLEARLY = 2.0
 SIGNIFICANT = 12.0
 #: The least difference, in standard errors, between the batches of MSER's ramp that were not cut
 #: off and the rest.
@@ -183,14 +187,18 @@ def _without_level(moving: Floats, proposed: int, slow_start: int) -> tuple[int,
     earlier = mser(moving[:proposed], PRECISION, SLACK, max(0, proposed - LEAST_LEVEL // 2))
     from_below = float(moving[earlier:proposed].mean()) <= plateau
     rising = from_below and proposed - high <= MAX_REST_OF_RISE * (high - low + 1)
-    since = min(low if rising else high, proposed - 1)
+    # within two batches, slow start rises as far, whatever follows
+    slow = rising and high - low > MAX_JUMP
+    since = min(low if slow else high, proposed - 1)
     part = moving[since:]
     gradual = approach(part)
     level = first_level(part, LEAST_LEVEL, min(len(part) // 2, 3 * proposed))
+    early = _noise_between_neighbours(moving[since:proposed], noise, correlation)
     # a fast rise indicates an approach; without one, the approach must fit better
-    handicap = -BETTER * noise if rising else BETTER * noise
+    handicap = -BETTER * min(noise, early) if rising else BETTER * max(noise, early)
     if gradual.gain > SIGNIFICANT * noise and gradual.squares + handicap < level.squares:
-        return proposed, True
+        # the end of an approach is searched for only if a level fits clearly less well
+        return proposed, level.squares - gradual.squares >= CLEARLY * max(noise, early)
     end: int | None = since + level.length
     clear = level.squares + BETTER * noise < gradual.squares
     if not (clear and since + level.length <= proposed and _is_calm(moving[since:end])):
@@ -203,6 +211,14 @@ def _without_level(moving: Floats, proposed: int, slow_start: int) -> tuple[int,
     if proposed <= slow_start and float(moving[end - LEAST_LEVEL : end].mean()) < LOW * plateau:
         return proposed, False
     return min(proposed - 1, _reached(moving, end)), False
+
+
+def _noise_between_neighbours(rates: Floats, otherwise: float, correlation: float) -> float:
+    """Return the variance of a few rates from the differences between neighbours, which a slope
+    hardly changes. Before an event, the scatter may differ from that of the plateau."""
+    if len(rates) < LEAST_LEVEL:
+        return otherwise
+    return float((np.diff(rates) ** 2).mean()) / 2 * correlation
 
 
 def _settled(rates: Floats, kept: Int64s, cut: int, slow_start: int) -> Truncation:

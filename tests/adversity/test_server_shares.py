@@ -261,7 +261,9 @@ def test_the_result_says_how_many_others_ran(run: RunLoop) -> None:
                 spec = nm.TcpSpec(timing=nm.Timing(duration_s=0.2))
                 result = await nm.measure(it.server.address, spec)
                 first.control.close()
-            assert "1 other test ran on the server at the same time" in result.notes
+            company = "1 other test ran on the server at the same time, during 100 % of this one"
+            assert company in result.notes
+            assert result.server.concurrent_tests_mean == 2
             await until(lambda: len(it.results) == 2)
             it.results.clear()
 
@@ -318,7 +320,8 @@ def test_tests_that_have_ended_are_not_concurrent(run: RunLoop) -> None:
 
 def known_alone(result: nm.Result) -> bool:
     """Return whether the server counted no other test during this one."""
-    return result.server.concurrent_tests == 1 and not result.notes
+    found = (result.server.concurrent_tests, result.server.concurrent_tests_mean)
+    return found == (1, 1) and not result.notes
 
 
 def test_after_many_wrong_passwords_the_right_one_has_to_wait(

@@ -155,6 +155,7 @@ SIDE = SideReport(
     cpu_user_ns=6,
     cpu_system_ns=7,
     concurrent_tests=2,
+    concurrent_tests_mean=1.25,
     resources=RESOURCES,
 )
 STEADY = Steady(

@@ -32,7 +32,10 @@ def _duration_ns(streams: Sequence[StreamReport]) -> int | None:
 
 
 def own_report(
-    workload: Reporting | None, resources: ResourceLog, concurrent_tests: int | None = None
+    workload: Reporting | None,
+    resources: ResourceLog,
+    concurrent_tests: int | None = None,
+    concurrent_tests_mean: float | None = None,
 ) -> SideReport:
     """Return this end's report of its streams and its host. It has no streams if the test failed
     before it opened them."""
@@ -46,5 +49,6 @@ def own_report(
         cpu_user_ns=sum(s.cpu_user_ns or 0 for s in spent) if spent else None,
         cpu_system_ns=sum(s.cpu_system_ns or 0 for s in spent) if spent else None,
         concurrent_tests=concurrent_tests,
+        concurrent_tests_mean=concurrent_tests_mean,
         resources=None if origin_ns is None else resources.collected(origin_ns),
     )

@@ -248,6 +248,8 @@ class SideReport(Brief, frozen=True, kw_only=True):
         cpu_system_ns: System time of the traffic threads, or of an iperf3 process.
         concurrent_tests: The number of tests that the server ran at the same time, including this
             one.
+        concurrent_tests_mean: The mean number of tests that transferred data on the server while
+            this one did, including this one.
         resources: The resources that the test used on the host.
     """
 
@@ -259,6 +261,7 @@ class SideReport(Brief, frozen=True, kw_only=True):
     cpu_user_ns: int | None = None
     cpu_system_ns: int | None = None
     concurrent_tests: int | None = None
+    concurrent_tests_mean: float | None = None
     resources: Resources | None = None
 
     @property

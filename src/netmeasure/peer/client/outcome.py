@@ -175,10 +175,8 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
     if isinstance(spec, UdpSpec):
         notes += dict.fromkeys(note for stream in streams for note in _udp_notes(stream))
     theirs = results.netmeasure if results is not None else None
-    others = (theirs.concurrent_tests or 1) - 1 if theirs is not None else 0
-    if others > 0:
-        tests = "1 other test" if others == 1 else f"up to {others} other tests"
-        notes.append(f"{tests} ran on the server at the same time")
+    if theirs is not None and (company := _company_words(theirs)) is not None:
+        notes.append(company)
     if outcome.stopped:
         notes.append("stopped early by the user")
     late = (
@@ -192,6 +190,22 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
             f" after the end, on streams {late}"
         )
     return tuple(notes)
+
+
+def _company_words(server: SideReport) -> str | None:
+    """Return a sentence on the other tests that a server ran, and by how much they overlapped with
+    this one; None: there were none."""
+    others = (server.concurrent_tests or 1) - 1
+    if others <= 0:
+        return None
+    tests = "1 other test" if others == 1 else f"up to {others} other tests"
+    words = f"{tests} ran on the server at the same time"
+    mean = server.concurrent_tests_mean
+    if mean is None or not 1 <= mean <= others + 1:
+        return words
+    if others == 1:
+        return f"{words}, during {100 * (mean - 1):.0f} % of this one"
+    return f"{words}, {mean - 1:.1f} on average"
 
 
 def _udp_notes(stream: StreamReport) -> list[str]:

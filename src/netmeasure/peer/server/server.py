@@ -22,6 +22,7 @@ from netmeasure.engine.sockopts import set_keepalive, set_no_delay, watch_peer
 from netmeasure.engine.tasks import drop_frames, uninterrupted
 from netmeasure.engine.tls import Identity
 from netmeasure.errors import MeasureError, ServeError, SocketOptionError
+from netmeasure.peer.server.company import Company
 from netmeasure.peer.server.connections import Connections
 from netmeasure.peer.server.options import ServerOptions, called_with
 from netmeasure.peer.server.places import Places
@@ -63,6 +64,7 @@ class Server(Listening):
         self._strangers = Waiting(max(MAX_STRANGERS, 2 * tests), self._refuse)
         self._handshakes = Waiting(max(MAX_HANDSHAKES, tests), self._refuse)
         self._places = Places(self._limits)
+        self._company = Company()
         self._memory = Memory(MESSAGES_BYTES, MESSAGES_BYTES_EACH)
         self._brake = LoginBrake()
         self._idle = IdleMonitor()
@@ -234,6 +236,7 @@ class Server(Listening):
         surroundings = Surroundings(
             network=client.network,
             places=self._places,
+            company=self._company,
             why_full=partial(self._why_full, client.network),
             accepted=partial(self._accepted, client.network, client.since_ns),
             brake=self._brake,

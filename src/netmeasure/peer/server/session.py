@@ -39,6 +39,7 @@ from netmeasure.peer.server.accept import Arrivals
 from netmeasure.peer.server.access import Access
 from netmeasure.peer.server.admission import asked_bps
 from netmeasure.peer.server.agreement import Agreement, agree
+from netmeasure.peer.server.company import Company, Presence
 from netmeasure.peer.server.data_phase import ServerData, failure
 from netmeasure.peer.server.farewell import say_why
 from netmeasure.peer.server.fresh import FreshListener
@@ -91,6 +92,7 @@ class Surroundings(NamedTuple):
 
     network           the network whose shares the client uses (`shares.network_of`)
     places            the tests that the server runs
+    company           the tests that transfer data
     why_full          returns, after a moment, why no test of this client may begin now
     accepted          is called when the client's parameters have been accepted
     brake             counts failed logins
@@ -101,6 +103,7 @@ class Surroundings(NamedTuple):
 
     network: str
     places: Places
+    company: Company
     why_full: Callable[[], Awaitable[str | None]]
     accepted: Callable[[], None]
     brake: LoginBrake
@@ -140,6 +143,7 @@ class Session:
         self._most_at_once = 0
         self._wish: Wish | None = None
         self._has_all_data = False
+        self._presence: Presence | None = None
         self._started_at = wall_now()
         observer = options.observe() if options.observe is not None else None
         self._notifier = Notifier(observer, options.interval_s)
@@ -343,11 +347,13 @@ class Session:
         await workload.begin()
         await self._control.send(Kind.TEST_START, deadline_s=deadline_s)
         workload.start()
+        self._presence = self._surroundings.company.join()
         await self._control.send(Kind.TEST_RUNNING, deadline_s=deadline_s)
         data = ServerData(workload, agreed.parameters, self._limits, self._control, self._tick)
         intervals = self._notifier.intervals(workload, agreed.spec.timing.omit_s)
         async with beside(load_analysis(workload)), intervals:
             await data.run()
+        self._leave_company()
         if error := workload.failed():
             raise error
         return data
@@ -394,6 +400,10 @@ class Session:
         transfers no more data."""
         self._has_all_data = True
         self._surroundings.places.has_all_data()
+
+    def _leave_company(self) -> None:
+        if self._presence is not None:
+            self._presence.leave()
 
     async def _exchange_results(
         self, agreed: Agreement, workload: Workload, data: ServerData
@@ -447,6 +457,7 @@ class Session:
         if self._workload is not None:
             self._workload.abort()
             await self._workload.join()
+            self._leave_company()
             self._count_strangers()
             self._notifier.last_interval()
         await self._probes.close()
@@ -468,7 +479,8 @@ class Session:
     def _report(self) -> SideReport:
         """Return this end's report. It is made once, after the threads have ended."""
         if self._side is None:
-            self._side = own_report(self._workload, self._resources, self._most_at_once)
+            mean = self._presence.mean if self._presence is not None else None
+            self._side = own_report(self._workload, self._resources, self._most_at_once, mean)
         return self._side
 
     def _build_result(self, error: BaseException | None) -> Result | None:

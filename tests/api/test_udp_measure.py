@@ -436,7 +436,7 @@ def test_data_that_come_instead_of_the_answer_are_not_lost(run: RunLoop) -> None
         ({"burst_datagrams": 1001}, "burst"),
         ({"spin_us": 1001}, "spin"),
         ({"spin_us": -1}, "spin"),
-        ({"streams": 129}, "streams"),
+        ({"streams": 1025}, "streams"),
         ({"direction": "sideways"}, "upload, download, both"),
         ({"offload": "yes"}, "offload"),
         ({"options": nm.SocketOptions(congestion="cubic")}, "option of TCP"),

@@ -91,7 +91,7 @@ def test_help(command: tuple[str, ...]) -> None:
         "-n 0",
         "-k 0",
         "-P 0",
-        "-P 129",
+        "-P 1025",
         "-l 0",
         "-l 2M",
         "-b 10x",

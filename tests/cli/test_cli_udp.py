@@ -103,7 +103,7 @@ def test_the_report_and_the_intervals_speak_of_datagrams() -> None:
         ("-u -M 1000", "option of TCP"),
         ("-u -N", "option of TCP"),
         ("-u --receive-mode discard", "--receive-mode"),
-        ("-u -P 129", "streams"),
+        ("-u -P 1025", "streams"),
         ("--packet-rate 5", "-u"),
         ("--burst 5", "-u"),
         ("--spin 5", "-u"),

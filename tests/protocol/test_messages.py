@@ -370,7 +370,7 @@ LIMITS = [
     ("num", 0, None, 114),
     ("blockcount", 0, None, 114),
     ("MSS", 0, 32_767, 10),
-    ("parallel", 1, 128, 6),
+    ("parallel", 1, 1024, 6),
     ("window", 0, 536_870_912, 8),
     ("len", 1, 1_048_576, 7),
     ("bandwidth", 0, None, 114),

@@ -72,7 +72,7 @@ def test_defaults() -> None:
         ),
         (Link, "rate_bps", 1, 10**13, 1),
         (Link, "mtu_bytes", 68, 65_535, 1),
-        (TcpSpec, "streams", 1, 128, 1),
+        (TcpSpec, "streams", 1, 1024, 1),
         (TcpSpec, "block_bytes", 1, 1024 * 1024, 1),
         (TcpSpec, "target_bps", 1, 10**13, 1),
     ],
@@ -90,8 +90,10 @@ def test_ranges(
 def test_the_message_names_value_range_and_unit() -> None:
     with pytest.raises(SpecError, match=r"^omit is 601 s: it must be 0 to 600 s$"):
         Timing(omit_s=601)
-    with pytest.raises(SpecError, match=r"^number of streams is 0: it must be 1 to 128$"):
+    with pytest.raises(SpecError, match=r"^number of streams is 0: it must be 1 to 1024$"):
         TcpSpec(streams=0)
+    with pytest.raises(SpecError, match=r"^number of streams is 513: it must be 1 to 512$"):
+        TcpSpec(streams=513, direction="both")
 
 
 @pytest.mark.parametrize(

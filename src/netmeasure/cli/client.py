@@ -21,12 +21,13 @@ from netmeasure.repetition import check_times
 from netmeasure.result import Result
 from netmeasure.result.resultset import ResultSet
 from netmeasure.spec import ServerLimits
+from netmeasure.spec.words import MAX_STREAMS, USUAL_STREAMS
 
 
 async def client(options: Options) -> int:
     """Measure against a server or a URL; return the exit code."""
     spec = test_spec(options)
-    if options.requests:
+    if options.requests or options.streams > USUAL_STREAMS:
         raise_descriptor_limit()
     begin = partial(make_run, options.target, spec, port=options.port)
     return await _measure(lambda: begin(observer=_Queue()), options)
@@ -49,8 +50,10 @@ async def loopback(options: Options) -> int:
     from netmeasure.peer.server.server import serve  # other clients need no server
 
     spec = test_spec(options)
+    if options.streams > USUAL_STREAMS:
+        raise_descriptor_limit()
     address = "::1" if options.family == "ipv6" else "127.0.0.1"
-    limits = ServerLimits(multipath=options.mptcp)
+    limits = ServerLimits(multipath=options.mptcp, max_streams=MAX_STREAMS)
     async with serve(address, 0, limits=limits) as server:
         return await _measure(lambda: make_run(address, spec, port=server.port), options)
 

@@ -22,7 +22,7 @@ from netmeasure.cli.values import (
 )
 from netmeasure.errors import SpecError
 from netmeasure.spec import Credentials, Padding, Secret, ServerTls
-from netmeasure.spec.words import MAX_STREAMS
+from netmeasure.spec.words import USUAL_STREAMS
 
 if TYPE_CHECKING:
     from netmeasure.protocol.auth import Gatekeeper
@@ -115,9 +115,9 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-streams",
         type=count,
-        default=MAX_STREAMS,
+        default=USUAL_STREAMS,
         metavar="N",
-        help="most streams of a test in each direction (default %(default)s)",
+        help="most streams of a test in each direction (default %(default)s, at most 1024)",
     )
     parser.add_argument(
         "--allow",

@@ -7,7 +7,6 @@ boolean that is false is false.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
@@ -32,6 +31,8 @@ _SEVERAL_LINES = "server_output_text"
 #: iperf3's results of 256 streams have. Longer messages come from netmeasure, and comparing all
 #: their keys would use memory.
 MAX_ANY_CASE_BYTES = 128 * 1024
+#: The longest list, and the most items in it: iperf3's results of a test with the most streams.
+MAX_LIST_BYTES, MAX_ITEMS = 512 * 1024, 1024
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -126,8 +127,10 @@ def read_object(data: bytes, struct: type[Struct], what: str) -> Struct:
 def read_list(data: bytes, struct: type[Struct], what: str, wrong: str) -> tuple[Struct, ...]:
     """Return the structures that a list of JSON objects holds. Raise RemoteProtocolError, with
     `wrong` if the data are no such list, or if an object is not valid."""
-    if not _is_short(data):
+    if len(data) > MAX_LIST_BYTES:
         raise RemoteProtocolError(f"{wrong}: {len(data)} bytes are no list of streams")
+    if (count := data.count(b"{")) > MAX_ITEMS:  # checked first, since decoding many takes long
+        raise RemoteProtocolError(f"{wrong}: it has {count} objects")
     try:
         items = msgspec.json.decode(data, type=list[msgspec.Raw])
         members = [Members(bytes(item), struct, what) for item in items]
@@ -173,6 +176,8 @@ def _object(name: str, raw: bytes, what: str) -> msgspec.Raw:
 def _odd_text(raw: bytes) -> str | None:
     """Return a text that is not UTF-8, with each invalid byte as a lone surrogate (PEP 383); None:
     it is not a text. iperf3 sends titles and names without checking their encoding."""
+    import json  # hardly any peer sends such a text
+
     with suppress(ValueError, RecursionError):
         value = json.loads(raw.decode("utf-8", "surrogateescape"), strict=False)
         if isinstance(value, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netmeasure.protocol.error_codes import ErrorCode
 from netmeasure.protocol.messages import DEFAULT_LENGTH, Extension, Parameters
+from netmeasure.protocol.reports import MAX_STREAMS
 
 _MOST = 2**63 - 1
 #: The lowest and the highest value of each parameter, and the error for other values.
@@ -13,7 +14,7 @@ _RANGES: tuple[tuple[str, int, int, ErrorCode], ...] = (
     ("num", 0, _MOST, ErrorCode.RECEIVE_PARAMETERS),
     ("blockcount", 0, _MOST, ErrorCode.RECEIVE_PARAMETERS),
     ("MSS", 0, 32_767, ErrorCode.MSS_SIZE),
-    ("parallel", 1, 128, ErrorCode.STREAMS),
+    ("parallel", 1, MAX_STREAMS, ErrorCode.STREAMS),
     ("window", 0, 512 * 1024 * 1024, ErrorCode.BUFFER_SIZE),
     ("bandwidth", 0, _MOST, ErrorCode.RECEIVE_PARAMETERS),
     ("fqrate", 0, _MOST, ErrorCode.RECEIVE_PARAMETERS),
@@ -53,6 +54,9 @@ def check_parameters(parameters: Parameters) -> tuple[ErrorCode, str] | None:
     if parameters.blockcount * length > _MOST:
         blocks = f"parameter 'blockcount' is {parameters.blockcount}: too many bytes"
         return ErrorCode.RECEIVE_PARAMETERS, blocks
+    if parameters.streams > MAX_STREAMS:
+        both = f"{parameters.streams} streams in both directions; allowed are {MAX_STREAMS}"
+        return ErrorCode.STREAMS, both
     if parameters.reverse and parameters.bidirectional:
         both = "parameters 'reverse' and 'bidirectional' exclude each other"
         return ErrorCode.REVERSE_AND_BIDIR, both

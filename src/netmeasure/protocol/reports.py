@@ -16,8 +16,8 @@ from netmeasure.result import Host, Series, SideReport, SocketFacts, StreamRepor
 from netmeasure.result.resources import HostUse, Resources, ThreadCpu
 
 MAX_MOMENT_NS = 10 * 86_400 * 10**9  # ten days: no test is that long
-#: 128 in each direction.
-MAX_STREAMS = 256
+#: In both directions together.
+MAX_STREAMS = 1024
 #: The most numbers in the columns of a report, since each uses memory (`peer.exchange` observes
 #: this limit).
 MAX_NUMBERS = 400_000

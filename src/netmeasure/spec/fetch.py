@@ -16,7 +16,7 @@ from netmeasure.spec.words import (
     DEFAULT_BLOCK_BYTES,
     MAX_BLOCK_BYTES,
     MAX_COUNT,
-    MAX_STREAMS,
+    MAX_TRANSFERS,
     FetchDirection,
     PassiveMode,
     ReceiveMode,
@@ -77,7 +77,7 @@ class _FetchSpec(Checked, frozen=True, kw_only=True):
     schemes: ClassVar[tuple[str, ...]] = ()
 
     def _check(self) -> None:
-        within("number of streams", self.streams, 1, MAX_STREAMS, "")
+        within("number of streams", self.streams, 1, MAX_TRANSFERS, "")
         within("block size", self.block_bytes, 1024, MAX_BLOCK_BYTES, "bytes")
         within("first byte", self.first_byte, 0, MAX_COUNT, "")
         within("last byte", self.last_byte, 0, MAX_COUNT, "")

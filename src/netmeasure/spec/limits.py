@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from netmeasure.errors import SpecError
 from netmeasure.spec.checked import Checked, check_keepalive, within
-from netmeasure.spec.words import MAX_COUNT, MAX_DURATION_S, MAX_STREAMS
+from netmeasure.spec.words import MAX_COUNT, MAX_DURATION_S, MAX_STREAMS, USUAL_STREAMS
 
 
 @lru_cache(maxsize=1024)
@@ -56,7 +56,7 @@ class ServerLimits(Checked, frozen=True, kw_only=True):
 
     max_tests: int = 64
     max_tests_per_address: int | None = None
-    max_streams: int = MAX_STREAMS
+    max_streams: int = USUAL_STREAMS
     max_bytes: int | None = None
     max_total_bitrate_bps: int | None = None
     allow: tuple[str, ...] = ()

@@ -30,7 +30,8 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
 
     Attributes:
         direction: "upload", "download" or "both", seen from the client.
-        streams: Parallel streams in each direction, 1 to 128.
+        streams: Parallel streams in each direction: 1 to 1024, in both directions 1 to 512 each. A
+            server permits 128, unless it was told otherwise.
         timing: When the test ends, and which part of it counts.
         title: A text for the results of both ends.
         extra_data: Another text for the results of both ends.
@@ -69,7 +70,8 @@ class _PeerSpec(Checked, frozen=True, kw_only=True):
     link: Link | None = None
 
     def _check(self) -> None:
-        within("number of streams", self.streams, 1, MAX_STREAMS, "")
+        ways = 2 if self.direction == "both" else 1
+        within("number of streams", self.streams, 1, MAX_STREAMS // ways, "")
         within("CPU", self.cpu, 0, MAX_CPU, "")
         if self.ca_file is not None and not self.tls:
             raise SpecError("a CA file needs TLS", hint="ask for TLS, too")

@@ -23,7 +23,10 @@ DEFAULT_CAP_S = 60.0
 MIN_UNTIL, MAX_UNTIL = 0.001, 0.5
 DEFAULT_BLOCK_BYTES = 512 * 1024
 MAX_BLOCK_BYTES = 1024 * 1024  # iperf3's limit; both ends of a test use the same block size
-MAX_STREAMS = 128
+#: Of a test between two ends, in both directions together, and what a server permits by default,
+#: which is the most that iperf3 permits.
+MAX_STREAMS, USUAL_STREAMS = 1024, 128
+MAX_TRANSFERS = 128  # at a time, of a test by URL
 MAX_DURATION_S = 86_400
 MAX_OMIT_S = 600
 MIN_BASELINE_S = 0.2

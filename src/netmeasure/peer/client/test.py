@@ -59,6 +59,11 @@ PLAIN_DATAGRAM_BYTES = 1460
 #: The control connection's packets fit every path (RFC 9293, 3.7.1), so that both ends can still
 #: report errors if longer packets are lost.
 CONTROL_MSS_BYTES = 536
+#: The most connections that are being opened at a time. A server closes the oldest of several
+#: hundred whose test it does not know yet.
+AT_ONCE = 128
+#: The most streams of an iperf3 server.
+PLAIN_STREAMS = 128
 #: How a server that does not announce a kind of round trips can't answer them.
 _WAYS = {"udp_rr": " by UDP", "crr": " on fresh connections"}
 
@@ -94,6 +99,7 @@ class PeerTest:
         self._latency: LatencyWatch | None = None
         self._workload: Workload | None = None
         self._sending: list[socket.socket] = []
+        self._turn = asyncio.Semaphore(AT_ONCE)
         self._data: ClientData | None = None
         self._peer_results: PeerResults | None = None
         self._side: SideReport | None = None
@@ -215,6 +221,12 @@ class PeerTest:
             await control.propose(client_parameters(self._spec, self._token(), secret=knows))
             self._observer.on_accepted(control_facts(control.channel, self._cookie))
             await control.agree()
+        if not control.extended and self._spec.streams > PLAIN_STREAMS:
+            raise PeerRefusedError(
+                f"{self._target} is a plain iperf3, which takes at most {PLAIN_STREAMS} streams",
+                phase="control",
+                hint="use fewer streams (-P), or netmeasure at the other end",
+            )
         if (
             isinstance(self._spec, RrSpec)
             and (kind := round_trip_kind(self._spec)) not in control.kinds
@@ -259,9 +271,10 @@ class PeerTest:
         self, workload: Workload, index: int, number: int, direction: FlowDirection
     ) -> None:
         control = self._control
-        sock, syns = await self._connector.open_stream(
-            index, number, lambda: control.channel.has_news, extended=control.extended
-        )
+        async with self._turn:
+            sock, syns = await self._connector.open_stream(
+                index, number, lambda: control.channel.has_news, extended=control.extended
+            )
         role = roles.client_role(direction)
         if role == "sender" and not self._spec.over_udp:
             self._sending.append(sock)

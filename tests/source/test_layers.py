@@ -108,7 +108,7 @@ RESERVED: dict[str, tuple[str, ...]] = {
     "aiohttp": ("transfers", "origins", "exporter.web"),
     "uvloop": ("cli",),
     "argparse": ("cli",),
-    "psutil": ("engine.hosts", "engine.resources"),
+    "psutil": ("engine.hosts",),
     "rich": ("report", "cli"),
     "matplotlib": (
         "publishing.charts",

@@ -6,7 +6,6 @@ import asyncio
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from netmeasure.clock import now_ns
@@ -168,8 +167,8 @@ def test_runs_at_the_same_time_share_their_periodic_samples(
     monkeypatch.setattr(resources, "SHARED_NS", 3600 * 10**9)
     read, moments = resources._Sampler._read, list[int]()
 
-    def noted(sampler: resources._Sampler, process: psutil.Process) -> resources._Sample:
-        sample = read(sampler, process)
+    def noted(sampler: resources._Sampler) -> resources._Sample:
+        sample = read(sampler)
         moments.append(sample.at_ns)
         return sample
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import median
 
 from netmeasure.result import Pause, Role, StreamReport
 from netmeasure.result.resources import ThreadCpu
@@ -50,6 +49,8 @@ def _gaps(thread: ThreadCpu, spacing_ns: int) -> list[tuple[int, int]]:
         return []
     # a late sample is followed by one that is not late (the last one is taken at the very end), so
     # the median is the usual step
+    from statistics import median  # only where a result is made, since it takes long to import
+
     usual = max(median(steps), spacing_ns)
     return [
         (before, after)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,8 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 
 def parse_toml(data: bytes | str) -> dict[str, Any]:
     """Return the tables of a TOML document. Raises SpecError."""
+    import tomllib  # few commands read such a document
+
     try:
         document = tomllib.loads(data.decode() if isinstance(data, bytes) else data)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:

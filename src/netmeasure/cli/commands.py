@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from netmeasure.cli import options, streams
+from netmeasure.cli.collector import collect_again
 from netmeasure.cli.exits import Exit, complain, exhaustion, exit_code
 from netmeasure.errors import HostLimitError, NetmeasureError
 from netmeasure.units import size
@@ -89,7 +90,9 @@ def _run(chosen: argparse.Namespace) -> int:
         check_room(ways * (getattr(chosen, "streams", None) or 1))
     import uvloop
 
-    return uvloop.run(_coroutine(chosen.command)(chosen))
+    command = _coroutine(chosen.command)
+    collect_again()
+    return uvloop.run(command(chosen))
 
 
 def _coroutine(command: str) -> Callable[[argparse.Namespace], Coroutine[Any, Any, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import textwrap
 from enum import IntEnum
@@ -93,6 +92,8 @@ def tell(words: str) -> None:
     """Print a text on standard error: on one line, or wrapped between words on a terminal."""
     line = f"netmeasure: {words}"
     if sys.stderr.isatty():
+        import shutil
+
         width = shutil.get_terminal_size().columns
         line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
     sys.stderr.write(f"{line}\n")

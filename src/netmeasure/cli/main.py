@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from netmeasure.cli import signals, streams
+from netmeasure.cli.collector import without_collector
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     # numpy's threads would be idle, and each uses 40 MiB of address space
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with signals.handled(words):
+    with signals.handled(words), without_collector():
         streams.open_all()
         if words and words[0] == "iperf3":
             from netmeasure.cli.iperf3 import program

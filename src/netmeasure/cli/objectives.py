@@ -1,5 +1,9 @@
 """Check results against `--slo`: show the judgements as lines, as JUnit's XML and as an exit
-code. Score results by `--qoo`."""
+code. Score results by `--qoo`.
+
+What only these options need is imported in the functions, since it would delay the first byte of
+every test.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,6 @@ from typing import TYPE_CHECKING, TextIO
 from netmeasure.cli.exits import Exit
 from netmeasure.cli.output import check_writable, write_file
 from netmeasure.errors import SpecError
-from netmeasure.objectives.objective import parse_objectives
-from netmeasure.objectives.quality import lowest_quality, parse_requirement
 from netmeasure.result import Result
 
 if TYPE_CHECKING:
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
 def check_options(options: argparse.Namespace) -> None:
     """Raise SpecError, before the test, for invalid objectives and a file that can't be written."""
     if options.slo is not None:
+        from netmeasure.objectives.objective import parse_objectives
+
         parse_objectives(options.slo)
     elif options.junit is not None:
         raise SpecError(
             "--junit has nothing to write", hint="give objectives, such as --slo 'setup<1s'"
         )
     if options.qoo is not None:
+        from netmeasure.objectives.quality import parse_requirement
+
         parse_requirement(options.qoo)
     check_writable(options.junit)
 
@@ -40,8 +46,8 @@ def conclude(results: Sequence[Result], options: argparse.Namespace, target: str
     _score([(target, results)], options)
     if options.slo is None or not results:
         return Exit.OK
-    # imported here, so that numpy does not delay the first byte of a test
     from netmeasure.objectives.judge import judge
+    from netmeasure.objectives.objective import parse_objectives
 
     judgements = judge(parse_objectives(options.slo), results)
     return _deliver([(target, judgements)], options)
@@ -61,6 +67,7 @@ def conclude_many(
     if options.slo is None or not groups:
         return Exit.OK
     from netmeasure.objectives.judge import judge
+    from netmeasure.objectives.objective import parse_objectives
 
     objectives = parse_objectives(options.slo)
     judged = [(name, judge(objectives, results)) for name, results in groups]
@@ -76,6 +83,8 @@ def _score(groups: Sequence[tuple[str, Sequence[Result]]], options: argparse.Nam
     """Print the Quality of Outcome of each group of runs: the lowest of its runs."""
     if options.qoo is None:
         return
+    from netmeasure.objectives.quality import lowest_quality, parse_requirement
+
     requirement = parse_requirement(options.qoo)
     for name, results in groups:
         if not results:

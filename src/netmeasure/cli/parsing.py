@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 #: iperf3's options, and what to write instead.
@@ -108,7 +107,7 @@ class OneLineParser(argparse.ArgumentParser):
         if first == "help":
             of = next((word for word in words[1:] if word in self.commands), "")
             self.error(f"did you mean netmeasure {f'{of} ' if of else ''}--help?")
-        close = difflib.get_close_matches(first, self.commands, n=1, cutoff=0.7)
+        close = _similar(first, self.commands)
         meant = close[0] if close else f"client {first}"
         self.error(f"{first!r} is not a command: did you mean netmeasure {meant}?")
 
@@ -127,7 +126,7 @@ class OneLineParser(argparse.ArgumentParser):
             if given in IPERF3_NEEDLESS:
                 self.error(f"{given} is iperf3's and not needed: {IPERF3_NEEDLESS[given]}")
         begun = sorted(name for name in mine if name.startswith(option) and len(option) > 3)
-        close = begun or difflib.get_close_matches(option, mine, n=1, cutoff=0.7)
+        close = begun or _similar(option, mine)
         if close and option.startswith("--"):
             self.error(f"{option} is unknown: did you mean {' or '.join(close)}?")
         self.error(f"{option} is unknown")
@@ -136,3 +135,10 @@ class OneLineParser(argparse.ArgumentParser):
         """Exit with one line."""
         message = message.replace("expected one argument", "it needs a value")
         self.exit(2, f"netmeasure: {message} (see {self.prog} --help)\n")
+
+
+def _similar(word: str, known: Iterable[str]) -> list[str]:
+    """Return the most similar of the known words, if one is similar."""
+    import difflib  # only after a mistake, since it takes long to import
+
+    return difflib.get_close_matches(word, known, n=1, cutoff=0.7)

@@ -3,7 +3,6 @@ once, and the imports to a small address space."""
 
 from __future__ import annotations
 
-import ctypes
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -72,6 +71,8 @@ def _check_address_space() -> None:
             f" {size(TEST_BYTES)}",
             hint="raise `ulimit -v`",
         )
+    import ctypes
+
     with suppress(AttributeError):  # the C library is not glibc
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
     analysis.load()

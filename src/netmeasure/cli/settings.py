@@ -9,7 +9,6 @@ import argparse
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +208,8 @@ def _misspelt(variable: str, known: Iterable[str]) -> str | None:
     name = variable.removeprefix(PREFIX)
     if name == variable or _OF_KUBERNETES.search(variable):
         return None
+    from difflib import get_close_matches
+
     close = get_close_matches(name, [one.removeprefix(PREFIX) for one in known], 1, _LIKE)
     return PREFIX + close[0] if close else None
 

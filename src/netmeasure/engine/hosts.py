@@ -8,13 +8,15 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 
-import psutil
 from msgspec.structs import replace
 
 from netmeasure.engine import ethtool, settings
 from netmeasure.engine.qdiscs import Qdisc, read_qdiscs
 from netmeasure.result import Host, NetworkInterface, StreamReport
 from netmeasure.version import __version__
+
+#: The modules that only `measuring_host` needs, after a test.
+MODULES = ("psutil",)
 
 
 def this_host() -> Host:
@@ -26,7 +28,7 @@ def this_host() -> Host:
         system=platform.system(),
         kernel=platform.release(),
         machine=platform.machine(),
-        cpu_count=psutil.cpu_count(),
+        cpu_count=os.cpu_count(),
         python=platform.python_version(),
     )
 
@@ -53,6 +55,8 @@ def _interfaces(sockets: Iterable[str]) -> tuple[NetworkInterface, ...]:
     addresses = {name.rpartition(":")[0].strip("[]").partition("%")[0] for name in sockets}
     if not addresses:
         return ()
+    import psutil  # loaded while data flow (`measurement.autostop`), not before the first byte
+
     names = [
         name
         for name, found in psutil.net_if_addrs().items()

@@ -7,10 +7,9 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import ClassVar, NamedTuple
 
-import psutil
 from msgspec.structs import replace
 
 from netmeasure.clock import SECOND_NS, now_ns
@@ -31,7 +30,10 @@ SHARED_EDGE_NS = 10_000_000
 #: The period between the samples of an idle server, which keeps the last two.
 IDLE_EVERY_S = 10.0
 IDLE_SAMPLES = 2
-_MODES = ("user", "nice", "system", "irq", "softirq", "steal")
+#: The first columns of /proc/stat, in units of USER_HZ (proc(5)).
+_MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+_TICK_NS = SECOND_NS // os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Sample(NamedTuple):
@@ -54,18 +56,13 @@ class _Sampler:
 
     def __init__(self) -> None:
         self._cgroup = Cgroup()
-        self._process: psutil.Process | None = None
-        with suppress(psutil.Error, OSError):
-            self._process = psutil.Process()
 
     def take(self) -> _Sample | None:
         """Return the present figures; None: this host has no /proc, or no descriptor is free to
         read it."""
-        if self._process is None:
-            return None
         try:
-            sample = self._read(self._process)
-        except (psutil.Error, OSError):
+            sample = self._read()
+        except (OSError, ValueError):
             return None
         _Sampler._last = os.getpid(), sample
         return sample
@@ -79,21 +76,21 @@ class _Sampler:
                 return last
         return self.take()
 
-    def _read(self, process: psutil.Process) -> _Sample:
-        host, (memory_bytes, throttled_ns) = psutil.cpu_times(), self._cgroup.spent()
-        with process.oneshot():
-            mine, memory = process.cpu_times(), process.memory_info()
-        known = {mode: getattr(host, mode, 0.0) for mode in (*_MODES, "idle", "iowait")}
+    def _read(self) -> _Sample:
+        host, (memory_bytes, throttled_ns) = _host_ns(), self._cgroup.spent()
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            pages = int(file.read(256).split()[1])
+        mine = os.times()
         return _Sample(
             at_ns=now_ns(),
             process_user_ns=_ns(mine.user),
             process_system_ns=_ns(mine.system),
-            host_user_ns=_ns(known["user"] + known["nice"]),
-            host_system_ns=_ns(known["system"] + known["irq"]),
-            host_softirq_ns=_ns(known["softirq"]),
-            host_steal_ns=_ns(known["steal"]),
-            host_idle_ns=_ns(known["idle"] + known["iowait"]),
-            rss_bytes=memory.rss,
+            host_user_ns=host["user"] + host["nice"],
+            host_system_ns=host["system"] + host["irq"],
+            host_softirq_ns=host["softirq"],
+            host_steal_ns=host["steal"],
+            host_idle_ns=host["idle"] + host["iowait"],
+            rss_bytes=pages * _PAGE_BYTES,
             cgroup_memory_bytes=memory_bytes,
             cgroup_throttled_ns=throttled_ns,
         )
@@ -105,7 +102,7 @@ class _Sampler:
         for name in ("cgroup_memory_bytes", "cgroup_throttled_ns"):
             if None in columns[name]:
                 del columns[name]
-        known = Resources(**columns, cpus=psutil.cpu_count() or 1)  # type: ignore[arg-type]
+        known = Resources(**columns, cpus=os.cpu_count() or 1)  # type: ignore[arg-type]
         return replace(known, cgroup_memory_limit_bytes=self._cgroup.memory_limit_bytes())
 
 
@@ -197,6 +194,16 @@ class IdleMonitor:
         if not self._samples or now is None:
             return None
         return self._sampler.resources((*self._samples, now), 0).whole
+
+
+def _host_ns() -> dict[str, int]:
+    """Return the CPU time of the host by mode, since it was started. Raise OSError or ValueError if
+    the kernel does not report it."""
+    with open("/proc/stat", "rb", buffering=0) as file:
+        name, *ticks = file.read(4096).split(b"\n", 1)[0].split()
+    if name != b"cpu" or len(ticks) < len(_MODES):
+        raise ValueError("/proc/stat has no CPU times")
+    return dict(zip(_MODES, (int(one) * _TICK_NS for one in ticks), strict=False))
 
 
 def _ns(seconds: float) -> int:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from netmeasure import analysis
 from netmeasure.clock import nanoseconds, now_ns, seconds
-from netmeasure.engine import loading
+from netmeasure.engine import hosts, loading
 from netmeasure.engine.threads import in_thread
 from netmeasure.measurement.flows import steady_so_far
 from netmeasure.measurement.roles import client_role
@@ -39,7 +39,7 @@ async def load_analysis(workload: Analysable) -> None:
     only where native threads transfer the data, so that no transfer waits for this process's
     interpreter."""
     await _first_byte(workload)
-    loading.begin(*analysis.MODULES)
+    loading.begin(*analysis.MODULES, *hosts.MODULES)
 
 
 async def _first_byte(workload: Analysable) -> int:

@@ -8,7 +8,6 @@ that is false is false.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -267,6 +266,8 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         try:
             return msgspec.json.encode(members)
         except UnicodeEncodeError:  # a title that is not UTF-8 is sent as its bytes, as in iperf3
+            import json
+
             text = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
             return text.encode("utf-8", "surrogateescape")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from netmeasure.result.brief import shortened
 from netmeasure.result.flows import Flow
@@ -39,6 +38,8 @@ def one_line(rows: Iterator[tuple[str, str]]) -> str:
 
 def html_table(rows: Iterator[tuple[str, str]]) -> str:
     """Return rows as a table of HTML, without scripts; texts of peers are escaped."""
+    from html import escape  # only in notebooks, since it takes long to import
+
     left = 'style="text-align:left"'
     lines = "".join(
         f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(words)}</td></tr>"

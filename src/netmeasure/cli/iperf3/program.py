@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from netmeasure.cli import signals, streams
+from netmeasure.cli.collector import collect_again, without_collector
 from netmeasure.cli.exits import exhaustion
 from netmeasure.cli.iperf3 import daemon, interruption, usage
 from netmeasure.cli.iperf3.command_line import CommandLine, parse
@@ -25,7 +26,7 @@ OK, FAILED = 0, 1
 
 def script() -> int:
     """Run the installed command `netmeasure-iperf3`, under any name that is linked to it."""
-    with signals.handled(["iperf3"]):
+    with signals.handled(["iperf3"]), without_collector():
         streams.open_all()
         return main(sys.argv[1:])
 
@@ -127,9 +128,11 @@ def _measure(settings: CommandLine, work: PeerSpec | Service, output: Output) ->
         if isinstance(work, Service):
             from netmeasure.cli.iperf3 import server
 
+            collect_again()
             return uvloop.run(server.server(settings, work, output))
         from netmeasure.cli.iperf3 import client
 
+        collect_again()
         return uvloop.run(client.client(settings, work, output))
     except KeyboardInterrupt:  # before the test or server started
         return OK

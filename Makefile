@@ -80,6 +80,9 @@ bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftp
 	$(BIN)/python -m benchmarks.bench_handshake
 	$(BIN)/python -m benchmarks.bench_strangers
 	$(BIN)/python -m benchmarks.bench_many
+	$(BIN)/python -m benchmarks.bench_many --tests 64 --rate 0
+	$(BIN)/python -m benchmarks.bench_large
+	$(BIN)/python -m benchmarks.bench_idle
 	$(BIN)/python -m benchmarks.bench_holes
 	$(BIN)/python -m benchmarks.bench_ready
 	$(BIN)/python -m benchmarks.bench_start

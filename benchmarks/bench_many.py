@@ -1,13 +1,16 @@
 """Run 500 paced tests at once, and print whether all are complete, and what they cost.
 
     python -m benchmarks.bench_many [--tests N] [--rate BIT/S] [--time S] [--kind KIND]
+    python -m benchmarks.bench_many --tests 64 --rate 0
 
 One server serves them on loopback, and one program runs all clients: TCP up, TCP down, and UDP, one
-kind after the other, at 1 Mbit/s each. A test of each kind runs before, so that both ends have
-loaded their modules. For each kind the program prints how many tests are complete, how many have
-equal totals at both ends (UDP: with the lost datagrams), the memory per test at both ends, and how
-long it took from the first connect until the last test had begun, and until all had ended. It ends
-with 1 if a test is not complete, its totals differ, or it takes more than 0.5 MiB of the server.
+kind after the other, at 1 Mbit/s each (0: as fast as possible). A test of each kind runs before, so
+that both ends have loaded their modules. For each kind the program prints how many tests are
+complete, how many have equal totals at both ends (UDP: with the lost datagrams), by how much they
+overlapped, the memory per test at both ends, and how long it took from the first connect until the
+last test had begun, and until all had ended. It ends with 1 if a test is not complete, its totals
+differ, or it takes more than 0.5 MiB of the server, or if the tests overlap by less than 80 %: the
+mean number of tests that the server ran during a test, by its results, as a share of all.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from benchmarks.served import MIB, Served, serving
 from netmeasure.observe import Observer, Opening
 from netmeasure.spec import PeerSpec
 
-MOST_BYTES = MIB // 2
+MOST_BYTES, LEAST_OVERLAP = MIB // 2, 0.8
 SAMPLE_S = 0.05
 KINDS = ("TCP up", "TCP down", "UDP up")
 
@@ -51,14 +54,23 @@ class Many(msgspec.Struct, kw_only=True):
     client_bytes: int = 0
     errors: list[str] = []
     lost_packets: int = 0
+    #: of each test: the mean number of tests at once, by the server
+    at_once: list[float] = []
 
     @property
     def server_each(self) -> float:
         return self.server_bytes / self.tests
 
     @property
+    def overlap(self) -> float:
+        """Return the share of all tests that ran at the same time as a test, on average."""
+        return statistics.fmean(self.at_once) / self.tests if self.at_once else 0.0
+
+    @property
     def good(self) -> bool:
-        return self.complete == self.equal == self.tests and self.server_each <= MOST_BYTES
+        if self.server_each > MOST_BYTES or self.overlap < LEAST_OVERLAP:
+            return False
+        return self.complete == self.equal == self.tests
 
 
 class Begun(Observer):
@@ -75,11 +87,12 @@ class Begun(Observer):
 def spec(kind: str, rate_bps: int, time_s: float) -> PeerSpec:
     timing = nm.Timing(duration_s=time_s)
     deadlines = nm.Deadlines(handshake_s=60)
+    target_bps = rate_bps or None
     if kind == "UDP up":
-        return nm.UdpSpec(target_bps=rate_bps, timing=timing, deadlines=deadlines, latency=False)
+        return nm.UdpSpec(target_bps=target_bps, timing=timing, deadlines=deadlines, latency=False)
     return nm.TcpSpec(
         direction="upload" if kind == "TCP up" else "download",
-        target_bps=rate_bps,
+        target_bps=target_bps,
         timing=timing,
         deadlines=deadlines,
         latency=False,
@@ -128,6 +141,7 @@ async def run_many(server: Served, kind: str, options: argparse.Namespace) -> Ma
             continue
         many.complete += one.complete
         many.equal += is_equal(one)
+        many.at_once.append(one.server.concurrent_tests_mean or 0.0)
         if one.flow.loss is not None:
             many.lost_packets += one.flow.loss.lost_packets or 0
         for part in one.setup:
@@ -159,6 +173,7 @@ def main() -> int:
         "complete",
         "equal totals",
         "lost datagrams",
+        "overlap, %",
         "all begun, s",
         "all ended, s",
         "server, KiB per test",
@@ -172,6 +187,7 @@ def main() -> int:
             str(many.complete),
             str(many.equal),
             str(many.lost_packets),
+            f"{100 * many.overlap:.0f}",
             f"{max(many.begun_s, default=0):.2f}",
             f"{many.took_s:.2f}",
             f"{many.server_each / 1024:.0f}",

@@ -42,6 +42,20 @@ class Served:
         """Return the most resident memory so far."""
         return self._status("VmHWM") * 1024
 
+    def forget_peak(self) -> int:
+        """Begin `peak_bytes` anew (clear_refs, proc(5)), and return the present resident memory."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        return self.rss_bytes
+
+    @property
+    def wake_ups(self) -> int:
+        """Return how often the server's present threads have waited for something and gone on."""
+        count = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            words = (task / "status").read_text().split()
+            count += int(words[words.index("voluntary_ctxt_switches:") + 1])
+        return count
+
     @property
     def threads(self) -> int:
         return self._status("Threads")
@@ -64,11 +78,11 @@ class Served:
 
 
 @contextmanager
-def serving(*words: str) -> Iterator[Served]:
-    """Run a server on a free port of 127.0.0.1."""
+def serving(*words: str, python: str = sys.executable) -> Iterator[Served]:
+    """Run a server on a free port of 127.0.0.1. `python` is that of another netmeasure."""
     with tempfile.TemporaryDirectory() as folder:
         said, log = Path(folder, "out"), Path(folder, "log")
-        command = [sys.executable, "-m", "netmeasure", "server", "-B", "127.0.0.1", "-p", "0"]
+        command = [python, "-m", "netmeasure", "server", "-B", "127.0.0.1", "-p", "0"]
         with said.open("wb") as out, log.open("wb") as err:
             process = subprocess.Popen([*command, *words], stdout=out, stderr=err)
         try:

@@ -25,6 +25,7 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 
 default_role = "literal"
+smartquotes_action = "q"  # quotes, but no dashes: texts have options such as --json
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {
@@ -33,6 +34,8 @@ autodoc_default_options = {
     "no-value": True,
     # fields of the bases, but nothing of these and of what they inherit from
     "inherited-members": "Struct, NetmeasureError, ABC",
+    # those of every exception, and a list for the encoder of results
+    "exclude-members": "add_note, args, derived, with_traceback",
 }
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 90

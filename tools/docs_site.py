@@ -7,8 +7,9 @@ of the plain file do not see the comment; the site and the tests of links see th
 - `<!-- iperf3-options -->`: the options of `netmeasure iperf3`, from its table.
 - `<!-- result-parts -->`: the types within results that have no public name.
 
-Docstrings are written for readers of the code: a class describes its fields in two columns. Here
-each text is placed at its field, and names of types link to their descriptions.
+Docstrings are written for readers of the code: a class describes its fields under `Attributes:`, or
+in two columns. Here each text is placed at its field, and names of types link to their
+descriptions.
 """
 
 from __future__ import annotations
@@ -157,15 +158,16 @@ def _iperf3_names(option: Option) -> str:
 _NAMES = r"[\w*]+(?:, [\w*]+)*"
 _ENTRY = re.compile(rf"({_NAMES}) {{2,}}(\S.*)")
 _NAMES_ALONE = re.compile(rf"({_NAMES}),?")
-_SECTION = re.compile(r"(Args|Returns|Yields|Raises|Attributes|Example|Examples|Note|Notes):")
+_ATTRIBUTE = re.compile(r" {4}(\w+): (.*)")
+_SECTION = re.compile(r"(Args|Returns|Yields|Raises|Example|Examples|Note|Notes):")
 _CODE = re.compile(r"(``.+?``|:[\w:]+:`.+?`|`.+?`)")
 
 
 class Docstring(NamedTuple):
     """Hold the docstring of a class with fields.
 
-    prose    its lines without the columns
-    fields   the text of each field that has one in the columns
+    prose    its lines without those about fields
+    fields   the text of each field that has one
     """
 
     prose: list[str]
@@ -173,14 +175,20 @@ class Docstring(NamedTuple):
 
 
 def parse_docstring(lines: list[str]) -> Docstring:
-    """Split a docstring into its prose and its columns.
+    """Split a docstring into its prose and its fields.
 
-    A column entry is a line `name, name   text`, then lines of further text. A paragraph is a table
-    of columns if its first line is an entry.
+    Fields are in a section `Attributes:` with entries `name: text`, or in columns. A column entry
+    is a line `name, name   text`, then lines of further text. A paragraph is a table of columns if
+    its first line is an entry.
     """
     prose: list[str] = []
     fields: dict[str, str] = {}
+    section = False
     for block in _paragraphs(lines):
+        section = block[0] == "Attributes:" or (section and block[0].startswith(" "))
+        if section:
+            fields |= _attributes(block)
+            continue
         entry = _ENTRY.fullmatch(block[0])
         if entry is None:
             prose += [*block, ""]
@@ -194,6 +202,19 @@ def parse_docstring(lines: list[str]) -> Docstring:
             fields[names] = text
     apart = {name: text for names, text in fields.items() for name in names.split(", ")}
     return Docstring(prose, apart)
+
+
+def _attributes(block: list[str]) -> dict[str, str]:
+    """Return the texts in a section `Attributes:`, by the names of the fields."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in block:
+        if match := _ATTRIBUTE.fullmatch(line):
+            name = match[1]
+            found[name] = match[2]
+        elif name:
+            found[name] += f" {line.strip()}"
+    return found
 
 
 def _split_entry(line: str, column: int) -> tuple[str, str]:
@@ -254,9 +275,11 @@ def _process_docstring(
     prose, texts = parse_docstring(lines)
     fields = field_defaults(documented)
     lines[:] = to_markup(prose)
-    for entry, text in texts.items():
-        if entry not in fields:  # otherwise the text is at the field
-            lines += [f"``{entry}``", f"    {_escaped(text)}"]
+    apart = {entry: text for entry, text in texts.items() if entry not in fields}
+    if apart:  # the others have their texts at the fields
+        lines += ["", "**Attributes:**", ""]
+    for entry, text in apart.items():
+        lines += [f"``{entry}``", f"    {_escaped(text)}"]
 
 
 def _field_lines(name: str) -> list[str]:

@@ -187,6 +187,28 @@ def test_columns_of_a_docstring_are_taken_apart() -> None:
     }
 
 
+def test_the_attributes_of_a_docstring_are_taken_apart() -> None:
+    lines = [
+        "One stream.",
+        "",
+        "Attributes:",
+        "    bytes: Bytes read.",
+        "    acked_bytes: Bytes that were: read and",
+        "        acknowledged.",
+        "",
+        "    from_ns: The start.",
+        "",
+        "Text after it.",
+    ]
+    prose, fields = docs_site.parse_docstring(lines)
+    assert prose == ["One stream.", "", "Text after it.", ""]
+    assert fields == {
+        "bytes": "Bytes read.",
+        "acked_bytes": "Bytes that were: read and acknowledged.",
+        "from_ns": "The start.",
+    }
+
+
 def test_special_characters_mean_themselves_but_in_code() -> None:
     assert docs_site.to_markup(["2 * x, |d|, `a*b`"]) == [r"2 \* x, \|d\|, `a*b`"]
 

@@ -385,6 +385,9 @@ def test_a_cancelled_run_leaves_nothing(run: RunLoop) -> None:
                     await running.abort()
                 assert running.result is not None
                 assert not running.result.complete
+                (upload,) = (f for f in running.result.flows if f.direction == "upload")
+                # the server's counts have not come, so it is not known whether any bytes did
+                assert upload.no_steady == "no_series"
             theirs = await results.get()
             assert not theirs.complete
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from msgspec.structs import replace
@@ -10,13 +11,16 @@ from rich.console import Console
 
 from netmeasure import Phase, Result
 from netmeasure.report.answer import WIDTH, answer_lines, shortened
+from netmeasure.report.bottleneck import limit_rows
+from netmeasure.report.flow import flow_table
 from netmeasure.report.tables import add_column, add_row, plain_table
+from netmeasure.result import Datagrams, Limits, Loss, Pause, Role, Stretch
 from netmeasure.result.encoding import encoded
 from netmeasure.result.summary import without_series
 from netmeasure.units import bitrate
 from support.full_result import FULL
 from support.optional import known
-from support.recorded import recorded
+from support.recorded import SECOND, recorded
 
 
 def test_the_answer_fits_five_lines_of_80_columns() -> None:
@@ -54,6 +58,75 @@ def test_no_line_cuts_a_figure_or_leaves_a_direction_out(margin: float, rate: fl
             assert text.count(bitrate(average)) >= len(shown), text
         assert text.count("+-") == len(shown), text
         assert len(shown) == 1 or ("(counts set-up)" in text and "(counts ramp)" in text)
+
+
+@pytest.mark.parametrize(
+    ("lost", "dropped", "target_ratio", "words"),
+    [
+        (500, 0, 0.5, "the network, which lost 50 % of the datagrams"),
+        (500, 0, None, "the network, which lost 50 % of the datagrams"),
+        (
+            500,
+            400,
+            0.5,
+            "the receiver's socket buffer: 50 % of the datagrams were lost, most of them there",
+        ),
+        (10, 0, 0.5, "unknown: neither end reported enough"),
+        (0, 0, 0.5, "unknown: neither end reported enough"),
+    ],
+)
+def test_lost_datagrams_are_the_limit_where_they_explain_the_rate(
+    lost: int, dropped: int, target_ratio: float | None, words: str
+) -> None:
+    """Both ends have reported all: the sender sent at its target rate, and half of it arrived."""
+    run = recorded(20e6)
+    loss = Loss(
+        sent_packets=1000,
+        received_packets=1000 - lost,
+        lost_packets=lost,
+        host_dropped_packets=dropped,
+    )
+    flow = replace(run.flow, loss=loss, limits=Limits(target_ratio=target_ratio))
+    (said,) = (
+        line for line in answer_lines(replace(run, flows=(flow,))) if line.startswith("Limited by")
+    )
+    brief = words if words.startswith("unknown") else words.partition(":")[0]
+    assert said == f"{'Limited by':16s}{brief}"
+    rows = {name: shown for name, _, shown in limit_rows(flow)}
+    assert rows == ({} if words.startswith("unknown") else {"limited by": words})
+
+
+@pytest.mark.parametrize(("skipped_ns", "is_late"), [(60_000_000, True), (20_000_000, False)])
+def test_a_ramp_by_a_late_sender_is_called_one(skipped_ns: int, is_late: bool) -> None:
+    """The first 0.1 s are at half of the rate: datagrams of 50 ms are missing."""
+    run = recorded(100e6)
+    (stream,) = run.flow.streams
+    sent = Datagrams(packets=1000, skipped_ns=skipped_ns)
+    sender = replace(known(stream.sender), datagrams=sent)
+    flow = replace(run.flow, streams=(replace(stream, sender=sender),))
+    paper = io.StringIO()
+    Console(file=paper, width=200).print(flow_table(replace(run, flows=(flow,)), flow))
+    text = paper.getvalue()
+    assert "ramp before it" in text
+    assert (": the sender was 60.0 ms behind its schedule" in text) is is_late
+
+
+@pytest.mark.parametrize("end", ["receiver", "sender"])
+def test_what_a_stopped_receiver_did_not_read_is_not_said_to_be_missing(end: Role) -> None:
+    run = recorded(100e6)
+    stall = Stretch(start_ns=SECOND, end_ns=SECOND + 500_000_000, bytes=0)
+    pause = Pause(end=end, start_ns=stall.start_ns, end_ns=stall.end_ns, cause="stopped")
+    flow = replace(run.flow, steady=replace(known(run.steady), stalls=(stall,)), pauses=(pause,))
+    paper = io.StringIO()
+    Console(file=paper, width=200).print(flow_table(replace(run, flows=(flow,)), flow))
+    (words,) = re.findall(r"stalls +1 +(.*)", paper.getvalue())
+    if end == "receiver":
+        assert words.rstrip() == (
+            "nothing was read for 500 ms in all, 500 ms at the longest: the receiver's threads did"
+            " not run"
+        )
+    else:
+        assert words.startswith("nothing came for 500 ms in all")
 
 
 def test_words_without_room_lose_whole_clauses() -> None:

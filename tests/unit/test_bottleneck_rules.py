@@ -155,3 +155,14 @@ def test_what_is_nearer_to_the_sender_comes_first() -> None:
 
 def test_nothing_is_known() -> None:
     assert verdict(Limits()) is None
+
+
+@pytest.mark.parametrize(
+    ("paused", "name"), [(None, "application"), (0.1, "application"), (0.32, "congestion_window")]
+)
+def test_a_pause_of_the_sender_is_no_application_that_has_nothing_to_send(
+    paused: float | None, name: Limit
+) -> None:
+    """A process that was stopped for a third of the time was busy in all of the rest."""
+    found = replace(BUSY, busy_ratio=0.67, sender_paused_ratio=paused)
+    assert verdict(found) == name

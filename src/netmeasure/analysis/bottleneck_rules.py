@@ -69,12 +69,21 @@ def verdict(found: Limits) -> Limit | None:
         return "receive_window"
     if _at_least(found.sndbuf_limited_ratio, HELD_BACK):
         return "send_buffer"
-    if found.busy_ratio is None:
+    busy = _busy_outside_pauses(found)
+    if busy is None:
         return None
-    if found.busy_ratio >= BUSY:
+    if busy >= BUSY:
         named = _of_the_network(found)
         return "receiver_cpu" if _is_late_receiver(named, found) else named
     return "application" if _asleep(found) >= HELD_BACK else "sender_cpu"
+
+
+def _busy_outside_pauses(found: Limits) -> float | None:
+    """Return the sender's busy time as a share of the time in which its host ran the threads: a
+    process that is stopped sends nothing, whatever limits it before and after."""
+    if found.busy_ratio is None:
+        return None
+    return found.busy_ratio / (1 - (found.sender_paused_ratio or 0.0))
 
 
 def _sender_bound(found: Limits) -> bool:

@@ -224,7 +224,9 @@ def _no_steady(way: _Way) -> Literal["no_bytes", "too_short", "no_series"]:
     """Return why a flow has no steady state."""
     reports = [*way.senders.values(), *way.receivers.values()]
     if not any(report.delivered_bytes for report in reports):
-        return "no_bytes"
+        # without the receiver's report, it is not known how many of the datagrams arrived
+        unknown = all(report.delivered_bytes is None for report in reports)
+        return "no_series" if unknown and any(report.bytes for report in reports) else "no_bytes"
     known = any(report.series is not None for report in way.counting.values())
     return "too_short" if known else "no_series"
 

@@ -17,13 +17,16 @@ from netmeasure.result import Role, SideReport, StreamReport
 LARGEST_WINDOW_BYTES = 2**30
 #: The largest receive buffer of Linux' autotuning (net.ipv4.tcp_rmem of recent kernels).
 USUAL_BUFFER_BYTES = 2**25
+#: A receiver that did not read so many bytes, and this share of all, is reported.
+UNREAD_BYTES, UNREAD = 2**20, 0.1
 #: The most bytes that a sender wrote and the receiver never received: a send buffer, and as much in
 #: flight.
 UNSENT_BYTES = 2**28
 
 
 class Believed(NamedTuple):
-    """Hold the peer's report without impossible counts, and a note for each of these."""
+    """Hold the peer's report without impossible counts, and a note for each of these and for each
+    count that is possible but contradicts what was acknowledged."""
 
     report: SideReport
     notes: tuple[str, ...]
@@ -42,7 +45,8 @@ def believed(own: SideReport, far: SideReport, far_name: str, *, omitted: bool) 
     notes: list[str] = []
     streams: list[StreamReport] = []
     for stream in far.streams:
-        doubt = _doubt(mine.get(stream.id), stream, omitted=omitted)
+        own_stream = mine.get(stream.id)
+        doubt = _doubt(own_stream, stream, omitted=omitted)
         if doubt is not None:
             notes.append(
                 f"the {far_name} reports that its stream {stream.id} {doubt}: impossible, not used"
@@ -55,7 +59,9 @@ def believed(own: SideReport, far: SideReport, far_name: str, *, omitted: bool) 
                 series=None,
                 datagrams=None,
             )
-        elif (jitter_ns := _impossible_jitter(mine.get(stream.id), stream)) is not None:
+        elif (unread := _unread(own_stream, stream, far_name, omitted=omitted)) is not None:
+            notes.append(unread)
+        elif (jitter_ns := _impossible_jitter(own_stream, stream)) is not None:
             notes.append(
                 f"the {far_name} reports a jitter of {seconds(jitter_ns):.0f} s for its stream"
                 f" {stream.id}: impossible, not used"
@@ -88,6 +94,21 @@ def _doubt_receiver(own: StreamReport, far: StreamReport, *, omitted: bool) -> s
     if acked is not None and far.bytes < acked - _window_bytes(own):
         return f"received {far.bytes} bytes, but its kernel acknowledged {acked}"
     return None
+
+
+def _unread(
+    own: StreamReport | None, far: StreamReport, far_name: str, *, omitted: bool
+) -> str | None:
+    """Return a note on a receiver whose kernel acknowledged many more bytes than it counts."""
+    if own is None or far.role != "receiver" or own.role == far.role or far.bytes is None:
+        return None
+    acked = own.counted_bytes if omitted else own.acked_bytes
+    if acked is None or acked - far.bytes <= max(UNREAD_BYTES, UNREAD * acked):
+        return None
+    return (
+        f"the {far_name}'s kernel acknowledged {acked} bytes of stream {far.id}, and the {far_name}"
+        f" counted {far.bytes}: it did not read the rest, or its count is wrong"
+    )
 
 
 def _doubt_sender(own: StreamReport, far: StreamReport, *, omitted: bool) -> str | None:

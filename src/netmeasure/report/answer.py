@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from netmeasure.report.bottleneck import name_of_limit, short_limit
+from netmeasure.report.bottleneck import names_of_limit
 from netmeasure.report.connections import error_words
 from netmeasure.report.latency import latency_words
 from netmeasure.report.rates import steady_bps
@@ -159,16 +159,16 @@ def _in_vain(phase: Phase) -> bool:
 
 
 def _limits(flows: Sequence[Flow]) -> list[str]:
-    known = [(flow, limits) for flow in flows if (limits := flow.limits) and limits.limited_by]
+    known = [(flow, names) for flow in flows if (names := names_of_limit(flow)) is not None]
     if not known:
         few = all(flow.no_steady == "too_short" for flow in flows)
         return ["unknown: too few data" if few else "unknown: neither end reported enough"]
-    if len(known) == 1 or len({limits.limited_by for _, limits in known}) == 1:
-        limits = known[0][1]
-        return [name_of_limit(limits), name_of_limit(limits).partition(":")[0], short_limit(limits)]
+    if len({names.short for _, names in known}) == 1:
+        return list(known[0][1])
+    both = [(names.brief, names.short) for _, names in known]
     return [
-        ", ".join(f"{flow.direction} {show(limits)}" for flow, limits in known)
-        for show in (lambda one: name_of_limit(one).partition(":")[0], short_limit)
+        ", ".join(f"{flow.direction} {name}" for (flow, _), name in zip(known, names, strict=True))
+        for names in zip(*both, strict=True)
     ]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import NamedTuple
 
-from netmeasure.analysis.bottleneck_rules import HELD_BACK, QUEUED
+from netmeasure.analysis.bottleneck_rules import HELD_BACK, ON_TARGET, QUEUED
 from netmeasure.report.rates import ratio_words
 from netmeasure.report.tables import Row
 from netmeasure.result import Flow, FlowInterval, Limit, Limits
@@ -15,6 +16,8 @@ from netmeasure.units import duration, size
 MAX_SPELLS = 5
 #: A receiver's window is too small if the rate uses at least this share of it.
 SMALL = 0.5
+#: Lost datagrams are the bottleneck if they are at least this share of what the target rate lacks.
+MOSTLY = 0.5
 _NAMES: dict[Limit, str] = {
     "sender_paused": "the sender's host, which did not run the traffic threads",
     "receiver_paused": "the receiver's host, which did not run the traffic threads",
@@ -59,10 +62,45 @@ def short_limit(limits: Limits) -> str:
     return "unknown" if limits.limited_by is None else _SHORT[limits.limited_by]
 
 
+class LimitNames(NamedTuple):
+    """Hold the bottleneck of a flow in words: in full, without its explanation, and in one or two
+    words."""
+
+    full: str
+    brief: str
+    short: str
+
+
+def names_of_limit(flow: Flow) -> LimitNames | None:
+    """Return the bottleneck of a flow in words, lost datagrams included; None: it is not known."""
+    if flow.limits is not None and flow.limits.limited_by is not None:
+        full = name_of_limit(flow.limits)
+        return LimitNames(full, full.partition(":")[0], short_limit(flow.limits))
+    return _loss_as_limit(flow)
+
+
+def _loss_as_limit(flow: Flow) -> LimitNames | None:
+    """Return who dropped the datagrams that a flow lacks; None: they do not explain its rate."""
+    loss = flow.loss
+    if loss is None or not loss.loss_ratio:
+        return None
+    target = None if flow.limits is None else flow.limits.target_ratio
+    missing = 1 - (ON_TARGET if target is None else target)
+    if loss.loss_ratio < MOSTLY * missing:
+        return None
+    share = f"{100 * loss.loss_ratio:.3g} % of the datagrams"
+    if (loss.host_dropped_packets or 0) >= MOSTLY * (loss.lost_packets or 0):
+        full = f"the receiver's socket buffer: {share} were lost, most of them there"
+        return LimitNames(full, "the receiver's socket buffer", "receive buffer")
+    brief = f"the network, which lost {share}"
+    return LimitNames(brief, brief, "datagram loss")
+
+
 def limit_rows(flow: Flow) -> list[Row]:
     """Return a row with the run's bottleneck, and a row with its changes over time."""
     if flow.limits is None or flow.limits.limited_by is None:
-        return []
+        names = names_of_limit(flow)
+        return [] if names is None else [("limited by", "", names.full)]
     rows = [("limited by", "", _words(flow.limits, flow.limits.limited_by))]
     if course := _course(flow.intervals):
         rows.append(("in its course", "", course))

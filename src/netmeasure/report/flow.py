@@ -16,6 +16,11 @@ from netmeasure.report.transfers import transfer_rows, transfers
 from netmeasure.result import Averages, Flow, Result, Steady, StreamResult
 from netmeasure.units import bitrate, duration, percent, size
 
+#: A sender that is late explains a ramp if it was late for this share of what the ramp lacks.
+LATE = 0.5
+#: A receiver's pauses explain its stalls if they cover this share of them.
+UNREAD = 0.5
+
 #: The words for each grade of a confidence interval.
 GRADES = {
     "A": "grade A: well supported",
@@ -27,7 +32,7 @@ GRADES = {
 NO_STEADY = {
     "no_bytes": "no bytes came",
     "too_short": "too short: all bytes came within a moment",
-    "no_series": "neither end knows when the bytes came",
+    "no_series": "neither end reported when the bytes came",
 }
 
 
@@ -94,7 +99,7 @@ def _steady_rows(result: Result, flow: Flow) -> list[Row]:
     elif flow.no_steady is not None:
         rows.append(("steady bitrate", "unknown", NO_STEADY[flow.no_steady]))
     if steady is not None and steady_bps(flow) is not None:
-        rows += _uncertainty_rows(steady) + _level_rows(steady) + _stall_rows(steady)
+        rows += _uncertainty_rows(steady) + _level_rows(steady) + _stall_rows(flow, steady)
         rows += _stream_rows(flow)
     if (share := share_row(flow)) is not None:
         rows.append(share)
@@ -102,9 +107,24 @@ def _steady_rows(result: Result, flow: Flow) -> list[Row]:
         words = "the path's MTU is not known, or contradicts the link's options"
         rows.append(("of the ceiling", "unknown", words))
     if ramp is not None and ramp.duration_ns:
-        words = "" if stretch_bps(ramp) is None else f"at {stretch_words(ramp)}"
+        words = "" if stretch_bps(ramp) is None else f"at {stretch_words(ramp)}{_lateness(flow)}"
         rows.append(("ramp before it", duration(ramp.duration_ns), words))
     return rows
+
+
+def _lateness(flow: Flow) -> str:
+    """Return words on a sender of datagrams that was behind its schedule, if that explains most of
+    what the ramp lacks: the network has no part in it."""
+    ramp, wanted = flow.ramp, steady_bps(flow)
+    counts = [s.sender.datagrams for s in flow.streams if s.sender and s.sender.datagrams]
+    rate = None if ramp is None else stretch_bps(ramp)
+    if ramp is None or rate is None or not wanted or not counts:
+        return ""
+    skipped_ns = sum(one.skipped_ns or 0 for one in counts) / len(counts)
+    missing_ns = ramp.duration_ns * (1 - rate / wanted)
+    if missing_ns <= 0 or skipped_ns < LATE * missing_ns:
+        return ""
+    return f": the sender was {duration(skipped_ns)} behind its schedule"
 
 
 def _steady_words(flow: Flow, steady: Steady) -> str:
@@ -137,15 +157,28 @@ def _level_rows(steady: Steady) -> list[Row]:
     return [("levels", str(len(shown)), ", then ".join(shown))]
 
 
-def _stall_rows(steady: Steady) -> list[Row]:
+def _stall_rows(flow: Flow, steady: Steady) -> list[Row]:
     if not steady.stalls:
         return []
     longest = max(one.duration_ns for one in steady.stalls)
-    words = (
-        f"nothing came for {duration(steady.stalled_ns)} in all, {duration(longest)} at the"
-        f" longest; between them {bitrate(steady.between_stalls_bps)}"
-    )
+    lasted = f"for {duration(steady.stalled_ns)} in all, {duration(longest)} at the longest"
+    words = f"nothing came {lasted}; between them {bitrate(steady.between_stalls_bps)}"
+    if _unread_ns(flow, steady) >= UNREAD * steady.stalled_ns:
+        # what came meanwhile was read at once afterwards, at more than the network's rate
+        words = f"nothing was read {lasted}: the receiver's threads did not run"
     return [("stalls", str(len(steady.stalls)), words)]
+
+
+def _unread_ns(flow: Flow, steady: Steady) -> int:
+    """Return for how long of the stalls the receiver's host did not run the threads that read."""
+    if flow.counted_by != "receiver":
+        return 0
+    pauses = [pause for pause in flow.pauses if pause.end == "receiver"]
+    return sum(
+        max(0, min(stall.end_ns, pause.end_ns) - max(stall.start_ns, pause.start_ns))
+        for stall in steady.stalls
+        for pause in pauses
+    )
 
 
 def _stream_rows(flow: Flow) -> list[Row]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 from msgspec.structs import replace
 
 from netmeasure.clock import nanoseconds
+from netmeasure.engine.addresses import Address
 from netmeasure.engine.packed import packed_address, packed_options
 from netmeasure.errors import RemoteProtocolError
 from netmeasure.peer.client.connect import Connector
@@ -27,8 +30,7 @@ async def reached(
     return replace(
         plan,
         to=packed_address(*address),
-        # the server serves the control connection's host only: this one has several addresses
-        origin=_origin(control),
+        origin=_origin(control, address, spec),
         socket_options=tuple(packed_options(spec.options, address.family)),
         answer_ns=nanoseconds(spec.deadlines.connect_s),
         token=token if len(token) <= plan.request_bytes else b"",
@@ -49,7 +51,24 @@ def _named(control: ClientControl) -> tuple[int, bytes]:
     return fresh.port, token
 
 
-def _origin(control: ClientControl) -> bytes:
-    """Return the address of this end of the control connection, with any port."""
+def _origin(control: ClientControl, address: Address, spec: PeerSpec) -> bytes:
+    """Return the address to bind to, with any port: this end of the control connection.
+
+    The server serves that host only, and this one may have several addresses. Returns nothing if
+    the kernel chooses this address anyway: each transaction then saves two system calls.
+    """
     family, (host, _, *more) = control.channel.local_address
+    bound = spec.options.bind_address or spec.options.bind_device
+    if not bound and _kernels_choice(address) == host:
+        return b""
     return packed_address(family, (host, 0, *more))
+
+
+def _kernels_choice(address: Address) -> str | None:
+    """Return the address from which the kernel would connect to another; None: it can't."""
+    try:
+        with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address.sockaddr)  # of datagrams: nothing is sent
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None

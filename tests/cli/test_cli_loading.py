@@ -15,6 +15,8 @@ HEAVY = (
     "aioftp",
     "netmeasure.report.text",
     "netmeasure.peer.server.server",
+    "netmeasure.objectives.objective",
+    "psutil",
 )
 _CODE = """
 import sys
@@ -48,10 +50,10 @@ def test_what_a_result_needs_is_loaded_after_the_first_byte() -> None:
     with server() as (_, address):
         before, after = loaded("client", address, "-t", "0.1")
         assert before == set()
-        assert after == {"numpy", "rich", "netmeasure.report.text"}
+        assert after == {"numpy", "psutil", "rich", "netmeasure.report.text"}
 
 
 def test_a_report_is_not_loaded_where_none_is_shown() -> None:
     with server() as (_, address):
         before, after = loaded("client", address, "-t", "0.1", "-d", "download", "--json")
-        assert (before, after) == (set(), {"numpy"})
+        assert (before, after) == (set(), {"numpy", "psutil"})

@@ -370,3 +370,8 @@ def test_multipath_tcp(run_once: RunOnce, direction: Any) -> None:
         assert flow.receiver.bytes == flow.sender.acked_bytes > 0
     streams = 4 if direction == "both" else 2
     assert protocols.count(262) >= 2 * streams + 2
+
+
+def test_more_streams_than_iperf3_has_are_refused(run_once: RunOnce) -> None:
+    with iperf3.server() as server, pytest.raises(nm.PeerRefusedError, match="at most 128 streams"):
+        run_once(nm.measure("127.0.0.1", nm.TcpSpec(streams=129), port=server.port))

@@ -362,6 +362,13 @@ def test_our_additions_survive_the_exchange() -> None:
     assert PeerResults.decode(results.encode()) == results
 
 
+def test_results_of_the_most_streams_are_read() -> None:
+    many = [STREAM | {"id": number, "bytes": 2**40} for number in range(1024)]
+    assert len(decode_results(streams=many).streams) == 1024
+    with pytest.raises(RemoteProtocolError, match="1025 objects"):
+        decode_results(streams=[*many, STREAM])
+
+
 # ---- limits -------------------------------------------------------------------------------------
 
 LIMITS = [

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from functools import partial
 
 from netmeasure.cli import objectives
+from netmeasure.cli.collector import without_collector
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.cli.output import JsonTarget, check_writable, deliver, json_target
 from netmeasure.cli.screens import JsonLines, Screen, choose_screen
 from netmeasure.cli.specs import Options, shown_target, test_spec
 from netmeasure.cli.watch import LiveView, see_all
 from netmeasure.client import make_run
+from netmeasure.engine import loading
 from netmeasure.engine.limits import raise_descriptor_limit
 from netmeasure.errors import SpecError
 from netmeasure.measurement.run import Run
@@ -79,6 +81,8 @@ async def _measure(begin: Callable[[], Run], options: Options) -> int:
     objectives.check_options(options)
     if options.repeat is not None:
         return await _repeat(begin, options, target)
+    if _shows(options, target):
+        loading.want_beside_data("netmeasure.report.text")
     run = begin()
     screen = screen_of(options, json_out=target.path == "-")
     with LiveView(screen) as watch:
@@ -101,10 +105,11 @@ def _deliver(result: Result, options: Options, target: JsonTarget, unseen: OSErr
     report = None
     measured = result.flows or result.error is None or result.requests is not None
     if measured and _shows(options, target):
-        from netmeasure.report import text  # rich is imported only if something is shown
+        from netmeasure.report import text  # loaded while data flow, if something is shown
 
         report = text.render(result, per_stream=options.verbose)
-    deliver(report, [(target.encoded(result), target.path)], unseen)
+    with without_collector():  # a large document is many objects, and no garbage
+        deliver(report, [(target.encoded(result), target.path)], unseen)
 
 
 def _shows(options: Options, target: JsonTarget) -> bool:

@@ -18,6 +18,17 @@ from contextlib import suppress
 #: How often a waiting run checks again.
 POLL_S = 0.005
 _loading: dict[str, threading.Thread] = {}
+_wanted: list[str] = []
+
+
+def want_beside_data(*modules: str) -> None:
+    """Let `begin_wanted` import these modules, too: a program needs them after its test."""
+    _wanted.extend(modules)
+
+
+def begin_wanted(*modules: str) -> None:
+    """Start to import modules that are not needed before the end of a test."""
+    begin(*modules, *_wanted)
 
 
 def begin(*modules: str) -> None:

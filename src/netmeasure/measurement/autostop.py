@@ -39,7 +39,7 @@ async def load_analysis(workload: Analysable) -> None:
     only where native threads transfer the data, so that no transfer waits for this process's
     interpreter."""
     await _first_byte(workload)
-    loading.begin(*analysis.MODULES, *hosts.MODULES)
+    loading.begin_wanted(*analysis.MODULES, *hosts.MODULES)
 
 
 async def _first_byte(workload: Analysable) -> int:

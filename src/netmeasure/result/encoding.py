@@ -20,6 +20,8 @@ from netmeasure.result.packing import packed
 RENAMED = {"measured_bps": "goodput_bps"}
 #: Objects with no more members and characters than this are written on one line.
 _SHORT, _LINE = 8, 100
+#: The types of values that have parts, in a result and in what is written of it.
+_PARTS, _NESTED = (tuple, msgspec.Struct), (dict, list, tuple)
 
 
 #: Members whose texts may have any bytes. These texts are escaped so that they can be restored.
@@ -76,8 +78,10 @@ def with_derived(value: object, instead: Mapping[tuple[int, str], object] = {}) 
     if config.tag is not None and config.tag_field is not None:
         found[config.tag_field] = config.tag
     for name in value.__struct_fields__:
-        item = instead.get((id(value), name), getattr(value, name))
-        found[name] = with_derived(item, instead)
+        item = getattr(value, name)
+        if isinstance(item, _PARTS):
+            item = with_derived(instead.get((id(value), name), item), instead)
+        found[name] = item
     for name in ANY_BYTES:
         if isinstance(found.get(name), str):
             found[name] = escaped_bytes(found[name])
@@ -106,10 +110,12 @@ def encoded(value: msgspec.Struct, *, indent: int | None = 2) -> bytes:
 
 def _indented(value: Any, step: int, level: int) -> str:
     """Return a value as JSON over several lines; short parts are on one line."""
-    if not isinstance(value, dict | list | tuple):
+    if not isinstance(value, _NESTED):
         return msgspec.json.encode(value).decode()
+    if not isinstance(value, dict) and value and isinstance(value[0], int | float):
+        return msgspec.json.encode(value).decode()  # a column, on one line
     items = value.values() if isinstance(value, dict) else value
-    flat = not any(isinstance(item, dict | list | tuple) and item for item in items)
+    flat = not any(item for item in items if isinstance(item, _NESTED))
     if not value or (flat and (not isinstance(value, dict) or len(value) <= _SHORT)):
         line = msgspec.json.encode(value).decode()
         if not isinstance(value, dict) or len(line) <= _LINE:

@@ -56,7 +56,7 @@ class ServerData:
         self._extended = parameters.netmeasure is not None
 
     @property
-    def _streams_end(self) -> bool:
+    def streams_end(self) -> bool:
         """Return whether the client's streams mark the end of their data themselves (FIN)."""
         return self._extended and not self._parameters.udp
 
@@ -72,7 +72,7 @@ class ServerData:
         )
         self._workload.stop_senders()
         await self._workload.join("sender")
-        if self._streams_end:
+        if self.streams_end:
             await self._workload.drain(self._workload.join("receiver"), self._limits.drain_s)
         elif not self._extended:
             self._workload.finish_senders()
@@ -130,7 +130,7 @@ class ServerData:
     async def take_rest(self, results: PeerResults) -> None:
         """Receive the data that a plain client sent before TEST_END and that are still in flight.
         Streams that mark their end have already been read completely."""
-        if not self._streams_end:
+        if not self.streams_end:
             await self._workload.drain(self._emptied(results), self._limits.drain_s)
 
     async def _emptied(self, results: PeerResults) -> None:

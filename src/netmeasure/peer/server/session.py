@@ -410,7 +410,8 @@ class Session:
     ) -> None:
         control, deadline_s = self._control, self._limits.results_s
         await control.send(Kind.EXCHANGE_RESULTS, deadline_s=deadline_s)
-        message = await self._receive(deadline_s)
+        async with beside(self._report_early(data)):
+            message = await self._receive(deadline_s)
         if message.kind is not Kind.CLIENT_RESULTS:
             raise failure(message)
         self._client_results = message.payload
@@ -434,6 +435,11 @@ class Session:
             return  # both ends have all results, so the loss of the last message does not matter
         if message.kind is not Kind.IPERF_DONE:
             raise failure(message)  # the client has found an error in the results
+
+    async def _report_early(self, data: ServerData) -> None:
+        """Make this end's report while the client makes its own, if all data have been counted."""
+        if data.streams_end:
+            await in_turn(self._report)
 
     async def _receive(self, deadline_s: float | None) -> Message:
         return await self._control.receive(deadline_s=deadline_s)

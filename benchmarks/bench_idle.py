@@ -39,6 +39,8 @@ class Rest(msgspec.Struct, frozen=True, kw_only=True):
     wake_ups: int
     cpu_s: float
     rss_bytes: int
+    #: without the pages of files, such as the code of libraries, which the kernel can take back
+    own_bytes: int
 
     @property
     def wake_ups_are_few(self) -> bool:
@@ -57,6 +59,7 @@ def rest(server: Served, settle_s: float, time_s: float) -> Rest:
         wake_ups=server.wake_ups - wake_ups,
         cpu_s=server.cpu_s - cpu_s,
         rss_bytes=server.rss_bytes,
+        own_bytes=server.own_bytes,
     )
 
 
@@ -76,7 +79,7 @@ def main() -> int:
     facts = host_facts()
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(facts, highlight=False)
-    table = Table("at rest", "seconds", "wake-ups", "CPU s", "memory, MiB", "good")
+    table = Table("at rest", "seconds", "wake-ups", "CPU s", "memory, MiB", "own, MiB", "good")
     found: dict[str, Rest] = {}
     with serving() as server:
         for name, words in TESTS.items():
@@ -89,6 +92,7 @@ def main() -> int:
                 str(one.wake_ups),
                 f"{one.cpu_s:.2f}",
                 f"{one.rss_bytes / MIB:.1f}",
+                f"{one.own_bytes / MIB:.1f}",
                 "yes" if is_good(one) else "no",
             )
     console.print(table, highlight=False)

@@ -38,6 +38,11 @@ class Served:
         return self._status("VmRSS") * 1024
 
     @property
+    def own_bytes(self) -> int:
+        """Return the resident memory without the pages of files (RssAnon, proc(5))."""
+        return self._status("RssAnon") * 1024
+
+    @property
     def peak_bytes(self) -> int:
         """Return the most resident memory so far."""
         return self._status("VmHWM") * 1024

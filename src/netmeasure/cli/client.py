@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 
 from netmeasure.cli import objectives
-from netmeasure.cli.collector import without_collector
 from netmeasure.cli.exits import Exit, complain, exit_code
 from netmeasure.cli.output import JsonTarget, check_writable, deliver, json_target
 from netmeasure.cli.screens import JsonLines, Screen, choose_screen
@@ -108,8 +107,7 @@ def _deliver(result: Result, options: Options, target: JsonTarget, unseen: OSErr
         from netmeasure.report import text  # loaded while data flow, if something is shown
 
         report = text.render(result, per_stream=options.verbose)
-    with without_collector():  # a large document is many objects, and no garbage
-        deliver(report, [(target.encoded(result), target.path)], unseen)
+    deliver(report, [(target.encoded(result), target.path)], unseen)
 
 
 def _shows(options: Options, target: JsonTarget) -> bool:

@@ -17,6 +17,8 @@ from netmeasure.units import size
 
 #: Commands that measure or serve, which need more memory than the interpreter alone.
 _MEASURING = ("client", "compare", "loopback", "mesh", "server", "suite")
+#: Commands that run for long and must stay small.
+_SERVING = ("exporter", "mesh", "server")
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 #: The address space that any command takes. With less, the interpreter or a library may end in a
 #: crash while modules are imported. `room` checks what tests take.
@@ -91,7 +93,7 @@ def _run(chosen: argparse.Namespace) -> int:
     import uvloop
 
     command = _coroutine(chosen.command)
-    collect_again()
+    collect_again(seldom=chosen.command not in _SERVING)
     return uvloop.run(command(chosen))
 
 

@@ -128,11 +128,11 @@ def _measure(settings: CommandLine, work: PeerSpec | Service, output: Output) ->
         if isinstance(work, Service):
             from netmeasure.cli.iperf3 import server
 
-            collect_again()
+            collect_again(seldom=False)
             return uvloop.run(server.server(settings, work, output))
         from netmeasure.cli.iperf3 import client
 
-        collect_again()
+        collect_again(seldom=True)
         return uvloop.run(client.client(settings, work, output))
     except KeyboardInterrupt:  # before the test or server started
         return OK

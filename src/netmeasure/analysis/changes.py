@@ -106,14 +106,16 @@ def _significant(rates: Floats, places: Int64s) -> bool:
     """Return whether every one of these changes is significant."""
     parts = np.split(rates, places)
     means = np.array([part.mean() for part in parts])
-    medians = np.array([np.median(part) for part in parts])
     sizes = np.array([len(part) for part in parts])
+    change = np.diff(means)
+    least = np.maximum(MIN_EFFECT * len(rates) / np.minimum(sizes[1:], sizes[:-1]), MIN_CHANGE)
+    if np.any(np.abs(change) < least):
+        return False  # as most are, and the noise takes long to compute
+    medians = np.array([np.median(part) for part in parts])
     noise = _noise(rates - np.repeat(means, sizes))
     errors = np.sqrt(noise * (1 / sizes[1:] + 1 / sizes[:-1]))
     limit = (MIN_ERRORS + ERRORS_PER_CHANGE * (len(places) - 1)) * errors
-    limit = np.maximum(limit, MIN_CHANGE)
-    limit = np.maximum(limit, MIN_EFFECT * len(rates) / np.minimum(sizes[1:], sizes[:-1]))
-    change = np.diff(means)
+    limit = np.maximum(limit, least)
     # a few short outages lower the mean of a part but not its median: the level is unchanged
     same = np.diff(medians) * np.sign(change) < np.abs(change) / 2
     return bool(np.all((np.abs(change) >= limit) & ~same))

@@ -7,7 +7,8 @@ numbers of 64 bits, columns of the same length as their times, and times in asce
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from collections.abc import Sequence
+from operator import gt
 
 import msgspec
 
@@ -88,7 +89,9 @@ def _check(value: object) -> int:
     if isinstance(value, tuple):
         if value and isinstance(value[0], msgspec.Struct):
             return sum(map(_check, value))
-        numbers = [number for number in value if isinstance(number, int)]
+        numbers: Sequence[int] = value  # most columns have nothing else
+        if set(map(type, value)) != {int}:
+            numbers = [number for number in value if isinstance(number, int)]
         if numbers:
             _check(min(numbers))
             _check(max(numbers))
@@ -117,9 +120,7 @@ def _check_columns(at_ns: tuple[int, ...], columns: list[object]) -> None:
     same_length = all(len(c) == len(at_ns) for c in columns if isinstance(c, tuple))
     if not at_ns or not same_length:
         raise RemoteProtocolError("the peer's results hold columns of unequal lengths")
-    if any(later < sooner for sooner, later in pairwise(at_ns)) or (
-        max(-at_ns[0], at_ns[-1]) > MAX_MOMENT_NS
-    ):
+    if any(map(gt, at_ns, at_ns[1:])) or (max(-at_ns[0], at_ns[-1]) > MAX_MOMENT_NS):
         raise RemoteProtocolError("the peer's results hold times that are out of order")
 
 
@@ -128,7 +129,7 @@ def _check_series(series: Series) -> None:
         abs(series.origin_ns) <= MAX_MOMENT_NS
         and 0 < series.width_ns <= MAX_MOMENT_NS
         and len(series.bytes) * series.width_ns <= MAX_MOMENT_NS
-        and all(count >= 0 for count in series.bytes)
+        and min(series.bytes, default=0) >= 0
         and sum(series.bytes) < _HIGH
     ):
         raise RemoteProtocolError("the peer's results hold an impossible time series")

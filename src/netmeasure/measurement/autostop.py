@@ -38,8 +38,18 @@ async def load_analysis(workload: Analysable) -> None:
     """Import the modules that a result needs, after the first byte, when set-up is over. Call this
     only where native threads transfer the data, so that no transfer waits for this process's
     interpreter."""
+    await _load_meanwhile(workload, *analysis.MODULES, *hosts.MODULES)
+
+
+async def load_host_facts(workload: Analysable) -> None:
+    """Import the modules that this end's report needs, as `load_analysis` does. What analyses it is
+    imported where it is first used, and takes no CPU time from the threads that receive."""
+    await _load_meanwhile(workload, *hosts.MODULES)
+
+
+async def _load_meanwhile(workload: Analysable, *modules: str) -> None:
     await _first_byte(workload)
-    loading.begin_wanted(*analysis.MODULES, *hosts.MODULES)
+    loading.begin_wanted(*modules)
 
 
 async def _first_byte(workload: Analysable) -> int:

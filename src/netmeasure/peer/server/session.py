@@ -28,7 +28,7 @@ from netmeasure.errors import (
     SocketOptionError,
 )
 from netmeasure.measurement import roles
-from netmeasure.measurement.autostop import load_analysis
+from netmeasure.measurement.autostop import load_analysis, load_host_facts
 from netmeasure.measurement.run import error_record
 from netmeasure.measurement.side_report import own_report
 from netmeasure.observe import Opening
@@ -351,7 +351,9 @@ class Session:
         await self._control.send(Kind.TEST_RUNNING, deadline_s=deadline_s)
         data = ServerData(workload, agreed.parameters, self._limits, self._control, self._tick)
         intervals = self._notifier.intervals(workload, agreed.spec.timing.omit_s)
-        async with beside(load_analysis(workload)), intervals:
+        # this end analyses nothing before the test is over, unless the client wants its output
+        load = load_analysis if agreed.parameters.get_server_output else load_host_facts
+        async with beside(load(workload)), intervals:
             await data.run()
         self._leave_company()
         if error := workload.failed():

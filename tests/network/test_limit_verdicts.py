@@ -167,6 +167,16 @@ def test_losses_keep_the_congestion_window_small() -> None:
 
 
 @needs_relay
+def test_random_losses_on_a_full_link_are_no_policer() -> None:
+    """BBR keeps the link full whatever is lost, so that its rate is flat."""
+    with Relay(delay_ms=10, rate_bps=50e6, queue_bytes=125_000, loss=0.01) as line:
+        found = limits(measured(line, congestion="bbr", time_s=4))
+    assert found.tcp_efficiency is not None
+    assert found.tcp_efficiency < 0.997
+    assert found.limited_by == "link"
+
+
+@needs_relay
 @pytest.mark.parametrize("congestion", ["cubic", "bbr"])
 def test_a_slow_link_far_away(congestion: str) -> None:
     with Relay(delay_ms=10, rate_bps=50e6, queue_bytes=500_000) as line:

@@ -14,7 +14,7 @@ from netmeasure.report.answer import WIDTH, answer_lines, shortened
 from netmeasure.report.bottleneck import limit_rows
 from netmeasure.report.flow import flow_table
 from netmeasure.report.tables import add_column, add_row, plain_table
-from netmeasure.result import Datagrams, Limits, Loss, Pause, Role, Stretch
+from netmeasure.result import Datagrams, Limits, Loss, PathHole, Pause, Role, Stretch
 from netmeasure.result.encoding import encoded
 from netmeasure.result.summary import without_series
 from netmeasure.units import bitrate
@@ -127,6 +127,22 @@ def test_what_a_stopped_receiver_did_not_read_is_not_said_to_be_missing(end: Rol
         )
     else:
         assert words.startswith("nothing came for 500 ms in all")
+
+
+def test_a_black_hole_is_the_limit_of_a_test_that_moved_nothing() -> None:
+    run = recorded(1e6)
+    nothing = replace(
+        run.flow, no_steady="no_bytes", steady=None, limits=Limits(limited_by="network")
+    )
+    hole = PathHole(direction="upload", passed_bytes=1300, lost_bytes=1301)
+    words = "the path MTU: packets of 1301 bytes and more do not get through"
+    assert f"{'Limited by':16s}{words}" in answer_lines(
+        replace(run, flows=(nothing,), path_hole=hole)
+    )
+    assert limit_rows(nothing, hole) == [("limited by", "", words)]
+    other_way = replace(hole, direction="download")
+    ((_, _, said),) = limit_rows(nothing, other_way)
+    assert said.startswith("the network or its hosts")
 
 
 def test_words_without_room_lose_whole_clauses() -> None:

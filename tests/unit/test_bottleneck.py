@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -132,3 +133,33 @@ def test_a_column_that_is_missing_is_no_zero() -> None:
     found = limits(End([stream(tcp_info=TcpInfo(at_ns=(0, SECOND)))]), End([]), Rate(1e8, None))
     assert found is not None
     assert (found.busy_ratio, found.tcp_efficiency, found.window_needed_bytes) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "pacing", "dispersion"),
+    [
+        # bbr's start has lost 216 segments, and each later sample 8 by chance
+        ([120, 96, *(8 for _ in range(19))], 1.0, 0.0),
+        # reno or cubic would not have kept this rate
+        ([96, *(8 for _ in range(19))], 1.2, 29.6),
+        # a policer has dropped clusters throughout
+        ([40, 0, 0, 0, 0, 40, 0, 0, 0, 0, 40, 0, 0, 0, 0], 1.0, 480 / 13),
+        # a period of seven samples has one cluster
+        ([0, 0, 0, 42, 0, 0, 0], 1.0, 36.0),
+    ],
+)
+def test_one_overshoot_is_no_pattern_of_losses(
+    steps: list[int], pacing: float, dispersion: float
+) -> None:
+    count = len(steps) + 1
+    at_ns = tuple(i * SECOND // 10 for i in range(count))
+    lossy = TcpInfo(
+        at_ns=at_ns,
+        busy_ns=at_ns,
+        retransmits=tuple(accumulate(steps, initial=0)),
+        acked_bytes=tuple(1_250_000 * i for i in range(count)),
+        pacing_bps=(round(pacing * 1e8),) * count,
+    )
+    found = limits(End([stream(tcp_info=lossy)]), End([]), Rate(1e8, None))
+    assert found is not None
+    assert found.retransmit_dispersion == pytest.approx(dispersion, rel=0.01)

@@ -31,6 +31,13 @@ MAX_SHARE = 1.2
 ROUNDED = 0.999
 #: The least number of steps for an index of dispersion.
 DISPERSED = 6
+#: From this many steps on, so many of the largest are left out if congestion control paces at its
+#: own estimate, up to this multiple of the rate, as bbr does. Losses do not change such a rate, so
+#: that it is flat with random ones, too, and an overshoot of its start would make these look
+#: clustered.
+MANY_STEPS = 12
+OVERSHOOT_STEPS = 2
+OWN_PACE = 1.1
 
 
 class Variation(NamedTuple):
@@ -279,7 +286,10 @@ def _dispersion(info: TcpInfo, window: Window | None) -> float | None:
     column, within = info.retransmits, indices(info.at_ns, window)
     if column is None or len(within) <= DISPERSED:
         return None
-    steps = [after - before for before, after in pairwise(column[i] for i in within)]
+    steps = sorted(after - before for before, after in pairwise(column[i] for i in within))
+    pacing = _pacing(info, window)
+    if len(steps) >= MANY_STEPS and pacing is not None and pacing <= OWN_PACE:
+        del steps[-OVERSHOOT_STEPS:]
     average = fmean(steps)
     return pvariance(steps) / average if average > 0 else None
 

@@ -16,7 +16,7 @@ from netmeasure.report.latency import latency_words
 from netmeasure.report.rates import steady_bps
 from netmeasure.report.round_trips import answer_words
 from netmeasure.report.words import too_short, unit_of
-from netmeasure.result import Flow, Phase, Result, Steady
+from netmeasure.result import Flow, PathHole, Phase, Result, Steady
 from netmeasure.units import bitrate, duration, percent
 
 #: The width that every terminal has.
@@ -45,7 +45,7 @@ def answer_lines(result: Result) -> list[str]:
         line("Steady bitrate", _rates(result.flows)),
         line("Set-up", [way + more for more in (*beside, "") for way in _set_up(result)]),
         line("Latency", latency if one_way else []),
-        line("Limited by", _limits(result.flows)),
+        line("Limited by", _limits(result.flows, result.path_hole)),
         *_other_tools(result),
     ]
     return [one for one in lines if one]
@@ -158,8 +158,8 @@ def _in_vain(phase: Phase) -> bool:
 # ---- the bottleneck ------------------------------------------------------------------------------
 
 
-def _limits(flows: Sequence[Flow]) -> list[str]:
-    known = [(flow, names) for flow in flows if (names := names_of_limit(flow)) is not None]
+def _limits(flows: Sequence[Flow], hole: PathHole | None) -> list[str]:
+    known = [(flow, names) for flow in flows if (names := names_of_limit(flow, hole)) is not None]
     if not known:
         few = all(flow.no_steady == "too_short" for flow in flows)
         return ["unknown: too few data" if few else "unknown: neither end reported enough"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from netmeasure.analysis.bottleneck_rules import HELD_BACK, ON_TARGET, QUEUED
 from netmeasure.report.rates import ratio_words
 from netmeasure.report.tables import Row
-from netmeasure.result import Flow, FlowInterval, Limit, Limits
+from netmeasure.result import Flow, FlowInterval, Limit, Limits, PathHole
 from netmeasure.units import duration, size
 
 #: If the bottleneck changed more often than this, the row has each one's share of the time.
@@ -71,8 +71,12 @@ class LimitNames(NamedTuple):
     short: str
 
 
-def names_of_limit(flow: Flow) -> LimitNames | None:
-    """Return the bottleneck of a flow in words, lost datagrams included; None: it is not known."""
+def names_of_limit(flow: Flow, hole: PathHole | None = None) -> LimitNames | None:
+    """Return the bottleneck of a flow in words, the path's black hole and lost datagrams included;
+    None: it is not known."""
+    if hole is not None and hole.direction == flow.direction and flow.no_steady == "no_bytes":
+        full = f"the path MTU: packets of {hole.lost_bytes} bytes and more do not get through"
+        return LimitNames(full, "the path MTU", "path MTU")
     if flow.limits is not None and flow.limits.limited_by is not None:
         full = name_of_limit(flow.limits)
         return LimitNames(full, full.partition(":")[0], short_limit(flow.limits))
@@ -96,12 +100,15 @@ def _loss_as_limit(flow: Flow) -> LimitNames | None:
     return LimitNames(brief, brief, "datagram loss")
 
 
-def limit_rows(flow: Flow) -> list[Row]:
+def limit_rows(flow: Flow, hole: PathHole | None = None) -> list[Row]:
     """Return a row with the run's bottleneck, and a row with its changes over time."""
-    if flow.limits is None or flow.limits.limited_by is None:
-        names = names_of_limit(flow)
-        return [] if names is None else [("limited by", "", names.full)]
-    rows = [("limited by", "", _words(flow.limits, flow.limits.limited_by))]
+    names = names_of_limit(flow, hole)
+    if names is None:
+        return []
+    limits = flow.limits
+    if limits is None or limits.limited_by is None or names.full != name_of_limit(limits):
+        return [("limited by", "", names.full)]
+    rows = [("limited by", "", _words(limits, limits.limited_by))]
     if course := _course(flow.intervals):
         rows.append(("in its course", "", course))
     return rows

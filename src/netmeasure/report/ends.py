@@ -9,7 +9,7 @@ from statistics import median
 from netmeasure.report.bottleneck import limit_rows
 from netmeasure.report.hosts import cpu_row
 from netmeasure.report.tables import Row
-from netmeasure.result import Flow, StreamReport
+from netmeasure.result import Flow, PathHole, StreamReport
 from netmeasure.units import duration, size
 
 #: The words for each cause of a pause.
@@ -19,8 +19,8 @@ _CAUSES = {
 }
 
 
-def end_rows(flow: Flow) -> list[Row]:
-    """Return the rows of the two ends."""
+def end_rows(flow: Flow, hole: PathHole | None) -> list[Row]:
+    """Return the rows of the two ends. `hole` is the path MTU black hole that was found."""
     upload = flow.direction == "upload"
     sending, receiving = ("client", "server") if upload else ("server", "client")
     senders = [stream.sender for stream in flow.streams if stream.sender]
@@ -29,7 +29,7 @@ def end_rows(flow: Flow) -> list[Row]:
     if flow.sender.retransmits is not None:
         words = f"segments, by the {sending}"
         rows.append(("retransmits", str(flow.sender.retransmits), words))
-    rows += limit_rows(flow) + _pause_rows(flow)
+    rows += limit_rows(flow, hole) + _pause_rows(flow)
     if words := _tcp_words(senders):
         rows.append(("sender's TCP", "", words))
     for role, end, totals, reports in (

@@ -84,7 +84,7 @@ def _flow_rows(result: Result, flow: Flow) -> list[Row]:
         rows += loss_rows(flow, flow.loss)
     moved = flow.delivered_bytes
     rows.append(("transferred", size(moved), "" if moved is None else f"{moved} bytes"))
-    return rows + transfer_rows(flow) + end_rows(flow)
+    return rows + transfer_rows(flow) + end_rows(flow, result.path_hole)
 
 
 # ---- the steady bitrate -------------------------------------------------------------------------

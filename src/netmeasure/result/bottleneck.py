@@ -62,7 +62,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         rate_variation: Standard deviation of the rate between up to ten equal parts of the stretch,
             stalls left out, over its mean.
         retransmit_dispersion: Variance of the retransmissions between two samples over their mean:
-            about 1 for random single losses, higher for clustered losses.
+            about 1 for random single losses, higher for clustered losses. Of twelve or more
+            samples, the two with the most are left out if TCP paces at its own estimate of the
+            path's rate, as bbr does.
         retransmits_per_part: The mean number of retransmitted segments in one of the parts of
             `rate_variation`.
         tcp_efficiency: Bytes sent less retransmitted bytes, as a share of all bytes sent (RFC

@@ -10,6 +10,7 @@ from support.program import server
 #: These modules take longer to load than all the rest of set-up, and only a result needs them.
 HEAVY = (
     "numpy",
+    "numpy.ma",
     "rich",
     "aiohttp",
     "aioftp",

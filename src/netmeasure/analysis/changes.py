@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from netmeasure.analysis.confidence import MIN_VALUES, correlation_time, long_run_variance
-from netmeasure.analysis.series import Floats, Int64s
+from netmeasure.analysis.series import Floats, Int64s, median
 
 MAX_CHANGES = 4
 #: A change of level is at least 2 % and this many standard errors. The second limit rises with each
@@ -111,7 +111,7 @@ def _significant(rates: Floats, places: Int64s) -> bool:
     least = np.maximum(MIN_EFFECT * len(rates) / np.minimum(sizes[1:], sizes[:-1]), MIN_CHANGE)
     if np.any(np.abs(change) < least):
         return False  # as most are, and the noise takes long to compute
-    medians = np.array([np.median(part) for part in parts])
+    medians = np.array([median(part) for part in parts])
     noise = _noise(rates - np.repeat(means, sizes))
     errors = np.sqrt(noise * (1 / sizes[1:] + 1 / sizes[:-1]))
     limit = (MIN_ERRORS + ERRORS_PER_CHANGE * (len(places) - 1)) * errors
@@ -151,15 +151,15 @@ def _creeps(rates: Floats) -> bool:
 
     Medians and noise without outliers are used, so that one short outage does not hide it.
     """
-    steps = np.diff([np.median(quarter) for quarter in np.array_split(rates, 4)])
+    steps = np.diff([median(quarter) for quarter in np.array_split(rates, 4)])
     if not (np.all(steps > 0) or np.all(steps < 0)):
         return False
     halves = np.array_split(rates, 2)
     rest = np.concatenate(list(map(_detrended, halves)))
-    rest = rest - np.median(rest)
-    usual = OUTLYING * float(np.median(np.abs(rest)))
+    rest = rest - median(rest)
+    usual = OUTLYING * median(np.abs(rest))
     error = 2 * MEDIANS_ERROR * float(np.sqrt(_noise(rest.clip(-usual, usual)) / len(rates)))
-    change = abs(float(np.median(halves[1]) - np.median(halves[0])))
+    change = abs(median(halves[1]) - median(halves[0]))
     return change > max(MAX_CREEP * float(rates.mean()), DRIFT_ERRORS * error)
 
 

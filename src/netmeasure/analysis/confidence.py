@@ -24,7 +24,7 @@ import numpy as np
 # not as np.fft: numpy imports it at its first use, and two concurrent first uses would recurse
 from numpy.fft import irfft, rfft
 
-from netmeasure.analysis.series import CACHED_LENGTHS, Floats
+from netmeasure.analysis.series import CACHED_LENGTHS, Floats, median
 
 TERMS = 8
 #: Student's t, 97.5 %, TERMS degrees of freedom.
@@ -100,7 +100,7 @@ def contributors(rates: Floats) -> float:
     """Return the effective number of values that make up the scatter: (sum d^2)^2 / sum d^4 of the
     deviations d from the median. The result is 1 for a single outlier, n/3 for normal noise, n for
     two equally frequent values; and n without scatter."""
-    squares = (rates - np.median(rates)) ** 2 if len(rates) else rates
+    squares = (rates - median(rates)) ** 2 if len(rates) else rates
     if not len(rates) or squares.max() <= 0:
         return float(len(rates))
     squares = squares / squares.max()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from netmeasure.analysis.confidence import correlation_time
-from netmeasure.analysis.series import Floats
+from netmeasure.analysis.series import Floats, median
 
 #: Lengths of each of the two periods, and of the period after them, in batches.
 LENGTHS = (2, 4, 6, 8, 12, 16, 24, 32)
@@ -50,8 +50,8 @@ NORMAL = 1.4826
 def noise_of(plateau: Floats) -> tuple[float, float]:
     """Return the standard deviation and the correlation time (in batches) of the rates of a
     plateau, both without outliers."""
-    level = float(np.median(plateau))
-    spread = NORMAL * float(np.median(np.abs(plateau - level)))
+    level = median(plateau)
+    spread = NORMAL * median(np.abs(plateau - level))
     usual = plateau.clip(level - OUTLYING * spread, level + OUTLYING * spread)
     longest = max(1.0, len(plateau) / 20)
     return max(spread, MIN_SPREAD * abs(level)), min(correlation_time(usual), longest)
@@ -84,7 +84,7 @@ class _Scan:
     def __init__(self, rates: Floats, cut: int) -> None:
         self._count = len(rates)
         self._cut = cut
-        self._plateau = float(np.median(rates[cut:]))
+        self._plateau = median(rates[cut:])
         self._scatter, self._correlation = noise_of(rates[cut:])
         self._sums = np.concatenate(([0.0], np.cumsum(rates)))
         self._squares = np.concatenate(([0.0], np.cumsum(rates**2)))

@@ -30,7 +30,7 @@ from netmeasure.analysis.approach import approach, first_level
 from netmeasure.analysis.batches import Bools
 from netmeasure.analysis.confidence import long_run_variance
 from netmeasure.analysis.departures import LOW, first_departure, noise_of
-from netmeasure.analysis.series import Floats, Int64s
+from netmeasure.analysis.series import Floats, Int64s, median
 
 #: A standard error of the mean that suffices: no more is cut off to reduce it further.
 PRECISION = 5e-4
@@ -279,7 +279,7 @@ def _reached(moving: Floats, end: int) -> int:
     before = moving[max(0, end - 2 * LEAST_LEVEL) : end]
     if not len(before):
         return 0
-    level, spread = float(np.median(before)), float(before.std())
+    level, spread = median(before), float(before.std())
     since = 0
     if end >= LEAST_LEVEL:
         windows = np.lib.stride_tricks.sliding_window_view(moving[:end], LEAST_LEVEL)

@@ -2,9 +2,11 @@
 
 Our server and the servers of the other tools run on loopback. Each client is started anew, in turn
 with its counterpart: `netmeasure client` and the iperf3 drop-in with iperf3, a URL with curl. The
-start is the moment before the process is created. The first payload byte counts when the peer's
-program has it: the clients connect to a relay in this process, which waits until a connection has
-carried more bytes than any set-up. The median is judged; the load average says how reliable it is.
+start is the moment before the process is created. A TCP test measures the latency of the idle path
+before its first byte, for a tenth of its time at most, so it runs with `--no-latency`, too. The
+first payload byte counts when the peer's program has it: the clients connect to a relay in this
+process, which waits until a connection has carried more bytes than any set-up. The median is
+judged; the load average says how reliable it is.
 
     python -m benchmarks.bench_start [--rounds N] [--json FILE]
 """
@@ -111,9 +113,11 @@ async def measured(rounds: int) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = {}
     async with nm.serve("127.0.0.1", 0) as server, nm.serve_http("127.0.0.1", 0) as web:
         url = "http://127.0.0.1:PORT/1G"
+        tcp = (ours, "client", "127.0.0.1:PORT")
         theirs = ("iperf3", "-c", "127.0.0.1", "-p", "PORT", *times)
         cases = {
-            "TCP": ((ours, "client", "127.0.0.1:PORT", *times), server.port, theirs),
+            "TCP": ((*tcp, *times), server.port, theirs),
+            "TCP, --no-latency": ((*tcp, *times, "--no-latency"), server.port, theirs),
             "drop-in": ((drop_in, *theirs[1:]), server.port, theirs),
             "URL": ((ours, "client", url, *times), web.port, ("curl", "-so/dev/null", url)),
         }

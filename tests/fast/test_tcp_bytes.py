@@ -58,6 +58,17 @@ def test_no_more_is_handed_over_than_a_rate_allows(rig: Rig, rate_bps: int, mode
     assert piece <= sender.bytes <= rate_bps * (duration_ns + ahead_ns) / 8e9
 
 
+def test_the_first_piece_of_a_low_rate_leaves_at_once(rig: Rig) -> None:
+    """Else the wait of two seconds until the rate allows it would be taken for set-up."""
+    pair, group = rig.pair(), rig.group()
+    sender = rig.sender(group, pair.left, duration_ns=150 * MILLISECOND_NS, rate_bps=1000)
+    receiver = Receiver(rig.group(), pair.right.fileno())
+    rig.start(sender, receiver)
+    group.open()
+    rig.join()
+    assert sender.bytes == receiver.bytes == 256
+
+
 def test_senders_share_their_payload(rig: Rig) -> None:
     """A thousand streams hold one block; the last of them lets it go."""
     payload, fd = bytes(BLOCK), rig.pair().left.fileno()

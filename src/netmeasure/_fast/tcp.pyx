@@ -374,7 +374,8 @@ cdef inline int64_t turn_in(Sending *s) noexcept nogil:
         return min(wait_ns, SEND_POLL_NS)
     since_ns = s.now - s.paced_from_ns
     early = (s.own.bytes - s.paced_from_bytes + s.credit) / s.options.bytes_per_ns
-    early -= <double>(since_ns + ahead_ns(since_ns))
+    # a piece of a low rate lasts longer: the first one leaves at once, for else set-up would seem long
+    early -= since_ns + max(<double>ahead_ns(since_ns), s.piece / s.options.bytes_per_ns)
     return <int64_t>min(early, <double>look_in(s))
 
 

@@ -72,10 +72,10 @@ def test_the_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["k8s", "render", str(plan), "--host-network"]) == Exit.OK
     document = json.loads(capsys.readouterr().out)
     assert document == nm.render_manifests(PLAN, host_network=True)
-    plan.write_bytes(PLAN + b"streams = 200\n")
+    plan.write_bytes(PLAN + b"streams = 2000\n")
     assert main(["k8s", "render", str(plan)]) == Exit.USAGE
     wrong = one_line(capsys.readouterr().err)
-    assert wrong.startswith(f"netmeasure: {plan}: test 1: number of streams is 200")
+    assert wrong.startswith(f"netmeasure: {plan}: test 1: number of streams is 2000")
     plan.write_bytes(PLAN)
     assert main(["k8s", "render", str(plan), "--name", "Not_A_Name"]) == Exit.USAGE
     assert "'Not_A_Name' is not a valid name for Kubernetes" in one_line(capsys.readouterr().err)

@@ -117,7 +117,10 @@ def test_servers_without_a_plan() -> None:
             "[[test]]\nkind = 'tcp'\ntime = 3",
             "test 1: there is no setting 'time': did you mean 'duration_s'?",
         ),
-        ("[[test]]\nkind = 'tcp'\nstreams = 200", "test 1: number of streams is 200: it must be 1"),
+        (
+            "[[test]]\nkind = 'tcp'\nstreams = 2000",
+            "test 1: number of streams is 2000: it must be 1",
+        ),
         ("[[test]]\nkind = 'tcp'\nstreams = []", "test 1: streams has an empty list"),
         ("[[test]]\nkind = 'tcp'\ntarget_bps = '5Q'", "test 1: target_bps is '5Q': '5Q' is not a"),
         ("[[test]]\nkind = 'http'", "test 1: it has no url, such as http://{host}/file"),
@@ -170,7 +173,7 @@ def test_sweeps_of_more_combinations_than_can_run_are_not_made() -> None:
 
 
 def test_every_mistake_has_its_line() -> None:
-    found = mistakes("runs = 0\ntitel = 'x'\n[[test]]\nkind = 'tcp'\nstreams = 200")
+    found = mistakes("runs = 0\ntitel = 'x'\n[[test]]\nkind = 'tcp'\nstreams = 2000")
     assert len(found) == 3
     assert found[-1] == "runs is 0: it must be 1 to 1000"
     assert "there is no target: write target = 'HOST' at the top" in mistakes("title = 'x'")

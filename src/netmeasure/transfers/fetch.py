@@ -10,7 +10,7 @@ from functools import partial
 
 from netmeasure import analysis
 from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
-from netmeasure.engine import loading
+from netmeasure.engine import hosts, loading
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.resources import ResourceLog
 from netmeasure.engine.tasks import cancel_and_wait, first_of
@@ -69,10 +69,11 @@ class Fetch:
 
     @staticmethod
     def load(spec: FetchSpec) -> None:
-        """Start to import the library that a specification needs, and the modules for analyses
-        during the run, since this process's interpreter may transfer the data meanwhile."""
+        """Start to import the library that a specification needs, and what the run may need while
+        another one is being set up: the modules for its report, which may be due at once, and for
+        analyses, since this process's interpreter may transfer the data meanwhile."""
         looks = () if spec.timing.until is None else analysis.MODULES
-        loading.begin(_module(spec), *looks)
+        loading.begin(_module(spec), *hosts.MODULES, *looks)
 
     @property
     def transferring(self) -> bool:

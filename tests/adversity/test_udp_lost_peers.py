@@ -154,27 +154,28 @@ def test_a_client_that_sends_no_hello_is_given_up(run_once: RunLoop) -> None:
 # ---- a server that does not answer --------------------------------------------------------------
 
 
+async def wants_streams(listener: socket.socket) -> None:
+    """Be a server that accepts a test, waits for its streams, and never answers one."""
+    loop = asyncio.get_running_loop()
+    sock, _ = await loop.sock_accept(listener)
+    with sock:
+        sock.setblocking(False)
+        await loop.sock_recv(sock, 37)
+        await loop.sock_sendall(sock, PARAM_EXCHANGE)
+        await loop.sock_recv(sock, 10_000)
+        await loop.sock_sendall(sock, CREATE_STREAMS)
+        await loop.sock_recv(sock, 1)
+
+
 def test_no_answer_to_the_hello_is_an_error_with_a_hint(run_once: RunLoop) -> None:
     """A firewall blocks the server's UDP port: the deadline ends the test, and the hint says so."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         where = ("127.0.0.1", free_port())  # also for UDP, which another test may use at port 0
         with socket.create_server(where) as listener:
             listener.setblocking(False)
             with datagrams(where):
-
-                async def serve() -> None:
-                    sock, _ = await loop.sock_accept(listener)
-                    with sock:
-                        sock.setblocking(False)
-                        await loop.sock_recv(sock, 37)
-                        await loop.sock_sendall(sock, PARAM_EXCHANGE)
-                        await loop.sock_recv(sock, 10_000)
-                        await loop.sock_sendall(sock, CREATE_STREAMS)
-                        await loop.sock_recv(sock, 1)
-
-                task = asyncio.create_task(serve())
+                task = asyncio.create_task(wants_streams(listener))
                 wanted = limited("upload", 10, deadlines=nm.Deadlines(connect_s=0.2))
                 with pytest.raises(nm.PeerTimeoutError, match="UDP hellos") as caught:
                     await nm.measure(where[0], wanted, port=where[1])
@@ -188,22 +189,10 @@ def test_no_answer_to_the_hello_is_an_error_with_a_hint(run_once: RunLoop) -> No
 
 def test_a_closed_udp_port_is_refused_at_once(run_once: RunLoop) -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         where = ("127.0.0.1", free_port())  # nothing has this port for UDP
         with socket.create_server(where) as listener:
             listener.setblocking(False)
-
-            async def serve() -> None:
-                sock, _ = await loop.sock_accept(listener)
-                with sock:
-                    sock.setblocking(False)
-                    await loop.sock_recv(sock, 37)
-                    await loop.sock_sendall(sock, PARAM_EXCHANGE)
-                    await loop.sock_recv(sock, 10_000)
-                    await loop.sock_sendall(sock, CREATE_STREAMS)
-                    await loop.sock_recv(sock, 1)
-
-            task = asyncio.create_task(serve())
+            task = asyncio.create_task(wants_streams(listener))
             with pytest.raises(nm.ConnectRefusedError, match="refused UDP"):
                 await nm.measure(where[0], limited("upload", 10), port=where[1])
             await task

@@ -263,17 +263,35 @@ def weak_table(weak: Sequence[Told]) -> Table:
     return drawn
 
 
-def chosen_cells(only: Sequence[str], part: str, most: int | None, seed: int) -> list[Cell]:
-    """Return the cells whose fields have one of the values of each "field=value,value", of these
-    the part "i/n", and of this part at most so many, by chance."""
-    asked = {name: values.split(",") for name, _, values in (one.partition("=") for one in only)}
+def part_of(text: str) -> tuple[int, int]:
+    """Return the numbers of "I/N"."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part: write I/N, such as 1/4")
+    return int(number), int(count)
+
+
+def field(text: str) -> tuple[str, list[str]]:
+    """Return the name and the values of "FIELD=VALUE,VALUE"."""
+    name, _, values = text.partition("=")
+    if name not in Cell._fields:
+        raise argparse.ArgumentTypeError(f"{name!r} is no field of an event")
+    return name, values.split(",")
+
+
+def chosen_cells(
+    only: Sequence[tuple[str, list[str]]], part: tuple[int, int], most: int | None, seed: int
+) -> list[Cell]:
+    """Return the cells whose fields have one of the values of each field in `only`, of these every
+    Nth of `part` (I, N), and of this part at most so many, by chance. Raise SystemExit if there are
+    none."""
     cells = [
-        cell
-        for cell in EVENTS
-        if all(str(getattr(cell, name)) in values for name, values in asked.items())
+        cell for cell in EVENTS if all(str(getattr(cell, name)) in values for name, values in only)
     ]
-    number, _, count = part.partition("/")
-    cells = cells[int(number) - 1 :: int(count)]
+    number, count = part
+    cells = cells[number - 1 :: count]
+    if not cells:
+        raise SystemExit("no event has these values")
     return cells if most is None else random.Random(seed).sample(cells, min(most, len(cells)))
 
 
@@ -289,9 +307,16 @@ def main() -> None:
     options.add_argument("--events", action="store_true", help="only the outages and steps")
     options.add_argument("--cells", type=int, metavar="N", help="so many of them, by chance")
     options.add_argument(
-        "--only", nargs="+", default=[], metavar="FIELD=VALUES", help="the events of a kind"
+        "--only",
+        nargs="+",
+        type=field,
+        default=[],
+        metavar="FIELD=VALUES",
+        help=f"the events of a kind; fields: {', '.join(Cell._fields)}",
     )
-    options.add_argument("--part", default="1/1", metavar="I/N", help="every Nth of them")
+    options.add_argument(
+        "--part", type=part_of, default=(1, 1), metavar="I/N", help="every Nth of them"
+    )
     options.add_argument("--seed", type=int, default=SEED, help="of the events' noise and choice")
     chosen = options.parse_args()
     if chosen.docs:

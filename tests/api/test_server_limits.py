@@ -78,6 +78,14 @@ def test_a_duration_within_the_limit(run_once: RunLoop) -> None:
     assert run_once(granted(spec, max_duration_s=1)).complete
 
 
+def test_more_streams_than_the_limit_are_refused_with_a_remedy(run: RunLoop) -> None:
+    spec = nm.TcpSpec(streams=3, timing=nm.Timing(duration_s=0.2))
+    error = run(refused(spec, max_streams=2))
+    assert "number of streams" in str(error)
+    assert "--max-streams" in (error.hint or "")
+    assert run(granted(spec, max_streams=3)).complete
+
+
 @pytest.mark.parametrize("good", [True, False])
 def test_one_off(run: RunLoop, good: bool) -> None:
     async def main() -> tuple[str, list[bool]]:

@@ -66,6 +66,14 @@ def test_the_job_runs_the_plan_against_the_server() -> None:
         assert one["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_the_server_permits_the_plans_streams() -> None:
+    more = {
+        one["kind"]: one for one in nm.render_manifests(PLAN + b"streams = [4, 200]\n")["items"]
+    }
+    for objects, permitted in ((rendered(), 128), (more, 200)):
+        assert parser().parse_args(pod(objects["Deployment"])[1]["args"]).max_streams == permitted
+
+
 def test_the_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = tmp_path / "plan.toml"
     plan.write_bytes(PLAN)

@@ -8,7 +8,7 @@ from typing import Any
 
 from netmeasure.campaign.plan_reader import read_plan
 from netmeasure.errors import SpecError
-from netmeasure.spec import DEFAULT_PORT
+from netmeasure.spec import DEFAULT_PORT, ServerLimits
 from netmeasure.version import __version__
 
 HTTP_PORT, FTP_PORT = 8080, 2121
@@ -48,7 +48,7 @@ def render_manifests(
         SpecError: The name, the image or a node is not valid for Kubernetes, or the plan is too
             long.
     """
-    read_plan(plan)
+    streams = max((getattr(case.spec, "streams", 1) for case in read_plan(plan).cases), default=1)
     if not _NAME.fullmatch(name):
         raise SpecError(f"{name!r} is not a valid name for Kubernetes", hint="use a-z, 0-9 and -")
     if not _IMAGE.fullmatch(image):
@@ -75,7 +75,7 @@ def render_manifests(
                 "selector": {"matchLabels": server},
                 "template": {
                     "metadata": {"labels": server},
-                    "spec": _server(image, host_network=host_network, node=server_node),
+                    "spec": _server(image, streams, host_network=host_network, node=server_node),
                 },
             },
         },
@@ -169,10 +169,12 @@ def _pod(image: str, *, host_network: bool, node: str | None) -> dict[str, Any]:
     return found
 
 
-def _server(image: str, *, host_network: bool, node: str | None) -> dict[str, Any]:
+def _server(image: str, streams: int, *, host_network: bool, node: str | None) -> dict[str, Any]:
+    """Return the pod of a server that permits tests of so many streams."""
     found = _pod(image, host_network=host_network, node=node)
+    more = ["--max-streams", str(streams)] if streams > ServerLimits().max_streams else []
     found["containers"][0] |= {
-        "args": ["server", "--http", str(HTTP_PORT), "--ftp", str(FTP_PORT)],
+        "args": ["server", "--http", str(HTTP_PORT), "--ftp", str(FTP_PORT), *more],
         "ports": [
             {"name": "tcp", "containerPort": DEFAULT_PORT, "protocol": "TCP"},
             {"name": "udp", "containerPort": DEFAULT_PORT, "protocol": "UDP"},

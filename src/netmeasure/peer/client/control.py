@@ -50,6 +50,7 @@ _REMEDIES: dict[int, str] = {
     ErrorCode.TLS_WANTED: "add --tls, and --ca-file if its certificate is signed by a CA of yours",
     ErrorCode.TOO_MANY_FAILURES: "wait for a minute, then try with the right secret or password",
     ErrorCode.UNAUTHORIZED: "check user, password, key and both clocks; the server's log says why",
+    ErrorCode.STREAMS: "use fewer streams (-P), or start the server with a higher --max-streams",
     ErrorCode.FRESH_PORT: "if the server has --crr-port, another test or program may use that port",
 }
 #: The hint if the client gives no user.

@@ -40,7 +40,7 @@ from benchmarks.recordings import Judgement, Recording, load_all, table as recor
 from benchmarks.steady_cases import CASES, FAMILIES, HELD_OUT, PLATEAU_BPS, Case, Floats
 from benchmarks.steady_events import EVENTS, Cell, Told, told
 from netmeasure.analysis.batches import batches
-from netmeasure.analysis.series import Curve
+from netmeasure.analysis.series import Curve, median
 from netmeasure.analysis.steady import split
 from netmeasure.result import Steady
 
@@ -102,10 +102,10 @@ def outcome(case: Case, span_s: float, runs: int, seed: int = SEED) -> Outcome:
         bias=_percent(errors / truth),
         plain_bias=_percent(plain / truth),
         coverage=_percent(np.abs(errors) <= halves),
-        half_width=100 * float(np.median(halves)),
+        half_width=100 * median(halves),
         naive_coverage=_percent(np.abs(errors) <= naive),
         doubled_coverage=_percent(np.abs(errors) <= doubled),
-        doubled_half_width=100 * float(np.median(doubled)),
+        doubled_half_width=100 * median(doubled),
         graded={g: _percent(np.array([s.grade == g for s in found])) for g in "ABC"},
         graded_coverage=_percent(np.abs(errors[good]) <= halves[good]) if good.any() else None,
         covered={

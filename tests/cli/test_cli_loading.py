@@ -58,3 +58,16 @@ def test_a_report_is_not_loaded_where_none_is_shown() -> None:
     with server() as (_, address):
         before, after = loaded("client", address, "-t", "0.1", "-d", "download", "--json")
         assert (before, after) == (set(), {"numpy", "psutil"})
+
+
+def test_no_course_of_a_transfer_needs_masked_arrays() -> None:
+    """`unique` loads them, and only the fit of a first level needed it: one run in hundreds."""
+    code = (
+        "import sys\n"
+        "from benchmarks.bench_steady import outcome\n"
+        "from benchmarks.steady_cases import CASES\n"
+        "assert all(outcome(case, 4, 2).verdicts for case in CASES)\n"
+        "sys.exit('numpy.ma' in sys.modules)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr

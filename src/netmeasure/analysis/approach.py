@@ -97,7 +97,9 @@ def first_level(rates: Floats, shortest: int, longest: int) -> FirstLevel:
 @lru_cache(maxsize=CACHED_LENGTHS)
 def _levels(n: int, shortest: int, longest: int) -> tuple[Floats, Floats]:
     """Return the lengths of the first level, and for each a row of norm 1."""
-    ends = np.unique(np.linspace(shortest, longest, LEVEL_ENDS).astype(int))
+    # Not unique(), which loads the masked arrays of numpy (20 ms of CPU) just after a test.
+    ends = np.linspace(shortest, longest, LEVEL_ENDS).astype(int)
+    ends = ends[np.diff(ends, prepend=-1) > 0]
     lengths, transitions = (grid.ravel() for grid in np.meshgrid(ends, TRANSITIONS))
     at = np.arange(n) + 0.5
     shapes = np.clip((at - lengths[:, None]) / transitions[:, None], 0, 1)

@@ -50,13 +50,13 @@ coverage: $(STAMP) tools  ## everything but the tests of rates, and what they di
 quicktest: $(STAMP)  ## only the tests that need no network namespaces, iperf3, containers or package index
 	$(BIN)/python -m pytest $(WORKERS) -m "$(QUICK)"
 
-test-debian13: $(STAMP) tools  ## quicktest and iperf3's shapes on Debian 13 (FRESH=1: system made anew)
+test-debian13: $(STAMP) tools  ## quicktest and iperf3's output on Debian 13 (FRESH=1: system made anew)
 	cd tests && $(abspath $(BIN))/python -m support.debian13 $(if $(FRESH),--fresh) "$(QUICK)"
 
 lint: $(STAMP)  ## ruff and mypy (both are part of `make test`)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: $(STAMP) tools  ## all benchmarks, side by side with iperf3, nginx, vsftpd
+bench: $(STAMP) tools  ## most benchmarks, side by side with iperf3, nginx, vsftpd
 	@sh tools/install-debian.sh bench
 	$(BIN)/python -m benchmarks.versus --page docs/reference/speed.md
 	$(BIN)/python -m benchmarks.bench_alignment

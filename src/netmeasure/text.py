@@ -1,4 +1,4 @@
-"""Make texts of peers safe to show, to log and to store. No other module does this.
+"""Make texts of peers safe to show, to log and to store. Other modules call this one for it.
 
 A text from a peer (iperf3, HTTP, FTP) or a file may contain escape sequences of terminals, line
 breaks that forge lines of a log, or characters that reverse the direction of writing, and may be

@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     # results in other tools' formats: no engine
     "export": {"errors", "version", "units", "text", "spec", "result", "observe", "analysis"}
     | {"comparison"},
-    # results from the documents of other tools
+    # saved runs: netmeasure's own documents, and those of other tools
     "imports": {"errors", "text", "spec", "result"},
     # results in words: no engine
     "report": {"units", "overhead", "text", "spec", "result", "analysis", "comparison", "history"},
@@ -261,7 +261,7 @@ def breaches(module: Module) -> list[str]:
             found.append(f"{where}: only {' and '.join(RESERVED[top])} may import {top}")
     if module.layer not in FOR_PROGRAMS:
         found += [
-            f"{module.name}:{line}: only {FOR_PROGRAMS[0]} may call {call}"
+            f"{module.name}:{line}: only {' and '.join(FOR_PROGRAMS)} may call {call}"
             for line, call in module.calls
             if call in CALLS_OF_PROGRAMS or call.split(".")[-1] in METHODS_OF_PROGRAMS
         ]

@@ -1,1 +1,2 @@
-"""Read the output files of other tools as results."""
+"""Read saved runs: netmeasure's own documents (by `result`), and the output files of other
+tools."""

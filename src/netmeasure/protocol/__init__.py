@@ -1,11 +1,11 @@
 """Implement iperf3's control protocol and netmeasure's extension of it, without input or output.
 
-`states` has the table of states and messages, `messages` the payloads, `ranges` the valid values of
-parameters, `error_codes` iperf3's error numbers, `auth` iperf3's authentication, and `secret`
-netmeasure's. `decoding` and `reports` read and check the peer's messages; `datagrams` opens UDP
-streams, and `path_probes` finds how long they may be. `connection` converts between bytes and
-messages, and `strangers` names a peer that speaks another protocol. No module here may import
-sockets, clocks or asyncio (a test checks this).
+`states` has the table of states and messages. `connection` converts between bytes and messages;
+`messages` defines their payloads and reads their JSON by `decoding`, and `reports` checks the side
+report in it. `ranges` has the valid values of parameters, `error_codes` iperf3's error numbers,
+`auth` iperf3's authentication, and `secret` netmeasure's. `datagrams` opens UDP streams, and
+`path_probes` finds how long their datagrams may be. `strangers` names a peer that speaks another
+protocol. No module here may import sockets, clocks or asyncio (a test checks this).
 """
 
 from netmeasure.protocol.connection import Closed, Connection, Message, NeedData, Payload

@@ -11,7 +11,8 @@ class ErrorCode(IntEnum):
 
     description  what happened, in the words of a client whose server reports the error
     sentence     the text that iperf3 prints; it ends with ": " if iperf3 appends the system's
-                 reason, and is empty if the drop-in prints the exception's message instead
+                 reason, and is empty if `netmeasure iperf3` prints the exception's message
+                 instead
     """
 
     description: str

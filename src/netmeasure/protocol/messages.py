@@ -1,7 +1,8 @@
 """Define the payloads of the control protocol, as typed structures with conversions from and to
 JSON.
 
-iperf3's names (reverse, bidirectional, len, bandwidth) occur only here and in the iperf3 front-end.
+iperf3's names (reverse, bidirectional, len, bandwidth) occur only in `protocol`, in `peer`, and in
+what imitates or reads iperf3.
 Reading is stricter than iperf3's: a text instead of a number is an error, not a default; a boolean
 that is false is false.
 """

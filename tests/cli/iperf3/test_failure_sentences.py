@@ -1,4 +1,5 @@
-"""Test that an error's class and attributes choose the drop-in's sentence, never its text."""
+"""Test that an error's class and attributes, never its text, choose the sentence that
+`netmeasure iperf3` prints."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from support.program import server
 
 #: These modules take longer to load than all the rest of set-up, and only a result needs them.
@@ -21,14 +23,14 @@ HEAVY = (
 )
 _CODE = """
 import sys
-from netmeasure.workloads.base import Workload
+from netmeasure.workloads.{module} import {kind} as Workload
 
 heavy = {heavy!r}
-start = Workload.start
+original = Workload.{method}
 def look_first(workload):
     print(*(name for name in heavy if name in sys.modules), file=sys.stderr)
-    start(workload)
-Workload.start = look_first
+    return original(workload)
+Workload.{method} = look_first
 
 from netmeasure.cli import main
 try:
@@ -38,10 +40,15 @@ finally:
 """
 
 
-def loaded(*words: str) -> tuple[set[str], set[str]]:
-    """Run the program. Return the modules that it had loaded before its first byte, and at the
-    end."""
-    code = _CODE.format(heavy=HEAVY, words=list(words))
+FIRST_BYTE = ("base", "Workload", "start")
+LAST_ROUND_TRIP = ("base", "Workload", "stop_senders")
+LAST_REQUEST = ("requests", "RequestWorkload", "stop")
+
+
+def loaded(*words: str, moment: tuple[str, str, str] = FIRST_BYTE) -> tuple[set[str], set[str]]:
+    """Run the program. Return the modules that it had loaded at a moment, and at the end."""
+    module, kind, method = moment
+    code = _CODE.format(heavy=HEAVY, words=list(words), module=module, kind=kind, method=method)
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     before, after = ran.stderr.splitlines()
     return set(before.split()), set(after.split())
@@ -58,6 +65,25 @@ def test_a_report_is_not_loaded_where_none_is_shown() -> None:
     with server() as (_, address):
         before, after = loaded("client", address, "-t", "0.1", "-d", "download", "--json")
         assert (before, after) == (set(), {"numpy", "psutil"})
+
+
+@pytest.mark.parametrize("kind", [["--rr"], ["--rr", "-u"], ["--crr"]])
+def test_nothing_is_loaded_beside_round_trips(kind: list[str]) -> None:
+    """It would take CPU time from the threads whose latencies are measured."""
+    with server() as (_, address):
+        words = ("client", address, "-t", "0.3", *kind)
+        before, after = loaded(*words, moment=LAST_ROUND_TRIP)
+        assert before == set()
+        assert after == {"numpy", "psutil", "rich", "netmeasure.report.text"}
+
+
+def test_nothing_is_loaded_beside_requests() -> None:
+    with server("--http", "0") as (process, _):
+        assert process.stdout is not None
+        url = f"http://{process.stdout.readline().split()[-1]}/1K.dat"
+        before, after = loaded("client", url, "--requests", "-t", "0.3", moment=LAST_REQUEST)
+        assert before == set()
+        assert after == {"numpy", "psutil", "rich", "netmeasure.report.text"}
 
 
 def test_no_course_of_a_transfer_needs_masked_arrays() -> None:

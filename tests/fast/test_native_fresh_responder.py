@@ -30,10 +30,10 @@ def packed(port: int, host: str = "127.0.0.1") -> bytes:
 class Ends:
     """Hold a listener and the connection that ends both loops, with a thread for each loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, blocking: bool) -> None:
         self.left, self.right = tcp_pair()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.listener.setblocking(False)
+        self.listener.setblocking(blocking)
         self.port: int = self.listener.getsockname()[1]
         self.group = Group()
         self._threads: list[threading.Thread] = []
@@ -90,9 +90,9 @@ class Ends:
             sock.close()
 
 
-@pytest.fixture
-def ends() -> Iterator[Ends]:
-    both = Ends()
+@pytest.fixture(params=[True, False], ids=["accept waits", "epoll waits"])
+def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
+    both = Ends(blocking=request.param)
     yield both
     both.close()
 
@@ -108,6 +108,19 @@ def test_both_loops_count_every_transaction(ends: Ends, token: bytes) -> None:
     assert asked.connecting.count == asked.answering.count == asked.latency.count == 500
     assert asked.latency.sum_ns >= asked.connecting.sum_ns + asked.answering.sum_ns
     assert (served.bytes, served.acked_bytes) == (500 * len(REQUEST), 500 * len(RESPONSE))
+    assert (asked.errors, served.strangers) == ({}, 0)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_only_connection_counts_every_transaction_too(ends: Ends) -> None:
+    """Its calls wait themselves."""
+    before = set(os.listdir("/proc/self/fd"))
+    served = ends.responder()
+    asked = ends.asked(500)
+    ends.joined()
+    assert (asked.reason, served.reason) == ("budget", "eof")
+    assert asked.answered == served.answered == served.accepted == 500
+    assert asked.connecting.count == asked.answering.count == asked.latency.count == 500
     assert (asked.errors, served.strangers) == ({}, 0)
     assert set(os.listdir("/proc/self/fd")) == before
 
@@ -166,6 +179,69 @@ def test_a_server_that_does_not_answer_is_given_up(ends: Ends) -> None:
     asked = ends.asked(3, answer_ns=60 * MS, drain_ns=10_000 * MS)
     assert (asked.answered, asked.errors) == (0, {"timeout": 3})
     assert asked.connecting.count == 3
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_connections_that_do_not_come_about_are_given_up(ends: Ends, connections: int) -> None:
+    """The listener's queue is full, so the kernel drops their SYNs."""
+    ends.listener.listen(0)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", ends.port))
+        asked = ends.asked(6, connections=connections, connect_ns=60 * MS, drain_ns=10_000 * MS)
+    assert (asked.answered, asked.errors) == (0, {"connect": 6})
+    assert asked.connecting.count == 0
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+@pytest.mark.parametrize(("order", "reason"), [("stop", "stopped"), ("abort", "aborted")])
+def test_orders_end_a_requester_that_waits(
+    ends: Ends, order: str, reason: str, connections: int
+) -> None:
+    """The kernel accepts the connections, and no thread reads from them."""
+    group = Group()
+    loop = RequestLoop(
+        group,
+        ends.left.fileno(),
+        request=REQUEST,
+        to=packed(ends.port),
+        keep=False,
+        response_bytes=len(RESPONSE),
+        connections=connections,
+        drain_ns=10 * MS,
+    )
+    thread = ends.begin(loop)
+    group.open()
+    assert settle(lambda: loop.begun == connections)
+    getattr(group, order)()
+    ends.join(thread)
+    assert (loop.reason, loop.begun, loop.answered) == (reason, connections, 0)
+
+
+@pytest.mark.rates
+@pytest.mark.parametrize("connections", [1, 3])
+def test_the_deadline_is_kept_while_a_response_is_waited_for(ends: Ends, connections: int) -> None:
+    """The calls of a single connection may wait for 0.1 s, but not beyond the end of the test."""
+    group = Group()
+    loop = RequestLoop(
+        group,
+        ends.left.fileno(),
+        request=REQUEST,
+        to=packed(ends.port),
+        keep=False,
+        response_bytes=len(RESPONSE),
+        connections=connections,
+        duration_ns=110 * MS,
+        drain_ns=10 * MS,
+    )
+    thread = ends.begin(loop)
+    opened_ns = group.open()
+    ends.join(thread)
+    assert (loop.reason, loop.begun, loop.answered) == ("deadline", connections, 0)
+    assert loop.ended_ns is not None
+    assert 110 * MS <= loop.ended_ns - opened_ns < 195 * MS
 
 
 @pytest.mark.parametrize("order", ["stop", "abort"])

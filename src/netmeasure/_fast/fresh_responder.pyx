@@ -22,7 +22,7 @@ cdef class FreshResponder(Stream):
 
     Args:
         fd: the stream's own connection, which carries nothing: its end says that all is over.
-        listener: the listening socket, non-blocking.
+        listener: the listening socket; if it blocks, accept4() may wait, for 10 ms at a time.
         peer: the address of the host that is served, as the kernel has it (struct sockaddr).
         token: how each request begins; empty: requests are too short for it.
         request_bytes: the length of a request.

@@ -31,6 +31,7 @@
 enum { NM_FRESH_EVENTS = 256 }; /* taken from the kernel at a time */
 #define NM_FRESH_LOOK_NS 100000000 /* orders to leave and time-outs are looked at this often */
 #define NM_FRESH_SHORT_NS 1000000  /* a rest where this host has no descriptor or memory */
+#define NM_FRESH_BRISK_NS 10000000 /* accept4() itself waits for the next connection, for so long */
 
 typedef struct {
     int fd;
@@ -45,7 +46,7 @@ typedef struct {
     nm_stream *own;  /* `bytes`: whole requests; `acked`: written */
     nm_group *group;
     int fd;          /* the stream's own connection: its end says that no more transactions come */
-    int listener;    /* non-blocking */
+    int listener;
     struct sockaddr_storage peer; /* the host that is served */
     const char *token;
     uint32_t token_bytes; /* 0: requests are too short for it */
@@ -65,6 +66,7 @@ typedef struct {
     /* the thread's own */
     int epoll;
     int64_t now_ns, look_ns;
+    int64_t brisk_ns; /* until when accept4() may wait, rather than epoll_wait() */
 } nm_fresh_responder;
 
 /* Returns whether two addresses are of the same host. */
@@ -167,23 +169,25 @@ static inline void nm_fresh_make_room(nm_fresh_responder *r) {
     if (oldest != NULL) nm_guest_close(r, oldest);
 }
 
-/* Accepts a connection that waits at the listener, and serves it where its request has come. Only one: if
- * there are more, there is another event, which costs less than a try that finds none. */
-static inline void nm_fresh_accept(nm_fresh_responder *r) {
+/* Accepts a connection, and serves it where its request has come. Only one: if there are more, there is
+ * another event, which costs less than a try that finds none. Returns whether there was one. */
+static inline int nm_fresh_accept(nm_fresh_responder *r) {
     struct sockaddr_storage from;
     socklen_t length = sizeof from;
     nm_guest *g;
     int fd = accept4(r->listener, (struct sockaddr *)&from, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    r->now_ns = nm_now();
     if (fd < 0) {
+        r->brisk_ns = 0;
         /* the listener stays readable where there is no descriptor: no busy loop */
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR && errno != ECONNABORTED)
             nm_sleep(NM_FRESH_SHORT_NS);
-        return;
+        return 0;
     }
     if (!nm_same_host(&from, &r->peer)) {
         NM_ADD(&r->strangers, 1);
         close(fd);
-        return;
+        return 1;
     }
     NM_ADD(&r->accepted, 1);
     nm_fresh_make_room(r);
@@ -192,6 +196,7 @@ static inline void nm_fresh_accept(nm_fresh_responder *r) {
     g->fd = fd;
     g->order = r->accepted;
     nm_guest_serve(r, g);
+    return 1;
 }
 
 /* Ends connections that have made no progress for too long. */
@@ -218,6 +223,8 @@ static inline void nm_fresh_stream_event(nm_fresh_responder *r) {
 static inline int nm_fresh_prepare(nm_fresh_responder *r) {
     struct epoll_event e = {.events = EPOLLIN};
     uint32_t i;
+    int code = nm_timeout(r->listener, SO_RCVTIMEO, NM_FRESH_BRISK_NS); /* of accept(), too (socket(7)) */
+    if (code) return code;
     for (i = 0; i < r->places; i++) r->guest[i].fd = -1, r->vacant[i] = i;
     r->vacant_count = r->places;
     r->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -228,14 +235,19 @@ static inline int nm_fresh_prepare(nm_fresh_responder *r) {
     return epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->fd, &e) == 0 ? 0 : errno;
 }
 
-/* Waits for events, and handles them. Returns their number. */
+/* Waits for events, and handles them. Returns their number. Where connections come one soon after the
+ * other and none is open, accept4() itself waits for the next one, which costs less. The others have a turn
+ * every 10 ms, or as soon as none has come for so long. */
 static inline int nm_fresh_wait(nm_fresh_responder *r) {
-    int count = epoll_wait(r->epoll, r->event, NM_FRESH_EVENTS, NM_FRESH_LOOK_NS / 1000000), i;
+    int count, i;
+    if (r->now_ns < r->brisk_ns && r->vacant_count == r->places) return nm_fresh_accept(r);
+    count = epoll_wait(r->epoll, r->event, NM_FRESH_EVENTS, NM_FRESH_LOOK_NS / 1000000);
     r->now_ns = nm_now();
+    r->brisk_ns = r->now_ns + NM_FRESH_BRISK_NS;
     for (i = 0; i < count; i++) {
         uint64_t number = r->event[i].data.u64;
         if (number == r->places)
-            nm_fresh_accept(r);
+            (void)nm_fresh_accept(r);
         else if (number > r->places)
             nm_fresh_stream_event(r);
         else if (r->guest[number].fd >= 0) /* else it was closed to make room */

@@ -1,6 +1,6 @@
 /* Requests over many connections from one thread: an epoll loop that opens connections, sends requests,
- * reads the responses and times all of it. (A single connection is waited for by ppoll(), which costs
- * less than to enter each fresh one into an epoll set.) nm_http_response.h parses the responses; those of a fixed
+ * reads the responses and times all of it. (A single connection is waited for by ppoll() or recv(), which
+ * costs less than to enter each fresh one into an epoll set.) nm_http_response.h parses the responses; those of a fixed
  * length (connect, request, response: netperf's TCP_CRR) need no parsing.
  *
  * A request is timed from just before it is passed to the kernel to just after the last byte of its
@@ -40,6 +40,7 @@
 
 #include "nm_http_response.h"
 #include "nm_latencies.h"
+#include "nm_socket.h"
 #include "nm_stream.h"
 #include "nm_tls.h"
 
@@ -201,6 +202,23 @@ static inline int nm_requests_single(const nm_requests *r) {
     return r->options->connections == 1 && !r->options->tls;
 }
 
+/* Returns whether the calls for the only connection may wait themselves, for no longer than a grain: that
+ * costs less than poll(). For responses of a fixed length, since the end of a connection is an answer there
+ * that need not be told from data in advance; and not at a set rate, which no call may delay. */
+static inline int nm_requests_blocking(const nm_requests *r) {
+    return nm_requests_single(r) && r->options->response_bytes && !nm_requests_paced(r);
+}
+
+/* Returns how often time-outs are looked at: short ones more often, but no more often than costs
+ * little with so many connections. */
+static inline int64_t nm_requests_grain(const nm_requests_options *o) {
+    int64_t shorter = o->connect_ns < o->answer_ns ? o->connect_ns : o->answer_ns;
+    int64_t least = 1000000 + (int64_t)o->connections * 1000;
+    shorter /= 16;
+    if (shorter < least) return least < NM_REQUESTS_LOOK_NS ? least : NM_REQUESTS_LOOK_NS;
+    return shorter < NM_REQUESTS_LOOK_NS ? shorter : NM_REQUESTS_LOOK_NS;
+}
+
 /* Books a whole response. */
 static inline void nm_requests_book(nm_requests *r, nm_link *l, int64_t now) {
     uint32_t status = l->response.status;
@@ -309,13 +327,24 @@ static inline int nm_requests_listen(const nm_requests *r, const nm_link *l, int
 
 static inline int nm_requests_begin_at_once(nm_requests *r, nm_link *l);
 
+/* Makes a connection's socket. Returns 0, or -1 and an errno. */
+static inline int nm_requests_socket(const nm_requests *r, nm_link *l) {
+    const nm_requests_options *o = r->options;
+    const int blocking = nm_requests_blocking(r);
+    l->fd = socket(o->to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK), 0);
+    if (l->fd < 0) return -1;
+    if (!blocking) return 0;
+    errno = nm_timeout(l->fd, SO_SNDTIMEO, nm_requests_grain(o)); /* of connect(), too (socket(7)) */
+    if (errno == 0) errno = nm_timeout(l->fd, SO_RCVTIMEO, nm_requests_grain(o));
+    return errno ? -1 : 0;
+}
+
 /* Begins to open a connection. */
 static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) {
     const nm_requests_options *o = r->options;
     uint32_t i;
     int on = 1;
-    l->fd = socket(o->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (l->fd < 0) goto failed;
+    if (nm_requests_socket(r, l) != 0) goto failed;
     /* a socket of another kind has no Nagle's algorithm */
     (void)setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     for (i = 0; i < o->option_count; i++)
@@ -332,7 +361,9 @@ static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) 
     l->until_ns = nm_add_ns(now, o->connect_ns);
     l->state = NM_LINK_OPENING;
     r->opening++;
-    if (connect(l->fd, (const struct sockaddr *)&o->to, o->to_bytes) != 0 && errno != EINPROGRESS)
+    /* a call that a signal or its time-out ended goes on in the kernel (connect(2)) */
+    if (connect(l->fd, (const struct sockaddr *)&o->to, o->to_bytes) != 0 && errno != EINPROGRESS &&
+        errno != EINTR)
         goto failed;
     if (l->asked && !o->tls && nm_requests_begin_at_once(r, l) != 0) goto failed;
     if (l->fd < 0) return; /* its request has failed already */
@@ -343,7 +374,7 @@ static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) 
         return;
     }
 failed:
-    nm_requests_refused(r, l, errno, now);
+    nm_requests_refused(r, l, errno, nm_now());
 }
 
 /* Goes on with a connection that may carry requests now. */
@@ -531,12 +562,13 @@ static inline void nm_requests_answered(nm_requests *r, nm_link *l, int64_t now)
         nm_requests_set_free(r, l, now);
 }
 
-/* Reads what has come on a connection. `ended`: the event told of its end, behind what is to be read. A
- * body that comes as fast as it is read would keep this thread for ever: the rest of it is another event. */
-static inline void nm_requests_receive(nm_requests *r, nm_link *l, int ended) {
+/* Reads what has come on a connection. `ended`: the event told of its end, behind what is to be read.
+ * `flags`: MSG_DONTWAIT, or 0 to wait for it. A body that comes as fast as it is read would keep this thread
+ * for ever: the rest of it is another event. */
+static inline void nm_requests_receive(nm_requests *r, nm_link *l, int ended, int flags) {
     for (int reads = 0; reads < NM_REQUESTS_READS; reads++) {
         ssize_t n = l->tls ? nm_tls_read(r->options->tls, l->tls, r->buffer, r->buffer_bytes)
-                           : recv(l->fd, r->buffer, r->buffer_bytes, MSG_DONTWAIT);
+                           : recv(l->fd, r->buffer, r->buffer_bytes, flags);
         int64_t now;
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
@@ -597,7 +629,7 @@ static inline void nm_requests_event(nm_requests *r, nm_link *l, uint32_t events
         nm_requests_send(r, l);
     }
     if (l->state >= NM_LINK_FREE && (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)))
-        nm_requests_receive(r, l, (events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0);
+        nm_requests_receive(r, l, (events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0, MSG_DONTWAIT);
 }
 
 /* ---- the loop ----------------------------------------------------------------------------------- */
@@ -616,16 +648,6 @@ static inline void nm_requests_reopen(nm_requests *r, int64_t now) {
         nm_requests_connect(r, &r->link[nm_links_take(&r->shut, o->connections)], now);
         now = nm_now();
     }
-}
-
-/* Returns how often time-outs are looked at: short ones more often, but no more often than costs
- * little with so many connections. */
-static inline int64_t nm_requests_grain(const nm_requests_options *o) {
-    int64_t shorter = o->connect_ns < o->answer_ns ? o->connect_ns : o->answer_ns;
-    int64_t least = 1000000 + (int64_t)o->connections * 1000;
-    shorter /= 16;
-    if (shorter < least) return least < NM_REQUESTS_LOOK_NS ? least : NM_REQUESTS_LOOK_NS;
-    return shorter < NM_REQUESTS_LOOK_NS ? shorter : NM_REQUESTS_LOOK_NS;
 }
 
 /* Ends what has waited for too long. */
@@ -662,11 +684,25 @@ static inline int64_t nm_requests_until(const nm_requests *r) {
     return until;
 }
 
-/* Waits for the events of the only connection, for `left` ns at the most, and handles them. */
-static inline void nm_requests_wait_single(nm_requests *r, int64_t left) {
+/* Returns whether recv() itself may wait on the only connection: its request has been sent, and the test's
+ * time is not over meanwhile. */
+static inline int nm_requests_waits_itself(const nm_requests *r, const nm_link *l, int64_t now) {
+    if (!nm_requests_blocking(r) || l->state < NM_LINK_ASKING) return 0;
+    if (l->sent < r->options->request_bytes) return 0;
+    return r->own->reason != NM_RUNNING || !r->deadline_ns ||
+           r->deadline_ns - now > nm_requests_grain(r->options);
+}
+
+/* Waits for the events of the only connection, until a moment at the latest, and handles them. */
+static inline void nm_requests_wait_single(nm_requests *r, int64_t now, int64_t until) {
     nm_link *l = &r->link[0];
+    int64_t left = until - now;
     struct pollfd p = {l->fd, POLLIN | POLLRDHUP, 0}; /* -1, where it is shut, is only a pause */
     struct timespec t = {0, 0};
+    if (nm_requests_waits_itself(r, l, now)) {
+        nm_requests_receive(r, l, 0, 0);
+        return;
+    }
     if (left > 0) t.tv_sec = left / NM_SECOND_NS, t.tv_nsec = left % NM_SECOND_NS;
     if (l->state == NM_LINK_OPENING || (l->state == NM_LINK_ASKING && l->sent < r->options->request_bytes))
         p.events |= POLLOUT;
@@ -680,7 +716,7 @@ static inline void nm_requests_wait(nm_requests *r, int64_t now) {
     /* epoll_wait() counts in ms, which is too coarse for a rate */
     int ms = left <= 0 || nm_requests_paced(r) ? 0 : (int)((left + 999999) / 1000000), count, i;
     if (nm_requests_single(r)) {
-        nm_requests_wait_single(r, left);
+        nm_requests_wait_single(r, now, now + left);
         return;
     }
     count = epoll_wait(r->epoll, r->event, NM_REQUESTS_EVENTS, ms);

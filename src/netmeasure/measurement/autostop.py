@@ -12,7 +12,7 @@ from netmeasure.engine.threads import in_thread
 from netmeasure.measurement.flows import steady_so_far
 from netmeasure.measurement.roles import client_role
 from netmeasure.result import AutoStop, Ending, FlowDirection, Look, Role, Steady, StreamReport
-from netmeasure.spec import Spec
+from netmeasure.spec import RrSpec, Spec
 from netmeasure.units import duration
 
 #: How often to check whether the first byte has arrived.
@@ -34,25 +34,30 @@ class Analysable(Protocol):
     def so_far(self) -> tuple[StreamReport, ...]: ...
 
 
-async def load_analysis(workload: Analysable) -> None:
+async def load_analysis(workload: Analysable, spec: Spec) -> None:
     """Import the modules that a result needs, after the first byte, when set-up is over. Call this
     only where native threads transfer the data, so that no transfer waits for this process's
-    interpreter."""
-    await _load_meanwhile(workload, *analysis.MODULES, *hosts.MODULES)
+    interpreter. The import takes CPU time: in a test of round trips, it would be in their
+    latencies, so such a test calls `begin_analysis` when they are over."""
+    if not isinstance(spec, RrSpec):
+        await first_byte(workload)
+        begin_analysis()
 
 
-async def load_host_facts(workload: Analysable) -> None:
+def begin_analysis() -> None:
+    """Start to import the modules that a result needs."""
+    loading.begin_wanted(*analysis.MODULES, *hosts.MODULES)
+
+
+async def load_host_facts(workload: Analysable, spec: Spec) -> None:
     """Import the modules that this end's report needs, as `load_analysis` does. What analyses it is
     imported where it is first used, and takes no CPU time from the threads that receive."""
-    await _load_meanwhile(workload, *hosts.MODULES)
+    if not isinstance(spec, RrSpec):
+        await first_byte(workload)
+        loading.begin_wanted(*hosts.MODULES)
 
 
-async def _load_meanwhile(workload: Analysable, *modules: str) -> None:
-    await _first_byte(workload)
-    loading.begin_wanted(*modules)
-
-
-async def _first_byte(workload: Analysable) -> int:
+async def first_byte(workload: Analysable) -> int:
     """Wait for the first byte, and return its time."""
     while (first_ns := workload.first_ns) is None:  # noqa: ASYNC110  (a native thread sets it)
         await asyncio.sleep(POLL_S)
@@ -121,7 +126,7 @@ class AutoStopper:
         """Wait until this much time has been measured and its bytes are in the series."""
         span_ns = nanoseconds(self._spec.timing.omit_s + time_s)
         settle_ns = 2 * self._workload.bucket_ns + SETTLE_NS
-        left_ns = await _first_byte(self._workload) + span_ns + settle_ns - now_ns()
+        left_ns = await first_byte(self._workload) + span_ns + settle_ns - now_ns()
         await asyncio.sleep(max(0.0, seconds(left_ns)))
 
     def _look(self, at_ns: int, target: float) -> bool:

@@ -34,7 +34,7 @@ ROUND_TRIPS = {"tcp": "rr", "udp": "udp_rr"}
 #: The name of round trips on fresh connections, among the kinds of test that a server announces.
 FRESH_ROUND_TRIPS = "crr"
 #: The length of the token with which requests on fresh connections begin if they are long enough.
-TOKEN_BYTES = 16
+FRESH_TOKEN_BYTES = 16
 #: The message of `netmeasure probe` instead of a cookie. A netmeasure server answers with its first
 #: byte and closes the connection; to iperf3 it looks like a client that leaves at once.
 _PROBE = b"netmeasureprobe"

@@ -33,7 +33,7 @@ from netmeasure.errors import (
     SpecError,
     TlsError,
 )
-from netmeasure.measurement.autostop import AutoStopper, ending_notes, load_analysis
+from netmeasure.measurement.autostop import AutoStopper, begin_analysis, ending_notes, first_byte
 from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import client_role
@@ -164,6 +164,7 @@ class RequestTest:
 
     async def _ended(self, workload: RequestWorkload, ticking: asyncio.Task[None]) -> None:
         await workload.join()
+        begin_analysis()  # not beside the requests: it takes CPU time, which their latencies show
         await cancel_and_wait(ticking)
 
     async def _stopped(self) -> None:
@@ -187,7 +188,7 @@ class RequestTest:
             await asyncio.sleep(min(POLL_S, limit_s / 4))
 
     async def _tick(self, workload: RequestWorkload, emit: Callable[[Interval], None]) -> None:
-        await load_analysis(workload)
+        await first_byte(workload)
         self.step = "data"
         ticker = IntervalClock(workload, self.spec.timing, self.spec.limit_s, emit, client_role)
         self._ticker = ticker

@@ -10,7 +10,7 @@ from netmeasure.clock import Quiet, nanoseconds, now_ns, seconds
 from netmeasure.engine.tasks import beside, first_of
 from netmeasure.errors import PeerClosedError, PeerTimeoutError, StreamError
 from netmeasure.measurement import roles
-from netmeasure.measurement.autostop import AutoStopper, load_analysis
+from netmeasure.measurement.autostop import AutoStopper, begin_analysis, load_analysis
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.peer.client.control import ClientControl
 from netmeasure.peer.client.path_watch import PathWatch
@@ -63,7 +63,7 @@ class ClientData:
 
     async def run(self) -> None:
         """Run until the end of the test and the arrival of the last byte."""
-        async with beside(self._ticker.run()), beside(load_analysis(self._workload)):
+        async with beside(self._ticker.run()), beside(load_analysis(self._workload, self._spec)):
             await first_of(
                 self._control_failure(),
                 self._stream_failure(),
@@ -77,6 +77,7 @@ class ClientData:
             self._on_over()
             self._workload.stop_senders()
             await self._workload.join("sender")
+            begin_analysis()
             if not self._streams_end and self._workload.ids("sender"):
                 await asyncio.sleep(PLAIN_SERVER_READS_S)
             await self._control.send(Kind.TEST_END)

@@ -12,7 +12,7 @@ from netmeasure.engine.packed import packed_address, packed_options
 from netmeasure.errors import RemoteProtocolError
 from netmeasure.peer.client.connect import Connector
 from netmeasure.peer.client.control import ClientControl
-from netmeasure.protocol import TOKEN_BYTES
+from netmeasure.protocol import FRESH_TOKEN_BYTES
 from netmeasure.spec import PeerSpec
 from netmeasure.workloads.fresh_trips import FreshTripPlan
 
@@ -44,7 +44,7 @@ def _named(control: ClientControl) -> tuple[int, bytes]:
         token = b"" if fresh is None else bytes.fromhex(fresh.token)
     except ValueError:
         token = b""
-    if fresh is None or not 0 < fresh.port < 2**16 or len(token) != TOKEN_BYTES:
+    if fresh is None or not 0 < fresh.port < 2**16 or len(token) != FRESH_TOKEN_BYTES:
         raise RemoteProtocolError(
             "the server named no port and token for fresh connections", phase="control"
         )

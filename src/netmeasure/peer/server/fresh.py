@@ -16,7 +16,7 @@ from netmeasure.engine.addresses import Address
 from netmeasure.engine.control import ControlChannel
 from netmeasure.engine.packed import packed_address
 from netmeasure.errors import PeerClosedError, RefusedTestError, SocketOptionError
-from netmeasure.protocol import TOKEN_BYTES, ErrorCode, FreshPort
+from netmeasure.protocol import FRESH_TOKEN_BYTES, ErrorCode, FreshPort
 from netmeasure.workloads.fresh_trips import FreshTripPlan
 
 #: Connections that the kernel may hold for the thread, in addition to those of the client.
@@ -57,7 +57,7 @@ class FreshListener:
                 reason=reason,
                 errno=exc.errno,
             ) from None
-        self._token = secrets.token_bytes(TOKEN_BYTES)
+        self._token = secrets.token_bytes(FRESH_TOKEN_BYTES)
 
     @property
     def announced(self) -> FreshPort:
@@ -70,7 +70,7 @@ class FreshListener:
             plan,
             listener=self._sock.fileno(),
             peer=self._peer,
-            token=self._token if plan.request_bytes >= TOKEN_BYTES else b"",
+            token=self._token if plan.request_bytes >= FRESH_TOKEN_BYTES else b"",
         )
 
     def close(self) -> None:
@@ -84,7 +84,6 @@ def _listening(
     """Return a socket that listens on an address. Accepted connections inherit its options."""
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
-        sock.setblocking(False)
         # connections of an earlier test in TIME-WAIT do not keep the port
         sockopts.try_set(sock, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.family == socket.AF_INET6:  # the address may be a v4-mapped one

@@ -353,7 +353,7 @@ class Session:
         intervals = self._notifier.intervals(workload, agreed.spec.timing.omit_s)
         # this end analyses nothing before the test is over, unless the client wants its output
         load = load_analysis if agreed.parameters.get_server_output else load_host_facts
-        async with beside(load(workload)), intervals:
+        async with beside(load(workload, agreed.spec)), intervals:
             await data.run()
         self._leave_company()
         if error := workload.failed():

@@ -43,6 +43,7 @@ SCENARIOS = {
     "pace": (44, 22),
     "histogram": (50_000, 10_000),
     "round_trips": (18, 18),
+    "shared_trips": (18, 18),
     "datagram_trips": (12, 12),
     "probe": (4, 4),
     "requests": (12, 12),

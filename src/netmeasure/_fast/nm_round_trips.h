@@ -165,17 +165,9 @@ static inline int nm_requester_wait(nm_requester *r, int64_t now, int64_t until)
     return ppoll(&p, 1, &t, NULL) > 0 && (p.revents & ~POLLOUT);
 }
 
-/* Reads what has come, or waits for it where nothing else can be done. Returns the moment after. */
-static inline int64_t nm_requester_receive(nm_requester *r, int64_t now, int64_t until) {
+/* Books what recv() has returned, at the moment after. */
+static inline void nm_requester_took(nm_requester *r, ssize_t n, int64_t now) {
     uint32_t size = r->options->response_bytes;
-    int flags = 0;
-    ssize_t n;
-    if (r->full || nm_requester_paced(r) || nm_round_trips_open(r) == 0) {
-        if (!nm_requester_wait(r, now, until)) return nm_now();
-        flags = MSG_DONTWAIT;
-    }
-    n = recv(r->fd, r->buffer, r->buffer_bytes, flags);
-    now = nm_now();
     if (n == 0) {
         nm_stream_broken(r->own, r->group, ECONNRESET); /* the responder left before the requester */
     } else if (n < 0) {
@@ -190,6 +182,19 @@ static inline int64_t nm_requester_receive(nm_requester *r, int64_t now, int64_t
         if (r->partial > 0 && nm_round_trips_open(r) == 0) /* more than was asked for */
             nm_stream_broken(r->own, r->group, EPROTO);
     }
+}
+
+/* Reads what has come, or waits for it where nothing else can be done. Returns the moment after. */
+static inline int64_t nm_requester_receive(nm_requester *r, int64_t now, int64_t until) {
+    int flags = 0;
+    ssize_t n;
+    if (r->full || nm_requester_paced(r) || nm_round_trips_open(r) == 0) {
+        if (!nm_requester_wait(r, now, until)) return nm_now();
+        flags = MSG_DONTWAIT;
+    }
+    n = recv(r->fd, r->buffer, r->buffer_bytes, flags);
+    now = nm_now();
+    nm_requester_took(r, n, now);
     return now;
 }
 
@@ -275,6 +280,10 @@ typedef struct {
     size_t payload_bytes; /* a multiple of response_bytes */
     char *buffer;
     size_t buffer_bytes;
+    /* the thread's own */
+    uint64_t partial; /* bytes of the next request that have come */
+    uint64_t owed;    /* bytes of responses that are still to be written, */
+    uint64_t at;      /* from this one of `payload` on */
 } nm_responder;
 
 /* Writes so many responses. It sets the reason where the loop is to end. */

@@ -27,7 +27,7 @@ typedef struct {
 
 typedef struct {
     int64_t at_ns;
-    int64_t cpu_ns;  /* CPU time of the thread until then */
+    int64_t cpu_ns;  /* CPU time of the thread until then; -1: it is another stream's, too */
     int64_t wait_ns; /* time until then in which it was ready and had no CPU; -1: not known */
     uint32_t length; /* bytes that the kernel filled in; fields past it are unknown; 0: no TCP */
     unsigned char raw[NM_TCP_INFO_BYTES];
@@ -47,13 +47,20 @@ static inline void *nm_sampling_next(nm_sampling *s, void *room, size_t size, in
     return base + s->used++ * size;
 }
 
-/* Writes down what the kernel says of the connection (fd < 0: none) and of the calling thread. */
-static inline void nm_sample_take(nm_sampling *s, nm_sample *room, int fd, int64_t now) {
+/* Writes down what the kernel says of the connection (fd < 0: none). Returns the sample. */
+static inline nm_sample *nm_sample_socket(nm_sampling *s, nm_sample *room, int fd, int64_t now) {
     nm_sample *one = nm_sampling_next(s, room, sizeof *room, now);
     socklen_t length = NM_TCP_INFO_BYTES;
     if (fd < 0 || getsockopt(fd, IPPROTO_TCP, TCP_INFO, one->raw, &length) != 0) length = 0;
     one->length = length < NM_TCP_INFO_BYTES ? length : NM_TCP_INFO_BYTES;
     one->at_ns = now;
+    one->cpu_ns = one->wait_ns = -1;
+    return one;
+}
+
+/* Writes down what the kernel says of the connection (fd < 0: none) and of the calling thread. */
+static inline void nm_sample_take(nm_sampling *s, nm_sample *room, int fd, int64_t now) {
+    nm_sample *one = nm_sample_socket(s, room, fd, now);
     one->cpu_ns = nm_thread_ran();
     one->wait_ns = nm_thread_waited();
 }

@@ -50,15 +50,18 @@ static inline int nm_stream_enter(nm_stream *s) {
 }
 
 /* Publishes all that the thread has written: a thread that sees nm_stream_quiet() may
- * read the samples. */
-static inline void nm_stream_leave(nm_stream *s) {
+ * read the samples. `streams`: how many share the thread; each has an equal part of its CPU time. */
+static inline void nm_stream_leave_shared(nm_stream *s, uint32_t streams) {
     int64_t user_ns, system_ns;
     if (nm_thread_cpu(&user_ns, &system_ns) == 0) {
-        NM_STORE(&s->user_ns, user_ns);
-        NM_STORE(&s->system_ns, system_ns);
+        NM_STORE(&s->user_ns, user_ns / streams);
+        NM_STORE(&s->system_ns, system_ns / streams);
     }
     NM_RELEASE(&s->life, NM_ENDED);
 }
+
+/* Publishes all that the thread has written for its only stream. */
+static inline void nm_stream_leave(nm_stream *s) { nm_stream_leave_shared(s, 1); }
 
 /* Returns whether no thread writes any more: the loop has ended, or never began. */
 static inline int nm_stream_quiet(const nm_stream *s) { return NM_ACQUIRE(&s->life) != NM_ALIVE; }

@@ -28,6 +28,7 @@ cdef extern from "nm_stream.h" nogil:
 
     bint nm_stream_enter(nm_stream *s)
     void nm_stream_leave(nm_stream *s)
+    void nm_stream_leave_shared(nm_stream *s, uint32_t streams)
     bint nm_stream_quiet(const nm_stream *s)
     void nm_stream_reason(nm_stream *s, uint32_t reason)
     void nm_stream_failed(nm_stream *s, int32_t code)

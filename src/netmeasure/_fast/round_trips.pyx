@@ -16,7 +16,10 @@ from netmeasure._fast.nm_round_trips cimport (
     nm_request_all, nm_requester, nm_respond_all, nm_responder, nm_round_trip_options,
 )
 from netmeasure._fast.nm_series cimport nm_series
-from netmeasure._fast.nm_stream cimport nm_stream_leave
+from netmeasure._fast.nm_shared_trips cimport (
+    NM_SHARED_EVENTS, epoll_event, nm_requesters, nm_requesters_all, nm_responders, nm_responders_all,
+)
+from netmeasure._fast.nm_stream cimport nm_stream_leave, nm_stream_leave_shared
 from netmeasure._fast.worker cimport Group, Stream, copy_series
 
 # What one recv() may take: some responses of usual size, and no more than fits the L2 cache.
@@ -302,3 +305,80 @@ cdef class DatagramResponder(Responder):
     def invalid_requests(self):
         """Datagrams that are no request: of another length."""
         return nm_load_u64(&self.datagrams.invalid_requests)
+
+
+cdef class SharedLoop:
+    """Runs the loops of several connections in one thread: requesters, or responders.
+
+    They are of one group and alike, and requesters have no set rate. A single loop is run as by its own
+    `run`. If one breaks, the others end as `aborted`. Each has an equal part of the thread's CPU time, and
+    only the first has samples of it.
+    """
+
+    cdef list members
+    cdef nm_requesters requesters
+    cdef nm_responders responders
+    cdef epoll_event *event
+
+    def __cinit__(self):
+        self.members = []
+        self.event = <epoll_event *>PyMem_Calloc(NM_SHARED_EVENTS, sizeof(epoll_event))
+        if self.event == NULL:
+            raise MemoryError
+        self.requesters.event = self.responders.event = self.event
+
+    def __dealloc__(self):
+        PyMem_Free(self.event)
+        PyMem_Free(self.requesters.r)
+        PyMem_Free(self.responders.r)
+
+    def add(self, Stream loop not None):
+        """Add a loop, before `run`. Raises ValueError if it can't share a thread with the others."""
+        if type(loop) not in (Requester, Responder) or self.members and (
+            type(loop) is not type(self.members[0]) or loop.group is not self.members[0].group
+        ):
+            raise ValueError("loops of one kind and one group share a thread")
+        if type(loop) is Requester and (<Requester>loop).options.period_ns > 0:
+            raise ValueError("requests at a set rate need a thread for each connection")
+        self.members.append(loop)
+
+    def run(self):
+        """Run all loops to their ends. It blocks its thread and holds no GIL."""
+        if len(self.members) == 1:
+            self.members[0].run()
+        elif type(self.members[0]) is Requester:
+            self.run_requesters()
+        else:
+            self.run_responders()
+
+    cdef void run_requesters(self) except *:
+        cdef uint32_t count = len(self.members), i
+        cdef Requester one
+        self.requesters.r = <nm_requester **>PyMem_Calloc(count, sizeof(nm_requester *))
+        if self.requesters.r == NULL:
+            raise MemoryError
+        for i in range(count):
+            one = self.members[i]
+            one.enter()
+            self.requesters.r[i] = &one.requester
+        self.requesters.count = count
+        with nogil:
+            nm_requesters_all(&self.requesters)
+            for i in range(count):
+                nm_stream_leave_shared(self.requesters.r[i].own, count)
+
+    cdef void run_responders(self) except *:
+        cdef uint32_t count = len(self.members), i
+        cdef Responder one
+        self.responders.r = <nm_responder **>PyMem_Calloc(count, sizeof(nm_responder *))
+        if self.responders.r == NULL:
+            raise MemoryError
+        for i in range(count):
+            one = self.members[i]
+            one.enter()
+            self.responders.r[i] = &one.responder
+        self.responders.count = count
+        with nogil:
+            nm_responders_all(&self.responders)
+            for i in range(count):
+                nm_stream_leave_shared(self.responders.r[i].own, count)

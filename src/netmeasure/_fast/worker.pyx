@@ -198,14 +198,15 @@ cdef class Stream:
         """Return [(at_ns, CPU time of the thread until then, its time until then without a CPU)].
 
         The last two are in ns. The last one is how long the thread was ready to run and had no CPU,
-        None where the kernel does not say. Raises RuntimeError while the loop is running.
+        None where the kernel does not say. Streams that share a thread have none, except for the
+        first one. Raises RuntimeError while the loop is running.
         """
         cdef uint32_t i
         self.must_be_quiet()
         return [
             (self.own.sample[i].at_ns, self.own.sample[i].cpu_ns,
              None if self.own.sample[i].wait_ns < 0 else self.own.sample[i].wait_ns)
-            for i in range(self.own.sampling.used)
+            for i in range(self.own.sampling.used) if self.own.sample[i].cpu_ns >= 0
         ]
 
 

@@ -24,8 +24,9 @@ def pauses(end: Role, streams: Sequence[StreamReport], spacing_ns: int = 0) -> t
     `spacing_ns` is the longest time between two sends that the test itself asks for: a thread that
     sends at a low rate samples no more often.
     """
-    threads = [s.thread for s in streams if s.thread is not None and _is_continuous(s)]
-    if not threads or len(threads) < len(streams):
+    # streams that share a thread have its course once
+    threads = [s.thread for s in streams if s.thread is not None]
+    if not threads or not all(map(_is_continuous, streams)):
         return ()
     common = _gaps(threads[0], spacing_ns)
     for thread in threads[1:]:

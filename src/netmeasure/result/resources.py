@@ -33,7 +33,8 @@ COUNTERS = (
 
 
 class ThreadCpu(Brief, frozen=True, kw_only=True):
-    """Hold the CPU time of a stream's own thread, in columns of equal length.
+    """Hold the CPU time of a stream's thread, in columns of equal length. Of the streams that share
+    a thread, the first one has it.
 
     The thread itself reads item i of every column at `at_ns[i]`, about every 100 ms and at its end.
     The times are cumulative since the thread's start.

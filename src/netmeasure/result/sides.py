@@ -188,9 +188,10 @@ class StreamReport(Brief, frozen=True, kw_only=True):
         block_bytes: The size of one send or receive call.
         end_reason: deadline, budget, stopped, aborted, eof or error.
         error: The error that ended the stream.
-        cpu_user_ns: User time of the stream's thread.
-        cpu_system_ns: System time of the stream's thread.
-        thread: The thread's CPU time, sampled during the run.
+        cpu_user_ns: User time of the stream's thread; an equal part of it where streams share one.
+        cpu_system_ns: System time, likewise.
+        thread: The thread's CPU time, sampled during the run. None: unknown, or it is with the
+            first of the streams that share the thread.
         series: Bytes per time bucket.
         tcp_info: TCP_INFO, sampled during the run.
         datagrams: Counts of a UDP stream.

@@ -125,6 +125,10 @@ class Workload(ABC):
     def finish_senders(self) -> None:
         """Mark the end of the data for a plain iperf3 client, where the transport can."""
 
+    def _thread(self, loop: Stream, role: Role, stream_id: int) -> TrafficThread:
+        """Return the thread that runs the loop: one of its own."""
+        return TrafficThread(loop, f"netmeasure-{role}-{stream_id}", self.plan.cpu)
+
     @property
     def bucket_ns(self) -> int:
         return self.plan.bucket_ns
@@ -144,7 +148,7 @@ class Workload(ABC):
                 role=role,
                 sock=sock,
                 loop=loop,
-                thread=TrafficThread(loop, f"netmeasure-{role}-{stream_id}", self.plan.cpu),
+                thread=self._thread(loop, role, stream_id),
                 facts=socket_facts.read(sock),
                 syn_retransmits=syn_retransmits,
             )
@@ -165,7 +169,7 @@ class Workload(ABC):
         """Record that all streams are open and start their threads. Receivers read from now on;
         senders wait for `start`."""
         self.begun_ns = now_ns()
-        await start_all([stream.thread for stream in self._streams])
+        await start_all(self._threads())
 
     def start(self) -> None:
         """Release all senders at once. This moment is the origin of this end's times."""
@@ -296,7 +300,11 @@ class Workload(ABC):
     async def join(self, role: Role | None = None) -> None:
         """Wait until the threads (of one role) have ended. They were told to stop, or their plan
         ends them."""
-        await join_all([s.thread for s in self._streams if role in (None, s.role)])
+        await join_all(self._threads(role))
+
+    def _threads(self, role: Role | None = None) -> list[TrafficThread]:
+        """Return the threads of the streams (of one role). Streams may share one."""
+        return list(dict.fromkeys(s.thread for s in self._streams if role in (None, s.role)))
 
     async def drain(self, over: Awaitable[None], limit_s: float) -> None:
         """Let receivers read the data in flight until `over` returns, for `limit_s` at most, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
@@ -16,9 +17,11 @@ from netmeasure._fast.round_trips import (
     Histogram as NativeHistogram,
     Requester,
     Responder,
+    SharedLoop,
 )
 from netmeasure._fast.worker import Stream
 from netmeasure.clock import SECOND_NS
+from netmeasure.engine.threads import TrafficThread
 from netmeasure.protocol import ANSWER, HELLO, MAX_HELLO_BYTES
 from netmeasure.result import Role, Series, StreamInterval, StreamReport
 from netmeasure.result.histogram import Histogram
@@ -96,9 +99,29 @@ class Trips(Workload):
 
 
 class RoundTripWorkload(Trips, TcpWorkload):
-    """Own the connections of a test of round trips at one end."""
+    """Own the connections of a test of round trips at one end.
+
+    There are at most as many threads as CPUs, which share the connections. At a set rate each
+    connection has a thread, since no connection's requests are to wait for another's.
+    """
 
     plan: RoundTripPlan
+
+    def __init__(self, plan: RoundTripPlan) -> None:
+        super().__init__(plan)
+        self._most = 1 if plan.cpu is not None else len(os.sched_getaffinity(0))
+        self._shared: list[tuple[SharedLoop, TrafficThread]] = []
+
+    def _thread(self, loop: Stream, role: Role, stream_id: int) -> TrafficThread:
+        if self.plan.per_s is not None or not isinstance(loop, Requester | Responder):
+            return super()._thread(loop, role, stream_id)
+        if len(self._shared) < self._most:
+            shared = SharedLoop()
+            name = f"netmeasure-{role}-{stream_id}"
+            self._shared.append((shared, TrafficThread(shared, name, self.plan.cpu)))
+        shared, thread = self._shared[len(self._streams) % self._most]
+        shared.add(loop)
+        return thread
 
     def _make_ready(self, sock: socket.socket, role: Role) -> Stream:
         self._configure(sock, role)

@@ -49,6 +49,7 @@ void scenario_datagrams(uint32_t rounds);
 void scenario_pace(uint32_t rounds);
 void scenario_histogram(uint32_t rounds);
 void scenario_round_trips(uint32_t rounds);
+void scenario_shared_trips(uint32_t rounds);
 void scenario_datagram_trips(uint32_t rounds);
 void scenario_probe(uint32_t rounds);
 void scenario_requests(uint32_t rounds);

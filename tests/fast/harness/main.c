@@ -15,6 +15,7 @@ int main(int argc, char **argv) {
         {"pace", scenario_pace, 44},           {"histogram", scenario_histogram, 50000},
         {"round_trips", scenario_round_trips, 18},
         {"datagram_trips", scenario_datagram_trips, 12},
+        {"shared_trips", scenario_shared_trips, 18},
         {"probe", scenario_probe, 4},
         {"requests", scenario_requests, 12},
         {"fresh", scenario_fresh, 12},

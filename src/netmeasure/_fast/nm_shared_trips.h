@@ -1,0 +1,300 @@
+/* Round trips on several TCP connections in one thread, by epoll, as nm_round_trips.h has them for one with
+ * blocking calls. With many connections, a thread for each of them would spend most of the CPUs' time on
+ * switching between threads. Not at a set rate: each connection has times of its own there.
+ *
+ * Events are edge-triggered (epoll(7)): a connection is read until less than asked for has come or, if its end
+ * is behind that, until the end. The first connection's buffer serves all, since what is read is only counted. If a connection breaks, the others are aborted: the
+ * test has failed, and what waits for the thread is to know at once.
+ */
+#ifndef NM_SHARED_TRIPS_H
+#define NM_SHARED_TRIPS_H
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "nm_round_trips.h"
+
+enum { NM_SHARED_EVENTS = 256 }; /* taken from the kernel at a time */
+
+/* Takes a sample of a connection when one is due; the first connection's has the thread, too. */
+static inline void nm_shared_sample(nm_stream *own, int fd, int64_t now, int first) {
+    if (now < own->sampling.due_ns) return;
+    if (first)
+        nm_sample_take(&own->sampling, own->sample, fd, now);
+    else
+        (void)nm_sample_socket(&own->sampling, own->sample, fd, now);
+}
+
+/* Returns whether an event tells of a connection's end, which may be behind data that are to be read. */
+static inline int nm_shared_ended(const struct epoll_event *e) {
+    return (e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+}
+
+/* Asks for the events of a connection. Returns 0 or the errno. */
+static inline int nm_shared_listen(int epoll, int fd, uint32_t number) {
+    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+    e.data.u32 = number;
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) == 0 ? 0 : errno;
+}
+
+/* Waits for events until a moment, but for no longer than orders may wait. Returns their number. */
+static inline int nm_shared_wait(int epoll, struct epoll_event *event, int64_t now, int64_t until) {
+    int64_t left = until - now;
+    if (left > NM_ROUND_TRIPS_POLL_NS) left = NM_ROUND_TRIPS_POLL_NS;
+    return epoll_wait(epoll, event, NM_SHARED_EVENTS, left > 0 ? (int)((left + 999999) / 1000000) : 0);
+}
+
+/* ---- the requesters ----------------------------------------------------------------------------- */
+
+typedef struct {
+    nm_requester **r; /* `count` of them, of one group and with the same options */
+    uint32_t count;
+    struct epoll_event *event; /* NM_SHARED_EVENTS of them */
+    /* the thread's own */
+    int epoll;
+    uint32_t running; /* how many of them may begin requests */
+    int broken;       /* one of them has ended by an error */
+} nm_requesters;
+
+/* Counts anew, where a connection may have ended. */
+static inline void nm_requesters_count(nm_requesters *s) {
+    uint32_t i;
+    s->running = 0;
+    for (i = 0; i < s->count; i++) {
+        s->running += s->r[i]->own->reason == NM_RUNNING;
+        s->broken |= s->r[i]->own->reason == NM_ERROR;
+    }
+}
+
+/* Sends what may leave now on a connection. */
+static inline void nm_requesters_send(nm_requesters *s, nm_requester *r, int64_t now) {
+    if (r->own->reason == NM_RUNNING)
+        nm_requester_send(r, now);
+    else if (r->own->reason != NM_ERROR)
+        (void)nm_request_rest(r);
+    if (r->own->reason != NM_RUNNING) nm_requesters_count(s);
+}
+
+/* Reads all that has come on a connection, to its end if it has `ended`. Returns the moment after. */
+static inline int64_t nm_requesters_read(nm_requesters *s, nm_requester *r, int ended) {
+    const size_t room = s->r[0]->buffer_bytes;
+    ssize_t n;
+    int64_t now;
+    do {
+        n = recv(r->fd, s->r[0]->buffer, room, MSG_DONTWAIT);
+        now = nm_now();
+        nm_requester_took(r, n, now);
+        if (n < 0 && errno == EINTR) n = (ssize_t)room; /* once more */
+    } while ((n == (ssize_t)room || (ended && n > 0)) && r->own->reason != NM_ERROR);
+    return now;
+}
+
+/* Waits for events until a moment, and handles them. Returns the moment after. */
+static inline int64_t nm_requesters_wait(nm_requesters *s, int64_t now, int64_t until) {
+    int i, count = nm_shared_wait(s->epoll, s->event, now, until);
+    for (i = 0; i < count; i++) {
+        uint32_t number = s->event[i].data.u32;
+        nm_requester *r = s->r[number];
+        if (r->own->reason == NM_ERROR) continue;
+        now = nm_requesters_read(s, r, nm_shared_ended(&s->event[i]));
+        nm_requesters_send(s, r, now);
+        nm_shared_sample(r->own, r->fd, now, number == 0);
+    }
+    now = nm_now();
+    nm_shared_sample(s->r[0]->own, s->r[0]->fd, now, 1); /* the thread's course has no gap where nothing comes */
+    return now;
+}
+
+/* Waits at the gate, and asks for the events of all connections. */
+static inline void nm_requesters_start(nm_requesters *s) {
+    int code = 0;
+    uint32_t i;
+    s->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (s->epoll < 0) code = errno;
+    for (i = 0; i < s->count; i++) {
+        nm_requester *r = s->r[i];
+        (void)nm_requester_start(r, NM_ROUND_TRIPS_POLL_NS);
+        if (r->own->reason != NM_RUNNING) continue;
+        if (code == 0) code = nm_shared_listen(s->epoll, r->fd, i);
+        if (code) nm_stream_broken(r->own, r->group, code);
+    }
+    nm_requesters_count(s);
+}
+
+/* Notes for all connections that their time is over or that they were told to leave. */
+static inline void nm_requesters_told(nm_requesters *s, int64_t now) {
+    uint32_t i;
+    for (i = 0; i < s->count; i++)
+        if (s->r[i]->own->reason == NM_RUNNING && !nm_requester_told(s->r[i], now)) return;
+    nm_requesters_count(s);
+}
+
+/* Sends requests until a deadline, an order, the budget or an error ends that. */
+static inline void nm_requesters_run(nm_requesters *s) {
+    const int64_t until = s->r[0]->deadline_ns ? s->r[0]->deadline_ns : INT64_MAX;
+    int64_t now = nm_now();
+    uint32_t i;
+    for (i = 0; i < s->count; i++) nm_requesters_send(s, s->r[i], now);
+    while (s->running > 0 && !s->broken) {
+        now = nm_requesters_wait(s, now, until);
+        nm_requesters_told(s, now);
+    }
+}
+
+/* Waits for the last responses, and for room for the rests of requests. */
+static inline void nm_requesters_drain(nm_requesters *s) {
+    int64_t now = nm_now(), until = nm_add_ns(now, s->r[0]->options->drain_ns);
+    while (now < until && !s->broken && !nm_aborting(s->r[0]->group)) {
+        uint64_t open = 0;
+        uint32_t i;
+        for (i = 0; i < s->count; i++) open += nm_round_trips_open(s->r[i]);
+        if (open == 0) return;
+        now = nm_requesters_wait(s, now, until);
+    }
+}
+
+/* Does for several connections what nm_request_all() does for one. */
+static inline void nm_requesters_all(nm_requesters *s) {
+    int64_t now;
+    uint32_t i;
+    nm_requesters_start(s);
+    if (s->running > 0 && !s->broken) nm_requesters_run(s);
+    now = nm_now();
+    for (i = 0; i < s->count; i++)
+        if (s->r[i]->zero_ns) nm_requester_sent_all(s->r[i], now);
+    nm_requesters_drain(s);
+    for (i = 0; i < s->count; i++) {
+        nm_requester *r = s->r[i];
+        if (r->zero_ns == 0) continue;
+        if (s->broken && r->own->reason != NM_ERROR) nm_stream_reason(r->own, NM_ABORTED);
+        if (!s->broken && r->own->reason != NM_ABORTED) (void)shutdown(r->fd, SHUT_WR);
+        r->own->sampling.due_ns = 0;
+        nm_shared_sample(r->own, r->fd, nm_now(), i == 0);
+    }
+    if (s->epoll >= 0) close(s->epoll);
+}
+
+/* ---- the responders ----------------------------------------------------------------------------- */
+
+typedef struct {
+    nm_responder **r; /* `count` of them, of one group and with the same sizes */
+    uint32_t count;
+    struct epoll_event *event;
+    /* the thread's own */
+    int epoll;
+    uint32_t running;
+    int broken;
+} nm_responders;
+
+/* Counts anew, where a connection may have ended. */
+static inline void nm_responders_count(nm_responders *s) {
+    uint32_t i;
+    s->running = 0;
+    for (i = 0; i < s->count; i++) {
+        s->running += s->r[i]->own->reason == NM_RUNNING;
+        s->broken |= s->r[i]->own->reason == NM_ERROR;
+    }
+}
+
+/* Writes what is owed, as far as the kernel takes it. Returns whether it took all. */
+static inline int nm_responder_rest(nm_responder *r) {
+    while (r->owed > 0) {
+        uint64_t piece = r->payload_bytes - r->at;
+        ssize_t n = send(r->fd, r->payload + r->at, piece < r->owed ? piece : r->owed,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            if (errno != EAGAIN && errno != EWOULDBLOCK) nm_stream_broken(r->own, r->group, errno);
+            return 0;
+        }
+        r->at = (r->at + (uint64_t)n) % r->payload_bytes;
+        r->owed -= (uint64_t)n;
+        NM_ADD(&r->own->acked, (uint64_t)n);
+    }
+    r->at = 0;
+    return 1;
+}
+
+/* Books bytes of requests, and answers those that are whole. */
+static inline void nm_responder_took(nm_responder *r, uint64_t n, int64_t now) {
+    r->partial += n;
+    r->owed = r->partial / r->request_bytes * r->response_bytes;
+    r->partial %= r->request_bytes;
+    if (r->own->first_ns == 0) NM_STORE(&r->own->first_ns, now);
+    (void)nm_responder_rest(r); /* first: what follows is not to delay it */
+    NM_ADD(&r->own->calls, 1);
+    nm_stream_count(r->own, now, n, 0);
+}
+
+/* Reads and answers what has come on a connection. If the kernel takes no more of the answers, an event tells
+ * of room for them. */
+static inline void nm_responders_serve(nm_responders *s, const struct epoll_event *event) {
+    const uint32_t number = event->data.u32;
+    nm_responder *r = s->r[number];
+    const size_t room = s->r[0]->buffer_bytes;
+    ssize_t n = (ssize_t)room;
+    while ((n == (ssize_t)room || (nm_shared_ended(event) && n > 0)) && r->own->reason == NM_RUNNING &&
+           nm_responder_rest(r)) {
+        int64_t now;
+        do
+            n = recv(r->fd, s->r[0]->buffer, room, MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        now = nm_now();
+        if (n > 0) {
+            nm_responder_took(r, (uint64_t)n, now);
+            nm_shared_sample(r->own, r->fd, now, number == 0);
+        } else if (n == 0) {
+            nm_stream_reason(r->own, NM_EOF);
+        } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
+            nm_stream_broken(r->own, r->group, errno);
+        }
+    }
+    if (r->own->reason != NM_RUNNING) nm_responders_count(s);
+}
+
+/* Asks for the events of all connections. */
+static inline void nm_responders_start(nm_responders *s) {
+    int code = 0;
+    uint32_t i;
+    s->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (s->epoll < 0) code = errno;
+    for (i = 0; i < s->count; i++) {
+        nm_responder *r = s->r[i];
+        nm_stream_reason(r->own, NM_RUNNING);
+        if (code == 0) code = nm_shared_listen(s->epoll, r->fd, i);
+        if (code) nm_stream_broken(r->own, r->group, code);
+    }
+    nm_responders_count(s);
+}
+
+/* Notes for all connections that they were told to leave; see nm_responder_told(). */
+static inline void nm_responders_told(nm_responders *s, int came, int64_t *stop_ns, int64_t now) {
+    uint32_t i;
+    if (!nm_aborting(s->r[0]->group) && !nm_stopping(s->r[0]->group)) return;
+    for (i = 0; i < s->count; i++) nm_responder_told(s->r[i]->own, s->r[i]->group, came, stop_ns, now);
+    nm_responders_count(s);
+}
+
+/* Does for several connections what nm_respond_all() does for one. */
+static inline void nm_responders_all(nm_responders *s) {
+    int64_t now = nm_now(), stop_ns = 0;
+    uint32_t i;
+    nm_responders_start(s);
+    while (s->running > 0 && !s->broken) {
+        int k, count = nm_shared_wait(s->epoll, s->event, now, INT64_MAX);
+        for (k = 0; k < count; k++) nm_responders_serve(s, &s->event[k]);
+        now = nm_now();
+        nm_shared_sample(s->r[0]->own, s->r[0]->fd, now, 1);
+        nm_responders_told(s, count > 0, &stop_ns, now);
+    }
+    for (i = 0; i < s->count; i++) {
+        nm_stream *own = s->r[i]->own;
+        if (own->reason == NM_RUNNING) nm_stream_reason(own, NM_ABORTED); /* another one has broken */
+        NM_STORE(&own->ended_ns, now);
+        own->sampling.due_ns = 0;
+        nm_shared_sample(own, s->r[i]->fd, now, i == 0);
+    }
+    if (s->epoll >= 0) close(s->epoll);
+}
+
+#endif

@@ -142,6 +142,17 @@ static inline void nm_trip_take(nm_datagram_requester *d, size_t size, int64_t n
     }
 }
 
+/* Books what recv() with MSG_TRUNC has returned, at the moment after. */
+static inline void nm_trips_took(nm_datagram_requester *d, ssize_t n, int code, int64_t now) {
+    nm_requester *r = d->base;
+    if (n >= 0)
+        nm_trip_take(d, (size_t)n, now);
+    else if (nm_trip_refused(code))
+        NM_ADD(&d->refused, 1);
+    else if (code != EAGAIN && code != EWOULDBLOCK && code != EINTR)
+        nm_stream_broken(r->own, r->group, code);
+}
+
 /* Reads the arrived responses, or waits for one. Returns the time afterwards. */
 static inline int64_t nm_trips_receive(nm_datagram_requester *d, int64_t now, int64_t until) {
     nm_requester *r = d->base;
@@ -157,15 +168,27 @@ static inline int64_t nm_trips_receive(nm_datagram_requester *d, int64_t now, in
         ssize_t n = recv(r->fd, r->buffer, r->buffer_bytes, flags | MSG_TRUNC);
         int code = n < 0 ? errno : 0;
         now = nm_now();
-        if (n >= 0)
-            nm_trip_take(d, (size_t)n, now);
-        else if (nm_trip_refused(code))
-            NM_ADD(&d->refused, 1);
-        else if (code != EAGAIN && code != EWOULDBLOCK && code != EINTR)
-            nm_stream_broken(r->own, r->group, code);
+        nm_trips_took(d, n, code, now);
         if (n < 0 || r->options->in_flight == 1) break;
         flags = MSG_DONTWAIT;
     }
+    return now;
+}
+
+/* Returns how often lost requests are looked for. */
+static inline int64_t nm_trips_grain(const nm_datagram_requester *d) {
+    int64_t grain = d->base->options->lost_after_ns / 10;
+    return grain < NM_ROUND_TRIPS_POLL_NS ? grain : NM_ROUND_TRIPS_POLL_NS;
+}
+
+/* Waits at the gate, then gets ready to send. Returns the moment; see nm_requester_start(). */
+static inline int64_t nm_trips_start(nm_datagram_requester *d) {
+    nm_requester *r = d->base;
+    int64_t now;
+    nm_trips_init(d);
+    now = nm_requester_start(r, nm_trips_grain(d));
+    /* until a response has come */
+    if (r->zero_ns) r->latencies.omit_until_ns = nm_add_ns(r->zero_ns, r->options->omit_ns);
     return now;
 }
 
@@ -173,12 +196,8 @@ static inline int64_t nm_trips_receive(nm_datagram_requester *d, int64_t now, in
 static inline void nm_trips_all(nm_datagram_requester *d) {
     nm_requester *r = d->base;
     nm_stream *own = r->own;
-    int64_t wake = r->options->lost_after_ns / 10, now, until;
-    if (wake > NM_ROUND_TRIPS_POLL_NS) wake = NM_ROUND_TRIPS_POLL_NS;
-    nm_trips_init(d);
-    now = nm_requester_start(r, wake);
+    int64_t now = nm_trips_start(d), until;
     if (r->zero_ns == 0) return;
-    r->latencies.omit_until_ns = nm_add_ns(r->zero_ns, r->options->omit_ns); /* until a response has come */
     while (own->reason == NM_RUNNING && !nm_requester_told(r, now)) {
         nm_trips_expire(d, now);
         nm_trips_send(d, now);
@@ -209,39 +228,53 @@ typedef struct {
     uint64_t invalid_requests; /* published */
 } nm_datagram_responder;
 
+/* Returns 0 where a responder may begin, or the errno. */
+static inline int nm_trips_ready(const nm_datagram_responder *d) {
+    int code = nm_timeout(d->base->fd, SO_RCVTIMEO, NM_ROUND_TRIPS_POLL_NS);
+    return code ? code : nm_timeout(d->base->fd, SO_SNDTIMEO, NM_ROUND_TRIPS_POLL_NS);
+}
+
+/* Answers what recv() with MSG_TRUNC has returned, at the moment after. Returns whether it was a request. */
+static inline int nm_trips_answer(nm_datagram_responder *d, ssize_t n, int code, int64_t now) {
+    nm_responder *r = d->base;
+    nm_stream *own = r->own;
+    const int hello = n == (ssize_t)d->hello_bytes &&
+                      memcmp(r->buffer, d->hello, d->hello_start_bytes) == 0;
+    const int asked = n == r->request_bytes && !hello;
+    if (asked) {
+        ssize_t sent;
+        memcpy((char *)r->payload, r->buffer, NM_TRIP_BYTES);
+        sent = send(r->fd, r->payload, r->response_bytes, MSG_NOSIGNAL);
+        if (sent < 0) code = errno;
+        if (own->first_ns == 0) NM_STORE(&own->first_ns, now);
+        NM_ADD(&own->calls, 1);
+        nm_stream_count(own, now, (uint64_t)n, 0);
+        if (sent > 0) NM_ADD(&own->acked, (uint64_t)sent);
+    } else if (hello) {
+        (void)send(r->fd, d->hello_reply, d->hello_reply_bytes, MSG_NOSIGNAL);
+    } else if (n >= 0) {
+        NM_ADD(&d->invalid_requests, 1);
+    }
+    if (code && !nm_trip_refused(code) && code != EAGAIN && code != EWOULDBLOCK && code != EINTR)
+        nm_stream_broken(own, r->group, code);
+    return asked;
+}
+
 /* Answers each request with a response, until it is told to leave. */
 static inline void nm_trips_respond(nm_datagram_responder *d) {
     nm_responder *r = d->base;
     nm_stream *own = r->own;
     int64_t now, stop_ns = 0;
-    int code = nm_timeout(r->fd, SO_RCVTIMEO, NM_ROUND_TRIPS_POLL_NS);
-    if (code == 0) code = nm_timeout(r->fd, SO_SNDTIMEO, NM_ROUND_TRIPS_POLL_NS);
+    int code = nm_trips_ready(d);
     if (code)
         nm_stream_broken(own, r->group, code);
     else
         nm_stream_reason(own, NM_RUNNING);
     while (own->reason == NM_RUNNING) {
-        ssize_t n = recv(r->fd, r->buffer, r->buffer_bytes, MSG_TRUNC), sent = 0;
+        ssize_t n = recv(r->fd, r->buffer, r->buffer_bytes, MSG_TRUNC);
         code = n < 0 ? errno : 0;
         now = nm_now();
-        if (n == r->request_bytes && (n != (ssize_t)d->hello_bytes ||
-                                      memcmp(r->buffer, d->hello, d->hello_start_bytes) != 0)) {
-            memcpy((char *)r->payload, r->buffer, NM_TRIP_BYTES);
-            sent = send(r->fd, r->payload, r->response_bytes, MSG_NOSIGNAL);
-            if (sent < 0) code = errno;
-            if (own->first_ns == 0) NM_STORE(&own->first_ns, now);
-            NM_ADD(&own->calls, 1);
-            nm_stream_count(own, now, (uint64_t)n, 0);
-            if (sent > 0) NM_ADD(&own->acked, (uint64_t)sent);
-            nm_stream_sample(own, -1, now);
-        } else if (n == (ssize_t)d->hello_bytes &&
-                   memcmp(r->buffer, d->hello, d->hello_start_bytes) == 0) {
-            (void)send(r->fd, d->hello_reply, d->hello_reply_bytes, MSG_NOSIGNAL);
-        } else if (n >= 0) {
-            NM_ADD(&d->invalid_requests, 1);
-        }
-        if (code && !nm_trip_refused(code) && code != EAGAIN && code != EWOULDBLOCK && code != EINTR)
-            nm_stream_broken(own, r->group, code);
+        if (nm_trips_answer(d, n, code, now)) nm_stream_sample(own, -1, now);
         nm_responder_told(own, r->group, n >= 0, &stop_ns, now);
     }
     NM_STORE(&own->ended_ns, nm_now());

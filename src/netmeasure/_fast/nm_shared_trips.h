@@ -1,10 +1,13 @@
-/* Round trips on several TCP connections in one thread, by epoll, as nm_round_trips.h has them for one with
- * blocking calls. With many connections, a thread for each of them would spend most of the CPUs' time on
- * switching between threads. Not at a set rate: each connection has times of its own there.
+/* Round trips on several connections in one thread, by epoll, as nm_round_trips.h and nm_datagram_trips.h have
+ * them for one with blocking calls. With many connections, a thread for each of them would spend most of the
+ * CPUs' time on switching between threads. Not at a set rate: each connection has times of its own there.
  *
- * Events are edge-triggered (epoll(7)): a connection is read until less than asked for has come or, if its end
- * is behind that, until the end. The first connection's buffer serves all, since what is read is only counted. If a connection breaks, the others are aborted: the
- * test has failed, and what waits for the thread is to know at once.
+ * Events of TCP are edge-triggered (epoll(7)): a connection is read until less than asked for has come or, if
+ * its end is behind that, until the end. The first connection's buffer serves all, since what is read is only
+ * counted. Events of UDP are level-triggered, and one datagram is read for each.
+ *
+ * If a connection breaks, the others are aborted: the test has failed, and what waits for the thread is to know
+ * at once.
  */
 #ifndef NM_SHARED_TRIPS_H
 #define NM_SHARED_TRIPS_H
@@ -12,9 +15,11 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "nm_datagram_trips.h"
 #include "nm_round_trips.h"
 
 enum { NM_SHARED_EVENTS = 256 }; /* taken from the kernel at a time */
+#define NM_SHARED_FULL_NS 1000000 /* datagrams that the kernel had no room for are tried again */
 
 /* Takes a sample of a connection when one is due; the first connection's has the thread, too. */
 static inline void nm_shared_sample(nm_stream *own, int fd, int64_t now, int first) {
@@ -31,8 +36,8 @@ static inline int nm_shared_ended(const struct epoll_event *e) {
 }
 
 /* Asks for the events of a connection. Returns 0 or the errno. */
-static inline int nm_shared_listen(int epoll, int fd, uint32_t number) {
-    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+static inline int nm_shared_listen(int epoll, int fd, uint32_t number, int udp) {
+    struct epoll_event e = {.events = EPOLLIN | (udp ? 0 : EPOLLOUT | EPOLLRDHUP | EPOLLET)};
     e.data.u32 = number;
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) == 0 ? 0 : errno;
 }
@@ -48,10 +53,12 @@ static inline int nm_shared_wait(int epoll, struct epoll_event *event, int64_t n
 
 typedef struct {
     nm_requester **r; /* `count` of them, of one group and with the same options */
+    nm_datagram_requester **d; /* UDP: what they are the base of; NULL: TCP */
     uint32_t count;
     struct epoll_event *event; /* NM_SHARED_EVENTS of them */
     /* the thread's own */
     int epoll;
+    int64_t look_ns; /* UDP: when lost requests, and room for others, are looked for */
     uint32_t running; /* how many of them may begin requests */
     int broken;       /* one of them has ended by an error */
 } nm_requesters;
@@ -67,15 +74,20 @@ static inline void nm_requesters_count(nm_requesters *s) {
 }
 
 /* Sends what may leave now on a connection. */
-static inline void nm_requesters_send(nm_requesters *s, nm_requester *r, int64_t now) {
-    if (r->own->reason == NM_RUNNING)
+static inline void nm_requesters_send(nm_requesters *s, uint32_t number, int64_t now) {
+    nm_requester *r = s->r[number];
+    if (r->own->reason == NM_RUNNING && s->d) {
+        nm_trips_send(s->d[number], now);
+        if (r->full && s->look_ns > now + NM_SHARED_FULL_NS) s->look_ns = now + NM_SHARED_FULL_NS;
+    } else if (r->own->reason == NM_RUNNING) {
         nm_requester_send(r, now);
-    else if (r->own->reason != NM_ERROR)
+    } else if (r->own->reason != NM_ERROR && !s->d) {
         (void)nm_request_rest(r);
+    }
     if (r->own->reason != NM_RUNNING) nm_requesters_count(s);
 }
 
-/* Reads all that has come on a connection, to its end if it has `ended`. Returns the moment after. */
+/* Reads all that has come on a TCP connection, to its end if it has `ended`. Returns the moment after. */
 static inline int64_t nm_requesters_read(nm_requesters *s, nm_requester *r, int ended) {
     const size_t room = s->r[0]->buffer_bytes;
     ssize_t n;
@@ -89,19 +101,44 @@ static inline int64_t nm_requesters_read(nm_requesters *s, nm_requester *r, int 
     return now;
 }
 
+/* Reads one datagram. Returns the moment after. */
+static inline int64_t nm_requesters_read_datagram(nm_datagram_requester *d) {
+    nm_requester *r = d->base;
+    ssize_t n = recv(r->fd, r->buffer, r->buffer_bytes, MSG_DONTWAIT | MSG_TRUNC);
+    int code = n < 0 ? errno : 0;
+    int64_t now = nm_now();
+    nm_trips_took(d, n, code, now);
+    return now;
+}
+
+/* UDP: counts requests that have waited too long as lost, and sends what may leave instead, when it is time. */
+static inline void nm_requesters_look(nm_requesters *s, int64_t now) {
+    uint32_t i;
+    if (s->d == NULL || now < s->look_ns) return;
+    s->look_ns = nm_add_ns(now, nm_trips_grain(s->d[0]));
+    for (i = 0; i < s->count; i++) {
+        nm_trips_expire(s->d[i], now);
+        nm_requesters_send(s, i, now);
+    }
+}
+
 /* Waits for events until a moment, and handles them. Returns the moment after. */
 static inline int64_t nm_requesters_wait(nm_requesters *s, int64_t now, int64_t until) {
-    int i, count = nm_shared_wait(s->epoll, s->event, now, until);
+    int i, count = nm_shared_wait(s->epoll, s->event, now,
+                                  s->d && s->look_ns < until ? s->look_ns : until);
     for (i = 0; i < count; i++) {
         uint32_t number = s->event[i].data.u32;
         nm_requester *r = s->r[number];
         if (r->own->reason == NM_ERROR) continue;
-        now = nm_requesters_read(s, r, nm_shared_ended(&s->event[i]));
-        nm_requesters_send(s, r, now);
-        nm_shared_sample(r->own, r->fd, now, number == 0);
+        now = s->d ? nm_requesters_read_datagram(s->d[number])
+                   : nm_requesters_read(s, r, nm_shared_ended(&s->event[i]));
+        nm_requesters_send(s, number, now);
+        nm_shared_sample(r->own, s->d ? -1 : r->fd, now, number == 0);
     }
     now = nm_now();
-    nm_shared_sample(s->r[0]->own, s->r[0]->fd, now, 1); /* the thread's course has no gap where nothing comes */
+    nm_requesters_look(s, now);
+    /* the thread's course has no gap where nothing comes */
+    nm_shared_sample(s->r[0]->own, s->d ? -1 : s->r[0]->fd, now, 1);
     return now;
 }
 
@@ -113,9 +150,12 @@ static inline void nm_requesters_start(nm_requesters *s) {
     if (s->epoll < 0) code = errno;
     for (i = 0; i < s->count; i++) {
         nm_requester *r = s->r[i];
-        (void)nm_requester_start(r, NM_ROUND_TRIPS_POLL_NS);
+        if (s->d)
+            (void)nm_trips_start(s->d[i]);
+        else
+            (void)nm_requester_start(r, NM_ROUND_TRIPS_POLL_NS);
         if (r->own->reason != NM_RUNNING) continue;
-        if (code == 0) code = nm_shared_listen(s->epoll, r->fd, i);
+        if (code == 0) code = nm_shared_listen(s->epoll, r->fd, i, s->d != NULL);
         if (code) nm_stream_broken(r->own, r->group, code);
     }
     nm_requesters_count(s);
@@ -134,7 +174,7 @@ static inline void nm_requesters_run(nm_requesters *s) {
     const int64_t until = s->r[0]->deadline_ns ? s->r[0]->deadline_ns : INT64_MAX;
     int64_t now = nm_now();
     uint32_t i;
-    for (i = 0; i < s->count; i++) nm_requesters_send(s, s->r[i], now);
+    for (i = 0; i < s->count; i++) nm_requesters_send(s, i, now);
     while (s->running > 0 && !s->broken) {
         now = nm_requesters_wait(s, now, until);
         nm_requesters_told(s, now);
@@ -167,9 +207,9 @@ static inline void nm_requesters_all(nm_requesters *s) {
         nm_requester *r = s->r[i];
         if (r->zero_ns == 0) continue;
         if (s->broken && r->own->reason != NM_ERROR) nm_stream_reason(r->own, NM_ABORTED);
-        if (!s->broken && r->own->reason != NM_ABORTED) (void)shutdown(r->fd, SHUT_WR);
+        if (!s->broken && r->own->reason != NM_ABORTED && !s->d) (void)shutdown(r->fd, SHUT_WR);
         r->own->sampling.due_ns = 0;
-        nm_shared_sample(r->own, r->fd, nm_now(), i == 0);
+        nm_shared_sample(r->own, s->d ? -1 : r->fd, nm_now(), i == 0);
     }
     if (s->epoll >= 0) close(s->epoll);
 }
@@ -178,6 +218,7 @@ static inline void nm_requesters_all(nm_requesters *s) {
 
 typedef struct {
     nm_responder **r; /* `count` of them, of one group and with the same sizes */
+    nm_datagram_responder **d; /* UDP: what they are the base of; NULL: TCP */
     uint32_t count;
     struct epoll_event *event;
     /* the thread's own */
@@ -252,6 +293,20 @@ static inline void nm_responders_serve(nm_responders *s, const struct epoll_even
     if (r->own->reason != NM_RUNNING) nm_responders_count(s);
 }
 
+/* Reads one datagram, and answers it. */
+static inline void nm_responders_serve_datagram(nm_responders *s, uint32_t number) {
+    nm_responder *r = s->r[number];
+    ssize_t n;
+    int code;
+    int64_t now;
+    if (r->own->reason != NM_RUNNING) return;
+    n = recv(r->fd, r->buffer, r->buffer_bytes, MSG_DONTWAIT | MSG_TRUNC);
+    code = n < 0 ? errno : 0;
+    now = nm_now();
+    if (nm_trips_answer(s->d[number], n, code, now)) nm_shared_sample(r->own, -1, now, number == 0);
+    if (r->own->reason != NM_RUNNING) nm_responders_count(s);
+}
+
 /* Asks for the events of all connections. */
 static inline void nm_responders_start(nm_responders *s) {
     int code = 0;
@@ -261,7 +316,8 @@ static inline void nm_responders_start(nm_responders *s) {
     for (i = 0; i < s->count; i++) {
         nm_responder *r = s->r[i];
         nm_stream_reason(r->own, NM_RUNNING);
-        if (code == 0) code = nm_shared_listen(s->epoll, r->fd, i);
+        if (code == 0 && s->d) code = nm_trips_ready(s->d[i]);
+        if (code == 0) code = nm_shared_listen(s->epoll, r->fd, i, s->d != NULL);
         if (code) nm_stream_broken(r->own, r->group, code);
     }
     nm_responders_count(s);
@@ -282,9 +338,14 @@ static inline void nm_responders_all(nm_responders *s) {
     nm_responders_start(s);
     while (s->running > 0 && !s->broken) {
         int k, count = nm_shared_wait(s->epoll, s->event, now, INT64_MAX);
-        for (k = 0; k < count; k++) nm_responders_serve(s, &s->event[k]);
+        for (k = 0; k < count; k++) {
+            if (s->d)
+                nm_responders_serve_datagram(s, s->event[k].data.u32);
+            else
+                nm_responders_serve(s, &s->event[k]);
+        }
         now = nm_now();
-        nm_shared_sample(s->r[0]->own, s->r[0]->fd, now, 1);
+        nm_shared_sample(s->r[0]->own, s->d ? -1 : s->r[0]->fd, now, 1);
         nm_responders_told(s, count > 0, &stop_ns, now);
     }
     for (i = 0; i < s->count; i++) {
@@ -292,7 +353,7 @@ static inline void nm_responders_all(nm_responders *s) {
         if (own->reason == NM_RUNNING) nm_stream_reason(own, NM_ABORTED); /* another one has broken */
         NM_STORE(&own->ended_ns, now);
         own->sampling.due_ns = 0;
-        nm_shared_sample(own, s->r[i]->fd, now, i == 0);
+        nm_shared_sample(own, s->d ? -1 : s->r[i]->fd, now, i == 0);
     }
     if (s->epoll >= 0) close(s->epoll);
 }

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
+from netmeasure._fast.nm_datagram_trips cimport nm_datagram_requester, nm_datagram_responder
 from netmeasure._fast.nm_round_trips cimport nm_requester, nm_responder
 
 
@@ -16,11 +17,13 @@ cdef extern from "nm_shared_trips.h" nogil:
 
     ctypedef struct nm_requesters:
         nm_requester **r
+        nm_datagram_requester **d
         uint32_t count
         epoll_event *event
 
     ctypedef struct nm_responders:
         nm_responder **r
+        nm_datagram_responder **d
         uint32_t count
         epoll_event *event
 

@@ -308,7 +308,7 @@ cdef class DatagramResponder(Responder):
 
 
 cdef class SharedLoop:
-    """Runs the loops of several connections in one thread: requesters, or responders.
+    """Runs the loops of several connections in one thread: requesters, or responders, by TCP or UDP.
 
     They are of one group and alike, and requesters have no set rate. A single loop is run as by its own
     `run`. If one breaks, the others end as `aborted`. Each has an equal part of the thread's CPU time, and
@@ -330,15 +330,17 @@ cdef class SharedLoop:
     def __dealloc__(self):
         PyMem_Free(self.event)
         PyMem_Free(self.requesters.r)
+        PyMem_Free(self.requesters.d)
         PyMem_Free(self.responders.r)
+        PyMem_Free(self.responders.d)
 
     def add(self, Stream loop not None):
         """Add a loop, before `run`. Raises ValueError if it can't share a thread with the others."""
-        if type(loop) not in (Requester, Responder) or self.members and (
+        if not isinstance(loop, (Requester, Responder)) or self.members and (
             type(loop) is not type(self.members[0]) or loop.group is not self.members[0].group
         ):
             raise ValueError("loops of one kind and one group share a thread")
-        if type(loop) is Requester and (<Requester>loop).options.period_ns > 0:
+        if isinstance(loop, Requester) and (<Requester>loop).options.period_ns > 0:
             raise ValueError("requests at a set rate need a thread for each connection")
         self.members.append(loop)
 
@@ -346,39 +348,45 @@ cdef class SharedLoop:
         """Run all loops to their ends. It blocks its thread and holds no GIL."""
         if len(self.members) == 1:
             self.members[0].run()
-        elif type(self.members[0]) is Requester:
+        elif isinstance(self.members[0], Requester):
             self.run_requesters()
         else:
             self.run_responders()
 
     cdef void run_requesters(self) except *:
         cdef uint32_t count = len(self.members), i
-        cdef Requester one
-        self.requesters.r = <nm_requester **>PyMem_Calloc(count, sizeof(nm_requester *))
-        if self.requesters.r == NULL:
+        cdef bint udp = isinstance(self.members[0], DatagramRequester)
+        cdef nm_requesters *s = &self.requesters
+        s.r = <nm_requester **>PyMem_Calloc(count, sizeof(nm_requester *))
+        s.d = <nm_datagram_requester **>PyMem_Calloc(count, sizeof(nm_datagram_requester *)) if udp else NULL
+        if s.r == NULL or (udp and s.d == NULL):
             raise MemoryError
         for i in range(count):
-            one = self.members[i]
-            one.enter()
-            self.requesters.r[i] = &one.requester
-        self.requesters.count = count
+            (<Stream>self.members[i]).enter()
+            s.r[i] = &(<Requester>self.members[i]).requester
+            if udp:
+                s.d[i] = &(<DatagramRequester>self.members[i]).datagrams
+        s.count = count
         with nogil:
-            nm_requesters_all(&self.requesters)
+            nm_requesters_all(s)
             for i in range(count):
-                nm_stream_leave_shared(self.requesters.r[i].own, count)
+                nm_stream_leave_shared(s.r[i].own, count)
 
     cdef void run_responders(self) except *:
         cdef uint32_t count = len(self.members), i
-        cdef Responder one
-        self.responders.r = <nm_responder **>PyMem_Calloc(count, sizeof(nm_responder *))
-        if self.responders.r == NULL:
+        cdef bint udp = isinstance(self.members[0], DatagramResponder)
+        cdef nm_responders *s = &self.responders
+        s.r = <nm_responder **>PyMem_Calloc(count, sizeof(nm_responder *))
+        s.d = <nm_datagram_responder **>PyMem_Calloc(count, sizeof(nm_datagram_responder *)) if udp else NULL
+        if s.r == NULL or (udp and s.d == NULL):
             raise MemoryError
         for i in range(count):
-            one = self.members[i]
-            one.enter()
-            self.responders.r[i] = &one.responder
-        self.responders.count = count
+            (<Stream>self.members[i]).enter()
+            s.r[i] = &(<Responder>self.members[i]).responder
+            if udp:
+                s.d[i] = &(<DatagramResponder>self.members[i]).datagrams
+        s.count = count
         with nogil:
-            nm_responders_all(&self.responders)
+            nm_responders_all(s)
             for i in range(count):
-                nm_stream_leave_shared(self.responders.r[i].own, count)
+                nm_stream_leave_shared(s.r[i].own, count)

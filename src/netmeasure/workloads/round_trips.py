@@ -26,7 +26,7 @@ from netmeasure.protocol import ANSWER, HELLO, MAX_HELLO_BYTES
 from netmeasure.result import Role, Series, StreamInterval, StreamReport
 from netmeasure.result.histogram import Histogram
 from netmeasure.result.round_trips import LatencySeries, RoundTrips
-from netmeasure.workloads.base import DataStream, Workload
+from netmeasure.workloads.base import DataStream, Plan, Workload
 from netmeasure.workloads.stream_report import relative
 from netmeasure.workloads.tcp import TcpPlan, TcpWorkload
 from netmeasure.workloads.udp import UdpPlan, UdpWorkload
@@ -64,7 +64,29 @@ class DatagramTripPlan(UdpPlan, frozen=True, kw_only=True):
 
 
 class Trips(Workload):
-    """Count round trips: the common part of the TCP and the UDP workload."""
+    """Count round trips: the common part of the TCP and the UDP workload.
+
+    There are at most as many threads as CPUs, which share the connections. At a set rate each
+    connection has a thread, since no connection's requests are to wait for another's.
+    """
+
+    plan: RoundTripPlan | DatagramTripPlan
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self._most = 1 if plan.cpu is not None else len(os.sched_getaffinity(0))
+        self._shared: list[tuple[SharedLoop, TrafficThread]] = []
+
+    def _thread(self, loop: Stream, role: Role, stream_id: int) -> TrafficThread:
+        if self.plan.per_s is not None or not isinstance(loop, Requester | Responder):
+            return super()._thread(loop, role, stream_id)
+        if len(self._shared) < self._most:
+            shared = SharedLoop()
+            name = f"netmeasure-{role}-{stream_id}"
+            self._shared.append((shared, TrafficThread(shared, name, self.plan.cpu)))
+        shared, thread = self._shared[len(self._streams) % self._most]
+        shared.add(loop)
+        return thread
 
     @property
     def _request_bytes(self) -> int:
@@ -99,29 +121,9 @@ class Trips(Workload):
 
 
 class RoundTripWorkload(Trips, TcpWorkload):
-    """Own the connections of a test of round trips at one end.
-
-    There are at most as many threads as CPUs, which share the connections. At a set rate each
-    connection has a thread, since no connection's requests are to wait for another's.
-    """
+    """Own the connections of a test of round trips at one end."""
 
     plan: RoundTripPlan
-
-    def __init__(self, plan: RoundTripPlan) -> None:
-        super().__init__(plan)
-        self._most = 1 if plan.cpu is not None else len(os.sched_getaffinity(0))
-        self._shared: list[tuple[SharedLoop, TrafficThread]] = []
-
-    def _thread(self, loop: Stream, role: Role, stream_id: int) -> TrafficThread:
-        if self.plan.per_s is not None or not isinstance(loop, Requester | Responder):
-            return super()._thread(loop, role, stream_id)
-        if len(self._shared) < self._most:
-            shared = SharedLoop()
-            name = f"netmeasure-{role}-{stream_id}"
-            self._shared.append((shared, TrafficThread(shared, name, self.plan.cpu)))
-        shared, thread = self._shared[len(self._streams) % self._most]
-        shared.add(loop)
-        return thread
 
     def _make_ready(self, sock: socket.socket, role: Role) -> Stream:
         self._configure(sock, role)

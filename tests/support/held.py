@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import netmeasure as nm
 
@@ -18,6 +18,69 @@ ROUNDING = 1e-9
 STARTUP = Path(__file__).parent / "startup"
 #: The file in which these processes note what can't be.
 _FILE = "NETMEASURE_TESTS_IMPOSSIBLE"
+#: The file with what carries their data.
+_LINK = "NETMEASURE_TESTS_LINK"
+#: What a receiver may read at once after a pause: the largest receive buffer of a usual kernel, and
+#: what was on its way.
+BUFFERED_BYTES = 8 * 2**20
+
+
+class Link(NamedTuple):
+    """Hold the most that a link has carried: a rate, and bytes that passed at once."""
+
+    rate_bps: float
+    burst_bytes: int = 0
+
+    def most_bps(self, duration_s: float) -> float:
+        """Return the highest rate that can be measured over a time."""
+        return self.rate_bps * (1 + SLACK) + 8 * (self.burst_bytes + BUFFERED_BYTES) / duration_s
+
+
+class LinkFile:
+    """Tell the programs on a link what it carries. Programs that were started before the link had a
+    rate are not checked, since they may have measured another."""
+
+    def __init__(self) -> None:
+        self._file: Path | None = None
+        self._most: Link | None = None
+        self._free = False
+
+    def carries(self, link: Link | None) -> None:
+        """Note what the link carries from now on; None: anything."""
+        if link is None:
+            self._free = True
+        else:
+            most = self._most or link
+            self._most = Link(
+                max(link.rate_bps, most.rate_bps), max(link.burst_bytes, most.burst_bytes)
+            )
+        if self._most is None:
+            return
+        if self._file is None:
+            number, name = tempfile.mkstemp(prefix="link-")
+            os.fchmod(number, 0o644)
+            os.close(number)
+            self._file = Path(name)
+        rate_bps, burst_bytes = self._most
+        self._file.write_text("" if self._free else f"{rate_bps} {burst_bytes}")
+
+    def tell(self, environment: MutableMapping[str, str]) -> None:
+        """Let a program that gets this environment check its results."""
+        if self._file is not None:
+            environment[_LINK] = str(self._file)
+
+    def remove(self) -> None:
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+
+def own_link() -> Link | None:
+    """Return what carries this process's data; None: that is not known."""
+    try:
+        words = Path(os.environ[_LINK]).read_text().split()
+    except (KeyError, OSError):
+        return None
+    return Link(float(words[0]), int(words[1])) if words else None
 
 
 class Held:
@@ -31,7 +94,7 @@ class Held:
 
     def __set__(self, owner: Any, result: Any) -> None:
         owner.__dict__["result"] = result
-        if result is not None and (found := violations(result)):
+        if result is not None and (found := violations(result, own_link())):
             self._note(found)
 
 
@@ -71,14 +134,12 @@ def stop_watching() -> None:
     Path(os.environ[_FILE]).unlink()
 
 
-def violations(result: nm.Result, link_bps: float | None = None) -> list[str]:
-    """Return a sentence for each impossible figure of a result.
-
-    `link_bps` is the rate of the link if it is known: no byte count over any time may exceed it.
-    """
+def violations(result: nm.Result, link: Link | None = None) -> list[str]:
+    """Return a sentence for each impossible figure of a result. `link`: what carried its data."""
     return [
         *_set_up(result),
-        *_rates(result, link_bps),
+        *_rates(result),
+        *(_above(result, link) if link is not None and not _on_loopback(result) else ()),
         *_ratios(result),
         *_intervals(result),
         *_durations(result),
@@ -107,25 +168,51 @@ def _set_up(result: nm.Result) -> Iterator[str]:
         yield f"the phases of set-up end at {at} ns, set-up at {whole_ns} ns"
 
 
-def _rates(result: nm.Result, link_bps: float | None) -> Iterator[str]:
+def _measured(flow: nm.Flow) -> dict[str, float]:
+    mean = flow.averages
+    rates = {
+        "from_first_attempt_bps": mean.from_first_attempt_bps,
+        "from_first_byte_bps": mean.from_first_byte_bps,
+        "after_omit_bps": mean.after_omit_bps,
+        "steady": flow.steady.goodput_bps if flow.steady else None,
+    }
+    return {name: rate for name, rate in rates.items() if rate is not None}
+
+
+def _rates(result: nm.Result) -> Iterator[str]:
     for flow in result.flows:
-        mean = flow.averages
-        rates = {
-            "from_first_attempt_bps": mean.from_first_attempt_bps,
-            "from_first_byte_bps": mean.from_first_byte_bps,
-            "after_omit_bps": mean.after_omit_bps,
-            "steady": flow.steady.goodput_bps if flow.steady else None,
-        }
-        for name, rate in rates.items():
-            if rate is None:
-                continue
+        for name, rate in _measured(flow).items():
             if not 0 <= rate < float("inf"):
                 yield f"{flow.direction} {name} is {rate}"
-            if link_bps is not None and rate > link_bps * (1 + SLACK):
-                yield f"{flow.direction} {name} is {rate}, the link carries {link_bps}"
-        whole, without = mean.from_first_attempt_bps, mean.from_first_byte_bps
+        whole, without = flow.averages.from_first_attempt_bps, flow.averages.from_first_byte_bps
         if whole is not None and without is not None and whole > without * (1 + ROUNDING):
             yield f"{flow.direction}: {whole} bit/s with set-up, {without} without"
+
+
+def _on_loopback(result: nm.Result) -> bool:
+    return any(word in result.target for word in ("127.0.0.", "::1", "localhost"))
+
+
+def _above(result: nm.Result, link: Link) -> Iterator[str]:
+    """Find rates that the link can't have carried over their time. Datagrams that only their sender
+    has counted may have been lost before it."""
+    for flow in result.flows:
+        if flow.counted_by == "sender" and isinstance(result.spec, nm.UdpSpec):
+            continue
+        steady, series = flow.steady, flow.series
+        whole_ns = max(
+            result.client.duration_ns or 0,
+            result.server.duration_ns or 0,
+            steady.end_ns if steady is not None else 0,
+            series.width_ns * len(series.bytes) if series is not None else 0,
+        )
+        for name, rate in _measured(flow).items():
+            lasted_ns = whole_ns
+            if name == "steady" and steady is not None:
+                lasted_ns = steady.end_ns - steady.start_ns
+            most_bps = link.most_bps(max(lasted_ns, 1) / 1e9)
+            if rate > most_bps:
+                yield f"{flow.direction} {name} is {rate}, the link carries {most_bps}"
 
 
 def _ratios(result: nm.Result) -> Iterator[str]:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from support.held import Link, LinkFile
+
 PREFIX = "nm"
 SIDES = ("client", "server")
 
@@ -186,6 +188,8 @@ class NamespacePair:
         self._pid = os.getpid()
         self._undo = contextlib.ExitStack()
         self._processes: list[subprocess.Popen[Any]] = []
+        self._link_file = LinkFile()
+        self._undo.callback(self._link_file.remove)
 
     def _make_side(self, side: str, namespace: str) -> Side:
         raise NotImplementedError
@@ -241,6 +245,9 @@ class NamespacePair:
 
     def popen(self, side: str, argv: Sequence[str], **keywords: Any) -> subprocess.Popen[Any]:
         """Start `argv` on `side`; a process that still runs at the end is killed with the pair."""
+        environment = dict(os.environ if keywords.get("env") is None else keywords["env"])
+        self._link_file.tell(environment)
+        keywords["env"] = environment
         process = subprocess.Popen(self.command(side, argv), **keywords)
         self._processes.append(process)
         return process
@@ -297,6 +304,7 @@ class Network(NamespacePair):
         for side in self.sides.values():
             where = ("tc", "-n", side.namespace, "qdisc", "replace", "dev", side.device, "root")
             _run(*where, *bucket)
+        self._link_file.carries(Link(_bps(rate), _bytes(burst)) if rate else None)
 
     def congestion(self, name: str) -> None:
         """Set the congestion control of connections over the link that do not choose one
@@ -312,11 +320,7 @@ class Network(NamespacePair):
     @staticmethod
     def payload_ceiling_bps(rate: str, *, family: int = 4) -> float:
         """Return the highest TCP payload rate of a link shaped to `rate`, for IPv4 or IPv6."""
-        parsed = _RATE.fullmatch(rate)
-        if parsed is None:
-            raise ValueError(f"not a rate: {rate!r}")
-        bits_per_second = float(parsed[1]) * _RATE_UNITS[parsed[2].lower()]
-        return bits_per_second * _TCP_PAYLOAD_BYTES[family] / _FRAME_BYTES
+        return _bps(rate) * _TCP_PAYLOAD_BYTES[family] / _FRAME_BYTES
 
     @contextlib.contextmanager
     def late(self, after_s: float) -> Iterator[None]:
@@ -398,6 +402,20 @@ class Network(NamespacePair):
         entry = ("lladdr", mac, "dev", near.device, "nud", "permanent")
         for address in (far.address, far.address6):
             ip("-n", near.namespace, "neighbour", "replace", address, *entry)
+
+
+def _bps(rate: str) -> float:
+    """Return a rate such as "1gbit" in bit/s."""
+    parsed = _RATE.fullmatch(rate)
+    if parsed is None:
+        raise ValueError(f"not a rate: {rate!r}")
+    return float(parsed[1]) * _RATE_UNITS[parsed[2].lower()]
+
+
+def _bytes(size: str) -> int:
+    """Return a size as tc(8) takes it, such as "256k"."""
+    unit = {"k": 2**10, "m": 2**20}.get(size[-1])
+    return int(size) if unit is None else int(size[:-1]) * unit
 
 
 def _link_end(side: Side) -> tuple[str, ...]:

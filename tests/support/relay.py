@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support import netns
+from support.held import Link
 from support.netns import SIDES, NamespacePair, Side, ip
 
 _SOURCE = Path(__file__).with_name("relay.c")
@@ -127,6 +128,8 @@ class Relay(NamespacePair):
             "--hole-way": hole_way,
         }
         self._only_watched = ["--only-watched"] if only_watched else []
+        if rate := min((one for one in (rate_bps, police_bps) if one), default=0.0):
+            self._link_file.carries(Link(rate, max(burst_bytes, queue_bytes)))
 
     def _make_side(self, side: str, namespace: str) -> Side:
         return Side(namespace, _DEVICE, address=f"10.78.0.{1 + SIDES.index(side)}")
@@ -173,6 +176,7 @@ class Relay(NamespacePair):
     def change_rate(self, rate_bps: float) -> None:
         """Give the line another rate, in both directions, also for packets that wait for it."""
         self._order(f"rate {round(rate_bps)}")
+        self._link_file.carries(Link(rate_bps) if rate_bps else None)
 
     def _order(self, order: str) -> None:
         """Send an order and return when the relay has obeyed; call this from one thread at a

@@ -82,6 +82,40 @@ def test_an_impossible_figure_is_found(words: str) -> None:
     assert words in found
 
 
+def test_a_rate_above_the_links_is_found() -> None:
+    """A test of 2 s at 1 Gbit/s, on links of 0.98 and 0.9 Gbit/s."""
+    result = replace(recorded(1e9), target="192.0.2.1:5201")
+    assert held.violations(result, held.Link(0.98e9)) == []
+    found = held.violations(result, held.Link(0.9e9))
+    assert len(found) >= 3
+    assert all("the link carries" in one for one in found)
+    assert held.violations(result, held.Link(0.9e9, 200 * 2**20)) == []
+    assert held.violations(replace(result, target="127.0.0.1:5201"), held.Link(0.9e9)) == []
+
+
+def test_programs_know_what_their_link_has_carried() -> None:
+    """The most of it since they were started; nothing is known of one that was started before."""
+    link = held.LinkFile()
+    environment: dict[str, str] = {}
+    link.tell(environment)
+    assert environment == {}
+    link.carries(held.Link(1e6, 5))
+    link.tell(environment)
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        assert held.own_link() == held.Link(1e6, 5)
+        link.carries(held.Link(2e6))
+        assert held.own_link() == held.Link(2e6, 5)
+        link.carries(held.Link(1e5))
+        assert held.own_link() == held.Link(2e6, 5)
+        link.carries(None)
+        assert held.own_link() is None
+        link.remove()
+        assert held.own_link() is None
+    assert held.own_link() is None
+
+
 @pytest.mark.parametrize(
     ("module", "name"), [("measurement.run", "Run"), ("peer.server.session", "Session")]
 )

@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from netmeasure.cli.network import add_client_auth
-from netmeasure.cli.options_of_capacity import add_capacity_options
-from netmeasure.cli.options_of_documents import (
-    add_export_options,
-    add_report_options,
-    add_schema_options,
-)
-from netmeasure.cli.options_of_exporter import add_exporter_options
-from netmeasure.cli.options_of_history import add_history_options
-from netmeasure.cli.options_of_mesh import add_mesh_options
 from netmeasure.cli.options_of_output import add_objective_options, add_output_options
-from netmeasure.cli.options_of_paths import (
-    add_ceiling_options,
-    add_path_options,
-    add_probe_options,
-    add_ready_options,
-)
-from netmeasure.cli.options_of_server import add_options_of_server
-from netmeasure.cli.options_of_suite import add_suite_options
 from netmeasure.cli.options_of_tests import add_link_options, add_test_options, add_url_options
 from netmeasure.cli.parsing import OneLineParser
 from netmeasure.cli.settings import CLIENTS, use_client_settings, use_settings
@@ -32,7 +15,6 @@ from netmeasure.cli.values import count, port_number, ratio, seconds, share
 from netmeasure.spec import DEFAULT_MARGIN, DEFAULT_PORT
 from netmeasure.version import __version__
 
-_Commands: TypeAlias = "argparse._SubParsersAction[OneLineParser]"
 #: The shells that completion is written for.
 SHELLS = ("bash", "zsh", "fish")
 _EPILOG = """\
@@ -47,9 +29,20 @@ Both ends may also be iperf3 (3.12 or newer). Exit codes: docs/reference/exit-co
 """
 
 
+class _Command(NamedTuple):
+    """Hold a command: its name, its line in the list of commands, and what adds its options."""
+
+    name: str
+    help: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+
+
 def parser(argv: Sequence[str] = ()) -> OneLineParser:
-    """Return the parser of the whole command line, except iperf3's. If `argv` starts a server, its
-    settings are the defaults (`settings`)."""
+    """Return the parser of the whole command line, except iperf3's.
+
+    If `argv` begins with a command, only this one has its options, since all of them take longer
+    than the set-up of a test. If it is one with settings, these are its defaults (`settings`).
+    """
     top = OneLineParser(
         prog="netmeasure",
         description="Measures networks; keeps connection set-up apart from the steady bitrate.",
@@ -57,124 +50,148 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"netmeasure {__version__}")
-    commands: _Commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    client = _add_client(commands)
-    _add_comparisons(commands)
-    _add_documents(commands)
-    _add_paths(commands)
-    server = commands.add_parser("server", help="serve tests, many at a time, until a signal")
-    add_options_of_server(server)
-    if argv[:1] == ["server"]:
-        use_settings(server, argv[1:], client._actions)
-    elif argv and argv[0] in CLIENTS:
-        use_client_settings(commands.choices[argv[0]], argv[1:], client._actions)
-    exporter = commands.add_parser(
-        "exporter", help="measure by schedule and on request, for Prometheus"
-    )
-    add_exporter_options(exporter)
-    completion = commands.add_parser("completion", help="print the completion for a shell")
-    completion.add_argument(
-        "shell", choices=SHELLS, help="such as: source <(netmeasure completion bash)"
-    )
-    # `main` never passes its options to this parser
-    commands.add_parser(
-        "iperf3",
-        help="accept iperf3's options and print iperf3's output: see netmeasure iperf3 --help",
-        add_help=False,
-    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    names = [command.name for command in _COMMANDS]
+    wanted = {argv[0]} if argv and argv[0] in names else set(names)
+    if wanted & {"server", *CLIENTS}:
+        wanted.add("client")  # settings are named by its options
+    for command in _COMMANDS:
+        helps = command.name != "iperf3"  # `main` never passes iperf3's options to this parser
+        one = commands.add_parser(command.name, help=command.help, add_help=helps)
+        if command.name in wanted:
+            command.add_options(one)
     top.commands = commands.choices
+    client = top.commands["client"]
+    if argv[:1] == ["server"]:
+        use_settings(top.commands["server"], argv[1:], client._actions)
+    elif argv and argv[0] in CLIENTS:
+        use_client_settings(top.commands[argv[0]], argv[1:], client._actions)
     return top
 
 
-def _add_client(commands: _Commands) -> OneLineParser:
-    """Add the commands that run one test, and return the first one, the client."""
-    client = commands.add_parser("client", help="run a test against a server")
-    client.add_argument(
+# ---- the commands' options; modules that only one command needs are imported for it -----------
+
+
+def _add_client_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "target", metavar="HOST[:PORT] | URL", help="server, or an http, https, ftp or ftps URL"
     )
-    add_test_options(client)
-    _add_repeat_option(client)
-    add_output_options(client)
-    add_client_auth(client)
-    add_url_options(client)
-    add_link_options(client, "the report then says how much of its payload ceiling was reached")
-    client.add_argument(
+    add_test_options(parser)
+    _add_repeat_option(parser)
+    add_output_options(parser)
+    add_client_auth(parser)
+    add_url_options(parser)
+    add_link_options(parser, "the report then says how much of its payload ceiling was reached")
+    parser.add_argument(
         "-p", "--port", type=port_number, help=f"the server's port (default {DEFAULT_PORT})"
     )
-    loopback = commands.add_parser(
-        "loopback", help="measure this machine's loopback, on a server of its own"
-    )
-    add_test_options(loopback)
-    _add_repeat_option(loopback)
-    add_output_options(loopback)
-    for command in (client, loopback):
-        command.add_argument(
-            "--config",
-            metavar="FILE",
-            help="TOML file with the values of these options in a table [client], by their names;"
-            " environment variables (NETMEASURE_TIME and so on) and the command line override it",
-        )
-    return client
+    _add_config_option(parser)
 
 
-def _add_comparisons(commands: _Commands) -> None:
-    """Add the commands that run or compare many tests."""
-    compare = commands.add_parser(
-        "compare", help="compare two sets of saved runs, or two targets measured in turns"
-    )
-    _add_compare_options(compare)
-    suite = commands.add_parser(
-        "suite", help="run all tests of a plan (a campaign), and show them in one table"
-    )
-    add_suite_options(suite)
-    k8s = commands.add_parser("k8s", help="write the Kubernetes objects that run a plan")
-    _add_k8s_options(k8s)
-    mesh = commands.add_parser("mesh", help="measure every pair of the workers of a Dask cluster")
-    add_mesh_options(mesh)
-    node = commands.add_parser(
-        "node", help="show what this node is, its use of CPUs and memory, and its packet drops"
-    )
-    _add_node_options(node)
+def _add_loopback_options(parser: argparse.ArgumentParser) -> None:
+    add_test_options(parser)
+    _add_repeat_option(parser)
+    add_output_options(parser)
+    _add_config_option(parser)
 
 
-def _add_documents(commands: _Commands) -> None:
-    """Add the commands for saved runs."""
-    check = commands.add_parser("check", help="check saved runs against objectives (--slo)")
-    check.add_argument("files", nargs="+", metavar="FILE", help="files that --json wrote")
-    add_objective_options(check)
-    check.set_defaults(json=None)
-    export = commands.add_parser("export", help="write saved runs in the format of another tool")
-    add_export_options(export)
-    report = commands.add_parser(
-        "report", help="turn saved runs into a web page, a picture or Markdown"
+def _add_config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file with the values of these options in a table [client], by their names;"
+        " environment variables (NETMEASURE_TIME and so on) and the command line override it",
     )
-    add_report_options(report)
-    schema = commands.add_parser("schema", help="print the JSON Schema of a kind of document")
-    add_schema_options(schema)
-    history = commands.add_parser("history", help="store the figures of runs, and report changes")
-    add_history_options(history)
 
 
-def _add_paths(commands: _Commands) -> None:
-    """Add the commands about a path or a server."""
-    ceiling = commands.add_parser(
-        "ceiling", help="compute the payload maximum of a link from rate, MTU and encapsulation"
+def _add_suite_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_suite import add_suite_options
+
+    add_suite_options(parser)
+
+
+def _add_mesh_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_mesh import add_mesh_options
+
+    add_mesh_options(parser)
+
+
+def _add_check_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="files that --json wrote")
+    add_objective_options(parser)
+    parser.set_defaults(json=None)
+
+
+def _add_export_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_documents import add_export_options
+
+    add_export_options(parser)
+
+
+def _add_report_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_documents import add_report_options
+
+    add_report_options(parser)
+
+
+def _add_schema_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_documents import add_schema_options
+
+    add_schema_options(parser)
+
+
+def _add_history_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_history import add_history_options
+
+    add_history_options(parser)
+
+
+def _add_ceiling_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_paths import add_ceiling_options
+
+    add_ceiling_options(parser)
+
+
+def _add_probe_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_paths import add_probe_options
+
+    add_probe_options(parser)
+
+
+def _add_ready_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_paths import add_ready_options
+
+    add_ready_options(parser)
+
+
+def _add_path_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_paths import add_path_options
+
+    add_path_options(parser)
+
+
+def _add_capacity_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_capacity import add_capacity_options
+
+    add_capacity_options(parser)
+
+
+def _add_server_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_server import add_options_of_server
+
+    add_options_of_server(parser)
+
+
+def _add_exporter_options(parser: argparse.ArgumentParser) -> None:
+    from netmeasure.cli.options_of_exporter import add_exporter_options
+
+    add_exporter_options(parser)
+
+
+def _add_completion_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "shell", choices=SHELLS, help="such as: source <(netmeasure completion bash)"
     )
-    add_ceiling_options(ceiling)
-    probe = commands.add_parser("probe", help="check whether a server answers (liveness check)")
-    add_probe_options(probe)
-    ready = commands.add_parser(
-        "ready", help="wait until targets can be reached, and show what delayed them"
-    )
-    add_ready_options(ready)
-    path = commands.add_parser(
-        "path", help="find the longest packet that gets through to a server and back"
-    )
-    add_path_options(path)
-    capacity = commands.add_parser(
-        "capacity", help="find the highest UDP rate with hardly any loss"
-    )
-    add_capacity_options(capacity)
 
 
 def _add_repeat_option(parser: argparse.ArgumentParser) -> None:
@@ -279,3 +296,65 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write JSON to FILE, or to standard output instead of the report",
     )
+
+
+#: All commands, in the order in which the help lists them.
+_COMMANDS = (
+    _Command("client", "run a test against a server", _add_client_options),
+    _Command(
+        "loopback",
+        "measure this machine's loopback, on a server of its own",
+        _add_loopback_options,
+    ),
+    _Command(
+        "compare",
+        "compare two sets of saved runs, or two targets measured in turns",
+        _add_compare_options,
+    ),
+    _Command(
+        "suite",
+        "run all tests of a plan (a campaign), and show them in one table",
+        _add_suite_options,
+    ),
+    _Command("k8s", "write the Kubernetes objects that run a plan", _add_k8s_options),
+    _Command("mesh", "measure every pair of the workers of a Dask cluster", _add_mesh_options),
+    _Command(
+        "node",
+        "show what this node is, its use of CPUs and memory, and its packet drops",
+        _add_node_options,
+    ),
+    _Command("check", "check saved runs against objectives (--slo)", _add_check_options),
+    _Command("export", "write saved runs in the format of another tool", _add_export_options),
+    _Command(
+        "report", "turn saved runs into a web page, a picture or Markdown", _add_report_options
+    ),
+    _Command("schema", "print the JSON Schema of a kind of document", _add_schema_options),
+    _Command("history", "store the figures of runs, and report changes", _add_history_options),
+    _Command(
+        "ceiling",
+        "compute the payload maximum of a link from rate, MTU and encapsulation",
+        _add_ceiling_options,
+    ),
+    _Command("probe", "check whether a server answers (liveness check)", _add_probe_options),
+    _Command(
+        "ready",
+        "wait until targets can be reached, and show what delayed them",
+        _add_ready_options,
+    ),
+    _Command(
+        "path",
+        "find the longest packet that gets through to a server and back",
+        _add_path_options,
+    ),
+    _Command("capacity", "find the highest UDP rate with hardly any loss", _add_capacity_options),
+    _Command("server", "serve tests, many at a time, until a signal", _add_server_options),
+    _Command(
+        "exporter", "measure by schedule and on request, for Prometheus", _add_exporter_options
+    ),
+    _Command("completion", "print the completion for a shell", _add_completion_options),
+    _Command(
+        "iperf3",
+        "accept iperf3's options and print iperf3's output: see netmeasure iperf3 --help",
+        lambda _: None,
+    ),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -258,6 +259,18 @@ def test_a_stream_that_is_reset_ends_the_responder_with_an_error(ends: Ends) -> 
     ends.left.close()
     ends.joined()
     assert (served.reason, served.errno) == ("error", 104)
+
+
+def test_a_responder_that_cannot_begin_closes_only_what_is_its_own(ends: Ends) -> None:
+    with socket.socket() as closed:
+        descriptor = closed.fileno()
+    before = set(os.listdir("/proc/self/fd"))
+    served = FreshResponder(
+        ends.group, ends.right.fileno(), listener=descriptor, payload=RESPONSE, peer=packed(0)
+    )
+    served.run()
+    assert (served.reason, served.errno) == ("error", errno.EBADF)
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_arguments_are_checked(ends: Ends) -> None:

@@ -161,6 +161,41 @@ def test_orders_end_both_ends(ends: Ends, how: str) -> None:
     assert requester.begun - requester.answered in ({0} if how == "stop" else {0, 1})
 
 
+def test_a_responder_without_requests_has_samples_of_its_thread(ends: Ends) -> None:
+    """A gap between two of them would be a pause of its host."""
+    group = Group()
+    responder = Responder(group, ends[1].fileno(), payload=b"a")
+    threads = begun(responder)
+    time.sleep(0.45)
+    group.stop()
+    joined(threads)
+    assert len(responder.cpu_samples()) >= 3
+
+
+def test_a_responder_stops_beside_a_requester_that_goes_on(ends: Ends) -> None:
+    """It reads its answers, and there are more than it reads in the time of a stop."""
+    group = Group()
+    size = 2**20
+    responder = Responder(group, ends[1].fileno(), payload=b"a" * size)
+    threads = begun(responder)
+    ends[0].sendall(b"q" * 60_000)  # 60 GB
+
+    def reading() -> None:
+        with suppress(OSError):
+            while ends[0].recv(2**20):
+                pass
+
+    reader = threading.Thread(target=reading)
+    reader.start()
+    while responder.acked_bytes < 10 * size:
+        time.sleep(0.001)
+    group.stop()
+    joined(threads)
+    assert responder.reason == "stopped"
+    ends[1].shutdown(socket.SHUT_RDWR)
+    joined([reader])
+
+
 def test_an_answer_that_never_comes_is_no_latency(ends: Ends) -> None:
     group = Group()
     requester = Requester(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import threading
 import time
@@ -58,12 +59,22 @@ def responders(pairs: list[Pair], group: Group) -> list[Responder]:
 
 
 @pytest.mark.parametrize("in_flight", [1, 7])
-@pytest.mark.parametrize(("request_bytes", "response_bytes"), [(1, 1), (100_000, 3), (5, 100_000)])
+@pytest.mark.parametrize(
+    ("request_bytes", "response_bytes", "wanted"),
+    [
+        (1, 1, 300),
+        (100_000, 3, 300),
+        (5, 100_000, 300),
+        # more than a connection may read or write in one turn
+        (3_000_000, 3, 40),
+        (5, 3_000_000, 40),
+    ],
+)
 def test_every_transaction_counts(
-    pairs: list[Pair], in_flight: int, request_bytes: int, response_bytes: int
+    pairs: list[Pair], in_flight: int, request_bytes: int, response_bytes: int, wanted: int
 ) -> None:
     before = set(os.listdir("/proc/self/fd"))
-    asking, answering = Group(300 * request_bytes), Group()
+    asking, answering = Group(wanted * request_bytes), Group()
     asks = [
         Requester(
             asking,
@@ -88,7 +99,7 @@ def test_every_transaction_counts(
     joined(*threads)
     assert {one.reason for one in asks} == {"budget"}
     assert {one.reason for one in answers} == {"eof"}
-    assert sum(one.begun for one in asks) == 300
+    assert sum(one.begun for one in asks) == wanted
     for one, other in zip(asks, answers, strict=True):
         count = one.begun
         assert 0 < count == one.answered == one.latency.count
@@ -229,12 +240,53 @@ def test_a_client_that_reads_late_delays_only_its_own_answers(pairs: list[Pair])
     assert {one.reason for one in answers} == {"eof"}
 
 
+def test_a_responder_stops_beside_a_requester_that_goes_on(pairs: list[Pair]) -> None:
+    """It reads its answers, 60 GB of them. Another connection has an answer meanwhile."""
+    group, size = Group(), 2**20
+    answers = [Responder(group, pair.right.fileno(), payload=b"a" * size) for pair in pairs]
+    thread = begun(answers)
+    pairs[0].left.sendall(b"q" * 60_000)
+
+    def reading() -> None:
+        with suppress(OSError):
+            while pairs[0].left.recv(2**20):
+                pass
+
+    reader = threading.Thread(target=reading)
+    reader.start()
+    assert settle(lambda: answers[0].acked_bytes > 10 * size)
+    pairs[1].left.settimeout(PATIENCE_S)
+    pairs[1].left.sendall(b"q")
+    assert read(pairs[1].left, size) == size
+    group.stop()
+    joined(thread)
+    assert {one.reason for one in answers} == {"stopped"}
+    pairs[0].right.shutdown(socket.SHUT_RDWR)
+    joined(reader)
+
+
 def read(sock: socket.socket, most: int) -> int:
     """Return how many bytes have come, once it is `most`."""
     count = 0
     while count < most and (piece := sock.recv(min(most - count, 2**20))):
         count += len(piece)
     return count
+
+
+def test_a_thread_without_descriptors_says_so(pairs: list[Pair]) -> None:
+    """Its epoll set needs one."""
+    group = Group()
+    asks, answers = requesters(pairs, group), responders(pairs, group)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    group.open()
+    for loops in (asks, answers):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            thread = begun(loops)
+            joined(thread)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert {(one.reason, one.errno) for one in loops} == {("error", errno.EMFILE)}
 
 
 def test_the_threads_cpu_time_is_told_once(pairs: list[Pair]) -> None:

@@ -234,14 +234,13 @@ static inline int nm_trips_ready(const nm_datagram_responder *d) {
     return code ? code : nm_timeout(d->base->fd, SO_SNDTIMEO, NM_ROUND_TRIPS_POLL_NS);
 }
 
-/* Answers what recv() with MSG_TRUNC has returned, at the moment after. Returns whether it was a request. */
-static inline int nm_trips_answer(nm_datagram_responder *d, ssize_t n, int code, int64_t now) {
+/* Answers what recv() with MSG_TRUNC has returned, at the moment after. */
+static inline void nm_trips_answer(nm_datagram_responder *d, ssize_t n, int code, int64_t now) {
     nm_responder *r = d->base;
     nm_stream *own = r->own;
     const int hello = n == (ssize_t)d->hello_bytes &&
                       memcmp(r->buffer, d->hello, d->hello_start_bytes) == 0;
-    const int asked = n == r->request_bytes && !hello;
-    if (asked) {
+    if (n == r->request_bytes && !hello) {
         ssize_t sent;
         memcpy((char *)r->payload, r->buffer, NM_TRIP_BYTES);
         sent = send(r->fd, r->payload, r->response_bytes, MSG_NOSIGNAL);
@@ -257,14 +256,13 @@ static inline int nm_trips_answer(nm_datagram_responder *d, ssize_t n, int code,
     }
     if (code && !nm_trip_refused(code) && code != EAGAIN && code != EWOULDBLOCK && code != EINTR)
         nm_stream_broken(own, r->group, code);
-    return asked;
 }
 
 /* Answers each request with a response, until it is told to leave. */
 static inline void nm_trips_respond(nm_datagram_responder *d) {
     nm_responder *r = d->base;
     nm_stream *own = r->own;
-    int64_t now, stop_ns = 0;
+    int64_t now;
     int code = nm_trips_ready(d);
     if (code)
         nm_stream_broken(own, r->group, code);
@@ -274,8 +272,9 @@ static inline void nm_trips_respond(nm_datagram_responder *d) {
         ssize_t n = recv(r->fd, r->buffer, r->buffer_bytes, MSG_TRUNC);
         code = n < 0 ? errno : 0;
         now = nm_now();
-        if (nm_trips_answer(d, n, code, now)) nm_stream_sample(own, -1, now);
-        nm_responder_told(own, r->group, n >= 0, &stop_ns, now);
+        nm_trips_answer(d, n, code, now);
+        nm_stream_sample(own, -1, now); /* without data, too: a gap would be a pause of this host */
+        nm_responder_told(own, r->group, n >= 0, &r->stop_ns, now);
     }
     NM_STORE(&own->ended_ns, nm_now());
     nm_sample_take(&own->sampling, own->sample, -1, nm_now());

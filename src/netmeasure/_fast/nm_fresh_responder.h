@@ -223,10 +223,12 @@ static inline void nm_fresh_stream_event(nm_fresh_responder *r) {
 static inline int nm_fresh_prepare(nm_fresh_responder *r) {
     struct epoll_event e = {.events = EPOLLIN};
     uint32_t i;
-    int code = nm_timeout(r->listener, SO_RCVTIMEO, NM_FRESH_BRISK_NS); /* of accept(), too (socket(7)) */
-    if (code) return code;
+    int code;
     for (i = 0; i < r->places; i++) r->guest[i].fd = -1, r->vacant[i] = i;
     r->vacant_count = r->places;
+    r->epoll = -1;
+    code = nm_timeout(r->listener, SO_RCVTIMEO, NM_FRESH_BRISK_NS); /* of accept(), too (socket(7)) */
+    if (code) return code;
     r->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (r->epoll < 0) return errno;
     e.data.u64 = r->places;

@@ -112,6 +112,7 @@ typedef struct {
     int asked;         /* a request waits for this connection to open */
     int queued;        /* it is among the free ones, or was when it broke */
     int tried;         /* its first attempt has come to an end */
+    int blocking;      /* its calls may wait themselves */
     int64_t began_ns;  /* the moment from which the request is timed */
     int64_t opened_ns; /* when connect() was called */
     int64_t joined_ns; /* when TCP had connected it */
@@ -200,13 +201,6 @@ static inline int nm_requests_paced(const nm_requests *r) { return r->options->p
  * read or write; by epoll, edge-triggered, it need not.) */
 static inline int nm_requests_single(const nm_requests *r) {
     return r->options->connections == 1 && !r->options->tls;
-}
-
-/* Returns whether the calls for the only connection may wait themselves, for no longer than a grain: that
- * costs less than poll(). For responses of a fixed length, since the end of a connection is an answer there
- * that need not be told from data in advance; and not at a set rate, which no call may delay. */
-static inline int nm_requests_blocking(const nm_requests *r) {
-    return nm_requests_single(r) && r->options->response_bytes && !nm_requests_paced(r);
 }
 
 /* Returns how often time-outs are looked at: short ones more often, but no more often than costs
@@ -327,13 +321,22 @@ static inline int nm_requests_listen(const nm_requests *r, const nm_link *l, int
 
 static inline int nm_requests_begin_at_once(nm_requests *r, nm_link *l);
 
+/* Returns whether the calls for the only connection may wait themselves, for no longer than a grain: that
+ * costs less than poll(). For responses of a fixed length, since the end of a connection is an answer there
+ * that need not be told from data in advance; not at a set rate, which no call may delay; and not so late
+ * that a call might wait beyond the end of the test. */
+static inline int nm_requests_blocking(const nm_requests *r, int64_t now) {
+    if (!nm_requests_single(r) || !r->options->response_bytes || nm_requests_paced(r)) return 0;
+    return !r->deadline_ns || r->deadline_ns - now > nm_requests_grain(r->options);
+}
+
 /* Makes a connection's socket. Returns 0, or -1 and an errno. */
-static inline int nm_requests_socket(const nm_requests *r, nm_link *l) {
+static inline int nm_requests_socket(const nm_requests *r, nm_link *l, int64_t now) {
     const nm_requests_options *o = r->options;
-    const int blocking = nm_requests_blocking(r);
-    l->fd = socket(o->to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK), 0);
+    l->blocking = nm_requests_blocking(r, now);
+    l->fd = socket(o->to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (l->blocking ? 0 : SOCK_NONBLOCK), 0);
     if (l->fd < 0) return -1;
-    if (!blocking) return 0;
+    if (!l->blocking) return 0;
     errno = nm_timeout(l->fd, SO_SNDTIMEO, nm_requests_grain(o)); /* of connect(), too (socket(7)) */
     if (errno == 0) errno = nm_timeout(l->fd, SO_RCVTIMEO, nm_requests_grain(o));
     return errno ? -1 : 0;
@@ -344,7 +347,7 @@ static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) 
     const nm_requests_options *o = r->options;
     uint32_t i;
     int on = 1;
-    if (nm_requests_socket(r, l) != 0) goto failed;
+    if (nm_requests_socket(r, l, now) != 0) goto failed;
     /* a socket of another kind has no Nagle's algorithm */
     (void)setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     for (i = 0; i < o->option_count; i++)
@@ -687,7 +690,7 @@ static inline int64_t nm_requests_until(const nm_requests *r) {
 /* Returns whether recv() itself may wait on the only connection: its request has been sent, and the test's
  * time is not over meanwhile. */
 static inline int nm_requests_waits_itself(const nm_requests *r, const nm_link *l, int64_t now) {
-    if (!nm_requests_blocking(r) || l->state < NM_LINK_ASKING) return 0;
+    if (!l->blocking || l->state < NM_LINK_ASKING) return 0;
     if (l->sent < r->options->request_bytes) return 0;
     return r->own->reason != NM_RUNNING || !r->deadline_ns ||
            r->deadline_ns - now > nm_requests_grain(r->options);

@@ -281,31 +281,11 @@ typedef struct {
     char *buffer;
     size_t buffer_bytes;
     /* the thread's own */
+    int64_t stop_ns;  /* when it leaves, after the order to stop */
     uint64_t partial; /* bytes of the next request that have come */
     uint64_t owed;    /* bytes of responses that are still to be written, */
     uint64_t at;      /* from this one of `payload` on */
 } nm_responder;
-
-/* Writes so many responses. It sets the reason where the loop is to end. */
-static inline void nm_respond(nm_responder *r, uint64_t count) {
-    uint64_t left = count * r->response_bytes, at = 0;
-    while (left > 0) {
-        uint64_t piece = r->payload_bytes - at;
-        ssize_t n = send(r->fd, r->payload + at, piece < left ? piece : left, MSG_NOSIGNAL);
-        if (n < 0 && errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK) {
-            nm_stream_broken(r->own, r->group, errno);
-            return;
-        }
-        if (nm_aborting(r->group) || (n < 0 && nm_stopping(r->group))) {
-            nm_stream_reason(r->own, nm_aborting(r->group) ? NM_ABORTED : NM_STOPPED);
-            return;
-        }
-        if (n <= 0) continue;
-        at = (at + (uint64_t)n) % r->payload_bytes;
-        left -= (uint64_t)n;
-        NM_ADD(&r->own->acked, (uint64_t)n);
-    }
-}
 
 /* Sets the reason where a responder is to leave: at once where nothing has come, and a while after the
  * order else, for a requester need not end. */
@@ -320,11 +300,32 @@ static inline void nm_responder_told(nm_stream *own, const nm_group *g, int came
     }
 }
 
+/* Writes so many responses. It sets the reason where the loop is to end. */
+static inline void nm_respond(nm_responder *r, uint64_t count) {
+    uint64_t left = count * r->response_bytes, at = 0;
+    while (left > 0) {
+        uint64_t piece = r->payload_bytes - at;
+        ssize_t n = send(r->fd, r->payload + at, piece < left ? piece : left, MSG_NOSIGNAL);
+        if (n < 0 && errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK) {
+            nm_stream_broken(r->own, r->group, errno);
+            return;
+        }
+        if (n > 0) {
+            at = (at + (uint64_t)n) % r->payload_bytes;
+            left -= (uint64_t)n;
+            NM_ADD(&r->own->acked, (uint64_t)n);
+        }
+        if (nm_aborting(r->group) || nm_stopping(r->group))
+            nm_responder_told(r->own, r->group, n > 0, &r->stop_ns, nm_now());
+        if (r->own->reason != NM_RUNNING) return;
+    }
+}
+
 /* Answers each request with a response, to the end of the stream. */
 static inline void nm_respond_all(nm_responder *r) {
     nm_stream *own = r->own;
     uint64_t partial = 0;
-    int64_t now, stop_ns = 0;
+    int64_t now;
     int code = nm_timeout(r->fd, SO_RCVTIMEO, NM_ROUND_TRIPS_POLL_NS);
     if (code == 0) code = nm_timeout(r->fd, SO_SNDTIMEO, NM_ROUND_TRIPS_POLL_NS);
     if (code)
@@ -343,13 +344,13 @@ static inline void nm_respond_all(nm_responder *r) {
             nm_respond(r, whole); /* first: what follows is not to delay it */
             NM_ADD(&own->calls, 1);
             nm_stream_count(own, now, (uint64_t)n, 0);
-            nm_stream_sample(own, r->fd, now);
         } else if (n == 0) {
             nm_stream_reason(own, NM_EOF);
         } else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
             nm_stream_broken(own, r->group, errno);
         }
-        nm_responder_told(own, r->group, n > 0, &stop_ns, now);
+        nm_stream_sample(own, r->fd, now); /* without data, too: a gap would be a pause of this host */
+        nm_responder_told(own, r->group, n > 0, &r->stop_ns, now);
     }
     NM_STORE(&own->ended_ns, nm_now());
     nm_sample_take(&own->sampling, own->sample, r->fd, nm_now());

@@ -4,7 +4,8 @@
  *
  * Events of TCP are edge-triggered (epoll(7)): a connection is read until less than asked for has come or, if
  * its end is behind that, until the end. The first connection's buffer serves all, since what is read is only
- * counted. Events of UDP are level-triggered, and one datagram is read for each.
+ * counted. What comes as fast as it is read would keep the thread for ever, so the rest of it is another event.
+ * Events of UDP are level-triggered, and one datagram is read for each.
  *
  * If a connection breaks, the others are aborted: the test has failed, and what waits for the thread is to know
  * at once.
@@ -18,7 +19,10 @@
 #include "nm_datagram_trips.h"
 #include "nm_round_trips.h"
 
-enum { NM_SHARED_EVENTS = 256 }; /* taken from the kernel at a time */
+enum {
+    NM_SHARED_EVENTS = 256, /* taken from the kernel at a time */
+    NM_SHARED_READS = 16 /* of one connection before the others, the clock and orders have a turn */
+};
 #define NM_SHARED_FULL_NS 1000000 /* datagrams that the kernel had no room for are tried again */
 
 /* Takes a sample of a connection when one is due; the first connection's has the thread, too. */
@@ -35,11 +39,12 @@ static inline int nm_shared_ended(const struct epoll_event *e) {
     return (e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
 }
 
-/* Asks for the events of a connection. Returns 0 or the errno. */
-static inline int nm_shared_listen(int epoll, int fd, uint32_t number, int udp) {
+/* Asks for the events of a connection, or asks again: what is to be read tells of itself once more. Returns 0
+ * or the errno. */
+static inline int nm_shared_listen(int epoll, int operation, int fd, uint32_t number, int udp) {
     struct epoll_event e = {.events = EPOLLIN | (udp ? 0 : EPOLLOUT | EPOLLRDHUP | EPOLLET)};
     e.data.u32 = number;
-    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) == 0 ? 0 : errno;
+    return epoll_ctl(epoll, operation, fd, &e) == 0 ? 0 : errno;
 }
 
 /* Waits for events until a moment, but for no longer than orders may wait. Returns their number. */
@@ -87,17 +92,21 @@ static inline void nm_requesters_send(nm_requesters *s, uint32_t number, int64_t
     if (r->own->reason != NM_RUNNING) nm_requesters_count(s);
 }
 
-/* Reads all that has come on a TCP connection, to its end if it has `ended`. Returns the moment after. */
-static inline int64_t nm_requesters_read(nm_requesters *s, nm_requester *r, int ended) {
+/* Reads what has come on a TCP connection, to its end if it has `ended`. Returns the moment after. */
+static inline int64_t nm_requesters_read(nm_requesters *s, uint32_t number, int ended) {
+    nm_requester *r = s->r[number];
     const size_t room = s->r[0]->buffer_bytes;
-    ssize_t n;
-    int64_t now;
-    do {
-        n = recv(r->fd, s->r[0]->buffer, room, MSG_DONTWAIT);
+    int64_t now = 0;
+    int reads, code;
+    for (reads = 0; reads < NM_SHARED_READS; reads++) {
+        ssize_t n = recv(r->fd, s->r[0]->buffer, room, MSG_DONTWAIT);
         now = nm_now();
+        if (n < 0 && errno == EINTR) continue;
         nm_requester_took(r, n, now);
-        if (n < 0 && errno == EINTR) n = (ssize_t)room; /* once more */
-    } while ((n == (ssize_t)room || (ended && n > 0)) && r->own->reason != NM_ERROR);
+        if (r->own->reason == NM_ERROR || n <= 0 || (n < (ssize_t)room && !ended)) return now;
+    }
+    code = nm_shared_listen(s->epoll, EPOLL_CTL_MOD, r->fd, number, 0);
+    if (code) nm_stream_broken(r->own, r->group, code);
     return now;
 }
 
@@ -118,7 +127,7 @@ static inline void nm_requesters_look(nm_requesters *s, int64_t now) {
     s->look_ns = nm_add_ns(now, nm_trips_grain(s->d[0]));
     for (i = 0; i < s->count; i++) {
         nm_trips_expire(s->d[i], now);
-        nm_requesters_send(s, i, now);
+        nm_requesters_send(s, i, nm_now()); /* not `now`: the others before took time to send */
     }
 }
 
@@ -131,7 +140,7 @@ static inline int64_t nm_requesters_wait(nm_requesters *s, int64_t now, int64_t 
         nm_requester *r = s->r[number];
         if (r->own->reason == NM_ERROR) continue;
         now = s->d ? nm_requesters_read_datagram(s->d[number])
-                   : nm_requesters_read(s, r, nm_shared_ended(&s->event[i]));
+                   : nm_requesters_read(s, number, nm_shared_ended(&s->event[i]));
         nm_requesters_send(s, number, now);
         nm_shared_sample(r->own, s->d ? -1 : r->fd, now, number == 0);
     }
@@ -155,7 +164,7 @@ static inline void nm_requesters_start(nm_requesters *s) {
         else
             (void)nm_requester_start(r, NM_ROUND_TRIPS_POLL_NS);
         if (r->own->reason != NM_RUNNING) continue;
-        if (code == 0) code = nm_shared_listen(s->epoll, r->fd, i, s->d != NULL);
+        if (code == 0) code = nm_shared_listen(s->epoll, EPOLL_CTL_ADD, r->fd, i, s->d != NULL);
         if (code) nm_stream_broken(r->own, r->group, code);
     }
     nm_requesters_count(s);
@@ -172,9 +181,10 @@ static inline void nm_requesters_told(nm_requesters *s, int64_t now) {
 /* Sends requests until a deadline, an order, the budget or an error ends that. */
 static inline void nm_requesters_run(nm_requesters *s) {
     const int64_t until = s->r[0]->deadline_ns ? s->r[0]->deadline_ns : INT64_MAX;
-    int64_t now = nm_now();
+    int64_t now;
     uint32_t i;
-    for (i = 0; i < s->count; i++) nm_requesters_send(s, i, now);
+    for (i = 0; i < s->count; i++) nm_requesters_send(s, i, nm_now());
+    now = nm_now();
     while (s->running > 0 && !s->broken) {
         now = nm_requesters_wait(s, now, until);
         nm_requesters_told(s, now);
@@ -237,58 +247,62 @@ static inline void nm_responders_count(nm_responders *s) {
     }
 }
 
-/* Writes what is owed, as far as the kernel takes it. Returns whether it took all. */
-static inline int nm_responder_rest(nm_responder *r) {
-    while (r->owed > 0) {
+/* Writes what is owed, as far as the kernel takes it, in so many calls at the most. Returns whether it took all,
+ * or an event will tell of room. */
+static inline int nm_responder_rest(nm_responder *r, int calls) {
+    for (; r->owed > 0 && calls > 0; calls--) {
         uint64_t piece = r->payload_bytes - r->at;
         ssize_t n = send(r->fd, r->payload + r->at, piece < r->owed ? piece : r->owed,
                          MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) {
             if (errno != EAGAIN && errno != EWOULDBLOCK) nm_stream_broken(r->own, r->group, errno);
-            return 0;
+            return 1;
         }
         r->at = (r->at + (uint64_t)n) % r->payload_bytes;
         r->owed -= (uint64_t)n;
         NM_ADD(&r->own->acked, (uint64_t)n);
     }
-    r->at = 0;
-    return 1;
+    if (r->owed == 0) r->at = 0;
+    return r->owed == 0;
 }
 
-/* Books bytes of requests, and answers those that are whole. */
-static inline void nm_responder_took(nm_responder *r, uint64_t n, int64_t now) {
-    r->partial += n;
+/* Reads and answers once what has come on a connection. Returns whether there may be more to do at once: an
+ * event tells of the rest else. */
+static inline int nm_responders_turn(nm_responders *s, uint32_t number, int ended) {
+    nm_responder *r = s->r[number];
+    const size_t room = s->r[0]->buffer_bytes;
+    ssize_t n;
+    int64_t now;
+    int more;
+    if (r->owed > 0) return !nm_responder_rest(r, NM_SHARED_READS) || r->owed == 0;
+    n = recv(r->fd, s->r[0]->buffer, room, MSG_DONTWAIT);
+    now = nm_now();
+    if (n == 0) nm_stream_reason(r->own, NM_EOF);
+    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+        nm_stream_broken(r->own, r->group, errno);
+    if (n <= 0) return n < 0 && errno == EINTR;
+    r->partial += (uint64_t)n;
     r->owed = r->partial / r->request_bytes * r->response_bytes;
     r->partial %= r->request_bytes;
     if (r->own->first_ns == 0) NM_STORE(&r->own->first_ns, now);
-    (void)nm_responder_rest(r); /* first: what follows is not to delay it */
+    more = !nm_responder_rest(r, NM_SHARED_READS); /* first: what follows is not to delay it */
     NM_ADD(&r->own->calls, 1);
-    nm_stream_count(r->own, now, n, 0);
+    nm_stream_count(r->own, now, (uint64_t)n, 0);
+    nm_shared_sample(r->own, r->fd, now, number == 0);
+    return more || (r->owed == 0 && (n == (ssize_t)room || ended));
 }
 
-/* Reads and answers what has come on a connection. If the kernel takes no more of the answers, an event tells
- * of room for them. */
+/* Serves a connection of which there was an event. What is not done in some turns is another event. */
 static inline void nm_responders_serve(nm_responders *s, const struct epoll_event *event) {
     const uint32_t number = event->data.u32;
     nm_responder *r = s->r[number];
-    const size_t room = s->r[0]->buffer_bytes;
-    ssize_t n = (ssize_t)room;
-    while ((n == (ssize_t)room || (nm_shared_ended(event) && n > 0)) && r->own->reason == NM_RUNNING &&
-           nm_responder_rest(r)) {
-        int64_t now;
-        do
-            n = recv(r->fd, s->r[0]->buffer, room, MSG_DONTWAIT);
-        while (n < 0 && errno == EINTR);
-        now = nm_now();
-        if (n > 0) {
-            nm_responder_took(r, (uint64_t)n, now);
-            nm_shared_sample(r->own, r->fd, now, number == 0);
-        } else if (n == 0) {
-            nm_stream_reason(r->own, NM_EOF);
-        } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
-            nm_stream_broken(r->own, r->group, errno);
-        }
+    int turns = 0, more = 1;
+    while (more && turns++ < NM_SHARED_READS && r->own->reason == NM_RUNNING)
+        more = nm_responders_turn(s, number, nm_shared_ended(event));
+    if (more && r->own->reason == NM_RUNNING) {
+        int code = nm_shared_listen(s->epoll, EPOLL_CTL_MOD, r->fd, number, 0);
+        if (code) nm_stream_broken(r->own, r->group, code);
     }
     if (r->own->reason != NM_RUNNING) nm_responders_count(s);
 }
@@ -303,7 +317,8 @@ static inline void nm_responders_serve_datagram(nm_responders *s, uint32_t numbe
     n = recv(r->fd, r->buffer, r->buffer_bytes, MSG_DONTWAIT | MSG_TRUNC);
     code = n < 0 ? errno : 0;
     now = nm_now();
-    if (nm_trips_answer(s->d[number], n, code, now)) nm_shared_sample(r->own, -1, now, number == 0);
+    nm_trips_answer(s->d[number], n, code, now);
+    nm_shared_sample(r->own, -1, now, number == 0);
     if (r->own->reason != NM_RUNNING) nm_responders_count(s);
 }
 
@@ -317,14 +332,15 @@ static inline void nm_responders_start(nm_responders *s) {
         nm_responder *r = s->r[i];
         nm_stream_reason(r->own, NM_RUNNING);
         if (code == 0 && s->d) code = nm_trips_ready(s->d[i]);
-        if (code == 0) code = nm_shared_listen(s->epoll, r->fd, i, s->d != NULL);
+        if (code == 0) code = nm_shared_listen(s->epoll, EPOLL_CTL_ADD, r->fd, i, s->d != NULL);
         if (code) nm_stream_broken(r->own, r->group, code);
     }
     nm_responders_count(s);
 }
 
 /* Notes for all connections that they were told to leave; see nm_responder_told(). */
-static inline void nm_responders_told(nm_responders *s, int came, int64_t *stop_ns, int64_t now) {
+static inline void nm_responders_told(nm_responders *s, int came, int64_t now) {
+    int64_t *stop_ns = &s->r[0]->stop_ns;
     uint32_t i;
     if (!nm_aborting(s->r[0]->group) && !nm_stopping(s->r[0]->group)) return;
     for (i = 0; i < s->count; i++) nm_responder_told(s->r[i]->own, s->r[i]->group, came, stop_ns, now);
@@ -333,7 +349,7 @@ static inline void nm_responders_told(nm_responders *s, int came, int64_t *stop_
 
 /* Does for several connections what nm_respond_all() does for one. */
 static inline void nm_responders_all(nm_responders *s) {
-    int64_t now = nm_now(), stop_ns = 0;
+    int64_t now = nm_now();
     uint32_t i;
     nm_responders_start(s);
     while (s->running > 0 && !s->broken) {
@@ -346,7 +362,7 @@ static inline void nm_responders_all(nm_responders *s) {
         }
         now = nm_now();
         nm_shared_sample(s->r[0]->own, s->d ? -1 : s->r[0]->fd, now, 1);
-        nm_responders_told(s, count > 0, &stop_ns, now);
+        nm_responders_told(s, count > 0, now);
     }
     for (i = 0; i < s->count; i++) {
         nm_stream *own = s->r[i]->own;

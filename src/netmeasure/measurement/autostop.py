@@ -12,7 +12,7 @@ from netmeasure.engine.threads import in_thread
 from netmeasure.measurement.flows import steady_so_far
 from netmeasure.measurement.roles import client_role
 from netmeasure.result import AutoStop, Ending, FlowDirection, Look, Role, Steady, StreamReport
-from netmeasure.spec import RrSpec, Spec
+from netmeasure.spec import RequestSpec, RrSpec, Spec
 from netmeasure.units import duration
 
 #: How often to check whether the first byte has arrived.
@@ -47,6 +47,14 @@ async def load_analysis(workload: Analysable, spec: Spec) -> None:
 def begin_analysis() -> None:
     """Start to import the modules that a result needs."""
     loading.begin_wanted(*analysis.MODULES, *hosts.MODULES)
+
+
+def begin_looks(spec: Spec) -> None:
+    """Start to import what looks at the test need, if it has looks (`until`) and measures
+    latencies. Call this when the test is created: every run waits for the end of all imports before
+    its set-up."""
+    if isinstance(spec, RrSpec | RequestSpec) and spec.timing.until is not None:
+        loading.begin(*analysis.MODULES)
 
 
 async def load_host_facts(workload: Analysable, spec: Spec) -> None:

@@ -33,7 +33,13 @@ from netmeasure.errors import (
     SpecError,
     TlsError,
 )
-from netmeasure.measurement.autostop import AutoStopper, begin_analysis, ending_notes, first_byte
+from netmeasure.measurement.autostop import (
+    AutoStopper,
+    begin_analysis,
+    begin_looks,
+    ending_notes,
+    first_byte,
+)
 from netmeasure.measurement.flows import Measured, build_flows
 from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import client_role
@@ -72,6 +78,7 @@ class RequestTest:
 
     def __init__(self, spec: RequestSpec) -> None:
         self.spec = spec
+        begin_looks(spec)
         self.stop = asyncio.Event()
         self.step = "connect"
         self._workload: RequestWorkload | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import errno
 import os
 import socket
 from abc import ABC, abstractmethod
@@ -22,6 +23,7 @@ from netmeasure._fast.worker import Group, Stream
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS, Quiet, now_ns
 from netmeasure.engine import socket_facts
 from netmeasure.engine.payload import random_bytes
+from netmeasure.engine.sockets import host_limit
 from netmeasure.engine.threads import TrafficThread, join_all, start_all
 from netmeasure.errors import MeasureError, StreamError
 from netmeasure.result import Role, SocketFacts, StreamInterval, StreamReport, TcpInfo
@@ -269,6 +271,8 @@ class Workload(ABC):
         """Return the error of the first stream that failed; None: no stream has failed."""
         for stream in self._streams:
             if stream.loop.reason == "error":
+                if stream.loop.errno in (errno.EMFILE, errno.ENFILE):  # no socket call returns them
+                    return host_limit(OSError(stream.loop.errno, stream.error), "data")
                 sending = stream.role == "sender"
                 verb = "sending" if sending else "receiving"
                 return StreamError(

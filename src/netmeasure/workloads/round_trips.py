@@ -63,6 +63,11 @@ class DatagramTripPlan(UdpPlan, frozen=True, kw_only=True):
     lost_after_ns: int = SECOND_NS
 
 
+def shared_threads(cpu: int | None) -> int:
+    """Return how many threads share the connections of a test at most. `cpu`: their only CPU."""
+    return 1 if cpu is not None else len(os.sched_getaffinity(0))
+
+
 class Trips(Workload):
     """Count round trips: the common part of the TCP and the UDP workload.
 
@@ -74,7 +79,7 @@ class Trips(Workload):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
-        self._most = 1 if plan.cpu is not None else len(os.sched_getaffinity(0))
+        self._most = shared_threads(plan.cpu)
         self._shared: list[tuple[SharedLoop, TrafficThread]] = []
 
     def _thread(self, loop: Stream, role: Role, stream_id: int) -> TrafficThread:

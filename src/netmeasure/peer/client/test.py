@@ -30,6 +30,7 @@ from netmeasure.errors import (
     PeerTimeoutError,
 )
 from netmeasure.measurement import roles
+from netmeasure.measurement.autostop import begin_looks
 from netmeasure.measurement.side_report import own_report
 from netmeasure.observe import Observer, Opening
 from netmeasure.peer.client.connect import Connector
@@ -93,6 +94,7 @@ class PeerTest:
             self._cookie,
             control_mss_bytes=_control_mss_bytes(spec, self._observer),
         )
+        begin_looks(spec)
         self._path: PathWatch | None = None
         self._resources = ResourceLog()
         self._client_control: ClientControl | None = None

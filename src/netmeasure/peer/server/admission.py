@@ -12,6 +12,7 @@ from netmeasure.engine.threads import check_cpu
 from netmeasure.errors import RefusedTestError, SocketOptionError
 from netmeasure.protocol import DEFAULT_LENGTH, ErrorCode, Parameters, check_parameters
 from netmeasure.spec import ServerLimits
+from netmeasure.workloads.round_trips import shared_threads
 
 #: Descriptors in addition to those of the streams: for a file, and for the next connections.
 SPARE_DESCRIPTORS = 4
@@ -43,8 +44,12 @@ def admit(parameters: Parameters, limits: ServerLimits) -> None:
 def check_descriptors(parameters: Parameters) -> None:
     """Raise RefusedTestError if this process can't open a socket for each stream of a test."""
     left = descriptors_left()
-    probes = parameters.netmeasure is not None and parameters.netmeasure.latency
-    needed = parameters.streams + PROBE_DESCRIPTORS * probes + SPARE_DESCRIPTORS
+    extension = parameters.netmeasure
+    needed = parameters.streams + SPARE_DESCRIPTORS
+    if extension is not None and extension.latency:
+        needed += PROBE_DESCRIPTORS
+    if extension is not None and extension.round_trips is not None:
+        needed += shared_threads(parameters.server_affinity)  # each has an epoll set
     if left is not None and left < needed:
         raise RefusedTestError(
             f"the test needs {needed} file descriptors, and {left} are left (ulimit -n)",

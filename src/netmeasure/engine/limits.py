@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from netmeasure.engine.cgroups import Cgroup
@@ -16,6 +17,10 @@ TEST_DESCRIPTORS, TEST_THREADS, TEST_BYTES = 4, 2, 2**20
 STREAM_BYTES = 320 * 2**10
 #: The resources of the server itself, with its modules loaded.
 SERVER_DESCRIPTORS, SERVER_THREADS, SERVER_BYTES = 32, 4, 128 * 2**20
+
+#: The kernel's table of tracked connections (nf_conntrack-sysctl.rst), and from which part of it on
+#: it counts as full: entries come and go while a test runs.
+CONNTRACK, FULL = Path("/proc/sys/net/netfilter"), 0.9
 
 Resource = Literal["file descriptors", "threads", "memory"]
 
@@ -107,3 +112,14 @@ def address_space_left() -> int | None:
     except OSError:  # no /proc
         used = 0
     return max(0, most - used)
+
+
+def full_conntrack() -> int | None:
+    """Return how many connections this host tracks at most if there is hardly room for another one;
+    None: there is room, or none is tracked. The kernel drops the first packets of others."""
+    try:
+        most = int((CONNTRACK / "nf_conntrack_max").read_text())
+        tracked = int((CONNTRACK / "nf_conntrack_count").read_text())
+    except (OSError, ValueError):
+        return None
+    return most if tracked >= FULL * most else None

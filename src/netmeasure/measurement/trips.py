@@ -1,11 +1,13 @@
-"""State the steady rate of round trips, from the steady bitrate of their requests."""
+"""State the steady rate of round trips, from the steady bitrate of their requests, and what of this
+host may have delayed their connections."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
+from netmeasure.engine import limits
 from netmeasure.result import Flow
 from netmeasure.result.round_trips import RoundTrips
 
@@ -24,3 +26,13 @@ def with_steady_rate(found: RoundTrips, flows: Sequence[Flow], request_bytes: in
         if interval is None
         else (interval[0] / request_bits, interval[1] / request_bits),
     )
+
+
+def conntrack_notes(syn_retransmits: int | None) -> Iterator[str]:
+    """Return the note on SYNs that this host itself may have dropped, by a full table of
+    connections. Call this just after the test."""
+    if syn_retransmits and (most := limits.full_conntrack()) is not None:
+        yield (
+            f"SYNs were sent again, and this host's table of tracked connections is full"
+            f" (nf_conntrack_max is {most}): the kernel drops SYNs then"
+        )

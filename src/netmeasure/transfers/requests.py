@@ -45,7 +45,7 @@ from netmeasure.measurement.intervals import IntervalClock
 from netmeasure.measurement.roles import client_role
 from netmeasure.measurement.run import RESPONSE
 from netmeasure.measurement.side_report import own_report
-from netmeasure.measurement.trips import with_steady_rate
+from netmeasure.measurement.trips import conntrack_notes, with_steady_rate
 from netmeasure.result import ErrorRecord, Host, Interval, Result, SideReport
 from netmeasure.result.requests import RequestErrors, Requests
 from netmeasure.spec import RequestSpec, parse_pin
@@ -304,6 +304,7 @@ def _notes(spec: RequestSpec, found: Requests | None, *, stopped: bool) -> Itera
             f"the server closed connections that were to be kept: {found.connected} were opened"
             f" for {found.responses} responses"
         )
+    yield from conntrack_notes(found.syn_retransmits if found is not None else None)
 
 
 def _closed_after_each(found: Requests) -> bool:

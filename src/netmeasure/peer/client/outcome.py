@@ -11,7 +11,7 @@ from netmeasure.engine.path_probe import hole_words
 from netmeasure.engine.phases import PhaseLog
 from netmeasure.measurement.autostop import ending_notes
 from netmeasure.measurement.flows import Measured, build_flows
-from netmeasure.measurement.trips import with_steady_rate
+from netmeasure.measurement.trips import conntrack_notes, with_steady_rate
 from netmeasure.peer.exchange import peer_report
 from netmeasure.peer.plausibility import believed
 from netmeasure.protocol import Announcement, PeerResults
@@ -85,6 +85,8 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
             counted_ns=auto_stop.counted_ns if auto_stop else None,
         )
     )
+    trips = _round_trips(outcome, flows)
+    fresh = trips.connections if trips is not None else None
     return Result(
         spec=outcome.spec,
         complete=error is None,
@@ -98,10 +100,15 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
         peer_extended=outcome.announcement is not None,
         server_output=_server_output(outcome),
         auto_stop=auto_stop,
-        round_trips=_round_trips(outcome, flows),
+        round_trips=trips,
         latency=outcome.latency,
         path_hole=outcome.path_hole,
-        notes=(*_notes(outcome), *doubts, *ending_notes(auto_stop)),
+        notes=(
+            *_notes(outcome),
+            *conntrack_notes(fresh.syn_retransmits if fresh is not None else None),
+            *doubts,
+            *ending_notes(auto_stop),
+        ),
     )
 
 

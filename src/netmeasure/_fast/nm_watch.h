@@ -141,6 +141,7 @@ static inline void nm_watch_look(nm_watched *one, int news) {
     int unread = 0;
     uint64_t taken = nm_watch_taken(one->fd, &unread);
     int64_t at, now = nm_now(); /* after the look: what it saw had happened by then */
+    if (taken == one->taken && unread == 0) news = 0; /* an earlier look has seen them */
     if (one->waiting && (unread == 0 || taken > one->taken)) {
         one->taken_ns[(one->count - 1) % NM_WATCH_STRETCHES] = now;
         one->waiting = 0;

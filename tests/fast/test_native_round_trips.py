@@ -14,6 +14,7 @@ import pytest
 from netmeasure._fast.round_trips import Histogram, Requester, Responder
 from netmeasure._fast.worker import Group
 from netmeasure.clock import now_ns
+from support.census import settle
 from support.tcp_rig import PATIENCE_S, tcp_pair
 
 MS = 1_000_000
@@ -187,8 +188,7 @@ def test_a_responder_stops_beside_a_requester_that_goes_on(ends: Ends) -> None:
 
     reader = threading.Thread(target=reading)
     reader.start()
-    while responder.acked_bytes < 10 * size:
-        time.sleep(0.001)
+    assert settle(lambda: responder.acked_bytes > 10 * size)
     group.stop()
     joined(threads)
     assert responder.reason == "stopped"

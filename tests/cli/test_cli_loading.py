@@ -77,6 +77,14 @@ def test_nothing_is_loaded_beside_round_trips(kind: list[str]) -> None:
         assert after == {"numpy", "psutil", "rich", "netmeasure.report.text"}
 
 
+@pytest.mark.parametrize("kind", [["--rr"], ["--crr"]])
+def test_what_looks_need_is_loaded_before_round_trips(kind: list[str]) -> None:
+    """A test with looks (`--until`) analyses itself, so it can't load the analysis afterwards."""
+    with server() as (_, address):
+        before, _ = loaded("client", address, "-t", "1", "--until", "50%", *kind)
+        assert before == {"numpy"}
+
+
 def test_nothing_is_loaded_beside_requests() -> None:
     with server("--http", "0") as (process, _):
         assert process.stdout is not None

@@ -75,6 +75,23 @@ class Ends:
         assert loop.begun == loop.answered + loop.failed == count
         return loop
 
+    def unanswered(
+        self, group: Group, *, connections: int, duration_ns: int = 0
+    ) -> tuple[RequestLoop, threading.Thread]:
+        """Return a requester that waits at its gate, and its thread."""
+        loop = RequestLoop(
+            group,
+            self.left.fileno(),
+            request=REQUEST,
+            to=packed(self.port),
+            keep=False,
+            response_bytes=len(RESPONSE),
+            connections=connections,
+            duration_ns=duration_ns,
+            drain_ns=10 * MS,
+        )
+        return loop, self.begin(loop)
+
     @staticmethod
     def join(thread: threading.Thread) -> None:
         thread.join(PATIENCE_S)
@@ -203,17 +220,7 @@ def test_orders_end_a_requester_that_waits(
 ) -> None:
     """The kernel accepts the connections, and no thread reads from them."""
     group = Group()
-    loop = RequestLoop(
-        group,
-        ends.left.fileno(),
-        request=REQUEST,
-        to=packed(ends.port),
-        keep=False,
-        response_bytes=len(RESPONSE),
-        connections=connections,
-        drain_ns=10 * MS,
-    )
-    thread = ends.begin(loop)
+    loop, thread = ends.unanswered(group, connections=connections)
     group.open()
     assert settle(lambda: loop.begun == connections)
     getattr(group, order)()
@@ -226,18 +233,7 @@ def test_orders_end_a_requester_that_waits(
 def test_the_deadline_is_kept_while_a_response_is_waited_for(ends: Ends, connections: int) -> None:
     """The calls of a single connection may wait for 0.1 s, but not beyond the end of the test."""
     group = Group()
-    loop = RequestLoop(
-        group,
-        ends.left.fileno(),
-        request=REQUEST,
-        to=packed(ends.port),
-        keep=False,
-        response_bytes=len(RESPONSE),
-        connections=connections,
-        duration_ns=110 * MS,
-        drain_ns=10 * MS,
-    )
-    thread = ends.begin(loop)
+    loop, thread = ends.unanswered(group, connections=connections, duration_ns=110 * MS)
     opened_ns = group.open()
     ends.join(thread)
     assert (loop.reason, loop.begun, loop.answered) == ("deadline", connections, 0)

@@ -22,19 +22,19 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_full_table_explains_syns_that_were_sent_again(table: Path) -> None:
     table.write_text("262100\n")
-    assert limits.full_conntrack() == 262144
+    assert limits.crowded_conntrack() == (262100, 262144)
     (note,) = conntrack_notes(3)
-    assert "table of tracked connections is full (nf_conntrack_max is 262144)" in note
+    assert "has 262100 of 262144 entries (nf_conntrack_max)" in note
     assert [*conntrack_notes(0), *conntrack_notes(None)] == []
 
 
 @pytest.mark.parametrize("tracked", ["0\n", "200000\n", "", "many\n"])
 def test_a_table_with_room_or_of_unknown_size_explains_nothing(table: Path, tracked: str) -> None:
     table.write_text(tracked)
-    assert limits.full_conntrack() is None
+    assert limits.crowded_conntrack() is None
     assert [*conntrack_notes(3)] == []
 
 
 def test_a_host_that_tracks_nothing_has_no_table(table: Path) -> None:
     table.unlink(missing_ok=True)
-    assert limits.full_conntrack() is None
+    assert limits.crowded_conntrack() is None

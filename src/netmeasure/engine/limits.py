@@ -19,8 +19,8 @@ STREAM_BYTES = 320 * 2**10
 SERVER_DESCRIPTORS, SERVER_THREADS, SERVER_BYTES = 32, 4, 128 * 2**20
 
 #: The kernel's table of tracked connections (nf_conntrack-sysctl.rst), and from which part of it on
-#: it counts as full: entries come and go while a test runs.
-CONNTRACK, FULL = Path("/proc/sys/net/netfilter"), 0.9
+#: it may have been full shortly before: its entries end after a while.
+CONNTRACK, NEARLY_FULL = Path("/proc/sys/net/netfilter"), 0.9
 
 Resource = Literal["file descriptors", "threads", "memory"]
 
@@ -114,12 +114,13 @@ def address_space_left() -> int | None:
     return max(0, most - used)
 
 
-def full_conntrack() -> int | None:
-    """Return how many connections this host tracks at most if there is hardly room for another one;
-    None: there is room, or none is tracked. The kernel drops the first packets of others."""
+def crowded_conntrack() -> tuple[int, int] | None:
+    """Return how many connections this host tracks, and how many at most, if there is hardly room
+    for another one; None: there is room, or none is tracked. When there is no room, the kernel
+    drops the first packets of connections."""
     try:
         most = int((CONNTRACK / "nf_conntrack_max").read_text())
         tracked = int((CONNTRACK / "nf_conntrack_count").read_text())
     except (OSError, ValueError):
         return None
-    return most if tracked >= FULL * most else None
+    return (tracked, most) if tracked >= NEARLY_FULL * most else None

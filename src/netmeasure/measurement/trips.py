@@ -31,8 +31,9 @@ def with_steady_rate(found: RoundTrips, flows: Sequence[Flow], request_bytes: in
 def conntrack_notes(syn_retransmits: int | None) -> Iterator[str]:
     """Return the note on SYNs that this host itself may have dropped, by a full table of
     connections. Call this just after the test."""
-    if syn_retransmits and (most := limits.full_conntrack()) is not None:
+    if syn_retransmits and (found := limits.crowded_conntrack()) is not None:
+        tracked, most = found
         yield (
-            f"SYNs were sent again, and this host's table of tracked connections is full"
-            f" (nf_conntrack_max is {most}): the kernel drops SYNs then"
+            f"SYNs were sent again, and this host's table of tracked connections has {tracked} of"
+            f" {most} entries (nf_conntrack_max): when it is full, this host drops SYNs"
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from support import iperf3, netns
+from support import iperf3, netns, warm
 from support.harness import (
     STEADY,
     joined,
@@ -30,6 +30,7 @@ from support.harness import (
 )
 from support.netns import Network
 from support.ports import nobody
+from support.program import server
 
 pytestmark = [pytest.mark.network, pytest.mark.rates]
 
@@ -56,6 +57,15 @@ def connect_time_s(network: netns.NamespacePair, host: str, port: int) -> float:
 
 
 # ---- namespaces and the link
+
+
+@needs_namespaces
+def test_a_program_starts_in_the_namespace_of_its_thread() -> None:
+    """Also after the program has been imported elsewhere, for the tests of the command line."""
+    home = os.readlink("/proc/thread-self/ns/net")
+    with warm.imported(), Network() as network, network.enter("client"), server() as (process, _):
+        there = os.readlink(f"/proc/{process.pid}/ns/net")
+        assert there == os.readlink("/proc/thread-self/ns/net") != home
 
 
 @needs_namespaces

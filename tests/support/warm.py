@@ -81,8 +81,15 @@ def imported() -> Iterator[None]:
 
 def start(argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a process with options of `subprocess.Popen`: a fork if `argv` is our program."""
-    ours = tuple(argv[: len(PROGRAM)]) == PROGRAM and is_imported()
+    ours = tuple(argv[: len(PROGRAM)]) == PROGRAM and is_imported() and _is_here()
     return (_Fork if ours else subprocess.Popen)(argv, **options)
+
+
+def _is_here() -> bool:
+    """Return whether the process that has imported the program is in the network namespace of this
+    thread, where a process that starts now has to be."""
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return os.readlink("/proc/thread-self/ns/net") == os.readlink(f"/proc/{pid}/ns/net")
 
 
 def run(

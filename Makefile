@@ -25,6 +25,8 @@ $(STAMP): pyproject.toml setup.py $(NATIVE)
 	@PYTHON=$(PYTHON) sh tools/install-debian.sh build
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@# as pip does for a wheel: where PYTHONDONTWRITEBYTECODE is set, each start would compile it all
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 install: $(STAMP)  ## install into .venv, native modules compiled

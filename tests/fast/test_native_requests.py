@@ -7,6 +7,8 @@ import errno
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -125,6 +127,31 @@ def test_a_fresh_connection_is_part_of_its_request() -> None:
         loop = ran(server.to, count=100, connections=4, keep=False)
     assert (loop.answered, loop.connecting.count, server.connections) == (100, 100, 100)
     assert loop.latency.sum_ns > loop.connecting.sum_ns
+
+
+@pytest.mark.parametrize("room", [1, 2])
+def test_a_descriptor_for_one_connection_suffices(room: int) -> None:
+    """One at a time makes the next one's socket in advance, where it can, and closes the last."""
+    code = (
+        "import os, resource, sys\n"
+        "from netmeasure._fast.requests import RequestLoop\n"
+        "from netmeasure._fast.worker import Group\n"
+        f"group = Group(50 * len({REQUEST!r}))\n"
+        f"loop = RequestLoop(group, request={REQUEST!r}, to=bytes.fromhex(sys.argv[1]),\n"
+        "                   keep=False, response_bytes=2)\n"
+        f"free = [os.dup(0) for _ in range(2 + {room})]\n"  # one is for epoll
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], free[-1]))\n"
+        "for one in free: os.close(one)\n"
+        "group.open()\n"
+        "loop.run()\n"
+        "print(loop.reason, loop.answered, loop.errors, os.listdir('/proc/self/fd'))\n"
+    )
+    with serving(always(b"ok", keep=False)) as server:
+        argv = [sys.executable, "-c", code, server.to.hex()]
+        said = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert said.stderr == ""
+    assert said.stdout == "budget 50 {} ['0', '1', '2', '3']\n"
+    assert (server.requests, server.connections) == (50, 50)
 
 
 def test_latencies_are_no_shorter_than_the_server_is_slow() -> None:

@@ -164,6 +164,7 @@ typedef struct {
     int64_t zero_ns; /* when the first request might leave; 0: connections are being opened */
     int64_t deadline_ns, look_ns;
     uint32_t opening, untried;
+    int spare; /* the only connection's next socket, ready to be connected; -1: none */
     int held; /* the next request was due and waited for a connection */
 } nm_requests;
 
@@ -330,35 +331,61 @@ static inline int nm_requests_blocking(const nm_requests *r, int64_t now) {
     return !r->deadline_ns || r->deadline_ns - now > nm_requests_grain(r->options);
 }
 
-/* Makes a connection's socket. Returns 0, or -1 and an errno. */
-static inline int nm_requests_socket(const nm_requests *r, nm_link *l, int64_t now) {
-    const nm_requests_options *o = r->options;
+/* Makes a socket for a connection, with all its options. Returns it, or -1 and an errno. */
+static inline int nm_requests_socket(const nm_requests_options *o, int blocking) {
+    int on = 1, code;
+    uint32_t i;
+    int fd = socket(o->to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK), 0);
+    if (fd < 0) return -1;
+    if (blocking) {
+        errno = nm_timeout(fd, SO_SNDTIMEO, nm_requests_grain(o)); /* of connect(), too (socket(7)) */
+        if (errno == 0) errno = nm_timeout(fd, SO_RCVTIMEO, nm_requests_grain(o));
+        if (errno) goto failed;
+    }
+    /* a socket of another kind has no Nagle's algorithm */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    for (i = 0; i < o->option_count; i++)
+        if (setsockopt(fd, o->option[i].level, o->option[i].name, o->option[i].value,
+                       o->option[i].length) != 0)
+            goto failed;
+    if (o->from_bytes) {
+        /* the port is chosen by connect(), which knows which ones the peer leaves free (ip(7)) */
+        (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        if (bind(fd, (const struct sockaddr *)&o->from, o->from_bytes) != 0) goto failed;
+    }
+    return fd;
+failed:
+    code = errno;
+    close(fd);
+    errno = code;
+    return -1;
+}
+
+static inline void nm_requests_drop_spare(nm_requests *r) {
+    if (r->spare >= 0) close(r->spare);
+    r->spare = -1;
+}
+
+/* Makes the socket of the next connection while the present one's response is on its way, when this
+ * costs no time. Where it can't be made, the next connection tries again, and says why. */
+static inline void nm_requests_make_spare(nm_requests *r, const nm_link *l) {
+    if (r->spare < 0 && !r->options->keep && l->state == NM_LINK_ASKING)
+        r->spare = nm_requests_socket(r->options, 1);
+}
+
+/* Gives a connection its socket. Returns 0, or -1 and an errno. */
+static inline int nm_requests_equip(nm_requests *r, nm_link *l, int64_t now) {
     l->blocking = nm_requests_blocking(r, now);
-    l->fd = socket(o->to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (l->blocking ? 0 : SOCK_NONBLOCK), 0);
-    if (l->fd < 0) return -1;
-    if (!l->blocking) return 0;
-    errno = nm_timeout(l->fd, SO_SNDTIMEO, nm_requests_grain(o)); /* of connect(), too (socket(7)) */
-    if (errno == 0) errno = nm_timeout(l->fd, SO_RCVTIMEO, nm_requests_grain(o));
-    return errno ? -1 : 0;
+    if (!l->blocking) nm_requests_drop_spare(r); /* its calls wait */
+    l->fd = r->spare >= 0 ? r->spare : nm_requests_socket(r->options, l->blocking);
+    r->spare = -1;
+    return l->fd < 0 ? -1 : 0;
 }
 
 /* Begins to open a connection. */
 static inline void nm_requests_connect(nm_requests *r, nm_link *l, int64_t now) {
     const nm_requests_options *o = r->options;
-    uint32_t i;
-    int on = 1;
-    if (nm_requests_socket(r, l, now) != 0) goto failed;
-    /* a socket of another kind has no Nagle's algorithm */
-    (void)setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    for (i = 0; i < o->option_count; i++)
-        if (setsockopt(l->fd, o->option[i].level, o->option[i].name, o->option[i].value,
-                       o->option[i].length) != 0)
-            goto failed;
-    if (o->from_bytes) {
-        /* the port is chosen by connect(), which knows which ones the peer leaves free (ip(7)) */
-        (void)setsockopt(l->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-        if (bind(l->fd, (const struct sockaddr *)&o->from, o->from_bytes) != 0) goto failed;
-    }
+    if (nm_requests_equip(r, l, now) != 0) goto failed;
     l->number++;
     l->opened_ns = now;
     l->until_ns = nm_add_ns(now, o->connect_ns);
@@ -703,6 +730,7 @@ static inline void nm_requests_wait_single(nm_requests *r, int64_t now, int64_t 
     struct pollfd p = {l->fd, POLLIN | POLLRDHUP, 0}; /* -1, where it is shut, is only a pause */
     struct timespec t = {0, 0};
     if (nm_requests_waits_itself(r, l, now)) {
+        nm_requests_make_spare(r, l);
         nm_requests_receive(r, l, 0, 0);
         return;
     }
@@ -776,6 +804,7 @@ static inline void nm_requests_all(nm_requests *r) {
         nm_stream_reason(own, nm_aborting(r->group) ? NM_ABORTED : NM_STOPPED);
         return;
     }
+    r->spare = -1;
     r->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (r->epoll < 0) {
         nm_stream_broken(own, r->group, errno);
@@ -814,6 +843,7 @@ static inline void nm_requests_all(nm_requests *r) {
         if (nm_aborting(r->group)) nm_stream_reason(own, NM_ABORTED);
     }
     for (i = 0; i < o->connections; i++) nm_requests_shut(r, &r->link[i]);
+    nm_requests_drop_spare(r);
     close(r->epoll);
     nm_sample_take(&own->sampling, own->sample, -1, nm_now());
 }

@@ -101,8 +101,11 @@ def _listening(
             sockopts.set_pacing(sock, plan.pacing_bps)
         host, _, *more = address.sockaddr
         sock.bind((host, port, *more))
-        # a connection is accepted when its request has come: half of the wake-ups (tcp(7))
-        sockopts.try_set(sock, socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+        # a connection is accepted when its request has come: half of the wake-ups (tcp(7)). Of
+        # several, that saves CPU time; a single one would wait for the wake-up, which could have
+        # begun while its request was being sent.
+        if plan.connections > 1:
+            sockopts.try_set(sock, socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
         sock.listen(plan.connections + SPARE_BACKLOG)
     except BaseException:
         sock.close()

@@ -23,6 +23,7 @@ from netmeasure.peer.server.sessions import Sessions
 from netmeasure.workloads import latency as workload
 from support import iperf3
 from support.optional import known
+from support.waiting import until
 
 RunLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 SHORT = nm.Timing(duration_s=0.3)
@@ -77,6 +78,30 @@ def test_latency_is_measured_by_default(run: RunLoop, spec: nm.TcpSpec | nm.UdpS
     }
     assert there.spec.latency
     assert there.latency is None
+
+
+async def idle_buckets() -> int:
+    """Return how many buckets of 0.1 s the probes before the load took."""
+    spec = nm.TcpSpec(timing=nm.Timing(duration_s=10), target_bps=10**7)
+    async with (
+        nm.serve("127.0.0.1", 0) as server,
+        nm.connect(server.address) as client,
+        client.run(spec) as run,
+    ):
+        await until(lambda: run.transferring)
+        run.stop()
+        found = known(known((await run.wait()).latency).idle)
+    assert found.sent + found.skipped == 105
+    return len(known(found.series).transactions)
+
+
+def test_probes_of_a_near_path_delay_its_test_less(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """105 probes take 0.26 s, or 0.07 s, by their fixed times."""
+    assert run_once(idle_buckets()) <= 2
+    monkeypatch.setattr(latency, "NEAR_US", 0)
+    assert run_once(idle_buckets()) in (3, 4)
 
 
 def test_the_latency_probe_can_be_left_out(run_once: RunLoop) -> None:

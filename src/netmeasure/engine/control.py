@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from netmeasure.engine import tcpinfo
 from netmeasure.engine.addresses import Address, address_text
 from netmeasure.engine.tasks import cancel_and_wait
 from netmeasure.engine.threads import in_turn
@@ -96,6 +97,12 @@ class ControlChannel:
             return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         except OSError:
             return None
+
+    @property
+    def min_rtt_us(self) -> int | None:
+        """Return this connection's shortest round trip so far; None: the kernel does not report
+        it."""
+        return tcpinfo.field(tcpinfo.read(self._sock), "min_rtt_us")
 
     @property
     def has_news(self) -> bool:

@@ -21,6 +21,9 @@ from netmeasure.workloads.latency import Probe
 
 #: Before the load: this number of probes, at this rate, suffices for a 99th percentile.
 IDLE_PROBES, IDLE_PER_S = 105, 400.0
+#: The rate if the shortest round trip of the control connection took less than this time. Within a
+#: host or a local network, probes may come at more than 1 Mbit/s, and the test begins sooner.
+NEAR_US, NEAR_PER_S = 1000, 1600.0
 #: Before a short test there are fewer probes, which take this share of its time, but at least this
 #: number.
 IDLE_SHARE, FEWEST_IDLE = 0.1, 10
@@ -55,7 +58,8 @@ class LatencyWatch:
         self._control = control
         self._connector = connector
         self._probe: Probe | None = None
-        self._idle_probes = idle_probes(spec.limit_s)
+        self._idle_per_s = IDLE_PER_S
+        self._idle_probes = 0
         self._over = False
 
     def is_due(self) -> bool:
@@ -76,7 +80,9 @@ class LatencyWatch:
         await self._open()
         if self._probe is not None:
             await asyncio.sleep(STAMPED_S)
-            self._probe.send("idle", IDLE_PER_S, self._idle_probes)
+            self._idle_per_s = idle_per_s(self._control.channel.min_rtt_us)
+            self._idle_probes = idle_probes(self._spec.limit_s, self._idle_per_s)
+            self._probe.send("idle", self._idle_per_s, self._idle_probes)
             await self._all_sent(self._probe)
             self._probe.pause()
             await self._rest()
@@ -94,7 +100,7 @@ class LatencyWatch:
 
     async def _all_sent(self, probe: Probe) -> None:
         """Wait until all probes before the load are sent, for at most twice their planned time."""
-        end_ns = now_ns() + nanoseconds(2 * self._idle_probes / IDLE_PER_S)
+        end_ns = now_ns() + nanoseconds(2 * self._idle_probes / self._idle_per_s)
         while True:
             if probe.sent_idle >= self._idle_probes or probe.is_broken or now_ns() >= end_ns:
                 return
@@ -164,11 +170,17 @@ class LatencyWatch:
         return self._probe.latency(now_ns() if origin_ns is None else origin_ns)
 
 
-def idle_probes(limit_s: float | None) -> int:
+def idle_per_s(min_rtt_us: int | None) -> float:
+    """Return the number of probes per second before the load, on a path with this round trip; None:
+    it is unknown."""
+    return IDLE_PER_S if min_rtt_us is None or min_rtt_us >= NEAR_US else NEAR_PER_S
+
+
+def idle_probes(limit_s: float | None, per_s: float) -> int:
     """Return how many probes precede a test of the given duration; None: no duration is set."""
     if limit_s is None:
         return IDLE_PROBES
-    return min(max(int(IDLE_SHARE * limit_s * IDLE_PER_S), FEWEST_IDLE), IDLE_PROBES)
+    return min(max(int(IDLE_SHARE * limit_s * per_s), FEWEST_IDLE), IDLE_PROBES)
 
 
 async def _until(moment_ns: int) -> None:

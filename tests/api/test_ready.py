@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import socket
@@ -65,8 +66,8 @@ def test_a_thread_that_gets_no_cpu_sees_answers_late() -> None:
     sock, port = bound()
     with sock:
         target = read_target(f"127.0.0.1:{port}")
-        attempt = Attempt(target, (socket.AF_INET, ("127.0.0.1", port)), None)
-        assert attempt.sock is not None
+        attempt = Attempt(target, socket.AF_INET, ("127.0.0.1", port), None)
+        assert attempt.descriptor >= 0
         while now_ns() < attempt.start_ns + 50_000_000:
             pass
         attempt.step(polled_ns=attempt.start_ns)
@@ -74,6 +75,40 @@ def test_a_thread_that_gets_no_cpu_sees_answers_late() -> None:
     assert attempt.outcome.met == ("refused", None)
     assert known(attempt.outcome.answered_ns) >= 50_000_000
     assert attempt.outcome.unanswered_ns == 0
+
+
+def test_the_garbage_collector_does_not_visit_attempts() -> None:
+    """It would keep those that are due from beginning, with tens of thousands of them."""
+    sock, port = bound()
+    with sock:
+        target = read_target(f"127.0.0.1:{port}")
+        attempt = Attempt(target, socket.AF_INET, ("127.0.0.1", port), None)
+        seen = [attempt, attempt.outcome]
+        attempt.close()
+    assert [gc.is_tracked(one) for one in seen] == [False, False]
+
+
+def test_the_table_of_descriptors_has_grown_before_the_first_attempt() -> None:
+    """A thread that makes it grow waits for 20 ms or so."""
+    code = (
+        "import asyncio, re\n"
+        "import netmeasure as nm\n"
+        "from netmeasure.readiness import watch\n"
+        "def size():\n"
+        "    said = open('/proc/self/status').read()\n"
+        "    return int(re.search(r'FDSize:\\s*(\\d+)', said)[1])\n"
+        "class Attempt(watch.Attempt):\n"
+        "    def __post_init__(self):\n"
+        "        sizes.append(size())\n"
+        "        super().__post_init__()\n"
+        "watch.Attempt, sizes = Attempt, [size()]\n"
+        "asyncio.run(nm.ready(*['127.0.0.1:1'] * 20, timeout_s=0.05))\n"
+        "print(*sizes[:2])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert ran.stderr == ""
+    before, at_first = map(int, ran.stdout.split())
+    assert before < 20 * 100 <= at_first
 
 
 async def http_after(good_after: int) -> tuple[nm.Readiness, list[bytes]]:

@@ -8,16 +8,18 @@ Layout: struct tcp_info of Linux's include/uapi/linux/tcp.h (fields are only eve
 from __future__ import annotations
 
 import functools
+import math
 import socket
 import struct
+import time
 from collections.abc import Sequence
 
 from netmeasure.clock import MILLISECOND_NS
 from netmeasure.result import TcpInfo
 
 _BUFFER_BYTES = 512
-#: The longest tick of the kernel's clock in use (CONFIG_HZ=100), which is the unit of ages.
-_TICK_MS = 10
+#: The tick of the kernel's clock, the unit of ages: CLOCK_MONOTONIC_COARSE (6) counts in it.
+_TICK_MS = max(1, math.ceil(1000 * time.clock_getres(6)))
 _FIELDS: dict[str, tuple[int, str]] = {
     "snd_mss": (16, "I"),
     "last_ack_recv": (56, "I"),
@@ -96,13 +98,17 @@ def syn_retransmits(sock: socket.socket) -> int | None:
 
 def connected_at(sock: socket.socket, sent_ns: int, noticed_ns: int) -> tuple[int, int | None]:
     """Return when the kernel received the answer to the SYN of a socket that has just connected,
-    and how many SYNs it retransmitted. Call this before anything is sent on the socket.
+    and how many SYNs it retransmitted. Call this before anything is sent on the socket."""
+    return answered_at(read(sock), sent_ns, noticed_ns)
+
+
+def answered_at(raw: bytes, sent_ns: int, noticed_ns: int) -> tuple[int, int | None]:
+    """Return what `connected_at` returns, from the socket's raw record.
 
     The event loop may have noticed the answer much later, at `noticed_ns`. Without a
     retransmission, the answer arrived after the first round-trip time; otherwise the kernel records
     when the last answer arrived, in units of its clock tick.
     """
-    raw = read(sock)
     again, rtt_us = field(raw, "total_retrans"), field(raw, "rtt_us")
     if again == 0 and rtt_us:
         return min(noticed_ns, sent_ns + rtt_us * 1000), again

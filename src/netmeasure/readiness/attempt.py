@@ -14,7 +14,10 @@ import ssl
 import struct
 from contextlib import suppress
 
+import msgspec
+
 from netmeasure.clock import now_ns
+from netmeasure.engine import tcpinfo
 from netmeasure.readiness.course import Met, Outcome
 from netmeasure.readiness.report import Cause
 from netmeasure.readiness.target import Target
@@ -33,75 +36,66 @@ _CAUSES: dict[int, Cause] = {
 OWN_TROUBLE = frozenset(
     {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 )
+_KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 _ENDED = frozenset({errno.ECONNRESET, errno.EPIPE})
 _CLOSED: dict[Cause, str] = {
     "tls": "closed in the handshake",
     "http": "closed without a response",
 }
-_RETRANSMITS_AT, _RTT_AT = 100, 68  # tcpi_total_retrans, tcpi_rtt: include/uapi/linux/tcp.h
 
 
-class Attempt:
+class Attempt(msgspec.Struct, gc=False, eq=False):
     """Hold the socket of one attempt.
 
+    Tens of thousands of attempts are open at a time. The garbage collector visits all of its
+    objects in one go, during which no attempt begins, so attempts and their sockets are none of
+    them: an attempt refers to nothing that refers to it, and has a socket object only while it
+    needs one.
+
     Attributes:
+        address: Where it connects to.
+        place: The place of its target among all targets.
+        descriptor: Of its socket; -1: it has none.
         met: What blocked it; None: it goes on, or it was successful.
         through: Whether it was successful.
         counts: Whether its outcome says anything about the path.
         number: Its number in the course.
         gap_ns: How long before it the last attempt at this target began; 0: it was the first.
         usable_ns: When the path was usable (CLOCK_MONOTONIC), once the attempt was successful.
-        connect_ns: The time from its SYN to the answer, once it is connected.
+        connect_ns: The time from its SYN to the answer, once it is connected; None: unknown.
         answered_ns: The time from its start until the peer's answer was seen, once there is one.
         unanswered_ns: How much of that time there was surely no answer; this host may have seen the
             answer late.
     """
 
-    # thousands of attempts are open at a time, and the garbage collector visits each object
-    __slots__ = (
-        "_response",
-        "_stage",
-        "_target",
-        "_tls",
-        "address",
-        "answered_ns",
-        "connect_ns",
-        "counts",
-        "gap_ns",
-        "met",
-        "number",
-        "sock",
-        "sought",
-        "start_ns",
-        "through",
-        "unanswered_ns",
-        "usable_ns",
-    )
+    target: Target
+    family: int
+    address: tuple[object, ...]
+    tls: ssl.SSLContext | None
+    place: int = 0
+    descriptor: int = -1
+    start_ns: int = 0
+    met: Met | None = None
+    through: bool = False
+    counts: bool = True
+    number: int = 0
+    gap_ns: int = 0
+    usable_ns: int | None = None
+    connect_ns: int | None = None
+    answered_ns: int | None = None
+    unanswered_ns: int = 0
+    sought: bool = False
+    _sock: socket.socket | None = None
+    _stage: str = "connect"
+    _response: bytes = b""
 
-    def __init__(
-        self, target: Target, entry: tuple[int, tuple[object, ...]], tls: ssl.SSLContext | None
-    ) -> None:
-        family, self.address = entry
+    def __post_init__(self) -> None:
         self.start_ns = now_ns()
-        self.met: Met | None = None
-        self.through = False
-        self.counts = True
-        self.usable_ns: int | None = None
-        self.connect_ns: int | None = None
-        self.answered_ns: int | None = None
-        self.unanswered_ns = 0
-        self.sought = False
-        self._target = target
-        self._tls = tls
-        self._stage = "connect"
-        self._response = b""
-        self.number = 0
-        self.gap_ns = 0
-        self.sock: socket.socket | None = None
         try:
-            self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = socket.socket(self.family, _KIND)
             self.start_ns = now_ns()
-            code = self.sock.connect_ex(self.address)
+            code = sock.connect_ex(self.address)
+            self.descriptor = sock.detach()
         except OSError as exc:
             code = exc.errno or errno.EIO
         if code not in (0, errno.EINPROGRESS):
@@ -133,10 +127,11 @@ class Attempt:
         Args:
             polled_ns: When the socket was last known not to be ready (CLOCK_MONOTONIC).
         """
-        assert self.sock is not None
+        if self._sock is None:
+            self._sock = socket.socket(self.family, _KIND, fileno=self.descriptor)
         try:
             if self._stage == "connect":
-                code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 at_ns = now_ns()
                 if code in (0, errno.ECONNREFUSED):
                     self.answered_ns = at_ns - self.start_ns
@@ -146,11 +141,11 @@ class Attempt:
                     return 0
                 self._connected(at_ns)
             if self._stage == "tls":
-                assert isinstance(self.sock, ssl.SSLSocket)
-                self.sock.do_handshake()
+                assert isinstance(self._sock, ssl.SSLSocket)
+                self._sock.do_handshake()
                 self._shaken_hands()
             if self._stage == "ask":
-                self.sock.send(self._request())
+                self._sock.send(self._request())
                 self._stage = "http"
             if self._stage == "http":
                 self._read()
@@ -182,15 +177,20 @@ class Attempt:
             self.met = ("tls" if self._stage == "tls" else "http", "no answer")
 
     def close(self) -> None:
-        if self.sock is None:
+        """Close its socket. A second call has no effect."""
+        sock, self._sock = self._sock, None
+        descriptor, self.descriptor = self.descriptor, -1
+        if sock is None:
+            if descriptor >= 0:
+                os.close(descriptor)
             return
         with suppress(OSError):
-            if self.connected and not isinstance(self.sock, ssl.SSLSocket):
+            if self.connected and not isinstance(sock, ssl.SSLSocket):
                 # thousands of attempts must not leave thousands of ports in TIME_WAIT
                 linger = struct.pack("ii", 1, 0)
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         with suppress(OSError):
-            self.sock.close()
+            sock.close()
 
     def _failed(self, code: int) -> None:
         if code in OWN_TROUBLE:
@@ -203,27 +203,20 @@ class Attempt:
 
     def _connected(self, at_ns: int) -> None:
         """Record when the answered SYN was sent: the first one, or a retransmitted one."""
-        assert self.sock is not None
-        info = b""
-        with suppress(OSError):
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-        sent_ns = self.start_ns
-        took_ns = at_ns - sent_ns
-        if len(info) >= _RETRANSMITS_AT + 4:
-            (again,) = struct.unpack_from("=I", info, _RETRANSMITS_AT)
-            (rtt_us,) = struct.unpack_from("=I", info, _RTT_AT)
-            # by the kernel's round-trip time, since this thread may notice the answer late
-            if rtt_us:
-                took_ns = min(took_ns, rtt_us * 1000)
-            if again:
-                sent_ns = at_ns - took_ns
-        self.usable_ns = sent_ns
-        self.connect_ns = took_ns
-        if self._target.asks == "tcp":
+        assert self._sock is not None
+        raw = tcpinfo.read(self._sock)
+        # by the kernel's times, since this thread may notice the answer late
+        answered_ns, again = tcpinfo.answered_at(raw, self.start_ns, at_ns)
+        self.connect_ns = answered_ns - self.start_ns
+        if again:
+            rtt_us = tcpinfo.field(raw, "rtt_us")
+            self.connect_ns = min(self.connect_ns, 1000 * rtt_us) if rtt_us else None
+        self.usable_ns = answered_ns - (self.connect_ns or 0)
+        if self.target.asks == "tcp":
             self.through = True
-        elif self._tls is not None:
-            self.sock = self._tls.wrap_socket(
-                self.sock, server_hostname=self._target.host, do_handshake_on_connect=False
+        elif self.tls is not None:
+            self._sock = self.tls.wrap_socket(
+                self._sock, server_hostname=self.target.host, do_handshake_on_connect=False
             )
             self._stage = "tls"
         else:
@@ -233,14 +226,14 @@ class Attempt:
 
     def _shaken_hands(self) -> None:
         self.usable_ns = now_ns()
-        if self._target.asks == "tls":
+        if self.target.asks == "tls":
             self.through = True
-        self._stage = "ask" if self._target.asks == "https" else "open"
+        self._stage = "ask" if self.target.asks == "https" else "open"
 
     def _request(self) -> bytes:
         lines = (
-            f"GET {self._target.path} HTTP/1.1",
-            f"Host: {self._target.authority}",
+            f"GET {self.target.path} HTTP/1.1",
+            f"Host: {self.target.authority}",
             "User-Agent: netmeasure-ready",
             "Accept: */*",
             "Connection: close",
@@ -249,9 +242,9 @@ class Attempt:
 
     def _read(self) -> None:
         """Read the status line (RFC 9112, 4), and check it."""
-        assert self.sock is not None
+        assert self._sock is not None
         while b"\n" not in self._response:
-            some = self.sock.recv(MOST_RESPONSE_BYTES)
+            some = self._sock.recv(MOST_RESPONSE_BYTES)
             if not some:
                 self.met = ("http", _CLOSED["http"])
                 return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+
+import msgspec
 
 from netmeasure.readiness.report import Cause, Wait
 
@@ -14,8 +15,8 @@ LATE_TIMES = 2
 LATE_NS = 20_000_000
 
 
-class Outcome(NamedTuple):
-    """Hold how an attempt ended.
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """Hold how an attempt ended. (Of thousands, none is an object of the garbage collector.)
 
     Attributes:
         met: What blocked it; None: it was successful, or shows nothing.
@@ -47,18 +48,17 @@ class Course:
 
     def __init__(self, hold_ns: int) -> None:
         self._hold_ns = hold_ns
-        self._begun: deque[tuple[int, int]] = deque()
+        self._begun: deque[int] = deque()  # the starts of those that are not judged yet
         self._ended: dict[int, Outcome] = {}
         self._stretches: list[tuple[int, Met]] = []
         self._quickest_ns: int | None = None
         self._through_ns = -1
-        self._next = 0
+        self._first = 0  # the number of the first of them
 
     def begin(self, start_ns: int) -> int:
         """Record the start of an attempt; return its number."""
-        number, self._next = self._next, self._next + 1
-        self._begun.append((number, start_ns))
-        return number
+        self._begun.append(start_ns)
+        return self._first + len(self._begun) - 1
 
     def end(self, number: int, outcome: Outcome) -> None:
         """Record the end of an attempt."""
@@ -71,11 +71,13 @@ class Course:
     def judge(self, now_ns: int) -> None:
         """Judge the outcomes of the attempts that began long enough ago, up to one that goes on."""
         while self._begun:
-            number, start_ns = self._begun[0]
-            if number not in self._ended or start_ns > now_ns - self._hold_ns:
+            if self._first not in self._ended or self._begun[0] > now_ns - self._hold_ns:
                 return
-            self._begun.popleft()
-            self._add(start_ns, self._ended.pop(number))
+            self._judge_first()
+
+    def _judge_first(self) -> None:
+        self._add(self._begun.popleft(), self._ended.pop(self._first))
+        self._first += 1
 
     def _add(self, start_ns: int, outcome: Outcome) -> None:
         met = outcome.met
@@ -103,13 +105,12 @@ class Course:
     @property
     def judged_ns(self) -> int | None:
         """Return when the first attempt that is not judged yet began; None: all are judged."""
-        return self._begun[0][1] if self._begun else None
+        return self._begun[0] if self._begun else None
 
     def waits(self, end_ns: int) -> tuple[Wait, ...]:
         """Return the stretches up to a moment, once all attempts have ended."""
         while self._begun:
-            number, start_ns = self._begun.popleft()
-            self._add(start_ns, self._ended.pop(number))
+            self._judge_first()
         before = [(start, met) for start, met in self._stretches if start < end_ns]
         ends = [*(start for start, _ in before), end_ns][1:]
         return tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import heapq
 import os
 import resource
@@ -11,6 +12,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from netmeasure.clock import nanoseconds, now_ns
@@ -37,7 +39,7 @@ LOOK_UP_NS = 5_000_000_000
 CLOSED_AT_ONCE = 8
 #: How many sockets are handled before attempts that are due begin: when a path of hundreds of
 #: targets becomes usable, all have an answer at once.
-STEPS_AT_ONCE = 64
+STEPS_AT_ONCE = 16
 _NAME_SILENCE = Outcome(("name_no_answer", None))
 
 
@@ -79,6 +81,9 @@ class Watch:
         self.found: list[Readiness] = []
         self.error: BaseException | None = None
         self._plan = plan._replace(every_ns=every_ns)
+        # a few more attempts than fit in their time are open, since closing takes a while
+        at_once = len(targets) * (plan.attempt_ns // every_ns + 2)
+        self._most_descriptors = min(soft - 1, in_use + at_once)
         self._stopped = threading.Event()
         self._waking = threading.Lock()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -95,8 +100,8 @@ class Watch:
         self._looking_up = 0
         self._due: list[tuple[int, int]] = []
         self._told: deque[tuple[_Watched, LookUp]] = deque()
-        self._at: dict[int, tuple[_Watched, Attempt]] = {}
-        self._pending: deque[tuple[_Watched, Attempt]] = deque()
+        self._at: dict[int, Attempt] = {}
+        self._pending: deque[Attempt] = deque()
         self._reached: deque[_Watched] = deque()
         self._left_open: deque[Attempt] = deque()
 
@@ -114,6 +119,7 @@ class Watch:
         """Watch until the end."""
         try:
             self._epoll.register(self._wake_fd, select.EPOLLIN)
+            self._make_room()
             self._loop(self.origin_ns + self._plan.timeout_ns)
         except BaseException as exc:  # the error is raised again where the thread is joined
             self.error = exc
@@ -127,6 +133,14 @@ class Watch:
             with self._waking:
                 os.close(self._wake_fd)
                 self._wake_fd = -1
+
+    def _make_room(self) -> None:
+        """Let this process's table of descriptors grow before the first attempt. A process with
+        several threads waits meanwhile, for 20 ms or so, in which no attempt would begin
+        (expand_fdtable() in Linux's fs/file.c waits for an RCU grace period)."""
+        with suppress(OSError):
+            copy = fcntl.fcntl(self._wake_fd, fcntl.F_DUPFD_CLOEXEC, self._most_descriptors)
+            os.close(copy)
 
     def _loop(self, deadline_ns: int) -> None:
         # With hundreds of targets, tens of thousands of attempts start each second: no step of an
@@ -144,7 +158,7 @@ class Watch:
                 due_ns, number = heapq.heappop(self._due)
                 watched = self._watched[number]
                 if not watched.reached and due_ns == watched.due_ns:
-                    self._begin(watched)
+                    self._begin(watched, number)
                     # missed starts are not made up for
                     watched.due_ns = max(watched.due_ns, now + 1)
                     heapq.heappush(self._due, (watched.due_ns, number))
@@ -173,7 +187,7 @@ class Watch:
 
     # ---- attempts
 
-    def _begin(self, watched: _Watched) -> None:
+    def _begin(self, watched: _Watched, place: int) -> None:
         if not watched.entries:
             watched.due_ns += self._look_up_every_ns
             self._look_up(watched)
@@ -182,23 +196,23 @@ class Watch:
         watched.due_ns += self._plan.every_ns
         tls = self._plan.tls if watched.target.asks in ("tls", "https") else None
         begun_ns = watched.begun_ns
-        for entry in watched.entries:
-            attempt = Attempt(watched.target, entry, tls)
+        for family, address in watched.entries:
+            attempt = Attempt(watched.target, family, address, tls, place)
             attempt.gap_ns = attempt.start_ns - begun_ns if begun_ns else 0
             watched.begun_ns = attempt.start_ns
             attempt.number = watched.course.begin(attempt.start_ns - self.origin_ns)
             watched.attempts += 1
             watched.open[attempt.number] = attempt
-            if attempt.sock is None or attempt.is_over:
+            if attempt.descriptor < 0 or attempt.is_over:
                 self._settle(watched, attempt)
                 continue
-            fd, one = attempt.sock.fileno(), (watched, attempt)
-            self._at[fd] = one
-            self._pending.append(one)
-            self._epoll.register(fd, select.EPOLLOUT)
+            self._at[attempt.descriptor] = attempt
+            self._pending.append(attempt)
+            self._epoll.register(attempt.descriptor, select.EPOLLOUT)
 
     def _step(self, fd: int) -> None:
-        watched, attempt = self._at[fd]
+        attempt = self._at[fd]
+        watched = self._watched[attempt.place]
         if watched.reached:  # `_finish` ends this attempt later
             self._epoll.unregister(fd)
             return
@@ -211,8 +225,9 @@ class Watch:
     def _expire(self, now: int) -> None:
         """End the attempts whose time is over; `_pending` has them in the order of their starts."""
         old_ns = now - self._plan.attempt_ns
-        while self._pending and self._pending[0][1].start_ns < old_ns:
-            watched, attempt = self._pending.popleft()
+        while self._pending and self._pending[0].start_ns < old_ns:
+            attempt = self._pending.popleft()
+            watched = self._watched[attempt.place]
             if attempt.number in watched.open and not watched.reached:
                 attempt.give_up()
                 self._settle(watched, attempt)
@@ -246,8 +261,8 @@ class Watch:
             if nothing_known or (winner is not None and attempt.start_ns < winner):
                 attempt.give_up()
             watched.course.end(number, attempt.outcome)
-            if attempt.sock is not None:
-                self._at.pop(attempt.sock.fileno(), None)
+            if attempt.descriptor >= 0:
+                self._at.pop(attempt.descriptor, None)
                 self._left_open.append(attempt)
         watched.open.clear()
         for number in watched.looking_up.values():
@@ -255,9 +270,9 @@ class Watch:
         watched.looking_up.clear()
 
     def _close(self, attempt: Attempt) -> None:
-        if attempt.sock is not None:
+        if attempt.descriptor >= 0:
             # closing a descriptor removes it from the epoll set (epoll(7))
-            self._at.pop(attempt.sock.fileno(), None)
+            self._at.pop(attempt.descriptor, None)
             attempt.close()
 
     def _note_neighbours(self, neighbours: Neighbours) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from netmeasure.cli.exits import Exit
+from netmeasure.peer.server.admission import PROBE_DESCRIPTORS, SPARE_DESCRIPTORS
 from support.program import netmeasure, one_line, server
 from support.warm import PROGRAM
 
@@ -46,8 +47,17 @@ def test_a_client_without_descriptors(kind: tuple[str, ...]) -> None:
         assert netmeasure("client", address, "-t", "0.2", *kind).returncode == Exit.OK
 
 
-@pytest.mark.parametrize("kind", [(), ("-u",)], ids=["tcp", "udp"])
-def test_a_server_without_descriptors(kind: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ((), PROBE_DESCRIPTORS),
+        (("-u",), PROBE_DESCRIPTORS),
+        (("--rr",), len(os.sched_getaffinity(0))),  # the epoll set of each thread
+    ],
+    ids=["tcp", "udp", "rr"],
+)
+def test_a_server_without_descriptors(kind: tuple[str, ...], more: int) -> None:
+    needed = 64 + SPARE_DESCRIPTORS + more
     with server() as (process, address):
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (64, 64))
         ran = netmeasure("client", address, "-t", "0.2", "-P", "64", *kind)
@@ -56,7 +66,7 @@ def test_a_server_without_descriptors(kind: tuple[str, ...]) -> None:
         assert netmeasure("client", address, "-t", "0.2", *kind).returncode == Exit.OK
         process.terminate()
         _, errors = process.communicate(timeout=10)
-        assert "the test needs 72 file descriptors, and " in one_line(errors)
+        assert f"the test needs {needed} file descriptors, and " in one_line(errors)
 
 
 def test_a_server_says_once_what_its_host_grants() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from netmeasure._fast.requests import RequestLoop
 from netmeasure._fast.worker import Group
+from support.optional import known
 from support.ports import free_port, nobody
 from support.tcp_rig import PATIENCE_S
 
@@ -267,6 +268,25 @@ def test_the_requests_of_a_rate_are_all_sent() -> None:
     with serving(always(OK)) as server:
         loop = ran(server.to, connections=8, duration_ns=200 * MS, per_s=1000, phase=0.5)
     assert loop.begun + loop.skipped == 200
+
+
+def test_a_response_that_does_not_come_delays_no_end() -> None:
+    """One at a time waits for it in recv(), but not beyond the end, up to which 10 ms are left of
+    the third wait of 0.1 s."""
+    late_ns = []
+    with serving(lambda *_: True) as server:
+        for _ in range(3):
+            group = Group()
+            options: dict[str, Any] = {"response_bytes": 2, "duration_ns": 210 * MS, "drain_ns": 0}
+            loop = RequestLoop(group, request=REQUEST, to=server.to, keep=False, **options)
+            thread = threading.Thread(target=loop.run)
+            thread.start()
+            group.open()
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+            assert (loop.reason, loop.begun, loop.answered) == ("deadline", 1, 0)
+            late_ns.append(known(loop.ended_ns) - known(loop.first_ns) - 210 * MS)
+    assert min(late_ns) < 50 * MS
 
 
 def test_an_order_to_leave_ends_it_at_once() -> None:

@@ -19,7 +19,7 @@ from netmeasure.result.packing import packed
 #: The names of derived figures in documents, if they differ from the names of the properties.
 RENAMED = {"measured_bps": "goodput_bps"}
 #: Objects with no more members and characters than this are written on one line.
-_SHORT, _LINE = 8, 100
+_SHORT, _LINE = 12, 200
 #: The types of values that have parts, in a result and in what is written of it.
 _PARTS, _NESTED = (tuple, msgspec.Struct), (dict, list, tuple)
 

@@ -47,10 +47,9 @@ _CLOSED: dict[Cause, str] = {
 class Attempt(msgspec.Struct, gc=False, eq=False):
     """Hold the socket of one attempt.
 
-    Tens of thousands of attempts are open at a time. The garbage collector visits all of its
-    objects in one go, during which no attempt begins, so attempts and their sockets are none of
-    them: an attempt refers to nothing that refers to it, and has a socket object only while it
-    needs one.
+    Tens of thousands of attempts are open at a time. If the garbage collector visited them all, no
+    attempt could begin for tens of milliseconds. So it visits none (`gc=False`): an attempt refers
+    to nothing that refers back to it, and has a socket object only once its socket was ready.
 
     Attributes:
         address: Where it connects to.
@@ -91,13 +90,15 @@ class Attempt(msgspec.Struct, gc=False, eq=False):
 
     def __post_init__(self) -> None:
         self.start_ns = now_ns()
+        sock: socket.socket | None = None
         try:
             sock = socket.socket(self.family, _KIND)
             self.start_ns = now_ns()
             code = sock.connect_ex(self.address)
-            self.descriptor = sock.detach()
         except OSError as exc:
             code = exc.errno or errno.EIO
+        if sock is not None:
+            self.descriptor = sock.detach()
         if code not in (0, errno.EINPROGRESS):
             self._failed(code)
 

@@ -16,7 +16,7 @@ LATE_NS = 20_000_000
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """Hold how an attempt ended. (Of thousands, none is an object of the garbage collector.)
+    """Hold how an attempt ended. The garbage collector does not visit it: see `Attempt`.
 
     Attributes:
         met: What blocked it; None: it was successful, or shows nothing.

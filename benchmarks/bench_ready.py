@@ -174,11 +174,12 @@ class Line(Network):
         else:
             self.way(is_open=True)
             after_ns = time.monotonic_ns()
-        found = msgspec.convert(self.answer(self.prober), list[nm.Readiness])
+        origin_ns, *told = self.answer(self.prober)
+        found = msgspec.convert(told, list[nm.Readiness])
         if late_name:
             self.order(self.servers, False)
             self.answer(self.servers)
-        at = tuple(None if one.at_ns is None else began_ns + one.at_ns for one in found)
+        at = tuple(None if one.at_ns is None else origin_ns + one.at_ns for one in found)
         return Timed(outage_s, before_ns, after_ns, at)
 
 
@@ -235,19 +236,19 @@ def provoked(line: Line) -> Iterator[dict[str, str]]:
 
 def wrong_causes(line: Line) -> list[str]:
     """Return a sentence for each cause that is not as provoked."""
-    found: list[nm.Readiness] = []
+    told: list[object] = []
     with provoked(line) as causes:
         line.order(line.prober, {"targets": list(causes), "timeout_s": 1.5})
         line.answer(line.prober)
-        found += msgspec.convert(line.answer(line.prober), list[nm.Readiness])
+        told += line.answer(line.prober)[1:]
     line.way(is_open=False)
     causes[f"{NAME}:80"] = "name_no_answer"
     line.order(line.prober, {"targets": [f"{NAME}:80"], "timeout_s": 1.5})
     line.answer(line.prober)
-    found += msgspec.convert(line.answer(line.prober), list[nm.Readiness])
+    told += line.answer(line.prober)[1:]
     line.way(is_open=True)
     wrong = []
-    for one in found:
+    for one in msgspec.convert(told, list[nm.Readiness]):
         seen = [wait.cause for wait in one.waits]
         print(f"  {one.target}: {', '.join(seen)}; provoked: {causes[one.target]}")
         if seen != [causes[one.target]] or one.reached:
@@ -344,9 +345,9 @@ async def probe() -> None:
             ca_file=None,
             insecure=False,
         )
-        print(watch.origin_ns, flush=True)
+        print(time.monotonic_ns(), flush=True)
         found = await until_over(watch)
-        print(json.dumps(msgspec.to_builtins(found)), flush=True)
+        print(json.dumps([watch.origin_ns, *msgspec.to_builtins(found)]), flush=True)
 
 
 # ---- the whole -----------------------------------------------------------------------------------

@@ -89,26 +89,32 @@ def test_the_garbage_collector_does_not_visit_attempts() -> None:
 
 
 def test_the_table_of_descriptors_has_grown_before_the_first_attempt() -> None:
-    """A thread that makes it grow waits for 20 ms or so."""
+    """A thread that makes it grow waits for 20 ms or so, which is not the path's."""
     code = (
-        "import asyncio, re\n"
+        "import asyncio, re, time\n"
         "import netmeasure as nm\n"
         "from netmeasure.readiness import watch\n"
         "def size():\n"
         "    said = open('/proc/self/status').read()\n"
         "    return int(re.search(r'FDSize:\\s*(\\d+)', said)[1])\n"
+        "def make_room(self, make=watch.Watch._make_room):\n"
+        "    make(self)\n"
+        "    grown.append((self, time.monotonic_ns()))\n"
         "class Attempt(watch.Attempt):\n"
         "    def __post_init__(self):\n"
         "        sizes.append(size())\n"
         "        super().__post_init__()\n"
-        "watch.Attempt, sizes = Attempt, [size()]\n"
+        "watch.Watch._make_room, watch.Attempt = make_room, Attempt\n"
+        "sizes, grown = [size()], []\n"
         "asyncio.run(nm.ready(*['127.0.0.1:1'] * 20, timeout_s=0.05))\n"
-        "print(*sizes[:2])\n"
+        "(one, at_ns), = grown\n"
+        "print(*sizes[:2], one.origin_ns - at_ns)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert ran.stderr == ""
-    before, at_first = map(int, ran.stdout.split())
+    before, at_first, since_ns = map(int, ran.stdout.split())
     assert before < 20 * 100 <= at_first
+    assert since_ns >= 0
 
 
 async def http_after(good_after: int) -> tuple[nm.Readiness, list[bytes]]:

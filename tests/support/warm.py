@@ -89,7 +89,10 @@ def _is_here() -> bool:
     """Return whether the process that has imported the program is in the network namespace of this
     thread, where a process that starts now has to be."""
     pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    return os.readlink("/proc/thread-self/ns/net") == os.readlink(f"/proc/{pid}/ns/net")
+    try:
+        return os.readlink("/proc/thread-self/ns/net") == os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return False  # it has ended
 
 
 def run(

@@ -366,10 +366,10 @@ static inline void nm_requests_drop_spare(nm_requests *r) {
     r->spare = -1;
 }
 
-/* Makes the socket of the next connection while the present one's response is on its way, when this
- * costs no time. Where it can't be made, the next connection tries again, and says why. */
+/* Makes the socket of the next connection while the present one's response is on its way, so that the
+ * next request leaves sooner. Where it can't be made, the next connection tries again, and says why. */
 static inline void nm_requests_make_spare(nm_requests *r, const nm_link *l) {
-    if (r->spare < 0 && !r->options->keep && l->state == NM_LINK_ASKING)
+    if (r->spare < 0 && l->state == NM_LINK_ASKING)
         r->spare = nm_requests_socket(r->options, 1);
 }
 

@@ -18,8 +18,19 @@ from netmeasure.clock import MILLISECOND_NS
 from netmeasure.result import TcpInfo
 
 _BUFFER_BYTES = 512
-#: The tick of the kernel's clock, the unit of ages: CLOCK_MONOTONIC_COARSE (6) counts in it.
-_TICK_MS = max(1, math.ceil(1000 * time.clock_getres(6)))
+
+
+def _tick_ms() -> int:
+    """Return the tick of the kernel's clock, in which CLOCK_MONOTONIC_COARSE (6) counts, rounded
+    up; the longest one in use (CONFIG_HZ=100) if the system does not say."""
+    try:
+        return max(1, math.ceil(1000 * time.clock_getres(6)))
+    except OSError:
+        return 10
+
+
+#: The unit of ages in a record.
+_TICK_MS = _tick_ms()
 _FIELDS: dict[str, tuple[int, str]] = {
     "snd_mss": (16, "I"),
     "last_ack_recv": (56, "I"),

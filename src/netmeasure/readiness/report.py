@@ -39,20 +39,23 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the report about one target. All times are CLOCK_MONOTONIC of this host, from the start
-    of the call.
+    """Hold the report about one target. All times are CLOCK_MONOTONIC of this host, from the moment
+    at which the first attempt was due: with many targets, up to some 20 ms after the call, in which
+    this process gets room for their sockets.
 
     Attributes:
         target: The target, as it was given.
         wanted: "allowed" or "denied".
         reached: Whether the target became as wanted within the time.
-        at_ns: When the target became as wanted. "allowed": when the first answered SYN was sent;
-            for TLS and HTTP, when the first valid answer arrived. "denied": when the first of the
+        at_ns: When the target became as wanted. "allowed": when the first answered SYN was sent, or
+            answered if only that is known; for TLS and HTTP, when the first valid answer arrived.
+            "denied": when the first of the
             final failed attempts began. None: not reached.
         grain_ns: The time between the starts of attempts, which is the resolution of `at_ns`. It is
             longer than requested if this host could not begin the successful attempt in time.
         address: The address that answered first; None: no address answered.
-        connect_ns: How long this connection took from its SYN to the answer.
+        connect_ns: How long this connection took from its SYN to the answer. None: there is none,
+            or it is not known which of several SYNs was answered.
         waits: What blocked the path, in order of time, without gaps. With "denied", the last item
             is the final cause.
         attempts: How many attempts began.

@@ -64,7 +64,8 @@ class Watch:
     Attributes:
         found: One report for each target, once `run` has returned.
         error: The error that ended `run` early; None: no error.
-        origin_ns: The moment from which all times of the reports count (CLOCK_MONOTONIC).
+        origin_ns: The moment from which all times of the reports count (CLOCK_MONOTONIC): when the
+            first attempt is due, once `run` has begun.
     """
 
     def __init__(self, targets: Sequence[Target], plan: Plan) -> None:
@@ -90,10 +91,7 @@ class Watch:
         self._epoll = select.epoll()
         self.origin_ns = now_ns()
         self._polled_ns = self.origin_ns  # what is ready now was not ready then
-        self._watched = [
-            _Watched(target, self.origin_ns + every_ns * number // len(targets), plan.attempt_ns)
-            for number, target in enumerate(targets)
-        ]
+        self._watched = [_Watched(target, plan.attempt_ns) for target in targets]
         names = sum(not watched.is_address for watched in self._watched)
         self._look_up_every_ns = max(every_ns, names * LOOK_UP_NS // MOST_LOOK_UPS)
         self._left = len(targets)
@@ -120,6 +118,7 @@ class Watch:
         try:
             self._epoll.register(self._wake_fd, select.EPOLLIN)
             self._make_room()
+            self._begin_now()
             self._loop(self.origin_ns + self._plan.timeout_ns)
         except BaseException as exc:  # the error is raised again where the thread is joined
             self.error = exc
@@ -135,12 +134,20 @@ class Watch:
                 self._wake_fd = -1
 
     def _make_room(self) -> None:
-        """Let this process's table of descriptors grow before the first attempt. A process with
-        several threads waits meanwhile, for 20 ms or so, in which no attempt would begin
-        (expand_fdtable() in Linux's fs/file.c waits for an RCU grace period)."""
+        """Let this process's table of descriptors grow before the first attempt, if it has to. A
+        process with several threads waits meanwhile, for 20 ms or so, in which no attempt would
+        begin (expand_fdtable() in Linux's fs/file.c waits for an RCU grace period). How many
+        addresses a name has is not known yet: they may let it grow once more."""
         with suppress(OSError):
             copy = fcntl.fcntl(self._wake_fd, fcntl.F_DUPFD_CLOEXEC, self._most_descriptors)
             os.close(copy)
+
+    def _begin_now(self) -> None:
+        """Spread the starts of the first attempts evenly from now on."""
+        self.origin_ns = self._polled_ns = now_ns()
+        for number, watched in enumerate(self._watched):
+            since_ns = self._plan.every_ns * number // len(self._watched)
+            watched.due_ns = self.origin_ns + since_ns
 
     def _loop(self, deadline_ns: int) -> None:
         # With hundreds of targets, tens of thousands of attempts start each second: no step of an
@@ -354,10 +361,10 @@ class Watch:
 class _Watched:
     """Hold one target's attempts and look-ups."""
 
-    def __init__(self, target: Target, due_ns: int, hold_ns: int) -> None:
+    def __init__(self, target: Target, hold_ns: int) -> None:
         self.target = target
         self.is_address = is_address(target.host)
-        self.due_ns = due_ns
+        self.due_ns = 0
         self.begun_ns = 0
         self.course = Course(hold_ns)
         self.open: dict[int, Attempt] = {}

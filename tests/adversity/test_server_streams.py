@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from collections.abc import Callable, Coroutine
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from netmeasure.peer.server.session import Session
 from support.hostile_client import (
     ACCESS_DENIED,
     IPERF_DONE,
@@ -115,6 +117,34 @@ def test_a_data_connection_for_a_test_that_runs_is_denied(run: RunLoop, tag: byt
             it.results.clear()
 
     run(main())
+
+
+@pytest.mark.parametrize("tag", [b"", b"\0\0\0\2"], ids=["plain", "tagged"])
+def test_a_data_connection_that_comes_after_the_end_is_nothing_to_report(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch, tag: bytes
+) -> None:
+    """Its client had opened it before it left."""
+    concluded = asyncio.Event()
+    conclude = Session._conclude
+
+    async def late(session: Session, error: BaseException | None) -> None:
+        await concluded.wait()
+        await conclude(session, error)
+
+    monkeypatch.setattr(Session, "_conclude", late)
+
+    async def main() -> None:
+        async with watched() as it:
+            with Peer(it) as peer:
+                await (peer.agree_extended if tag else peer.agree)(parallel=2)
+                (session,) = it.server._sessions
+                peer.control.close()
+                await until(lambda: session.has_ended)
+                assert await read(await peer.open_stream(tag=tag), 2) == ACCESS_DENIED
+            concluded.set()
+            await it.failed("peer_closed")
+
+    run_once(main())
 
 
 @pytest.mark.parametrize("tags", [(1, 1), (1, 2), (4, 1)], ids=["twice", "two", "no-such-number"])

@@ -80,8 +80,8 @@ def test_latency_is_measured_by_default(run: RunLoop, spec: nm.TcpSpec | nm.UdpS
     assert there.latency is None
 
 
-async def idle_buckets() -> int:
-    """Return how many buckets of 0.1 s the probes before the load took."""
+async def idle_buckets() -> tuple[int, int]:
+    """Return how many probes were due before the load, and in how many buckets of 0.1 s."""
     spec = nm.TcpSpec(timing=nm.Timing(duration_s=10), target_bps=10**7)
     async with (
         nm.serve("127.0.0.1", 0) as server,
@@ -91,17 +91,20 @@ async def idle_buckets() -> int:
         await until(lambda: run.transferring)
         run.stop()
         found = known(known((await run.wait()).latency).idle)
-    assert found.sent + found.skipped == 105
-    return len(known(found.series).transactions)
+    assert found.sent == 105
+    return found.sent + found.skipped, len(known(found.series).transactions)
 
 
 def test_probes_of_a_near_path_delay_its_test_less(
     run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """105 probes take 0.26 s, or 0.06 s, by their fixed times."""
-    assert run_once(idle_buckets()) <= 2
+    """105 probes take 0.26 s, or 0.06 s, by their fixed times. Those that this host could not send
+    in time take longer."""
+    due, buckets = run_once(idle_buckets())
+    assert buckets <= 2 + due // 190
     monkeypatch.setattr(latency, "NEAR_US", 0)
-    assert run_once(idle_buckets()) in (3, 4)
+    _, buckets = run_once(idle_buckets())
+    assert buckets >= 3
 
 
 def test_the_latency_probe_can_be_left_out(run_once: RunLoop) -> None:

@@ -145,11 +145,12 @@ class Reception:
             elif tls is None and (answer_bytes := probe_answer_bytes(hello)) is not None:
                 await _answer_probe(sock, answer_bytes)
             elif session is not None:
-                self._refuse(
-                    f"{peer} opened a data connection that its test does not expect",
-                    peer=peer,
-                    test=test_name(hello[:-1].decode("ascii", "replace")),
-                )
+                if not session.has_ended:
+                    self._refuse(
+                        f"{peer} opened a data connection that its test does not expect",
+                        peer=peer,
+                        test=test_name(hello[:-1].decode("ascii", "replace")),
+                    )
                 await _turn_away(sock)
             else:
                 self._strangers.remove(network, me)

@@ -195,6 +195,12 @@ class Session:
         return self._control.connection.state in (State.DISPLAYING, State.OVER)
 
     @property
+    def has_ended(self) -> bool:
+        """Return whether the test is over, so that a data connection that its client opened before
+        comes too late."""
+        return self._leaves or self._control.connection.state is State.OVER
+
+    @property
     def local_host(self) -> str:
         """Return the address of this host to which the client is connected."""
         return self._control.local_host

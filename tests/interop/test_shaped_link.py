@@ -46,6 +46,8 @@ class Case:
     omit_s: float = 0
     limit: dict[str, Any] = field(default_factory=dict)
     family: int = 4
+    #: Whether TCP fills the link from the first round trips on to the end.
+    fills: bool = True
 
     @property
     def exact(self) -> bool:
@@ -85,8 +87,9 @@ class Case:
 CASES = [
     Case("upload"),
     Case("download", ("-R",), {"direction": "download"}),
-    # longer, for iperf3 starts its two directions with a slow start against each other's traffic
-    Case("both", ("--bidir",), {"direction": "both"}, duration_s=3),
+    # Each direction's acknowledgements wait behind the data of the other. Cubic may lose much of
+    # its window at the start, and then need most of the test to fill the link again.
+    Case("both", ("--bidir",), {"direction": "both"}, duration_s=3, fills=False),
     Case("streams", ("-P", "4"), {"streams": 4}),
     Case("bytes", ("-n", str(TOTAL_BYTES)), duration_s=None, limit={"total_bytes": TOTAL_BYTES}),
     Case("blocks", ("-k", str(BLOCKS)), duration_s=None, limit={"total_blocks": BLOCKS}),
@@ -133,15 +136,22 @@ def counted_bytes(flow: nm.Flow, role: str) -> int:
 
 def check_rates(case: Case, flow: nm.Flow, iperf3_bps: float) -> None:
     """iperf3's figure, ours, and the truth."""
-    assert flow.averages.after_omit_bps is not None
+    average_bps = flow.averages.after_omit_bps
+    assert average_bps is not None
     assert flow.steady is not None
-    figures = {"iperf3's": iperf3_bps, "our average": flow.averages.after_omit_bps}
-    if not case.exact:
-        figures["our steady state"] = flow.steady.goodput_bps
-    expected = pytest.approx(dict.fromkeys(figures, case.expected_bps), rel=AGREEMENT)
-    assert figures == expected, flow.direction
+    figures = {"iperf3's": iperf3_bps, "our average": average_bps}
     agreed = pytest.approx(dict.fromkeys(figures, iperf3_bps), rel=AGREEMENT)
     assert figures == agreed, flow.direction
+    if not case.exact:
+        figures["our steady state"] = flow.steady.goodput_bps
+    if case.fills:
+        expected = pytest.approx(dict.fromkeys(figures, case.expected_bps), rel=AGREEMENT)
+        assert figures == expected, flow.direction
+        return
+    most_bps = (1 + AGREEMENT) * case.expected_bps
+    assert 0.8 * case.expected_bps < average_bps <= most_bps, flow.direction
+    # the start is not a part of the steady state
+    assert (1 - AGREEMENT) * average_bps <= flow.steady.goodput_bps <= most_bps, flow.direction
 
 
 @each_case

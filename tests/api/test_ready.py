@@ -106,7 +106,7 @@ def test_the_table_of_descriptors_has_grown_before_the_first_attempt() -> None:
         "        super().__post_init__()\n"
         "watch.Watch._make_room, watch.Attempt = make_room, Attempt\n"
         "sizes, grown = [size()], []\n"
-        "asyncio.run(nm.ready(*['127.0.0.1:1'] * 20, timeout_s=0.05))\n"
+        "asyncio.run(nm.ready(*['127.0.0.1:1'] * 20, timeout_s=1))\n"
         "(one, at_ns), = grown\n"
         "print(*sizes[:2], one.origin_ns - at_ns)\n"
     )

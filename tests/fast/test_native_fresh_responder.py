@@ -58,11 +58,10 @@ class Ends:
         self.begin(loop)
         return loop
 
-    def asked(self, count: int, **options: Any) -> RequestLoop:
-        """Return a requester that has ended after so many requests."""
+    def requester(self, group: Group, **options: Any) -> RequestLoop:
+        """Return a requester that connects to the responder's port."""
         given: dict[str, Any] = {"response_bytes": len(RESPONSE), **options}
-        group = Group(count * len(REQUEST))
-        loop = RequestLoop(
+        return RequestLoop(
             group,
             self.left.fileno(),
             request=REQUEST,
@@ -70,6 +69,11 @@ class Ends:
             keep=False,
             **given,
         )
+
+    def asked(self, count: int, **options: Any) -> RequestLoop:
+        """Return a requester that has ended after so many requests."""
+        group = Group(count * len(REQUEST))
+        loop = self.requester(group, **options)
         group.open()
         self.join(self.begin(loop))
         assert loop.begun == loop.answered + loop.failed == count
@@ -79,16 +83,8 @@ class Ends:
         self, group: Group, *, connections: int, duration_ns: int = 0
     ) -> tuple[RequestLoop, threading.Thread]:
         """Return a requester that waits at its gate, and its thread."""
-        loop = RequestLoop(
-            group,
-            self.left.fileno(),
-            request=REQUEST,
-            to=packed(self.port),
-            keep=False,
-            response_bytes=len(RESPONSE),
-            connections=connections,
-            duration_ns=duration_ns,
-            drain_ns=10 * MS,
+        loop = self.requester(
+            group, connections=connections, duration_ns=duration_ns, drain_ns=10 * MS
         )
         return loop, self.begin(loop)
 

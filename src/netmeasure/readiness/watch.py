@@ -83,7 +83,8 @@ class Watch:
         self.error: BaseException | None = None
         self._plan = plan._replace(every_ns=every_ns)
         # a few more attempts than fit in their time are open, since closing takes a while
-        at_once = len(targets) * (plan.attempt_ns // every_ns + 2)
+        longest_ns = min(plan.attempt_ns, plan.timeout_ns)
+        at_once = len(targets) * (longest_ns // every_ns + 2)
         self._most_descriptors = min(soft - 1, in_use + at_once)
         self._stopped = threading.Event()
         self._waking = threading.Lock()

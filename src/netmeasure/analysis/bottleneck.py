@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from statistics import fmean, mean, median, pvariance
+from statistics import fmean, median
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -98,16 +98,18 @@ def limits(sender: End, receiver: End, rate: Rate, window: Window | None = None)
         sender_wait_ratio=sender_wait,
         receiver_cpu_ratio=receiver_cpu,
         receiver_wait_ratio=receiver_wait,
-        busy_ratio=_over(mean, infos, lambda info: _busy(info, window)),
-        rwnd_limited_ratio=_over(mean, infos, lambda i: _stopped(i, i.rwnd_limited_ns, window)),
-        sndbuf_limited_ratio=_over(mean, infos, lambda i: _stopped(i, i.sndbuf_limited_ns, window)),
-        cwnd_used_ratio=_over(mean, infos, lambda info: _used(info, info.cwnd_bytes, window)),
-        rwnd_used_ratio=_over(mean, infos, lambda info: _used(info, info.snd_wnd_bytes, window)),
-        unsent_ratio=_over(mean, infos, lambda info: _unsent(info, window)),
-        pacing_ratio=_over(mean, infos, lambda info: _pacing(info, window)),
+        busy_ratio=_over(fmean, infos, lambda info: _busy(info, window)),
+        rwnd_limited_ratio=_over(fmean, infos, lambda i: _stopped(i, i.rwnd_limited_ns, window)),
+        sndbuf_limited_ratio=_over(
+            fmean, infos, lambda i: _stopped(i, i.sndbuf_limited_ns, window)
+        ),
+        cwnd_used_ratio=_over(fmean, infos, lambda info: _used(info, info.cwnd_bytes, window)),
+        rwnd_used_ratio=_over(fmean, infos, lambda info: _used(info, info.snd_wnd_bytes, window)),
+        unsent_ratio=_over(fmean, infos, lambda info: _unsent(info, window)),
+        pacing_ratio=_over(fmean, infos, lambda info: _pacing(info, window)),
         queue_delay_ns=_whole(_over(median, infos, lambda info: _queue(info, window))),
         buffer_delay_ratio=_over(median, infos, lambda info: _buffer_delay(info, window)),
-        retransmit_dispersion=_over(mean, infos, lambda info: _dispersion(info, window)),
+        retransmit_dispersion=_over(fmean, infos, lambda info: _dispersion(info, window)),
         retransmits_per_part=_retransmits(infos, rate.variation, window),
         tcp_efficiency=_efficiency(infos, window),
         window_needed_bytes=_window_needed(infos, rate.goodput_bps, len(senders)),
@@ -291,7 +293,10 @@ def _dispersion(info: TcpInfo, window: Window | None) -> float | None:
     if len(steps) >= MANY_STEPS and pacing is not None and pacing <= OWN_PACE:
         del steps[-OVERSHOOT_STEPS:]
     average = fmean(steps)
-    return pvariance(steps) / average if average > 0 else None
+    if average <= 0:
+        return None
+    # statistics.pvariance computes exact fractions, which takes 20 times as long
+    return fmean((step - average) ** 2 for step in steps) / average
 
 
 def _retransmits(

@@ -104,14 +104,14 @@ def changed(rates: Floats, place: int) -> bool:
 
 def _significant(rates: Floats, places: Int64s) -> bool:
     """Return whether every one of these changes is significant."""
-    parts = np.split(rates, places)
-    means = np.array([part.mean() for part in parts])
-    sizes = np.array([len(part) for part in parts])
+    begins = np.concatenate(([0], places))
+    sizes = np.diff(np.concatenate((begins, [len(rates)])))
+    means = np.add.reduceat(rates, begins) / sizes
     change = np.diff(means)
     least = np.maximum(MIN_EFFECT * len(rates) / np.minimum(sizes[1:], sizes[:-1]), MIN_CHANGE)
     if np.any(np.abs(change) < least):
         return False  # as most are, and the noise takes long to compute
-    medians = np.array([median(part) for part in parts])
+    medians = np.array([median(part) for part in np.split(rates, places)])
     noise = _noise(rates - np.repeat(means, sizes))
     errors = np.sqrt(noise * (1 / sizes[1:] + 1 / sizes[:-1]))
     limit = (MIN_ERRORS + ERRORS_PER_CHANGE * (len(places) - 1)) * errors

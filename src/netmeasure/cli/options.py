@@ -9,7 +9,7 @@ from typing import NamedTuple
 from netmeasure.cli.network import add_client_auth
 from netmeasure.cli.options_of_output import add_objective_options, add_output_options
 from netmeasure.cli.options_of_tests import add_link_options, add_test_options, add_url_options
-from netmeasure.cli.parsing import OneLineParser
+from netmeasure.cli.parsing import OneLineParser, RawHelpLines
 from netmeasure.cli.settings import CLIENTS, use_client_settings, use_settings
 from netmeasure.cli.values import count, port_number, ratio, seconds, share
 from netmeasure.spec import DEFAULT_MARGIN, DEFAULT_PORT
@@ -47,7 +47,7 @@ def parser(argv: Sequence[str] = ()) -> OneLineParser:
         prog="netmeasure",
         description="Measures networks; keeps connection set-up apart from the steady bitrate.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=RawHelpLines,
     )
     top.add_argument("--version", action="version", version=f"netmeasure {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")

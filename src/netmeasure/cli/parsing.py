@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 #: iperf3's options, and what to write instead.
@@ -66,6 +69,21 @@ IPERF3_NEEDLESS = {
 SYNONYMS = {"--duration": "--time", "--threads": "--streams", "--connections": "--streams"}
 
 
+class HelpLines(argparse.HelpFormatter):
+    """Write help as wide as the terminal.
+
+    argparse makes a formatter for each option, and each of its own asks shutil for the width, which
+    takes several milliseconds of every start.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+class RawHelpLines(HelpLines, argparse.RawDescriptionHelpFormatter):
+    """Write help with descriptions as they are."""
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Report a wrong command line on one line, with the help page to read.
 
@@ -74,7 +92,7 @@ class OneLineParser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **options})
+        super().__init__(*args, **{"allow_abbrev": False, "formatter_class": HelpLines, **options})
         self.commands: dict[str, OneLineParser] = {}
 
     def parse_args(  # type: ignore[override]
@@ -135,6 +153,16 @@ class OneLineParser(argparse.ArgumentParser):
         """Exit with one line."""
         message = message.replace("expected one argument", "it needs a value")
         self.exit(2, f"netmeasure: {message} (see {self.prog} --help)\n")
+
+
+def _columns() -> int:
+    """Return the width of the terminal, or 80."""
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    with suppress(AttributeError, ValueError, OSError):  # no standard output, closed, no terminal
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    return 80
 
 
 def _similar(word: str, known: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from netmeasure.campaign.toml import parse_toml
+from netmeasure.cli.parsing import HelpLines
 from netmeasure.errors import SpecError
 
 PREFIX = "NETMEASURE_"
@@ -171,7 +172,9 @@ def _flag(text: str) -> bool:
 
 def _config_path(argv: Sequence[str], environment: Mapping[str, str]) -> str | None:
     """Return the file of --config or of the environment, before the other options are read."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early = argparse.ArgumentParser(
+        add_help=False, allow_abbrev=False, exit_on_error=False, formatter_class=HelpLines
+    )
     early.add_argument("--config")
     try:
         path: str | None = early.parse_known_args(argv)[0].config

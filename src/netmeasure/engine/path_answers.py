@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hmac
-import secrets
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +25,7 @@ class PathAnswers:
 
     def __init__(self, serves: Callable[[str], bool]) -> None:
         self._serves = serves
-        self._secret = secrets.token_bytes(32)
+        self._secret = os.urandom(32)
 
     def answer(
         self,

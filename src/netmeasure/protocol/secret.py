@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
+import os
 
 from netmeasure.protocol.states import Side
 
@@ -23,7 +23,7 @@ PROOF_BYTES = hashlib.sha256().digest_size
 
 def new_nonce() -> bytes:
     """Return the random bytes of a challenge."""
-    return secrets.token_bytes(NONCE_BYTES)
+    return os.urandom(NONCE_BYTES)
 
 
 def proof(key: bytes, side: Side, transcript: bytes, binding: bytes = b"") -> bytes:

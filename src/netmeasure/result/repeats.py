@@ -15,9 +15,7 @@ from typing import Any
 from netmeasure.result.flows import Flow
 from netmeasure.result.sides import SideReport, StreamReport
 
-_PLACE = re.compile(
-    r"flows\[(\d{1,6})\]\.streams\[(\d{1,6})\]\.(sender|receiver)(\.series)?", re.ASCII
-)
+_PLACE = r"(?a)flows\[(\d{1,6})\]\.streams\[(\d{1,6})\]\.(sender|receiver)(\.series)?"
 
 
 def repeats(flows: Sequence[Flow], sides: Sequence[SideReport]) -> dict[tuple[int, str], object]:
@@ -73,7 +71,7 @@ def _found(document: dict[str, Any], value: Any, place: str) -> Any:
     """Return the value of a reference; other values are returned unchanged."""
     if not isinstance(value, str):
         return value
-    named = _PLACE.fullmatch(value)
+    named = re.fullmatch(_PLACE, value)
     if named is None:
         raise ValueError(f"{place}: {value[:80]!r} is no place of a stream's report")
     try:

@@ -24,7 +24,7 @@ from netmeasure.spec.words import (
 )
 
 #: The transfer type at the end of an FTP URL (RFC 1738 section 3.2.2).
-FTP_TYPE = re.compile(r";type=([a-z])$", re.IGNORECASE)
+FTP_TYPE = r"(?i);type=([a-z])$"
 
 
 class _FetchSpec(Checked, frozen=True, kw_only=True):
@@ -187,7 +187,7 @@ class FtpSpec(_FetchSpec, frozen=True, kw_only=True, tag="ftp", tag_field="kind"
             raise SpecError(
                 "an FTP file name can't contain line breaks", hint="remove %0D, %0A and %00"
             )
-        asked = FTP_TYPE.search(urlsplit(self.url).path)
+        asked = re.search(FTP_TYPE, urlsplit(self.url).path)
         if asked is not None and asked[1].lower() != "i":
             raise SpecError(
                 f"FTP transfers are binary here, and the URL asks for {asked[0]}",

@@ -8,6 +8,7 @@ the last (RFC 959, 2428, 4217).
 
 from __future__ import annotations
 
+import re
 import ssl
 from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlsplit
@@ -43,7 +44,7 @@ class FtpClient:
         self._workload = workload
         self._tls = tls
         self._reach = Reach(spec, stream.id - 1)
-        path = FTP_TYPE.sub("", urlsplit(spec.url).path)
+        path = re.sub(FTP_TYPE, "", urlsplit(spec.url).path)
         self._path = named_in(path).removeprefix("/") or "/"
         self._control: FtpControl | None = None
         self._data = FtpDataConnections(spec, self._reach, stream)

@@ -14,7 +14,6 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import msgspec
 
@@ -76,8 +75,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return (DIGITS * (size // len(DIGITS) + 1))[:size] if self.repeating else random_bytes(size)
 
 
-@dataclass(frozen=True, eq=False)
-class DataStream:
+class DataStream(msgspec.Struct, frozen=True, eq=False):
     """Hold one data connection: its socket, its native loop, its thread."""
 
     id: int

@@ -23,7 +23,7 @@ from netmeasure.workloads.latency import Probe
 IDLE_PROBES, IDLE_PER_S = 105, 400.0
 #: The rate if the shortest round trip of the control connection took less than this time. Within a
 #: host or a local network, probes may come at more than 1 Mbit/s, and the test begins sooner.
-NEAR_US, NEAR_PER_S = 1000, 1900.0
+NEAR_US, NEAR_PER_S = 1000, 2500.0
 #: Before a short test there are fewer probes, which take this share of its time, but at least this
 #: number.
 IDLE_SHARE, FEWEST_IDLE = 0.1, 10

@@ -54,6 +54,7 @@ def test_the_capacity_of_a_line() -> None:
         assert probe.second_half_bps is not None
 
 
+@pytest.mark.rates
 def test_a_line_that_always_loses_has_no_capacity() -> None:
     with Relay(loss=0.2) as line:
         report = found(line, most_bps=2_000_000, time_s=2)
@@ -61,6 +62,17 @@ def test_a_line_that_always_loses_has_no_capacity() -> None:
     assert (report.capacity_bps, report.ip_capacity_bps, report.loss_free_bps) == (None,) * 3
     assert report.above_bps is not None
     assert {probe.verdict for probe in report.probes} == {"lost"}
+
+
+def test_a_test_in_which_nothing_was_sent_says_nothing_of_the_receiver(run_once: RunLoop) -> None:
+    async def main() -> nm.CapacityReport:
+        async with nm.serve("127.0.0.1", 0) as server:
+            return await nm.capacity(server.address, most_bps=1, time_s=3)  # none is due in time
+
+    report: nm.CapacityReport = run_once(main())
+    assert {probe.sent_packets for probe in report.probes} == {0}
+    assert {probe.verdict for probe in report.probes} == {"sender"}
+    assert (report.ended_by, report.capacity_bps) == ("sender", None)
 
 
 @pytest.mark.rates

@@ -217,7 +217,9 @@ def _found(result: Result, asked_bps: int, duration_ns: int, loss_limit: float) 
     dropped = loss.host_dropped_packets or 0
     allowed = loss_limit * loss.sent_packets
     verdict: Verdict = "passed"
-    if loss.lost_packets > allowed or not loss.received_packets:
+    if not loss.sent_packets:
+        verdict = "sender"  # none was due, or its host kept it from sending: the path had no part
+    elif loss.lost_packets > allowed or not loss.received_packets:
         verdict = "receiver" if loss.lost_packets - dropped <= allowed else "lost"
     elif not keeps_up(sent_bps, asked_bps, loss.sent_packets):
         verdict = "sender"

@@ -6,6 +6,7 @@ from netmeasure._fast.udp import UdpReceiver, UdpSender
 from netmeasure._fast.worker import Group
 from support.census import settle
 from support.udp_rig import (
+    all_arrived,
     datagram,
     pair,
     send,
@@ -35,6 +36,7 @@ def test_drops_without_any_later_datagram() -> None:
         sending, receiving = Group(budget=500 * 100), Group()
         receiver = UdpReceiver(receiving, far.fileno(), datagram_bytes=100)
         send(UdpSender(sending, near.fileno(), datagram_bytes=100), sending)
+        assert all_arrived(far, 500, 100)
         receiving.stop()
         receiver.run()
     counts = receiver.snapshot()
@@ -46,6 +48,7 @@ def test_drops_before_the_test_are_not_counted() -> None:
     with pair(receive_buffer=20_000) as (near, far):
         for _ in range(500):
             near.send(b"noise")
+        assert all_arrived(far, 500, 5)
         receiver = UdpReceiver(group := Group(), far.fileno(), datagram_bytes=100)
         group.stop()
         receiver.run()

@@ -56,7 +56,7 @@ def test_a_closed_port_does_not_end_the_sender() -> None:
         send(sender, group)
     assert sender.reason == "budget"
     assert sender.packets == 1000
-    assert sender.icmp_errors >= 100
+    assert sender.icmp_errors > 0
     assert sender.refused == 0
 
 

@@ -17,6 +17,7 @@ from support.udp_rig import (
     datagram,
     longest_train,
     pair,
+    put,
     send,
     threads,
 )
@@ -125,7 +126,7 @@ def test_the_receiver_leaves_with_its_budget() -> None:
         group = Group(budget=160)
         receiver = UdpReceiver(group, far.fileno(), datagram_bytes=16)
         for number in range(1, 11):
-            near.send(datagram(number))
+            put(near, far, datagram(number))
         receiver.run()
     assert receiver.reason == "budget"
     assert receiver.bytes == 160

@@ -17,6 +17,7 @@ import pytest
 from netmeasure._fast.udp import UdpCounts, UdpReceiver, UdpSender
 from netmeasure._fast.worker import Group
 from netmeasure.clock import SECOND_NS
+from support.census import settle
 
 JUMP = 2**20  # a number that is further ahead than this needs a second datagram to confirm it
 FAR = 2**31
@@ -24,6 +25,8 @@ SO_TIMESTAMPNS = 35
 SO_NO_CHECK = 11
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+#: SO_MEMINFO is missing from Python's socket module; places in it (linux/sock_diag.h).
+SO_MEMINFO, MEMINFO_RMEM, MEMINFO_DROPS, MEMINFO_VARS = 55, 0, 8, 9
 
 
 class Runnable(Protocol):
@@ -83,6 +86,35 @@ def datagram(sequence: int, *, wide: bool = False, stamp_us: int = 0, size: int 
     return (head + number).ljust(size, b".")
 
 
+def meminfo(sock: socket.socket) -> tuple[int, int]:
+    """Return the memory of the datagrams that wait in a socket, in bytes, and how many datagrams it
+    has dropped."""
+    data = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 4 * MEMINFO_VARS)
+    found = struct.unpack(f"={len(data) // 4}I", data)
+    return found[MEMINFO_RMEM], found[MEMINFO_DROPS]
+
+
+def put(near: socket.socket, far: socket.socket, data: bytes) -> None:
+    """Send a datagram, and wait until it is in the other socket: a kernel that is busy, or that
+    handles packets on another CPU, delivers it after send() has returned."""
+    before, _ = meminfo(far)
+    near.send(data)
+    assert settle(lambda: meminfo(far)[0] > before)
+
+
+def all_arrived(far: socket.socket, count: int, size: int) -> bool:
+    """Wait until so many datagrams of one size wait in a socket or were dropped by it."""
+    with pair() as (one, other):
+        put(one, other, bytes(size))
+        each, _ = meminfo(other)
+
+    def arrived() -> bool:
+        memory, dropped = meminfo(far)
+        return memory // each + dropped >= count
+
+    return settle(arrived)
+
+
 def received(
     datagrams: list[bytes], *, wide: bool = False, window: int = 64, **options: Any
 ) -> UdpCounts:
@@ -100,7 +132,7 @@ def received(
             **options,
         )
         for data in datagrams:
-            near.send(data)
+            put(near, far, data)
         group.stop()
         receiver.run()
         assert receiver.reason == "stopped"

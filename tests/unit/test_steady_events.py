@@ -44,6 +44,16 @@ def test_a_small_step_soon_after_slow_start_is_told(
     assert found.misleading == 0
 
 
+@pytest.mark.parametrize(("scatter", "change"), [(0.15, 1.0), (0.05, 3.0)])
+def test_a_slow_change_to_another_level_that_ends_beyond_the_middle_is_told(
+    scatter: float, change: float
+) -> None:
+    """An approach fits it about as well, but that has not ended in the middle, either."""
+    found = told(Cell("step", 2.0, 0.1, 4, 2.0, scatter, change), 100, SEED)
+    assert found.told >= 99
+    assert found.misleading == 0
+
+
 def test_an_outage_with_a_slow_recovery_is_in_the_mean_and_a_stall() -> None:
     """The download is paced, and has 0.8 s without data at 3 of 12 s."""
     at = (np.arange(1200) + 0.5) / 100

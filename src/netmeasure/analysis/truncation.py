@@ -22,7 +22,7 @@ benchmarks.bench_steady` measures how well it works.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,9 @@ SIGNIFICANT = 12.0
 #: The least difference, in standard errors, between the batches of MSER's ramp that were not cut
 #: off and the rest.
 MIN_ERRORS = 2.0
+
+#: Whether a gradual approach fits clearly better than a level that was left, or about as well.
+Fit = Literal["clear", "doubtful"]
 
 
 def mser(rates: Floats, precision: float = 0.0, slack: float = 0.0, most: int | None = None) -> int:
@@ -139,14 +142,14 @@ def _proposed(rates: Floats, stalled: Bools, slow_start: int) -> Truncation:
     event = _before_event(rates, kept, proposed, slow_start)
     if event is not None:
         return event
-    cut, gradual = _without_level(moving, proposed, slow_start)
+    cut, fit = _without_level(moving, proposed, slow_start)
     if cut < proposed:
         doubtful = _differs(moving, cut, proposed) or _still_approaches(moving[cut:])
         return Truncation(int(kept[cut]), True, doubtful, left=int(kept[proposed]))
     if at_border:
         return Truncation(int(kept[cut]), found=False, doubtful=True)
-    if gradual:
-        return _settled(rates, kept, cut, slow_start)
+    if fit is not None:
+        return _settled(rates, kept, cut, slow_start, fit)
     return Truncation(int(kept[cut]), True, _still_approaches(moving[cut:]))
 
 
@@ -177,9 +180,9 @@ def _before_event(rates: Floats, kept: Int64s, proposed: int, slow_start: int) -
     return Truncation(int(kept[cut]), True, _differs(moving, cut, proposed), left)
 
 
-def _without_level(moving: Floats, proposed: int, slow_start: int) -> tuple[int, bool]:
+def _without_level(moving: Floats, proposed: int, slow_start: int) -> tuple[int, Fit | None]:
     """Return the proposed cut, or an earlier one if a level lies before the proposed cut; and
-    whether a gradual approach ends there."""
+    how well a gradual approach fits. None: it fits less well than a level, or there is none."""
     plateau = float(moving[proposed:].mean())
     spread, correlation = noise_of(moving[max(proposed, len(moving) // 2) :])
     noise = spread**2 * correlation
@@ -197,20 +200,20 @@ def _without_level(moving: Floats, proposed: int, slow_start: int) -> tuple[int,
     # a fast rise indicates an approach; without one, the approach must fit better
     handicap = -BETTER * min(noise, early) if rising else BETTER * max(noise, early)
     if gradual.gain > SIGNIFICANT * noise and gradual.squares + handicap < level.squares:
-        # the end of an approach is searched for only if a level fits clearly less well
-        return proposed, level.squares - gradual.squares >= CLEARLY * max(noise, early)
+        clear = level.squares - gradual.squares >= CLEARLY * max(noise, early)
+        return proposed, "clear" if clear else "doubtful"
     end: int | None = since + level.length
     clear = level.squares + BETTER * noise < gradual.squares
     if not (clear and since + level.length <= proposed and _is_calm(moving[since:end])):
         held_high = proposed - high >= LEAST_LEVEL
         if not held_high and not _is_even(moving[earlier:proposed]):
-            return proposed, False
+            return proposed, None
         end = _end_of_calm(moving, high if held_high else earlier, proposed)
     if end is None:
-        return proposed, False
+        return proposed, None
     if proposed <= slow_start and float(moving[end - LEAST_LEVEL : end].mean()) < LOW * plateau:
-        return proposed, False
-    return min(proposed - 1, _reached(moving, end)), False
+        return proposed, None
+    return min(proposed - 1, _reached(moving, end)), None
 
 
 def _noise_between_neighbours(rates: Floats, otherwise: float, correlation: float) -> float:
@@ -221,8 +224,9 @@ def _noise_between_neighbours(rates: Floats, otherwise: float, correlation: floa
     return float((np.diff(rates) ** 2).mean()) / 2 * correlation
 
 
-def _settled(rates: Floats, kept: Int64s, cut: int, slow_start: int) -> Truncation:
-    """Return a ramp that also holds the rest of a gradual approach; at most half of the time.
+def _settled(rates: Floats, kept: Int64s, cut: int, slow_start: int, fit: Fit) -> Truncation:
+    """Return a ramp that also holds the rest of a gradual approach; at most half of the time. If
+    the fit is doubtful, only say whether the approach ends in this time.
 
     MSER stops where the rest of an approach disappears in the noise, and so leaves a bias of the
     size of the noise. The fit to the whole approach estimates this rest.
@@ -242,6 +246,10 @@ def _settled(rates: Floats, kept: Int64s, cut: int, slow_start: int) -> Truncati
         remainder = fitted.remainder(later - since, n - since) / plateau
         if remainder <= allowed:
             break
+    if fit == "doubtful":
+        # a slow change after a level looks the same: no more of it is cut off, but a rate that
+        # still changes beyond the middle has not reached its plateau, whichever of the two it is
+        return Truncation(int(kept[cut]), remainder <= most, _still_approaches(moving[cut:]))
     if later > cut:
         left = first_departure(rates, int(kept[later]), slow_start)
         if left is not None and left < kept[cut]:

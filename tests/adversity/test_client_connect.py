@@ -125,6 +125,22 @@ def test_a_name_server_that_does_not_answer(
     assert "0.1 s" in str(error)
 
 
+def test_a_resolver_that_fails_at_once_is_asked_until_the_deadline(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fails(*args: Any, **options: Any) -> Any:
+        asked.append(args)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    error = run_once(failure("lab1.example", spec(deadlines={"resolve_s": 2, "connect_s": 2})))
+    assert type(error) is nm.NameNotFoundError
+    assert "try again" in str(error)
+    assert 3 <= len(asked) <= 5  # after 0, 0.1, 0.3, 0.7 and 1.5 s, or later
+
+
 def test_an_address_of_another_ip_version_than_the_wanted_one(run: RunLoop) -> None:
     """Nothing is started: the target and the option contradict each other."""
     wanted = spec(options=nm.SocketOptions(family="ipv4"))

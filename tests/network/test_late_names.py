@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,38 @@ def test_lost_queries_are_repeated_and_explained(
 ) -> None:
     """The look-up is repeated if the resolver gives up after a second, until the user's
     deadline."""
+    with name_server(network, lost):
+        phase = measured(network, tmp_path, options)
+    assert phase["detail"] == explained
+    assert phase["duration_ns"] > 0.9e9 * lost
+
+
+def test_a_name_server_that_starts_late_is_asked_again(network: Network, tmp_path: Path) -> None:
+    """Until it starts, its host refuses all queries, so that the resolver fails at once."""
+    late_s = 6
+    start, stop = threading.Event(), threading.Event()
+
+    def serve() -> None:
+        start.wait(late_s)
+        with name_server(network, 0):
+            stop.wait()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        phase = measured(network, tmp_path, "timeout:1 attempts:1")
+    finally:
+        start.set()
+        stop.set()
+        thread.join()
+    assert phase["detail"].startswith("asked ")
+    assert phase["detail"].endswith(" times: the resolver had no answer before")
+    assert phase["duration_ns"] > 4e9
+
+
+def measured(network: Network, tmp_path: Path, options: str) -> dict[str, Any]:
+    """Return the phase `resolve` of a test whose target is a name, by a resolver with these
+    options."""
     address = network.server.address
     serving = ("-m", "netmeasure", "server", "-B", address, "-p", "0")
     served = network.popen("server", [sys.executable, *serving], stdout=subprocess.PIPE, text=True)
@@ -83,9 +116,7 @@ def test_lost_queries_are_repeated_and_explained(
     port = served.stdout.readline().rpartition(":")[2].strip()
     words = ("client", f"{NAME}:{port}", "-t", "0.2", "--connect-timeout", "30", "--json")
     argv = with_resolver(tmp_path, address, options, *words)
-    with name_server(network, lost):
-        ran = subprocess.run(network.command("client", argv), capture_output=True, timeout=40)
+    ran = subprocess.run(network.command("client", argv), capture_output=True, timeout=40)
     assert (ran.returncode, ran.stderr) == (Exit.OK, b"")
-    phase = next(p for p in json.loads(ran.stdout)["setup"] if p["name"] == "resolve")
-    assert phase["detail"] == explained
-    assert phase["duration_ns"] > 0.9e9 * lost
+    phases: list[dict[str, Any]] = json.loads(ran.stdout)["setup"]
+    return next(phase for phase in phases if phase["name"] == "resolve")

@@ -26,12 +26,10 @@ FAMILIES: dict[Family, int] = {
     "ipv4": socket.AF_INET,
     "ipv6": socket.AF_INET6,
 }
-#: The pauses before the look-up is repeated if the resolver fails at once, as it does without a
-#: network.
+#: The pauses before the look-up is repeated if the resolver fails at once (in less than a second),
+#: as it does without a network, or while the name server is not yet running.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
-#: After this time, the failure of a resolver that always fails at once is final: such a fast answer
-#: does not come from the network.
-AT_ONCE_S, BELIEVED_AFTER_S = 1.0, 3.0
+AT_ONCE_S = 1.0
 #: How long the resolver waits for an answer before it repeats the query, by default
 #: (resolv.conf(5)).
 RETRY_STEP_S = 5.0
@@ -51,16 +49,20 @@ class LookedUp(NamedTuple):
     detail: str | None = None
 
 
-async def look_up(host: str, port: int, family: Family, deadline_s: float) -> LookedUp:
-    """Return the addresses of `host` in the system's order. Raises NameNotFoundError, or
-    PeerTimeoutError at the deadline."""
+async def look_up(
+    host: str, port: int, family: Family, deadline_s: float, again_s: float
+) -> LookedUp:
+    """Return the addresses of `host` in the system's order.
+
+    A look-up that the resolver fails at once is repeated for `again_s`. Raises NameNotFoundError,
+    or PeerTimeoutError at the deadline."""
     start = now_ns()
     try:
         if _is_address(host):
             entries = _ask(host, port, family)
             return LookedUp(entries, start, now_ns())
         async with asyncio.timeout(deadline_s):
-            return await _ask_until_answered(host, port, family)
+            return await _ask_until_answered(host, port, family, again_s)
     except TimeoutError:
         raise PeerTimeoutError(
             f"looking up {host!r} took more than {deadline_s:g} s",
@@ -87,8 +89,10 @@ def _advice(host: str, family: Family) -> str:
     return f"check the name; only {family} addresses were asked for"
 
 
-async def _ask_until_answered(host: str, port: int, family: Family) -> LookedUp:
-    """Repeat the look-up after a temporary failure of the resolver (EAI_AGAIN)."""
+async def _ask_until_answered(host: str, port: int, family: Family, again_s: float) -> LookedUp:
+    """Repeat the look-up after a temporary failure of the resolver (EAI_AGAIN). If it fails at once
+    and another pause would exceed `again_s`, raise the failure, which says more than a time
+    limit."""
     pauses, start = _pauses(), now_ns()
     for asked in range(1, 1_000_000):
         began = now_ns()
@@ -98,9 +102,10 @@ async def _ask_until_answered(host: str, port: int, family: Family) -> LookedUp:
         if not _is_temporary(answer):
             raise answer
         if seconds(ended - began) < AT_ONCE_S:
-            if seconds(ended - start) > BELIEVED_AFTER_S:
+            pause_s = next(pauses)
+            if seconds(now_ns() - start) + pause_s >= again_s:
                 raise answer
-            await asyncio.sleep(next(pauses))
+            await asyncio.sleep(pause_s)
     raise AssertionError("the deadline ends this")
 
 

@@ -71,10 +71,13 @@ class Found(NamedTuple):
     detail: str | None = None
 
 
-async def resolve(host: str, port: int, family: Family, deadline_s: float) -> Found:
-    """Look the addresses of `host` up, in the system's order. Raises NameNotFoundError,
-    PeerTimeoutError."""
-    found = await names.look_up(host, port, family, deadline_s)
+async def resolve(
+    host: str, port: int, family: Family, deadline_s: float, again_s: float | None = None
+) -> Found:
+    """Look the addresses of `host` up, in the system's order. See `Deadlines` for the time limits.
+    Raises NameNotFoundError, PeerTimeoutError."""
+    again_s = deadline_s if again_s is None else min(again_s, deadline_s)
+    found = await names.look_up(host, port, family, deadline_s, again_s)
     addresses = [Address(entry[0], entry[4]) for entry in found.entries]
     return Found(addresses, found.start_ns, found.end_ns, found.detail)
 

@@ -160,7 +160,8 @@ class Deadlines(Checked, frozen=True, kw_only=True):
     """Set how long each kind of wait may take, in seconds. Every wait has one of these limits.
 
     Attributes:
-        resolve_s: Time limit of the look-up of a name.
+        resolve_s: Time limit of the look-up of a name. A resolver that fails at once, as it does
+            without a network, is asked again until then, but for at most `connect_s`.
         connect_s: Time limit of a connect.
         queue_s: Time limit in the queue of a server that is full; 0: do not wait.
         handshake_s: Time limit of each step of the control protocol, of TLS or of FTP's login.

@@ -58,7 +58,13 @@ class Reach:
         pinned = self._pins.get((host.lower(), port))
         addresses = await phases.looked_up(
             name,
-            sockets.resolve(pinned or host, port, spec.options.family, spec.deadlines.resolve_s),
+            sockets.resolve(
+                pinned or host,
+                port,
+                spec.options.family,
+                spec.deadlines.resolve_s,
+                spec.deadlines.connect_s,
+            ),
         )
         connecting = sockets.connect_first(
             addresses, spec.options, spec.deadlines.connect_s, port_offset=self._index

@@ -116,7 +116,8 @@ class RequestTest:
         wanted = pins.get((host.lower(), port)) or host
         deadlines, options = spec.deadlines, spec.options
         found = await self._phases.looked_up(
-            FIRST, sockets.resolve(wanted, port, options.family, deadlines.resolve_s)
+            FIRST,
+            sockets.resolve(wanted, port, options.family, deadlines.resolve_s, deadlines.connect_s),
         )
         connecting = sockets.connect_first(found, options, deadlines.connect_s, port_offset=0)
         made = await self._phases.connected(FIRST, connecting)

@@ -69,7 +69,13 @@ class Connector:
         options = replace(self._spec.options, mss_bytes=self._control_mss_bytes)
         addresses = await self.phases.looked_up(
             "control",
-            sockets.resolve(self._host, self._port, options.family, deadlines.resolve_s),
+            sockets.resolve(
+                self._host,
+                self._port,
+                options.family,
+                deadlines.resolve_s,
+                deadlines.connect_s,
+            ),
         )
         made = await self.phases.connected(
             "control", sockets.connect_first(addresses, options, deadlines.connect_s)

@@ -60,7 +60,9 @@ class Packet(NamedTuple):
 @contextlib.contextmanager
 def watched(host: str) -> Iterator[list[Packet]]:
     """Collect a server's packets on the loopback interface; the list is complete at the end."""
-    argv = ["tcpdump", "-i", "lo", "-tt", "-n", "-l", "--immediate-mode", f"host {host}"]
+    # short copies in a large buffer, so that none is lost: the last one ends the list
+    options = ("-tt", "-n", "-l", "--immediate-mode", "-s", "128", "-B", "32768")
+    argv = ["tcpdump", "-i", "lo", *options, f"host {host}"]
     packets: list[Packet] = []
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as dump:
         assert dump.stdout is not None

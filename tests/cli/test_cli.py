@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_written_is_said_before_the_test() -> None:
 
 
 def test_name_not_found() -> None:
-    ran = netmeasure("client", "nosuch.invalid")
+    ran = netmeasure("client", "nosuch.invalid", "--connect-timeout", "5")
     assert ran.returncode == Exit.NO_CONNECTION
     assert "nosuch.invalid" in one_line(ran.stderr)
 

@@ -72,7 +72,7 @@ def test_a_test_in_which_nothing_was_sent_says_nothing_of_the_receiver(run_once:
     report: nm.CapacityReport = run_once(main())
     assert {probe.sent_packets for probe in report.probes} == {0}
     assert {probe.verdict for probe in report.probes} == {"sender"}
-    assert (report.ended_by, report.capacity_bps) == ("sender", None)
+    assert (report.ended_by, report.capacity_bps, report.above_bps) == ("sender", None, None)
 
 
 @pytest.mark.rates

@@ -211,7 +211,7 @@ def test_the_datagrams_missed_in_a_stall_are_not_sent_at_once(network: Network) 
 
 def wait_for_data(network: Network, pid: int) -> None:
     """Wait until the client has sent a hundred datagrams by the count of the kernel on its side,
-    which has those of a probe of the latency, too."""
+    which includes the datagrams of a latency probe."""
     before = datagrams_out(network)
     deadline = time.monotonic() + 10
     while datagrams_out(network) < before + 100:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 
 import msgspec
 import pytest
@@ -103,6 +104,39 @@ def test_a_sender_that_was_only_disturbed_is_asked_again(kept: float) -> None:
     assert search.ended_by == "precise"
     assert search.best is not None
     assert search.best.received_bps == pytest.approx(capacity, rel=0.0075)
+
+
+def test_a_test_in_which_nothing_was_sent_is_repeated() -> None:
+    """Wherever in the search a host keeps the sender from running, the capacity is the same."""
+    capacity = 95.7e6
+    whole = searched(lambda asked: probe(asked, capacity))
+    for silent in range(len(whole.probes)):
+        turns = count()
+
+        def sends(asked: int, silent: int = silent, turns: Iterator[int] = turns) -> RateProbe:
+            found = probe(asked, capacity)
+            return nothing(found) if next(turns) == silent else found
+
+        search = searched(sends)
+        assert (search.ended_by, search.best, search.above_bps) == (
+            whole.ended_by,
+            whole.best,
+            whole.above_bps,
+        )
+        assert len(search.probes) == len(whole.probes) + 1
+
+
+def test_a_sender_that_sends_nothing_twice_ends_the_search() -> None:
+    search = searched(lambda asked: nothing(probe(asked, 1e9)))
+    assert (search.ended_by, search.best, search.above_bps) == ("sender", None, None)
+    assert len(search.probes) == 2
+
+
+def nothing(found: RateProbe) -> RateProbe:
+    """Return a test whose sender sent nothing in the time that counts."""
+    return msgspec.structs.replace(
+        found, sent_bps=None, received_bps=0.0, sent_packets=0, lost_packets=0, verdict="sender"
+    )
 
 
 def test_the_most_is_never_exceeded() -> None:

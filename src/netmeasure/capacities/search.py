@@ -87,7 +87,12 @@ class RateSearch:
         self.probes.append(probe)
         was_long, self.is_long = self.is_long, False
         high = self._high
-        if probe.verdict == "sender" and not self._was_sent(probe.asked_bps):
+        if not probe.sent_packets:  # it says nothing of the path
+            self._void.append(probe)
+            self.is_long = was_long
+            if self._is_repeated:
+                self.ended_by = "sender"
+        elif probe.verdict == "sender" and not self._was_sent(probe.asked_bps):
             if self._is_repeated:
                 self.ended_by = "sender"
         elif self._was_disturbed(probe) and not self._is_repeated:

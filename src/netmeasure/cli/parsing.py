@@ -72,7 +72,7 @@ SYNONYMS = {"--duration": "--time", "--threads": "--streams", "--connections": "
 class HelpLines(argparse.HelpFormatter):
     """Write help as wide as the terminal.
 
-    argparse makes a formatter for each option, and each of its own asks shutil for the width, which
+    argparse makes a formatter for each option, and each of them asks shutil for the width, which
     takes several milliseconds of every start.
     """
 
@@ -157,9 +157,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 def _columns() -> int:
     """Return the width of the terminal, or 80."""
-    wanted = os.environ.get("COLUMNS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
+    with suppress(ValueError):
+        if (wanted := int(os.environ.get("COLUMNS", ""))) > 0:
+            return wanted
     with suppress(AttributeError, ValueError, OSError):  # no standard output, closed, no terminal
         return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
     return 80

@@ -26,9 +26,10 @@ FAMILIES: dict[Family, int] = {
     "ipv4": socket.AF_INET,
     "ipv6": socket.AF_INET6,
 }
-#: The pauses before the look-up is repeated if the resolver fails at once (in less than a second),
-#: as it does without a network, or while the name server is not yet running.
+#: The pauses before the look-up is repeated if the resolver fails at once, as it does without a
+#: network, or while the name server is not yet running.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
+#: A failure that came sooner than this was no time-out of the resolver.
 AT_ONCE_S = 1.0
 #: How long the resolver waits for an answer before it repeats the query, by default
 #: (resolv.conf(5)).

@@ -86,7 +86,7 @@ def test_a_name_without_an_address(host: str) -> None:
     It prints the resolver's own reason only if the modules left no errno.
     """
     with nobody() as port:
-        real, ours = same_failure(["-c", host, "-p", str(port)])
+        real, ours = same_failure(["-c", host, "-p", str(port), "--connect-timeout", "3000"])
     assert real.startswith(f"{_UNABLE}: ")
     assert ours.startswith(f"{_UNABLE} - server may have stopped running")
     assert ours.endswith(f": {no_address(host)}")

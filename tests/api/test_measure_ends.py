@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.measured import BOTH_WAYS, DIRECTIONS, RunLoop, measured, spec, ways
+from support.optional import known
 
 
 @pytest.mark.parametrize("streams", [1, 3])
@@ -20,6 +21,9 @@ def test_a_byte_limit_is_exact_in_each_direction(
     for flow in (*mine.flows, *theirs.flows):
         assert flow.receiver.bytes == flow.sender.bytes == flow.sender.acked_bytes == total
         assert {s.sender.end_reason for s in flow.streams if s.sender} == {"budget"}
+        for ends in zip(*((s.sender, s.receiver) for s in flow.streams), strict=True):
+            # also where all bytes came at one moment
+            assert sum(known(end).counted_bytes or 0 for end in ends) == total
 
 
 @pytest.mark.parametrize("streams", [1, 3])

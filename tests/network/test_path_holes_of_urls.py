@@ -36,7 +36,6 @@ CASES = [("http", "upload"), ("https", "download"), ("ftp", "download"), ("ftp",
 def _sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin to search earlier, so that the tests take less time."""
     monkeypatch.setattr(path_watch, "STILL_S", 0.5)
-    monkeypatch.setattr(path_watch, "FIRST_S", 2.0)
 
 
 def endless(peer: Peer) -> None:
@@ -59,6 +58,7 @@ def failed(here: RunThere, url: str, spec: HttpSpec | FtpSpec | None = None) -> 
     return hole
 
 
+@pytest.mark.rates  # a search has a time limit, and takes a packet that comes late for a lost one
 @pytest.mark.parametrize(("scheme", "direction"), CASES)
 def test_the_length_is_found_to_the_byte(scheme: str, direction: FlowDirection) -> None:
     if scheme == "https" and certificates.available() is not None:
@@ -88,6 +88,7 @@ def test_the_length_is_found_to_the_byte(scheme: str, direction: FlowDirection) 
     assert hole == nm.PathHole(direction=direction, passed_bytes=1300, lost_bytes=1301)
 
 
+@pytest.mark.rates
 def test_nginx_sends_its_head_and_then_nothing() -> None:
     """The head is a short packet of its own, so that a response begins."""
     if (missing := servers.available("nginx")) is not None:
@@ -103,8 +104,11 @@ def test_nginx_sends_its_head_and_then_nothing() -> None:
 
 
 @pytest.mark.parametrize("others", ["late", "at once"])
-def test_a_server_that_takes_its_time_is_no_hole(others: str) -> None:
+def test_a_server_that_takes_its_time_is_no_hole(
+    others: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It answers the first request once a request of the search has ended."""
+    monkeypatch.setattr(path_watch, "FIRST_S", 2.0)
     searched = threading.Event()
     answer = head("200 OK", "Content-Length: 5") + b"hello"
 

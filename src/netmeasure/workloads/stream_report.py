@@ -56,7 +56,10 @@ def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | No
     counted = None
     if series is not None and window is not None:
         last = None if loop.last_ns is None else loop.last_ns - origin_ns
-        counted = analysis.series.curve(series, last).between(*window)
+        if last is not None and window[0] <= series.origin_ns and last <= window[1]:
+            counted = sum(series.bytes)  # also of bytes that all came at one moment
+        else:
+            counted = analysis.series.curve(series, last).between(*window)
     user_ns, system_ns = loop.cpu_ns
     return StreamReport(
         id=stream.id,

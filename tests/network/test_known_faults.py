@@ -455,7 +455,8 @@ def test_the_remote_senders_tcp_figures_are_known(run_once: RunOnce) -> None:
     assert min(info.cwnd_bytes) > 0
     assert info.retransmits[-1] == stream.sender.retransmits == result.flow.sender.retransmits
     assert lost > 0
-    assert lost <= result.flow.sender.retransmits <= 3 * lost + 10
+    # a few may have been packets of the control connection, which brings the results
+    assert lost - 5 <= result.flow.sender.retransmits <= 3 * lost + 10
     (there,) = on_the_server
     assert there.receiver.bytes == result.receiver.bytes
     assert there.flow.sender.retransmits == result.flow.sender.retransmits

@@ -65,11 +65,15 @@ def test_a_line_that_always_loses_has_no_capacity() -> None:
 
 
 def test_a_test_in_which_nothing_was_sent_says_nothing_of_the_receiver(run_once: RunLoop) -> None:
-    async def main() -> nm.CapacityReport:
+    async def main() -> tuple[nm.CapacityReport, str]:
         async with nm.serve("127.0.0.1", 0) as server:
-            return await nm.capacity(server.address, most_bps=1, time_s=3)  # none is due in time
+            words = ("capacity", server.address, "--most", "1", "--time", "3")
+            ran = await asyncio.to_thread(netmeasure, *words, timeout=60)
+            # none is due in time
+            return await nm.capacity(server.address, most_bps=1, time_s=3), ran.stdout
 
-    report: nm.CapacityReport = run_once(main())
+    report, text = run_once(main())
+    assert "unknown: nothing was sent" in text
     assert {probe.sent_packets for probe in report.probes} == {0}
     assert {probe.verdict for probe in report.probes} == {"sender"}
     assert (report.ended_by, report.capacity_bps, report.above_bps) == ("sender", None, None)

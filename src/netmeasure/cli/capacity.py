@@ -87,12 +87,15 @@ def words(report: CapacityReport) -> str:
     if report.loss_limit and free is not None and free != report.capacity_bps:
         lines.append(f"  without loss {bitrate(free, 4)}")
     tests = "1 test" if len(report.probes) == 1 else f"{len(report.probes)} tests"
-    lines.append(f"  {_ENDINGS[report.ended_by]}; {tests} in {duration(report.duration_ns)}")
+    ending = _ENDINGS[report.ended_by]
+    if report.ended_by == "sender" and report.capacity_bps is None:
+        ending = "unknown: nothing was sent, since the rate was too low or this host too busy"
+    lines.append(f"  {ending}; {tests} in {duration(report.duration_ns)}")
     return "\n".join(lines)
 
 
 def _line(number: int, probe: RateProbe) -> str:
-    why = _VERDICTS[probe.verdict]
+    why = _VERDICTS[probe.verdict] if probe.sent_packets else "nothing was sent"
     lost = _percent(probe.loss_ratio or 0)
     return (
         f"{number:2}  asked {bitrate(probe.asked_bps, 4):>12}"

@@ -463,8 +463,8 @@ def test_the_remote_senders_tcp_figures_are_known(run_once: RunOnce) -> None:
     assert min(info.cwnd_bytes) > 0
     assert info.retransmits[-1] == stream.sender.retransmits == result.flow.sender.retransmits
     assert lost > 0
-    # the kernel's count includes the control connection, and a lost packet that only acknowledges is
-    # not sent again
+    # the kernel's count includes the control connection; a lost packet that only acknowledges
+    # is not sent again
     assert by_the_kernel - 2 <= result.flow.sender.retransmits <= by_the_kernel
     assert lost - 2 <= by_the_kernel <= 3 * lost + 10
     (there,) = on_the_server

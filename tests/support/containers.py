@@ -1,9 +1,9 @@
 """Run containers on a bridge: the image from the Containerfile, and one with the real iperf3.
 
-No image registry is needed. The base is a Debian system made by debootstrap. It is kept with the
-layers of builds in a storage of its own below the user's cache directory. Everything that a run
-creates is named after its process (``nm<pid>-<random>``) and removed at the end of the run. If the
-run is killed, the next run removes it.
+No image registry is needed. The base, and the image with iperf3, are Debian systems made by
+debootstrap. They are kept with the layers of builds in a storage of its own below the user's cache
+directory. Everything that a run creates is named after its process (``nm<pid>-<random>``) and
+removed at the end of the run. If the run is killed, the next run removes it.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -28,18 +28,14 @@ from support.debian import BUILD_S, QUICK_BUILD, ROOT, run
 
 SUITE = "bookworm"
 TOOLS = ("podman", "buildah", "runc", "debootstrap", "iptables", "catatonit")
+BASE = f"localhost/netmeasure-tests-base:{SUITE}"
+IPERF3 = f"localhost/netmeasure-tests-iperf3:{SUITE}"
 _NAME = re.compile(r"nm(\d+)-[0-9a-f]{8}")
 #: Without these options the runtime may fail to raise its own limits.
 LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
 #: All containers here run as an unprivileged user, on a read-only system, without capabilities.
 HARDENED = ("--user=1000", "--read-only", "--cap-drop=all")
-IPERF3 = "/iperf3:test"
 MESH = ROOT / "deploy" / "kubernetes" / "mesh"
-_IPERF3_FILE = """ARG BASE
-FROM ${BASE}
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends iperf3 >/dev/null
-ENTRYPOINT ["iperf3"]
-"""
 
 
 def available() -> str | None:
@@ -72,19 +68,28 @@ def _podman(*words: str) -> tuple[str, ...]:
 # ---- images --------------------------------------------------------------------------------------
 
 
-def base() -> str:
-    """Return the name of an image of Debian's minimal system; create it if it does not exist."""
-    name = f"localhost/netmeasure-tests-base:{SUITE}"
-    with debian.lock(cache() / "base.lock"):
+def base() -> None:
+    """Create the image of Debian's minimal system if it does not exist."""
+    _system(BASE)
+
+
+def iperf3() -> None:
+    """Create the same with Debian's iperf3, which it runs."""
+    _system(IPERF3, packages=("iperf3",), changes=('ENTRYPOINT ["iperf3"]',))
+
+
+def _system(name: str, packages: Sequence[str] = (), changes: Sequence[str] = ()) -> None:
+    file = cache() / re.sub(r"\W", "-", name)
+    archive = file.with_suffix(".tar")
+    with debian.lock(file.with_suffix(".lock")):
         if subprocess.run(_podman("image", "exists", name), check=False).returncode == 0:
-            return name
-        archive = cache() / "base.tar"
+            return
         try:
-            debian.bootstrap(SUITE, archive)
-            run(*_podman("import", "-q", str(archive), name), timeout=120)
+            debian.bootstrap(SUITE, archive, packages)
+            options = [word for change in changes for word in ("--change", change)]
+            run(*_podman("import", "-q", *options, str(archive), name), timeout=120)
         finally:
             archive.unlink(missing_ok=True)
-    return name
 
 
 def wheels() -> Path:
@@ -117,38 +122,31 @@ class Images:
 
 @contextlib.contextmanager
 def images() -> Iterator[Images]:
-    """Build both images from the current sources; remove them at the end."""
+    """Build our images from the current sources; remove them at the end."""
     name = _fresh_name()
-    with ThreadPoolExecutor(2) as both:
-        debian, fetched = both.submit(base), both.submit(wheels)
-        made = Images(
-            base=debian.result(),
-            ours=f"localhost/{name}/netmeasure:test",
-            iperf3=f"localhost/{name}{IPERF3}",
-            mesh=f"localhost/{name}/netmeasure-mesh:test",
-        )
-        wheels_from = f"wheels={fetched.result()}"
+    made = Images(
+        base=BASE,
+        ours=f"localhost/{name}/netmeasure:test",
+        iperf3=IPERF3,
+        mesh=f"localhost/{name}/netmeasure-mesh:test",
+    )
+    with ThreadPoolExecutor(3) as together:
+        systems = [together.submit(make) for make in (base, iperf3)]
+        wheels_from = f"wheels={together.submit(wheels).result()}"
+    for system in systems:
+        system.result()
     common = ["buildah", *_storage(), "build", "--isolation=chroot", "--layers", "-q"]
     common += ["--build-arg", f"BASE={made.base}"]
-    context = cache() / "iperf3"
-    context.mkdir(exist_ok=True)
-    (context / "Containerfile").write_text(_IPERF3_FILE)
     ours = ["--ignorefile", str(ROOT / ".containerignore"), "--build-context", wheels_from]
     ours += [f"--build-arg={name}={words}" for name, words in QUICK_BUILD.items()]
     ours += ["-t", made.ours, "-f", str(ROOT / "Containerfile"), str(ROOT)]
     try:
-        with ThreadPoolExecutor(2) as both:
-            builds = [
-                both.submit(run, *common, *words, timeout=BUILD_S)
-                for words in (ours, ("-t", made.iperf3, str(context)))
-            ]
-        for build in builds:
-            build.result()
+        run(*common, *ours, timeout=BUILD_S)
         dask = ["--build-context", f"wheels={mesh_wheels()}", "--build-arg", f"IMAGE={made.ours}"]
         run(*common, *dask, "-t", made.mesh, str(MESH), timeout=BUILD_S)
         yield made
     finally:
-        for image in (made.mesh, made.ours, made.iperf3):
+        for image in (made.mesh, made.ours):
             subprocess.run(_podman("rmi", "-f", image), capture_output=True, check=False)
         # remove layers of older sources
         podman("image", "prune", "-f", "--filter", "until=72h")
@@ -231,7 +229,7 @@ class Bridge:
 
     def _options(self, image: str, entry: str | None) -> tuple[str, ...]:
         # the real iperf3 makes a file in /tmp for each stream; netmeasure writes no files
-        writes = f"--read-only-tmpfs={str(image.endswith(IPERF3)).lower()}"
+        writes = f"--read-only-tmpfs={str(image == IPERF3).lower()}"
         options = ("--network", self.name, *LIMITS, *HARDENED, writes)
         return options if entry is None else (*options, "--entrypoint", entry)
 

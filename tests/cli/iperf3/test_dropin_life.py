@@ -332,6 +332,15 @@ def test_daemon(tmp_path: Path) -> None:
     assert census.settle(lambda: not Path(f"/proc/{pid}").exists(), 30)
 
 
+def test_a_device_as_the_pid_file_stays(tmp_path: Path) -> None:
+    # by a link, so that a failure of this test does not remove the device
+    link = tmp_path / "pid"
+    link.symlink_to(os.devnull)
+    with our_server("-I", str(link)):
+        pass
+    assert link.is_symlink()
+
+
 def _comm(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 

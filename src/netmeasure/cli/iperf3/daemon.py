@@ -47,7 +47,11 @@ def _lives(number: int) -> bool:
 
 @contextmanager
 def pid_file(path: str | None) -> Iterator[None]:
-    """Keep this process's number in a file while the block runs. Raises OSError."""
+    """Keep this process's number in a file while the block runs. Raises OSError.
+
+    Only a regular file is removed in the end: where the program runs as root, `-I /dev/null` must
+    not take the device from the whole machine, as in iperf3.
+    """
     if path is None:
         yield
         return
@@ -57,8 +61,9 @@ def pid_file(path: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            os.unlink(absolute)
+        if os.path.isfile(absolute):
+            with suppress(OSError):
+                os.unlink(absolute)
 
 
 def rename() -> None:

@@ -7,8 +7,7 @@ cdef extern from "nm_group.h" nogil:
     ctypedef struct nm_group:
         uint64_t budget
 
-    int nm_group_init(nm_group *g, uint64_t budget)
-    void nm_group_destroy(nm_group *g)
+    void nm_group_init(nm_group *g, uint64_t budget)
     bint nm_stopping(const nm_group *g)
     bint nm_aborting(const nm_group *g)
     int64_t nm_gate_wait(nm_group *g)

@@ -8,7 +8,6 @@ cdef tuple copy_series(nm_series *series)
 
 cdef class Group:
     cdef nm_group shared
-    cdef bint made
 
 
 cdef class Stream:

@@ -1,7 +1,5 @@
 """The parts of traffic threads: a Group (gate, stop, abort, budget) and counting Streams."""
 
-import os as _os
-
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -10,8 +8,7 @@ from netmeasure._fast.nm_atomic cimport (
 )
 from netmeasure._fast.nm_clock cimport nm_now
 from netmeasure._fast.nm_group cimport (
-    nm_abort, nm_aborting, nm_gate_open, nm_gate_opened, nm_group_destroy, nm_group_init, nm_stop,
-    nm_stopping,
+    nm_abort, nm_aborting, nm_gate_open, nm_gate_opened, nm_group_init, nm_stop, nm_stopping,
 )
 from netmeasure._fast.nm_samples cimport NM_SAMPLES, nm_sample, nm_sampling_next
 from netmeasure._fast.nm_series cimport (
@@ -50,14 +47,7 @@ cdef class Group:
     """
 
     def __cinit__(self, uint64_t budget=0):
-        cdef int code = nm_group_init(&self.shared, budget)
-        if code:
-            raise OSError(code, _os.strerror(code))
-        self.made = True
-
-    def __dealloc__(self):
-        if self.made:
-            nm_group_destroy(&self.shared)
+        nm_group_init(&self.shared, budget)
 
     def open(self):
         """Open the gate. Return the moment (CLOCK_MONOTONIC, ns): it is every sender's zero."""

@@ -121,7 +121,7 @@ static void one_round(int keep, double period_ns, uint32_t connections) {
     CHECK(server.listener >= 0 && bind(server.listener, (struct sockaddr *)to, length) == 0);
     CHECK(listen(server.listener, 64) == 0);
     CHECK(getsockname(server.listener, (struct sockaddr *)to, &length) == 0);
-    CHECK(nm_group_init(&group, wanted * size) == 0);
+    nm_group_init(&group, wanted * size);
     pthread_t serves = start(serve, &server), asks = start(ask, &r);
     nm_gate_open(&group, nm_now());
     while (!nm_stream_quiet(&near.stream)) {
@@ -146,7 +146,6 @@ static void one_round(int keep, double period_ns, uint32_t connections) {
     CHECK(nm_series_until(&latency_sum, INT64_MAX) == latency.sum_ns);
     CHECK(connecting.count >= (keep ? connections : wanted));
     CHECK(answering.count == (keep ? 0 : good));
-    nm_group_destroy(&group);
 }
 
 void scenario_requests(uint32_t rounds) {

@@ -1,8 +1,9 @@
-/* Memory that the kernel copies into in bulk. */
+/* Memory that the kernel copies into in bulk, and memory of which a run uses only the beginning. */
 #ifndef NM_BUFFER_H
 #define NM_BUFFER_H
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define NM_PAGE_BYTES 4096
 
@@ -14,6 +15,28 @@
 static inline void *nm_buffer_allocate(size_t size) {
     void *made = NULL;
     return posix_memalign(&made, NM_PAGE_BYTES, size) == 0 ? made : NULL;
+}
+
+/* Returns zeros for nm_sparse_free(), or NULL where memory is short. Pages that are never written take
+ * no memory: calloc() writes to all of them where it has them left from before, which cost each stream
+ * of a test 150 KiB. */
+static inline void *nm_sparse_allocate(size_t size) {
+#ifdef __SANITIZE_ADDRESS__ /* which sees only writes beyond the end of its own blocks */
+    return calloc(1, size);
+#else
+    void *made =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return made == MAP_FAILED ? NULL : made;
+#endif
+}
+
+static inline void nm_sparse_free(void *made, size_t size) {
+#ifdef __SANITIZE_ADDRESS__
+    (void)size;
+    free(made);
+#else
+    if (made != NULL) munmap(made, size);
+#endif
 }
 
 #endif

@@ -1,11 +1,12 @@
 """The parts of traffic threads: a Group (gate, stop, abort, budget) and counting Streams."""
 
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from netmeasure._fast.nm_atomic cimport (
     nm_add_u64, nm_load_i32, nm_load_i64, nm_load_u32, nm_load_u64, nm_store_i32, nm_store_i64,
 )
+from netmeasure._fast.nm_buffer cimport nm_sparse_allocate, nm_sparse_free
 from netmeasure._fast.nm_clock cimport nm_now
 from netmeasure._fast.nm_group cimport (
     nm_abort, nm_aborting, nm_gate_open, nm_gate_opened, nm_group_init, nm_stop, nm_stopping,
@@ -26,7 +27,7 @@ cdef tuple copy_series(nm_series *series):
     cdef int64_t origin = 0
     cdef int64_t width = 0
     cdef uint32_t i, used
-    cdef uint64_t *copy = <uint64_t *>PyMem_Calloc(series.capacity, sizeof(uint64_t))
+    cdef uint64_t *copy = <uint64_t *>PyMem_Malloc(series.capacity * sizeof(uint64_t))
     if copy == NULL:
         raise MemoryError
     try:
@@ -94,15 +95,15 @@ cdef class Stream:
         self.fd = fd
         self.own.series.width_ns = width_ns
         self.own.series.capacity = buckets
-        self.own.series.bucket = <uint64_t *>PyMem_Calloc(buckets, sizeof(uint64_t))
-        self.own.sample = <nm_sample *>PyMem_Calloc(NM_SAMPLES, sizeof(nm_sample))
+        self.own.series.bucket = <uint64_t *>nm_sparse_allocate(buckets * sizeof(uint64_t))
+        self.own.sample = <nm_sample *>nm_sparse_allocate(NM_SAMPLES * sizeof(nm_sample))
         self.own.sampling.every_ns = max(sample_every_ns, 1)
         if self.own.series.bucket == NULL or self.own.sample == NULL:
             raise MemoryError
 
     def __dealloc__(self):
-        PyMem_Free(self.own.series.bucket)
-        PyMem_Free(self.own.sample)
+        nm_sparse_free(self.own.series.bucket, self.own.series.capacity * sizeof(uint64_t))
+        nm_sparse_free(self.own.sample, NM_SAMPLES * sizeof(nm_sample))
 
     cdef void enter(self) except *:
         """Claim the stream for the calling thread: it runs once, in one thread."""

@@ -1,14 +1,19 @@
-"""Test which figures of the far end are known from iperf3's results, and which are not."""
+"""Test which figures of the far end are known from iperf3's results, and that this end's own report
+keeps to the protocol's limits."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
-from netmeasure.peer.exchange import peer_report
+from netmeasure.peer.exchange import peer_report, wire_results, within_limits
 from netmeasure.peer.plausibility import believed
-from netmeasure.protocol import PeerResults, PeerStream
-from netmeasure.result import Datagrams, SideReport, StreamReport
+from netmeasure.protocol import PeerResults, PeerStream, results_limit_bytes
+from netmeasure.protocol.reports import MAX_STREAMS, check_report
+from netmeasure.result import Datagrams, Series, SideReport, StreamReport, TcpInfo
+from netmeasure.result.resources import ThreadCpu
+from support.optional import known
 
 
 def results(user: float, system: float, end_time: float | None) -> PeerResults:
@@ -76,3 +81,45 @@ def test_a_jitter_longer_than_the_test_is_not_believed(jitter: float, known: boo
     assert [note.startswith("the server reports a jitter of ") for note in found.notes] == [
         True
     ] * (not known)
+
+
+# ---- this end's own report -----------------------------------------------------------------------
+
+
+def side(streams: int, samples: int, buckets: int) -> SideReport:
+    """Return a report as of streams that sent all the time, with the longest numbers."""
+    moments = tuple(range(0, 10**8 * samples, 10**8))
+    reports = [
+        StreamReport(
+            id=number,
+            role="sender",
+            bytes=2**40,
+            series=Series(origin_ns=0, width_ns=10**6, bytes=(2**40,) * buckets),
+            thread=ThreadCpu(at_ns=moments, cpu_ns=moments, wait_ns=moments),
+            tcp_info=TcpInfo(**dict.fromkeys(TcpInfo.__struct_fields__, moments)),
+        )
+        for number in range(1, streams + 1)
+    ]
+    return SideReport(streams=tuple(reports))
+
+
+@pytest.mark.parametrize("buckets", [1, 400, 16384])
+@pytest.mark.parametrize("samples", [2, 3, 5, 9, 41, 256])
+def test_the_longest_report_is_within_the_limits(samples: int, buckets: int) -> None:
+    """Columns keep their last item, so short ones of many streams hardly become shorter."""
+    streams = MAX_STREAMS
+    whole = side(streams, samples, buckets)
+    own = within_limits(whole)
+    check_report(own)
+    wire = wire_results(whole, own=own)
+    assert len(msgspec.json.encode(wire)) <= results_limit_bytes(streams)
+    for before, after in zip(whole.streams, own.streams, strict=True):
+        assert after.series is not None
+        assert after.tcp_info is not None
+        assert after.series.total_bytes == buckets * 2**40
+        assert after.tcp_info.at_ns[-1] == known(before.tcp_info).at_ns[-1]
+
+
+def test_a_report_within_the_limits_stays_as_it_is() -> None:
+    whole = side(8, 41, 400)
+    assert within_limits(whole) == whole

@@ -4,6 +4,7 @@ peer's to a SideReport."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -33,10 +34,10 @@ MAX_CPU_PERCENT = 1_000_000
 
 
 def wire_results(
-    side: SideReport, *, extended: bool, peer: PeerResults | None = None
+    side: SideReport, *, own: SideReport | None, peer: PeerResults | None = None
 ) -> PeerResults:
-    """Return this end's report with iperf3's names, and for a netmeasure peer also the complete
-    report under netmeasure's own key.
+    """Return this end's report with iperf3's names, and for a netmeasure peer also the report
+    `own`, which is `side` within the protocol's limits, under netmeasure's own key.
 
     `bytes` is the number of bytes that arrived: for a sender the acknowledged bytes, since data in
     a socket buffer are not transferred. `end_time` is the time in which they arrived. A receiver of
@@ -59,7 +60,7 @@ def wire_results(
         sender_has_retransmits=-1 if not sends else 1 if knows else 0,
         congestion_used=congestion,
         streams=tuple(_wire_stream(stream, sent.get(stream.id)) for stream in side.streams),
-        netmeasure=_slim(side) if extended else None,
+        netmeasure=own,
     )
 
 
@@ -95,13 +96,17 @@ def _wire_stream(stream: StreamReport, sent: int | None) -> PeerStream:
     )
 
 
-def _slim(side: SideReport) -> SideReport:
+def within_limits(side: SideReport) -> SideReport:
     """Return a report, with coarser columns if it has so many streams that it would exceed the
     limits of the protocol."""
     limit_bytes = results_limit_bytes(len(side.streams)) - len(side.streams) * _PLAIN_STREAM_BYTES
-    factor = -(-_numbers(side) // MAX_WIRE_NUMBERS) or 1
+    numbers = _numbers(side)
+    factor = -(-numbers // MAX_WIRE_NUMBERS) or 1
     slim: SideReport = _coarser(side, factor)
-    while len(msgspec.json.encode(slim)) > limit_bytes and factor < MAX_WIRE_NUMBERS:
+    # a column keeps its first and last item, so many short ones shrink by less than the factor
+    while factor < numbers and (
+        _numbers(slim) > MAX_WIRE_NUMBERS or len(msgspec.json.encode(slim)) > limit_bytes
+    ):
         factor *= 2
         slim = _coarser(side, factor)
     return slim
@@ -124,7 +129,8 @@ def _coarser(value: Any, factor: int) -> Any:
         return value
     if isinstance(value, Series):
         counts = value.bytes
-        merged = tuple(sum(counts[i : i + factor]) for i in range(0, len(counts), factor))
+        factor = min(factor, len(counts) or 1)
+        merged = tuple(map(sum, zip_longest(*[iter(counts)] * factor, fillvalue=0)))
         return replace(value, width_ns=value.width_ns * factor, bytes=merged)
     if isinstance(value, msgspec.Struct):
         thin = (lambda part: _thinned(part, factor)) if hasattr(value, "at_ns") else None
@@ -139,7 +145,7 @@ def _coarser(value: Any, factor: int) -> Any:
 
 
 def _thinned(column: Any, factor: int) -> Any:
-    if not isinstance(column, tuple) or len(column) <= factor:
+    if not isinstance(column, tuple) or not column:
         return column
     kept = column[::factor]
     return kept if (len(column) - 1) % factor == 0 else (*kept, column[-1])

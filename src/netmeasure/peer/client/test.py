@@ -42,7 +42,7 @@ from netmeasure.peer.client.latency import LatencyWatch
 from netmeasure.peer.client.outcome import Outcome, build_result
 from netmeasure.peer.client.path_watch import PathWatch
 from netmeasure.peer.client.totals import check_streams, check_total
-from netmeasure.peer.exchange import wire_results
+from netmeasure.peer.exchange import wire_results, within_limits
 from netmeasure.peer.observing import control_facts, open_streams
 from netmeasure.peer.parameters import client_parameters, round_trip_kind, stream_count
 from netmeasure.peer.plans import build_workload, client_plan
@@ -358,7 +358,7 @@ class PeerTest:
         control, deadlines = self._control, self._spec.deadlines
         drained_s = deadlines.drain_s + deadlines.results_s
         await control.expect(Kind.EXCHANGE_RESULTS, deadline_s=drained_s)
-        mine = await in_turn(lambda: wire_results(self._report(), extended=control.extended))
+        mine = await in_turn(self._wire_results)
         await control.send(Kind.CLIENT_RESULTS, mine, deadline_s=deadlines.results_s)
         message = await control.expect(Kind.SERVER_RESULTS, deadline_s=drained_s)
         self._peer_results = message.payload
@@ -367,6 +367,10 @@ class PeerTest:
         # the result is complete without this message
         with suppress(PeerClosedError, PeerTimeoutError):
             await control.send(Kind.IPERF_DONE, deadline_s=deadlines.results_s)
+
+    def _wire_results(self) -> PeerResults:
+        side = self._report()
+        return wire_results(side, own=within_limits(side) if self._control.extended else None)
 
     def _check_totals(self, workload: Workload, results: PeerResults) -> None:
         """Raise StreamError if a TCP stream lost bytes, or a byte limit was not reached."""

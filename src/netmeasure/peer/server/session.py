@@ -32,7 +32,7 @@ from netmeasure.measurement.autostop import load_analysis, load_host_facts
 from netmeasure.measurement.run import error_record
 from netmeasure.measurement.side_report import own_report
 from netmeasure.observe import Opening
-from netmeasure.peer.exchange import wire_results
+from netmeasure.peer.exchange import wire_results, within_limits
 from netmeasure.peer.observing import control_facts, open_streams
 from netmeasure.peer.plans import build_workload
 from netmeasure.peer.server.accept import Arrivals
@@ -158,6 +158,7 @@ class Session:
         self._leaves = False
         self._client_results: PeerResults | None = None
         self._side: SideReport | None = None
+        self._own: SideReport | None = None
 
     # ---- data connections, from the server's accept loop ----------------------------------------
 
@@ -427,9 +428,7 @@ class Session:
         self._end_company()
         mine = await first_of(
             self._no_results(),  # first, so that all received data count
-            in_turn(
-                lambda: wire_results(self._report(), extended=agreed.extended, peer=message.payload)
-            ),
+            in_turn(lambda: self._wire_results(agreed, message.payload)),
         )
         self._notifier.last_interval()
         workload.close()
@@ -447,7 +446,7 @@ class Session:
     async def _report_early(self, data: ServerData) -> None:
         """Make this end's report while the client makes its own, if all data have been counted."""
         if data.streams_end:
-            await in_turn(self._report)
+            await in_turn(self._own_report)
 
     async def _receive(self, deadline_s: float | None) -> Message:
         return await self._control.receive(deadline_s=deadline_s)
@@ -496,6 +495,16 @@ class Session:
             mean = self._presence.mean if self._presence is not None else None
             self._side = own_report(self._workload, self._resources, self._most_at_once, mean)
         return self._side
+
+    def _own_report(self) -> SideReport:
+        """Return this end's report for a netmeasure client. It is made once, as `_report` is."""
+        if self._own is None:
+            self._own = within_limits(self._report())
+        return self._own
+
+    def _wire_results(self, agreed: Agreement, theirs: PeerResults) -> PeerResults:
+        own = self._own_report() if agreed.extended else None
+        return wire_results(self._report(), own=own, peer=theirs)
 
     def _build_result(self, error: BaseException | None) -> Result | None:
         """Return the Result of the test; None: no test got a place."""

@@ -7,6 +7,7 @@ from typing import TypedDict
 from msgspec import structs
 
 from netmeasure.clock import MICROSECOND_NS, MILLISECOND_NS, nanoseconds
+from netmeasure.peer.parameters import stream_count
 from netmeasure.protocol import DEFAULT_LENGTH, AskedRoundTrips, Parameters
 from netmeasure.spec import MAX_SPIN_US, PeerSpec, RrSpec, ServerLimits, TcpSpec, UdpSpec
 from netmeasure.workloads.base import Workload
@@ -28,6 +29,7 @@ PLAIN_DRAIN_NS = 100 * MILLISECOND_NS
 class _ClientPart(TypedDict):
     """Hold the common fields of a client's TCP and UDP plans, with the names of `Plan`."""
 
+    streams: int
     duration_ns: int
     omit_ns: int
     send_budget: int
@@ -73,6 +75,7 @@ def client_plan(spec: PeerSpec, *, extended: bool) -> TcpPlan | UdpPlan:
 def _client_part(spec: PeerSpec) -> _ClientPart:
     omit_ns, limit_s = nanoseconds(spec.timing.omit_s), spec.limit_s
     return {
+        "streams": stream_count(spec) * (2 if spec.direction == "both" else 1),
         "duration_ns": 0 if limit_s is None else omit_ns + nanoseconds(limit_s),
         "omit_ns": omit_ns,
         "send_budget": spec.total_bytes or 0,
@@ -167,6 +170,7 @@ def _server_part(parameters: Parameters, limits: ServerLimits) -> _ServerPart:
     # datagrams do not wait in a send buffer until after the test, so all sent datagrams count
     window_ns = nanoseconds(parameters.time) if extension is None and not parameters.udp else 0
     return {
+        "streams": parameters.streams,
         "duration_ns": duration_ns,
         "omit_ns": omit_ns,
         "sender_window_ns": window_ns,
@@ -267,7 +271,9 @@ def _paced(wanted: _UdpRates, pacing_bps: int | None, size: int) -> _UdpRates:
 
 def _fresh(plan: RoundTripPlan, connections: int) -> FreshTripPlan:
     """Return the plan for fresh connections, whose addresses are not known yet."""
-    return FreshTripPlan(**structs.asdict(plan), connections=connections)
+    return FreshTripPlan(
+        **structs.asdict(structs.replace(plan, streams=1)), connections=connections
+    )
 
 
 def build_workload(plan: TcpPlan | UdpPlan) -> Workload:

@@ -49,6 +49,7 @@ class Fetch:
         span_s = (spec.limit_s or 0.0) + spec.timing.omit_s if spec.limit_s else 0.0
         self._workload = TransferWorkload(
             TransferPlan(
+                streams=spec.streams,
                 span_ns=nanoseconds(span_s),
                 omit_ns=nanoseconds(spec.timing.omit_s),
                 receive_mode=spec.receive_mode,

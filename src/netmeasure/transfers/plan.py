@@ -5,18 +5,20 @@ from __future__ import annotations
 import msgspec
 
 from netmeasure.spec import ReceiveMode, SendMode
-from netmeasure.workloads.base import BUCKET_NS, FINE_BUCKET_NS, FINE_UP_TO_NS
+from netmeasure.workloads.base import bucket_ns
 
 
 class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the shared options of all streams of a run by URL.
 
     Attributes:
+        streams: How many there are.
         span_ns: The planned duration of the run; 0: a number of bytes ends it.
         omit_ns: The warm-up after the first byte, which is not counted.
         drain_ns: How long a sender waits for the last acknowledgements.
     """
 
+    streams: int = 1
     span_ns: int = 0
     omit_ns: int = 0
     receive_mode: ReceiveMode = "copy"
@@ -26,4 +28,4 @@ class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bucket_ns(self) -> int:
-        return BUCKET_NS if self.span_ns > FINE_UP_TO_NS else FINE_BUCKET_NS
+        return bucket_ns(self.span_ns, self.streams)

@@ -32,6 +32,8 @@ FINE_BUCKET_NS = MILLISECOND_NS
 BUCKET_NS = 10 * MILLISECOND_NS
 #: Runs of up to this length use fine buckets, so that even short runs have enough buckets.
 FINE_UP_TO_NS = 5 * SECOND_NS
+#: All streams of such a run have this many buckets together; more streams have wider ones.
+MAX_FINE_BUCKETS = 100_000
 SILENCE_POLL_S = 0.25
 DIGITS = b"0123456789"
 
@@ -40,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Describe what this end does with its streams. Both ends derive their plans from the same
     parameters.
 
+    streams           data streams of the test, in both directions together
     duration_ns       senders stop this long after the start, omitted time included; 0: another
                       event ends them
     sender_window_ns  a sender counts for this long after the omitted time: a plain iperf3 client
@@ -52,6 +55,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     receive_budget    bytes after which receivers stop; 0: they wait for the end of the stream
     """
 
+    streams: int = 1
     duration_ns: int = 0
     omit_ns: int = 0
     sender_window_ns: int = 0
@@ -68,11 +72,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bucket_ns(self) -> int:
-        return BUCKET_NS if self.duration_ns > FINE_UP_TO_NS else FINE_BUCKET_NS
+        return bucket_ns(self.duration_ns, self.streams)
 
     def payload(self, size: int) -> bytes:
         """Return the block that a stream sends repeatedly."""
         return (DIGITS * (size // len(DIGITS) + 1))[:size] if self.repeating else random_bytes(size)
+
+
+def bucket_ns(duration_ns: int, streams: int) -> int:
+    """Return the width of the buckets of each stream's time series, by the planned duration (0: it
+    is not known) and the number of streams."""
+    if duration_ns > FINE_UP_TO_NS:
+        return BUCKET_NS
+    fine = -(-duration_ns * streams // (MAX_FINE_BUCKETS * FINE_BUCKET_NS))
+    return min(BUCKET_NS, max(1, fine) * FINE_BUCKET_NS)
 
 
 class DataStream(msgspec.Struct, frozen=True, eq=False):

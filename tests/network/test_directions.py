@@ -16,8 +16,9 @@ pytestmark = [
     pytest.mark.rates,
     pytest.mark.skipif(relay.available() is not None, reason=str(relay.available())),
 ]
-#: A full queue takes a probe only in the short time until the next datagram comes, in both directions
-#: one of four or fewer. At this rate 90 are sent; at a third of it, one answer or none came often.
+#: A full queue takes a probe only in the short time until the next datagram comes: in both
+#: directions, one of four or fewer. At this rate 90 are sent; at a third of it, often one answer or
+#: none came.
 RATE_BPS, SENT_BPS = 60_000_000, 66_000_000
 QUEUE_MS = 50
 WITHIN_MS = 5

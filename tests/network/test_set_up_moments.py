@@ -179,6 +179,8 @@ def slow_file(peer: Peer) -> None:
     peer.send(b"hello")
 
 
+# both are held by time slices: more of them pass while other tests compute, 32 ms in a whole run
+@pytest.mark.rates
 @each_way_to_be_busy
 def test_ftp_moments_are_those_of_tcpdump(run_once: RunOnce, busy: str) -> None:
     answers = {"greeting": later(0.4, b"220 hello"), "PASS": later(0.5, b"230 welcome")}

@@ -419,7 +419,7 @@ class Session:
     ) -> None:
         control, deadline_s = self._control, self._limits.results_s
         await control.send(Kind.EXCHANGE_RESULTS, deadline_s=deadline_s)
-        async with beside(self._report_early(data)):
+        async with beside(self._report_early(agreed, data)):
             message = await self._receive(deadline_s)
         if message.kind is not Kind.CLIENT_RESULTS:
             raise failure(message)
@@ -443,10 +443,10 @@ class Session:
         if message.kind is not Kind.IPERF_DONE:
             raise failure(message)  # the client has found an error in the results
 
-    async def _report_early(self, data: ServerData) -> None:
+    async def _report_early(self, agreed: Agreement, data: ServerData) -> None:
         """Make this end's report while the client makes its own, if all data have been counted."""
         if data.streams_end:
-            await in_turn(self._own_report)
+            await in_turn(self._own_report if agreed.extended else self._report)
 
     async def _receive(self, deadline_s: float | None) -> Message:
         return await self._control.receive(deadline_s=deadline_s)

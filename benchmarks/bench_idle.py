@@ -3,14 +3,16 @@
     python -m benchmarks.bench_idle [--time S] [--json FILE]
 
 The server listens on loopback, and is watched for a while at rest: before its first test, after a
-test of one stream, and after a test of 128 streams. A wake-up is a voluntary context switch of one
-of its threads.
+test of one stream, and after a test of 128 streams; and so is the drop-in's server, with tests by
+the real iperf3 if it is installed. A wake-up is a voluntary context switch of one of the server's
+threads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import host_facts
-from benchmarks.served import MIB, Served, serving
+from benchmarks.served import MIB, Served, serving, serving_as_iperf3
 
 MOST_WAKE_UPS_PER_S, MOST_BYTES = 0.1, 35 * MIB
 TIME_S = 30.0
@@ -63,9 +65,11 @@ def rest(server: Served, settle_s: float, time_s: float) -> Rest:
     )
 
 
-def test(server: Served, words: tuple[str, ...]) -> None:
+def test(server: Served, words: tuple[str, ...], *, by_iperf3: bool) -> None:
     """Run a client."""
     argv = [sys.executable, "-m", "netmeasure", "client", server.address, *words]
+    if by_iperf3:
+        argv = ["iperf3", "-c", "127.0.0.1", "-p", str(server.port), *words]
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -79,22 +83,27 @@ def main() -> int:
     facts = host_facts()
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(facts, highlight=False)
-    table = Table("at rest", "seconds", "wake-ups", "CPU s", "memory, MiB", "own, MiB", "good")
+    columns = ("seconds", "wake-ups", "CPU s", "memory, MiB", "own, MiB", "good")
+    table = Table("server", "at rest", *columns)
     found: dict[str, Rest] = {}
-    with serving() as server:
-        for name, words in TESTS.items():
-            if words is not None:
-                test(server, words)
-            one = found[name] = rest(server, options.settle, options.time)
-            table.add_row(
-                name,
-                f"{one.time_s:g}",
-                str(one.wake_ups),
-                f"{one.cpu_s:.2f}",
-                f"{one.rss_bytes / MIB:.1f}",
-                f"{one.own_bytes / MIB:.1f}",
-                "yes" if is_good(one) else "no",
-            )
+    servers = {"netmeasure server": serving, "netmeasure iperf3 -s": serving_as_iperf3}
+    for program, run in servers.items():
+        with run() as server:
+            for name, words in TESTS.items():
+                if words is not None:
+                    by_iperf3 = run is serving_as_iperf3 and shutil.which("iperf3") is not None
+                    test(server, words, by_iperf3=by_iperf3)
+                one = found[f"{program} {name}"] = rest(server, options.settle, options.time)
+                table.add_row(
+                    program,
+                    name,
+                    f"{one.time_s:g}",
+                    str(one.wake_ups),
+                    f"{one.cpu_s:.2f}",
+                    f"{one.rss_bytes / MIB:.1f}",
+                    f"{one.own_bytes / MIB:.1f}",
+                    "yes" if is_good(one) else "no",
+                )
     console.print(table, highlight=False)
     if options.json:
         document = {"host": facts, "rests": msgspec.to_builtins(found)}

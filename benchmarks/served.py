@@ -1,8 +1,11 @@
-"""Run `netmeasure server` for benchmarks: its port, its log, and what it uses (from /proc)."""
+"""Run `netmeasure server`, or the drop-in's server, for benchmarks: its port, its log, and what it
+uses (from /proc)."""
 
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +17,9 @@ from pathlib import Path
 MIB = 2**20
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _READY_S = 30.0
+_HERE = ("-B", "127.0.0.1")
+#: What our server and iperf3's say when they listen.
+_LISTENING = re.compile(r"listening on (?:\S+:)?(\d+)\b.*\n", re.IGNORECASE)
 
 
 class Served:
@@ -85,11 +91,26 @@ class Served:
 @contextmanager
 def serving(*words: str, python: str = sys.executable) -> Iterator[Served]:
     """Run a server on a free port of 127.0.0.1. `python` is that of another netmeasure."""
+    with _running([python, "-m", "netmeasure", "server", *_HERE, "-p", "0", *words]) as server:
+        yield server
+
+
+@contextmanager
+def serving_as_iperf3() -> Iterator[Served]:
+    """Run the drop-in's server on a free port of 127.0.0.1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+    command = [sys.executable, "-m", "netmeasure", "iperf3", "-s", "--forceflush"]
+    with _running([*command, *_HERE, "-p", port]) as server:
+        yield server
+
+
+@contextmanager
+def _running(command: list[str]) -> Iterator[Served]:
     with tempfile.TemporaryDirectory() as folder:
         said, log = Path(folder, "out"), Path(folder, "log")
-        command = [python, "-m", "netmeasure", "server", "-B", "127.0.0.1", "-p", "0"]
         with said.open("wb") as out, log.open("wb") as err:
-            process = subprocess.Popen([*command, *words], stdout=out, stderr=err)
+            process = subprocess.Popen(command, stdout=out, stderr=err)
         try:
             yield Served(process, _port(process, said, log), log)
         finally:
@@ -100,8 +121,7 @@ def serving(*words: str, python: str = sys.executable) -> Iterator[Served]:
 def _port(process: subprocess.Popen[bytes], said: Path, log: Path) -> int:
     give_up = time.monotonic() + _READY_S
     while time.monotonic() < give_up and process.poll() is None:
-        line, newline, _ = said.read_text().partition("\n")
-        if newline:
-            return int(line.rpartition(":")[2])
+        if found := _LISTENING.search(said.read_text()):
+            return int(found[1])
         time.sleep(0.02)
     raise SystemExit(f"the server does not listen: {log.read_text()}")

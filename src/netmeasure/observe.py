@@ -61,6 +61,12 @@ class Observer:
     #: packets of its control connection to a length that fits every path.
     reads_control_mss = False
 
+    #: Whether `on_ended` and `output` read what is computed from the recorded series, such as the
+    #: steady state and the bottleneck. A server without `on_result` computes nothing for an
+    #: observer that doesn't: the flows of the Result then hold counts, loss and the reports of
+    #: their streams. It needs no numpy for them, and less memory and time.
+    reads_analysis = True
+
     def on_accepted(self, control: Control) -> None:
         """React to a new test. Server: a client has sent its cookie. Client: the parameters have
         been sent."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,67 @@ from support.iperf3_pairs import SHORT, RunOnce, ours, served
 from support.waiting import until
 
 pytestmark = pytest.mark.interop
+
+
+# ---- what a server computes ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "ways"),
+    [
+        ("", ["-R -O 1", "--bidir -P 2", "-u -b 10M", "--get-server-output", "-P 70 -R"]),
+        ("-J", ["-n 1M", "--bidir"]),
+    ],
+)
+def test_a_server_loads_no_analysis_for_iperf3s_figures(options: str, ways: list[str]) -> None:
+    program = ("env", *iperf3.OURS)  # a process of its own: a fork of `support.warm` has numpy
+    with iperf3.server(program=program, args=options.split()) as server:
+        for way in ways:
+            end = () if "-n" in way else ("-t", "1")
+            report = iperf3.client("127.0.0.1", server.port, *end, *way.split())
+            assert report["end"]["sum_received"]["bytes"] > 0
+        maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+        assert "/netmeasure/_fast/" in maps
+        assert "/numpy/" not in maps
+
+
+class Counting(nm.Observer):
+    """Keep the results, for which nothing needs to be analysed unless `reads` says so."""
+
+    def __init__(self, results: asyncio.Queue[nm.Result], *, reads: bool) -> None:
+        self.reads_analysis = reads
+        self._results = results
+
+    def on_ended(self, result: nm.Result) -> None:
+        self._results.put_nowait(result)
+
+
+@pytest.mark.parametrize(
+    ("reads", "heeds"), [(False, False), (True, False), (False, True)], ids=str
+)
+@pytest.mark.parametrize(
+    "spec", [nm.TcpSpec(timing=SHORT, streams=2), nm.UdpSpec(timing=SHORT, direction="both")]
+)
+def test_a_server_analyses_where_somebody_reads_it(
+    run_once: RunOnce, spec: nm.TcpSpec | nm.UdpSpec, *, reads: bool, heeds: bool
+) -> None:
+    async def run() -> tuple[nm.Result, nm.Result]:
+        results: asyncio.Queue[nm.Result] = asyncio.Queue()
+        options: dict[str, Any] = {"on_result": lambda _: None} if heeds else {}
+        observe = partial(Counting, results, reads=reads)
+        async with nm.serve("127.0.0.1", 0, observe=observe, **options) as server:
+            mine = await nm.measure(server.address, spec)
+            return mine, await results.get()
+
+    mine, theirs = run_once(run())
+    assert len(theirs.flows) == len(mine.flows)
+    for ours_, known in zip(theirs.flows, mine.flows, strict=True):
+        assert (ours_.receiver, ours_.loss) == (known.receiver, known.loss)
+        assert [s.receiver is not None for s in ours_.streams] == [True] * len(known.streams)
+        analysed = reads or heeds
+        assert (ours_.steady is not None) == analysed
+        assert bool(ours_.intervals) == analysed
+        assert ours_.no_steady is None  # not "no bytes" or the like: nobody has looked
 
 
 # ---- files --------------------------------------------------------------------------------------

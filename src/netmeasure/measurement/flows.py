@@ -25,6 +25,7 @@ from netmeasure.result import (
     FlowDirection,
     FlowInterval,
     Limits,
+    Loss,
     Role,
     Series,
     SideReport,
@@ -134,15 +135,21 @@ class _Way(NamedTuple):
         )
 
 
-def build_flows(measured: Measured) -> tuple[Flow, ...]:
-    """Return one Flow for each direction that was measured."""
+def build_flows(measured: Measured, *, analysed: bool = True) -> tuple[Flow, ...]:
+    """Return one Flow for each direction that was measured. If not `analysed`, nothing is computed
+    from the recorded series: the flows hold the reports of their streams, the sums of their counts,
+    and the loss."""
     directions, ids = measured.directions, measured.ids
     numbers = tuple(stream_ids(len(directions))) if ids is None else ids
     ways = [
         _way(measured, way, [i for i, d in zip(numbers, directions, strict=True) if d == way])
         for way in dict.fromkeys(directions)
     ]
-    return tuple(_flow(measured, way) for way in ways if way.senders or way.receivers)
+    return tuple(
+        _flow(measured, way) if analysed else _sums(way)
+        for way in ways
+        if way.senders or way.receivers
+    )
 
 
 def steady_so_far(spec: Spec, counted: Sequence[StreamReport], span_ns: int) -> Steady | None:
@@ -174,6 +181,16 @@ def _pick(side: SideReport, ids: Iterable[int], role: Role) -> dict[int, StreamR
     return {s.id: s for s in side.streams if s.id in ids and s.role == role}
 
 
+def _sums(way: _Way) -> Flow:
+    return Flow(
+        direction=way.direction,
+        streams=tuple(_stream(way, number, None) for number in way.ids),
+        sender=_totals(way.senders.values()),
+        receiver=_totals(way.receivers.values()),
+        loss=_loss(way),
+    )
+
+
 def _flow(measured: Measured, way: _Way) -> Flow:
     spec = measured.spec
     due = due_ns(spec, way.senders, way.receivers)
@@ -199,7 +216,7 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         ),
         sender=_totals(sender.streams),
         receiver=_totals(receiver.streams),
-        loss=loss.combine(spec, way.senders, way.receivers) if isinstance(spec, UdpSpec) else None,
+        loss=_loss(way),
         # in round trips, responses decide when the next bytes leave, which TCP's figures don't show
         limits=None
         if isinstance(spec, RrSpec | RequestSpec)
@@ -208,6 +225,11 @@ def _flow(measured: Measured, way: _Way) -> Flow:
         intervals=_intervals(counted, sender, receiver, way.target_bps) if counted else (),
         ceiling=flow_ceiling(spec, way.senders.values(), way.receivers.values()),
     )
+
+
+def _loss(way: _Way) -> Loss | None:
+    spec = way.spec
+    return loss.combine(spec, way.senders, way.receivers) if isinstance(spec, UdpSpec) else None
 
 
 def _counted(way: _Way, due_ns: int | None) -> _Counted | None:

@@ -122,7 +122,8 @@ class Flow(Brief, frozen=True, kw_only=True):
         steady: The steady state and its bitrate.
         no_steady: Why there is no steady state. "no_bytes": no bytes were counted. "too_short": the
             time in which they arrived is too short for a rate. "no_series": neither end reported
-            when they arrived. None: there is a steady state.
+            when they arrived. None: there is a steady state, or the flow was not analysed
+            (`Observer.reads_analysis`).
         tail: The stretch after the steady state.
         averages: The figures that other tools would print.
         sender: Sums over the sending end of all streams.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from netmeasure import analysis
 from netmeasure._fast.worker import Stream
+from netmeasure.analysis import buckets
 from netmeasure.result import Role, Series, SocketFacts, StreamReport
 from netmeasure.result.resources import ThreadCpu
 
@@ -59,7 +59,7 @@ def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | No
         if last is not None and window[0] <= series.origin_ns and last <= window[1]:
             counted = sum(series.bytes)  # also of bytes that all came at one moment
         else:
-            counted = analysis.series.curve(series, last).between(*window)
+            counted = buckets.between(series, last, *window)
     user_ns, system_ns = loop.cpu_ns
     return StreamReport(
         id=stream.id,

@@ -114,6 +114,7 @@ class _TestPrinter(Observer):
         self._banners = banners
         self._report = make_report(banners.settings)
         self._output = banners.output
+        self.reads_analysis = banners.settings.netmeasure  # iperf3's own figures are counts
         self._sentence: str | None = None
 
     def on_accepted(self, control: Control) -> None:

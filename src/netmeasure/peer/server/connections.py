@@ -34,9 +34,9 @@ class Connections:
         task.add_done_callback(partial(self._served, sock))
         return task
 
-    def note_large_message(self) -> None:
-        """Return memory as after a crowd: one connection has used as much as many do."""
-        self._most = max(self._most, CROWD + 1)
+    def note_use(self, connections: int) -> None:
+        """Note that a task has used as much memory as so many connections do."""
+        self._most = max(self._most, connections)
 
     def beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run a task of the server that serves no connection."""

@@ -28,6 +28,11 @@ class Notifier:
         self._interval_s = interval_s
         self._ticker: IntervalClock | None = None
 
+    @property
+    def reads_analysis(self) -> bool:
+        """Return whether the observer reads what a result says beyond counts."""
+        return self._observer is not None and self._observer.reads_analysis
+
     def accepted(self, control: Control) -> None:
         """Notify that a client has sent its cookie."""
         if self._observer is not None:

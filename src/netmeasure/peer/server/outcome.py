@@ -22,8 +22,8 @@ class Outcome(NamedTuple):
     client_results: PeerResults | None
 
 
-def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
-    """Return the Result of a test, complete without an error."""
+def build_result(outcome: Outcome, error: ErrorRecord | None, *, analysed: bool) -> Result:
+    """Return the Result of a test, complete without an error; `analysed` as in `build_flows`."""
     agreed, results = outcome.agreement, outcome.client_results
     client = SideReport(host=agreed.client_host)
     if results is not None:
@@ -37,13 +37,14 @@ def build_result(outcome: Outcome, error: ErrorRecord | None) -> Result:
     client, doubts = believed(
         outcome.server, client, "client", omitted=bool(agreed.spec.timing.omit_s)
     )
+    measured = Measured(agreed.spec, agreed.directions, client, outcome.server)
     return Result(
         spec=agreed.spec,
         complete=error is None,
         error=error,
         started_at=outcome.started_at,
         target=outcome.peer,
-        flows=build_flows(Measured(agreed.spec, agreed.directions, client, outcome.server)),
+        flows=build_flows(measured, analysed=analysed),
         client=client,
         server=outcome.server,
         peer_extended=agreed.extended,

@@ -23,7 +23,7 @@ from netmeasure.engine.tasks import drop_frames, uninterrupted
 from netmeasure.engine.tls import Identity
 from netmeasure.errors import MeasureError, ServeError, SocketOptionError
 from netmeasure.peer.server.company import Company
-from netmeasure.peer.server.connections import Connections
+from netmeasure.peer.server.connections import CROWD, Connections
 from netmeasure.peer.server.options import ServerOptions, called_with
 from netmeasure.peer.server.places import Places
 from netmeasure.peer.server.reception import LINGER_S, Caller, Reception, Waiting
@@ -32,6 +32,7 @@ from netmeasure.peer.server.sessions import Sessions
 from netmeasure.peer.server.shares import LoginBrake, Memory
 from netmeasure.peer.server.statistics import Refusals, ServerStatistics
 from netmeasure.protocol import Kind, Side, can_wait, test_name
+from netmeasure.result import Result
 from netmeasure.spec import ServerLimits
 from netmeasure.workloads.tcp import check_file_kind
 
@@ -186,7 +187,7 @@ class Server(Listening):
             self._handshakes.remove(network, me)
             if taken:
                 self._memory.give_back(network, taken)
-                self._connections.note_large_message()
+                self._connections.note_use(CROWD + 1)  # for a large message
 
     async def _serve_client(self, caller: Caller, control: ControlChannel) -> None:
         since_ns, peer = now_ns(), caller.peer
@@ -268,17 +269,18 @@ class Server(Listening):
         self._idle_since_ns = now_ns()
         if self._options.one_off and not session.unauthorized:
             self._served.set()
-        self._count(session)
-        if session.result is None:
+        result = session.result
+        if result is None:
             if session.refusal is not None:
                 self._refuse(f"{peer}: {session.refusal}", session.reason, peer, session.test)
-        elif self._options.on_result is not None:
-            self._options.on_result(session.result)
-
-    def _count(self, session: Session) -> None:
-        counts, result = self._counts, session.result
-        if result is None:
             return
+        self._count(result)
+        self._connections.note_use(sum(len(flow.streams) for flow in result.flows))
+        if self._options.on_result is not None:
+            self._options.on_result(result)
+
+    def _count(self, result: Result) -> None:
+        counts = self._counts
         counts.payload_bytes += sum(flow.receiver.bytes or 0 for flow in result.flows)
         if result.error is None:
             counts.finished += 1

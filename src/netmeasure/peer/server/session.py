@@ -147,6 +147,7 @@ class Session:
         self._started_at = wall_now()
         observer = options.observe() if options.observe is not None else None
         self._notifier = Notifier(observer, options.interval_s)
+        self._analysed = options.on_result is not None or self._notifier.reads_analysis
         self._resources = ResourceLog(surroundings.baseline)
         self._agreement: Agreement | None = None
         self._arrivals = Arrivals(())
@@ -359,7 +360,8 @@ class Session:
         data = ServerData(workload, agreed.parameters, self._limits, self._control, self._tick)
         intervals = self._notifier.intervals(workload, agreed.spec.timing.omit_s)
         # this end analyses nothing before the test is over, unless the client wants its output
-        load = load_analysis if agreed.parameters.get_server_output else load_host_facts
+        at_once = self._analysed and agreed.parameters.get_server_output
+        load = load_analysis if at_once else load_host_facts
         async with beside(load(workload, agreed.spec)), intervals:
             await data.run()
         self._leave_company()
@@ -516,4 +518,4 @@ class Session:
         outcome = Outcome(
             self._peer, self._started_at, self._agreement, server, self._client_results
         )
-        return build_result(outcome, error_record(error))
+        return build_result(outcome, error_record(error), analysed=self._analysed)

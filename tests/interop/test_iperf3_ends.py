@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import netmeasure as nm
-from support import iperf3
+from support import census, iperf3
 from support.iperf3_pairs import SHORT, RunOnce, ours, served
 from support.waiting import until
 
@@ -40,6 +40,19 @@ def test_a_server_loads_no_analysis_for_iperf3s_figures(options: str, ways: list
         maps = Path(f"/proc/{server.process.pid}/maps").read_text()
         assert "/netmeasure/_fast/" in maps
         assert "/numpy/" not in maps
+
+
+def test_a_server_returns_the_memory_of_many_streams() -> None:
+    with iperf3.server(program=("env", *iperf3.OURS)) as server:
+
+        def own_bytes() -> int:
+            status = Path(f"/proc/{server.process.pid}/status").read_text()
+            return int(status.partition("RssAnon:")[2].split()[0]) * 1024
+
+        before = own_bytes()
+        iperf3.client("127.0.0.1", server.port, "-t", "1", "-P", "128", "-R")
+        # 3 MiB more; without returning any, 21
+        assert census.settle(lambda: own_bytes() < before + 10 * 2**20)
 
 
 class Counting(nm.Observer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from netmeasure.protocol import Kind, Message
 from netmeasure.workloads.base import Workload
 from support.held import told
 from support.measured import DIRECTIONS, RunLoop, live, served, spec, ways
+from support.program import server
 from support.waiting import until
 
 
@@ -40,6 +42,36 @@ def test_live_intervals_sum_to_the_total(run: RunLoop, direction: str, streams: 
             assert interval.counted_by == ("sender" if way == "upload" else "receiver")
             assert interval.bytes == sum(interval.stream_bytes)
             assert (interval.retransmits is None) == (way == "download")
+
+
+@pytest.mark.parametrize("direction", ["download", "both"])
+def test_intervals_begin_with_the_first_byte_where_the_start_was_noticed_late(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    """The native threads read from the beginning, while the program keeps its event loop busy."""
+    start = Workload.start
+
+    def start_late(workload: Workload) -> None:
+        time.sleep(0.3)
+        start(workload)
+
+    monkeypatch.setattr(Workload, "start", start_late)
+    timing = nm.Timing(duration_s=0.5, interval_s=0.05)
+    wanted = nm.TcpSpec(direction=direction, target_bps=80_000_000, timing=timing)  # type: ignore[arg-type]
+
+    async def run(address: str) -> tuple[list[nm.Interval], nm.Result]:
+        async with nm.connect(address) as client, client.run(wanted) as running:
+            seen = [interval async for interval in running if interval.direction == "download"]
+        assert running.result is not None
+        return seen, running.result
+
+    with server() as (_, address):
+        seen, result = run_once(run(address))
+    assert sum(interval.bytes for interval in seen) == result.download.receiver.bytes
+    assert len(seen) >= 9
+    # 0.5 MB are due in each; all that came before the start signal would be 3.5 MB
+    assert max(interval.bytes for interval in seen) < 2e6
+    assert [i.end_ns for i in seen[:8]] == [n * 50_000_000 for n in range(1, 9)]
 
 
 def test_no_interval_is_half_omitted(run_once: RunLoop) -> None:

@@ -195,7 +195,7 @@ class Counted:
     """Act as a receiver whose last bytes arrived at the edge of an interval, and were counted after
     it."""
 
-    origin_ns = 1000 * SECOND
+    origin_ns = first_ns = 1000 * SECOND
     last_ns = origin_ns + 2 * SECOND
     bucket_ns = 10 * MS
 

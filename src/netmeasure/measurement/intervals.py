@@ -40,6 +40,8 @@ class Counting(Protocol):
     @property
     def origin_ns(self) -> int | None: ...
     @property
+    def first_ns(self) -> int | None: ...
+    @property
     def last_ns(self) -> int | None: ...
     @property
     def bucket_ns(self) -> int: ...
@@ -53,6 +55,9 @@ class IntervalClock:
 
     With `limit_s`, the last interval ends with the last byte of the test, even if that is a little
     after the last edge; without, a short last interval follows the whole periods.
+
+    Times count from the start signal, or from the first byte if that came earlier: threads read
+    before a busy event loop notices the start, and what they read took that time.
 
     Bytes that a thread adds late to an interval that was already emitted are counted in the next
     one, so that the sum of all intervals is the total.
@@ -69,7 +74,8 @@ class IntervalClock:
         self._workload = workload
         self._timing = timing
         self._emit = emit
-        self._origin = workload.origin_ns or now_ns()
+        origin_ns = workload.origin_ns or now_ns()
+        self._origin = min(origin_ns, workload.first_ns or origin_ns)
         both: tuple[FlowDirection, ...] = ("upload", "download")
         self._roles = {d: role_of(d) for d in both if workload.ids(role_of(d))}
         self._end = math.inf if limit_s is None else nanoseconds(timing.omit_s + limit_s)

@@ -50,8 +50,8 @@ class Interval(Stretch, frozen=True, kw_only=True):
     """Hold one live reporting period of one direction. Its ends are read, not assumed.
 
     `bytes` are counted at this side: bytes received, or bytes acknowledged where this side sends.
-    Moments count from this side's origin. The course of the losses at the far side is in the
-    result, as its `DatagramHistory`.
+    Moments count from this side's start signal, or from the first byte if that came earlier. The
+    course of the losses at the far side is in the result, as its `DatagramHistory`.
 
     Attributes:
         direction: "upload" or "download", seen from the client.

@@ -110,7 +110,7 @@ def test_what_the_reflector_kept_is_left_out(ends: Ends, begin: Callable[[Stream
         ends[1].send(probed[:8] + claimed_ns.to_bytes(8, "big"))
     part = probe.part("idle")
     until(lambda: part.answered == 2)
-    assert part.latency.min_ns == 0
+    assert part.latency.min_ns == 1000  # no round trip takes no time
     assert part.latency.sum_ns + part.host_ns[0] >= 2 * kept_ns
     assert part.host_ns[1] >= kept_ns
 

@@ -55,6 +55,18 @@ def test_a_server_returns_the_memory_of_many_streams() -> None:
         assert census.settle(lambda: own_bytes() < before + 10 * 2**20)
 
 
+@pytest.mark.parametrize("way", ["-R", "-R -P 4", "--bidir -P 2", "-R -O 1"])
+def test_no_more_is_received_than_sent(way: str) -> None:
+    with iperf3.server(program=iperf3.OURS) as server:
+        report = iperf3.client("127.0.0.1", server.port, "-t", "1", "-b", "2M", *way.split())
+    ends = report["end"]
+    suffix = "_bidir_reverse" if "bidir" in way else ""
+    sent, received = (ends[f"sum_{word}{suffix}"]["bytes"] for word in ("sent", "received"))
+    assert sent >= received > 0
+    for one in ends["streams"]:
+        assert one["sender"]["bytes"] >= one["receiver"]["bytes"] > 0
+
+
 class Counting(nm.Observer):
     """Keep the results, for which nothing needs to be analysed unless `reads` says so."""
 

@@ -120,6 +120,27 @@ def test_the_longest_report_is_within_the_limits(samples: int, buckets: int) -> 
         assert after.tcp_info.at_ns[-1] == known(before.tcp_info).at_ns[-1]
 
 
+@pytest.mark.parametrize(
+    ("received", "plain", "told"),
+    [
+        (1200, True, 1200),  # some came after the time of the test
+        (1000, True, 1000),
+        (900, True, 1000),  # it has not read all that its kernel acknowledged
+        (1501, True, 1000),  # more than was sent
+        (1200, False, 1000),  # between two of ours, each report is of one end
+    ],
+)
+def test_a_sender_has_sent_what_a_plain_client_has_received(
+    received: int, told: int, *, plain: bool
+) -> None:
+    sender = StreamReport(id=1, role="sender", bytes=1500, acked_bytes=1400, counted_bytes=1000)
+    side = SideReport(streams=(sender,))
+    receiver = StreamReport(id=1, role="receiver", bytes=received, counted_bytes=received)
+    peer = wire_results(SideReport(streams=(receiver,)), own=None)
+    wire = wire_results(side, own=None if plain else side, peer=peer)
+    assert [stream.bytes for stream in wire.streams] == [told]
+
+
 def test_a_report_within_the_limits_stays_as_it_is() -> None:
     whole = side(8, 41, 400)
     assert within_limits(whole) == whole

@@ -47,6 +47,7 @@ def test_nothing_is_unknown_and_not_zero() -> None:
     assert set(known) == {None}
     assert (found.rpm, found.added_p50_ns, found.loaded) == (None, None, None)
     assert replace(found, loaded=figures(sent=9)).rpm is None
+    assert replace(found, loaded=figures(1000)).rpm is None  # as the median of one
 
 
 def test_rpm_is_of_the_shortest_95_percent() -> None:

@@ -7,6 +7,14 @@
 
 #define NM_PAGE_BYTES 4096
 
+#ifdef __SANITIZE_ADDRESS__ /* gcc's name, which clang did not have for long */
+#define NM_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NM_ADDRESS_SANITIZER
+#endif
+#endif
+
 /* Returns memory for free(), or NULL where memory is short. Its content is undefined.
  *
  * It begins at a page. malloc() puts a large block 16 bytes after one, and there the copy instruction
@@ -21,7 +29,7 @@ static inline void *nm_buffer_allocate(size_t size) {
  * no memory: calloc() writes to all of them where it has them left from before, which cost each stream
  * of a test 150 KiB. */
 static inline void *nm_sparse_allocate(size_t size) {
-#ifdef __SANITIZE_ADDRESS__ /* which sees only writes beyond the end of its own blocks */
+#ifdef NM_ADDRESS_SANITIZER /* which sees only writes beyond the end of its own blocks */
     return calloc(1, size);
 #else
     void *made =
@@ -31,7 +39,7 @@ static inline void *nm_sparse_allocate(size_t size) {
 }
 
 static inline void nm_sparse_free(void *made, size_t size) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef NM_ADDRESS_SANITIZER
     (void)size;
     free(made);
 #else

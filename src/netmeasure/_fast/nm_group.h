@@ -12,6 +12,10 @@
 
 #include "nm_atomic.h"
 
+#ifndef SYS_futex /* on 32-bit machines that are younger than the year 2038 problem */
+#define SYS_futex SYS_futex_time64
+#endif
+
 typedef struct {
     uint64_t claimed; /* bytes of the budget handed out so far; all threads write it */
     uint64_t budget;  /* set before the threads start; 0: no limit */

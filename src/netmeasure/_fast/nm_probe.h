@@ -46,6 +46,7 @@
 #define NM_PROBE_PAUSED NM_PROBE_PARTS
 #define NM_PROBE_DRIFT 10000 /* two clocks drift apart by one part of so many at most: 50 ppm each */
 #define NM_PROBE_SLACK_NS 1000000
+#define NM_PROBE_LEAST_NS 1000 /* no round trip through two kernels' stacks is shorter */
 /* A reflector answers no more than so many probes in so long: a client sends fewer. */
 #define NM_REFLECT_BYTES 128 /* no datagram that is read is longer */
 #define NM_REFLECT_BURST 200
@@ -226,10 +227,12 @@ static inline void nm_probe_send(nm_probe *p, int64_t now) {
 /* Returns how much of the time `took` is the hosts' own, by what they have told. An answer may have come
  * during a wait for a CPU, not before it: no round trip is made shorter than the path is known to be. */
 static inline int64_t nm_probe_host(nm_probe *p, int64_t took, int64_t told) {
+    int64_t least;
     if (told <= took / 4 && (p->least_ns == 0 || took - told < p->least_ns))
         p->least_ns = took - told;
-    if (took - told >= p->least_ns) return told;
-    return took > p->least_ns ? took - p->least_ns : 0;
+    least = p->least_ns ? p->least_ns : NM_PROBE_LEAST_NS;
+    if (took - told >= least) return told;
+    return took > least ? took - least : 0;
 }
 
 /* Books how much longer than the shortest each way of a probe took, of a round trip of `took`. The hosts were

@@ -40,9 +40,13 @@ def wire_results(
     `own`, which is `side` within the protocol's limits, under netmeasure's own key.
 
     `bytes` is the number of bytes that arrived: for a sender the acknowledged bytes, since data in
-    a socket buffer are not transferred. `end_time` is the time in which they arrived. A receiver of
-    datagrams that has the sender's results (`peer`) reports the number of sent datagrams as
-    `packets`, so that the other end also shows losses at the end, even if all datagrams were lost.
+    a socket buffer are not transferred. A plain iperf3 client (`peer`) also receives what arrives
+    just after the time of the test, and shows both numbers beside each other: what it has received
+    has arrived, up to all that was sent. `end_time` is the time in which they arrived.
+
+    A receiver of datagrams that has the sender's results (`peer`) reports the number of sent
+    datagrams as `packets`, so that the other end also shows losses at the end, even if all
+    datagrams were lost.
     """
     wall_ns = side.duration_ns or 0
     user, system = (
@@ -51,7 +55,7 @@ def wire_results(
     )
     sends = any(stream.role == "sender" for stream in side.streams)
     knows = all(s.retransmits is not None for s in side.streams if s.role == "sender")
-    sent = {stream.id: stream.packets for stream in peer.streams} if peer else {}
+    theirs = {stream.id: stream for stream in peer.streams} if peer else {}
     congestion = next((s.socket.congestion for s in side.streams if s.socket), None)
     return PeerResults(
         cpu_util_total=user + system,
@@ -59,17 +63,23 @@ def wire_results(
         cpu_util_system=system,
         sender_has_retransmits=-1 if not sends else 1 if knows else 0,
         congestion_used=congestion,
-        streams=tuple(_wire_stream(stream, sent.get(stream.id)) for stream in side.streams),
+        streams=tuple(
+            _wire_stream(stream, theirs.get(stream.id), plain=own is None)
+            for stream in side.streams
+        ),
         netmeasure=own,
     )
 
 
-def _wire_stream(stream: StreamReport, sent: int | None) -> PeerStream:
+def _wire_stream(stream: StreamReport, theirs: PeerStream | None, *, plain: bool) -> PeerStream:
     span_ns = stream.counted_ns or stream.counted_to_ns or 0
     sends = stream.role == "sender"
+    arrived = stream.counted_bytes or 0
+    if sends and plain and theirs is not None and arrived < theirs.bytes <= (stream.bytes or 0):
+        arrived = theirs.bytes
     wire = PeerStream(
         id=stream.id,
-        bytes=stream.counted_bytes or 0,
+        bytes=arrived,
         retransmits=stream.retransmits if sends and stream.retransmits is not None else -1,
         jitter=0.0,
         errors=0,
@@ -84,7 +94,7 @@ def _wire_stream(stream: StreamReport, sent: int | None) -> PeerStream:
         return wire
     if sends:
         return replace(wire, packets=counts.packets)
-    highest = max(counts.highest_sequence or 0, sent or 0)
+    highest = max(counts.highest_sequence or 0, theirs.packets if theirs else 0)
     omitted_highest = counts.omitted_highest_sequence or 0
     return replace(
         wire,

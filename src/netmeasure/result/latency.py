@@ -170,9 +170,12 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
         It is a minute over the mean of the shortest 95 % of the round trips under load, as in
         draft-ietf-ippm-responsiveness. That draft averages over handshakes of TCP and TLS and
-        requests by HTTP, and this probe has none: figures of other tools are lower.
+        requests by HTTP, and this probe has none: figures of other tools are lower. It is unknown
+        where the median is, from too few round trips.
         """
-        mean_ns = None if self.loaded is None else trimmed_mean_ns(self.loaded.latency)
+        if self.loaded is None or self.loaded.p50_ns is None:
+            return None
+        mean_ns = trimmed_mean_ns(self.loaded.latency)
         return MINUTE_NS / mean_ns if mean_ns else None
 
 

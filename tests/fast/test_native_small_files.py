@@ -198,6 +198,35 @@ def test_requests_are_answered_and_a_connection_is_handed_over(served: SmallFile
             assert back.recv(9) == b"PUT"
 
 
+def answer(left: socket.socket) -> bytes:
+    left.sendall(HEAD)
+    received = b""
+    while not received.endswith(CONTENT):
+        received += left.recv(4096)
+    return received
+
+
+def test_a_connection_that_a_forked_child_holds_too_can_end(served: SmallFiles) -> None:
+    """A descriptor in a child, as this one, keeps the connection in an epoll set after close(): its
+    events named memory that was freed."""
+    left, right = tcp_pair()
+    right.setblocking(False)
+    with right.dup():
+        served.add(right.detach())
+        with left:
+            left.settimeout(PATIENCE_S)
+            assert answer(left)
+        assert settle(lambda: served.connections == 0)
+        for _ in range(20):  # memory is used again, and no event of the ended connection comes
+            other, its_end = tcp_pair()
+            its_end.setblocking(False)
+            served.add(its_end.detach())
+            with other:
+                other.settimeout(PATIENCE_S)
+                assert answer(other)
+        assert settle(lambda: (served.connections, served.answered) == (0, 21))
+
+
 def test_what_the_kernel_cannot_wait_for_is_handed_over(served: SmallFiles, tmp_path: Path) -> None:
     number = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)  # epoll_ctl(2) refuses it
     served.add(number)

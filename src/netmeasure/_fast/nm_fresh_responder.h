@@ -79,9 +79,11 @@ static inline int nm_same_host(const struct sockaddr_storage *a, const struct so
                   &((const struct sockaddr_in6 *)b)->sin6_addr, sizeof(struct in6_addr)) == 0;
 }
 
-/* Closes a connection, which takes it out of the epoll set. */
+/* Closes a connection. That alone does not take it out of the epoll set while a child process that the
+ * program has forked holds it, too (epoll(7)): its place would have events without end. */
 static inline void nm_guest_close(nm_fresh_responder *r, nm_guest *g) {
     nm_assert(r->vacant_count < r->places && g->fd >= 0);
+    if (g->events) (void)epoll_ctl(r->epoll, EPOLL_CTL_DEL, g->fd, NULL);
     close(g->fd);
     g->fd = -1;
     r->vacant[r->vacant_count++] = (uint32_t)(g - r->guest);

@@ -254,7 +254,8 @@ static inline void nm_requests_tried(nm_requests *r, nm_link *l) {
     if (!l->tried) l->tried = 1, r->untried--;
 }
 
-/* Shuts a connection. Closing takes it out of the epoll set. */
+/* Shuts a connection. Closing takes it out of the epoll set, unless a forked child holds it, too: what comes
+ * then has an old number. */
 static inline void nm_requests_shut(nm_requests *r, nm_link *l) {
     if (l->tls) nm_tls_end(r->options->tls, l->tls, l->state >= NM_LINK_FREE);
     l->tls = NULL;

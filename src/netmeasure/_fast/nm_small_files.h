@@ -189,9 +189,17 @@ static inline void nm_files_destroy(nm_small_files *s) {
 
 /* ---- the thread's side ---------------------------------------------------------------------------- */
 
+/* Takes a client's connection out of the epoll set. close() alone does not while a child process that the
+ * program has forked holds the connection, too (epoll(7)): its events would name a client that is freed. */
+static inline void nm_files_forget(nm_small_files *s, nm_file_client *c) {
+    if (c->events) (void)epoll_ctl(s->epoll, EPOLL_CTL_DEL, c->fd, NULL);
+    c->events = 0;
+}
+
 static inline void nm_files_drop(nm_small_files *s, nm_file_client *c) {
     nm_file_remove(c);
-    close(c->fd); /* which takes it out of the epoll set */
+    nm_files_forget(s, c);
+    close(c->fd);
     (void)nm_file_release(s, c);
 }
 
@@ -199,7 +207,7 @@ static inline void nm_files_drop(nm_small_files *s, nm_file_client *c) {
 static inline void nm_files_hand_over(nm_small_files *s, nm_file_client *c) {
     nm_assert(c->list == &s->idle);
     nm_file_remove(c);
-    if (c->events) (void)epoll_ctl(s->epoll, EPOLL_CTL_DEL, c->fd, NULL);
+    nm_files_forget(s, c);
     nm_files_pass(s, &s->handed, c, s->news);
 }
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import netmeasure as nm
-from netmeasure.engine import path_probe
+from netmeasure.engine import path_probe, sockopts
 from netmeasure.engine.addresses import Address
 from netmeasure.engine.path_probe import find_hole
 from netmeasure.peer.client import path_watch
@@ -105,3 +105,24 @@ def test_a_search_without_an_end_is_given_up(run: RunLoop, monkeypatch: pytest.M
         assert watch.hole is None
 
     run(main())
+
+
+def test_a_search_that_the_kernel_refuses_an_option_ends_no_test(
+    run_once: RunLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has asked for the search: on a busy host, in which data come late, it begins by
+    itself."""
+
+    def refused(*_: object) -> None:
+        raise nm.SocketOptionError("the kernel refuses an MSS", phase="connect")
+
+    monkeypatch.setattr(sockopts, "set_mss", refused)
+
+    async def main() -> None:
+        async with nm.serve("127.0.0.1", 0) as server:
+            address = Address(socket.AF_INET, ("127.0.0.1", server.port))
+            watch = PathWatch(address, nm.TcpSpec(), extended=True)
+            assert not await watch.search_all()
+        assert watch.hole is None
+
+    run_once(main())

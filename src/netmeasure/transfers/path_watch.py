@@ -21,7 +21,6 @@ from netmeasure.engine.phases import PhaseLog
 from netmeasure.engine.sockets import longest_packet
 from netmeasure.errors import (
     ConnectError,
-    HostLimitError,
     MeasureError,
     PathMtuError,
     PeerTimeoutError,
@@ -104,8 +103,9 @@ class TransferPathWatch:
                 return known[0]
 
     async def _search(self, address: Address) -> PathHole | None:
-        """Search for a black hole for SEARCH_S at most. If this host has no sockets for the search,
-        or the time does not suffice, none is found and the transfer goes on."""
+        """Search for a black hole for SEARCH_S at most. If this host can't do it, without sockets
+        or the options that it takes, or the time does not suffice, none is found and the transfer
+        goes on."""
         try:
             async with asyncio.timeout(SEARCH_S):
                 longest = longest_packet(address)
@@ -114,7 +114,7 @@ class TransferPathWatch:
                         address, self._spec.options, "upload", longest
                     )
                 return await self._search_download(address.family, longest)
-        except (HostLimitError, TimeoutError):
+        except (MeasureError, TimeoutError):
             return None
 
     async def _search_download(self, family: int, longest: int) -> PathHole | None:

@@ -10,7 +10,7 @@ from netmeasure.engine import path_probe
 from netmeasure.engine.addresses import Address
 from netmeasure.engine.sockets import longest_packet
 from netmeasure.engine.tasks import first_of
-from netmeasure.errors import HostLimitError, PathMtuError
+from netmeasure.errors import MeasureError, PathMtuError
 from netmeasure.result import FlowDirection, PathHole
 from netmeasure.spec import PeerSpec
 from netmeasure.workloads.base import Workload
@@ -71,14 +71,15 @@ class PathWatch:
                 return moved
 
     async def search(self, direction: FlowDirection) -> bool:
-        """Search for a black hole in one direction, for SEARCH_S at most. If this host has no
-        sockets for the search, or the time does not suffice, none is found and the test goes on."""
+        """Search for a black hole in one direction, for SEARCH_S at most. If this host can't do it,
+        without sockets or the options that it takes, or the time does not suffice, none is found
+        and the test goes on."""
         try:
             async with asyncio.timeout(SEARCH_S):
                 found = await path_probe.find_hole(
                     self._address, self._spec.options, direction, longest_packet(self._address)
                 )
-        except (HostLimitError, TimeoutError):
+        except (MeasureError, TimeoutError):
             return False
         self.hole = found or self.hole
         return found is not None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from netmeasure.analysis import buckets, steady
+from netmeasure.analysis import steady
 from netmeasure.analysis.series import Curve, curve, total
 from netmeasure.analysis.steady import MIN_BATCHES, Split, batch_width_ns, mser, split, within
 from netmeasure.clock import MILLISECOND_NS, SECOND_NS
@@ -473,22 +473,6 @@ def test_stretches_that_adjoin_add_up(one: Series, parts: list[float]) -> None:
     pieces = [transfer.between(start, end) for start, end in pairwise(moments)]
     assert min(pieces) >= 0
     assert sum(pieces) == transfer.between(moments[0], moments[-1])
-
-
-@given(series_of_any_kind, st.floats(0.01, 1.0), st.tuples(*[st.floats(-0.2, 1.3)] * 3))
-def test_bytes_within_a_stretch_without_numpy(
-    one: Series, full: float, parts: tuple[float, float, float]
-) -> None:
-    span = one.width_ns * len(one.bytes)
-    last = one.origin_ns + span - int((1 - full) * one.width_ns)
-    start, middle, end = sorted(one.origin_ns + int(part * span) for part in parts)
-    found = buckets.between(one, last, start, end)
-    assert found == pytest.approx(curve(one, last).between(start, end), rel=1e-9, abs=1)
-    pieces = buckets.between(one, last, start, middle), buckets.between(one, last, middle, end)
-    assert min(pieces) >= 0
-    assert sum(pieces) == found
-    for known in (last, None):
-        assert buckets.between(one, known, one.origin_ns, one.origin_ns + span) == one.total_bytes
 
 
 @given(series_of_any_kind)

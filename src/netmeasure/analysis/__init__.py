@@ -6,8 +6,7 @@ Steady state  `steady` finds it in the `series`, cut into `batches`. `truncation
               `sequential` when that is enough.
 Bottleneck    `bottleneck` has the figures, `bottleneck_rules` the decision, `course` both for each
               period, and `pauses` when a host kept its threads from running.
-Others        `loss`, `ceiling` and `flow_ceiling`; `samples` for a few runs; `columns` for all;
-              `buckets` counts the bytes of one series within a stretch.
+Others        `loss`, `ceiling` and `flow_ceiling`; `samples` for a few runs; `columns` for all.
 
 Some modules need numpy, which takes longer to load than a server takes to open its port. Code that
 runs during a test uses these modules as attributes of this package, which imports them at their

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from netmeasure._fast.worker import Stream
-from netmeasure.analysis import buckets
 from netmeasure.result import Role, Series, SocketFacts, StreamReport
 from netmeasure.result.resources import ThreadCpu
 
@@ -48,6 +47,14 @@ def relative(series: tuple[int | None, int, list[int]], origin_ns: int) -> Serie
     return Series(origin_ns=begin - origin_ns, width_ns=width, bytes=tuple(counts))
 
 
+def _until(loop: Stream, moment_ns: int) -> int:
+    """Return the bytes up to a moment: all of them from the last one on, which comes before its
+    bucket is full."""
+    last_ns = loop.last_ns
+    ended = last_ns is not None and last_ns <= moment_ns
+    return sum(loop.series()[2]) if ended else loop.counted_until(moment_ns)
+
+
 def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | None) -> StreamReport:
     """Return the report with the members that all kinds of stream have. Times count from
     `origin_ns`."""
@@ -55,11 +62,10 @@ def stream_report(stream: Reported, origin_ns: int, window: tuple[int, int] | No
     series = relative(loop.series(), origin_ns)
     counted = None
     if series is not None and window is not None:
-        last = None if loop.last_ns is None else loop.last_ns - origin_ns
-        if last is not None and window[0] <= series.origin_ns and last <= window[1]:
-            counted = sum(series.bytes)  # also of bytes that all came at one moment
-        else:
-            counted = buckets.between(series, last, *window)
+        start, end = window
+        # also where the bytes all came at one moment, they came after the start
+        before = 0 if start <= series.origin_ns else _until(loop, origin_ns + start)
+        counted = _until(loop, origin_ns + end) - before
     user_ns, system_ns = loop.cpu_ns
     return StreamReport(
         id=stream.id,

@@ -8,7 +8,9 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,29 @@ REQUEST, RESPONSE = b"0123456789", b"abcdef"
 def packed(port: int, host: str = "127.0.0.1") -> bytes:
     head = struct.pack("=H", socket.AF_INET) + struct.pack("!H", port)
     return head + socket.inet_aton(host) + bytes(8)
+
+
+def held_too(client: socket.socket) -> socket.socket:
+    """Return a second descriptor of a connection's other end, which a loop has accepted."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as unless_found:
+            number = os.dup(int(name))  # OSError: it was closed meanwhile
+            unless_found.callback(os.close, number)
+            found = socket.socket(fileno=number)  # or it is no socket, or not connected
+            unless_found.callback(found.detach)
+            if found.getpeername() == client.getsockname():
+                unless_found.pop_all()
+                return found
+    raise AssertionError("no loop has accepted the connection")
+
+
+def held_elsewhere(held: socket.socket) -> bool:
+    """Return whether this process has another descriptor of the same socket."""
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(f"/proc/self/fd/{name}"))
+    return links.count(os.readlink(f"/proc/self/fd/{held.fileno()}")) > 1
 
 
 class Ends:
@@ -69,6 +94,11 @@ class Ends:
             keep=False,
             **given,
         )
+
+    def cpu_ns(self) -> int:
+        """Return the CPU time of the first thread so far."""
+        task = Path("/proc/self/task", str(self._threads[0].native_id), "schedstat")
+        return int(task.read_text().split()[0])
 
     def asked(self, count: int, **options: Any) -> RequestLoop:
         """Return a requester that has ended after so many requests."""
@@ -178,6 +208,21 @@ def test_silent_connections_lose_their_place(ends: Ends) -> None:
         asked = ends.asked(100, connections=2)
     assert (asked.answered, asked.errors) == (100, {})
     assert settle(lambda: served.answered == 100)  # counted after the sending
+
+
+def test_a_connection_that_a_forked_child_holds_too_keeps_no_thread_awake(ends: Ends) -> None:
+    """A descriptor in a child, as this one, keeps a closed connection in an epoll set."""
+    served = ends.responder()
+    with socket.create_connection(("127.0.0.1", ends.port)) as client:
+        assert settle(lambda: served.accepted == 1)
+        with held_too(client) as held:
+            client.shutdown(socket.SHUT_RDWR)
+            assert settle(lambda: not held_elsewhere(held))  # the loop has closed its own
+            before_ns, before_s = ends.cpu_ns(), time.monotonic()
+            time.sleep(0.4)
+            share = (ends.cpu_ns() - before_ns) / 1e9 / (time.monotonic() - before_s)
+            assert share < 0.1  # a loop that never waits would have up to 1
+            assert ends.asked(3).answered == 3
 
 
 def test_a_silent_connection_is_closed_after_a_while(ends: Ends) -> None:

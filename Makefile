@@ -24,9 +24,11 @@ help:  ## list the targets
 $(STAMP): pyproject.toml setup.py $(NATIVE)
 	@PYTHON=$(PYTHON) sh tools/install-debian.sh build
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	@# as pip does for a wheel: where PYTHONDONTWRITEBYTECODE is set, each start would compile it all
-	@$(BIN)/python -m compileall -q src
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		--editable '.[test]'
+	@# on all CPUs, where pip uses one; without it, each start would compile it all where
+	@# PYTHONDONTWRITEBYTECODE is set. Some packages have templates that are no Python: no failure
+	@$(BIN)/python -m compileall -qq -j 0 src $(VENV)/lib || true
 	@touch $@
 
 install: $(STAMP)  ## install into .venv, native modules compiled

@@ -32,7 +32,7 @@ SHAPES = "tests/interop/test_iperf3_shapes.py"
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    with debian13.machine() as made:
+    with debian13.machine(bounded=True) as made:
         yield made
 
 

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -30,6 +30,8 @@ SUITE = "bookworm"
 TOOLS = ("podman", "buildah", "runc", "debootstrap", "iptables", "catatonit")
 BASE = f"localhost/netmeasure-tests-base:{SUITE}"
 IPERF3 = f"localhost/netmeasure-tests-iperf3:{SUITE}"
+#: iperf3 and the libraries that the minimal system does not have.
+IPERF3_PACKAGES = ("iperf3", "libiperf0", "libsctp1")
 _NAME = re.compile(r"nm(\d+)-[0-9a-f]{8}")
 #: Without these options the runtime may fail to raise its own limits.
 LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
@@ -68,28 +70,25 @@ def _podman(*words: str) -> tuple[str, ...]:
 # ---- images --------------------------------------------------------------------------------------
 
 
-def base() -> None:
-    """Create the image of Debian's minimal system if it does not exist."""
-    _system(BASE)
-
-
-def iperf3() -> None:
-    """Create the same with Debian's iperf3, which it runs."""
-    _system(IPERF3, packages=("iperf3",), changes=('ENTRYPOINT ["iperf3"]',))
-
-
-def _system(name: str, packages: Sequence[str] = (), changes: Sequence[str] = ()) -> None:
-    file = cache() / re.sub(r"\W", "-", name)
-    archive = file.with_suffix(".tar")
-    with debian.lock(file.with_suffix(".lock")):
-        if subprocess.run(_podman("image", "exists", name), check=False).returncode == 0:
+def systems() -> None:
+    """Create the images of Debian's minimal system, and of the same with Debian's iperf3, which it
+    runs, if one of them does not exist."""
+    archives = {name: cache() / re.sub(r"\W", "-", f"{name}.tar") for name in (BASE, IPERF3)}
+    changes = {BASE: (), IPERF3: ("--change", 'ENTRYPOINT ["iperf3"]')}
+    with debian.lock(cache() / "systems.lock"):
+        if all(_exists(name) for name in archives):
             return
         try:
-            debian.bootstrap(SUITE, archive, packages)
-            options = [word for change in changes for word in ("--change", change)]
-            run(*_podman("import", "-q", *options, str(archive), name), timeout=120)
+            debian.bootstrap(SUITE, archives[IPERF3], IPERF3_PACKAGES, without=archives[BASE])
+            for name, archive in archives.items():
+                run(*_podman("import", "-q", *changes[name], str(archive), name), timeout=120)
         finally:
-            archive.unlink(missing_ok=True)
+            for archive in archives.values():
+                archive.unlink(missing_ok=True)
+
+
+def _exists(image: str) -> bool:
+    return subprocess.run(_podman("image", "exists", image), check=False).returncode == 0
 
 
 def wheels() -> Path:
@@ -130,11 +129,10 @@ def images() -> Iterator[Images]:
         iperf3=IPERF3,
         mesh=f"localhost/{name}/netmeasure-mesh:test",
     )
-    with ThreadPoolExecutor(3) as together:
-        systems = [together.submit(make) for make in (base, iperf3)]
+    with ThreadPoolExecutor(2) as together:
+        made_systems = together.submit(systems)
         wheels_from = f"wheels={together.submit(wheels).result()}"
-    for system in systems:
-        system.result()
+        made_systems.result()
     common = ["buildah", *_storage(), "build", "--isolation=chroot", "--layers", "-q"]
     common += ["--build-arg", f"BASE={made.base}"]
     ours = ["--ignorefile", str(ROOT / ".containerignore"), "--build-context", wheels_from]

@@ -7,6 +7,7 @@ wheels for another Python.
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 BUILD_S = 900
 #: Compiler options for native modules whose speed does not matter: a third of the CPU time.
 QUICK_BUILD = {"CFLAGS": "-O0 -g0"}
+_PACK = 'tar -C /mnt --exclude="./dev/*" -c .'
 
 
 def cache(name: str) -> Path:
@@ -47,15 +49,20 @@ def run(*words: str, timeout: float = 60, **keywords: Any) -> subprocess.Complet
     return done
 
 
-def bootstrap(suite: str, archive: Path, packages: Sequence[str] = ()) -> None:
-    """Write a tar file of a minimal Debian system with some additional packages."""
-    include = f"--include={','.join(packages)}" if packages else ""
+def bootstrap(
+    suite: str, archive: Path, packages: Sequence[str], *, without: Path | None = None
+) -> None:
+    """Write a tar file of a minimal Debian system with some additional packages, and one of the
+    system without these packages. That needs their names with those of the libraries that they
+    need."""
+    purge = f"chroot /mnt dpkg --purge {' '.join(packages)} >&2"
+    removed = "" if without is None else f"; {purge}; {_PACK} > {shlex.quote(str(without))}"
     # in memory, which is twice as fast, and in a mount namespace, so that no mount is left behind
     script = (
         "set -e; mount -t tmpfs -o mode=755,size=4g tmpfs /mnt;"
-        f" debootstrap --variant=minbase {include} {suite} /mnt >&2;"
+        f" debootstrap --variant=minbase --include={','.join(packages)} {suite} /mnt >&2;"
         " rm -rf /mnt/var/cache/apt/archives/*.deb /mnt/var/lib/apt/lists/*;"
-        ' tar -C /mnt --exclude="./dev/*" -c .'
+        f" {_PACK}{removed}"
     )
     with archive.open("wb") as file:
         made = subprocess.run(

@@ -1,6 +1,6 @@
 """Run tests on Debian 13 (Python 3.13, iperf3 3.18), with the project installed from its wheel.
 
-There are two layers: a system with all that the tests need besides netmeasure, kept in the user's
+There are two layers: a system with what the tests need besides netmeasure, kept in the user's
 cache, and above it the project, for one run. Commands run in a mount namespace and a PID namespace
 of their own, so that no mount and no process is left; the network is this machine's.
 
@@ -35,6 +35,9 @@ from support.debian import BUILD_S, QUICK_BUILD, ROOT, run
 SUITE = "trixie"
 PYTHON = "3.13"
 TOOLS = ("debootstrap", "unshare", "tar")
+#: Of the packages for tests, those that the bounded part in `make test` needs: pip takes a second
+#: of CPU time for each package, and those that they need are three times as many.
+FEW = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "pyyaml")
 #: Packages of 200 MB that are not installed there. Tests that need them are skipped: these tests
 #: read tables, and measure nothing.
 LEFT_OUT = ("pandas", "pyarrow")
@@ -123,33 +126,39 @@ def _environment() -> dict[str, str]:
 # ---- the system ----------------------------------------------------------------------------------
 
 
-def requirements() -> list[str]:
+def requirements(*, bounded: bool) -> list[str]:
     """Return what the project's wheel, its tests and the build of the wheel require, except
-    LEFT_OUT."""
+    LEFT_OUT; for the tests, if `bounded`, only FEW."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = settings["project"]
     extras = project["optional-dependencies"]
     own = re.compile(rf"{project['name']}\[(\w+)\]")
-    wanted = [*settings["build-system"]["requires"], *project["dependencies"], *extras["test"]]
+    wanted = [*settings["build-system"]["requires"], *project["dependencies"]]
+    wanted += [line for line in extras["test"] if not bounded or _name(line) in FEW]
     for line in wanted:  # added items, too: an extra may require another one
         if found := own.fullmatch(line):
             wanted.extend(extras[found[1]])
-    names = {line: re.split(r"[^\w-]", line)[0] for line in wanted if not own.fullmatch(line)}
-    return sorted(line for line, name in names.items() if name not in LEFT_OUT)
+    listed = {line for line in wanted if not own.fullmatch(line)}
+    return sorted(line for line in listed if _name(line) not in LEFT_OUT)
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w-]", requirement)[0]
 
 
 @contextlib.contextmanager
-def system(*, fresh: bool = False) -> Iterator[Path]:
+def system(*, bounded: bool, fresh: bool = False) -> Iterator[Path]:
     """Yield the directory of the system; create it if it does not exist. It is not removed
     meanwhile."""
-    wanted = requirements()
+    wanted = requirements(bounded=bounded)
     key = sha256(f"{SUITE}{PACKAGES}{wanted}".encode()).hexdigest()[:16]
-    path = cache() / f"system-{key}"
+    kind = "bounded" if bounded else "whole"
+    path = cache() / f"{kind}-{key}"
     with debian.lock(cache() / "system.lock"):
         _remove_unused(*(path,) * fresh)
         if not path.exists():
             _make(path, wanted)
-            _remove_unused(*(one for one in cache().glob("system-*") if one != path))
+            _remove_unused(*(one for one in cache().glob(f"{kind}-*") if one != path))
         held = os.open(path, os.O_RDONLY)
         fcntl.flock(held, fcntl.LOCK_SH)
     try:
@@ -181,11 +190,12 @@ def _make(path: Path, wanted: Sequence[str]) -> None:
     finally:
         archive.unlink(missing_ok=True)
     wheels = debian.wheels(cache(), PYTHON, wanted)
-    mounted = part / "mnt"
+    mounted, pip = part / "mnt", (f"{ENVIRONMENT}/bin/python", "-m", "pip")
     script = 'mount --bind "$0" "$1" && shift && exec chroot "$@"'
     for words in (
         ("python3", "-m", "venv", ENVIRONMENT),
-        (f"{ENVIRONMENT}/bin/pip", "install", "-q", "--no-index", "--find-links=/mnt", *wanted),
+        # not compiled: what a run imports, it compiles in its own layer
+        (*pip, "install", "-q", "--no-compile", "--no-index", "--find-links=/mnt", *wanted),
     ):
         run(
             *("unshare", "--mount", "sh", "-c", script, str(wheels), str(mounted), str(part)),
@@ -197,15 +207,15 @@ def _make(path: Path, wanted: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def machine(*, fresh: bool = False) -> Iterator[Machine]:
+def machine(*, bounded: bool, fresh: bool = False) -> Iterator[Machine]:
     """Yield a Debian 13 in which the project is installed; remove the changes of the run at the
-    end."""
+    end. If `bounded`, it has only FEW of the packages for tests."""
     for left in cache().glob("nm*"):
         found = _RUN.fullmatch(left.name)
         if found is not None and not Path("/proc", found[1]).exists():
             shutil.rmtree(left, ignore_errors=True)
     layer = cache() / f"nm{os.getpid()}-{secrets.token_hex(4)}"
-    with system(fresh=fresh) as path:
+    with system(bounded=bounded, fresh=fresh) as path:
         try:
             for name in ("upper", "work", "root"):
                 (layer / name).mkdir(parents=True)
@@ -231,7 +241,7 @@ def main() -> int:
     began = time.monotonic()
     pytest = (f"{ENVIRONMENT}/bin/python", "-m", "pytest", "--dist=loadfile")
     many = f"-n{(os.cpu_count() or 1) + 1}"
-    with machine(fresh=options.fresh) as there:
+    with machine(bounded=False, fresh=options.fresh) as there:
         for words in (("python3", "--version"), ("iperf3", "--version"), ("curl", "--version")):
             print(there.run(*words).stdout.splitlines()[0])
         print(f"made and installed in {time.monotonic() - began:.0f} s", flush=True)

@@ -32,7 +32,7 @@ BUILDS = {
 }
 #: Rounds per scenario, and fewer where each access costs ten times as much.
 SCENARIOS = {
-    "merges": (1500, 150),
+    "merges": (5000, 500),
     "starts": (5000, 1000),
     "moments": (5000, 500),
     "budget": (100, 30),

@@ -27,8 +27,9 @@ $(STAMP): pyproject.toml setup.py $(NATIVE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 		--editable '.[test]'
 	@# on all CPUs, where pip uses one; without it, each start would compile it all where
-	@# PYTHONDONTWRITEBYTECODE is set. Some packages have templates that are no Python: no failure
-	@$(BIN)/python -m compileall -qq -j 0 src $(VENV)/lib || true
+	@# PYTHONDONTWRITEBYTECODE is set. Some packages have templates that are no Python
+	@$(BIN)/python -m compileall -q -j 0 src
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 install: $(STAMP)  ## install into .venv, native modules compiled

@@ -36,7 +36,7 @@ SUITE = "trixie"
 PYTHON = "3.13"
 TOOLS = ("debootstrap", "unshare", "tar")
 #: Of the packages for tests, those that the bounded part in `make test` needs: pip takes a second
-#: of CPU time for each package, and those that they need are three times as many.
+#: of CPU time for each package, and all of them with what they need are a hundred and more.
 FEW = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "pyyaml")
 #: Packages of 200 MB that are not installed there. Tests that need them are skipped: these tests
 #: read tables, and measure nothing.
@@ -152,7 +152,7 @@ def system(*, bounded: bool, fresh: bool = False) -> Iterator[Path]:
     meanwhile."""
     wanted = requirements(bounded=bounded)
     key = sha256(f"{SUITE}{PACKAGES}{wanted}".encode()).hexdigest()[:16]
-    kind = "bounded" if bounded else "whole"
+    kind = "bounded" if bounded else "system"
     path = cache() / f"{kind}-{key}"
     with debian.lock(cache() / "system.lock"):
         _remove_unused(*(path,) * fresh)
